@@ -1,0 +1,1 @@
+"""attrib: what did the network look at?"""

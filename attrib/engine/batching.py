@@ -1,0 +1,145 @@
+"""The only owner of how many rows go into one call of the model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+
+T = TypeVar("T")
+BatchSize = int | str
+Progress = bool | Callable[[int, int], None]
+
+FIRST_ROWS = 8  # rows of the call that measures what a row costs
+MOST_ROWS = 4096
+CPU_BYTES = 64 << 20  # activations kept near the cache: larger chunks were not faster
+CUDA_SHARE = 0.25  # of the card's memory
+
+
+class Batches:
+    """Cuts rows into chunks, shrinks them when memory runs out, and reports progress.
+
+    Parameters
+    ----------
+    size : int or "auto"
+        Rows per model call. `"auto"` runs a few rows, measures their activations and takes the largest power of two
+        that fits a budget (64 MB on a CPU, a quarter of a GPU's memory): a function of model and shapes alone, never
+        of timings, so that equal calls give equal results.
+    device : torch.device
+        Where the model runs.
+    progress : bool or callable
+        True shows a bar on standard error; a callable gets (rows done, rows in all).
+    title : str
+        What the bar calls the work.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a size that is neither a positive int nor "auto".
+    """
+
+    def __init__(
+        self, size: BatchSize, device: torch.device, progress: Progress = False, title: str = "attrib"
+    ) -> None:
+        if isinstance(size, bool) or not (isinstance(size, int) or size == "auto"):
+            raise TypeError(f'`batch_size` is {size!r}, expected a positive int or "auto"')
+        if isinstance(size, int) and size < 1:
+            raise ValueError(f'`batch_size` is {size}, expected a positive int or "auto"')
+        self.device = device
+        self.auto = size == "auto"
+        self.rows: int | None = None if isinstance(size, str) else size
+        self._bar = _Bar(progress, title)
+
+    def measured(self, row_bytes: int) -> None:
+        """Settle the automatic size, once `row_bytes` of activations per row are known."""
+        if self.rows is None:
+            fits = max(1, self._budget() // max(1, row_bytes))
+            self.rows = min(MOST_ROWS, 1 << (fits.bit_length() - 1))
+
+    def _budget(self) -> int:
+        if self.device.type == "cuda":
+            return int(CUDA_SHARE * torch.cuda.get_device_properties(self.device).total_memory)
+        return CPU_BYTES
+
+    def chunk(self, share: int = 1) -> int:
+        """Rows of the next chunk where every row stands for `share` rows of the backward pass."""
+        return max(1, (self.rows or FIRST_ROWS) // share)
+
+    def expect(self, rows: int) -> None:
+        """Announce work to come, for the progress bar."""
+        self._bar.grow(rows)
+
+    def close(self) -> None:
+        """Take the progress bar away."""
+        self._bar.close()
+
+    def run(
+        self, total: int, work: Callable[[int, int], T], share: Callable[[], int] = lambda: 1
+    ) -> Iterator[T]:
+        """`work(start, stop)` over [0, total) in order; a chunk that runs out of memory is done again in halves.
+
+        Nothing is lost: results already given stay, and the smaller size is kept for the rest. One row that does not
+        fit raises torch.OutOfMemoryError.
+        """
+        start = 0
+        while start < total:
+            stop = min(total, start + self.chunk(share()))
+            done = self._attempt(work, start, stop, share)
+            if not done:
+                continue
+            yield done[0]
+            self._bar.advance(stop - start)
+            start = stop
+
+    def _attempt(
+        self, work: Callable[[int, int], T], start: int, stop: int, share: Callable[[], int]
+    ) -> tuple[T] | tuple[()]:
+        """The chunk's result, or nothing after halving the size."""
+        try:
+            return (work(start, stop),)
+        except RuntimeError as error:
+            if not _out_of_memory(error) or stop - start == 1:
+                raise
+        self.rows = max(1, (stop - start) * share() // 2)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return ()
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return "not enough memory" in str(error) or "can't allocate memory" in str(error)
+
+
+class _Bar:
+    """Tells how many rows are done: to a tqdm bar where `show` is True, to `show` itself where it is a function."""
+
+    def __init__(self, show: Progress, title: str) -> None:
+        self._show, self._title = show, title
+        self._done = self._total = 0
+        self._tqdm: Any = None
+
+    def grow(self, rows: int) -> None:
+        self._total += rows
+        if self._show is True:
+            from tqdm import tqdm
+
+            self._tqdm = self._tqdm or tqdm(
+                total=0, desc=self._title, unit="row", file=sys.stderr, leave=False
+            )
+            self._tqdm.total = self._total
+            self._tqdm.refresh()
+
+    def advance(self, rows: int) -> None:
+        self._done += rows
+        if self._tqdm is not None:
+            self._tqdm.update(rows)
+        elif callable(self._show):
+            self._show(self._done, self._total)
+
+    def close(self) -> None:
+        if self._tqdm is not None:
+            self._tqdm.close()

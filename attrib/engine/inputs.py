@@ -1,0 +1,174 @@
+"""Inputs and baselines as tuples of tensors that fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Tensors = Tensor | tuple[Tensor, ...]
+Baselines = float | Tensor | tuple[float | Tensor, ...] | Callable[..., Any]
+
+
+def as_tuple(x: Any, name: str = "x") -> tuple[Tensor, ...]:
+    """Inputs as a tuple of float tensors with one batch size.
+
+    Raises
+    ------
+    TypeError
+        If an input is no tensor, or an integer one (nothing can be differentiated there).
+    ValueError
+        If batch sizes differ, there are no samples, or values are not finite (the samples are named).
+    """
+    xs = tuple(x) if isinstance(x, tuple | list) else (x,)
+    for j, t in enumerate(xs):
+        which = name if len(xs) == 1 else f"{name}[{j}]"
+        _check(t, which)
+        if len(t) != len(xs[0]):
+            raise ValueError(
+                f"`{name}` has inputs of {len(xs[0])} and {len(t)} samples; all need the same number on dim 0"
+            )
+    return tuple(t.detach() for t in xs)
+
+
+def _check(t: Any, which: str) -> None:
+    if not isinstance(t, Tensor):
+        raise TypeError(
+            f"`{which}` is a {type(t).__name__}, expected a torch.Tensor; the functions of `attrib` itself take other arrays"
+        )
+    if not t.is_floating_point():
+        raise TypeError(
+            f"`{which}` is {t.dtype}, which has no gradient; convert it with x.float(), or explain the embedding's output"
+        )
+    if t.ndim == 0 or len(t) == 0:
+        raise ValueError(f"`{which}` has shape {tuple(t.shape)}, expected at least one sample on dim 0")
+    refuse_non_finite(t, which)
+
+
+def refuse_non_finite(t: Tensor, which: str) -> None:
+    """Raise a ValueError that names the samples (dim 0) with NaN or infinite values."""
+    bad = non_finite_samples(t)
+    if bad:
+        raise ValueError(
+            f"`{which}` has NaN or infinite values in {len(bad)} of {len(t)} samples: {listed(bad)}; "
+            "drop those samples or fill the values"
+        )
+
+
+def non_finite_samples(t: Tensor) -> list[int]:
+    """Positions on dim 0 that hold NaN or infinite values."""
+    if bool(torch.isfinite(t).all()):
+        return []
+    fine = torch.isfinite(t).flatten(1).all(1) if t.ndim > 1 else torch.isfinite(t)
+    return [int(i) for i in (~fine).nonzero()[:, 0]]
+
+
+def listed(numbers: list[int]) -> str:
+    """The first few numbers, as text."""
+    return ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
+
+
+def as_baselines(baselines: Any, xs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Baselines as tensors (1, ...) or (N, ...), one per input.
+
+    Parameters
+    ----------
+    baselines : float, Tensor, tuple of these, or callable
+        A number for all inputs; a tensor shaped like a sample, like (1, ...), or like the input; a function of the
+        inputs that returns one of these.
+    xs : tuple of Tensor
+        The inputs.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For other shapes and types.
+    """
+    given = _per_input(baselines, xs)
+    return tuple(_fit(b, x, _name(j, xs)) for j, (b, x) in enumerate(zip(given, xs, strict=True)))
+
+
+def as_distribution(baselines: Any, xs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A distribution of baselines per input: (1, B, ...) shared by all samples, or (N, B, ...).
+
+    A tensor with the input's number of dims is a shared distribution (B, ...); one dim more is a distribution per
+    sample (N, B, ...); a number is a distribution of one.
+    """
+    given = _per_input(baselines, xs)
+    found = tuple(_fit_many(b, x, _name(j, xs)) for j, (b, x) in enumerate(zip(given, xs, strict=True)))
+    if len({b.shape[1] for b in found}) > 1:
+        raise ValueError(
+            f"`baselines` has {[b.shape[1] for b in found]} baselines for the inputs; all need the same number"
+        )
+    return found
+
+
+def _name(j: int, xs: tuple[Tensor, ...]) -> str:
+    return "baselines" if len(xs) == 1 else f"baselines[{j}]"
+
+
+def _per_input(baselines: Any, xs: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    if callable(baselines) and not isinstance(baselines, Tensor):
+        baselines = baselines(*xs)
+    if isinstance(baselines, tuple | list):
+        if len(baselines) != len(xs):
+            raise ValueError(f"`baselines` has {len(baselines)} entries for {len(xs)} inputs")
+        return tuple(baselines)
+    if isinstance(baselines, Tensor) and baselines.ndim and len(xs) > 1:
+        raise ValueError(f"`baselines` is one tensor for {len(xs)} inputs; pass a tuple with one per input")
+    return (baselines,) * len(xs)
+
+
+def _as_tensor(b: Any, x: Tensor, which: str) -> Tensor:
+    if isinstance(b, int | float) and not isinstance(b, bool):
+        return x.new_full((1,) * x.ndim, float(b))
+    if not isinstance(b, Tensor):
+        raise TypeError(f"`{which}` is a {type(b).__name__}, expected a number, a tensor or a function")
+    if b.ndim == 0:
+        return b.to(x).reshape((1,) * x.ndim)
+    b = b.detach().to(x.dtype)
+    refuse_non_finite(b, which)
+    return b
+
+
+def _fit(b: Any, x: Tensor, which: str) -> Tensor:
+    t = _as_tensor(b, x, which)
+    t = t[None] if t.ndim == x.ndim - 1 else t
+    if t.ndim == x.ndim and len(t) in (1, len(x)) and _broadcasts(t.shape[1:], x.shape[1:]):
+        return t
+    rest = ", ".join(map(str, x.shape[1:]))
+    hint = (
+        f"; pass {which}.mean(0), or use gradient_shap for a distribution"
+        if t.shape[1:] == x.shape[1:]
+        else ""
+    )
+    raise ValueError(
+        f"`{which}` has shape {tuple(t.shape)}, expected (1, {rest}) or ({len(x)}, {rest}) to match `x`{hint}"
+    )
+
+
+def _fit_many(b: Any, x: Tensor, which: str) -> Tensor:
+    t = _as_tensor(b, x, which)
+    if t.ndim == x.ndim and _broadcasts(t.shape[1:], x.shape[1:]):
+        return t[None]
+    if t.ndim == x.ndim + 1 and len(t) in (1, len(x)) and _broadcasts(t.shape[2:], x.shape[1:]):
+        return t
+    rest = ", ".join(map(str, x.shape[1:]))
+    raise ValueError(
+        f"`{which}` has shape {tuple(t.shape)}, expected (B, {rest}) for all samples or ({len(x)}, B, {rest}) for each"
+    )
+
+
+def _broadcasts(small: torch.Size, large: torch.Size) -> bool:
+    return len(small) == len(large) and all(s in (1, n) for s, n in zip(small, large, strict=True))
+
+
+def of_samples(t: Tensor, i: Tensor) -> Tensor:
+    """Rows `i` (ascending samples) of a tensor (1, ...) or (N, ...), moved to the device of `i` part by part."""
+    if len(t) == 1:
+        return t.to(i.device, non_blocking=True)
+    first, last = int(i[0]), int(i[-1]) + 1
+    part = t[first:last].to(i.device, non_blocking=True)
+    return part if last - first == len(i) else part[i - first]

@@ -1,0 +1,255 @@
+"""Which number of the model's output is explained: targets as scores and as cotangents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.func import vjp
+
+Callables = Callable[[Tensor], Tensor]
+TargetLike = int | str | tuple | Sequence | Tensor | Callables | None
+
+
+class Target(Protocol):
+    """One score per row, and the gradient of that score with respect to the model's output."""
+
+    @property
+    def label(self) -> int | str:
+        """What the target is called."""
+        ...
+
+    def score(self, y: Tensor, i: Tensor) -> Tensor:
+        """(rows,) scores of outputs `y` (rows, ...) that belong to samples `i` (rows,)."""
+        ...
+
+    def cotangent(self, y: Tensor, i: Tensor) -> Tensor:
+        """d score / d y, shaped like `y`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of the output: `index` is (1, d) for all samples or (N, d), one index per output dim after the first."""
+
+    index: Tensor
+    label: int | str = ""
+
+    def _at(self, y: Tensor, i: Tensor) -> tuple[Tensor, ...]:
+        index = self.index if len(self.index) == 1 else self.index[i.to(self.index.device)]
+        columns = index.to(y.device).expand(len(y), -1).unbind(1)
+        return (torch.arange(len(y), device=y.device), *columns)
+
+    def score(self, y: Tensor, i: Tensor) -> Tensor:
+        """The entry's value in each row."""
+        return y[self._at(y, i)]
+
+    def cotangent(self, y: Tensor, i: Tensor) -> Tensor:
+        """One at the entry, zero elsewhere."""
+        one_hot = torch.zeros_like(y)
+        one_hot[self._at(y, i)] = 1
+        return one_hot
+
+
+@dataclass(frozen=True)
+class Predicted(Entry):
+    """The largest output of each sample; `index` is filled in by `look` as the outputs at the inputs come by."""
+
+    def look(self, y: Tensor, i: Tensor) -> None:
+        """Note the largest of outputs `y` (rows, C) at the inputs of samples `i` (rows,)."""
+        if y.ndim > 1:
+            self.index[i.to(self.index.device)] = y.detach().argmax(1)[:, None].to(self.index.device)
+
+
+@dataclass(frozen=True)
+class Custom:
+    """A score computed by the user's function of the whole output."""
+
+    function: Callables
+    label: int | str = ""
+
+    def score(self, y: Tensor, i: Tensor) -> Tensor:
+        """The function's value, checked to be one number per row."""
+        s = self.function(y)
+        if not isinstance(s, Tensor) or s.shape != y.shape[:1]:
+            got = tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__
+            raise ValueError(f"`target` returned {got}, expected one number per row: ({len(y)},)")
+        return s
+
+    def cotangent(self, y: Tensor, i: Tensor) -> Tensor:
+        """The function's gradient."""
+        s, pull = vjp(lambda v: self.score(v, i), y)
+        return pull(torch.ones_like(s))[0]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the caller asked for, before an output has been seen.
+
+    Parameters
+    ----------
+    items : tuple
+        Each an int, a tuple of ints, a class name, one of these per sample, a function of the output, `"predicted"`
+        or None.
+    many : bool
+        True for `targets`: results gain a leading target dim.
+    every : bool
+        True for `targets="all"`.
+    classes : tuple of str, optional
+        Names of the outputs.
+    n : int
+        Number of samples.
+    """
+
+    items: tuple[Any, ...]
+    many: bool
+    every: bool
+    classes: tuple[str, ...] | None
+    n: int
+
+    @property
+    def count(self) -> int | None:
+        """How many targets there are; None before the output of `"all"` is known."""
+        return None if self.every else len(self.items)
+
+    def _is_class(self, name: str) -> bool:
+        return self.classes is not None and name in self.classes
+
+    def settle(self, y: Tensor) -> list[Target]:
+        """The targets for outputs shaped like `y` (rows, ...)."""
+        shape = tuple(y.shape[1:])
+        if self.classes is not None and len(shape) > 0 and len(self.classes) != shape[0]:
+            raise ValueError(f"`classes` has {len(self.classes)} names, but the model has {shape[0]} outputs")
+        items = range(_count(shape)) if self.every else self.items
+        return [self._one(t, shape) for t in items]
+
+    def _one(self, t: Any, shape: tuple[int, ...]) -> Target:
+        if isinstance(t, Entry | Custom):
+            return t
+        if callable(t):
+            return Custom(t, _function_name(t))
+        if isinstance(t, str) and t == "predicted" and not self._is_class(t):
+            return _predicted(shape, self.n)
+        if t is None:
+            return _only(shape)
+        rows, per_sample = _rows(t, self.n)
+        index = torch.tensor([_index(r, shape, self.classes) for r in rows], dtype=torch.long)
+        return Entry(index, "per sample" if per_sample else self._label(rows[0]))
+
+    def _label(self, row: Any) -> int | str:
+        if isinstance(row, tuple):
+            return ",".join(map(str, row))
+        if isinstance(row, str) or self.classes is None:
+            return row if isinstance(row, str) else int(row)
+        return self.classes[int(row)]
+
+
+def wanted(
+    target: TargetLike, targets: Sequence | str | None, classes: Sequence[str] | None, n: int
+) -> Wanted:
+    """Check `target`, `targets` and `classes` as far as that goes without an output."""
+    if target is not None and targets is not None:
+        raise ValueError("`target` and `targets` were both given; pass one of them")
+    names = None if classes is None else tuple(str(c) for c in classes)
+    if names is not None and len(set(names)) != len(names):
+        raise ValueError("`classes` has the same name twice; targets could not be told apart")
+    if targets is None:
+        return Wanted((target,), False, False, names, n)
+    if isinstance(targets, str):
+        if targets != "all":
+            raise ValueError(
+                f'`targets` is {targets!r}, expected "all" or a list; for one target use `target`'
+            )
+        return Wanted((), True, True, names, n)
+    items = tuple(targets.tolist() if isinstance(targets, Tensor) else targets)
+    if not items:
+        raise ValueError('`targets` is empty; pass at least one, or "all"')
+    return Wanted(items, True, False, names, n)
+
+
+def _function_name(t: Callable) -> str:
+    name = getattr(t, "__name__", type(t).__name__)
+    return "function" if name == "<lambda>" else name
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    if len(shape) > 1:
+        raise ValueError(
+            f'`targets="all"` needs one dim of outputs, the model gives (N, {", ".join(map(str, shape))}); '
+            "list tuples such as targets=[(0, 3), (1, 3)], or functions of the output"
+        )
+    return shape[0] if shape else 1
+
+
+def _only(shape: tuple[int, ...]) -> Entry:
+    if any(s != 1 for s in shape):
+        raise ValueError(
+            f"`target` is None, but the model has outputs of shape {shape} per sample; "
+            'pass an index, a class name, "predicted", a function of the output, or targets="all"'
+        )
+    return Entry(torch.zeros(1, len(shape), dtype=torch.long), "output")
+
+
+def _predicted(shape: tuple[int, ...], n: int) -> Entry:
+    if len(shape) > 1:
+        raise ValueError(
+            f'`target="predicted"` needs outputs (N, C), the model gives {shape} per sample; pass a function'
+        )
+    return Predicted(torch.zeros(n, len(shape), dtype=torch.long), "predicted")
+
+
+def _rows(t: Any, n: int) -> tuple[list, bool]:
+    """One value for all samples, or one per sample."""
+    if isinstance(t, Tensor) or (hasattr(t, "tolist") and not isinstance(t, int)):
+        t = t.tolist()
+    if isinstance(t, list):
+        if len(t) != n:
+            raise ValueError(
+                f"`target` has {len(t)} entries for {n} samples; pass one per sample, or `targets` for several"
+            )
+        return t, True
+    return [t], False
+
+
+def _index(t: Any, shape: tuple[int, ...], classes: tuple[str, ...] | None) -> list[int]:
+    """An entry of an output of `shape`, as one int per dim."""
+    parts = t if isinstance(t, tuple | list) else (t,)
+    parts = [_class(p, classes) if isinstance(p, str) else p for p in parts]
+    if any(isinstance(p, bool) or not isinstance(p, int) for p in parts):
+        raise TypeError(f"`target` is {t!r}, expected an int, a class name, a tuple of ints or a function")
+    if not shape and parts == [0]:
+        return []
+    if len(parts) != len(shape):
+        raise ValueError(
+            f"`target` is {t!r}, but the model gives {shape} per sample; pass a tuple of {len(shape)} ints, or a function"
+        )
+    for p, size in zip(parts, shape, strict=True):
+        if not 0 <= p < size:
+            raise ValueError(f"`target` {t!r} is out of range: the model has outputs 0 to {size - 1}")
+    return list(parts)
+
+
+def _class(name: str, classes: tuple[str, ...] | None) -> int:
+    if classes is None:
+        raise ValueError(f"`target` is the name {name!r}, but `classes` was not given; pass classes=[...]")
+    if name not in classes:
+        raise ValueError(
+            f"`target` {name!r} is not one of the classes: {', '.join(classes[:8])}{', ...' * (len(classes) > 8)}"
+        )
+    return classes.index(name)
+
+
+def repeated(target: Target, samples: Tensor) -> Target:
+    """The target for other rows: row r of the new ones belongs to sample `samples[r]` of the old."""
+    if isinstance(target, Predicted) or (isinstance(target, Entry) and len(target.index) > 1):
+        return Entry(target.index[samples.to(target.index.device)], target.label)
+    return target
+
+
+def labels(targets: list[Target]) -> list[int | str]:
+    """Coordinates of the target dim: ints where all are ints, else strings."""
+    found = [t.label for t in targets]
+    return found if all(isinstance(v, int) for v in found) else [str(v) for v in found]

@@ -1,0 +1,76 @@
+"""Passages that the docstrings of all methods share, written once.
+
+`{name}` on a line of its own in a method's docstring stands for the passage of that name.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+PASSAGES = {
+    "f": """
+        f : callable
+            The model: takes input(s) batched on dim 0, returns (N,), (N, C), (N, C, ...) or an object with
+            `.logits`. A `torch.nn.Module`, a function, a `torch.export` module. It is left as it was.""",
+    "x": """
+        x : Tensor or tuple of Tensor
+            Input(s), samples on dim 0, floating point.""",
+    "noise": """
+        n_samples : int, default 25
+            Noisy copies per sample.
+        stdevs : float or tuple of float, optional
+            Standard deviation of the noise in input units; per input if a tuple.
+        stdev_spread : float, default 0.15
+            Where `stdevs` is None: standard deviation as a fraction of each sample's range, max(x) - min(x).
+        reduce : {"mean", "square", "variance"}
+            Mean, mean square, or variance over the copies.""",
+    "seed": """
+        seed : int, default 0
+            Seed of the draws. A sample's draws depend on it and on the sample's own values alone: not on its place in
+            the batch, on other samples, on `batch_size`, or on the device.""",
+    "shared": """
+        target : int, str, tuple, sequence, callable or None
+            Which score is explained: an output's index, its name (with `classes`), a tuple of indices for outputs
+            (N, C, ...), a list with one of these per sample, a function of the output that returns (N,),
+            `"predicted"` (each sample's largest output), or None where the output is one number.
+        targets : list of targets or "all", optional
+            Several at once, from one forward pass: the result gains a leading dim.
+        classes : sequence of str, optional
+            Names of the outputs.
+        batch_size : int or "auto", default "auto"
+            Rows per model call; bounds the memory. `"auto"` derives it from the activations of the first rows. A
+            chunk that runs out of GPU memory is done again in halves.
+        device : torch.device or str, optional
+            Where to run; default: where the model's parameters are. Inputs are moved there chunk by chunk.
+        progress : bool or callable, default False
+            True shows a bar; a callable gets (rows done, rows in all).
+        engine : {"auto", "func", "autograd"}
+            `"auto"` traces the model with torch.func and uses plain autograd where that is not possible.""",
+    "returns_gradient": """
+        Tensor or tuple of Tensor
+            Shaped like the input(s), with a leading dim for `targets`. Unit: output units per input unit.
+            ``.explain(...)`` with the same arguments returns an `Explanation`: prediction, engine, and more.""",
+    "returns_output": """
+        Tensor or tuple of Tensor
+            Shaped like the input(s), with a leading dim for `targets`. Unit: output units.
+            ``.explain(...)`` with the same arguments returns an `Explanation`: prediction, delta, and more.""",
+    "raises": """
+        TypeError
+            For inputs that are no float tensors, and targets of a wrong type.
+        ValueError
+            For targets out of range, a model in training mode (batch norm, dropout) or one that draws random numbers,
+            a gradient that is cut (no_grad, detach), NaN or infinite values (the samples are named).""",
+}
+
+
+def fill(doc: str | None) -> str | None:
+    """A docstring with its passages in place."""
+    if doc is None:
+        return None
+
+    def passage(match: re.Match[str]) -> str:
+        text = PASSAGES.get(match[2])
+        return match[0] if text is None else textwrap.indent(textwrap.dedent(text).strip(), match[1])
+
+    return re.sub(r"^([ ]*)\{(\w+)\}$", passage, doc, flags=re.MULTILINE)
