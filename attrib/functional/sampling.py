@@ -331,7 +331,7 @@ class _Noise:
         keys = self.keys[i.to(self.keys.device)]
         rows = []
         for j, (t, s) in enumerate(zip(self.xs, self.stdevs, strict=True)):
-            row = of_samples(t, i)
+            row = of_samples(t, i).expand(len(i), *t.shape[1:])  # of one sample there is one row for all
             if bool(s.any()):
                 scale = of_samples(s, i).to(row.dtype).view(-1, *[1] * (row.ndim - 1))
                 row = row + scale * normal(keys, k, NOISE + j, row.shape[1:], row.dtype)
