@@ -1,0 +1,1 @@
+"""One file per study: load, attribute, summarise, draw, write."""

@@ -1,0 +1,213 @@
+"""How fast each method runs on the user's own model, at which batch size, and how much of the model's speed that is."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from attrib.engine.batching import BatchSize
+from attrib.engine.gradients import choose_device
+from attrib.engine.inputs import as_tuple
+from attrib.engine.model import Model, dtype_of
+from attrib.functional import METHODS
+from attrib.workflows.jobs import BARE, Job, bare, method_jobs, seconds
+from attrib.workflows.peak import peak_memory
+
+SIZES = (1, 4, 16, 64, 256, 1024)
+COLUMNS = (
+    "method", "batch_size", "samples", "passes", "seconds", "samples_per_second", "share", "peak_mib", "best",
+)  # fmt: skip
+
+Options = Mapping[str, Mapping[str, Any]]
+
+
+def bench(
+    model: Model,
+    x: Any,
+    *,
+    methods: Sequence[str] = ("saliency", "integrated_gradients", "smooth_grad"),
+    batch_sizes: Iterable[BatchSize] | None = None,
+    device: torch.device | str | None = None,
+    target: Any = "predicted",
+    options: Options | None = None,
+    repeats: int = 3,
+    progress: bool | Callable[[int, int], None] = False,
+) -> pd.DataFrame:
+    """Time methods on a model over batch sizes, beside the model's own forward and input-gradient passes.
+
+    Parameters
+    ----------
+    model : callable
+        As for every method. It stays where it is: move it to the GPU before.
+    x : Tensor, array, or tuple of these
+        Input(s), samples on dim 0. All samples are explained in every repeat: 8 to 64 are usually enough.
+    methods : sequence of str
+        Names in `attrib.functional.METHODS`.
+    batch_sizes : iterable of int or "auto", optional
+        Rows per model call; default: `"auto"` and powers of four up to 1024.
+    device : torch.device or str, optional
+        Where to run; default: where the model's parameters are.
+    target : default "predicted"
+        As for every method.
+    options : mapping, optional
+        Arguments of a method by its name: ``{"integrated_gradients": {"n_steps": 20}}``. `gradient_shap` takes the
+        inputs themselves as baselines if none are given.
+    repeats : int, default 3
+        Rounds; each runs everything once, and `seconds` is the median.
+    progress : bool or callable, default False
+        True shows a bar; a callable gets (measurements done, in all).
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per method and batch size, the model's own passes first:
+
+        ``method``
+            Name, or `"forward+backward"` for the model's own passes with frozen parameters.
+        ``batch_size``
+            Rows per model call, or `"auto"`.
+        ``samples``
+            Samples explained (for the model's own passes: rows).
+        ``passes``
+            Forward and backward passes that the method makes per sample (its `n_steps` or `n_samples`; forward
+            passes for methods without gradients).
+        ``seconds``
+            Median over the rounds.
+        ``samples_per_second``
+            samples / seconds.
+        ``share``
+            samples_per_second x passes, divided by the model's own best number of rows per second. 1 is the limit for
+            a method that only calls the model; a layer taken out of the path can lift it above 1.
+        ``peak_mib``
+            Peak memory in MiB beyond model and inputs; NaN where the system does not count it.
+        ``best``
+            Whether this is the method's fastest batch size.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For unknown methods, wrong sizes or repeats, and whatever the methods refuse.
+
+    Notes
+    -----
+    Times depend on the machine and on what else it does; rounds alternate so that a slow spell hits all alike.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.workflows.bench import bench
+    >>> table = bench(torch.nn.Linear(5, 2), torch.ones(4, 5), methods=["saliency"], batch_sizes=[4], repeats=1)
+    >>> list(table.method)
+    ['forward+backward', 'saliency']
+    """
+    options = {} if options is None else options
+    sizes = _sizes(batch_sizes)
+    _refuse(methods, options, repeats)
+    xs, at = _inputs(model, x, device)
+    jobs = [bare(model, xs, size, at) for size in sizes if isinstance(size, int)]
+    jobs += [
+        job
+        for name in methods
+        for job in method_jobs(name, model, xs, sizes, dict(options.get(name, {})), target, at)
+    ]
+    return _table(jobs, *_measured(jobs, repeats, at, progress))
+
+
+def best_batch_sizes(table: pd.DataFrame) -> dict[str, BatchSize]:
+    """The fastest batch size of each method in a table that `bench` made."""
+    best = table[table.best]
+    return dict(zip(best.method, best.batch_size, strict=True))
+
+
+def _sizes(batch_sizes: Iterable[BatchSize] | None) -> list[BatchSize]:
+    sizes: list[BatchSize] = ["auto", *SIZES] if batch_sizes is None else list(batch_sizes)
+    for s in sizes:
+        if isinstance(s, bool) or not (s == "auto" or isinstance(s, int)):
+            raise TypeError(f'`batch_sizes` holds {s!r}, expected positive ints or "auto"')
+        if isinstance(s, int) and s < 1:
+            raise ValueError(f'`batch_sizes` holds {s}, expected positive ints or "auto"')
+    if not any(isinstance(s, int) for s in sizes):
+        raise ValueError(
+            "`batch_sizes` holds no int; give at least one, at which the model's own passes are timed"
+        )
+    return list(dict.fromkeys(sizes))
+
+
+def _refuse(methods: Sequence[str], options: Options, repeats: int) -> None:
+    if isinstance(methods, str):
+        raise TypeError(f"`methods` is the string {methods!r}, expected a list of names: [{methods!r}]")
+    if not methods:
+        raise ValueError(f"`methods` is empty, expected some of {', '.join(METHODS)}")
+    for where, names in (("methods", methods), ("options", options)):
+        unknown = [n for n in names if n not in METHODS]
+        if unknown:
+            raise ValueError(f"`{where}` names {unknown[0]!r}, expected some of {', '.join(METHODS)}")
+    if isinstance(repeats, bool) or not isinstance(repeats, int):
+        raise TypeError(f"`repeats` is {repeats!r}, expected an int")
+    if repeats < 1:
+        raise ValueError(f"`repeats` is {repeats}, expected at least 1")
+
+
+def _inputs(
+    model: Model, x: Any, device: torch.device | str | None
+) -> tuple[tuple[Tensor, ...], torch.device]:
+    """The inputs in the model's dtype, on its device: moving them is not what is timed."""
+    parts = tuple(
+        t if isinstance(t, Tensor) else torch.from_numpy(np.array(t))
+        for t in (x if isinstance(x, tuple) else (x,))
+    )
+    at = choose_device(model, parts[0], device)
+    dtype = dtype_of(model)
+    return as_tuple(tuple(t.to(at, dtype if t.is_floating_point() else None) for t in parts)), at
+
+
+def _measured(
+    jobs: list[Job], repeats: int, device: torch.device, progress: bool | Callable[[int, int], None]
+) -> tuple[list[float], list[float]]:
+    """Median seconds and peak bytes of each job; the memory run is the warm-up."""
+    total = len(jobs) * (repeats + 1)
+    tell = _teller(progress, total)
+    peaks: list[float] = []
+    times: list[list[float]] = [[] for _ in jobs]
+    for job in jobs:
+        peaks.append(peak_memory(job.work, device))
+        tell(len(peaks), total)
+    for turn in range(repeats):
+        for j, job in enumerate(jobs):
+            times[j].append(seconds(job.work, device))
+            tell(len(jobs) * (turn + 1) + j + 1, total)
+    return [statistics.median(t) for t in times], peaks
+
+
+def _teller(progress: bool | Callable[[int, int], None], total: int) -> Callable[[int, int], None]:
+    if callable(progress):
+        return progress
+    if not progress:
+        return lambda done, total: None
+    from tqdm import tqdm
+
+    bar = tqdm(total=total, desc="bench", unit="run", leave=False)
+
+    def tell(done: int, total: int) -> None:
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    return tell
+
+
+def _table(jobs: list[Job], times: list[float], peaks: list[float]) -> pd.DataFrame:
+    frame = pd.DataFrame([job[:4] for job in jobs], columns=list(COLUMNS[:4]))
+    frame["seconds"] = times
+    frame["samples_per_second"] = frame.samples / frame.seconds
+    speed = frame.samples_per_second * frame.passes
+    frame["share"] = speed / speed[frame.method == BARE].max()
+    frame["peak_mib"] = [p / 2**20 for p in peaks]
+    frame["best"] = frame.samples_per_second == frame.groupby("method").samples_per_second.transform("max")
+    return frame
