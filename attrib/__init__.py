@@ -1,1 +1,30 @@
-"""attrib: what did the network look at?"""
+"""attrib: what did the network look at?
+
+Functional, array-first attribution for PyTorch models. The functions here take anything array-like and return labelled
+xarray objects; `attrib.functional` has the same functions on tensors.
+"""
+
+from importlib.metadata import version as _version
+
+__version__ = _version("attrib")
+
+from attrib import functional
+from attrib.labelled import (
+    gradient_shap,
+    input_x_gradient,
+    integrated_gradients,
+    noise_tunnel,
+    saliency,
+    smooth_grad,
+)
+
+__all__ = [
+    "__version__",
+    "functional",
+    "gradient_shap",
+    "input_x_gradient",
+    "integrated_gradients",
+    "noise_tunnel",
+    "saliency",
+    "smooth_grad",
+]

@@ -70,6 +70,8 @@ class About:
         Output units per input unit, or output units.
     reference : str
         DOI or arXiv identifier.
+    distribution : bool
+        Whether `baselines` is a distribution.
     """
 
     name: str
@@ -78,6 +80,7 @@ class About:
     cost: str
     units: str
     reference: str
+    distribution: bool = False
 
 
 class Method(Protocol[P]):
@@ -96,7 +99,7 @@ METHODS: dict[str, Method[...]] = {}
 
 
 def method(
-    long_name: str, *, axioms: tuple[str, ...], cost: str, units: str, reference: str
+    long_name: str, *, axioms: tuple[str, ...], cost: str, units: str, reference: str, distribution: bool = False
 ) -> Callable[[Callable[P, Explanation]], Method[P]]:
     """Register a function that returns an `Explanation` as a method.
 
@@ -113,7 +116,7 @@ def method(
         name = explain.__name__
         attribute.__annotations__ = {**explain.__annotations__, "return": "Tensors"}
         found = cast("Method[P]", attribute)
-        found.about = About(name, long_name, axioms, cost, units, reference)
+        found.about = About(name, long_name, axioms, cost, units, reference, distribution)
         found.explain = explain
         METHODS[name] = found
         return found

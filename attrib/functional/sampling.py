@@ -199,6 +199,7 @@ def noise_tunnel(
     cost="n_samples x (forward + backward)",
     units="output",
     reference="arXiv:1705.07874",
+    distribution=True,
 )
 def gradient_shap(
     f: Model,

@@ -8,6 +8,24 @@ from __future__ import annotations
 import re
 import textwrap
 
+_INPUTS = """\
+    Input(s): a DataArray; a tensor, NumPy or JAX array, DataFrame; several as a Dataset or mapping by name, in the
+    model's argument order, or as a tuple. Backed by Dask, the result is lazy.
+sample_dims : str or sequence of str, optional
+    The dims of the batch, stacked for the model; default `"sample"` if there, else the first dim.
+dims : sequence of str, optional
+    Names of the dims of arrays without labels; one sequence per input if there are several.
+coords : mapping, optional
+    Coords of arrays without labels.
+"""
+
+_RESULT = """\
+DataArray, tuple of DataArray, or Dataset
+    In the form of the input(s), called `attribution`: their dims and coords, with a leading `target` dim for `targets`.
+    Coords along the sample dims: `prediction`, `target` where it varies, and for methods that have them `delta`,
+    `n_steps`, `standard_error`. Attrs: `method`, `params` (JSON), `units`, `references`, versions.
+"""
+
 PASSAGES = {
     "f": """
         f : callable
@@ -74,3 +92,15 @@ def fill(doc: str | None) -> str | None:
         return match[0] if text is None else textwrap.indent(textwrap.dedent(text).strip(), match[1])
 
     return re.sub(r"^([ ]*)\{(\w+)\}$", passage, doc, flags=re.MULTILINE)
+
+
+def labelled_doc(doc: str | None) -> str | None:
+    """The docstring of a pure method as that of its labelled form: other inputs and outputs, no example of tensors."""
+    if doc is None:
+        return None
+    doc = doc.partition("    Examples\n    --------")[0].rstrip() + "\n"
+    doc = doc.replace("x : Tensor or tuple of Tensor\n", "x : DataArray, Dataset, mapping, tuple or array-like\n")
+    doc = doc.replace("        Input(s), samples on dim 0, floating point.\n", textwrap.indent(_INPUTS, " " * 4))
+    head, returns, tail = doc.partition("    Returns\n    -------\n")
+    _, raises, after = tail.partition("    Raises\n    ------\n")
+    return head + returns + textwrap.indent(_RESULT, " " * 4) + "\n" + raises + after

@@ -1,0 +1,116 @@
+"""The public functions: the pure methods on anything array-like, with labels."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import xarray as xr
+
+from attrib import functional
+from attrib.engine.model import dtype_of
+from attrib.functional.explanation import About, Explanation, Method
+from attrib.functional.wording import labelled_doc
+from attrib.labels import Facts, Inputs, at_samples, baseline_tensors, labelled_inputs, lazily, sample_values, wrap
+
+_OWN = {
+    "sample_dims": Hashable | Sequence[Hashable] | None,
+    "dims": Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None,
+    "coords": Mapping[Hashable, Any] | None,
+}
+
+
+def labelled(method: Method[...]) -> Callable[..., Any]:
+    """The labelled form of a pure method: same arguments, and `sample_dims`, `dims`, `coords`.
+
+    It adds no mathematics: inputs become tensors (N, ...), results get the inputs' labels back.
+    """
+    signature = inspect.signature(method.explain)
+
+    @functools.wraps(method)
+    def attribute(*args: Any, **options: Any) -> Any:
+        own = {name: options.pop(name, None) for name in _OWN}
+        call = signature.bind(*args, **options)
+        call.apply_defaults()
+        given = call.arguments
+        inputs = labelled_inputs(given["x"], **own)
+        facts = _facts(method.about, given)
+        many = given["targets"] is not None
+        if inputs.lazy:
+            return _lazily(method, given, inputs, facts, many)
+        dtype = dtype_of(given["f"])
+        given.update(_options(given, inputs, dtype, method.about))
+        given["x"] = inputs.tensors(dtype)[0] if inputs.single else inputs.tensors(dtype)
+        explanation = method.explain(*call.args, **call.kwargs)
+        return wrap(explanation, inputs, replace(facts, engine=explanation.engine), many)
+
+    attribute.__doc__ = labelled_doc(method.__doc__)
+    attribute.__signature__ = _signature(signature)  # type: ignore[attr-defined]
+    attribute.functional = method  # type: ignore[attr-defined]
+    attribute.about = method.about  # type: ignore[attr-defined]
+    return attribute
+
+
+def _signature(pure: inspect.Signature) -> inspect.Signature:
+    own = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=t) for n, t in _OWN.items()]
+    return pure.replace(
+        parameters=[*pure.parameters.values(), *own], return_annotation=xr.DataArray | xr.Dataset | tuple[xr.DataArray, ...]
+    )
+
+
+def _facts(about: About, given: Mapping[str, Any]) -> Facts:
+    """What the attrs will tell: the options as the caller gave them."""
+    if "method" in given:
+        inner = getattr(getattr(given["method"], "func", given["method"]), "about", None)
+        about = replace(about, units="gradient" if inner is None else inner.units)
+    classes = given["classes"]
+    params = {k: v for k, v in given.items() if k not in ("f", "x")}
+    return Facts(about, params, None if classes is None else tuple(map(str, classes)), "")
+
+
+def _options(given: Mapping[str, Any], inputs: Inputs, dtype: torch.dtype | None, about: About) -> dict[str, Any]:
+    """The options that hold arrays, in the form of the pure functions."""
+    found: dict[str, Any] = {"target": sample_values(given["target"], inputs, "target")}
+    if isinstance(given["targets"], list | tuple):
+        found["targets"] = [sample_values(t, inputs, "targets") for t in given["targets"]]
+    if "baselines" in given:
+        found["baselines"] = baseline_tensors(given["baselines"], inputs, dtype, about.distribution)
+    if "method" in given:
+        found["method"] = _pure(given["method"])
+    return found
+
+
+def _pure(method: Callable) -> Callable:
+    """The pure form of a method that may be labelled, or a partial of one."""
+    if isinstance(method, functools.partial):
+        return functools.partial(_pure(method.func), *method.args, **method.keywords)
+    return getattr(method, "functional", method)
+
+
+def _lazily(method: Method[...], given: Mapping[str, Any], inputs: Inputs, facts: Facts, many: bool) -> Any:
+    """The result of a Dask-backed call: options with sample dims follow the inputs' blocks by the samples' numbers."""
+    dtype = dtype_of(given["f"])
+    options = {**given, **_options(given, inputs, dtype, method.about), "progress": False}
+    if not many:
+        options |= {"target": None, "targets": [options["target"]]}
+
+    def explain(xs: tuple[torch.Tensor, ...], numbers: list[int]) -> Explanation:
+        xs = tuple(x.to(dtype) if dtype is not None and x.is_floating_point() else x for x in xs)
+        own = {**options, "targets": at_samples(options["targets"], numbers, inputs)}
+        if "baselines" in options:
+            own["baselines"] = at_samples(options["baselines"], numbers, inputs, method.about.distribution)
+        return method.explain(**{**own, "x": xs[0] if inputs.single else xs})
+
+    return lazily(explain, inputs, facts, many)
+
+
+saliency = labelled(functional.saliency)
+input_x_gradient = labelled(functional.input_x_gradient)
+integrated_gradients = labelled(functional.integrated_gradients)
+smooth_grad = labelled(functional.smooth_grad)
+noise_tunnel = labelled(functional.noise_tunnel)
+gradient_shap = labelled(functional.gradient_shap)

@@ -1,0 +1,156 @@
+"""Baselines and per-sample values, matched to the inputs by the names of dims and labels of coords."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from attrib.interop.arrays import as_tensor
+from attrib.labels.inputs import Inputs
+
+DISTRIBUTION = "baseline"  # the dim along which a distribution of baselines lies
+
+
+def baseline_tensors(baselines: Any, inputs: Inputs, dtype: torch.dtype | None, distribution: bool) -> Any:
+    """Baselines in the form that the pure functions take.
+
+    Parameters
+    ----------
+    baselines : float, array-like, DataArray, Dataset, mapping, tuple, or callable
+        Arrays without labels are laid out like the inputs; DataArrays are matched by name. A callable gets the inputs
+        as the caller gave them.
+    inputs : Inputs
+    dtype : torch.dtype, optional
+        The model's.
+    distribution : bool
+        Whether the method takes many baselines, along a dim called `"baseline"`.
+
+    Raises
+    ------
+    ValueError
+        For dims the inputs lack, labels that differ, and a distribution where one baseline is expected.
+    """
+    if callable(baselines):
+        given = inputs.given
+        baselines = baselines(*given) if isinstance(given, tuple) else baselines(given)
+    if isinstance(baselines, int | float):
+        return baselines
+    each = _per_input(baselines, inputs)
+    found = tuple(_one(b, inputs, j, dtype, distribution) for j, b in enumerate(each))
+    return found[0] if inputs.single else found
+
+
+def _per_input(baselines: Any, inputs: Inputs) -> list[Any]:
+    if isinstance(baselines, xr.Dataset | Mapping):
+        if inputs.names is None:
+            raise ValueError("`baselines` has names, but the inputs have none; pass a tuple in their order")
+        missing = [n for n in inputs.names if n not in baselines]
+        if missing:
+            raise ValueError(f"`baselines` lacks the inputs {missing}")
+        return [baselines[n] for n in inputs.names]
+    if isinstance(baselines, tuple) and not inputs.single:
+        if len(baselines) != len(inputs.arrays):
+            raise ValueError(f"`baselines` has {len(baselines)} entries for {len(inputs.arrays)} inputs")
+        return list(baselines)
+    if not inputs.single:
+        raise ValueError(f"`baselines` is one array for {len(inputs.arrays)} inputs; pass one per input")
+    return [baselines]
+
+
+def _one(b: Any, inputs: Inputs, j: int, dtype: torch.dtype | None, distribution: bool) -> Any:
+    if isinstance(b, int | float):
+        return float(b)
+    x = inputs.arrays[j]
+    if not isinstance(b, xr.DataArray):
+        t = as_tensor(b, "baselines")
+        if tuple(t.shape) != x.shape or len(inputs.sample_dims) == 1:
+            return _cast(t, dtype)  # laid out for the model: (1, ...), (N, ...), a sample, or a distribution
+        b = xr.DataArray(t.cpu().numpy(), dims=x.dims)
+    if DISTRIBUTION in b.dims and not distribution:
+        raise ValueError("`baselines` has a dim 'baseline', but this method takes one baseline; pass baselines.mean('baseline')")
+    return _cast(_by_name(matched(b, x), inputs, j), dtype)
+
+
+def matched(b: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
+    """A baseline whose labels stand in the order of the input's.
+
+    Raises
+    ------
+    ValueError
+        If it has dims that the input lacks, other sizes, or other labels.
+    """
+    extra = [d for d in b.dims if d not in x.dims and d != DISTRIBUTION]
+    if extra:
+        raise ValueError(f"`baselines` has dims {extra} that `x` lacks ({x.dims}); rename them")
+    for d in b.dims:
+        if d == DISTRIBUTION:
+            continue
+        if b.sizes[d] not in (1, x.sizes[d]):
+            raise ValueError(f"`baselines` has size {b.sizes[d]} along {d!r}, `x` has {x.sizes[d]}")
+        if d in b.indexes and d in x.indexes and b.sizes[d] == x.sizes[d] and not b.indexes[d].equals(x.indexes[d]):
+            if set(b.indexes[d]) != set(x.indexes[d]) or not b.indexes[d].is_unique:
+                raise ValueError(f"`baselines` and `x` have different labels along {d!r}; select the same ones in both")
+            b = b.reindex({d: x.indexes[d]})
+    return b
+
+
+def _by_name(b: xr.DataArray, inputs: Inputs, j: int) -> torch.Tensor:
+    """(1, ...), (N, ...), (B, ...) or (N, B, ...) as the pure functions want it."""
+    core, many = inputs.core(j), DISTRIBUTION in b.dims
+    per_sample = any(d in b.dims for d in inputs.sample_dims)
+    lead: tuple[Hashable, ...] = (*(inputs.sample_dims if per_sample else ()), *((DISTRIBUTION,) if many else ()))
+    x = inputs.arrays[j]
+    full = b.expand_dims({d: x.sizes[d] for d in lead if d not in b.dims and d != DISTRIBUTION})
+    full = full.expand_dims([d for d in core if d not in full.dims]).transpose(*lead, *core)
+    t = as_tensor(full.data, "baselines")
+    shape = t.shape[len(lead) :]
+    if per_sample:
+        return t.reshape(-1, *((b.sizes[DISTRIBUTION],) if many else ()), *shape)
+    return t if many else t[None]
+
+
+def _cast(t: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    return t.to(dtype) if dtype is not None else t
+
+
+def sample_values(values: Any, inputs: Inputs, name: str) -> Any:
+    """A per-sample argument as a list in the order of the stacked samples; anything else as it is.
+
+    Raises
+    ------
+    ValueError
+        If a labelled array does not have exactly the sample dims, or its labels differ from the inputs'.
+    """
+    if isinstance(values, xr.DataArray):
+        if values.ndim == 0:
+            return values.item()
+        if set(values.dims) != set(inputs.sample_dims):
+            raise ValueError(f"`{name}` has dims {values.dims}, expected the sample dims {inputs.sample_dims}")
+        return matched(values, inputs.arrays[0]).transpose(*inputs.sample_dims).values.ravel().tolist()
+    if hasattr(values, "to_numpy") and not isinstance(values, np.ndarray):  # a pandas Series
+        values = values.to_numpy()
+    if isinstance(values, np.ndarray) and values.ndim > 0 and values.shape == inputs.sample_shape:
+        return values.ravel().tolist()
+    return values
+
+
+def at_samples(option: Any, numbers: Sequence[int], inputs: Inputs, distribution: bool = False) -> Any:
+    """An option of the pure functions, cut down to some samples: lists and tensors with one entry per sample.
+
+    With `distribution`, tensors with a dim more than the input are distributions for each sample.
+    """
+    if isinstance(option, list):  # of targets, each a list where it has one entry per sample
+        return [[t[i] for i in numbers] if isinstance(t, list) else t for t in option]
+    if isinstance(option, tuple):
+        return tuple(_tensor_at(t, numbers, inputs, j, distribution) for j, t in enumerate(option))
+    return _tensor_at(option, numbers, inputs, 0, distribution)
+
+
+def _tensor_at(t: Any, numbers: Sequence[int], inputs: Inputs, j: int, distribution: bool) -> Any:
+    rank = 1 + len(inputs.core(j)) + distribution  # with samples, and baselines, in front
+    per_sample = isinstance(t, torch.Tensor) and t.ndim == rank and len(t) == inputs.samples > 1
+    return t[list(numbers)] if per_sample else t

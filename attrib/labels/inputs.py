@@ -1,0 +1,210 @@
+"""What the caller gave, as DataArrays with sample dims, and as tensors (N, ...) for the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from attrib.interop.arrays import as_numpy, as_tensor
+
+Dims = Sequence[Hashable]
+RESERVED = ("prediction", "delta", "standard_error", "n_steps")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of a model, labelled.
+
+    Attributes
+    ----------
+    arrays : tuple of DataArray
+        One per input, dims in the caller's order.
+    names : tuple of str, or None
+        Variable names, where the caller gave a Dataset or mapping.
+    single : bool
+        Whether the caller gave one input by itself.
+    sample_dims : tuple
+        The dims of the batch; may be empty for one sample without a batch dim.
+    given : object
+        What the caller gave, for `baselines` that are functions.
+    """
+
+    arrays: tuple[xr.DataArray, ...]
+    names: tuple[str, ...] | None
+    single: bool
+    sample_dims: tuple[Hashable, ...]
+    given: Any
+
+    @property
+    def lazy(self) -> bool:
+        """Whether any input is backed by Dask."""
+        return any(a.chunks is not None for a in self.arrays)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Sizes of the sample dims."""
+        return tuple(self.arrays[0].sizes[d] for d in self.sample_dims)
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return math.prod(self.sample_shape)
+
+    def core(self, j: int) -> tuple[Hashable, ...]:
+        """The dims of input `j` that go to the model, in their order."""
+        return tuple(d for d in self.arrays[j].dims if d not in self.sample_dims)
+
+    def tensors(self, dtype: torch.dtype | None) -> tuple[Tensor, ...]:
+        """The inputs as (N, ...); floating ones in the model's `dtype` if it is given."""
+        return tuple(self._tensor(j, dtype) for j in range(len(self.arrays)))
+
+    def _tensor(self, j: int, dtype: torch.dtype | None) -> Tensor:
+        a = self.arrays[j].transpose(*self.sample_dims, *self.core(j))
+        t = as_tensor(a.data, "x" if self.single else f"x[{self.title(j)!r}]")
+        t = t.reshape(-1, *t.shape[len(self.sample_dims) :]) if len(self.sample_dims) != 1 else t
+        return t.to(dtype) if dtype is not None and t.is_floating_point() else t
+
+    def title(self, j: int) -> str | int:
+        """The name or number of input `j`."""
+        return j if self.names is None else self.names[j]
+
+
+def labelled_inputs(
+    x: Any,
+    sample_dims: Hashable | Dims | None = None,
+    dims: Any = None,
+    coords: Mapping[Hashable, Any] | None = None,
+) -> Inputs:
+    """Label what the caller gave.
+
+    Parameters
+    ----------
+    x : DataArray, Dataset, mapping, tuple, or array-like
+        One input, or several: a Dataset or mapping by name, in the model's argument order, or a tuple.
+    sample_dims : hashable or sequence of hashable, optional
+        The batch dims; default `"sample"` if there, else the first dim.
+    dims : sequence of hashable, or one per input (sequence or mapping), optional
+        Names of the dims of arrays without labels; default `"sample"`, `"dim_1"`, ...
+    coords : mapping, optional
+        Coords of arrays without labels; each is given to the inputs that have its dims.
+
+    Raises
+    ------
+    ValueError
+        For dims that do not fit, sizes that contradict, sample labels that differ between inputs, and coords whose
+        names the result needs.
+    """
+    if isinstance(x, xr.Dataset | Mapping):
+        names, values = tuple(str(k) for k in x), [x[k] for k in x]
+        if not values:
+            raise ValueError("`x` has no variables; pass at least one input")
+    else:
+        names, values = None, list(x) if isinstance(x, tuple) else [x]
+    single = names is None and not isinstance(x, tuple)
+    each = [_dims_of(dims, j, names, len(values)) for j in range(len(values))]
+    arrays = tuple(_label(v, d, coords, _which(j, names, single)) for j, (v, d) in enumerate(zip(values, each, strict=True)))
+    batch = _sample_dims(arrays, sample_dims)
+    inputs = Inputs(arrays, names, single, batch, x)
+    _check_sizes(inputs)
+    _check_coords(inputs)
+    return inputs
+
+
+def _which(j: int, names: tuple[str, ...] | None, single: bool) -> str:
+    return "x" if single else f"x[{j if names is None else names[j]!r}]"
+
+
+def _dims_of(dims: Any, j: int, names: tuple[str, ...] | None, count: int) -> Dims | None:
+    if isinstance(dims, Mapping):
+        return dims.get(names[j] if names else j)
+    if isinstance(dims, str):
+        return (dims,)
+    if dims is not None and count > 1 and len(dims) == count and not isinstance(dims[0], str):
+        return dims[j]
+    return dims
+
+
+def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None, which: str) -> xr.DataArray:
+    if isinstance(value, xr.DataArray):
+        if dims is not None and tuple(dims) != value.dims:
+            raise ValueError(f"`dims` is {tuple(dims)}, but `{which}` already has dims {value.dims}; use {which}.rename")
+        return value if coords is None else value.assign_coords(_coords_for(coords, value.dims))
+    found: dict[Hashable, Any] = {}
+    data = value if _is_dask(value) else as_numpy(value, which)
+    if data.ndim == 0:
+        raise ValueError(f"`{which}` is a single number, expected an array with samples on its first dim")
+    columns = getattr(value, "columns", None)
+    names = tuple(dims) if dims is not None else _default_dims(data.ndim, columns)
+    if len(names) != data.ndim:
+        raise ValueError(f"`dims` names {len(names)} dims {names}, but `{which}` has shape {data.shape}")
+    if columns is not None:
+        found = {names[0]: np.asarray(value.index), names[1]: np.asarray(columns)}
+    found |= _coords_for(coords or {}, names)
+    return xr.DataArray(data, dims=names, coords=found)
+
+
+def _default_dims(ndim: int, columns: Any) -> tuple[Hashable, ...]:
+    names: list[Hashable] = ["sample", *(f"dim_{k}" for k in range(1, ndim))]
+    if columns is not None and getattr(columns, "name", None):
+        names[1] = columns.name
+    return tuple(names)
+
+
+def _coords_for(coords: Mapping[Hashable, Any], dims: Dims) -> dict[Hashable, Any]:
+    """The coords that belong to an array of these dims: plain ones by their name, (dims, values) ones by their dims."""
+    found = {}
+    for name, value in coords.items():
+        own = (value[0],) if isinstance(value, tuple) and isinstance(value[0], str) else getattr(value, "dims", (name,))
+        own = tuple(value[0]) if isinstance(value, tuple) and isinstance(value[0], tuple | list) else own
+        if all(d in dims for d in own):
+            found[name] = value
+    return found
+
+
+def _is_dask(value: Any) -> bool:
+    return type(value).__module__.startswith("dask.")
+
+
+def _sample_dims(arrays: tuple[xr.DataArray, ...], given: Hashable | Dims | None) -> tuple[Hashable, ...]:
+    if given is None:
+        first = "sample" if "sample" in arrays[0].dims else arrays[0].dims[0]
+        found: tuple[Hashable, ...] = (first,)
+    else:
+        found = (given,) if isinstance(given, str) or not isinstance(given, Sequence) else tuple(given)
+    for a in arrays:
+        missing = [d for d in found if d not in a.dims]
+        if missing:
+            raise ValueError(f"`sample_dims` {missing} are not among the dims {a.dims} of every input")
+    return found
+
+
+def _check_sizes(inputs: Inputs) -> None:
+    sizes: dict[Hashable, int] = {}
+    for j, a in enumerate(inputs.arrays):
+        for d, n in a.sizes.items():
+            if sizes.setdefault(d, n) != n:
+                other = f'{{"{inputs.title(j)}": ...}}' if inputs.names else "one per input"
+                raise ValueError(
+                    f"dim {d!r} has size {sizes[d]} in one input and {n} in `x[{inputs.title(j)!r}]`; give it another "
+                    f"name there: .rename({d}='{d}_{inputs.title(j)}'), or dims={other}"
+                )
+    for d in inputs.sample_dims:
+        indexes = [a.indexes[d] for a in inputs.arrays if d in a.indexes]
+        if any(not i.equals(indexes[0]) for i in indexes[1:]):
+            raise ValueError(f"the inputs have different labels along {d!r}; align them first: xr.align(..., join='inner')")
+
+
+def _check_coords(inputs: Inputs) -> None:
+    for a in inputs.arrays:
+        if "target" in a.dims:
+            raise ValueError("`x` has a dim called 'target', which the result may need; rename it")
+        taken = [str(c) for c in a.coords if c in RESERVED]
+        if taken:
+            raise ValueError(f"`x` has coords {taken}, names the result needs; rename or drop them: x.drop_vars({taken})")

@@ -1,0 +1,152 @@
+"""Results for Dask-backed inputs: the eager computation, block by block of samples, when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from attrib.functional.explanation import Explanation
+from attrib.interop.arrays import as_tensor
+from attrib.labels.inputs import Inputs
+from attrib.labels.results import Facts, dressed, named
+
+Explain = Callable[[tuple[torch.Tensor, ...], list[int]], Explanation]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Runs a method on NumPy blocks whose leading dims are the sample dims.
+
+    Attributes
+    ----------
+    explain : callable
+        Tensors (N, ...) and the samples' numbers to an `Explanation` with a target dim.
+    lead : int
+        Number of sample dims.
+    fields : tuple of str
+        Fields of the explanation to give, see `_fields`.
+    """
+
+    explain: Explain
+    lead: int
+    fields: tuple[str, ...]
+
+    def __call__(self, numbers: np.ndarray, *blocks: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The fields as arrays (*sample dims, target, *core dims)."""
+        shape = numbers.shape
+        xs = tuple(as_tensor(b).reshape(-1, *b.shape[self.lead :]) for b in blocks)
+        found = self.explain(xs, numbers.ravel().tolist())
+        return tuple(_laid_out(_field(found, f), shape, f) for f in self.fields)
+
+
+def _laid_out(t: torch.Tensor, shape: tuple[int, ...], field: str) -> np.ndarray:
+    values = t.cpu().numpy()
+    values = values if field == "n_steps" else np.moveaxis(values, 0, 1)
+    return values.reshape(*shape, *values.shape[1:])
+
+
+def _field(e: Explanation, name: str) -> torch.Tensor:
+    """A field by name; those of one of several inputs as `name:number`."""
+    base, _, j = name.partition(":")
+    value = getattr(e, base)
+    return value[int(j)] if j and isinstance(value, tuple) else value
+
+
+def lazily(explain: Explain, inputs: Inputs, facts: Facts, many: bool) -> Any:
+    """The labelled result, to be computed later.
+
+    Parameters
+    ----------
+    explain : callable
+        The method on tensors of some samples, always with a leading target dim.
+    inputs : Inputs
+    facts : Facts
+    many : bool
+        Whether the result keeps its target dim.
+
+    Notes
+    -----
+    One sample is explained right away, to learn the number of targets, the dtypes and the engine: one of zeros, or
+    the first one if the model gives nothing finite for zeros.
+    """
+    lead, count = inputs.sample_dims, len(inputs.arrays)
+    core = [list(inputs.core(j)) for j in range(count)]
+    probe = _probe(explain, inputs, core)
+    fields, dims = _fields(probe, core)
+    arrays = [a.drop_vars(list(a.coords)).chunk({d: -1 for d in c}) for a, c in zip(inputs.arrays, core, strict=True)]
+    parts = xr.apply_ufunc(
+        Block(explain, len(lead), fields),
+        _numbers(inputs, arrays[0]),
+        *arrays,
+        input_core_dims=[[], *core],
+        output_core_dims=dims,
+        dask="parallelized",
+        output_dtypes=[np.dtype(str(_field(probe, f).dtype).removeprefix("torch.")) for f in fields],
+        dask_gufunc_kwargs={"output_sizes": {"target": len(probe.target_labels)}},
+    )
+    by_name = dict(zip(fields, parts if isinstance(parts, tuple) else (parts,), strict=True))
+    return _assembled(by_name, inputs, probe, replace(facts, engine=probe.engine), many)
+
+
+def _numbers(inputs: Inputs, like: xr.DataArray) -> xr.DataArray:
+    """The samples' positions, cut into the blocks of the inputs."""
+    positions = xr.DataArray(np.arange(inputs.samples).reshape(inputs.sample_shape), dims=inputs.sample_dims)
+    return positions.chunk({d: like.chunksizes[d] for d in inputs.sample_dims})
+
+
+def _probe(explain: Explain, inputs: Inputs, core: list[list[Hashable]]) -> Explanation:
+    sizes = [[a.sizes[d] for d in c] for a, c in zip(inputs.arrays, core, strict=True)]
+    try:
+        return explain(
+            tuple(as_tensor(np.zeros((1, *s), a.dtype)) for s, a in zip(sizes, inputs.arrays, strict=True)), [0]
+        )
+    except ValueError:
+        first = [a.isel({d: 0 for d in inputs.sample_dims}).transpose(*c) for a, c in zip(inputs.arrays, core, strict=True)]
+        return explain(tuple(as_tensor(a.values)[None] for a in first), [0])
+
+
+def _fields(probe: Explanation, core: list[list[Hashable]]) -> tuple[tuple[str, ...], list[list[Hashable]]]:
+    """Names of what a block gives, and the dims of each after the sample dims."""
+    found: dict[str, list[Hashable]] = {}
+    for name in ("attribution", "standard_error"):
+        if getattr(probe, name) is not None:
+            found |= {f"{name}:{j}": ["target", *c] for j, c in enumerate(core)}
+    found |= {n: ["target"] for n in ("prediction", "delta", "target") if getattr(probe, n) is not None}
+    if probe.n_steps is not None:
+        found["n_steps"] = []
+    return tuple(found), list(found.values())
+
+
+def _assembled(parts: dict[str, xr.DataArray], inputs: Inputs, probe: Explanation, facts: Facts, many: bool) -> Any:
+    def one(name: str) -> xr.DataArray:
+        part = parts[name]
+        return part if many or "target" not in part.dims else part.isel(target=0, drop=True)
+
+    lead: tuple[Hashable, ...] = ("target",) if many else ()
+    along = (*lead, *inputs.sample_dims)
+    coords = {n: (along, one(n).transpose(*along).data) for n in ("prediction", "delta") if n in parts}
+    if "n_steps" in parts:
+        coords["n_steps"] = (inputs.sample_dims, parts["n_steps"].transpose(*inputs.sample_dims).data)
+    if many:
+        coords["target"] = np.asarray(probe.target_labels)
+    elif "target" in parts and probe.target_labels[0] in ("predicted", "per sample"):
+        index = one("target").transpose(*inputs.sample_dims).data
+        coords["target"] = (inputs.sample_dims, _names(index, facts.classes))
+
+    def laid_out(name: str, x: xr.DataArray) -> Any:
+        return one(name).transpose(*lead, *x.dims).data if name in parts else None
+
+    data = [laid_out(f"attribution:{j}", x) for j, x in enumerate(inputs.arrays)]
+    errors = [laid_out(f"standard_error:{j}", x) for j, x in enumerate(inputs.arrays)]
+    return dressed(data, errors, coords, inputs, facts, lead)
+
+
+def _names(index: Any, classes: tuple[str, ...] | None) -> Any:
+    if classes is None:
+        return index
+    return index.map_blocks(named, classes, dtype=np.asarray(classes).dtype)
