@@ -1,0 +1,186 @@
+"""Which value each tensor of a running callable holds, also after writes through tensors that share its memory."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from attrib.engine.graph.nodes import Ref
+from attrib.engine.graph.views import disjoint, layout, positions
+
+
+class Write(NamedTuple):
+    """New values for a part of a storage."""
+
+    tensor: Tensor
+    ref: Ref
+
+
+@dataclass
+class Storage:
+    """A piece of memory that active tensors look into.
+
+    Attributes
+    ----------
+    owner, ref
+        A tensor that covers all of it, and that tensor's value before `writes`.
+    writes : list of Write
+        In order.
+    version : int
+        How many writes there were, those included that a later write to the whole made void.
+    """
+
+    owner: Tensor
+    ref: Ref
+    writes: list[Write] = field(default_factory=list)
+    version: int = 0
+
+    def write(self, tensor: Tensor, ref: Ref) -> None:
+        """Note that `tensor`, which looks into this memory, now holds the value `ref`."""
+        self.version += 1
+        if layout(tensor) == layout(self.owner):
+            self.ref, self.writes = ref, []
+        else:
+            self.writes.append(Write(tensor.as_strided(*layout(tensor)[:3]), ref))
+
+    def untouched(self, tensor: Tensor, since: int) -> bool:
+        """Whether every write after version `since` certainly missed `tensor`."""
+        recent = self.version - since
+        if recent > len(self.writes):
+            return False
+        return all(disjoint(tensor, w.tensor, self.owner) for w in self.writes[len(self.writes) - recent :])
+
+
+class Name(NamedTuple):
+    """The value a tensor held at some version of its storage."""
+
+    ref: Ref
+    version: int
+
+
+def key(tensor: Tensor) -> int:
+    """Identifies the memory of a tensor."""
+    return tensor.untyped_storage()._cdata
+
+
+class Memory:
+    """The values of a recording: their numbers, and the tensors and memory that hold them.
+
+    A tensor is active if it depends on the inputs of the recorded callable; other tensors are constants.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: list[Tensor] = []  # by Ref
+        self.active: set[Ref] = set()
+        self.names: dict[int, Name] = {}  # by id of a tensor
+        self.storages: dict[int, Storage] = {}  # of active tensors
+        self.own: set[int] = set()  # made since the recording began
+        self.alive: list[Tensor] = []  # so that no id and no address is used twice
+
+    # ------------------------------------------------------------------ new values
+
+    def activate(self, tensor: Tensor) -> Ref:
+        """A number for a new value that depends on the inputs."""
+        ref = self._number(tensor)
+        self.active.add(ref)
+        self.storages.setdefault(key(tensor), Storage(tensor, ref))
+        self.name(tensor, ref)
+        return ref
+
+    def made(self, results: list[Tensor], arguments: list[Tensor]) -> None:
+        """Note constants that the callable made itself; views of what came from outside are not its own."""
+        outside = {key(t) for t in arguments} - self.own
+        self.own.update({key(t) for t in results} - outside)
+        self.alive.extend(results)
+
+    def name(self, tensor: Tensor, ref: Ref) -> None:
+        """Note that a tensor holds a value now."""
+        storage = self.storages.get(key(tensor))
+        self.names[id(tensor)] = Name(ref, storage.version if storage else 0)
+        self.alive.append(tensor)
+
+    def _number(self, tensor: Tensor) -> Ref:
+        self.tensors.append(tensor)
+        self.alive.append(tensor)
+        return Ref(len(self.tensors) - 1)
+
+    # ------------------------------------------------------------------ the value of a tensor
+
+    def is_active(self, tensor: Tensor) -> bool:
+        """Whether a tensor depends on the inputs."""
+        name = self.names.get(id(tensor))
+        return key(tensor) in self.storages or (name is not None and name.ref in self.active)
+
+    def find(self, tensor: Tensor, recording: AbstractContextManager) -> Ref:
+        """The number of the value that a tensor holds now; `recording` records ops that say how it came about."""
+        if not self.is_active(tensor):
+            return self.constant(tensor)
+        storage, name = self.storages.get(key(tensor)), self.names.get(id(tensor))
+        if storage is None:
+            return self.names[id(tensor)].ref
+        if name is None or (name.version < storage.version and not storage.untouched(tensor, name.version)):
+            ref = self._look(tensor, storage, recording)
+        else:
+            ref = name.ref
+        self.name(tensor, ref)
+        return ref
+
+    def constant(self, tensor: Tensor) -> Ref:
+        """The number of a constant."""
+        if id(tensor) not in self.names:
+            self.names[id(tensor)] = Name(self._number(tensor), 0)
+        return self.names[id(tensor)].ref
+
+    def _look(self, tensor: Tensor, storage: Storage, recording: AbstractContextManager) -> Ref:
+        """Record how a tensor's values follow from those of the memory it looks into."""
+        shape = storage.owner.shape
+        with recording:
+            whole = self._copy(storage.ref)
+            for write in storage.writes:
+                where = self._positions(write.tensor, storage).reshape(-1)
+                values = self._copy(write.ref).reshape(-1)
+                whole = whole.reshape(-1).index_put((where,), values).view(shape)
+            if layout(tensor) != layout(storage.owner):
+                part: Any = whole.reshape(-1)[self._positions(tensor, storage)]
+        storage.ref, storage.writes = self.find(whole, recording), []
+        return storage.ref if layout(tensor) == layout(storage.owner) else self.find(part, recording)
+
+    def _positions(self, view: Tensor, storage: Storage) -> Tensor:
+        with torch.utils._python_dispatch._disable_current_modes():
+            return positions(view, storage.owner)
+
+    def _copy(self, ref: Ref) -> Tensor:
+        """A tensor that has the shape of a value and is known by its number, in memory of its own."""
+        with torch.utils._python_dispatch._disable_current_modes():
+            tensor = self.tensors[ref].clone()
+        self.name(tensor, ref)
+        return tensor
+
+    # ------------------------------------------------------------------ writes
+
+    def write(self, target: Tensor, result: Tensor, recording: AbstractContextManager) -> None:
+        """Write `result` to `target`, and note it."""
+        ref = self.find(result, recording)
+        if key(target) not in self.storages:
+            self._adopt(target)
+        target.copy_(result)
+        self.storages[key(target)].write(target, ref)
+        self.name(target, ref)
+
+    def preserve(self, target: Tensor) -> None:
+        """Keep the values that constants have had so far: their memory is about to be written to."""
+        for ref, tensor in enumerate(self.tensors):
+            if ref not in self.active and key(tensor) == key(target):
+                self.tensors[ref] = tensor.clone()
+                self.names.pop(id(tensor), None)
+
+    def _adopt(self, target: Tensor) -> None:
+        """The first active value is about to be written to a constant's memory."""
+        self.preserve(target)
+        whole = torch.empty(0, dtype=target.dtype, device=target.device).set_(target.untyped_storage())
+        self.storages[key(target)] = Storage(whole, self.constant(whole.clone()))
+        self.alive.append(whole)

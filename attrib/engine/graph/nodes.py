@@ -1,0 +1,156 @@
+"""The parts of a recorded graph, and the loop that runs one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from torch._ops import OpOverload
+
+
+class Ref(int):
+    """The number of a value in a graph: what a node's arguments hold where the call had a tensor."""
+
+
+class Source(NamedTuple):
+    """The line of Python that asked for an op."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} in {self.function}" if self.line else "an unknown line"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of an ATen op.
+
+    Attributes
+    ----------
+    op : OpOverload
+        The op, never one that writes to its arguments.
+    args, kwargs
+        Its arguments, with a `Ref` for each tensor.
+    out : Ref, or list of Ref
+        Where its results go; a list where the op returns several.
+    source : Source
+        The innermost line outside torch that led to the call.
+    """
+
+    op: OpOverload
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    out: Any
+    source: Source
+
+    @cached_property
+    def reads(self) -> tuple[Ref, ...]:
+        """The values the op takes."""
+        return tuple(refs((self.args, self.kwargs)))
+
+    @cached_property
+    def writes(self) -> tuple[Ref, ...]:
+        """The values the op makes."""
+        return tuple(refs(self.out))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A callable's ops, in order, from its inputs to its output.
+
+    Attributes
+    ----------
+    inputs : tuple of Ref
+        One per input tensor.
+    nodes : tuple of Node
+        The ops that depend on an input (or on `lifted`) and that the output depends on.
+    output : Ref
+        The result.
+    constants : dict of Ref to Tensor
+        Parameters, buffers, and what was computed from these alone.
+    lifted : dict of Ref to Tensor
+        Tensors from outside that a `torch.func` transform is working on; constants that carry derivatives.
+    value : Tensor
+        What the callable returned while it was recorded.
+    """
+
+    inputs: tuple[Ref, ...]
+    nodes: tuple[Node, ...]
+    output: Ref
+    constants: dict[Ref, Tensor]
+    lifted: dict[Ref, Tensor]
+    value: Tensor
+
+    @cached_property
+    def last_reads(self) -> tuple[tuple[Ref, ...], ...]:
+        """For each node, the values that nothing needs after it."""
+        last = {ref: i for i, node in enumerate(self.nodes) for ref in (*node.writes, *node.reads)}
+        last.pop(self.output, None)
+        done: list[list[Ref]] = [[] for _ in self.nodes]
+        for ref, i in last.items():
+            done[i].append(ref)
+        return tuple(map(tuple, done))
+
+    def run(self, inputs: Sequence[Any], call: Callable[..., Any] | None = None) -> Any:
+        """Play the graph on `inputs`, freeing each value after its last use.
+
+        Parameters
+        ----------
+        inputs : sequence
+            A value for each of `self.inputs`: tensors, or whatever `call` understands.
+        call : callable, optional
+            `call(node, args, kwargs)` gives the results of a node; the default calls the op itself.
+
+        Returns
+        -------
+        The value of `self.output`.
+        """
+        call = call or (lambda node, args, kwargs: node.op(*args, **kwargs))
+        values: dict[Ref, Any] = {
+            **self.constants,
+            **self.lifted,
+            **dict(zip(self.inputs, inputs, strict=True)),
+        }
+        for node, done in zip(self.nodes, self.last_reads, strict=True):
+            result = call(node, fill(node.args, values), fill_options(node.kwargs, values))
+            store(node.out, result, values)
+            for ref in done:
+                del values[ref]
+        return values[self.output]
+
+
+def fill(args: Sequence[Any], values: dict[Ref, Any]) -> list[Any]:
+    """`args` with each Ref replaced by its value."""
+    return [
+        values[a] if type(a) is Ref else fill(a, values) if type(a) in (list, tuple) else a  # type: ignore[index]
+        for a in args
+    ]
+
+
+def fill_options(kwargs: dict[str, Any], values: dict[Ref, Any]) -> dict[str, Any]:
+    """`kwargs` with each Ref replaced by its value."""
+    return dict(zip(kwargs, fill(list(kwargs.values()), values), strict=True)) if kwargs else kwargs
+
+
+def store(out: Any, result: Any, values: dict[Ref, Any]) -> None:
+    """Put the results of a node where `out` says."""
+    if type(out) is Ref:
+        values[out] = result
+    else:
+        values.update((ref, v) for ref, v in zip(out, result, strict=True) if ref is not None)
+
+
+def refs(tree: Any) -> Iterator[Ref]:
+    """Every Ref in nested lists, tuples and dicts."""
+    if type(tree) is Ref:
+        yield tree
+    elif isinstance(tree, (list, tuple)):
+        for branch in tree:
+            yield from refs(branch)
+    elif isinstance(tree, dict):
+        yield from refs(list(tree.values()))

@@ -1,0 +1,183 @@
+"""Sees each op that reaches torch's kernels, and writes down those that the inputs reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import CodeType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from attrib.engine.graph.memory import Memory, key
+from attrib.engine.graph.nodes import Graph, Node, Source
+from attrib.engine.graph.source import source_line
+
+aten = torch.ops.aten
+
+Decompose = Callable[[OpOverload], Callable | None]
+
+SHAPE_ONLY = {
+    *(aten.zeros_like, aten.ones_like, aten.full_like, aten.empty_like, aten.zero),
+    *(aten.new_zeros, aten.new_ones, aten.new_full, aten.new_empty, aten.new_empty_strided),
+    *(aten.rand_like, aten.randn_like, aten.randint_like, aten.uniform),
+}
+SAME_VALUE = {aten.detach.default, aten.alias.default, aten.lift_fresh.default}
+REPLACES_MEMORY = {aten.set_, aten.resize_, aten.resize_as_}
+
+
+def composite(op: OpOverload) -> Callable | None:
+    """How torch itself expresses an op in smaller ones, where it always does."""
+    return op.decompose if op.namespace == "aten" and op._can_decompose() else None
+
+
+class Recorder(TorchDispatchMode):
+    """Records a running callable.
+
+    Parameters
+    ----------
+    inputs : sequence of Tensor
+        What is followed.
+    decompose : callable
+        As in `record`.
+    outermost : CodeType
+        The code that calls the recorded callable: no source line is looked for outside it.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor], decompose: Decompose, outermost: CodeType) -> None:
+        super().__init__()
+        self.decompose, self.outermost = decompose, outermost
+        self.nodes: list[Node] = []
+        self.memory = Memory()
+        self.inputs = tuple(self.memory.activate(x) for x in inputs)
+
+    def __torch_dispatch__(
+        self, op: OpOverload, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        tensors = _tensors((args, kwargs))
+        if not any(map(self.memory.is_active, tensors)):
+            return self.constant(op, args, kwargs)
+        if op in SAME_VALUE:
+            return self.rename(op, args[0])
+        if op.overloadpacket in SHAPE_ONLY:
+            return self.keep(op(*args, **kwargs), [])
+        smaller = self.decompose(op)
+        if smaller is not None:
+            with self:
+                return smaller(*args, **kwargs)
+        return (self.mutate if op._schema.is_mutable else self.append)(op, args, kwargs)
+
+    def append(self, op: OpOverload, args: tuple, kwargs: dict) -> Any:
+        """Run an op and write it down."""
+        node_args, node_kwargs = self.numbers(args), {k: self.numbers(v) for k, v in kwargs.items()}
+        result = op(*args, **kwargs)
+        several = isinstance(result, (list, tuple))
+        results = list(result) if several else [result]
+        if not all(isinstance(r, Tensor) or r is None for r in results):
+            raise NotImplementedError(
+                f"`f` takes a Python value from a tensor that depends on its inputs ({op} at {self.source()}): its "
+                "control flow or its shapes may depend on them; use tensor operations such as torch.where"
+            )
+        outs = [None if r is None else self.memory.activate(r) for r in results]
+        self.nodes.append(Node(op, node_args, node_kwargs, outs if several else outs[0], self.source()))
+        return result
+
+    def constant(self, op: OpOverload, args: tuple, kwargs: dict) -> Any:
+        """Run an op that no input reaches."""
+        if op._schema.is_mutable:
+            for target in _written(op, args, kwargs):
+                self.memory.preserve(target)
+        return self.keep(op(*args, **kwargs), _tensors((args, kwargs)))
+
+    def keep(self, result: Any, arguments: list[Tensor]) -> Any:
+        """Note that the callable made a constant."""
+        self.memory.made(_tensors(result), arguments)
+        return result
+
+    def rename(self, op: OpOverload, tensor: Tensor) -> Tensor:
+        """Another tensor of the same value."""
+        ref, out = self.memory.find(tensor, self), op(tensor)
+        self.memory.name(out, ref)
+        return out
+
+    def numbers(self, tree: Any) -> Any:
+        """`tree` with each tensor replaced by its number."""
+        if isinstance(tree, Tensor):
+            return self.memory.find(tree, self)
+        return type(tree)(map(self.numbers, tree)) if type(tree) in (list, tuple) else tree
+
+    def source(self) -> Source:
+        """The line of the callable that is running."""
+        return source_line(self.outermost)
+
+    # ------------------------------------------------------------------ ops that write
+
+    def mutate(self, op: OpOverload, args: tuple, kwargs: dict) -> Any:
+        """Record an op's pure counterpart, then write its result where the op would have."""
+        target, *others = _written(op, args, kwargs)
+        if others or op.overloadpacket in REPLACES_MEMORY or op.namespace != "aten":
+            raise NotImplementedError(
+                f"{op} at {self.source()} writes in place and has no pure counterpart here"
+            )
+        if not self.memory.is_active(target) and key(target) not in self.memory.own:
+            raise NotImplementedError(
+                f"`f` writes a value that depends on its inputs into a tensor that it closes over ({op} at "
+                f"{self.source()}); let it return a new tensor instead"
+            )
+        with self:
+            result = _pure(op, target, args, kwargs)
+        if torch.Tag.inplace_view in op.tags:  # the data stay, their reading changes
+            ref = self.memory.find(result, self)
+            target.as_strided_(result.shape, result.stride(), result.storage_offset())
+            self.memory.name(target, ref)
+        else:
+            self.memory.write(target, result, self)
+        return target
+
+    # ------------------------------------------------------------------ the result
+
+    def graph(self, value: Tensor, lifted: Iterable[tuple[Tensor, Tensor]]) -> Graph:
+        """The ops that `value` depends on."""
+        output = self.memory.find(value, self)
+        live, nodes = {output}, []
+        for node in reversed(self.nodes):
+            if not live.isdisjoint(node.writes):
+                nodes.append(node)
+                live.update(node.reads)
+        stands_for = {self.memory.find(stand_in, self): original for original, stand_in in lifted}
+        constants = live - self.memory.active
+        return Graph(
+            inputs=self.inputs,
+            nodes=tuple(reversed(nodes)),
+            output=output,
+            constants={ref: self.memory.tensors[ref].detach() for ref in constants},
+            lifted={ref: t for ref, t in stands_for.items() if ref in live},
+            value=value.detach(),
+        )
+
+
+def _pure(op: OpOverload, target: Tensor, args: tuple, kwargs: dict) -> Tensor:
+    """What an op that writes would have written, as a new tensor."""
+    packet = op.overloadpacket
+    if packet is aten.copy_ or op is aten.fill_.Tensor:
+        return args[1].to(target.dtype).expand(target.shape)
+    if op is aten.fill_.Scalar:
+        return torch.full_like(target, args[1])
+    pure = getattr(aten, op._schema.name.split("::")[1].removesuffix("_"))
+    result = pure(*args, **{k: v for k, v in kwargs.items() if k != "out"})
+    return result if result.dtype == target.dtype else result.to(target.dtype)
+
+
+def _written(op: OpOverload, args: tuple, kwargs: dict) -> list[Tensor]:
+    """The arguments that an op writes to."""
+    given = dict(zip((a.name for a in op._schema.arguments), args, strict=False)) | kwargs
+    names = [a.name for a in op._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+    return _tensors([given[n] for n in names if n in given])
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [v for v in tree_flatten(tree)[0] if isinstance(v, Tensor)]

@@ -1,0 +1,114 @@
+"""Which ops are recorded as smaller ones: ours, then torch's."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._decomp import decomposition_table
+from torch._ops import OpOverload
+
+from attrib.engine.graph.recorder import composite
+from attrib.engine.secant.families import RULES
+from attrib.engine.secant.normalisation import NORMALISATIONS
+
+aten, prims = torch.ops.aten, torch.ops.prims
+
+
+def masked_fill(x: Tensor, mask: Tensor, value: float | Tensor) -> Tensor:
+    """A choice between a number and x."""
+    number = value if isinstance(value, Tensor) else torch.full((), value, dtype=x.dtype, device=x.device)
+    return torch.where(mask, number, x)
+
+
+def clamp(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    """min(max(x, low), high)."""
+    x = x if low is None else torch.maximum(x, low)
+    return x if high is None else torch.minimum(x, high)
+
+
+def vector_norm(
+    x: Tensor, order: float = 2, dim: Any = None, keepdim: bool = False, dtype: torch.dtype | None = None
+) -> Tensor:
+    """(sum |x|^p)^(1/p)."""
+    x = x if dtype is None else x.to(dtype)
+    dims = [dim] if isinstance(dim, int) else list(range(x.ndim)) if not dim else list(dim)
+    if order == 2:
+        return (x * x).sum(dims, keepdim=keepdim).sqrt()
+    if order == 1:
+        return x.abs().sum(dims, keepdim=keepdim)
+    if math.isinf(order):
+        return (x.abs().amax if order > 0 else x.abs().amin)(dims, keepdim=keepdim)
+    return (x.abs() ** order).sum(dims, keepdim=keepdim) ** (1 / order)
+
+
+def log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
+    """log sigmoid(x) = -softplus(-x), with no threshold to the softplus."""
+    return torch.minimum(x, x.new_zeros(())) - torch.log1p((-x.abs()).exp()), x.new_zeros(0)
+
+
+def product_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
+    """A product of many factors as a tree of products of two."""
+    x = x if dtype is None else x.to(dtype)
+    while x.shape[dim] > 1:
+        half = x.shape[dim] // 2
+        paired = x.narrow(dim, 0, half) * x.narrow(dim, half, half)
+        x = torch.cat([paired, x.narrow(dim, 2 * half, x.shape[dim] - 2 * half)], dim)
+    return x if keepdim else x.squeeze(dim)
+
+
+OURS: dict[OpOverload, Callable[..., Any]] = {
+    **NORMALISATIONS,
+    aten.masked_fill.Scalar: masked_fill,
+    aten.masked_fill.Tensor: masked_fill,
+    aten.clamp.Tensor: clamp,
+    aten.linalg_vector_norm.default: vector_norm,
+    aten.log_sigmoid_forward.default: log_sigmoid,
+    aten.prod.dim_int: product_along,
+    aten.prod.default: lambda x, **options: product_along(x.reshape(-1), 0, **options),
+    aten.pow.Tensor_Tensor: lambda u, v: (v * u.log()).exp(),
+    aten.pow.Scalar: lambda u, v: (v * math.log(u)).exp(),
+    aten.square.default: lambda x: x * x,
+    aten.sinc.default: lambda x: torch.where(x == 0, 1.0, torch.sin(math.pi * x) / (math.pi * x)),
+    aten.logit.default: lambda x, eps=None: _logit(x if eps is None else x.clamp(eps, 1 - eps)),
+}
+
+
+def _logit(x: Tensor) -> Tensor:
+    return x.log() - (1 - x).log()
+
+
+def _primitives() -> dict[OpOverload, OpOverload]:
+    """The ATen op that each op of torch's own decompositions stands for."""
+    binary = ("add", "sub", "mul", "div", "gt", "ge", "lt", "le", "eq", "ne")
+    others = ("neg", "abs", "exp", "log", "sqrt", "rsqrt", "tanh", "erf", "sin", "cos", "sign", "floor")
+    others = (*others, "ceil", "reciprocal", "maximum", "minimum")  # type: ignore[assignment]
+    found = {getattr(prims, n).default: getattr(aten, n).Tensor for n in binary}
+    found.update({getattr(prims, n).default: getattr(aten, n).default for n in others})
+    return found | {prims.where.default: aten.where.self}
+
+
+@functools.cache
+def decompositions() -> dict[Any, Callable[..., Any]]:
+    """A Python function for each op that is not recorded as it is."""
+    torchs = {
+        op: d for op, d in decomposition_table.items() if isinstance(op, OpOverload) and _takes_tensors(op)
+    }
+    everything: dict[Any, Callable[..., Any]] = {**torchs, **_primitives(), **OURS}
+    return {op: d for op, d in everything.items() if op not in RULES}
+
+
+def _takes_tensors(op: OpOverload) -> bool:
+    """Not an op that writes, which the recorder makes pure, and not one that makes tensors from nothing."""
+    return not op._schema.is_mutable and any("Tensor" in str(a.type) for a in op._schema.arguments)
+
+
+def decompose(op: OpOverload) -> Callable | None:
+    """What to record in place of an op."""
+    if op in RULES:
+        return None
+    return decompositions().get(op) or composite(op)

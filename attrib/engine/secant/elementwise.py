@@ -1,0 +1,98 @@
+"""Functions of one number: the secant (f(v1) - f(v0)) / (v1 - v0), and the slope where the two are one point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.func import vjp
+
+from attrib.engine.secant.rules import rule
+from attrib.engine.secant.twin import NoRule, Twin, values
+
+aten = torch.ops.aten
+
+
+def ratio(numerator: Tensor, denominator: Tensor, at_zero: Tensor | float) -> Tensor:
+    """``numerator / denominator``, and `at_zero` where the denominator is zero or NaN (as -inf minus -inf is)."""
+    nonzero = denominator.abs() > 0
+    return torch.where(nonzero, numerator / torch.where(nonzero, denominator, 1), at_zero)
+
+
+def slope(op: OpOverload, x: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+    """The derivative of an op at x."""
+    if op in SLOPES:
+        return SLOPES[op](x, *args, **kwargs)
+    return vjp(lambda t: op(t, *args, **kwargs), x)[1](torch.ones_like(x))[0]
+
+
+def _sigmoid_slope(x: Tensor) -> Tensor:
+    s = x.sigmoid()
+    return s * (1 - s)
+
+
+def _silu_slope(x: Tensor) -> Tensor:
+    s = x.sigmoid()
+    return s * (1 + x * (1 - s))
+
+
+SLOPES: dict[OpOverload, Callable[..., Tensor]] = {
+    aten.relu.default: lambda x: x > 0,
+    aten.exp.default: torch.exp,
+    aten.sigmoid.default: _sigmoid_slope,
+    aten.silu.default: _silu_slope,
+    aten.tanh.default: lambda x: 1 - x.tanh() ** 2,
+    aten.gelu.default: lambda x, **options: aten.gelu_backward(torch.ones_like(x), x, **options),
+}
+
+
+@rule(
+    *(aten.relu, aten.relu6, aten.leaky_relu, aten.threshold, aten.hardtanh, aten.clamp.default),
+    *(aten.clamp_min.default, aten.clamp_max.default, aten.hardsigmoid, aten.hardswish, aten.elu, aten.celu),
+    *(aten.abs, aten.sign, aten.sgn, aten.round, aten.floor, aten.ceil, aten.trunc, aten.frac),
+    *(aten.hardshrink, aten.softshrink, aten.heaviside),
+)
+def kinked(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """The secant for any change at all, because a tangent may be that of the other side of the kink."""
+    x, *rest = args
+    _real(x)
+    v0, v1 = values(op, args, kwargs)
+    change = v1 - v0
+    return Twin(v0, v1, ratio(change, x.change, slope(op, x.v1, rest, kwargs)) * x.dv, change)
+
+
+@rule(
+    *(aten.gelu, aten.silu, aten.sigmoid, aten.tanh, aten.softplus, aten.mish),
+    *(aten.exp, aten.exp2, aten.expm1, aten.erf, aten.erfc, aten.sin, aten.cos, aten.atan, aten.asinh),
+    *(aten.sinh, aten.cosh),
+)
+def smooth(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """The secant; for a small change the slope at the midpoint, whose error d^2 f'''/24 is below rounding over d."""
+    x, *rest = args
+    _real(x)
+    v0, v1 = values(op, args, kwargs)
+    change, d = v1 - v0, x.change
+    large = d.abs() >= (24 * torch.finfo(d.dtype).eps) ** (1 / 3)
+    m = torch.where(large, change / torch.where(large, d, 1), slope(op, x.mean, rest, kwargs))
+    return Twin(v0, v1, m * x.dv, change)
+
+
+def _real(x: Any) -> None:
+    if not isinstance(x, Twin):
+        raise NoRule("its option depends on the inputs")
+    if x.v0.is_complex():
+        raise NoRule("it is not differentiable in a complex number; write it with real and imaginary parts")
+
+
+@rule(aten._prelu_kernel)
+def prelu(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """relu(v) - w relu(-v)."""
+    x, w = args
+    if isinstance(w, Twin):
+        raise NoRule("its slope depends on the inputs")
+    v0, v1 = values(op, args, kwargs)
+    change = v1 - v0
+    return Twin(v0, v1, ratio(change, x.change, torch.where(x.v1 > 0, 1, w)) * x.dv, change)

@@ -1,0 +1,66 @@
+"""Views, sums and averages: op(v1) - op(v0) = op(v1 - v0)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+
+from attrib.engine.secant.rules import rule
+from attrib.engine.secant.twin import NoRule, Twin, has_twin, values
+
+aten = torch.ops.aten
+
+VIEWS = (
+    *(aten.view, aten._unsafe_view, aten.reshape, aten.alias, aten.clone, aten.contiguous, aten.expand),
+    *(aten.permute, aten.transpose, aten.t, aten.squeeze, aten.unsqueeze, aten.flip, aten.roll, aten.repeat),
+    *(aten.select, aten.slice, aten.unbind, aten.split, aten.split_with_sizes, aten.narrow, aten.diagonal),
+    *(aten.unsafe_split, aten.unsafe_split_with_sizes, aten.as_strided, aten.unfold, aten.view_as_real),
+    *(aten.view_as_complex, aten.pixel_shuffle, aten.pixel_unshuffle, aten.channel_shuffle, aten.rot90),
+)
+GATHERS = (
+    *(aten.index, aten.index_select, aten.gather, aten.take, aten.im2col, aten.col2im, aten.tril, aten.triu),
+    *(aten.reflection_pad1d, aten.reflection_pad2d, aten.reflection_pad3d),
+    *(aten.replication_pad1d, aten.replication_pad2d, aten.replication_pad3d),
+)
+SUMS = (
+    *(aten.sum, aten.mean, aten.cumsum, aten.neg, aten.trace, aten.real, aten.imag),
+    *(aten._fft_r2c, aten._fft_c2r, aten._fft_c2c, aten._conj, aten._conj_physical, aten.resolve_conj),
+)
+AVERAGES = (
+    *(aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d),
+    *(aten.adaptive_avg_pool1d, aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d),
+    *(aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_nearest3d),
+    *(aten._upsample_nearest_exact1d, aten._upsample_nearest_exact2d, aten._upsample_nearest_exact3d),
+    *(aten.upsample_linear1d, aten.upsample_bilinear2d, aten.upsample_bicubic2d, aten.upsample_trilinear3d),
+    *(aten._upsample_bilinear2d_aa, aten._upsample_bicubic2d_aa),
+)
+
+
+@rule(*VIEWS, *GATHERS, *SUMS, *AVERAGES)
+def linear(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin | list[Twin]:
+    """d op(v) = op(dv)."""
+    x, *rest = args
+    if has_twin(rest) or has_twin(kwargs) or not isinstance(x, Twin):
+        raise NoRule("it takes an index or an option that depends on the inputs")
+    v0, v1 = values(op, args, kwargs)
+    dv = op(x.dv, *rest, **kwargs)
+    if isinstance(v0, (list, tuple)):
+        return [Twin(*parts) for parts in zip(v0, v1, dv, strict=True)]
+    return Twin(v0, v1, dv)
+
+
+@rule(aten._to_copy)
+def cast(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """A change of type is the identity, but to whole numbers (truncation) and to bools (v != 0) a step."""
+    (x,) = args
+    v0, v1 = values(op, args, kwargs)
+    if v0.is_floating_point() or v0.is_complex():
+        return Twin(v0, v1, x.dv.to(v0.dtype))
+    if x.v0.dtype == torch.bool or (x.is_discrete and v0.dtype != torch.bool):
+        return Twin(v0, v1, x.dv)
+    moved = x.change != 0
+    steps = v1.to(x.dv.dtype) - v0.to(x.dv.dtype)
+    return Twin(v0, v1, torch.where(moved, steps / torch.where(moved, x.change, 1), 0) * x.dv)

@@ -1,0 +1,132 @@
+"""Normalisation layers, written out in ops that have rules: each is what its layer does, in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+
+aten = torch.ops.aten
+
+
+def variance(
+    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> Tensor:
+    """sum((x - mean)^2) / (n - correction)."""
+    dims = list(range(x.ndim)) if dim is None or len(dim) == 0 else list(dim)
+    centred = x - x.mean(dims, keepdim=True)
+    count = 1
+    for d in dims:
+        count *= x.shape[d]
+    return (centred * centred).sum(dims, keepdim=keepdim) / (
+        count - (1 if correction is None else correction)
+    )
+
+
+def standard_deviation(
+    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> Tensor:
+    """Root of the variance."""
+    return variance(x, dim, correction=correction, keepdim=keepdim).sqrt()
+
+
+def variance_and_mean(
+    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Both moments."""
+    dims = list(range(x.ndim)) if dim is None else list(dim)
+    return variance(x, dim, correction=correction, keepdim=keepdim), x.mean(dims, keepdim=keepdim)
+
+
+def standardised(x: Tensor, dims: list[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(x - mean) / sqrt(var + eps), the mean, and 1 / sqrt(var + eps)."""
+    mean = x.mean(dims, keepdim=True)
+    centred = x - mean
+    scale = ((centred * centred).mean(dims, keepdim=True) + eps).rsqrt()
+    return centred * scale, mean, scale
+
+
+def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """X weight + bias, each of them if there is one."""
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
+
+
+def layer_norm(
+    x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Over the last dims."""
+    y, mean, scale = standardised(x, list(range(x.ndim - len(shape), x.ndim)), eps)
+    return scaled(y, weight, bias), mean, scale
+
+
+def rms_norm(
+    x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """X / sqrt(mean(x^2) + eps) over the last dims."""
+    eps = torch.finfo(x.dtype).eps if eps is None else eps
+    scale = ((x * x).mean(list(range(x.ndim - len(shape), x.ndim)), keepdim=True) + eps).rsqrt()
+    return scaled(x * scale, weight, None), scale
+
+
+def group_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    n: int,
+    channels: int,
+    size: int,
+    groups: int,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Over groups of channels."""
+    y, mean, scale = standardised(x.reshape(n, groups, -1), [-1], eps)
+    shape = [1, channels] + [1] * (x.ndim - 2)
+    weight, bias = (None if p is None else p.view(shape) for p in (weight, bias))
+    return scaled(y.reshape(x.shape), weight, bias), mean.view(n, groups), scale.view(n, groups)
+
+
+def batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    var: Tensor | None,
+    *options: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """By the running moments; without any, by those of each image: that is how instance norm arrives."""
+    training, eps = len(options) == 3 and bool(options[0]), options[-1]
+    weight, bias, mean, var = (_along_channels(p, x.ndim) for p in (weight, bias, mean, var))
+    if mean is None or var is None:
+        if len(x) != 1:  # torch folds an instance norm's batch into the channels
+            raise NotImplementedError("batch norm without running statistics mixes the samples of a batch")
+        y = standardised(x, [0, *range(2, x.ndim)], eps)[0]
+    elif training:
+        raise NotImplementedError(
+            "batch norm in training mode mixes the samples of a batch; call model.eval()"
+        )
+    else:
+        scale = (var + eps).rsqrt()
+        y, weight = x - mean, scale if weight is None else scale * weight
+    return scaled(y, weight, bias), x.new_zeros(0), x.new_zeros(0)
+
+
+def _along_channels(parameter: Tensor | None, ndim: int) -> Tensor | None:
+    return None if parameter is None else parameter.view(1, -1, *[1] * (ndim - 2))
+
+
+NORMALISATIONS: dict[OpOverload, Callable[..., Any]] = {
+    aten.native_layer_norm.default: layer_norm,
+    aten._fused_rms_norm.default: rms_norm,
+    aten.native_group_norm.default: group_norm,
+    aten.native_batch_norm.default: batch_norm,
+    aten.cudnn_batch_norm.default: batch_norm,
+    aten.miopen_batch_norm.default: batch_norm,
+    aten._native_batch_norm_legit_no_training.default: batch_norm,
+    aten.var.correction: variance,
+    aten.std.correction: standard_deviation,
+    aten.var_mean.correction: variance_and_mean,
+}

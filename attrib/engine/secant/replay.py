@@ -1,0 +1,129 @@
+"""Replays a graph on twins, and transposes the linear map that their carriers took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import vjp, vmap
+
+from attrib.engine.graph import Graph, Node, record
+from attrib.engine.secant.decompositions import decompose
+from attrib.engine.secant.families import RULES
+from attrib.engine.secant.twin import NoRule, Twin, has_twin
+
+Pull = Callable[..., tuple[Tensor, ...]]
+
+
+class Secant(NamedTuple):
+    """A graph's output at two points, and the transpose of its secant between them.
+
+    Attributes
+    ----------
+    y0, y1 : Tensor
+        At the baseline and at the input.
+    pull : callable
+        Takes cotangents (T, *output shape), gives multipliers (T, *input shape), one tensor per input. Its memory goes
+        with the call, unless ``keep=True``.
+    """
+
+    y0: Tensor
+    y1: Tensor
+    pull: Pull
+
+
+def expressed(f: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Graph:
+    """Record `f` in ops that have rules, as far as they can be had."""
+    return record(f, inputs, decompose)
+
+
+def secant(graph: Graph, x0: Sequence[Tensor], x1: Sequence[Tensor]) -> Secant:
+    """Replay a graph between two points.
+
+    Parameters
+    ----------
+    graph : Graph
+        From `expressed`.
+    x0, x1 : sequence of Tensor
+        Baselines and inputs, each shaped like what was recorded.
+
+    Returns
+    -------
+    Secant
+
+    Raises
+    ------
+    NotImplementedError
+        An op that the inputs reach has no rule; the message names it and the model's line.
+    ValueError
+        The output does not depend on the inputs.
+
+    Notes
+    -----
+    Two forward passes; `pull` is one backward pass to the inputs alone.
+    """
+    transforms = torch._C._functorch.peek_interpreter_stack() is not None
+    return (_by_func if transforms else _by_autograd)(graph, tuple(x0), tuple(x1))
+
+
+def _by_autograd(graph: Graph, x0: tuple[Tensor, ...], x1: tuple[Tensor, ...]) -> Secant:
+    """The same as `_by_func` with less overhead for each op."""
+    x0, x1 = tuple(v.detach() for v in x0), tuple(v.detach() for v in x1)
+    with torch.enable_grad():
+        changes = [(b - a).requires_grad_() for a, b in zip(x0, x1, strict=True)]
+        y = _replay(graph, x0, x1, changes)
+
+    def pull(cotangents: Tensor, keep: bool = False) -> tuple[Tensor, ...]:
+        several = len(cotangents) > 1
+        options = {"retain_graph": keep, "is_grads_batched": several, "materialize_grads": True}
+        found = torch.autograd.grad(y.dv, changes, cotangents if several else cotangents[0], **options)
+        return found if several else tuple(m[None] for m in found)
+
+    return Secant(y.v0.detach(), y.v1.detach(), pull)
+
+
+def _by_func(graph: Graph, x0: tuple[Tensor, ...], x1: tuple[Tensor, ...]) -> Secant:
+    """Inside a `torch.func` transform: multipliers that can be differentiated and vmapped."""
+
+    def carried(*changes: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        y = _replay(graph, x0, x1, changes)
+        return y.dv, (y.v0, y.v1)
+
+    changes = [b - a for a, b in zip(x0, x1, strict=True)]
+    _, transpose, (y0, y1) = vjp(carried, *changes, has_aux=True)  # type: ignore[misc]
+
+    def pull(cotangents: Tensor, keep: bool = False) -> tuple[Tensor, ...]:
+        if len(cotangents) == 1:
+            return tuple(m[None] for m in transpose(cotangents[0]))
+        return vmap(transpose)(cotangents)
+
+    return Secant(y0, y1, pull)
+
+
+def start(x0: Sequence[Tensor], x1: Sequence[Tensor], changes: Sequence[Tensor]) -> list[Twin]:
+    """The inputs as twins."""
+    return [Twin(*parts) for parts in zip(x0, x1, changes, strict=True)]
+
+
+def _replay(graph: Graph, x0: Sequence[Tensor], x1: Sequence[Tensor], changes: Sequence[Tensor]) -> Twin:
+    y = graph.run(start(x0, x1, changes), read)
+    if not isinstance(y, Twin):
+        raise ValueError("the output of `f` does not depend on its inputs; is `target` the output you meant?")
+    return y
+
+
+def read(node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """One op by its rule; an op that no input reaches as it is."""
+    if not (has_twin(args) or has_twin(kwargs)):
+        return node.op(*args, **kwargs)
+    if node.op not in RULES:
+        raise NotImplementedError(
+            f"no DeepLIFT rule for {node.op}, at {node.source}; write it in ops that have one "
+            "(docs/deeplift.md lists them), or explain the part of the model behind it"
+        )
+    try:
+        return RULES[node.op](node.op, args, kwargs)
+    except NoRule as problem:
+        raise NotImplementedError(f"no DeepLIFT rule for {node.op} at {node.source}: {problem}") from None

@@ -1,0 +1,106 @@
+"""Sums, joins and insertions: linear in all their tensors at once; those that do not depend on the inputs add nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+
+from attrib.engine.secant.rules import rule
+from attrib.engine.secant.twin import NoRule, Twin, has_twin, values
+
+aten = torch.ops.aten
+
+
+def carrier(value: Any) -> Any:
+    """The change of an argument: zero for a constant."""
+    if isinstance(value, Twin):
+        return value.dv
+    if isinstance(value, Tensor):
+        return torch.zeros_like(
+            value, dtype=value.dtype if value.is_floating_point() else torch.get_default_dtype()
+        )
+    return 0.0
+
+
+@rule(aten.add, aten.sub)
+def add(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """d(u + k v) = du + k dv."""
+    (u, v), k = args[:2], kwargs.get("alpha", args[2] if len(args) > 2 else 1)
+    v0, v1 = values(op, args, kwargs)
+    sign = -k if op.overloadpacket is aten.sub else k
+    if isinstance(u, Twin) and isinstance(v, Twin):
+        dv = torch.add(u.dv, v.dv, alpha=sign)
+    elif isinstance(u, Twin):
+        dv = u.dv
+    else:
+        dv = v.dv if sign == 1 else v.dv * sign
+    return Twin(v0, v1, dv.expand(v0.shape) if dv.shape != v0.shape else dv)
+
+
+@rule(aten.rsub)
+def subtract_from(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """d(v - k u) = dv - k du."""
+    v0, v1 = values(op, args, kwargs)
+    u, v, k = args[0], args[1], kwargs.get("alpha", args[2] if len(args) > 2 else 1)
+    dv = carrier(v) - k * carrier(u)
+    return Twin(v0, v1, dv)
+
+
+@rule(aten.cat, aten.stack)
+def join(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """d cat(u, v) = cat(du, dv)."""
+    v0, v1 = values(op, args, kwargs)
+    return Twin(v0, v1, op([carrier(v) for v in args[0]], *args[1:], **kwargs))
+
+
+@rule(aten.constant_pad_nd)
+def pad(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """d pad(v, c) = pad(dv, 0)."""
+    v0, v1 = values(op, args, kwargs)
+    return Twin(v0, v1, op(args[0].dv, args[1], 0.0))
+
+
+@rule(
+    *(
+        aten.index_put,
+        aten.index_add.default,
+        aten.index_copy.default,
+        aten.scatter.src,
+        aten.scatter_add.default,
+    ),
+    *(
+        aten.slice_scatter,
+        aten.select_scatter,
+        aten.diagonal_scatter,
+        aten.as_strided_scatter,
+        aten.masked_scatter,
+    ),
+)
+def insert(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """d put(u, index, v) = put(du, index, dv)."""
+    v0, v1 = values(op, args, kwargs)
+    data = {0, _source(op)}
+    if has_twin([a for i, a in enumerate(args) if i not in data]) or has_twin(kwargs):
+        raise NoRule("it takes an index that depends on the inputs")
+    moved = [carrier(a) if i in data else a for i, a in enumerate(args)]
+    return Twin(v0, v1, op(*moved, **kwargs))
+
+
+@rule(aten.scatter.value)
+def insert_number(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """d put(u, index, c) = put(du, index, 0)."""
+    u, dim, index, _ = args
+    if isinstance(index, Twin):
+        raise NoRule("it takes an index that depends on the inputs")
+    v0, v1 = values(op, args, kwargs)
+    return Twin(v0, v1, op(u.dv, dim, index, 0.0))
+
+
+def _source(op: OpOverload) -> int:
+    """Which argument holds the values that are put."""
+    names = [a.name for a in op._schema.arguments]
+    return next(i for i, name in enumerate(names) if name in ("src", "source", "values"))

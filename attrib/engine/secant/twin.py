@@ -1,0 +1,92 @@
+"""A value at the baseline and at the input, and the carrier of the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch._ops import OpOverload
+
+
+class NoRule(NotImplementedError):
+    """Says why an op has no secant here; the replay adds which op and where."""
+
+
+class Twin:
+    """A value that depends on the inputs.
+
+    Attributes
+    ----------
+    v0, v1 : Tensor
+        At the baseline and at the input.
+    dv : Tensor or None
+        The carrier: a linear function of the change of the inputs that equals ``v1 - v0``. No rule reads its numbers,
+        only derivatives pass through it. Floating point also where the value is not.
+    """
+
+    __slots__ = ("_carrier", "_change", "v0", "v1")
+
+    def __init__(self, v0: Tensor, v1: Tensor, dv: Tensor | None, change: Tensor | None = None) -> None:
+        self.v0, self.v1, self._carrier, self._change = v0, v1, dv, change
+
+    @property
+    def dv(self) -> Tensor:
+        """The carrier."""
+        if self._carrier is None:
+            raise NoRule("it takes an index that depends on the inputs")
+        return self._carrier
+
+    @property
+    def change(self) -> Tensor:
+        """``v1 - v0``, computed once."""
+        if self._change is None:
+            self._change = self.v1.to(self.dv.dtype) - self.v0 if self.is_discrete else self.v1 - self.v0
+        return self._change
+
+    @property
+    def mean(self) -> Tensor:
+        """``(v0 + v1) / 2``, for bools and integers too."""
+        return (self.v0.to(self.dv.dtype) + self.v1) / 2 if self.is_discrete else (self.v0 + self.v1) / 2
+
+    @property
+    def is_index(self) -> bool:
+        """Whether the value is an index, which has no carrier: what it picks jumps."""
+        return self._carrier is None
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the value is made of bools or integers."""
+        return not (self.v0.is_floating_point() or self.v0.is_complex())
+
+
+def at0(tree: Any) -> Any:
+    """Arguments as they are at the baseline."""
+    return _each(tree, lambda twin: twin.v0)
+
+
+def at1(tree: Any) -> Any:
+    """Arguments as they are at the input."""
+    return _each(tree, lambda twin: twin.v1)
+
+
+def _each(tree: Any, pick: Callable[[Twin], Any]) -> Any:
+    if type(tree) is Twin:
+        return pick(tree)
+    if type(tree) in (list, tuple):
+        return [_each(branch, pick) for branch in tree]
+    if type(tree) is dict:
+        return {name: _each(branch, pick) for name, branch in tree.items()} if tree else tree
+    return tree
+
+
+def has_twin(tree: Any) -> bool:
+    """Whether nested arguments hold a Twin."""
+    if type(tree) in (list, tuple):
+        return any(map(has_twin, tree))
+    return type(tree) is Twin or (type(tree) is dict and any(map(has_twin, tree.values())))
+
+
+def values(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """An op at the baseline and at the input."""
+    return op(*at0(args), **at0(kwargs)), op(*at1(args), **at1(kwargs))
