@@ -15,7 +15,16 @@ from attrib import functional
 from attrib.engine.model import dtype_of
 from attrib.functional.explanation import About, Explanation, Method
 from attrib.functional.wording import labelled_doc
-from attrib.labels import Facts, Inputs, at_samples, baseline_tensors, labelled_inputs, lazily, sample_values, wrap
+from attrib.labels import (
+    Facts,
+    Inputs,
+    at_samples,
+    baseline_tensors,
+    labelled_inputs,
+    lazily,
+    sample_values,
+    wrap,
+)
 
 _OWN = {
     "sample_dims": Hashable | Sequence[Hashable] | None,
@@ -48,6 +57,7 @@ def labelled(method: Method[...]) -> Callable[..., Any]:
         explanation = method.explain(*call.args, **call.kwargs)
         return wrap(explanation, inputs, replace(facts, engine=explanation.engine), many)
 
+    attribute.__module__ = "attrib"
     attribute.__doc__ = labelled_doc(method.__doc__)
     attribute.__signature__ = _signature(signature)  # type: ignore[attr-defined]
     attribute.functional = method  # type: ignore[attr-defined]
@@ -56,9 +66,13 @@ def labelled(method: Method[...]) -> Callable[..., Any]:
 
 
 def _signature(pure: inspect.Signature) -> inspect.Signature:
-    own = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=t) for n, t in _OWN.items()]
+    own = [
+        inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=t)
+        for n, t in _OWN.items()
+    ]
     return pure.replace(
-        parameters=[*pure.parameters.values(), *own], return_annotation=xr.DataArray | xr.Dataset | tuple[xr.DataArray, ...]
+        parameters=[*pure.parameters.values(), *own],
+        return_annotation=xr.DataArray | xr.Dataset | tuple[xr.DataArray, ...],
     )
 
 
@@ -72,7 +86,9 @@ def _facts(about: About, given: Mapping[str, Any]) -> Facts:
     return Facts(about, params, None if classes is None else tuple(map(str, classes)), "")
 
 
-def _options(given: Mapping[str, Any], inputs: Inputs, dtype: torch.dtype | None, about: About) -> dict[str, Any]:
+def _options(
+    given: Mapping[str, Any], inputs: Inputs, dtype: torch.dtype | None, about: About
+) -> dict[str, Any]:
     """The options that hold arrays, in the form of the pure functions."""
     found: dict[str, Any] = {"target": sample_values(given["target"], inputs, "target")}
     if isinstance(given["targets"], list | tuple):

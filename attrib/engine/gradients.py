@@ -191,26 +191,31 @@ class Kernel:
         self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
     ) -> tuple[Tensor, Rows]:
         if self._forward_pays(rows):
-            try:
-                return self._checked("forward", rows, i, scale, at_inputs)
-            except (RuntimeError, NotImplementedError) as error:
-                if isinstance(error, torch.OutOfMemoryError):
-                    raise
-                self._forward_works = False
-        if self.engine != "auto":
-            return self._checked(
-                "autograd" if self.engine == "autograd" else "func", rows, i, scale, at_inputs
-            )
-        try:
-            with warnings.catch_warnings():  # vmap warns of slow fallbacks on its way to failing
-                warnings.simplefilter("ignore", UserWarning)
-                return self._checked("func", rows, i, scale, at_inputs)
-        except (RuntimeError, NotImplementedError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
+            found = self._attempt("forward", rows, i, scale, at_inputs)
+            self._forward_works = found is not None
+            if found is not None:
+                return found
+        if self.engine == "auto":
+            found = self._attempt("func", rows, i, scale, at_inputs)
+            if found is not None:
+                return found
             # torch.func cannot trace some models: recurrent kernels, checkpointing, backward hooks, old-style
             # autograd.Function. If the model itself is at fault, autograd raises its error again.
             return self._checked("autograd", rows, i, scale, at_inputs)
+        return self._checked("autograd" if self.engine == "autograd" else "func", rows, i, scale, at_inputs)
+
+    def _attempt(
+        self, engine: str, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
+    ) -> tuple[Tensor, Rows] | None:
+        """Gradients by one engine, or None if it cannot trace the model."""
+        try:
+            with warnings.catch_warnings():  # vmap warns of slow fallbacks on its way to failing
+                warnings.simplefilter("ignore", UserWarning)
+                return self._checked(engine, rows, i, scale, at_inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, NotImplementedError):
+            return None
 
     def _forward_pays(self, rows: Rows) -> bool:
         self._features = sum(r[0].numel() for r in rows)

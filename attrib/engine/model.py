@@ -162,17 +162,27 @@ class Function:
         self.model = model
         self.rows = 0
         self.row_bytes: int | None = None
+        self._writes = False
 
     def __call__(self, *rows: Tensor) -> Tensor:
         """Outputs for a chunk of rows."""
         n = len(rows[0])
         if self.row_bytes is None:
-            with Watch() as watch:
-                y = one_tensor(self.model(*rows), n)
-            self.row_bytes = watch.bytes // max(n, 1)
+            y = self._first(rows)
         else:
-            y = one_tensor(self.model(*rows), n)
+            own = tuple(r.clone() for r in rows) if self._writes else rows
+            y = one_tensor(self.model(*own), n)
         self.rows += n
+        return y
+
+    def _first(self, rows: tuple[Tensor, ...]) -> Tensor:
+        """A watched call, on copies: the model may write to its input, which is the caller's."""
+        own = tuple(r.clone() for r in rows)
+        versions = [r._version for r in own]
+        with Watch() as watch:
+            y = one_tensor(self.model(*own), len(rows[0]))
+        self._writes = [r._version for r in own] != versions
+        self.row_bytes = watch.bytes // max(len(rows[0]), 1)
         return y
 
 

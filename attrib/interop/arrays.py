@@ -75,7 +75,9 @@ def _refuse_sparse(x: Any, name: str) -> None:
     if dtypes is not None and hasattr(x, "columns"):
         wrong = [str(c) for c, d in zip(x.columns, dtypes, strict=True) if not _is_number(d)]
         if wrong:
-            raise TypeError(f"`{name}` has columns that are no numbers: {', '.join(wrong[:5])}; drop or encode them")
+            raise TypeError(
+                f"`{name}` has columns that are no numbers: {', '.join(wrong[:5])}; drop or encode them"
+            )
 
 
 def _is_number(dtype: Any) -> bool:
@@ -88,4 +90,6 @@ def _refuse_dtype(values: np.ndarray, x: Any, name: str) -> None:
     if values.dtype.kind == "c":
         raise TypeError(f"`{name}` is complex; pass its real and imaginary parts as two inputs")
     what = f"dtype {values.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
-    raise TypeError(f"`{name}` is {what}, expected an array of numbers; convert it with {name}.astype('float32')")
+    raise TypeError(
+        f"`{name}` is {what}, expected an array of numbers; convert it with {name}.astype('float32')"
+    )

@@ -71,7 +71,9 @@ def _one(b: Any, inputs: Inputs, j: int, dtype: torch.dtype | None, distribution
             return _cast(t, dtype)  # laid out for the model: (1, ...), (N, ...), a sample, or a distribution
         b = xr.DataArray(t.cpu().numpy(), dims=x.dims)
     if DISTRIBUTION in b.dims and not distribution:
-        raise ValueError("`baselines` has a dim 'baseline', but this method takes one baseline; pass baselines.mean('baseline')")
+        raise ValueError(
+            "`baselines` has a dim 'baseline', but this method takes one baseline; pass baselines.mean('baseline')"
+        )
     return _cast(_by_name(matched(b, x), inputs, j), dtype)
 
 
@@ -91,9 +93,16 @@ def matched(b: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
             continue
         if b.sizes[d] not in (1, x.sizes[d]):
             raise ValueError(f"`baselines` has size {b.sizes[d]} along {d!r}, `x` has {x.sizes[d]}")
-        if d in b.indexes and d in x.indexes and b.sizes[d] == x.sizes[d] and not b.indexes[d].equals(x.indexes[d]):
+        if (
+            d in b.indexes
+            and d in x.indexes
+            and b.sizes[d] == x.sizes[d]
+            and not b.indexes[d].equals(x.indexes[d])
+        ):
             if set(b.indexes[d]) != set(x.indexes[d]) or not b.indexes[d].is_unique:
-                raise ValueError(f"`baselines` and `x` have different labels along {d!r}; select the same ones in both")
+                raise ValueError(
+                    f"`baselines` and `x` have different labels along {d!r}; select the same ones in both"
+                )
             b = b.reindex({d: x.indexes[d]})
     return b
 
@@ -102,7 +111,10 @@ def _by_name(b: xr.DataArray, inputs: Inputs, j: int) -> torch.Tensor:
     """(1, ...), (N, ...), (B, ...) or (N, B, ...) as the pure functions want it."""
     core, many = inputs.core(j), DISTRIBUTION in b.dims
     per_sample = any(d in b.dims for d in inputs.sample_dims)
-    lead: tuple[Hashable, ...] = (*(inputs.sample_dims if per_sample else ()), *((DISTRIBUTION,) if many else ()))
+    lead: tuple[Hashable, ...] = (
+        *(inputs.sample_dims if per_sample else ()),
+        *((DISTRIBUTION,) if many else ()),
+    )
     x = inputs.arrays[j]
     full = b.expand_dims({d: x.sizes[d] for d in lead if d not in b.dims and d != DISTRIBUTION})
     full = full.expand_dims([d for d in core if d not in full.dims]).transpose(*lead, *core)
@@ -129,7 +141,9 @@ def sample_values(values: Any, inputs: Inputs, name: str) -> Any:
         if values.ndim == 0:
             return values.item()
         if set(values.dims) != set(inputs.sample_dims):
-            raise ValueError(f"`{name}` has dims {values.dims}, expected the sample dims {inputs.sample_dims}")
+            raise ValueError(
+                f"`{name}` has dims {values.dims}, expected the sample dims {inputs.sample_dims}"
+            )
         return matched(values, inputs.arrays[0]).transpose(*inputs.sample_dims).values.ravel().tolist()
     if hasattr(values, "to_numpy") and not isinstance(values, np.ndarray):  # a pandas Series
         values = values.to_numpy()

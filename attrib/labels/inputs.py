@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from attrib.engine.inputs import non_finite_samples
 from attrib.interop.arrays import as_numpy, as_tensor
 
 Dims = Sequence[Hashable]
@@ -67,9 +68,31 @@ class Inputs:
 
     def _tensor(self, j: int, dtype: torch.dtype | None) -> Tensor:
         a = self.arrays[j].transpose(*self.sample_dims, *self.core(j))
-        t = as_tensor(a.data, "x" if self.single else f"x[{self.title(j)!r}]")
+        t = as_tensor(a.data, self._called(j))
         t = t.reshape(-1, *t.shape[len(self.sample_dims) :]) if len(self.sample_dims) != 1 else t
+        self._refuse_non_finite(t, j)
         return t.to(dtype) if dtype is not None and t.is_floating_point() else t
+
+    def _refuse_non_finite(self, t: Tensor, j: int) -> None:
+        bad = non_finite_samples(t)
+        if bad:
+            raise ValueError(
+                f"`{self._called(j)}` has NaN or infinite values in {len(bad)} of {len(t)} samples: "
+                f"{', '.join(self.sample_name(i) for i in bad[:10])}{', ...' * (len(bad) > 10)}; drop them or fill the values"
+            )
+
+    def sample_name(self, i: int) -> str:
+        """The labels of sample number `i`, as text."""
+        where = np.unravel_index(i, self.sample_shape) if self.sample_shape else ()
+        first = self.arrays[0]
+        labels = [
+            f"{d} {first.indexes[d][k] if d in first.indexes else int(k)}"
+            for d, k in zip(self.sample_dims, where, strict=True)
+        ]
+        return " ".join(labels) or "the only one"
+
+    def _called(self, j: int) -> str:
+        return "x" if self.single else f"x[{self.title(j)!r}]"
 
     def title(self, j: int) -> str | int:
         """The name or number of input `j`."""
@@ -109,7 +132,10 @@ def labelled_inputs(
         names, values = None, list(x) if isinstance(x, tuple) else [x]
     single = names is None and not isinstance(x, tuple)
     each = [_dims_of(dims, j, names, len(values)) for j in range(len(values))]
-    arrays = tuple(_label(v, d, coords, _which(j, names, single)) for j, (v, d) in enumerate(zip(values, each, strict=True)))
+    arrays = tuple(
+        _label(v, d, coords, _which(j, names, single))
+        for j, (v, d) in enumerate(zip(values, each, strict=True))
+    )
     batch = _sample_dims(arrays, sample_dims)
     inputs = Inputs(arrays, names, single, batch, x)
     _check_sizes(inputs)
@@ -134,7 +160,9 @@ def _dims_of(dims: Any, j: int, names: tuple[str, ...] | None, count: int) -> Di
 def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None, which: str) -> xr.DataArray:
     if isinstance(value, xr.DataArray):
         if dims is not None and tuple(dims) != value.dims:
-            raise ValueError(f"`dims` is {tuple(dims)}, but `{which}` already has dims {value.dims}; use {which}.rename")
+            raise ValueError(
+                f"`dims` is {tuple(dims)}, but `{which}` already has dims {value.dims}; use {which}.rename"
+            )
         return value if coords is None else value.assign_coords(_coords_for(coords, value.dims))
     found: dict[Hashable, Any] = {}
     data = value if _is_dask(value) else as_numpy(value, which)
@@ -145,9 +173,17 @@ def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None,
     if len(names) != data.ndim:
         raise ValueError(f"`dims` names {len(names)} dims {names}, but `{which}` has shape {data.shape}")
     if columns is not None:
-        found = {names[0]: np.asarray(value.index), names[1]: np.asarray(columns)}
+        found = {names[0]: _plain(value.index), names[1]: _plain(columns)}
     found |= _coords_for(coords or {}, names)
     return xr.DataArray(data, dims=names, coords=found)
+
+
+def _plain(index: Any) -> np.ndarray:
+    """A pandas index as coords: strings as NumPy strings."""
+    values = np.asarray(index)
+    return (
+        values.astype(str) if values.dtype == object and all(isinstance(v, str) for v in values) else values
+    )
 
 
 def _default_dims(ndim: int, columns: Any) -> tuple[Hashable, ...]:
@@ -161,7 +197,11 @@ def _coords_for(coords: Mapping[Hashable, Any], dims: Dims) -> dict[Hashable, An
     """The coords that belong to an array of these dims: plain ones by their name, (dims, values) ones by their dims."""
     found = {}
     for name, value in coords.items():
-        own = (value[0],) if isinstance(value, tuple) and isinstance(value[0], str) else getattr(value, "dims", (name,))
+        own = (
+            (value[0],)
+            if isinstance(value, tuple) and isinstance(value[0], str)
+            else getattr(value, "dims", (name,))
+        )
         own = tuple(value[0]) if isinstance(value, tuple) and isinstance(value[0], tuple | list) else own
         if all(d in dims for d in own):
             found[name] = value
@@ -198,7 +238,9 @@ def _check_sizes(inputs: Inputs) -> None:
     for d in inputs.sample_dims:
         indexes = [a.indexes[d] for a in inputs.arrays if d in a.indexes]
         if any(not i.equals(indexes[0]) for i in indexes[1:]):
-            raise ValueError(f"the inputs have different labels along {d!r}; align them first: xr.align(..., join='inner')")
+            raise ValueError(
+                f"the inputs have different labels along {d!r}; align them first: xr.align(..., join='inner')"
+            )
 
 
 def _check_coords(inputs: Inputs) -> None:
@@ -207,4 +249,6 @@ def _check_coords(inputs: Inputs) -> None:
             raise ValueError("`x` has a dim called 'target', which the result may need; rename it")
         taken = [str(c) for c in a.coords if c in RESERVED]
         if taken:
-            raise ValueError(f"`x` has coords {taken}, names the result needs; rename or drop them: x.drop_vars({taken})")
+            raise ValueError(
+                f"`x` has coords {taken}, names the result needs; rename or drop them: x.drop_vars({taken})"
+            )

@@ -78,7 +78,10 @@ def lazily(explain: Explain, inputs: Inputs, facts: Facts, many: bool) -> Any:
     core = [list(inputs.core(j)) for j in range(count)]
     probe = _probe(explain, inputs, core)
     fields, dims = _fields(probe, core)
-    arrays = [a.drop_vars(list(a.coords)).chunk({d: -1 for d in c}) for a, c in zip(inputs.arrays, core, strict=True)]
+    arrays = [
+        a.drop_vars(list(a.coords)).chunk({d: -1 for d in c})
+        for a, c in zip(inputs.arrays, core, strict=True)
+    ]
     parts = xr.apply_ufunc(
         Block(explain, len(lead), fields),
         _numbers(inputs, arrays[0]),
@@ -103,10 +106,14 @@ def _probe(explain: Explain, inputs: Inputs, core: list[list[Hashable]]) -> Expl
     sizes = [[a.sizes[d] for d in c] for a, c in zip(inputs.arrays, core, strict=True)]
     try:
         return explain(
-            tuple(as_tensor(np.zeros((1, *s), a.dtype)) for s, a in zip(sizes, inputs.arrays, strict=True)), [0]
+            tuple(as_tensor(np.zeros((1, *s), a.dtype)) for s, a in zip(sizes, inputs.arrays, strict=True)),
+            [0],
         )
     except ValueError:
-        first = [a.isel({d: 0 for d in inputs.sample_dims}).transpose(*c) for a, c in zip(inputs.arrays, core, strict=True)]
+        first = [
+            a.isel({d: 0 for d in inputs.sample_dims}).transpose(*c)
+            for a, c in zip(inputs.arrays, core, strict=True)
+        ]
         return explain(tuple(as_tensor(a.values)[None] for a in first), [0])
 
 
@@ -122,7 +129,9 @@ def _fields(probe: Explanation, core: list[list[Hashable]]) -> tuple[tuple[str, 
     return tuple(found), list(found.values())
 
 
-def _assembled(parts: dict[str, xr.DataArray], inputs: Inputs, probe: Explanation, facts: Facts, many: bool) -> Any:
+def _assembled(
+    parts: dict[str, xr.DataArray], inputs: Inputs, probe: Explanation, facts: Facts, many: bool
+) -> Any:
     def one(name: str) -> xr.DataArray:
         part = parts[name]
         return part if many or "target" not in part.dims else part.isel(target=0, drop=True)

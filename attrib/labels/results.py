@@ -42,7 +42,9 @@ class Facts:
         """Attrs of the attribution of `x`: strings only, so that they survive netCDF."""
         from attrib import __version__
 
-        params = json.dumps({k: plain(v) for k, v in self.params.items() if k not in INDIFFERENT}, sort_keys=True)
+        params = json.dumps(
+            {k: plain(v) for k, v in self.params.items() if k not in INDIFFERENT}, sort_keys=True
+        )
         line = f"attrib {__version__} {self.about.name}"
         before = str(x.attrs.get("history", "")).rstrip()
         return {
@@ -104,12 +106,20 @@ def wrap(explanation: Explanation, inputs: Inputs, facts: Facts, many: bool) -> 
         In the form of the inputs.
     """
     lead: tuple[Hashable, ...] = ("target",) if many else ()
-    parts = explanation.attribution if isinstance(explanation.attribution, tuple) else (explanation.attribution,)
+    parts = (
+        explanation.attribution if isinstance(explanation.attribution, tuple) else (explanation.attribution,)
+    )
     errors = explanation.standard_error
     each = errors if isinstance(errors, tuple) else (errors,) * len(parts)
 
     def laid_out(t: torch.Tensor | None, j: int) -> np.ndarray | None:
-        return None if t is None else _unstacked(t, inputs, (*lead, *inputs.sample_dims, *inputs.core(j)), (*lead, *inputs.arrays[j].dims))
+        return (
+            None
+            if t is None
+            else _unstacked(
+                t, inputs, (*lead, *inputs.sample_dims, *inputs.core(j)), (*lead, *inputs.arrays[j].dims)
+            )
+        )
 
     coords = _sample_coords(explanation, inputs, lead, facts.classes)
     data = [laid_out(a, j) for j, a in enumerate(parts)]
@@ -117,7 +127,12 @@ def wrap(explanation: Explanation, inputs: Inputs, facts: Facts, many: bool) -> 
 
 
 def dressed(
-    data: Sequence[Any], errors: Sequence[Any], coords: Mapping[Hashable, Any], inputs: Inputs, facts: Facts, lead: tuple
+    data: Sequence[Any],
+    errors: Sequence[Any],
+    coords: Mapping[Hashable, Any],
+    inputs: Inputs,
+    facts: Facts,
+    lead: tuple,
 ) -> Any:
     """Arrays in the inputs' layout, with all their labels, in the inputs' form.
 
@@ -160,11 +175,15 @@ def _unstacked(t: torch.Tensor, inputs: Inputs, dims: tuple, order: tuple) -> np
     return np.ascontiguousarray(values.transpose([dims.index(d) for d in order]))
 
 
-def _sample_coords(e: Explanation, inputs: Inputs, lead: tuple, classes: tuple[str, ...] | None) -> dict[Hashable, Any]:
+def _sample_coords(
+    e: Explanation, inputs: Inputs, lead: tuple, classes: tuple[str, ...] | None
+) -> dict[Hashable, Any]:
     along = (*lead, *inputs.sample_dims)
 
     def values(t: torch.Tensor, dims: tuple = along) -> tuple[tuple, np.ndarray]:
-        return dims, t.cpu().numpy().reshape(*t.shape[: len(dims) - len(inputs.sample_dims)], *inputs.sample_shape)
+        return dims, t.cpu().numpy().reshape(
+            *t.shape[: len(dims) - len(inputs.sample_dims)], *inputs.sample_shape
+        )
 
     coords: dict[Hashable, Any] = {"prediction": values(e.prediction)}
     if lead:
