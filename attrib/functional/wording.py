@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Mapping
 
 _INPUTS = """\
     Input(s): a DataArray; a tensor, NumPy or JAX array, DataFrame; several as a Dataset or mapping by name, in the
@@ -82,13 +83,13 @@ PASSAGES = {
 }
 
 
-def fill(doc: str | None) -> str | None:
+def fill(doc: str | None, passages: Mapping[str, str] = PASSAGES) -> str | None:
     """A docstring with its passages in place."""
     if doc is None:
         return None
 
     def passage(match: re.Match[str]) -> str:
-        text = PASSAGES.get(match[2])
+        text = passages.get(match[2])
         return match[0] if text is None else textwrap.indent(textwrap.dedent(text).strip(), match[1])
 
     return re.sub(r"^([ ]*)\{(\w+)\}$", passage, doc, flags=re.MULTILINE)
@@ -99,8 +100,12 @@ def labelled_doc(doc: str | None) -> str | None:
     if doc is None:
         return None
     doc = doc.partition("    Examples\n    --------")[0].rstrip() + "\n"
-    doc = doc.replace("x : Tensor or tuple of Tensor\n", "x : DataArray, Dataset, mapping, tuple or array-like\n")
-    doc = doc.replace("        Input(s), samples on dim 0, floating point.\n", textwrap.indent(_INPUTS, " " * 4))
+    doc = doc.replace(
+        "x : Tensor or tuple of Tensor\n", "x : DataArray, Dataset, mapping, tuple or array-like\n"
+    )
+    doc = doc.replace(
+        "        Input(s), samples on dim 0, floating point.\n", textwrap.indent(_INPUTS, " " * 4)
+    )
     head, returns, tail = doc.partition("    Returns\n    -------\n")
     _, raises, after = tail.partition("    Raises\n    ------\n")
     return head + returns + textwrap.indent(_RESULT, " " * 4) + "\n" + raises + after
