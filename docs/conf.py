@@ -1,0 +1,63 @@
+"""Sphinx configuration: Markdown pages, and a reference made from the docstrings."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from importlib.metadata import version as installed
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+
+project = "attrib"
+author = "the attrib authors"
+project_copyright = "the attrib authors"
+version = release = installed("attrib")
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_parser"]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+default_role = "literal"
+
+html_theme = "furo"
+html_title = "attrib"
+html_show_sphinx = False
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autodoc_typehints = "none"  # the docstrings give type, shape and unit
+numpydoc_show_class_members = False
+# what may be missing from no docstring: itself, a parameter, what it returns
+numpydoc_validation_checks = {"GL08", "SS01", "PR01", "PR02", "RT01"}
+numpydoc_validation_exclude = {r"\.(Explanation|About)$"}  # records: Attributes, which tests/test_docs.py checks
+
+PUBLIC = ("attrib.functional",)
+
+
+def refer_to_every_public_name(app: Sphinx, env: BuildEnvironment) -> None:
+    """Warn, and so fail the build, about a public name that the reference leaves out."""
+    known = env.domains.python_domain.objects
+    for module in PUBLIC:
+        for name in importlib.import_module(module).__all__:
+            if f"{module}.{name}" not in known:
+                logging.getLogger(__name__).warning("%s.%s is public but not in docs/reference", module, name)
+
+
+def link_references(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """A paragraph for each of a docstring's references, and a link on its DOI or arXiv number."""
+    made = []
+    for line in lines:
+        linked = re.sub(r"\bdoi:(10\.\S+\w)", r"`doi:\1 <https://doi.org/\1>`__", line)
+        linked = re.sub(r"\barXiv:(\d{4}\.\d{4,5})", r"`arXiv:\1 <https://arxiv.org/abs/\1>`__", linked)
+        made += [linked, ""] if linked != line and linked.endswith("__") else [linked]
+    lines[:] = made
+
+
+def setup(app: Sphinx) -> None:
+    """Register the checks and the links."""
+    app.connect("env-check-consistency", refer_to_every_public_name)
+    app.connect("autodoc-process-docstring", link_references, priority=900)
