@@ -1,0 +1,47 @@
+"""The axioms of attribution as checks, for the methods here and for yours, and strategies to feed them.
+
+The checks need torch alone; the strategies need hypothesis: ``pip install "attrib[test]"``.
+"""
+
+from attrib.testing.axioms import completeness, dummy, sensitivity
+from attrib.testing.contract import chunk_independence, order_independence, purity, row_independence
+from attrib.testing.invariance import implementation_invariance, linearity, symmetry, translation
+from attrib.testing.models import KINDS, Specimen, specimen
+from attrib.testing.state import untouched
+from attrib.testing.strategies import labelled_arrays, specimens, tensors
+from attrib.testing.violation import AxiomError, Violation
+
+AXIOMS = {
+    check.__name__: check
+    for check in (
+        completeness, sensitivity, dummy, linearity, symmetry, implementation_invariance, translation,
+    )
+}  # fmt: skip
+CONTRACT = {
+    check.__name__: check for check in (row_independence, order_independence, chunk_independence, purity)
+}
+
+__all__ = [
+    "AXIOMS",
+    "CONTRACT",
+    "KINDS",
+    "AxiomError",
+    "Specimen",
+    "Violation",
+    "chunk_independence",
+    "completeness",
+    "dummy",
+    "implementation_invariance",
+    "labelled_arrays",
+    "linearity",
+    "order_independence",
+    "purity",
+    "row_independence",
+    "sensitivity",
+    "specimen",
+    "specimens",
+    "symmetry",
+    "tensors",
+    "translation",
+    "untouched",
+]

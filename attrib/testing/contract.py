@@ -1,0 +1,232 @@
+"""What every method owes its callers, whatever it computes: one sample's result is that sample's alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrib.engine.inputs import Tensors
+from attrib.engine.model import Model
+from attrib.testing.calling import Attribute, Rows, as_given, attributions, of_samples, rows_of
+from attrib.testing.passages import documented
+from attrib.testing.state import changed, state
+from attrib.testing.violation import Violation, difference, judged, largest
+
+
+@documented
+def row_independence(
+    method: Attribute, f: Model, x: Tensors, *, tolerance: float | None = None, **options: Any
+) -> Violation:
+    """A sample's attributions are the same alone, in company, and in other company.
+
+    ``a(f, x)[i] = a(f, x[i:i+1])[0]``, and ``a(f, x')[i] = a(f, x)[i]`` where x' has all samples but i replaced.
+
+    Parameters
+    ----------
+    {method}
+    {f}
+    {x}
+    {tolerance}
+    {options}
+        Targets and baselines that are given per sample go with their samples.
+
+    Returns
+    -------
+    Violation
+        Relative to the largest attribution.
+
+    Raises
+    ------
+    {raises}
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import saliency
+    >>> from attrib.testing import row_independence
+    >>> f, x = lambda x: (x**2).sum(1), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> row_independence(saliency, f, x).size
+    0.0
+    >>> print(row_independence(lambda f, x: saliency(f, x) / saliency(f, x).max(), f, x))
+    attribution of a sample among others is 0.4444444 at (1, 1), expected 1: off by 0.556 of the largest value
+    """
+    xs, lead = rows_of(x), _lead(options)
+    together = attributions(method, f, xs, options)
+    worst = Violation(0.0)
+    for i in range(len(xs[0])):
+        one = torch.tensor([i])
+        expected = _rows(together, one, lead)
+        alone = attributions(method, f, _rows(xs, one), of_samples(options, one, xs))
+        worst = largest(
+            worst, _at(difference(alone, expected, "attribution of a sample alone", together), i, lead)
+        )
+        company = tuple(torch.where(_is(i, t), t, 2 * t.flip(0) + 1) for t in xs)
+        beside = _rows(attributions(method, f, company, options), one, lead)
+        text = "attribution of a sample among others"
+        worst = largest(worst, _at(difference(beside, expected, text, together), i, lead))
+    return judged("row independence", worst, tolerance)
+
+
+def _lead(options: dict[str, Any]) -> int:
+    """Which dim of the attributions is the samples'."""
+    return 0 if options.get("targets") is None else 1
+
+
+def _rows(ts: Rows, index: Tensor, dim: int = 0) -> Rows:
+    return tuple(t.index_select(dim, index.to(t.device)) for t in ts)
+
+
+def _is(i: int, t: Tensor) -> Tensor:
+    return (torch.arange(len(t), device=t.device) == i).view(-1, *[1] * (t.ndim - 1))
+
+
+def _at(v: Violation, i: int, lead: int) -> Violation:
+    """The violation with the number of the sample in the batch."""
+    return v._replace(where=(*v.where[:lead], i, *v.where[lead + 1 :])) if v.where else v
+
+
+@documented
+def order_independence(
+    method: Attribute, f: Model, x: Tensors, *, tolerance: float | None = None, **options: Any
+) -> Violation:
+    """Samples in reverse give the results in reverse.
+
+    ``a(f, reversed(x)) = reversed(a(f, x))``
+
+    Parameters
+    ----------
+    {method}
+    {f}
+    {x}
+    {tolerance}
+    {options}
+        Targets and baselines that are given per sample go with their samples.
+
+    Returns
+    -------
+    Violation
+        Relative to the largest attribution; `where` counts in the reversed order.
+
+    Raises
+    ------
+    {raises}
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import saliency
+    >>> from attrib.testing import order_independence
+    >>> order_independence(saliency, lambda x: (x**2).sum(1), torch.tensor([[1.0], [2.0]])).size
+    0.0
+    """
+    xs = rows_of(x)
+    back = torch.arange(len(xs[0]) - 1, -1, -1)
+    expected = _rows(attributions(method, f, xs, options), back, _lead(options))
+    found = attributions(method, f, _rows(xs, back), of_samples(options, back, xs))
+    return judged("order independence", difference(found, expected, "attribution in reverse"), tolerance)
+
+
+@documented
+def chunk_independence(
+    method: Attribute,
+    f: Model,
+    x: Tensors,
+    *,
+    batch_sizes: Sequence[int] = (1, 2, 3, 1000),
+    tolerance: float | None = None,
+    **options: Any,
+) -> Violation:
+    """Results do not depend on how many rows go through the model at a time.
+
+    ``a(f, x, batch_size=b)`` is the same for all b.
+
+    Parameters
+    ----------
+    {method}
+        It takes `batch_size`.
+    {f}
+    {x}
+    batch_sizes : sequence of int, default (1, 2, 3, 1000)
+        Tried and compared with the method's default.
+    {tolerance}
+    {options}
+
+    Returns
+    -------
+    Violation
+        Relative to the largest attribution.
+
+    Raises
+    ------
+    {raises}
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import smooth_grad
+    >>> from attrib.testing import chunk_independence
+    >>> chunk_independence(smooth_grad, lambda x: (x**2).sum(1), torch.ones(3, 2), tolerance=1e-6).size < 1e-6
+    True
+    """
+    xs = rows_of(x)
+    expected = attributions(method, f, xs, options)
+    worst = Violation(0.0)
+    for b in batch_sizes:
+        found = attributions(method, f, xs, {**options, "batch_size": b})
+        worst = largest(worst, difference(found, expected, f"attribution with batch_size={b}"))
+    return judged("chunk independence", worst, tolerance)
+
+
+@documented
+def purity(
+    method: Attribute, f: Model, x: Tensors, *, tolerance: float | None = None, **options: Any
+) -> Violation:
+    """The same call gives the same bits, and leaves everything as it was.
+
+    ``a(f, x) == a(f, x)``; the model's parameters, buffers, gradients, modes and hooks, the inputs, the states of random
+    generators and torch's global switches are unchanged.
+
+    Parameters
+    ----------
+    {method}
+    {f}
+    {x}
+    {tolerance}
+    {options}
+
+    Returns
+    -------
+    Violation
+        Infinite where something was changed.
+
+    Raises
+    ------
+    {raises}
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import saliency
+    >>> from attrib.testing import purity
+    >>> model, x = torch.nn.Linear(2, 1), torch.ones(1, 2)
+    >>> purity(saliency, model, x).size
+    0.0
+    >>> def by_backward(f, x):
+    ...     x = x.clone().requires_grad_()
+    ...     f(x).sum().backward()
+    ...     return x.grad
+    >>> print(purity(by_backward, model, x))
+    the call changed model.weight: grad; model.bias: grad
+    """
+    xs = rows_of(x)
+    before = state(f, as_given(xs))
+    first = tuple(a.clone() for a in attributions(method, f, xs, options))
+    worst = changed(before, state(f, as_given(xs)))
+    with torch.random.fork_rng():  # whoever draws from torch's generator draws something else
+        torch.rand(1)
+        second = attributions(method, f, xs, options)
+    worst = largest(worst, difference(second, first, "attribution of the second call"))
+    return judged("purity", worst, tolerance)

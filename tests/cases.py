@@ -1,0 +1,131 @@
+"""Every method with its options: what the contract suite and the axiom suite run over.
+
+A new method buys both suites with one line here. `test_every_method_is_registered` fails until it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrib.functional import (
+    METHODS,
+    gradient_shap,
+    input_x_gradient,
+    integrated_gradients,
+    noise_tunnel,
+    saliency,
+    smooth_grad,
+)
+from attrib.testing import KINDS, Specimen
+
+Options = dict[str, Any]
+ONE, MANY = "one", "many"  # baselines of a method: a point, a distribution
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method under test.
+
+    `options` are always given; `light` make it fast where accuracy does not matter; `takes` says which baselines it has;
+    `axioms` are those it claims (in `about`, unless the options change that); `engines` can be asked for by `engine=`; `kinds` of models it can explain.
+    """
+
+    name: str
+    method: Callable[..., Any]
+    options: Options = field(default_factory=dict)
+    light: Options = field(default_factory=dict)
+    takes: str | None = None
+    axioms: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ("func", "autograd")
+    kinds: tuple[str, ...] = KINDS
+
+    def bound(self, light: bool = True) -> Callable[..., Any]:
+        """The method with its options."""
+        return partial(self.method, **self.options, **(self.light if light else {}))
+
+    def explain(self, light: bool = True) -> Callable[..., Any]:
+        """The same, for an `Explanation`."""
+        return partial(self.method.explain, **self.options, **(self.light if light else {}))
+
+    def baselines(self, s: Specimen) -> Options:
+        """Baselines of a specimen, in the form that the method takes."""
+        if self.takes is None:
+            return {}
+        return {"baselines": s.baselines if self.takes == ONE else distribution(s)}
+
+
+def distribution(s: Specimen, count: int = 3) -> Any:
+    """Baselines (B, ...) for all samples, or (N, B, ...) where the specimen has one for each."""
+    xs = s.x if isinstance(s.x, tuple) else (s.x,)
+    x0s = s.baselines if isinstance(s.baselines, tuple) else (s.baselines,) * len(xs)
+    found = tuple(_around(x, b, count) for x, b in zip(xs, x0s, strict=True))
+    return found if len(found) > 1 else found[0]
+
+
+def _around(x: Tensor, b: Any, count: int) -> Tensor:
+    steps = torch.linspace(-0.5, 0.5, count, dtype=x.dtype).view(-1, *[1] * (x.ndim - 1))
+    if not isinstance(b, Tensor):
+        return steps + x.new_full((count, *x.shape[1:]), b)
+    return b[:, None] + steps if len(b) == len(x) > 1 else b[:1] + steps
+
+
+CASES: dict[str, Case] = {}
+
+
+def register(
+    method: Callable[..., Any], variant: str = "", *, but: tuple[str, ...] = (), **fields: Any
+) -> None:
+    """Add a method, or a variant of it that lacks some axioms (`but`)."""
+    name = method.__name__ + (f"-{variant}" if variant else "")
+    axioms = tuple(a for a in method.about.axioms if a not in but)
+    CASES[name] = Case(name, method, axioms=axioms, **fields)
+
+
+IG_LIGHT = {"n_steps": 6}
+register(saliency)
+register(saliency, "signed", options={"absolute": False})
+register(input_x_gradient)
+register(integrated_gradients, takes=ONE, light=IG_LIGHT)
+register(integrated_gradients, "rtol", takes=ONE, options={"rtol": 1e-3})
+for _rule in ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"):
+    register(
+        integrated_gradients, _rule, takes=ONE, light=IG_LIGHT, options={"quadrature": _rule},
+        but=("completeness",),  # to first or second order only: tests/functional/test_path.py
+    )  # fmt: skip
+register(
+    integrated_gradients, "gradients", takes=ONE, light=IG_LIGHT, options={"multiply_by_inputs": False},
+    but=("completeness", "sensitivity"),
+)  # fmt: skip
+register(smooth_grad, light={"n_samples": 4})
+for _reduce in ("square", "variance"):
+    register(smooth_grad, _reduce, options={"reduce": _reduce}, light={"n_samples": 4}, but=("linearity",))
+register(gradient_shap, takes=MANY, light={"n_samples": 4})
+register(
+    gradient_shap, "noisy", takes=MANY, light={"n_samples": 4}, options={"stdevs": 0.1}, but=("symmetry",)
+)
+register(
+    gradient_shap, "gradients", takes=MANY, light={"n_samples": 4}, options={"multiply_by_inputs": False}
+)
+
+
+def _through(method: Callable[..., Any], variant: str) -> None:
+    """A noise tunnel around a method, in the form (f, x, **options) of all others."""
+
+    def tunnel(f: Any, x: Any, **options: Any) -> Any:
+        return noise_tunnel(method, f, x, **options)
+
+    tunnel.__name__, tunnel.about = "noise_tunnel", noise_tunnel.about
+    tunnel.explain = lambda f, x, **options: noise_tunnel.explain(method, f, x, **options)
+    register(tunnel, variant, light={"n_samples": 3})
+
+
+_through(saliency, "saliency")
+_through(partial(integrated_gradients, n_steps=4), "integrated_gradients")
+
+UNREGISTERED = set(METHODS) - {c.name.partition("-")[0] for c in CASES.values()}
