@@ -21,19 +21,34 @@ def modules(model: Model) -> list[nn.Module]:
 
     Looks through `functools.partial`, bound methods, callable objects, closures and globals that the function names.
     """
-    found: list[nn.Module] = []
+    return [v for v in _held(model) if isinstance(v, nn.Module)]
+
+
+def _held(model: Model) -> list[nn.Module | Tensor]:
+    """The modules, and the tensors outside of modules, that a callable is made of."""
+    found: list[nn.Module | Tensor] = []
     seen: set[int] = set()
     queue: list[Any] = [model]
     while queue:
-        value = queue.pop()
+        value = queue.pop(0)
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if isinstance(value, nn.Module):
+        if isinstance(value, nn.Module | Tensor):
             found.append(value)
         else:
             queue.extend(_parts(value))
     return found
+
+
+def _weights(model: Model) -> Iterator[Tensor]:
+    """Parameters, buffers, and tensors that a function names."""
+    for value in _held(model):
+        if isinstance(value, Tensor):
+            yield value
+        else:
+            yield from value.parameters()
+            yield from value.buffers()
 
 
 def _parts(value: Any) -> list[Any]:
@@ -45,7 +60,7 @@ def _parts(value: Any) -> list[Any]:
     if inspect.isfunction(value):
         return [] if value.__module__.partition(".")[0] == "torch" else _named(value)
     if hasattr(value, "__dict__") and not isinstance(value, type) and callable(value):
-        return [v for v in vars(value).values() if isinstance(v, nn.Module)]
+        return [v for v in vars(value).values() if isinstance(v, nn.Module | Tensor)]
     return []
 
 
@@ -56,11 +71,8 @@ def _named(function: Callable) -> list[Any]:
     except ValueError:  # a closure cell that is still empty
         return []
     held = (*names.nonlocals.values(), *names.globals.values())
-    return [
-        v
-        for v in held
-        if isinstance(v, nn.Module | functools.partial) or inspect.isfunction(v) or inspect.ismethod(v)
-    ]
+    kinds = (nn.Module, Tensor, functools.partial)
+    return [v for v in held if isinstance(v, kinds) or inspect.isfunction(v) or inspect.ismethod(v)]
 
 
 def refuse_training_mode(model: Model) -> None:
@@ -103,16 +115,14 @@ def _drops(part: nn.Module) -> bool:
 
 
 def device_of(model: Model) -> torch.device | None:
-    """The device of the model's first parameter or buffer; None for a plain function."""
-    for module in modules(model):
-        for tensor in (*module.parameters(), *module.buffers()):
-            return tensor.device
-    return None
+    """The device of the model's first parameter, buffer or constant; None if it has none."""
+    return next((t.device for t in _weights(model)), None)
 
 
 def dtype_of(model: Model) -> torch.dtype | None:
-    """The floating dtype all of the model's parameters share; None if there is none."""
-    dtypes = {p.dtype for module in modules(model) for p in module.parameters() if p.is_floating_point()}
+    """The floating dtype that all of the model's parameters share (a function's constants, if it has no module)."""
+    module = [p.dtype for m in modules(model) for p in m.parameters() if p.is_floating_point()]
+    dtypes = set(module or [t.dtype for t in _weights(model) if t.is_floating_point()])
     return dtypes.pop() if len(dtypes) == 1 else None
 
 

@@ -81,7 +81,7 @@ class Custom:
 
     def cotangent(self, y: Tensor, i: Tensor) -> Tensor:
         """The function's gradient."""
-        s, pull = vjp(lambda v: self.score(v, i), y)
+        s, pull = vjp(lambda v: self.score(v, i), y)[:2]
         return pull(torch.ones_like(s))[0]
 
 

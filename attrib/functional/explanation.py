@@ -99,7 +99,13 @@ METHODS: dict[str, Method[...]] = {}
 
 
 def method(
-    long_name: str, *, axioms: tuple[str, ...], cost: str, units: str, reference: str, distribution: bool = False
+    long_name: str,
+    *,
+    axioms: tuple[str, ...],
+    cost: str,
+    units: str,
+    reference: str,
+    distribution: bool = False,
 ) -> Callable[[Callable[P, Explanation]], Method[P]]:
     """Register a function that returns an `Explanation` as a method.
 
@@ -157,7 +163,7 @@ def finish(
         out = tuple(shaped(t).to(x.dtype) for t, x in zip(ts, xs, strict=True))
         return out if len(out) > 1 else out[0]
 
-    targets = kernel.targets or []
+    targets = kernel.targets
     delta, error, n_steps = (found.get(name) for name in ("delta", "standard_error", "n_steps"))
     return Explanation(
         each(attribution),

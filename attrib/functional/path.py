@@ -199,5 +199,5 @@ def _sums(kernel: Kernel, lines: Lines, samples: Sequence[int], nodes: Tensor, w
 
 
 def _zeros(kernel: Kernel, xs: Rows) -> Rows:
-    count = len(kernel.targets or ())
+    count = len(kernel.targets)
     return tuple(torch.zeros(count, *t.shape, dtype=t.dtype, device=kernel.device) for t in xs)

@@ -181,7 +181,7 @@ def noise_tunnel(
             r = torch.arange(start, stop, device=kernel.device)
             i = r.div(count, rounding_mode="floor")
             rows = noisy.points(i, r % count)
-            goals = [repeated(t, i) for t in kernel.targets or []]
+            goals = [repeated(t, i) for t in kernel.targets]
             found = method(
                 f, rows if len(rows) > 1 else rows[0],
                 targets=goals, batch_size=batch_size, device=device, engine=engine,
@@ -381,5 +381,5 @@ def _mean_score(kernel: Kernel, pool: Rows, xs: Rows) -> Tensor:
         samples = torch.arange(n, device=kernel.device).repeat_interleave(b)
         return kernel.scores_at(flat, samples).unflatten(1, (n, b)).mean(2)
     samples = torch.arange(n, device=kernel.device)
-    scores = [kernel.score_outputs(y.expand(n, *y.shape), samples) for y in kernel.outputs_at(flat)]
+    scores = [kernel.score(y.expand(n, *y.shape), samples) for y in kernel.outputs_at(flat)]
     return torch.stack(scores).mean(0)

@@ -39,7 +39,7 @@ def as_tensor(x: Any, name: str = "x") -> Tensor:
     _refuse_sparse(x, name)
     if _by_dlpack(x):
         return torch.from_dlpack(x).clone()
-    return torch.from_numpy(np.require(as_numpy(x, name), requirements="CW"))
+    return torch.from_numpy(np.require(as_numpy(x, name), requirements=["C", "W"]))
 
 
 def as_numpy(x: Any, name: str = "x") -> np.ndarray:

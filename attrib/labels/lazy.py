@@ -79,7 +79,7 @@ def lazily(explain: Explain, inputs: Inputs, facts: Facts, many: bool) -> Any:
     probe = _probe(explain, inputs, core)
     fields, dims = _fields(probe, core)
     arrays = [
-        a.drop_vars(list(a.coords)).chunk({d: -1 for d in c})
+        a.drop_vars(list(a.coords)).chunk(dict.fromkeys(c, -1))
         for a, c in zip(inputs.arrays, core, strict=True)
     ]
     parts = xr.apply_ufunc(
@@ -111,7 +111,7 @@ def _probe(explain: Explain, inputs: Inputs, core: list[list[Hashable]]) -> Expl
         )
     except ValueError:
         first = [
-            a.isel({d: 0 for d in inputs.sample_dims}).transpose(*c)
+            a.isel(dict.fromkeys(inputs.sample_dims, 0)).transpose(*c)
             for a, c in zip(inputs.arrays, core, strict=True)
         ]
         return explain(tuple(as_tensor(a.values)[None] for a in first), [0])
@@ -138,7 +138,9 @@ def _assembled(
 
     lead: tuple[Hashable, ...] = ("target",) if many else ()
     along = (*lead, *inputs.sample_dims)
-    coords = {n: (along, one(n).transpose(*along).data) for n in ("prediction", "delta") if n in parts}
+    coords: dict[Hashable, Any] = {
+        n: (along, one(n).transpose(*along).data) for n in ("prediction", "delta") if n in parts
+    }
     if "n_steps" in parts:
         coords["n_steps"] = (inputs.sample_dims, parts["n_steps"].transpose(*inputs.sample_dims).data)
     if many:

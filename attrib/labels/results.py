@@ -181,9 +181,8 @@ def _sample_coords(
     along = (*lead, *inputs.sample_dims)
 
     def values(t: torch.Tensor, dims: tuple = along) -> tuple[tuple, np.ndarray]:
-        return dims, t.cpu().numpy().reshape(
-            *t.shape[: len(dims) - len(inputs.sample_dims)], *inputs.sample_shape
-        )
+        shape = (*t.shape[: len(dims) - len(inputs.sample_dims)], *inputs.sample_shape)
+        return dims, t.cpu().numpy().reshape(shape)
 
     coords: dict[Hashable, Any] = {"prediction": values(e.prediction)}
     if lead:

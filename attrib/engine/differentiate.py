@@ -1,0 +1,143 @@
+"""Gradients of many targets at one chunk of rows, by whichever engine can trace the model."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+
+import torch
+from torch import Tensor
+
+from attrib.engine.batching import Batches
+from attrib.engine.model import Function
+from attrib.engine.pullback import Rows, by_autograd, by_forward_mode, by_func, cut_inputs
+from attrib.engine.scores import Scores
+from attrib.engine.target import Entry
+
+ENGINES = ("auto", "func", "autograd")
+
+
+class Differentiator:
+    """Chooses an engine on the first chunk and keeps it.
+
+    Parameters
+    ----------
+    function : Function
+        The model.
+    score : Scores
+        What of its output is differentiated.
+    batches : Batches
+        How many backward rows fit at a time.
+    engine : {"auto", "func", "autograd"}
+        `"auto"` tries torch.func and goes over to autograd where that raises; with fewer inputs than targets it tries
+        forward mode first.
+
+    Attributes
+    ----------
+    engine : str
+        The engine in use.
+    """
+
+    def __init__(self, function: Function, score: Scores, batches: Batches, engine: str) -> None:
+        if engine not in ENGINES:
+            raise ValueError(f"`engine` is {engine!r}, expected one of {', '.join(ENGINES)}")
+        self.function, self.score, self.batches, self.engine = function, score, batches, engine
+        self._checked_cut = False
+        self._forward_works = engine == "auto"
+        self._features = 1
+
+    def share(self) -> int:
+        """Backward rows per forward row: the number of targets; before the number is known, go carefully."""
+        count = self.score.count or self.batches.chunk()
+        return min(count, self._features if self._forward_works else sys.maxsize)
+
+    def __call__(self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool) -> tuple[Tensor, Rows]:
+        """Scores (T, rows) and gradients (T, rows, ...) at rows of samples `i`, scaled by `scale` (rows,)."""
+        if self._forward_pays(rows):
+            found = self._attempt("forward", rows, i, scale, at_inputs)
+            self._forward_works = found is not None
+            if found is not None:
+                return found
+        if self.engine == "auto":
+            found = self._attempt("func", rows, i, scale, at_inputs)
+            if found is not None:
+                return found
+            # torch.func cannot trace some models: recurrent kernels, checkpointing, backward hooks, old-style
+            # autograd.Function. If the model itself is at fault, autograd raises its error again.
+            return self._checked("autograd", rows, i, scale, at_inputs)
+        return self._checked("autograd" if self.engine == "autograd" else "func", rows, i, scale, at_inputs)
+
+    def _attempt(
+        self, engine: str, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
+    ) -> tuple[Tensor, Rows] | None:
+        """Gradients by one engine, or None if it cannot trace the model."""
+        try:
+            with warnings.catch_warnings():  # vmap warns of slow fallbacks on its way to failing
+                warnings.simplefilter("ignore", UserWarning)
+                return self._checked(engine, rows, i, scale, at_inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, NotImplementedError):
+            return None
+
+    def _forward_pays(self, rows: Rows) -> bool:
+        self._features = sum(r[0].numel() for r in rows)
+        entries = all(isinstance(t, Entry) for t in self.score.targets)
+        pays = self._forward_works and self._features < len(self.score.targets) and entries
+        # jvp is not thread-safe in torch 2
+        return pays and threading.current_thread() is threading.main_thread()
+
+    def _checked(
+        self, engine: str, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
+    ) -> tuple[Tensor, Rows]:
+        """Gradients by one engine, which is kept if it works."""
+        scores, grads = (
+            self._forward_mode(rows, i, scale, at_inputs)
+            if engine == "forward"
+            else self._reverse(engine, rows, i, scale, at_inputs)
+        )
+        if not self._checked_cut:
+            self._refuse_cut(rows, grads)
+            self._checked_cut = True
+        self.engine = engine
+        return scores, grads
+
+    def _reverse(
+        self, engine: str, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
+    ) -> tuple[Tensor, Rows]:
+        y, pull = (by_func if engine == "func" else by_autograd)(self.function, rows)
+        y = y.detach()
+        scores = self.score(y, i, at_inputs)
+        block = max(1, self.batches.chunk() // len(i))
+        found = []
+        for first in range(0, len(scores), block):
+            cotangents = self.score.cotangents(y, i, slice(first, first + block))
+            if scale is not None:
+                cotangents = cotangents * scale.view(1, -1, *[1] * (y.ndim - 1)).to(y)
+            found.append(pull(cotangents))
+        return scores, found[0] if len(found) == 1 else tuple(torch.cat(g) for g in zip(*found, strict=True))
+
+    def _forward_mode(
+        self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
+    ) -> tuple[Tensor, Rows]:
+        y, derivatives = by_forward_mode(self.function, rows)
+        scores = self.score(y, i, at_inputs)
+        grads = []
+        for r, derivative in zip(rows, derivatives, strict=True):
+            g = torch.stack([self.score(d, i) for d in derivative], 2)
+            g = g if scale is None else g * scale[:, None]
+            grads.append(g.view(len(scores), *r.shape).to(r.dtype))
+        return scores, tuple(grads)
+
+    def _refuse_cut(self, rows: Rows, grads: Rows) -> None:
+        if all(bool(g.any()) for g in grads):
+            return
+        few = tuple(r[:2] for r in rows)
+        cut = [j for j in cut_inputs(self.function, few) if not grads[j].any()]
+        if cut:
+            which = "" if len(rows) == 1 else f" of input {', '.join(map(str, cut))}"
+            raise ValueError(
+                f"`model` cuts the gradient{which}: the output changes with it, but no gradient path leads back. "
+                "Remove no_grad, detach, rounding, comparisons or NumPy from the forward pass"
+            )
