@@ -1,0 +1,8 @@
+"""Results on disk: netCDF, npy with its labels, and CSV tables, each file whole or absent."""
+
+from attrib.io.files import load, save
+from attrib.io.place import replacing
+from attrib.io.reading import read
+from attrib.io.run import add_group, write_json
+
+__all__ = ["add_group", "load", "read", "replacing", "save", "write_json"]

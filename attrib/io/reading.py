@@ -1,0 +1,128 @@
+"""The user's own data files as labelled arrays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from attrib.io.packing import Labelled
+
+
+def read(
+    path: str | os.PathLike[str], *, dims: Sequence[str] | None = None, variables: Sequence[str] | None = None
+) -> Labelled:
+    """Read input data.
+
+    Parameters
+    ----------
+    path : str or path
+        `.nc`, `.nc4`, `.h5`, `.zarr`, `.npy` or `.npz`.
+    dims : sequence of str, optional
+        Names of the dims. For `.npy` and `.npz` (default `sample, dim_1, ...`); for labelled files the order that the
+        model takes.
+    variables : sequence of str, optional
+        Which variables, in the order of the model's arguments. Default: the only one.
+
+    Returns
+    -------
+    DataArray or Dataset
+        One variable, or several.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        For another suffix, an unknown variable, a choice to be made, dims that do not fit; naming what there is.
+    """
+    file = Path(path)
+    if file.suffix.lower() not in READERS:
+        raise ValueError(f"data file {file} has an unknown format, expected one of {', '.join(READERS)}")
+    if not file.exists():
+        raise FileNotFoundError(f"there is no data file {file}")
+    try:
+        ds = READERS[file.suffix.lower()](file)
+    except ImportError as error:
+        raise ValueError(f"reading {file.name} needs another package: {error}") from error
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise ValueError(f"{file} cannot be read as {file.suffix}: {error}") from error
+    names = _chosen(ds, variables, file)
+    arrays = {n: _with_dims(ds[n], dims, file) for n in names}
+    return arrays[names[0]] if len(names) == 1 else xr.Dataset(arrays, attrs=ds.attrs)
+
+
+def _chosen(ds: xr.Dataset, variables: Sequence[str] | None, file: Path) -> list[str]:
+    there = [str(n) for n in ds.data_vars]
+    if variables is not None:
+        missing = [v for v in variables if v not in there]
+        if missing:
+            raise ValueError(
+                f"{file.name} has no variable {missing[0]!r}, it has: {', '.join(there) or 'none'}"
+            )
+        return list(variables)
+    if len(there) != 1:
+        raise ValueError(
+            f"{file.name} has {len(there)} variables ({', '.join(there)}); name the model's input(s), in its argument "
+            "order, with --variables"
+        )
+    return there
+
+
+def _with_dims(a: xr.DataArray, dims: Sequence[str] | None, file: Path) -> xr.DataArray:
+    """The array with its dims named, or put in order."""
+    unnamed = file.suffix.lower() in (".npy", ".npz")
+    if dims is None:
+        names = ("sample", *(f"dim_{i}" for i in range(1, a.ndim)))
+        return a.rename(dict(zip(a.dims, names, strict=True))) if unnamed and a.ndim else a
+    if len(dims) != a.ndim:
+        raise ValueError(
+            f"--dims names {len(dims)} dims ({', '.join(dims)}), but {a.name} in {file.name} has {a.ndim}: shape {a.shape}"
+        )
+    if len(set(dims)) != len(dims):
+        raise ValueError(f"--dims has the same name twice: {', '.join(dims)}")
+    if unnamed:
+        return a.rename(dict(zip(a.dims, dims, strict=True)))
+    if set(dims) != {str(d) for d in a.dims}:
+        raise ValueError(
+            f"--dims is {', '.join(dims)}, but {a.name} in {file.name} has the dims {', '.join(map(str, a.dims))}; "
+            "give these names in the order that the model takes"
+        )
+    return a.transpose(*dims)
+
+
+def _netcdf(file: Path) -> xr.Dataset:
+    from attrib.io.netcdf import group_names
+    from attrib.io.netcdf import read as read_result
+
+    if group_names(file):
+        raise ValueError("it holds several results of attrib; pass a file with the model's input")
+    found = read_result(file)
+    return found if isinstance(found, xr.Dataset) else found.to_dataset(name=found.name or "x")
+
+
+def _zarr(file: Path) -> xr.Dataset:
+    import zarr  # noqa: F401  (a clear ImportError instead of xarray's list of engines)
+
+    return xr.open_zarr(file, chunks=None).load()
+
+
+def _npy(file: Path) -> xr.Dataset:
+    return xr.Dataset({"x": _unlabelled("x", np.load(file, allow_pickle=False))})
+
+
+def _npz(file: Path) -> xr.Dataset:
+    with np.load(file, allow_pickle=False) as arrays:
+        return xr.Dataset({k: _unlabelled(k, arrays[k]) for k in arrays.files})
+
+
+def _unlabelled(name: str, values: np.ndarray) -> xr.DataArray:
+    return xr.DataArray(values, dims=[f"{name}_{i}" for i in range(values.ndim)])
+
+
+READERS: dict[str, Callable[[Path], xr.Dataset]] = {
+    ".nc": _netcdf, ".nc4": _netcdf, ".h5": _netcdf, ".zarr": _zarr, ".npy": _npy, ".npz": _npz,
+}  # fmt: skip
