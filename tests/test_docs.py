@@ -1,0 +1,133 @@
+"""The documentation says what the code does: examples run, the table is the register, public names are documented."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attrib.functional import METHODS
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), README]
+MODULES = ("attrib", "attrib.functional", "attrib.testing")
+PUBLIC = [f"{m}.{name}" for m in MODULES for name in importlib.import_module(m).__all__]
+OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+def blocks(text: str) -> list[tuple[int, str, str]]:
+    """Line, language and code of the fenced blocks of a Markdown page."""
+    found = re.finditer(r"^```(\w+)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [(text[: m.start(2)].count("\n"), m[1], m[2]) for m in found]
+
+
+def public(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python` blocks run in order, `pycon` blocks give what they show; all of a page share their names."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": page.stem}
+    for line, language, code in blocks(page.read_text()):
+        if language == "python" and ">>>" not in code:
+            exec(compile("\n" * line + code, str(page), "exec"), names)
+        elif language in ("python", "pycon"):
+            report: list[str] = []
+            example = doctest.DocTestParser().get_doctest(code, names, page.name, str(page), line)
+            runner = doctest.DocTestRunner(optionflags=OPTIONS)
+            runner.run(example, out=report.append, clear_globs=False)
+            assert not report, "".join(report)
+            names = example.globs
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    local = [link for link in links if "://" not in link]
+    assert not [link for link in local if not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_are_documented(name: str) -> None:
+    """A first line; Parameters for each argument, or Attributes for each field; Returns."""
+    value = public(name)
+    if not (inspect.isclass(value) or inspect.isfunction(value)):
+        return
+    sections = numpydoc_sections(inspect.getdoc(value) or "")
+    assert sections[""].strip()
+    if inspect.isclass(value):
+        fields = getattr(value, "_fields", None) or getattr(value, "__dataclass_fields__", {})
+        assert set(fields) <= entries(sections.get("Attributes", "") + sections.get("Parameters", ""))
+        return
+    arguments = {p.name for p in inspect.signature(value).parameters.values()}
+    assert arguments == entries(sections.get("Parameters", ""))
+    assert "Returns" in sections or "Yields" in sections or returns_nothing(value)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_methods_say_what_they_cost_and_where_they_come_from(name: str) -> None:
+    sections = numpydoc_sections(inspect.getdoc(METHODS[name]) or "")
+    assert {"Parameters", "Returns", "Raises", "Notes", "References", "Examples"} <= set(sections)
+    assert re.search(r"(arXiv:\d|doi:10\.)", sections["References"])
+
+
+def numpydoc_sections(doc: str) -> dict[str, str]:
+    """The sections of a numpydoc docstring by title; what stands before the first one under ""."""
+    parts = re.split(r"^(\w[\w ]*)\n-{3,}$", doc, flags=re.MULTILINE)
+    return {"": parts[0]} | dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def entries(section: str) -> set[str]:
+    """The names that a section of parameters or attributes explains."""
+    heads = re.findall(r"^([\w*][\w*, ]*?) *(?::.*)?$", section, flags=re.MULTILINE)
+    return {name.strip(" *") for head in heads for name in head.split(",")}
+
+
+def returns_nothing(function: Callable[..., Any]) -> bool:
+    return inspect.signature(function).return_annotation in (None, "None", "Iterator[None]")
+
+
+def method_table(text: str) -> list[tuple[str, ...]]:
+    """The rows of the README's table of methods."""
+    rows = text.split("<!-- methods -->")[1].strip().splitlines()[2:]
+    return [tuple(cell.strip() for cell in row.strip("|").split("|")) for row in rows]
+
+
+def test_readme_lists_the_methods() -> None:
+    expected = [
+        (
+            f"`{m.about.name}`",
+            m.about.long_name,
+            ", ".join(a.replace("_", " ") for a in m.about.axioms) or "none",
+            m.about.cost,
+        )
+        for m in METHODS.values()
+    ]
+    assert method_table(README.read_text()) == expected
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    """The script that CI runs takes the command out of the README; this is the line that it takes."""
+    awk = re.search(r"awk '(.*?)' README", (ROOT / ".ci" / "run").read_text())
+    assert awk
+    line = subprocess.run(["awk", awk[1], str(README)], capture_output=True, text=True, check=True).stdout
+    assert line.count("\n") == 1
+    assert "-c constraints.txt" in line
+    assert ".venv/bin/pytest" in line
+
+
+def test_readme_picture_is_small() -> None:
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README.read_text())
+    assert pictures
+    assert all((ROOT / p).stat().st_size < 300_000 for p in pictures)
