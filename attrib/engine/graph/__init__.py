@@ -4,7 +4,8 @@
 any reading of each op that the caller likes. DeepLIFT reads an op as a secant, mutagenesis as a window that changes.
 """
 
+from attrib.engine.graph.modes import transformed
 from attrib.engine.graph.nodes import Graph, Node, Ref, Source
 from attrib.engine.graph.record import evaluate, record
 
-__all__ = ["Graph", "Node", "Ref", "Source", "evaluate", "record"]
+__all__ = ["Graph", "Node", "Ref", "Source", "evaluate", "record", "transformed"]

@@ -56,20 +56,25 @@ class Lifted(TorchFunctionMode):
 
     A recorder sees plain tensors only, so such a tensor that the callable closes over (a parameter being
     differentiated) would pass for a constant and lose its derivative.
+
+    Attributes
+    ----------
+    register : callable
+        Is told each stand-in.
+    pairs : dict
+        The originals and their stand-ins, by the id of the original.
     """
 
-    def __init__(self, register: Callable[[Tensor], Any]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.register = register
+        self.register: Callable[[Tensor], Any] = lambda stand_in: None
         self.pairs: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if (
-            torch._C._functorch.peek_interpreter_stack() is None
-        ):  # else it is a transform of the callable's own
+        if not transformed():  # else it is a transform of the callable's own
             args, kwargs = tree_map(self.stand_in, (args, kwargs))
         return func(*args, **kwargs)
 
@@ -91,11 +96,16 @@ def plain(tensor: Tensor) -> Tensor:
     return tensor.detach()
 
 
+def transformed() -> bool:
+    """Whether a `torch.func` transform is going on around us."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
 @contextlib.contextmanager
-def outside_transforms(register: Callable[[Tensor], Any] = lambda stand_in: None) -> Iterator[Lifted]:
-    """Suspends the `torch.func` transforms around us, and derivatives; `register` is told each stand-in."""
-    lifted = Lifted(register)
-    around = torch._C._functorch.peek_interpreter_stack() is not None
+def outside_transforms() -> Iterator[Lifted]:
+    """Suspends the `torch.func` transforms around us, and derivatives."""
+    lifted = Lifted()
+    around = transformed()
     with (
         temporarily_clear_interpreter_stack(),
         torch.no_grad(),

@@ -54,9 +54,10 @@ def record(f: Callable[..., Tensor], inputs: Sequence[Tensor], decompose: Decomp
     >>> graph.run([torch.tensor([1.0, -1.0, 2.0])])
     tensor(6.)
     """
-    copies = [plain(x).clone(memory_format=torch.contiguous_format) for x in inputs]
-    recorder = Recorder(copies, decompose, _call.__code__)
-    with outside_transforms(recorder.memory.activate) as lifted:
+    with outside_transforms() as lifted:
+        copies = [plain(x).clone(memory_format=torch.contiguous_format) for x in inputs]
+        recorder = Recorder(copies, decompose, _call.__code__)
+        lifted.register = recorder.memory.activate
         with Unfused(), recorder:
             value = _call(f, copies)
         if not isinstance(value, Tensor):

@@ -4,7 +4,9 @@ A replay carries each value as a `Twin`: at the baseline, at the input, and a ca
 op maps linearly. The rules, a file per family of ops, say how; the transpose of the whole map gives the multipliers.
 """
 
+from attrib.engine.secant.pairs import Pairs
+from attrib.engine.secant.readout import Readout
 from attrib.engine.secant.replay import Secant, expressed, secant
 from attrib.engine.secant.report import OpShare, shares
 
-__all__ = ["OpShare", "Secant", "expressed", "secant", "shares"]
+__all__ = ["OpShare", "Pairs", "Readout", "Secant", "expressed", "secant", "shares"]

@@ -45,18 +45,25 @@ SLOPES: dict[OpOverload, Callable[..., Tensor]] = {
     aten.sigmoid.default: _sigmoid_slope,
     aten.silu.default: _silu_slope,
     aten.tanh.default: lambda x: 1 - x.tanh() ** 2,
+    aten.hardsigmoid.default: lambda x: ((x > -3) & (x < 3)).to(x.dtype) / 6,
     aten.gelu.default: lambda x, **options: aten.gelu_backward(torch.ones_like(x), x, **options),
+}
+
+BENDS: dict[OpOverload, Callable[..., tuple[float, ...]]] = {
+    aten.elu.default: lambda *options: (0.0,),
+    aten.hardswish.default: lambda: (-3.0, 3.0),
+    aten.softplus.default: lambda beta=1.0, threshold=20.0: (threshold / beta,),
 }
 
 
 @rule(
     *(aten.relu, aten.relu6, aten.leaky_relu, aten.threshold, aten.hardtanh, aten.clamp.default),
-    *(aten.clamp_min.default, aten.clamp_max.default, aten.hardsigmoid, aten.hardswish, aten.elu, aten.celu),
+    *(aten.clamp_min.default, aten.clamp_max.default, aten.hardsigmoid),
     *(aten.abs, aten.sign, aten.sgn, aten.round, aten.floor, aten.ceil, aten.trunc, aten.frac),
     *(aten.hardshrink, aten.softshrink, aten.heaviside),
 )
 def kinked(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
-    """The secant for any change at all, because a tangent may be that of the other side of the kink."""
+    """Made of straight pieces: the secant for any change at all, as the slope may be that of the next piece."""
     x, *rest = args
     _real(x)
     v0, v1 = values(op, args, kwargs)
@@ -65,17 +72,22 @@ def kinked(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
 
 
 @rule(
-    *(aten.gelu, aten.silu, aten.sigmoid, aten.tanh, aten.softplus, aten.mish),
+    *(aten.gelu, aten.silu, aten.sigmoid, aten.tanh, aten.softplus, aten.mish, aten.elu, aten.hardswish),
     *(aten.exp, aten.exp2, aten.expm1, aten.erf, aten.erfc, aten.sin, aten.cos, aten.atan, aten.asinh),
-    *(aten.sinh, aten.cosh),
+    *(aten.sinh, aten.cosh, aten.tan, aten.asin, aten.acos, aten.acosh, aten.atanh, aten.lgamma, aten.erfinv),
 )
 def smooth(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
-    """The secant; for a small change the slope at the midpoint, whose error d^2 f'''/24 is below rounding over d."""
+    """The secant; for a small change the slope at the midpoint, whose error d^2 f'''/24 is below rounding over d.
+
+    Not across a point where two formulas meet: there the secant holds for any change.
+    """
     x, *rest = args
     _real(x)
     v0, v1 = values(op, args, kwargs)
     change, d = v1 - v0, x.change
     large = d.abs() >= (24 * torch.finfo(d.dtype).eps) ** (1 / 3)
+    for bend in BENDS[op](*rest) if op in BENDS else ():
+        large = large | ((x.v0 > bend) != (x.v1 > bend))
     m = torch.where(large, change / torch.where(large, d, 1), slope(op, x.mean, rest, kwargs))
     return Twin(v0, v1, m * x.dv, change)
 

@@ -99,7 +99,6 @@ def batch_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """By the running moments; without any, by those of each image: that is how instance norm arrives."""
     training, eps = len(options) == 3 and bool(options[0]), options[-1]
-    weight, bias, mean, var = (_along_channels(p, x.ndim) for p in (weight, bias, mean, var))
     if mean is None or var is None:
         if len(x) != 1:  # torch folds an instance norm's batch into the channels
             raise NotImplementedError("batch norm without running statistics mixes the samples of a batch")
@@ -108,14 +107,12 @@ def batch_norm(
         raise NotImplementedError(
             "batch norm in training mode mixes the samples of a batch; call model.eval()"
         )
-    else:
+    else:  # with the mean moved into the bias: one product and one sum of activations
         scale = (var + eps).rsqrt()
-        y, weight = x - mean, scale if weight is None else scale * weight
+        y, weight = x, scale if weight is None else scale * weight
+        bias = -mean * weight if bias is None else bias - mean * weight
+    weight, bias = (None if p is None else p.view(1, -1, *[1] * (x.ndim - 2)) for p in (weight, bias))
     return scaled(y, weight, bias), x.new_zeros(0), x.new_zeros(0)
-
-
-def _along_channels(parameter: Tensor | None, ndim: int) -> Tensor | None:
-    return None if parameter is None else parameter.view(1, -1, *[1] * (ndim - 2))
 
 
 NORMALISATIONS: dict[OpOverload, Callable[..., Any]] = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from attrib.engine.graph import Graph, Node, record
+from attrib.engine.graph import Graph, Node, record, transformed
 from attrib.engine.secant.decompositions import decompose
 from attrib.engine.secant.families import RULES
 from attrib.engine.secant.twin import NoRule, Twin, has_twin
@@ -64,8 +64,7 @@ def secant(graph: Graph, x0: Sequence[Tensor], x1: Sequence[Tensor]) -> Secant:
     -----
     Two forward passes; `pull` is one backward pass to the inputs alone.
     """
-    transforms = torch._C._functorch.peek_interpreter_stack() is not None
-    return (_by_func if transforms else _by_autograd)(graph, tuple(x0), tuple(x1))
+    return (_by_func if transformed() else _by_autograd)(graph, tuple(x0), tuple(x1))
 
 
 def _by_autograd(graph: Graph, x0: tuple[Tensor, ...], x1: tuple[Tensor, ...]) -> Secant:
