@@ -14,7 +14,8 @@ Progress = bool | Callable[[int, int], None]
 
 FIRST_ROWS = 8  # rows of the call that measures what a row costs
 MOST_ROWS = 4096
-CPU_BYTES = 64 << 20  # activations kept near the cache: larger chunks were not faster
+CPU_BYTES = 256 << 20  # of activations: larger chunks were not faster on any network of benchmarks/
+CPU_TENSOR = 24 << 20  # the C library maps larger blocks anew each time, which costs more than it saves
 CUDA_SHARE = 0.25  # of the card's memory
 
 
@@ -25,8 +26,8 @@ class Batches:
     ----------
     size : int or "auto"
         Rows per model call. `"auto"` runs a few rows, measures their activations and takes the largest power of two
-        that fits a budget (64 MB on a CPU, a quarter of a GPU's memory): a function of model and shapes alone, never
-        of timings, so that equal calls give equal results.
+        that fits a budget (on a CPU 256 MB in all and 24 MB in one tensor, on a GPU a quarter of its memory): a
+        function of model and shapes alone, never of timings, so that equal calls give equal results.
     device : torch.device
         Where the model runs.
     progress : bool or callable
@@ -52,16 +53,20 @@ class Batches:
         self.rows: int | None = None if isinstance(size, str) else size
         self._bar = _Bar(progress, title)
 
-    def measured(self, row_bytes: int) -> None:
-        """Settle the automatic size, once `row_bytes` of activations per row are known."""
+    def measured(self, row_bytes: int, largest: int = 1) -> None:
+        """Settle the automatic size, once a row's bytes of activations and its largest tensor's are known."""
         if self.rows is None:
-            fits = max(1, self._budget() // max(1, row_bytes))
+            fits = max(1, self._fitting(max(1, row_bytes), max(1, largest)))
             self.rows = min(MOST_ROWS, 1 << (fits.bit_length() - 1))
 
-    def _budget(self) -> int:
+    def measure_again(self) -> None:
+        """Forget an automatic size: what follows is another function."""
+        self.rows = None if self.auto else self.rows
+
+    def _fitting(self, row_bytes: int, largest: int) -> int:
         if self.device.type == "cuda":
-            return int(CUDA_SHARE * torch.cuda.get_device_properties(self.device).total_memory)
-        return CPU_BYTES
+            return int(CUDA_SHARE * torch.cuda.get_device_properties(self.device).total_memory) // row_bytes
+        return min(CPU_BYTES // row_bytes, CPU_TENSOR // largest)
 
     def chunk(self, share: int = 1) -> int:
         """Rows of the next chunk where every row stands for `share` rows of the backward pass."""

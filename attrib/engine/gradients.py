@@ -107,6 +107,11 @@ class Kernel:
         """Backward rows per forward row."""
         return self._differentiate.share()
 
+    def go_on_with(self, model: Model) -> None:
+        """Take another model from here, whose rows may be of another size."""
+        self.function.model, self.function.row_bytes = model, None
+        self.batches.measure_again()
+
     def scores(self, xs: Rows) -> Tensor:
         """Scores (T, N) at the inputs, which settle the targets."""
         total: Tensor | None = None
@@ -114,7 +119,7 @@ class Kernel:
         def work(start: int, stop: int) -> tuple[int, Tensor]:
             i = torch.arange(start, stop, device=self.device)
             y = self.function(*(of_samples(t, i) for t in xs))
-            self.batches.measured(self.function.row_bytes or 1)
+            self.batches.measured(self.function.row_bytes or 1, self.function.largest)
             return start, self.score(y, i, at_inputs=True)
 
         for start, part in self.batches.run(len(xs[0]), work):
@@ -169,7 +174,7 @@ class Kernel:
             rows = tuple(t.clone() if t.is_inference() else t for t in points(i, k))
             scale = None if weights is None else weights.to(rows[0])[k]
             scores, grads = self._differentiate(rows, i, scale, at_inputs)
-            self.batches.measured(self.function.row_bytes or 1)
+            self.batches.measured(self.function.row_bytes or 1, self.function.largest)
             return Chunk(start, rows, grads, scores)
 
         return self.batches.run(len(samples) * steps, work, share=self.share)

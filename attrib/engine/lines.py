@@ -77,11 +77,12 @@ def groups(kernel: Kernel, xs: Rows, x0s: Rows, hoist: bool) -> Iterator[tuple[r
     """
     model = kernel.function.model
     hoist = hoist and len(xs) == 1 and goes_straight(model, *_some(kernel, xs, x0s))
+    size = kernel.batches.chunk(kernel.share())
     if hoist:
-        kernel.function.model = behind_first_layer(model, xs[0].shape[1:])
+        kernel.go_on_with(behind_first_layer(model, xs[0].shape[1:]))
     start = 0
     while start < len(xs[0]):
-        stop = min(len(xs[0]), start + kernel.batches.chunk(kernel.share()))
+        stop = min(len(xs[0]), start + size)
         yield range(start, stop), Lines(xs, x0s, range(start, stop), kernel.device, model if hoist else None)
         start = stop
 

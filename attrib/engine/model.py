@@ -158,6 +158,8 @@ class Function:
         Rows evaluated so far.
     row_bytes : int or None
         Bytes of all intermediate values per row, known after the first call.
+    largest : int
+        Bytes of a row's largest tensor, inputs included, known after the first call.
 
     Notes
     -----
@@ -172,6 +174,7 @@ class Function:
         self.model = model
         self.rows = 0
         self.row_bytes: int | None = None
+        self.largest = 1
         self._writes = False
 
     def __call__(self, *rows: Tensor) -> Tensor:
@@ -192,7 +195,9 @@ class Function:
         with Watch() as watch:
             y = one_tensor(self.model(*own), len(rows[0]))
         self._writes = [r._version for r in own] != versions
-        self.row_bytes = watch.bytes // max(len(rows[0]), 1)
+        n = max(len(rows[0]), 1)
+        self.row_bytes = watch.bytes // n
+        self.largest = max(watch.largest, *(r.nbytes for r in rows)) // n
         return y
 
 

@@ -35,13 +35,18 @@ class Watch:
         """Bytes of all new tensors seen."""
         return self._ops.bytes
 
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest of them."""
+        return self._ops.largest
+
 
 class _Ops(TorchDispatchMode):
     """Below torch.func and autograd: every op that really runs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes = 0
+        self.bytes = self.largest = 0
 
     def __torch_dispatch__(
         self, op: OpOverload, types: Sequence[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
@@ -53,8 +58,9 @@ class _Ops(TorchDispatchMode):
             )
         out = op(*args, **(kwargs or {}))
         for t in out if isinstance(out, tuple | list) else (out,):
-            if isinstance(t, Tensor) and not _is_view(op):
-                self.bytes += t.numel() * t.element_size()
+            if isinstance(t, Tensor) and not t.is_meta and not _is_view(op):
+                self.bytes += t.nbytes
+                self.largest = max(self.largest, t.nbytes)
         return out
 
 
