@@ -17,7 +17,7 @@ from attrib.engine.pullback import Rows
 from attrib.engine.scores import Scores
 from attrib.engine.target import Target, TargetLike, wanted
 
-Points = Callable[[Tensor, Tensor], Rows]  # sample and step of each row, ascending -> the rows
+Points = Callable[[Tensor, Tensor], Rows]  # sample and step of each row (ascending, on the CPU) -> the rows
 
 
 class Chunk(NamedTuple):
@@ -117,8 +117,8 @@ class Kernel:
         total: Tensor | None = None
 
         def work(start: int, stop: int) -> tuple[int, Tensor]:
-            i = torch.arange(start, stop, device=self.device)
-            y = self.function(*(of_samples(t, i) for t in xs))
+            i = torch.arange(start, stop)
+            y = self.function(*(of_samples(t, i, self.device) for t in xs))
             self.batches.measured(self.function.row_bytes or 1, self.function.largest)
             return start, self.score(y, i, at_inputs=True)
 
@@ -132,8 +132,8 @@ class Kernel:
         """Outputs (rows, ...) at other points."""
 
         def work(start: int, stop: int) -> Tensor:
-            i = torch.arange(start, stop, device=self.device)
-            return self.function(*(of_samples(t, i) for t in xs))
+            i = torch.arange(start, stop)
+            return self.function(*(of_samples(t, i, self.device) for t in xs))
 
         return torch.cat(list(self.batches.run(max(map(len, xs)), work)))
 
@@ -158,7 +158,7 @@ class Kernel:
         points : callable
             Samples and steps of some rows to the rows themselves.
         samples : Tensor (n,)
-            Numbers of the samples, ascending.
+            Numbers of the samples, ascending, on the CPU.
         steps : int
             Points per sample; row r is step r % steps of samples[r // steps].
         weights : Tensor (steps,), optional
@@ -166,13 +166,12 @@ class Kernel:
         at_inputs : bool
             Whether the points are the inputs, whose outputs settle `"predicted"`.
         """
-        samples = samples.to(self.device)
 
         def work(start: int, stop: int) -> Chunk:
-            r = torch.arange(start, stop, device=self.device)
+            r = torch.arange(start, stop)
             i, k = samples[r.div(steps, rounding_mode="floor")], r % steps
             rows = tuple(t.clone() if t.is_inference() else t for t in points(i, k))
-            scale = None if weights is None else weights.to(rows[0])[k]
+            scale = None if weights is None else weights[k].to(rows[0])
             scores, grads = self._differentiate(rows, i, scale, at_inputs)
             self.batches.measured(self.function.row_bytes or 1, self.function.largest)
             return Chunk(start, rows, grads, scores)
@@ -203,20 +202,15 @@ def add_by_sample(total: Tensor, values: Tensor, start: int, steps: int) -> None
     """Add rows (T, rows, ...) to their samples' sums (T, N, ...); row r belongs to sample r // steps.
 
     Whole samples are summed in one reshape and the two ends apart, in a fixed order: no atomic adds, whose order (and
-    so the last bits) varies on a GPU.
+    so the last bits) varies on a GPU. Sums may live on another device than the rows.
     """
-    if steps == 1:
-        total[:, start : start + values.shape[1]] += values
-        return
     stop, r = start + values.shape[1], start
     while r < stop:
         sample, inside = divmod(r, steps)
         whole = (stop - r) // steps if inside == 0 else 0
-        if whole:
-            part = values[:, r - start : r - start + whole * steps]
-            total[:, sample : sample + whole] += part.unflatten(1, (whole, steps)).sum(2, dtype=total.dtype)
-            r += whole * steps
-        else:
-            end = min(stop, (sample + 1) * steps)
-            total[:, sample] += values[:, r - start : end - start].sum(1, dtype=total.dtype)
-            r = end
+        end = r + whole * steps if whole else min(stop, (sample + 1) * steps)
+        part = values[:, r - start : end - start]
+        if steps > 1:
+            part = part.unflatten(1, (max(whole, 1), -1)).sum(2, dtype=total.dtype)
+        total[:, sample : sample + max(whole, 1)] += part.to(total.device)
+        r = end

@@ -128,7 +128,7 @@ def _as_tensor(b: Any, x: Tensor, which: str) -> Tensor:
         raise TypeError(f"`{which}` is a {type(b).__name__}, expected a number, a tensor or a function")
     if b.ndim == 0:
         return b.to(x).reshape((1,) * x.ndim)
-    b = b.detach().to(x.dtype)
+    b = b.detach().to(x)
     refuse_non_finite(b, which)
     return b
 
@@ -165,10 +165,13 @@ def _broadcasts(small: torch.Size, large: torch.Size) -> bool:
     return len(small) == len(large) and all(s in (1, n) for s, n in zip(small, large, strict=True))
 
 
-def of_samples(t: Tensor, i: Tensor) -> Tensor:
-    """Rows `i` (ascending samples) of a tensor (1, ...) or (N, ...), moved to the device of `i` part by part."""
+def of_samples(t: Tensor, i: Tensor, device: torch.device) -> Tensor:
+    """Rows `i` (ascending sample numbers, on the CPU) of a tensor (1, ...) or (N, ...), on `device`.
+
+    Only the part that holds them is moved. A single row stands for all and comes back alone.
+    """
     if len(t) == 1:
-        return t.to(i.device, non_blocking=True)
+        return t.to(device, non_blocking=True)
     first, last = int(i[0]), int(i[-1]) + 1
-    part = t[first:last].to(i.device, non_blocking=True)
-    return part if last - first == len(i) else part[i - first]
+    part = t[first:last].to(device, non_blocking=True)
+    return part if last - first == len(i) else part[(i - first).to(device)]

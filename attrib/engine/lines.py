@@ -34,10 +34,10 @@ class Lines:
     def __init__(
         self, xs: Rows, x0s: Rows, samples: range, device: torch.device, model: Model | None = None
     ) -> None:
-        i = torch.arange(samples.start, samples.stop, device=device)
+        i = torch.arange(samples.start, samples.stop)
         self.first = samples.start
-        self.ends = tuple(of_samples(t, i) for t in xs)
-        self.starts = tuple(of_samples(b, i) for b in x0s)
+        self.ends = tuple(of_samples(t, i, device) for t in xs)
+        self.starts = tuple(of_samples(b, i, device) for b in x0s)
         self.pull: Callable[[Tensor], Tensor] | None = None
         if model is not None:
             layer = partial(first_layer, model)
@@ -51,11 +51,12 @@ class Lines:
         """Rows at `nodes` (steps,) on each line."""
 
         def rows(i: Tensor, k: Tensor) -> Rows:
-            alpha = nodes.to(self.ends[0])[k]
+            alpha = nodes[k].to(self.ends[0])
+            at = (i - self.first).to(alpha.device)
             found = []
             for s, d in zip(self.starts, self.difference, strict=True):
                 a = alpha.view(-1, *[1] * (d.ndim - 1))
-                found.append((s if len(s) == 1 else s[i - self.first]) + a * d[i - self.first])
+                found.append((s if len(s) == 1 else s[at]) + a * d[at])
             return tuple(found)
 
         return rows
@@ -88,6 +89,6 @@ def groups(kernel: Kernel, xs: Rows, x0s: Rows, hoist: bool) -> Iterator[tuple[r
 
 
 def _some(kernel: Kernel, xs: Rows, x0s: Rows) -> tuple[Tensor, Tensor]:
-    i = torch.arange(min(2, len(xs[0])), device=kernel.device)
-    x = of_samples(xs[0], i)
-    return x, of_samples(x0s[0], i).expand_as(x)
+    i = torch.arange(min(2, len(xs[0])))
+    x = of_samples(xs[0], i, kernel.device)
+    return x, of_samples(x0s[0], i, kernel.device).expand_as(x)

@@ -8,14 +8,18 @@ from torch import Tensor
 from attrib.engine.gradients import add_by_sample
 from attrib.engine.pullback import Rows
 
+REDUCTIONS = ("mean", "square", "variance")
+
 
 class Moments:
     """Sums of rows and of their squares, sample by sample.
 
     Parameters
     ----------
-    steps : int
-        Rows per sample.
+    n, steps : int
+        Samples, and rows per sample.
+    device : torch.device
+        Where the sums are kept.
     first, second : bool
         Whether to keep the sum, and the sum of squares.
 
@@ -24,21 +28,46 @@ class Moments:
     With both kept the sums are float64: a variance is a small difference of large numbers.
     """
 
-    def __init__(self, steps: int, *, first: bool = True, second: bool = False) -> None:
-        self.steps, self._first, self._second = steps, first, second
+    def __init__(
+        self, n: int, steps: int, device: torch.device, *, first: bool = True, second: bool = False
+    ) -> None:
+        self.n, self.steps, self.device, self._first, self._second = n, steps, device, first, second
         self._sums: list[Tensor] = []
         self._squares: list[Tensor] = []
 
-    def add(self, values: Rows, start: int, n: int) -> None:
+    @classmethod
+    def of(cls, reduce: str, n: int, steps: int, device: torch.device) -> Moments:
+        """What a reduction by name needs.
+
+        Raises
+        ------
+        ValueError
+            If `reduce` is none of `REDUCTIONS`.
+        """
+        if reduce not in REDUCTIONS:
+            raise ValueError(f"`reduce` is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
+        return cls(n, steps, device, first=reduce != "square", second=reduce != "mean")
+
+    def reduced(self) -> Rows:
+        """Variance where both sums are kept, else the mean or the mean square."""
+        if self._first and self._second:
+            return self.variance()
+        return self.mean() if self._first else self.square()
+
+    def add(self, values: Rows, start: int) -> None:
         """Add rows (T, rows, ...) that begin with row `start` of `n * steps`."""
         wide = self._first and self._second
         if not (self._sums or self._squares):
-            self._sums = [_zeros(v, n, wide) for v in values] if self._first else []
-            self._squares = [_zeros(v, n, wide) for v in values] if self._second else []
+            self._sums = [self._zeros(v, wide) for v in values] if self._first else []
+            self._squares = [self._zeros(v, wide) for v in values] if self._second else []
         for total, v in zip(self._sums, values, strict=False):
             add_by_sample(total, v, start, self.steps)
         for total, v in zip(self._squares, values, strict=False):
-            add_by_sample(total, v.to(total.dtype) ** 2, start, self.steps)
+            add_by_sample(total, v * v, start, self.steps)
+
+    def _zeros(self, v: Tensor, wide: bool) -> Tensor:
+        dtype = torch.float64 if wide else torch.promote_types(v.dtype, torch.float32)
+        return torch.zeros(len(v), self.n, *v.shape[2:], dtype=dtype, device=self.device)
 
     def mean(self) -> Rows:
         """Mean over the rows of each sample: (T, n, ...) per input."""
@@ -57,8 +86,3 @@ class Moments:
         if self.steps == 1:
             return tuple(torch.full_like(s, torch.inf) for s in self._sums)
         return tuple((v / (self.steps - 1)).sqrt() for v in self.variance())
-
-
-def _zeros(v: Tensor, n: int, wide: bool) -> Tensor:
-    dtype = torch.float64 if wide else torch.promote_types(v.dtype, torch.float32)
-    return torch.zeros(len(v), n, *v.shape[2:], dtype=dtype, device=v.device)

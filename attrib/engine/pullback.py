@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,9 @@ def by_func(f: Forward, rows: Rows) -> tuple[Tensor, Pull]:
         with torch.no_grad():
             if len(cotangents) == 1:
                 return tuple(g[None] for g in pull(cotangents[0]))
-            return vmap(pull)(cotangents)
+            with warnings.catch_warnings():  # some ops go one by one, with the same result
+                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+                return vmap(pull)(cotangents)
 
     return y, several
 

@@ -39,7 +39,7 @@ class Entry:
     label: int | str = ""
 
     def _at(self, y: Tensor, i: Tensor) -> tuple[Tensor, ...]:
-        index = self.index if len(self.index) == 1 else self.index[i.to(self.index.device)]
+        index = self.index if len(self.index) == 1 else self.index[i]
         columns = index.to(y.device).expand(len(y), -1).unbind(1)
         return (torch.arange(len(y), device=y.device), *columns)
 
@@ -61,7 +61,7 @@ class Predicted(Entry):
     def look(self, y: Tensor, i: Tensor) -> None:
         """Note the largest of outputs `y` (rows, C) at the inputs of samples `i` (rows,)."""
         if y.ndim > 1:
-            self.index[i.to(self.index.device)] = y.detach().argmax(1)[:, None].to(self.index.device)
+            self.index[i] = y.detach().argmax(1)[:, None].cpu()
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def _class(name: str, classes: tuple[str, ...] | None) -> int:
 def repeated(target: Target, samples: Tensor) -> Target:
     """The target for other rows: row r of the new ones belongs to sample `samples[r]` of the old."""
     if isinstance(target, Predicted) or (isinstance(target, Entry) and len(target.index) > 1):
-        return Entry(target.index[samples.to(target.index.device)], target.label)
+        return Entry(target.index[samples], target.label)
     return target
 
 

@@ -41,6 +41,8 @@ class Explanation(NamedTuple):
         Model evaluations per sample, where a method chooses them.
     evaluations : int
         Rows of forward passes in all.
+    notes : dict or None
+        What else is known of how it was computed, by name.
     """
 
     attribution: Tensors
@@ -52,6 +54,7 @@ class Explanation(NamedTuple):
     standard_error: Tensors | None = None
     n_steps: Tensor | None = None
     evaluations: int = 0
+    notes: dict[str, str | float] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,14 +149,14 @@ def finish(
     prediction : Tensor (T, N)
         Scores.
     **found
-        `delta` (T, N), `standard_error` (tuple), `n_steps` (N,).
+        `delta` (T, N), `standard_error` (tuple), `n_steps` (N,), `notes` (dict).
 
     Raises
     ------
     ValueError
         If the model gave NaN or infinite scores or gradients, naming the samples.
     """
-    _refuse_non_finite(prediction, attribution)
+    refuse_non_finite_results(prediction, attribution)
     many, at = kernel.want.many, xs[0].device
 
     def shaped(t: Tensor) -> Tensor:
@@ -175,10 +178,12 @@ def finish(
         None if error is None else each(error),
         None if n_steps is None else n_steps.to(at),
         kernel.function.rows,
+        found.get("notes"),
     )
 
 
-def _refuse_non_finite(prediction: Tensor, attribution: tuple[Tensor, ...]) -> None:
+def refuse_non_finite_results(prediction: Tensor, attribution: tuple[Tensor, ...] = ()) -> None:
+    """Raise a ValueError that names the samples with NaN or infinite scores (T, N) or attributions (T, N, ...)."""
     for what, t in (("outputs", prediction), *(("gradients", a) for a in attribution)):
         bad = non_finite_samples(t.transpose(0, 1))
         if bad:

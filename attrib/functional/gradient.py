@@ -17,7 +17,7 @@ from attrib.functional.explanation import Explanation, finish, method
 
 @method(
     "Saliency",
-    axioms=("dummy", "implementation_invariance"),
+    axioms=("dummy", "implementation_invariance", "symmetry", "translation"),
     cost="1 forward + backward",
     units="gradient",
     reference="arXiv:1312.6034",
@@ -81,7 +81,7 @@ def saliency(
 
 @method(
     "Input x gradient",
-    axioms=("dummy", "implementation_invariance"),
+    axioms=("dummy", "implementation_invariance", "linearity", "symmetry"),
     cost="1 forward + backward",
     units="output",
     reference="arXiv:1605.01713",
@@ -138,7 +138,7 @@ def input_x_gradient(
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as kernel:  # fmt: skip
         scores, grads = at_inputs(kernel, xs)
-    products = tuple(g * t.to(g.device) for g, t in zip(grads, xs, strict=True))
+    products = tuple(g * t for g, t in zip(grads, xs, strict=True))
     return finish(kernel, xs, products, scores)
 
 
@@ -149,11 +149,14 @@ def at_inputs(kernel: Kernel, xs: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Ten
     scores: Tensor | None = None
     grads: tuple[Tensor, ...] = ()
     for chunk in kernel.gradients(
-        lambda i, k: tuple(of_samples(t, i) for t in xs), torch.arange(n), at_inputs=True
+        lambda i, k: tuple(of_samples(t, i, kernel.device) for t in xs), torch.arange(n), at_inputs=True
     ):
         if scores is None:
             scores = chunk.scores.new_zeros(len(chunk.scores), n)
-            grads = tuple(g.new_zeros(len(g), n, *g.shape[2:]) for g in chunk.grads)
+            grads = tuple(
+                torch.zeros(len(g), *t.shape, dtype=t.dtype, device=t.device)
+                for g, t in zip(chunk.grads, xs, strict=True)
+            )
         scores[:, chunk.start : chunk.start + chunk.scores.shape[1]] = chunk.scores
         for total, g in zip(grads, chunk.grads, strict=True):
             add_by_sample(total, g, chunk.start, 1)

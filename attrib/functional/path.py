@@ -21,7 +21,9 @@ Rows = tuple[Tensor, ...]
 
 @method(
     "Integrated gradients",
-    axioms=("completeness", "sensitivity", "dummy", "implementation_invariance", "linearity", "symmetry"),
+    axioms=(
+        "completeness", "sensitivity", "dummy", "implementation_invariance", "linearity", "symmetry", "translation",
+    ),  # fmt: skip
     cost="n_steps x (forward + backward)",
     units="output",
     reference="arXiv:1703.01365",
@@ -110,8 +112,8 @@ def integrated_gradients(
             mean, used = _by_levels(kernel, xs, x0s, change, score, rtol)
         else:
             mean, used = _by_rule(kernel, xs, x0s, *rule(quadrature, n_steps)), None
-    complete = tuple(m * (t - b).to(m.device) for m, t, b in zip(mean, xs, x0s, strict=True))
-    delta = sum(c.flatten(2).sum(2) for c in complete) - change
+    complete = tuple(m * (t - b) for m, t, b in zip(mean, xs, x0s, strict=True))
+    delta = sum(c.flatten(2).sum(2).to(change.device) for c in complete) - change
     return finish(kernel, xs, complete if multiply_by_inputs else mean, score, delta=delta, n_steps=used)
 
 
@@ -135,7 +137,7 @@ def _by_levels(
     kernel: Kernel, xs: Rows, x0s: Rows, change: Tensor, score: Tensor, rtol: float
 ) -> tuple[Rows, Tensor]:
     """Average gradients (T, N, ...) by nested rules, each sample's refined until it is complete; the points used (N,)."""
-    total, used = _zeros(kernel, xs), torch.zeros(len(xs[0]), dtype=torch.long, device=kernel.device)
+    total, used = _zeros(kernel, xs), torch.zeros(len(xs[0]), dtype=torch.long)
     floor = 8 * torch.finfo(score.dtype).eps * torch.maximum(score.abs(), (score - change).abs())
     allowed = rtol * change.abs() + floor
     for group, lines in groups(kernel, xs, x0s, hoist=True):
@@ -150,8 +152,8 @@ def _refined(
     kernel: Kernel, lines: Lines, group: range, change: Tensor, allowed: Tensor
 ) -> tuple[Rows, Tensor]:
     """One group's average gradients (T, n, ...) and points used (n,)."""
-    open_ = torch.arange(len(group), device=kernel.device)
-    used = torch.full((len(group),), LEVELS[0], device=kernel.device)
+    open_ = torch.arange(len(group))
+    used = torch.full((len(group),), LEVELS[0])
     sums: list[Tensor] = []  # per input (levels still ahead, T, n, ...): this level's integral first
     for level in range(len(LEVELS)):
         nodes, weights = nested(level)
@@ -163,7 +165,7 @@ def _refined(
                 sums[j] = _advanced(old, new, open_)
         used[open_] = LEVELS[level]
         residual = (lines.change(tuple(s[0] for s in sums)) - change).abs()
-        open_ = open_[(residual > allowed).any(0)[open_]]
+        open_ = open_[(residual > allowed).any(0).cpu()[open_]]
         if len(open_) == 0 or level == len(LEVELS) - 1:
             break
         kernel.batches.expect(len(open_) * (LEVELS[level + 1] - LEVELS[level]))
@@ -190,14 +192,14 @@ def _sums(kernel: Kernel, lines: Lines, samples: Sequence[int], nodes: Tensor, w
         sums = sums or tuple(
             g.new_zeros(len(weights), len(g), len(samples), *g.shape[2:]) for g in chunk.grads
         )
-        k = torch.arange(chunk.start, chunk.start + chunk.scores.shape[1], device=kernel.device) % len(nodes)
+        k = torch.arange(chunk.start, chunk.start + chunk.scores.shape[1]) % len(nodes)
         for total, g in zip(sums, chunk.grads, strict=True):
             for row, w in zip(total, weights, strict=True):
-                factor = None if alone is not None else w.to(g)[k].view(1, -1, *[1] * (g.ndim - 2))
+                factor = None if alone is not None else w[k].to(g).view(1, -1, *[1] * (g.ndim - 2))
                 add_by_sample(row, g if factor is None else g * factor, chunk.start, len(nodes))
     return sums
 
 
 def _zeros(kernel: Kernel, xs: Rows) -> Rows:
     count = len(kernel.targets)
-    return tuple(torch.zeros(count, *t.shape, dtype=t.dtype, device=kernel.device) for t in xs)
+    return tuple(torch.zeros(count, *t.shape, dtype=t.dtype, device=t.device) for t in xs)

@@ -66,6 +66,39 @@ PASSAGES = {
             True shows a bar; a callable gets (rows done, rows in all).
         engine : {"auto", "func", "autograd"}
             `"auto"` traces the model with torch.func and uses plain autograd where that is not possible.""",
+    "edits": """
+        only : int, optional
+            With several inputs: the number of the one to edit (in the labelled form its name), the others held as they
+            are; default: each in its turn. What is not edited is NaN in the result.
+        path : {"auto", "window", "dense"}
+            How edits are computed. `"dense"`: a row of the model for each. `"window"`: only the values that an edit
+            changes, if the model's ops allow it. `"auto"`: whichever needs fewer operations, counted on the model's
+            graph. Both give the same numbers up to rounding; see the page on mutagenesis.
+        target : int, str, tuple, sequence, callable or None
+            Which score is explained: an output's index, its name (with `classes`), a tuple of indices for outputs
+            (N, C, ...), a list with one of these per sample, a function of the output that returns (N,),
+            `"predicted"` (each sample's largest output), or None where the output is one number.
+        targets : list of targets or "all", optional
+            Several at once, from one forward pass: the result gains a leading dim.
+        classes : sequence of str, optional
+            Names of the outputs.
+        batch_size : int or "auto", default "auto"
+            Rows per model call; bounds the memory. `"auto"` derives it from the activations of the first rows. A
+            chunk that runs out of GPU memory is done again in halves.
+        device : torch.device or str, optional
+            Where to run; default: where the model's parameters are. Inputs are moved there chunk by chunk.
+        progress : bool or callable, default False
+            True shows a bar; a callable gets (rows done, rows in all).""",
+    "returns_edits": """
+        Tensor or tuple of Tensor
+            Shaped like the input(s), with a leading dim for `targets`. Unit: output units. NaN where nothing was edited.
+            ``.explain(...)`` with the same arguments returns an `Explanation`: prediction, notes on the path, and more.""",
+    "raises_edits": """
+        TypeError
+            For inputs that are no float tensors, and targets of a wrong type.
+        ValueError
+            For targets out of range, a model in training mode (batch norm, dropout) or one that draws random numbers,
+            NaN or infinite values (the samples are named), and `path="window"` where the model does not allow it.""",
     "returns_gradient": """
         Tensor or tuple of Tensor
             Shaped like the input(s), with a leading dim for `targets`. Unit: output units per input unit.
