@@ -56,6 +56,8 @@ def as_numpy(x: Any, name: str = "x") -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"`{name}` is ragged or no array of numbers: {error}") from None
     _refuse_dtype(values, x, name)
+    if values.dtype.name == "bfloat16":  # an extension type that NumPy alone cannot compute with
+        values = values.astype(np.float32)
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:
         values = values.astype(np.float64)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
