@@ -10,10 +10,13 @@ __version__ = _version("attrib")
 
 from attrib import functional
 from attrib.labelled import (
+    feature_ablation,
     gradient_shap,
+    in_silico_mutagenesis,
     input_x_gradient,
     integrated_gradients,
     noise_tunnel,
+    occlusion,
     saliency,
     smooth_grad,
 )
@@ -21,10 +24,13 @@ from attrib.labelled import (
 __all__ = [
     "__version__",
     "functional",
+    "feature_ablation",
     "gradient_shap",
+    "in_silico_mutagenesis",
     "input_x_gradient",
     "integrated_gradients",
     "noise_tunnel",
+    "occlusion",
     "saliency",
     "smooth_grad",
 ]

@@ -20,6 +20,7 @@ from attrib.labels import (
     Inputs,
     at_samples,
     baseline_tensors,
+    edit_options,
     labelled_inputs,
     lazily,
     sample_values,
@@ -33,12 +34,16 @@ _OWN = {
 }
 
 
-def labelled(method: Method[...]) -> Callable[..., Any]:
+def labelled(method: Method[...], **defaults: Any) -> Callable[..., Any]:
     """The labelled form of a pure method: same arguments, and `sample_dims`, `dims`, `coords`.
 
-    It adds no mathematics: inputs become tensors (N, ...), results get the inputs' labels back.
+    It adds no mathematics: inputs become tensors (N, ...), results get the inputs' labels back. `defaults` are those
+    that differ: names of dims in place of numbers.
     """
-    signature = inspect.signature(method.explain)
+    pure = inspect.signature(method.explain)
+    signature = pure.replace(
+        parameters=[p.replace(default=defaults.get(n, p.default)) for n, p in pure.parameters.items()]
+    )
 
     @functools.wraps(method)
     def attribute(*args: Any, **options: Any) -> Any:
@@ -55,7 +60,7 @@ def labelled(method: Method[...]) -> Callable[..., Any]:
         given.update(_options(given, inputs, dtype, method.about))
         given["x"] = inputs.tensors(dtype)[0] if inputs.single else inputs.tensors(dtype)
         explanation = method.explain(*call.args, **call.kwargs)
-        return wrap(explanation, inputs, replace(facts, engine=explanation.engine), many)
+        return wrap(explanation, inputs, replace(facts, engine=explanation.engine, notes=explanation.notes), many)
 
     attribute.__module__ = "attrib"
     attribute.__doc__ = labelled_doc(method.__doc__)
@@ -97,7 +102,7 @@ def _options(
         found["baselines"] = baseline_tensors(given["baselines"], inputs, dtype, about.distribution)
     if "method" in given:
         found["method"] = _pure(given["method"])
-    return found
+    return found | edit_options(given, inputs)
 
 
 def _pure(method: Callable) -> Callable:
@@ -130,3 +135,6 @@ integrated_gradients = labelled(functional.integrated_gradients)
 smooth_grad = labelled(functional.smooth_grad)
 noise_tunnel = labelled(functional.noise_tunnel)
 gradient_shap = labelled(functional.gradient_shap)
+in_silico_mutagenesis = labelled(functional.in_silico_mutagenesis, axis="nucleotide", position="position")
+occlusion = labelled(functional.occlusion)
+feature_ablation = labelled(functional.feature_ablation)

@@ -54,7 +54,7 @@ class Explanation(NamedTuple):
     standard_error: Tensors | None = None
     n_steps: Tensor | None = None
     evaluations: int = 0
-    notes: dict[str, str | float] | None = None
+    notes: dict[str, str | int | float] | None = None
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def lazily(explain: Explain, inputs: Inputs, facts: Facts, many: bool) -> Any:
         dask_gufunc_kwargs={"output_sizes": {"target": len(probe.target_labels)}},
     )
     by_name = dict(zip(fields, parts if isinstance(parts, tuple) else (parts,), strict=True))
-    return _assembled(by_name, inputs, probe, replace(facts, engine=probe.engine), many)
+    return _assembled(by_name, inputs, probe, replace(facts, engine=probe.engine, notes=probe.notes), many)
 
 
 def _numbers(inputs: Inputs, like: xr.DataArray) -> xr.DataArray:

@@ -14,7 +14,7 @@ import xarray as xr
 from attrib.functional.explanation import About, Explanation
 from attrib.labels.inputs import Inputs
 
-INDIFFERENT = ("batch_size", "device", "progress", "engine")  # options that do not change the result
+INDIFFERENT = ("batch_size", "device", "progress", "engine", "path")  # options that do not change the result
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,18 @@ class Facts:
         Names of the outputs.
     engine : str
         What computed the gradients.
+    notes : mapping or None
+        More about how it was computed.
     """
 
     about: About
     params: Mapping[str, Any]
     classes: tuple[str, ...] | None
     engine: str
+    notes: Mapping[str, str | int | float] | None = None
 
-    def attrs(self, x: xr.DataArray) -> dict[str, str]:
-        """Attrs of the attribution of `x`: strings only, so that they survive netCDF."""
+    def attrs(self, x: xr.DataArray) -> dict[str, str | int | float]:
+        """Attrs of the attribution of `x`: strings and numbers, so that they survive netCDF."""
         from attrib import __version__
 
         params = json.dumps(
@@ -57,6 +60,7 @@ class Facts:
             "attrib_version": __version__,
             "torch_version": torch.__version__,
             "history": f"{before}\n{line}" if before else line,
+            **(self.notes or {}),
         }
 
     def _units(self, x: xr.DataArray) -> str:

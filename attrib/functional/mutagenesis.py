@@ -1,0 +1,153 @@
+"""In-silico mutagenesis: every letter at every position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.edits import Letters
+from attrib.engine.gradients import Kernel
+from attrib.engine.inputs import Tensors, as_tuple
+from attrib.engine.model import Model
+from attrib.engine.scan import Notes, effects
+from attrib.engine.target import TargetLike
+from attrib.functional.explanation import Explanation, method
+from attrib.functional.held import each_input, edited_inputs
+
+
+@method(
+    "In-silico mutagenesis",
+    axioms=("implementation_invariance", "linearity"),
+    cost="letters x positions forward, or the windows they change",
+    units="output",
+    reference="doi:10.1038/nmeth.3547",
+)
+def in_silico_mutagenesis(
+    f: Model,
+    x: Tensors,
+    *,
+    axis: int = 1,
+    position: int = 2,
+    positions: Sequence[int] | Tensor | slice | None = None,
+    center: bool = False,
+    only: int | None = None,
+    path: str = "auto",
+    target: TargetLike = None,
+    targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None,
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+) -> Explanation:
+    """What every letter at every position would do to the score.
+
+    ``a[n, letter, position] = f(x_n with that letter there) - f(x_n)``: 0 at the letter that is there.
+
+    Parameters
+    ----------
+    {f}
+    {x}
+        Sequences (N, letters, positions). Columns are one-hot; one of zeros (an unknown base) or of other values is
+        replaced by every letter in turn.
+    axis : int or str, default 1
+        The dim of the letters: a number, in the labelled form a name; there the default is `"nucleotide"`, or the first
+        dim of the model where `x` has none of that name.
+    position : int or str, default 2
+        The dim of the positions; in the labelled form a name, by default `"position"`, or the second dim.
+    positions : sequence of int or slice, optional
+        Where to edit, counted from 0 (negative ones from the end); default everywhere.
+    center : bool, default False
+        Subtract each position's mean over the letters, so that a column's entries sum to 0.
+    {edits}
+
+    Returns
+    -------
+    {returns_edits}
+
+    Raises
+    ------
+    {raises_edits}
+
+    Notes
+    -----
+    (letters - 1) x positions edits per sample. Satisfies linearity and implementation invariance; not complete.
+    Exact: equal to one row of the model per edit up to rounding, on either path. Memory: `batch_size` rows of the model
+    and the scores of all edits; outputs are reduced to scores chunk by chunk.
+
+    References
+    ----------
+    Zhou, Troyanskaya (2015), Predicting effects of noncoding variants with deep learning-based sequence model.
+    doi:10.1038/nmeth.3547
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import in_silico_mutagenesis
+    >>> weights = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 5.0], [4.0, 0.0]])
+    >>> x = torch.tensor([[[1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 0.0]]])  # A, G
+    >>> in_silico_mutagenesis(lambda x: (x * weights).sum((1, 2)), x)
+    tensor([[[ 0., -5.],
+             [ 1., -5.],
+             [ 2.,  0.],
+             [ 3., -5.]]])
+    """
+    xs = as_tuple(x)
+    chosen = edited_inputs(xs, only)
+    wanted = {j: _sites(xs[j], axis, position, positions, f"x[{j}]" if len(xs) > 1 else "x") for j in chosen}
+
+    def one(kernel: Kernel, j: int, score: Tensor) -> tuple[Tensor, Tensor, Notes]:
+        edits = Letters(xs[j], axis % 3, position % 3, wanted[j])
+        values, notes = effects(kernel, xs, j, edits, score, path)
+        found, known = values.new_zeros(len(score), *xs[j].shape), torch.zeros_like(xs[j])
+        columns = found.movedim((axis % 3 + 1, position % 3 + 1), (2, 3))
+        columns[:, edits.samples, edits.letters, edits.positions] = values
+        if center:
+            columns -= columns.mean(2, keepdim=True)
+        known.movedim(position, 0)[wanted[j]] = 1
+        return found, known, notes
+
+    with Kernel(
+        f, xs, target=target, targets=targets, classes=classes,
+        batch_size=batch_size, device=device, progress=progress,
+    ) as kernel:  # fmt: skip
+        return each_input(kernel, xs, chosen, one)
+
+
+def _sites(
+    x: Tensor, axis: int, position: int, positions: Sequence[int] | Tensor | slice | None, which: str
+) -> Tensor:
+    """The positions to edit, ascending.
+
+    Raises
+    ------
+    ValueError
+        If `x` is no sequence, the dims are not its two, or a position is not there.
+    """
+    if x.ndim != 3:
+        raise ValueError(
+            f"`{which}` has shape {tuple(x.shape)}, expected sequences (N, letters, positions); "
+            "hold inputs that are no sequences with `only`, or use occlusion"
+        )
+    if {axis % 3, position % 3} != {1, 2}:
+        raise ValueError(
+            f"`axis` and `position` are {axis} and {position}, expected dims 1 and 2 of `{which}`"
+        )
+    every = torch.arange(x.shape[position])
+    if positions is None or isinstance(positions, slice):
+        return (
+            every
+            if positions is None
+            else torch.tensor(every.tolist()[positions], dtype=torch.long).sort()[0]
+        )
+    found = torch.as_tensor(positions)
+    if found.is_floating_point() or found.dtype == torch.bool:
+        raise TypeError(f"`positions` has dtype {found.dtype}, expected ints; for a mask pass mask.nonzero()")
+    wrong = found[(found < -len(every)) | (found >= len(every))]
+    if len(wrong):
+        raise ValueError(
+            f"`positions` has {wrong.tolist()[:5]}, but `{which}` has positions 0 to {len(every) - 1}"
+        )
+    return found.long().remainder(len(every)).unique()

@@ -1,0 +1,224 @@
+"""Occlusion and ablation: what the score loses when features are replaced by a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.edits import Boxes, Groups
+from attrib.engine.gradients import Kernel
+from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple
+from attrib.engine.model import Model
+from attrib.engine.scan import Notes, effects
+from attrib.engine.target import TargetLike
+from attrib.functional.explanation import Explanation, method
+from attrib.functional.grid import Grid, Sizes, grid, per_input
+from attrib.functional.held import each_input, edited_inputs
+
+
+@method(
+    "Occlusion",
+    axioms=("implementation_invariance", "linearity"),
+    cost="1 forward per window, or what it changes",
+    units="output",
+    reference="arXiv:1311.2901",
+)
+def occlusion(
+    f: Model,
+    x: Tensors,
+    *,
+    window: Sizes = 1,
+    stride: Sizes = 1,
+    baselines: Baselines = 0.0,
+    only: int | None = None,
+    path: str = "auto",
+    target: TargetLike = None,
+    targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None,
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+) -> Explanation:
+    """What the score loses when a window is covered, averaged over the windows that cover a feature.
+
+    ``a_i = mean over windows w containing i of f(x) - f(x with the baseline in w)``
+
+    Parameters
+    ----------
+    {f}
+    {x}
+    window : int, sequence of int, mapping, or tuple of these (one per input), default 1
+        Size of the window: one number for all dims (at most the dim), one per dim after the batch, or sizes by dim
+        (numbers, 0 being the batch; in the labelled form names), where a dim that is not named is covered in full.
+    stride : the same, default 1
+        From one window to the next; dims that are not named have 1. The last window of a dim is cut off at its end.
+    baselines : float, Tensor, tuple of these, or callable, default 0.0
+        What is put in the window: a number, a tensor shaped like a sample, (1, ...) or (N, ...), or a function of the
+        inputs.
+    {edits}
+
+    Returns
+    -------
+    {returns_edits}
+
+    Raises
+    ------
+    {raises_edits}
+        Also for windows larger than the input, and strides that leave features uncovered.
+
+    Notes
+    -----
+    As many edits per sample as there are windows. Satisfies linearity and implementation invariance; complete
+    for windows without overlap and models without interactions between them only. Equal to captum's `Occlusion`.
+    Memory: `batch_size` rows of the model and the scores of all windows.
+
+    References
+    ----------
+    Zeiler, Fergus (2014), Visualizing and understanding convolutional networks. arXiv:1311.2901
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import occlusion
+    >>> occlusion(lambda x: x.sum(1), torch.tensor([[1.0, 2.0, 3.0]]), window=2)
+    tensor([[3., 4., 5.]])
+    """
+    xs = as_tuple(x)
+    x0s = as_baselines(baselines, xs)
+    chosen = edited_inputs(xs, only)
+    windows, strides = per_input(window, xs, "window"), per_input(stride, xs, "stride")
+    grids = {j: grid(windows[j], strides[j], tuple(xs[j].shape[1:])) for j in chosen}
+
+    def one(kernel: Kernel, j: int, score: Tensor) -> tuple[Tensor, Tensor, Notes]:
+        g: Grid = grids[j]
+        edits = Boxes(len(xs[j]), *g.boxes(), g.axes, x0s[j])
+        values, notes = effects(kernel, xs, j, edits, score, path)
+        return g.spread(-values.view(*score.shape, *g.counts)), torch.ones_like(xs[j]), notes
+
+    with Kernel(
+        f, xs, target=target, targets=targets, classes=classes,
+        batch_size=batch_size, device=device, progress=progress,
+    ) as kernel:  # fmt: skip
+        return each_input(kernel, xs, chosen, one)
+
+
+@method(
+    "Feature ablation",
+    axioms=("dummy", "implementation_invariance", "linearity"),
+    cost="1 forward per feature or group, or what it changes",
+    units="output",
+    reference="arXiv:2009.07896",
+)
+def feature_ablation(
+    f: Model,
+    x: Tensors,
+    *,
+    groups: Any = None,
+    baselines: Baselines = 0.0,
+    only: int | None = None,
+    path: str = "auto",
+    target: TargetLike = None,
+    targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None,
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+) -> Explanation:
+    """What the score loses when a feature, or a group of features, is replaced by its baseline.
+
+    ``a_i = f(x) - f(x with the baseline in the group of i)``
+
+    Parameters
+    ----------
+    {f}
+    {x}
+    groups : Tensor of int, tuple of these (one per input; None: each feature alone), or None
+        The group of each feature, shaped like a sample, or (1, ...), or so that it broadcasts to a sample; features with
+        a negative number are in no group. In the labelled form also the name of a coord (a pathway, a brain region),
+        or a DataArray of labels; features whose label is missing (NaN, None, "") are in no group.
+    baselines : float, Tensor, tuple of these, or callable, default 0.0
+        What is put there: a number, a tensor shaped like a sample, (1, ...) or (N, ...), or a function of the inputs.
+    {edits}
+
+    Returns
+    -------
+    {returns_edits}
+
+    Raises
+    ------
+    {raises_edits}
+        Also for groups that are no ints or do not fit the input.
+
+    Notes
+    -----
+    One edit per sample and group; groups of several inputs are replaced one input at a time. Satisfies dummy, linearity
+    and implementation invariance. Equal to captum's `FeatureAblation`. Groups of more than one feature take the dense
+    path. Memory: `batch_size` rows of the model and the scores of all groups.
+
+    References
+    ----------
+    Kokhlikyan et al. (2020), Captum: a unified and generic model interpretability library for PyTorch. arXiv:2009.07896
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import feature_ablation
+    >>> x, groups = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([0, 0, 1])
+    >>> feature_ablation(lambda x: x[:, 0] * x[:, 1] + x[:, 2], x, groups=groups)
+    tensor([[2., 2., 3.]])
+    """
+    xs = as_tuple(x)
+    x0s = as_baselines(baselines, xs)
+    chosen = edited_inputs(xs, only)
+    each = groups if isinstance(groups, tuple | list) else (groups,) * len(xs)
+    if len(each) != len(xs):
+        raise ValueError(f"`groups` has {len(each)} entries for {len(xs)} inputs; pass one per input")
+    members = {j: None if each[j] is None else _groups(each[j], xs[j]) for j in chosen}
+
+    def one(kernel: Kernel, j: int, score: Tensor) -> tuple[Tensor, Tensor, Notes]:
+        g = members[j]
+        if g is None:
+            return _singly(kernel, xs, x0s[j], j, score, path)
+        numbers = g[g >= 0].unique()
+        edits = Groups(len(xs[j]), g, numbers, x0s[j])
+        values, notes = effects(kernel, xs, j, edits, score, path)
+        known = (g >= 0).expand(xs[j].shape[1:])
+        at = torch.searchsorted(numbers, g.clamp(min=0).contiguous()).clamp(max=max(len(numbers) - 1, 0))
+        flat = -values.view(*score.shape, len(numbers)).index_select(2, at.flatten().to(values.device))
+        found = flat.view(*score.shape, *g.shape).expand(*score.shape, *xs[j].shape[1:])
+        return torch.where(known.to(found.device), found, 0.0), known, notes
+
+    with Kernel(
+        f, xs, target=target, targets=targets, classes=classes,
+        batch_size=batch_size, device=device, progress=progress,
+    ) as kernel:  # fmt: skip
+        return each_input(kernel, xs, chosen, one)
+
+
+def _singly(
+    kernel: Kernel, xs: tuple[Tensor, ...], x0: Tensor, j: int, score: Tensor, path: str
+) -> tuple[Tensor, Tensor, Notes]:
+    """Every feature by itself: windows of one."""
+    g = grid(1, 1, tuple(xs[j].shape[1:]))
+    values, notes = effects(kernel, xs, j, Boxes(len(xs[j]), *g.boxes(), g.axes, x0), score, path)
+    return -values.view(*score.shape, *xs[j].shape[1:]), torch.ones_like(xs[j]), notes
+
+
+def _groups(groups: Any, x: Tensor) -> Tensor:
+    """The group of each feature of a sample, on the CPU."""
+    if not isinstance(groups, Tensor) or groups.is_floating_point() or groups.dtype == torch.bool:
+        got = groups.dtype if isinstance(groups, Tensor) else type(groups).__name__
+        raise TypeError(f"`groups` is {got}, expected a tensor of ints: the group of each feature")
+    g = groups.detach().cpu()
+    g = g[0] if g.ndim == x.ndim and len(g) == 1 else g
+    shape = tuple(x.shape[1:])
+    fits = g.ndim <= len(shape) and all(a in (1, b) for a, b in zip(g.shape[::-1], shape[::-1], strict=False))
+    if not fits:
+        raise ValueError(
+            f"`groups` has shape {tuple(groups.shape)}, expected {shape} or one that broadcasts to it"
+        )
+    return g[(None,) * (len(shape) - g.ndim)]
