@@ -107,6 +107,7 @@ def test_values_are_freed_after_their_last_use():
         lambda x: torch.zeros_like(x).copy_(x[:, :1]).cumsum_(0),
         lambda x: torch.add(x, 1, out=torch.empty_like(x)),
         lambda x: torch.zeros(4, 4, dtype=torch.float64).add_(x[0]),
+        lambda x: (x * 2).as_strided((3, 3), (4, 1), 5).exp(),
     ],
 )
 def test_each_write_becomes_its_pure_counterpart(f):

@@ -26,6 +26,7 @@ SHAPE_ONLY = {
     *(aten.rand_like, aten.randn_like, aten.randint_like, aten.uniform),
 }
 SAME_VALUE = {aten.detach.default, aten.alias.default, aten.lift_fresh.default}
+WHATEVER_LAYOUT = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
 REPLACES_MEMORY = {aten.set_, aten.resize_, aten.resize_as_}
 
 
@@ -65,7 +66,9 @@ class Recorder(TorchDispatchMode):
             return self.rename(op, args[0])
         if op.overloadpacket in SHAPE_ONLY:
             return self.keep(op(*args, **kwargs), [])
-        smaller = self.decompose(op)
+        if op is aten.as_strided.default:  # says where in memory, not of what: the memory knows what is there
+            return op(*args, **kwargs)
+        smaller = None if op in WHATEVER_LAYOUT else self.decompose(op)
         if smaller is not None:
             with self:
                 return smaller(*args, **kwargs)
@@ -83,6 +86,7 @@ class Recorder(TorchDispatchMode):
                 "control flow or its shapes may depend on them; use tensor operations such as torch.where"
             )
         outs = [None if r is None else self.memory.activate(r) for r in results]
+        op = WHATEVER_LAYOUT.get(op, op)  # a replay may hold the values in another order
         self.nodes.append(Node(op, node_args, node_kwargs, outs if several else outs[0], self.source()))
         return result
 

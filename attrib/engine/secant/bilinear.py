@@ -21,9 +21,9 @@ def mean(value: Any) -> Any:
     return value.mean if isinstance(value, Twin) else value
 
 
-@rule(aten.mul, aten.bitwise_and, aten.logical_and, aten.dot, aten.mv)
+@rule(aten.mul, aten.dot, aten.mv)
 def product(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
-    """d(u v) = mean(v) du + mean(u) dv; `and` is the product of bools."""
+    """d(u v) = mean(v) du + mean(u) dv."""
     u, v = args
     v0, v1 = values(op, args, kwargs)
     times = op if op in (aten.dot.default, aten.mv.default) else torch.mul

@@ -16,7 +16,7 @@ from attrib.engine.graph.recorder import composite
 from attrib.engine.secant.families import RULES
 from attrib.engine.secant.normalisation import NORMALISATIONS
 
-aten, prims = torch.ops.aten, torch.ops.prims
+aten = torch.ops.aten
 
 
 def masked_fill(x: Tensor, mask: Tensor, value: float | Tensor) -> Tensor:
@@ -73,6 +73,7 @@ OURS: dict[OpOverload, Callable[..., Any]] = {
     aten.pow.Tensor_Tensor: lambda u, v: (v * u.log()).exp(),
     aten.pow.Scalar: lambda u, v: (v * math.log(u)).exp(),
     aten.square.default: lambda x: x * x,
+    aten.hypot.default: lambda u, v: (u * u + v * v).sqrt(),
     aten.sinc.default: lambda x: torch.where(x == 0, 1.0, torch.sin(math.pi * x) / (math.pi * x)),
     aten.logit.default: lambda x, eps=None: _logit(x if eps is None else x.clamp(eps, 1 - eps)),
 }
@@ -82,23 +83,13 @@ def _logit(x: Tensor) -> Tensor:
     return x.log() - (1 - x).log()
 
 
-def _primitives() -> dict[OpOverload, OpOverload]:
-    """The ATen op that each op of torch's own decompositions stands for."""
-    binary = ("add", "sub", "mul", "div", "gt", "ge", "lt", "le", "eq", "ne")
-    others = ("neg", "abs", "exp", "log", "sqrt", "rsqrt", "tanh", "erf", "sin", "cos", "sign", "floor")
-    others = (*others, "ceil", "reciprocal", "maximum", "minimum")  # type: ignore[assignment]
-    found = {getattr(prims, n).default: getattr(aten, n).Tensor for n in binary}
-    found.update({getattr(prims, n).default: getattr(aten, n).default for n in others})
-    return found | {prims.where.default: aten.where.self}
-
-
 @functools.cache
 def decompositions() -> dict[Any, Callable[..., Any]]:
     """A Python function for each op that is not recorded as it is."""
     torchs = {
         op: d for op, d in decomposition_table.items() if isinstance(op, OpOverload) and _takes_tensors(op)
     }
-    everything: dict[Any, Callable[..., Any]] = {**torchs, **_primitives(), **OURS}
+    everything: dict[Any, Callable[..., Any]] = {**torchs, **OURS}
     return {op: d for op, d in everything.items() if op not in RULES}
 
 
@@ -111,4 +102,17 @@ def decompose(op: OpOverload) -> Callable | None:
     """What to record in place of an op."""
     if op in RULES:
         return None
+    if op.namespace == "prims":
+        return _primitive(op)
     return decompositions().get(op) or composite(op)
+
+
+def _primitive(op: OpOverload) -> Callable | None:
+    """The function that a primitive stands for: torch's own decompositions end in primitives.
+
+    Not where that function would be taken apart into the primitive again.
+    """
+    counterpart = getattr(aten, op._schema.name.split("::")[1], None)
+    if counterpart is not None and not any(getattr(counterpart, o) in RULES for o in counterpart.overloads()):
+        return None
+    return op.impl_aten  # type: ignore[attr-defined]

@@ -14,10 +14,10 @@ from attrib.engine.secant.twin import NoRule, Twin, has_twin, values
 aten = torch.ops.aten
 
 VIEWS = (
-    *(aten.view.default, aten._unsafe_view, aten.reshape, aten.alias, aten.clone, aten.contiguous, aten.expand),
+    *(aten.reshape, aten.alias, aten.clone, aten.contiguous, aten.expand),
     *(aten.permute, aten.transpose, aten.t, aten.squeeze, aten.unsqueeze, aten.flip, aten.roll, aten.repeat),
     *(aten.select, aten.slice, aten.unbind, aten.split, aten.split_with_sizes, aten.narrow, aten.diagonal),
-    *(aten.unsafe_split, aten.unsafe_split_with_sizes, aten.as_strided, aten.unfold, aten.view_as_real),
+    *(aten.unsafe_split, aten.unsafe_split_with_sizes, aten.unfold, aten.view_as_real),
     *(aten.view_as_complex, aten.pixel_shuffle, aten.pixel_unshuffle, aten.channel_shuffle, aten.rot90),
 )
 GATHERS = (

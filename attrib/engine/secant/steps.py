@@ -33,11 +33,18 @@ def negation(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twi
     return Twin(*values(op, args, kwargs), -args[0].dv)
 
 
+@rule(aten.bitwise_and, aten.logical_and)
+def conjunction(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """u and v = u v."""
+    _bool(args)
+    return Twin(*values(op, args, kwargs), product(aten.mul.Tensor, args, {}).dv)
+
+
 @rule(aten.bitwise_or, aten.logical_or)
 def disjunction(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
     """u or v = u + v - u v."""
     _bool(args)
-    both = product(aten.logical_and.default, args, {})
+    both = product(aten.mul.Tensor, args, {})
     return Twin(*values(op, args, kwargs), carrier(args[0]) + carrier(args[1]) - both.dv)
 
 
@@ -45,7 +52,7 @@ def disjunction(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> 
 def exclusion(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
     """u xor v = u + v - 2 u v."""
     _bool(args)
-    both = product(aten.logical_and.default, args, {})
+    both = product(aten.mul.Tensor, args, {})
     return Twin(*values(op, args, kwargs), carrier(args[0]) + carrier(args[1]) - 2 * both.dv)
 
 

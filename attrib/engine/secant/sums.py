@@ -76,7 +76,6 @@ def pad(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
         aten.slice_scatter,
         aten.select_scatter,
         aten.diagonal_scatter,
-        aten.as_strided_scatter,
         aten.masked_scatter,
     ),
 )
