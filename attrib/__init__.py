@@ -10,6 +10,8 @@ __version__ = _version("attrib")
 
 from attrib import functional
 from attrib.labelled import (
+    deep_lift,
+    deep_lift_shap,
     feature_ablation,
     gradient_shap,
     in_silico_mutagenesis,
@@ -23,8 +25,10 @@ from attrib.labelled import (
 
 __all__ = [
     "__version__",
-    "functional",
+    "deep_lift",
+    "deep_lift_shap",
     "feature_ablation",
+    "functional",
     "gradient_shap",
     "in_silico_mutagenesis",
     "input_x_gradient",

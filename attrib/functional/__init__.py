@@ -1,7 +1,10 @@
 """The pure methods: tensors in, tensors out."""
 
+from attrib.functional.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
+from attrib.functional.deeplift import deep_lift, deep_lift_shap, op_shares
 from attrib.functional.explanation import METHODS, About, Explanation
 from attrib.functional.gradient import input_x_gradient, saliency
+from attrib.functional.maps import MAPS
 from attrib.functional.mutagenesis import in_silico_mutagenesis
 from attrib.functional.occlusion import feature_ablation, occlusion
 from attrib.functional.path import integrated_gradients
@@ -9,16 +12,24 @@ from attrib.functional.sampling import gradient_shap, smooth_grad
 from attrib.functional.tunnel import noise_tunnel
 
 __all__ = [
+    "MAPS",
     "METHODS",
     "About",
     "Explanation",
+    "deep_lift",
+    "deep_lift_shap",
     "feature_ablation",
+    "grad_cam",
+    "grad_cam_plus_plus",
     "gradient_shap",
+    "hires_cam",
     "in_silico_mutagenesis",
     "input_x_gradient",
     "integrated_gradients",
+    "layer_cam",
     "noise_tunnel",
     "occlusion",
+    "op_shares",
     "saliency",
     "smooth_grad",
 ]

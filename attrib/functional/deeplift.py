@@ -110,6 +110,7 @@ def deep_lift(
     cost="n_baselines x (2 forward + 1 backward)",
     units="output",
     reference="arXiv:1705.07874",
+    distribution=True,
 )
 def deep_lift_shap(
     f: Model,
@@ -167,9 +168,9 @@ def deep_lift_shap(
     --------
     >>> import torch
     >>> from attrib.functional import deep_lift_shap
-    >>> baselines = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+    >>> baselines = torch.tensor([[0.0, 0.0], [2.0, 2.0]])
     >>> deep_lift_shap(lambda x: x[:, 0] * x[:, 1], torch.tensor([[1.0, 3.0]]), baselines=baselines)
-    tensor([[0.0000, 3.0000]])
+    tensor([[-0.5000,  1.5000]])
     """
     _only_auto(engine)
     xs = as_tuple(x)
