@@ -6,7 +6,7 @@ to the order of the samples.
 
 Numbers come from a counter-based generator in the sense of Salmon et al. (2011), doi:10.1145/2063384.2063405: each is a
 hash of its coordinates. The hash is the 32-bit finaliser "lowbias32" of Wellons (2018, public domain), carried out in
-int64 so that every device gives the same bits.
+int32, whose sums and products wrap around, so that every device gives the same bits.
 """
 
 from __future__ import annotations
@@ -17,53 +17,70 @@ import torch
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
-_STEPS = ((16, 0x7FEB352D), (15, 0x846CA68B))
+_STEPS = ((16, 0x7FEB352D), (15, 0x846CA68B - (1 << 32)))
 _GOLDEN = 0x9E3779B9
-_BLOCK = 1 << 20  # values made at a time: int64 work space of 8 MB
+_CPU_BLOCK = 1 << 16  # values made at a time: they stay in the cache
+_GPU_BLOCK = 1 << 24
+
+
+def _word(values: Tensor | int) -> Tensor:
+    """The low 32 bits, as int32."""
+    t = torch.as_tensor(values) & _MASK
+    return ((t ^ (1 << 31)) - (1 << 31)).to(torch.int32)
 
 
 def _mix(h: Tensor) -> Tensor:
-    """Scramble 32-bit values in place: every input bit changes every output bit with probability about 1/2."""
+    """Scramble int32 words in place: every input bit changes every output bit with probability about 1/2."""
     for shift, factor in _STEPS:
-        h ^= h >> shift
+        h ^= (h >> shift) & (_MASK >> shift)  # the mask takes the sign's copies away
         h *= factor
-        h &= _MASK
-    h ^= h >> 16
+    h ^= (h >> 16) & (_MASK >> 16)
     return h
 
 
 def sample_keys(xs: tuple[Tensor, ...], seed: int) -> Tensor:
-    """A key (N, 2) of two 32-bit words for each sample, from `seed` and the sample's own values.
+    """A key (N, 2) of two int32 words for each sample, from `seed` and the sample's own values.
 
     Values count as float32, so that float64 copies of the same numbers get the same draws.
     """
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise TypeError(f"`seed` is {seed!r}, expected an int")
-    keys = []
+    words = []
     for word in range(2):
-        start = _mix(torch.tensor((seed + word * _GOLDEN) & _MASK) ^ _mix(torch.tensor((seed >> 32) & _MASK)))
-        total = start.expand(len(xs[0])).clone()
+        total = _mix(_word(seed + word * _GOLDEN) ^ _mix(_word(seed >> 32))).expand(len(xs[0])).long()
         for j, x in enumerate(xs):
-            bits = (x.detach().flatten(1) if x.ndim > 1 else x.detach()[:, None]).float().add(0.0)
-            values = bits.contiguous().view(torch.int32).to(torch.int64) & _MASK
-            place = _mix(torch.arange(values.shape[1], device=x.device) + (j + 1) * _GOLDEN & _MASK)
-            total = total + _mix((values + place * (2 * word + 1)) & _MASK).sum(1).cpu()
-        keys.append(_mix(total & _MASK))
-    return torch.stack(keys, 1)
+            total = total + _sums(x.detach(), (j + 1) * _GOLDEN, 2 * word + 1)
+        words.append(_mix(_word(total)))
+    return torch.stack(words, 1)
 
 
-def _hashes(keys: Tensor, draws: Tensor, stream: int, n: int) -> Tensor:
-    """`n` 32-bit values for each row, from its sample's key and the number of the draw: (rows, n), int64."""
-    device = draws.device
-    keys = keys.to(device)
-    salt = _mix(draws.to(torch.int64) + (stream + 1) * _GOLDEN & _MASK)
+def _sums(x: Tensor, salt: int, factor: int) -> Tensor:
+    """Sum (N,) of hashes of each sample's values and their places, in blocks of samples; int64 on the CPU."""
+    flat = x.reshape(len(x), -1)
+    n = flat.shape[1]
+    places = _mix(_word(torch.arange(n, device=x.device) + salt)) * factor
+    parts = []
+    for part in flat.split(max(1, _block(x.device) // max(n, 1))):
+        bits = part.float().add(0.0).contiguous().view(torch.int32)  # adding zero makes -0.0 a 0.0
+        parts.append(_mix(bits + places).sum(1).cpu())
+    return torch.cat(parts)
+
+
+def _block(device: torch.device) -> int:
+    return _CPU_BLOCK if device.type == "cpu" else _GPU_BLOCK
+
+
+def _seeds(keys: Tensor, draws: Tensor, stream: int) -> tuple[Tensor, Tensor]:
+    """Two words (rows, 1) for each row, from its sample's key and the number of the draw."""
+    keys = keys.to(draws.device)
+    salt = _mix(_word(draws + (stream + 1) * _GOLDEN))
     first = _mix(keys[:, 0] ^ salt)
-    second = _mix((keys[:, 1] + first + salt) & _MASK)
-    places = _mix(torch.arange(n, device=device) * 2 + 1)
-    h = places[None] ^ first[:, None]
-    h += second[:, None]
-    h &= _MASK
-    return _mix(h)
+    second = _mix(keys[:, 1] + first + salt)
+    return first[:, None], second[:, None]
+
+
+def _places(n: int, device: torch.device) -> Tensor:
+    return _mix(torch.arange(n, device=device, dtype=torch.int32) * 2 + 1)[None]
 
 
 def uniform(keys: Tensor, draws: Tensor, stream: int) -> Tensor:
@@ -78,7 +95,9 @@ def uniform(keys: Tensor, draws: Tensor, stream: int) -> Tensor:
     stream : int
         Tells independent uses apart.
     """
-    return (_hashes(keys, draws, stream, 1)[:, 0].double() + 0.5) / 2**32
+    first, second = _seeds(keys, draws, stream)
+    h = _mix((_places(1, draws.device) ^ first) + second)[:, 0]
+    return ((h.long() & _MASK).double() + 0.5) / 2**32
 
 
 def choice(keys: Tensor, draws: Tensor, stream: int, n: int) -> Tensor:
@@ -87,21 +106,14 @@ def choice(keys: Tensor, draws: Tensor, stream: int, n: int) -> Tensor:
 
 
 def normal(keys: Tensor, draws: Tensor, stream: int, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-    """Standard normal values (rows, *shape), by the transform of Box and Muller (1958), doi:10.1214/aoms/1177706645."""
+    """Standard normal values (rows, *shape): quantiles of 2^24 evenly spaced probabilities, between -5.42 and 5.42."""
     n = math.prod(shape)
-    block = max(1, _BLOCK // max(n, 1))
-    parts = [
-        _normal(keys[r : r + block], draws[r : r + block], stream, n, dtype)
-        for r in range(0, len(draws), block)
-    ]
-    return torch.cat(parts).reshape(len(draws), *shape)
-
-
-def _normal(keys: Tensor, draws: Tensor, stream: int, n: int, dtype: torch.dtype) -> Tensor:
-    half = (n + 1) // 2
-    h = _hashes(keys, draws, stream, 2 * half)
+    out = torch.empty(len(draws), n, dtype=dtype, device=draws.device)
+    places, seeds = _places(n, draws.device), _seeds(keys, draws, stream)
+    size = max(1, _block(draws.device) // max(n, 1))
     work = torch.float64 if dtype == torch.float64 else torch.float32
-    # 24 bits fill float32's mantissa; the half keeps the logarithm finite
-    radius = (h[:, :half] >> 8).to(work).add_(0.5).mul_(2.0**-24).log_().mul_(-2).sqrt_()
-    angle = (h[:, half:] >> 8).to(work).mul_(2 * math.pi * 2.0**-24)
-    return torch.cat([radius * angle.cos(), radius * angle.sin()], 1)[:, :n].to(dtype)
+    for part, first, second in zip(out.split(size), *(s.split(size) for s in seeds), strict=True):
+        h = _mix((places ^ first).add_(second))
+        # the arithmetic shift leaves a signed 24-bit number: half a step up and scaled it lies inside (-1, 1), exactly
+        part.copy_((h >> 8).to(work).add_(0.5).mul_(2.0**-23).erfinv_().mul_(math.sqrt(2)))
+    return out.reshape(len(draws), *shape)
