@@ -1,9 +1,10 @@
 """The pure methods: tensors in, tensors out."""
 
-from attrib.functional.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
+from attrib.functional.cam import grad_cam, grad_cam_plus_plus
 from attrib.functional.deeplift import deep_lift, deep_lift_shap, op_shares
 from attrib.functional.explanation import METHODS, About, Explanation
 from attrib.functional.gradient import input_x_gradient, saliency
+from attrib.functional.layercam import hires_cam, layer_cam
 from attrib.functional.maps import MAPS
 from attrib.functional.mutagenesis import in_silico_mutagenesis
 from attrib.functional.occlusion import feature_ablation, occlusion

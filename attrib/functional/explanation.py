@@ -109,10 +109,12 @@ def method(
     units: str,
     reference: str,
     distribution: bool = False,
+    into: dict[str, Method[...]] = METHODS,
 ) -> Callable[[Callable[P, Explanation]], Method[P]]:
     """Register a function that returns an `Explanation` as a method.
 
-    The public function returns the attribution alone; its attribute `explain` is the function as written.
+    The public function returns the attribution alone; its attribute `explain` is the function as written. Methods whose
+    results are not shaped like the inputs have a register of their own (`into`).
     """
 
     def register(explain: Callable[P, Explanation]) -> Method[P]:
@@ -127,7 +129,7 @@ def method(
         found = cast("Method[P]", attribute)
         found.about = About(name, long_name, axioms, cost, units, reference, distribution)
         found.explain = explain
-        METHODS[name] = found
+        into[name] = found
         return found
 
     return register

@@ -113,7 +113,37 @@ PASSAGES = {
         ValueError
             For targets out of range, a model in training mode (batch norm, dropout) or one that draws random numbers,
             a gradient that is cut (no_grad, detach), NaN or infinite values (the samples are named).""",
+    "map": """
+        layer : str, torch.nn.Module, or list of these, default "auto"
+            Where: a dotted name (``"stages.3"``), the module itself, or `"auto"`: the last layer on whose positions the
+            output depends. A list gives a dim of layers. Maps with channels on the last dim (ConvNeXt, Swin) and
+            sequences of tokens (ViT, with or without a class token) are put in image form by their shape.
+        relu : bool, default True
+            Whether to drop what speaks against the score; False keeps the sign.
+        upsample : bool, default True
+            On the input's own grid (linear between the centres of the layer's cells), or at the layer's resolution.
+        normalize : {None, "minmax"}
+            None leaves the values as they are, so that samples compare. `"minmax"` takes each map to [0, 1], before
+            and after resizing, as pytorch-grad-cam does.
+        reshape : callable, optional
+            Your own image form: a function of the layer's output, and of the gradient there, that moves values to
+            (N, C, *spatial) and does nothing else to them.
+        onto : int, default 0
+            With several inputs: the number of the one whose grid the map lies on (in the labelled form its name).""",
+    "returns_map": """
+        Tensor
+            (N, *spatial): no channels. With `targets` a leading dim of targets, with a list of layers one of layers
+            after it. Unit: output units, unless normalised.
+            ``.explain(...)`` with the same arguments returns an `Explanation`: prediction, notes on the layer, and more.""",
+    "raises_map": """
+        TypeError
+            For inputs that are no float tensors, and targets and layers of a wrong type.
+        ValueError
+            For a layer that does not exist, that the model does not call, calls twice, that returns a tuple, has no
+            image form, or that no gradient reaches: the message lists layers that can be explained. Also for targets
+            out of range, a model in training mode, NaN or infinite values (the samples are named).""",
 }
+PASSAGES["passes"] = PASSAGES["shared"].partition("\n        engine :")[0]
 
 
 def fill(doc: str | None, passages: Mapping[str, str] = PASSAGES) -> str | None:

@@ -1,0 +1,153 @@
+"""Feature maps in image form, whatever layout a layer gives them, and maps on the input's own grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Reshape = Callable[[Tensor], Tensor]
+
+_FIRST = (
+    nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm,
+    nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd,
+)  # fmt: skip
+_LAST = (nn.Linear, nn.LayerNorm)  # of exactly these types: subclasses exist that put channels first
+_PREFIX = 9  # class token, distillation token, registers
+
+
+class Form(NamedTuple):
+    """How a layer's output (N, ...) becomes an image (N, C, *grid).
+
+    Attributes
+    ----------
+    order : {"first", "last", "tokens"}
+        Channels on dim 1, on the last dim, or a sequence (N, T, C) of positions.
+    prefix : int
+        Tokens in front of those that have a position.
+    grid : tuple of int
+        Sizes of the spatial dims.
+    """
+
+    order: str
+    prefix: int
+    grid: tuple[int, ...]
+
+    def blank(self, gradient: Tensor) -> bool:
+        """Whether a gradient (N, T, C) is that of the tokens in front alone, so that no position matters."""
+        front, rest = gradient[:, : self.prefix], gradient[:, self.prefix :]
+        return self.prefix > 0 and bool(front.any()) and not bool(rest.any())
+
+    def __call__(self, t: Tensor) -> Tensor:
+        """(N, ...) as (N, C, *grid)."""
+        if self.order == "first":
+            return t
+        if self.order == "tokens":
+            t = t[:, self.prefix :].unflatten(1, self.grid)
+        return t.movedim(-1, 1)
+
+
+def form_of(shape: Sequence[int], module: nn.Module, inputs: Sequence[int]) -> Form | None:
+    """The image form of an output of `shape` (N, ...) for an input of shape (N, C, ...) or (N, ...); None if it has none.
+
+    Types of layers tell (a convolution puts channels first, `nn.Linear` last); else the layout whose grid has the
+    same stride in all dims. A sequence of tokens is cut into the grid that has the input's proportions.
+    """
+    dims = len(shape) - 2
+    if dims >= 1 and len(inputs) - 2 <= dims <= len(inputs) - 1:
+        spatial = tuple(inputs[-dims:])
+        order, grid = _layout(shape, module, spatial)
+        if order == "last" and dims == 1:
+            prefix = _class_token(grid[0], spatial[0])
+            return Form("tokens", prefix, (grid[0] - prefix,))
+        return Form(order, 0, grid)
+    if len(shape) == 3 and len(inputs) > 3:
+        return _tokens(shape[1], tuple(inputs[2:]))
+    return None
+
+
+def _layout(shape: Sequence[int], module: nn.Module, spatial: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    first, last = tuple(shape[2:]), tuple(shape[1:-1])
+    told = _told(module)
+    if told is None:
+        if len(spatial) == 1:
+            told = "last" if first[0] > spatial[0] >= last[0] else "first"
+        elif not _fits(first, spatial):
+            told = "last" if _fits(last, spatial) else "first"
+        else:
+            told = "last" if _even(last, spatial) and not _even(first, spatial) else "first"
+    return told, first if told == "first" else last
+
+
+def _told(module: nn.Module) -> str | None:
+    """What the types of a layer and its parts say of its layout, if they agree."""
+    parts = [module] if not any(True for _ in module.children()) else list(module.modules())
+    first = any(isinstance(p, _FIRST) for p in parts)
+    last = any(type(p) in _LAST for p in parts)
+    return None if first == last else "first" if first else "last"
+
+
+def _fits(grid: tuple[int, ...], spatial: tuple[int, ...]) -> bool:
+    return all(s <= size for s, size in zip(grid, spatial, strict=True))
+
+
+def _even(grid: tuple[int, ...], spatial: tuple[int, ...]) -> bool:
+    """Whether one stride leads from the input's size to the grid's in all dims, up to rounding."""
+    low = max(size / (s + 1) for s, size in zip(grid, spatial, strict=True))
+    high = min(size / (s - 1) if s > 1 else math.inf for s, size in zip(grid, spatial, strict=True))
+    return _fits(grid, spatial) and low < high
+
+
+def _class_token(tokens: int, length: int) -> int:
+    return int(tokens > 2 and length % tokens != 0 and length % (tokens - 1) == 0)
+
+
+def _tokens(count: int, spatial: tuple[int, ...]) -> Form | None:
+    """The grid of a sequence: whole patches first, then up to rounding; fewest tokens in front."""
+    grids = [(prefix, _grid(count - prefix, spatial)) for prefix in range(min(_PREFIX, count))]
+    found = [Form("tokens", prefix, grid) for prefix, grid in grids if grid is not None]
+    whole = [f for f in found if len({s / g for s, g in zip(spatial, f.grid, strict=True)}) == 1]
+    exact = [f for f in whole if spatial[0] % f.grid[0] == 0]
+    return next(iter([*exact, *whole, *found]), None)
+
+
+def _grid(count: int, spatial: tuple[int, ...]) -> tuple[int, ...] | None:
+    patch = (math.prod(spatial) / count) ** (1 / len(spatial))
+    grid = tuple(max(1, round(s / patch)) for s in spatial)
+    return grid if math.prod(grid) == count and _even(grid, spatial) else None
+
+
+def reshaped(t: Tensor, reshape: Reshape, n: int) -> Tensor:
+    """The caller's own image form of a layer's output, checked."""
+    image = reshape(t)
+    if not isinstance(image, Tensor) or image.ndim < 3 or len(image) != n:
+        got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
+        raise ValueError(
+            f"`reshape` made {got} of a layer's output {tuple(t.shape)}, expected ({n}, C, ...) with spatial dims"
+        )
+    return image
+
+
+def upsampled(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Maps (..., *grid) on a grid of another size, linear between the centres of cells."""
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}.get(len(size))
+    if mode is None:
+        raise ValueError(f"maps of {len(size)} spatial dims cannot be resized; pass upsample=False")
+    lead = maps.shape[: maps.ndim - len(size)]
+    flat = maps.reshape(-1, 1, *maps.shape[len(lead) :])
+    return F.interpolate(flat, size, mode=mode, align_corners=False).reshape(*lead, *size)
+
+
+def scaled(maps: Tensor, dims: int) -> Tensor:
+    """Each map, its last `dims` dims, from 0 to 1: less its minimum, divided by what is then its maximum (+ 1e-7)."""
+    over = tuple(range(-dims, 0))
+    above = maps - maps.amin(over, keepdim=True)
+    return above / (1e-7 + above.amax(over, keepdim=True))
+
+
+def lead_merged(form: Form | Reshape, t: Tensor) -> Tensor:
+    """A form applied to (T, N, ...)."""
+    return form(t.flatten(0, 1)).unflatten(0, t.shape[:2])
