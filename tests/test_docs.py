@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from attrib.functional import METHODS
+from attrib.testing import AXIOMS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -115,6 +116,15 @@ def test_readme_lists_the_methods() -> None:
         for m in METHODS.values()
     ]
     assert sorted(method_table(README.read_text())) == sorted(expected)
+
+
+def test_every_axiom_is_explained() -> None:
+    """A method may claim only what the page on methods says in words."""
+    page = (ROOT / "docs" / "methods.md").read_text()
+    assert set(AXIOMS) == {
+        t.replace(" ", "_") for t in re.findall(r"^(\w[\w ]*)\n: ", page, flags=re.MULTILINE)
+    }
+    assert {a for m in METHODS.values() for a in m.about.axioms} <= set(AXIOMS)
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
