@@ -1,0 +1,194 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from attrib.cli import show
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="What did the network look at?")
+
+Model = Annotated[
+    str, typer.Option(help="package.module:factory (a function that returns the model), or FILE.pt2.")
+]
+Data = Annotated[Path, typer.Option(help="The input: .nc, .zarr, .npy or .npz.")]
+Weights = Annotated[
+    Path | None, typer.Option(help="State dict: .safetensors, or .pt/.pth read as weights only.")
+]
+Dims = Annotated[
+    str | None,
+    typer.Option(help="Names of the dims, such as sample,channel,y,x; of labelled files their order."),
+]
+Variables = Annotated[
+    str | None, typer.Option(help="Which variables, in the order of the model's arguments.")
+]
+Classes = Annotated[
+    str | None, typer.Option(help="Names of the outputs: a,b,c, or a file with one per line.")
+]
+Device = Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"attrib {version('attrib')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def attrib(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+) -> None:
+    """What did the network look at?"""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def demo(
+    output: Annotated[
+        Path, typer.Option(help="Folder for the results; an earlier demo there is replaced.")
+    ] = Path("attrib-demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the training and of the methods that draw.")] = 0,
+) -> None:
+    """Train a small network on handwritten digits and explain it with every method; under a minute."""
+    from attrib.workflows.demo import demo as work
+    from attrib.workflows.folder import command_line
+
+    with show.progress() as tell:
+        done = work(output, seed=seed, command=command_line(), tell=tell, say=show.say)
+    show.demo_table(done.table)
+    show.files(done.folder, [*done.files, "run.json"])
+    show.say(
+        f"Next, the same as a user's own:\n  attrib explain --model attrib.workflows.digits:cnn "
+        f"--weights {done.folder / 'model.pt'} \\\n    --data {done.folder / 'digits.nc'} "
+        f"--methods saliency,integrated_gradients --target predicted --output my-results"
+    )
+
+
+@app.command()
+def explain(
+    model: Model,
+    data: Data,
+    output: Annotated[
+        Path, typer.Option(help="Folder for the results: new, empty, or with --overwrite an earlier run's.")
+    ],
+    weights: Weights = None,
+    methods: Annotated[str, typer.Option(help="Names with commas (see: attrib methods), or all.")] = "all",
+    target: Annotated[
+        str | None,
+        typer.Option(help="Which output: a number, a class name, several with commas, predicted, or all."),
+    ] = None,
+    dims: Dims = None,
+    variables: Variables = None,
+    classes: Classes = None,
+    baselines: Annotated[str | None, typer.Option(help="A number, or a file like --data.")] = None,
+    batch_size: Annotated[str, typer.Option(help="Rows per call of the model, or auto.")] = "auto",
+    device: Device = None,
+    seed: Annotated[int, typer.Option(help="Seed of the methods that draw.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="An argument of a method: n_steps=20, or integrated_gradients.n_steps=20."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier run in --output.")
+    ] = False,
+) -> None:
+    """Explain your own model on your own data."""
+    from attrib.workflows.explain import explain as work
+    from attrib.workflows.folder import command_line
+
+    with show.progress() as tell:
+        done = work(
+            model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=classes,
+            baselines=baselines, methods=chosen(methods), target=target, batch_size=rows(batch_size), device=device,
+            seed=seed, options=assignments(settings or []), overwrite=overwrite, command=command_line(), tell=tell,
+            say=show.say,
+        )  # fmt: skip
+    show.study_table(done.table)
+    show.files(done.folder, done.files)
+
+
+@app.command()
+def bench(
+    model: Model,
+    data: Data,
+    weights: Weights = None,
+    methods: Annotated[
+        str, typer.Option(help="Names with commas (see: attrib methods).")
+    ] = "saliency,integrated_gradients,smooth_grad",
+    target: Annotated[
+        str, typer.Option(help="One output: a number, a class name, or predicted.")
+    ] = "predicted",
+    dims: Dims = None,
+    variables: Variables = None,
+    classes: Classes = None,
+    samples: Annotated[int, typer.Option(help="How many of the first samples to use.")] = 32,
+    batch_sizes: Annotated[str | None, typer.Option(help="Rows per call of the model, with commas.")] = None,
+    repeats: Annotated[int, typer.Option(help="Rounds; times are medians over them.")] = 3,
+    device: Device = None,
+    output: Annotated[Path | None, typer.Option(help="A .csv for the table.")] = None,
+) -> None:
+    """Find how fast your model can be explained: samples per second, memory, the best batch size."""
+    from attrib.workflows.measure import measure
+
+    with show.progress() as tell:
+        table = measure(
+            model, data, weights=weights, dims=names(dims), variables=names(variables), classes=classes,
+            methods=names(methods) or [], target=target, samples=samples, repeats=repeats, device=device, output=output,
+            batch_sizes=None if batch_sizes is None else [rows(b) for b in names(batch_sizes) or []],
+            tell=False if tell is None else lambda done, total: tell("bench", done, total),
+        )  # fmt: skip
+    show.bench_table(table)
+    if output is not None:
+        show.files(output.parent, [output.name])
+
+
+@app.command("methods")
+def list_methods() -> None:
+    """List the methods: axioms, cost, unit, reference."""
+    from attrib.functional import METHODS
+
+    show.methods_table([m.about for m in METHODS.values()])
+
+
+def names(text: str | None) -> list[str] | None:
+    """Names with commas as a list."""
+    return None if text is None else [n.strip() for n in text.split(",") if n.strip()]
+
+
+def chosen(text: str) -> list[str] | str:
+    """Methods, or `"all"`."""
+    return "all" if text.strip() == "all" else names(text) or []
+
+
+def rows(text: str) -> int | str:
+    """A batch size."""
+    if text == "auto" or (text.isdecimal() and int(text) > 0):
+        return text if text == "auto" else int(text)
+    raise ValueError(f"--batch-size is {text!r}, expected a positive whole number or auto")
+
+
+def assignments(settings: list[str]) -> dict[str, Any]:
+    """``name=value`` as a mapping; values are read as JSON where they are JSON."""
+    found: dict[str, Any] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"--set is {text!r}, expected name=value, such as n_steps=20")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value
+    return found

@@ -1,0 +1,121 @@
+"""What the commands print: lines, tables, progress."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
+
+    from attrib.functional import About
+
+Tell = Callable[[str, int, int], None]
+PIPED = 140  # columns where the output is no terminal
+
+
+def console() -> Console:
+    """Standard output; as wide as the terminal, or wide enough for a table in a file."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else PIPED, highlight=False, markup=False)
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    console().print(text, soft_wrap=True)
+
+
+@contextmanager
+def progress() -> Iterator[Tell | None]:
+    """A bar per method on standard error, gone when done; None where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            for other, task in tasks.items():
+                bars.update(task, visible=other == what)
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total, visible=True)
+
+        yield tell
+
+
+def _table(*columns: str, left: int = 1) -> Table:
+    """An empty table, the columns after the first `left` flush right."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for k, column in enumerate(columns):
+        made.add_column(column, justify="left" if k < left else "right", overflow="fold")
+    return made
+
+
+def demo_table(table: pd.DataFrame) -> None:
+    """Print the demonstration's table: one class, and all ten."""
+    made = _table("method", "completeness error\nmedian", "\nmax", "model evaluations\n1 class", "\n10 classes",
+                  "seconds\n1 class", "\n10 classes")  # fmt: skip
+    for row in table[table["skipped"].isna()].itertuples():
+        made.add_row(row.method, _error(row.error_median), _error(row.error_max), f"{row.evaluations:,.0f}",
+                     f"{row.all_evaluations:,.0f}", f"{row.seconds:.2f}", f"{row.all_seconds:.2f}")  # fmt: skip
+    console().print(made)
+    _skipped(table)
+
+
+def study_table(table: pd.DataFrame) -> None:
+    """Print a run's table."""
+    made = _table("method", "completeness error\nmedian", "\nmax", "model\nevaluations", "\nseconds")
+    for row in table[table["skipped"].isna()].itertuples():
+        made.add_row(row.method, _error(row.error_median), _error(row.error_max), f"{row.evaluations:,.0f}",
+                     f"{row.seconds:.2f}")  # fmt: skip
+    console().print(made)
+    _skipped(table)
+
+
+def _error(value: float) -> str:
+    return "–" if value != value else f"{value:.2g}"
+
+
+def _skipped(table: pd.DataFrame) -> None:
+    for row in table[table["skipped"].notna()].itertuples():
+        say(f"{row.method} does not apply: {row.skipped}")
+
+
+def bench_table(table: pd.DataFrame) -> None:
+    """Print `bench`'s table, the best batch size of each method marked."""
+    made = _table(
+        "method", "batch size", "samples\nper second", "share of the\nmodel's speed", "peak memory\nMiB", ""
+    )
+    for row in table.itertuples():
+        memory = "–" if row.peak_mib != row.peak_mib else f"{row.peak_mib:,.0f}"
+        made.add_row(row.method, str(row.batch_size), f"{row.samples_per_second:,.4g}", f"{row.share:.2f}", memory,
+                     "best" if row.best else "")  # fmt: skip
+    console().print(made)
+
+
+def methods_table(abouts: Sequence[About]) -> None:
+    """Print what there is."""
+    made = _table("method", "name", "axioms", "cost per sample", "unit", "reference", left=6)
+    units = {"gradient": "output / input", "output": "output", "method": "the method's"}
+    for a in abouts:
+        axioms = ", ".join(x.replace("_", " ") for x in a.axioms) or "–"
+        made.add_row(a.name, a.long_name, axioms, a.cost, units.get(a.units, a.units), a.reference)
+    console().print(made)
+
+
+def files(folder: Path, names: Sequence[str]) -> None:
+    """Print what was written."""
+    say(f"Wrote to {folder}: {', '.join(names)}")

@@ -1,0 +1,9 @@
+"""Pictures of labelled arrays; nothing is computed here but colours and order."""
+
+from attrib.plots.bars import bar_panels, bars
+from attrib.plots.comparison import comparison
+from attrib.plots.image import image
+from attrib.plots.panels import panels
+from attrib.plots.scale import robust_limit
+
+__all__ = ["bar_panels", "bars", "comparison", "image", "panels", "robust_limit"]

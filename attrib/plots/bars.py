@@ -1,0 +1,101 @@
+"""One dim as bars: the features that count most, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from attrib.plots.scale import NEGATIVE, POSITIVE, axes, dim_label, figure, value_label, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | None = None) -> Axes:
+    """Draw the entries of largest magnitude as bars, the largest on top.
+
+    Parameters
+    ----------
+    a : DataArray
+        One dim.
+    n : int, default 20
+        How many entries to show.
+    ax : matplotlib Axes, optional
+        Where to draw; default: a new figure without a window.
+    label : str, optional
+        What the values are; default: the array's long name and unit.
+
+    Returns
+    -------
+    Axes
+        Entries above zero in red, below in blue.
+
+    Raises
+    ------
+    ValueError
+        If `a` has not one dim, or `n` is not positive.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.plots import bars
+    >>> ax = bars(xr.DataArray([0.1, -2.0], dims="gene", coords={"gene": ["INS", "GCG"]}))
+    >>> [t.get_text() for t in ax.get_yticklabels()]
+    ['GCG', 'INS']
+    """
+    if a.ndim != 1:
+        dims = ", ".join(f"{d}: {k}" for d, k in a.sizes.items())
+        raise ValueError(
+            f"`a` has the dims ({dims}), expected 1; select or average the others, e.g. a.mean({str(a.dims[0])!r})"
+        )
+    if n < 1:
+        raise ValueError(f"`n` is {n}, expected at least 1")
+    (dim,) = a.dims
+    values = np.asarray(a.values, dtype=float)
+    top = np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:n]
+    ax = axes(ax, (5.0, 1.0 + 0.24 * len(top)))
+    ax.barh(range(len(top)), values[top], color=np.where(values[top] < 0, NEGATIVE, POSITIVE), height=0.75)
+    ax.set_yticks(range(len(top)), [str(v) for v in a[dim].values[top]])
+    ax.invert_yaxis()
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.margins(y=0.01)
+    ax.set_ylabel(dim_label(a, dim))
+    ax.set_xlabel(wrapped(value_label(a) if label is None else label, 40))
+    return ax
+
+
+def bar_panels(attributions: Mapping[str, xr.DataArray], *, n: int = 15, label: str = "") -> Figure:
+    """Draw `bars` of several arrays side by side, each with its own scale and order.
+
+    Parameters
+    ----------
+    attributions : mapping of str to DataArray
+        Titles and arrays of one dim.
+    n : int, default 15
+        Entries per panel.
+    label : str
+        Put before each array's unit at its axis, such as ``"mean |attribution|"``.
+
+    Returns
+    -------
+    Figure
+        ``figure.savefig("bars.png")``.
+    """
+    if not attributions:
+        raise ValueError("`attributions` is empty, expected at least one array")
+    columns = min(3, len(attributions))
+    rows = -(-len(attributions) // columns)
+    longest = max(len(str(v)) for a in attributions.values() for v in a[a.dims[0]].values[:1000])
+    made = figure((columns * (3.0 + min(2.0, 0.07 * longest)), rows * (1.1 + 0.2 * n)))
+    for k, (title, a) in enumerate(attributions.items()):
+        ax = made.add_subplot(rows, columns, k + 1)
+        unit = a.attrs.get("units")
+        bars(a, n=n, ax=ax, label=f"{label} ({unit})" if label and unit else label or None)
+        ax.set_title(wrapped(title, 34), fontsize=10)
+        ax.tick_params(labelsize=8)
+    return made

@@ -1,0 +1,151 @@
+"""Inputs beside the attributions of several methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from attrib.plots.image import aspect, ticks
+from attrib.plots.scale import (
+    DIVERGING,
+    PERCENTILE,
+    dim_label,
+    figure,
+    number,
+    robust_limit,
+    wrapped,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANEL = 1.25  # inches
+
+
+def comparison(
+    x: xr.DataArray,
+    attributions: Mapping[str, xr.DataArray],
+    *,
+    titles: Sequence[str] | None = None,
+    percentile: float = PERCENTILE,
+) -> Figure:
+    """Draw samples as columns: the input on top, a row per method below, one colour bar.
+
+    Parameters
+    ----------
+    x : DataArray
+        Inputs (samples, rows, columns), or (samples, rows, columns, 3) for colours in [0, 1].
+    attributions : mapping of str to DataArray
+        Names of methods, and attributions (samples, rows, columns) of the same samples, in the same order.
+    titles : sequence of str, optional
+        One per sample; default: the labels of the first dim.
+    percentile : float, default 99
+        Each row's colours reach this percentile of its magnitudes, on both sides of zero.
+
+    Returns
+    -------
+    Figure
+        The colour bar goes from minus to plus the row's limit; the limit and its unit stand left of the row, because
+        methods differ in unit and size.
+
+    Raises
+    ------
+    ValueError
+        If an array has other dims or another number of samples.
+    """
+    for name, a in {"x": x, **attributions}.items():
+        if a.ndim != 3 + (name == "x" and a.ndim == 4) or a.shape[0] != x.shape[0]:
+            raise ValueError(
+                f"`{name}` has shape {a.shape}, expected 3 dims (samples, rows, columns) with the {x.shape[0]} samples of `x`"
+            )
+    shown = [str(v) for v in x[x.dims[0]].values] if titles is None else list(titles)
+    wide = PANEL * min(3.0, max(1.0, x.shape[2] / x.shape[1]))
+    made = figure(
+        (
+            2.3 + wide * x.shape[0] + 1.0,
+            0.6 + 0.3 * len(shown[0].split("\n")) + PANEL * 1.04 * (1 + len(attributions)),
+        )
+    )
+    grid: Any = made.subplots(1 + len(attributions), x.shape[0], squeeze=False)
+    _draw_inputs(grid[0], x, shown)
+    for row, (name, a) in zip(grid[1:], attributions.items(), strict=True):
+        _draw_method(row, a, name, percentile)
+    _label_dims(grid, x)
+    _one_bar(made, grid, percentile)
+    return made
+
+
+def _draw_inputs(row: Sequence[Axes], x: xr.DataArray, titles: Sequence[str]) -> None:
+    low, high = float(np.nanmin(x.values)), float(np.nanmax(x.values))
+    for ax, values, title in zip(row, x.values, titles, strict=True):
+        ax.imshow(
+            values,
+            cmap="gray_r",
+            vmin=low,
+            vmax=high,
+            interpolation="nearest",
+            aspect=aspect(x[0, ..., 0] if x.ndim == 4 else x[0]),
+        )
+        ax.set_title(title, fontsize=9.5)
+        ax.set_xticks([])
+        ax.set_yticks([])
+    unit = x.attrs.get("units", "")
+    unit = "" if unit == "1" else unit
+    scale = f"{number(low)} (white) to\n{number(high)} (black)\n{unit}" if x.ndim == 3 else unit
+    _name(row[0], "Input", scale.rstrip())
+
+
+def _draw_method(row: Sequence[Axes], a: xr.DataArray, name: str, percentile: float) -> None:
+    limit = robust_limit(a, percentile)
+    for ax, values in zip(row, a.values, strict=True):
+        ax.imshow(
+            values, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest", aspect=aspect(a[0])
+        )
+        ax.set_xticks([])
+        ax.set_yticks([])
+    unit = wrapped(a.attrs.get("units", ""), 24)
+    _name(row[0], name, f"limit {number(limit)}\n{unit}".rstrip() if np.any(a.values) else "zero everywhere")
+
+
+def _name(ax: Axes, name: str, scale: str) -> None:
+    """Words left of a row: what it is, and how far its colours reach."""
+    at: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"}
+    ax.annotate(wrapped(name, 20), (0, 0.5), (-7, 1), va="bottom", fontsize=9.5, fontweight="bold", **at)
+    ax.annotate(scale, (0, 0.5), (-7, -1), va="top", fontsize=9, **at)
+
+
+def _label_dims(grid: Any, x: xr.DataArray) -> None:
+    """Names, units and ends of the two dims: below the last row, and at the right end of it."""
+    y_dim, x_dim = x.dims[1:3]
+    for ax in grid[-1]:
+        ax.set_xlabel(dim_label(x, x_dim), fontsize=9)
+        _ends(ax, x, x_dim, "x")
+    corner = grid[-1, -1]
+    corner.yaxis.set_label_position("right")
+    corner.yaxis.tick_right()
+    corner.set_ylabel(dim_label(x, y_dim), fontsize=9)
+    _ends(corner, x, y_dim, "y")
+
+
+def _ends(ax: Axes, x: xr.DataArray, dim: Any, which: str) -> None:
+    _, names = ticks(x, dim, x.sizes[dim])
+    (ax.set_xticks if which == "x" else ax.set_yticks)(
+        [0, x.sizes[dim] - 1], [names[0], names[-1]], fontsize=8
+    )
+
+
+def _one_bar(made: Figure, grid: Any, percentile: float) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    bar = made.colorbar(ScalarMappable(Normalize(-1, 1), DIVERGING), ax=grid[1:].ravel().tolist(), extend="both",
+                        fraction=0.04, pad=0.02, aspect=30)  # fmt: skip
+    bar.set_ticks([-1, -0.5, 0, 0.5, 1], labels=["−limit", "−½", "0", "+½", "+limit"])
+    bar.set_label(
+        f"attribution, as a share of its row's limit\n(limit: {percentile:g}th percentile of the row's magnitudes)",
+        fontsize=9,
+    )

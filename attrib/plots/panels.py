@@ -1,0 +1,82 @@
+"""One panel per label of a dim, all on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from attrib.plots.image import aspect, label_axes
+from attrib.plots.scale import DIVERGING, PERCENTILE, figure, number, robust_limit, value_label, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def panels(
+    a: xr.DataArray,
+    by: str,
+    *,
+    titles: Sequence[str] | None = None,
+    columns: int = 5,
+    percentile: float = PERCENTILE,
+    label: str | None = None,
+) -> Figure:
+    """Draw an image per label of a dim, such as the mean attribution of each class, on one colour scale.
+
+    Parameters
+    ----------
+    a : DataArray
+        Three dims: `by`, rows, columns.
+    by : str
+        The dim that becomes panels.
+    titles : sequence of str, optional
+        One per panel; default: the labels of `by`, and the coord `count` along it.
+    columns : int, default 5
+        Panels side by side.
+    percentile : float, default 99
+        The colours reach this percentile of all magnitudes, on both sides of zero.
+    label : str, optional
+        What the values are; default: the array's long name and unit.
+
+    Returns
+    -------
+    Figure
+        With one colour bar; its label states the limit.
+
+    Raises
+    ------
+    ValueError
+        If `a` has not three dims with `by` among them.
+    """
+    if a.ndim != 3 or by not in a.dims:
+        dims = ", ".join(f"{d}: {k}" for d, k in a.sizes.items())
+        raise ValueError(f"`a` has the dims ({dims}), expected {by!r} and two more")
+    a = a.transpose(by, ...)
+    columns = min(columns, a.sizes[by])
+    rows = -(-a.sizes[by] // columns)
+    made = figure((1.9 * columns + 1.3, 2.1 * rows + 0.3))
+    limit = robust_limit(a, percentile)
+    grid: Any = made.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    shown: Any = None
+    for k, ax in enumerate(grid.ravel()):
+        if k >= a.sizes[by]:
+            ax.set_visible(False)
+            continue
+        shown = ax.imshow(
+            a[k].values, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest", aspect=aspect(a[k])
+        )
+        ax.set_title(_title(a, by, k) if titles is None else titles[k], fontsize=10)
+        label_axes(ax, a[k])
+        ax.label_outer()
+        ax.tick_params(labelsize=8)
+    bar = made.colorbar(shown, ax=grid, extend="both", aspect=30, fraction=0.04, pad=0.02)
+    what = wrapped(value_label(a) if label is None else label, 56)
+    bar.set_label(f"{what}\n({percentile:g}th percentile of magnitudes: {number(limit)})")
+    return made
+
+
+def _title(a: xr.DataArray, by: str, k: int) -> str:
+    count = f" (n = {int(a['count'].values[k])})" if "count" in a.coords and a["count"].dims == (by,) else ""
+    return f"{by} {a[by].values[k]}{count}" if a[by].dtype.kind in "iuf" else f"{a[by].values[k]}{count}"

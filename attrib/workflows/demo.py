@@ -1,0 +1,141 @@
+"""The demonstration: train a small network on handwritten digits and ask every method what it looked at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+from attrib.functional import METHODS
+from attrib.io import replacing, save
+from attrib.workflows.attribute import Done, Plan, Result, Tell, plan
+from attrib.workflows.digits import CLASSES, accuracy, digits, trained
+from attrib.workflows.drawing import SAMPLES
+from attrib.workflows.folder import Folder
+from attrib.workflows.study import carry_out, draw, overview, write_table
+
+EXPLAINED, BASELINES = (
+    200,
+    50,
+)  # held-out images explained; training images that stand for "no digit in particular"
+OWN = {"occlusion": {"window": {"y": 2, "x": 2}}}  # arguments that a method needs and these images settle
+
+
+class Demo(NamedTuple):
+    """What the demonstration found.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the files are.
+    files : list of str
+    accuracy : float
+        Share of the held-out images read right.
+    table : DataFrame
+        A row per method: completeness error (median, max) for the predicted class, model evaluations and seconds for
+        one class and for all ten.
+    """
+
+    folder: Path
+    files: list[str]
+    accuracy: float
+    table: pd.DataFrame
+
+
+def demo(
+    output: str | Path = "attrib-demo",
+    *,
+    seed: int = 0,
+    command: Sequence[str] = (),
+    tell: Tell | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Demo:
+    """Train, explain with every method, and write results, tables and pictures.
+
+    Parameters
+    ----------
+    output : str or path
+        The folder. An earlier demonstration there is replaced; other content is refused.
+    seed : int, default 0
+        Of the split, the weights, the batches and the methods' draws.
+    command : sequence of str
+        As typed, for `run.json`.
+    tell : callable, optional
+        Gets (method, rows done, rows in all).
+    say : callable, optional
+        Gets a line for each stage.
+
+    Returns
+    -------
+    Demo
+
+    Notes
+    -----
+    Writes `attributions.nc` (a group per result: `predicted/saliency`, `all/saliency`, ...), `summary.csv`,
+    `comparison.png`, `mean_per_class.png`, the images (`digits.nc`) and weights (`model.pt`) to try
+    `attrib explain` on, and `run.json`.
+    """
+    with Folder(output, command, overwrite=True) as folder:
+        start = time.perf_counter()
+        data = digits(seed)
+        model = trained(data, seed=seed)
+        right = accuracy(model, data.test)
+        took = time.perf_counter() - start
+        say(f"Trained on {data.train.sizes['sample']} images in {took:.1f} s; test accuracy "
+            f"{right:.1%} of {data.test.sizes['sample']} held-out images.")  # fmt: skip
+        x = data.test[:EXPLAINED]
+        folder.record |= {"seed": seed, "test_accuracy": right, "training_seconds": round(took, 3)}
+        _write_material(model, x, folder)
+        say(
+            f"Explaining {len(x)} held-out images with {len(METHODS)} methods, for the predicted class and all ten."
+        )
+        baselines = data.train[:BASELINES].drop_vars(["sample", "digit"]).rename(sample="baseline")
+        predicted = carry_out(
+            model, x, _plan(baselines, seed, target="predicted"), folder, tell, "predicted/"
+        )
+        every = carry_out(model, x, _plan(baselines, seed, targets="all"), folder, tell, "all/")
+        results = {one.method: one.result for one in predicted if isinstance(one, Done)}
+        write_table({f"predicted/{m}": a for m, a in results.items()}
+                    | {f"all/{d.method}": d.result for d in every if isinstance(d, Done)}, folder)  # fmt: skip
+        draw(x, results, folder, **_shown(results))
+    return Demo(folder.path, folder.record["files"], right, _table(overview(predicted), overview(every)))
+
+
+def _plan(baselines: xr.DataArray, seed: int, **target: Any) -> Plan:
+    """Every method; distributions of baselines are training images, single baselines blank paper."""
+    made = plan("all", classes=CLASSES, seed=seed, **target)
+    for name, own in made.own.items():
+        if METHODS[name].about.distribution:
+            own["baselines"] = baselines
+        own.update(OWN.get(name, {}))
+    return made
+
+
+def _write_material(model: torch.nn.Module, x: xr.DataArray, folder: Folder) -> None:
+    """The images and the weights, as a user's own would be."""
+    save(x, folder.file("digits.nc"))
+    with replacing(folder.file("model.pt")) as temporary:
+        torch.save(model.state_dict(), temporary)
+
+
+def _shown(results: Mapping[str, Result]) -> dict[str, Any]:
+    """Images for the comparison: those misread, then one of each digit, in the order of the digits."""
+    first = next(iter(results.values()))
+    written, read = first["digit"].values, first["target"].values.astype(int)
+    wrong = np.flatnonzero(written != read)[:2].tolist()
+    one_each = [int(np.flatnonzero(written == d)[0]) for d in np.unique(written)]
+    chosen = sorted(
+        (wrong + [i for i in one_each if i not in wrong])[:SAMPLES], key=lambda i: (written[i], i)
+    )
+    return {"chosen": chosen, "titles": [f"written {written[i]}\nread as {read[i]}" for i in chosen]}
+
+
+def _table(predicted: pd.DataFrame, every: pd.DataFrame) -> pd.DataFrame:
+    both = predicted.assign(all_evaluations=every["evaluations"], all_seconds=every["seconds"])
+    return both[[*(c for c in both.columns if c != "skipped"), "skipped"]]

@@ -1,0 +1,184 @@
+"""Which pictures a set of results gets, and what is shown in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import xarray as xr
+
+from attrib.stats import mean_by, sample_dims
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CHANNELS = ("channel", "channels", "band", "c", "rgb")
+SAMPLES = 8  # columns of a comparison
+GROUPS = 20  # panels of means
+FEATURES = 25  # rows of a table of means
+
+Attributions = Mapping[str, xr.DataArray]
+
+
+def pictures(
+    x: xr.DataArray,
+    results: Attributions,
+    *,
+    titles: Sequence[str] | None = None,
+    chosen: Sequence[int] | None = None,
+) -> Iterator[tuple[str, Callable[[], Figure]]]:
+    """Names and makers of the pictures for one input.
+
+    Parameters
+    ----------
+    x : DataArray
+        The input.
+    results : mapping of str to DataArray
+        Attributions of it by method.
+    titles : sequence of str, optional
+        One per sample chosen.
+    chosen : sequence of int, optional
+        Samples to compare, by position; default: the first ones.
+
+    Yields
+    ------
+    (str, callable)
+        `comparison` and `mean_per_class`; nothing where samples have more than two dims beside a channel.
+    """
+    flat = {m: flat_samples(at_largest_target(a)) for m, a in results.items()}
+    inputs, rank = flat_samples(x), spatial_rank(x)
+    if rank == 2:
+        yield "comparison", lambda: _compared(inputs, flat, titles, chosen)
+    elif rank == 1:
+        yield "comparison", lambda: _top_features(flat)
+    if rank in (1, 2):
+        yield "mean_per_class", lambda: _means(results)
+
+
+def spatial_rank(x: xr.DataArray) -> int:
+    """How many dims of a sample a picture must show: those of more than one entry, channels aside."""
+    flat = flat_samples(x)
+    return flat.ndim - 1 - len(_channel(flat))
+
+
+def at_largest_target(a: xr.DataArray) -> xr.DataArray:
+    """Of several targets, each sample's with the largest score."""
+    if "target" not in a.dims:
+        return a
+    best = a["prediction"].argmax("target")
+    return a.isel(target=best)
+
+
+def flat_samples(a: xr.DataArray) -> xr.DataArray:
+    """The array with one sample dim in front, its other dims as they were, those of one entry dropped."""
+    dims = sample_dims(a)
+    if len(dims) == 1:
+        return _slim(a, dims[0])
+    return _slim(a.stack({"samples": dims}, create_index=False), "samples")
+
+
+def _slim(a: xr.DataArray, lead: Hashable) -> xr.DataArray:
+    """`lead` in front; of the other dims those of more than one entry, or one."""
+    single = [d for d in a.dims if d != lead and a.sizes[d] == 1]
+    return a.squeeze(single[: max(0, a.ndim - 2)], drop=True).transpose(lead, ...)
+
+
+def _channel(flat: xr.DataArray) -> list[Hashable]:
+    """The dim of three, after the first, that is no place: by its name, or because it is short."""
+    core = list(flat.dims)[1:]
+    named = [d for d in core if str(d).lower() in CHANNELS]
+    return (named or [d for d in core if flat.sizes[d] <= 4])[:1] if len(core) == 3 else []
+
+
+def _plane(flat: xr.DataArray) -> xr.DataArray:
+    """Attributions (samples, rows, columns): channels added up, which keeps sums as they are."""
+    channel = _channel(flat)
+    return flat.sum(channel, keep_attrs=True) if channel else flat
+
+
+def _input_plane(flat: xr.DataArray) -> xr.DataArray:
+    """Inputs to look at: (samples, rows, columns), or with three colours last, scaled to [0, 1]."""
+    channel = _channel(flat)
+    if not channel:
+        return flat
+    if flat.sizes[channel[0]] != 3:
+        return flat.mean(channel, keep_attrs=True)
+    low, high = float(flat.min()), float(flat.max())
+    scaled = (flat - low) / ((high - low) or 1.0)
+    return scaled.transpose(flat.dims[0], ..., channel[0])
+
+
+def _compared(x: xr.DataArray, results: Attributions, titles: Any, chosen: Sequence[int] | None) -> Figure:
+    from attrib.plots import comparison
+
+    rows = list(range(min(SAMPLES, x.shape[0]))) if chosen is None else list(chosen)
+    first = next(iter(results.values()))
+    said = [_title(first, i) for i in rows] if titles is None else titles
+    return comparison(
+        _input_plane(x)[rows], {name(a, m): _plane(a)[rows] for m, a in results.items()}, titles=said
+    )
+
+
+def _title(a: xr.DataArray, i: int) -> str:
+    """A sample's label, what is explained, and its score."""
+    dim = a.dims[0]
+    label = str(a[dim].values[i]) if dim in a.coords else f"{dim} {i}"
+    target = f"{a['target'].values[i]}: " if "target" in a.coords and a["target"].ndim else ""
+    score = f"{target}{float(a['prediction'].values[i]):.3g}" if "prediction" in a.coords else target
+    return f"{label}\n{score}".rstrip()
+
+
+def name(a: xr.DataArray, method: str) -> str:
+    """A method's name as the field writes it."""
+    found = str(a.attrs.get("long_name", method)).removesuffix(" attribution")
+    inner = json.loads(a.attrs.get("params", "{}")).get("method")
+    return f"{found} of {inner}" if inner else found
+
+
+def _top_features(results: Attributions) -> Figure:
+    from attrib.plots import bar_panels
+
+    means = {name(a, m): abs(a).mean([a.dims[0]], keep_attrs=True) for m, a in results.items()}
+    count = next(iter(results.values())).shape[0]
+    return bar_panels(means, label=f"mean |attribution| of {count} samples")
+
+
+def mean_per_class(a: xr.DataArray) -> xr.DataArray:
+    """Mean attribution per target: dims `target` and those of a sample, coord `count`."""
+    if "target" in a.dims:
+        dims = sample_dims(a)
+        count = int(np.prod([a.sizes[d] for d in dims]))
+        flat = a.mean(dims, keep_attrs=True)
+        return flat.assign_coords(count=("target", np.full(a.sizes["target"], count)))
+    flat = flat_samples(a)
+    if "target" in flat.coords and flat["target"].ndim == 1:
+        return mean_by(flat, "target")
+    mean = flat.mean([flat.dims[0]], keep_attrs=True).expand_dims("target")
+    return mean.assign_coords(target=["all samples"], count=("target", [flat.shape[0]]))
+
+
+def _means(results: Attributions) -> Figure:
+    from attrib.plots import bar_panels, image, panels
+
+    method, a = next(((m, a) for m, a in results.items() if "delta" in a.coords), next(iter(results.items())))
+    said = f"mean attribution, {name(a, method)}"
+    mean = _slim(_most_frequent(mean_per_class(a)).assign_attrs(long_name=said), "target")
+    if mean.ndim > 2:
+        return panels(_plane(mean), "target", titles=[_group(mean, k) for k in range(mean.sizes["target"])])
+    if mean.sizes["target"] == 1:
+        return bar_panels({_group(mean, 0): mean[0]}, n=FEATURES, label=said)
+    top = np.sort(np.argsort(-np.abs(mean.values).max(0), kind="stable")[:FEATURES])
+    ax = image(mean[:, top].transpose())
+    return cast("Figure", ax.figure)
+
+
+def _group(mean: xr.DataArray, k: int) -> str:
+    return f"{mean['target'].values[k]} (n = {int(mean['count'].values[k])})"
+
+
+def _most_frequent(mean: xr.DataArray) -> xr.DataArray:
+    """The targets of most samples, in their order."""
+    most = np.sort(np.argsort(-mean["count"].values, kind="stable")[:GROUPS])
+    return mean.isel(target=most)

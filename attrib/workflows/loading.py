@@ -1,0 +1,226 @@
+"""The user's own model, weights, class names and baselines."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+
+
+def load_model(spec: str, weights: str | Path | None = None, device: str | None = None) -> Callable[..., Any]:
+    """The model that a name or a file stands for, ready to be explained.
+
+    Parameters
+    ----------
+    spec : str
+        `"package.module:factory"`, a function or class without required arguments that returns the model, or a
+        `torch.nn.Module`; looked for in the current folder too. Or `"FILE.pt2"`, written by `torch.export.save`.
+    weights : str or path, optional
+        A state dict: `.safetensors`, or a file that ``torch.load(weights_only=True)`` reads.
+    device : str, optional
+        Where to put it; default: where it is made.
+
+    Returns
+    -------
+    callable
+        In evaluation mode.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        For names that lead nowhere and weights that do not fit, in one line.
+    """
+    check_device(device)
+    model = _exported(Path(spec), weights) if spec.endswith(".pt2") else _with_weights(spec, weights)
+    return model.to(device) if isinstance(model, nn.Module) and device is not None else model
+
+
+def check_device(device: str | None) -> None:
+    """Refuse a device that this machine lacks.
+
+    Raises
+    ------
+    ValueError
+        With torch's reason.
+    """
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = first_line(error).partition(": ")[2]
+        raise ValueError(f"--device is {device!r}, which cannot be used here ({reason}); try cpu") from error
+
+
+def _with_weights(spec: str, weights: str | Path | None) -> Any:
+    if spec.endswith(WEIGHTS):
+        raise ValueError(
+            f"--model is {spec}, which holds weights; pass it as --weights, and the code that makes the model as "
+            "--model package.module:factory"
+        )
+    model = _made(spec)
+    if weights is not None:
+        fill(model, read_weights(Path(weights)), str(weights))
+    return model.eval() if isinstance(model, nn.Module) else model
+
+
+def _exported(file: Path, weights: str | Path | None) -> Any:
+    if weights is not None:
+        raise ValueError(f"--weights is {weights}, but {file} has its weights inside; leave --weights out")
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no model file {file}")
+    try:
+        return torch.export.load(file).module()
+    except Exception as error:  # whatever a file that is no export does to the reader
+        raise ValueError(f"{file} is no model written by torch.export.save: {first_line(error)}") from error
+
+
+def _made(spec: str) -> Any:
+    """The model that `package.module:factory` makes."""
+    module_name, colon, name = spec.partition(":")
+    if not (colon and module_name and name):
+        raise ValueError(f"--model is {spec!r}, expected package.module:factory or FILE.pt2")
+    factory = _attribute(_module(module_name), module_name, name)
+    if isinstance(factory, nn.Module):
+        return factory
+    if not callable(factory):
+        raise ValueError(f"{spec} is a {type(factory).__name__}, expected a function that returns the model")
+    required = _required(factory)
+    if required:
+        raise ValueError(
+            f"{spec} needs the arguments {', '.join(required)}; name a function without required arguments that "
+            "returns the model"
+        )
+    try:
+        model = factory()
+    except Exception as error:  # the user's code
+        raise ValueError(f"{spec}() raised {first_line(error)}") from error
+    if not callable(model):
+        raise ValueError(f"{spec}() returned a {type(model).__name__}, expected a model that can be called")
+    return model
+
+
+def _module(name: str) -> Any:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does: the user's code lies where the command is run
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"--model: cannot import {name} ({error}); run the command in the folder that holds it, or install it"
+        ) from error
+    except Exception as error:  # the user's code
+        raise ValueError(f"--model: importing {name} raised {first_line(error)}") from error
+
+
+def _attribute(module: Any, module_name: str, name: str) -> Any:
+    found = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            there = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+            raise ValueError(
+                f"--model: {module_name} has no {name!r}; it has {', '.join(there[:8]) or 'no functions'}"
+            )
+        found = getattr(found, part)
+    return found
+
+
+def _required(factory: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # built in, without a signature
+        return []
+    fixed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in fixed]
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """A state dict from a file; no code in it is run.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is none, or it holds anything but tensors by name.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no weights file {file}")
+    try:
+        found = _safetensors(file) if file.suffix == ".safetensors" else _pickled_tensors(file)
+    except ImportError as error:
+        raise ValueError(f"{file.name} needs the package safetensors: pip install safetensors") from error
+    except Exception as error:  # whatever a file that is no state dict does to the reader
+        raise ValueError(
+            f"{file} cannot be read as weights only ({first_line(error)}); write it with "
+            "torch.save(model.state_dict(), FILE) or safetensors.torch.save_model(model, FILE)"
+        ) from error
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise ValueError(
+            f"{file} holds a {type(found).__name__}, expected tensors by name: torch.save(model.state_dict(), FILE)"
+        )
+    return dict(found)
+
+
+def _safetensors(file: Path) -> Any:
+    from safetensors.torch import load_file
+
+    return load_file(file)
+
+
+def _pickled_tensors(file: Path) -> Any:
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def fill(model: Any, weights: Mapping[str, Tensor], where: str) -> None:
+    """Put the weights into the model.
+
+    Raises
+    ------
+    ValueError
+        Naming entries that are missing, left over, or of another shape.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"--weights is {where}, but --model gives a {type(model).__name__} without parameters"
+        )
+    own = model.state_dict()
+    wrong = [f"{k} is {tuple(weights[k].shape)}, the model's {tuple(own[k].shape)}"
+             for k in own if k in weights and weights[k].shape != own[k].shape]  # fmt: skip
+    missing, extra = [k for k in own if k not in weights], [k for k in weights if k not in own]
+    said = [
+        f"{len(names)} {what}: {', '.join(names[:3])}{', ...' * (len(names) > 3)}"
+        for what, names in (("missing", missing), ("not in the model", extra), ("of another shape", wrong))
+        if names
+    ]
+    if said:
+        raise ValueError(f"{where} does not fit the model ({'; '.join(said)})")
+    model.load_state_dict(dict(weights))
+
+
+def class_names(given: str | None) -> list[str] | None:
+    """Names from a list with commas, or from a file with one per line."""
+    if given is None:
+        return None
+    file = Path(given)
+    if "," not in given and file.suffix and not file.is_file():
+        raise FileNotFoundError(f"there is no file {given} with class names; or list them: --classes a,b,c")
+    text = file.read_text(encoding="utf-8").splitlines() if file.is_file() else given.split(",")
+    names = [n.strip() for n in text if n.strip()]
+    if len(set(names)) != len(names):
+        twice = next(n for n in names if names.count(n) > 1)
+        raise ValueError(f"--classes has {twice!r} twice; targets could not be told apart")
+    return names
+
+
+def first_line(error: BaseException) -> str:
+    """An error as one line: its type and the first line of its message that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,88 @@
+"""`bench` on files: the user's own model and data, and the table as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from attrib.io import read, save
+from attrib.labels import labelled_inputs
+from attrib.workflows.attribute import trial
+from attrib.workflows.bench import bench
+from attrib.workflows.explain import floating, targets
+from attrib.workflows.loading import class_names, load_model
+
+METHODS = ("saliency", "integrated_gradients", "smooth_grad")
+
+
+def measure(
+    model: str,
+    data: str | Path,
+    *,
+    weights: str | Path | None = None,
+    dims: Sequence[str] | None = None,
+    variables: Sequence[str] | None = None,
+    methods: Sequence[str] = METHODS,
+    target: str = "predicted",
+    classes: str | None = None,
+    samples: int = 32,
+    batch_sizes: Sequence[int | str] | None = None,
+    repeats: int = 3,
+    device: str | None = None,
+    output: str | Path | None = None,
+    tell: Callable[[int, int], None] | bool = False,
+) -> pd.DataFrame:
+    """Time methods on a model from a file, over batch sizes, beside the model's own passes.
+
+    Parameters
+    ----------
+    model, data, weights, dims, variables, classes, device
+        As for `explain`.
+    methods, batch_sizes, repeats
+        As for `bench`.
+    target : str, default "predicted"
+        One target, as for `explain`.
+    samples : int, default 32
+        How many of the first samples to use.
+    output : str or path, optional
+        A `.csv` for the table.
+    tell : callable or bool
+        Progress.
+
+    Returns
+    -------
+    DataFrame
+        As `bench` makes it.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        For what does not fit, in one line, before anything is timed.
+    """
+    if output is not None and Path(output).suffix != ".csv":
+        raise ValueError(f"--output is {output}, expected a name that ends in .csv")
+    if output is not None and not Path(output).parent.is_dir():
+        raise FileNotFoundError(
+            f"--output is {output}, but there is no folder {Path(output).parent}; create it first"
+        )
+    if samples < 1:
+        raise ValueError(f"--samples is {samples}, expected at least 1")
+    wanted = targets(target, class_names(classes))
+    if "targets" in wanted:
+        raise ValueError(f"--target is {target!r}, but bench times one target: a number or predicted")
+    x = floating(read(data, dims=dims, variables=variables))
+    f = load_model(model, weights, device)
+    inputs = labelled_inputs(x)
+    trial(f, x, device)
+    few = tuple(t[:samples] for t in inputs.tensors(None))
+    goal: Any = wanted["target"]
+    if isinstance(goal, str) and goal != "predicted":
+        goal = (class_names(classes) or []).index(goal)
+    table = bench(f, few, methods=methods, batch_sizes=batch_sizes, device=device, target=goal,
+                  repeats=repeats, progress=tell)  # fmt: skip
+    if output is not None:
+        save(table, output)
+    return table

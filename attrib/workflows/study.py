@@ -1,0 +1,126 @@
+"""Methods on a model and its input, with everything written down as it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attrib.io import add_group, save
+from attrib.stats import summary
+from attrib.workflows.attribute import Done, Plan, Result, Skipped, Tell, attribute
+from attrib.workflows.drawing import pictures
+from attrib.workflows.folder import Folder
+
+RESULTS, TABLE = "attributions.nc", "summary.csv"
+
+
+def carry_out(
+    model: Callable[..., Any],
+    x: Result,
+    todo: Plan,
+    folder: Folder,
+    tell: Tell | None = None,
+    group: str = "",
+) -> list[Done | Skipped]:
+    """Run a plan; each result is in `attributions.nc` before the next method begins.
+
+    Parameters
+    ----------
+    model, x, todo, tell
+        As for `attribute`.
+    folder : Folder
+        Where to write.
+    group : str
+        Put before the methods' names in the file: ``"all/"``.
+
+    Returns
+    -------
+    list of Done or Skipped
+        One per method.
+    """
+    found: list[Done | Skipped] = []
+    for one in attribute(model, x, todo, tell):
+        found.append(one)
+        if isinstance(one, Done):
+            add_group(one.result, folder.file(RESULTS), f"{group}{one.method}")
+        folder.record.setdefault("methods", []).append(_noted(one, group))
+        folder.write()
+    return found
+
+
+def _noted(one: Done | Skipped, group: str) -> dict[str, Any]:
+    if isinstance(one, Skipped):
+        return {"result": f"{group}{one.method}", "skipped": one.reason}
+    median, largest = completeness(one.result)
+    return {
+        "result": f"{group}{one.method}",
+        "params": one.result.attrs.get("params"),
+        "engine": one.result.attrs.get("engine"),
+        "seconds": round(one.seconds, 4),
+        "evaluations": one.evaluations,
+        "completeness_error_median": median,
+        "completeness_error_max": largest,
+    }
+
+
+def completeness(result: Result) -> tuple[float | None, float | None]:
+    """Median and maximum of the completeness error |delta| over samples and targets; None for methods without."""
+    if "delta" not in result.coords:
+        return None, None
+    error = np.abs(result["delta"].values)
+    return float(np.median(error)), float(error.max())
+
+
+def overview(found: Sequence[Done | Skipped]) -> pd.DataFrame:
+    """A row per method: completeness error, model evaluations, seconds, or why it was skipped."""
+    rows: list[dict[str, Any]] = []
+    for one in found:
+        if isinstance(one, Skipped):
+            rows.append({"method": one.method, "skipped": one.reason})
+        else:
+            median, largest = completeness(one.result)
+            rows.append({"method": one.method, "error_median": median, "error_max": largest,
+                         "evaluations": one.evaluations, "seconds": one.seconds})  # fmt: skip
+    columns = ["method", "error_median", "error_max", "evaluations", "seconds", "skipped"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def write_table(results: Mapping[str, Result], folder: Folder) -> None:
+    """Write `summary.csv`."""
+    save(summary(results), folder.file(TABLE))
+
+
+def draw(x: Result, results: Mapping[str, Result], folder: Folder, **options: Any) -> list[str]:
+    """Write the pictures: of each input, where there are several.
+
+    Returns
+    -------
+    list of str
+        Names of the files; empty where the input has no picture.
+    """
+    from attrib.io import replacing
+
+    written = []
+    for prefix, part, parts in _inputs(x, results):
+        for name, make in pictures(part, parts, **options):
+            file = f"{prefix}{name}.png"
+            with replacing(folder.file(file)) as temporary:
+                make().savefig(temporary)
+            written.append(file)
+    return written
+
+
+def _inputs(
+    x: Result, results: Mapping[str, Result]
+) -> list[tuple[str, xr.DataArray, dict[str, xr.DataArray]]]:
+    """Each input with its attributions, and what its files' names begin with."""
+    if isinstance(x, xr.DataArray):
+        return [("", x, {m: a for m, a in results.items() if isinstance(a, xr.DataArray)})]
+    return [
+        (f"{v}_", x[v], {m: a[v] for m, a in results.items() if isinstance(a, xr.Dataset)})
+        for v in x.data_vars
+    ]
