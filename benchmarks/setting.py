@@ -1,0 +1,113 @@
+"""What a run of the benchmarks is about: where, how often, which networks; and the tables that it prints."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from attrib.workflows.jobs import seconds
+from benchmarks.models import CASES, Case
+
+TARGET = 3
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where to run, and how much.
+
+    Attributes
+    ----------
+    device, dtype
+        Of networks and inputs.
+    rounds : int
+        Alternating rounds; ratios are medians over them.
+    batch_sizes : tuple of int
+        For the sweep over batch sizes.
+    quick : bool
+        A smoke test: three networks, one round, few samples.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    rounds: int = 7
+    batch_sizes: tuple[int, ...] = (4, 16, 64, 256, 1024)
+    quick: bool = False
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        return (CASES[2], CASES[4], CASES[6]) if self.quick else CASES
+
+    @property
+    def steps(self) -> int:
+        return 8 if self.quick else 50
+
+    def chunk(self, case: Case) -> int:
+        """Rows per model call where both sides get the same."""
+        return 256 if len(case.shapes[0]) == 1 else 64
+
+    def samples(self, case: Case) -> int:
+        if self.quick:
+            return 2
+        return case.samples if self.device.type == "cpu" else 8 * case.samples
+
+    def ready(self, case: Case) -> tuple[nn.Module, tuple[Tensor, ...]]:
+        """The network and its inputs."""
+        return (
+            case.model(self.device, self.dtype),
+            case.inputs(self.samples(case), self.device, self.dtype),
+        )
+
+
+def alternate(works: dict[str, Callable[[], object]], setting: Setting) -> dict[str, list[float]]:
+    """Seconds of each piece of work in each round, after one round that is not counted; the order turns round."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(setting.rounds + 1):
+        for name in works if turn % 2 else reversed(works):
+            spent = seconds(works[name], setting.device)
+            if turn:
+                times[name].append(spent)
+    return times
+
+
+def ratio(times: dict[str, list[float]], one: str, other: str) -> float:
+    """Median over the rounds of one time as a multiple of another's in the same round."""
+    return statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))
+
+
+def difference(a: Tensor | tuple[Tensor, ...], b: Tensor | tuple[Tensor, ...]) -> float:
+    """Largest difference of two results, as a fraction of the largest value."""
+    pairs = zip(*(v if isinstance(v, tuple) else (v,) for v in (a, b)), strict=True)
+    return max(float((p - q).abs().max() / q.abs().max()) for p, q in pairs)
+
+
+def check(what: str, found: float, allowed: float) -> None:
+    """Refuse to time wrong answers."""
+    if not found <= allowed:
+        raise SystemExit(
+            f"wrong answer: {what} differs by {found:.1e} of the largest value, allowed {allowed:.0e}"
+        )
+
+
+def tolerance(setting: Setting) -> float:
+    """What float rounding may change, as a fraction of the largest value."""
+    return {torch.float64: 1e-9, torch.float32: 1e-4}.get(setting.dtype, 0.1)
+
+
+def table(title: str, words: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A section in Markdown."""
+    lines = [f"## {title}", "", words, "", _line(columns), _line(["---"] * len(columns)), *map(_line, rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def verdict(value: float, demand: float, *, at_least: bool = False) -> str:
+    """Whether a demand is met."""
+    met = value >= demand if at_least else value <= demand
+    return "met" if met else "MISSED"
