@@ -15,6 +15,8 @@ from torch import Tensor
 
 from attrib.functional import (
     METHODS,
+    deep_lift,
+    deep_lift_shap,
     gradient_shap,
     input_x_gradient,
     integrated_gradients,
@@ -33,7 +35,9 @@ class Case:
     """A method under test.
 
     `options` are always given; `light` make it fast where accuracy does not matter; `takes` says which baselines it has;
-    `axioms` are those it claims (in `about`, unless the options change that); `engines` can be asked for by `engine=`; `kinds` of models it can explain.
+    `axioms` are those it claims (in `about`, unless the options change that); `engines` can be asked for by
+    `engine=`; `kinds` of models it can explain; `alone` is False where several targets at once are not what each would
+    be on its own.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Case:
     axioms: tuple[str, ...] = ()
     engines: tuple[str, ...] = ("func", "autograd")
     kinds: tuple[str, ...] = KINDS
+    alone: bool = True
 
     def bound(self, light: bool = True) -> Callable[..., Any]:
         """The method with its options."""
@@ -79,20 +84,27 @@ CASES: dict[str, Case] = {}
 
 
 def register(
-    method: Callable[..., Any], variant: str = "", *, but: tuple[str, ...] = (), **fields: Any
+    method: Callable[..., Any],
+    variant: str = "",
+    *,
+    but: tuple[str, ...] = (),
+    also: tuple[str, ...] = (),
+    **fields: Any,
 ) -> None:
-    """Add a method, or a variant of it that lacks some axioms (`but`)."""
+    """Add a method, or a variant of it that lacks some axioms (`but`) or has more (`also`)."""
     name = method.__name__ + (f"-{variant}" if variant else "")
-    axioms = tuple(a for a in method.about.axioms if a not in but)
+    axioms = tuple(a for a in method.about.axioms if a not in but) + also
     CASES[name] = Case(name, method, axioms=axioms, **fields)
 
 
 IG_LIGHT = {"n_steps": 6}
 register(saliency)
-register(saliency, "signed", options={"absolute": False})
+register(saliency, "signed", options={"absolute": False}, also=("linearity",))
 register(input_x_gradient)
 register(integrated_gradients, takes=ONE, light=IG_LIGHT)
-register(integrated_gradients, "rtol", takes=ONE, options={"rtol": 1e-3})
+register(  # the points depend on the model, and several targets share them
+    integrated_gradients, "rtol", takes=ONE, options={"rtol": 1e-3}, alone=False, but=("linearity",)
+)
 for _rule in ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"):
     register(
         integrated_gradients, _rule, takes=ONE, light=IG_LIGHT, options={"quadrature": _rule},
@@ -112,6 +124,16 @@ register(
 register(
     gradient_shap, "gradients", takes=MANY, light={"n_samples": 4}, options={"multiply_by_inputs": False}
 )
+register(deep_lift, takes=ONE, engines=("secant",))
+register(
+    deep_lift,
+    "multipliers",
+    takes=ONE,
+    engines=("secant",),
+    options={"multiply_by_inputs": False},
+    but=("completeness", "sensitivity"),
+)
+register(deep_lift_shap, takes=MANY, engines=("secant",))
 
 
 def _through(method: Callable[..., Any], variant: str) -> None:

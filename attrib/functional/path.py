@@ -22,8 +22,14 @@ Rows = tuple[Tensor, ...]
 @method(
     "Integrated gradients",
     axioms=(
-        "completeness", "sensitivity", "dummy", "implementation_invariance", "linearity", "symmetry", "translation",
-    ),  # fmt: skip
+        "completeness",
+        "sensitivity",
+        "dummy",
+        "implementation_invariance",
+        "linearity",
+        "symmetry",
+        "translation",
+    ),
     cost="n_steps x (forward + backward)",
     units="output",
     reference="arXiv:1703.01365",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -73,7 +73,9 @@ def with_baselines(options: dict[str, Any], baselines: Any) -> dict[str, Any]:
     return options if baselines is None else {**options, "baselines": baselines}
 
 
-def of_samples(options: dict[str, Any], index: Tensor, xs: Rows) -> dict[str, Any]:
+def of_samples(
+    options: dict[str, Any], index: Tensor, xs: Rows, shared: Sequence[str] = ()
+) -> dict[str, Any]:
     """Options for some of the samples: targets and baselines that are given per sample are picked."""
     picked = dict(options)
     target = options.get("target")
@@ -83,7 +85,7 @@ def of_samples(options: dict[str, Any], index: Tensor, xs: Rows) -> dict[str, An
         picked["targets"] = [
             [t[int(i)] for i in index] if isinstance(t, list) else t for t in options["targets"]
         ]
-    if isinstance(options.get("baselines"), Tensor | tuple | list):
+    if "baselines" not in shared and isinstance(options.get("baselines"), Tensor | tuple | list):
         given = rows_of(options["baselines"])
         picked["baselines"] = as_given(tuple(_picked(b, x, index) for b, x in zip(given, xs, strict=True)))
     return picked

@@ -18,7 +18,13 @@ from attrib.testing.violation import Violation, difference, judged, largest
 
 @documented
 def row_independence(
-    method: Attribute, f: Model, x: Tensors, *, tolerance: float | None = None, **options: Any
+    method: Attribute,
+    f: Model,
+    x: Tensors,
+    *,
+    shared: Sequence[str] = (),
+    tolerance: float | None = None,
+    **options: Any,
 ) -> Violation:
     """A sample's attributions are the same alone, in company, and in other company.
 
@@ -29,9 +35,9 @@ def row_independence(
     {method}
     {f}
     {x}
+    {shared}
     {tolerance}
     {options}
-        Targets and baselines that are given per sample go with their samples.
 
     Returns
     -------
@@ -59,7 +65,7 @@ def row_independence(
     for i in range(len(xs[0])):
         one = torch.tensor([i])
         expected = _rows(together, one, lead)
-        alone = attributions(method, f, _rows(xs, one), of_samples(options, one, xs))
+        alone = attributions(method, f, _rows(xs, one), of_samples(options, one, xs, shared))
         worst = largest(
             worst, _at(difference(alone, expected, "attribution of a sample alone", together), i, lead)
         )
@@ -90,7 +96,13 @@ def _at(v: Violation, i: int, lead: int) -> Violation:
 
 @documented
 def order_independence(
-    method: Attribute, f: Model, x: Tensors, *, tolerance: float | None = None, **options: Any
+    method: Attribute,
+    f: Model,
+    x: Tensors,
+    *,
+    shared: Sequence[str] = (),
+    tolerance: float | None = None,
+    **options: Any,
 ) -> Violation:
     """Samples in reverse give the results in reverse.
 
@@ -101,9 +113,9 @@ def order_independence(
     {method}
     {f}
     {x}
+    {shared}
     {tolerance}
     {options}
-        Targets and baselines that are given per sample go with their samples.
 
     Returns
     -------
@@ -125,7 +137,7 @@ def order_independence(
     xs = rows_of(x)
     back = torch.arange(len(xs[0]) - 1, -1, -1)
     expected = _rows(attributions(method, f, xs, options), back, _lead(options))
-    found = attributions(method, f, _rows(xs, back), of_samples(options, back, xs))
+    found = attributions(method, f, _rows(xs, back), of_samples(options, back, xs, shared))
     return judged("order independence", difference(found, expected, "attribution in reverse"), tolerance)
 
 

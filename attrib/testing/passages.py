@@ -25,6 +25,10 @@ PASSAGES = {
         baselines : float, Tensor, tuple of these, or callable, optional
             Passed to the method, and used where the axiom speaks of a baseline. None: nothing is passed, and the
             baseline is zero.""",
+    "shared": """
+        shared : sequence of str, default ()
+            Targets and baselines with an entry per sample go with their samples. ``("baselines",)`` says that these
+            do not: a distribution for all samples, say, that happens to have as many members.""",
     "tolerance": """
         tolerance : float, optional
             Largest `size` to accept. None accepts any, and leaves the judgement to you.""",
