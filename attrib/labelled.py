@@ -12,19 +12,28 @@ import torch
 import xarray as xr
 
 from attrib import functional
-from attrib.engine.model import dtype_of
+from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.grids import Reshape
+from attrib.engine.layers import Layer
+from attrib.engine.model import Model, dtype_of
 from attrib.functional.explanation import About, Explanation, Method
-from attrib.functional.wording import labelled_doc
+from attrib.functional.wording import RESULT_OF_MAPS, labelled_doc
 from attrib.labels import (
     Facts,
     Inputs,
     at_samples,
     baseline_tensors,
     edit_options,
+    in_blocks,
     labelled_inputs,
     lazily,
+    map_options,
+    plain,
     sample_values,
     wrap,
+    wrap_activation,
+    wrap_filters,
+    wrap_map,
 )
 
 _OWN = {
@@ -45,6 +54,8 @@ def labelled(method: Method[...], **defaults: Any) -> Callable[..., Any]:
         parameters=[p.replace(default=defaults.get(n, p.default)) for n, p in pure.parameters.items()]
     )
 
+    dress = wrap_map if method.about.name in functional.MAPS else wrap
+
     @functools.wraps(method)
     def attribute(*args: Any, **options: Any) -> Any:
         own = {name: options.pop(name, None) for name in _OWN}
@@ -54,16 +65,22 @@ def labelled(method: Method[...], **defaults: Any) -> Callable[..., Any]:
         inputs = labelled_inputs(given["x"], **own)
         facts = _facts(method.about, given)
         many = given["targets"] is not None
+        if inputs.lazy and dress is wrap_map:
+            return in_blocks(attribute, inputs, {**given, **own})
         if inputs.lazy:
             return _lazily(method, given, inputs, facts, many)
         dtype = dtype_of(given["f"])
         given.update(_options(given, inputs, dtype, method.about))
         given["x"] = inputs.tensors(dtype)[0] if inputs.single else inputs.tensors(dtype)
         explanation = method.explain(*call.args, **call.kwargs)
-        return wrap(explanation, inputs, replace(facts, engine=explanation.engine, notes=explanation.notes), many)
+        return dress(
+            explanation, inputs, replace(facts, engine=explanation.engine, notes=explanation.notes), many
+        )
 
     attribute.__module__ = "attrib"
-    attribute.__doc__ = labelled_doc(method.__doc__)
+    attribute.__doc__ = (
+        labelled_doc(method.__doc__) if dress is wrap else labelled_doc(method.__doc__, RESULT_OF_MAPS)
+    )
     attribute.__signature__ = _signature(signature)  # type: ignore[attr-defined]
     attribute.functional = method  # type: ignore[attr-defined]
     attribute.about = method.about  # type: ignore[attr-defined]
@@ -102,7 +119,7 @@ def _options(
         found["baselines"] = baseline_tensors(given["baselines"], inputs, dtype, about.distribution)
     if "method" in given:
         found["method"] = _pure(given["method"])
-    return found | edit_options(given, inputs)
+    return found | edit_options(given, inputs) | map_options(given, inputs)
 
 
 def _pure(method: Callable) -> Callable:
@@ -129,6 +146,88 @@ def _lazily(method: Method[...], given: Mapping[str, Any], inputs: Inputs, facts
     return lazily(explain, inputs, facts, many)
 
 
+def layer_activation(
+    f: Model,
+    x: Any,
+    *,
+    layer: Layer = "auto",
+    reshape: Reshape | None = None,
+    onto: int | str = 0,
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
+    coords: Mapping[Hashable, Any] | None = None,
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+) -> xr.DataArray:
+    """Output of a layer, with labels.
+
+    Parameters
+    ----------
+    f : callable
+        The model, see `attrib.functional.layer_activation`.
+    x : DataArray, Dataset, mapping, tuple or array-like
+        Input(s).
+    layer : str or torch.nn.Module, default "auto"
+        A dotted name, the module itself, or `"auto"`: the last layer on whose positions the output depends.
+    reshape : callable, optional
+        Your own image form: a function of the layer's output that gives (N, C, *spatial).
+    onto : int or str, default 0
+        With several inputs: the one whose spatial coords the result gets.
+    sample_dims, dims, coords
+        As for every method.
+    batch_size : int or "auto", default "auto"
+        Rows per model call.
+    device : torch.device or str, optional
+        Where to run; default: where the model's parameters are.
+    progress : bool or callable, default False
+        True shows a bar.
+
+    Returns
+    -------
+    DataArray
+        Called `activation`: the sample dims, `filter`, and the input's spatial dims, whose coords are the centres of the
+        layer's cells in the input's coords.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `attrib.functional.layer_activation`.
+    """
+    inputs = labelled_inputs(x, sample_dims, dims, coords)
+    at = map_options({"onto": onto}, inputs).get("onto", onto)
+    tensors = inputs.tensors(dtype_of(f))
+    a = functional.layer_activation(
+        f, tensors[0] if inputs.single else tensors, layer=layer, reshape=reshape, onto=at,
+        batch_size=batch_size, device=device, progress=progress,
+    )  # fmt: skip
+    return wrap_activation(a.cpu().numpy(), inputs, at, {"layer": plain(layer)})
+
+
+def filters(f: Model, layer: Layer = "first") -> xr.DataArray:
+    """Weights of a convolution, with labels.
+
+    Parameters
+    ----------
+    f : callable
+        The model.
+    layer : str or torch.nn.Module, default "first"
+        A convolution by dotted name or as a module; `"first"` is the first one in the order of the modules.
+
+    Returns
+    -------
+    DataArray
+        Called `filters`: dims `filter`, `channel` and `position`, or `y, x`, or `z, y, x`, with offsets from the
+        kernel's centre as coords.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such layer, or it is no convolution; the message lists the convolutions.
+    """
+    return wrap_filters(functional.filters(f, layer).cpu().numpy(), {"layer": plain(layer)})
+
+
 saliency = labelled(functional.saliency)
 input_x_gradient = labelled(functional.input_x_gradient)
 integrated_gradients = labelled(functional.integrated_gradients)
@@ -140,3 +239,8 @@ occlusion = labelled(functional.occlusion)
 feature_ablation = labelled(functional.feature_ablation)
 deep_lift = labelled(functional.deep_lift)
 deep_lift_shap = labelled(functional.deep_lift_shap)
+grad_cam = labelled(functional.grad_cam)
+grad_cam_plus_plus = labelled(functional.grad_cam_plus_plus)
+layer_cam = labelled(functional.layer_cam)
+hires_cam = labelled(functional.hires_cam)
+guided_grad_cam = labelled(functional.guided_grad_cam)

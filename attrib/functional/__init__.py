@@ -1,9 +1,11 @@
 """The pure methods: tensors in, tensors out."""
 
+from attrib.functional.activations import filters, layer_activation
 from attrib.functional.cam import grad_cam, grad_cam_plus_plus
 from attrib.functional.deeplift import deep_lift, deep_lift_shap, op_shares
 from attrib.functional.explanation import METHODS, About, Explanation
 from attrib.functional.gradient import input_x_gradient, saliency
+from attrib.functional.guided import guided_grad_cam
 from attrib.functional.layercam import hires_cam, layer_cam
 from attrib.functional.maps import MAPS
 from attrib.functional.mutagenesis import in_silico_mutagenesis
@@ -20,13 +22,16 @@ __all__ = [
     "deep_lift",
     "deep_lift_shap",
     "feature_ablation",
+    "filters",
     "grad_cam",
     "grad_cam_plus_plus",
     "gradient_shap",
+    "guided_grad_cam",
     "hires_cam",
     "in_silico_mutagenesis",
     "input_x_gradient",
     "integrated_gradients",
+    "layer_activation",
     "layer_cam",
     "noise_tunnel",
     "occlusion",

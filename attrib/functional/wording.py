@@ -27,6 +27,14 @@ DataArray, tuple of DataArray, or Dataset
     `n_steps`, `standard_error`. Attrs: `method`, `params` (JSON), `units`, `references`, versions.
 """
 
+RESULT_OF_MAPS = """\
+DataArray
+    Called `attribution`: the sample dims and the input's spatial dims, without channels; with `targets` a leading
+    `target` dim, with a list of layers a `layer` dim after it. Coords: the input's own; at the layer's resolution the
+    centres of its cells in the input's coords. Along the samples `prediction`, and `target` where it varies. Attrs as
+    for every method, and `layer`.
+"""
+
 PASSAGES = {
     "f": """
         f : callable
@@ -143,6 +151,10 @@ PASSAGES = {
             image form, or that no gradient reaches: the message lists layers that can be explained. Also for targets
             out of range, a model in training mode, NaN or infinite values (the samples are named).""",
 }
+PASSAGES["chunks"] = (
+    "        batch_size :"
+    + PASSAGES["shared"].partition("batch_size :")[2].partition("\n        engine :")[0]
+)
 PASSAGES["passes"] = PASSAGES["shared"].partition("\n        engine :")[0]
 
 
@@ -158,7 +170,7 @@ def fill(doc: str | None, passages: Mapping[str, str] = PASSAGES) -> str | None:
     return re.sub(r"^([ ]*)\{(\w+)\}$", passage, doc, flags=re.MULTILINE)
 
 
-def labelled_doc(doc: str | None) -> str | None:
+def labelled_doc(doc: str | None, result: str = _RESULT) -> str | None:
     """The docstring of a pure method as that of its labelled form: other inputs and outputs, no example of tensors."""
     if doc is None:
         return None
@@ -171,4 +183,4 @@ def labelled_doc(doc: str | None) -> str | None:
     )
     head, returns, tail = doc.partition("    Returns\n    -------\n")
     _, raises, after = tail.partition("    Raises\n    ------\n")
-    return head + returns + textwrap.indent(_RESULT, " " * 4) + "\n" + raises + after
+    return head + returns + textwrap.indent(result, " " * 4) + "\n" + raises + after

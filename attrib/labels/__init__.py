@@ -1,10 +1,12 @@
 """DataArrays in and out of tensors: the only place that builds DataArrays."""
 
 from attrib.labels.align import at_samples, baseline_tensors, sample_values
+from attrib.labels.blocks import in_blocks
 from attrib.labels.editing import edit_options
 from attrib.labels.inputs import Inputs, labelled_inputs
 from attrib.labels.lazy import lazily
-from attrib.labels.results import Facts, wrap
+from attrib.labels.results import Facts, plain, wrap
+from attrib.labels.spatial import map_options, wrap_activation, wrap_filters, wrap_map
 
 __all__ = [
     "Facts",
@@ -12,8 +14,14 @@ __all__ = [
     "at_samples",
     "baseline_tensors",
     "edit_options",
+    "in_blocks",
     "labelled_inputs",
     "lazily",
+    "map_options",
+    "plain",
     "sample_values",
     "wrap",
+    "wrap_activation",
+    "wrap_filters",
+    "wrap_map",
 ]

@@ -1,0 +1,121 @@
+"""What a layer gives, and what its filters look for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.candidates import AUTO
+from attrib.engine.grids import Reshape
+from attrib.engine.inputs import Tensors
+from attrib.engine.layers import Layer, find_layer, named_layers
+from attrib.engine.model import Model
+from attrib.functional.maps import outputs
+from attrib.functional.wording import fill
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def layer_activation(
+    f: Model,
+    x: Tensors,
+    *,
+    layer: Layer = AUTO,
+    reshape: Reshape | None = None,
+    onto: int = 0,
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+) -> Tensor:
+    """Output of a layer.
+
+    Parameters
+    ----------
+    {f}
+    {x}
+    layer : str or torch.nn.Module, default "auto"
+        A dotted name, the module itself, or `"auto"`: the last layer on whose positions the output depends.
+    reshape : callable, optional
+        Your own image form: a function of the layer's output that gives (N, C, *spatial).
+    onto : int, default 0
+        With several inputs: the number of the one whose proportions tell the image form of tokens.
+    {chunks}
+
+    Returns
+    -------
+    Tensor
+        (N, C, *grid) where the output is an image or a sequence of tokens in any layout, else as it is.
+
+    Raises
+    ------
+    TypeError
+        For inputs that are no float tensors and layers of a wrong type.
+    ValueError
+        For a layer that does not exist, that the model does not call, calls twice, or that returns a tuple: the message
+        lists layers with maps.
+
+    Notes
+    -----
+    One forward pass per sample, without a graph.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import layer_activation
+    >>> net = torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(4, 1))
+    >>> layer_activation(net, torch.tensor([[[[1.0, -1.0], [2.0, 0.0]]]]), layer="0")
+    tensor([[[[1., 0.],
+              [2., 0.]]]])
+    """
+    return outputs(
+        f, x, layer, reshape, onto, batch_size=batch_size, device=device, progress=progress,
+    )  # fmt: skip
+
+
+layer_activation.__doc__ = fill(layer_activation.__doc__)
+
+
+def filters(f: Model, layer: Layer = "first") -> Tensor:
+    """Weights of a convolution: what its filters look for.
+
+    Parameters
+    ----------
+    f : callable
+        The model.
+    layer : str or torch.nn.Module, default "first"
+        A convolution by dotted name or as a module; `"first"` is the first one in the order of the modules.
+
+    Returns
+    -------
+    Tensor
+        (filters, channels, *kernel), a copy. Unit: activation units per input unit.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such layer, or it is no convolution; the message lists the convolutions.
+
+    Notes
+    -----
+    No evaluation of the model. Channels are those of the filter's group.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import filters
+    >>> filters(torch.nn.Sequential(torch.nn.Conv1d(2, 5, 3))).shape
+    torch.Size([5, 2, 3])
+    """
+    known = {n: p for n, p in named_layers(f).items() if isinstance(p, _CONVOLUTIONS)}
+    if isinstance(f, _CONVOLUTIONS):
+        known = {"": f}
+    if layer == "first" and known:
+        found: nn.Module | None = next(iter(known.values()))
+    else:
+        named = find_layer(f, layer)
+        found = None if named is None else named[1]
+    if not isinstance(found, _CONVOLUTIONS):
+        there = ", ".join(list(known)[:10]) or "none"
+        raise ValueError(f"`layer` {layer!r} is no convolution of the model; its convolutions: {there}")
+    return found.weight.detach().clone()
