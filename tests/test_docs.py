@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from attrib.cli.commands import app
+from attrib.cli.run import run
 from attrib.functional import METHODS
 from attrib.testing import AXIOMS
 
@@ -125,6 +127,20 @@ def test_every_axiom_is_explained() -> None:
         t.replace(" ", "_") for t in re.findall(r"^(\w[\w ]*)\n: ", page, flags=re.MULTILINE)
     }
     assert {a for m in METHODS.values() for a in m.about.axioms} <= set(AXIOMS)
+
+
+def test_the_command_line_is_described_as_it_is(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command has its row; every option that the page names exists."""
+    monkeypatch.setenv("COLUMNS", "200")
+    page = (ROOT / "docs" / "command-line.md").read_text()
+    commands = [c.name or c.callback.__name__ for c in app.registered_commands]
+    assert set(commands) == set(re.findall(r"^\| `attrib (\w+)`", page, flags=re.MULTILINE))
+    assert all(run([*command, "--help"]) == 0 for command in ([], *([c] for c in commands)))
+    assert set(re.findall(r"--[a-z][a-z-]+", page)) <= set(
+        re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out)
+    )
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
