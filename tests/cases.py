@@ -17,10 +17,13 @@ from attrib.functional import (
     METHODS,
     deep_lift,
     deep_lift_shap,
+    feature_ablation,
     gradient_shap,
+    in_silico_mutagenesis,
     input_x_gradient,
     integrated_gradients,
     noise_tunnel,
+    occlusion,
     saliency,
     smooth_grad,
 )
@@ -97,6 +100,7 @@ def register(
     CASES[name] = Case(name, method, axioms=axioms, **fields)
 
 
+EDITS = ("window", "dense")
 IG_LIGHT = {"n_steps": 6}
 register(saliency)
 register(saliency, "signed", options={"absolute": False}, also=("linearity",))
@@ -134,6 +138,10 @@ register(
     but=("completeness", "sensitivity"),
 )
 register(deep_lift_shap, takes=MANY, engines=("secant",))
+register(occlusion, takes=ONE, engines=EDITS)
+register(occlusion, "windows", takes=ONE, engines=EDITS, options={"window": 2, "stride": 2})
+register(feature_ablation, takes=ONE, engines=EDITS)
+register(in_silico_mutagenesis, engines=EDITS, kinds=("sequence", "attention", "lstm"))
 
 
 def _through(method: Callable[..., Any], variant: str) -> None:
