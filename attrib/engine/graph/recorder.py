@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
 
 from attrib.engine.graph.memory import Memory, key
 from attrib.engine.graph.nodes import Graph, Node, Source
@@ -59,7 +58,7 @@ class Recorder(TorchDispatchMode):
         self, op: OpOverload, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        tensors = _tensors((args, kwargs))
+        tensors = _tensors([*args, *kwargs.values()])
         if not any(map(self.memory.is_active, tensors)):
             return self.constant(op, args, kwargs)
         if op in SAME_VALUE:
@@ -95,7 +94,7 @@ class Recorder(TorchDispatchMode):
         if op._schema.is_mutable:
             for target in _written(op, args, kwargs):
                 self.memory.preserve(target)
-        return self.keep(op(*args, **kwargs), _tensors((args, kwargs)))
+        return self.keep(op(*args, **kwargs), _tensors([*args, *kwargs.values()]))
 
     def keep(self, result: Any, arguments: list[Tensor]) -> Any:
         """Note that the callable made a constant."""
@@ -184,4 +183,11 @@ def _written(op: OpOverload, args: tuple, kwargs: dict) -> list[Tensor]:
 
 
 def _tensors(tree: Any) -> list[Tensor]:
-    return [v for v in tree_flatten(tree)[0] if isinstance(v, Tensor)]
+    """The tensors of an op's arguments or results; several times faster than a pytree, and every op needs it."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, (list, tuple)):
+        return []
+    return [t for branch in tree if branch is not None for t in _tensors(branch)]

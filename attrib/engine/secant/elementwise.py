@@ -10,6 +10,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.func import vjp
 
+from attrib.engine.graph import transformed
 from attrib.engine.secant.rules import rule
 from attrib.engine.secant.twin import NoRule, Twin, values
 
@@ -19,7 +20,15 @@ aten = torch.ops.aten
 def ratio(numerator: Tensor, denominator: Tensor, at_zero: Tensor | float) -> Tensor:
     """``numerator / denominator``, and `at_zero` where the denominator is zero or NaN (as -inf minus -inf is)."""
     nonzero = denominator.abs() > 0
-    return torch.where(nonzero, numerator / torch.where(nonzero, denominator, 1), at_zero)
+    return torch.where(nonzero, divided(numerator, denominator, nonzero), at_zero)
+
+
+def divided(numerator: Tensor, denominator: Tensor, where: Tensor) -> Tensor:
+    """A quotient of which only the part `where` is used.
+
+    Elsewhere it may be anything, but not NaN if it is going to be differentiated: NaN times zero is NaN.
+    """
+    return numerator / (torch.where(where, denominator, 1) if transformed() else denominator)
 
 
 def slope(op: OpOverload, x: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
@@ -88,7 +97,7 @@ def smooth(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
     large = d.abs() >= (24 * torch.finfo(d.dtype).eps) ** (1 / 3)
     for bend in BENDS[op](*rest) if op in BENDS else ():
         large = large | ((x.v0 > bend) != (x.v1 > bend))
-    m = torch.where(large, change / torch.where(large, d, 1), slope(op, x.mean, rest, kwargs))
+    m = torch.where(large, divided(change, d, large), slope(op, x.mean, rest, kwargs))
     return Twin(v0, v1, m * x.dv, change)
 
 
