@@ -38,8 +38,13 @@ class Setting:
     quick: bool = False
 
     @property
+    def exact(self) -> Setting:
+        """A small setting in double precision, in which answers are checked."""
+        return Setting(self.device, torch.float64, quick=True)
+
+    @property
     def cases(self) -> tuple[Case, ...]:
-        return (CASES[2], CASES[4], CASES[6]) if self.quick else CASES
+        return (CASES[2], CASES[6]) if self.quick else CASES
 
     @property
     def steps(self) -> int:
@@ -81,7 +86,7 @@ def ratio(times: dict[str, list[float]], one: str, other: str) -> float:
 def difference(a: Tensor | tuple[Tensor, ...], b: Tensor | tuple[Tensor, ...]) -> float:
     """Largest difference of two results, as a fraction of the largest value."""
     pairs = zip(*(v if isinstance(v, tuple) else (v,) for v in (a, b)), strict=True)
-    return max(float((p - q).abs().max() / q.abs().max()) for p, q in pairs)
+    return max(float((p.to(q) - q).abs().max() / q.abs().max()) for p, q in pairs)
 
 
 def check(what: str, found: float, allowed: float) -> None:
@@ -93,8 +98,8 @@ def check(what: str, found: float, allowed: float) -> None:
 
 
 def tolerance(setting: Setting) -> float:
-    """What float rounding may change, as a fraction of the largest value."""
-    return {torch.float64: 1e-9, torch.float32: 1e-4}.get(setting.dtype, 0.1)
+    """What rounding may change, as a fraction of the largest value: near a kink it can turn a ReLU or a max over."""
+    return {torch.float64: 1e-8, torch.float32: 1e-2}.get(setting.dtype, 0.3)
 
 
 def table(title: str, words: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

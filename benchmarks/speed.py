@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from attrib.functional import gradient_shap, integrated_gradients, smooth_grad
 from benchmarks.bare import bare_passes, frozen
@@ -32,10 +33,10 @@ class Trial(NamedTuple):
 
     name: str
     rows: int
-    attrib: Callable[[], object]
+    attrib: Callable[[], Any]
     captum: Callable[[], object]
     bare: Callable[[], object]
-    loop: Callable[[nn.Module], object]
+    loop: Callable[[nn.Module], Any]
 
 
 def trials(setting: Setting, case: Case) -> Iterator[Trial]:
@@ -72,11 +73,8 @@ def run(setting: Setting) -> str:
     """The table of times."""
     lines = []
     for case in setting.cases:
+        _check_answers(setting, case)
         for trial in trials(setting, case):
-            found: Tensor | tuple[Tensor, ...] = trial.attrib()  # type: ignore[assignment]
-            loop = trial.loop(frozen(case.model(setting.device, setting.dtype)))
-            loop = loop if isinstance(found, tuple) else loop[0]
-            check(f"{trial.name} on {case.name}", difference(found, loop), tolerance(setting))
             lines.append(_timed(setting, case, trial))
     words = (
         f"{setting.steps} steps or draws per sample, 64 rows per call (MLPs: 256) on all sides. Ratios are medians over "
@@ -94,6 +92,17 @@ def run(setting: Setting) -> str:
         "share of own speed",
     ]
     return table("Time", words, columns, lines)
+
+
+def _check_answers(setting: Setting, case: Case) -> None:
+    """In double precision equal to a plain loop, and in the precision that is timed nearly so."""
+    small = Setting(setting.device, setting.dtype, quick=True)
+    for exact, timed in zip(trials(small.exact, case), trials(small, case), strict=True):
+        found = exact.attrib()
+        loop = exact.loop(frozen(case.model(setting.device, torch.float64)))
+        loop = loop if isinstance(found, tuple) else loop[0]
+        check(f"{exact.name} on {case.name}", difference(found, loop), tolerance(small.exact))
+        check(f"{exact.name} on {case.name}", difference(timed.attrib(), found), tolerance(small))
 
 
 def _timed(setting: Setting, case: Case, trial: Trial) -> list[str]:
