@@ -34,9 +34,9 @@ def run(arguments: Sequence[str]) -> int:
 
         code = app(args=list(arguments), prog_name="attrib", standalone_mode=False)
         sys.stdout.flush()
-        return code if isinstance(code, int) else OK
+        return _interrupted() if code == INTERRUPTED else code if isinstance(code, int) else OK
     except KeyboardInterrupt:
-        return _told("interrupted; the files that are there are whole", INTERRUPTED)
+        return _interrupted()
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
@@ -48,14 +48,18 @@ def run(arguments: Sequence[str]) -> int:
 
 def _refusal(error: Exception) -> int:
     """Say what is wrong, in one line."""
-    if type(error).__name__ == "Abort":  # how the parser passes Ctrl-C on
-        return _told("interrupted; the files that are there are whole", INTERRUPTED)
+    if type(error).__name__ == "Abort":  # how older parsers pass Ctrl-C on
+        return _interrupted()
     if hasattr(error, "format_message"):  # the parser's own
         return _told(_usage(error), REFUSED)
     if isinstance(error, USER_ERRORS):
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         return _told(str(text) or type(error).__name__, REFUSED)
     return _told(f"{type(error).__name__}: {error} (attrib --traceback ... shows where)", FAILED)
+
+
+def _interrupted() -> int:
+    return _told("interrupted; the files that are there are whole", INTERRUPTED)
 
 
 def _usage(error: Any) -> str:

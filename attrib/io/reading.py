@@ -22,7 +22,8 @@ def read(
     path : str or path
         `.nc`, `.nc4`, `.h5`, `.zarr`, `.npy` or `.npz`.
     dims : sequence of str, optional
-        Names of the dims. For `.npy` and `.npz` (default `sample, dim_1, ...`); for labelled files the order that the
+        Names of the dims. For `.npy` and `.npz` (default `sample, dim_1, ...`, for several
+        variables `sample, NAME_1, ...`); for labelled files the order that the
         model takes.
     variables : sequence of str, optional
         Which variables, in the order of the model's arguments. Default: the only one.
@@ -51,7 +52,8 @@ def read(
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise ValueError(f"{file} cannot be read as {file.suffix}: {error}") from error
     names = _chosen(ds, variables, file)
-    arrays = {n: _with_dims(ds[n], dims, file) for n in names}
+    prefix = dict.fromkeys(names, "dim") if len(names) == 1 else {n: n for n in names}
+    arrays = {n: _with_dims(ds[n], dims, file, prefix[n]) for n in names}
     return arrays[names[0]] if len(names) == 1 else xr.Dataset(arrays, attrs=ds.attrs)
 
 
@@ -72,11 +74,11 @@ def _chosen(ds: xr.Dataset, variables: Sequence[str] | None, file: Path) -> list
     return there
 
 
-def _with_dims(a: xr.DataArray, dims: Sequence[str] | None, file: Path) -> xr.DataArray:
+def _with_dims(a: xr.DataArray, dims: Sequence[str] | None, file: Path, prefix: str) -> xr.DataArray:
     """The array with its dims named, or put in order."""
     unnamed = file.suffix.lower() in (".npy", ".npz")
     if dims is None:
-        names = ("sample", *(f"dim_{i}" for i in range(1, a.ndim)))
+        names = ("sample", *(f"{prefix}_{i}" for i in range(1, a.ndim)))
         return a.rename(dict(zip(a.dims, names, strict=True))) if unnamed and a.ndim else a
     if len(dims) != a.ndim:
         raise ValueError(

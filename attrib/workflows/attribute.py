@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -217,6 +217,27 @@ def attribute(
             if not todo.every or len(refused) == len(todo.methods):
                 raise refused[0] from None
             yield Skipped(name, first_line(error).partition(": ")[2])
+
+
+def rehearse(model: Callable[..., Any], x: Result, todo: Plan) -> None:
+    """Run a plan on the first sample, so that what a method refuses is known before the work begins.
+
+    Raises
+    ------
+    ValueError, TypeError, NotImplementedError
+        As `attribute`.
+    """
+    dims = labelled_inputs(x).sample_dims
+    own = {m: {k: _first(v, dims) for k, v in options.items()} for m, options in todo.own.items()}
+    for _ in attribute(model, _first(x, dims), replace(todo, own=own)):
+        pass
+
+
+def _first(value: Any, dims: Sequence[Hashable]) -> Any:
+    """An array's first sample."""
+    if not isinstance(value, xr.DataArray | xr.Dataset):
+        return value
+    return value.isel({d: slice(0, 1) for d in dims if d in value.dims})
 
 
 def _one(model: Callable[..., Any], x: Result, name: str, todo: Plan, tell: Tell | None) -> Done:

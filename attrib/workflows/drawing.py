@@ -124,17 +124,20 @@ def _compared(x: xr.DataArray, results: Attributions, titles: Any, chosen: Seque
 def _title(a: xr.DataArray, i: int) -> str:
     """A sample's label, what is explained, and its score."""
     dim = a.dims[0]
-    label = str(a[dim].values[i]) if dim in a.coords else f"{dim} {i}"
-    target = f"{a['target'].values[i]}: " if "target" in a.coords and a["target"].ndim else ""
-    score = f"{target}{float(a['prediction'].values[i]):.3g}" if "prediction" in a.coords else target
-    return f"{label}\n{score}".rstrip()
+    label = a[dim].values[i] if dim in a.coords else i
+    lines = [str(label) if isinstance(label, str) else f"{dim} {label}"]
+    if "target" in a.coords and a["target"].ndim:
+        lines.append(f"target {a['target'].values[i]}")
+    if "prediction" in a.coords:
+        lines.append(f"score {float(a['prediction'].values[i]):.3g}")
+    return "\n".join(lines)
 
 
 def name(a: xr.DataArray, method: str) -> str:
     """A method's name as the field writes it."""
     found = str(a.attrs.get("long_name", method)).removesuffix(" attribution")
     inner = json.loads(a.attrs.get("params", "{}")).get("method")
-    return f"{found} of {inner}" if inner else found
+    return f"{found} of {inner.replace('_', ' ')}" if inner else found
 
 
 def _top_features(results: Attributions) -> Figure:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from attrib.io import read
 from attrib.labels import labelled_inputs
-from attrib.workflows.attribute import Done, Result, Tell, plan, trial
+from attrib.workflows.attribute import Done, Result, Tell, plan, rehearse, trial
 from attrib.workflows.folder import Folder
 from attrib.workflows.loading import class_names, load_model
 from attrib.workflows.study import carry_out, draw, overview, write_table
@@ -88,7 +88,7 @@ def explain(
 
     Notes
     -----
-    Everything is checked before the folder is made. Each method's result is in `attributions.nc` when the next one
+    Everything is checked, and tried on the first sample, before the folder is made. Each method's result is in `attributions.nc` when the next one
     begins; Ctrl-C keeps what is there, and `run.json` then says `"interrupted"`.
     """
     with Folder(output, command, overwrite=overwrite) as folder:
@@ -101,6 +101,8 @@ def explain(
         )  # fmt: skip
         f = load_model(model, weights, device)
         trial(f, x, device)
+        if len(todo.methods) > 1:  # one method refuses before anything is written
+            rehearse(f, x, todo)
         say(f"Explaining {_sizes(x)} with {', '.join(todo.methods)}.")
         folder.record |= {
             "model": model,
@@ -199,7 +201,7 @@ def _read_like(text: str, x: Result) -> Result:
 
 
 def _sizes(x: Result) -> str:
-    return ", ".join(f"{n} {d}" for d, n in x.sizes.items())
+    return f"data ({', '.join(f'{d} {n}' for d, n in x.sizes.items())})"
 
 
 def _text(value: Any) -> str | None:

@@ -86,7 +86,8 @@ def overview(found: Sequence[Done | Skipped]) -> pd.DataFrame:
             rows.append({"method": one.method, "error_median": median, "error_max": largest,
                          "evaluations": one.evaluations, "seconds": one.seconds})  # fmt: skip
     columns = ["method", "error_median", "error_max", "evaluations", "seconds", "skipped"]
-    return pd.DataFrame(rows, columns=columns)
+    numbers = dict.fromkeys(columns[1:5], float)
+    return pd.DataFrame(rows, columns=columns).astype(numbers)
 
 
 def write_table(results: Mapping[str, Result], folder: Folder) -> None:

@@ -1,0 +1,413 @@
+"""The command line as a user meets it: what it writes, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+from safetensors.torch import save_file
+
+from attrib.cli.run import run
+from attrib.io import load
+
+CODE = """
+import time
+import torch
+
+def images():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(18, 3))
+
+def genes():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
+
+class Two(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(6, 1)
+    def forward(self, rna, atac):
+        return self.layer(rna)[:, 0] * torch.tanh(atac).sum(1)
+
+class Slow(torch.nn.Module):
+    def forward(self, x):
+        time.sleep(0.05)
+        return x.sum(1)
+
+def training():
+    return torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.Dropout()).train()
+
+def broken():
+    raise RuntimeError("no such luck\\nsecond line")
+
+def needy(width, depth=2):
+    return None
+
+def nothing():
+    return 3
+
+number = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a user's code, weights and data."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "mine.py").write_text(CODE)
+    (folder / "crash.py").write_text("1 / 0\n")
+    rng = np.random.default_rng(0)
+    np.save(folder / "images.npy", rng.normal(size=(4, 1, 5, 5)).astype("float32"))
+    np.save(folder / "whole.npy", rng.integers(0, 9, size=(4, 6)))
+    np.save(folder / "text.npy", np.array([["a", "b"]]))
+    np.savez(folder / "two.npz", atac=np.ones((4, 2), "f4"), rna=np.ones((4, 6), "f4"))
+    genes = xr.DataArray(
+        rng.normal(size=(4, 6)).astype("float32"),
+        dims=("cell", "gene"),
+        coords={"cell": list("abcd"), "gene": [f"GENE{i}" for i in range(6)]},
+        name="expression",
+        attrs={"units": "log1p(CPM)"},
+    )
+    genes.to_netcdf(folder / "genes.nc")
+    genes.transpose("gene", "cell").to_netcdf(folder / "turned.nc")
+    genes.to_dataset().to_zarr(folder / "genes.zarr", zarr_format=2)
+    genes.where(genes.cell != "b").to_netcdf(folder / "nan.nc")
+    genes.isel(cell=slice(0, 0)).to_netcdf(folder / "empty.nc")
+    genes[:2].rename(cell="baseline").drop_vars("baseline").to_netcdf(folder / "baselines.nc")
+    genes.mean("cell").to_netcdf(folder / "mean.nc")
+    (folder / "broken.nc").write_bytes(b"no netCDF")
+    (folder / "classes.txt").write_text("alpha\nbeta\ndelta\n")
+    model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
+    torch.save(model.state_dict(), folder / "genes.pt")
+    torch.save({"epoch": 3, "state_dict": model.state_dict()}, folder / "checkpoint.pt")
+    torch.save(model, folder / "pickled.pt")
+    save_file(model.state_dict(), folder / "genes.safetensors")
+    save_file({"0.weight": torch.zeros(1), "z": torch.zeros(1)}, folder / "other.safetensors")
+    return folder
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(place)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    return place
+
+
+def call(text: str, *more: str) -> int:
+    return run([*text.split(), *more])
+
+
+GENES = "explain --model mine:genes --data genes.nc --methods saliency,integrated_gradients --target 1"
+IMAGES = "explain --model mine:images --data images.npy --dims sample,channel,y,x --methods saliency"
+
+
+def test_genes(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert call(f"{GENES} --classes alpha,beta,delta --output {out}") == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "integrated_gradients" in said.out
+    assert {p.name for p in out.iterdir()} == {
+        "attributions.nc", "summary.csv", "run.json", "comparison.png", "mean_per_class.png",
+    }  # fmt: skip
+    found = load(out / "attributions.nc")
+    assert list(found) == ["saliency", "integrated_gradients"]
+    a = found["integrated_gradients"]
+    assert a.dims == ("cell", "gene")
+    assert list(a["cell"].values) == list("abcd")
+    assert abs(a["delta"]).max() < 1e-4
+    table = pd.read_csv(out / "summary.csv")
+    assert len(table) == 8
+    assert set(table["at_gene"]) <= {f"GENE{i}" for i in range(6)}
+    record = json.loads((out / "run.json").read_text())
+    assert record["state"] == "finished"
+    assert [m["result"] for m in record["methods"]] == ["saliency", "integrated_gradients"]
+    assert record["methods"][1]["evaluations"] >= 4 * 50
+    assert record["command"].startswith("attrib")
+
+
+@pytest.mark.parametrize(
+    ("options", "dims", "target"),
+    [
+        ("--target predicted", ("sample", "channel", "y", "x"), None),
+        ("--target all --classes a,b,c", ("target", "sample", "channel", "y", "x"), ["a", "b", "c"]),
+        ("--target c,a --classes a,b,c", ("target", "sample", "channel", "y", "x"), ["c", "a"]),
+        ("--target 0,2", ("target", "sample", "channel", "y", "x"), [0, 2]),
+        ("--target beta --classes classes.txt", ("sample", "channel", "y", "x"), None),
+    ],
+)
+def test_targets(here: Path, tmp_path: Path, options: str, dims: tuple, target: list | None) -> None:
+    assert call(f"{IMAGES} {options} --output {tmp_path / 'out'}") == 0
+    a = load(tmp_path / "out" / "attributions.nc", "saliency")
+    assert a.dims == dims
+    if target:
+        assert a["target"].values.tolist() == target
+    assert (tmp_path / "out" / "comparison.png").stat().st_size > 5_000
+
+
+def test_every_method_skips_what_does_not_apply(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        call(
+            f"explain --model mine:genes --data genes.nc --target 0 --set n_samples=2 --output {tmp_path / 'o'}"
+        )
+        == 0
+    )
+    said = capsys.readouterr()
+    found = load(tmp_path / "o" / "attributions.nc")
+    assert {"saliency", "input_x_gradient", "integrated_gradients", "gradient_shap", "noise_tunnel"} <= set(
+        found
+    )
+    assert all(name in said.out for name in found)
+    record = json.loads((tmp_path / "o" / "run.json").read_text())
+    for method in record["methods"]:
+        if "skipped" in method:
+            assert f"{method['result']} does not apply" in said.out
+
+
+@pytest.mark.parametrize("weights", ["genes.pt", "checkpoint.pt", "genes.safetensors"])
+def test_weights_are_used(here: Path, tmp_path: Path, weights: str) -> None:
+    results = []
+    for k, more in enumerate(["", f"--weights {weights}"]):
+        assert call(f"{GENES} {more} --output {tmp_path / str(k)}") == 0
+        results.append(load(tmp_path / str(k) / "attributions.nc", "saliency"))
+    model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
+    model.load_state_dict(torch.load("genes.pt"))
+    x = torch.from_numpy(xr.load_dataarray("genes.nc").values)
+    np.testing.assert_allclose(results[1]["prediction"], model(x)[:, 1].detach(), rtol=1e-6)
+    assert not np.allclose(results[0], results[1])
+
+
+def test_exported_model(here: Path, tmp_path: Path) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3)).eval()
+    batch = torch.export.Dim("batch")
+    exported = torch.export.export(model, (torch.ones(3, 6),), dynamic_shapes=({0: batch},))
+    torch.export.save(exported, tmp_path / "m.pt2")
+    command = (
+        f"explain --model {tmp_path / 'm.pt2'} --data genes.nc --target 1 --methods integrated_gradients"
+    )
+    assert call(f"{command} --output {tmp_path / 'o'}") == 0
+    a = load(tmp_path / "o" / "attributions.nc", "integrated_gradients")
+    assert abs(a["delta"]).max() < 1e-4
+
+
+@pytest.mark.parametrize("data", ["genes.zarr", "turned.nc --dims cell,gene", "whole.npy"])
+def test_other_data(here: Path, tmp_path: Path, data: str) -> None:
+    assert (
+        call(
+            f"explain --model mine:genes --data {data} --target 1 --methods saliency --output {tmp_path / 'o'}"
+        )
+        == 0
+    )
+    assert load(tmp_path / "o" / "attributions.nc", "saliency").shape == (4, 6)
+
+
+def test_two_inputs(here: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    assert (
+        call(
+            f"explain --model mine:Two --data two.npz --variables rna,atac --methods saliency --output {out}"
+        )
+        == 0
+    )
+    found = load(out / "attributions.nc", "saliency")
+    assert {k: v.shape for k, v in found.data_vars.items()} == {"rna": (4, 6), "atac": (4, 2)}
+    assert (out / "rna_comparison.png").exists()
+    assert set(pd.read_csv(out / "summary.csv")["input"]) == {"rna", "atac"}
+
+
+@pytest.mark.parametrize("baselines", ["0.5", "mean.nc", "baselines.nc"])
+def test_baselines(here: Path, tmp_path: Path, baselines: str) -> None:
+    methods = "integrated_gradients,gradient_shap"
+    command = (
+        f"explain --model mine:genes --data genes.nc --target 1 --methods {methods} --baselines {baselines}"
+    )
+    assert call(f"{command} --output {tmp_path / 'o'}") == 0
+    a = load(tmp_path / "o" / "attributions.nc", "integrated_gradients")
+    x = xr.load_dataarray("genes.nc")
+    zero = {"0.5": 0.5, "mean.nc": x.mean("cell").values, "baselines.nc": x[:2].mean("cell").values}[
+        baselines
+    ]
+    sys.path.insert(0, str(here))
+    import mine
+
+    model = mine.genes()
+    start = model(torch.as_tensor(np.broadcast_to(zero, (1, 6)).astype("f4")))[:, 1].detach()
+    np.testing.assert_allclose(a.sum("gene"), a["prediction"] - start.numpy(), atol=1e-4)
+    sys.path.remove(str(here))
+
+
+def test_set(here: Path, tmp_path: Path) -> None:
+    assert call(f"{GENES} --set n_steps=7 --set saliency.absolute=false --output {tmp_path / 'o'}") == 0
+    found = load(tmp_path / "o" / "attributions.nc")
+    assert json.loads(found["integrated_gradients"].attrs["params"])["n_steps"] == 7
+    assert (found["saliency"] < 0).any()
+
+
+WRONG = {
+    "no such command": ("explode", "No such command 'explode'"),
+    "no such option": (f"{GENES} --outptu x --output OUT", "No such option: --outptu"),
+    "no output": (GENES, "Missing option '--output'"),
+    "not a number": (f"{GENES} --seed x --output OUT", "Invalid value for '--seed'"),
+    "no data": ("explain --model mine:genes --data no.nc --output OUT", "there is no data file no.nc"),
+    "data of no format": ("explain --model mine:genes --data genes.txt --output OUT", "expected one of .nc"),
+    "broken data": ("explain --model mine:genes --data broken.nc --output OUT", "broken.nc cannot be read as .nc"),
+    "text data": ("explain --model mine:genes --data text.npy --output OUT", "expected numbers"),
+    "empty data": ("explain --model mine:genes --data empty.nc --output OUT", "expected at least one sample"),
+    "nan": ("explain --model mine:genes --data nan.nc --target 0 --output OUT", "NaN or infinite values in 1 of 4"),
+    "two variables": ("explain --model mine:genes --data two.npz --output OUT", "with --variables"),
+    "no variable": ("explain --model mine:genes --data two.npz --variables x --output OUT", "no variable 'x'"),
+    "too few dims": (f"{IMAGES} --dims sample,y,x --target 0 --output OUT", "names 3 dims"),
+    "dims twice": (f"{IMAGES} --dims a,a,b,c --target 0 --output OUT", "same name twice"),
+    "other dims": (f"{GENES} --dims cell,peak --output OUT", "has the dims cell, gene"),
+    "wrong shape": ("explain --model mine:images --data genes.nc --target 0 --output OUT", "fails on one sample of shape"),
+    "no model": ("explain --model mine --data genes.nc --output OUT", "expected package.module:factory"),
+    "no module": ("explain --model yours:genes --data genes.nc --output OUT", "cannot import yours"),
+    "crashing module": ("explain --model crash:f --data genes.nc --output OUT", "importing crash raised ZeroDivision"),
+    "no factory": ("explain --model mine:gene --data genes.nc --output OUT", "it has images, genes"),
+    "needy factory": ("explain --model mine:needy --data genes.nc --output OUT", "needs the arguments width"),
+    "broken factory": ("explain --model mine:broken --data genes.nc --output OUT", "raised RuntimeError: no such luck"),
+    "no callable": ("explain --model mine:nothing --data genes.nc --output OUT", "returned a int"),
+    "a number": ("explain --model mine:number --data genes.nc --output OUT", "mine:number is a int"),
+    "weights as model": ("explain --model genes.pt --data genes.nc --output OUT", "pass it as --weights"),
+    "no pt2": ("explain --model no.pt2 --data genes.nc --output OUT", "there is no model file no.pt2"),
+    "no weights": (f"{GENES} --weights no.pt --output OUT", "there is no weights file"),
+    "pickled weights": (f"{GENES} --weights pickled.pt --output OUT", "cannot be read as weights only"),
+    "other weights": (f"{GENES} --weights other.safetensors --output OUT", "3 missing: 0.bias, 2.weight, 2.bias; 1 not"),
+    "no weights inside": (f"{GENES} --weights genes.nc --output OUT", "cannot be read as weights only"),
+    "no method": (f"{GENES} --methods saliance --output OUT", "there is no method 'saliance'"),
+    "no methods": (f"{GENES} --methods , --output OUT", "there is no method given"),
+    "target too large": (f"{GENES} --target 3 --output OUT", "3"),
+    "no target": ("explain --model mine:genes --data genes.nc --output OUT", '"predicted"'),
+    "name without classes": (f"{GENES} --target beta --output OUT", "give --classes"),
+    "no such class": (f"{GENES} --target eta --classes a,b,c --output OUT", "not among the classes a, b, c"),
+    "too few classes": (f"{GENES} --classes a,b --output OUT", "2 names, but the model has 3"),
+    "classes twice": (f"{GENES} --classes a,b,a --output OUT", "'a' twice"),
+    "no classes file": (f"{GENES} --classes no.txt --output OUT", "no file no.txt"),
+    "no baselines": (f"{GENES} --baselines zero --output OUT", "expected a number or a file"),
+    "other baselines": (f"{GENES} --baselines images.npy --output OUT", "images.npy"),
+    "no batch size": (f"{GENES} --batch-size 0 --output OUT", "--batch-size is '0'"),
+    "no device": (f"{GENES} --device tpu9 --output OUT", "--device is 'tpu9'"),
+    "no setting": (f"{GENES} --set steps=3 --output OUT", "--set steps: no such argument; there are"),
+    "no assignment": (f"{GENES} --set n_steps --output OUT", "expected name=value"),
+    "bad setting": (f"{GENES} --set n_steps=-1 --output OUT", "n_steps"),
+    "output is a file": (f"{GENES} --output genes.nc", "which is a file"),
+    "output is foreign": (f"{GENES} --output .", "not attrib's"),
+    "demo on foreign": ("demo --output .", "not attrib's"),
+    "bench all": ("bench --model mine:genes --data genes.nc --target all", "bench times one target"),
+    "bench method": ("bench --model mine:genes --data genes.nc --methods x", "'x'"),
+    "bench output": ("bench --model mine:genes --data genes.nc --output x.txt", "ends in .csv"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
+    text, words = WRONG[case]
+    before = sorted(here.iterdir())
+    out = tmp_path / "out"
+    assert call(text.replace("OUT", str(out))) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("attrib: ")
+    assert said.count("\n") == 1
+    assert words in said
+    assert not out.exists()
+    assert [p for p in sorted(here.iterdir()) if p.name != "__pycache__"] == [
+        p for p in before if p.name != "__pycache__"
+    ]
+
+
+def test_training_mode_is_put_right(here: Path, tmp_path: Path) -> None:
+    assert (
+        call(
+            f"explain --model mine:training --data genes.nc --target 0 --methods saliency --output {tmp_path}"
+        )
+        == 0
+    )
+
+
+def test_a_second_run(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "o"
+    assert call(f"{GENES} --output {out}") == 0
+    before = (out / "attributions.nc").read_bytes()
+    assert call(f"{GENES} --output {out}") == 2
+    assert "add --overwrite" in capsys.readouterr().err
+    (out / "notes.txt").write_text("mine")
+    assert call(f"{GENES} --target 99 --output {out} --overwrite") == 2
+    assert (out / "attributions.nc").read_bytes() == before
+    assert call(f"{GENES} --methods saliency --output {out} --overwrite") == 0
+    assert list(load(out / "attributions.nc")) == ["saliency"]
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_interrupted(here: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    command = (f"explain --model mine:Slow --data genes.nc --methods saliency,integrated_gradients --batch-size 1 "
+               f"--set n_steps=40 --output {out}")  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "attrib", *command.split()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(600):
+        if (out / "attributions.nc").exists() and "saliency" in (out / "run.json").read_text():
+            break
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "attrib: interrupted; the files that are there are whole\n"
+    assert {p.name for p in out.iterdir()} == {"attributions.nc", "run.json"}
+    assert list(load(out / "attributions.nc")) == ["saliency"]
+    assert json.loads((out / "run.json").read_text())["state"] == "interrupted"
+
+
+def test_bench(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "b.csv"
+    command = (
+        "bench --model mine:genes --data genes.nc --methods saliency --batch-sizes 2 --repeats 1 --samples 2"
+    )
+    assert call(f"{command} --target b --classes a,b,c --output {file}") == 0
+    assert "saliency" in capsys.readouterr().out
+    assert list(pd.read_csv(file)["method"]) == ["forward+backward", "saliency"]
+
+
+def test_version_help_and_methods(capsys: pytest.CaptureFixture[str]) -> None:
+    from importlib.metadata import version
+
+    from attrib.functional import METHODS
+
+    assert call("--version") == 0
+    assert capsys.readouterr().out == f"attrib {version('attrib')}\n"
+    assert run([]) == 0
+    assert "explain" in capsys.readouterr().out
+    assert call("methods") == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in METHODS)
+
+
+def test_what_is_no_fault_of_the_user(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*args: object, **options: object) -> None:
+        raise RuntimeError("a bug\nof ours")
+
+    monkeypatch.setattr("attrib.workflows.explain.carry_out", fails)
+    assert call(f"{GENES} --output {tmp_path / 'o'}") == 1
+    assert (
+        capsys.readouterr().err
+        == "attrib: RuntimeError: a bug of ours (attrib --traceback ... shows where)\n"
+    )
+    with pytest.raises(RuntimeError, match="a bug"):
+        call(f"--traceback {GENES} --output {tmp_path / 'o'}")
