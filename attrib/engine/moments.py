@@ -63,7 +63,7 @@ class Moments:
         for total, v in zip(self._sums, values, strict=False):
             add_by_sample(total, v, start, self.steps)
         for total, v in zip(self._squares, values, strict=False):
-            add_by_sample(total, v * v, start, self.steps)
+            add_by_sample(total, v.to(total.dtype).square(), start, self.steps)
 
     def _zeros(self, v: Tensor, wide: bool) -> Tensor:
         dtype = torch.float64 if wide else torch.promote_types(v.dtype, torch.float32)

@@ -1,0 +1,214 @@
+"""Any callable as a function of rows: what is accepted, what is refused, and that nothing is left changed."""
+
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attrib.engine.model import Function, device_of, dtype_of, modules, one_tensor
+from attrib.functional import integrated_gradients, saliency
+from attrib.testing import untouched
+
+X = torch.linspace(-1, 1, 12).view(4, 3)
+
+
+class Formula(nn.Module):
+    def __init__(self, formula: Any, **parts: nn.Module) -> None:
+        super().__init__()
+        self.formula = formula
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, *x: Tensor) -> Any:
+        return self.formula(self, *x)
+
+
+def test_modules_are_found_through_partials_methods_closures_and_objects() -> None:
+    layer = nn.Linear(3, 1)
+
+    class Holder:
+        def __init__(self) -> None:
+            self.net = layer
+
+        def __call__(self, x: Tensor) -> Tensor:
+            return self.net(x)
+
+        def other(self, x: Tensor) -> Tensor:
+            return self.net(x)
+
+    def closure(x: Tensor) -> Tensor:
+        return layer(x)
+
+    for model in (
+        layer, closure, lambda x: closure(x), partial(closure), Holder(), Holder().other, layer.forward,
+        partial(lambda f, x: f(x), layer),
+    ):  # fmt: skip
+        assert modules(model) == [layer], model
+        assert device_of(model) == torch.device("cpu")
+        assert dtype_of(model) == torch.float32
+    assert modules(torch.sin) == []
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)),
+        nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, track_running_stats=False)).eval(),
+        nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)),
+        nn.Sequential(nn.Unflatten(1, (3, 1)), nn.LSTM(1, 2, 2, dropout=0.5)),
+        nn.TransformerEncoderLayer(3, 1, 4, dropout=0.1),
+    ],
+    ids=["batch norm", "batch norm without statistics", "dropout", "lstm", "attention"],
+)
+@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: lambda x: f(x), lambda f: partial(f)])
+def test_modules_in_training_mode_are_refused(model: nn.Module, wrap: Any) -> None:
+    with (
+        untouched(model, X),
+        pytest.raises(ValueError, match=r"`model` is not deterministic row by row.*model\.eval"),
+    ):
+        saliency(wrap(model), X, target=0)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.0)),
+        nn.Sequential(nn.Linear(3, 2), nn.ReLU()),
+        nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)),
+        nn.Sequential(nn.Unflatten(1, (1, 3)), nn.InstanceNorm1d(1), nn.Flatten()),
+    ],
+)
+def test_training_mode_that_changes_nothing_is_accepted(model: nn.Module) -> None:
+    model.train()
+    with untouched(model, X):
+        assert saliency(model, X, target=0).shape == X.shape
+    assert model.training
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (lambda x: F.dropout(x, 0.5), "draws random numbers"),
+        (lambda x: x + torch.randn_like(x), "draws random numbers"),
+        (lambda x: x * torch.rand(3), "draws random numbers"),
+        (lambda x: x * torch.bernoulli(torch.full_like(x, 0.5)), "draws random numbers"),
+        (lambda x: F.batch_norm(x, None, None, training=True), "statistics of the batch"),
+        (
+            lambda x: F.batch_norm(x, torch.zeros(3), torch.ones(3), None, None, True),
+            "statistics of the batch",
+        ),
+        (lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.5), "draws random numbers"),
+    ],
+)
+@pytest.mark.parametrize("method", [saliency, integrated_gradients])
+def test_functions_that_draw_or_use_the_batch_are_refused(method: Any, model: Any, text: str) -> None:
+    state = torch.get_rng_state()
+    with pytest.raises(ValueError, match=text):
+        method(model, X, target=0)
+    torch.set_rng_state(state)  # the refused draw was the model's own
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda x: F.dropout(x, 0.5, training=False),
+        lambda x: F.batch_norm(x, torch.zeros(3), torch.ones(3)),
+        lambda x: F.scaled_dot_product_attention(x, x, x),
+        lambda x: F.instance_norm(x[:, None])[:, 0],
+        lambda x: F.group_norm(x, 1),
+    ],
+)
+def test_functions_that_could_but_do_not_are_accepted(model: Any) -> None:
+    assert saliency(model, X, target=0).shape == X.shape
+
+
+def test_outputs_of_many_forms() -> None:
+    y = X[:, :2]
+    assert one_tensor(y, 4) is y
+    assert one_tensor(SimpleNamespace(logits=y), 4) is y
+    assert one_tensor({"logits": y, "loss": None}, 4) is y
+
+
+@pytest.mark.parametrize(
+    ("output", "error", "text"),
+    [
+        ((X, X), TypeError, r"returned a tuple.*lambda \*x: model\(\*x\)\[0\]"),
+        ({"out": X}, TypeError, "returned a dict"),
+        (None, TypeError, "returned a NoneType"),
+        (X.sum(), ValueError, "every row must get its own output"),
+        (X.T, ValueError, r"returned shape \(3, 4\) for 4 rows"),
+        (X.argmax(1), TypeError, "return logits, not labels"),
+    ],
+)
+def test_outputs_that_are_refused(output: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        saliency(lambda x: output, X, target=0)
+
+
+def test_something_that_is_not_callable() -> None:
+    with pytest.raises(TypeError, match="`model` must be callable, got dict"):
+        saliency({}, X)
+
+
+class Counting(nn.Module):
+    """Counts its calls and its rows in buffers, and keeps a running mean of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.long))
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.mean.mul_(0.9).add_(x.detach().mean(0))
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("method", [saliency, integrated_gradients])
+@pytest.mark.parametrize("engine", ["auto", "autograd"])
+def test_buffers_that_a_model_writes_are_put_back(method: Any, engine: str) -> None:
+    model = Counting()
+    model(X)
+    with untouched(model, X):
+        found = method(model, X, target=1, engine=engine, batch_size=2)
+    assert model.calls == 1
+    expected = method(model.layer, X, target=1)
+    assert torch.allclose(found, expected)
+
+
+def test_buffers_are_put_back_after_an_error() -> None:
+    model = Counting()
+    with untouched(model, X), pytest.raises(RuntimeError, match="in-place"):
+        saliency(model, X, target=1, engine="func")  # torch.func does not let a model write to a buffer
+
+
+def test_a_model_that_writes_to_its_input() -> None:
+    def model(x: Tensor) -> Tensor:
+        x *= 2
+        return (x**2).sum(1)
+
+    given = X.clone()
+    found = saliency(model, given, absolute=False)
+    assert torch.equal(given, X)
+    assert torch.allclose(found, 8 * X)
+
+
+def test_rows_are_counted_and_measured() -> None:
+    function = Function(nn.Linear(3, 5))
+    function(X)
+    function(X[:1])
+    assert function.rows == 5
+    assert function.row_bytes == 5 * 4
+
+
+def test_requires_grad_and_frozen_parameters_stay() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    model[1].weight.grad = torch.ones(2, 2)
+    with untouched(model, X):
+        integrated_gradients(model, X, target=0)
