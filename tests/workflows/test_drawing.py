@@ -1,0 +1,92 @@
+"""Which samples, dims and targets pictures show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from attrib.workflows.drawing import at_largest_target, flat_samples, mean_per_class, pictures, spatial_rank
+from attrib.workflows.study import completeness
+
+
+def result(*sizes: tuple[str, int], targets: int = 0, samples: tuple[str, ...] = ("sample",)) -> xr.DataArray:
+    rng = np.random.default_rng(0)
+    dims = (*(("target",) if targets else ()), *(d for d, _ in sizes))
+    shape = (*((targets,) if targets else ()), *(n for _, n in sizes))
+    a = xr.DataArray(
+        rng.normal(size=shape), dims=dims, attrs={"long_name": "Saliency attribution", "units": "output"}
+    )
+    along = tuple(d for d in dims if d in ("target", *samples))
+    scores = rng.normal(size=[a.sizes[d] for d in along])
+    a = a.assign_coords(prediction=(along, scores), delta=(along, scores / 10))
+    if targets:
+        return a.assign_coords(target=[f"c{i}" for i in range(targets)])
+    first = a.sizes[samples[0]]
+    return a.assign_coords(target=(samples[0], np.where(np.arange(first) % 2, "odd", "even")))
+
+
+def files(x: xr.DataArray, results: dict[str, xr.DataArray]) -> dict[str, bytes]:
+    return {name: make().canvas.print_to_buffer()[0] for name, make in pictures(x, results)}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rank"),
+    [
+        ((("sample", 3), ("gene", 6)), 1),
+        ((("sample", 3), ("gene", 1)), 1),
+        ((("sample", 3), ("channel", 1), ("y", 4), ("x", 5)), 2),
+        ((("sample", 3), ("y", 4), ("x", 5), ("channel", 3)), 2),
+        ((("sample", 3), ("band", 12), ("y", 4), ("x", 5)), 2),
+        ((("sample", 3), ("stain", 2), ("y", 6), ("x", 5)), 2),
+        ((("sample", 3), ("z", 6), ("y", 6), ("x", 6)), 3),
+        ((("sample", 3), ("nucleotide", 4), ("position", 9)), 2),
+        ((("sample", 1), ("y", 4), ("x", 5)), 2),
+    ],
+)
+@pytest.mark.parametrize("targets", [0, 3])
+def test_pictures(sizes: tuple, rank: int, targets: int) -> None:
+    x = xr.DataArray(np.ones([n for _, n in sizes]), dims=[d for d, _ in sizes])
+    assert spatial_rank(x) == rank
+    made = files(x, {"saliency": result(*sizes, targets=targets)})
+    assert set(made) == ({"comparison", "mean_per_class"} if rank < 3 else set())
+
+
+def test_several_sample_dims() -> None:
+    sizes = (("subject", 2), ("slice", 2), ("y", 4), ("x", 5))
+    x = xr.DataArray(
+        np.arange(80.0).reshape(2, 2, 4, 5),
+        dims=[d for d, _ in sizes],
+        coords={"prediction": (("subject", "slice"), np.ones((2, 2)))},
+    )
+    assert flat_samples(x).shape == (4, 4, 5)
+    a = result(*sizes, targets=2, samples=("subject", "slice"))
+    assert set(files(x, {"saliency": a})) == {"comparison", "mean_per_class"}
+
+
+def test_largest_target() -> None:
+    a = result(("sample", 5), ("gene", 3), targets=4)
+    found = at_largest_target(a)
+    for i in range(5):
+        best = int(a["prediction"].values[:, i].argmax())
+        np.testing.assert_array_equal(found[i].values, a[best, i].values)
+        assert found["target"].values[i] == f"c{best}"
+
+
+def test_mean_per_class() -> None:
+    a = result(("sample", 5), ("gene", 3))
+    m = mean_per_class(a)
+    assert m["target"].values.tolist() == ["even", "odd"]
+    assert m["count"].values.tolist() == [3, 2]
+    np.testing.assert_allclose(m.sel(target="odd").values, a.values[1::2].mean(0))
+    many = result(("sample", 5), ("gene", 3), targets=4)
+    np.testing.assert_allclose(mean_per_class(many).values, many.values.mean(1))
+    plain = a.drop_vars("target")
+    assert mean_per_class(plain)["target"].values.tolist() == ["all samples"]
+    np.testing.assert_allclose(mean_per_class(plain).values[0], a.values.mean(0))
+
+
+def test_completeness() -> None:
+    a = result(("sample", 3), ("gene", 2)).assign_coords(delta=("sample", [0.1, -0.5, 0.2]))
+    assert completeness(a) == (pytest.approx(0.2), pytest.approx(0.5))
+    assert completeness(a.drop_vars("delta")) == (None, None)
