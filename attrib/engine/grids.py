@@ -16,7 +16,7 @@ _FIRST = (
     nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd,
 )  # fmt: skip
 _LAST = (nn.Linear, nn.LayerNorm)  # of exactly these types: subclasses exist that put channels first
-_PREFIX = 9  # class token, distillation token, registers
+_PREFIX = 9  # class token, distillation token, registers: at most so many, and few beside the positions
 
 
 class Form(NamedTuple):
@@ -107,7 +107,7 @@ def _class_token(tokens: int, length: int) -> int:
 
 def _tokens(count: int, spatial: tuple[int, ...]) -> Form | None:
     """The grid of a sequence: whole patches first, then up to rounding; fewest tokens in front."""
-    grids = [(prefix, _grid(count - prefix, spatial)) for prefix in range(min(_PREFIX, count))]
+    grids = [(prefix, _grid(count - prefix, spatial)) for prefix in range(_PREFIX) if prefix < 2 or 8 * prefix < count]
     found = [Form("tokens", prefix, grid) for prefix, grid in grids if grid is not None]
     whole = [f for f in found if len({s / g for s, g in zip(spatial, f.grid, strict=True)}) == 1]
     exact = [f for f in whole if spatial[0] % f.grid[0] == 0]
@@ -115,6 +115,8 @@ def _tokens(count: int, spatial: tuple[int, ...]) -> Form | None:
 
 
 def _grid(count: int, spatial: tuple[int, ...]) -> tuple[int, ...] | None:
+    if count < 1:
+        return None
     patch = (math.prod(spatial) / count) ** (1 / len(spatial))
     grid = tuple(max(1, round(s / patch)) for s in spatial)
     return grid if math.prod(grid) == count and _even(grid, spatial) else None

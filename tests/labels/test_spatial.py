@@ -1,0 +1,159 @@
+"""Maps with labels: which coords stay, and where the cells of a coarse map lie."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import attrib
+from attrib.io import load, save
+from attrib.labels.spatial import centres
+from tests.cams import convnet
+
+NAMES = ["lymphocyte", "monocyte", "neutrophil", "blast"]
+
+
+def cells() -> xr.DataArray:
+    rng = np.random.default_rng(0)
+    return xr.DataArray(
+        rng.normal(size=(5, 3, 16, 24)).astype(np.float32),
+        dims=("image", "channel", "y", "x"),
+        coords={
+            "image": list("abcde"), "channel": ["r", "g", "b"], "y": 0.5 * np.arange(16), "x": 0.5 * np.arange(24) + 10,
+            "stain": ("image", list("uuvvv")), "tissue": ("y", np.arange(16) // 8), "gain": ("channel", [1.0, 2.0, 3.0]),
+        },
+        attrs={"history": "scanned"},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def options() -> dict:
+    return {"sample_dims": "image", "classes": NAMES}
+
+
+def test_at_the_inputs_resolution_its_own_coords_stay(options: dict) -> None:
+    x, model = cells(), convnet()
+    a = attrib.grad_cam(model, x, target="predicted", **options)
+    assert a.dims == ("image", "y", "x")
+    assert set(a.coords) == {"image", "y", "x", "stain", "tissue", "prediction", "target"}
+    for name in ("image", "y", "x", "stain", "tissue"):
+        xr.testing.assert_identical(a[name].drop_vars(["prediction", "target"], errors="ignore").variable.to_base_variable(), x[name].variable.to_base_variable())  # fmt: skip
+    pure = attrib.functional.grad_cam(model, torch.from_numpy(x.values), target="predicted")
+    assert np.array_equal(a.values, pure.numpy())
+    assert set(a.target.values) <= set(NAMES)
+    assert a.attrs["layer"] == "features"
+    assert a.attrs["units"] == "output"
+    assert a.attrs["history"].startswith("scanned\nattrib")
+
+
+def test_at_the_layers_resolution_coords_are_centres_of_cells(options: dict) -> None:
+    a = attrib.grad_cam(convnet(), cells(), target=0, upsample=False, normalize="minmax", **options)
+    assert a.sizes == {"image": 5, "y": 4, "x": 6}
+    assert a.y.values.tolist() == [0.75, 2.75, 4.75, 6.75]  # of 0, 0.5, 1, 1.5 and so on
+    assert a.x.values.tolist() == [10.75, 12.75, 14.75, 16.75, 18.75, 20.75]
+    assert "tissue" not in a.coords
+    assert a.attrs["units"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("coord", "count", "expected"),
+    [
+        (None, 2, [0.5, 2.5]),
+        ([3.0, 2.0, 1.0, 0.0], 2, [2.5, 0.5]),
+        ([0, 1, 2, 10], 4, [0, 1, 2, 10]),
+        ([0.0, 1.0, 2.0, 10.0], 2, [0.5, 6.0]),
+        (list("abcd"), 2, [0.5, 2.5]),
+        ([0.0, 1.0, 2.0, 3.0], 8, [-0.25, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25]),
+    ],
+)
+def test_centres(coord: list | None, count: int, expected: list) -> None:
+    x = xr.DataArray(np.zeros(4), dims="x", coords=None if coord is None else {"x": coord})
+    assert centres(x, "x", count).tolist() == expected
+
+
+def test_targets_and_layers_have_dims(options: dict) -> None:
+    a = attrib.layer_cam(convnet(), cells(), targets="all", layer=["features.1", "features"], **options)
+    assert a.dims == ("target", "layer", "image", "y", "x")
+    assert a.target.values.tolist() == NAMES
+    assert a.layer.values.tolist() == ["features.1", "features"]
+    assert a.prediction.dims == ("target", "image")
+    one = attrib.layer_cam(convnet(), cells(), target="monocyte", layer="features", **options)
+    assert np.allclose(a.sel(target="monocyte", layer="features"), one, rtol=1e-4, atol=1e-7)
+    assert "target" not in one.coords
+
+
+def test_several_sample_dims_and_other_orders(options: dict) -> None:
+    x, model = cells(), convnet()
+    plain = attrib.hires_cam(model, x, target=1, **options)
+    folded = xr.concat([x, x + 1], "slide").transpose("y", "slide", "channel", "image", "x")
+    back = folded.transpose("channel", "y", "x", "slide", "image")
+    a = attrib.hires_cam(model, back, target=1, classes=NAMES, sample_dims=("slide", "image"))
+    assert a.dims == ("slide", "image", "y", "x")
+    assert np.allclose(a.isel(slide=0), plain, rtol=1e-4, atol=1e-6)
+
+
+def test_arrays_without_labels() -> None:
+    a = attrib.grad_cam(convnet(), cells().values, target=0, dims=("sample", "channel", "row", "column"))
+    assert a.dims == ("sample", "row", "column")
+
+
+def test_the_named_input(options: dict) -> None:
+    left, right = convnet(seed=1), convnet(seed=2)
+    both = lambda a, b: left(a) + right(b)
+    other = cells().isel(y=slice(12)).rename(y="row", x="column")
+    x = {"stained": cells(), "plain": other}
+    a = attrib.grad_cam(both, x, layer=right.features, onto="plain", target=0, **options)
+    assert a.dims == ("image", "row", "column")
+    assert np.array_equal(a.row, other.row)
+    with pytest.raises(ValueError, match="`onto` is 'other', expected one of the inputs: stained, plain"):
+        attrib.grad_cam(both, x, layer=right.features, onto="other", target=0, **options)
+
+
+@pytest.mark.parametrize(
+    "more", [{"target": "predicted"}, {"targets": "all", "layer": ["features.3", "features"]}]
+)
+def test_dask_gives_the_same(options: dict, more: dict) -> None:
+    pytest.importorskip("dask")
+    model = convnet()
+    eager = attrib.grad_cam(model, cells(), **more, **options)
+    lazy = attrib.grad_cam(model, cells().chunk(image=2, x=8), **more, **options)
+    assert lazy.chunks is not None
+    found = lazy.compute()
+    xr.testing.assert_allclose(found, eager, rtol=1e-4, atol=1e-7)
+    assert found.attrs == eager.attrs
+    assert found.dims == eager.dims
+
+
+def test_dask_with_targets_per_sample_says_what_to_do(options: dict) -> None:
+    pytest.importorskip("dask")
+    with pytest.raises(ValueError, match=r"one entry per sample.*compute"):
+        attrib.grad_cam(convnet(), cells().chunk(image=2), target=[0, 1, 2, 3, 0], **options)
+
+
+def test_maps_survive_a_file(options: dict, tmp_path) -> None:  # noqa: ANN001
+    a = attrib.grad_cam(convnet(), cells(), targets="all", upsample=False, **options)
+    save(a, tmp_path / "a.nc")
+    assert load(tmp_path / "a.nc").identical(a)
+
+
+def test_activations_and_filters() -> None:
+    a = attrib.layer_activation(convnet(), cells(), sample_dims="image", layer="features.3")
+    assert a.dims == ("image", "filter", "y", "x")
+    assert a.sizes["filter"] == 8
+    assert a.y.values[0] == 0.25
+    assert "gain" not in a.coords
+    assert attrib.layer_activation(convnet(), cells(), sample_dims="image", layer="head.3").dims == (
+        "image",
+        "filter",
+    )
+    w = attrib.filters(convnet())
+    assert w.dims == ("filter", "channel", "y", "x")
+    assert w.y.values.tolist() == [-1, 0, 1]
+
+
+def test_guided_grad_cam_has_the_inputs_form(options: dict) -> None:
+    a = attrib.guided_grad_cam(attrib.input_x_gradient, convnet(), cells(), target=1, **options)
+    assert a.dims == cells().dims
+    maps = attrib.grad_cam(convnet(), cells(), target=1, **options)
+    fine = attrib.input_x_gradient(convnet(), cells(), target=1, **options)
+    assert np.allclose(a, (fine * maps).transpose(*a.dims), atol=1e-7)
