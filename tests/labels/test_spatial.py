@@ -130,7 +130,7 @@ def test_dask_with_targets_per_sample_says_what_to_do(options: dict) -> None:
         attrib.grad_cam(convnet(), cells().chunk(image=2), target=[0, 1, 2, 3, 0], **options)
 
 
-def test_maps_survive_a_file(options: dict, tmp_path) -> None:  # noqa: ANN001
+def test_maps_survive_a_file(options: dict, tmp_path) -> None:
     a = attrib.grad_cam(convnet(), cells(), targets="all", upsample=False, **options)
     save(a, tmp_path / "a.nc")
     assert load(tmp_path / "a.nc").identical(a)

@@ -1,4 +1,4 @@
-"""Class activation maps against pytorch-grad-cam, which needs a stand-in for the torchvision it imports."""
+"""Class activation maps against pytorch-grad-cam (`pip install grad-cam`), beside a stand-in for the torchvision it imports."""
 
 from __future__ import annotations
 
