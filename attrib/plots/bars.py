@@ -65,7 +65,7 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     ax.spines[["top", "right"]].set_visible(False)
     ax.margins(y=0.01)
     ax.set_ylabel(dim_label(a, dim))
-    ax.set_xlabel(wrapped(value_label(a) if label is None else label, 40))
+    ax.set_xlabel(wrapped(value_label(a) if label is None else label, 34))
     return ax
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANEL = 1.25  # inches
+FEW = 6  # labels that fit beside a panel
 
 
 def comparison(
@@ -132,10 +133,12 @@ def _label_dims(grid: Any, x: xr.DataArray) -> None:
 
 
 def _ends(ax: Axes, x: xr.DataArray, dim: Any, which: str) -> None:
-    _, names = ticks(x, dim, x.sizes[dim])
-    (ax.set_xticks if which == "x" else ax.set_yticks)(
-        [0, x.sizes[dim] - 1], [names[0], names[-1]], fontsize=8
-    )
+    """Labels of the first and last entry; of all where they are a few words."""
+    n = x.sizes[dim]
+    places, names = ticks(x, dim, n)
+    if n > FEW or x[dim].dtype.kind in "iuf":
+        places, names = [0, n - 1], [names[0], names[-1]]
+    (ax.set_xticks if which == "x" else ax.set_yticks)(places, names, fontsize=8)
 
 
 def _one_bar(made: Figure, grid: Any, percentile: float) -> None:

@@ -98,9 +98,14 @@ def two_dims(a: xr.DataArray) -> xr.DataArray:
 
 
 def aspect(a: xr.DataArray) -> Literal["equal", "auto"]:
-    """Square pixels unless the image would become a line."""
+    """Square pixels, unless an axis holds names or the image would become a line."""
     rows, columns = a.shape
-    return "equal" if max(rows, columns) <= 6 * min(rows, columns) else "auto"
+    places = not any(_words(a, d) for d in a.dims)
+    return "equal" if places and max(rows, columns) <= 6 * min(rows, columns) else "auto"
+
+
+def _words(a: xr.DataArray, dim: Any) -> bool:
+    return a[dim].dtype.kind not in "iuf"
 
 
 def label_axes(ax: Axes, a: xr.DataArray) -> None:
@@ -109,14 +114,14 @@ def label_axes(ax: Axes, a: xr.DataArray) -> None:
     ax.set_xlabel(dim_label(a, x))
     ax.set_ylabel(dim_label(a, y))
     places, names = ticks(a, x)
-    ax.set_xticks(places, names, rotation=90 if sum(map(len, names)) > 40 else 0)
-    places, names = ticks(a, y, 40 if a.sizes[y] <= 40 and a[y].dtype.kind not in "iuf" else TICKS)
+    ax.set_xticks(places, names, rotation=90 if _words(a, x) and max(map(len, names)) > 2 else 0)
+    places, names = ticks(a, y, 40 if a.sizes[y] <= 40 and _words(a, y) else TICKS)
     ax.set_yticks(places, names)
 
 
 def ticks(a: xr.DataArray, dim: Any, most: int | None = None) -> tuple[list[int], list[str]]:
     """Positions along a dim, evenly spaced, and what they are called there; all of them where labels are words."""
-    n, words = a.sizes[dim], a[dim].dtype.kind not in "iuf"
+    n, words = a.sizes[dim], _words(a, dim)
     most = most or (40 if words else TICKS)
     places = list(range(0, n, -(-n // most)))
     values = a[dim].values

@@ -56,7 +56,8 @@ def panels(
     a = a.transpose(by, ...)
     columns = min(columns, a.sizes[by])
     rows = -(-a.sizes[by] // columns)
-    made = figure((1.9 * columns + 1.3, 2.1 * rows + 0.3))
+    wide = 1.9 * min(3.0, max(1.0, 0.6 * a.shape[2] / a.shape[1])) * (1.5 if columns == 1 else 1.0)
+    made = figure((wide * columns + 1.5, 2.1 * rows + 0.5))
     limit = robust_limit(a, percentile)
     grid: Any = made.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     shown: Any = None
@@ -72,8 +73,9 @@ def panels(
         ax.label_outer()
         ax.tick_params(labelsize=8)
     bar = made.colorbar(shown, ax=grid, extend="both", aspect=30, fraction=0.04, pad=0.02)
-    what = wrapped(value_label(a) if label is None else label, 56)
-    bar.set_label(f"{what}\n({percentile:g}th percentile of magnitudes: {number(limit)})")
+    what = wrapped(value_label(a) if label is None else label, 12 + 16 * rows)
+    said = wrapped(f"({percentile:g}th percentile of magnitudes: {number(limit)})", 12 + 16 * rows)
+    bar.set_label(f"{what}\n{said}", fontsize=9)
     return made
 
 

@@ -178,7 +178,9 @@ def _means(results: Attributions) -> Figure:
 
 
 def _group(mean: xr.DataArray, k: int) -> str:
-    return f"{mean['target'].values[k]} (n = {int(mean['count'].values[k])})"
+    label = mean["target"].values[k]
+    called = label if isinstance(label, str) else f"target {label}"
+    return f"{called} (n = {int(mean['count'].values[k])})"
 
 
 def _most_frequent(mean: xr.DataArray) -> xr.DataArray:
