@@ -136,13 +136,11 @@ def _sites(
             f"`axis` and `position` are {axis} and {position}, expected dims 1 and 2 of `{which}`"
         )
     every = torch.arange(x.shape[position])
-    if positions is None or isinstance(positions, slice):
-        return (
-            every
-            if positions is None
-            else torch.tensor(every.tolist()[positions], dtype=torch.long).sort()[0]
-        )
-    found = torch.as_tensor(positions)
+    if positions is None:
+        return every
+    found = torch.as_tensor(every.tolist()[positions] if isinstance(positions, slice) else positions)
+    if found.numel() == 0:
+        return every[:0]
     if found.is_floating_point() or found.dtype == torch.bool:
         raise TypeError(f"`positions` has dtype {found.dtype}, expected ints; for a mask pass mask.nonzero()")
     wrong = found[(found < -len(every)) | (found >= len(every))]

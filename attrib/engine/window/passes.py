@@ -1,0 +1,173 @@
+"""The values that some rows of edits change, computed together."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from attrib.engine.graph import Ref
+from attrib.engine.window.bridges import Piece
+from attrib.engine.window.plan import Plan, domain
+from attrib.engine.window.rule import Span
+
+
+class Reference:
+    """The values of one sample without edits, and boxes cut from them.
+
+    Parameters
+    ----------
+    plan : Plan
+    x : Tensor (1, ...)
+        The sample.
+
+    Attributes
+    ----------
+    values : dict of Ref to Tensor (1, ...)
+        Every value of the program.
+    """
+
+    def __init__(self, plan: Plan, x: Tensor) -> None:
+        self.plan, self.x, self.values = plan, x, plan.program.values(x)
+        self._tables: dict[Ref, Tensor] = {}
+
+    def whole(self, ref: Ref) -> Tensor:
+        """A value (1, ...) in the shape that its box has."""
+        return self.values[ref].reshape(1, *self.plan.known.shape[ref][1:])
+
+    def _table(self, ref: Ref) -> Tensor:
+        """A value as (positions, others): its positions, row-major, first."""
+        if ref not in self._tables:
+            axes = self.plan.known.axes[ref]
+            t = self.whole(ref)[0].movedim(tuple(a - 1 for a in axes), tuple(range(len(axes))))
+            self._tables[ref] = t.reshape(-1, *t.shape[len(axes) :]).contiguous()
+        return self._tables[ref]
+
+    def cut(self, ref: Ref, starts: Tensor, sizes: tuple[int, ...]) -> Tensor:
+        """Boxes (rows, ...) of equal size; what they have beyond the ends means nothing.
+
+        Along one axis the memory is (positions, rows, others), else (rows, positions, others).
+        """
+        axes, table = self.plan.known.axes[ref], self._table(ref)
+        ends = [hi for _, hi in domain(ref, self.plan.known)]
+        index = torch.zeros(len(starts), *[1] * len(axes), dtype=torch.long)
+        for k, (size, end) in enumerate(zip(sizes, ends, strict=True)):
+            along = (starts[:, k, None] + torch.arange(size)).clamp_(0, end - 1)
+            shape = [len(starts), *(size if m == k else 1 for m in range(len(axes)))]
+            index = index * end + along.view(shape)
+        if len(axes) == 1:
+            index = index.T
+        found = table.index_select(0, index.flatten().to(table.device)).view(*index.shape, *table.shape[1:])
+        found = found.transpose(0, 1) if len(axes) == 1 else found
+        return found.movedim(tuple(range(1, len(axes) + 1)), axes)
+
+
+class Pass:
+    """Some rows of one sample.
+
+    Parameters
+    ----------
+    reference : Reference
+    rows : Tensor (rows, ...)
+        The edited boxes of the input.
+    starts : Tensor (rows, k)
+        Where they begin; a multiple of the plan's period apart.
+    """
+
+    def __init__(self, reference: Reference, rows: Tensor, starts: Tensor) -> None:
+        self.reference, self.plan, self.rows = reference, reference.plan, len(rows)
+        self.shifts = starts - starts[0]
+        known, source = self.plan.known, self.plan.program.input
+        box = tuple(
+            (lo, lo + rows.shape[a]) for lo, a in zip(starts[0].tolist(), known.axes[source], strict=True)
+        )
+        self.spans = self.plan.spans(box, self.shifts.amin(0).tolist(), self.shifts.amax(0).tolist())
+        self.values: dict[Ref, Tensor] = {source: rows}
+        self._changes: dict[Ref, Tensor] = {}
+
+    def compute(self) -> None:
+        """Every local value."""
+        for r in self.plan.rules:
+            out = r.node.writes[0]
+            if out in self.spans:
+                self.values[out] = r.compute(self, self.spans[out])
+
+    def span(self, ref: Ref) -> Span | None:
+        """The box of a value, in the first row; None where it does not change."""
+        return self.spans.get(ref)
+
+    def whole(self, ref: Ref) -> Tensor:
+        """A value without edits (1, ...)."""
+        return self.reference.whole(ref) if ref in self.plan.known.form else self.reference.values[ref]
+
+    def starts(self, ref: Ref) -> Tensor:
+        """First position of each row's box (rows, k)."""
+        return self._starts(ref, self.spans[ref])
+
+    def _starts(self, ref: Ref, span: Span) -> Tensor:
+        stride = torch.tensor(self.plan.strides[ref])
+        return torch.tensor([lo for lo, _ in span]) + self.shifts.div(stride, rounding_mode="floor")
+
+    def before(self, ref: Ref, span: Span) -> Tensor:
+        """A value without the edits over a box (rows, ...), in memory of its own."""
+        return self.reference.cut(ref, self._starts(ref, span), tuple(hi - lo for lo, hi in span))
+
+    def change(self, ref: Ref) -> Tensor:
+        """Value minus value without the edits over the value's own box, zero beyond the ends."""
+        if ref not in self._changes:
+            span = self.spans[ref]
+            self._changes[ref] = self._without_outside(
+                ref, span, self.values[ref] - self.before(ref, span), 0.0
+            )
+        return self._changes[ref]
+
+    def read(self, ref: Ref, span: Span, fill: float | None = None) -> Tensor:
+        """A value after the edits over a box (rows, ...)."""
+        t = self._over(ref, span)
+        return t if fill is None else self._without_outside(ref, span, t, fill)
+
+    def _over(self, ref: Ref, span: Span) -> Tensor:
+        own, axes = self.spans.get(ref), self.plan.known.axes[ref]
+        if own is None:
+            return self.before(ref, span)
+        both = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(own, span, strict=True)]
+        inner = self.values[ref]
+        for axis, (a, b), (first, _) in zip(axes, both, own, strict=True):
+            inner = inner.narrow(axis, a - first if b > a else 0, max(b - a, 0))
+        if tuple(both) == span:
+            return inner
+        out = self.before(ref, span)
+        place = out
+        for axis, (a, b), (first, _) in zip(axes, both, span, strict=True):
+            place = place.narrow(axis, a - first if b > a else 0, max(b - a, 0))
+        if inner.numel():
+            place.copy_(inner)
+        return out
+
+    def _without_outside(self, ref: Ref, span: Span, t: Tensor, fill: float) -> Tensor:
+        """`t` over a box with `fill` at positions that the value does not have."""
+        starts, axes = self._starts(ref, span), self.plan.known.axes[ref]
+        for k, (axis, (lo, hi), (_, end)) in enumerate(
+            zip(axes, span, domain(ref, self.plan.known), strict=True)
+        ):
+            if int(starts[:, k].min()) >= 0 and int(starts[:, k].max()) + hi - lo <= end:
+                continue
+            at = starts[:, k, None] + torch.arange(hi - lo)
+            outside = ((at < 0) | (at >= end)).to(t.device)
+            shape = [1] * t.ndim
+            shape[0], shape[axis] = outside.shape
+            t = t.masked_fill(outside.view(shape), fill)
+        return t
+
+    def pieces(self) -> dict[Ref, Piece]:
+        """What the rest of the program needs: for every bridge by its result, and for every splice."""
+        found = {}
+        for b in self.plan.bridges:
+            changed = b.source in self.spans
+            found[b.node.writes[0]] = self._piece(b.source, b.piece(self) if changed else None)
+        for ref in self.plan.splices:
+            found[ref] = self._piece(ref, self.values.get(ref))
+        return found
+
+    def _piece(self, source: Ref, value: Tensor | None) -> Piece:
+        starts = self.shifts[:, :0] if value is None else self.starts(source)
+        return Piece(self.rows, starts, value)
