@@ -120,6 +120,19 @@ def test_readme_lists_the_methods() -> None:
     assert sorted(method_table(README.read_text())) == sorted(expected)
 
 
+def test_the_plan_of_the_house_shows_the_house() -> None:
+    """Every path on the page exists, and every part of the package is on it."""
+    rows = [
+        line
+        for line in (ROOT / "docs" / "architecture.md").read_text().splitlines()
+        if line.startswith("| `")
+    ]
+    shown = {path for row in rows for path in re.findall(r"`([\w/.]+)`", row.split("|")[1])}
+    assert not [path for path in shown if not (ROOT / "attrib" / path).exists()]
+    parts = {p.name + "/" * p.is_dir() for p in (ROOT / "attrib").iterdir() if not p.name.startswith("_")}
+    assert parts - {"py.typed"} <= shown
+
+
 def test_every_axiom_is_explained() -> None:
     """A method may claim only what the page on methods says in words."""
     page = (ROOT / "docs" / "methods.md").read_text()
