@@ -1,0 +1,59 @@
+"""The user's own data files, with the labels they have or are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from attrib.io import read, save
+
+A = xr.DataArray(
+    np.arange(6.0).reshape(2, 3),
+    dims=("cell", "gene"),
+    coords={"gene": ["a", "b", "c"]},
+    name="rna",
+    attrs={"units": "CPM"},
+)
+
+
+@pytest.mark.parametrize("name", ["a.nc", "saved.nc", "a.zarr"])
+def test_labelled_files(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    if name == "a.nc":
+        A.to_netcdf(file)
+    elif name == "saved.nc":
+        save(A, file)
+    else:
+        A.to_dataset().to_zarr(file, zarr_format=2)
+    assert read(file).identical(A)
+    assert read(file, dims=["gene", "cell"]).identical(A.transpose())
+    with pytest.raises(ValueError, match="has the dims cell, gene; give these names"):
+        read(file, dims=["cell", "peak"])
+
+
+def test_plain_arrays(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", A.values)
+    assert read(tmp_path / "a.npy").dims == ("sample", "dim_1")
+    named = read(tmp_path / "a.npy", dims=["cell", "gene"])
+    assert named.dims == ("cell", "gene")
+    np.testing.assert_array_equal(named.values, A.values)
+    np.savez(tmp_path / "a.npz", rna=A.values, atac=A.values[:, :2])
+    both = read(tmp_path / "a.npz", variables=["atac", "rna"])
+    assert list(both.data_vars) == ["atac", "rna"]
+    assert both["rna"].dims == ("sample", "rna_1")
+    assert read(tmp_path / "a.npz", variables=["rna"], dims=["cell", "gene"]).dims == ("cell", "gene")
+
+
+def test_no_code_is_run(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([{"a": print}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"a\.npy cannot be read as \.npy: .*allow_pickle"):
+        read(tmp_path / "a.npy")
+
+
+def test_results_are_no_input(tmp_path: Path) -> None:
+    save({"saliency": A}, tmp_path / "a.nc")
+    with pytest.raises(ValueError, match="holds several results"):
+        read(tmp_path / "a.nc")
