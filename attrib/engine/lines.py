@@ -77,7 +77,7 @@ def groups(kernel: Kernel, xs: Rows, x0s: Rows, hoist: bool) -> Iterator[tuple[r
     model from here.
     """
     model = kernel.function.model
-    hoist = hoist and len(xs) == 1 and goes_straight(model, *_some(kernel, xs, x0s))
+    hoist = hoist and len(xs) == 1 and goes_straight(model, *_some(kernel, xs, x0s), kernel.batches.chunk())
     size = kernel.batches.chunk(kernel.share())
     if hoist:
         kernel.go_on_with(behind_first_layer(model, xs[0].shape[1:]))

@@ -81,6 +81,10 @@ def cut_inputs(f: Forward, rows: Rows) -> list[int]:
 
 
 def _matters(f: Forward, rows: Rows, j: int, y: Tensor) -> bool:
-    other = tuple(1.5 * r + 1 if i == j else r for i, r in enumerate(rows))
+    """Whether the output changes with input `j`: moved up, or turned over, which changes ranks too."""
     with torch.no_grad():
-        return not torch.equal(f(*other), y)
+        for factor in (1.5, -1.5):
+            other = tuple(factor * r + 1 if i == j else r for i, r in enumerate(rows))
+            if not torch.equal(f(*other), y):
+                return True
+    return False

@@ -11,12 +11,14 @@ can be viewed and can enter one affine op, and that raises on any other use.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch._C import DisableTorchFunctionSubclass
+from torch.func import vjp
 
 from attrib.engine.model import Model, one_tensor
 
@@ -126,24 +128,26 @@ def behind_first_layer(model: Model, shape: torch.Size) -> Callable[[Tensor], An
     return rest
 
 
-def goes_straight(model: Model, x: Tensor, baseline: Tensor) -> bool:
+def goes_straight(model: Model, x: Tensor, baseline: Tensor, most: int = 4) -> bool:
     """Whether the model is an affine op on its input alone, followed by the rest.
 
-    Checked on at most two samples `x` and their baseline: by the `Line`, which refuses other uses, and by comparing
-    the rest of the model on ``A(x)`` with the model on ``x``, halfway to the baseline too.
+    Checked on at most two samples `x` and their baseline, `most` rows at a time: by the `Line`, which refuses other
+    uses, and by comparing the rest of the model on ``A(x)`` with the model on ``x``, halfway to the baseline too.
     """
     few = torch.cat([x[:2], (x[:2] + baseline[:2]) / 2])
+    rest = behind_first_layer(model, few.shape[1:])
     try:
         with torch.no_grad():
-            h = first_layer(model, few)
-            alone = first_layer(model, few[:1])
-            if len(h) != len(few) or len(alone) != 1:
-                return False
-            y = one_tensor(model(few), len(few))
-            again = one_tensor(behind_first_layer(model, few.shape[1:])(h), len(few))
-    except torch.OutOfMemoryError:
-        raise
+            for rows in (*few.split(most), few[:1]):
+                h, pull = vjp(partial(first_layer, model), rows)[:2]
+                y, again = one_tensor(model(rows), len(rows)), one_tensor(rest(h), len(rows))
+                if len(h) != len(rows) or pull(h)[0].shape != rows.shape or not _equal(again, y):
+                    return False
     except Exception:  # whatever a model does with a tensor that has no values: it is then not taken apart
         return False
-    tolerance = 100 * torch.finfo(y.dtype).eps * float(y.abs().max())
-    return again.shape == y.shape and bool(torch.allclose(again, y, rtol=0, atol=tolerance))
+    return True
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    tolerance = 100 * torch.finfo(b.dtype).eps * float(b.abs().max())
+    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0, atol=tolerance))

@@ -111,9 +111,10 @@ def integrated_gradients(
         f, xs, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as kernel:  # fmt: skip
-        kernel.batches.expect(len(xs[0]) * (n_steps if rtol is None else LEVELS[0]))
+        starts = _at_least_one_row(x0s, xs)
+        kernel.batches.expect(len(xs[0]) * (1 + (n_steps if rtol is None else LEVELS[0])) + len(starts[0]))
         score = kernel.scores(xs)
-        change = score - kernel.scores_at(_at_least_one_row(x0s, xs), torch.arange(len(xs[0])))
+        change = score - kernel.scores_at(starts, torch.arange(len(xs[0])))
         if rtol is not None:
             mean, used = _by_levels(kernel, xs, x0s, change, score, rtol)
         else:

@@ -176,7 +176,7 @@ def gradient_shap(
         f, xs, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as kernel:  # fmt: skip
-        kernel.batches.expect(len(xs[0]) * (count + 1))
+        kernel.batches.expect(len(xs[0]) * (count + 1) + pool[0].shape[:2].numel())
         score = kernel.scores(xs)
         change = score - _mean_score(kernel, pool, xs)
         draws = Draws(Noise(xs, scales, seed, kernel.device), pool)

@@ -121,7 +121,7 @@ def test_wrong_targets(how: dict, error: type[Exception], text: str) -> None:
 
 @pytest.mark.parametrize("wrong", [lambda y: y, lambda y: y.sum(), lambda y: 3.0, lambda y: None])
 def test_functions_that_give_no_score_per_row(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="`target` returned .* expected one number per row"):
+    with pytest.raises(ValueError, match=r"`target` returned .* expected one number per row"):
         settled(wrong)[0].score(FLAT, I)
 
 
