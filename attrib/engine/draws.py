@@ -71,7 +71,7 @@ class Noise:
             )  # of one sample there is one row for all
             if bool(s.any()):
                 scale = of_samples(s, i, self.device).to(row.dtype).view(-1, *[1] * (row.ndim - 1))
-                row = row + scale * normal(keys, k, NOISE + j, row.shape[1:], row.dtype)
+                row = normal(keys, k, NOISE + j, row.shape[1:], row.dtype).mul_(scale).add_(row)
             rows.append(row)
         return tuple(rows)
 
@@ -100,7 +100,7 @@ class Draws:
         starts = [_drawn(b, i, which, self.noisy.device) for b in self.pool]
         self._difference = tuple(e - s for e, s in zip(ends, starts, strict=True))
         return tuple(
-            s + mix.to(d.dtype).view(-1, *[1] * (d.ndim - 1)) * d
+            s.addcmul_(mix.to(d.dtype).view(-1, *[1] * (d.ndim - 1)), d)
             for s, d in zip(starts, self._difference, strict=True)
         )
 
@@ -110,7 +110,7 @@ class Draws:
 
 
 def _drawn(pool: Tensor, i: Tensor, which: Tensor, device: torch.device) -> Tensor:
-    """Baseline `which` of each sample `i` from (1, B, ...) or (N, B, ...)."""
+    """Baseline `which` of each sample `i` from (1, B, ...) or (N, B, ...), as a copy."""
     part = of_samples(pool, i, device)
     row = torch.zeros_like(i) if len(part) == 1 else torch.arange(len(i))
     return part[row.to(device), which.to(device)]

@@ -204,13 +204,18 @@ def add_by_sample(total: Tensor, values: Tensor, start: int, steps: int) -> None
     Whole samples are summed in one reshape and the two ends apart, in a fixed order: no atomic adds, whose order (and
     so the last bits) varies on a GPU. Sums may live on another device than the rows.
     """
+    for samples, _, part in by_sample(values, start, steps):
+        rows = part.sum(2, dtype=total.dtype) if steps > 1 else part[:, :, 0]
+        total[:, samples] += rows.to(total.device)
+
+
+def by_sample(values: Tensor, start: int, steps: int) -> Iterator[tuple[slice, bool, Tensor]]:
+    """Rows (T, rows, ...) that begin with row `start`, as samples, whether from their first row, and (T, n, rows, ...)."""
     stop, r = start + values.shape[1], start
     while r < stop:
         sample, inside = divmod(r, steps)
         whole = (stop - r) // steps if inside == 0 else 0
         end = r + whole * steps if whole else min(stop, (sample + 1) * steps)
-        part = values[:, r - start : end - start]
-        if steps > 1:
-            part = part.unflatten(1, (max(whole, 1), -1)).sum(2, dtype=total.dtype)
-        total[:, sample : sample + max(whole, 1)] += part.to(total.device)
+        part = values[:, r - start : end - start].unflatten(1, (max(whole, 1), -1))
+        yield slice(sample, sample + max(whole, 1)), inside == 0, part
         r = end

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attrib.engine.gradients import add_by_sample
+from attrib.engine.gradients import add_by_sample, by_sample
 from attrib.engine.pullback import Rows
 
 REDUCTIONS = ("mean", "square", "variance")
@@ -25,7 +25,8 @@ class Moments:
 
     Notes
     -----
-    With both kept the sums are float64: a variance is a small difference of large numbers.
+    A variance is a small difference of large numbers. With both kept, the sums are therefore float64 ones of the rows'
+    differences from their sample's first row, which are as small as the spread is.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Moments:
         self.n, self.steps, self.device, self._first, self._second = n, steps, device, first, second
         self._sums: list[Tensor] = []
         self._squares: list[Tensor] = []
+        self._pivots: list[Tensor] = []  # each sample's first row, where both sums are kept
 
     @classmethod
     def of(cls, reduce: str, n: int, steps: int, device: torch.device) -> Moments:
@@ -60,10 +62,23 @@ class Moments:
         if not (self._sums or self._squares):
             self._sums = [self._zeros(v, wide) for v in values] if self._first else []
             self._squares = [self._zeros(v, wide) for v in values] if self._second else []
+            self._pivots = [self._zeros(v, False) for v in values] if wide else []
+        if wide:
+            for j, v in enumerate(values):
+                self._add_differences(j, v, start)
+            return
         for total, v in zip(self._sums, values, strict=False):
             add_by_sample(total, v, start, self.steps)
         for total, v in zip(self._squares, values, strict=False):
             add_by_sample(total, v.to(total.dtype).square(), start, self.steps)
+
+    def _add_differences(self, j: int, values: Tensor, start: int) -> None:
+        for samples, first, rows in by_sample(values, start, self.steps):
+            if first:
+                self._pivots[j][:, samples] = rows[:, :, 0].to(self._pivots[j])
+            away = rows - self._pivots[j][:, samples, None].to(rows.device)
+            self._sums[j][:, samples] += away.sum(2).to(self.device)
+            self._squares[j][:, samples] += away.square_().sum(2).to(self.device)
 
     def _zeros(self, v: Tensor, wide: bool) -> Tensor:
         dtype = torch.float64 if wide else torch.promote_types(v.dtype, torch.float32)
@@ -71,15 +86,20 @@ class Moments:
 
     def mean(self) -> Rows:
         """Mean over the rows of each sample: (T, n, ...) per input."""
+        if self._pivots:
+            return tuple(p + s / self.steps for p, s in zip(self._pivots, self._sums, strict=True))
         return tuple(s / self.steps for s in self._sums)
 
     def square(self) -> Rows:
         """Mean square."""
+        if self._pivots:
+            return tuple(v + m * m for v, m in zip(self.variance(), self.mean(), strict=True))
         return tuple(s / self.steps for s in self._squares)
 
     def variance(self) -> Rows:
         """Mean square deviation from the mean."""
-        return tuple((q - m * m).clamp_(min=0) for q, m in zip(self.square(), self.mean(), strict=True))
+        pairs = zip(self._squares, self._sums, strict=True)
+        return tuple((q / self.steps - (s / self.steps) ** 2).clamp_(min=0) for q, s in pairs)
 
     def standard_error(self) -> Rows:
         """Standard error of the mean; infinite with a single row, which says nothing about its error."""

@@ -115,5 +115,6 @@ def normal(keys: Tensor, draws: Tensor, stream: int, shape: torch.Size, dtype: t
     for part, first, second in zip(out.split(size), *(s.split(size) for s in seeds), strict=True):
         h = _mix((places ^ first).add_(second))
         # the arithmetic shift leaves a signed 24-bit number: half a step up and scaled it lies inside (-1, 1), exactly
-        part.copy_((h >> 8).to(work).add_(0.5).mul_(2.0**-23).erfinv_().mul_(math.sqrt(2)))
+        inside = (h >> 8).to(work).add_(0.5).mul_(2.0**-23)
+        torch.mul(inside.erfinv_(), math.sqrt(2), out=part)
     return out.reshape(len(draws), *shape)

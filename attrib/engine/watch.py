@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -64,6 +65,7 @@ class _Ops(TorchDispatchMode):
         return out
 
 
+@functools.cache
 def _is_view(op: OpOverload) -> bool:
     return any(r.alias_info is not None for r in op._schema.returns)
 
