@@ -115,7 +115,7 @@ class Differentiator:
             cotangents = self.score.cotangents(y, i, slice(first, first + block))
             if scale is not None:
                 cotangents = cotangents * scale.view(1, -1, *[1] * (y.ndim - 1)).to(y)
-            found.append(pull(cotangents))
+            found.append(pull(cotangents, first + block >= len(scores)))
         return scores, found[0] if len(found) == 1 else tuple(torch.cat(g) for g in zip(*found, strict=True))
 
     def _forward_mode(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,21 +13,23 @@ from torch.func import jvp, vjp, vmap
 
 Rows = tuple[Tensor, ...]
 Forward = Callable[..., Tensor]
-Pull = Callable[[Tensor], Rows]  # (T, rows, ...) cotangents -> (T, rows, ...) gradients per input
+Pull = Callable[
+    [Tensor, bool], Rows
+]  # (T, rows, ...) cotangents, the last ones? -> (T, rows, ...) gradients per input
 
 
 def by_func(f: Forward, rows: Rows) -> tuple[Tensor, Pull]:
-    """`torch.func.vjp` under no_grad: parameters stay out of the graph, memory is freed with the pullback."""
+    """`torch.func.vjp` under no_grad: parameters stay out of the graph; the last pullback frees memory as it goes."""
     with torch.no_grad():
         y, pull = vjp(f, *rows)[:2]
 
-    def several(cotangents: Tensor) -> Rows:
+    def several(cotangents: Tensor, last: bool) -> Rows:
         with torch.no_grad():
             if len(cotangents) == 1:
-                return tuple(g[None] for g in pull(cotangents[0]))
+                return tuple(g[None] for g in pull(cotangents[0], retain_graph=not last))
             with warnings.catch_warnings():  # some ops go one by one, with the same result
                 warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-                return vmap(pull)(cotangents)
+                return vmap(partial(pull, retain_graph=not last))(cotangents)
 
     return y, several
 
@@ -37,17 +40,18 @@ def by_autograd(f: Forward, rows: Rows) -> tuple[Tensor, Pull]:
         leaves = tuple(r.detach().requires_grad_() for r in rows)
         y = f(*leaves)
 
-    def several(cotangents: Tensor) -> Rows:
+    def several(cotangents: Tensor, last: bool) -> Rows:
         if not y.requires_grad:
             return tuple(r.new_zeros(len(cotangents), *r.shape) for r in rows)
-        found = [_grad(y, leaves, c) for c in cotangents]
+        end = len(cotangents) if last else 0
+        found = [_grad(y, leaves, c, j != end) for j, c in enumerate(cotangents, 1)]
         return tuple(torch.stack(g) for g in zip(*found, strict=True))
 
     return y.detach(), several
 
 
-def _grad(y: Tensor, leaves: Rows, cotangent: Tensor) -> Rows:
-    found = torch.autograd.grad(y, leaves, cotangent, retain_graph=True, allow_unused=True)
+def _grad(y: Tensor, leaves: Rows, cotangent: Tensor, retain: bool) -> Rows:
+    found = torch.autograd.grad(y, leaves, cotangent, retain_graph=retain, allow_unused=True)
     return tuple(torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True))
 
 
