@@ -29,10 +29,12 @@ from attrib.labelled import (
     saliency,
     smooth_grad,
 )
+from attrib.labels import deep_lift_report
 
 __all__ = [
     "__version__",
     "deep_lift",
+    "deep_lift_report",
     "deep_lift_shap",
     "feature_ablation",
     "filters",

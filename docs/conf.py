@@ -34,7 +34,7 @@ numpydoc_show_class_members = False
 # what may be missing from no docstring: itself, a parameter, what it returns
 numpydoc_validation_checks = {"GL08", "SS01", "PR01", "PR02", "RT01"}
 # records have Attributes instead, which tests/test_docs.py checks
-numpydoc_validation_exclude = {r"\.(Explanation|About|Specimen|Violation|AxiomError)$"}
+numpydoc_validation_exclude = {r"\.(Explanation|About|OpShare|Specimen|Violation|AxiomError)$"}
 
 PUBLIC = ("attrib", "attrib.functional", "attrib.testing")
 

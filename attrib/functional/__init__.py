@@ -2,7 +2,7 @@
 
 from attrib.functional.activations import filters, layer_activation
 from attrib.functional.cam import grad_cam, grad_cam_plus_plus
-from attrib.functional.deeplift import deep_lift, deep_lift_shap, op_shares
+from attrib.functional.deeplift import OpShare, deep_lift, deep_lift_shap, op_shares
 from attrib.functional.explanation import METHODS, About, Explanation
 from attrib.functional.gradient import input_x_gradient, saliency
 from attrib.functional.guided import guided_grad_cam
@@ -19,6 +19,7 @@ __all__ = [
     "METHODS",
     "About",
     "Explanation",
+    "OpShare",
     "deep_lift",
     "deep_lift_shap",
     "feature_ablation",

@@ -194,10 +194,16 @@ def op_shares(
 
     Parameters
     ----------
-    {f}
-    {x}
-    baselines, target, classes
-        As in `deep_lift`.
+    f : callable
+        The model.
+    x : Tensor or tuple of Tensor
+        Input(s), samples on dim 0.
+    baselines : float, Tensor, tuple of these, or callable, default 0.0
+        What the input is compared with.
+    target : int, str, tuple, sequence, callable or None
+        Which score is explained.
+    classes : sequence of str, optional
+        Names of the outputs.
 
     Returns
     -------

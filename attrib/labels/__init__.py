@@ -5,6 +5,7 @@ from attrib.labels.blocks import in_blocks
 from attrib.labels.editing import edit_options
 from attrib.labels.inputs import Inputs, labelled_inputs
 from attrib.labels.lazy import lazily
+from attrib.labels.ops import deep_lift_report
 from attrib.labels.results import Facts, plain, wrap
 from attrib.labels.spatial import map_options, wrap_activation, wrap_filters, wrap_map
 
@@ -13,6 +14,7 @@ __all__ = [
     "Inputs",
     "at_samples",
     "baseline_tensors",
+    "deep_lift_report",
     "edit_options",
     "in_blocks",
     "labelled_inputs",

@@ -87,9 +87,13 @@ class Memory:
         """A number for a new value that depends on the inputs."""
         ref = self._number(tensor)
         self.active.add(ref)
+        self.hold(tensor, ref)
+        return ref
+
+    def hold(self, tensor: Tensor, ref: Ref) -> None:
+        """Note that a tensor, which may be in memory of its own, holds an active value."""
         self.storages.setdefault(key(tensor), Storage(tensor, ref))
         self.name(tensor, ref)
-        return ref
 
     def made(self, results: list[Tensor], arguments: list[Tensor]) -> None:
         """Note constants that the callable made itself; views of what came from outside are not its own."""

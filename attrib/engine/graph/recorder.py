@@ -24,7 +24,7 @@ SHAPE_ONLY = {
     *(aten.new_zeros, aten.new_ones, aten.new_full, aten.new_empty, aten.new_empty_strided),
     *(aten.rand_like, aten.randn_like, aten.randint_like, aten.uniform),
 }
-SAME_VALUE = {aten.detach.default, aten.alias.default, aten.lift_fresh.default}
+SAME_VALUE = {aten.detach.default, aten.alias.default, aten.lift_fresh.default, aten.clone.default}
 WHATEVER_LAYOUT = {aten.view.default: aten.reshape.default, aten._unsafe_view.default: aten.reshape.default}
 REPLACES_MEMORY = {aten.set_, aten.resize_, aten.resize_as_}
 
@@ -62,7 +62,7 @@ class Recorder(TorchDispatchMode):
         if not any(map(self.memory.is_active, tensors)):
             return self.constant(op, args, kwargs)
         if op in SAME_VALUE:
-            return self.rename(op, args[0])
+            return self.rename(op, args[0], kwargs)
         if op.overloadpacket in SHAPE_ONLY:
             return self.keep(op(*args, **kwargs), [])
         if op is aten.as_strided.default:  # says where in memory, not of what: the memory knows what is there
@@ -101,10 +101,10 @@ class Recorder(TorchDispatchMode):
         self.memory.made(_tensors(result), arguments)
         return result
 
-    def rename(self, op: OpOverload, tensor: Tensor) -> Tensor:
+    def rename(self, op: OpOverload, tensor: Tensor, kwargs: dict) -> Tensor:
         """Another tensor of the same value."""
-        ref, out = self.memory.find(tensor, self), op(tensor)
-        self.memory.name(out, ref)
+        ref, out = self.memory.find(tensor, self), op(tensor, **kwargs)
+        self.memory.hold(out, ref)
         return out
 
     def numbers(self, tree: Any) -> Any:
