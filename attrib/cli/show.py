@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from attrib.functional import About
 
 Tell = Callable[[str, int, int], None]
+WIDE = 110  # columns that the table of methods needs
 PIPED = 140  # columns where the output is no terminal
 
 
@@ -54,51 +55,63 @@ def progress() -> Iterator[Tell | None]:
 
 
 def _table(*columns: str, left: int = 1) -> Table:
-    """An empty table, the columns after the first `left` flush right."""
+    """An empty table, the columns after the first `left` flush right; names are never cut."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for k, column in enumerate(columns):
-        made.add_column(column, justify="left" if k < left else "right", overflow="fold")
+        made.add_column(column, justify="left" if k < left else "right", no_wrap=k == 0 or k >= left)
     return made
 
 
 def demo_table(table: pd.DataFrame) -> None:
-    """Print the demonstration's table: one class, and all ten."""
-    made = _table("method", "completeness error\nmedian", "\nmax", "model evaluations\n1 class", "\n10 classes",
-                  "seconds\n1 class", "\n10 classes")  # fmt: skip
+    """Print the demonstration's table: errors and evaluations for the predicted class, seconds for all ten as well."""
+    made = _table(
+        "method", "error\nmedian", "\nmax", "model\nevaluations", "seconds\n1 class", "\n10 classes"
+    )
     for row in table[table["skipped"].isna()].itertuples():
-        made.add_row(row.method, _error(row.error_median), _error(row.error_max), f"{row.evaluations:,.0f}",
-                     f"{row.all_evaluations:,.0f}", f"{row.seconds:.2f}", f"{row.all_seconds:.2f}")  # fmt: skip
-    console().print(made)
-    _skipped(table)
+        made.add_row(*_cells(row), f"{row.all_seconds:.2f}")
+    _study(made, table)
 
 
 def study_table(table: pd.DataFrame) -> None:
     """Print a run's table."""
-    made = _table("method", "completeness error\nmedian", "\nmax", "model\nevaluations", "\nseconds")
+    made = _table("method", "error\nmedian", "\nmax", "model\nevaluations", "\nseconds")
     for row in table[table["skipped"].isna()].itertuples():
-        made.add_row(row.method, _error(row.error_median), _error(row.error_max), f"{row.evaluations:,.0f}",
-                     f"{row.seconds:.2f}")  # fmt: skip
+        made.add_row(*_cells(row))
+    _study(made, table)
+
+
+def _cells(row: Any) -> list[str]:
+    return [
+        row.method,
+        _error(row.error_median),
+        _error(row.error_max),
+        f"{row.evaluations:,.0f}",
+        f"{row.seconds:.2f}",
+    ]
+
+
+def _study(made: Table, table: pd.DataFrame) -> None:
     console().print(made)
-    _skipped(table)
+    say(
+        "error: completeness error |sum(attribution) - (f(x) - f(baseline))| over the samples, in units of the output;"
+    )
+    say(
+        "model evaluations: rows that the model was called with (DeepLIFT, occlusion and the like replay its graph)."
+    )
+    for row in table[table["skipped"].notna()].itertuples():
+        say(f"{row.method} does not apply: {row.skipped}")
 
 
 def _error(value: float) -> str:
     return "–" if value != value else f"{value:.2g}"
 
 
-def _skipped(table: pd.DataFrame) -> None:
-    for row in table[table["skipped"].notna()].itertuples():
-        say(f"{row.method} does not apply: {row.skipped}")
-
-
 def bench_table(table: pd.DataFrame) -> None:
     """Print `bench`'s table, the best batch size of each method marked."""
-    made = _table(
-        "method", "batch size", "samples\nper second", "share of the\nmodel's speed", "peak memory\nMiB", ""
-    )
+    made = _table("method", "batch size", "samples\nper second", "share of\nmodel's speed", "peak\nMiB", "")
     for row in table.itertuples():
         memory = "–" if row.peak_mib != row.peak_mib else f"{row.peak_mib:,.0f}"
         made.add_row(row.method, str(row.batch_size), f"{row.samples_per_second:,.4g}", f"{row.share:.2f}", memory,
@@ -107,13 +120,20 @@ def bench_table(table: pd.DataFrame) -> None:
 
 
 def methods_table(abouts: Sequence[About]) -> None:
-    """Print what there is."""
-    made = _table("method", "name", "axioms", "cost per sample", "unit", "reference", left=6)
+    """Print what there is: a table, or lines where the terminal is narrow."""
     units = {"gradient": "output / input", "output": "output", "method": "the method's"}
+    made = _table("method", "axioms", "cost per sample", "unit", "reference", left=4)
+    wide = console().width >= WIDE
     for a in abouts:
         axioms = ", ".join(x.replace("_", " ") for x in a.axioms) or "–"
-        made.add_row(a.name, a.long_name, axioms, a.cost, units.get(a.units, a.units), a.reference)
-    console().print(made)
+        cells = (axioms, a.cost, units.get(a.units, a.units), a.reference)
+        if wide:
+            made.add_row(a.name, *cells)
+        else:
+            heads = ("axioms", "cost", "unit", "reference")
+            say("\n".join([a.name, *(f"  {h:10} {c}" for h, c in zip(heads, cells, strict=True))]))
+    if wide:
+        console().print(made)
 
 
 def files(folder: Path, names: Sequence[str]) -> None:
