@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import warnings
 
@@ -45,18 +44,33 @@ class Differentiator:
         self.function, self.score, self.batches, self.engine = function, score, batches, engine
         self._checked_cut = False
         self._forward_works = engine == "auto"
+        self._in_forward_mode = False
         self._features = 1
 
     def share(self) -> int:
-        """Backward rows per forward row: the number of targets; before the number is known, go carefully."""
-        count = self.score.count or self.batches.chunk()
-        return min(count, self._features if self._forward_works else sys.maxsize)
+        """Rows of the model's passes that one row of a chunk stands for: in forward mode, one for each feature.
+
+        Several targets are no reason for fewer rows: their pullbacks follow one another, so that each op works on a
+        whole chunk and one forward pass serves all. They are vmapped as far as a chunk that is not full leaves room.
+        """
+        return self._features if self._in_forward_mode else 1
+
+    def _together(self, rows: int) -> int:
+        """Targets whose pullbacks are vmapped into one.
+
+        As many as fit a chunk on a GPU, and where a pass is busy reading weights, which then serve all targets (dense
+        networks with few rows). Convolutions gain nothing from it on a CPU: they run slower, vmapped.
+        """
+        reads_weights = rows * (self.function.row_bytes or 0) < self.function.weight_bytes
+        if self.batches.device.type == "cpu" and not reads_weights:
+            return 1
+        return max(1, self.batches.chunk() // rows)
 
     def __call__(self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool) -> tuple[Tensor, Rows]:
         """Scores (T, rows) and gradients (T, rows, ...) at rows of samples `i`, scaled by `scale` (rows,)."""
         if self._forward_pays(rows):
             found = self._attempt("forward", rows, i, scale, at_inputs)
-            self._forward_works = found is not None
+            self._forward_works = self._in_forward_mode = found is not None
             if found is not None:
                 return found
         if self.engine == "auto":
@@ -109,7 +123,7 @@ class Differentiator:
         y, pull = (by_func if engine == "func" else by_autograd)(self.function, rows)
         y = y.detach()
         scores = self.score(y, i, at_inputs)
-        block = max(1, self.batches.chunk() // len(i))
+        block = self._together(len(i))
         found = []
         for first in range(0, len(scores), block):
             cotangents = self.score.cotangents(y, i, slice(first, first + block))

@@ -158,6 +158,8 @@ class Function:
         Rows evaluated so far.
     row_bytes : int or None
         Bytes of all intermediate values per row, known after the first call.
+    weight_bytes : int
+        Bytes of the parameters, buffers and constants.
     largest : int
         Bytes of a row's largest tensor, inputs included, known after the first call.
 
@@ -174,6 +176,7 @@ class Function:
         self.model = model
         self.rows = 0
         self.row_bytes: int | None = None
+        self.weight_bytes = sum(t.numel() * t.element_size() for t in _weights(model))
         self.largest = 1
         self._writes = False
 
