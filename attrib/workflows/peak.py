@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +57,6 @@ def _on_cuda(work: Callable[[], object], device: torch.device) -> float:
 
 def _give_back() -> None:
     """Return freed memory to the system, so that it does not hide what the work takes."""
-    gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -1,0 +1,166 @@
+"""The benchmarks run, and `bench` measures what it says; how fast anything is, is not tested."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from attrib.workflows.bench import bench, best_batch_sizes
+from attrib.workflows.peak import peak_memory
+from benchmarks.bare import bare_passes
+from benchmarks.gradients import main
+from benchmarks.setting import check
+
+ROOT = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+
+
+def small() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def test_the_quick_run_writes_every_table(tmp_path: Path) -> None:
+    done = run("--quick", "--output", str(tmp_path / "found.md"))
+    assert done.returncode == 0, done.stderr
+    found = (tmp_path / "found.md").read_text()
+    for title in (
+        "Peak memory",
+        "Time",
+        "All classes",
+        "First layer",
+        "Quadrature",
+        "Batch sizes",
+        "Overhead",
+    ):
+        assert f"## {title}" in found
+    assert "nan" not in found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rounds", "0"], "take positive numbers"),
+        (["--sections", "colours"], "invalid choice: 'colours'"),
+        (["--dtype", "int8"], "invalid choice: 'int8'"),
+    ],
+)
+def test_the_command_refuses(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_wrong_answers_are_not_timed() -> None:
+    check("anything", 1e-9, 1e-8)
+    with pytest.raises(SystemExit, match="wrong answer: anything differs by 1"):
+        check("anything", 1.0, 1e-8)
+    with pytest.raises(SystemExit, match="wrong answer"):
+        check("anything", float("nan"), 1e-8)
+
+
+def test_bare_passes_take_the_rows_asked_for() -> None:
+    seen: list[int] = []
+
+    class Counting(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(len(x))
+            return x
+
+    bare_passes(Counting(), (torch.ones(3, 2),), rows=10, chunk=4, target=1)()
+    assert seen == [4, 4, 2]
+
+
+def test_table_of_bench() -> None:
+    done: list[tuple[int, int]] = []
+    table = bench(
+        small(), torch.randn(5, 6), methods=["saliency", "integrated_gradients", "smooth_grad"],
+        batch_sizes=["auto", 2, 8, 64], options={"integrated_gradients": {"n_steps": 3}, "smooth_grad": {"n_samples": 4}}, repeats=1,
+        progress=lambda k, n: done.append((k, n)),
+    )  # fmt: skip
+    assert list(table.method.unique()) == [
+        "forward+backward", "saliency", "integrated_gradients", "smooth_grad",
+    ]  # fmt: skip
+    sizes = table.groupby("method").batch_size.apply(list)
+    assert sizes["forward+backward"] == [2, 8, 64]
+    assert sizes["saliency"] == ["auto", 2, 8]  # 8 hold all five rows already
+    assert sizes["integrated_gradients"] == ["auto", 2, 8, 64]
+    passes = table.groupby("method").passes.first()
+    assert passes.to_dict() == {
+        "forward+backward": 1, "saliency": 1, "integrated_gradients": 3, "smooth_grad": 4,
+    }  # fmt: skip
+    assert (table.seconds > 0).all()
+    np.testing.assert_allclose(table.samples_per_second, table.samples / table.seconds)
+    assert table[table.method == "forward+backward"].share.max() == pytest.approx(1)
+    assert done[-1][0] == done[-1][1] == 2 * len(table)
+
+
+def test_bench_gives_gradient_shap_baselines_and_knows_its_draws() -> None:
+    table = bench(small(), torch.randn(2, 6), methods=["gradient_shap"], batch_sizes=[128], repeats=1)
+    assert list(table.passes) == [1, 50]
+
+
+def test_one_best_size_per_method() -> None:
+    table = pd.DataFrame(
+        {"method": ["a", "a", "b"], "batch_size": ["auto", 8, 2], "best": [False, True, True]}
+    )
+    assert best_batch_sizes(table) == {"a": 8, "b": 2}
+
+
+def test_bench_leaves_the_model_alone() -> None:
+    model = small()
+    bench(model, np.ones((2, 6)), methods=["saliency"], batch_sizes=[2], repeats=1)
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        ({"methods": ["salience"]}, ValueError, "`methods` names 'salience', expected some of"),
+        ({"methods": "saliency"}, TypeError, "`methods` is the string"),
+        ({"methods": []}, ValueError, "`methods` is empty"),
+        ({"batch_sizes": [0]}, ValueError, "`batch_sizes` holds 0"),
+        ({"batch_sizes": ["largest"]}, TypeError, "`batch_sizes` holds 'largest'"),
+        ({"batch_sizes": ["auto"]}, ValueError, "`batch_sizes` holds no int"),
+        ({"repeats": 0}, ValueError, "`repeats` is 0"),
+        ({"repeats": 1.5}, TypeError, "`repeats` is 1.5"),
+        (
+            {"options": {"saliency": {"n_steps": 3}}},
+            ValueError,
+            "`options` gives saliency an argument 'n_steps'",
+        ),
+        ({"options": {"nothing": {}}}, ValueError, "`options` names 'nothing'"),
+        ({"target": 7}, ValueError, "out of range"),
+    ],
+)
+def test_bench_refuses(wrong: dict[str, Any], error: type[Exception], words: str) -> None:
+    arguments = {"methods": ["saliency"], "batch_sizes": [2], "repeats": 1} | wrong
+    with pytest.raises(error, match=words):
+        bench(small(), torch.randn(2, 6), **arguments)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts a process's peak")
+def test_peak_memory_sees_what_was_held_for_a_moment() -> None:
+    def work() -> None:
+        torch.ones(32 << 20)  # 128 MiB
+
+    found = peak_memory(work, CPU)
+    if not np.isnan(found):  # a container may forbid to set the peak back
+        assert 120 < found / 2**20 < 160
