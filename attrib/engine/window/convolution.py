@@ -59,34 +59,40 @@ class _Spread:
         self.node, self.source, self.kernel = node, source, kernel
         self.few = weight.shape[0] <= FEW_CHANNELS
         taps = weight.permute(2, 1, 0)  # (taps, channels in, out)
-        self.taps = taps.permute(1, 0, 2).reshape(weight.shape[1], -1) if self.few else taps.contiguous()
+        self.taps = weight.permute(2, 0, 1).reshape(-1, weight.shape[1]) if self.few else taps.contiguous()
 
     def rule(self) -> Rule:
         return _SpreadRule(self.node, (self.source,), (2,), self.compute, kernels=(self.kernel,))
 
     def compute(self, at: Reader, span: Span) -> Tensor:
-        ((lo, hi),) = span
         own = at.span(self.source)
         assert own is not None  # a result changes where its source does
-        first = own[0][0]
+        ((lo, hi),), first = span, own[0][0]
         change = at.change(self.source).permute(2, 0, 1).contiguous()
-        out = at.before(self.node.writes[0], span).permute(2, 0, 1)
-        out = out if out.is_contiguous() else out.contiguous()
-        width = len(change)
-        spread = (change @ self.taps).unflatten(2, (self.kernel.size, -1)) if self.few else None
+        shifts = []  # per tap: which positions of the change, and where the first of them goes
         for k in range(self.kernel.size):
-            to = (
-                first + self.kernel.padding - k * self.kernel.dilation - lo
-            )  # where the change's first position goes
-            a, b = max(0, -to), min(width, hi - lo - to)
-            if a >= b:
-                continue
-            part = out[a + to : b + to]
-            if spread is None:
-                part.view(-1, part.shape[2]).addmm_(change[a:b].view(-1, change.shape[2]), self.taps[k])
-            else:
-                part.add_(spread[a:b, :, k])
+            to = first + self.kernel.padding - k * self.kernel.dilation - lo
+            shifts.append((max(0, -to), min(len(change), hi - lo - to), to))
+        out = at.before(self.node.writes[0], span)
+        return (self._at_once if self.few else self._one_by_one)(out, change, shifts)
+
+    def _one_by_one(self, out: Tensor, change: Tensor, shifts: list[tuple[int, int, int]]) -> Tensor:
+        """A product per tap, added in place."""
+        out = out.permute(2, 0, 1).contiguous()
+        for tap, (a, b, to) in zip(self.taps, shifts, strict=True):
+            if a < b:
+                out[a + to : b + to].view(-1, out.shape[2]).addmm_(change[a:b].view(-1, change.shape[2]), tap)
         return out.permute(1, 2, 0)
+
+    def _at_once(self, out: Tensor, change: Tensor, shifts: list[tuple[int, int, int]]) -> Tensor:
+        """One product for all taps, whose parts are added one by one, laid out (channels, positions, rows)."""
+        width, rows, channels = change.shape
+        out = out.permute(1, 2, 0).contiguous()
+        spread = (self.taps @ change.view(-1, channels).T).view(self.kernel.size, -1, width, rows)
+        for part, (a, b, to) in zip(spread, shifts, strict=True):
+            if a < b:
+                out[:, a + to : b + to].add_(part[:, a:b])
+        return out.permute(2, 0, 1)
 
 
 @dataclass

@@ -115,47 +115,49 @@ class Pass:
         """Value minus value without the edits over the value's own box, zero beyond the ends."""
         if ref not in self._changes:
             span = self.spans[ref]
-            self._changes[ref] = self._without_outside(
-                ref, span, self.values[ref] - self.before(ref, span), 0.0
-            )
+            difference = self.before(ref, span).neg_().add_(self.values[ref])
+            self._changes[ref] = self._without_outside(ref, span, difference, 0.0, True)
         return self._changes[ref]
 
     def read(self, ref: Ref, span: Span, fill: float | None = None) -> Tensor:
         """A value after the edits over a box (rows, ...)."""
-        t = self._over(ref, span)
-        return t if fill is None else self._without_outside(ref, span, t, fill)
-
-    def _over(self, ref: Ref, span: Span) -> Tensor:
-        own, axes = self.spans.get(ref), self.plan.known.axes[ref]
+        own = self.spans.get(ref)
         if own is None:
-            return self.before(ref, span)
-        both = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(own, span, strict=True)]
-        inner = self.values[ref]
-        for axis, (a, b), (first, _) in zip(axes, both, own, strict=True):
-            inner = inner.narrow(axis, a - first if b > a else 0, max(b - a, 0))
-        if tuple(both) == span:
-            return inner
-        out = self.before(ref, span)
-        place = out
-        for axis, (a, b), (first, _) in zip(axes, both, span, strict=True):
-            place = place.narrow(axis, a - first if b > a else 0, max(b - a, 0))
-        if inner.numel():
-            place.copy_(inner)
-        return out
+            t, fresh = self.before(ref, span), True
+        else:
+            t, fresh = self._over(ref, span, own)
+        return t if fill is None else self._without_outside(ref, span, t, fill, fresh)
 
-    def _without_outside(self, ref: Ref, span: Span, t: Tensor, fill: float) -> Tensor:
-        """`t` over a box with `fill` at positions that the value does not have."""
+    def _over(self, ref: Ref, span: Span, own: Span) -> tuple[Tensor, bool]:
+        """A changed value over another box than its own, and whether its memory is new."""
+        axes, inner = self.plan.known.axes[ref], self.values[ref]
+        both = tuple((max(a, c), max(min(b, d), a, c)) for (a, b), (c, d) in zip(own, span, strict=True))
+        if both == own == span:
+            return inner, False
+        place = out = inner if both == span else self.before(ref, span)
+        if both != own:
+            inner = _narrowed(inner, axes, both, own)
+        if both == span:
+            return inner, False
+        if inner.numel():
+            place = _narrowed(place, axes, both, span)
+            place.copy_(inner)
+        return out, True
+
+    def _without_outside(self, ref: Ref, span: Span, t: Tensor, fill: float, fresh: bool) -> Tensor:
+        """`t` over a box with `fill` at positions that the value does not have; only in rows that reach there."""
         starts, axes = self._starts(ref, span), self.plan.known.axes[ref]
-        for k, (axis, (lo, hi), (_, end)) in enumerate(
-            zip(axes, span, domain(ref, self.plan.known), strict=True)
-        ):
-            if int(starts[:, k].min()) >= 0 and int(starts[:, k].max()) + hi - lo <= end:
+        sizes, ends = [hi - lo for lo, hi in span], [hi for _, hi in domain(ref, self.plan.known)]
+        for k, (axis, size, end) in enumerate(zip(axes, sizes, ends, strict=True)):
+            over = ((starts[:, k] < 0) | (starts[:, k] + size > end)).nonzero()[:, 0]
+            if len(over) == 0:
                 continue
-            at = starts[:, k, None] + torch.arange(hi - lo)
-            outside = ((at < 0) | (at >= end)).to(t.device)
+            at = starts[over, k, None] + torch.arange(size)
             shape = [1] * t.ndim
-            shape[0], shape[axis] = outside.shape
-            t = t.masked_fill(outside.view(shape), fill)
+            shape[0], shape[axis] = at.shape
+            outside, some = ((at < 0) | (at >= end)).view(shape).to(t.device), over.to(t.device)
+            t, fresh = (t if fresh else t.clone()), True
+            t.index_copy_(0, some, t.index_select(0, some).masked_fill_(outside, fill))
         return t
 
     def pieces(self) -> dict[Ref, Piece]:
@@ -171,3 +173,10 @@ class Pass:
     def _piece(self, source: Ref, value: Tensor | None) -> Piece:
         starts = self.shifts[:, :0] if value is None else self.starts(source)
         return Piece(self.rows, starts, value)
+
+
+def _narrowed(t: Tensor, axes: tuple[int, ...], inner: Span, outer: Span) -> Tensor:
+    """The part of a box [outer] of values that lies in a box [inner]."""
+    for axis, (a, b), (first, _) in zip(axes, inner, outer, strict=True):
+        t = t.narrow(axis, a - first if b > a else 0, b - a)
+    return t
