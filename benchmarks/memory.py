@@ -6,6 +6,7 @@ On a GPU it is what the allocator had given out at most.
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import sys
 
@@ -20,6 +21,7 @@ SIDES = ("attrib", "captum", "bare")
 
 def run(setting: Setting) -> str:
     """The table of peaks."""
+    importlib.import_module("torch._dynamo")  # torch.func loads it on first use: not again in every process
     lines = []
     for c, case in enumerate(setting.cases):
         for t in range(3):

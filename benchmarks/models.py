@@ -169,6 +169,10 @@ def mlp(genes: int, act: type[nn.Module] = nn.ReLU, classes: int = 54) -> nn.Mod
     return nn.Sequential(nn.Linear(genes, 512), act(), nn.Linear(512, 256), act(), nn.Linear(256, classes))
 
 
+SMALL = (
+    Case("ConvNeXt blocks 3x16x16", convnext, ((3, 16, 16),), 10, 2, smooth=True),
+    Case("MLP 200 genes, GELU", lambda: mlp(200, nn.GELU), ((200,),), 54, 2, smooth=True),
+)
 CASES = (
     Case("two-branch Inception 2x1x64x64", TwoBranches, ((1, 64, 64), (1, 64, 64)), 10, 4),
     Case("EfficientNetV2-like 3x64x64", efficientnet, ((3, 64, 64),), 10, 4, smooth=True),

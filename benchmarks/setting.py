@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attrib.workflows.jobs import seconds
-from benchmarks.models import CASES, Case
+from benchmarks.models import CASES, SMALL, Case
 
 TARGET = 3
 
@@ -28,7 +28,7 @@ class Setting:
     batch_sizes : tuple of int
         For the sweep over batch sizes.
     quick : bool
-        A smoke test: three networks, one round, few samples.
+        A smoke test: two small networks, one round, few samples.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -44,7 +44,7 @@ class Setting:
 
     @property
     def cases(self) -> tuple[Case, ...]:
-        return (CASES[2], CASES[6]) if self.quick else CASES
+        return SMALL if self.quick else CASES
 
     @property
     def steps(self) -> int:
