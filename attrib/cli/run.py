@@ -30,9 +30,10 @@ def run(arguments: Sequence[str]) -> int:
         0: done. 2: refused, for what a user can put right. 130: Ctrl-C. 1: anything else; `--traceback` shows where.
     """
     try:
+        from attrib.cli.cells import repeated
         from attrib.cli.commands import app
 
-        code = app(args=list(arguments), prog_name="attrib", standalone_mode=False)
+        code = app(args=repeated(arguments), prog_name="attrib", standalone_mode=False)
         sys.stdout.flush()
         return _interrupted() if code == INTERRUPTED else code if isinstance(code, int) else OK
     except KeyboardInterrupt:

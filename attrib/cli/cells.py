@@ -1,0 +1,100 @@
+"""`attrib cells`: the study of cell images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attrib.cli import show
+from attrib.cli.commands import app, names
+
+SEVERAL = ("--images", "--methods", "--targets")
+
+
+def repeated(arguments: Sequence[str]) -> list[str]:
+    """``--methods a b`` as ``--methods a --methods b`` for the options of `attrib cells` that take several values."""
+    if "cells" not in arguments[:2]:
+        return list(arguments)
+    found: list[str] = []
+    option = ""
+    for word in arguments:
+        if word.startswith("-"):
+            option = word if word in SEVERAL else ""
+        elif option and found[-1] != option:
+            found.append(option)
+        found.append(word)
+    return found
+
+
+@app.command()
+def cells(
+    images: Annotated[
+        list[Path],
+        typer.Option(help="Images (bmp, png, jpg, tif) and folders; folders inside a folder are classes."),
+    ],
+    output: Annotated[
+        Path, typer.Option(help="Folder for the results; a run with the same settings there is continued.")
+    ] = Path("attrib-cells"),
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Hugging Face folder: config.json, model.safetensors, preprocessor_config.json."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Instead of --checkpoint: package.module:factory (with --classes).")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="State dict for --model.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Names of the outputs of --model: a,b,c.")] = None,
+    processor: Annotated[
+        Path | None,
+        typer.Option(help="preprocessor_config.json for --model; models of timm say it themselves."),
+    ] = None,
+    methods: Annotated[
+        list[str] | None, typer.Option(help="grad_cam, grad_cam_plus_plus, layer_cam, hires_cam.")
+    ] = None,
+    layer: Annotated[
+        str, typer.Option(help="A layer's dotted name, or auto: the last one with a map.")
+    ] = "auto",
+    targets: Annotated[list[str] | None, typer.Option(help="predicted, all, or names of classes.")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of masks of the same names, nonzero where the cell is.")
+    ] = None,
+    max_images: Annotated[int | None, typer.Option(help="The first so many images.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images per call of the model.")] = 16,
+    device: Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")] = None,
+) -> None:
+    """Explain a classifier of cell images: maps on the images, quality figures, a summary page."""
+    from attrib.workflows.cells import METHODS
+    from attrib.workflows.cells import cells as work
+    from attrib.workflows.checkpoint import load_checkpoint, load_classifier
+
+    if (checkpoint is None) == (model is None):
+        raise ValueError("pass either --checkpoint FOLDER or --model package.module:factory")
+    if checkpoint is not None:
+        classifier = load_checkpoint(checkpoint, device)
+    elif model is not None and classes is not None:
+        classifier = load_classifier(
+            model, weights, classes=names(classes) or [], processor=processor, device=device
+        )
+    else:
+        raise ValueError("--model needs --classes: the names of its outputs, a,b,c")
+    wanted = listed(targets) or ["predicted"]
+    with show.progress() as tell:
+        done = work(
+            classifier, images, output, methods=listed(methods) or METHODS, layer=layer,
+            targets=wanted[0] if wanted in (["predicted"], ["all"]) else wanted,
+            masks=masks, max_images=max_images, batch_size=batch_size, tell=tell,
+        )  # fmt: skip
+    accuracy = done.summary["accuracy"]
+    known = "" if accuracy is None else f", accuracy {accuracy:.1%}"
+    show.say(f"{done.summary['images']} images{known}; maps of layer {done.summary['layer']}")
+    for bad in done.summary["unreadable"]:
+        show.say(f"skipped {bad['path']}: {bad['reason']}")
+    show.files(done.folder, done.files)
+
+
+def listed(values: Sequence[str] | None) -> list[str]:
+    """Values given one by one, or with commas."""
+    return [v.strip() for text in values or () for v in text.split(",") if v.strip()]

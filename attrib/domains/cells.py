@@ -1,0 +1,277 @@
+"""Images of cells: files and folders of them, what a network gets of an image, and the way back to its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+WARPED_FROM = 384  # ConvNeXt's processor crops below this size and squeezes from it on
+
+
+class Found(NamedTuple):
+    """An image file.
+
+    Attributes
+    ----------
+    path : Path
+    name : str
+        Unique among the images found; the beginning of its results' file names.
+    label : str or None
+        The folder it lies in, where folders stand for classes.
+    """
+
+    path: Path
+    name: str
+    label: str | None
+
+
+def find_images(images: str | Path | Sequence[str | Path]) -> list[Found]:
+    """The images in files, folders, and folders with a folder per class.
+
+    Parameters
+    ----------
+    images : path or sequence of path
+        Files (.bmp, .png, .jpg, .tif) and folders. The folders inside a folder are classes.
+
+    Returns
+    -------
+    list of Found
+        In the order given, folders sorted by name.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a path that does not exist.
+    ValueError
+        If there are no images.
+    """
+    given = [images] if isinstance(images, str | Path) else list(images)
+    found: list[tuple[Path, str | None]] = []
+    for path in map(Path, given):
+        if path.is_dir():
+            found += [(p, None) for p in _in(path)]
+            found += [
+                (p, folder.name) for folder in sorted(path.iterdir()) if folder.is_dir() for p in _in(folder)
+            ]
+        elif path.exists():
+            found.append((path, None))
+        else:
+            raise FileNotFoundError(f"--images: there is no {path}")
+    if not found:
+        raise ValueError(f"--images: no {', '.join(SUFFIXES)} in {', '.join(map(str, given))}")
+    return [Found(p, n, label) for (p, label), n in zip(found, _names(found), strict=True)]
+
+
+def _in(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+def _names(found: Sequence[tuple[Path, str | None]]) -> list[str]:
+    """Stems where those differ, else with what tells them apart: class, suffix, number."""
+    ways = [
+        [p.stem for p, _ in found],
+        [f"{label}_{p.stem}" if label else p.stem for p, label in found],
+        [f"{label}_{p.stem}_{p.suffix[1:]}" if label else f"{p.stem}_{p.suffix[1:]}" for p, label in found],
+    ]
+    numbered = [f"{k:05d}_{p.stem}" for k, (p, _) in enumerate(found)]
+    return next((way for way in ways if len({n.lower() for n in way}) == len(way)), numbered)
+
+
+def read_image(path: str | Path) -> xr.DataArray:
+    """An image file as RGB.
+
+    Parameters
+    ----------
+    path : path
+        A file that Pillow reads: 8 or 16 bit, grey, colour, palette or with transparency; the first page. Turned as
+        its EXIF orientation says.
+
+    Returns
+    -------
+    DataArray
+        Dims y, x, channel; unsigned 8 bit; coords y and x in pixels.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, with the reason.
+    """
+    pillow = pillow_module()
+    try:
+        with pillow.Image.open(path) as file:
+            image = pillow.ImageOps.exif_transpose(file)
+            if image.mode.startswith("I;16"):
+                image = pillow.Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+            elif image.mode in ("I", "F"):
+                raise ValueError(f"pixels of mode {image.mode}, expected 8 or 16 bit")
+            values = np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, pillow.Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} is no image that can be read: {error}") from error
+    y, x = (np.arange(n) for n in values.shape[:2])
+    coords = {"y": ("y", y, {"units": "pixel"}), "x": ("x", x, {"units": "pixel"}), "channel": list("RGB")}
+    return xr.DataArray(values, dims=("y", "x", "channel"), coords=coords)
+
+
+def pillow_module() -> Any:
+    """Pillow, or an error that says how to get it."""
+    try:
+        import PIL.Image
+        import PIL.ImageOps
+    except ImportError as error:
+        raise ImportError('reading images needs Pillow: pip install "attrib[cells]"') from error
+    return PIL
+
+
+class Frame(NamedTuple):
+    """Where the network's input lies on an image.
+
+    Attributes
+    ----------
+    image, resized, size : (int, int)
+        Height and width of the image, of the image after resizing, and of the network's input.
+    offset : (int, int)
+        Row and column of the resized image at which the input begins; negative where it is padded.
+    """
+
+    image: tuple[int, int]
+    resized: tuple[int, int]
+    size: tuple[int, int]
+    offset: tuple[int, int]
+
+    def places(self, axis: int) -> np.ndarray:
+        """Rows (axis 0) or columns (1) of the image's pixels, counted in the input's; fractions between its centres."""
+        n, m = self.image[axis], self.resized[axis]
+        return (np.arange(n) + 0.5) * m / n - 0.5 - self.offset[axis]
+
+    def back(self, maps: np.ndarray) -> np.ndarray:
+        """Maps (..., *size) on the image's own pixels (..., *image): linear, NaN where the network saw nothing."""
+        for axis in (0, 1):
+            weights = _weights(self.places(axis), self.size[axis])
+            maps = np.moveaxis(np.moveaxis(maps, axis - 2, -1) @ weights.T, -1, axis - 2)
+        return maps
+
+
+def _weights(places: np.ndarray, size: int) -> np.ndarray:
+    """Rows of linear interpolation between `size` centres; NaN beyond the outer cells' edges."""
+    inside = (places >= -0.5 - 1e-9) & (places <= size - 0.5 + 1e-9)
+    at = np.clip(places, 0, size - 1)
+    low = np.minimum(np.floor(at).astype(int), max(size - 2, 0))
+    rows = np.zeros((len(places), size))
+    rows[np.arange(len(places)), low] = 1 - (at - low)
+    if size > 1:
+        rows[np.arange(len(places)), low + 1] += at - low
+    rows[~inside] = np.nan
+    return rows
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to an image before the network gets it: resize, crop in the middle, rescale, normalise.
+
+    Attributes
+    ----------
+    shortest, square : int or None, (int, int) or None
+        The shorter side after resizing, or height and width; neither leaves the size.
+    crop : (int, int) or None
+        Height and width of the middle that is kept; padded with zeros where the image is smaller.
+    resample : int
+        Pillow's number of the filter: 2 linear, 3 cubic.
+    factor : float
+        Multiplies the values 0 to 255.
+    mean, std : tuple of float
+        Per channel, after `factor`.
+    """
+
+    shortest: int | None = None
+    square: tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    resample: int = 3
+    factor: float = 1 / 255
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    def frame(self, height: int, width: int) -> Frame:
+        """Where the input lies on an image of that size."""
+        resized = self.square or (height, width)
+        if self.shortest is not None:
+            short = min(height, width)
+            long = int(self.shortest * max(height, width) / short)
+            resized = (self.shortest, long) if height <= width else (long, self.shortest)
+        size = self.crop or resized
+        offset = ((resized[0] - size[0]) // 2, (resized[1] - size[1]) // 2)
+        return Frame((height, width), resized, size, offset)
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """An RGB image (y, x, 3), unsigned 8 bit, as the network's input (3, *size), float32."""
+        frame = self.frame(*image.shape[:2])
+        if frame.resized != frame.image:
+            pillow = pillow_module()
+            small = pillow.Image.fromarray(np.ascontiguousarray(image))
+            image = np.asarray(small.resize(frame.resized[::-1], resample=self.resample))
+        values = np.zeros((*frame.size, 3), np.float32)
+        (top, left), (h, w) = frame.offset, frame.size
+        part = image[max(0, top) : top + h, max(0, left) : left + w]
+        values[max(0, -top) : max(0, -top) + part.shape[0], max(0, -left) : max(0, -left) + part.shape[1]] = (
+            part
+        )
+        mean, std = (np.array(v, np.float32) for v in (self.mean, self.std))
+        values = (values * np.float32(self.factor) - mean) / std
+        return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def preparation_of(config: Mapping[str, Any]) -> Preparation:
+    """The preparation that a `preprocessor_config.json` of Hugging Face describes.
+
+    Raises
+    ------
+    ValueError
+        For a size that cannot be understood.
+    """
+    size, convnext = config.get("size"), "convnext" in str(config.get("image_processor_type", config.get("feature_extractor_type", ""))).lower()  # fmt: skip
+    shortest, square = _size(size, convnext or "crop_pct" in config)
+    crop = _pair(config.get("crop_size")) if config.get("do_center_crop") else None
+    if (convnext or "crop_pct" in config) and shortest is not None:
+        whole = (shortest, shortest)
+        if shortest >= WARPED_FROM:
+            shortest, square = None, whole
+        else:
+            shortest, crop = int(shortest / (config.get("crop_pct") or 224 / 256)), crop or whole
+    if not config.get("do_resize", True):
+        shortest, square = None, None
+        crop = None if convnext and not config.get("do_center_crop") else crop
+    normal = config.get("do_normalize", True)
+    return Preparation(
+        shortest, square, crop,
+        resample=int(config.get("resample", 2)),
+        factor=float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0,
+        mean=tuple(config.get("image_mean") or (0.5,) * 3) if normal else (0.0,) * 3,
+        std=tuple(config.get("image_std") or (0.5,) * 3) if normal else (1.0,) * 3,
+    )  # fmt: skip
+
+
+def _size(size: Any, shorter: bool) -> tuple[int | None, tuple[int, int] | None]:
+    if isinstance(size, Mapping) and size.get("shortest_edge"):
+        return int(size["shortest_edge"]), None
+    if isinstance(size, int) and shorter:
+        return size, None
+    return None, _pair(size)
+
+
+def _pair(size: Any) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    if isinstance(size, int):
+        return size, size
+    if isinstance(size, Mapping) and {"height", "width"} <= set(size):
+        return int(size["height"]), int(size["width"])
+    if isinstance(size, list | tuple) and len(size) == 2:
+        return int(size[0]), int(size[1])
+    raise ValueError(
+        f"the preprocessor's size is {size!r}, expected a number, shortest_edge, or height and width"
+    )

@@ -1,0 +1,161 @@
+"""Classifiers of images with what belongs to them: class names, and what is done to an image before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from attrib.domains.cells import Preparation, preparation_of
+from attrib.workflows.loading import check_device, load_model
+
+CONFIG, WEIGHTS, PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
+
+
+class Classifier(NamedTuple):
+    """A network that sorts images into classes.
+
+    Attributes
+    ----------
+    model : callable
+        Images (N, 3, y, x) to logits (N, C), in evaluation mode.
+    classes : tuple of str
+        Names of the outputs.
+    preparation : Preparation
+        From an image to the network's input.
+    source : str
+        Where it comes from, with a fingerprint of its weights where they are a file.
+    """
+
+    model: Callable[..., Any]
+    classes: tuple[str, ...]
+    preparation: Preparation
+    source: str
+
+
+def load_checkpoint(folder: str | Path, device: str | None = None) -> Classifier:
+    """A classifier from a checkpoint folder of Hugging Face.
+
+    Parameters
+    ----------
+    folder : path
+        With `config.json`, `model.safetensors` and `preprocessor_config.json`; other files are left alone. Nothing is
+        downloaded and no code in the folder is run.
+    device : str, optional
+        Where to put it; default: the CPU.
+
+    Returns
+    -------
+    Classifier
+
+    Raises
+    ------
+    FileNotFoundError
+        Naming the files that are missing.
+    ImportError
+        Without transformers and safetensors: ``pip install "attrib[cells]"``.
+    ValueError
+        If the weights do not fit the config.
+    """
+    path = Path(folder)
+    missing = [n for n in (CONFIG, WEIGHTS, PROCESSOR) if not (path / n).is_file()]
+    if missing:
+        raise FileNotFoundError(f"--checkpoint: {path} lacks {', '.join(missing)}")
+    check_device(device)
+    model = _from_transformers(path)
+    names = {int(k): str(v) for k, v in model.config.id2label.items()}
+    preparation = preparation_of(json.loads((path / PROCESSOR).read_text()))
+    found = model.to(device) if device is not None else model
+    return Classifier(found, tuple(names[k] for k in sorted(names)), preparation, _source(path / WEIGHTS))
+
+
+def _from_transformers(path: Path) -> Any:
+    try:
+        import safetensors  # noqa: F401
+        from transformers import AutoModelForImageClassification
+        from transformers.utils import logging
+    except ImportError as error:
+        raise ImportError(
+            'checkpoints need transformers and safetensors: pip install "attrib[cells]"'
+        ) from error
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model, info = AutoModelForImageClassification.from_pretrained(
+            str(path), local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, RuntimeError, KeyError) as error:
+        raise ValueError(f"--checkpoint: {path} cannot be loaded: {str(error).splitlines()[0]}") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    if info["missing_keys"]:
+        raise ValueError(f"--checkpoint: {WEIGHTS} lacks {', '.join(sorted(info['missing_keys'])[:4])}")
+    return model.eval()
+
+
+def _source(file: Path) -> str:
+    with file.open("rb") as stream:
+        return f"{file.parent.name} {hashlib.file_digest(stream, 'sha256').hexdigest()[:16]}"
+
+
+def load_classifier(
+    spec: str,
+    weights: str | Path | None = None,
+    *,
+    classes: Sequence[str],
+    processor: str | Path | None = None,
+    device: str | None = None,
+) -> Classifier:
+    """A classifier from code and weights.
+
+    Parameters
+    ----------
+    spec : str
+        `"package.module:factory"`, see `attrib.workflows.loading.load_model`.
+    weights : path, optional
+        A state dict.
+    classes : sequence of str
+        Names of the outputs.
+    processor : path, optional
+        A `preprocessor_config.json`; default: what a model of timm says of itself (`pretrained_cfg`).
+    device : str, optional
+        Where to put it.
+
+    Returns
+    -------
+    Classifier
+
+    Raises
+    ------
+    ValueError
+        If nothing says how images are prepared, and whatever the loading refuses.
+    """
+    model = load_model(spec, weights, device)
+    source = spec if weights is None else f"{spec} {_source(Path(weights))}"
+    if processor is not None:
+        preparation = preparation_of(json.loads(Path(processor).read_text()))
+    else:
+        described = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
+        if not isinstance(model, nn.Module) or not described:
+            raise ValueError(
+                f"{spec} does not say how images are prepared; pass --processor preprocessor_config.json"
+            )
+        preparation = timm_preparation(described)
+    return Classifier(model, tuple(map(str, classes)), preparation, source)
+
+
+def timm_preparation(described: Any) -> Preparation:
+    """The preparation in a `pretrained_cfg` of timm: shorter side to size / crop_pct, the middle, mean and std."""
+    size = tuple(described["input_size"])[1:]
+    wide = int(size[0] / (described.get("crop_pct") or 0.875))
+    squashed = described.get("crop_mode") == "squash"
+    return Preparation(
+        None if squashed else wide, (wide, int(size[1] / (described.get("crop_pct") or 0.875))) if squashed else None,
+        (size[0], size[1]), {"bilinear": 2, "bicubic": 3, "lanczos": 1, "nearest": 0}.get(described.get("interpolation", "bicubic"), 3),
+        mean=tuple(described["mean"]), std=tuple(described["std"]),
+    )  # fmt: skip
