@@ -159,7 +159,7 @@ def test_every_method_skips_what_does_not_apply(
 ) -> None:
     assert (
         call(
-            f"explain --model mine:genes --data genes.nc --target 0 --set n_samples=2 --output {tmp_path / 'o'}"
+            f"explain --model mine:genes --data genes.nc --target 0 --methods all --set n_samples=2 --output {tmp_path / 'o'}"
         )
         == 0
     )
@@ -199,6 +199,18 @@ def test_exported_model(here: Path, tmp_path: Path) -> None:
     assert call(f"{command} --output {tmp_path / 'o'}") == 0
     a = load(tmp_path / "o" / "attributions.nc", "integrated_gradients")
     assert abs(a["delta"]).max() < 1e-4
+
+
+def test_model_exported_for_one_batch_size(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported = torch.export.export(torch.nn.Linear(6, 2), (torch.ones(4, 6),))
+    torch.export.save(exported, tmp_path / "m.pt2")
+    assert (
+        call(f"explain --model {tmp_path / 'm.pt2'} --data genes.nc --target 1 --output {tmp_path / 'o'}")
+        == 2
+    )
+    assert "export it with a batch of any size" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("data", ["genes.zarr", "turned.nc --dims cell,gene", "whole.npy"])

@@ -83,7 +83,9 @@ def explain(
         Path, typer.Option(help="Folder for the results: new, empty, or with --overwrite an earlier run's.")
     ],
     weights: Weights = None,
-    methods: Annotated[str, typer.Option(help="Names with commas (see: attrib methods), or all.")] = "all",
+    methods: Annotated[
+        str, typer.Option(help="Names with commas (see: attrib methods), or all; some take a pass per pixel.")
+    ] = "saliency,integrated_gradients",
     target: Annotated[
         str | None,
         typer.Option(help="Which output: a number, a class name, several with commas, predicted, or all."),

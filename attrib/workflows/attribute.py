@@ -20,6 +20,7 @@ Result = xr.DataArray | xr.Dataset
 Options = Mapping[str, Any]
 Tell = Callable[[str, int, int], None]
 INNER = "input_x_gradient"  # what the noise tunnel averages unless told otherwise
+DYNAMIC = 'torch.export.export(..., dynamic_shapes=({0: torch.export.Dim("batch")},))'
 GIVEN = ("f", "x", "method", "baselines")  # required arguments that this file knows how to fill
 
 
@@ -219,7 +220,7 @@ def attribute(
             yield Skipped(name, first_line(error).partition(": ")[2])
 
 
-def rehearse(model: Callable[..., Any], x: Result, todo: Plan) -> None:
+def rehearse(model: Callable[..., Any], x: Result, todo: Plan, tell: Tell | None = None) -> None:
     """Run a plan on the first sample, so that what a method refuses is known before the work begins.
 
     Raises
@@ -229,7 +230,8 @@ def rehearse(model: Callable[..., Any], x: Result, todo: Plan) -> None:
     """
     dims = labelled_inputs(x).sample_dims
     own = {m: {k: _first(v, dims) for k, v in options.items()} for m, options in todo.own.items()}
-    for _ in attribute(model, _first(x, dims), replace(todo, own=own)):
+    told = None if tell is None else lambda name, done, total: tell(f"{name}, first sample", done, total)
+    for _ in attribute(model, _first(x, dims), replace(todo, own=own), told):
         pass
 
 
@@ -276,6 +278,12 @@ def trial(model: Callable[..., Any], x: Result, device: str | None = None) -> No
         with torch.no_grad():
             model(*rows)
     except Exception as error:  # the user's code
+        fixed = "size()[0]" in str(error)  # a guard of torch.export on the batch
+        fix = (
+            "export it with a batch of any size: " + DYNAMIC
+            if fixed
+            else "check --data, --dims and --variables"
+        )
         raise ValueError(
-            f"the model fails on one sample of shape {shapes} ({first_line(error)}); check --data, --dims and --variables"
+            f"the model fails on one sample of shape {shapes} ({first_line(error)}); {fix}"
         ) from error

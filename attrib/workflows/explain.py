@@ -44,7 +44,7 @@ def explain(
     variables: Sequence[str] | None = None,
     classes: str | None = None,
     baselines: str | None = None,
-    methods: Sequence[str] | str = "all",
+    methods: Sequence[str] | str = ("saliency", "integrated_gradients"),
     target: str | None = None,
     batch_size: int | str = "auto",
     device: str | None = None,
@@ -102,7 +102,7 @@ def explain(
         f = load_model(model, weights, device)
         trial(f, x, device)
         if len(todo.methods) > 1:  # one method refuses before anything is written
-            rehearse(f, x, todo)
+            rehearse(f, x, todo, tell)
         say(f"Explaining {_sizes(x)} with {', '.join(todo.methods)}.")
         folder.record |= {
             "model": model,
