@@ -51,6 +51,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.decompose, self.outermost = decompose, outermost
         self.nodes: list[Node] = []
+        self.apart: list[OpOverload] = []  # ops being taken apart
         self.memory = Memory()
         self.inputs = tuple(self.memory.activate(x) for x in inputs)
 
@@ -67,11 +68,19 @@ class Recorder(TorchDispatchMode):
             return self.keep(op(*args, **kwargs), [])
         if op is aten.as_strided.default:  # says where in memory, not of what: the memory knows what is there
             return op(*args, **kwargs)
-        smaller = None if op in WHATEVER_LAYOUT else self.decompose(op)
+        smaller = None if op in WHATEVER_LAYOUT or op in self.apart else self.decompose(op)
         if smaller is not None:
+            return self.take_apart(op, smaller, args, kwargs)
+        return (self.mutate if op._schema.is_mutable else self.append)(op, args, kwargs)
+
+    def take_apart(self, op: OpOverload, smaller: Callable, args: tuple, kwargs: dict) -> Any:
+        """Record an op as smaller ones; if it is among these again, that one is written down as it is."""
+        self.apart.append(op)
+        try:
             with self:
                 return smaller(*args, **kwargs)
-        return (self.mutate if op._schema.is_mutable else self.append)(op, args, kwargs)
+        finally:
+            self.apart.pop()
 
     def append(self, op: OpOverload, args: tuple, kwargs: dict) -> Any:
         """Run an op and write it down."""

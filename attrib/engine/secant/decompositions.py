@@ -51,6 +51,40 @@ def log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.minimum(x, x.new_zeros(())) - torch.log1p((-x.abs()).exp()), x.new_zeros(0)
 
 
+def choose(c: Tensor, u: float | Tensor, v: float | Tensor) -> Tensor:
+    """A choice that may be between numbers."""
+    like = next((t for t in (u, v) if isinstance(t, Tensor)), None)
+    dtype = torch.result_type(u, v)  # type: ignore[call-overload]
+    device = c.device if like is None else like.device
+    u, v = (t if isinstance(t, Tensor) else torch.full((), t, dtype=dtype, device=device) for t in (u, v))
+    return torch.where(c, u, v)
+
+
+def distances(a: Tensor, b: Tensor, order: float = 2.0, mode: int | None = None) -> Tensor:
+    """The norm of every difference between rows."""
+    return vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), order, -1)
+
+
+def trilinear(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    ones_a: list[int],
+    ones_b: list[int],
+    ones_c: list[int],
+    summed: list[int],
+    *_: int,
+) -> Tensor:
+    """A product of three with dims inserted, summed over some: what `torch.nn.Bilinear` is made of."""
+    for d in ones_a:
+        a = a.unsqueeze(d)
+    for d in ones_b:
+        b = b.unsqueeze(d)
+    for d in ones_c:
+        c = c.unsqueeze(d)
+    return (a * b * c).sum(summed)
+
+
 def product_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
     """A product of many factors as a tree of products of two."""
     x = x if dtype is None else x.to(dtype)
@@ -72,6 +106,12 @@ OURS: dict[OpOverload, Callable[..., Any]] = {
     aten.prod.default: lambda x, **options: product_along(x.reshape(-1), 0, **options),
     aten.pow.Tensor_Tensor: lambda u, v: (v * u.log()).exp(),
     aten.pow.Scalar: lambda u, v: (v * math.log(u)).exp(),
+    aten.where.ScalarSelf: choose,
+    aten.where.ScalarOther: choose,
+    aten.where.Scalar: choose,
+    aten._cdist_forward.default: distances,
+    aten._euclidean_dist.default: distances,
+    aten._trilinear.default: trilinear,
     aten.square.default: lambda x: x * x,
     aten.hypot.default: lambda u, v: (u * u + v * v).sqrt(),
     aten.sinc.default: lambda x: torch.where(x == 0, 1.0, torch.sin(math.pi * x) / (math.pi * x)),

@@ -117,3 +117,10 @@ def prelu(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
     v0, v1 = values(op, args, kwargs)
     change = v1 - v0
     return Twin(v0, v1, ratio(change, x.change, torch.where(x.v1 > 0, 1, w)) * x.dv, change)
+
+
+@rule(aten.nan_to_num)
+def cleaned(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """The identity of numbers; NaN and infinity become constants."""
+    x = args[0]
+    return Twin(*values(op, args, kwargs), torch.where(x.v0.isfinite() & x.v1.isfinite(), x.dv, 0))

@@ -11,7 +11,7 @@ from torch._ops import OpOverload
 from attrib.engine.secant.bilinear import product
 from attrib.engine.secant.elementwise import ratio
 from attrib.engine.secant.rules import rule
-from attrib.engine.secant.sums import add, carrier
+from attrib.engine.secant.sums import carrier, gap
 from attrib.engine.secant.twin import NoRule, Twin, values
 
 aten = torch.ops.aten
@@ -20,7 +20,7 @@ aten = torch.ops.aten
 @rule(aten.gt, aten.ge, aten.lt, aten.le, aten.eq, aten.ne)
 def comparison(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
     """The secant of the step: its change over the change of u - v."""
-    difference = add(aten.sub.Tensor, args, {})
+    difference = gap(*args)
     v0, v1 = values(op, args, kwargs)
     dtype = difference.dv.dtype
     return Twin(v0, v1, ratio(v1.to(dtype) - v0.to(dtype), difference.change, 0.0) * difference.dv)
@@ -63,8 +63,8 @@ def choice(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
     v0, v1 = values(op, args, kwargs)
     if not isinstance(c, Twin):
         return Twin(v0, v1, op(c, carrier(u), carrier(v)).to(v0.dtype))
-    gap = add(aten.sub.Tensor, [u, v], {}) if isinstance(u, Twin) or isinstance(v, Twin) else u - v
-    return Twin(v0, v1, product(aten.mul.Tensor, [c, gap], {}).dv + carrier(v))
+    between = gap(u, v) if isinstance(u, Twin) or isinstance(v, Twin) else u.to(c.dv.dtype) - v
+    return Twin(v0, v1, product(aten.mul.Tensor, [c, between], {}).dv + carrier(v))
 
 
 @rule(aten.isnan, aten.isinf)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from attrib.engine.secant.rules import rule
-from attrib.engine.secant.twin import NoRule, Twin, has_twin, values
+from attrib.engine.secant.twin import NoRule, Twin, at0, at1, has_twin, values
 
 aten = torch.ops.aten
 
@@ -24,6 +24,15 @@ def carrier(value: Any) -> Any:
             value, dtype=value.dtype if value.is_floating_point() else torch.get_default_dtype()
         )
     return 0.0
+
+
+def gap(u: Any, v: Any) -> Twin:
+    """u - v as a float, for bools and integers too."""
+    dv = carrier(u) - carrier(v)
+    u0, v0, u1, v1 = (
+        t.to(dv.dtype) if isinstance(t, Tensor) else float(t) for t in (at0(u), at0(v), at1(u), at1(v))
+    )
+    return Twin(u0 - v0, u1 - v1, dv)
 
 
 @rule(aten.add, aten.sub)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
@@ -41,13 +42,21 @@ class Twin:
     def change(self) -> Tensor:
         """``v1 - v0``, computed once."""
         if self._change is None:
-            self._change = self.v1.to(self.dv.dtype) - self.v0 if self.is_discrete else self.v1 - self.v0
+            v0, v1 = self._ends
+            self._change = v1 - v0
         return self._change
 
     @property
     def mean(self) -> Tensor:
-        """``(v0 + v1) / 2``, for bools and integers too."""
-        return (self.v0.to(self.dv.dtype) + self.v1) / 2 if self.is_discrete else (self.v0 + self.v1) / 2
+        """``(v0 + v1) / 2``, also of bools, of integers, and of numbers whose sum would overflow."""
+        return torch.lerp(*self._ends, 0.5)
+
+    @property
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        """Both values as numbers that can be subtracted."""
+        if self.is_discrete:
+            return self.v0.to(self.dv.dtype), self.v1.to(self.dv.dtype)
+        return self.v0, self.v1
 
     @property
     def is_index(self) -> bool:

@@ -89,6 +89,13 @@ SCALARS = [
     (lambda x: x.to(torch.float32).to(torch.float64), 0.0, 1.0, 1.0),
     (lambda x: x.long() * 1.0, 0.5, 2.5, 1.0),
     (lambda x: x.bool() * 1.0, 0.0, 2.0, 0.5),
+    (lambda x: torch.where((x > 0).any(0), 2 * x, x), -1.0, 1.0, 3 / 2),
+    (lambda x: torch.where(x > 0, 1.0, -1.0), -1.0, 3.0, 0.5),
+    (lambda x: torch.nan_to_num(x) * 3, -1.0, 3.0, 3.0),
+    (lambda x: torch.xlogy(x, x), 1.0, 2.0, 2 * math.log(2)),
+    (lambda x: torch.hypot(x, 2 * x), 1.0, 3.0, math.sqrt(5)),
+    (lambda x: torch.cdist(x[None], -x[None])[0], 1.0, 3.0, 2.0),
+    (lambda x: F.bilinear(x, x, torch.ones(1, 1, 1, dtype=x.dtype)), 1.0, 3.0, 4.0),
 ]
 
 
