@@ -248,7 +248,7 @@ def preparation_of(config: Mapping[str, Any]) -> Preparation:
     normal = config.get("do_normalize", True)
     return Preparation(
         shortest, square, crop,
-        resample=int(config.get("resample", 2)),
+        resample=int(config.get("resample", 3 if convnext else 2)),
         factor=float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0,
         mean=tuple(config.get("image_mean") or (0.5,) * 3) if normal else (0.0,) * 3,
         std=tuple(config.get("image_std") or (0.5,) * 3) if normal else (1.0,) * 3,
