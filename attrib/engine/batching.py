@@ -15,9 +15,7 @@ Progress = bool | Callable[[int, int], None]
 FIRST_ROWS = 8  # rows of the call that measures what a row costs
 MOST_ROWS = 4096
 CPU_BYTES = 256 << 20  # of activations: larger chunks were not faster on any of the networks in benchmarks/
-CPU_TENSOR = (
-    24 << 20
-)  # C libraries map blocks of 32 MB and more anew each time, and touching them costs 2 to 3 times
+CPU_TENSOR = 24 << 20  # the C library maps larger blocks anew each time, which costs more than it saves
 CUDA_SHARE = 0.25  # of the card's memory
 
 

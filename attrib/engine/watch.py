@@ -59,7 +59,7 @@ class _Ops(TorchDispatchMode):
             )
         out = op(*args, **(kwargs or {}))
         for t in out if isinstance(out, tuple | list) else (out,):
-            if isinstance(t, Tensor) and not _is_view(op):
+            if isinstance(t, Tensor) and not t.is_meta and not _is_view(op):
                 self.bytes += t.nbytes
                 self.largest = max(self.largest, t.nbytes)
         return out
