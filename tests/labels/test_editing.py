@@ -1,0 +1,143 @@
+"""Mutagenesis, occlusion and ablation by the names of dims, coords and inputs."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+import attrib
+from attrib import functional
+from attrib.testing import specimen
+
+
+def sequences(dims: tuple[str, ...] = ("sample", "nucleotide", "position")) -> tuple[nn.Module, xr.DataArray]:
+    """A model of (N, 2, 5) and its input, laid out in the given order."""
+    s = specimen("sequence", dtype=torch.float64)
+    x = xr.DataArray(
+        s.x.numpy(), dims=("sample", "nucleotide", "position"),
+        coords={"nucleotide": ["A", "C"], "position": np.arange(100, 105), "sample": ["a", "b", "c"]},
+    )  # fmt: skip
+    return s.f, x.transpose(*dims)
+
+
+def test_mutagenesis_keeps_dims_and_coords() -> None:
+    f, x = sequences()
+    found = attrib.in_silico_mutagenesis(f, x, target=(0, 1))
+    expected = functional.in_silico_mutagenesis(f, torch.from_numpy(x.values), target=(0, 1))
+    assert found.dims == x.dims
+    assert found.coords["position"].equals(x.coords["position"])
+    np.testing.assert_array_equal(found.values, expected.numpy())
+    assert found.attrs["path"] == "dense"
+    assert found.attrs["edits"] == 30
+    assert found.attrs["path_reason"]
+    other = attrib.in_silico_mutagenesis(f, x, target=(0, 1), positions=[-1, 1])
+    assert other.notnull().all(("sample", "nucleotide")).values.tolist() == [False, True, False, False, True]
+
+
+def test_letters_go_by_name_where_the_model_has_them_last() -> None:
+    f, x = sequences(("sample", "position", "nucleotide"))
+    found = attrib.in_silico_mutagenesis(lambda y: f(y.transpose(1, 2)), x, target=(0, 1))
+    expected = attrib.in_silico_mutagenesis(*sequences(), target=(0, 1))
+    xr.testing.assert_allclose(found.transpose(*expected.dims), expected)
+
+
+@pytest.mark.parametrize("names", [("letter", "site"), ("letter", "position"), ("nucleotide", "site")])
+def test_other_names_and_none(names: tuple[str, str]) -> None:
+    f, x = sequences()
+    expected = attrib.in_silico_mutagenesis(f, x, target=(0, 1)).values
+    renamed = x.rename({a: b for a, b in zip(("nucleotide", "position"), names, strict=True) if a != b})
+    for options in ({}, {"axis": names[0], "position": names[1]}):
+        np.testing.assert_array_equal(
+            attrib.in_silico_mutagenesis(f, renamed, target=(0, 1), **options).values, expected
+        )
+    np.testing.assert_array_equal(attrib.in_silico_mutagenesis(f, x.values, target=(0, 1)).values, expected)
+    with pytest.raises(ValueError, match="`axis` is 'base', but `x` has the dims"):
+        attrib.in_silico_mutagenesis(f, x, axis="base", target=(0, 1))
+
+
+def images() -> tuple[nn.Module, xr.DataArray]:
+    s = specimen("cnn", dtype=torch.float64)
+    region = np.array(["front", "back", "", "back", "front", "back"], dtype=object)
+    x = xr.DataArray(s.x.numpy(), dims=("subject", "channel", "y", "x"), coords={"region": ("x", region)})
+    return s.f, x
+
+
+def test_windows_by_name() -> None:
+    f, x = images()
+    found = attrib.occlusion(f, x, window={"y": 2, "x": 3}, stride={"x": 2}, target=1, sample_dims="subject")
+    expected = functional.occlusion(
+        f, torch.from_numpy(x.values), window=(1, 2, 3), stride=(1, 1, 2), target=1
+    )
+    np.testing.assert_array_equal(found.values, expected.numpy())
+    with pytest.raises(ValueError, match=r"`window` names the dims \['z'\]"):
+        attrib.occlusion(f, x, window={"z": 2}, target=1)
+
+
+def test_regions_by_coord_and_by_array() -> None:
+    f, x = images()
+    found = attrib.feature_ablation(f, x, groups="region", target=1)
+    assert found.isel(x=2).isnull().all()
+    numbers = torch.tensor([0, 1, -1, 1, 0, 1])
+    expected = functional.feature_ablation(f, torch.from_numpy(x.values), groups=numbers, target=1)
+    np.testing.assert_array_equal(found.values, expected.numpy())
+    xr.testing.assert_equal(attrib.feature_ablation(f, x, groups=x.region, target=1), found)
+    plane = xr.DataArray(np.arange(36.0).reshape(6, 6).T // 12, dims=("x", "y"))
+    by_plane = attrib.feature_ablation(f, x, groups=plane, target=1)
+    assert len(np.unique(by_plane.isel(subject=0))) == 3
+
+
+@pytest.mark.parametrize(
+    ("groups", "text"),
+    [
+        ("lobe", "`groups` is 'lobe', but `x` has the coords"),
+        (xr.DataArray([0, 1, 2], dims="subject"), "groups are the same for all samples"),
+        (xr.DataArray([0, 1, 2], dims="x"), "differ along 'x'"),
+    ],
+)
+def test_groups_that_do_not_fit(groups: Any, text: str) -> None:
+    f, x = images()
+    with pytest.raises(ValueError, match=text):
+        attrib.feature_ablation(f, x, groups=groups, target=1)
+
+
+def both() -> tuple[nn.Module, xr.Dataset]:
+    s = specimen("two_inputs", dtype=torch.float64)
+    genes = xr.DataArray(
+        s.x[0].numpy(), dims=("sample", "gene"), coords={"pathway": ("gene", ["p", "q", "q", "p"])}
+    )
+    letters = xr.DataArray(s.x[1].numpy(), dims=("sample", "nucleotide", "position"))
+    return s.f, xr.Dataset({"expression": genes, "promoter": letters})
+
+
+def test_one_of_several_inputs_by_name() -> None:
+    f, x = both()
+    found = attrib.in_silico_mutagenesis(f, x, only="promoter", target=0)
+    assert found["expression"].isnull().all()
+    assert found["promoter"].notnull().all()
+    assert (
+        attrib.occlusion(f, x, only="expression", window={"gene": 2}, target=0)["expression"].notnull().all()
+    )
+    grouped = attrib.feature_ablation(f, x, only="expression", groups="pathway", target=0)["expression"]
+    assert (grouped.isel(gene=[0, 1]).values == grouped.isel(gene=[3, 2]).values).all()
+    with pytest.raises(ValueError, match="`only` is 'enhancer'"):
+        attrib.occlusion(f, x, only="enhancer", target=0)
+    with pytest.raises(ValueError, match=r"`window` names no dim of the inputs \['promoter'\]"):
+        attrib.occlusion(f, x, window={"gene": 2}, target=0)
+
+
+def test_dask_gives_the_same() -> None:
+    pytest.importorskip("dask")
+    f, x = sequences()
+    lazy = attrib.in_silico_mutagenesis(f, x.chunk(sample=1), target=(0, 1))
+    assert lazy.chunks is not None
+    xr.testing.assert_allclose(lazy.compute(), attrib.in_silico_mutagenesis(f, x, target=(0, 1)))
+
+
+def test_result_survives_netcdf(tmp_path: Any) -> None:
+    f, x = images()
+    found = attrib.occlusion(f, x.drop_vars("region"), window={"y": 2, "x": 3}, targets=[0, 1])
+    found.to_netcdf(tmp_path / "a.nc")
+    assert xr.load_dataarray(tmp_path / "a.nc").attrs["path"] == "dense"
