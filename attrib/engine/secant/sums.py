@@ -30,7 +30,8 @@ def gap(u: Any, v: Any) -> Twin:
     """u - v as a float, for bools and integers too."""
     dv = carrier(u) - carrier(v)
     u0, v0, u1, v1 = (
-        t.to(dv.dtype) if isinstance(t, Tensor) else float(t) for t in (at0(u), at0(v), at1(u), at1(v))
+        t.to(dv.dtype) if isinstance(t, Tensor) else dv.new_tensor(t)
+        for t in (at0(u), at0(v), at1(u), at1(v))
     )
     return Twin(u0 - v0, u1 - v1, dv)
 
