@@ -123,11 +123,11 @@ def _per_input(baselines: Any, xs: tuple[Tensor, ...]) -> tuple[Any, ...]:
 
 def _as_tensor(b: Any, x: Tensor, which: str) -> Tensor:
     if isinstance(b, int | float) and not isinstance(b, bool):
-        return x.new_full((1,) * x.ndim, float(b))
+        b = x.new_full((1,) * x.ndim, float(b))
     if not isinstance(b, Tensor):
         raise TypeError(f"`{which}` is a {type(b).__name__}, expected a number, a tensor or a function")
     if b.ndim == 0:
-        return b.to(x).reshape((1,) * x.ndim)
+        b = b.reshape((1,) * x.ndim)
     b = b.detach().to(x)
     refuse_non_finite(b, which)
     return b

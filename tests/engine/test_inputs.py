@@ -1,0 +1,133 @@
+"""Inputs, baselines and distributions that fit each other, or an error that says what would."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from attrib.engine.inputs import as_baselines, as_distribution, as_tuple, of_samples
+
+X = torch.ones(4, 2, 3)
+Z = torch.ones(4, 5)
+CPU = torch.device("cpu")
+
+
+def test_inputs() -> None:
+    assert as_tuple(X)[0] is not None
+    assert [t.shape for t in as_tuple((X, Z))] == [(4, 2, 3), (4, 5)]
+    assert not as_tuple(X.clone().requires_grad_())[0].requires_grad
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "text"),
+    [
+        ([[1.0]], TypeError, r"`x` is a list|`x\[0\]` is a list|`x` is a float|expected a torch.Tensor"),
+        (X.numpy(), TypeError, "`x` is a ndarray, expected a torch.Tensor"),
+        ((X, X.numpy()), TypeError, r"`x\[1\]` is a ndarray"),
+        (X.long(), TypeError, r"`x` is torch.int64, which has no gradient.*x\.float\(\)"),
+        (X.bool(), TypeError, "torch.bool"),
+        (X.to(torch.complex64), TypeError, "torch.complex64"),
+        (torch.tensor(1.0), ValueError, "at least one sample"),
+        (X[:0], ValueError, "at least one sample"),
+        ((X, Z[:3]), ValueError, "4 and 3 samples"),
+        (torch.where(torch.arange(4)[:, None, None] == 2, math.nan, X), ValueError, "1 of 4 samples: 2"),
+        (torch.where(torch.arange(4)[:, None, None] > 1, math.inf, X), ValueError, "2 of 4 samples: 2, 3"),
+    ],
+)  # fmt: skip
+def test_wrong_inputs(x: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        as_tuple(x)
+
+
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [
+        (0, (1, 1, 1)), (0.5, (1, 1, 1)), (torch.tensor(0.5), (1, 1, 1)), (torch.ones(2, 3), (1, 2, 3)),
+        (torch.ones(1, 2, 3), (1, 2, 3)), (torch.ones(4, 2, 3), (4, 2, 3)), (torch.ones(2, 1), (1, 2, 1)),
+        (torch.ones(4, 1, 1), (4, 1, 1)), (lambda x: x.mean(0), (1, 2, 3)), (lambda x: 0.0, (1, 1, 1)),
+        (torch.ones(2, 3, dtype=torch.float64), (1, 2, 3)),
+    ],
+)  # fmt: skip
+def test_baselines(given: Any, shape: tuple[int, ...]) -> None:
+    (found,) = as_baselines(given, (X,))
+    assert found.shape == shape
+    assert found.dtype == X.dtype
+
+
+def test_baselines_of_several_inputs() -> None:
+    a, b = as_baselines((1.0, torch.zeros(5)), (X, Z))
+    assert a.shape == (1, 1, 1)
+    assert b.shape == (1, 5)
+    assert [t.shape for t in as_baselines(0.0, (X, Z))] == [(1, 1, 1), (1, 1)]
+    assert [t.shape for t in as_baselines(lambda x, z: (x * 0, z.mean(0)), (X, Z))] == [(4, 2, 3), (1, 5)]
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "text"),
+    [
+        (
+            torch.ones(3, 2, 3),
+            ValueError,
+            r"`baselines` has shape \(3, 2, 3\), expected \(1, 2, 3\) or \(4, 2, 3\)",
+        ),
+        (torch.ones(3, 2, 3), ValueError, r"baselines.mean\(0\)"),
+        (torch.ones(5), ValueError, "expected"),
+        (torch.ones(4, 3, 2), ValueError, "expected"),
+        ("zero", TypeError, "`baselines` is a str"),
+        (True, TypeError, "`baselines` is a bool"),
+        (None, TypeError, "`baselines` is a NoneType"),
+        ((0.0, 0.0), ValueError, "2 entries for 1 inputs"),
+        (torch.full((2, 3), math.nan), ValueError, "`baselines` has NaN"),
+        (math.nan, ValueError, "`baselines`"),
+    ],
+)
+def test_wrong_baselines(given: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        as_baselines(given, (X,))
+
+
+def test_one_tensor_for_two_inputs() -> None:
+    with pytest.raises(ValueError, match="one tensor for 2 inputs; pass a tuple"):
+        as_baselines(torch.ones(4, 5), (X, Z))
+    with pytest.raises(ValueError, match=r"`baselines\[1\]` has shape"):
+        as_baselines((0.0, torch.ones(7)), (X, Z))
+
+
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [
+        (0.0, (1, 1, 1, 1)), (torch.ones(7, 2, 3), (1, 7, 2, 3)), (torch.ones(4, 7, 2, 3), (4, 7, 2, 3)),
+        (torch.ones(1, 7, 2, 3), (1, 7, 2, 3)), (torch.ones(4, 2, 3), (1, 4, 2, 3)),
+        (torch.ones(7, 1, 3), (1, 7, 1, 3)), (lambda x: x + 1, (1, 4, 2, 3)),
+    ],
+)  # fmt: skip
+def test_distributions(given: Any, shape: tuple[int, ...]) -> None:
+    (found,) = as_distribution(given, (X,))
+    assert found.shape == shape
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (torch.ones(3, 7, 2, 3), r"expected \(B, 2, 3\) for all samples or \(4, B, 2, 3\) for each"),
+        (torch.ones(2, 3), "expected"),
+        (torch.ones(7, 3, 2), "expected"),
+    ],
+)
+def test_wrong_distributions(given: Tensor, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        as_distribution(given, (X,))
+
+
+def test_distributions_that_do_not_belong_together() -> None:
+    with pytest.raises(ValueError, match="all need the same number"):
+        as_distribution((torch.ones(7, 2, 3), torch.ones(6, 5)), (X, Z))
+
+
+def test_rows_of_samples() -> None:
+    t = torch.arange(12.0).view(4, 3)
+    for i in ([0, 1], [1, 1, 1, 2], [3], [0, 2, 3], [0, 0, 3]):
+        assert torch.equal(of_samples(t, torch.tensor(i), CPU), t[i])
+    assert of_samples(t[:1], torch.tensor([0, 3]), CPU).shape == (1, 3)
