@@ -1,0 +1,324 @@
+"""The study of cell images on a real checkpoint folder, as a user runs it."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from attrib.cli.cells import repeated
+from attrib.cli.run import OK, REFUSED, run
+from attrib.domains.cells import Preparation
+from attrib.io import load
+from attrib.workflows.cells import cells
+from attrib.workflows.checkpoint import Classifier, timm_preparation
+from attrib.workflows.deletion import deletion
+
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("safetensors")
+Image = pytest.importorskip("PIL.Image")
+
+CLASSES = ["blast", "lymphocyte", "monocyte"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small ConvNextV2 as transformers saves it, with files of a training beside it."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    torch.manual_seed(0)
+    config = transformers.ConvNextV2Config(
+        num_stages=3, hidden_sizes=[8, 12, 16], depths=[1, 1, 1], patch_size=2, image_size=32,
+        id2label=dict(enumerate(CLASSES)), label2id={c: k for k, c in enumerate(CLASSES)},
+    )  # fmt: skip
+    network = transformers.ConvNextV2ForImageClassification(config).eval()
+    nn.init.normal_(network.classifier.weight)
+    network.save_pretrained(folder)
+    processor = {
+        "image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 28}, "crop_pct": 0.875, "resample": 3,
+        "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5], "do_normalize": True, "do_rescale": True,
+        "do_resize": True, "rescale_factor": 1 / 255,
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    (folder / "optimizer.pt").write_bytes(b"not to be read")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven images of three sizes in folders per class, and one file that is none."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for k, suffix in enumerate(["png", "bmp", "jpg", "tif", "png", "png", "png"]):
+        size = [(40, 40), (36, 50), (64, 48)][k % 3]
+        label = CLASSES[k % 2]
+        (folder / label).mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8)).save(
+            folder / label / f"cell{k}.{suffix}"
+        )
+    (folder / "blast" / "torn.png").write_bytes(b"\x89PNG and no more")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(checkpoint: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study") / "out"
+    masks = tmp_path_factory.mktemp("masks")
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:30, 10:30] = 255
+    Image.fromarray(mask).save(masks / "cell0.png")
+    words = [
+        "cells",
+        "--checkpoint",
+        checkpoint,
+        "--images",
+        images,
+        "--methods",
+        "grad_cam",
+        "layer_cam",
+        "--targets",
+        "all",
+    ]
+    assert run([*map(str, words), "--masks", str(masks), "--batch-size", "3", "--output", str(folder)]) == OK
+    return folder
+
+
+def strict(path: Path) -> dict:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def test_files_of_an_image(study: Path, images: Path) -> None:
+    for k in range(7):
+        for kind in ("original", "grad_cam", "layer_cam", "methods", "classes"):
+            with Image.open(study / f"cell{k}_{kind}.png") as picture:
+                assert kind in ("methods", "classes") or picture.size == [(40, 40), (50, 36), (48, 64)][k % 3]
+    original = np.asarray(Image.open(study / "cell0_original.png"))
+    assert np.array_equal(original, np.asarray(Image.open(images / "blast" / "cell0.png")))
+    assert not np.array_equal(original, np.asarray(Image.open(study / "cell0_grad_cam.png")))
+
+
+def test_the_prediction_as_json(study: Path, checkpoint: Path, images: Path) -> None:
+    found = strict(study / "cell0_results.json")
+    assert found["image_name"] == "cell0"
+    assert found["true_class"] == "blast"
+    assert list(found["all_probabilities"]) == CLASSES
+    assert sum(found["all_probabilities"].values()) == pytest.approx(1)
+    top = found["top_3_predictions"]
+    assert [t["probability"] for t in top] == sorted((t["probability"] for t in top), reverse=True)
+    assert (found["predicted_class"], found["confidence"]) == (top[0]["class"], top[0]["probability"])
+    processor = transformers.ConvNextImageProcessorPil.from_pretrained(checkpoint)
+    network = transformers.ConvNextV2ForImageClassification.from_pretrained(checkpoint)
+    pixels = processor(Image.open(images / "blast" / "cell0.png"), return_tensors="pt")["pixel_values"]
+    expected = network.eval()(pixels).logits.softmax(1)[0].tolist()
+    assert list(found["all_probabilities"].values()) == pytest.approx(expected, abs=1e-5)
+
+
+def test_quality_figures(study: Path) -> None:
+    masked, plain = (strict(study / f"cell{k}_results.json")["quality"] for k in (0, 1))
+    for method, other in (("grad_cam", "layer_cam"), ("layer_cam", "grad_cam")):
+        q = masked[method]
+        assert 0 <= q["mass_inside"] <= 1
+        assert plain[method]["mass_inside"] is None
+        assert q["entropy"] is None or 0 < q["entropy"] <= 1
+        assert len(q["deletion_curve"]) == 11
+        assert q["deletion_area"] == pytest.approx(np.mean(q["deletion_curve"]))
+        r = q["rank_correlation"][other]
+        assert r is None or -1 <= r <= 1
+    confidence = strict(study / "cell0_results.json")["confidence"]
+    assert masked["grad_cam"]["deletion_curve"][0] == pytest.approx(confidence, abs=1e-5)
+
+
+def test_maps_of_the_cohort_lie_on_the_images_pixels(study: Path) -> None:
+    a = load(study / "attributions.nc")
+    assert a.dims == ("image", "target", "method", "y", "x")
+    assert a.target.values.tolist() == CLASSES
+    assert a.method.values.tolist() == ["grad_cam", "layer_cam"]
+    assert a.sizes["image"] == 7
+    assert (a.sizes["y"], a.sizes["x"]) == (64, 50)
+    wide = a.sel(image="cell1")[0, 0]  # 36 x 50: 28 of 32 rows and 28 of 44 columns are seen
+    seen = np.isfinite(wide.values)
+    assert not seen[36:].any()
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    assert (rows[0], rows[-1]) == (2, 33)
+    assert (columns[0], columns[-1]) == (9, 40)
+    part = load(study / "parts" / "cell1.nc")["attribution"]
+    assert np.array_equal(part.values, a.sel(image="cell1", y=slice(0, 35)).values, equal_nan=True)
+
+
+def test_tables_and_summary(study: Path) -> None:
+    table = pd.read_csv(study / "results.csv")
+    assert len(table) == 7
+    assert {"image", "predicted", "confidence", "label", "correct", "grad_cam_entropy", "layer_cam_deletion_area", "grad_cam~layer_cam_rank_correlation"} <= set(table)  # fmt: skip
+    counts = pd.read_csv(study / "confusion_matrix.csv", index_col="true")
+    assert counts.to_numpy().sum() == 7
+    assert counts.loc["blast"].sum() == 4
+    summary = strict(study / "summary.json")
+    assert summary["accuracy"] == pytest.approx(table.correct.mean())
+    assert np.trace(counts.to_numpy()) == round(7 * summary["accuracy"])
+    assert [Path(u["path"]).name for u in summary["unreadable"]] == ["torn.png"]
+    page = (study / "index.html").read_text()
+    assert "torn.png" in page
+    assert all((study / name).is_file() for name in page.split('src="')[1:] for name in [name.split('"')[0]])
+    assert set(load(study / "mean_maps.nc").predicted.values) == set(table.predicted)
+
+
+def test_a_rerun_does_only_what_is_missing(study: Path, checkpoint: Path, images: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (study / "parts").iterdir()}
+    gone = study / "parts" / "cell3.nc"
+    gone.unlink()
+    words = [
+        "cells",
+        "--checkpoint",
+        checkpoint,
+        "--images",
+        images,
+        "--methods",
+        "grad_cam,layer_cam",
+        "--targets",
+        "all",
+    ]
+    assert run([*map(str, words), "--output", str(study)]) == OK
+    after = {p: p.stat().st_mtime_ns for p in (study / "parts").iterdir()}
+    assert {p for p in after if after[p] != before[p]} == {gone}
+    assert [p.name for p in study.iterdir() if p.name.startswith(".")] == []
+
+
+def test_an_image_that_was_changed_is_done_again(checkpoint: Path, images: Path, tmp_path: Path) -> None:
+    file = tmp_path / "one.png"
+    Image.open(images / "blast" / "cell0.png").save(file)
+    words = [
+        "cells",
+        "--checkpoint",
+        str(checkpoint),
+        "--images",
+        str(file),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert run(words) == OK
+    first = (tmp_path / "out/one_results.json").read_text()
+    assert "true_class" not in json.loads(first)
+    assert not (tmp_path / "out/confusion_matrix.csv").exists()
+    Image.open(images / "blast" / "cell4.png").save(file)
+    os.utime(file, ns=(1, 1))
+    assert run(words) == OK
+    assert (tmp_path / "out/one_results.json").read_text() != first
+    assert load(tmp_path / "out/attributions.nc").target.values.tolist() == ["predicted"]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["--checkpoint", "CHECKPOINT", "--methods", "saliency"],
+            "--methods is saliency, expected some of grad_cam",
+        ),
+        (
+            ["--checkpoint", "CHECKPOINT", "--targets", "platelet"],
+            "--targets is platelet, expected predicted, all, or",
+        ),
+        (["--checkpoint", "CHECKPOINT", "--layer", "stage"], "`layer` 'stage' is not in the model"),
+        (["--checkpoint", "nowhere"], "lacks config.json, model.safetensors, preprocessor_config.json"),
+        (["--checkpoint", "CHECKPOINT", "--model", "a:b"], "either --checkpoint"),
+        (["--model", "a:b"], "--model needs --classes"),
+        (["--checkpoint", "CHECKPOINT", "--max-images", "0"], "--max-images 0"),
+    ],
+)
+def test_refusals_are_one_line(
+    words: list[str], text: str, checkpoint: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    given = [str(checkpoint) if w == "CHECKPOINT" else w for w in words]
+    assert run(["cells", *given, "--images", str(images), "--output", str(tmp_path / "out")]) == REFUSED
+    said = capsys.readouterr().err
+    assert text in said
+    assert said.count("\n") == 1
+
+
+def test_another_run_is_not_overwritten(
+    study: Path, checkpoint: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["cells", "--checkpoint", str(checkpoint), "--images", str(images), "--output"]
+    assert run([*words, str(study)]) == REFUSED
+    assert "a run with other methods, targets" in capsys.readouterr().err
+    (tmp_path / "thesis.txt").touch()
+    assert run([*words, str(tmp_path)]) == REFUSED
+    assert "files of something else" in capsys.readouterr().err
+
+
+def test_without_the_extra(
+    checkpoint: Path, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    assert run(["cells", "--checkpoint", str(checkpoint), "--images", str(images)]) == REFUSED
+    assert 'pip install "attrib[cells]"' in capsys.readouterr().err
+
+
+class Brightness(nn.Module):
+    """Bright upper left quarter: class 0; the map must lie there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.AvgPool2d(4)
+        self.weight = nn.Parameter(torch.zeros(4, 4))
+        self.weight.data[:2, :2] = 1.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        score = (self.body(x).mean(1) * self.weight).sum((1, 2))
+        return torch.stack([score, torch.zeros_like(score)], 1)
+
+
+def test_factories_and_a_map_that_is_known(tmp_path: Path) -> None:
+    prepared = Preparation(square=(16, 16))
+    Image.fromarray(np.full((32, 32, 3), 200, np.uint8)).save(tmp_path / "a.png")
+    told: list[tuple[str, int, int]] = []
+    done = cells(
+        Classifier(Brightness().eval(), ("bright", "dark"), prepared, "test"), tmp_path / "a.png", tmp_path / "out",
+        methods=["hires_cam"], layer="body", tell=lambda *facts: told.append(facts),
+    )  # fmt: skip
+    a = load(tmp_path / "out/attributions.nc")[0, 0, 0]
+    assert float(a[:14, :14].min()) > 0  # the layer has cells of 8 pixels; linear between their centres
+    assert float(abs(a[22:, :]).max()) == 0
+    assert float(abs(a[:, 22:]).max()) == 0
+    assert told == [("images", 1, 1)]
+    assert done.summary["accuracy"] is None
+
+
+def test_deletion_of_what_counts_is_fast() -> None:
+    model, x = Brightness().eval(), torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    x[:, :, :8, :8] += 2
+    right = torch.zeros(3, 16, 16)
+    right[:, :8, :8] = 1
+    target = torch.zeros(3, dtype=torch.long)
+    good, bad = (deletion(model, x, m, target, batch_size=b) for m, b in ((right, 1000), (1 - right, 1)))
+    assert torch.allclose(good[:, 0], model(x).softmax(1)[:, 0])
+    assert torch.allclose(good[:, -1], bad[:, -1])
+    assert bool((good.mean(1) < bad.mean(1)).all())
+
+
+def test_what_a_model_of_timm_says_of_itself() -> None:
+    said = {
+        "input_size": (3, 224, 224),
+        "crop_pct": 0.875,
+        "interpolation": "bicubic",
+        "mean": (0.5,) * 3,
+        "std": (0.2,) * 3,
+    }
+    assert timm_preparation(said) == Preparation(
+        shortest=256, crop=(224, 224), resample=3, mean=(0.5,) * 3, std=(0.2,) * 3
+    )
+    squashed = timm_preparation(said | {"crop_pct": 1.0, "crop_mode": "squash", "interpolation": "bilinear"})
+    assert (squashed.shortest, squashed.square, squashed.resample) == (None, (224, 224), 2)
+
+
+def test_options_with_several_values() -> None:
+    words = ["cells", "--images", "a", "b", "--layer", "x", "--methods", "m", "n"]
+    assert repeated(words) == [
+        "cells", "--images", "a", "--images", "b", "--layer", "x", "--methods", "m", "--methods", "n",
+    ]  # fmt: skip
+    assert repeated(["explain", "--methods", "m", "n"]) == ["explain", "--methods", "m", "n"]
