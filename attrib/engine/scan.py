@@ -161,6 +161,11 @@ class Scan:
             [self.kernel.function(edited(x.expand(len(c), *x.shape[1:]), self.edits, c)) for c in chunks]
         )
         reference = self._reference(i, found)
+        for other in guard.others(x, self.edits.axes).split(self.kernel.batches.chunk()):
+            if not guard.agrees(
+                found.program.values(other)[found.program.output], self.kernel.function(other)
+            ):
+                raise Unsuited("the recorded ops are not those of other inputs")
         outputs = torch.empty_like(expected)
         batches = Batches(self.kernel.batches.chunk(), self.kernel.device)
         for some, y in Windows(found, self.edits, batches).outputs(reference, r):

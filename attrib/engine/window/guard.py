@@ -14,6 +14,16 @@ def some(count: int) -> Tensor:
     return torch.linspace(0, count - 1, min(CHECKED, count), dtype=torch.float64).round().long().unique()
 
 
+def others(x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Inputs (rows, ...) unlike a sample (1, ...) nearly everywhere: reversed, moved along, and zero.
+
+    A value of the sample that a recording took for a constant shows in them, wherever it comes from.
+    """
+    far = [tuple(x.shape[a] // part for a in axes) for part in (2, 3)]
+    moved = [x.roll([1] * len(axes), axes), *(x.roll(by, axes) for by in far)]
+    return torch.cat([x.flip(axes), *moved, torch.zeros_like(x)])
+
+
 def difference(found: Tensor, expected: Tensor) -> float:
     """Largest difference of outputs (rows, ...), relative to the largest; infinite where one is not finite."""
     if found.shape != expected.shape:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from attrib.engine.graph import Graph, Node, Ref, record
 from attrib.engine.graph.nodes import store
@@ -88,7 +89,7 @@ def program(f: Callable[[Tensor], Tensor], x: Tensor) -> Program:
         Where the ops depend on the number of rows, or cannot be recorded.
     """
     try:
-        few, more = (record(f, [x.expand(n, *x.shape[1:])]) for n in (FEW, MORE))
+        few, more = (record(_kept_inside(f), [x.expand(n, *x.shape[1:])]) for n in (FEW, MORE))
     except (NotImplementedError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -96,6 +97,28 @@ def program(f: Callable[[Tensor], Tensor], x: Tensor) -> Program:
     if few.lifted or more.lifted or len(few.nodes) != len(more.nodes):
         raise Unsuited("the model's ops depend on the number of rows")
     return _Merge(few, more).program()
+
+
+LEAVING = {Tensor.numpy, Tensor.tolist, Tensor.item, Tensor.__array__, Tensor.__dlpack__, Tensor.__float__}
+
+
+class _Watch(TorchFunctionMode):
+    """Refuses to let values leave torch, where no recording sees what becomes of them."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        if func in LEAVING:
+            raise Unsuited(f"the model takes values out of torch ({getattr(func, '__name__', func)})")
+        return func(*args, **(kwargs or {}))
+
+
+def _kept_inside(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def watched(x: Tensor) -> Tensor:
+        with _Watch():
+            return f(x)
+
+    return watched
 
 
 class _Merge:
