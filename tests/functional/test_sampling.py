@@ -1,10 +1,14 @@
 """SmoothGrad, noise tunnel and GradientSHAP against their definitions."""
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from attrib.functional import noise_tunnel, saliency, smooth_grad
+from attrib.engine.noise import normal, sample_keys
+from attrib.functional import gradient_shap, noise_tunnel, saliency, smooth_grad
 
 
 def squares(x: Tensor) -> Tensor:
@@ -17,3 +21,139 @@ def test_without_noise_the_average_is_the_gradient(n: int) -> None:
     assert torch.equal(smooth_grad(squares, x, stdevs=0.0), 2 * x)
     assert torch.equal(noise_tunnel(saliency, squares, x, stdevs=0.0), 2 * x)
     assert torch.equal(smooth_grad(squares, x), 2 * x)  # a constant sample has no range
+
+
+def cubes(x: Tensor) -> Tensor:
+    return (x**3).sum(1)
+
+
+X = torch.linspace(-1, 1, 12, dtype=torch.float64).view(3, 4)
+
+
+@pytest.mark.parametrize("stdevs", [0.1, 0.5])
+def test_smooth_grad_of_a_cubic(stdevs: float) -> None:
+    """E of 3 (x + s e)^2 is 3 (x^2 + s^2), its variance 9 (4 x^2 s^2 + 2 s^4)."""
+    n = 4000
+    variance = 9 * (4 * X**2 * stdevs**2 + 2 * stdevs**4)
+    found = smooth_grad(cubes, X, stdevs=stdevs, n_samples=n)
+    assert bool(((found - 3 * (X**2 + stdevs**2)).abs() < 4.5 * (variance / n).sqrt()).all())
+    spread = smooth_grad(cubes, X, stdevs=stdevs, n_samples=n, reduce="variance")
+    assert bool(((spread / variance - 1).abs() < 0.25).all())
+
+
+def test_squares_only_when_asked() -> None:
+    """MONAI's SmoothGrad squares silently and divides by n outside of the root."""
+    signed = smooth_grad(squares, X, stdevs=0.1, n_samples=50)
+    assert bool((signed < 0).any())
+    mean, square, variance = (
+        smooth_grad(squares, X, stdevs=0.1, n_samples=50, reduce=r) for r in ("mean", "square", "variance")
+    )
+    torch.testing.assert_close(variance, square - mean**2)
+    assert bool((square >= 0).all())
+
+
+def test_the_spread_is_a_share_of_each_samples_range() -> None:
+    x = torch.tensor([[0.0, 1.0], [0.0, 10.0]], dtype=torch.float64)
+    found = smooth_grad(squares, x, stdev_spread=0.2, n_samples=4000, reduce="variance")
+    torch.testing.assert_close(
+        found.mean(1), torch.tensor([0.2**2 * 4, 2.0**2 * 4]).double(), rtol=0.1, atol=0
+    )
+
+
+def test_seeds() -> None:
+    one = smooth_grad(cubes, X, seed=1)
+    assert torch.equal(smooth_grad(cubes, X, seed=1), one)
+    assert not torch.equal(smooth_grad(cubes, X, seed=2), one)
+
+
+def test_the_first_draws_of_a_longer_run_are_those_of_a_shorter_one() -> None:
+    few, many = (smooth_grad(cubes, X, n_samples=n, stdevs=0.2, seed=3) * n for n in (4, 5))
+    draw = normal(sample_keys((X,), 3), torch.full((3,), 4), 0, X.shape[1:], X.dtype)
+    torch.testing.assert_close(many - few, 3 * (X + 0.2 * draw) ** 2)
+
+
+def test_a_tunnel_around_the_gradient_is_smooth_grad() -> None:
+    options = {"stdevs": 0.3, "n_samples": 7, "seed": 5}
+    for reduce in ("mean", "square", "variance"):
+        expected = smooth_grad(cubes, X, reduce=reduce, **options)
+        found = noise_tunnel(partial(saliency, absolute=False), cubes, X, reduce=reduce, **options)
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_tunnel_around_a_function_of_ones_own() -> None:
+    def own(f: Any, x: Tensor, *, targets: Any, batch_size: Any, device: Any, engine: str) -> Tensor:
+        return 2 * x[None]
+
+    found = noise_tunnel.explain(own, cubes, X, stdevs=0.0)
+    torch.testing.assert_close(found.attribution, 2 * X)
+
+
+def test_what_a_tunnel_costs() -> None:
+    found = noise_tunnel.explain(saliency, cubes, X, n_samples=5)
+    assert found.evaluations == 3 + 3 * 5
+    assert found.engine == "func"
+
+
+def test_gradient_shap_of_a_product() -> None:
+    """From zero to x: (x_i) E of u x_j is x_i x_j / 2, with variance (x_i x_j)^2 / 12."""
+    x = torch.tensor([[2.0, 3.0]], dtype=torch.float64)
+    n = 4000
+    found = gradient_shap.explain(
+        lambda x: x[:, 0] * x[:, 1], x, baselines=torch.zeros(1, 2).double(), n_samples=n
+    )
+    error = 6 / 12**0.5 / n**0.5
+    assert bool(((found.attribution - 3).abs() < 4 * error).all())
+    torch.testing.assert_close(found.standard_error, torch.full_like(x, error), rtol=0.05, atol=0)
+    torch.testing.assert_close(found.delta, found.attribution.sum(1) - 6)
+
+
+def test_gradient_shap_of_a_linear_model_with_one_baseline_is_exact() -> None:
+    w = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+    x0 = torch.tensor([[1.0, 0.0, -1.0, 2.0]], dtype=torch.float64)
+    found = gradient_shap.explain(lambda x: x @ w, X, baselines=x0, n_samples=3)
+    torch.testing.assert_close(found.attribution, (X - x0) * w)
+    torch.testing.assert_close(found.delta, torch.zeros(3).double(), atol=1e-12, rtol=0)
+    without = gradient_shap(lambda x: x @ w, X, baselines=x0, n_samples=3, multiply_by_inputs=False)
+    torch.testing.assert_close(without, w.expand(3, 4))
+
+
+def test_gradient_shap_draws_all_baselines_and_measures_against_their_mean() -> None:
+    w = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+    pool = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = gradient_shap.explain(lambda x: x @ w, X, baselines=pool, n_samples=3000)
+    expected = (X - pool.mean(0)) * w
+    assert bool(((found.attribution - expected).abs() < 4.5 * found.standard_error).all())
+    torch.testing.assert_close(found.delta, found.attribution.sum(1) - (X @ w - (pool @ w).mean()))
+
+
+def test_gradient_shap_with_a_distribution_for_each_sample() -> None:
+    w = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+    own = X[:, None].expand(3, 2, 4)
+    assert not gradient_shap(lambda x: x @ w, X, baselines=own, n_samples=3).any()
+
+
+def test_baselines_of_several_inputs_are_drawn_together() -> None:
+    """Baselines (b, b) with equal rows: the two inputs' differences are equal in every draw."""
+    pool = torch.arange(5.0, dtype=torch.float64)[:, None]
+    x = torch.full((4, 1), 9.0, dtype=torch.float64)
+    a, b = gradient_shap(lambda a, b: (a + b)[:, 0], (x, x), baselines=(pool, pool), n_samples=3)
+    torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"n_samples": 0}, ValueError, "`n_samples` is 0"),
+        ({"n_samples": 2.5}, TypeError, "`n_samples` is 2.5"),
+        ({"stdevs": -1.0}, ValueError, "`stdevs` is -1.0"),
+        ({"stdevs": (0.1, 0.1)}, ValueError, "2 entries for 1 inputs"),
+        ({"stdevs": float("nan")}, ValueError, "`stdevs`"),
+        ({"stdev_spread": -0.1}, ValueError, "`stdev_spread` is -0.1"),
+        ({"reduce": "sum"}, ValueError, "`reduce` is 'sum', expected one of"),
+        ({"seed": 1.0}, TypeError, "`seed` is 1.0"),
+    ],
+)
+@pytest.mark.parametrize("method", [smooth_grad, partial(noise_tunnel, saliency)])
+def test_wrong_options(method: Any, options: dict, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        method(squares, X, **options)
