@@ -9,6 +9,7 @@ from importlib.metadata import version as _version
 __version__ = _version("attrib")
 
 from attrib import functional
+from attrib.io import load, save
 from attrib.labelled import (
     deep_lift,
     deep_lift_shap,
@@ -49,8 +50,10 @@ __all__ = [
     "integrated_gradients",
     "layer_activation",
     "layer_cam",
+    "load",
     "noise_tunnel",
     "occlusion",
     "saliency",
+    "save",
     "smooth_grad",
 ]

@@ -100,7 +100,7 @@ class Draws:
         starts = [_drawn(b, i, which, self.noisy.device) for b in self.pool]
         self._difference = tuple(e - s for e, s in zip(ends, starts, strict=True))
         return tuple(
-            s.addcmul_(mix.to(d.dtype).view(-1, *[1] * (d.ndim - 1)), d)
+            torch.addcmul(s, mix.to(d.dtype).view(-1, *[1] * (d.ndim - 1)), d)
             for s, d in zip(starts, self._difference, strict=True)
         )
 
