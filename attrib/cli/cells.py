@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from attrib.cli import show
-from attrib.cli.commands import app, names
 
 SEVERAL = ("--images", "--methods", "--targets")
 
@@ -29,7 +28,6 @@ def repeated(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-@app.command()
 def cells(
     images: Annotated[
         list[Path],
@@ -76,7 +74,7 @@ def cells(
         classifier = load_checkpoint(checkpoint, device)
     elif model is not None and classes is not None:
         classifier = load_classifier(
-            model, weights, classes=names(classes) or [], processor=processor, device=device
+            model, weights, classes=listed([classes]), processor=processor, device=device
         )
     else:
         raise ValueError("--model needs --classes: the names of its outputs, a,b,c")

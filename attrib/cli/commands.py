@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from attrib.cli import show
+from attrib.cli.cells import cells
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="What did the network look at?")
 
@@ -155,6 +156,9 @@ def bench(
     show.bench_table(table)
     if output is not None:
         show.files(output.parent, [output.name])
+
+
+app.command()(cells)
 
 
 @app.command("methods")

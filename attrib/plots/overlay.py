@@ -90,7 +90,7 @@ def overlays(
     Figure
     """
     count = a.sizes[by]
-    made = figure((2.3 * (count + 1), 2.7))
+    made = figure((2.3 * (count + 1), 3.1))
     axes: Any = made.subplots(1, count + 1, squeeze=False)[0]
     axes[0].imshow(image.transpose("y", "x", "channel").values)
     axes[0].set_title("image", fontsize=10)
