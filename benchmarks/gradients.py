@@ -93,13 +93,14 @@ def _heading(options: argparse.Namespace) -> str:
         else f"{os.cpu_count()}-core {platform.machine()} CPU"
     )
     peer = f"captum {_version('captum')}" if CAPTUM else "captum not installed: its columns are left out"
+    clock = "" if cuda or options.threads > 1 else " Times are CPU time of the one thread."
     smoke = "A smoke test: its numbers and verdicts mean nothing.\n\n" if options.quick else ""
     command = " ".join(["python -m benchmarks", *sys.argv[1:]])
     return (
         f"# Gradient methods, {time.strftime('%Y-%m-%d')}\n\n{smoke}"
         f"`{command}`\n\n"
         f"{machine}, {options.threads} thread(s); Python {platform.python_version()}, torch {torch.__version__}, "
-        f"attrib {attrib.__version__}, {peer}.\n"
+        f"attrib {attrib.__version__}, {peer}.{clock}\n"
     )
 
 

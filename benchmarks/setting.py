@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -68,14 +69,25 @@ class Setting:
 
 
 def alternate(works: dict[str, Callable[[], object]], setting: Setting) -> dict[str, list[float]]:
-    """Seconds of each piece of work in each round, after one round that is not counted; the order turns round."""
+    """Seconds of each piece of work in each round, after one round that is not counted; the order turns round.
+
+    One thread on a CPU is timed by the seconds it ran, which other programs on the machine change least.
+    """
     times: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(setting.rounds + 1):
         for name in works if turn % 2 else reversed(works):
-            spent = seconds(works[name], setting.device)
+            spent = _spent(works[name], setting)
             if turn:
                 times[name].append(spent)
     return times
+
+
+def _spent(work: Callable[[], object], setting: Setting) -> float:
+    if setting.device.type == "cuda" or torch.get_num_threads() > 1:
+        return seconds(work, setting.device)
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
 
 
 def ratio(times: dict[str, list[float]], one: str, other: str) -> float:
