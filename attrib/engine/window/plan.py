@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from attrib.engine.graph import Node, Ref
-from attrib.engine.window import channels, convolution, pointwise, pooling, shaping
+from attrib.engine.window import channels, convolution, linear, pointwise, pooling, shaping
 from attrib.engine.window.bridges import BRIDGES, Bridge
 from attrib.engine.window.program import Program, Unsuited
 from attrib.engine.window.rule import LOCAL, RULES, Known, Rule, Span
 
-FAMILIES = (channels, convolution, pointwise, pooling, shaping)  # importing a family registers its rules
+FAMILIES = (channels, convolution, linear, pointwise, pooling, shaping)  # importing one registers its rules
 
 
 @dataclass(frozen=True)
