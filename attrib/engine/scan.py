@@ -114,6 +114,10 @@ class Scan:
             raise Unsuited("the model has several inputs")
         if x.dtype not in guard.ROUNDING:
             raise Unsuited(f"inputs of {x.dtype} leave no room for rounding")
+        if worth and self.kernel.device.type != "cpu":
+            raise Unsuited(
+                "on an accelerator the window is taken only if asked for: dense batches are fast there"
+            )
         sample = self._sample(int(edits.samples[0]))
         found = self._plan(program(self._outputs, sample), sample)
         lo, hi = (t[:, found.own_axes(edits.axes)] for t in edits.box(self._own(int(edits.samples[0]))))
