@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib.domains.cells import Found, pillow_module
+from attrib.domains.cells import Found
+from attrib.domains.preparation import pillow_module
 from attrib.io import replacing, save, write_json
 from attrib.plots import overlaid, overlays
 from attrib.stats import map_entropy, mass_inside, rank_correlation

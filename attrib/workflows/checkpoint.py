@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from attrib.domains.cells import Preparation, preparation_of
+from attrib.domains.preparation import Preparation, preparation_of
 from attrib.workflows.loading import check_device, load_model
 
 CONFIG, WEIGHTS, PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attrib.domains.cells import Preparation, find_images, preparation_of, read_image
+from attrib.domains.cells import find_images, read_image
+from attrib.domains.preparation import Preparation, preparation_of
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -84,14 +85,22 @@ def test_images_are_prepared_as_transformers_does(name: str, size: tuple[int, in
     transformers = pytest.importorskip("transformers")
     stats = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3]}
     config = CONFIGS[name] | stats
-    kinds = {"convnext": "ConvNext", "convnext, large": "ConvNext", "vit": "ViT", "number": "ViT", "crop": "CLIP"}
+    kinds = {
+        "convnext": "ConvNext",
+        "convnext, large": "ConvNext",
+        "vit": "ViT",
+        "number": "ViT",
+        "crop": "CLIP",
+    }
     processor = getattr(transformers, f"{kinds[name]}ImageProcessorPil", None)
     if processor is None:
         pytest.skip("a release of transformers without processors on Pillow")
     given = {k: v for k, v in config.items() if not k.endswith("_type")}
     image = picture(*size)
     theirs = processor(**given)(Image.fromarray(image), return_tensors="np")["pixel_values"][0]
-    saved = json.loads(processor(**given).to_json_string()) | {"image_processor_type": f"{kinds[name]}ImageProcessor"}
+    saved = json.loads(processor(**given).to_json_string()) | {
+        "image_processor_type": f"{kinds[name]}ImageProcessor"
+    }
     for described in (config, saved):
         ours = preparation_of(described).apply(image)
         assert ours.shape == theirs.shape
@@ -123,7 +132,9 @@ def test_resize_and_crop_are_inverted(name: str, size: tuple[int, int]) -> None:
         (top, left), (h, w) = frame.offset, frame.size
         padded = np.zeros((h, w))
         part = values[max(0, top) : top + h, max(0, left) : left + w]
-        padded[max(0, -top) : max(0, -top) + part.shape[0], max(0, -left) : max(0, -left) + part.shape[1]] = part
+        padded[max(0, -top) : max(0, -top) + part.shape[0], max(0, -left) : max(0, -left) + part.shape[1]] = (
+            part
+        )
         back = frame.back(padded)
         assert back.shape == size
         inside = np.isfinite(back)
@@ -144,7 +155,9 @@ def _away_from_nan(inside: np.ndarray, by: int = 2) -> np.ndarray:
 
 
 def test_what_the_network_did_not_see_is_nan() -> None:
-    frame = Preparation(shortest=32, crop=(28, 28)).frame(64, 128)  # half the size; 28 of 32 rows, 28 of 64 columns
+    frame = Preparation(shortest=32, crop=(28, 28)).frame(
+        64, 128
+    )  # half the size; 28 of 32 rows, 28 of 64 columns
     back = frame.back(np.ones((2, 28, 28)))
     seen = np.isfinite(back[0])
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))

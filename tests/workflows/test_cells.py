@@ -12,7 +12,7 @@ from torch import nn
 
 from attrib.cli.cells import repeated
 from attrib.cli.run import OK, REFUSED, run
-from attrib.domains.cells import Preparation
+from attrib.domains.preparation import Preparation
 from attrib.io import load
 from attrib.workflows.cells import cells
 from attrib.workflows.checkpoint import Classifier, timm_preparation
