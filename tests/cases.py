@@ -27,7 +27,7 @@ from attrib.functional import (
     saliency,
     smooth_grad,
 )
-from attrib.testing import KINDS, Specimen
+from attrib.testing import KINDS, Specimen, specimen
 
 Options = dict[str, Any]
 ONE, MANY = "one", "many"  # baselines of a method: a point, a distribution
@@ -159,3 +159,22 @@ _through(saliency, "saliency")
 _through(partial(integrated_gradients, n_steps=4), "integrated_gradients")
 
 UNREGISTERED = set(METHODS) - {c.name.partition("-")[0] for c in CASES.values()}
+
+
+def each(x: Any) -> tuple[Tensor, ...]:
+    return x if isinstance(x, tuple) else (x,)
+
+
+def agree(one: Any, other: Any, rtol: float = 1e-10) -> None:
+    """Equal up to rounding, relative to the largest value."""
+    for a, b in zip(each(one), each(other), strict=True):
+        scale = max(float(a.abs().max()), float(b.abs().max()))
+        assert a.shape == b.shape
+        assert float((a - b).abs().max()) <= rtol * scale
+
+
+def drawn(case: Case, kind: str, **how: Any) -> tuple[Specimen, dict[str, Any]]:
+    """A specimen of float64 (of another kind, if the method cannot explain this one), and the options that fit it."""
+    kind = kind if kind in case.kinds else "attention"
+    s = specimen(kind, seed=sum(map(ord, kind)), **{"dtype": torch.float64, **how})
+    return s, {"target": s.target, **case.baselines(s)}

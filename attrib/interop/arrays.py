@@ -39,7 +39,12 @@ def as_tensor(x: Any, name: str = "x") -> Tensor:
     _refuse_sparse(x, name)
     if _by_dlpack(x):
         return torch.from_dlpack(x).clone()
-    return torch.from_numpy(np.require(as_numpy(x, name), requirements=["C", "W"]))
+    values = as_numpy(x, name)
+    if (
+        min(values.strides, default=0) < 0
+    ):  # a flipped dim of size 1 counts as contiguous, but torch refuses it
+        values = values.copy()
+    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
 
 
 def as_numpy(x: Any, name: str = "x") -> np.ndarray:
