@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,12 +22,12 @@ from torch import Tensor, nn
 from attrib.functional import feature_ablation
 from attrib.workflows.peak import peak_memory
 from benchmarks.edited import CASES, Edited
-from benchmarks.setting import Setting, alternate, check, table, verdict
+from benchmarks.setting import check, table, verdict
 
 ROWS = 32
 BATCHES = 6
 CHECKED = 96
-ROUNDING = 2e-4  # of the largest effect of the edits that are checked, in float32
+ROUNDING = 1e-8  # of the largest effect of the edits that are checked, in double precision
 
 
 def edits(case: Edited, x: Tensor, some: Tensor) -> Tensor:
@@ -36,7 +37,7 @@ def edits(case: Edited, x: Tensor, some: Tensor) -> Tensor:
         if case.letters:
             p, k = divmod(e, 3)
             letter = (int(x[0, :, p].argmax()) + 1 + k) % 4
-            row[:, p] = torch.eye(4)[letter]
+            row[:, p] = torch.eye(4, dtype=x.dtype)[letter]
         elif case.method is feature_ablation:
             row[e] = 0
         else:
@@ -55,21 +56,21 @@ def by_hand(case: Edited, model: nn.Module, x: Tensor, some: Tensor) -> Tensor:
         return torch.cat(parts) - score(model(x[:1]))
 
 
-def correct(case: Edited, model: nn.Module, x: Tensor) -> None:
-    """Refuse to time wrong answers: edits spread from the first to the last, each next to the model's own."""
+def correct(case: Edited) -> None:
+    """Refuse to time wrong answers: edits spread from the first to the last, in double precision, made by hand."""
+    model, x = case.model().double(), case.samples(1).double()
     some = torch.linspace(0, case.edits - 1, CHECKED).long()
     expected = by_hand(case, model, x, some)
-    found = ours(case, model, x)
     if case.letters:
         p, k = some // 3, some % 3
+        found = case.method(model, x, path="window", positions=p, **case.options)
         got = found[0, (x[0, :, p].argmax(0) + 1 + k) % 4, p]
     elif case.method is feature_ablation:
-        got = -found[0, some]
+        got = -ours(case, model, x, "window")[0, some]
     elif case.options["window"][1] == 1:
-        got = -found[0, 0].flatten()[some]
-    else:  # features are means over windows: those by hand are too
-        dense = ours(case, model, x, path="dense")
-        got, expected = found.flatten(), dense.flatten()
+        got = -ours(case, model, x, "window")[0, 0].flatten()[some]
+    else:  # features are means over windows
+        got, expected = ours(case, model, x, "window"), ours(case, model, x, "dense")
     check(case.name, float((got - expected).abs().max() / expected.abs().max()), ROUNDING)
 
 
@@ -97,10 +98,25 @@ def tangermeme(case: Edited, model: nn.Module, x: Tensor) -> object:
     )
 
 
+def alternate(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Processor seconds of each piece of work in each round, after one round that is not counted.
+
+    One thread is used, so that this is the time on an idle machine; other work on the machine does not count.
+    """
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for turn in range(rounds + 1):
+        for name in works if turn % 2 else reversed(works):
+            begin = time.process_time()
+            works[name]()
+            if turn:
+                times[name].append(time.process_time() - begin)
+    return times
+
+
 def timed(case: Edited, rounds: int, peer: bool) -> list[object]:
     """A row of the table."""
     model, one, two = case.model(), case.samples(1), case.samples(2)
-    correct(case, model, one)
+    correct(case)
     some = torch.linspace(0, case.edits - 1, ROWS * BATCHES).long()
     made = [edits(case, one, e) for e in some.split(ROWS)]
 
@@ -112,18 +128,17 @@ def timed(case: Edited, rounds: int, peer: bool) -> list[object]:
     works: dict[str, Callable[[], object]] = {
         "bare": bare, "one": partial(ours, case, model, one), "two": partial(ours, case, model, two),
     }  # fmt: skip
-    times = alternate(works, Setting(rounds=rounds))
+    if peer and case.letters:
+        works["tangermeme"] = partial(tangermeme, case, model, one)
+    times = alternate(works, rounds)
     naive = [t * case.edits / len(some) for t in times["bare"]]
     whole = statistics.median(n / t for n, t in zip(naive, times["one"], strict=True))
     further = statistics.median(
         n / (b - a) for n, a, b in zip(naive, times["one"], times["two"], strict=True)
     )
     notes = case.method.explain(model, one, **case.options).notes
-    theirs = "-"
-    if peer and case.letters:
-        start = time.perf_counter()
-        tangermeme(case, model, one)
-        theirs = f"{statistics.median(naive) / (time.perf_counter() - start):.1f}x"
+    peers = [t / o for t, o in zip(times.get("tangermeme", []), times["one"], strict=False)]
+    theirs = f"{statistics.median(peers):.1f}x" if peers else "-"
     cells: list[object] = [
         case.name,
         case.edits,
@@ -153,15 +168,18 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     chosen = [c for c in CASES if not given.cases or any(w.lower() in c.name.lower() for w in given.cases)]
-    rows = [timed(c, given.rounds, given.peer) for c in chosen]
+    rows = []
+    for case in chosen:
+        rows.append(timed(case, given.rounds, given.peer))
+        print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
     words = (
-        f"One sample, one thread, float32, medians of {given.rounds} alternating rounds. One forward per edit: the bare "
+        f"One sample, one thread, float32, processor time, medians of {given.rounds} alternating rounds after one that is not counted; answers were checked in float64. One forward per edit: the bare "
         f"model, {ROWS} rows at a time, {ROWS * BATCHES} edits timed and scaled. The whole call records the model, plans, "
         "and checks 64 edits against the model; a further sample in the same call does not."
     )
     columns = [
         "network", "edits", "one forward per edit, s", "attrib, s", "gain", "gain, further sample", "demand",
-        "by operation counts", "tangermeme",
+        "by operation counts", "tangermeme / attrib",
     ]  # fmt: skip
     text = table("Edits by window", words, columns, rows)
     text += "\n" + table(
