@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.draws import Noise, Stdevs, draw_count, spread
@@ -14,6 +15,7 @@ from attrib.engine.gradients import Kernel
 from attrib.engine.inputs import Tensors, as_tuple
 from attrib.engine.model import Model
 from attrib.engine.moments import Moments
+from attrib.engine.pullback import Rows
 from attrib.engine.target import TargetLike, repeated
 from attrib.functional.explanation import Explanation, finish, method, refuse_non_finite_results
 
@@ -102,7 +104,7 @@ def noise_tunnel(
             rows = noisy.points(i, r % count)
             goals = [repeated(t, i) for t in kernel.targets]
             found = _called(
-                method, kernel, f, rows if len(rows) > 1 else rows[0],
+                _of_rows(method, i, xs), kernel, f, rows if len(rows) > 1 else rows[0],
                 targets=goals, batch_size=batch_size, device=device, engine=engine,
             )  # fmt: skip
             moments.add(found if isinstance(found, tuple) else (found,), start)
@@ -122,3 +124,19 @@ def _called(method: Callable[..., Tensors], kernel: Kernel, *args: Any, **option
     kernel.engine = found.engine
     kernel.function.rows += found.evaluations
     return found.attribution
+
+
+def _of_rows(method: Callable[..., Tensors], i: Tensor, xs: Rows) -> Callable[..., Tensors]:
+    """The method, its own baselines repeated for rows of samples `i` where there is one (or a distribution) for each."""
+    if not isinstance(method, partial) or "baselines" not in method.keywords:
+        return method
+    about, given = getattr(method.func, "about", None), method.keywords["baselines"]
+    more = int(about is not None and about.distribution)
+
+    def picked(b: Any, x: Tensor) -> Any:
+        own = isinstance(b, Tensor) and b.ndim == x.ndim + more and len(b) == len(x) > 1
+        return b[i.to(b.device)] if own else b
+
+    if isinstance(given, tuple | list):
+        return partial(method, baselines=tuple(picked(b, x) for b, x in zip(given, xs, strict=False)))
+    return partial(method, baselines=picked(given, xs[0]))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attrib.engine.noise import normal, sample_keys
-from attrib.functional import gradient_shap, noise_tunnel, saliency, smooth_grad
+from attrib.functional import gradient_shap, integrated_gradients, noise_tunnel, saliency, smooth_grad
 
 
 def squares(x: Tensor) -> Tensor:
@@ -86,6 +86,22 @@ def test_a_tunnel_around_a_function_of_ones_own() -> None:
 
     found = noise_tunnel.explain(own, cubes, X, stdevs=0.0)
     torch.testing.assert_close(found.attribution, 2 * X)
+
+
+@pytest.mark.parametrize("batch_size", ["auto", 1, 3, 6])
+def test_a_tunnel_keeps_baselines_with_their_samples(batch_size: Any) -> None:
+    for method, own in (
+        (integrated_gradients, X.flip(0)),
+        (gradient_shap, X.flip(0)[:, None].expand(3, 3, 4)),
+    ):
+        inner = partial(method, baselines=own)
+        found = noise_tunnel(inner, cubes, X, stdevs=0.0, n_samples=3, batch_size=batch_size)
+        torch.testing.assert_close(found, inner(cubes, X))
+    shared = partial(
+        gradient_shap, baselines=X
+    )  # a distribution for all, with as many members as there are samples
+    found = noise_tunnel(shared, cubes, X, stdevs=0.0, n_samples=2, batch_size=batch_size)
+    torch.testing.assert_close(found, shared(cubes, X))
 
 
 def test_what_a_tunnel_costs() -> None:
