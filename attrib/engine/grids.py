@@ -107,7 +107,11 @@ def _class_token(tokens: int, length: int) -> int:
 
 def _tokens(count: int, spatial: tuple[int, ...]) -> Form | None:
     """The grid of a sequence: whole patches first, then up to rounding; fewest tokens in front."""
-    grids = [(prefix, _grid(count - prefix, spatial)) for prefix in range(_PREFIX) if prefix < 2 or 8 * prefix < count]
+    grids = [
+        (prefix, _grid(count - prefix, spatial))
+        for prefix in range(_PREFIX)
+        if prefix < 2 or 8 * prefix < count
+    ]
     found = [Form("tokens", prefix, grid) for prefix, grid in grids if grid is not None]
     whole = [f for f in found if len({s / g for s, g in zip(spatial, f.grid, strict=True)}) == 1]
     exact = [f for f in whole if spatial[0] % f.grid[0] == 0]

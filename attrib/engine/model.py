@@ -58,7 +58,7 @@ def _parts(value: Any) -> list[Any]:
     if inspect.ismethod(value):
         return [value.__self__, value.__func__]
     if inspect.isfunction(value):
-        return [] if value.__module__.partition(".")[0] == "torch" else _named(value)
+        return [] if (value.__module__ or "").partition(".")[0] == "torch" else _named(value)
     if hasattr(value, "__dict__") and not isinstance(value, type) and callable(value):
         return [v for v in vars(value).values() if isinstance(v, nn.Module | Tensor)]
     return []

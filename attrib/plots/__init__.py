@@ -8,4 +8,15 @@ from attrib.plots.overlay import confusion, overlaid, overlays
 from attrib.plots.panels import panels
 from attrib.plots.scale import robust_limit
 
-__all__ = ["bar_panels", "bars", "comparison", "confusion", "filter_grid", "image", "overlaid", "overlays", "panels", "robust_limit"]
+__all__ = [
+    "bar_panels",
+    "bars",
+    "comparison",
+    "confusion",
+    "filter_grid",
+    "image",
+    "overlaid",
+    "overlays",
+    "panels",
+    "robust_limit",
+]

@@ -212,3 +212,10 @@ def test_requires_grad_and_frozen_parameters_stay() -> None:
     model[1].weight.grad = torch.ones(2, 2)
     with untouched(model, X):
         integrated_gradients(model, X, target=0)
+
+
+def test_functions_without_a_module_of_their_own() -> None:
+    scope: dict = {"__name__": None}
+    exec("def f(x): return (x * x).sum(1)", scope)
+    assert scope["f"].__module__ is None
+    assert modules(scope["f"]) == []
