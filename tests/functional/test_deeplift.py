@@ -421,3 +421,15 @@ def test_shares_of_ops_add_up():
     assert rows[-1].change == pytest.approx(change)
     assert sum(r.residual for r in rows) == pytest.approx(-float(found.delta.sum()), abs=1e-13)
     assert F.silu.__name__ in {r.op.split(".")[1] for r in rows}
+
+
+def test_an_automatic_batch_size_records_once() -> None:
+    """One row settles the size; a small first chunk would have been recorded for itself."""
+    seen: list[int] = []
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        seen.append(len(x))
+        return (x**2).sum(1)
+
+    deep_lift(f, torch.ones(20, 3), baselines=0.5)
+    assert sorted(seen) == [1, 1, 20]  # to measure; at the shared baseline; recorded

@@ -65,7 +65,26 @@ class Pairs:
 
     def __iter__(self) -> Iterator[Chunk]:
         """Chunk by chunk, in order."""
+        if self.kernel.batches.rows is None:
+            self._measure()
         return self.kernel.batches.run(len(self.xs[0]) * self.count, self._chunk)
+
+    def _measure(self) -> None:
+        """Settle the automatic size by one row of the model: a small first chunk would be one more recording."""
+        one = torch.zeros(1, dtype=torch.long)
+        try:
+            expressed(self.readout.outputs, [of_samples(x, one, self.kernel.device) for x in self.xs])
+        except NotImplementedError:
+            raise
+        except (
+            RuntimeError,
+            ValueError,
+        ):  # no model for single rows: the first chunk will tell, or say what is wrong
+            return
+        self._measured()
+
+    def _measured(self) -> None:
+        self.kernel.batches.measured(VALUES_PER_ACTIVATION * (self.kernel.function.row_bytes or 1))
 
     def _chunk(self, start: int, stop: int) -> Chunk:
         r = torch.arange(start, stop)
@@ -81,7 +100,7 @@ class Pairs:
         found = secant(graph, x0, x1)
         if self.check:
             compare(found, y0, y1)
-        self.kernel.batches.measured(VALUES_PER_ACTIVATION * (self.kernel.function.row_bytes or 1))
+        self._measured()
         differences = tuple(b - a for a, b in zip(x0, x1, strict=True))
         multipliers = self._pulled(found, y1, i)
         return Chunk(start, multipliers, differences, scores, self.readout.scores(y0, i))
