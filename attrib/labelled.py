@@ -118,15 +118,21 @@ def _options(
     if "baselines" in given:
         found["baselines"] = baseline_tensors(given["baselines"], inputs, dtype, about.distribution)
     if "method" in given:
-        found["method"] = _pure(given["method"])
+        found["method"] = _pure(given["method"], inputs, dtype)
     return found | edit_options(given, inputs) | map_options(given, inputs)
 
 
-def _pure(method: Callable) -> Callable:
-    """The pure form of a method that may be labelled, or a partial of one."""
-    if isinstance(method, functools.partial):
-        return functools.partial(_pure(method.func), *method.args, **method.keywords)
-    return getattr(method, "functional", method)
+def _pure(method: Callable, inputs: Inputs, dtype: torch.dtype | None) -> Callable:
+    """The pure form of a method that may be labelled, or of a partial of one, its options in the pure form too."""
+    if not isinstance(method, functools.partial):
+        return getattr(method, "functional", method)
+    inner, options = _pure(method.func, inputs, dtype), dict(method.keywords)
+    if "baselines" in options and hasattr(inner, "about"):
+        many = inner.about.distribution
+        options["baselines"] = baseline_tensors(options["baselines"], inputs, dtype, many)
+    if hasattr(inner, "explain") and "only" in inspect.signature(inner.explain).parameters:
+        options |= edit_options({"only": None, **options}, inputs)
+    return functools.partial(inner, *method.args, **options)
 
 
 def _lazily(method: Method[...], given: Mapping[str, Any], inputs: Inputs, facts: Facts, many: bool) -> Any:

@@ -164,6 +164,10 @@ def wanted(
                 f'`targets` is {targets!r}, expected "all" or a list; for one target use `target`'
             )
         return Wanted((), True, True, names, n)
+    if not isinstance(targets, Tensor | Sequence) and not hasattr(targets, "tolist"):
+        raise TypeError(
+            f'`targets` is {targets!r}, expected "all" or a list of targets; for one use `target`'
+        )
     items = tuple(targets.tolist() if isinstance(targets, Tensor) else targets)
     if not items:
         raise ValueError('`targets` is empty; pass at least one, or "all"')

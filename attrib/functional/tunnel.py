@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -120,6 +121,8 @@ def _called(method: Callable[..., Tensors], kernel: Kernel, *args: Any, **option
     if not hasattr(inner, "explain"):
         return method(*args, **options)
     given = (method.args, method.keywords) if isinstance(method, partial) else ((), {})
+    if "engine" not in inspect.signature(inner.explain).parameters:  # edits and maps of a layer have none
+        del options["engine"]
     found = inner.explain(*given[0], *args, **given[1], **options)
     kernel.engine = found.engine
     kernel.function.rows += found.evaluations

@@ -109,7 +109,7 @@ def _computed(a: Savable) -> Savable:
         return {str(k): v.compute() for k, v in a.items()}
     raise TypeError(
         f"`a` is a {type(a).__name__}, expected a DataArray, a Dataset, a mapping of these, or a DataFrame; "
-        "the functions of `attrib` return one"
+        "results of several inputs without names go in as a mapping: {'u': a[0], 'v': a[1]}"
     )
 
 

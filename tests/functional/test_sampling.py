@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from attrib.engine.noise import normal, sample_keys
-from attrib.functional import gradient_shap, integrated_gradients, noise_tunnel, saliency, smooth_grad
+from attrib.functional import (
+    feature_ablation,
+    gradient_shap,
+    integrated_gradients,
+    noise_tunnel,
+    saliency,
+    smooth_grad,
+)
 
 
 def squares(x: Tensor) -> Tensor:
@@ -173,3 +180,10 @@ def test_baselines_of_several_inputs_are_drawn_together() -> None:
 def test_wrong_options(method: Any, options: dict, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         method(squares, X, **options)
+
+
+def test_a_noise_tunnel_around_edits_which_have_no_engine() -> None:
+    found = noise_tunnel(feature_ablation, cubes, X, n_samples=3)
+    engine_less = noise_tunnel(partial(feature_ablation, baselines=0.0), cubes, X, n_samples=3)
+    assert found.shape == X.shape
+    assert torch.equal(found, engine_less)
