@@ -61,7 +61,7 @@ def demo(
     ] = Path("attrib-demo"),
     seed: Annotated[int, typer.Option(help="Seed of the training and of the methods that draw.")] = 0,
 ) -> None:
-    """Train a small network on handwritten digits and explain it with every method; under a minute."""
+    """Train a small network on handwritten digits and explain it with all but the layer maps."""
     from attrib.workflows.demo import demo as work
     from attrib.workflows.folder import command_line
 

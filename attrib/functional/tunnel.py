@@ -53,7 +53,8 @@ def noise_tunnel(
     Parameters
     ----------
     method : callable
-        A function of `attrib.functional`, or one of your own that takes ``(f, x, *, targets, batch_size, device,
+        A function of `attrib.functional` whose attributions are shaped like the input (not the maps of a layer), or one
+        of your own that takes ``(f, x, *, targets, batch_size, device,
         engine)`` and returns attributions (T, N, ...). Give its own options with `functools.partial`:
         ``noise_tunnel(partial(integrated_gradients, n_steps=20), f, x)``.
     {f}
