@@ -1,0 +1,171 @@
+"""Which cell of a chaos game image is which k-mer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+LETTERS = "ACGT"
+CORNERS = "CGAT"  # upper left, upper right, lower left, lower right
+MOST = 8  # 65,536 cells
+NONE = -1  # the code of a letter that is no nucleotide, and the cell of a k-mer with one
+
+Leading: TypeAlias = Literal["last", "first"]
+
+
+def cell_of(kmer: str, *, corners: str = CORNERS, leading: Leading = "last") -> tuple[int, int]:
+    """Row and column of a k-mer's cell.
+
+    ``row = sum over letters i of row bit of letter i times 2^i``, with i = 0 for the first letter; the same for columns
+
+    Parameters
+    ----------
+    kmer : str
+        Letters A, C, G, T or U.
+    corners : str, default "CGAT"
+        The letters upper left, upper right, lower left, lower right.
+    leading : {"last", "first"}, default "last"
+        Which letter chooses the quarter of the image. The chaos game itself lets the last one; some programs fill the
+        grid from the first one on.
+
+    Returns
+    -------
+    (int, int)
+        Row from the top, column from the left.
+
+    Raises
+    ------
+    ValueError
+        For other letters.
+
+    Examples
+    --------
+    >>> from attrib.domains.fcgr import cell_of
+    >>> cell_of("A"), cell_of("AC"), cell_of("CA")
+    ((1, 0), (1, 0), (2, 0))
+    """
+    cells = window_cells(codes([kmer]), checked(len(kmer)), corners, leading)
+    if cells[0, 0] == NONE:
+        raise ValueError(f"`kmer` is {kmer!r}, expected letters of {LETTERS} or U")
+    row, column = divmod(int(cells[0, 0]), 1 << len(kmer))
+    return row, column
+
+
+def kmers(k: int, *, corners: str = CORNERS, leading: Leading = "last") -> np.ndarray:
+    """The k-mer of each cell.
+
+    Parameters
+    ----------
+    k : int
+        Letters, 1 to 8.
+    corners, leading
+        As for `cell_of`.
+
+    Returns
+    -------
+    array (2^k, 2^k) of str
+        Rows from the top.
+
+    Examples
+    --------
+    >>> from attrib.domains.fcgr import kmers
+    >>> kmers(1).tolist()
+    [['C', 'G'], ['A', 'T']]
+    """
+    side = 1 << checked(k)
+    order = _order(corners, leading)
+    shift = np.arange(k) if leading == "last" else np.arange(k)[::-1]
+    rows, columns = (np.arange(side)[:, None] >> shift & 1 for _ in range(2))
+    letter = np.array(list(order))[2 * rows[:, None] + columns[None]]
+    return np.ascontiguousarray(letter).view(f"<U{k}")[..., 0]
+
+
+def complement_cells(
+    k: int, *, corners: str = CORNERS, leading: Leading = "last"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the reverse complements are: rows and columns by which an image is read as that of the other strand.
+
+    Parameters
+    ----------
+    k : int
+        Letters, 1 to 8.
+    corners, leading
+        As for `cell_of`.
+
+    Returns
+    -------
+    (array (2^k,), array (2^k,))
+        ``image[rows][:, columns]`` is the image of the reverse complement.
+
+    Notes
+    -----
+    Reversal reverses the bits of row and column. A and T differ in the same bits as C and G, whatever the corners, so
+    the complement flips rows, columns, or both.
+
+    Examples
+    --------
+    >>> from attrib.domains.fcgr import complement_cells, kmers
+    >>> rows, columns = complement_cells(2)
+    >>> dict(zip(kmers(2).ravel().tolist(), kmers(2)[rows][:, columns].ravel().tolist()))["AC"]
+    'GT'
+    """
+    order = _order(corners, leading)
+    flip = order.index("A") ^ order.index("T")
+    numbers = np.arange(1 << checked(k))
+    reversed_bits = np.zeros_like(numbers)
+    for i in range(k):
+        reversed_bits |= (numbers >> i & 1) << (k - 1 - i)
+    top = len(numbers) - 1
+    return reversed_bits ^ (top if flip & 2 else 0), reversed_bits ^ (top if flip & 1 else 0)
+
+
+def codes(sequences: Sequence[str]) -> np.ndarray:
+    """Numbers of the letters (N, longest): A 0, C 1, G 2, T and U 3, -1 for others and beyond the end."""
+    width = max((len(s) for s in sequences), default=0)
+    rows = np.full((len(sequences), width), NONE, np.int8)
+    table = np.full(256, NONE, np.int8)
+    for number, letters in enumerate(("Aa", "Cc", "Gg", "TtUu")):
+        table[[ord(c) for c in letters]] = number
+    for row, sequence in zip(rows, sequences, strict=True):
+        row[: len(sequence)] = table[np.frombuffer(sequence.encode("latin-1", "replace"), np.uint8)]
+    return rows
+
+
+def window_cells(
+    numbers: np.ndarray, k: int, corners: str = CORNERS, leading: Leading = "last"
+) -> np.ndarray:
+    """The flat cell of each window of k letters (N, windows); -1 for those with a letter that is no nucleotide."""
+    order = _order(corners, leading)
+    place = np.array([*(order.index(c) for c in LETTERS), 0])  # the last one for code -1
+    bits = place[numbers]
+    count = max(0, numbers.shape[1] - k + 1)
+    row = np.zeros((len(numbers), count), np.int32)
+    column, bad = np.zeros_like(row), np.zeros(row.shape, bool)
+    for i in range(k):
+        part, weight = bits[:, i : i + count], i if leading == "last" else k - 1 - i
+        row += (part >> 1) << weight
+        column += (part & 1) << weight
+        bad |= numbers[:, i : i + count] == NONE
+    return np.where(bad, NONE, (row << k) + column)
+
+
+def checked(k: int) -> int:
+    """`k` if it is a whole number from 1 to 8."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MOST:
+        raise ValueError(f"`k` is {k!r}, expected a whole number from 1 to {MOST}")
+    return int(k)
+
+
+def _order(corners: str, leading: Leading) -> str:
+    """The corners in capital letters of DNA, once both options are seen to be right."""
+    if leading not in ("last", "first"):
+        raise ValueError(f'`leading` is {leading!r}, expected "last" or "first"')
+    order = corners.upper().replace("U", "T")
+    if sorted(order) != list(LETTERS):
+        raise ValueError(
+            f"`corners` is {corners!r}, expected the letters A, C, G, T in the order upper left, upper right, lower "
+            "left, lower right"
+        )
+    return order
