@@ -1,0 +1,125 @@
+"""FASTA files, plain or gzip."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from attrib.domains.sequences.records import Reading, Records
+
+
+class Entry(NamedTuple):
+    """A record of a FASTA file.
+
+    Attributes
+    ----------
+    name, description, sequence : str
+        The header's first word, what follows it, and the letters as they stand there, in one line.
+    line : int
+        The header's, counted from 1.
+    """
+
+    name: str
+    description: str
+    sequence: str
+    line: int
+
+
+@contextmanager
+def text_of(path: str | Path) -> Iterator[TextIO]:
+    """A text file, plain or gzip, whatever its line ends.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it does not exist.
+    ValueError
+        If it is empty, or begins as gzip and is none.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    with path.open("rb") as raw:
+        begin = raw.read(2)
+    if not begin:
+        raise ValueError(f"{path} is empty")
+    opened = gzip.open if begin == b"\x1f\x8b" else open
+    with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
+        try:
+            yield file
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{path} is a gzip file that cannot be read: {error}; copy it again") from error
+
+
+def entries(path: str | Path) -> Iterator[Entry]:
+    """The records of a FASTA file, one at a time.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it is empty or no FASTA.
+    """
+    with text_of(path) as file:
+        header: tuple[str, int] | None = None
+        parts: list[str] = []
+        for number, line in enumerate(file, 1):
+            line = line.strip()
+            if line.startswith(">"):
+                if header is not None:
+                    yield _entry(header, parts)
+                header, parts = (line[1:], number), []
+            elif header is not None:
+                parts.append(line)
+            elif line:
+                raise ValueError(f"{path} is no FASTA file: line {number} is {line[:40]!r}, expected '>name'")
+        if header is None:
+            raise ValueError(f"{path} has no records; FASTA records begin with '>name'")
+        yield _entry(header, parts)
+
+
+def _entry(header: tuple[str, int], parts: list[str]) -> Entry:
+    words = [*header[0].strip().split(maxsplit=1), "", ""]
+    return Entry(words[0], words[1], "".join("".join(parts).split()), header[1])
+
+
+def read_fasta(path: str | Path) -> Reading:
+    """The sequences of a FASTA file.
+
+    Parameters
+    ----------
+    path : path
+        Plain or gzip. Lower case, blank lines and line ends of Windows are fine.
+
+    Returns
+    -------
+    Reading
+        `sequences`: columns `sequence` and `description`. Records without letters, or with letters other than A, C, G,
+        T, U, N, are left out and stand in `problems`. A name that occurs again gets a number (`x_2`), which stands there
+        too.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it is empty or no FASTA.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.fa"
+    >>> _ = path.write_text(">one first\\nACG\\nTN\\n>two\\nACXT\\n")
+    >>> found = read_fasta(path)
+    >>> found.sequences
+           sequence description
+    sample
+    one       ACGTN       first
+    >>> found.problems.problem[0]
+    "letter 'X' at position 2 (counted from 0); expected A, C, G, T, U or N"
+    """
+    records = Records()
+    for e in entries(path):
+        records.add(e.name, e.line, {"sequence": e.sequence, "description": e.description})
+    return records.reading()

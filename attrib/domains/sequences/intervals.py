@@ -1,0 +1,202 @@
+"""Intervals of a genome: BED files, and their sequences out of a FASTA file."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from attrib.domains.sequences.fasta import entries, text_of
+from attrib.domains.sequences.letters import other_strand
+from attrib.domains.sequences.records import Reading, Records
+
+
+class Interval(NamedTuple):
+    """A line of a BED file.
+
+    Attributes
+    ----------
+    chrom : str
+    start, end : int
+        From `start` to before `end`, counted from 0.
+    name, strand : str
+        The strand is "+" where the file says none.
+    line : int
+        Counted from 1.
+    """
+
+    chrom: str
+    start: int
+    end: int
+    name: str
+    strand: str
+    line: int
+
+
+def read_bed(
+    path: str | Path, fasta: str | Path, *, width: int | None = None, index: bool | None = None
+) -> Reading:
+    """The sequences of a BED file's intervals, read from a genome.
+
+    Parameters
+    ----------
+    path : path
+        BED, plain or gzip: chromosome, start (counted from 0), end (not included), and optionally name, score and strand.
+        Lines that begin with `#`, `track` or `browser` are skipped.
+    fasta : path
+        The genome, plain or gzip.
+    width : int, optional
+        Bases per sequence: intervals are cut or widened around their middle. Default: as they are.
+    index : bool, optional
+        Whether to look the intervals up by an index of the FASTA file, made with pyfaidx, instead of reading all of it.
+        Default: if there is an index beside it (`.fai`) and pyfaidx is installed. True makes the index where there is
+        none.
+
+    Returns
+    -------
+    Reading
+        `sequences`: `sequence`, as read on the interval's strand (the reverse complement on "-"), `chrom`, `start`, `end`,
+        `strand`, in the order of the BED file. Names are the fourth column's, else `chrom:start-end(strand)`. Lines that
+        are no intervals, intervals beyond their chromosome, and those with letters other than A, C, G, T, U, N are left
+        out and stand in `problems`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it is empty or no FASTA.
+    ImportError
+        With `index=True`, if pyfaidx is missing.
+
+    Notes
+    -----
+    Without an index, memory is that of the longest chromosome and the result.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "g.fa").write_text(">chr1\\nAACCGGTT\\nACGT\\n")
+    >>> _ = (folder / "a.bed").write_text("chr1\\t1\\t4\\tfirst\\t0\\t+\\nchr1\\t1\\t4\\tother\\t0\\t-\\nchr1\\t9\\t13\\n")
+    >>> found = read_bed(folder / "a.bed", folder / "g.fa")
+    >>> found.sequences
+           sequence chrom  start  end strand
+    sample
+    first       ACC  chr1      1    4      +
+    other       GGT  chr1      1    4      -
+    >>> found.problems.problem[0]
+    'chr1 has 12 bases'
+    """
+    records = Records()
+    found = list(_intervals(path, width, records))
+    for interval, letters in sequences_of(found, fasta, index, records):
+        stranded = other_strand(letters) if interval.strand == "-" else letters
+        row = {
+            "sequence": stranded,
+            "chrom": interval.chrom,
+            "start": interval.start,
+            "end": interval.end,
+            "strand": interval.strand,
+        }
+        records.add(interval.name, interval.line, row)
+    return records.reading()
+
+
+def _intervals(path: str | Path, width: int | None, records: Records) -> Iterator[Interval]:
+    """The lines of a BED file that are intervals."""
+    if width is not None and width < 1:
+        raise ValueError(f"`width` is {width}, expected at least 1")
+    with text_of(path) as file:
+        for number, line in enumerate(file, 1):
+            words = line.split()
+            if not words or line.startswith("#") or words[0] in ("track", "browser"):
+                continue
+            try:
+                yield _interval(words, number, width)
+            except ValueError as error:
+                records.refuse(" ".join(words[:3]), number, str(error))
+
+
+def _interval(words: list[str], line: int, width: int | None) -> Interval:
+    if len(words) < 3 or not (words[1].isdecimal() and words[2].isdecimal()):
+        raise ValueError("expected a chromosome, a start and an end, two numbers of at least 0")
+    start, end = int(words[1]), int(words[2])
+    if start >= end:
+        raise ValueError(f"it starts at {start} and ends at {end}; a start is below its end")
+    strand = words[5] if len(words) > 5 and words[5] != "." else "+"
+    if strand not in ("+", "-"):
+        raise ValueError(f"its strand is {strand!r}, expected + or -")
+    if width is not None:
+        start = (start + end) // 2 - width // 2
+        end = start + width
+    name = words[3] if len(words) > 3 and words[3] != "." else f"{words[0]}:{start}-{end}({strand})"
+    return Interval(words[0], start, end, name, strand, line)
+
+
+def sequences_of(
+    intervals: Iterable[Interval], fasta: str | Path, index: bool | None, records: Records
+) -> list[tuple[Interval, str]]:
+    """The intervals that lie on the genome, with their letters on its + strand; the others are refused in `records`."""
+    wanted = list(intervals)
+    found = (_looked_up if _indexed(Path(fasta), index) else _streamed)(wanted, Path(fasta))
+    kept = []
+    for k, interval in enumerate(wanted):
+        size, letters = found.get(k, (None, ""))
+        if size is None:
+            records.refuse(interval.name, interval.line, f"{fasta} has no {interval.chrom}")
+        elif interval.start < 0 or interval.end > size:
+            problem = f"{interval.chrom} has {size} bases"
+            records.refuse(
+                interval.name,
+                interval.line,
+                problem if interval.end > size else f"it starts at {interval.start}",
+            )
+        else:
+            kept.append((interval, letters))
+    return kept
+
+
+def _streamed(wanted: list[Interval], fasta: Path) -> dict[int, tuple[int | None, str]]:
+    """Chromosome size and letters of each interval by its number, one chromosome in memory at a time."""
+    by_chrom: dict[str, list[int]] = {}
+    for k, interval in enumerate(wanted):
+        by_chrom.setdefault(interval.chrom, []).append(k)
+    found: dict[int, tuple[int | None, str]] = {}
+    for e in entries(fasta):
+        for k in by_chrom.pop(e.name, []):
+            found[k] = len(e.sequence), e.sequence[max(wanted[k].start, 0) : wanted[k].end]
+    return found
+
+
+def _looked_up(wanted: list[Interval], fasta: Path) -> dict[int, tuple[int | None, str]]:
+    """The same by the file's index."""
+    import pyfaidx
+
+    found: dict[int, tuple[int | None, str]] = {}
+    try:
+        genome = pyfaidx.Fasta(str(fasta), as_raw=True)
+    except (
+        pyfaidx.FastaIndexingError,
+        pyfaidx.UnsupportedCompressionFormat,
+        ValueError,
+        ImportError,
+    ) as error:
+        raise ValueError(f"{fasta} cannot be indexed: {error}; pass index=False to read all of it") from error
+    with genome:
+        for k, interval in enumerate(wanted):
+            if interval.chrom in genome:
+                size = len(genome[interval.chrom])
+                inside = interval.start >= 0 and interval.end <= size
+                found[k] = size, str(genome[interval.chrom][interval.start : interval.end]) if inside else ""
+    return found
+
+
+def _indexed(fasta: Path, index: bool | None) -> bool:
+    """Whether to look up by an index: if asked for, or where there are one and pyfaidx."""
+    if not fasta.is_file():
+        raise FileNotFoundError(f"there is no file {fasta}")
+    if importlib.util.find_spec("pyfaidx") is not None:
+        return fasta.with_name(fasta.name + ".fai").is_file() if index is None else index
+    if index:
+        raise ImportError('an index of a FASTA file needs pyfaidx: pip install "attrib[sequence]"')
+    return False

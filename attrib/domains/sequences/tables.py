@@ -1,0 +1,93 @@
+"""Tables with a column of sequences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from attrib.domains.sequences.records import Reading, Records
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
+
+
+def read_table(path: str | Path, *, column: str = "sequence", name: str | None = None) -> Reading:
+    """The sequences in a column of a table.
+
+    Parameters
+    ----------
+    path : path
+        .csv, .tsv, .txt or .tab (tabs), these compressed (.gz), or .parquet.
+    column : str, default "sequence"
+        The column of sequences.
+    name : str, optional
+        The column of names; default: the rows' numbers, counted from 0.
+
+    Returns
+    -------
+    Reading
+        `sequences`: `sequence`, and the table's other columns. Rows without a sequence, or with letters other than A, C,
+        G, T, U, N, are left out and stand in `problems`, with `line` the row's number counted from 1, without the header.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, it is no table, it has no rows or not these columns.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.csv"
+    >>> _ = path.write_text("id,utr,label\\nx,ACGT,1\\ny,,0\\n")
+    >>> found = read_table(path, column="utr", name="id")
+    >>> found.sequences
+           sequence  label
+    sample
+    x          ACGT      1
+    >>> found.problems[["record", "problem"]].values.tolist()
+    [['y', 'it has no letters']]
+    """
+    table = _table(Path(path), column, name)
+    for wanted in filter(None, (column, name)):
+        if wanted not in table:
+            raise ValueError(
+                f"{path} has no column {wanted!r}; its columns: {', '.join(map(str, table.columns))}"
+            )
+    if not len(table):
+        raise ValueError(f"{path} has no rows")
+    names = [str(k) for k in range(len(table))] if name is None else table[name].map(str).tolist()
+    records = Records()
+    rows = table.drop(columns=[name] if name else []).rename(columns={column: "sequence"}).to_dict("records")
+    for number, (own, row) in enumerate(zip(names, rows, strict=True), 1):
+        records.add(own, number, {str(k): v for k, v in row.items()})
+    return records.reading()
+
+
+def _table(path: Path, column: str, name: str | None) -> pd.DataFrame:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
+    if suffix == ".parquet":
+        table = pd.read_parquet(path)
+        return table.assign(**{str(c): table[c].map(_text) for c in (column, name) if c in table})
+    if suffix not in _SEPARATORS:
+        raise ValueError(f"{path} is no table by its name; expected .csv, .tsv, .txt, .tab or .parquet")
+    how: dict[str, Any] = {"sep": _SEPARATORS[suffix], "encoding": "utf-8-sig"}
+    try:
+        table = pd.read_csv(path, **how)
+        # "NA" is a name and N, A two letters: these columns are read again, as the text that stands there
+        texts = pd.read_csv(
+            path, usecols=lambda c: c in (column, name), dtype=str, keep_default_na=False, **how
+        )
+        return table.assign(**{str(c): texts[c].map(_text) for c in texts})
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path} is empty") from error
+    except (pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is no table that can be read: {error}") from error
+
+
+def _text(value: object) -> str:
+    missing = value is None or (isinstance(value, float) and np.isnan(value))
+    return "" if missing else str(value).strip()
