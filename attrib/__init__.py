@@ -30,7 +30,7 @@ from attrib.labelled import (
     saliency,
     smooth_grad,
 )
-from attrib.labels import deep_lift_report
+from attrib.labels import deep_lift_report, interaction
 
 __all__ = [
     "__version__",
@@ -48,6 +48,7 @@ __all__ = [
     "in_silico_mutagenesis",
     "input_x_gradient",
     "integrated_gradients",
+    "interaction",
     "layer_activation",
     "layer_cam",
     "load",

@@ -6,6 +6,7 @@ from attrib.functional.deeplift import OpShare, deep_lift, deep_lift_shap, op_sh
 from attrib.functional.explanation import METHODS, About, Explanation
 from attrib.functional.gradient import input_x_gradient, saliency
 from attrib.functional.guided import guided_grad_cam
+from attrib.functional.interaction import interaction
 from attrib.functional.layercam import hires_cam, layer_cam
 from attrib.functional.maps import MAPS
 from attrib.functional.mutagenesis import in_silico_mutagenesis
@@ -32,6 +33,7 @@ __all__ = [
     "in_silico_mutagenesis",
     "input_x_gradient",
     "integrated_gradients",
+    "interaction",
     "layer_activation",
     "layer_cam",
     "noise_tunnel",

@@ -6,6 +6,7 @@ from attrib.labels.editing import edit_options
 from attrib.labels.inputs import Inputs, labelled_inputs
 from attrib.labels.lazy import lazily
 from attrib.labels.ops import deep_lift_report
+from attrib.labels.pairs import interaction
 from attrib.labels.results import Facts, plain, wrap
 from attrib.labels.spatial import map_options, wrap_activation, wrap_filters, wrap_map
 
@@ -17,6 +18,7 @@ __all__ = [
     "deep_lift_report",
     "edit_options",
     "in_blocks",
+    "interaction",
     "labelled_inputs",
     "lazily",
     "map_options",

@@ -120,12 +120,12 @@ def wrap(explanation: Explanation, inputs: Inputs, facts: Facts, many: bool) -> 
         return (
             None
             if t is None
-            else _unstacked(
+            else unstacked(
                 t, inputs, (*lead, *inputs.sample_dims, *inputs.core(j)), (*lead, *inputs.arrays[j].dims)
             )
         )
 
-    coords = _sample_coords(explanation, inputs, lead, facts.classes)
+    coords = sample_coords(explanation, inputs, lead, facts.classes)
     data = [laid_out(a, j) for j, a in enumerate(parts)]
     return dressed(data, [laid_out(e, j) for j, e in enumerate(each)], coords, inputs, facts, lead)
 
@@ -171,7 +171,7 @@ def _in_form(found: list[xr.DataArray], inputs: Inputs) -> Any:
     return xr.Dataset(own, attrs=shared)
 
 
-def _unstacked(t: torch.Tensor, inputs: Inputs, dims: tuple, order: tuple) -> np.ndarray:
+def unstacked(t: torch.Tensor, inputs: Inputs, dims: tuple, order: tuple) -> np.ndarray:
     """(T, N, ...) with the batch unfolded into its dims, dims in the caller's order."""
     lead = int(dims[0] == "target")
     values = t.cpu().numpy()
@@ -179,9 +179,10 @@ def _unstacked(t: torch.Tensor, inputs: Inputs, dims: tuple, order: tuple) -> np
     return np.ascontiguousarray(values.transpose([dims.index(d) for d in order]))
 
 
-def _sample_coords(
+def sample_coords(
     e: Explanation, inputs: Inputs, lead: tuple, classes: tuple[str, ...] | None
 ) -> dict[Hashable, Any]:
+    """Coords along the target and sample dims: `prediction`, `target`, and those that the method has."""
     along = (*lead, *inputs.sample_dims)
 
     def values(t: torch.Tensor, dims: tuple = along) -> tuple[tuple, np.ndarray]:
