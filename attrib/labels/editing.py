@@ -129,7 +129,7 @@ def _groups(groups: Any, inputs: Inputs, j: int) -> torch.Tensor:
         return t if not t.is_floating_point() else t.long()
     core = inputs.core(j)
     _check_dims(groups, x, core)
-    numbers = pd.factorize(_labels(groups))[0].reshape(groups.shape)
+    numbers = pd.factorize(group_labels(groups))[0].reshape(groups.shape)
     order = [d for d in core if d in groups.dims]
     laid = xr.DataArray(numbers, dims=groups.dims).transpose(*order).values
     return torch.from_numpy(np.ascontiguousarray(laid)).reshape(
@@ -137,7 +137,7 @@ def _groups(groups: Any, inputs: Inputs, j: int) -> torch.Tensor:
     )
 
 
-def _labels(groups: xr.DataArray) -> np.ndarray:
+def group_labels(groups: xr.DataArray) -> np.ndarray:
     """Labels in a line, None where there is none."""
     values = groups.values.ravel()
     if values.dtype.kind in "OUS":

@@ -16,6 +16,7 @@ from attrib.engine.model import Model, dtype_of
 from attrib.engine.target import TargetLike
 from attrib.interop.arrays import as_tensor
 from attrib.labels.align import baseline_tensors, sample_values
+from attrib.labels.editing import group_labels
 from attrib.labels.inputs import Inputs, labelled_inputs
 from attrib.labels.results import Facts, sample_coords, unstacked
 
@@ -112,8 +113,9 @@ def interaction(
     }  # fmt: skip
     dtype = dtype_of(f)
     sides = [_side(groups, inputs, j) for j in (0, 1)]
+    one, other = inputs.tensors(dtype)
     explanation = functional.interaction.explain(
-        f, inputs.tensors(dtype), baselines=baseline_tensors(baselines, inputs, dtype, False),
+        f, (one, other), baselines=baseline_tensors(baselines, inputs, dtype, False),
         groups=(sides[0].groups, sides[1].groups), n_steps=n_steps, quadrature=quadrature, softplus=softplus,
         target=sample_values(target, inputs, "target"),
         targets=[sample_values(t, inputs, "targets") for t in targets] if isinstance(targets, list | tuple) else targets,
@@ -182,7 +184,7 @@ def _by_coord(coord: str, inputs: Inputs, j: int) -> Side:
         found = [str(c) for c, v in x.coords.items() if v.dims and set(v.dims) <= set(core)]
         raise ValueError(f"`groups[{inputs.title(j)!r}]` is {coord!r}, but this input has the coords {found}")
     labels = x[coord]
-    numbers, names = pd.factorize(np.where(labels.values == "", None, labels.values).ravel())
+    numbers, names = pd.factorize(group_labels(labels))
     laid = xr.DataArray(numbers.reshape(labels.shape), dims=labels.dims).broadcast_like(
         x.isel(_first(inputs))
     )
