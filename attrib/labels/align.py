@@ -74,7 +74,9 @@ def _one(b: Any, inputs: Inputs, j: int, dtype: torch.dtype | None, distribution
         raise ValueError(
             "`baselines` has a dim 'baseline', but this method takes one baseline; pass baselines.mean('baseline')"
         )
-    return _cast(_by_name(matched(b, x), inputs, j), dtype)
+    t = _by_name(matched(b, x), inputs, j)
+    of_each_sample = DISTRIBUTION not in b.dims and len(t) > 1
+    return _cast(t[:, None] if distribution and of_each_sample else t, dtype)  # each sample has its own one
 
 
 def matched(b: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
