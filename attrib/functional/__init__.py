@@ -1,13 +1,12 @@
 """The pure methods: tensors in, tensors out."""
 
 from attrib.functional.activations import filters, layer_activation
-from attrib.functional.cam import grad_cam, grad_cam_plus_plus
+from attrib.functional.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
 from attrib.functional.deeplift import OpShare, deep_lift, deep_lift_shap, op_shares
 from attrib.functional.explanation import METHODS, About, Explanation
 from attrib.functional.gradient import input_x_gradient, saliency
 from attrib.functional.guided import guided_grad_cam
 from attrib.functional.interaction import interaction
-from attrib.functional.layercam import hires_cam, layer_cam
 from attrib.functional.maps import MAPS
 from attrib.functional.mutagenesis import in_silico_mutagenesis
 from attrib.functional.occlusion import feature_ablation, occlusion

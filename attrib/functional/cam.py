@@ -1,46 +1,19 @@
-"""Class activation maps: where a layer's features speak for a score."""
+"""Class activation maps: where a layer's features speak for a score.
+
+Each is a way to combine features (N, C, *grid) and gradients (T, N, C, *grid) to maps (T, N, *grid); `maps.cam` makes the
+public function of it.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.grids import Reshape
-from attrib.engine.inputs import Tensors
-from attrib.engine.model import Model
-from attrib.engine.target import TargetLike
-from attrib.functional.explanation import Explanation, method
-from attrib.functional.maps import MAPS, Layers, mapped
+from attrib.functional.maps import cam, mapped
 
 
-@method(
-    "Grad-CAM",
-    axioms=(),
-    cost="1 forward to the layer, 1 forward + backward from there",
-    units="output",
-    reference="arXiv:1610.02391",
-    into=MAPS,
-)
-def grad_cam(
-    f: Model,
-    x: Tensors,
-    *,
-    layer: Layers = "auto",
-    relu: bool = True,
-    upsample: bool = True,
-    normalize: str | None = None,
-    reshape: Reshape | None = None,
-    onto: int = 0,
-    target: TargetLike = None,
-    targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None,
-    progress: Progress = False,
-) -> Explanation:
+@cam(mapped, "Grad-CAM", reference="arXiv:1610.02391")
+def grad_cam(a: Tensor, g: Tensor) -> Tensor:
     """Features of a layer, weighted by their mean gradient.
 
     ``L = relu(sum over c of w_c A_c)``, ``w_c = mean over positions of d f / d A_c``
@@ -80,37 +53,12 @@ def grad_cam(
     tensor([[[1., 0.],
              [0., 0.]]])
     """
-    return mapped(
-        _weighted_by_mean, f, x, layer=layer, relu=relu, upsample=upsample, normalize=normalize, reshape=reshape, onto=onto,
-        target=target, targets=targets, classes=classes, batch_size=batch_size, device=device, progress=progress,
-    )  # fmt: skip
+    positions = tuple(range(3, g.ndim))
+    return _summed(g.mean(positions), a)
 
 
-@method(
-    "Grad-CAM++",
-    axioms=(),
-    cost="1 forward to the layer, 1 forward + backward from there",
-    units="output",
-    reference="arXiv:1710.11063",
-    into=MAPS,
-)
-def grad_cam_plus_plus(
-    f: Model,
-    x: Tensors,
-    *,
-    layer: Layers = "auto",
-    relu: bool = True,
-    upsample: bool = True,
-    normalize: str | None = None,
-    reshape: Reshape | None = None,
-    onto: int = 0,
-    target: TargetLike = None,
-    targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None,
-    progress: Progress = False,
-) -> Explanation:
+@cam(mapped, "Grad-CAM++", reference="arXiv:1710.11063")
+def grad_cam_plus_plus(a: Tensor, g: Tensor) -> Tensor:
     """Features of a layer, weighted by positive gradients where several objects may share them.
 
     ``L = relu(sum over c of w_c A_c)``, ``w_c = sum over positions of alpha_c relu(g_c)``,
@@ -151,24 +99,98 @@ def grad_cam_plus_plus(
     tensor([[[3.9999, 0.0000],
              [0.0000, 0.0000]]])
     """
-    return mapped(
-        _weighted_plus_plus, f, x, layer=layer, relu=relu, upsample=upsample, normalize=normalize, reshape=reshape, onto=onto,
-        target=target, targets=targets, classes=classes, batch_size=batch_size, device=device, progress=progress,
-    )  # fmt: skip
-
-
-def _weighted_by_mean(a: Tensor, g: Tensor) -> Tensor:
-    """Features (n, C, *grid), gradients (t, n, C, *grid) -> (t, n, *grid)."""
-    positions = tuple(range(3, g.ndim))
-    return _summed(g.mean(positions), a)
-
-
-def _weighted_plus_plus(a: Tensor, g: Tensor) -> Tensor:
     positions = tuple(range(3, g.ndim))
     square = g**2
     total = a.flatten(2).sum(2).view(*a.shape[:2], *[1] * len(positions))
     alpha = square / (2 * square + total * square * g + 1e-6)
     return _summed((alpha * g.clamp(min=0)).sum(positions), a)
+
+
+@cam(mapped, "Layer-CAM", reference="doi:10.1109/TIP.2021.3089943")
+def layer_cam(a: Tensor, g: Tensor) -> Tensor:
+    """Features of a layer times their positive gradients, position by position.
+
+    ``L = relu(sum over c of relu(g_c) A_c)``, ``g = d f / d A``
+
+    Parameters
+    ----------
+    {f}
+    {x}
+    {map}
+    {passes}
+
+    Returns
+    -------
+    {returns_map}
+
+    Raises
+    ------
+    {raises_map}
+
+    Notes
+    -----
+    One pass: the model runs to the layer without a graph, from there on with one, and the gradient stops at the layer.
+    As gradients are not averaged, early layers give fine maps too.
+
+    References
+    ----------
+    Jiang, Zhang, Hou, Cheng, Wei (2021), LayerCAM: exploring hierarchical class activation maps for localization. IEEE
+    Transactions on Image Processing 30. doi:10.1109/TIP.2021.3089943
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import layer_cam
+    >>> net = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> layer_cam(net, torch.tensor([[[[4.0, 0.0], [0.0, -8.0]]]]), layer="0")
+    tensor([[[1., 0.],
+             [0., 0.]]])
+    """
+    return (g.clamp(min=0) * a).sum(2)
+
+
+@cam(mapped, "HiResCAM", reference="arXiv:2011.08891")
+def hires_cam(a: Tensor, g: Tensor) -> Tensor:
+    """Features of a layer times their gradients, position by position.
+
+    ``L = relu(sum over c of g_c A_c)``, ``g = d f / d A``
+
+    Parameters
+    ----------
+    {f}
+    {x}
+    {map}
+    {passes}
+
+    Returns
+    -------
+    {returns_map}
+
+    Raises
+    ------
+    {raises_map}
+
+    Notes
+    -----
+    One pass: the model runs to the layer without a graph, from there on with one, and the gradient stops at the layer.
+    Shows the positions that the model used if everything behind the layer is linear. With ``relu=False`` the sum over
+    positions is the inner product of features and gradient: the score less its bias, if that part is piecewise linear.
+
+    References
+    ----------
+    Draelos, Carin (2020), Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks.
+    arXiv:2011.08891
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import hires_cam
+    >>> net = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> hires_cam(net, torch.tensor([[[[4.0, 0.0], [0.0, -8.0]]]]), layer="0", relu=False)
+    tensor([[[ 1.,  0.],
+             [ 0., -2.]]])
+    """
+    return (g * a).sum(2)
 
 
 def _summed(weights: Tensor, a: Tensor) -> Tensor:

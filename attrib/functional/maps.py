@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor, nn
 
+from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.candidates import explained, layers_of
 from attrib.engine.gradients import Kernel
 from attrib.engine.grids import Form, Reshape, form_of, lead_merged, reshaped, scaled, upsampled
 from attrib.engine.inputs import Tensors, as_tuple, of_samples
 from attrib.engine.layers import Layer, OffPath, activations, take
 from attrib.engine.model import Model
-from attrib.functional.explanation import Explanation, Method, finish
+from attrib.engine.target import TargetLike
+from attrib.functional.explanation import Explanation, Method, finish, method
 
+P = ParamSpec("P")
 Combine = Callable[[Tensor, Tensor], Tensor]  # (n, C, *grid), (t, n, C, *grid) -> (t, n, *grid)
 Layers = Layer | Sequence[Layer]
 Rows = tuple[Tensor, ...]
@@ -30,13 +35,18 @@ def mapped(
     f: Model,
     x: Tensors,
     *,
-    layer: Layers,
-    relu: bool,
-    upsample: bool,
-    normalize: str | None,
-    reshape: Reshape | None,
-    onto: int,
-    **shared: Any,
+    layer: Layers = "auto",
+    relu: bool = True,
+    upsample: bool = True,
+    normalize: str | None = None,
+    reshape: Reshape | None = None,
+    onto: int = 0,
+    target: TargetLike = None,
+    targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None,
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
 ) -> Explanation:
     """Activations and gradients at the layers, combined to maps (T, L, N, *spatial) without the dims not asked for."""
     xs = as_tuple(x)
@@ -44,13 +54,38 @@ def mapped(
         raise ValueError(f'`normalize` is {normalize!r}, expected None or "minmax"')
     if isinstance(onto, bool) or not isinstance(onto, int) or not 0 <= onto < len(xs):
         raise ValueError(f"`onto` is {onto!r}, expected the number of one of the {len(xs)} inputs")
-    with Kernel(f, xs, **shared) as kernel:
+    with Kernel(
+        f, xs, target=target, targets=targets, classes=classes, batch_size=batch_size, device=device, progress=progress,
+    ) as kernel:  # fmt: skip
         kernel.engine = "layer"
         kernel.batches.expect(len(xs[0]))
         parts = chosen(kernel, layer, xs, onto)
         laid = partial(_laid, relu=relu, normalize=normalize, size=xs[onto].shape[1:] if upsample else None)
         maps, scores = _over_rows(kernel, parts, xs, onto, partial(_maps, combine, laid, reshape))
     return _finished(kernel, xs[onto], maps, scores, parts, several(layer))
+
+
+def cam(
+    explain: Callable[Concatenate[Combine, P], Explanation], long_name: str, *, reference: str
+) -> Callable[[Combine], Method[P]]:
+    """Make a method of a way to combine features and gradients: the arguments of `explain` after its first."""
+
+    def made(combine: Combine) -> Method[P]:
+        @functools.wraps(combine)
+        def explained(*args: P.args, **kwargs: P.kwargs) -> Explanation:
+            return explain(combine, *args, **kwargs)
+
+        whole = inspect.signature(explain)
+        own = whole.replace(parameters=list(whole.parameters.values())[1:])
+        explained.__signature__ = own  # type: ignore[attr-defined]
+        explained.__annotations__ = {k: v for k, v in explain.__annotations__.items() if k in own.parameters}
+        explained.__wrapped__ = explain  # type: ignore  # whose file knows the names in the annotations
+        passes = "1 forward to the layer, 1 forward + backward from there"
+        return method(long_name, axioms=(), cost=passes, units="output", reference=reference, into=MAPS)(
+            explained
+        )
+
+    return made
 
 
 def several(layer: Layers) -> bool:
