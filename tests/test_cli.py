@@ -38,6 +38,13 @@ class Two(torch.nn.Module):
     def forward(self, rna, atac):
         return self.layer(rna)[:, 0] * torch.tanh(atac).sum(1)
 
+class pair(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Conv2d(1, 2, 3), torch.nn.Conv2d(1, 2, 3)
+    def forward(self, a, b):
+        return (self.a(a).tanh().mean((1, 2, 3)) * self.b(b).tanh().mean((1, 2, 3)))
+
 class Slow(torch.nn.Module):
     def forward(self, x):
         time.sleep(0.05)
@@ -173,6 +180,35 @@ def test_every_method_skips_what_does_not_apply(
     for method in record["methods"]:
         if "skipped" in method:
             assert f"{method['result']} does not apply" in said.out
+    assert 'grad_cam does not apply: `layer` is "auto", but no layer has spatial dims' in said.out
+
+
+def test_maps_of_layers(here: Path, tmp_path: Path) -> None:
+    """They fit the file, the table and the pictures beside maps of the input."""
+    out = tmp_path / "o"
+    words = "--methods saliency,grad_cam,layer_cam,guided_grad_cam --target all"
+    assert call(f"{IMAGES} {words} --output {out}".replace("--methods saliency --", "--"), "--set", 'layer_cam.layer=["0","1"]') == 0  # fmt: skip
+    found = load(out / "attributions.nc")
+    assert list(found) == ["saliency", "grad_cam", "layer_cam", "guided_grad_cam"]
+    assert found["grad_cam"].dims == ("target", "sample", "y", "x")
+    assert found["grad_cam"].attrs["layer"] == "1"
+    assert found["layer_cam"].dims == ("target", "layer", "sample", "y", "x")
+    assert found["guided_grad_cam"].dims == found["saliency"].dims
+    table = pd.read_csv(out / "summary.csv")
+    assert (table[table.method == "grad_cam"]["sum"] > 0).any()
+    assert {"comparison.png", "mean_per_class.png"} <= {p.name for p in out.iterdir()}
+
+
+def test_a_map_is_drawn_with_the_input_it_lies_on(here: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "pair.npz", b=rng.normal(size=(3, 1, 5, 5)).astype("f4"), a=rng.normal(size=(3, 1, 6, 6)).astype("f4"))  # fmt: skip
+    for onto, drawn in (("a", "a_comparison.png"), ("b", "b_comparison.png")):
+        out = tmp_path / onto
+        words = ["explain", "--model", "mine:pair", "--data", str(tmp_path / "pair.npz"), "--variables", "a,b",
+                 "--methods", "grad_cam", "--set", f"onto={onto}", "--set", f"layer={onto}", "--output", str(out)]  # fmt: skip
+        assert run(words) == 0
+        assert [p.name for p in out.iterdir() if "comparison" in p.name] == [drawn]
+        assert load(out / "attributions.nc", "grad_cam").dims == ("sample", f"{onto}_2", f"{onto}_3")
 
 
 @pytest.mark.parametrize("weights", ["genes.pt", "checkpoint.pt", "genes.safetensors"])
@@ -398,7 +434,7 @@ def test_bench(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_version_help_and_methods(capsys: pytest.CaptureFixture[str]) -> None:
     from importlib.metadata import version
 
-    from attrib.functional import METHODS
+    from attrib.workflows.plan import KNOWN
 
     assert call("--version") == 0
     assert capsys.readouterr().out == f"attrib {version('attrib')}\n"
@@ -406,7 +442,7 @@ def test_version_help_and_methods(capsys: pytest.CaptureFixture[str]) -> None:
     assert "explain" in capsys.readouterr().out
     assert call("methods") == 0
     said = capsys.readouterr().out
-    assert all(name in said for name in METHODS)
+    assert all(name in said for name in KNOWN)
 
 
 def test_what_is_no_fault_of_the_user(

@@ -61,7 +61,7 @@ def demo(
     ] = Path("attrib-demo"),
     seed: Annotated[int, typer.Option(help="Seed of the training and of the methods that draw.")] = 0,
 ) -> None:
-    """Train a small network on handwritten digits and explain it with all but the layer maps."""
+    """Train a small network on handwritten digits and explain it with every method."""
     from attrib.workflows.demo import demo as work
     from attrib.workflows.folder import command_line
 
@@ -164,9 +164,9 @@ app.command()(cells)
 @app.command("methods")
 def list_methods() -> None:
     """List the methods: axioms, cost, unit, reference."""
-    from attrib.functional import METHODS
+    from attrib.workflows.plan import KNOWN
 
-    show.methods_table([m.about for m in METHODS.values()])
+    show.methods_table([m.about for m in KNOWN.values()])
 
 
 def names(text: str | None) -> list[str] | None:

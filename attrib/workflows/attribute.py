@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 import xarray as xr
 
-from attrib.functional import METHODS
 from attrib.labelled import labelled
 from attrib.labels import labelled_inputs
 from attrib.workflows.loading import first_line
+from attrib.workflows.plan import KNOWN, Plan, arguments
 
 Result = xr.DataArray | xr.Dataset
-Options = Mapping[str, Any]
 Tell = Callable[[str, int, int], None]
-INNER = "input_x_gradient"  # what the noise tunnel averages unless told otherwise
 DYNAMIC = 'torch.export.export(..., dynamic_shapes=({0: torch.export.Dim("batch")},))'
 GIVEN = ("f", "x", "method", "baselines")  # required arguments that this file knows how to fill
 
@@ -61,127 +58,6 @@ class Counted:
         """The model's output."""
         self.rows += len(rows[0])
         return self.model(*rows)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to run.
-
-    Attributes
-    ----------
-    methods : tuple of str
-        Names in `METHODS`.
-    every : bool
-        Whether they are all there are: then those that do not apply are skipped, not errors.
-    shared : mapping
-        Arguments of every method: target or targets, classes, batch_size, device.
-    own : mapping of str to mapping
-        Arguments by method.
-    """
-
-    methods: tuple[str, ...]
-    every: bool
-    shared: Options
-    own: Mapping[str, dict[str, Any]]
-
-
-def plan(
-    methods: Sequence[str] | str,
-    *,
-    target: Any = None,
-    targets: Any = None,
-    classes: Sequence[str] | None = None,
-    baselines: Any = None,
-    batch_size: int | str = "auto",
-    device: str | None = None,
-    seed: int = 0,
-    options: Mapping[str, Any] | None = None,
-) -> Plan:
-    """Settle which method gets which arguments.
-
-    Parameters
-    ----------
-    methods : sequence of str, or "all"
-        Names in `attrib.functional.METHODS`.
-    target, targets, classes, batch_size, device
-        As for every method.
-    baselines
-        For the methods that take them; default: their own default, or 0. A distribution (dim `baseline`) goes to those
-        that take one; the others get its mean.
-    seed : int
-        For the methods that draw.
-    options : mapping, optional
-        More arguments: by name for every method that takes them, or `"method.name"` for one.
-
-    Returns
-    -------
-    Plan
-
-    Raises
-    ------
-    ValueError
-        For unknown methods and arguments, naming those that exist.
-    """
-    every = methods == "all"
-    names = (
-        tuple(METHODS) if every else tuple(dict.fromkeys([methods] if isinstance(methods, str) else methods))
-    )
-    unknown = [n for n in names if n not in METHODS]
-    if unknown or not names:
-        raise ValueError(
-            f"there is no method {', '.join(map(repr, unknown)) or 'given'}; there are {', '.join(METHODS)}, all"
-        )
-    shared = {
-        "target": target,
-        "targets": targets,
-        "classes": classes,
-        "batch_size": batch_size,
-        "device": device,
-    }
-    own = {n: _own(n, baselines, seed) for n in names}
-    for key, value in (options or {}).items():
-        _set(own, key, value)
-    return Plan(names, every, shared, own)
-
-
-def arguments(method: str) -> dict[str, inspect.Parameter]:
-    """The arguments of a method by name."""
-    return dict(inspect.signature(METHODS[method].explain).parameters)
-
-
-def _own(method: str, baselines: Any, seed: int) -> dict[str, Any]:
-    takes = arguments(method)
-    found: dict[str, Any] = {}
-    if "seed" in takes:
-        found["seed"] = seed
-    if "method" in takes:
-        found["method"] = METHODS[INNER]
-    if "baselines" in takes and baselines is not None:
-        found["baselines"] = baselines if METHODS[method].about.distribution else _one_baseline(baselines)
-    elif "baselines" in takes and takes["baselines"].default is inspect.Parameter.empty:
-        found["baselines"] = 0.0
-    return found
-
-
-def _one_baseline(baselines: Any) -> Any:
-    if isinstance(baselines, xr.DataArray | xr.Dataset) and "baseline" in baselines.dims:
-        return baselines.mean("baseline", keep_attrs=True)
-    return baselines
-
-
-def _set(own: dict[str, dict[str, Any]], key: str, value: Any) -> None:
-    """Give an option to the method named before the dot, or to all that take it."""
-    method, dot, name = key.rpartition(".")
-    if dot and method not in own:
-        raise ValueError(f"--set {key}: {method!r} is not among the methods {', '.join(own)}")
-    takers = [
-        m for m in ([method] if dot else own) if name in arguments(m) and name not in ("f", "x", "method")
-    ]
-    if not takers:
-        there = sorted({a for m in ([method] if dot else own) for a in arguments(m)} - {"f", "x", "method"})
-        raise ValueError(f"--set {key}: no such argument; there are {', '.join(there)}")
-    for m in takers:
-        own[m][name] = value
 
 
 def attribute(
@@ -255,7 +131,7 @@ def _one(model: Callable[..., Any], x: Result, name: str, todo: Plan, tell: Tell
     options = {**todo.shared, **todo.own[name]}
     lead = (options.pop("method"),) if "method" in options else ()
     start = time.perf_counter()
-    result = labelled(METHODS[name])(*lead, counted, x, **options, progress=progress)
+    result = labelled(KNOWN[name])(*lead, counted, x, **options, progress=progress)
     return Done(name, result, time.perf_counter() - start, counted.rows)
 
 

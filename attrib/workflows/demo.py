@@ -12,18 +12,16 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from attrib.functional import METHODS
 from attrib.io import replacing, save
-from attrib.workflows.attribute import Done, Plan, Result, Tell, plan
+from attrib.workflows.attribute import Done, Result, Tell
 from attrib.workflows.digits import CLASSES, accuracy, digits, trained
-from attrib.workflows.drawing import SAMPLES
 from attrib.workflows.folder import Folder
+from attrib.workflows.plan import KNOWN, Plan, plan
 from attrib.workflows.study import carry_out, draw, overview, write_table
 
-EXPLAINED, BASELINES = (
-    200,
-    50,
-)  # held-out images explained; training images that stand for "no digit in particular"
+EXPLAINED = 200  # held-out images
+BASELINES = 50  # training images that stand for "no digit in particular"
+SHOWN = 6  # columns of the comparison: its rows are many
 OWN = {"occlusion": {"window": {"y": 2, "x": 2}}}  # arguments that a method needs and these images settle
 
 
@@ -93,7 +91,7 @@ def demo(
         folder.record |= {"seed": seed, "test_accuracy": right, "training_seconds": round(took, 3)}
         _write_material(model, x, folder)
         say(
-            f"Explaining {len(x)} held-out images with {len(METHODS)} methods, for the predicted class and all ten."
+            f"Explaining {len(x)} held-out images with {len(KNOWN)} methods, for the predicted class and all ten."
         )
         baselines = data.train[:BASELINES].drop_vars(["sample", "digit"]).rename(sample="baseline")
         predicted = carry_out(
@@ -111,7 +109,7 @@ def _plan(baselines: xr.DataArray, seed: int, **target: Any) -> Plan:
     """Every method; distributions of baselines are training images, single baselines blank paper."""
     made = plan("all", classes=CLASSES, seed=seed, **target)
     for name, own in made.own.items():
-        if METHODS[name].about.distribution:
+        if KNOWN[name].about.distribution:
             own["baselines"] = baselines
         own.update(OWN.get(name, {}))
     return made
@@ -130,9 +128,7 @@ def _shown(results: Mapping[str, Result]) -> dict[str, Any]:
     written, read = first["digit"].values, first["target"].values.astype(int)
     wrong = np.flatnonzero(written != read)[:2].tolist()
     one_each = [int(np.flatnonzero(written == d)[0]) for d in np.unique(written)]
-    chosen = sorted(
-        (wrong + [i for i in one_each if i not in wrong])[:SAMPLES], key=lambda i: (written[i], i)
-    )
+    chosen = sorted((wrong + [i for i in one_each if i not in wrong])[:SHOWN], key=lambda i: (written[i], i))
     return {"chosen": chosen, "titles": [f"written {written[i]}\nread as {read[i]}" for i in chosen]}
 
 

@@ -47,6 +47,7 @@ def pictures(
     (str, callable)
         `comparison` and `mean_per_class`; nothing where samples have more than two dims beside a channel.
     """
+    results = each_layer(results)
     flat = {m: flat_samples(at_largest_target(a)) for m, a in results.items()}
     inputs, rank = flat_samples(x), spatial_rank(x)
     if rank == 2:
@@ -61,6 +62,18 @@ def spatial_rank(x: xr.DataArray) -> int:
     """How many dims of a sample a picture must show: those of more than one entry, channels aside."""
     flat = flat_samples(x)
     return flat.ndim - 1 - len(_channel(flat))
+
+
+def each_layer(results: Attributions) -> dict[str, xr.DataArray]:
+    """Maps of several layers as one result for each layer."""
+    found: dict[str, xr.DataArray] = {}
+    for method, a in results.items():
+        if "layer" not in a.dims or "layer" not in a.attrs:
+            found[method] = a
+            continue
+        for k, layer in enumerate(a["layer"].values):
+            found[f"{method} {layer}"] = a.isel(layer=k, drop=True).assign_attrs(layer=str(layer))
+    return found
 
 
 def at_largest_target(a: xr.DataArray) -> xr.DataArray:
@@ -98,6 +111,12 @@ def _plane(flat: xr.DataArray) -> xr.DataArray:
     return flat.sum(channel, keep_attrs=True) if channel else flat
 
 
+def _over(plane: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
+    """A map without one of the input's dims (letters, say) repeated along it."""
+    gone = {d: like.sizes[d] for d in like.dims[1:3] if d not in plane.dims}
+    return plane.expand_dims(gone).transpose(plane.dims[0], *like.dims[1:3]) if gone else plane
+
+
 def _input_plane(flat: xr.DataArray) -> xr.DataArray:
     """Inputs to look at: (samples, rows, columns), or with three colours last, scaled to [0, 1]."""
     channel = _channel(flat)
@@ -116,9 +135,9 @@ def _compared(x: xr.DataArray, results: Attributions, titles: Any, chosen: Seque
     rows = list(range(min(SAMPLES, x.shape[0]))) if chosen is None else list(chosen)
     first = next(iter(results.values()))
     said = [_title(first, i) for i in rows] if titles is None else titles
-    return comparison(
-        _input_plane(x)[rows], {name(a, m): _plane(a)[rows] for m, a in results.items()}, titles=said
-    )
+    shown = _input_plane(x)[rows]
+    maps = {name(a, m): _over(_plane(a)[rows], shown) for m, a in results.items()}
+    return comparison(shown, maps, titles=said)
 
 
 def _title(a: xr.DataArray, i: int) -> str:
@@ -137,7 +156,9 @@ def name(a: xr.DataArray, method: str) -> str:
     """A method's name as the field writes it."""
     found = str(a.attrs.get("long_name", method)).removesuffix(" attribution")
     inner = json.loads(a.attrs.get("params", "{}")).get("method")
-    return f"{found} of {inner.replace('_', ' ')}" if inner else found
+    if inner:
+        return f"{found} of {inner.replace('_', ' ')}"
+    return f"{found}, layer {a.attrs['layer']}" if "layer" in a.attrs else found
 
 
 def _top_features(results: Attributions) -> Figure:

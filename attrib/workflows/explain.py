@@ -12,9 +12,10 @@ import xarray as xr
 
 from attrib.io import read
 from attrib.labels import labelled_inputs
-from attrib.workflows.attribute import Done, Result, Tell, plan, rehearse, trial
+from attrib.workflows.attribute import Done, Result, Tell, rehearse, trial
 from attrib.workflows.folder import Folder
 from attrib.workflows.loading import class_names, load_model
+from attrib.workflows.plan import plan
 from attrib.workflows.study import carry_out, draw, overview, write_table
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import xarray as xr
 
 from attrib.io import add_group, save
 from attrib.stats import summary
-from attrib.workflows.attribute import Done, Plan, Result, Skipped, Tell, attribute
+from attrib.workflows.attribute import Done, Result, Skipped, Tell, attribute
 from attrib.workflows.drawing import pictures
 from attrib.workflows.folder import Folder
+from attrib.workflows.plan import Plan
 
 RESULTS, TABLE = "attributions.nc", "summary.csv"
 
@@ -107,7 +109,7 @@ def draw(x: Result, results: Mapping[str, Result], folder: Folder, **options: An
 
     written = []
     for prefix, part, parts in _inputs(x, results):
-        for name, make in pictures(part, parts, **options):
+        for name, make in pictures(part, parts, **options) if parts else ():
             file = f"{prefix}{name}.png"
             with replacing(folder.file(file)) as temporary:
                 make().savefig(temporary)
@@ -122,6 +124,18 @@ def _inputs(
     if isinstance(x, xr.DataArray):
         return [("", x, {m: a for m, a in results.items() if isinstance(a, xr.DataArray)})]
     return [
-        (f"{v}_", x[v], {m: a[v] for m, a in results.items() if isinstance(a, xr.Dataset)})
+        (
+            f"{v}_",
+            x[v],
+            {m: a[v] if isinstance(a, xr.Dataset) else a for m, a in results.items() if _is_of(a, v, x)},
+        )
         for v in x.data_vars
     ]
+
+
+def _is_of(a: Result, variable: Hashable, x: xr.Dataset) -> bool:
+    """Whether a result says something of an input: a map lies on one of them."""
+    if isinstance(a, xr.Dataset):
+        return True
+    onto = json.loads(a.attrs["params"])["onto"]
+    return bool(variable == (onto if isinstance(onto, str) else list(x.data_vars)[onto]))

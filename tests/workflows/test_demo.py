@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from attrib.functional import METHODS
 from attrib.io import load
 from attrib.workflows.demo import Demo, demo
 from attrib.workflows.digits import accuracy, cnn, digits, trained
+from attrib.workflows.plan import KNOWN
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_files(done: Demo) -> None:
 def test_every_method_is_there_or_says_why_not(done: Demo) -> None:
     found = load(done.folder / "attributions.nc")
     ran = set(done.table[done.table["skipped"].isna()]["method"])
-    assert set(done.table["method"]) == set(METHODS)
+    assert set(done.table["method"]) == set(KNOWN)
     assert {
         "saliency",
         "input_x_gradient",
@@ -50,13 +50,18 @@ def test_every_method_is_there_or_says_why_not(done: Demo) -> None:
         "smooth_grad",
         "gradient_shap",
         "noise_tunnel",
+        "grad_cam",
+        "grad_cam_plus_plus",
+        "layer_cam",
+        "hires_cam",
+        "guided_grad_cam",
     } <= ran
     assert set(found) == {f"{group}/{m}" for group in ("predicted", "all") for m in ran}
 
 
 def test_predicted_is_one_of_the_ten(done: Demo) -> None:
     found = load(done.folder / "attributions.nc")
-    for method in ("saliency", "integrated_gradients"):
+    for method in ("saliency", "integrated_gradients", "layer_cam"):
         one, ten = found[f"predicted/{method}"], found[f"all/{method}"]
         assert ten.sizes["target"] == 10
         chosen = ten.sel(target=one["target"])

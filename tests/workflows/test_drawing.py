@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.text import Text
 
-from attrib.workflows.drawing import at_largest_target, flat_samples, mean_per_class, pictures, spatial_rank
+from attrib.workflows.drawing import (
+    at_largest_target,
+    each_layer,
+    flat_samples,
+    mean_per_class,
+    pictures,
+    spatial_rank,
+)
 from attrib.workflows.study import completeness
 
 
@@ -90,3 +100,23 @@ def test_completeness() -> None:
     a = result(("sample", 3), ("gene", 2)).assign_coords(delta=("sample", [0.1, -0.5, 0.2]))
     assert completeness(a) == (pytest.approx(0.2), pytest.approx(0.5))
     assert completeness(a.drop_vars("delta")) == (None, None)
+
+
+def of_layer(a: xr.DataArray, layer: str) -> xr.DataArray:
+    return a.assign_attrs(layer=layer, long_name="Grad-CAM attribution", params=json.dumps({"onto": 0}))
+
+
+def test_maps_have_a_row_per_layer_and_are_repeated_along_dims_they_lack() -> None:
+    sizes = (("sample", 3), ("nucleotide", 4), ("position", 9))
+    x = xr.DataArray(np.ones((3, 4, 9)), dims=[d for d, _ in sizes])
+    two = xr.concat([result(("sample", 3), ("position", 9))] * 2, "layer").assign_coords(layer=["1", "4"])
+    found = {"saliency": result(*sizes), "grad_cam": of_layer(two, "1, 4")}
+    assert list(each_layer(found)) == ["saliency", "grad_cam 1", "grad_cam 4"]
+    figure = dict(pictures(x, found))["comparison"]()
+    words = [t.get_text() for t in figure.findobj(Text)]
+    assert {"Grad-CAM, layer 1", "Grad-CAM, layer 4"} <= {w.replace("\n", " ") for w in words}
+    drawn = [ax.images[0].get_array() for ax in figure.axes if ax.images]
+    assert np.allclose(
+        drawn[6], np.repeat(two.values[0][:1], 4, 0)
+    )  # the third row's first: first sample, layer 1
+    assert set(files(x, {"grad_cam": of_layer(two, "1, 4")})) == {"comparison", "mean_per_class"}
