@@ -1,0 +1,124 @@
+"""Motifs from words: overlapping k-mers put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+
+def assemble(
+    scores: xr.DataArray, *, top: int = 20, overlap: int | None = None, sequences: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Put the k-mers of the largest scores together where they overlap.
+
+    The best k-mer begins a motif. The best of the others that overlaps an end by the most letters, and by `overlap` at
+    least, makes it longer, until none does; what is left begins the next motif.
+
+    Parameters
+    ----------
+    scores : DataArray (kmer,)
+        Scores, such as a mean attribution, with the k-mers as labels. Only positive ones are used: turn the sign for
+        motifs that speak against.
+    top : int, default 20
+        How many k-mers to use.
+    overlap : int, optional
+        Letters, 1 to k - 1; default: all but two, at least one.
+    sequences : sequence of str, optional
+        In which the support is counted.
+
+    Returns
+    -------
+    DataFrame
+        A row per motif, the largest score first: `consensus`; `score`, the sum over its k-mers; `support`, how many
+        there are; `kmers`, with commas. With `sequences`: `sequences`, how many hold one of the k-mers or more, and
+        `whole`, how many hold the whole consensus.
+
+    Raises
+    ------
+    ValueError
+        If `scores` has another dim, k-mers of different lengths, or options are out of range.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.stats import assemble
+    >>> a = xr.DataArray([5.0, 4.0, 3.0, 1.0], dims="kmer", coords={"kmer": ["TACC", "CTAC", "ACCT", "GGGG"]})
+    >>> assemble(a, sequences=["GCTACCTG", "TTTACCAA"])[["consensus", "score", "support", "sequences", "whole"]]
+      consensus  score  support  sequences  whole
+    0    CTACCT   12.0        3          2      1
+    1      GGGG    1.0        1          0      0
+    """
+    words = _words(scores)
+    k = len(words[0])
+    least = max(1, k - 2) if overlap is None else overlap
+    if top < 1 or not 1 <= least <= max(1, k - 1):
+        raise ValueError(
+            f"`top` is {top}, `overlap` {overlap}; expected at least 1, and 1 to {max(1, k - 1)}"
+        )
+    values = np.nan_to_num(np.asarray(scores.values, dtype=np.float64))
+    order = [i for i in np.argsort(-values, kind="stable")[:top] if values[i] > 0]
+    left = {words[i]: float(values[i]) for i in order}
+    rows = []
+    while left:
+        text, used = _motif(left, least)
+        rows.append(_row(text, used, sequences))
+    columns = [
+        "consensus",
+        "score",
+        "support",
+        "kmers",
+        *(("sequences", "whole") if sequences is not None else ()),
+    ]
+    return pd.DataFrame(rows, columns=columns).sort_values(
+        "score", ascending=False, kind="stable", ignore_index=True
+    )
+
+
+def _words(scores: xr.DataArray) -> list[str]:
+    if scores.dims != ("kmer",) or "kmer" not in scores.coords or not scores.size:
+        raise ValueError(f"`scores` has dims {scores.dims}, expected kmer alone, with labels")
+    words = [str(w) for w in scores["kmer"].values]
+    if len({len(w) for w in words}) > 1 or len(set(words)) < len(words):
+        raise ValueError(
+            "`scores` has k-mers of different lengths, or one twice; expected each once, of one length"
+        )
+    return words
+
+
+def _motif(left: dict[str, float], least: int) -> tuple[str, dict[str, float]]:
+    """One motif from the best word, which is taken out of `left` with all that join it."""
+    word = next(iter(left))
+    used = {word: left.pop(word)}
+    text = word
+    while True:
+        joined = _joined(text, left, least)
+        if joined is None:
+            return text, used
+        text, word = joined
+        used[word] = left.pop(word)
+
+
+def _joined(text: str, left: dict[str, float], least: int) -> tuple[str, str] | None:
+    """The text made longer by the first word with the longest overlap; words inside it count as overlapping fully."""
+    for word in left:
+        if word in text:
+            return text, word
+    for letters in range(len(next(iter(left), "")) - 1, least - 1, -1):
+        for word in left:
+            if text.endswith(word[:letters]):
+                return text + word[letters:], word
+            if text.startswith(word[-letters:]):
+                return word[:-letters] + text, word
+    return None
+
+
+def _row(text: str, used: dict[str, float], sequences: Sequence[str] | None) -> dict:
+    row = {"consensus": text, "score": sum(used.values()), "support": len(used), "kmers": ",".join(used)}
+    if sequences is None:
+        return row
+    plain = [s.upper().replace("U", "T") for s in sequences]
+    held = sum(any(word in s for word in used) for s in plain)
+    return row | {"sequences": held, "whole": sum(text in s for s in plain)}

@@ -1,0 +1,124 @@
+"""Regions of a map: where its large entries lie together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+MOST = 500  # entries that are clustered
+
+
+def regions(
+    a: xr.DataArray, *, count: int | None = None, largest: int = 8, mass: float = 0.9, seed: int = 0
+) -> xr.Dataset:
+    """Clusters of a map's strongest entries, by k-means on their places.
+
+    Parameters
+    ----------
+    a : DataArray
+        One map: all dims are places. NaN is no place.
+    count : int, optional
+        How many regions; default: the number from 2 to `largest` with the best mean silhouette.
+    largest : int, default 8
+        See `count`.
+    mass : float, default 0.9
+        The strongest entries that together hold this share of the map's magnitude are clustered, at most 500, weighted
+        by their magnitudes.
+    seed : int, default 0
+        Of the first centres.
+
+    Returns
+    -------
+    Dataset
+        `region`, shaped like `a`: the number of the region, -1 outside all. Along `number`, in descending order of
+        magnitude: `sum` (unit of `a`), `magnitude` (sum of |a|), `size` (entries), and `centre_DIM` per dim, in entries
+        from the first. Attribute `silhouette`, from -1 to 1: how far apart the regions lie; NaN for fewer than two
+        regions or as many as entries.
+
+    Raises
+    ------
+    ValueError
+        If `count`, `largest` or `mass` are out of range.
+
+    Notes
+    -----
+    Places are scaled to the unit cube. A map of zeros has no regions, one of few entries at most as many as entries.
+
+    References
+    ----------
+    Rousseeuw (1987), Silhouettes. doi:10.1016/0377-0427(87)90125-7
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.stats import regions
+    >>> regions(xr.DataArray([5.0, 4.0, 0, 0, 0, 0, -1.0, -2.0], dims="x"), mass=1.0).region.values.tolist()
+    [0, 0, -1, -1, -1, -1, 1, 1]
+    """
+    if (count is not None and count < 1) or largest < 2 or not 0 < mass <= 1:
+        raise ValueError(f"`count` is {count}, `largest` {largest}, `mass` {mass}; expected at least 1, at least 2, and a share")  # fmt: skip
+    values = np.nan_to_num(np.asarray(a.values, dtype=np.float64))
+    size = np.abs(values).ravel()
+    chosen = _strongest(size, mass)
+    grid = np.stack(np.unravel_index(chosen, values.shape), 1)
+    places = grid / np.maximum(np.array(values.shape) - 1, 1)
+    labels, silhouette = _clustered(places, size[chosen], count, largest, seed)
+    total = np.bincount(labels, size[chosen], minlength=labels.max(initial=-1) + 1)
+    rank = np.argsort(np.argsort(-total, kind="stable"), kind="stable")
+    labels = rank[labels] if len(labels) else labels
+    number = np.full(values.size, -1)
+    number[chosen] = labels
+    found = xr.Dataset({"region": a.copy(data=number.reshape(values.shape)).assign_attrs({})})
+    return _table(found, labels, grid, values.ravel()[chosen], a).assign_attrs(silhouette=silhouette)
+
+
+def _strongest(size: np.ndarray, mass: float) -> np.ndarray:
+    """Entries in descending order of magnitude, until they hold the share."""
+    order = np.argsort(-size, kind="stable")
+    held = np.cumsum(size[order])
+    enough = int(np.searchsorted(held, mass * held[-1] * (1 - 1e-12))) + 1 if len(held) else 0
+    chosen = order[: min(enough, MOST)]
+    return chosen[size[chosen] > 0]
+
+
+def _clustered(
+    places: np.ndarray, weight: np.ndarray, count: int | None, largest: int, seed: int
+) -> tuple[np.ndarray, float]:
+    from sklearn.metrics import silhouette_score
+
+    most = len(places)
+    if most <= 2 or count == 1:
+        return np.zeros(most, int) if count == 1 else np.arange(most), float("nan")
+    tried: list[tuple[float, np.ndarray]] = []
+    for k in range(2, min(largest, most - 1) + 1) if count is None else [min(count, most)]:
+        labels = _means(places, weight, k, seed)
+        score = silhouette_score(places, labels) if len(set(labels.tolist())) < most else float("nan")
+        tried.append((float(score), labels))
+    score, labels = max(tried, key=lambda found: np.nan_to_num(found[0], nan=-2.0))
+    return labels, score
+
+
+def _means(places: np.ndarray, weight: np.ndarray, k: int, seed: int) -> np.ndarray:
+    from sklearn.cluster import KMeans
+
+    means: Any = KMeans(k, n_init=4, random_state=seed)
+    return means.fit_predict(places, sample_weight=weight / weight.mean())
+
+
+def _table(
+    found: xr.Dataset, labels: np.ndarray, grid: np.ndarray, values: np.ndarray, a: xr.DataArray
+) -> xr.Dataset:
+    n = labels.max(initial=-1) + 1
+    weight = np.abs(values)
+    magnitude = np.bincount(labels, weight, minlength=n)
+    unit = {"units": a.attrs.get("units", "")}
+    found = found.assign_coords(number=np.arange(n))
+    found["sum"] = ("number", np.bincount(labels, values, minlength=n), unit)
+    found["magnitude"] = ("number", magnitude, unit)
+    found["size"] = ("number", np.bincount(labels, minlength=n), {"units": "entries"})
+    for d, place in zip(a.dims, grid.T, strict=True):
+        centre = np.bincount(labels, weight * place, minlength=n) / magnitude
+        found[f"centre_{d}"] = ("number", centre, {"units": "entries"})
+    return found

@@ -1,0 +1,125 @@
+"""Groups compared: against exhaustive relabelling, on planted effects, and calibrated without any."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import ttest_ind
+
+from attrib.stats import contrast, describe
+
+
+def maps(values: np.ndarray) -> xr.DataArray:
+    dims = ("sample", "y", "x")[: values.ndim]
+    return xr.DataArray(values, dims=dims, attrs={"units": "output"})
+
+
+def test_t_is_students() -> None:
+    rng = np.random.default_rng(0)
+    values, label = rng.normal(size=(30, 4, 5)), np.arange(30) < 11
+    found = contrast(maps(values), label, n_permutations=9, n_bootstrap=9)
+    expected = ttest_ind(values[label], values[~label])
+    assert np.allclose(found.t, expected.statistic)
+    assert np.allclose(found.difference, values[label].mean(0) - values[~label].mean(0))
+    assert found.difference.dims == ("y", "x")
+    assert (found.attrs["positives"], found.attrs["negatives"]) == (11, 19)
+    assert found.lower.attrs["units"] == "output"
+
+
+def test_p_values_near_those_of_all_relabellings() -> None:
+    """Seven samples: all 35 ways to name three positives, for single entries and for the largest, by brute force."""
+    rng = np.random.default_rng(1)
+    values, label = rng.normal(size=(7, 3)), np.array([1, 1, 1, 0, 0, 0, 0])
+    values[:3, 0] += 3
+    found = contrast(maps(values), label, n_permutations=6999, seed=3)
+    every = []
+    for chosen in combinations(range(7), 3):
+        is_in = np.isin(np.arange(7), chosen)
+        every.append(np.abs(ttest_ind(values[is_in], values[~is_in]).statistic))
+    t = np.abs(ttest_ind(values[:3], values[3:]).statistic)
+    single = (np.array(every) >= t - 1e-9).mean(0)
+    assert np.allclose(found.p, single, atol=0.02)
+    order = np.argsort(-t)
+    step, corrected = 0.0, np.empty(3)
+    for place, entry in enumerate(order):
+        rest = order[place:]
+        step = max(step, float((np.array(every)[:, rest].max(1) >= t[entry] - 1e-9).mean()))
+        corrected[entry] = step
+    assert np.allclose(found.p_corrected, corrected, atol=0.02)
+
+
+def test_a_planted_effect_is_found_and_nothing_else() -> None:
+    rng = np.random.default_rng(2)
+    values, label = rng.normal(size=(60, 16, 16)), np.arange(60) % 2 == 0
+    values[label, 3, 5] += 2.0
+    found = contrast(maps(values).assign_coords(bound=("sample", label)), "bound", seed=1)
+    assert np.argwhere(found.p_corrected.values < 0.05).tolist() == [[3, 5]]
+    assert float(found.lower[3, 5]) < 2.0 < float(found.upper[3, 5]) < 3.2
+    assert (found.p <= found.p_corrected).all()
+    assert "bound" not in found.coords
+
+
+def test_without_effect_one_run_in_twenty_has_a_finding() -> None:
+    """Family-wise error: findings in 5% of 200 data sets; 22 or more have a chance below 0.1% (binomial)."""
+    rng = np.random.default_rng(3)
+    wrong = covered = 0
+    for run in range(200):
+        mixed = rng.normal(size=(24, 12)) @ rng.normal(size=(12, 12))  # entries depend on each other
+        found = contrast(maps(mixed), np.arange(24) < 12, n_permutations=199, n_bootstrap=199, seed=run)
+        wrong += bool((found.p_corrected <= 0.05).any())
+        covered += int(((found.lower <= 0) & (found.upper >= 0)).sum())
+    assert 1 <= wrong <= 21
+    assert 0.90 <= covered / (200 * 12) <= 0.96  # percentile intervals of 12 are a little narrow
+
+
+def test_entries_that_do_not_vary_are_no_finding() -> None:
+    values = np.random.default_rng(4).normal(size=(20, 3))
+    values[:, 1] = 7.3
+    values[:, 2] = np.arange(20) < 10  # two values that say the group
+    found = contrast(maps(values), np.arange(20) < 10, n_permutations=99)
+    assert (float(found.t[1]), float(found.p[1]), float(found.p_corrected[1])) == (0.0, 1.0, 1.0)
+    assert np.isinf(found.t[2])
+    assert float(found.p_corrected[2]) == 0.01
+
+
+def test_the_seed_settles_everything() -> None:
+    values, label = np.random.default_rng(5).normal(size=(12, 4)), np.arange(12) < 5
+    one, same, other = (
+        contrast(maps(values), label, n_permutations=50, n_bootstrap=50, seed=s) for s in (1, 1, 2)
+    )
+    assert one.identical(same)
+    assert not one.lower.equals(other.lower)
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ([0, 1, 2, 0], "expected 4 of 0 and 1"),
+        ([0, 1, 0], "expected 4 of 0 and 1"),
+        ([0, 0, 0, 1], "1 positives and 3 negatives"),
+        ("bound", "expected a coord along 'sample'; there are group"),
+    ],
+)
+def test_labels_that_are_none(label, text: str) -> None:
+    a = maps(np.ones((4, 2))).assign_coords(group=("sample", [0, 0, 1, 1]))
+    with pytest.raises(ValueError, match=text):
+        contrast(a, label)
+    with pytest.raises(ValueError, match="not finite"):
+        contrast(a * np.nan, "group")
+
+
+def test_descriptions_against_numpy() -> None:
+    values = np.random.default_rng(6).normal(size=(9, 2, 3))
+    values[0, 0, 0] = np.nan
+    found = describe(maps(values))
+    assert np.allclose(found["mean"], np.nanmean(values, 0))
+    assert np.allclose(found["std"], np.nanstd(values, 0, ddof=1))
+    assert np.allclose(found.minimum, np.nanmin(values, 0))
+    assert np.allclose(found.maximum, np.nanmax(values, 0))
+    assert np.allclose(found.magnitude, np.nanmean(np.abs(values), 0))
+    assert found["count"].values.tolist() == [[8, 9, 9], [9, 9, 9]]
+    assert np.allclose(found.positive, (values > 0).sum(0) / found["count"])
+    assert describe(maps(values), "y")["mean"].dims == ("sample", "x")
+    with pytest.raises(ValueError, match="`dim` is 'cell'"):
+        describe(maps(values), "cell")
