@@ -1,8 +1,9 @@
 """Results on disk: netCDF, npy with its labels, and CSV tables, each file whole or absent."""
 
 from attrib.io.files import load, save
+from attrib.io.motifs import load_motifs, save_motifs
 from attrib.io.place import replacing
 from attrib.io.reading import read
 from attrib.io.run import add_group, write_json
 
-__all__ = ["add_group", "load", "read", "replacing", "save", "write_json"]
+__all__ = ["add_group", "load", "load_motifs", "read", "replacing", "save", "save_motifs", "write_json"]

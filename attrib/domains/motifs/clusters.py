@@ -1,0 +1,248 @@
+"""Seqlets that look alike, put together as motifs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attrib.domains.motifs.matrix import LETTERS, counted_motif, trimmed_motif
+
+
+class Clusters(NamedTuple):
+    """Motifs of seqlets.
+
+    Attributes
+    ----------
+    motifs : dict of str to DataArray
+        ``"seqlets_0"`` and so on, from the largest cluster: letter frequencies at the aligned seqlets.
+    contributions : dict of str to DataArray
+        Of the same names: mean contribution of each letter at each position, in the unit of the attribution.
+    seqlets : DataFrame
+        The table of seqlets with `cluster` (the motif's name, or ``""``), `strand` and `shift` (how far the seqlet's
+        window was moved) more.
+    """
+
+    motifs: dict[str, xr.DataArray]
+    contributions: dict[str, xr.DataArray]
+    seqlets: pd.DataFrame
+
+
+class Alignment(NamedTuple):
+    """The best way to lay windows onto each other: arrays (window, window).
+
+    Attributes
+    ----------
+    similarity : array
+        Cosine, from -1 to 1.
+    shift : array of int
+        Positions that the second is moved to the right.
+    flipped : array of bool
+        Whether the second is turned to the other strand.
+    """
+
+    similarity: np.ndarray
+    shift: np.ndarray
+    flipped: np.ndarray
+
+
+def cluster_seqlets(
+    seqlets: pd.DataFrame,
+    contribution: xr.DataArray,
+    x: xr.DataArray,
+    *,
+    width: int = 20,
+    similarity: float = 0.6,
+    smallest: int = 3,
+    most: int = 2000,
+    both_strands: bool = True,
+    pseudocount: float = 0.0,
+    bits: float = 0.25,
+) -> Clusters:
+    """Cluster seqlets by how well their contributions fit onto each other, and make a motif of each cluster.
+
+    Parameters
+    ----------
+    seqlets : DataFrame
+        Of `find_seqlets`.
+    contribution : DataArray
+        Attributions of positions: a sample dim and `position`, as given to `find_seqlets`.
+    x : DataArray
+        The sequences, one-hot: the same sample dim, `nucleotide`, `position`.
+    width : int, default 20
+        Positions of the window around each seqlet's middle; motifs are at most as wide.
+    similarity : float, default 0.6
+        Clusters are merged while the mean similarity between their seqlets is at least this.
+    smallest : int, default 3
+        Seqlets of a cluster; those of smaller ones are left without.
+    most : int, default 2000
+        Only the strongest so many are clustered.
+    both_strands : bool, default True
+        Whether a seqlet may be turned; not for RNA.
+    pseudocount, bits
+        As for `counted_motif` and `trimmed_motif`.
+
+    Returns
+    -------
+    Clusters
+
+    Raises
+    ------
+    ValueError
+        For dims that do not fit, and records that are not among the samples.
+
+    Notes
+    -----
+    A window is its one-hot letters times their contributions, its seqlet's own positions only. The similarity of two
+    windows is the largest cosine over shifts of up to half the width and, if asked for, both strands. Clusters are
+    those of average linkage. Each cluster's seqlets are laid onto the one that is most similar to the others; those
+    of negative attribution make clusters of their own. Memory and time grow with the square of the seqlets.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xarray as xr
+    >>> from attrib.domains.motifs import cluster_seqlets, consensus, find_seqlets
+    >>> codes = np.random.default_rng(0).integers(4, size=(30, 60))
+    >>> codes[:, 30:36] = [0, 2, 1, 1, 3, 0]
+    >>> x = xr.DataArray(np.eye(4)[codes], dims=("sample", "position", "nucleotide"))
+    >>> x = x.assign_coords(nucleotide=list("ACGT")).transpose("sample", "nucleotide", "position")
+    >>> a = xr.DataArray(np.zeros((30, 60)), dims=("sample", "position"))
+    >>> a[:, 30:36] = 1.0
+    >>> found = cluster_seqlets(find_seqlets(a), a, x, bits=1.0)
+    >>> {name: (consensus(m), m.sites) for name, m in found.motifs.items()}
+    {'seqlets_0': ('AGCCTA', 30.0)}
+    """
+    letters, values = _laid_out(contribution, x)
+    table = seqlets.assign(cluster="", strand="+", shift=0)
+    if not len(seqlets):
+        return Clusters({}, {}, table)
+    rows = _record_numbers(seqlets, contribution)
+    chosen = np.argsort(-np.abs(seqlets.z.to_numpy()), kind="stable")[:most]
+    windows = _windows(seqlets, rows, letters, values, width)
+    motifs: dict[str, xr.DataArray] = {}
+    means: dict[str, xr.DataArray] = {}
+    for members in _groups(windows.weighted[chosen], seqlets.z.to_numpy()[chosen] < 0, similarity, both_strands, smallest):  # fmt: skip
+        name = f"seqlets_{len(motifs)}"
+        own = chosen[members]
+        counts, mean, shift, flipped = _merged(windows, own, both_strands)
+        made = trimmed_motif(counted_motif(counts, name=name, pseudocount=pseudocount, sites=float(len(own))), bits=bits)  # fmt: skip
+        motifs[name] = made
+        means[name] = made.copy(data=mean[:, made.position.values]).assign_attrs(sites=float(len(own)))
+        table.loc[own, "cluster"] = name
+        table.loc[own, "strand"] = np.where(flipped, "-", "+")
+        table.loc[own, "shift"] = shift
+    return Clusters(motifs, means, table)
+
+
+class Windows(NamedTuple):
+    """Windows around seqlets (window, 4, width): letters with and without contributions."""
+
+    weighted: np.ndarray
+    letters: np.ndarray
+    full: np.ndarray
+
+
+def _laid_out(contribution: xr.DataArray, x: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    lead = next((d for d in contribution.dims if d != "position"), None)
+    if contribution.ndim != 2 or set(x.dims) != {lead, "nucleotide", "position"}:
+        raise ValueError(
+            f"`contribution` has dims {contribution.dims}, `x` {x.dims}; expected (sample, position) and "
+            "(sample, nucleotide, position)"
+        )
+    if any(x.sizes[d] != contribution.sizes[d] for d in contribution.dims):
+        raise ValueError(
+            f"`contribution` has sizes {dict(contribution.sizes)}, `x` {dict(x.sizes)}; expected the same"
+        )
+    letters = x.transpose(lead, "nucleotide", "position").sel(nucleotide=list(LETTERS))
+    return letters.values.astype(float), np.nan_to_num(contribution.transpose(lead, "position").values)
+
+
+def _record_numbers(seqlets: pd.DataFrame, contribution: xr.DataArray) -> np.ndarray:
+    lead = next(d for d in contribution.dims if d != "position")
+    labels = contribution[lead].values if lead in contribution.coords else np.arange(contribution.sizes[lead])
+    number = {label: k for k, label in enumerate(labels.tolist())}
+    unknown = [r for r in seqlets.record if r not in number]
+    if unknown:
+        raise ValueError(f"`seqlets` has the record {unknown[0]!r}, which `contribution` lacks")
+    return np.array([number[r] for r in seqlets.record])
+
+
+def _windows(
+    seqlets: pd.DataFrame, rows: np.ndarray, letters: np.ndarray, values: np.ndarray, width: int
+) -> Windows:
+    """Windows around the seqlets' middles; beyond the sequence all is zero."""
+    start, end = seqlets.start.to_numpy(), seqlets.end.to_numpy()
+    place = ((start + end) // 2 - width // 2)[:, None] + np.arange(width)
+    there = (place >= 0) & (place < values.shape[1])
+    at = np.clip(place, 0, values.shape[1] - 1)
+    cut = np.where(there[:, None], letters[rows[:, None], :, at].transpose(0, 2, 1), 0.0)
+    own = there & (place >= start[:, None]) & (place < end[:, None])
+    weight = values[rows[:, None], at]
+    return Windows(cut * np.where(own, weight, 0)[:, None], cut, cut * np.where(there, weight, 0)[:, None])
+
+
+def aligned(windows: np.ndarray, both_strands: bool = True) -> Alignment:
+    """The best shift, up to half the width, and strand for each pair of windows (window, 4, width)."""
+    n, _, width = windows.shape
+    norm = np.linalg.norm(windows.reshape(n, -1), axis=1)
+    unit = windows / np.where(norm > 0, norm, 1)[:, None, None]
+    best = Alignment(np.full((n, n), -np.inf), np.zeros((n, n), int), np.zeros((n, n), bool))
+    for flipped, other in [(False, unit), *([(True, unit[:, ::-1, ::-1])] if both_strands else [])]:
+        for shift in sorted(range(-(width // 2), width // 2 + 1), key=abs):
+            cosine = unit.reshape(n, -1) @ moved(other, shift).reshape(n, -1).T
+            better = cosine > best.similarity + 1e-12
+            best.similarity[better] = cosine[better]
+            best.shift[better] = shift
+            best.flipped[better] = flipped
+    return best
+
+
+def moved(windows: np.ndarray, shift: int) -> np.ndarray:
+    """Windows (..., width) moved to the right, zeros coming in."""
+    found = np.zeros_like(windows)
+    width = windows.shape[-1]
+    found[..., max(0, shift) : width + min(0, shift)] = windows[..., max(0, -shift) : width - max(0, shift)]
+    return found
+
+
+def _groups(
+    windows: np.ndarray, negative: np.ndarray, similarity: float, both_strands: bool, smallest: int
+) -> Iterator[np.ndarray]:
+    """Members of each cluster, the largest cluster first; signs apart."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    found: list[np.ndarray] = []
+    for sign in (False, True):
+        some = np.flatnonzero(negative == sign)
+        if len(some) < max(smallest, 1):
+            continue
+        label = np.ones(len(some), int)
+        if len(some) > 1:
+            alike = aligned(windows[some], both_strands).similarity
+            distance = np.clip(1 - (alike + alike.T) / 2, 0, None)
+            np.fill_diagonal(distance, 0)
+            label = fcluster(
+                linkage(squareform(distance, checks=False), "average"), 1 - similarity, "distance"
+            )
+        found += [some[label == k] for k in np.unique(label)]
+    yield from sorted((m for m in found if len(m) >= smallest), key=len, reverse=True)
+
+
+def _merged(
+    windows: Windows, own: np.ndarray, both_strands: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Letter counts and mean contributions of a cluster laid onto its centre; each member's shift and strand."""
+    fits = aligned(windows.weighted[own], both_strands)
+    centre = int(fits.similarity.mean(1).argmax())
+    shift, flipped = fits.shift[centre], fits.flipped[centre]
+    counts, total = np.zeros(windows.letters.shape[1:]), np.zeros(windows.letters.shape[1:])
+    for k, member in enumerate(own):
+        for into, source in ((counts, windows.letters), (total, windows.full)):
+            one = source[member][::-1, ::-1] if flipped[k] else source[member]
+            into += moved(one, int(shift[k]))
+    return counts, total / len(own), shift, flipped

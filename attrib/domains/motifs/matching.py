@@ -1,0 +1,101 @@
+"""Motifs matched to a database."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attrib.domains.motifs.matrix import matrix_of
+
+FEW = 25  # targets below which the p-values depend much on which they are
+
+
+def tomtom(
+    motifs: Mapping[str, xr.DataArray],
+    database: Mapping[str, xr.DataArray],
+    *,
+    top: int | None = None,
+    both_strands: bool = True,
+    threads: int = 1,
+) -> pd.DataFrame:
+    """The best alignment of each motif with each of a database, and how likely chance is to give one as good.
+
+    Parameters
+    ----------
+    motifs, database : mapping of str to DataArray
+        By name, dims `nucleotide` and `position`.
+    top : int, optional
+        Hits per motif to keep; default: all.
+    both_strands : bool, default True
+        Whether the other strand is tried too; not for RNA.
+    threads : int, default 1
+        To compute with.
+
+    Returns
+    -------
+    DataFrame
+        A row per pair, by motif and then from the best: `motif`, `target`, `target_name`, `p`, `q` (Benjamini and
+        Hochberg over all pairs), `score`, `overlap` (positions), `offset` (of the motif in the target; negative where
+        it begins before), `strand` (of the target).
+
+    Raises
+    ------
+    ImportError
+        Without memelite: ``pip install 'attrib[sequence]'``.
+    ValueError
+        If a mapping is empty.
+
+    Warns
+    -----
+    UserWarning
+        With fewer than 25 targets, whose columns are the null distribution: then the order of the hits says more than
+        their p-values.
+
+    Notes
+    -----
+    The first call compiles memelite's code, which takes up to a minute; it is kept for the next ones.
+
+    References
+    ----------
+    Gupta et al. (2007), doi:10.1186/gb-2007-8-2-r24. Benjamini and Hochberg (1995),
+    doi:10.1111/j.2517-6161.1995.tb02031.x.
+    """
+    from scipy.stats import false_discovery_control
+
+    columns = ["motif", "target", "target_name", "p", "q", "score", "overlap", "offset", "strand"]
+    if not database or not motifs:
+        raise ValueError(f"{'`motifs`' if database else '`database`'} is empty, expected motifs by name")
+    if len(database) < FEW:
+        warnings.warn(
+            f"the database has {len(database)} motifs; below {FEW}, TOMTOM's p-values depend much on which they are",
+            UserWarning,
+            stacklevel=2,
+        )
+    p, score, offset, overlap, strand = _aligned(motifs, database, both_strands, threads)
+    q = false_discovery_control(np.minimum(p, 1).ravel()).reshape(p.shape)
+    names, targets = list(motifs), list(database)
+    rows = []
+    for i, name in enumerate(names):
+        for j in np.lexsort((-score[i], p[i]))[:top]:
+            called = database[targets[j]].attrs.get("alternative", "")
+            rows.append((name, targets[j], called, p[i, j], q[i, j], score[i, j], int(overlap[i, j]),
+                         int(offset[i, j]), "-" if strand[i, j] else "+"))  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _aligned(
+    motifs: Mapping[str, xr.DataArray], database: Mapping[str, xr.DataArray], both: bool, threads: int
+) -> tuple[np.ndarray, ...]:
+    try:
+        import memelite
+    except ImportError as error:
+        raise ImportError("matching motifs needs memelite: pip install 'attrib[sequence]'") from error
+    queries, targets = ([matrix_of(m) for m in some.values()] for some in (motifs, database))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="tomtom was given")  # said above, in our words
+        found = memelite.tomtom(queries, targets, reverse_complement=both, n_jobs=threads)
+    return tuple(np.asarray(v, dtype=float) for v in found[:5])

@@ -1,0 +1,255 @@
+"""A motif: the probability of each letter at each position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+LETTERS = ("A", "C", "G", "T")
+EVEN = (0.25, 0.25, 0.25, 0.25)
+TOLERANCE = 0.01  # how far a column's sum may be from 1: databases round to a few digits
+
+
+def as_motif(
+    probabilities: Any,
+    *,
+    name: str = "motif",
+    sites: float | None = None,
+    alternative: str = "",
+    evalue: float | None = None,
+) -> xr.DataArray:
+    """A matrix of probabilities as a labelled motif.
+
+    Parameters
+    ----------
+    probabilities : array-like (4, positions)
+        Rows A, C, G, T; columns sum to 1.
+    name : str, default "motif"
+        Identifier, such as ``"MA0139.1"``.
+    sites : float, optional
+        How many sites it was counted from.
+    alternative : str
+        A second name, such as ``"CTCF"``.
+    evalue : float, optional
+        Of the search that found it.
+
+    Returns
+    -------
+    DataArray
+        Dims `nucleotide` (A, C, G, T) and `position`; `sites`, `alternative` and `evalue` in the attrs where known.
+
+    Raises
+    ------
+    ValueError
+        For another shape, numbers below 0, and columns that do not sum to 1.
+
+    Examples
+    --------
+    >>> from attrib.domains.motifs import as_motif, consensus
+    >>> consensus(as_motif([[1, 0], [0, 0], [0, 1], [0, 0]]))
+    'AG'
+    """
+    p = np.asarray(probabilities, dtype=float)
+    if p.ndim != 2 or p.shape[0] != 4 or p.shape[1] < 1:
+        raise ValueError(
+            f"`probabilities` of {name!r} has shape {p.shape}, expected (4, positions): rows A, C, G, T"
+        )
+    sums = p.sum(0)
+    wrong = ~(np.abs(sums - 1) <= TOLERANCE) | (p < 0).any(0)
+    if wrong.any():
+        k = int(wrong.argmax())
+        raise ValueError(
+            f"`probabilities` of {name!r}: column {k} is {p[:, k].tolist()}, which sums to {sums[k]:.4g}, expected "
+            "numbers from 0 with the sum 1; counts go to counted_motif"
+        )
+    known = {"sites": sites, "alternative": alternative or None, "evalue": evalue}
+    return xr.DataArray(
+        p, dims=("nucleotide", "position"), name=name, attrs={k: v for k, v in known.items() if v is not None},
+        coords={"nucleotide": list(LETTERS), "position": np.arange(p.shape[1])},
+    )  # fmt: skip
+
+
+def counted_motif(
+    counts: Any,
+    *,
+    name: str = "motif",
+    pseudocount: float = 0.0,
+    background: Sequence[float] = EVEN,
+    sites: float | None = None,
+    alternative: str = "",
+) -> xr.DataArray:
+    r"""The motif of counted letters.
+
+    .. math:: p_{ck} = \frac{n_{ck} + \lambda b_c}{\sum_c n_{ck} + \lambda}
+
+    Parameters
+    ----------
+    counts : array-like (4, positions)
+        Rows A, C, G, T.
+    name, alternative : str
+        As for `as_motif`.
+    pseudocount : float, default 0
+        Lambda: counts added to each column, shared out as the background.
+    background : sequence of 4 floats, default a quarter each
+        Probabilities of A, C, G, T where there is no motif.
+    sites : float, optional
+        Default: the largest sum of a column.
+
+    Returns
+    -------
+    DataArray
+        As `as_motif`. A column without counts is the background.
+
+    Raises
+    ------
+    ValueError
+        For numbers below 0 and a background that is no distribution.
+
+    Examples
+    --------
+    >>> from attrib.domains.motifs import counted_motif
+    >>> counted_motif([[3], [1], [0], [0]], pseudocount=4).values.ravel().tolist()
+    [0.5, 0.25, 0.125, 0.125]
+    """
+    n, b = np.asarray(counts, dtype=float), background_of(background)
+    if (n < 0).any() or pseudocount < 0:
+        raise ValueError(f"`counts` of {name!r} or `pseudocount` ({pseudocount}) are below 0")
+    total = n.sum(0)
+    full = n + pseudocount * b[:, None]
+    p = np.divide(full, full.sum(0), out=np.repeat(b[:, None], n.shape[1], 1), where=full.sum(0) > 0)
+    return as_motif(
+        p, name=name, sites=float(total.max()) if sites is None else sites, alternative=alternative
+    )
+
+
+def background_of(background: Sequence[float]) -> np.ndarray:
+    """The background as an array.
+
+    Raises
+    ------
+    ValueError
+        If it is no distribution of four letters.
+    """
+    b = np.asarray(background, dtype=float)
+    if b.shape != (4,) or not (b > 0).all() or abs(b.sum() - 1) > TOLERANCE:
+        raise ValueError(
+            f"`background` is {background}, expected 4 numbers above 0 with the sum 1: A, C, G, T"
+        )
+    return b / b.sum()
+
+
+def information_content(motif: xr.DataArray, *, background: Sequence[float] = EVEN) -> xr.DataArray:
+    r"""Relative entropy of each position against the background.
+
+    .. math:: I_k = \sum_c p_{ck} \log_2 \frac{p_{ck}}{b_c}
+
+    Parameters
+    ----------
+    motif : DataArray
+        Dims `nucleotide`, `position`.
+    background : sequence of 4 floats, default a quarter each
+        Probabilities of A, C, G, T where there is no motif.
+
+    Returns
+    -------
+    DataArray
+        Along `position`, in bits: from 0 to 2 with an even background.
+
+    References
+    ----------
+    Schneider et al. (1986), doi:10.1016/0022-2836(86)90165-8.
+
+    Examples
+    --------
+    >>> from attrib.domains.motifs import as_motif, information_content
+    >>> information_content(as_motif([[1, 0.5], [0, 0.5], [0, 0], [0, 0]])).values.tolist()
+    [2.0, 1.0]
+    """
+    p = matrix_of(motif)
+    b = background_of(background)[:, None]
+    bits = (p * np.log2(np.where(p > 0, p, 1) / np.where(p > 0, b, 1))).sum(0)
+    attrs = {"units": "bit", "long_name": "information content"}
+    return xr.DataArray(bits, dims="position", coords={"position": motif.position.values}, attrs=attrs)
+
+
+def matrix_of(motif: xr.DataArray) -> np.ndarray:
+    """The numbers (4, positions), rows A, C, G, T.
+
+    Raises
+    ------
+    ValueError
+        For other dims or letters.
+    """
+    if set(motif.dims) != {"nucleotide", "position"} or set(map(str, motif.nucleotide.values)) != set(
+        LETTERS
+    ):
+        raise ValueError(
+            f"`motif` has dims {motif.dims}, expected nucleotide (A, C, G, T) and position; see as_motif"
+        )
+    return motif.transpose("nucleotide", "position").sel(nucleotide=list(LETTERS)).values.astype(float)
+
+
+def consensus(motif: xr.DataArray) -> str:
+    """The most probable letter of each position; among equals the first of A, C, G, T.
+
+    Parameters
+    ----------
+    motif : DataArray
+        Dims `nucleotide`, `position`.
+
+    Returns
+    -------
+    str
+    """
+    return "".join(LETTERS[k] for k in matrix_of(motif).argmax(0))
+
+
+def flipped_motif(motif: xr.DataArray) -> xr.DataArray:
+    """The motif on the other strand: positions reversed, A and T, C and G exchanged.
+
+    Parameters
+    ----------
+    motif : DataArray
+        Dims `nucleotide`, `position`.
+
+    Returns
+    -------
+    DataArray
+        With the same name and attrs.
+    """
+    return motif.transpose("nucleotide", "position").copy(data=matrix_of(motif)[::-1, ::-1])
+
+
+def trimmed_motif(
+    motif: xr.DataArray, *, bits: float = 0.25, background: Sequence[float] = EVEN
+) -> xr.DataArray:
+    """The motif without the positions at its ends that say little.
+
+    Parameters
+    ----------
+    motif : DataArray
+        Dims `nucleotide`, `position`.
+    bits : float, default 0.25
+        Positions from both ends are cut off up to the first with as much information.
+    background : sequence of 4 floats, default a quarter each
+        For the information content.
+
+    Returns
+    -------
+    DataArray
+        With the positions' labels as they were; the position of most information where none has `bits`.
+
+    Examples
+    --------
+    >>> from attrib.domains.motifs import as_motif, trimmed_motif
+    >>> flat = [0.25] * 4
+    >>> trimmed_motif(as_motif([[*c] for c in zip(flat, [1, 0, 0, 0], [0, 1, 0, 0], flat)])).position.values.tolist()
+    [1, 2]
+    """
+    content = information_content(motif, background=background).values
+    kept = np.flatnonzero(content >= bits)
+    first, last = (kept[0], kept[-1]) if len(kept) else (content.argmax(),) * 2
+    return motif.isel(position=slice(int(first), int(last) + 1))
