@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 import torch
 
@@ -18,6 +20,11 @@ _GENERIC = ("module.py", "container.py")  # frames between a layer and its calle
 UNKNOWN = Source("", 0, "")
 
 
+def at(source: Source, call: Callable[..., Any], *args: Any) -> Any:
+    """``call(*args)``, whose ops are of the line `source`: of a program that is not Python, run by one that is."""
+    return call(*args)
+
+
 def source_line(outermost: CodeType) -> Source:
     """The innermost line outside torch and attrib, no further out than the frame that runs `outermost`.
 
@@ -26,6 +33,8 @@ def source_line(outermost: CodeType) -> Source:
     frame, layer = sys._getframe(1), UNKNOWN
     while frame is not None and frame.f_code is not outermost:
         code = frame.f_code
+        if code is at.__code__:
+            return frame.f_locals["source"]
         if not code.co_filename.startswith((_TORCH, _ATTRIB)):
             return Source(code.co_filename, frame.f_lineno, code.co_qualname)
         if (

@@ -1,0 +1,180 @@
+"""Arithmetic and functions of one number: `{primitive: the torch function of the same values}`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrib.interop.jaxpr.constants import dtype_of
+from attrib.interop.jaxpr.program import Step
+from attrib.interop.jaxpr.table import refuse, translation
+
+UNARY: dict[str, Callable[[Tensor], Tensor]] = {
+    "neg": torch.neg,
+    "abs": torch.abs,
+    "sign": torch.sign,
+    "floor": torch.floor,
+    "ceil": torch.ceil,
+    "exp": torch.exp,
+    "exp2": torch.exp2,
+    "expm1": torch.expm1,
+    "log": torch.log,
+    "log1p": torch.log1p,
+    "sqrt": torch.sqrt,
+    "rsqrt": torch.rsqrt,
+    "cbrt": lambda x: x.sign() * x.abs() ** (1 / 3),
+    "square": torch.square,
+    "logistic": torch.sigmoid,
+    "tanh": torch.tanh,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "tan": torch.tan,
+    "asin": torch.asin,
+    "acos": torch.acos,
+    "atan": torch.atan,
+    "sinh": torch.sinh,
+    "cosh": torch.cosh,
+    "asinh": torch.asinh,
+    "acosh": torch.acosh,
+    "atanh": torch.atanh,
+    "erf": torch.erf,
+    "erfc": torch.erfc,
+    "erf_inv": torch.erfinv,
+    "lgamma": torch.lgamma,
+    "digamma": torch.digamma,
+    "real": torch.real,
+    "imag": torch.imag,
+    "conj": lambda x: x.conj(),
+}
+
+SAME = (  # of the same value, whatever they mean to compilers and derivatives
+    *("stop_gradient", "copy", "copy_p", "name", "reduce_precision", "sharding_constraint", "mesh_cast"),
+    *("pvary", "optimization_barrier", "device_put", "reshard", "layout_constraint"),
+)
+
+
+@translation(*UNARY, numbers=True)
+def unary(step: Step, x: Tensor) -> Tensor:
+    """f(x), element by element."""
+    return UNARY[step.name](x)
+
+
+@translation(*SAME, numbers=True)
+def same(step: Step, *values: Any) -> list[Any]:
+    """x; of `reduce_precision` only where x has that precision."""
+    if step.name == "reduce_precision":
+        _keeps_precision(step)
+    return list(values)
+
+
+def _keeps_precision(step: Step) -> None:
+    bits = {"float64": (11, 52), "float32": (8, 23), "bfloat16": (8, 7), "float16": (5, 10)}
+    if bits[step.takes[0].dtype.name] != (step.params["exponent_bits"], step.params["mantissa_bits"]):
+        refuse(step, "it rounds to a precision that torch has no type for")
+
+
+@translation("add", "add_any", numbers=True)
+def add(step: Step, u: Any, v: Any) -> Any:
+    """U + v."""
+    return u + v
+
+
+@translation("sub", numbers=True)
+def subtract(step: Step, u: Any, v: Any) -> Any:
+    """U - v."""
+    return u - v
+
+
+@translation("mul", numbers=True)
+def multiply(step: Step, u: Any, v: Any) -> Any:
+    """U v."""
+    return u * v
+
+
+@translation("div", numbers=True)
+def divide(step: Step, u: Any, v: Any) -> Any:
+    """U / v, of whole numbers without the rest."""
+    return torch.div(u, v, rounding_mode="trunc") if _whole(step) else u / v
+
+
+@translation("rem")
+def remainder(step: Step, u: Tensor, v: Tensor) -> Tensor:
+    """What is left of u / v, with the sign of u."""
+    return torch.fmod(u, v)
+
+
+@translation("pow", numbers=True)
+def power(step: Step, u: Any, v: Any) -> Any:
+    """u ^ v."""
+    return torch.pow(u, v)
+
+
+@translation("integer_pow")
+def integer_power(step: Step, u: Tensor) -> Tensor:
+    """u ^ n."""
+    n = step.params["y"]
+    return u * u if n == 2 else u.reciprocal() if n == -1 else u**n
+
+
+@translation("max", numbers=True)
+def maximum(step: Step, u: Any, v: Any) -> Any:
+    """The larger of two; a number on either side makes it a clamp."""
+    if isinstance(u, Tensor) and isinstance(v, Tensor):
+        return torch.maximum(u, v)
+    x, bound = (u, v) if isinstance(u, Tensor) else (v, u)
+    if bound == -math.inf:
+        return x
+    return torch.relu(x) if bound == 0 and x.dtype != torch.bool else torch.clamp_min(x, bound)
+
+
+@translation("min", numbers=True)
+def minimum(step: Step, u: Any, v: Any) -> Any:
+    """The smaller of two."""
+    if isinstance(u, Tensor) and isinstance(v, Tensor):
+        return torch.minimum(u, v)
+    x, bound = (u, v) if isinstance(u, Tensor) else (v, u)
+    return x if bound == math.inf else torch.clamp_max(x, bound)
+
+
+@translation("clamp", numbers=True)
+def clamp(step: Step, low: Any, x: Any, high: Any) -> Any:
+    """min(max(x, low), high)."""
+    return minimum(step, maximum(step, x, low), high)
+
+
+@translation("atan2", numbers=True)
+def angle(step: Step, u: Any, v: Any) -> Any:
+    """The angle of the point (v, u)."""
+    return torch.atan2(*_both(u, v))
+
+
+@translation("complex")
+def complex_number(step: Step, u: Tensor, v: Tensor) -> Tensor:
+    """U + i v."""
+    return torch.complex(u, v)
+
+
+@translation("round", numbers=True)
+def rounded(step: Step, x: Any) -> Any:
+    """The nearest whole number; halves to even ones, or away from zero."""
+    to_even = int(step.params["rounding_method"]) == 1
+    return torch.round(x) if to_even else x.sign() * torch.floor(x.abs() + 0.5)
+
+
+@translation("convert_element_type", numbers=True)
+def convert(step: Step, x: Any) -> Any:
+    """The same numbers of another type."""
+    return x.to(dtype_of(step.params["new_dtype"]))
+
+
+def _whole(step: Step) -> bool:
+    return step.makes[0].dtype.kind in "iu"
+
+
+def _both(u: Any, v: Any) -> tuple[Tensor, Tensor]:
+    like = u if isinstance(u, Tensor) else v
+    return tuple(t if isinstance(t, Tensor) else torch.full_like(like, t) for t in (u, v))  # type: ignore[return-value]

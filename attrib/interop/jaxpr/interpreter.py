@@ -1,0 +1,73 @@
+"""Runs a program on tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrib.engine.graph.source import at
+from attrib.interop.jaxpr.constants import Number, number
+from attrib.interop.jaxpr.program import Program, Step
+from attrib.interop.jaxpr.table import TRANSLATIONS, filled, refuse
+
+Value = Tensor | Number
+
+UNSIGNED = tuple(f"not implemented for 'UInt{bits}'" for bits in (16, 32, 64))
+
+
+def run(program: Program, inputs: Sequence[Value]) -> list[Value]:
+    """The outputs of a program.
+
+    Raises
+    ------
+    NotImplementedError
+        For a primitive without a translation, or one whose course depends on the inputs; the message names it and the
+        user's line.
+    """
+    values: dict[int, Any] = {**program.fixed, **dict(zip(program.inputs, inputs, strict=True))}
+    for step in program.steps:
+        results = at(step.source, evaluate, step, [values[i] for i in step.ins])
+        values.update(zip(step.outs, results, strict=True))
+    return [values[i] for i in program.outputs]
+
+
+def evaluate(step: Step, values: list[Value]) -> Sequence[Value]:
+    """The results of one step; those of numbers alone are numbers."""
+    if step.name not in TRANSLATIONS:
+        refuse(step, "it has no translation into torch")
+    translation = TRANSLATIONS[step.name]
+    if not translation.numbers:
+        values = _tensors(step, values)
+    elif len(step.outs) == 1 and values and not any(isinstance(v, Tensor) for v in values):
+        return [_number(step, translation.run, values)]
+    results = _translated(step, translation.run, values)
+    results = results if isinstance(results, (list, tuple)) else [results]
+    return [_expanded(r, m.shape) for r, m in zip(results, step.makes, strict=True)]
+
+
+def _translated(step: Step, run: Any, values: list[Value]) -> Any:
+    try:
+        return run(step, *values)
+    except NotImplementedError as error:
+        if str(error).endswith(UNSIGNED):  # torch knows uint32 and its kin, but cannot compute with them
+            refuse(step, str(error))
+        raise
+
+
+def _number(step: Step, run: Any, values: list[Value]) -> Value:
+    scalars = [filled(v, t._replace(shape=()), step.device) for v, t in zip(values, step.takes, strict=True)]
+    result = run(step, *scalars)
+    (result,) = result if isinstance(result, (list, tuple)) else [result]
+    return number(result) if isinstance(result, Tensor) and result.ndim == 0 else result
+
+
+def _tensors(step: Step, values: list[Value]) -> list[Value]:
+    return [filled(v, t, step.device) for v, t in zip(values, step.takes, strict=True)]
+
+
+def _expanded(value: Value, shape: tuple[int, ...]) -> Value:
+    """JAX lets arrays without dims, and dims of size 1, meet larger ones."""
+    return value.expand(shape) if isinstance(value, Tensor) and value.shape != torch.Size(shape) else value

@@ -1,0 +1,78 @@
+"""Pooling: the largest, the smallest or the sum of each window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from attrib.interop.jaxpr.constants import Number
+from attrib.interop.jaxpr.contractions import others, permuted, restored, sizes
+from attrib.interop.jaxpr.convolution import CONVOLVE
+from attrib.interop.jaxpr.program import Step
+from attrib.interop.jaxpr.shaping import padded, spread
+from attrib.interop.jaxpr.table import refuse, translation
+
+LARGEST: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+MEAN: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+OPTIONS = ("window_dimensions", "window_strides", "padding", "window_dilation")
+
+
+@translation("reduce_window_max")
+def largest(step: Step, x: Tensor) -> Tensor:
+    """Largest of each window, outside which everything is minus infinity."""
+    return _pooled(step, x, -math.inf, _largest)
+
+
+@translation("reduce_window_min")
+def smallest(step: Step, x: Tensor) -> Tensor:
+    """-max(-x)."""
+    return -_pooled(step, -x, -math.inf, _largest)
+
+
+@translation("reduce_window_sum")
+def total(step: Step, x: Tensor) -> Tensor:
+    """Sum of each window, outside which everything is zero."""
+    return _pooled(step, x, 0.0, _total)
+
+
+def _pooled(step: Step, x: Tensor, outside: Number, pool: Callable[..., Tensor]) -> Tensor:
+    """Pool over the dims that have windows, moved to the end; the first of the others stays in front."""
+    if not x.is_floating_point():
+        refuse(step, "it pools whole numbers")
+    x = spread(x, step.params["base_dilation"], outside)
+    moving = _moving(step.params)
+    if not 0 < len(moving) <= 3:
+        return x if not moving else refuse(step, "its windows have more than three dims")
+    rest = others(x.ndim, moving)
+    order = [*rest, *moving]
+    x = permuted(x, order)
+    flat = x.reshape(x.shape[0] if rest else 1, -1, *x.shape[len(rest) :])
+    size, stride, padding, dilation = ([step.params[o][d] for d in moving] for o in OPTIONS)
+    y = pool(flat, size, stride, padding, dilation)
+    return restored(y.reshape(*sizes(x, range(len(rest))), *y.shape[2:]), order)
+
+
+def _moving(options: dict[str, Any]) -> list[int]:
+    """The dims that pooling changes."""
+    each = zip(options["window_dimensions"], options["window_strides"], options["padding"], strict=True)
+    return [d for d, (size, stride, pad) in enumerate(each) if size > 1 or stride > 1 or tuple(pad) != (0, 0)]
+
+
+def _largest(x: Tensor, size: Sequence[int], stride: Sequence[int], padding: Any, dilation: Any) -> Tensor:
+    even = all(low == high and 0 <= 2 * low <= k for (low, high), k in zip(padding, size, strict=True))
+    x = x if even else padded(x, [(0, 0), (0, 0), *padding], -math.inf)
+    inside = [low for low, _ in padding] if even else 0
+    return LARGEST[len(size)](x, size, stride, inside, dilation)
+
+
+def _total(x: Tensor, size: Sequence[int], stride: Sequence[int], padding: Any, dilation: Any) -> Tensor:
+    x = padded(x, [(0, 0), (0, 0), *padding], 0.0)
+    if all(d == 1 for d in dilation):
+        return MEAN[len(size)](x, size, stride) * math.prod(size)
+    channels = x.shape[1]
+    ones = x.new_ones(channels, 1, *size)
+    return CONVOLVE[len(size)](x, ones, None, stride, 0, dilation, channels)
