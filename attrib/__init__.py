@@ -1,6 +1,6 @@
 """attrib: what did the network look at?
 
-Functional, array-first attribution for PyTorch models. The functions here take anything array-like and return labelled
+Functional, array-first attribution for PyTorch and JAX models. The functions here take anything array-like and return labelled
 xarray objects; `attrib.functional` has the same functions on tensors.
 """
 
@@ -9,6 +9,7 @@ from importlib.metadata import version as _version
 __version__ = _version("attrib")
 
 from attrib import functional
+from attrib.interop.jax import from_jax
 from attrib.io import load, save
 from attrib.labelled import (
     deep_lift,
@@ -39,6 +40,7 @@ __all__ = [
     "deep_lift_shap",
     "feature_ablation",
     "filters",
+    "from_jax",
     "functional",
     "grad_cam",
     "grad_cam_plus_plus",

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from attrib.engine.foreign import filled_up_to
+
 T = TypeVar("T")
 BatchSize = int | str
 Progress = bool | Callable[[int, int], None]
@@ -90,8 +92,10 @@ class Batches:
         """
         start = 0
         while start < total:
-            stop = min(total, start + self.chunk(share()))
-            done = self._attempt(work, start, stop, share)
+            size = self.chunk(share())
+            stop = min(total, start + size)
+            with filled_up_to(_filled(start, stop, size)):
+                done = self._attempt(work, start, stop, share)
             if not done:
                 continue
             yield done[0]
@@ -111,6 +115,14 @@ class Batches:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return ()
+
+
+def _filled(start: int, stop: int, size: int) -> int:
+    """Rows that a model of fixed sizes may fill a chunk up to: the size of those before, or else a power of two.
+
+    A run of any length then has two sizes at most: that of the first rows, and that of all others.
+    """
+    return size if start >= size else min(size, 1 << (stop - start - 1).bit_length())
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

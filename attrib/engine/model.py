@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attrib.engine.foreign import foreign, used
 from attrib.engine.watch import Watch
 
 Model = Callable[..., Any]
@@ -49,6 +50,8 @@ def _weights(model: Model) -> Iterator[Tensor]:
         else:
             yield from value.parameters()
             yield from value.buffers()
+            for part in foreign([value]):
+                yield from part.weights()
 
 
 def _parts(value: Any) -> list[Any]:
@@ -179,6 +182,13 @@ class Function:
         self.weight_bytes = sum(t.numel() * t.element_size() for t in _weights(model))
         self.largest = 1
         self._writes = False
+        self._foreign = foreign(modules(model))
+        self._used = used(self._foreign)
+
+    @property
+    def compilations(self) -> int | None:
+        """How many programs another library had to compile for this function's calls; None if torch runs the model."""
+        return len(used(self._foreign) - self._used) if self._foreign else None
 
     def __call__(self, *rows: Tensor) -> Tensor:
         """Outputs for a chunk of rows."""

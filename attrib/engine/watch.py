@@ -18,7 +18,7 @@ class Watch:
     """Context in which one forward pass runs: raises on random draws and batch statistics, sums up output bytes."""
 
     def __init__(self) -> None:
-        self._ops = _Ops()
+        self._ops = Ops()
         self._stack = ExitStack()
 
     def __enter__(self) -> Watch:
@@ -42,12 +42,16 @@ class Watch:
         return self._ops.largest
 
 
-class _Ops(TorchDispatchMode):
+class Ops(TorchDispatchMode):
     """Below torch.func and autograd: every op that really runs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.bytes = self.largest = 0
+
+    def add(self, size: int, largest: int) -> None:
+        """Count the bytes of a computation that torch does not see into."""
+        self.bytes, self.largest = self.bytes + size, max(self.largest, largest)
 
     def __torch_dispatch__(
         self, op: OpOverload, types: Sequence[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None

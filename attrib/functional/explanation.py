@@ -180,8 +180,14 @@ def finish(
         None if error is None else each(error),
         None if n_steps is None else n_steps.to(at),
         kernel.function.rows,
-        found.get("notes"),
+        _notes(kernel, found.get("notes")),
     )
+
+
+def _notes(kernel: Kernel, notes: dict[str, str | int | float] | None) -> dict[str, str | int | float] | None:
+    """Notes, with the programs that another library had to compile."""
+    compilations = kernel.function.compilations
+    return notes if compilations is None else {**(notes or {}), "jax_compilations": compilations}
 
 
 def refuse_non_finite_results(prediction: Tensor, attribution: tuple[Tensor, ...] = ()) -> None:

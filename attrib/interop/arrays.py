@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ def as_tensor(x: Any, name: str = "x") -> Tensor:
             raise TypeError(f"`{name}` is a sparse tensor; pass {name}.to_dense()")
         return x.detach()
     _refuse_sparse(x, name)
+    _refuse_valueless(x, name)
     if _by_dlpack(x):
         return torch.from_dlpack(x).clone()
     values = as_numpy(x, name)
@@ -50,6 +52,7 @@ def as_tensor(x: Any, name: str = "x") -> Tensor:
 def as_numpy(x: Any, name: str = "x") -> np.ndarray:
     """A NumPy array of numbers with native byte order; see `as_tensor` for what is accepted and refused."""
     _refuse_sparse(x, name)
+    _refuse_valueless(x, name)
     if isinstance(x, Tensor):
         return as_tensor(x, name).resolve_conj().resolve_neg().cpu().numpy()
     if isinstance(x, np.ma.MaskedArray):
@@ -85,6 +88,20 @@ def _refuse_sparse(x: Any, name: str) -> None:
             raise TypeError(
                 f"`{name}` has columns that are no numbers: {', '.join(wrong[:5])}; drop or encode them"
             )
+
+
+def _refuse_valueless(x: Any, name: str) -> None:
+    """JAX arrays whose values are not there: yet, or any more."""
+    jax = sys.modules.get("jax")
+    if jax is None or not isinstance(x, jax.Array):
+        return
+    if isinstance(x, jax.core.Tracer):
+        raise TypeError(
+            f"`{name}` is traced (inside jax.jit, jax.vmap or jax.grad), so it has no values; call attrib outside, or "
+            "use attrib.interop.jax.callback inside"
+        )
+    if x.is_deleted():
+        raise ValueError(f"`{name}` is a JAX array that was deleted or donated; pass a copy of it")
 
 
 def _is_number(dtype: Any) -> bool:

@@ -77,6 +77,8 @@ class Graph:
         Tensors from outside that a `torch.func` transform is working on; constants that carry derivatives.
     value : Tensor
         What the callable returned while it was recorded.
+    translated : bool
+        Whether a translation was recorded in place of what another library computes: `value` is then not its own.
     """
 
     inputs: tuple[Ref, ...]
@@ -85,6 +87,7 @@ class Graph:
     constants: dict[Ref, Tensor]
     lifted: dict[Ref, Tensor]
     value: Tensor
+    translated: bool = False
 
     @cached_property
     def last_reads(self) -> tuple[tuple[Ref, ...], ...]:

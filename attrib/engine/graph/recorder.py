@@ -45,6 +45,11 @@ class Recorder(TorchDispatchMode):
         As in `record`.
     outermost : CodeType
         The code that calls the recorded callable: no source line is looked for outside it.
+
+    Attributes
+    ----------
+    translated : bool
+        Set by a model of another library that runs its translation because it is being recorded.
     """
 
     def __init__(self, inputs: Sequence[Tensor], decompose: Decompose, outermost: CodeType) -> None:
@@ -52,6 +57,7 @@ class Recorder(TorchDispatchMode):
         self.decompose, self.outermost = decompose, outermost
         self.nodes: list[Node] = []
         self.apart: list[OpOverload] = []  # ops being taken apart
+        self.translated = False
         self.memory = Memory()
         self.inputs = tuple(self.memory.activate(x) for x in inputs)
 
@@ -169,6 +175,7 @@ class Recorder(TorchDispatchMode):
             constants={ref: self.memory.tensors[ref].detach() for ref in constants},
             lifted={ref: t for ref, t in stands_for.items() if ref in live},
             value=value.detach(),
+            translated=self.translated,
         )
 
 

@@ -94,7 +94,8 @@ class Pairs:
             self._baselines(p, i, r % self.count).expand_as(x) for p, x in zip(self.pool, x1, strict=True)
         )
         graph, fresh = self._graph(x1)
-        y1 = graph.value if fresh and self.count == 1 else self._at_samples(i)
+        own = fresh and self.count == 1 and not graph.translated
+        y1 = graph.value if own else self._at_samples(i)
         scores = self.readout.scores(y1, i, at_inputs=True)
         y0 = self._at_baselines(x0, r)
         found = secant(graph, x0, x1)
