@@ -98,23 +98,23 @@ class Batches:
                 done = self._attempt(work, start, stop, share)
             if not done:
                 continue
-            yield done[0]
+            yield done.pop()  # kept by nobody here while the next one is made
             self._bar.advance(stop - start)
             start = stop
 
     def _attempt(
         self, work: Callable[[int, int], T], start: int, stop: int, share: Callable[[], int]
-    ) -> tuple[T] | tuple[()]:
+    ) -> list[T]:
         """The chunk's result, or nothing after halving the size."""
         try:
-            return (work(start, stop),)
+            return [work(start, stop)]
         except RuntimeError as error:
             if not _out_of_memory(error) or stop - start == 1:
                 raise
         self.rows = max(1, (stop - start) * share() // 2)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        return ()
+        return []
 
 
 def _filled(start: int, stop: int, size: int) -> int:

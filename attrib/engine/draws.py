@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from attrib.engine.hoist import FirstLayer
 from attrib.engine.inputs import of_samples
-from attrib.engine.noise import choice, normal, sample_keys, uniform
+from attrib.engine.noise import block, choice, normal_blocks, sample_keys, uniform
 from attrib.engine.pullback import Rows
 
 Stdevs = float | tuple[float, ...]
@@ -64,16 +65,23 @@ class Noise:
     def points(self, i: Tensor, k: Tensor) -> Rows:
         """Copy `k` of samples `i`."""
         keys, k = self.keys[i].to(self.device), k.to(self.device)
-        rows = []
-        for j, (t, s) in enumerate(zip(self.xs, self.stdevs, strict=True)):
-            row = of_samples(t, i, self.device).expand(
-                len(i), *t.shape[1:]
-            )  # of one sample there is one row for all
-            if bool(s.any()):
-                scale = of_samples(s, i, self.device).to(row.dtype).view(-1, *[1] * (row.ndim - 1))
-                row = normal(keys, k, NOISE + j, row.shape[1:], row.dtype).mul_(scale).add_(row)
-            rows.append(row)
-        return tuple(rows)
+        return tuple(self._copies(j, i, keys, k) for j in range(len(self.xs)))
+
+    def _copies(self, j: int, i: Tensor, keys: Tensor, k: Tensor) -> Tensor:
+        """Of input `j`."""
+        x, s = self.xs[j], self.stdevs[j]
+        if not bool(s.any()):
+            return of_samples(x, i, self.device).expand(len(i), *x.shape[1:])
+        first = int(i[0])
+        part, at = (
+            x[first : int(i[-1]) + 1].to(self.device, non_blocking=True).flatten(1),
+            (i - first).to(self.device),
+        )
+        out = part.new_empty(len(i), part.shape[1])
+        scale = of_samples(s, i, self.device).expand(len(i))[:, None]
+        for rows, z in normal_blocks(keys, k, NOISE + j, out.shape[1], out.dtype):
+            torch.addcmul(part[at[rows]].to(z.dtype), z, scale[rows].to(z.dtype), out=out[rows])
+        return out.view(len(i), *x.shape[1:])
 
 
 class Draws:
@@ -93,23 +101,83 @@ class Draws:
 
     def points(self, i: Tensor, k: Tensor) -> Rows:
         """Draw `k` of samples `i`."""
-        keys, k = self.noisy.keys[i], k.cpu()
-        which = choice(keys, k, BASELINE, self.pool[0].shape[1])
-        mix = uniform(keys, k, MIX).to(self.noisy.device)
+        which, mix = self._drawn(i, k)
         ends = self.noisy.points(i, k)
-        starts = [_drawn(b, i, which, self.noisy.device) for b in self.pool]
+        starts = [_picked(b, i, which, self.noisy.device) for b in self.pool]
         self._difference = tuple(e - s for e, s in zip(ends, starts, strict=True))
         return tuple(
             torch.addcmul(s, mix.to(d.dtype).view(-1, *[1] * (d.ndim - 1)), d)
             for s, d in zip(starts, self._difference, strict=True)
         )
 
+    def _drawn(self, i: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """The baseline and the place on the way from it, for each row."""
+        keys, k = self.noisy.keys[i], k.cpu()
+        which = choice(keys, k, BASELINE, self.pool[0].shape[1])
+        return which, uniform(keys, k, MIX).to(self.noisy.device)
+
+    def at_input(self, grads: Rows) -> Rows:
+        """Gradients (T, rows, ...) at the points drawn last."""
+        return grads
+
     def products(self, grads: Rows) -> Rows:
-        """Gradients (T, rows, ...) at the points drawn last, times the differences there."""
-        return tuple(g * d for g, d in zip(grads, self._difference, strict=True))
+        """These gradients times the differences there; to be asked for once, for memory that is not needed is used again."""
+        difference, self._difference = self._difference, ()
+        return tuple(
+            d.mul_(g[0])[None] if len(g) == 1 else g * d for g, d in zip(grads, difference, strict=True)
+        )
 
 
-def _drawn(pool: Tensor, i: Tensor, which: Tensor, device: torch.device) -> Tensor:
+class DrawsBehind(Draws):
+    """The same points as the output of an affine first layer, which maps straight lines to straight lines.
+
+    It runs once for each input and baseline, instead of once for each point.
+
+    Parameters
+    ----------
+    noisy : Noise
+        The inputs, without noise.
+    pool : tuple of Tensor (1, B, ...)
+        Baselines shared by all samples.
+    layer : FirstLayer
+        The layer.
+    size : int
+        Rows that go through it at a time.
+    """
+
+    def __init__(self, noisy: Noise, pool: Rows, layer: FirstLayer, size: int) -> None:
+        super().__init__(noisy, pool)
+        self.layer = layer
+        self._heads, self._tails = (
+            torch.cat([layer(part.to(noisy.device)) for part in t.split(size)])
+            for t in (noisy.xs[0], pool[0][0].expand(-1, *noisy.xs[0].shape[1:]))
+        )
+        self._rows = self._which = torch.empty(0, dtype=torch.long)
+
+    def points(self, i: Tensor, k: Tensor) -> Rows:
+        """Draw `k` of samples `i`, behind the layer."""
+        self._rows = i.to(self.noisy.device)
+        which, mix = self._drawn(i, k)
+        self._which = which.to(mix.device)
+        heads, tails = self._heads[self._rows], self._tails[self._which]
+        return (torch.addcmul(tails, mix.to(heads.dtype).view(-1, *[1] * (heads.ndim - 1)), heads - tails),)
+
+    def at_input(self, grads: Rows) -> Rows:
+        """Gradients (T, rows, ...) at the points drawn last, before the layer."""
+        return (self.layer.back(grads[0]),)
+
+    def products(self, grads: Rows) -> Rows:
+        """These gradients times the differences there, in their place."""
+        x, pool = self.noisy.xs[0], self.pool[0][0].to(self.noisy.device)
+        size = max(1, block(pool.device) // max(x[0].numel(), 1))  # rows that stay in the cache
+        for start in range(0, len(self._rows), size):
+            rows = slice(start, start + size)
+            ends = of_samples(x, self._rows[rows].cpu(), pool.device)
+            grads[0][:, rows].mul_(ends - pool[self._which[rows]])
+        return grads
+
+
+def _picked(pool: Tensor, i: Tensor, which: Tensor, device: torch.device) -> Tensor:
     """Baseline `which` of each sample `i` from (1, B, ...) or (N, B, ...), as a copy."""
     part = of_samples(pool, i, device)
     row = torch.zeros_like(i) if len(part) == 1 else torch.arange(len(i))

@@ -107,10 +107,11 @@ class Kernel:
         """Backward rows per forward row."""
         return self._differentiate.share()
 
-    def go_on_with(self, model: Model) -> None:
-        """Take another model from here, whose rows may be of another size."""
+    def go_on_with(self, model: Model, *, same_rows: bool = False) -> None:
+        """Take another model from here, whose rows may be of another size, unless told that as many go into a call."""
         self.function.model, self.function.row_bytes = model, None
-        self.batches.measure_again()
+        if not same_rows:
+            self.batches.measure_again()
 
     def scores(self, xs: Rows) -> Tensor:
         """Scores (T, N) at the inputs, which settle the targets."""

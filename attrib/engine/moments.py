@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from attrib.engine.gradients import add_by_sample, by_sample
+from attrib.engine.noise import block
 from attrib.engine.pullback import Rows
 
 REDUCTIONS = ("mean", "square", "variance")
@@ -73,12 +76,15 @@ class Moments:
             add_by_sample(total, v.to(total.dtype).square(), start, self.steps)
 
     def _add_differences(self, j: int, values: Tensor, start: int) -> None:
-        for samples, first, rows in by_sample(values, start, self.steps):
-            if first:
-                self._pivots[j][:, samples] = rows[:, :, 0].to(self._pivots[j])
-            away = rows - self._pivots[j][:, samples, None].to(rows.device)
-            self._sums[j][:, samples] += away.sum(2).to(self.device)
-            self._squares[j][:, samples] += away.square_().sum(2).to(self.device)
+        pivots, sums, squares = (t[j].flatten(2) for t in (self._pivots, self._sums, self._squares))
+        for samples, first, rows in by_sample(values.flatten(2), start, self.steps):
+            for n, f in _blocks(rows):
+                part, at = rows[:, n, :, f], (slice(None), _within(samples, n), f)
+                if first:
+                    pivots[at] = part[:, :, 0].to(pivots)
+                away = part - pivots[at][:, :, None].to(part.device)
+                sums[at] += away.sum(2).to(self.device)
+                squares[at] += away.square_().sum(2).to(self.device)
 
     def _zeros(self, v: Tensor, wide: bool) -> Tensor:
         dtype = torch.float64 if wide else torch.promote_types(v.dtype, torch.float32)
@@ -106,3 +112,17 @@ class Moments:
         if self.steps == 1:
             return tuple(torch.full_like(s, torch.inf) for s in self._sums)
         return tuple((v / (self.steps - 1)).sqrt() for v in self.variance())
+
+
+def _blocks(rows: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Samples and features of rows (T, n, rows, features) to work on at a time, so that they stay in the cache."""
+    t, n, r, f = rows.shape
+    many = max(1, block(rows.device) // max(t * r * f, 1))
+    wide = f if t * r * f <= block(rows.device) else max(64, block(rows.device) // (t * r))
+    for a in range(0, n, many):
+        for b in range(0, f, max(wide, 1)):
+            yield slice(a, min(a + many, n)), slice(b, min(b + wide, f))
+
+
+def _within(samples: slice, part: slice) -> slice:
+    return slice(samples.start + part.start, samples.start + part.stop)

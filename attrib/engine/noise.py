@@ -12,6 +12,7 @@ int32, whose sums and products wrap around, so that every device gives the same 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from torch import Tensor
 _MASK = 0xFFFFFFFF
 _STEPS = ((16, 0x7FEB352D), (15, 0x846CA68B - (1 << 32)))
 _GOLDEN = 0x9E3779B9
-_CPU_BLOCK = 1 << 16  # values made at a time: they stay in the cache
+_CPU_BLOCK = 1 << 17  # values made at a time: they stay in the cache
 _GPU_BLOCK = 1 << 24
 
 
@@ -60,13 +61,14 @@ def _sums(x: Tensor, salt: int, factor: int) -> Tensor:
     n = flat.shape[1]
     places = _mix(_word(torch.arange(n, device=x.device) + salt)) * factor
     parts = []
-    for part in flat.split(max(1, _block(x.device) // max(n, 1))):
+    for part in flat.split(max(1, block(x.device) // max(n, 1))):
         bits = part.float().add(0.0).contiguous().view(torch.int32)  # adding zero makes -0.0 a 0.0
         parts.append(_mix(bits + places).sum(1).cpu())
     return torch.cat(parts)
 
 
-def _block(device: torch.device) -> int:
+def block(device: torch.device) -> int:
+    """Values to work on at a time."""
     return _CPU_BLOCK if device.type == "cpu" else _GPU_BLOCK
 
 
@@ -107,14 +109,33 @@ def choice(keys: Tensor, draws: Tensor, stream: int, n: int) -> Tensor:
 
 def normal(keys: Tensor, draws: Tensor, stream: int, shape: torch.Size, dtype: torch.dtype) -> Tensor:
     """Standard normal values (rows, *shape): quantiles of 2^24 evenly spaced probabilities, between -5.42 and 5.42."""
-    n = math.prod(shape)
-    out = torch.empty(len(draws), n, dtype=dtype, device=draws.device)
-    places, seeds = _places(n, draws.device), _seeds(keys, draws, stream)
-    size = max(1, _block(draws.device) // max(n, 1))
-    work = torch.float64 if dtype == torch.float64 else torch.float32
-    for part, first, second in zip(out.split(size), *(s.split(size) for s in seeds), strict=True):
-        h = _mix((places ^ first).add_(second))
-        # the arithmetic shift leaves a signed 24-bit number: half a step up and scaled it lies inside (-1, 1), exactly
-        inside = (h >> 8).to(work).add_(0.5).mul_(2.0**-23)
-        torch.mul(inside.erfinv_(), math.sqrt(2), out=part)
+    out = torch.empty(len(draws), math.prod(shape), dtype=dtype, device=draws.device)
+    for rows, z in normal_blocks(keys, draws, stream, out.shape[1], dtype):
+        out[rows] = z
     return out.reshape(len(draws), *shape)
+
+
+def normal_blocks(
+    keys: Tensor, draws: Tensor, stream: int, n: int, dtype: torch.dtype
+) -> Iterator[tuple[slice, Tensor]]:
+    """The values of `normal` for `n` features, some rows at a time, so that what is done with them finds them in the cache.
+
+    They are float64 for float64, else float32. The next block is written over the one before.
+    """
+    places, seeds = _places(n, draws.device), _seeds(keys, draws, stream)
+    size = max(1, min(len(draws), block(draws.device) // max(n, 1)))
+    words = torch.empty(2, size, n, dtype=torch.int32, device=draws.device)
+    values = words.new_empty(size, n, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+    for start in range(0, len(draws), size):
+        rows = slice(start, min(start + size, len(draws)))
+        h, spare = words[:, : rows.stop - start]
+        torch.bitwise_xor(places, seeds[0][rows], out=h).add_(seeds[1][rows])
+        for (
+            shift,
+            factor,
+        ) in _STEPS:  # as `_mix`; the sign's copies do no harm here, and the low bits are not used
+            h ^= torch.bitwise_right_shift(h, shift, out=spare)
+            h *= factor
+        # the arithmetic shift leaves a signed 24-bit number: half a step up and scaled it lies inside (-1, 1), exactly
+        inside = values[: len(h)].copy_(torch.bitwise_right_shift(h, 8, out=spare))
+        yield rows, inside.add_(0.5).mul_(2.0**-23).erfinv_().mul_(math.sqrt(2))

@@ -8,14 +8,17 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.draws import Draws, Noise, Stdevs, draw_count, given, spread
+from attrib.engine.draws import Draws, DrawsBehind, Noise, Stdevs, draw_count, given, spread
 from attrib.engine.gradients import Kernel
+from attrib.engine.hoist import FirstLayer, set_apart
 from attrib.engine.inputs import Baselines, Tensors, as_distribution, as_tuple
 from attrib.engine.model import Model
 from attrib.engine.moments import Moments
 from attrib.engine.pullback import Rows
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, finish, method
+
+WORTHWHILE = 4  # draws per sample from which on a first layer is taken out of their way
 
 
 @method(
@@ -91,9 +94,23 @@ def smooth_grad(
         kernel.batches.expect(len(xs[0]) * (count + 1))
         score = kernel.scores(xs)
         noisy = Noise(xs, scales, seed, kernel.device)
-        for chunk in kernel.gradients(noisy.points, torch.arange(len(xs[0])), count):
+        layer = (
+            set_apart(kernel, xs, -xs[0][:2], same_rows=True)
+            if reduce == "mean" and count >= WORTHWHILE
+            else None
+        )
+        points = noisy.points if layer is None else lambda i, k: (layer(noisy.points(i, k)[0]),)
+        for chunk in kernel.gradients(points, torch.arange(len(xs[0])), count):
             moments.add(chunk.grads, chunk.start)
-    return finish(kernel, xs, moments.reduced(), score)
+            del chunk  # not kept while the next one is made
+        found = moments.reduced() if layer is None else (_in_parts(layer, moments.mean()[0], kernel),)
+    return finish(kernel, xs, found, score)
+
+
+def _in_parts(layer: FirstLayer, mean: Tensor, kernel: Kernel) -> Tensor:
+    """Mean gradients (T, N, ...) behind the layer, taken to the input as many rows at a time as a call has."""
+    size = max(1, kernel.batches.chunk() // len(mean))
+    return torch.cat([layer.back(part) for part in mean.split(size, 1)], 1)
 
 
 @method(
@@ -179,15 +196,28 @@ def gradient_shap(
         kernel.batches.expect(len(xs[0]) * (count + 1) + pool[0].shape[:2].numel())
         score = kernel.scores(xs)
         change = score - _mean_score(kernel, pool, xs)
-        draws = Draws(Noise(xs, scales, seed, kernel.device), pool)
+        draws = _draws(kernel, Noise(xs, scales, seed, kernel.device), pool, count)
         total, alone = (Moments(len(xs[0]), count, xs[0].device, second=True) for _ in range(2))
         for chunk in kernel.gradients(draws.points, torch.arange(len(xs[0])), count):
-            total.add(draws.products(chunk.grads), chunk.start)
+            grads = draws.at_input(chunk.grads)
             if not multiply_by_inputs:
-                alone.add(chunk.grads, chunk.start)
+                alone.add(grads, chunk.start)
+            total.add(draws.products(grads), chunk.start)
+            del chunk, grads  # not kept while the next ones are made
     shown = total if multiply_by_inputs else alone
     delta = sum(a.flatten(2).sum(2).to(change.device) for a in total.mean()) - change
     return finish(kernel, xs, shown.mean(), score, delta=delta, standard_error=shown.standard_error())
+
+
+def _draws(kernel: Kernel, noisy: Noise, pool: Rows, count: int) -> Draws:
+    """Points at the input, or behind a linear first layer that alone takes it, where ends are drawn without noise."""
+    shared = len(pool[0]) == 1 and not any(bool(s.any()) for s in noisy.stdevs)
+    layer = (
+        set_apart(kernel, noisy.xs, pool[0][0, :1], same_rows=True)
+        if shared and count >= WORTHWHILE
+        else None
+    )
+    return Draws(noisy, pool) if layer is None else DrawsBehind(noisy, pool, layer, kernel.batches.chunk())
 
 
 def _mean_score(kernel: Kernel, pool: Rows, xs: Rows) -> Tensor:

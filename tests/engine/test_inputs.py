@@ -128,6 +128,6 @@ def test_distributions_that_do_not_belong_together() -> None:
 
 def test_rows_of_samples() -> None:
     t = torch.arange(12.0).view(4, 3)
-    for i in ([0, 1], [1, 1, 1, 2], [3], [0, 2, 3], [0, 0, 3]):
+    for i in ([0, 1], [1, 1, 1, 2], [3], [0, 2, 3], [0, 0, 3], [0, 0, 2]):
         assert torch.equal(of_samples(t, torch.tensor(i), CPU), t[i])
     assert of_samples(t[:1], torch.tensor([0, 3]), CPU).shape == (1, 3)
