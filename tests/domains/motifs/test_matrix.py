@@ -57,7 +57,7 @@ def test_columns_sum_to_one(columns: list[list[int]], pseudocount: float) -> Non
 
 
 def test_the_other_strand() -> None:
-    """CTCF's core reads CCACCAGAGGGC, its other strand GCCCTCTGGTGG."""
+    """CTCF's core reads CCACCAGGGGGC, its other strand GCCCCCTGGTGG."""
     ctcf = matrices()["MA0139.1"]
     assert consensus(ctcf) == "CCACCAGGGGGC"
     assert consensus(flipped_motif(ctcf)) == "GCCCCCTGGTGG"

@@ -1,0 +1,189 @@
+"""Letters as high as their numbers: attributions along a sequence, and motifs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from attrib.plots.scale import axes, dim_label, value_label, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LETTERS = ("A", "C", "G", "T")
+COLOURS = {"A": "#2e8b57", "C": "#2166ac", "G": "#e08214", "T": "#b2182b"}
+WIDTH = 0.085  # inches per letter of a new figure
+MOST = 400  # letters that can be told apart in one picture
+
+
+def attribution_logo(
+    a: xr.DataArray,
+    x: xr.DataArray | None = None,
+    *,
+    ax: Axes | None = None,
+    limit: float | None = None,
+    label: str | None = None,
+) -> Axes:
+    """Draw a sequence's letters as high as their attributions, negative ones below zero.
+
+    Parameters
+    ----------
+    a : DataArray
+        Attributions of one sequence: dims `nucleotide` and `position`, or `position` alone.
+    x : DataArray, optional
+        The sequence, one-hot: dims `nucleotide` and `position`. Each position's letter gets the position's sum; needed
+        where `a` has no `nucleotide`. Without it every entry of `a` that is not 0 is drawn, letters piled up.
+    ax : matplotlib Axes, optional
+        Where to draw; default: a new figure without a window.
+    limit : float, optional
+        The axis goes from minus to plus this value; default: as far as the letters.
+    label : str, optional
+        What the values are; default: the array's long name and unit.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ImportError
+        Without logomaker: ``pip install 'attrib[sequence]'``.
+    ValueError
+        For other dims, and more than 400 positions, which nobody can read; select some.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.plots import attribution_logo
+    >>> letters = xr.DataArray([[1.0, 0], [0, 0], [0, 1], [0, 0]], dims=("nucleotide", "position"))
+    >>> x = letters.assign_coords(nucleotide=list("ACGT"))
+    >>> ax = attribution_logo(xr.DataArray([2.0, -1.0], dims="position"), x)
+    >>> len(ax.patches)
+    2
+    """
+    heights = _heights(a, x)
+    if len(heights) > MOST:
+        raise ValueError(
+            f"`a` has {len(heights)} positions, expected at most {MOST} to be legible; select some: a.isel(position=slice(0, {MOST}))"
+        )
+    ax = axes(ax, (1.2 + WIDTH * max(30, len(heights)), 1.9))
+    _draw(heights, ax)
+    low, high = _reach(heights) if limit is None else (-limit, limit)
+    ax.set_ylim(low, high)
+    ax.axhline(0, color="black", linewidth=0.6)
+    label_positions(ax, a)
+    ax.set_ylabel(wrapped(value_label(a), 22) if label is None else label, fontsize=9)
+    return ax
+
+
+def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
+    """Draw a motif: each column as high as its information, shared out among the letters by their probability.
+
+    Parameters
+    ----------
+    motif : DataArray
+        Dims `nucleotide` and `position`, probabilities; with negative entries, contributions, which are drawn as they
+        are.
+    ax : matplotlib Axes, optional
+        Where to draw; default: a new figure without a window.
+
+    Returns
+    -------
+    Axes
+        From 0 to 2 bits (contributions: as far as they reach).
+
+    Raises
+    ------
+    ImportError
+        Without logomaker: ``pip install 'attrib[sequence]'``.
+    ValueError
+        For other dims.
+    """
+    p = _matrix(motif)
+    frequencies = bool((p >= 0).all() and np.allclose(p.sum(1), 1, atol=0.02))
+    heights = p * _bits(p)[:, None] if frequencies else p
+    ax = axes(ax, (1.0 + 0.2 * len(p), 1.5))
+    _draw(heights, ax)
+    if frequencies:
+        ax.set_ylim(0, 2)
+        ax.set_yticks([0, 1, 2])
+    else:
+        ax.set_ylim(*_reach(heights))
+        ax.axhline(0, color="black", linewidth=0.6)
+    ax.set_xticks(range(len(p)), [str(k + 1) for k in range(len(p))], fontsize=7)
+    ax.tick_params(length=2, labelsize=7)
+    ax.set_ylabel("bits" if frequencies else wrapped(value_label(motif), 16), fontsize=8)
+    return ax
+
+
+def _matrix(a: xr.DataArray) -> np.ndarray:
+    """Numbers (positions, 4)."""
+    letters = [str(v) for v in a["nucleotide"].values] if "nucleotide" in a.dims else []
+    if a.ndim != 2 or "position" not in a.dims or sorted(letters) != list(LETTERS):
+        raise ValueError(f"got dims {a.dims}, expected nucleotide (A, C, G, T) and position")
+    return a.transpose("position", "nucleotide").sel(nucleotide=list(LETTERS)).values.astype(float)
+
+
+def _bits(p: np.ndarray) -> np.ndarray:
+    """Information of each column against even letters."""
+    return np.asarray(2 + (p * np.log2(np.where(p > 0, p, 1))).sum(1)).clip(0)
+
+
+def _heights(a: xr.DataArray, x: xr.DataArray | None) -> np.ndarray:
+    """Heights (positions, 4)."""
+    if x is None:
+        return np.nan_to_num(_matrix(a))
+    totals = a.sum("nucleotide") if "nucleotide" in a.dims else a
+    if totals.dims != ("position",) or totals.sizes["position"] != x.sizes.get("position"):
+        raise ValueError(
+            f"`a` has {dict(a.sizes)}, `x` {dict(x.sizes)}; expected the same positions of one sequence"
+        )
+    return np.nan_to_num(_matrix(x)) * np.nan_to_num(totals.values)[:, None]
+
+
+def _reach(heights: np.ndarray) -> tuple[float, float]:
+    """Limits that hold all piles, with a little room."""
+    up, down = heights.clip(min=0).sum(1).max(initial=0), heights.clip(max=0).sum(1).min(initial=0)
+    room = 0.06 * (up - down) or 1.0
+    return float(down - room), float(up + room)
+
+
+def _draw(heights: np.ndarray, ax: Axes) -> None:
+    import pandas as pd
+
+    made: Any = pd.DataFrame(heights, columns=list(LETTERS))
+    logo_module().Logo(made, ax=ax, color_scheme=COLOURS, show_spines=False, baseline_width=0)
+    ax.spines[["top", "right", "bottom"]].set_visible(False)
+    ax.spines["left"].set_visible(True)
+    ax.set_xlim(-0.7, len(heights) - 0.3)
+
+
+def logo_module() -> Any:
+    """The package logomaker.
+
+    Raises
+    ------
+    ImportError
+        If it is missing, with the command that installs it.
+    """
+    try:
+        import logomaker
+    except ImportError as error:
+        raise ImportError("logos need logomaker: pip install 'attrib[sequence]'") from error
+    return logomaker
+
+
+def label_positions(ax: Axes, a: xr.DataArray) -> None:
+    """The positions' own labels at round places."""
+    own = a["position"].values if "position" in a.coords else np.arange(a.sizes["position"])
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 100) if len(own) <= 14 * s or s == 100)
+    places = (
+        [k for k in range(len(own)) if own[k] % step == 0]
+        if own.dtype.kind in "iu"
+        else range(0, len(own), step)
+    )
+    ax.set_xticks(list(places), [str(own[k]) for k in places], fontsize=8)
+    ax.tick_params(axis="y", labelsize=8)
+    ax.set_xlabel(dim_label(a, "position"), fontsize=9)

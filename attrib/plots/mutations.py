@@ -1,0 +1,85 @@
+"""In-silico mutagenesis as a map: positions by letters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from attrib.plots.logo import label_positions
+from attrib.plots.scale import DIVERGING, axes, number, robust_limit, value_label, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def mutation_map(
+    a: xr.DataArray,
+    x: xr.DataArray,
+    *,
+    ax: Axes | None = None,
+    limit: float | None = None,
+    colorbar: bool = True,
+    label: str | None = None,
+) -> Axes:
+    """Draw what each change of a letter does, the letters of the sequence marked.
+
+    Parameters
+    ----------
+    a : DataArray
+        Of `attrib.in_silico_mutagenesis`, for one sequence: dims `nucleotide` and `position`.
+    x : DataArray
+        The sequence, one-hot, of the same dims.
+    ax : matplotlib Axes, optional
+        Where to draw; default: a new figure without a window.
+    limit : float, optional
+        The colours go from minus to plus this value; default: the 99.5th percentile of the magnitudes.
+    colorbar : bool, default True
+        Whether to add a colour bar.
+    label : str, optional
+        What the values are; default: the array's long name and unit.
+
+    Returns
+    -------
+    Axes
+        Rows A, C, G, T from the top; red raises the score, blue lowers it; a dot marks the letter that is there.
+
+    Raises
+    ------
+    ValueError
+        For other dims.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.plots import mutation_map
+    >>> letters = xr.DataArray([[1.0, 0], [0, 0], [0, 1], [0, 0]], dims=("nucleotide", "position"))
+    >>> x = letters.assign_coords(nucleotide=list("ACGT"))
+    >>> [t.get_text() for t in mutation_map(x - 1, x).get_yticklabels()]
+    ['A', 'C', 'G', 'T']
+    """
+    if set(a.dims) != {"nucleotide", "position"} or set(x.dims) != set(a.dims) or x.sizes != a.sizes:
+        raise ValueError(
+            f"`a` has {dict(a.sizes)}, `x` {dict(x.sizes)}; expected nucleotide and position of one sequence"
+        )
+    a, x = (v.transpose("nucleotide", "position") for v in (a, x))
+    size = a.sizes["position"]
+    ax = axes(ax, (1.8 + 0.085 * max(30, size), 1.7))
+    bound = robust_limit(a, 99.5) if limit is None else limit
+    shown = ax.imshow(
+        a.values, cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest", aspect="auto",
+        extent=(-0.5, size - 0.5, 3.5, -0.5),
+    )  # fmt: skip
+    row, place = np.nonzero(x.values > 0)
+    ax.scatter(place, row, s=3, color="black", linewidths=0)
+    ax.set_yticks(range(4), [str(v) for v in a["nucleotide"].values], fontsize=8)
+    label_positions(ax, a)
+    if colorbar:
+        over = bound < np.nanmax(np.abs(a.values), initial=0)
+        bar = ax.figure.colorbar(shown, ax=ax, extend="both" if over else "neither", pad=0.01, fraction=0.03)
+        bar.set_label(
+            f"{wrapped(value_label(a) if label is None else label, 24)}\n(limit {number(bound)})", fontsize=8
+        )
+        bar.ax.tick_params(labelsize=7)
+    return ax
