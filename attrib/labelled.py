@@ -24,12 +24,14 @@ from attrib.labels import (
     at_samples,
     baseline_tensors,
     edit_options,
-    in_blocks,
     labelled_inputs,
     lazily,
+    lazy_maps,
     map_options,
+    of_first,
     plain,
     sample_values,
+    settled,
     wrap,
     wrap_activation,
     wrap_filters,
@@ -65,8 +67,6 @@ def labelled(method: Method[...], **defaults: Any) -> Callable[..., Any]:
         inputs = labelled_inputs(given["x"], **own)
         facts = _facts(method.about, given)
         many = given["targets"] is not None
-        if inputs.lazy and dress is wrap_map:
-            return in_blocks(attribute, inputs, {**given, **own})
         if inputs.lazy:
             return _lazily(method, given, inputs, facts, many)
         dtype = dtype_of(given["f"])
@@ -149,6 +149,12 @@ def _lazily(method: Method[...], given: Mapping[str, Any], inputs: Inputs, facts
             own["baselines"] = at_samples(options["baselines"], numbers, inputs, method.about.distribution)
         return method.explain(**{**own, "x": xs[0] if inputs.single else xs})
 
+    if "layer" not in options:
+        return lazily(explain, inputs, facts, many)
+    first = of_first(explain, inputs)
+    options["layer"] = settled(options["layer"], first)
+    if method.about.name in functional.MAPS:
+        return lazy_maps(explain, first, inputs, facts, many)
     return lazily(explain, inputs, facts, many)
 
 

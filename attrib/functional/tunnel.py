@@ -19,6 +19,7 @@ from attrib.engine.moments import Moments
 from attrib.engine.pullback import Rows
 from attrib.engine.target import TargetLike, repeated
 from attrib.functional.explanation import Explanation, finish, method, refuse_non_finite_results
+from attrib.functional.maps import MAPS
 
 
 @method(
@@ -72,6 +73,8 @@ def noise_tunnel(
     Raises
     ------
     {raises}
+    ValueError
+        For the maps of a layer.
 
     Notes
     -----
@@ -88,6 +91,7 @@ def noise_tunnel(
     >>> noise_tunnel(saliency, lambda x: (x**2).sum(1), torch.tensor([[1.0, -1.0]]), stdevs=0.0)
     tensor([[2., 2.]])
     """
+    _refuse_maps(method)
     xs = as_tuple(x)
     count, scales = draw_count(n_samples), spread(xs, stdevs, stdev_spread)
     moments = Moments.of(reduce, len(xs[0]), count, xs[0].device)
@@ -114,6 +118,15 @@ def noise_tunnel(
         for _ in kernel.batches.run(len(xs[0]) * count, through):
             pass
     return finish(kernel, xs, moments.reduced(), score)
+
+
+def _refuse_maps(method: Callable[..., Tensors]) -> None:
+    name = getattr(getattr(method, "func", method), "__name__", "")
+    if name in MAPS:
+        raise ValueError(
+            f"`method` is {name}, whose maps have the grid of a layer and no channels; noise_tunnel takes methods shaped "
+            "like `x`, such as guided_grad_cam; or average the maps of noisy copies yourself"
+        )
 
 
 def _called(method: Callable[..., Tensors], kernel: Kernel, *args: Any, **options: Any) -> Tensors:

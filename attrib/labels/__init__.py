@@ -1,10 +1,10 @@
 """DataArrays in and out of tensors: the only place that builds DataArrays."""
 
 from attrib.labels.align import at_samples, baseline_tensors, sample_values
-from attrib.labels.blocks import in_blocks
+from attrib.labels.blocks import lazy_maps, settled
 from attrib.labels.editing import edit_options
 from attrib.labels.inputs import Inputs, labelled_inputs
-from attrib.labels.lazy import lazily
+from attrib.labels.lazy import lazily, of_first
 from attrib.labels.ops import deep_lift_report
 from attrib.labels.pairs import interaction
 from attrib.labels.results import Facts, plain, wrap
@@ -17,13 +17,15 @@ __all__ = [
     "baseline_tensors",
     "deep_lift_report",
     "edit_options",
-    "in_blocks",
     "interaction",
     "labelled_inputs",
     "lazily",
+    "lazy_maps",
     "map_options",
+    "of_first",
     "plain",
     "sample_values",
+    "settled",
     "wrap",
     "wrap_activation",
     "wrap_filters",

@@ -1,62 +1,59 @@
-"""Maps of Dask-backed inputs, block by block of samples: the eager labelled call on each."""
+"""Maps of Dask-backed inputs: of one layer for all blocks of samples, computed when they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
+import torch
 import xarray as xr
 
+from attrib.functional.explanation import Explanation
 from attrib.labels.inputs import Inputs
+from attrib.labels.lazy import Explain, asked, in_parts, lazy_coords
+from attrib.labels.results import Facts
+from attrib.labels.spatial import LAYER, leading, placed
+
+CELL = "attrib_cell"  # a map's own spatial dims are called so until it has the input's
 
 
-def in_blocks(
-    attribute: Callable[..., xr.DataArray], inputs: Inputs, given: Mapping[str, Any]
-) -> xr.DataArray:
-    """The labelled result, to be computed later.
+def settled(layer: Any, found: Explanation) -> Any:
+    """The layer of an explanation by name, in place of "auto": what the first sample chose holds for all."""
+    names = str((found.notes or {})["layer"]).split(", ")
+    if isinstance(layer, list | tuple):
+        return [n if isinstance(one, str) else one for n, one in zip(names, layer, strict=True)]
+    return names[0] if isinstance(layer, str) else layer
+
+
+def lazy_maps(explain: Explain, first: Explanation, inputs: Inputs, facts: Facts, many: bool) -> xr.DataArray:
+    """The labelled map, to be computed later.
 
     Parameters
     ----------
-    attribute : callable
-        The eager method.
+    explain : callable
+        The method on tensors of some samples, always with a leading target dim.
+    first : Explanation
+        What it gives for the first sample.
     inputs : Inputs
-        One input, with a chunked array.
-    given : mapping
-        The call's arguments.
-
-    Raises
-    ------
-    ValueError
-        For several inputs, several sample dims, and targets with one entry per sample.
-
-    Notes
-    -----
-    The first sample is explained right away, to learn the dims and the layer, which all blocks then share.
+    facts : Facts
+    many : bool
+        Whether the result keeps its target dim.
     """
-    options = {k: v for k, v in given.items() if k not in ("x", "dims", "coords")}
-    if not inputs.single or len(inputs.sample_dims) != 1:
-        raise ValueError(
-            "`x` is backed by Dask: maps take one such input with one sample dim; call x.compute() first"
-        )
-    each = [options["target"], *(options["targets"] if isinstance(options["targets"], list | tuple) else ())]
-    if any(hasattr(t, "__len__") and not isinstance(t, str | tuple) for t in each):
-        raise ValueError(
-            "`target` has one entry per sample, which blocks of Dask cannot share; call x.compute() first"
-        )
-    (dim,), x = inputs.sample_dims, inputs.arrays[0]
-    options |= {"sample_dims": dim, "progress": False}
-    first = attribute(**options, x=x.isel({dim: slice(1)}).compute())
-    if isinstance(options["layer"], str):
-        options["layer"] = first.attrs["layer"]
-    x = x.chunk({d: -1 for d in x.dims if d != dim})
-    template = _template(first, x, dim)
-    found = xr.map_blocks(lambda block: attribute(**options, x=block), x, template=template)
-    return found.assign_attrs(first.attrs).rename("attribution")
+    lead = leading(facts, many)
+    listed = LAYER in lead
 
+    def behind(e: Explanation) -> Explanation:
+        """The dim of layers after that of the samples."""
+        assert isinstance(e.attribution, torch.Tensor)
+        return e._replace(attribution=e.attribution.movedim(1, 2)) if listed else e
 
-def _template(first: xr.DataArray, x: xr.DataArray, dim: Any) -> xr.DataArray:
-    """The result's dims, coords and chunks, from those of the first sample."""
-    chunks = {dim: x.chunksizes[dim]}
-    own = x.coords.get(dim)
-    whole = first.isel({dim: [0] * x.sizes[dim]}).chunk(chunks)
-    return whole if own is None else whole.assign_coords({dim: own})
+    probe = behind(first)
+    assert isinstance(probe.attribution, torch.Tensor)
+    shape = probe.attribution.shape[2:]
+    cells: list[Hashable] = [f"{CELL}_{k}" for k in range(len(shape) - listed)]
+    own = [LAYER, *cells] if listed else cells
+    parts = in_parts(lambda *a: behind(explain(*a)), inputs, probe, [own], dict(zip(own, shape, strict=True)))
+    facts = replace(facts, engine=probe.engine, notes=probe.notes)
+    maps = asked(parts["attribution:0"], many).transpose(*lead, *inputs.sample_dims, *cells)
+    return placed(maps.data, lazy_coords(parts, inputs, probe, facts, many), inputs, facts, lead)

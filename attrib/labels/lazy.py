@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,26 +74,49 @@ def lazily(explain: Explain, inputs: Inputs, facts: Facts, many: bool) -> Any:
     One sample is explained right away, to learn the number of targets, the dtypes and the engine: one of zeros, or
     the first one if the model gives nothing finite for zeros.
     """
-    lead, count = inputs.sample_dims, len(inputs.arrays)
-    core = [list(inputs.core(j)) for j in range(count)]
+    core = [list(inputs.core(j)) for j in range(len(inputs.arrays))]
     probe = _probe(explain, inputs, core)
-    fields, dims = _fields(probe, core)
+    parts = in_parts(explain, inputs, probe, core)
+    return _assembled(parts, inputs, probe, replace(facts, engine=probe.engine, notes=probe.notes), many)
+
+
+def in_parts(
+    explain: Explain,
+    inputs: Inputs,
+    probe: Explanation,
+    dims: list[list[Hashable]],
+    sizes: Mapping[Hashable, int] | None = None,
+) -> dict[str, xr.DataArray]:
+    """Each field of the explanation by name, lazy: sample dims, target, and for attributions the `dims` of one sample.
+
+    Parameters
+    ----------
+    explain, inputs
+        As in `lazily`.
+    probe : Explanation
+        Of one sample.
+    dims : list of list
+        Of each attribution, after the sample and target dims.
+    sizes : mapping, optional
+        Of those dims that the inputs lack.
+    """
+    core = [list(inputs.core(j)) for j in range(len(inputs.arrays))]
+    fields, own = _fields(probe, dims)
     arrays = [
         a.drop_vars(list(a.coords)).chunk(dict.fromkeys(c, -1))
         for a, c in zip(inputs.arrays, core, strict=True)
     ]
     parts = xr.apply_ufunc(
-        Block(explain, len(lead), fields),
+        Block(explain, len(inputs.sample_dims), fields),
         _numbers(inputs, arrays[0]),
         *arrays,
         input_core_dims=[[], *core],
-        output_core_dims=dims,
+        output_core_dims=own,
         dask="parallelized",
         output_dtypes=[np.dtype(str(_field(probe, f).dtype).removeprefix("torch.")) for f in fields],
-        dask_gufunc_kwargs={"output_sizes": {"target": len(probe.target_labels)}},
+        dask_gufunc_kwargs={"output_sizes": {"target": len(probe.target_labels), **(sizes or {})}},
     )
-    by_name = dict(zip(fields, parts if isinstance(parts, tuple) else (parts,), strict=True))
-    return _assembled(by_name, inputs, probe, replace(facts, engine=probe.engine, notes=probe.notes), many)
+    return dict(zip(fields, parts if isinstance(parts, tuple) else (parts,), strict=True))
 
 
 def _numbers(inputs: Inputs, like: xr.DataArray) -> xr.DataArray:
@@ -110,11 +133,16 @@ def _probe(explain: Explain, inputs: Inputs, core: list[list[Hashable]]) -> Expl
             [0],
         )
     except ValueError:
-        first = [
-            a.isel(dict.fromkeys(inputs.sample_dims, 0)).transpose(*c)
-            for a, c in zip(inputs.arrays, core, strict=True)
-        ]
-        return explain(tuple(as_tensor(a.values)[None] for a in first), [0])
+        return of_first(explain, inputs)
+
+
+def of_first(explain: Explain, inputs: Inputs) -> Explanation:
+    """The explanation of the first sample."""
+    first = [
+        a.isel(dict.fromkeys(inputs.sample_dims, 0)).transpose(*inputs.core(j))
+        for j, a in enumerate(inputs.arrays)
+    ]
+    return explain(tuple(as_tensor(a.values)[None] for a in first), [0])
 
 
 def _fields(probe: Explanation, core: list[list[Hashable]]) -> tuple[tuple[str, ...], list[list[Hashable]]]:
@@ -132,29 +160,40 @@ def _fields(probe: Explanation, core: list[list[Hashable]]) -> tuple[tuple[str, 
 def _assembled(
     parts: dict[str, xr.DataArray], inputs: Inputs, probe: Explanation, facts: Facts, many: bool
 ) -> Any:
-    def one(name: str) -> xr.DataArray:
-        part = parts[name]
-        return part if many or "target" not in part.dims else part.isel(target=0, drop=True)
+    lead: tuple[Hashable, ...] = ("target",) if many else ()
 
+    def laid_out(name: str, x: xr.DataArray) -> Any:
+        return asked(parts[name], many).transpose(*lead, *x.dims).data if name in parts else None
+
+    data = [laid_out(f"attribution:{j}", x) for j, x in enumerate(inputs.arrays)]
+    errors = [laid_out(f"standard_error:{j}", x) for j, x in enumerate(inputs.arrays)]
+    return dressed(data, errors, lazy_coords(parts, inputs, probe, facts, many), inputs, facts, lead)
+
+
+def asked(part: xr.DataArray, many: bool) -> xr.DataArray:
+    """A field without its target dim, where one target was asked for."""
+    return part if many or "target" not in part.dims else part.isel(target=0, drop=True)
+
+
+def lazy_coords(
+    parts: Mapping[str, xr.DataArray], inputs: Inputs, probe: Explanation, facts: Facts, many: bool
+) -> dict[Hashable, Any]:
+    """Coords along the sample dims, and the names of the targets."""
     lead: tuple[Hashable, ...] = ("target",) if many else ()
     along = (*lead, *inputs.sample_dims)
     coords: dict[Hashable, Any] = {
-        n: (along, one(n).transpose(*along).data) for n in ("prediction", "delta") if n in parts
+        n: (along, asked(parts[n], many).transpose(*along).data)
+        for n in ("prediction", "delta")
+        if n in parts
     }
     if "n_steps" in parts:
         coords["n_steps"] = (inputs.sample_dims, parts["n_steps"].transpose(*inputs.sample_dims).data)
     if many:
         coords["target"] = np.asarray(probe.target_labels)
     elif "target" in parts and probe.target_labels[0] in ("predicted", "per sample"):
-        index = one("target").transpose(*inputs.sample_dims).data
+        index = asked(parts["target"], many).transpose(*inputs.sample_dims).data
         coords["target"] = (inputs.sample_dims, _names(index, facts.classes))
-
-    def laid_out(name: str, x: xr.DataArray) -> Any:
-        return one(name).transpose(*lead, *x.dims).data if name in parts else None
-
-    data = [laid_out(f"attribution:{j}", x) for j, x in enumerate(inputs.arrays)]
-    errors = [laid_out(f"standard_error:{j}", x) for j, x in enumerate(inputs.arrays)]
-    return dressed(data, errors, coords, inputs, facts, lead)
+    return coords
 
 
 def _names(index: Any, classes: tuple[str, ...] | None) -> Any:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from attrib.functional.explanation import Explanation
 from attrib.labels.inputs import Inputs
-from attrib.labels.results import Facts, named
+from attrib.labels.results import Facts, sample_coords
 
 LAYER, FILTER = "layer", "filter"
 SPATIAL = {1: ("position",), 2: ("y", "x"), 3: ("z", "y", "x")}
@@ -52,28 +52,32 @@ def wrap_map(explanation: Explanation, inputs: Inputs, facts: Facts, many: bool)
         Dims: target and layer if asked for, the sample dims, the input's spatial dims. At the layer's resolution the
         coords are the centres of its cells in the input's coords.
     """
-    x = inputs.arrays[_onto(facts, inputs)]
-    layers = str((facts.notes or {})["layer"]).split(", ")
-    listed = isinstance(facts.params.get("layer"), list | tuple)
-    lead: tuple[Hashable, ...] = (*(("target",) if many else ()), *((LAYER,) if listed else ()))
+    lead = leading(facts, many)
     assert isinstance(explanation.attribution, torch.Tensor)
     values = explanation.attribution.cpu().numpy()
-    grid = values.shape[len(lead) + 1 :]
-    spatial = inputs.core(_onto(facts, inputs))[-len(grid) :]
-    coords = _kept(x, inputs.sample_dims, spatial, grid) | _of_samples(
-        explanation, inputs, many, facts.classes
-    )
-    coords |= {LAYER: np.asarray(layers)} if listed else {}
-    shaped = values.reshape(*values.shape[: len(lead)], *inputs.sample_shape, *grid)
+    shaped = values.reshape(*values.shape[: len(lead)], *inputs.sample_shape, *values.shape[len(lead) + 1 :])
+    targets: tuple[Hashable, ...] = ("target",) if many else ()
+    return placed(shaped, sample_coords(explanation, inputs, targets, facts.classes), inputs, facts, lead)
+
+
+def leading(facts: Facts, many: bool) -> tuple[Hashable, ...]:
+    """The dims in front of the sample dims."""
+    listed = isinstance(facts.params.get("layer"), list | tuple)
+    return (*(("target",) if many else ()), *((LAYER,) if listed else ()))
+
+
+def placed(
+    data: Any, coords: Mapping[Hashable, Any], inputs: Inputs, facts: Facts, lead: tuple[Hashable, ...]
+) -> xr.DataArray:
+    """Maps (*lead, *sample dims, *grid) with all their labels: those of the input that they lie on, and `coords`."""
+    onto = map_options(facts.params, inputs).get("onto", facts.params.get("onto", 0))
+    x, grid = inputs.arrays[onto], data.shape[len(lead) + len(inputs.sample_dims) :]
+    spatial = inputs.core(onto)[-len(grid) :]
+    own = {**_kept(x, inputs.sample_dims, spatial, grid), **coords}
+    own |= {LAYER: np.asarray(str((facts.notes or {})["layer"]).split(", "))} if LAYER in lead else {}
     dims = (*lead, *inputs.sample_dims, *spatial)
-    found = xr.DataArray(shaped, dims=dims, coords=coords, name="attribution", attrs=facts.attrs(x))
-    if facts.params.get("normalize"):
-        found.attrs["units"] = "1"
-    return found
-
-
-def _onto(facts: Facts, inputs: Inputs) -> int:
-    return map_options(facts.params, inputs).get("onto", facts.params.get("onto", 0))
+    found = xr.DataArray(data, dims=dims, coords=own, name="attribution", attrs=facts.attrs(x))
+    return found.assign_attrs(units="1") if facts.params.get("normalize") else found
 
 
 def _kept(
@@ -102,22 +106,6 @@ def centres(x: xr.DataArray, dim: Hashable, count: int) -> np.ndarray:
         return at
     low = np.clip(np.floor(at).astype(int), 0, size - 2)
     return own[low] + (at - low) * (own[low + 1] - own[low])
-
-
-def _of_samples(
-    e: Explanation, inputs: Inputs, many: bool, classes: tuple[str, ...] | None
-) -> dict[Hashable, Any]:
-    along = (*(("target",) if many else ()), *inputs.sample_dims)
-
-    def values(t: torch.Tensor) -> np.ndarray:
-        return t.cpu().numpy().reshape(*t.shape[: int(many)], *inputs.sample_shape)
-
-    coords: dict[Hashable, Any] = {"prediction": (along, values(e.prediction))}
-    if many:
-        coords["target"] = np.asarray(e.target_labels)
-    elif e.target is not None and e.target_labels[0] in ("predicted", "per sample"):
-        coords["target"] = (inputs.sample_dims, named(values(e.target), classes))
-    return coords
 
 
 def wrap_activation(values: np.ndarray, inputs: Inputs, onto: int, attrs: Mapping[str, str]) -> xr.DataArray:

@@ -17,6 +17,7 @@ from attrib.functional import (
     hires_cam,
     layer_activation,
     layer_cam,
+    noise_tunnel,
     saliency,
 )
 from attrib.testing import CONTRACT, untouched
@@ -202,6 +203,40 @@ def test_normalisation_keeps_the_order() -> None:
     assert torch.allclose(doubled, 2 * plain, rtol=1e-5)
 
 
+def to_unit(m: list[list[float]]) -> list[list[float]]:
+    low = min(map(min, m))
+    high = max(v - low for row in m for v in row)
+    return [[(v - low) / (1e-7 + high) for v in row] for row in m]
+
+
+def between_centres(m: list[list[float]], size: tuple[int, int]) -> list[list[float]]:
+    """Each pixel's centre in cells of the map, linear between the centres of cells, flat beyond the outer ones."""
+
+    def at(k: int, n: int, cells: int) -> list[tuple[int, float]]:
+        place = min(max((k + 0.5) * cells / n - 0.5, 0.0), cells - 1.0)
+        low = min(int(place), max(cells - 2, 0))
+        return [(low, 1 - (place - low)), (min(low + 1, cells - 1), place - low)]
+
+    return [
+        [sum(u * v * m[i][j] for i, u in at(r, size[0], len(m)) for j, v in at(c, size[1], len(m[0]))) for c in range(size[1])]
+        for r in range(size[0])
+    ]  # fmt: skip
+
+
+@each_map
+def test_minmax_is_before_and_after_resizing(cam: Any) -> None:
+    """What pytorch-grad-cam documents: negative values dropped, to [0, 1], resized, to [0, 1]; number by number."""
+    model, x = convnet().double(), images(3, (16, 24)).double()
+    raw = cam(model, x, layer="features", target=2, relu=False, upsample=False)
+    whole = cam(model, x, layer="features", target=2, normalize="minmax")
+    coarse = cam(model, x, layer="features", target=2, normalize="minmax", upsample=False)
+    for i in range(3):
+        kept = to_unit([[max(v, 0.0) for v in row] for row in raw[i].tolist()])
+        assert torch.allclose(coarse[i], torch.tensor(kept, dtype=x.dtype), rtol=1e-9, atol=1e-12)
+        expected = to_unit(between_centres(kept, (16, 24)))
+        assert torch.allclose(whole[i], torch.tensor(expected, dtype=x.dtype), rtol=1e-9, atol=1e-12)
+
+
 def test_the_input_that_the_map_lies_on() -> None:
     left, right = convnet(seed=1), convnet(seed=2)
     a, b = images(2), images(2, (20, 28))
@@ -245,6 +280,18 @@ def test_guided_grad_cam_is_a_product(options: dict) -> None:
         guided_grad_cam(fine, lambda a, b: model(a + b), (x, x), **options)
     with pytest.raises(ValueError, match="takes one layer"):
         guided_grad_cam(fine, model, x, layer=["features"], **options)
+
+
+@each_map
+def test_a_noise_tunnel_takes_the_product_and_refuses_the_map(cam: Any) -> None:
+    model, x = convnet(), images(2)
+    with pytest.raises(
+        ValueError, match=f"`method` is {cam.__name__}, whose maps .* such as guided_grad_cam"
+    ):
+        noise_tunnel(partial(cam, layer="features"), model, x, target=1)
+    product = partial(guided_grad_cam, saliency, layer="features")
+    still = noise_tunnel(product, model, x, target=1, n_samples=2, stdevs=0.0)
+    assert torch.allclose(still, product(model, x, target=1), rtol=1e-5, atol=1e-8)
 
 
 def test_activations_in_image_form() -> None:

@@ -109,9 +109,17 @@ def test_the_named_input(options: dict) -> None:
         attrib.grad_cam(both, x, layer=right.features, onto="other", target=0, **options)
 
 
-@pytest.mark.parametrize(
-    "more", [{"target": "predicted"}, {"targets": "all", "layer": ["features.3", "features"]}]
-)
+LAZY: dict[str, dict] = {
+    "predicted": {"target": "predicted"},
+    "per sample": {"target": [0, 1, 2, 3, 0]},
+    "several per sample": {"targets": [[0, 1, 2, 3, 0], "predicted", 1]},
+    "layers": {"targets": "all", "layer": ["features.3", "auto"]},
+    "one layer listed": {"target": 1, "layer": ["features.3"]},
+    "coarse": {"targets": "all", "upsample": False, "normalize": "minmax"},
+}
+
+
+@pytest.mark.parametrize("more", LAZY.values(), ids=LAZY.keys())
 def test_dask_gives_the_same(options: dict, more: dict) -> None:
     pytest.importorskip("dask")
     model = convnet()
@@ -122,12 +130,42 @@ def test_dask_gives_the_same(options: dict, more: dict) -> None:
     xr.testing.assert_allclose(found, eager, rtol=1e-4, atol=1e-7)
     assert found.attrs == eager.attrs
     assert found.dims == eager.dims
+    assert set(found.coords) == set(eager.coords)
+    assert found.dtype == lazy.dtype
 
 
-def test_dask_with_targets_per_sample_says_what_to_do(options: dict) -> None:
+def test_dask_with_several_inputs_and_sample_dims(options: dict) -> None:
+    """One input lazy, one not; two sample dims in blocks; a target for each sample."""
     pytest.importorskip("dask")
-    with pytest.raises(ValueError, match=r"one entry per sample.*compute"):
-        attrib.grad_cam(convnet(), cells().chunk(image=2), target=[0, 1, 2, 3, 0], **options)
+    left, right = convnet(seed=1), convnet(seed=2)
+    both = lambda a, b: left(a) + right(b)
+    a = xr.concat([cells(), cells() + 1, cells() * 2], "slide")
+    b = a.isel(y=slice(12)).rename(y="row", x="column")
+    goals = np.arange(15).reshape(3, 5) % 4
+    how = {"layer": right.features, "onto": "plain", "target": goals, "sample_dims": ("slide", "image")}
+    how |= {"upsample": False, "classes": NAMES}
+    eager = attrib.layer_cam(both, {"stained": a, "plain": b}, **how)
+    lazy = attrib.layer_cam(both, {"stained": a.chunk(slide=2, image=2), "plain": b}, **how)
+    assert eager.dims == ("slide", "image", "row", "column")
+    assert lazy.chunks is not None
+    xr.testing.assert_allclose(lazy.compute(), eager, rtol=1e-4, atol=1e-7)
+    assert set(eager.target.values.ravel()) == set(NAMES)
+
+
+def test_dask_computes_one_sample_until_it_is_asked_for_more(options: dict) -> None:
+    dask = pytest.importorskip("dask")
+    rows = []
+    model = convnet()
+    counted = lambda t: (rows.append(len(t)), model(t))[1]
+    x = cells().chunk(image=2)
+    with dask.config.set(scheduler="synchronous"):
+        lazy = attrib.grad_cam(counted, x, target=1, layer="features", **options)
+        assert sum(rows) == 1
+        lazy.isel(image=4).compute()
+        assert sum(rows) == 2
+    fine = attrib.guided_grad_cam(attrib.input_x_gradient, model, x, target="predicted", **options)
+    eager = attrib.guided_grad_cam(attrib.input_x_gradient, model, cells(), target="predicted", **options)
+    xr.testing.assert_allclose(fine.compute(), eager, rtol=1e-4, atol=1e-7)
 
 
 def test_maps_survive_a_file(options: dict, tmp_path) -> None:
