@@ -4,6 +4,17 @@ from attrib.io.files import load, save
 from attrib.io.motifs import load_motifs, save_motifs
 from attrib.io.place import replacing
 from attrib.io.reading import read
+from attrib.io.rows import save_rows
 from attrib.io.run import add_group, write_json
 
-__all__ = ["add_group", "load", "load_motifs", "read", "replacing", "save", "save_motifs", "write_json"]
+__all__ = [
+    "add_group",
+    "load",
+    "load_motifs",
+    "read",
+    "replacing",
+    "save",
+    "save_motifs",
+    "save_rows",
+    "write_json",
+]

@@ -15,8 +15,8 @@ from attrib.cli.run import OK, REFUSED, run
 from attrib.domains.preparation import Preparation
 from attrib.io import load
 from attrib.workflows.cells import cells
+from attrib.workflows.cells.deletion import deletion
 from attrib.workflows.checkpoint import Classifier, timm_preparation
-from attrib.workflows.deletion import deletion
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("safetensors")

@@ -72,6 +72,12 @@ class Cell(NamedTuple):
         return xr.DataArray(self.maps, dims=("target", "method", "y", "x"), coords=coords, name="attribution")
 
 
+def stamp(path: Path) -> str:
+    """Size and time of a file, by which a changed one is known."""
+    facts = path.stat()
+    return f"{facts.st_size} {facts.st_mtime_ns}"
+
+
 def write_cell(cell: Cell, kept: tuple[str, ...], folder: Path) -> None:
     """Pictures, the prediction as JSON, and last the maps, whose file says that the image is done."""
     name, maps = cell.found.name, cell.labelled()

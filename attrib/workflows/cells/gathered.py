@@ -1,0 +1,129 @@
+"""What is known of a cohort of cell images once each image's part has been seen: sums and labels, no maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attrib import __version__
+
+
+class Gathered:
+    """Sums over a cohort.
+
+    Parameters
+    ----------
+    methods : tuple of str
+        In the order of the results.
+
+    Attributes
+    ----------
+    frame : (int, int)
+        Height and width that hold every image.
+    layer : str
+        Whose maps they are.
+    strange : set of str
+        Folders that are no class.
+    """
+
+    def __init__(self, methods: tuple[str, ...]) -> None:
+        self.methods = methods
+        self.frame, self.layer, self.strange = (0, 0), "", set[str]()
+        self._rows: list[dict[str, Any]] = []
+        self._sizes: list[tuple[int, int]] = []
+        self._labels: list[str] = []
+        self._sums: dict[str, np.ndarray] = {}
+        self._one_size = True
+        self._deletion: Any = 0.0
+        self._targets: np.ndarray = np.array([])
+
+    def add(self, part: xr.Dataset) -> None:
+        """Take in an image's part."""
+        size = part["attribution"].sizes["y"], part["attribution"].sizes["x"]
+        self.frame = (max(self.frame[0], size[0]), max(self.frame[1], size[1]))
+        self.layer, self._targets = part.attrs["layer"], part["target"].values
+        label = part.attrs["label"]
+        if label and label not in part["class"].values:
+            self.strange.add(label)
+        self._rows.append(row(part, self.methods))
+        self._sizes.append(size)
+        self._labels.append(label)
+        self._deletion = self._deletion + part["deletion"].transpose("method", "share").values
+        self._add_seen(part)
+
+    def _add_seen(self, part: xr.Dataset) -> None:
+        seen = part["seen"].transpose("method", "row", "column").values.astype(float)
+        known = next(iter(self._sums.values()), seen)
+        self._one_size &= known.shape == seen.shape
+        if self._one_size:
+            self._sums[part.attrs["predicted"]] = self._sums.get(part.attrs["predicted"], 0.0) + seen
+
+    def table(self) -> pd.DataFrame:
+        """A row per image: prediction, truth where known, and the quality of each method."""
+        return pd.DataFrame(self._rows)
+
+    def curves(self) -> dict[str, list[float]]:
+        """The mean deletion curve of each method."""
+        mean = self._deletion / len(self._rows)
+        return {m: mean[k].tolist() for k, m in enumerate(self.methods)}
+
+    def mean(self) -> xr.DataArray | None:
+        """Mean map (predicted, method, row, column) of each predicted class; None if the inputs differ in size."""
+        if not self._one_size:
+            return None
+        names = sorted(self._sums)
+        said = [r["predicted"] for r in self._rows]
+        counts = [said.count(n) for n in names]
+        values = np.stack([self._sums[n] / count for n, count in zip(names, counts, strict=True)])
+        coords = {"predicted": names, "method": list(self.methods), "count": ("predicted", counts)}
+        attrs = {"long_name": "mean map of the predicted class", "units": "output"}
+        dims = ("predicted", "method", "row", "column")
+        return xr.DataArray(
+            values.astype(np.float32), dims=dims, coords=coords, name="attribution", attrs=attrs
+        )
+
+    def labels(self) -> xr.DataArray:
+        """Maps (image, target, method, y, x) in pixels of each image from its upper left corner, without the values."""
+        heights, widths = zip(*self._sizes, strict=True)
+        y, x = (("y", np.arange(self.frame[0])), ("x", np.arange(self.frame[1])))
+        coords = {
+            "image": [r["image"] for r in self._rows],
+            "target": self._targets,
+            "method": list(self.methods),
+            "y": (*y, {"units": "pixel"}),
+            "x": (*x, {"units": "pixel"}),
+            "predicted": ("image", [r["predicted"] for r in self._rows]),
+            "label": ("image", self._labels),
+            "confidence": ("image", [r["confidence"] for r in self._rows]),
+            "height": ("image", list(heights)),
+            "width": ("image", list(widths)),
+        }
+        attrs = {
+            "units": "output",
+            "long_name": "class activation map",
+            "layer": self.layer,
+            "attrib_version": __version__,
+        }
+        shape = (len(self._rows), len(self._targets), len(self.methods), *self.frame)
+        nothing = np.broadcast_to(np.float32(np.nan), shape)
+        dims = ("image", "target", "method", "y", "x")
+        return xr.DataArray(nothing, dims=dims, coords=coords, name="attribution", attrs=attrs)
+
+
+def row(part: xr.Dataset, methods: tuple[str, ...]) -> dict[str, Any]:
+    """An image's line of the table."""
+    found: dict[str, Any] = {k: part.attrs[k] for k in ("image", "path", "predicted", "confidence")}
+    label = part.attrs["label"]
+    if label in part["class"].values:
+        found |= {"label": label, "correct": label == found["predicted"]}
+    for m in methods:
+        own = part.sel({"method": m})
+        found[f"{m}_entropy"] = float(own["entropy"])
+        found[f"{m}_deletion_area"] = float(own["deletion"].mean())
+        if np.isfinite(own["mass_inside"]):
+            found[f"{m}_mass_inside"] = float(own["mass_inside"])
+    pairs = zip(part["pair"].values, part["agreement"].values, strict=True)
+    return found | {f"{pair}_rank_correlation": float(v) for pair, v in pairs}

@@ -1,0 +1,83 @@
+"""A classifier's passes on images of cells: probabilities, maps, deletion curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from attrib.domains.cells import Found, read_image
+from attrib.engine.model import device_of, one_tensor
+from attrib.functional import MAPS
+from attrib.workflows.cells.deletion import deletion
+from attrib.workflows.cells.image import Cell, stamp
+from attrib.workflows.cells.plan import Plan
+from attrib.workflows.checkpoint import Classifier
+
+
+def explained(
+    classifier: Classifier, plan: Plan, batch: Sequence[tuple[Found, xr.DataArray]], masks: str | Path | None
+) -> Iterator[Cell]:
+    """Everything that is known of some images; those of one input size go through the model together."""
+    rows = [torch.from_numpy(classifier.preparation.apply(image.values)) for _, image in batch]
+    for _, numbers in groupby(
+        sorted(range(len(batch)), key=lambda k: rows[k].shape), key=lambda k: rows[k].shape
+    ):
+        some = list(numbers)
+        x = torch.stack([rows[k] for k in some])
+        maps, probability, curves, name = _passes(classifier, plan, x)
+        for j, k in enumerate(some):
+            found, image = batch[k]
+            frame = classifier.preparation.frame(*image.shape[:2])
+            yield Cell(
+                found, stamp(found.path), image, probability[j], frame.back(maps[:, :, j]), maps[:, :, j], curves[:, j],
+                plan.classes, plan.methods, plan.labels, name, mask_of(found, image, masks),
+            )  # fmt: skip
+
+
+def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Maps (target, method, N, y, x), probabilities (N, C), deletion curves (method, N, share), the layer's name."""
+    device = device_of(classifier.model) or x.device
+    x = x.to(device)
+    with torch.no_grad():
+        logits = one_tensor(classifier.model(x), len(x)).float()
+    if logits.ndim != 2 or logits.shape[1] != len(plan.classes) or len(plan.classes) < 2:
+        raise ValueError(f"the model gives {tuple(logits.shape)} for {len(x)} images, expected logits of {len(plan.classes)} classes, at least 2")  # fmt: skip
+    best = logits.argmax(1)
+    maps: list[Tensor] = []
+    curves: list[Tensor] = []
+    layer = plan.layer
+    for method in plan.methods:
+        e = MAPS[method].explain(classifier.model, x, layer=layer, targets=plan.goals, batch_size=len(x))
+        assert isinstance(e.attribution, Tensor)
+        layer = str((e.notes or {})["layer"])
+        maps.append(e.attribution)
+        own = e.attribution[best, torch.arange(len(x))] if plan.goals == "all" else e.attribution[-1]
+        curves.append(deletion(classifier.model, x, own, best, batch_size=4 * len(x)).cpu())
+    stacked = torch.stack(maps, 1).cpu().numpy()
+    return stacked, logits.softmax(1).cpu().double().numpy(), torch.stack(curves).numpy(), layer
+
+
+def mask_of(found: Found, image: xr.DataArray, masks: str | Path | None) -> xr.DataArray | None:
+    """The image's mask, if the folder has one.
+
+    Raises
+    ------
+    ValueError
+        If it is of another size.
+    """
+    if masks is None:
+        return None
+    places = [Path(masks) / (found.label or ""), Path(masks)]
+    files = [p for place in places if place.is_dir() for p in sorted(place.iterdir()) if p.stem == found.path.stem and p.is_file()]  # fmt: skip
+    if not files:
+        return None
+    mask = read_image(files[0]).max("channel") > 0
+    if mask.shape != image.shape[:2]:
+        raise ValueError(f"--masks: {files[0]} is {mask.shape}, its image {image.shape[:2]}")
+    return mask

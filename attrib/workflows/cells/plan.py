@@ -1,0 +1,70 @@
+"""What the study of cells asks of every image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from attrib.functional import MAPS
+from attrib.workflows.checkpoint import Classifier
+
+METHODS = ("grad_cam", "grad_cam_plus_plus", "layer_cam")
+SIDE_BY_SIDE = 20  # classes whose maps are made for every image
+
+
+class Plan(NamedTuple):
+    """What every image is asked; a folder holds images of one plan."""
+
+    methods: tuple[str, ...]
+    layer: str
+    targets: str | tuple[str, ...]
+    classes: tuple[str, ...]
+    source: str
+
+    @property
+    def goals(self) -> str | list[Any]:
+        """The targets that are computed: all classes where they are few, for the picture of them side by side."""
+        if self.targets == "all" or len(self.classes) <= SIDE_BY_SIDE:
+            return "all"
+        return [*(self.classes.index(t) for t in self.targets if self.targets != "predicted"), "predicted"]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of what is computed."""
+        goals: Any = self.goals
+        return (
+            self.classes
+            if goals == "all"
+            else tuple(g if isinstance(g, str) else self.classes[g] for g in goals)
+        )
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The labels of the target dim of the results."""
+        if self.targets == "all":
+            return self.classes
+        return ("predicted",) if self.targets == "predicted" else tuple(self.targets)
+
+
+def plan_of(classifier: Classifier, methods: Sequence[str], layer: str, targets: str | Sequence[str]) -> Plan:
+    """The plan for what was asked.
+
+    Raises
+    ------
+    ValueError
+        For unknown methods and classes.
+    """
+    unknown = [m for m in methods if m not in MAPS]
+    if unknown or not methods:
+        raise ValueError(f"--methods is {' '.join(methods) or 'empty'}, expected some of {', '.join(MAPS)}")
+    asked = (
+        targets
+        if targets in ("predicted", "all")
+        else tuple([targets] if isinstance(targets, str) else targets)
+    )
+    strange = [t for t in asked if t not in classifier.classes] if isinstance(asked, tuple) else []
+    if strange or not asked:
+        raise ValueError(
+            f"--targets is {' '.join(strange) or 'empty'}, expected predicted, all, or classes: {', '.join(classifier.classes[:20])}"
+        )
+    return Plan(tuple(dict.fromkeys(methods)), layer, asked, classifier.classes, classifier.source)
