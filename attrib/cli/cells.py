@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attrib.cli import show
+
+if TYPE_CHECKING:
+    from attrib.workflows.cells import Study
+    from attrib.workflows.checkpoint import Classifier
 
 SEVERAL = ("--images", "--methods", "--targets")
 
@@ -66,18 +70,8 @@ def cells(
     """Explain a classifier of cell images: maps on the images, quality figures, a summary page."""
     from attrib.workflows.cells import METHODS
     from attrib.workflows.cells import cells as work
-    from attrib.workflows.checkpoint import load_checkpoint, load_classifier
 
-    if (checkpoint is None) == (model is None):
-        raise ValueError("pass either --checkpoint FOLDER or --model package.module:factory")
-    if checkpoint is not None:
-        classifier = load_checkpoint(checkpoint, device)
-    elif model is not None and classes is not None:
-        classifier = load_classifier(
-            model, weights, classes=listed([classes]), processor=processor, device=device
-        )
-    else:
-        raise ValueError("--model needs --classes: the names of its outputs, a,b,c")
+    classifier = chosen(checkpoint, model, weights, classes, processor, device)
     wanted = listed(targets) or ["predicted"]
     with show.progress() as tell:
         done = work(
@@ -85,6 +79,40 @@ def cells(
             targets=wanted[0] if wanted in (["predicted"], ["all"]) else wanted,
             masks=masks, max_images=max_images, batch_size=batch_size, tell=tell,
         )  # fmt: skip
+    _tell(done)
+
+
+def chosen(
+    checkpoint: Path | None,
+    model: str | None,
+    weights: Path | None,
+    classes: str | None,
+    processor: Path | None,
+    device: str | None,
+) -> Classifier:
+    """The classifier that the options name.
+
+    Raises
+    ------
+    ValueError
+        For options that contradict each other or do not suffice.
+    """
+    from attrib.workflows.checkpoint import load_checkpoint, load_classifier
+
+    if (checkpoint is None) == (model is None):
+        raise ValueError("pass either --checkpoint FOLDER or --model package.module:factory")
+    if checkpoint is not None:
+        given = {"--weights": weights, "--classes": classes, "--processor": processor}
+        extra = [name for name, value in given.items() if value is not None]
+        if extra:
+            raise ValueError(f"{', '.join(extra)}: a checkpoint brings its own; leave out, or use --model")
+        return load_checkpoint(checkpoint, device)
+    if model is None or classes is None:
+        raise ValueError("--model needs --classes: the names of its outputs, a,b,c")
+    return load_classifier(model, weights, classes=listed([classes]), processor=processor, device=device)
+
+
+def _tell(done: Study) -> None:
     accuracy = done.summary["accuracy"]
     known = "" if accuracy is None else f", accuracy {accuracy:.1%}"
     show.say(f"{done.summary['images']} images{known}; maps of layer {done.summary['layer']}")

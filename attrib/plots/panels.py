@@ -1,4 +1,4 @@
-"""One panel per label of a dim, all on one scale."""
+"""One panel per label of a dim."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def panels(
     columns: int = 5,
     percentile: float = PERCENTILE,
     label: str | None = None,
+    shared: bool = True,
 ) -> Figure:
-    """Draw an image per label of a dim, such as the mean attribution of each class, on one colour scale.
+    """Draw an image per label of a dim, such as the mean attribution of each class.
 
     Parameters
     ----------
@@ -39,11 +40,13 @@ def panels(
         The colours reach this percentile of all magnitudes, on both sides of zero.
     label : str, optional
         What the values are; default: the array's long name and unit.
+    shared : bool, default True
+        One scale for all panels, so that they compare, or each its own, so that weak ones are seen.
 
     Returns
     -------
     Figure
-        With one colour bar; its label states the limit.
+        With one colour bar; its label states the limit, or the panels' titles theirs.
 
     Raises
     ------
@@ -58,24 +61,32 @@ def panels(
     rows = -(-a.sizes[by] // columns)
     wide = 1.9 * min(3.0, max(1.0, 0.6 * a.shape[2] / a.shape[1])) * (1.5 if columns == 1 else 1.0)
     made = figure((wide * columns + 1.5, 2.1 * rows + 0.5))
-    limit = robust_limit(a, percentile)
+    limits = [robust_limit(a if shared else a[k], percentile) for k in range(a.sizes[by])]
     grid: Any = made.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     shown: Any = None
     for k, ax in enumerate(grid.ravel()):
         if k >= a.sizes[by]:
             ax.set_visible(False)
             continue
+        unit = 1.0 if shared else limits[k]
         shown = ax.imshow(
-            a[k].values, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest", aspect=aspect(a[k])
-        )
-        ax.set_title(_title(a, by, k) if titles is None else titles[k], fontsize=10)
+            a[k].values / unit, cmap=DIVERGING, vmin=-limits[k] / unit, vmax=limits[k] / unit,
+            interpolation="nearest", aspect=aspect(a[k]),
+        )  # fmt: skip
+        title = _title(a, by, k) if titles is None else titles[k]
+        ax.set_title(title if shared else f"{title}\nlimit {number(limits[k])}", fontsize=10)
         label_axes(ax, a[k])
         ax.label_outer()
         ax.tick_params(labelsize=8)
     bar = made.colorbar(shown, ax=grid, extend="both", aspect=30, fraction=0.04, pad=0.02)
-    what = wrapped(value_label(a) if label is None else label, 12 + 16 * rows)
-    said = wrapped(f"({percentile:g}th percentile of magnitudes: {number(limit)})", 12 + 16 * rows)
-    bar.set_label(f"{what}\n{said}", fontsize=9)
+    what = value_label(a) if label is None else label
+    said = f"({percentile:g}th percentile of magnitudes: {number(limits[0])})"
+    if not shared:
+        what, said = (
+            f"{what}, as a share of its panel's limit",
+            f"({percentile:g}th percentile of magnitudes)",
+        )
+    bar.set_label("\n".join(wrapped(t, 12 + 16 * rows) for t in (what, said)), fontsize=9)
     return made
 
 

@@ -12,9 +12,11 @@ from torch import nn
 
 from attrib.cli.cells import repeated
 from attrib.cli.run import OK, REFUSED, run
+from attrib.domains.cells import Found
 from attrib.domains.preparation import Preparation
-from attrib.io import load
+from attrib.io import load, save
 from attrib.workflows.cells import cells
+from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.deletion import deletion
 from attrib.workflows.checkpoint import Classifier, timm_preparation
 
@@ -227,6 +229,7 @@ def test_an_image_that_was_changed_is_done_again(checkpoint: Path, images: Path,
         (["--checkpoint", "nowhere"], "lacks config.json, model.safetensors, preprocessor_config.json"),
         (["--checkpoint", "CHECKPOINT", "--model", "a:b"], "either --checkpoint"),
         (["--model", "a:b"], "--model needs --classes"),
+        (["--checkpoint", "CHECKPOINT", "--classes", "a,b"], "--classes: a checkpoint brings its own"),
         (["--checkpoint", "CHECKPOINT", "--max-images", "0"], "--max-images 0"),
     ],
 )
@@ -287,6 +290,132 @@ def test_factories_and_a_map_that_is_known(tmp_path: Path) -> None:
     assert float(abs(a[:, 22:]).max()) == 0
     assert told == [("images", 1, 1)]
     assert done.summary["accuracy"] is None
+
+
+OWN = """
+import torch
+
+class Small(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = torch.nn.Conv2d(3, 4, 4, 4)
+        self.head = torch.nn.Linear(4, 3)
+    def forward(self, x):
+        return self.head(self.stem(x).relu().mean((2, 3)))
+
+class Timm(Small):
+    # says what models of timm say
+    pretrained_cfg = {
+        "input_size": (3, 24, 24), "crop_pct": 0.75, "interpolation": "bicubic", "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25),
+    }
+"""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder: code, weights, a processor."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own_cells.py").write_text(OWN)
+    torch.manual_seed(0)
+    weights = {"stem.weight": torch.randn(4, 3, 4, 4), "stem.bias": torch.zeros(4), "head.weight": torch.randn(3, 4), "head.bias": torch.zeros(3)}  # fmt: skip
+    torch.save(weights, folder / "weights.pt")
+    processor = {"size": {"height": 24, "width": 24}, "resample": 2, "do_center_crop": False}
+    (folder / "processor.json").write_text(json.dumps(processor))
+    return folder
+
+
+@pytest.mark.parametrize("route", ["factory", "timm"])
+def test_a_factory_and_a_model_of_timm(
+    route: str, own: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command with the user's own code: probabilities are those of the model on what Pillow makes of the image."""
+    monkeypatch.chdir(own)
+    monkeypatch.syspath_prepend(str(own))
+    how = {
+        "factory": ["--model", "own_cells:Small", "--processor", "processor.json"],
+        "timm": ["--model", "own_cells:Timm"],
+    }
+    words = [
+        "cells",
+        *how[route],
+        "--weights",
+        "weights.pt",
+        "--classes",
+        ",".join(CLASSES),
+        "--images",
+        str(images),
+    ]
+    assert run([*words, "--output", str(tmp_path / "out"), "--device", "cpu", "--max-images", "4"]) == OK
+    found = strict(tmp_path / "out" / "cell0_results.json")
+    assert found["layer"] == "stem"
+    picture = Image.open(images / "blast" / "cell0.png")  # 40 x 40
+    if route == "factory":
+        x = np.asarray(picture.resize((24, 24), 2)) / 255 * 2 - 1
+    else:
+        x = (np.asarray(picture.resize((32, 32), 3))[4:28, 4:28] / 255 - 0.5) / 0.25
+    weights = {k: v.double() for k, v in torch.load(own / "weights.pt").items()}
+    h = nn.functional.conv2d(torch.tensor(x).permute(2, 0, 1)[None], weights["stem.weight"], stride=4).relu()
+    expected = (h.mean((2, 3)) @ weights["head.weight"].T).softmax(1)[0].tolist()
+    assert list(found["all_probabilities"].values()) == pytest.approx(expected, abs=1e-5)
+    a = load(tmp_path / "out" / "attributions.nc").sel(image="cell0")
+    assert bool(np.isfinite(a[0, 0, :40, :40].values).all()) == (
+        route == "factory"
+    )  # timm's crop hides the edge
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--model", "own_cells:Small"], "does not say how images are prepared; pass --processor"),
+        (["--model", "own_cells:Timm", "--weights", "none.pt"], "there is no weights file none.pt"),
+        (["--model", "own_cells:Gone"], "own_cells has no 'Gone'"),
+        (["--model", "own_cells:Timm", "--classes", "a,b"], "expected logits of 2 classes"),
+    ],
+)
+def test_refusals_of_the_users_own_code(
+    words: list[str], text: str, own: Path, images: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(own)
+    monkeypatch.syspath_prepend(str(own))
+    names = [] if "--classes" in words else ["--classes", ",".join(CLASSES)]
+    assert (
+        run(["cells", *words, *names, "--images", str(images), "--output", str(tmp_path / "out")]) == REFUSED
+    )
+    said = capsys.readouterr().err
+    assert text in said
+    assert said.count("\n") == 1
+
+
+def test_memory_does_not_grow_with_the_cohort(study: Path, tmp_path: Path) -> None:
+    """Three times the images: less than one image's maps more."""
+    import tracemalloc
+
+    part = load(study / "parts" / "cell0.nc")
+    big = part.drop_dims(["y", "x"])
+    big["attribution"] = (
+        ("target", "method", "y", "x"),
+        np.ones((3, 2, 150, 150), np.float32),
+    )
+    big = big.assign_coords(target=part.target, method=part.method)
+    found = []
+    for k in range(15):
+        name = f"cell{k:03d}"
+        (tmp_path / "parts").mkdir(exist_ok=True)
+        save(big.assign_attrs(image=name), tmp_path / "parts" / f"{name}.nc")
+        found.append(Found(Path(f"{name}.png"), name, None))
+
+    def peak(some: list[Found]) -> int:
+        tracemalloc.start()
+        write_cohort(tmp_path, some, CLASSES, ["grad_cam", "layer_cam"], {})
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(found[:2])  # imports
+    small, large = peak(found[:5]), peak(found)
+    assert large - small < big["attribution"].nbytes
+    assert load(tmp_path / "attributions.nc").sizes["image"] == 15
 
 
 def test_deletion_of_what_counts_is_fast() -> None:
