@@ -31,7 +31,7 @@ from attrib.labelled import (
     saliency,
     smooth_grad,
 )
-from attrib.labels import deep_lift_report, interaction
+from attrib.labels import deep_lift_report, interaction, predict
 
 __all__ = [
     "__version__",
@@ -56,6 +56,7 @@ __all__ = [
     "load",
     "noise_tunnel",
     "occlusion",
+    "predict",
     "saliency",
     "save",
     "smooth_grad",

@@ -11,6 +11,7 @@ from attrib.functional.maps import MAPS
 from attrib.functional.mutagenesis import in_silico_mutagenesis
 from attrib.functional.occlusion import feature_ablation, occlusion
 from attrib.functional.path import integrated_gradients
+from attrib.functional.prediction import predict
 from attrib.functional.sampling import gradient_shap, smooth_grad
 from attrib.functional.tunnel import noise_tunnel
 
@@ -38,6 +39,7 @@ __all__ = [
     "noise_tunnel",
     "occlusion",
     "op_shares",
+    "predict",
     "saliency",
     "smooth_grad",
 ]

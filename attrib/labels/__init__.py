@@ -7,6 +7,7 @@ from attrib.labels.inputs import Inputs, labelled_inputs
 from attrib.labels.lazy import lazily, of_first
 from attrib.labels.ops import deep_lift_report
 from attrib.labels.pairs import interaction
+from attrib.labels.predictions import predict
 from attrib.labels.results import Facts, plain, wrap
 from attrib.labels.spatial import map_options, wrap_activation, wrap_filters, wrap_map
 
@@ -24,6 +25,7 @@ __all__ = [
     "map_options",
     "of_first",
     "plain",
+    "predict",
     "sample_values",
     "settled",
     "wrap",

@@ -27,13 +27,17 @@ from attrib.domains.sequences import (
     zeros,
 )
 
-WEIGHTS = np.random.default_rng(0).normal(size=(4, 5))  # a position weight matrix
+WEIGHTS = (
+    np.random.default_rng(0).integers(-9, 10, (4, 5)).astype(float)
+)  # a matrix whose sums have no rounding
 BOX = "GATAC"
 
 
 def scan(x: xr.DataArray) -> xr.DataArray:
     """A linear scan: the matrix's scores at all places, summed."""
-    windows = np.lib.stride_tricks.sliding_window_view(x.transpose("sample", "nucleotide", "position").values, 5, 2)
+    windows = np.lib.stride_tricks.sliding_window_view(
+        x.transpose("sample", "nucleotide", "position").values, 5, 2
+    )
     return xr.DataArray(np.einsum("nlpw,lw->n", windows, WEIGHTS), dims="sample")
 
 
@@ -56,17 +60,25 @@ def linear_scan(letters: str) -> float:
 
 
 @settings(max_examples=30)
-@given(st.lists(st.text("ACGTN", min_size=12, max_size=20), min_size=1, max_size=3), st.text("ACGTN", min_size=1, max_size=6), st.integers(0, 6))
+@given(
+    st.lists(st.text("ACGTN", min_size=12, max_size=20), min_size=1, max_size=3),
+    st.text("ACGTN", min_size=1, max_size=6),
+    st.integers(0, 6),
+)
 def test_marginalize_is_editing_the_text(texts: list[str], motif: str, at: int) -> None:
     x = one_hot(texts, dtype=np.float64)
-    found = marginalize(lambda x: np.array([linear_scan(t) for t in decode(x).values]), x, {"m": motif}, at=at)
+    found = marginalize(
+        lambda x: np.array([linear_scan(t) for t in decode(x).values]), x, {"m": motif}, at=at
+    )
     by_scan = marginalize(lambda x: np.array([linear_scan(t) for t in decode(x).values]), x, [motif], at=at)
     for n, letters in enumerate(texts):
         put = "".join(letters[at + k] if m == "N" else m for k, m in enumerate(motif))
         edited = letters[:at] + put + letters[at + len(motif) :]
         np.testing.assert_allclose(found.before[n], linear_scan(letters), atol=1e-12)
         np.testing.assert_allclose(found.after[0, n], linear_scan(edited), atol=1e-12)
-        np.testing.assert_allclose(found.difference[0, n], linear_scan(edited) - linear_scan(letters), atol=1e-12)
+        np.testing.assert_allclose(
+            found.difference[0, n], linear_scan(edited) - linear_scan(letters), atol=1e-12
+        )
     np.testing.assert_array_equal(by_scan.difference, found.difference)
 
 
@@ -85,7 +97,9 @@ def test_the_middle_of_padded_sequences() -> None:
     x = one_hot(["A" * 9, "A" * 15], pad="left")
     found = marginalize(lambda x: x.sel(nucleotide="G").argmax("position"), x, "GG")
     assert found.after.values.tolist() == [[9.0, 6.0]]
-    with pytest.raises(ValueError, match=r"the motif 'GG' would lie at positions 0 to 1 of sample number 0, .* 6 to 14"):
+    with pytest.raises(
+        ValueError, match=r"the motif 'GG' would lie at positions 0 to 1 of sample number 0, .* 6 to 14"
+    ):
         marginalize(scan, x, "GG", at=0)
 
 
@@ -114,7 +128,9 @@ def test_labels_of_the_results() -> None:
     x = one_hot({"a": "ACGTACGT", "b": "TTTTTTT"}).assign_coords(gene=("sample", ["g", "h"]))
 
     def profile(x: xr.DataArray) -> xr.DataArray:
-        return xr.DataArray(np.ones((x.sizes["sample"], 2, 3)), dims=("sample", "track", "bin"), coords={"track": ["u", "v"]})
+        return xr.DataArray(
+            np.ones((x.sizes["sample"], 2, 3)), dims=("sample", "track", "bin"), coords={"track": ["u", "v"]}
+        )
 
     found = marginalize(profile, x, "G")
     assert found.after.dims == ("motif", "sample", "track", "bin")
@@ -125,11 +141,15 @@ def test_labels_of_the_results() -> None:
     assert saturation(profile, x).dims == ("sample", "nucleotide", "position", "track", "bin")
     plain = marginalize(lambda x: np.ones((x.sizes["sample"], 2, 3)), x, "G")
     assert plain.after.dims == ("motif", "sample", "target", "output_1")
-    assert space(profile, x, "G", "C", distances=[1, 2]).interaction.dims == ("distance", "sample", "track", "bin")
+    assert space(profile, x, "G", "C", distances=[1, 2]).interaction.dims == (
+        "distance",
+        "sample",
+        "track",
+        "bin",
+    )
 
 
-def test_functions_get_the_layout_they_were_made_for(
-) -> None:
+def test_functions_get_the_layout_they_were_made_for() -> None:
     """Dims and nucleotides in the order of `x`, its coords with each row."""
     seen: list[xr.DataArray] = []
 
@@ -137,7 +157,11 @@ def test_functions_get_the_layout_they_were_made_for(
         seen.append(x)
         return np.zeros(x.sizes["region"])
 
-    x = one_hot({"a": "ACGTA", "b": "TTTT"}).rename(sample="region").assign_coords(gene=("region", ["g", "h"]))
+    x = (
+        one_hot({"a": "ACGTA", "b": "TTTT"})
+        .rename(sample="region")
+        .assign_coords(gene=("region", ["g", "h"]))
+    )
     mixed = x.sel(nucleotide=list("TGCA")).transpose("position", "region", "nucleotide")
     marginalize(f, mixed, "G", at=1)
     (rows,) = seen
@@ -151,22 +175,24 @@ def test_functions_get_the_layout_they_were_made_for(
 @pytest.mark.parametrize("start", [2, [2, 4]])
 @pytest.mark.parametrize("replacement", [shuffle, dinucleotide_shuffle])
 def test_ablate_shuffles_the_stretch_and_nothing_else(start, replacement) -> None:
-    x = one_hot(["ACGTTGCAACGG", "GATTACAGATT"], pad="left")
+    x = one_hot(["ACGTTGTCTGACGG", "GATTACATGATAT"], pad="left")
     rows: list[str] = []
 
     def f(x: xr.DataArray) -> np.ndarray:
         rows.extend(decode(x).values.tolist())
         return np.zeros(x.sizes["sample"])
 
-    found = ablate(f, x, start, [9, 11], n=6, replacement=replacement)
-    assert found.after.sizes == {"repeat": 6, "sample": 2}
-    for n, (letters, begin, end) in enumerate([("ACGTTGCAACGG", 2, 9), ("NGATTACAGATT", 2 if start == 2 else 4, 11)]):
+    found = ablate(f, x, start, [12, 13], n=12, replacement=replacement)
+    assert found.after.sizes == {"repeat": 12, "sample": 2}
+    for n, (letters, begin, end) in enumerate(
+        [("ACGTTGTCTGACGG", 2, 12), ("NGATTACATGATAT", 2 if start == 2 else 4, 13)]
+    ):
         for row in rows[2 + n :: 2]:
-            row = row.rjust(12, "N")
+            row = row.rjust(14, "N")
             assert row[:begin] + row[end:] == letters[:begin] + letters[end:]
             assert sorted(row) == sorted(letters)
         assert len(set(rows[2 + n :: 2])) > 1
-    assert found.ablated_to.values.tolist() == [9, 11]
+    assert found.ablated_to.values.tolist() == [12, 13]
 
 
 def test_ablate_shows_what_is_needed() -> None:
@@ -177,7 +203,9 @@ def test_ablate_shows_what_is_needed() -> None:
     # five letters, two of them alike: 60 orders, one of them the box
     assert abs(float(found.after.mean()) - 1 / 60) < 4 * np.sqrt(1 / 60 / 300)
     assert (ablate(count(BOX), x, 9, 13, n=5).difference == 0).all()
-    blank = ablate(count("N"), x, 4, 9, n=1, replacement=lambda s, *, n, seed: zeros(s).expand_dims(baseline=n))
+    blank = ablate(
+        count("N"), x, 4, 9, n=1, replacement=lambda s, *, n, seed: zeros(s).expand_dims(baseline=n)
+    )
     assert blank.difference.item() == 5
 
 
@@ -186,7 +214,9 @@ def test_space_shows_the_distance_that_counts() -> None:
 
     def f(x: xr.DataArray) -> np.ndarray:
         texts = decode(x).values
-        pairs = [sum(t.startswith("GCG", k) and t.startswith("CCC", k + 6) for k in range(len(t))) for t in texts]
+        pairs = [
+            sum(t.startswith("GCG", k) and t.startswith("CCC", k + 6) for k in range(len(t))) for t in texts
+        ]
         return count("GCG")(x) + count("CCC")(x) + 5.0 * np.array(pairs)
 
     x = random_sequences(4, 40, frequencies=(0.5, 0, 0, 0.5))
@@ -198,12 +228,18 @@ def test_space_shows_the_distance_that_counts() -> None:
     assert (found["second"] - found.before == 1).all()
     swapped = space(f, x, "CCC", "GCG", distances=[3])
     assert (swapped.interaction == 0).all()
-    other_strand = space(lambda x: f(reverse_complement(x)), x, "GGG", reverse_complement("GCG"), distances=[3])
+    other_strand = space(
+        lambda x: f(reverse_complement(x)), x, "GGG", reverse_complement("GCG"), distances=[3]
+    )
     assert (other_strand.interaction == 5).all()
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.lists(st.text("ACGTN", min_size=6, max_size=9), min_size=1, max_size=3), st.integers(0, 2), st.integers(-3, 6))
+@given(
+    st.lists(st.text("ACGTN", min_size=6, max_size=9), min_size=1, max_size=3),
+    st.integers(0, 2),
+    st.integers(-3, 6),
+)
 def test_saturation_is_editing_the_text(texts: list[str], start: int, end: int) -> None:
     x = one_hot(texts, pad="left", dtype=np.float64)
     size = x.sizes["position"]
@@ -286,11 +322,20 @@ X = one_hot(["ACGTACGTAC", "TTTT"])
     [
         (lambda: marginalize(scan, X, []), "`motifs` is empty"),
         (lambda: marginalize(scan, X, ["GXT"]), r"`motifs\['GXT'\]` is 'GXT': letter 'X' at position 1"),
-        (lambda: marginalize(scan, X, "A" * 5), "would lie at positions 0 to 4 of sample number 1, whose letters are at 0 to 3"),
+        (
+            lambda: marginalize(scan, X, "A" * 5),
+            "would lie at positions -1 to 3 of sample number 1, whose letters are at 0 to 3",
+        ),
         (lambda: marginalize(scan, X[0], "A"), "expected one dim of samples"),
         (lambda: marginalize(scan, X, "A", batch_size=0), "`batch_size` is 0"),
-        (lambda: marginalize(lambda x: 3.0, X, "A"), "expected a DataArray or an array with one entry for each"),
-        (lambda: marginalize(lambda x: np.ones(3), X, "A"), "`f` returned ndarray of shape .3,. for 4 sequences"),
+        (
+            lambda: marginalize(lambda x: 3.0, X, "A"),
+            "expected a DataArray or an array with one entry for each",
+        ),
+        (
+            lambda: marginalize(lambda x: np.ones(3), X, "A"),
+            "`f` returned ndarray of shape .3,. for 4 sequences",
+        ),
         (lambda: marginalize(lambda x: x.mean("sample"), X, "A"), "expected the dim 'sample' of that size"),
         (lambda: ablate(scan, X, 5, 5), "`end` is not above `start`"),
         (lambda: ablate(scan, X, 2, 6), "the stretch would lie at positions 2 to 5 of sample number 1"),

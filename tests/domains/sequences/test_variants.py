@@ -34,7 +34,10 @@ GENOME = "ACCGTTGATCAGGCATTACG"
 
 
 def test_vcf(tmp_path: Path) -> None:
-    for name, content in (("a.vcf", VCF.encode()), ("a.vcf.gz", gzip.compress(VCF.replace("\n", "\r\n").encode()))):
+    for name, content in (
+        ("a.vcf", VCF.encode()),
+        ("a.vcf.gz", gzip.compress(VCF.replace("\n", "\r\n").encode())),
+    ):
         (tmp_path / name).write_bytes(content)
         found = read_vcf(tmp_path / name)
         assert found.variants.reset_index().values.tolist() == [
@@ -50,7 +53,9 @@ def test_vcf(tmp_path: Path) -> None:
 @pytest.fixture
 def windows(tmp_path: Path) -> xr.DataArray:
     (tmp_path / "g.fa").write_text(f">c\n{GENOME}\n>d\n{GENOME}\n")
-    (tmp_path / "a.bed").write_text("c\t2\t12\tplus\t0\t+\nc\t4\t14\tminus\t0\t-\nd\t0\t10\tother\t0\t+\nc\t0\t20\tlong\t0\t-\n")
+    (tmp_path / "a.bed").write_text(
+        "c\t2\t12\tplus\t0\t+\nc\t4\t14\tminus\t0\t-\nd\t0\t10\tother\t0\t+\nc\t0\t20\tlong\t0\t-\n"
+    )
     return one_hot(read_bed(tmp_path / "a.bed", tmp_path / "g.fa").sequences.iloc[:3], dtype=np.float64)
 
 
@@ -67,19 +72,30 @@ def by_hand(f: torch.nn.Module, genome: str, start: int, end: int, strand: str) 
 
 
 @pytest.mark.parametrize("pad", [False, True])
-def test_variants_of_a_genome_are_asked_in_every_window_that_covers_them(windows: xr.DataArray, pad: bool) -> None:
+def test_variants_of_a_genome_are_asked_in_every_window_that_covers_them(
+    windows: xr.DataArray, pad: bool
+) -> None:
     """Expected: the genome edited as a text, its windows read again."""
     f = model()
-    g = (lambda x: attrib.predict(f, x.isel(position=slice(2, 12)))[:, 0]) if pad else partial(attrib.predict, f)
+    g = (
+        (lambda x: attrib.predict(f, x.isel(position=slice(2, 12)))[:, 0])
+        if pad
+        else partial(attrib.predict, f)
+    )
     if pad:  # the same with padding around: places are found by the bases' coords, not by counting
-        texts = pd.DataFrame({"sequence": [None] * 3})
-        del texts
         wide = windows.pad(position=(2, 2), constant_values=0).assign_coords(position=np.arange(14))
         mask, locus = np.zeros((3, 14), bool), np.full((3, 14), -1)
         mask[:, 2:12], locus[:, 2:12] = True, windows.locus
-        windows = wide.assign_coords(mask=(("sample", "position"), mask), locus=(("sample", "position"), locus))
+        windows = wide.assign_coords(
+            mask=(("sample", "position"), mask), locus=(("sample", "position"), locus)
+        )
     table = pd.DataFrame(
-        {"chrom": list("ccccd"), "pos": [7, 13, 5, 3, 1], "ref": ["G", "G", "TT", "C", "a"], "alt": ["A", "T", "CA", "G", "u"]}
+        {
+            "chrom": list("ccccd"),
+            "pos": [7, 13, 5, 3, 1],
+            "ref": ["G", "G", "TT", "C", "a"],
+            "alt": ["A", "T", "CA", "G", "u"],
+        }
     )
     found = variant_effect(g, windows, table).effects.squeeze(drop=True)
     expected = [(0, "plus", 2, 12, "+"), (0, "minus", 4, 14, "-"), (1, "minus", 4, 14, "-"), (2, "plus", 2, 12, "+"), (2, "minus", 4, 14, "-"), (3, "plus", 2, 12, "+"), (4, "other", 0, 10, "+")]  # fmt: skip
@@ -116,7 +132,7 @@ def test_variants_are_entries_of_mutagenesis(windows: xr.DataArray) -> None:
             {"sample": s, "position": p, "ref": ref, "alt": alt}
             for s in windows.sample.values
             for p in (0, 4, 9)
-            for ref in [str(windows.nucleotide.values[windows.sel(sample=s, position=p).argmax()])]
+            for ref in [str(windows.nucleotide.values[windows.sel(sample=s, position=p).values.argmax()])]
             for alt in sorted(set("ACGT") - {ref})
         ]
     )
@@ -133,8 +149,10 @@ def test_attribution_difference(windows: xr.DataArray) -> None:
     found = variant_effect(method, windows, table).effects
     assert found.difference.dims == ("variant", "nucleotide", "position")
     edited = windows.sel(sample=["plus"]).copy()
-    edited.loc[{"position": 4}] = [[0.0], [0.0], [0.0], [0.0]] if False else np.eye(4)[:1]
-    np.testing.assert_allclose(found.difference[0], (method(edited) - method(windows.sel(sample=["plus"])))[0], atol=1e-12)
+    edited.loc[{"position": 4}] = np.eye(4)[:1]
+    np.testing.assert_allclose(
+        found.difference[0], (method(edited) - method(windows.sel(sample=["plus"])))[0], atol=1e-12
+    )
     assert found.locus.dims == ("variant", "position")
     assert found.strand.values.tolist() == ["+"]
 
@@ -165,7 +183,7 @@ def test_bad_rows_are_listed_and_the_others_finished(windows: xr.DataArray) -> N
     assert "insertion or deletion" in listed[4]
     assert listed[5] == "its ref and alt are both G"
     assert "its ref is 'N'" in listed[6]
-    assert "its alt is None" in listed[7]
+    assert "its alt is nan" in listed[7]
     assert listed[8] == "no sequence covers c:30 and its 1 letters"
 
 
@@ -181,7 +199,10 @@ def test_a_sequence_that_is_not_the_references_does_not_hide_the_others(windows:
 @pytest.mark.parametrize(
     ("table", "text"),
     [
-        ({"chrom": ["c"], "pos": [7], "ref": ["G"]}, "expected ref and alt, and chrom and pos, or sample and position"),
+        (
+            {"chrom": ["c"], "pos": [7], "ref": ["G"]},
+            "expected ref and alt, and chrom and pos, or sample and position",
+        ),
         ({"ref": ["G"], "alt": ["A"]}, "expected ref and alt"),
         ({"sample": ["no"], "position": [1], "ref": ["G"], "alt": ["A"]}, "there is no sample 'no'"),
         ({"sample": ["plus"], "position": [10], "ref": ["G"], "alt": ["A"]}, "with a position 10"),

@@ -1,0 +1,107 @@
+"""Predictions: the model's own outputs, in chunks, with the inputs' labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+import attrib
+from attrib.testing import untouched
+
+X = xr.DataArray(
+    np.random.default_rng(0).normal(size=(5, 2, 6)).astype("float32"),
+    dims=("cell", "channel", "position"),
+    coords={"cell": list("abcde"), "donor": ("cell", [1, 1, 2, 2, 3]), "channel": ["u", "v"]},
+    name="x",
+)
+
+
+def model(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv1d(2, 3, 3), nn.BatchNorm1d(3), nn.ReLU()).eval()
+
+
+@pytest.mark.parametrize("batch_size", ["auto", 1, 2, 5])
+def test_outputs_are_the_models(batch_size) -> None:
+    f, x = model(), torch.from_numpy(X.values)
+    sizes: list[int] = []
+    hook = f.register_forward_pre_hook(lambda m, given: sizes.append(len(given[0])))
+    found = attrib.functional.predict(f, x, batch_size=batch_size)
+    hook.remove()
+    assert torch.allclose(found, f(x), atol=1e-6)
+    assert not found.requires_grad
+    assert batch_size == "auto" or max(sizes) <= batch_size
+
+
+def test_labels() -> None:
+    f = model()
+    y = attrib.predict(f, X, sample_dims="cell", classes=["p", "q", "r"])
+    assert y.dims == ("cell", "target", "output_1")
+    assert y.name == "prediction"
+    assert y.target.values.tolist() == ["p", "q", "r"]
+    assert y.donor.values.tolist() == [1, 1, 2, 2, 3]
+    assert set(y.coords) == {"cell", "donor", "target"}
+    named = attrib.predict(f, X, outputs=("track", "bin"), classes=["p", "q", "r"])
+    assert named.dims == ("cell", "track", "bin")
+    assert named.track.values.tolist() == ["p", "q", "r"]
+    assert attrib.predict(f, X).target.values.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(named, f(torch.from_numpy(X.values)).detach(), atol=1e-6)
+
+
+def test_one_number_per_sample_and_scores_of_methods() -> None:
+    f = lambda x: (x**2).sum((1, 2))
+    y = attrib.predict(f, X)
+    assert y.dims == ("cell",)
+    np.testing.assert_allclose(y, attrib.saliency(f, X).prediction)
+
+
+def test_several_inputs_and_sample_dims() -> None:
+    both = {"a": X, "b": X.isel(position=slice(2)).rename(position="bin")}
+    y = attrib.predict(lambda a, b: a.sum((1, 2)) - b.sum((1, 2)), both)
+    np.testing.assert_allclose(
+        y, X.sum(("channel", "position")) - X[..., :2].sum(("channel", "position")), atol=1e-5
+    )
+    grid = attrib.predict(lambda x: x, X, sample_dims=("cell", "channel"))
+    assert grid.dims == ("cell", "channel", "target")
+    np.testing.assert_array_equal(grid, X)
+
+
+def test_dask_gives_a_lazy_result() -> None:
+    pytest.importorskip("dask.array")
+    f = model()
+    lazy = attrib.predict(f, X.chunk(cell=2), classes=["p", "q", "r"])
+    assert lazy.chunks is not None
+    xr.testing.assert_allclose(lazy.compute(), attrib.predict(f, X, classes=["p", "q", "r"]), atol=1e-6)
+    with pytest.raises(ValueError, match="predict takes one such input"):
+        attrib.predict(lambda a, b: a, (X.chunk(cell=2), X.chunk(cell=2)))
+
+
+def test_objects_with_logits_outputs_that_are_not_finite_and_a_coord_called_target() -> None:
+    class Output:
+        def __init__(self, logits: torch.Tensor) -> None:
+            self.logits = logits
+
+    y = attrib.predict(lambda x: Output(-x.sum((1, 2)).relu().log()), X)
+    assert y.dims == ("cell",)
+    assert np.isinf(y).any()
+    named = X.assign_coords(target=("cell", [0, 1, 0, 1, 0]))
+    assert attrib.predict(model(), named).target.dims == ("target",)
+
+
+def test_nothing_is_changed_and_what_is_refused() -> None:
+    f, x = model(), torch.from_numpy(X.values)
+    with untouched(f, x):
+        attrib.functional.predict(f, x)
+    with pytest.raises(ValueError, match=r"model.eval\(\)"):
+        attrib.predict(model().train(), X)
+    with pytest.raises(ValueError, match="`classes` has 2 names"):
+        attrib.predict(f, X, classes=["a", "b"])
+    with pytest.raises(ValueError, match=r"`outputs` is \('a',\)"):
+        attrib.predict(f, X, outputs=("a",))
+    with pytest.raises(ValueError, match="NaN or infinite values in 1 of 5 samples: cell b"):
+        attrib.predict(f, X.where(X.cell != "b"))
+    with pytest.raises(TypeError, match="returned a tuple"):
+        attrib.predict(lambda x: (x, x), X)
