@@ -1,6 +1,7 @@
 """DNA and RNA: files to labelled arrays, baselines, corrections and experiments."""
 
 from attrib.domains.sequences.ablation import ablate
+from attrib.domains.sequences.alleles import Alleles, read_alleles
 from attrib.domains.sequences.baselines import dinucleotide_shuffle, random_sequences, shuffle, uniform, zeros
 from attrib.domains.sequences.corrections import gradient_correction, hypothetical
 from attrib.domains.sequences.effects import VariantEffects, variant_effect
@@ -15,6 +16,7 @@ from attrib.domains.sequences.tables import read_table
 from attrib.domains.sequences.variants import Variants, read_vcf
 
 __all__ = [
+    "Alleles",
     "Reading",
     "VariantEffects",
     "Variants",
@@ -26,6 +28,7 @@ __all__ = [
     "marginalize",
     "one_hot",
     "random_sequences",
+    "read_alleles",
     "read_bed",
     "read_fasta",
     "read_table",

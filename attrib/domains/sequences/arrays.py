@@ -56,8 +56,7 @@ def lines(x: xr.DataArray, name: str = "x") -> Lines:
 
 def columns(codes: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """One-hot columns (..., 4, positions) of codes (..., positions); N is zeros."""
-    table = np.vstack([np.eye(UNKNOWN, dtype=dtype), np.zeros(UNKNOWN, dtype=dtype)])
-    return np.ascontiguousarray(np.moveaxis(table[codes], -1, -2))
+    return (codes[..., None, :] == np.arange(UNKNOWN, dtype=codes.dtype)[:, None]).astype(dtype)
 
 
 def like(x: xr.DataArray, found: xr.DataArray) -> xr.DataArray:

@@ -63,8 +63,8 @@ def variant_effect(
     VariantEffects
         `effects` has the coords `ref`, `alt` (as read in the sequence), `at` (the number of the position), the sample, and
         its own coords. Left out, with the reason in `problems`: variants that no sequence covers, whose reference is not
-        what the sequence says, and insertions and deletions, which change the length: encode both alleles with their
-        surroundings, and call `f` on each.
+        what the sequence says, and insertions and deletions, which change the length: `read_alleles` reads both alleles
+        with their surroundings.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def _alleles(row: dict) -> tuple[str, str]:
     if len(ref) != len(alt):
         raise ValueError(
             f"{ref}>{alt} is an insertion or deletion, which changes the length; "
-            "encode both alleles with their surroundings, and call `f` on each"
+            "read both alleles with their surroundings by read_alleles, and call `f` on each"
         )
     if ref == alt:
         raise ValueError(f"its ref and alt are both {ref}")

@@ -15,7 +15,6 @@ from attrib.domains.sequences.letters import NUCLEOTIDES, UNKNOWN, codes, fault
 DIMS = ("sample", "nucleotide", "position")
 PLACE = ("chrom", "start", "end")
 _TAKEN = {*DIMS, "length", "mask", "locus", "target", "baseline", "prediction", "delta", "standard_error", "n_steps"}  # fmt: skip
-_COLUMNS = np.vstack([np.eye(4), np.zeros(4)])  # of the codes; N is zeros
 
 Sequences: TypeAlias = str | Sequence[str] | Mapping[str, str] | pd.Series | pd.DataFrame
 
@@ -80,7 +79,7 @@ def one_hot(
     letters = np.full((len(texts), size), UNKNOWN, np.uint8)
     for row, text, begin in zip(letters, texts, begins, strict=True):
         row[begin : begin + len(text)] = codes(text)
-    values = np.ascontiguousarray(_COLUMNS.astype(dtype)[letters].transpose(0, 2, 1))
+    values = (letters[:, None] == np.arange(UNKNOWN, dtype=np.uint8)[:, None]).astype(dtype)
     places = np.arange(size) - begins[:, None]
     mask = (places >= 0) & (places < lengths[:, None])
     coords: dict[str, Any] = {
@@ -125,11 +124,11 @@ def decode(x: xr.DataArray) -> xr.DataArray:
         .broadcast_like(x.isel(nucleotide=0))
         .transpose(*rest, "position")
     )
-    alphabet = np.array([*map(str, x.nucleotide.values), "N"])
+    alphabet = np.frombuffer("".join([*map(str, x.nucleotide.values), "N"]).encode(), np.uint8)
     lines = zip(
         letters.reshape(-1, letters.shape[-1]), mask.values.reshape(-1, letters.shape[-1]), strict=True
     )
-    texts = np.array(["".join(alphabet[line[kept]]) for line, kept in lines], dtype=str)
+    texts = np.array([alphabet[line[kept]].tobytes().decode() for line, kept in lines], dtype=str)
     coords = {k: c for k, c in x.coords.items() if not {"nucleotide", "position"} & set(c.dims)}
     return xr.DataArray(texts.reshape([x.sizes[d] for d in rest]), dims=rest, coords=coords, name="sequence")
 

@@ -15,6 +15,7 @@ import xarray as xr
 import attrib
 from attrib.domains.sequences import (
     one_hot,
+    read_alleles,
     read_bed,
     read_vcf,
     reverse_complement,
@@ -219,3 +220,55 @@ def test_places_need_coords() -> None:
     table = pd.DataFrame({"chrom": ["c"], "pos": [7], "ref": ["G"], "alt": ["A"]})
     with pytest.raises(ValueError, match=r"`x` lacks the coords \['chrom', 'locus'\]"):
         variant_effect(lambda x: x, one_hot("ACGT"), table)
+
+
+@pytest.mark.parametrize("width", [6, 7, 9])
+def test_alleles_are_the_edited_genome(tmp_path: Path, width: int) -> None:
+    """Expected: the genome edited as a text, and `width` letters of it cut from the same place."""
+    (tmp_path / "g.fa").write_text(f">c\n{GENOME.lower()}\n")
+    rows = [
+        ("c", 8, "A", "G"),
+        ("c", 8, "A", "ATT"),
+        ("c", 8, "ATC", "A"),
+        ("c", 7, "GA", "CC"),
+        ("c", 9, "T", "TA"),
+    ]
+    table = pd.DataFrame(rows, columns=["chrom", "pos", "ref", "alt"])
+    found = read_alleles(table, tmp_path / "g.fa", width=width)
+    assert found.problems.empty
+    for row, ref, alt in zip(rows, found.reference.itertuples(), found.alternative.itertuples(), strict=True):
+        _, pos, given, other = row
+        start = pos - 1 - width // 2
+        edited = GENOME[: pos - 1] + other + GENOME[pos - 1 + len(given) :]
+        assert ref.sequence.upper() == GENOME[start : start + width]
+        assert alt.sequence.upper() == edited[start : start + width]
+        assert (ref.start, ref.end) == (start, start + width)
+    x = one_hot(found.reference)
+    assert x.locus.sel(position=width // 2).values.tolist() == [pos - 1 for _, pos, *_ in rows]
+    substitutions = table[table.ref.str.len() == table.alt.str.len()]
+    f = lambda x: x.sel(nucleotide="C").sum("position")
+    change = f(one_hot(found.alternative)) - f(x)
+    own = change.sel(sample=[n for n in change.sample.values if n in ("c:8:A>G", "c:7:GA>CC")])
+    effects = variant_effect(f, x[[0]], substitutions.assign(sample="c:8:A>G")).effects
+    assert effects.difference.values.tolist() == own.values.tolist()
+
+
+def test_alleles_that_cannot_be_read_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "g.fa").write_text(f">c\n{GENOME}\n")
+    rows = [("c", 8, "A", "G"), ("c", 8, "C", "G"), ("c", 2, "C", "G"), ("c", 19, "C", "G"), ("z", 8, "A", "G"), ("c", 8, "A", "<INS>"), ("c", 8, "A", "ACGTA"), ("c", 17, "TTA", "T")]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["chrom", "pos", "ref", "alt"])
+    found = read_alleles(table, tmp_path / "g.fa", width=6)
+    assert found.reference.index.tolist() == found.alternative.index.tolist() == ["c:8:A>G"]
+    listed = found.problems.set_index("line").problem
+    assert listed.index.tolist() == [2, 3, 4, 5, 6, 7, 8]
+    assert listed[2] == "the genome has A at c:8, not 'C'"
+    assert listed[3] == "it starts at -2"
+    assert listed[4] == "c has 20 bases"
+    assert listed[7] == "its alt has 5 letters; of 6 there are 3 for it"
+    assert listed[8] == "c has 20 bases"  # the deletion draws on what follows
+    with pytest.raises(ValueError, match=r"lacks the columns \['alt'\]"):
+        read_alleles(table.drop(columns="alt"), tmp_path / "g.fa", width=6)
+    with pytest.raises(ValueError, match="`width` is 1"):
+        read_alleles(table, tmp_path / "g.fa", width=1)
+    none = read_alleles(table[4:5], tmp_path / "g.fa", width=6)
+    assert len(none.reference) == len(none.alternative) == 0
