@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -71,11 +71,13 @@ def predict(
     4.0
     """
     inputs = labelled_inputs(x, sample_dims, dims, coords)
-    how = {"batch_size": batch_size, "device": device}
     if inputs.lazy:
-        return _lazily(f, inputs, partial(predict, f, classes=classes, outputs=outputs, **how))
+        again = partial(predict, f, classes=classes, outputs=outputs, batch_size=batch_size, device=device)
+        return _lazily(inputs, again)
     tensors = inputs.tensors(dtype_of(f))
-    y = prediction.predict(f, tensors[0] if inputs.single else tensors, progress=progress, **how)
+    y = prediction.predict(
+        f, tensors[0] if inputs.single else tensors, batch_size=batch_size, device=device, progress=progress
+    )
     return _wrapped(y.cpu().numpy(), inputs, classes, outputs)
 
 
@@ -83,7 +85,7 @@ def _wrapped(
     values: np.ndarray, inputs: Inputs, classes: Sequence[str] | None, outputs: Sequence[Hashable] | None
 ) -> xr.DataArray:
     own = values.shape[1:]
-    names = ("target", *(f"output_{k}" for k in range(1, len(own))))[: len(own)]
+    names: tuple[Hashable, ...] = ("target", *(f"output_{k}" for k in range(1, len(own))))[: len(own)]
     if outputs is not None:
         names = tuple(outputs)
         if len(names) != len(own) or set(names) & set(inputs.sample_dims):
@@ -109,7 +111,7 @@ def _wrapped(
     )
 
 
-def _lazily(f: Model, inputs: Inputs, call: Any) -> xr.DataArray:
+def _lazily(inputs: Inputs, call: Callable[..., xr.DataArray]) -> xr.DataArray:
     if not inputs.single or len(inputs.sample_dims) != 1:
         raise ValueError(
             "`x` is backed by Dask: predict takes one such input with one sample dim; call x.compute()"
