@@ -75,8 +75,18 @@ def test_dask_gives_a_lazy_result() -> None:
     lazy = attrib.predict(f, X.chunk(cell=2), classes=["p", "q", "r"])
     assert lazy.chunks is not None
     xr.testing.assert_allclose(lazy.compute(), attrib.predict(f, X, classes=["p", "q", "r"]), atol=1e-6)
-    with pytest.raises(ValueError, match="predict takes one such input"):
-        attrib.predict(lambda a, b: a, (X.chunk(cell=2), X.chunk(cell=2)))
+    both = {"a": X.chunk(cell=2), "b": X.chunk(cell=3).rename(position="bin")}
+    f2 = lambda a, b: a.sum((1, 2)) - b[:, 0].sum(1)
+    found = attrib.predict(f2, both)
+    assert found.chunks is not None
+    xr.testing.assert_allclose(
+        found.compute(), attrib.predict(f2, {k: v.compute() for k, v in both.items()}), atol=1e-5
+    )
+    grid = X.transpose("position", "channel", "cell").chunk(cell=2)
+    flat = attrib.predict(lambda x: x * 2, grid, sample_dims=("cell", "channel"))
+    xr.testing.assert_allclose(
+        flat.compute(), attrib.predict(lambda x: x * 2, grid.compute(), sample_dims=("cell", "channel"))
+    )
 
 
 def test_objects_with_logits_outputs_that_are_not_finite_and_a_coord_called_target() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import xarray as xr
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.model import Model, dtype_of
 from attrib.functional import prediction
-from attrib.labels.blocks import each_block
+from attrib.interop.arrays import as_tensor
 from attrib.labels.inputs import Inputs, labelled_inputs
 
 
@@ -71,20 +70,24 @@ def predict(
     4.0
     """
     inputs = labelled_inputs(x, sample_dims, dims, coords)
+    dtype = dtype_of(f)
+
+    def ask(xs: tuple[torch.Tensor, ...], progress: Progress = False) -> np.ndarray:
+        given = xs[0] if inputs.single else xs
+        y = prediction.predict(f, given, batch_size=batch_size, device=device, progress=progress)
+        return y.cpu().numpy()
+
     if inputs.lazy:
-        again = partial(predict, f, classes=classes, outputs=outputs, batch_size=batch_size, device=device)
-        return _lazily(inputs, again)
-    tensors = inputs.tensors(dtype_of(f))
-    y = prediction.predict(
-        f, tensors[0] if inputs.single else tensors, batch_size=batch_size, device=device, progress=progress
-    )
-    return _wrapped(y.cpu().numpy(), inputs, classes, outputs)
+        return _wrapped(_lazily(ask, inputs, dtype), inputs, classes, outputs)
+    y = ask(inputs.tensors(dtype), progress)
+    return _wrapped(y.reshape(*inputs.sample_shape, *y.shape[1:]), inputs, classes, outputs)
 
 
 def _wrapped(
-    values: np.ndarray, inputs: Inputs, classes: Sequence[str] | None, outputs: Sequence[Hashable] | None
+    values: Any, inputs: Inputs, classes: Sequence[str] | None, outputs: Sequence[Hashable] | None
 ) -> xr.DataArray:
-    own = values.shape[1:]
+    """Outputs (*sample dims, ...), which may be Dask's, with labels."""
+    own = values.shape[len(inputs.sample_dims) :]
     names: tuple[Hashable, ...] = ("target", *(f"output_{k}" for k in range(1, len(own))))[: len(own)]
     if outputs is not None:
         names = tuple(outputs)
@@ -106,16 +109,29 @@ def _wrapped(
     elif names[:1] == ("target",):
         labels["target"] = np.arange(own[0])
     labels = {k: v for k, v in labels.items() if k != "target" or "target" in names}
-    return xr.DataArray(
-        values.reshape(*inputs.sample_shape, *own), dims=dims, coords=labels, name="prediction"
-    )
+    return xr.DataArray(values, dims=dims, coords=labels, name="prediction")
 
 
-def _lazily(inputs: Inputs, call: Callable[..., xr.DataArray]) -> xr.DataArray:
-    if not inputs.single or len(inputs.sample_dims) != 1:
-        raise ValueError(
-            "`x` is backed by Dask: predict takes one such input with one sample dim; call x.compute()"
-        )
-    (dim,) = inputs.sample_dims
-    ours = partial(call, sample_dims=dim)
-    return each_block(ours, inputs, ours(inputs.arrays[0].isel({dim: slice(1)}).compute()))
+def _lazily(
+    ask: Callable[[tuple[torch.Tensor, ...]], np.ndarray], inputs: Inputs, dtype: torch.dtype | None
+) -> Any:
+    """The outputs (*sample dims, ...) as a Dask array, block by block of samples; the first sample is asked right away."""
+    lead = len(inputs.sample_dims)
+
+    def block(*blocks: np.ndarray) -> np.ndarray:
+        xs = (as_tensor(b).reshape(-1, *b.shape[lead:]) for b in blocks)
+        y = ask(tuple(x.to(dtype) if dtype is not None and x.is_floating_point() else x for x in xs))
+        return y.reshape(*blocks[0].shape[:lead], *y.shape[1:])
+
+    core = [list(inputs.core(j)) for j in range(len(inputs.arrays))]
+    bare = [
+        a.drop_vars(list(a.coords)).transpose(*inputs.sample_dims, *c).chunk(dict.fromkeys(c, -1))
+        for a, c in zip(inputs.arrays, core, strict=True)
+    ]
+    first = block(*(a.isel(dict.fromkeys(inputs.sample_dims, slice(1))).values for a in bare))
+    sizes = {f"output_{k}": n for k, n in enumerate(first.shape[lead:])}
+    found = xr.apply_ufunc(
+        block, *bare, input_core_dims=core, output_core_dims=[list(sizes)], dask="parallelized",
+        output_dtypes=[first.dtype], dask_gufunc_kwargs={"output_sizes": sizes},
+    )  # fmt: skip
+    return found.transpose(*inputs.sample_dims, *sizes).data
