@@ -14,7 +14,9 @@ T = TypeVar("T")
 BatchSize = int | str
 Progress = bool | Callable[[int, int], None]
 
-FIRST_ROWS = 8  # rows of the call that measures what a row costs
+FIRST_ROWS = 8  # rows of the call that measures what a row costs; more where they are small
+FIRST_BYTES = 2 << 20  # of inputs in that call
+MOST_FIRST_ROWS = 64
 MOST_ROWS = 4096
 CPU_BYTES = 256 << 20  # of activations: larger chunks were not faster on any of the networks in benchmarks/
 CPU_TENSOR = 24 << 20  # the C library maps larger blocks anew each time, which costs more than it saves
@@ -36,6 +38,8 @@ class Batches:
         True shows a bar on standard error; a callable gets (rows done, rows in all).
     title : str
         What the bar calls the work.
+    row_bytes : int
+        Bytes of one row of the inputs, if they are known: of small rows the first call takes more.
 
     Raises
     ------
@@ -44,7 +48,12 @@ class Batches:
     """
 
     def __init__(
-        self, size: BatchSize, device: torch.device, progress: Progress = False, title: str = "attrib"
+        self,
+        size: BatchSize,
+        device: torch.device,
+        progress: Progress = False,
+        title: str = "attrib",
+        row_bytes: int = FIRST_BYTES,
     ) -> None:
         if isinstance(size, bool) or not (isinstance(size, int) or size == "auto"):
             raise TypeError(f'`batch_size` is {size!r}, expected a positive int or "auto"')
@@ -53,6 +62,7 @@ class Batches:
         self.device = device
         self.auto = size == "auto"
         self.rows: int | None = None if isinstance(size, str) else size
+        self._first = max(FIRST_ROWS, min(MOST_FIRST_ROWS, FIRST_BYTES // max(row_bytes, 1)))
         self._bar = _Bar(progress, title)
 
     def measured(self, row_bytes: int, largest: int = 1) -> None:
@@ -72,7 +82,7 @@ class Batches:
 
     def chunk(self, share: int = 1) -> int:
         """Rows of the next chunk where every row stands for `share` rows of the backward pass."""
-        return max(1, (self.rows or FIRST_ROWS) // share)
+        return max(1, (self.rows or self._first) // share)
 
     def expect(self, rows: int) -> None:
         """Announce work to come, for the progress bar."""

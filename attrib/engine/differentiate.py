@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from attrib.engine.scores import Scores
 from attrib.engine.target import Entry
 
 ENGINES = ("auto", "func", "autograd")
+SMALL = 1 << 20  # values of cotangents that are made at once
 
 
 class Differentiator:
@@ -122,15 +124,26 @@ class Differentiator:
     ) -> tuple[Tensor, Rows]:
         y, pull = (by_func if engine == "func" else by_autograd)(self.function, rows)
         y = y.detach()
+        # a row's cost is known from here on, and says how many targets go back together
+        self.batches.measured(self.function.row_bytes or 1, self.function.largest)
         scores = self.score(y, i, at_inputs)
-        block = self._together(len(i))
-        found = []
-        for first in range(0, len(scores), block):
-            cotangents = self.score.cotangents(y, i, slice(first, first + block))
-            if scale is not None:
-                cotangents = cotangents * scale.view(1, -1, *[1] * (y.ndim - 1)).to(y)
-            found.append(pull(cotangents, first + block >= len(scores)))
+        found, block = [], self._together(len(i))
+        for cotangents, last in self._cotangents(y, i, scale, block):
+            found.append(pull(cotangents, last))
         return scores, found[0] if len(found) == 1 else tuple(torch.cat(g) for g in zip(*found, strict=True))
+
+    def _cotangents(
+        self, y: Tensor, i: Tensor, scale: Tensor | None, block: int
+    ) -> Iterator[tuple[Tensor, bool]]:
+        """Cotangents (targets, rows, ...) of `block` targets at a time, and whether they are the last; made at once if small."""
+        count = len(self.score.targets)
+        size = max(block, SMALL // max(y.numel(), 1) // block * block)
+        for start in range(0, count, size):
+            made = self.score.cotangents(y, i, slice(start, start + size))
+            if scale is not None:
+                made = made * scale.view(1, -1, *[1] * (y.ndim - 1)).to(y)
+            for first in range(0, len(made), block):
+                yield made[first : first + block], start + first + block >= count
 
     def _forward_mode(
         self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool

@@ -71,7 +71,8 @@ class Kernel:
     ) -> None:
         self.function = Function(model)
         self.device = choose_device(model, xs[0], device)
-        self.batches = Batches(batch_size, self.device, progress)
+        size = sum(t[0].nbytes for t in xs)
+        self.batches = Batches(batch_size, self.device, progress, row_bytes=size)
         self.want = wanted(target, targets, classes, len(xs[0]))
         self.score = Scores(self.want)
         self._differentiate = Differentiator(self.function, self.score, self.batches, engine)

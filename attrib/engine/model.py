@@ -205,13 +205,28 @@ class Function:
         """A watched call, on copies: the model may write to its input, which is the caller's."""
         own = tuple(r.clone() for r in rows)
         versions = [r._version for r in own]
-        with Watch() as watch:
-            y = one_tensor(self.model(*own), len(rows[0]))
+        try:
+            with Watch() as watch:
+                y = one_tensor(self.model(*own), len(rows[0]))
+        except RuntimeError as error:
+            refuse_other_dtype(self.model, rows, error)
+            raise
         self._writes = [r._version for r in own] != versions
         n = max(len(rows[0]), 1)
         self.row_bytes = watch.bytes // n
         self.largest = max(watch.largest, *(r.nbytes for r in rows)) // n
         return y
+
+
+def refuse_other_dtype(model: Model, rows: tuple[Tensor, ...], error: RuntimeError) -> None:
+    """Raise a TypeError that names `x` where torch's error is about dtypes, and the inputs' is not the model's."""
+    expected, got = dtype_of(model), [r.dtype for r in rows if r.is_floating_point()]
+    if "type" in str(error) and expected is not None and any(dtype != expected for dtype in got):
+        named = str(expected).removeprefix("torch.")
+        raise TypeError(
+            f"`x` is {', '.join(map(str, got))}, but the model's parameters are {expected}; convert it with "
+            f"x.to(torch.{named}), or the model with model.to(x.dtype)"
+        ) from error
 
 
 def one_tensor(output: Any, n: int) -> Tensor:

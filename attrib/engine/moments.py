@@ -47,10 +47,12 @@ class Moments:
         Raises
         ------
         ValueError
-            If `reduce` is none of `REDUCTIONS`.
+            If `reduce` is none of `REDUCTIONS`, or there is but one row to take a variance of.
         """
         if reduce not in REDUCTIONS:
             raise ValueError(f"`reduce` is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
+        if reduce == "variance" and steps < 2:
+            raise ValueError(f'`n_samples` is {steps}, expected at least 2 for `reduce="variance"`')
         return cls(n, steps, device, first=reduce != "square", second=reduce != "mean")
 
     def reduced(self) -> Rows:

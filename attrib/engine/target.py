@@ -171,6 +171,9 @@ def wanted(
     items = tuple(targets.tolist() if isinstance(targets, Tensor) else targets)
     if not items:
         raise ValueError('`targets` is empty; pass at least one, or "all"')
+    twice = [t for j, t in enumerate(items) if isinstance(t, int | str) and t in items[:j]]
+    if twice:
+        raise ValueError(f"`targets` has {twice[0]!r} twice; results could not be told apart, pass it once")
     return Wanted(items, True, False, names, n)
 
 

@@ -151,6 +151,8 @@ def at_inputs(kernel: Kernel, xs: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Ten
     for chunk in kernel.gradients(
         lambda i, k: tuple(of_samples(t, i, kernel.device) for t in xs), torch.arange(n), at_inputs=True
     ):
+        if len(chunk.scores[0]) == n and _owned(chunk.grads):
+            return chunk.scores, chunk.grads
         if scores is None:
             scores = chunk.scores.new_zeros(len(chunk.scores), n)
             grads = tuple(
@@ -162,3 +164,13 @@ def at_inputs(kernel: Kernel, xs: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Ten
             add_by_sample(total, g, chunk.start, 1)
     assert scores is not None
     return scores, grads
+
+
+def _owned(grads: tuple[Tensor, ...]) -> bool:
+    """Whether gradients (T, N, ...) of several targets are memory of their own, which need not be copied.
+
+    Of one target they can be anybody's: a constant of the model, say, or the cotangent.
+    """
+    places = {g.untyped_storage().data_ptr() for g in grads}
+    full = all(g.is_contiguous() and g.untyped_storage().nbytes() == g.nbytes for g in grads)
+    return len(grads[0]) > 1 and full and len(places) == len(grads)

@@ -219,3 +219,17 @@ def test_functions_without_a_module_of_their_own() -> None:
     exec("def f(x): return (x * x).sum(1)", scope)
     assert scope["f"].__module__ is None
     assert modules(scope["f"]) == []
+
+
+def test_inputs_of_another_dtype_than_the_model() -> None:
+    x = torch.ones(2, 3, dtype=torch.float64)
+    for model in (
+        torch.nn.Linear(3, 2),
+        torch.nn.Sequential(torch.nn.Unflatten(1, (1, 3)), torch.nn.Conv1d(1, 1, 2)),
+    ):
+        with pytest.raises(
+            TypeError, match=r"`x` is torch.float64, .* parameters are torch.float32; .*x.to\(torch.float32\)"
+        ):
+            Function(model)(x)
+    layer = torch.nn.Linear(3, 2)
+    assert Function(lambda x: layer(x.float()))(x).shape == (2, 2)

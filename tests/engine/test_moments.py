@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from attrib.engine import noise
 from attrib.engine.gradients import add_by_sample
 from attrib.engine.moments import Moments
 
@@ -38,6 +39,25 @@ def test_reductions(reduce: str, expected: np.ndarray) -> None:
 def test_a_reduction_that_does_not_exist() -> None:
     with pytest.raises(ValueError, match="`reduce` is 'median', expected one of mean, square, variance"):
         Moments.of("median", N, STEPS, CPU)
+
+
+def test_one_row_has_no_variance() -> None:
+    with pytest.raises(ValueError, match='`n_samples` is 1, expected at least 2 for `reduce="variance"`'):
+        Moments.of("variance", N, 1, CPU)
+
+
+@pytest.mark.parametrize("features", [1, 3, 4, 100])
+def test_variance_in_blocks_that_cut_samples_and_features(
+    features: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noise, "_CPU_BLOCK", 64)
+    rows = torch.randn(T, N * STEPS, 2, features, generator=torch.Generator().manual_seed(1)).double()
+    moments = Moments(N, STEPS, CPU, second=True)
+    for start in range(0, N * STEPS, 7):
+        moments.add((rows[:, start : start + 7],), start)
+    expected = rows.unflatten(1, (N, STEPS))
+    torch.testing.assert_close(moments.variance()[0], expected.var(2, correction=0))
+    torch.testing.assert_close(moments.mean()[0], expected.mean(2))
 
 
 def test_variance_of_float32_survives_a_large_mean() -> None:

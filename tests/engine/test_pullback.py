@@ -205,6 +205,68 @@ def test_an_input_that_is_not_used_is_no_error() -> None:
     assert not b.any()
 
 
+class Transformed(nn.Module):
+    """Linear layers on (rows, places, features), one of them on a view that does not lie in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(6, 5), nn.Linear(4, 3, bias=False)
+        self.three = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.one(x)).transpose(1, 2)
+        return torch.cat([self.two(h), self.three(h)], 2).sum(1)
+
+
+@pytest.mark.parametrize("engine", ["func", "autograd"])
+def test_linear_layers_on_places(engine: str) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = Transformed().double()
+    x = X.double()
+    with untouched(model, x):
+        found = saliency(model, x, targets="all", absolute=False, engine=engine)
+    torch.testing.assert_close(found, torch.stack([plain(model, x, k) for k in range(5)]))
+
+
+def test_gradients_that_are_not_copied_are_nobody_elses() -> None:
+    weight = torch.randn(6, 2, generator=SEED)
+
+    def f(a: Tensor, b: Tensor) -> Tensor:
+        return (a + b)[:, 0] @ weight
+
+    a, b = saliency(f, (X, X.clone()), targets="all", absolute=False)
+    kept, before = b.clone(), weight.clone()
+    a.zero_()
+    assert torch.equal(b, kept)
+    assert torch.equal(weight, before)
+
+
+def test_all_targets_of_a_dense_network_go_back_together_from_the_first_call_on() -> None:
+    seen = []
+
+    class Seen(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            pass
+
+        @staticmethod
+        def backward(ctx: Any, g: Tensor) -> Tensor:
+            seen.append(1)
+            return g
+
+    wide = nn.Linear(6, 4000)
+    last = nn.Linear(4000, 9)
+    saliency(lambda x: last(Seen.apply(wide(x[:, 0]))), X, targets="all", engine="func")
+    assert len(seen) == 1
+
+
 def test_pullbacks_agree() -> None:
     def f(a: Tensor, b: Tensor) -> Tensor:
         return torch.stack([(a * b).sum(1), a.sin().sum(1), b.prod(1)], 1)

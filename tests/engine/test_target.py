@@ -130,3 +130,9 @@ def test_the_number_of_targets_is_known_early_but_for_all() -> None:
     assert wanted(None, [0, 1], None, 2).count == 2
     assert wanted(None, "all", None, 2).count is None
     assert isinstance(wanted(None, torch.tensor([0, 1]), None, 2), Wanted)
+
+
+@pytest.mark.parametrize("targets", [[1, 1], [0, 2, 0], ["a", "b", "a"]])
+def test_the_same_target_twice(targets: list) -> None:
+    with pytest.raises(ValueError, match=r"`targets` has .* twice; results could not be told apart"):
+        wanted(None, targets, ["a", "b", "c"], 3)
