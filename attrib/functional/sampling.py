@@ -67,8 +67,9 @@ def smooth_grad(
 
     Notes
     -----
-    Cost: `n_samples` forward and backward passes per sample, and one forward. Memory: `batch_size` rows. Satisfies
-    dummy and implementation invariance.
+    Cost: `n_samples` forward and backward passes per sample, and one forward; where the model's input goes into one
+    linear layer and nowhere else, the mean goes back through that layer once per sample. Memory: `batch_size` rows.
+    Satisfies dummy and implementation invariance.
 
     References
     ----------
@@ -171,7 +172,9 @@ def gradient_shap(
     -----
     Complete in expectation: the sum tends to ``f(x) - mean f(b)``; `delta` holds the difference from that, and
     `standard_error` the standard error of each attribution over the draws. Cost: `n_samples` forward and backward
-    passes per sample, one forward for it and one for each baseline. Memory: `batch_size` rows.
+    passes per sample, one forward for it and one for each baseline; where the model's input goes into one linear layer
+    and nowhere else, and there is no noise, that layer runs once for each sample and baseline instead of once per
+    draw. Memory: `batch_size` rows.
 
     References
     ----------
