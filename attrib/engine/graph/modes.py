@@ -19,17 +19,33 @@ _ATTENTION = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
 _RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
 
 
+_MEMORY = {  # what hands out the memory itself, to which others can write unseen
+    *(Tensor.numpy, Tensor.__array__, Tensor.__dlpack__, Tensor.data_ptr, Tensor.untyped_storage),
+    *(Tensor.storage, Tensor.share_memory_),
+}
+
+
 class Unfused(TorchFunctionMode):
     """Attention and recurrent layers take the path made of plain ops.
 
     The kernels are chosen around each such call, so that no global setting is changed while the model's own code runs.
     The mode's mere presence keeps torch's transformer layers off their fused path.
+
+    Attributes
+    ----------
+    exposed : bool
+        Whether the memory of a tensor was handed to something that is not torch.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.exposed = False
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        self.exposed = self.exposed or func in _MEMORY
         if func in _ATTENTION:
             with sdpa_kernel(SDPBackend.MATH):
                 return func(*args, **kwargs)

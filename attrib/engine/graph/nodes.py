@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -79,6 +79,8 @@ class Graph:
         What the callable returned while it was recorded.
     translated : bool
         Whether a translation was recorded in place of what another library computes: `value` is then not its own.
+    seen : dict of Ref to Tensor
+        What the nodes gave then, if that was asked for; whoever uses it takes values out.
     """
 
     inputs: tuple[Ref, ...]
@@ -88,6 +90,7 @@ class Graph:
     lifted: dict[Ref, Tensor]
     value: Tensor
     translated: bool = False
+    seen: dict[Ref, Tensor] = field(default_factory=dict)
 
     @cached_property
     def last_reads(self) -> tuple[tuple[Ref, ...], ...]:

@@ -12,7 +12,9 @@ from attrib.engine.graph.nodes import Graph
 from attrib.engine.graph.recorder import Decompose, Recorder, composite
 
 
-def record(f: Callable[..., Tensor], inputs: Sequence[Tensor], decompose: Decompose = composite) -> Graph:
+def record(
+    f: Callable[..., Tensor], inputs: Sequence[Tensor], decompose: Decompose = composite, keep: bool = False
+) -> Graph:
     """Run `f` once and write down every ATen op between its inputs and its output.
 
     Writes in place become their pure counterparts, whatever views they go through; `detach` is dropped; what no
@@ -28,6 +30,8 @@ def record(f: Callable[..., Tensor], inputs: Sequence[Tensor], decompose: Decomp
     decompose : callable, optional
         `decompose(op)` gives a Python function to record in place of an op, or None to record the op itself. The
         default takes apart the ops that torch itself always takes apart.
+    keep : bool, default False
+        Hand over what each op gave, as `Graph.seen`, unless `f` wrote in place or gave memory away.
 
     Returns
     -------
@@ -58,13 +62,13 @@ def record(f: Callable[..., Tensor], inputs: Sequence[Tensor], decompose: Decomp
         copies = [plain(x).clone(memory_format=torch.contiguous_format) for x in inputs]
         recorder = Recorder(copies, decompose, _call.__code__)
         lifted.register = recorder.memory.activate
-        with Unfused(), recorder:
+        with Unfused() as mode, recorder:
             value = _call(f, copies)
         if not isinstance(value, Tensor):
             raise TypeError(
                 f"`f` returned {type(value).__name__}, expected one tensor; pass a function that picks it"
             )
-        return recorder.graph(value, lifted.pairs.values())
+        return recorder.graph(value, lifted.pairs.values(), keep and not (lifted.pairs or mode.exposed))
 
 
 def evaluate(f: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:

@@ -12,7 +12,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attrib.engine.graph.memory import Memory, key
-from attrib.engine.graph.nodes import Graph, Node, Source
+from attrib.engine.graph.nodes import Graph, Node, Ref, Source
 from attrib.engine.graph.source import source_line
 
 aten = torch.ops.aten
@@ -59,6 +59,7 @@ class Recorder(TorchDispatchMode):
         self.apart: list[OpOverload] = []  # ops being taken apart
         self.translated = False
         self.memory = Memory()
+        self.wrote = False
         self.inputs = tuple(self.memory.activate(x) for x in inputs)
 
     def __torch_dispatch__(
@@ -136,6 +137,7 @@ class Recorder(TorchDispatchMode):
 
     def mutate(self, op: OpOverload, args: tuple, kwargs: dict) -> Any:
         """Record an op's pure counterpart, then write its result where the op would have."""
+        self.wrote = True
         target, *others = _written(op, args, kwargs)
         if others or op.overloadpacket in REPLACES_MEMORY or op.namespace != "aten":
             raise NotImplementedError(
@@ -158,8 +160,8 @@ class Recorder(TorchDispatchMode):
 
     # ------------------------------------------------------------------ the result
 
-    def graph(self, value: Tensor, lifted: Iterable[tuple[Tensor, Tensor]]) -> Graph:
-        """The ops that `value` depends on."""
+    def graph(self, value: Tensor, lifted: Iterable[tuple[Tensor, Tensor]], keep: bool = False) -> Graph:
+        """The ops that `value` depends on; with `keep` what they gave, unless something was written over since."""
         output = self.memory.find(value, self)
         live, nodes = {output}, []
         for node in reversed(self.nodes):
@@ -176,7 +178,11 @@ class Recorder(TorchDispatchMode):
             lifted={ref: t for ref, t in stands_for.items() if ref in live},
             value=value.detach(),
             translated=self.translated,
+            seen=self._seen(live - constants) if keep and not self.wrote else {},
         )
+
+    def _seen(self, live: set[Ref]) -> dict[Ref, Tensor]:
+        return {ref: self.memory.tensors[ref].detach() for ref in live if ref not in self.inputs}
 
 
 def _pure(op: OpOverload, target: Tensor, args: tuple, kwargs: dict) -> Tensor:

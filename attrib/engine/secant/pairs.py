@@ -98,7 +98,8 @@ class Pairs:
         y1 = graph.value if own else self._at_samples(i)
         scores = self.readout.scores(y1, i, at_inputs=True)
         y0 = self._at_baselines(x0, r)
-        found = secant(graph, x0, x1)
+        found = secant(graph, x0, x1, graph.seen if fresh else None)
+        graph.seen.clear()
         if self.check:
             compare(found, y0, y1)
         self._measured()
@@ -110,7 +111,7 @@ class Pairs:
         rows = len(x1[0])
         fresh = rows not in self._graphs
         if fresh:
-            self._graphs[rows] = expressed(self.readout.outputs, x1)
+            self._graphs[rows] = expressed(self.readout.outputs, x1, keep=True)
         return self._graphs[rows], fresh
 
     def _baselines(self, pool: Tensor, i: Tensor, which: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from attrib.engine.graph import Graph, Node, record, transformed
+from attrib.engine.graph import Graph, Node, Ref, record, transformed
 from attrib.engine.secant.decompositions import decompose
 from attrib.engine.secant.families import RULES
-from attrib.engine.secant.twin import NoRule, Twin, has_twin
+from attrib.engine.secant.twin import Arguments, NoRule, Twin, has_twin
 
 Pull = Callable[..., tuple[Tensor, ...]]
 
@@ -34,12 +34,14 @@ class Secant(NamedTuple):
     pull: Pull
 
 
-def expressed(f: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Graph:
-    """Record `f` in ops that have rules, as far as they can be had."""
-    return record(f, inputs, decompose)
+def expressed(f: Callable[..., Tensor], inputs: Sequence[Tensor], keep: bool = False) -> Graph:
+    """Record `f` in ops that have rules, as far as they can be had; see `record` for `keep`."""
+    return record(f, inputs, decompose, keep)
 
 
-def secant(graph: Graph, x0: Sequence[Tensor], x1: Sequence[Tensor]) -> Secant:
+def secant(
+    graph: Graph, x0: Sequence[Tensor], x1: Sequence[Tensor], seen: dict[Ref, Tensor] | None = None
+) -> Secant:
     """Replay a graph between two points.
 
     Parameters
@@ -48,6 +50,8 @@ def secant(graph: Graph, x0: Sequence[Tensor], x1: Sequence[Tensor]) -> Secant:
         From `expressed`.
     x0, x1 : sequence of Tensor
         Baselines and inputs, each shaped like what was recorded.
+    seen : dict of Ref to Tensor, optional
+        Values that ops are known to have at `x1`, which need not be computed again; each is dropped once it is read.
 
     Returns
     -------
@@ -62,17 +66,21 @@ def secant(graph: Graph, x0: Sequence[Tensor], x1: Sequence[Tensor]) -> Secant:
 
     Notes
     -----
-    Two forward passes; `pull` is one backward pass to the inputs alone.
+    Two forward passes, or one where all values at `x1` were `seen`; `pull` is one backward pass to the inputs alone.
     """
-    return (_by_func if transformed() else _by_autograd)(graph, tuple(x0), tuple(x1))
+    if transformed():
+        return _by_func(graph, tuple(x0), tuple(x1))
+    return _by_autograd(graph, tuple(x0), tuple(x1), {} if seen is None else seen)
 
 
-def _by_autograd(graph: Graph, x0: tuple[Tensor, ...], x1: tuple[Tensor, ...]) -> Secant:
+def _by_autograd(
+    graph: Graph, x0: tuple[Tensor, ...], x1: tuple[Tensor, ...], seen: dict[Ref, Tensor]
+) -> Secant:
     """The same as `_by_func` with less overhead for each op."""
     x0, x1 = tuple(v.detach() for v in x0), tuple(v.detach() for v in x1)
     with torch.enable_grad():
         changes = [(b - a).requires_grad_() for a, b in zip(x0, x1, strict=True)]
-        y = _replay(graph, x0, x1, changes)
+        y = _replay(graph, x0, x1, changes, seen)
 
     def pull(cotangents: Tensor, keep: bool = False) -> tuple[Tensor, ...]:
         several = len(cotangents) > 1
@@ -87,7 +95,7 @@ def _by_func(graph: Graph, x0: tuple[Tensor, ...], x1: tuple[Tensor, ...]) -> Se
     """Inside a `torch.func` transform: multipliers that can be differentiated and vmapped."""
 
     def carried(*changes: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        y = _replay(graph, x0, x1, changes)
+        y = _replay(graph, x0, x1, changes, {})
         return y.dv, (y.v0, y.v1)
 
     changes = [b - a for a, b in zip(x0, x1, strict=True)]
@@ -106,11 +114,29 @@ def start(x0: Sequence[Tensor], x1: Sequence[Tensor], changes: Sequence[Tensor])
     return [Twin(*parts) for parts in zip(x0, x1, changes, strict=True)]
 
 
-def _replay(graph: Graph, x0: Sequence[Tensor], x1: Sequence[Tensor], changes: Sequence[Tensor]) -> Twin:
-    y = graph.run(start(x0, x1, changes), read)
+def _replay(
+    graph: Graph,
+    x0: Sequence[Tensor],
+    x1: Sequence[Tensor],
+    changes: Sequence[Tensor],
+    seen: dict[Ref, Tensor],
+) -> Twin:
+    def known(node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        result = _seen(node.out, seen)
+        return read(node, args if result is None else Arguments(args, node.op, kwargs, result), kwargs)
+
+    y = graph.run(start(x0, x1, changes), known if seen else read)
     if not isinstance(y, Twin):
         raise ValueError("the output of `f` does not depend on its inputs; is `target` the output you meant?")
     return y
+
+
+def _seen(out: Any, seen: dict[Ref, Tensor]) -> Any:
+    """A node's results where all of them were seen, else None."""
+    if type(out) is Ref:
+        return seen.pop(out, None)
+    found = [None if ref is None else seen.pop(ref, None) for ref in out]
+    return None if any(v is None for v in found) else found
 
 
 def read(node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
