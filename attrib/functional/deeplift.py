@@ -101,7 +101,7 @@ def deep_lift(
     xs = as_tuple(x)
     pool = tuple(b[:, None] for b in as_baselines(baselines, xs))
     with Kernel(f, xs, batch_size=batch_size, device=device, progress=progress, **asked) as kernel:
-        return _average(kernel, xs, pool, multiply_by_inputs, check)
+        return _alone(kernel, xs, pool, multiply_by_inputs, check)
 
 
 @method(
@@ -240,6 +240,27 @@ def _average(kernel: Kernel, xs: Rows, pool: Rows, multiply_by_inputs: bool, che
     return found._replace(engine="secant")
 
 
+def _alone(kernel: Kernel, xs: Rows, pool: Rows, multiply_by_inputs: bool, check: bool) -> Explanation:
+    """One baseline each: nothing to average."""
+    kernel.batches.expect(len(xs[0]))
+    found: list[Rows] = []
+    ends: list[Rows] = []
+    gained: list[Tensor] = []
+    for chunk in Pairs(kernel, xs, pool, check):
+        products = tuple(m * d for m, d in zip(chunk.multipliers, chunk.differences, strict=True))
+        gained.append(sum(p.flatten(2).sum(2) for p in products))
+        found.append(products if multiply_by_inputs else chunk.multipliers)
+        ends.append((chunk.at_input, chunk.at_baseline))
+    (score, start), shown = _joined(ends), _joined(found)
+    delta = torch.cat(gained, 1) - (score - start)
+    return finish(kernel, xs, shown, score, delta=delta)._replace(engine="secant")
+
+
+def _joined(chunks: list[Rows]) -> Rows:
+    """Chunks (T, rows, ...) one behind the other, per input."""
+    return tuple(torch.cat(parts, 1) if len(parts) > 1 else parts[0] for parts in zip(*chunks, strict=True))
+
+
 def _in_one_piece(
     f: Model, x: Tensors, baselines: Baselines, multiply_by_inputs: bool, asked: dict[str, Any]
 ) -> Explanation:
@@ -257,7 +278,7 @@ def _in_one_piece(
     samples = torch.arange(len(xs[0]), device=xs[0].device)
     found = secant(graph, x0s, xs)
     multipliers = found.pull(readout.cotangents(graph.value, samples))
-    products = tuple(m * (b - a) for m, a, b in zip(multipliers, x0s, xs, strict=True))
+    products = tuple(m * d for m, d in zip(multipliers, found.changes, strict=True))
     score, start = readout.scores(found.y1, samples), readout.scores(found.y0, samples)
     delta = sum(p.flatten(2).sum(2) for p in products) - (score - start)
     shown = [m if want.many else m[0] for m in (products if multiply_by_inputs else multipliers)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -433,3 +434,26 @@ def test_an_automatic_batch_size_records_once() -> None:
 
     deep_lift(f, torch.ones(20, 3), baselines=0.5)
     assert sorted(seen) == [1, 1, 20]  # to measure; at the shared baseline; recorded
+
+
+def test_traced_and_exported_modules_are_like_any_other() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv1d(4, 6, 5), nn.GELU(), nn.MaxPool1d(3, 2), nn.Flatten(), nn.Linear(42, 2))
+    net, x = net.double().eval(), torch.randn(3, 4, 20, dtype=torch.float64)
+    expected = deep_lift(net, x, target=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit warns of its age
+        traced = torch.jit.trace(net, x)
+    torch.testing.assert_close(deep_lift(traced, x, target=1), expected)
+    exported = torch.export.export(net, (x,)).module()  # takes three rows, no more and no fewer
+    torch.testing.assert_close(deep_lift(exported, x, target=1), expected)
+
+
+def test_what_the_recording_saw_is_used_at_most_once() -> None:
+    """Equal chunks share a recording, but not its values: those belong to the first."""
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)).eval(), torch.randn(6, 3)
+    whole = deep_lift(net, x, target=0, batch_size=6)
+    torch.testing.assert_close(deep_lift(net, x, target=0, batch_size=2), whole)
+    writes = lambda t: net(t.clone().mul_(1.0).add_(0.0))  # in place: nothing is kept, all is computed
+    torch.testing.assert_close(deep_lift(writes, x, target=0), whole)

@@ -112,6 +112,7 @@ OURS: dict[OpOverload, Callable[..., Any]] = {
     aten._cdist_forward.default: distances,
     aten._euclidean_dist.default: distances,
     aten._trilinear.default: trilinear,
+    aten._convolution.default: lambda *args: aten.convolution(*args[:9]),  # as torch.jit.trace writes it
     aten.square.default: lambda x: x * x,
     aten.hypot.default: lambda u, v: (u * u + v * v).sqrt(),
     aten.sinc.default: lambda x: torch.where(x == 0, 1.0, torch.sin(math.pi * x) / (math.pi * x)),

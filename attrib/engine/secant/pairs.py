@@ -16,6 +16,8 @@ from attrib.engine.secant.replay import Secant, expressed, secant
 
 Rows = tuple[Tensor, ...]
 
+_NOT_FOR_ONE_ROW = (RuntimeError, ValueError, AssertionError)  # of models made for one size of batch
+
 VALUES_PER_ACTIVATION = 5  # a replay holds an op's value twice, its change, its slope and its carrier
 
 
@@ -76,10 +78,7 @@ class Pairs:
             expressed(self.readout.outputs, [of_samples(x, one, self.kernel.device) for x in self.xs])
         except NotImplementedError:
             raise
-        except (
-            RuntimeError,
-            ValueError,
-        ):  # no model for single rows: the first chunk will tell, or say what is wrong
+        except _NOT_FOR_ONE_ROW:  # the first chunk will tell, or say what is wrong
             return
         self._measured()
 
@@ -103,9 +102,8 @@ class Pairs:
         if self.check:
             compare(found, y0, y1)
         self._measured()
-        differences = tuple(b - a for a, b in zip(x0, x1, strict=True))
         multipliers = self._pulled(found, y1, i)
-        return Chunk(start, multipliers, differences, scores, self.readout.scores(y0, i))
+        return Chunk(start, multipliers, found.changes, scores, self.readout.scores(y0, i))
 
     def _graph(self, x1: Rows) -> tuple[Graph, bool]:
         rows = len(x1[0])
@@ -117,7 +115,7 @@ class Pairs:
     def _baselines(self, pool: Tensor, i: Tensor, which: Tensor) -> Tensor:
         at = self.kernel.device
         if len(pool) == 1:
-            return pool[0].to(at)[which.to(at)]
+            return pool[0].to(at) if self.count == 1 else pool[0].to(at)[which.to(at)]
         return of_samples(pool, i, at)[torch.arange(len(i), device=at), which.to(at)]
 
     def _at_samples(self, i: Tensor) -> Tensor:
@@ -130,12 +128,18 @@ class Pairs:
         """Outputs at the baselines of pairs `r`; those that all samples share are computed once."""
         if any(len(p) > 1 for p in self.pool):
             return self.readout.outputs(*x0)
-        if self._shared is None:
-            at = self.kernel.device
-            flat = [p[0].to(at).expand(-1, *x.shape[1:]) for p, x in zip(self.pool, self.xs, strict=True)]
-            parts = zip(*(p.split(len(r)) for p in flat), strict=True)
-            self._shared = torch.cat([self.readout.outputs(*rows) for rows in parts])
+        try:
+            self._shared = self._at_shared(len(r)) if self._shared is None else self._shared
+        except _NOT_FOR_ONE_ROW:
+            return self.readout.outputs(*x0)
         return self._shared[(r % self.count).to(self._shared.device)]
+
+    def _at_shared(self, rows: int) -> Tensor:
+        """Outputs at the baselines that all samples share, some rows at a time."""
+        at = self.kernel.device
+        flat = [p[0].to(at).expand(-1, *x.shape[1:]) for p, x in zip(self.pool, self.xs, strict=True)]
+        parts = zip(*(p.split(rows) for p in flat), strict=True)
+        return torch.cat([self.readout.outputs(*some) for some in parts])
 
     def _pulled(self, found: Secant, y: Tensor, i: Tensor) -> Rows:
         """Multipliers (T, rows, ...) of all targets: a few at a time where `batch_size` rows are many already."""

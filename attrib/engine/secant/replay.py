@@ -24,6 +24,8 @@ class Secant(NamedTuple):
     ----------
     y0, y1 : Tensor
         At the baseline and at the input.
+    changes : tuple of Tensor
+        Input minus baseline, per input.
     pull : callable
         Takes cotangents (T, *output shape), gives multipliers (T, *input shape), one tensor per input. Its memory goes
         with the call, unless ``keep=True``.
@@ -31,6 +33,7 @@ class Secant(NamedTuple):
 
     y0: Tensor
     y1: Tensor
+    changes: tuple[Tensor, ...]
     pull: Pull
 
 
@@ -88,7 +91,7 @@ def _by_autograd(
         found = torch.autograd.grad(y.dv, changes, cotangents if several else cotangents[0], **options)
         return found if several else tuple(m[None] for m in found)
 
-    return Secant(y.v0.detach(), y.v1.detach(), pull)
+    return Secant(y.v0.detach(), y.v1.detach(), tuple(c.detach() for c in changes), pull)
 
 
 def _by_func(graph: Graph, x0: tuple[Tensor, ...], x1: tuple[Tensor, ...]) -> Secant:
@@ -106,7 +109,7 @@ def _by_func(graph: Graph, x0: tuple[Tensor, ...], x1: tuple[Tensor, ...]) -> Se
             return tuple(m[None] for m in transpose(cotangents[0]))
         return vmap(transpose)(cotangents)
 
-    return Secant(y0, y1, pull)
+    return Secant(y0, y1, tuple(changes), pull)
 
 
 def start(x0: Sequence[Tensor], x1: Sequence[Tensor], changes: Sequence[Tensor]) -> list[Twin]:
