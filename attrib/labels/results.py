@@ -14,7 +14,14 @@ import xarray as xr
 from attrib.functional.explanation import About, Explanation
 from attrib.labels.inputs import Inputs
 
-INDIFFERENT = ("batch_size", "device", "progress", "engine", "path")  # options that do not change the result
+INDIFFERENT = (
+    "batch_size",
+    "device",
+    "progress",
+    "engine",
+    "path",
+    "compile",
+)  # options that do not change the result
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import shutil
 import warnings
 
 import numpy as np
@@ -457,3 +458,26 @@ def test_what_the_recording_saw_is_used_at_most_once() -> None:
     torch.testing.assert_close(deep_lift(net, x, target=0, batch_size=2), whole)
     writes = lambda t: net(t.clone().mul_(1.0).add_(0.0))  # in place: nothing is kept, all is computed
     torch.testing.assert_close(deep_lift(writes, x, target=0), whole)
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # torch's compiler imports what torch calls old
+def test_compiled_replays_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 2)).double().eval()
+    x, pool = torch.randn(5, 3, dtype=torch.float64), torch.randn(3, 3, dtype=torch.float64)
+    expected = deep_lift_shap(net, x, baselines=pool, targets="all", batch_size=5)
+    found = deep_lift_shap(net, x, baselines=pool, targets="all", batch_size=5, compile=True)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> object:
+        def call(*_: object) -> object:
+            raise OSError("no compiler found\nsecond line")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(RuntimeError, match=r"`compile=True` does not work here.*no compiler found$"):
+        deep_lift(lambda x: x.tanh().sum(1), torch.randn(2, 3), compile=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from attrib.engine.gradients import Kernel
 from attrib.engine.graph import Graph
 from attrib.engine.inputs import of_samples
+from attrib.engine.secant.compiled import Compiled
 from attrib.engine.secant.readout import Readout
 from attrib.engine.secant.replay import Secant, expressed, secant
 
@@ -56,13 +57,18 @@ class Pairs:
         Baselines, shared or per sample.
     check : bool
         Whether to compare the replay with the model.
+    compile : bool
+        Whether to compile the replays, once for each size of chunk.
     """
 
-    def __init__(self, kernel: Kernel, xs: Rows, pool: Rows, check: bool = True) -> None:
-        self.kernel, self.xs, self.pool, self.check = kernel, xs, pool, check
+    def __init__(
+        self, kernel: Kernel, xs: Rows, pool: Rows, check: bool = True, compile: bool = False
+    ) -> None:
+        self.kernel, self.xs, self.pool, self.check, self.compile = kernel, xs, pool, check, compile
         self.count = pool[0].shape[1]
         self.readout = Readout(kernel.function, kernel.score)
         self._graphs: dict[int, Graph] = {}  # by rows: shapes are part of what is recorded
+        self._compiled: dict[int, Compiled] = {}
         self._shared: Tensor | None = None
 
     def __iter__(self) -> Iterator[Chunk]:
@@ -97,12 +103,16 @@ class Pairs:
         y1 = graph.value if own else self._at_samples(i)
         scores = self.readout.scores(y1, i, at_inputs=True)
         y0 = self._at_baselines(x0, r)
-        found = secant(graph, x0, x1, graph.seen if fresh else None)
+        cotangents = self.readout.cotangents(y1, i)
+        if self.compile:
+            found = self._compiled.setdefault(len(r), Compiled(graph))(x0, x1, cotangents)
+        else:
+            found = secant(graph, x0, x1, graph.seen if fresh else None)
         graph.seen.clear()
         if self.check:
             compare(found, y0, y1)
         self._measured()
-        multipliers = self._pulled(found, y1, i)
+        multipliers = found.pull(cotangents) if self.compile else self._pulled(found, cotangents)
         return Chunk(start, multipliers, found.changes, scores, self.readout.scores(y0, i))
 
     def _graph(self, x1: Rows) -> tuple[Graph, bool]:
@@ -141,10 +151,9 @@ class Pairs:
         parts = zip(*(p.split(rows) for p in flat), strict=True)
         return torch.cat([self.readout.outputs(*some) for some in parts])
 
-    def _pulled(self, found: Secant, y: Tensor, i: Tensor) -> Rows:
+    def _pulled(self, found: Secant, cotangents: Tensor) -> Rows:
         """Multipliers (T, rows, ...) of all targets: a few at a time where `batch_size` rows are many already."""
-        cotangents = self.readout.cotangents(y, i)
-        block = max(1, self.kernel.batches.chunk() // len(i))
+        block = max(1, self.kernel.batches.chunk() // cotangents.shape[1])
         blocks = cotangents.split(block)
         parts = [found.pull(c, keep=c is not blocks[-1]) for c in blocks]
         return parts[0] if len(parts) == 1 else tuple(torch.cat(m) for m in zip(*parts, strict=True))
