@@ -15,7 +15,7 @@ from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_distributi
 from attrib.engine.model import Function, Model, unchanged
 from attrib.engine.moments import Moments
 from attrib.engine.scores import Scores
-from attrib.engine.secant import OpShare, Pairs, Readout, expressed, secant, shares
+from attrib.engine.secant import Pairs, Readout, expressed, secant
 from attrib.engine.target import Predicted, TargetLike, labels, wanted
 from attrib.functional.explanation import Explanation, finish, method
 
@@ -190,44 +190,6 @@ def deep_lift_shap(
         return _average(kernel, xs, pool, multiply_by_inputs, check, compile)
 
 
-def op_shares(
-    f: Model,
-    x: Tensors,
-    *,
-    baselines: Baselines = 0.0,
-    target: TargetLike = None,
-    classes: Sequence[str] | None = None,
-) -> list[OpShare]:
-    """What each op of a model contributed to a DeepLIFT attribution, in the order of the model.
-
-    Parameters
-    ----------
-    f : callable
-        The model.
-    x : Tensor or tuple of Tensor
-        Input(s), samples on dim 0.
-    baselines : float, Tensor, tuple of these, or callable, default 0.0
-        What the input is compared with.
-    target : int, str, tuple, sequence, callable or None
-        Which score is explained.
-    classes : sequence of str, optional
-        Names of the outputs.
-
-    Returns
-    -------
-    list of OpShare
-        One per recorded op: name, source line, rule, shape, change, residual; sums over the samples.
-    """
-    xs = as_tuple(x)
-    x0s = tuple(b.expand_as(t) for b, t in zip(as_baselines(baselines, xs), xs, strict=True))
-    with Kernel(f, xs, target=target, classes=classes) as kernel:
-        readout = Readout(kernel.function, kernel.score)
-        graph = expressed(readout.outputs, xs)
-        samples = torch.arange(len(xs[0]), device=xs[0].device)
-        readout.scores(graph.value, samples, at_inputs=True)
-        return shares(graph, x0s, xs, readout.cotangents(graph.value, samples)[0])
-
-
 def _average(
     kernel: Kernel, xs: Rows, pool: Rows, multiply_by_inputs: bool, check: bool, compile: bool
 ) -> Explanation:
@@ -260,7 +222,7 @@ def _alone(
     gained: list[Tensor] = []
     for chunk in Pairs(kernel, xs, pool, check, compile):
         products = tuple(m * d for m, d in zip(chunk.multipliers, chunk.differences, strict=True))
-        gained.append(sum(p.flatten(2).sum(2) for p in products))
+        gained.append(torch.stack([p.flatten(2).sum(2) for p in products]).sum(0))
         found.append(products if multiply_by_inputs else chunk.multipliers)
         ends.append((chunk.at_input, chunk.at_baseline))
     (score, start), shown = _joined(ends), _joined(found)
