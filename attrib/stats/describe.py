@@ -25,7 +25,7 @@ def describe(a: xr.DataArray, dim: Hashable | Sequence[Hashable] | None = None) 
     -------
     Dataset
         Over the other dims: `mean`, `std` (of a sample, n - 1; NaN for fewer than two), `minimum`, `maximum`,
-        `magnitude` (mean of |a|), all in the unit of `a`; `positive`, the share of samples above zero; `count`.
+        `magnitude` (mean of the absolute values), all in the unit of `a`; `positive`, the share of samples above zero; `count`.
 
     Examples
     --------

@@ -33,7 +33,7 @@ def regions(
     -------
     Dataset
         `region`, shaped like `a`: the number of the region, -1 outside all. Along `number`, in descending order of
-        magnitude: `sum` (unit of `a`), `magnitude` (sum of |a|), `size` (entries), and `centre_DIM` per dim, in entries
+        magnitude: `sum` (unit of `a`), `magnitude` (sum of the absolute values), `size` (entries), and `centre_DIM` per dim, in entries
         from the first. Attribute `silhouette`, from -1 to 1: how far apart the regions lie; NaN for fewer than two
         regions or as many as entries.
 

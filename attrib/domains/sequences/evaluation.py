@@ -63,6 +63,11 @@ class Subject:
     def __init__(self, f: Function, x: xr.DataArray, batch_size: int, progress: bool) -> None:
         if not callable(f):
             raise TypeError(f"`f` is a {type(f).__name__}, expected a function of a DataArray like `x`")
+        if hasattr(f, "state_dict"):  # a torch module takes tensors; this layer does not know torch
+            raise TypeError(
+                f"`f` is the module {type(f).__name__}, expected a function of a DataArray; "
+                "pass functools.partial(attrib.predict, model)"
+            )
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"`batch_size` is {batch_size!r}, expected an int of at least 1")
         given = lines(x)

@@ -357,3 +357,5 @@ def test_what_is_refused(call, text: str) -> None:
 def test_a_function_that_is_none() -> None:
     with pytest.raises(TypeError, match="`f` is a int"):
         marginalize(3, X, "A")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"module Linear, .* functools.partial\(attrib.predict, model\)"):
+        marginalize(torch.nn.Linear(4, 1), X, "A")
