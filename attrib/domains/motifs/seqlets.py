@@ -71,7 +71,7 @@ def find_seqlets(
         Random orders of a sequence's positions from which its null distribution is fitted.
     background : DataArray, optional
         Attributions of sequences without motifs, such as shuffled ones, of the same dims. Then the null distribution is
-        that of their largest |z|, one for all, with their mean and standard deviation.
+        that of their largest ``|z|``, one for all, with their mean and standard deviation.
     seed : int, default 0
         Of the shuffles. A sequence's result does not depend on the others, but for `q`.
 
@@ -90,7 +90,7 @@ def find_seqlets(
     Notes
     -----
     p is the probability that the sequence's values in random order have any span as strong, on either side: corrected
-    for all spans of the sequence. The null distribution of the largest |z| is a Gumbel distribution fitted by moments
+    for all spans of the sequence. The null distribution of the largest ``|z|`` is a Gumbel distribution fitted by moments
     to the shuffles. Strong values that belong to seqlets are in the shuffles too, so p errs on the large side. The
     strongest span is taken first, then the strongest that does not overlap it, and so on. q is Benjamini and
     Hochberg's over the spans taken and the first of each sequence that is not significant.
