@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from attrib.cli import show
 from attrib.cli.cells import cells
+from attrib.cli.sequence import sequence
+from attrib.cli.values import assignments, chosen, names, rows
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="What did the network look at?")
 
@@ -159,6 +160,7 @@ def bench(
 
 
 app.command()(cells)
+app.command()(sequence)
 
 
 @app.command("methods")
@@ -167,34 +169,3 @@ def list_methods() -> None:
     from attrib.workflows.plan import KNOWN
 
     show.methods_table([m.about for m in KNOWN.values()])
-
-
-def names(text: str | None) -> list[str] | None:
-    """Names with commas as a list."""
-    return None if text is None else [n.strip() for n in text.split(",") if n.strip()]
-
-
-def chosen(text: str) -> list[str] | str:
-    """Methods, or `"all"`."""
-    return "all" if text.strip() == "all" else names(text) or []
-
-
-def rows(text: str) -> int | str:
-    """A batch size."""
-    if text == "auto" or (text.isdecimal() and int(text) > 0):
-        return text if text == "auto" else int(text)
-    raise ValueError(f"--batch-size is {text!r}, expected a positive whole number or auto")
-
-
-def assignments(settings: list[str]) -> dict[str, Any]:
-    """``name=value`` as a mapping; values are read as JSON where they are JSON."""
-    found: dict[str, Any] = {}
-    for text in settings:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise ValueError(f"--set is {text!r}, expected name=value, such as n_steps=20")
-        try:
-            found[name.strip()] = json.loads(value)
-        except ValueError:
-            found[name.strip()] = value
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 LETTERS = ("A", "C", "G", "T")
 COLOURS = {"A": "#2e8b57", "C": "#2166ac", "G": "#e08214", "T": "#b2182b"}
 WIDTH = 0.085  # inches per letter of a new figure
+WIDE = 0.92  # of a letter, as a share of its place
 MOST = 400  # letters that can be told apart in one picture
 
 
@@ -48,8 +50,6 @@ def attribution_logo(
 
     Raises
     ------
-    ImportError
-        Without logomaker: ``pip install 'attrib[sequence]'``.
     ValueError
         For other dims, and more than 400 positions, which nobody can read; select some.
 
@@ -60,7 +60,7 @@ def attribution_logo(
     >>> letters = xr.DataArray([[1.0, 0], [0, 0], [0, 1], [0, 0]], dims=("nucleotide", "position"))
     >>> x = letters.assign_coords(nucleotide=list("ACGT"))
     >>> ax = attribution_logo(xr.DataArray([2.0, -1.0], dims="position"), x)
-    >>> len(ax.patches)
+    >>> len(ax.collections[0].get_paths())
     2
     """
     heights = _heights(a, x)
@@ -96,8 +96,6 @@ def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
 
     Raises
     ------
-    ImportError
-        Without logomaker: ``pip install 'attrib[sequence]'``.
     ValueError
         For other dims.
     """
@@ -151,28 +149,47 @@ def _reach(heights: np.ndarray) -> tuple[float, float]:
 
 
 def _draw(heights: np.ndarray, ax: Axes) -> None:
-    import pandas as pd
+    """Letters piled up from zero, the smallest first; negative ones down from zero."""
+    from matplotlib.collections import PathCollection
 
-    made: Any = pd.DataFrame(heights, columns=list(LETTERS))
-    logo_module().Logo(made, ax=ax, color_scheme=COLOURS, show_spines=False, baseline_width=0)
+    shapes = letter_shapes()
+    paths, colours = [], []
+    for place, column in enumerate(heights):
+        up = down = 0.0
+        for k in np.argsort(np.abs(column), kind="stable"):
+            if column[k] == 0:
+                continue
+            low = up if column[k] > 0 else down + column[k]
+            paths.append(shapes[LETTERS[k]].transformed(_box(place, low, abs(column[k]))))
+            colours.append(COLOURS[LETTERS[k]])
+            up, down = up + max(column[k], 0), down + min(column[k], 0)
+    ax.add_collection(PathCollection(paths, facecolors=colours, linewidths=0), autolim=False)
     ax.spines[["top", "right", "bottom"]].set_visible(False)
-    ax.spines["left"].set_visible(True)
     ax.set_xlim(-0.7, len(heights) - 0.3)
 
 
-def logo_module() -> Any:
-    """The package logomaker.
+def _box(place: int, low: float, height: float) -> Any:
+    """From the unit square to a letter's place."""
+    from matplotlib.transforms import Affine2D
 
-    Raises
-    ------
-    ImportError
-        If it is missing, with the command that installs it.
-    """
-    try:
-        import logomaker
-    except ImportError as error:
-        raise ImportError("logos need logomaker: pip install 'attrib[sequence]'") from error
-    return logomaker
+    return Affine2D().scale(WIDE, height).translate(place - WIDE / 2, low)
+
+
+@functools.cache
+def letter_shapes() -> dict[str, Any]:
+    """The outlines of A, C, G, T, each filling the unit square."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+    from matplotlib.transforms import Affine2D
+
+    found = {}
+    for letter in LETTERS:
+        path = TextPath((0, 0), letter, size=10, prop=FontProperties(family="DejaVu Sans", weight="bold"))
+        box = path.get_extents()
+        found[letter] = path.transformed(
+            Affine2D().translate(-box.x0, -box.y0).scale(1 / box.width, 1 / box.height)
+        )
+    return found
 
 
 def label_positions(ax: Axes, a: xr.DataArray) -> None:

@@ -53,7 +53,7 @@ class Folder:
             "command": shlex.join(command),
             "state": "running",
             "started": now(),
-            "versions": {p: version(p) for p in PACKAGES} | {"python": platform.python_version()},
+            "versions": versions(),
             "platform": platform.platform(),
             "files": [],
         }
@@ -88,6 +88,11 @@ class Folder:
         self.record["files"] = [f for f in self.record["files"] if (self.path / f).exists()]
         self.record["ended"] = now()
         self.write()
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that results depend on."""
+    return {p: version(p) for p in PACKAGES} | {"python": platform.python_version()}
 
 
 def now() -> str:

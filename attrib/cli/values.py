@@ -1,0 +1,37 @@
+"""What is typed, as values."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def names(text: str | None) -> list[str] | None:
+    """Names with commas as a list."""
+    return None if text is None else [n.strip() for n in text.split(",") if n.strip()]
+
+
+def chosen(text: str) -> list[str] | str:
+    """Methods, or `"all"`."""
+    return "all" if text.strip() == "all" else names(text) or []
+
+
+def rows(text: str) -> int | str:
+    """A batch size."""
+    if text == "auto" or (text.isdecimal() and int(text) > 0):
+        return text if text == "auto" else int(text)
+    raise ValueError(f"--batch-size is {text!r}, expected a positive whole number or auto")
+
+
+def assignments(settings: list[str]) -> dict[str, Any]:
+    """``name=value`` as a mapping; values are read as JSON where they are JSON."""
+    found: dict[str, Any] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"--set is {text!r}, expected name=value, such as n_steps=20")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value
+    return found

@@ -1,0 +1,5 @@
+"""The study of sequences: what a network of DNA or RNA looks for, record by record and over all of them."""
+
+from attrib.workflows.sequence.study import Studied, sequence
+
+__all__ = ["Studied", "sequence"]

@@ -1,0 +1,121 @@
+"""The motifs of a model's first convolution, over sequences of any lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from torch import nn
+
+from attrib.domains.motifs import FilterMotifs, filter_counts, filter_peaks
+from attrib.domains.motifs.filters import motifs_of_counts, thresholds
+from attrib.engine.layers import find_layer, named_layers
+from attrib.labelled import layer_activation
+
+ROWS = 256  # sequences whose activations are in memory
+
+
+class Kernel(NamedTuple):
+    """A convolution along the sequence.
+
+    Attributes
+    ----------
+    layer : str
+        Dotted name.
+    width, stride, dilation : int
+    padding : int or None
+        None where the lengths say it.
+    """
+
+    layer: str
+    width: int
+    stride: int
+    padding: int | None
+    dilation: int
+
+
+def first_kernel(model: Callable[..., Any], layer: str = "first") -> Kernel:
+    """The convolution that reads the letters.
+
+    Raises
+    ------
+    ValueError
+        If the model has none, or `layer` is no convolution.
+    """
+    known = {n: m for n, m in named_layers(model).items() if isinstance(m, nn.Conv1d | nn.Conv2d)}
+    if layer == "first":
+        if not known:
+            raise ValueError(
+                "the model has no convolution by name (an exported program or a function has none)"
+            )
+        name, found = next(iter(known.items()))
+    else:
+        name, found = layer, (find_layer(model, layer) or (None, None))[1]
+    if not isinstance(found, nn.Conv1d | nn.Conv2d):
+        raise ValueError(f"--layer {layer} is no convolution; there are {', '.join(known) or 'none'}")
+    return _kernel(name, found)
+
+
+def _kernel(name: str, found: nn.Conv1d | nn.Conv2d) -> Kernel:
+    """Along the axis of the positions: in two dims the longer one of the kernel."""
+    along = int(np.argmax(found.kernel_size)) if isinstance(found, nn.Conv1d) else _along(found)
+    padding = None if isinstance(found.padding, str) else int(found.padding[along])
+    return Kernel(
+        name, int(found.kernel_size[along]), int(found.stride[along]), padding, int(found.dilation[along])
+    )
+
+
+def _along(found: nn.Conv2d) -> int:
+    rows, columns = found.kernel_size
+    if found.in_channels == 1 and 4 in (rows, columns):
+        return 0 if columns == 4 and rows != 4 else 1
+    return 0 if rows > columns else 1
+
+
+def filters_of(
+    model: Callable[..., Any],
+    x: xr.DataArray,
+    kernel: Kernel,
+    *,
+    share: float = 0.5,
+    top: int | None = None,
+    pseudocount: float = 0.0,
+) -> FilterMotifs:
+    """Motifs of the filters over sequences of any lengths, some at a time.
+
+    Parameters
+    ----------
+    model : callable
+    x : DataArray
+        One-hot, padded on the right to the longest; the coord `length` tells how far each goes.
+    kernel : Kernel
+    share, top, pseudocount
+        As for `attrib.domains.motifs.filter_motifs`.
+    """
+    geometry: dict[str, Any] = {k: getattr(kernel, k) for k in ("width", "stride", "padding", "dilation")}
+    parts = [filter_peaks(a, some, top=top or 1, **geometry) for a, some in _activations(model, x, kernel)]
+    peaks = -np.sort(-np.concatenate(parts, 1), 1)[:, : top or 1]
+    limits = thresholds(peaks, share=share, top=top)
+    total: xr.Dataset | None = None
+    for a, some in _activations(model, x, kernel):
+        counts = filter_counts(a, some, limits, **geometry)
+        total = counts if total is None else total + counts
+    assert total is not None
+    return motifs_of_counts(total, peaks, limits, pseudocount=pseudocount)
+
+
+def _activations(
+    model: Callable[..., Any], x: xr.DataArray, kernel: Kernel
+) -> Iterator[tuple[xr.DataArray, xr.DataArray]]:
+    for some in by_length(x):
+        for start in range(0, some.sizes["sample"], ROWS):
+            part = some.isel(sample=slice(start, start + ROWS))
+            yield layer_activation(model, part, layer=kernel.layer), part
+
+
+def by_length(x: xr.DataArray) -> Iterator[xr.DataArray]:
+    """Sequences of one length together, without padding."""
+    for length in np.unique(x["length"].values):
+        yield x.isel(sample=np.flatnonzero(x["length"].values == length), position=slice(0, int(length)))

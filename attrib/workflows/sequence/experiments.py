@@ -1,0 +1,209 @@
+"""Perturbations: motifs put into backgrounds, seqlets taken out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attrib.domains.motifs.matrix import LETTERS, matrix_of
+from attrib.domains.sequences import ablate, dinucleotide_shuffle, marginalize
+from attrib.workflows.sequence.convolution import by_length
+from attrib.workflows.sequence.discovery import Discovered
+
+BACKGROUNDS, SEQLETS, REPEATS = 100, 100, 10
+CLEAR = 0.5  # probability from which a motif's letter is inserted; elsewhere the background's stays
+COLUMNS = [
+    "experiment",
+    "motif",
+    "letters",
+    "target",
+    "n",
+    "before",
+    "after",
+    "difference",
+    "sd",
+    "control",
+    "p",
+    "q",
+]
+
+Scores = Callable[[xr.DataArray], xr.DataArray]
+
+
+def experiments(
+    scores: Scores,
+    x: xr.DataArray,
+    found: Discovered,
+    database: Mapping[str, xr.DataArray] | None,
+    insert: Sequence[str] = (),
+    *,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Marginal effects of motifs, and effects of taking seqlets out.
+
+    Parameters
+    ----------
+    scores : callable
+        Sequences to scores (sample, target).
+    x : DataArray
+        Sequences.
+    found : Discovered
+    database : mapping of str to DataArray, optional
+        Its best hits are inserted too.
+    insert : sequence of str
+        More motifs: names in the database, or letters.
+    seed : int
+        Of the shuffles.
+
+    Returns
+    -------
+    DataFrame
+        A row per experiment, motif and target. `p` is of Wilcoxon's signed-rank test over the sequences (of ablation:
+        against a stretch as long elsewhere in the same sequence, whose mean effect is `control`), `q` Benjamini and
+        Hochberg's.
+    """
+    rows = _marginal(scores, x, inserted(found, database, insert), seed)
+    rows += _ablated(scores, x, found.clusters.seqlets, seed)
+    table = pd.DataFrame(rows, columns=COLUMNS[:-1])
+    return table.assign(q=_corrected(table.p.to_numpy(float)))
+
+
+def inserted(
+    found: Discovered, database: Mapping[str, xr.DataArray] | None, insert: Sequence[str] = ()
+) -> dict[str, str]:
+    """Letters of the motifs to insert: those found, their best hits, and those asked for.
+
+    Raises
+    ------
+    ValueError
+        For a name that is neither in the database nor made of letters.
+    """
+    known = database or {}
+    named = {name: letters_of(m) for name, m in found.motifs.items()}
+    if found.hits is not None:
+        best = found.hits.drop_duplicates("motif")
+        named |= {t: letters_of(known[t]) for t in best[best.q <= 0.05].target}
+    for name in insert:
+        named[name] = _asked(name, known)
+    return {name: text for name, text in named.items() if set(text) - {"N"}}
+
+
+def _asked(name: str, known: Mapping[str, xr.DataArray]) -> str:
+    by_name = {str(m.attrs.get("alternative", "")): k for k, m in known.items()}
+    if name in known or name in by_name:
+        return letters_of(known[by_name.get(name, name)])
+    text = name.upper().replace("U", "T")
+    if text and not set(text) - set("ACGTN"):
+        return text
+    near = difflib.get_close_matches(name, [*known, *by_name], 3)
+    hint = f"; near it: {', '.join(near)}" if near else ""
+    raise ValueError(
+        f"--insert {name}: no motif of --motifs is called so, and it is no word of A, C, G, T{hint}"
+    )
+
+
+def letters_of(motif: xr.DataArray) -> str:
+    """A motif as letters, N where none is clear; without Ns at the ends."""
+    p = matrix_of(motif)
+    return "".join(LETTERS[c.argmax()] if c.max() >= CLEAR else "N" for c in p.T).strip("N")
+
+
+def _marginal(scores: Scores, x: xr.DataArray, motifs: Mapping[str, str], seed: int) -> list[tuple[Any, ...]]:
+    """Motifs in shuffled sequences, those of the most frequent length."""
+    backgrounds = _backgrounds(x, seed)
+    fitting = {k: v for k, v in motifs.items() if len(v) <= backgrounds.sizes["position"]}
+    if not fitting:
+        return []
+    effect = marginalize(scores, backgrounds, fitting)
+    rows = []
+    for target in effect.target.values:
+        one = effect.sel(target=target)
+        for name, letters in fitting.items():
+            change = one.difference.sel(motif=name).values
+            rows.append(("marginalize", name, letters, target, len(change), float(one.before.mean()),
+                         float(one.after.sel(motif=name).mean()), float(change.mean()), _spread(change), np.nan,
+                         _signed(change)))  # fmt: skip
+    return rows
+
+
+def _backgrounds(x: xr.DataArray, seed: int) -> xr.DataArray:
+    most = max(by_length(x), key=lambda some: some.sizes["sample"]).isel(sample=slice(0, BACKGROUNDS))
+    n = -(-BACKGROUNDS // most.sizes["sample"])
+    shuffled = dinucleotide_shuffle(most.drop_vars(set(most.coords) - set(most.dims)), n=n, seed=seed)
+    flat = shuffled.stack(row=("sample", "baseline"), create_index=False).transpose("row", *x.dims[1:])
+    found = flat.drop_vars([c for c in flat.coords if "row" in flat[c].dims]).rename(row="sample")
+    return found.isel(sample=slice(0, BACKGROUNDS))
+
+
+def _ablated(scores: Scores, x: xr.DataArray, seqlets: pd.DataFrame, seed: int) -> list[tuple[Any, ...]]:
+    """The strongest seqlets of each motif replaced by shuffles of themselves, and stretches as long elsewhere."""
+    rows: list[tuple[Any, ...]] = []
+    for name, some in seqlets[seqlets.cluster != ""].groupby("cluster"):
+        chosen = some.reindex(some.z.abs().sort_values(ascending=False).index[:SEQLETS])
+        before, effect, control = _changes(scores, x, chosen, seed)
+        for k, target in enumerate(before.target.values):
+            change, other = effect[:, k], control[:, k]
+            old = float(before[:, k].mean())
+            p = _signed(change - np.where(np.isfinite(other), other, 0))
+            rows.append(("ablate", name, "", target, len(change), old, old + float(change.mean()), float(change.mean()),
+                         _spread(change), float(np.nanmean(other)) if np.isfinite(other).any() else np.nan, p))  # fmt: skip
+    return rows
+
+
+def _changes(
+    scores: Scores, x: xr.DataArray, seqlets: pd.DataFrame, seed: int
+) -> tuple[xr.DataArray, np.ndarray, np.ndarray]:
+    """Scores before, change by ablation, and change by ablating as much elsewhere: (seqlet, target)."""
+    before, effect, control = [], [], []
+    numbers = pd.Index(x["sample"].values).get_indexer(seqlets.record)
+    whole = x.isel(sample=numbers).assign_coords(
+        start_at=("sample", seqlets.start.to_numpy()), end_at=("sample", seqlets.end.to_numpy())
+    )
+    for some in by_length(whole):
+        start, end = some.start_at.values, some.end_at.values
+        bare = some.drop_vars(set(some.coords) - set(some.dims)).drop_vars("sample")
+        one = ablate(scores, bare, start, end, n=REPEATS, seed=seed)
+        before.append(one.before)
+        effect.append(one.difference.mean("repeat").transpose("sample", "target").values)
+        away, there = _elsewhere(start, end, some.sizes["position"], seed)
+        other = ablate(scores, bare, away, away + (end - start), n=REPEATS, seed=seed)
+        change = other.difference.mean("repeat").transpose("sample", "target").values
+        control.append(np.where(there[:, None], change, np.nan))
+    return (
+        xr.concat(before, "sample").transpose("sample", "target"),
+        np.concatenate(effect),
+        np.concatenate(control),
+    )
+
+
+def _elsewhere(start: np.ndarray, end: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Starts of stretches as long that do not overlap, and whether there is room for one."""
+    width = end - start
+    left, right = np.maximum(start - width + 1, 0), np.maximum(size - end - width + 1, 0)
+    draw = np.random.default_rng(seed).random(len(start)) * np.maximum(left + right, 1)
+    place = draw.astype(int)
+    away = np.where(place < left, place, end + place - left)
+    there = left + right > 0
+    return np.where(there, away, start), there
+
+
+def _spread(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _signed(values: np.ndarray) -> float:
+    from scipy.stats import wilcoxon
+
+    moved = values[np.isfinite(values) & (values != 0)]
+    return float(wilcoxon(moved).pvalue) if len(moved) else 1.0
+
+
+def _corrected(p: np.ndarray) -> np.ndarray:
+    from scipy.stats import false_discovery_control
+
+    return false_discovery_control(p) if len(p) else p

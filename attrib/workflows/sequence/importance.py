@@ -1,0 +1,48 @@
+"""One number per position: what a method says of the letter that is there."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from attrib.workflows.drawing import name as long_name
+from attrib.workflows.sequence.parts import MUTATIONS
+
+LETTER_ONLY = (
+    "saliency",
+    "smooth_grad",
+    "noise_tunnel",
+)  # gradients: those of absent letters say nothing of the sequence
+FIRST = ("deep_lift", "deep_lift_shap", "integrated_gradients", "gradient_shap", "input_x_gradient")
+
+
+def importance(method: str, a: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
+    """Attribution of each position.
+
+    Parameters
+    ----------
+    method : str
+    a : DataArray
+        Its attributions: dims `nucleotide`, `position` and the samples'.
+    x : DataArray
+        The sequences.
+
+    Returns
+    -------
+    DataArray
+        Without `nucleotide`. Of mutagenesis the mean loss of score over the letters that are not there; of gradients the
+        entry of the letter that is; of other methods the sum.
+    """
+    if method == MUTATIONS:
+        found = -(a * (1 - x)).sum("nucleotide", skipna=False) / (4 - x.sum("nucleotide"))
+    elif method in LETTER_ONLY:
+        found = (a * x).sum("nucleotide", skipna=False)
+    else:
+        found = a.sum("nucleotide", skipna=False)
+    said = f"{long_name(a, method)}" + (", mean loss" if method == MUTATIONS else "")
+    return found.assign_attrs(long_name=said, units=a.attrs.get("units", ""))
+
+
+def leading(methods: tuple[str, ...]) -> str:
+    """The method whose seqlets are looked for: the first that adds up, else mutagenesis, else the first."""
+    known = [m for m in FIRST if m in methods] or [m for m in methods if m == MUTATIONS]
+    return known[0] if known else methods[0]

@@ -1,0 +1,130 @@
+"""The records of a study: read, sorted by length, and those that cannot be used."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import xarray as xr
+
+from attrib.domains.sequences import Reading, one_hot, read_bed, read_fasta, read_table
+
+Problem = dict[str, Any]
+TAKEN = ("sample", "nucleotide", "position", "length", "mask", "locus", "target", "baseline", "prediction", "delta", "standard_error", "n_steps", "record", "score", "seqlets")  # fmt: skip
+
+
+class Source(NamedTuple):
+    """Where the sequences are.
+
+    Attributes
+    ----------
+    fasta, table, bed : path, optional
+        A FASTA file; a table; a BED file of places in the FASTA file.
+    column : str
+        The table's column of sequences.
+    name : str, optional
+        The table's column of names.
+    width : int, optional
+        Bases around the middle of a BED interval.
+    """
+
+    fasta: str | Path | None = None
+    table: str | Path | None = None
+    bed: str | Path | None = None
+    column: str = "sequence"
+    name: str | None = None
+    width: int | None = None
+
+
+def read_records(source: Source, most: int | None = None) -> Reading:
+    """Read the sequences.
+
+    Raises
+    ------
+    ValueError
+        If not one of a FASTA file and a table is named, or no record can be used.
+    FileNotFoundError
+        If there is no such file.
+    """
+    if (source.fasta is None) == (source.table is None):
+        raise ValueError("pass either --fasta FILE or --table FILE")
+    if source.bed is not None and source.fasta is None:
+        raise ValueError("--bed needs --fasta: the genome that the intervals lie in")
+    if most is not None and most < 1:
+        raise ValueError(f"--max-records is {most}, expected a positive number")
+    found = _read(source)
+    if not len(found.sequences):
+        first = found.problems.problem.iloc[0] if len(found.problems) else "it is empty"
+        raise ValueError(f"none of {len(found.problems)} records can be used: {first}")
+    return found._replace(sequences=_named(found.sequences.iloc[:most]))
+
+
+def _named(records: pd.DataFrame) -> pd.DataFrame:
+    """Other columns under names that a file can hold and that results do not need."""
+    names: dict[str, str] = {}
+    for column in map(str, records.columns):
+        own = re.sub(r"\W+", "_", column).strip("_") or "column"
+        own = f"{own}_given" if own in TAKEN else own
+        names[column] = f"{own}_{len(names)}" if own in names.values() else own
+    return records.rename(columns=names)
+
+
+def _read(source: Source) -> Reading:
+    if source.table is not None:
+        return read_table(source.table, column=source.column, name=source.name)
+    assert source.fasta is not None
+    if source.bed is not None:
+        return read_bed(source.bed, source.fasta, width=source.width)
+    return read_fasta(source.fasta)
+
+
+class Chunk(NamedTuple):
+    """Some records of one length.
+
+    Attributes
+    ----------
+    records : DataFrame
+        Rows of `Reading.sequences`.
+    key : str
+        Of the records' names and letters and of what they are asked.
+    """
+
+    records: pd.DataFrame
+    key: str
+
+    def one_hot(self, dims: Sequence[str]) -> xr.DataArray:
+        """The letters as the network's input."""
+        return one_hot(self.records).transpose(*dims)
+
+
+def chunks(records: pd.DataFrame, size: int, asked: str) -> Iterator[Chunk]:
+    """Records of one length together, at most `size` of them; in the order of the lengths' first records."""
+    lengths = records["sequence"].str.len()
+    for length in lengths.unique():
+        some = records[lengths == length]
+        for start in range(0, len(some), size):
+            part = some.iloc[start : start + size]
+            yield Chunk(part, key_of(part, asked))
+
+
+def key_of(records: pd.DataFrame, asked: str) -> str:
+    """A digest of the records and of what they are asked: results of other records or questions are not theirs."""
+    text = asked + "\n" + records.to_csv()
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def told(problems: pd.DataFrame) -> list[Problem]:
+    """Records with a problem, as they are listed in `run.json`."""
+    return [
+        {"record": str(p.record), "line": int(p.line), "problem": str(p.problem), "kept": bool(p.kept)}
+        for p in problems.itertuples()
+    ]
+
+
+def refused(names: Mapping[str, str]) -> list[Problem]:
+    """Records that the model or a method refused, by name."""
+    return [{"record": n, "line": 0, "problem": why, "kept": False} for n, why in names.items()]

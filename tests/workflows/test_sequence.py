@@ -1,0 +1,344 @@
+"""The study of sequences, from the command line: a known truth found again, files, reruns, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from attrib.cli.run import OK, REFUSED, run
+from attrib.io import load, load_motifs, save_motifs
+from attrib.workflows.sequence import sequence
+from attrib.workflows.sequence.importance import importance, leading
+from tests.jaspar import database
+from tests.planted import LENGTH, Planted, accuracy, fasta, planted, trained
+
+pytest.importorskip("memelite")
+
+MODEL = """
+import torch
+from torch import nn
+from tests.planted import network
+
+class Flat(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.out = nn.Linear(4 * 80, 1)
+    def forward(self, x):
+        return self.out(x.flatten(1))
+
+class Turned(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = network()
+    def forward(self, x):
+        return self.inner(x.transpose(1, 2))
+
+def flat():
+    return Flat()
+
+def turned():
+    return Turned()
+"""
+
+
+def chosen(n: int = 40) -> Planted:
+    """Held-out sequences with the first motif."""
+    data = planted(4 * n, 1)
+    keep = np.flatnonzero(data.labels[:, 0])[:n]
+    return Planted(*(v[keep] for v in data))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Code, weights, sequences and known motifs, as a user has them."""
+    folder = tmp_path_factory.mktemp("sequence")
+    (folder / "planted_model.py").write_text(MODEL)
+    torch.save(trained().state_dict(), folder / "weights.pt")
+    data = chosen()
+    (folder / "a.fa").write_text(fasta(data))
+    bad = ">x1\nACGTXACGT\n>empty\n>short\nACGTACGTACGT\n>s0\n" + "ACGT" * (LENGTH // 4) + "\n"
+    (folder / "bad.fa").write_text(fasta(Planted(*(v[:3] for v in data))) + bad)
+    (folder / "none.fa").write_text("")
+    save_motifs(database(), folder / "known.meme")
+    return folder
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(place)
+    return place
+
+
+NETWORK = ("--model", "tests.planted:network", "--weights", "weights.pt", "--target", "0")
+QUICK = ("--methods", "saliency", "--pictures", "0", "--max-records", "3")
+
+
+@pytest.fixture(scope="module")
+def study(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study as it is written on the page of the documentation."""
+    folder = tmp_path_factory.mktemp("results") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        words = [
+            *NETWORK,
+            "--fasta",
+            "a.fa",
+            "--motifs",
+            "known.meme",
+            "--insert",
+            "NHLH1",
+            "--pictures",
+            "2",
+        ]
+        assert run(["sequence", *words, "--output", str(folder)]) == OK
+    return folder
+
+
+def test_the_network_has_learned_it() -> None:
+    assert accuracy(trained(), planted(500, 2)) > 0.93
+
+
+@pytest.mark.parametrize("method", ["deep_lift", "in_silico_mutagenesis"])
+def test_planted_positions_lead_the_attribution(study: Path, method: str) -> None:
+    """AUROC of the magnitude, since letters drawn from a matrix may speak against the motif."""
+    from sklearn.metrics import roc_auc_score
+
+    results = load(study / "attributions.nc") | {"in_silico_mutagenesis": load(study / "ism.nc")}
+    size = abs(importance(method, results[method], results["sequence"])).values
+    sites = chosen().sites[:, :, 0]
+    assert np.mean([roc_auc_score(s, v) for s, v in zip(sites, size, strict=True)]) >= 0.95
+
+
+def test_filters_and_seqlets_find_the_motifs(study: Path) -> None:
+    hits = pd.read_csv(study / "tomtom.csv").drop_duplicates("motif").set_index("motif")
+    assert hits.target["seqlets_0"] == "MA0139.1"
+    assert hits.q["seqlets_0"] < 1e-3
+    filters = hits[hits.index.str.startswith("filter") & (hits.q < 1e-3)]
+    assert set(filters.target) == {"MA0139.1", "MA0046.1"}
+    motifs = load_motifs(study / "motifs.meme")
+    assert {"seqlets_0", *filters.index} <= set(motifs)
+    table = pd.read_csv(study / "filters.csv")
+    assert len(table) == 16
+    assert all(
+        motifs[f"filter_{k}"].sites == n for k, n in zip(table["filter"], table.sites, strict=True) if n
+    )
+
+
+def test_seqlets_lie_on_the_planted_sites(study: Path) -> None:
+    data = chosen()
+    seqlets = pd.read_csv(study / "seqlets.csv")
+    best = seqlets[seqlets.cluster == "seqlets_0"].drop_duplicates("record")
+    assert len(best) >= 36
+    inside = [data.sites[int(r.record[1:]), r.start : r.end, 0].mean() for r in best.itertuples()]
+    assert np.mean(inside) > 0.9
+    letters = [
+        "".join("ACGT"[c] for c in data.codes[int(r.record[1:]), r.start : r.end]) for r in best.itertuples()
+    ]
+    assert best.letters.tolist() == letters
+
+
+def test_experiments_show_the_effect(study: Path) -> None:
+    table = pd.read_csv(study / "experiments.csv").set_index(["experiment", "motif"])
+    inserted = table.loc["marginalize"]
+    assert inserted.difference["MA0139.1"] > 5
+    assert inserted.q["MA0139.1"] < 1e-6
+    assert abs(inserted.difference["NHLH1"]) < 0.3 * inserted.difference["MA0139.1"]
+    assert inserted.n.unique().tolist() == [100]
+    ablated = table.loc["ablate"].loc["seqlets_0"]
+    assert ablated.difference < -5
+    assert abs(ablated.control) < 1
+    assert ablated.after == pytest.approx(ablated.before + ablated.difference)
+
+
+def test_what_is_written(study: Path) -> None:
+    results = load(study / "attributions.nc")
+    assert list(results) == ["sequence", "deep_lift", "integrated_gradients", "saliency"]
+    x, a = results["sequence"], results["deep_lift"]
+    assert dict(a.sizes) == {"sample": 40, "nucleotide": 4, "position": LENGTH}
+    np.testing.assert_allclose(a.sum(("nucleotide", "position")) - a.delta, a.prediction - float(_scores(0.25)), rtol=1e-4, atol=1e-3)  # fmt: skip
+    records = pd.read_csv(study / "records.csv")
+    assert records.record.tolist() == [f"s{k}" for k in range(40)]
+    assert records.score.to_numpy() == pytest.approx(a.prediction.values, rel=1e-5)
+    assert x.sample.values.tolist() == records.record.tolist()
+    ism = load(study / "ism.nc")
+    assert float(abs(ism * x).max()) == 0
+    record = json.loads((study / "run.json").read_text())
+    assert record["state"] == "finished"
+    assert record["seqlets_of"] == "deep_lift"
+    assert all((study / f).is_file() for f in record["files"])
+    page = (study / "index.html").read_text()
+    shown = [part.split('"')[0] for part in page.split('src="')[1:]]
+    assert len(shown) == 5
+    assert all((study / f).read_bytes().startswith(b"\x89PNG") for f in shown)
+    assert not list(study.rglob(".*"))
+
+
+def _scores(value: float) -> torch.Tensor:
+    with torch.no_grad():
+        return trained()(torch.full((1, 4, LENGTH), value))[0, 0]
+
+
+def test_a_rerun_does_only_what_is_missing(here: Path, tmp_path: Path) -> None:
+    words = [*NETWORK, "--methods", "saliency", "--pictures", "0", "--output", str(tmp_path / "out")]
+    assert run(["sequence", *words, "--fasta", "a.fa", "--max-records", "32"]) == OK
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out/parts").iterdir()}
+    assert len(before) == 1
+    assert run(["sequence", *words, "--fasta", "a.fa"]) == OK
+    after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out/parts").iterdir()}
+    assert len(after) == 2
+    assert all(after[name] == time for name, time in before.items())
+    assert load(tmp_path / "out/attributions.nc")["saliency"].sizes["sample"] == 40
+    torn = next(p for p in (tmp_path / "out/parts").iterdir() if p.name in before)
+    torn.write_bytes(torn.read_bytes()[:100])
+    assert run(["sequence", *words, "--fasta", "a.fa"]) == OK
+    assert torn.stat().st_mtime_ns != before[torn.name]
+
+
+def test_a_run_that_is_stopped_goes_on(here: Path, tmp_path: Path) -> None:
+    def stop(what: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    asked = {"fasta": "a.fa", "methods": ["saliency"], "target": "0", "pictures": 0}
+    with pytest.raises(KeyboardInterrupt):
+        sequence(trained(), tmp_path / "out", tell=stop, **asked)  # type: ignore[arg-type]
+    assert json.loads((tmp_path / "out/run.json").read_text())["state"] == "interrupted"
+    (part,) = (tmp_path / "out/parts").iterdir()
+    time = part.stat().st_mtime_ns
+    done = sequence(trained(), tmp_path / "out", **asked)  # type: ignore[arg-type]
+    assert part.stat().st_mtime_ns == time
+    assert done.attributed.x.sizes["sample"] == 40
+
+
+def test_other_settings_and_other_files_are_refused(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["sequence", *NETWORK, *QUICK, "--fasta", "a.fa", "--output"]
+    assert run([*words, str(tmp_path / "out")]) == OK
+    assert run([*words, str(tmp_path / "out"), "--seed", "3"]) == REFUSED
+    assert "a run with other seed" in capsys.readouterr().err
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").touch()
+    assert run([*words, str(tmp_path / "thesis")]) == REFUSED
+    assert "files of something else" in capsys.readouterr().err
+
+
+def test_bad_records_are_listed_and_the_others_finished(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["sequence", "--model", "planted_model:flat", "--fasta", "bad.fa", "--methods", "deep_lift"]
+    assert run([*words, "--pictures", "1", "--output", str(tmp_path / "out")]) == OK
+    said = capsys.readouterr().out
+    assert "left out x1: letter 'X' at position 4" in said
+    assert "filters: the model has no convolution by name" in said
+    table = pd.read_csv(tmp_path / "out/problems.csv").set_index("record")
+    assert set(table.index) == {"x1", "empty", "short", "s0"}
+    assert "it has 12 letters: the model fails" in table.problem["short"]
+    assert table.kept.to_dict() == {"x1": False, "empty": False, "short": False, "s0": True}
+    assert pd.read_csv(tmp_path / "out/records.csv").record.tolist() == ["s0", "s1", "s2", "s0_2"]
+
+
+def test_lengths_that_the_model_takes_are_padded_in_the_results(here: Path, tmp_path: Path) -> None:
+    done = sequence("tests.planted:network", tmp_path / "out", weights="weights.pt", fasta="bad.fa", target="predicted", methods=["deep_lift", "in_silico_mutagenesis"], pictures=1)  # fmt: skip
+    x, a = done.attributed.x, done.attributed.results["deep_lift"]
+    assert x.sample.values.tolist() == ["s0", "s1", "s2", "short", "s0_2"]
+    short = a.sel(sample="short")
+    assert bool(np.isfinite(short[:, :12]).all())
+    assert bool(np.isnan(short[:, 12:]).all())
+    assert float(x.sel(sample="short")[:, 12:].sum()) == 0
+    assert load(tmp_path / "out/attributions.nc")["deep_lift"].identical(a)
+    alone = sequence(trained(), tmp_path / "one", fasta="bad.fa", target="predicted", methods=["deep_lift"], max_records=4, pictures=0)  # fmt: skip
+    np.testing.assert_allclose(
+        alone.attributed.results["deep_lift"].sel(sample="short"), short, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_places_on_the_genome(here: Path, tmp_path: Path) -> None:
+    data = chosen()
+    genome = "".join("ACGT"[c] for c in data.codes[:10].ravel())
+    (tmp_path / "genome.fa").write_text(f">chr1\n{genome}\n")
+    lines = [f"chr1\t{k * LENGTH}\t{(k + 1) * LENGTH}\tpeak{k}\t0\t+\n" for k in range(10)]
+    (tmp_path / "peaks.bed").write_text("".join(lines) + "chr1\t790\t900\tbeyond\t0\t+\n")
+    words = [
+        "sequence",
+        *NETWORK,
+        "--fasta",
+        str(tmp_path / "genome.fa"),
+        "--bed",
+        str(tmp_path / "peaks.bed"),
+    ]
+    assert run([*words, "--methods", "deep_lift", "--pictures", "0", "--output", str(tmp_path / "out")]) == OK
+    seqlets = pd.read_csv(tmp_path / "out/seqlets.csv")
+    assert len(seqlets) > 5
+    for r in seqlets.itertuples():
+        assert genome[r.chrom_start : r.chrom_end] == r.letters
+    assert pd.read_csv(tmp_path / "out/problems.csv").record.tolist() == ["beyond"]
+
+
+def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) -> None:
+    rows = fasta(Planted(*(v[:4] for v in chosen()))).split()
+    pd.DataFrame({"id": [r[1:] for r in rows[::2]], "utr": rows[1::2], "label": 1, "target": "x"}).to_csv(
+        tmp_path / "t.csv"
+    )
+    asked = {
+        "table": tmp_path / "t.csv",
+        "column": "utr",
+        "name": "id",
+        "methods": ["saliency"],
+        "target": "1",
+    }
+    turned = sequence("planted_model:turned", tmp_path / "a", dims=("sample", "position", "nucleotide"), pictures=1, **asked)  # type: ignore[arg-type]  # fmt: skip
+    assert turned.attributed.results["saliency"].dims == ("sample", "position", "nucleotide")
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(trained(), (torch.zeros(2, 4, LENGTH),), dynamic_shapes=({0: batch},))
+    torch.export.save(program, tmp_path / "m.pt2")
+    done = sequence(str(tmp_path / "m.pt2"), tmp_path / "b", pictures=0, **asked)  # type: ignore[arg-type]
+    plain = sequence(trained(), tmp_path / "c", pictures=0, **asked)  # type: ignore[arg-type]
+    ours, theirs = (d.attributed.results["saliency"] for d in (done, plain))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    table = pd.read_csv(tmp_path / "b/records.csv")
+    assert table.label.tolist() == [1] * 4
+    assert table.target_given.tolist() == ["x"] * 4
+    assert table.Unnamed_0.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("--fasta none.fa", "none.fa is empty"),
+        ("--fasta nowhere.fa", "there is no file nowhere.fa"),
+        ("", "pass either --fasta FILE or --table FILE"),
+        ("--table known.meme", "is no table by its name"),
+        ("--table a.csv --bed b.bed", "--bed needs --fasta"),
+        ("--fasta a.fa --motifs a.fa", "a.fa is no MEME file"),
+        ("--fasta a.fa --motifs known.meme --insert NHLH2", "near it: NHLH1"),
+        ("--fasta a.fa --insert MYC", "no motif of --motifs is called so"),
+        ("--fasta a.fa --methods grad_cam", "--methods is grad_cam, expected some of"),
+        ("--fasta a.fa --target all", "expected one output"),
+        ("--fasta a.fa --target 7", "the model"),
+        ("--fasta a.fa --baselines dark", "--baselines is 'dark', expected one of uniform, zeros"),
+        ("--fasta a.fa --dims sample,position", "--dims is sample,position"),
+        ("--fasta a.fa --set n_stepps=3", "no such argument"),
+        ("--fasta a.fa --max-records 0", "--max-records is 0"),
+        ("--fasta a.fa --layer relu", "--layer relu is no convolution; there are motifs, mix"),
+    ],
+)
+def test_refusals_are_one_line(
+    words: str, text: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    asked = [*NETWORK, *QUICK, *words.split()]
+    assert run(["sequence", *asked, "--output", str(tmp_path / "out")]) == REFUSED
+    said = capsys.readouterr().err
+    assert text in said or text == "the model"
+    assert said.count("\n") == 1
+
+
+def test_the_method_of_the_seqlets() -> None:
+    assert leading(("saliency", "integrated_gradients", "deep_lift")) == "deep_lift"
+    assert leading(("saliency", "in_silico_mutagenesis")) == "in_silico_mutagenesis"
+    assert leading(("saliency",)) == "saliency"
