@@ -50,12 +50,11 @@ def first_kernel(model: Callable[..., Any], layer: str = "first") -> Kernel:
             raise ValueError(
                 "the model has no convolution by name (an exported program or a function has none)"
             )
-        name, found = next(iter(known.items()))
-    else:
-        name, found = layer, (find_layer(model, layer) or (None, None))[1]
-    if not isinstance(found, nn.Conv1d | nn.Conv2d):
+        return _kernel(*next(iter(known.items())))
+    there = find_layer(model, layer)
+    if there is None or not isinstance(there[1], nn.Conv1d | nn.Conv2d):
         raise ValueError(f"--layer {layer} is no convolution; there are {', '.join(known) or 'none'}")
-    return _kernel(name, found)
+    return _kernel(layer, there[1])
 
 
 def _kernel(name: str, found: nn.Conv1d | nn.Conv2d) -> Kernel:
@@ -112,7 +111,12 @@ def _activations(
     for some in by_length(x):
         for start in range(0, some.sizes["sample"], ROWS):
             part = some.isel(sample=slice(start, start + ROWS))
-            yield layer_activation(model, part, layer=kernel.layer), part
+            a = layer_activation(model, part, layer=kernel.layer)
+            if sum(n > 1 for d, n in a.sizes.items() if d not in ("sample", "filter")) > 1:
+                raise ValueError(
+                    f"{kernel.layer} does not run along the letters: its output is {dict(a.sizes)}"
+                )
+            yield a, part
 
 
 def by_length(x: xr.DataArray) -> Iterator[xr.DataArray]:

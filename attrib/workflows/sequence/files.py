@@ -109,7 +109,7 @@ def seqlets_table(seqlets: pd.DataFrame, x: xr.DataArray) -> pd.DataFrame:
     from attrib.domains.sequences import decode
 
     numbers = pd.Index(x["sample"].values).get_indexer(seqlets.record)
-    texts = decode(x.isel(sample=numbers)).values if len(seqlets) else []
+    texts: list[str] = decode(x.isel(sample=numbers)).values.tolist() if len(seqlets) else []
     letters = [t[s:e] for t, s, e in zip(texts, seqlets.start, seqlets.end, strict=True)]
     table = seqlets.assign(letters=letters)
     if "locus" in x.coords and "chrom" in x.coords and len(seqlets):
