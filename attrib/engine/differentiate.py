@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import Batches
+from attrib.engine.graph.modes import transformed
 from attrib.engine.model import Function
 from attrib.engine.pullback import Rows, by_autograd, by_forward_mode, by_func, cut_inputs
 from attrib.engine.scores import Scores
@@ -100,7 +101,9 @@ class Differentiator:
     def _forward_pays(self, rows: Rows) -> bool:
         self._features = sum(r[0].numel() for r in rows)
         entries = all(isinstance(t, Entry) for t in self.score.targets)
-        pays = self._forward_works and self._features < len(self.score.targets) and entries
+        pays = (
+            self._forward_works and not transformed() and self._features < len(self.score.targets) and entries
+        )
         # jvp is not thread-safe in torch 2
         return pays and threading.current_thread() is threading.main_thread()
 
@@ -158,7 +161,7 @@ class Differentiator:
         return scores, tuple(grads)
 
     def _refuse_cut(self, rows: Rows, grads: Rows) -> None:
-        if all(bool(g.any()) for g in grads):
+        if transformed() or all(bool(g.any()) for g in grads):
             return
         few = tuple(r[:2] for r in rows)
         cut = [j for j in cut_inputs(self.function, few) if not grads[j].any()]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attrib.engine.batching import Batches, BatchSize, Progress
 from attrib.engine.differentiate import Differentiator
+from attrib.engine.graph.modes import untracked
 from attrib.engine.inputs import of_samples
 from attrib.engine.model import Function, Model, device_of, unchanged
 from attrib.engine.pullback import Rows
@@ -81,7 +82,7 @@ class Kernel:
     def __enter__(self) -> Kernel:
         """Begin: nothing is tracked, and whatever the model's passes write to its buffers is put back at the end."""
         self._stack.enter_context(torch.inference_mode(False))
-        self._stack.enter_context(torch.no_grad())
+        self._stack.enter_context(untracked())
         self._stack.enter_context(unchanged(self.function.model))
         self._stack.callback(self.batches.close)
         return self

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import vjp, vmap
 
 from attrib.engine.gradients import Kernel
+from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import of_samples
 from attrib.engine.model import Model
 from attrib.engine.pullback import Rows
@@ -52,14 +53,14 @@ def set_apart(kernel: Kernel, xs: Rows, other: Tensor, *, same_rows: bool = Fals
     kernel : Kernel
         After it has seen the inputs.
     xs : tuple of Tensor
-        The inputs. Several are left as they are.
+        The inputs. Several are left as they are, and so are those of a `torch.func` transform, which has to see the layer.
     other : Tensor (1, ...) or (N, ...)
         Where else the model will be called: what is tried is tried there too.
     same_rows : bool
         Whether a chunk's rows are still made at the input, so that there can be no more of them than before. A layer
         whose output is wider than its input is then left in its place: its sums would take more memory than the result.
     """
-    if len(xs) > 1:
+    if len(xs) > 1 or transformed():
         return None
     model, i = kernel.function.model, torch.arange(min(2, len(xs[0])))
     x = of_samples(xs[0], i, kernel.device)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attrib.engine.graph.modes import transformed
+
 Tensors = Tensor | tuple[Tensor, ...]
 Baselines = float | Tensor | tuple[float | Tensor, ...] | Callable[..., Any]
 
@@ -30,7 +32,7 @@ def as_tuple(x: Any, name: str = "x") -> tuple[Tensor, ...]:
             raise ValueError(
                 f"`{name}` has inputs of {len(xs[0])} and {len(t)} samples; all need the same number on dim 0"
             )
-    return tuple(t.detach() for t in xs)
+    return xs if transformed() else tuple(t.detach() for t in xs)
 
 
 def _check(t: Any, which: str) -> None:

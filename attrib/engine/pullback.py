@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.func import jvp, vjp, vmap
 from torch.overrides import TorchFunctionMode
 
+from attrib.engine.graph.modes import transformed, untracked
+
 Rows = tuple[Tensor, ...]
 Forward = Callable[..., Tensor]
 Pull = Callable[
@@ -39,11 +41,11 @@ class _Flat(TorchFunctionMode):
 
 def by_func(f: Forward, rows: Rows) -> tuple[Tensor, Pull]:
     """`torch.func.vjp` under no_grad: parameters stay out of the graph; the last pullback frees memory as it goes."""
-    with torch.no_grad(), _Flat():
+    with untracked(), _Flat():
         y, pull = vjp(f, *rows)[:2]
 
     def several(cotangents: Tensor, last: bool) -> Rows:
-        with torch.no_grad():
+        with untracked():
             if len(cotangents) == 1:
                 return tuple(g[None] for g in pull(cotangents[0], retain_graph=not last))
             with warnings.catch_warnings():  # some ops go one by one, with the same result
@@ -54,7 +56,18 @@ def by_func(f: Forward, rows: Rows) -> tuple[Tensor, Pull]:
 
 
 def by_autograd(f: Forward, rows: Rows) -> tuple[Tensor, Pull]:
-    """`torch.autograd.grad` on leaves made of the rows: for what torch.func cannot trace."""
+    """`torch.autograd.grad` on leaves made of the rows: for what torch.func cannot trace.
+
+    Raises
+    ------
+    NotImplementedError
+        Under a `torch.func` transform, which the leaves would be cut off from.
+    """
+    if transformed():
+        raise NotImplementedError(
+            "an attribution by plain autograd cannot be differentiated again: under torch.func transforms the model must "
+            'be one that torch.func traces (engine="func" shows what stops it)'
+        )
     with torch.enable_grad():
         leaves = tuple(r.detach().requires_grad_() for r in rows)
         y = f(*leaves)

@@ -191,20 +191,22 @@ def _advanced(sums: Tensor, fresh: Tensor, open_: Tensor) -> Tensor:
 
 def _sums(kernel: Kernel, lines: Lines, samples: Sequence[int], nodes: Tensor, weights: Tensor) -> Rows:
     """Gradients (W, T, n, ...) summed over the nodes with each of the rows of `weights` (W, nodes)."""
-    sums: Rows = ()
+    sums: list[list[Tensor]] = []  # apart: under torch.func, what is added to must not be a view
     alone = weights[0] if len(weights) == 1 else None
     for chunk in kernel.gradients(
         lines.points(nodes), torch.tensor(list(samples)), len(nodes), weights=alone
     ):
-        sums = sums or tuple(
-            g.new_zeros(len(weights), len(g), len(samples), *g.shape[2:]) for g in chunk.grads
-        )
+        sums = sums or [[_zeros_like(g, len(samples)) for _ in weights] for g in chunk.grads]
         k = torch.arange(chunk.start, chunk.start + chunk.scores.shape[1]) % len(nodes)
-        for total, g in zip(sums, chunk.grads, strict=True):
-            for row, w in zip(total, weights, strict=True):
+        for totals, g in zip(sums, chunk.grads, strict=True):
+            for total, w in zip(totals, weights, strict=True):
                 factor = None if alone is not None else w[k].to(g).view(1, -1, *[1] * (g.ndim - 2))
-                add_by_sample(row, g if factor is None else g * factor, chunk.start, len(nodes))
-    return sums
+                add_by_sample(total, g if factor is None else g * factor, chunk.start, len(nodes))
+    return tuple(t[0][None] if len(t) == 1 else torch.stack(t) for t in sums)
+
+
+def _zeros_like(g: Tensor, n: int) -> Tensor:
+    return torch.zeros(len(g), n, *g.shape[2:], dtype=g.dtype, device=g.device)
 
 
 def _zeros(kernel: Kernel, xs: Rows) -> Rows:

@@ -45,8 +45,6 @@ def agree(found: Any, expected: Any, tolerance: float) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_attributions_are_those_of_the_torch_network(name: str, dtype: torch.dtype) -> None:
     case = CASES[name]
-    if case.engines == ("secant",):
-        pytest.importorskip("attrib.interop.jaxpr")
     s, model = pair(kind_for(case), dtype)
     options = {"target": s.target, **case.baselines(s)}
     with jax.enable_x64(dtype is torch.float64):

@@ -117,6 +117,11 @@ def transformed() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
+def untracked() -> contextlib.AbstractContextManager[None]:
+    """No derivatives of what is computed, unless a `torch.func` transform around us asks for them."""
+    return contextlib.nullcontext() if transformed() else torch.no_grad()
+
+
 @contextlib.contextmanager
 def outside_transforms() -> Iterator[Lifted]:
     """Suspends the `torch.func` transforms around us, and derivatives."""

@@ -81,13 +81,13 @@ class Bridge:
         found: Tensors = Call.apply(self, [] if keeps else None, *xs)  # type: ignore[assignment]
         return found
 
-    def values(self, xs: Sequence[Tensor], kept: list[Kept] | None = None) -> Tensors:
+    def values(self, xs: Sequence[Tensor], kept: list[Kept] | None = None, noted: bool = True) -> Tensors:
         """Outputs of plain tensors; what the backward program needs is added to `kept`."""
         arrays = to_arrays(xs)
+        if noted:
+            self.log.note(self.name if kept is None else f"{self.name} and residuals", arrays)
         if kept is None:
-            self.log.note(self.name, arrays)
             return to_tensors(self._call(self.weights, *arrays), xs)
-        self.log.note(f"{self.name} and residuals", arrays)
         ys, residuals = self._keep(self.weights, *arrays)
         kept.append((arrays, residuals))
         return to_tensors(ys, xs)

@@ -18,6 +18,7 @@ from attrib.engine.watch import Ops
 from attrib.interop.jax.bridge import Arrays, Bridge, Log, pullback
 from attrib.interop.jax.exchange import view
 from attrib.interop.jax.weights import closed_over, parted
+from attrib.interop.jaxpr import in_torch
 
 Shapes = tuple[tuple[torch.Size, torch.dtype], ...]
 
@@ -31,8 +32,9 @@ class JaxModel(Foreign):
         Programs compiled so far.
     """
 
-    def __init__(self, fn: Callable[..., Any], params: Any) -> None:
+    def __init__(self, fn: Callable[..., Any], params: Any, channels_last: bool = False) -> None:
         super().__init__()
+        self.channels_last = channels_last
         self._weights, self._fn = parted(fn, params)
         held = {id(a): a for a in (*self._weights, *closed_over(fn))}
         self._views = [v for a in held.values() if (v := view(a)) is not None]
@@ -59,6 +61,13 @@ class JaxModel(Foreign):
     def forward(self, *xs: Tensor) -> Any:
         """What the JAX function returns, its arrays as tensors."""
         _refuse(xs)
+        if not self.channels_last:
+            return self._of(xs)
+        moved = self._of(tuple(x.movedim(1, -1) if x.ndim > 2 else x for x in xs))
+        return jax.tree.map(lambda y: y.movedim(-1, 1) if y.ndim > 2 else y, moved)
+
+    def _of(self, xs: Sequence[Tensor]) -> Any:
+        """The function of inputs in its own layout."""
         recorder = present(Recorder)
         if recorder is not None:
             recorder.translated = True
@@ -72,6 +81,11 @@ class JaxModel(Foreign):
             ys = tuple(y[: len(xs[0])] for y in ys)
         return self._tree(ys, rows)
 
+    def classes(self, xs: Sequence[jax.Array]) -> int:
+        """How many outputs a row of these inputs has."""
+        ys = jax.eval_shape(self._flat, self._weights, *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in xs))
+        return int(np.prod(ys[0].shape[1:]))
+
     def _flat(self, weights: list[jax.Array], *xs: jax.Array) -> Arrays:
         """The function on arrays alone; how its output is put together is noted while it is traced."""
         leaves, tree = jax.tree.flatten(self._fn(weights, *xs))
@@ -84,11 +98,6 @@ class JaxModel(Foreign):
     def _twin(self) -> Callable[..., Any]:
         """The same function in torch's ops."""
         if self._in_torch is None:
-            try:
-                from attrib.interop.jaxpr import in_torch
-            except ModuleNotFoundError:
-                raise NotImplementedError("a JAX function cannot be recorded as ATen ops") from None
-
             self._in_torch = in_torch(lambda *arrays: self._flat(self._weights, *arrays))
         return self._in_torch
 
@@ -126,7 +135,7 @@ class JaxModel(Foreign):
         others = [
             torch.cat([r[:1], r[1:] * 1.5 + 1 if r.is_floating_point() else r[1:].flip(0)]) for r in rows
         ]
-        for j, (y, again) in enumerate(zip(ys, self._bridge.values(others, kept), strict=True)):
+        for j, (y, again) in enumerate(zip(ys, self._bridge.values(others, kept, noted=False), strict=True)):
             if y.ndim == 0 or not y.is_floating_point():
                 continue
             scale = float(y[0].abs().max()) if y[0].numel() else 0.0
