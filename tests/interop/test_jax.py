@@ -71,6 +71,15 @@ def test_gradcheck_in_double_precision() -> None:
         assert torch.autograd.gradgradcheck(model, x)
 
 
+def test_the_function_does_not_run_a_second_time_for_its_gradient() -> None:
+    """Backward programs take residuals: no program of the pullback as a whole, which would begin with the function."""
+    model = attrib.from_jax(waves, PARAMS)
+    saliency(model, X, target=1, engine="func")
+    saliency(model, X, target=1, engine="autograd")
+    saliency(model, X, targets="all")
+    assert {name for name, *_ in model.programs()} == {"f and residuals", "f pulled back"}
+
+
 def test_a_backward_pass_after_an_input_was_written_to() -> None:
     """As in torch: an error, no gradient at another point."""
     x = X.clone().requires_grad_()

@@ -19,7 +19,23 @@ Arrays = tuple[jax.Array, ...]
 Flat = Callable[..., Arrays]  # (weights, *arrays) -> arrays
 Tensors = tuple[Tensor, ...]
 Dims = tuple[int | None, ...]
-Kept = tuple[Arrays, "Residuals"]
+
+
+class Kept:
+    """Where a forward program leaves what a backward program needs.
+
+    Neither a tuple nor a list, which torch.func would take apart and put together anew on the way.
+
+    Attributes
+    ----------
+    inputs : tuple of jax.Array
+    residuals : Residuals or None
+        None until the program has run.
+    """
+
+    def __init__(self) -> None:
+        self.inputs: Arrays = ()
+        self.residuals: Residuals | None = None
 
 
 class Log:
@@ -78,18 +94,18 @@ class Bridge:
     def __call__(self, *xs: Tensor) -> Tensors:
         """Outputs of tensors, on torch's graph."""
         keeps = torch.is_grad_enabled() and any(x.requires_grad for x in xs)
-        found: Tensors = Call.apply(self, [] if keeps else None, *xs)  # type: ignore[assignment]
+        found: Tensors = Call.apply(self, Kept() if keeps else None, *xs)  # type: ignore[assignment]
         return found
 
-    def values(self, xs: Sequence[Tensor], kept: list[Kept] | None = None, noted: bool = True) -> Tensors:
-        """Outputs of plain tensors; what the backward program needs is added to `kept`."""
+    def values(self, xs: Sequence[Tensor], kept: Kept | None = None, noted: bool = True) -> Tensors:
+        """Outputs of plain tensors; what the backward program needs is left in `kept`."""
         arrays = to_arrays(xs)
         if noted:
             self.log.note(self.name if kept is None else f"{self.name} and residuals", arrays)
         if kept is None:
             return to_tensors(self._call(self.weights, *arrays), xs)
-        ys, residuals = self._keep(self.weights, *arrays)
-        kept.append((arrays, residuals))
+        ys, kept.residuals = self._keep(self.weights, *arrays)
+        kept.inputs = arrays
         return to_tensors(ys, xs)
 
     def _linearised(self, weights: list[jax.Array], *xs: jax.Array) -> tuple[Arrays, Residuals]:
@@ -104,7 +120,7 @@ class Bridge:
         """Gradients at the floating inputs from cotangents of the floating outputs, vmapped along `dims` in turn."""
         arrays = to_arrays(gs)
         self.log.note(f"{self.name} pulled back", arrays)
-        return to_tensors(self._pull(dims, self.weights, *kept, *arrays), gs)
+        return to_tensors(self._pull(dims, self.weights, kept.inputs, kept.residuals, *arrays), gs)
 
     def vjp(self, n: int) -> Bridge:
         """(n inputs, cotangents of floating outputs) to gradients at the floating inputs."""
@@ -221,7 +237,7 @@ class Call(torch.autograd.Function):
     """Runs a Bridge; its derivatives run Bridges in their turn."""
 
     @staticmethod
-    def forward(bridge: Bridge, kept: list[Kept] | None, *xs: Tensor) -> Tensors:
+    def forward(bridge: Bridge, kept: Kept | None, *xs: Tensor) -> Tensors:
         """Outputs."""
         return bridge.values(xs, kept)
 
@@ -233,7 +249,7 @@ class Call(torch.autograd.Function):
         ctx.save_for_forward(*xs)
         ctx.floats, ctx.count = floats(output), len(output)
         ctx.mark_non_differentiable(*(y for y in output if not y.is_floating_point()))
-        ctx.kept = kept if kept and all(map(_innermost, xs)) else None
+        ctx.kept = kept if kept and kept.residuals and all(map(_innermost, xs)) else None
 
     @staticmethod
     def backward(ctx: Any, *gs: Tensor) -> tuple:
@@ -241,7 +257,7 @@ class Call(torch.autograd.Function):
         xs = ctx.saved_tensors  # raises if an input was written to meanwhile
         some = [gs[j] for j in ctx.floats]
         if ctx.kept and not torch.is_grad_enabled():
-            found = Pull.apply(ctx.bridge, ctx.kept[0], (), *some)
+            found = Pull.apply(ctx.bridge, ctx.kept, (), *some)
         else:
             found = ctx.bridge.vjp(len(xs))(*xs, *some)
         each = dict(zip(floats(xs), found, strict=True))  # type: ignore[arg-type]
@@ -256,7 +272,7 @@ class Call(torch.autograd.Function):
         return tuple(found.get(j) for j in range(ctx.count))
 
     @staticmethod
-    def vmap(info: Any, dims: tuple, bridge: Bridge, kept: list[Kept] | None, *xs: Tensor) -> tuple:
+    def vmap(info: Any, dims: tuple, bridge: Bridge, kept: Kept | None, *xs: Tensor) -> tuple:
         """The vmapped function."""
         found = bridge.vmap(dims[2:])(*xs)
         return found, (0,) * len(found)

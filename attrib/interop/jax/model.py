@@ -15,7 +15,7 @@ from attrib.engine.foreign import Foreign, present, room
 from attrib.engine.graph import Recorder
 from attrib.engine.graph.modes import outside_transforms, plain
 from attrib.engine.watch import Ops
-from attrib.interop.jax.bridge import Arrays, Bridge, Log, pullback
+from attrib.interop.jax.bridge import Arrays, Bridge, Kept, Log, pullback
 from attrib.interop.jax.exchange import view
 from attrib.interop.jax.weights import closed_over, parted
 from attrib.interop.jaxpr import in_torch
@@ -112,7 +112,7 @@ class JaxModel(Foreign):
             watch.add(*self._bytes[shapes])
             if shapes not in self._checked:
                 self._refuse_mixed(
-                    plain_rows, plain_ys, [] if keeps else None
+                    plain_rows, plain_ys, Kept() if keeps else None
                 )  # the program that is there already
                 self._checked.add(shapes)
 
@@ -129,7 +129,7 @@ class JaxModel(Foreign):
         sizes = [int(np.prod(s)) * d.itemsize for s, d in (found - known).elements() if len(rows[0]) in s]
         return sum(sizes), max(sizes, default=0)
 
-    def _refuse_mixed(self, rows: Sequence[Tensor], ys: Sequence[Tensor], kept: list | None) -> None:
+    def _refuse_mixed(self, rows: Sequence[Tensor], ys: Sequence[Tensor], kept: Kept | None) -> None:
         """Raise if the first row's output depends on the other rows."""
         rows = [r.expand(2, *r.shape[1:]) if len(r) == 1 else r for r in rows]
         others = [
