@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from attrib.engine.graph.modes import transformed
 from attrib.engine.hoist import FirstLayer
 from attrib.engine.inputs import of_samples
 from attrib.engine.noise import block, choice, normal_blocks, sample_keys, uniform
@@ -79,7 +80,11 @@ class Noise:
         )
         out = part.new_empty(len(i), part.shape[1])
         scale = of_samples(s, i, self.device).expand(len(i))[:, None]
-        for rows, z in normal_blocks(keys, k, NOISE + j, out.shape[1], out.dtype):
+        blocks = normal_blocks(keys, k, NOISE + j, out.shape[1], out.dtype)
+        if transformed():  # what is written to has no derivative
+            out = torch.cat([part[at[rows]] + (z.clone() * scale[rows]).to(part.dtype) for rows, z in blocks])
+            return out.view(len(i), *x.shape[1:])
+        for rows, z in blocks:
             torch.addcmul(part[at[rows]].to(z.dtype), z, scale[rows].to(z.dtype), out=out[rows])
         return out.view(len(i), *x.shape[1:])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vjp
 
-from attrib.functional import grad_cam, saliency, smooth_grad
+from attrib.functional import grad_cam, gradient_shap, noise_tunnel, saliency, smooth_grad
 from attrib.testing import specimen
 from tests.cases import CASES, Case, each
 
@@ -60,6 +61,17 @@ def test_draws_are_held() -> None:
     square = lambda x: (x**2).sum(1)
     found = grad(lambda x: smooth_grad(square, x, n_samples=3, stdevs=0.1).sum())(x)
     torch.testing.assert_close(found, torch.full_like(x, 2.0))
+    signed = functools.partial(saliency, absolute=False)
+    found = grad(lambda x: noise_tunnel(signed, square, x, n_samples=3, stdevs=0.1).sum())(x)
+    torch.testing.assert_close(found, torch.full_like(x, 2.0))
+
+
+def test_mixing_weights_are_held() -> None:
+    """The gradient of x^2 at a x, averaged over draws of a, is 2 mean(a) x: its derivative is the attribution over x."""
+    x = torch.tensor([[0.5, -1.0], [2.0, 0.25]])
+    options = {"baselines": torch.zeros(1, 2), "n_samples": 5, "multiply_by_inputs": False}
+    shap = lambda x: gradient_shap(lambda x: (x**2).sum(1), x, **options)
+    torch.testing.assert_close(grad(lambda x: shap(x).sum())(x), shap(x) / x)
 
 
 def test_what_cannot_be_differentiated_again_says_so() -> None:
