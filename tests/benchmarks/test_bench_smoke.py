@@ -164,3 +164,13 @@ def test_peak_memory_sees_what_was_held_for_a_moment() -> None:
     found = peak_memory(work, CPU)
     if not np.isnan(found):  # a container may forbid to set the peak back
         assert 120 < found / 2**20 < 160
+
+
+def test_the_benchmark_of_jax_checks_its_answers() -> None:
+    pytest.importorskip("jax")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.jax", "--quick"],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "| MLP 64 |" in done.stdout

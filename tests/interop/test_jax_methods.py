@@ -9,12 +9,13 @@ import pytest
 import torch
 
 import attrib
+from attrib.functional import MAPS
 from attrib.testing import Specimen, specimen
 from tests.cases import CASES, Case, each
 
 jax = pytest.importorskip("jax")
 
-from tests.interop.networks import WRITTEN, arrays, in_jax  # noqa: E402
+from tests.interop.networks import WRITTEN, arrays, in_jax, weights  # noqa: E402
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
@@ -83,3 +84,37 @@ def test_labels_and_arrays_of_jax() -> None:
     agree(torch.from_numpy(a.values), expected, 1e-5)
     assert a.dims == ("sample", "dim_1")
     assert x.tolist() == arrays(s.x).tolist()
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_maps_at_an_activation_that_the_user_exposes(name: str, channels_last: bool) -> None:
+    """The model in two parts, each a module; against the torch network in one."""
+    s, _ = pair("cnn", torch.float32)
+    p = weights(s.f)
+    first, last = ("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW")
+    numbers = first if channels_last else last
+    spatial, channel = ((1, 2), (1,) * 3) if channels_last else ((2, 3), (1, -1, 1, 1))
+
+    def prefix(p: Any, x: Any) -> Any:
+        w = p["0.weight"].transpose(2, 3, 1, 0) if channels_last else p["0.weight"]
+        y = jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=numbers)
+        return jax.nn.relu(y + (p["0.bias"] if channels_last else p["0.bias"].reshape(channel)))
+
+    def suffix(p: Any, a: Any) -> Any:
+        return jax.numpy.tanh(a).mean(spatial) @ p
+
+    head = jax.numpy.array([[1.0, -2.0], [0.5, 1.0], [-1.0, 0.25]])
+    parts = [attrib.from_jax(f, q, channels_last=channels_last) for f, q in ((prefix, p), (suffix, head))]
+    convolution = torch.nn.Sequential(s.f[0], torch.nn.ReLU())  # type: ignore[index]
+
+    class Whole(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = convolution
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.features(x).tanh().mean((2, 3)) @ torch.tensor(head.tolist())
+
+    found = MAPS[name](torch.nn.Sequential(*parts).eval(), s.x, layer="0", target=1, relu=False)
+    agree(found, MAPS[name](Whole().eval(), s.x, layer="features", target=1, relu=False), 1e-5)
