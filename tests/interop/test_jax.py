@@ -1,6 +1,8 @@
 """A JAX function as a torch module: derivatives, dtypes, memory, and how often it is compiled."""
 
+import copy
 import functools
+import pickle
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -226,6 +228,12 @@ def test_every_form_of_weights() -> None:
         assert not list(model.parameters())
 
 
+def test_copies_and_pickles() -> None:
+    for model in (copy.deepcopy(WAVES), pickle.loads(pickle.dumps(WAVES)), copy.copy(WAVES)):
+        assert model.compilations == 0
+        assert torch.equal(model(X), WAVES(X))
+
+
 def test_torch_cannot_move_the_weights() -> None:
     assert WAVES.to("cpu") is WAVES
     assert WAVES.eval() is WAVES
@@ -290,6 +298,27 @@ def test_a_row_costs_what_its_residuals_take() -> None:
     with seen as kernel:
         kernel.scores((X,))
     assert 3 * 40 <= (kernel.function.row_bytes or 0) <= 10 * 40
+
+
+@pytest.mark.parametrize("engine", ["func", "autograd"])
+def test_cut_gradients_are_refused_and_zero_gradients_are_not(engine: str) -> None:
+    cut = attrib.from_jax(lambda x: jax.jit(jax.lax.stop_gradient)(x).sum(1))
+    with pytest.raises(ValueError, match="cuts the gradient"):
+        saliency(cut, X, engine=engine)
+    half = attrib.from_jax(lambda a, b: jnp.round(a).sum(1) + b.sum(1))
+    with pytest.raises(ValueError, match="cuts the gradient of input 0"):
+        saliency(half, (X, X), engine=engine)
+    flat = attrib.from_jax(lambda x: jax.nn.relu(x - 100).sum(1))
+    assert not saliency(flat, X, engine=engine).any()
+
+
+def test_functions_that_cannot_be_compiled_say_why() -> None:
+    model = attrib.from_jax(lambda x: x.sum(1) if x[0, 0] > 0 else -x.sum(1))
+    with pytest.raises(TypeError) as found:
+        saliency(model, X)
+    assert any("jax.jit must be able" in note for note in found.value.__notes__)
+    with pytest.raises(ValueError, match="every row must get its own output"):
+        saliency(attrib.from_jax(lambda x: x.sum()), torch.ones(3, 3))
 
 
 # ---------------------------------------------------------------------- compilation

@@ -58,7 +58,13 @@ class Log:
 
         def traced(*args: Any) -> Any:
             self.traced += 1
-            return f(*args)
+            try:
+                return f(*args)
+            except jax.errors.JAXTypeError as error:
+                error.add_note(
+                    "A model from `from_jax` is compiled: jax.jit must be able to take the function."
+                )
+                raise
 
         return jax.jit(traced, **options)
 
@@ -87,6 +93,7 @@ class Bridge:
     def __init__(self, f: Flat, weights: list[jax.Array], log: Log, name: str = "f") -> None:
         self.f, self.weights, self.log, self.name = f, weights, log, name
         self._derived: dict[Hashable, Bridge] = {}
+        self._severed: dict[Hashable, set[int]] = {}
         self._call = log.compiled(f)
         self._keep = log.compiled(self._linearised)
         self._pull = log.compiled(_pulled, static_argnums=0)
@@ -121,6 +128,17 @@ class Bridge:
         arrays = to_arrays(gs)
         self.log.note(f"{self.name} pulled back", arrays)
         return to_tensors(self._pull(dims, self.weights, kept.inputs, kept.residuals, *arrays), gs)
+
+    def severed(self, xs: Sequence[Tensor]) -> set[int]:
+        """Floating inputs that no gradient path leads back to (jax.lax.stop_gradient, rounding), by their numbers."""
+        arrays = to_arrays(xs)
+        key = ("severed", *((a.shape, a.dtype) for a in arrays))
+        if key not in self._severed:
+            ys = jax.eval_shape(self.f, self.weights, *arrays)
+            gs = tuple(ys[j] for j in floats(ys))
+            back = jax.make_jaxpr(lambda gs: pullback(self.f, self.weights, arrays)[1](gs))(gs)
+            self._severed[key] = cut_off(back.jaxpr, floats(arrays))
+        return self._severed[key]
 
     def vjp(self, n: int) -> Bridge:
         """(n inputs, cotangents of floating outputs) to gradients at the floating inputs."""
@@ -199,6 +217,15 @@ def _pulled(
     return f(*gs)
 
 
+def cut_off(jaxpr: Any, numbers: Sequence[int]) -> set[int]:
+    """Those of a jaxpr's outputs, by the numbers given to them, that none of its inputs reaches."""
+    reached = set(map(id, jaxpr.invars))
+    for eqn in jaxpr.eqns:
+        if any(id(v) in reached for v in eqn.invars):
+            reached.update(map(id, eqn.outvars))
+    return {j for j, v in zip(numbers, jaxpr.outvars, strict=True) if id(v) not in reached}
+
+
 def floats(arrays: Sequence[Any]) -> list[int]:
     """Numbers of the arrays, or tensors, that have derivatives."""
     return [
@@ -261,6 +288,9 @@ class Call(torch.autograd.Function):
         else:
             found = ctx.bridge.vjp(len(xs))(*xs, *some)
         each = dict(zip(floats(xs), found, strict=True))  # type: ignore[arg-type]
+        if not any(map(is_functorch_wrapped_tensor, (*xs, *gs))):
+            for j in [j for j, g in each.items() if not bool(g.any()) and j in ctx.bridge.severed(xs)]:
+                each.pop(j)  # as torch says that there is no path: None, not zeros
         return None, None, *(each.get(j) for j in range(len(xs)))
 
     @staticmethod

@@ -35,6 +35,7 @@ class JaxModel(Foreign):
     def __init__(self, fn: Callable[..., Any], params: Any, channels_last: bool = False) -> None:
         super().__init__()
         self.channels_last = channels_last
+        self._given = fn, params
         self._weights, self._fn = parted(fn, params)
         held = {id(a): a for a in (*self._weights, *closed_over(fn))}
         self._views = [v for a in held.values() if (v := view(a)) is not None]
@@ -44,6 +45,10 @@ class JaxModel(Foreign):
         self._checked: set[Shapes] = set()
         self._bytes: dict[Shapes, tuple[int, int]] = {}
         self._in_torch: Callable[..., Any] | None = None
+
+    def __reduce__(self) -> tuple:
+        """Copies and pickles are made anew, of function and weights; their programs are their own."""
+        return type(self), (*self._given, self.channels_last)
 
     @property
     def compilations(self) -> int:
@@ -78,7 +83,7 @@ class JaxModel(Foreign):
         if watch is not None:
             self._tell(watch, rows, ys)
         if len(rows[0]) > len(xs[0]):
-            ys = tuple(y[: len(xs[0])] for y in ys)
+            ys = tuple(y[: len(xs[0])] if y.ndim and len(y) == len(rows[0]) else y for y in ys)
         return self._tree(ys, rows)
 
     def classes(self, xs: Sequence[jax.Array]) -> int:
