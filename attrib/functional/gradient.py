@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradients import Kernel, add_by_sample
+from attrib.engine.graph import transformed
 from attrib.engine.inputs import Tensors, as_tuple, of_samples
 from attrib.engine.model import Model
 from attrib.engine.target import TargetLike
@@ -171,6 +172,8 @@ def _owned(grads: tuple[Tensor, ...]) -> bool:
 
     Of one target they can be anybody's: a constant of the model, say, or the cotangent.
     """
+    if transformed():  # what wraps them has no memory to ask for
+        return False
     places = {g.untyped_storage().data_ptr() for g in grads}
     full = all(g.is_contiguous() and g.untyped_storage().nbytes() == g.nbytes for g in grads)
     return len(grads[0]) > 1 and full and len(places) == len(grads)

@@ -7,16 +7,13 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import torch
 from torch import Tensor
-from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
-from torch.autograd import forward_ad
 
 from attrib.interop.jax.exchange import to_arrays, to_tensors
+from attrib.interop.jax.function import Call
+from attrib.interop.jax.pullback import Arrays, Flat, Link, Residuals, cut_off, floating, floats, pullback
 
-Arrays = tuple[jax.Array, ...]
-Flat = Callable[..., Arrays]  # (weights, *arrays) -> arrays
 Tensors = tuple[Tensor, ...]
 Dims = tuple[int | None, ...]
 
@@ -167,43 +164,6 @@ class Bridge:
         return self._derived[key]
 
 
-class Link:
-    """How the residuals of a forward program become the pullback again; equal to itself alone.
-
-    Parameters
-    ----------
-    tree : PyTreeDef
-        Of the pullback.
-    places : tuple of int
-        For each of its leaves the number of the weight or input that it is, or -1.
-    """
-
-    def __init__(self, tree: Any, places: tuple[int, ...]) -> None:
-        self.tree, self.places = tree, places
-
-    def pullback(self, known: Sequence[jax.Array], residuals: Sequence[jax.Array]) -> Callable[..., Arrays]:
-        """The pullback, from weights and inputs, and residuals."""
-        rest = iter(residuals)
-        return jax.tree.unflatten(self.tree, [next(rest) if j < 0 else known[j] for j in self.places])
-
-
-@jax.tree_util.register_pytree_node_class
-class Residuals:
-    """Arrays that a backward program needs of a forward one, with their `Link`, which the programs carry along."""
-
-    def __init__(self, link: Link, arrays: Sequence[jax.Array]) -> None:
-        self.link, self.arrays = link, arrays
-
-    def tree_flatten(self) -> tuple[Sequence[jax.Array], Link]:
-        """Arrays and link."""
-        return self.arrays, self.link
-
-    @classmethod
-    def tree_unflatten(cls, link: Link, arrays: Sequence[jax.Array]) -> Residuals:
-        """The reverse."""
-        return cls(link, arrays)
-
-
 def _pulled(
     dims: tuple[Dims, ...], weights: list[jax.Array], xs: Arrays, residuals: Residuals, *gs: jax.Array
 ) -> Arrays:
@@ -215,123 +175,3 @@ def _pulled(
     for d in dims:
         f = jax.vmap(f, d)
     return f(*gs)
-
-
-def cut_off(jaxpr: Any, numbers: Sequence[int]) -> set[int]:
-    """Those of a jaxpr's outputs, by the numbers given to them, that none of its inputs reaches."""
-    reached = set(map(id, jaxpr.invars))
-    for eqn in jaxpr.eqns:
-        if any(id(v) in reached for v in eqn.invars):
-            reached.update(map(id, eqn.outvars))
-    return {j for j, v in zip(numbers, jaxpr.outvars, strict=True) if id(v) not in reached}
-
-
-def floats(arrays: Sequence[Any]) -> list[int]:
-    """Numbers of the arrays, or tensors, that have derivatives."""
-    return [
-        j
-        for j, a in enumerate(arrays)
-        if (a.is_floating_point() if isinstance(a, Tensor) else jnp.issubdtype(a.dtype, jnp.floating))
-    ]
-
-
-def floating(
-    f: Flat, weights: list[jax.Array], xs: Sequence[jax.Array]
-) -> tuple[Callable[..., tuple[Arrays, Arrays]], Arrays]:
-    """`f` from its floating inputs to its floating outputs, and all outputs; and what these inputs are."""
-    at = floats(xs)
-
-    def g(*some: jax.Array) -> tuple[Arrays, Arrays]:
-        given = list(xs)
-        for j, x in zip(at, some, strict=True):
-            given[j] = x
-        ys = f(weights, *given)
-        return tuple(ys[j] for j in floats(ys)), ys
-
-    return g, tuple(xs[j] for j in at)
-
-
-def pullback(
-    f: Flat, weights: list[jax.Array], xs: Sequence[jax.Array]
-) -> tuple[Arrays, Callable[..., Arrays]]:
-    """All outputs, and the pullback from floating outputs to floating inputs."""
-    g, some = floating(f, weights, xs)
-    _, pull, ys = jax.vjp(g, *some, has_aux=True)
-    return ys, pull
-
-
-class Call(torch.autograd.Function):
-    """Runs a Bridge; its derivatives run Bridges in their turn."""
-
-    @staticmethod
-    def forward(bridge: Bridge, kept: Kept | None, *xs: Tensor) -> Tensors:
-        """Outputs."""
-        return bridge.values(xs, kept)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensors) -> None:
-        """Note the inputs, and whether the residuals are theirs."""
-        ctx.bridge, kept, *xs = inputs
-        ctx.save_for_backward(*xs)
-        ctx.save_for_forward(*xs)
-        ctx.floats, ctx.count = floats(output), len(output)
-        ctx.mark_non_differentiable(*(y for y in output if not y.is_floating_point()))
-        ctx.kept = kept if kept and kept.residuals and all(map(_innermost, xs)) else None
-
-    @staticmethod
-    def backward(ctx: Any, *gs: Tensor) -> tuple:
-        """From residuals; with the function run again where derivatives of this are wanted."""
-        xs = ctx.saved_tensors  # raises if an input was written to meanwhile
-        some = [gs[j] for j in ctx.floats]
-        if ctx.kept and not torch.is_grad_enabled():
-            found = Pull.apply(ctx.bridge, ctx.kept, (), *some)
-        else:
-            found = ctx.bridge.vjp(len(xs))(*xs, *some)
-        each = dict(zip(floats(xs), found, strict=True))  # type: ignore[arg-type]
-        if not any(map(is_functorch_wrapped_tensor, (*xs, *gs))):
-            for j in [j for j, g in each.items() if not bool(g.any()) and j in ctx.bridge.severed(xs)]:
-                each.pop(j)  # as torch says that there is no path: None, not zeros
-        return None, None, *(each.get(j) for j in range(len(xs)))
-
-    @staticmethod
-    def jvp(ctx: Any, _: None, __: None, *ts: Tensor | None) -> Any:
-        """Tangents."""
-        xs = ctx.saved_tensors
-        some = [torch.zeros_like(xs[j]) if ts[j] is None else ts[j] for j in floats(xs)]
-        found = dict(zip(ctx.floats, ctx.bridge.jvp(len(xs))(*xs, *some), strict=True))  # type: ignore[arg-type]
-        return tuple(found.get(j) for j in range(ctx.count))
-
-    @staticmethod
-    def vmap(info: Any, dims: tuple, bridge: Bridge, kept: Kept | None, *xs: Tensor) -> tuple:
-        """The vmapped function."""
-        found = bridge.vmap(dims[2:])(*xs)
-        return found, (0,) * len(found)
-
-
-class Pull(torch.autograd.Function):
-    """Runs a backward program on residuals; what it gives has no derivative."""
-
-    @staticmethod
-    def forward(bridge: Bridge, kept: Kept, dims: tuple[Dims, ...], *gs: Tensor) -> Tensors:
-        """Gradients."""
-        return bridge.pull(kept, dims, gs)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensors) -> None:
-        """Nothing."""
-
-    @staticmethod
-    def vmap(
-        info: Any, dims: tuple, bridge: Bridge, kept: Kept, inner: tuple[Dims, ...], *gs: Tensor
-    ) -> tuple:
-        """Several cotangents in one program."""
-        found: Tensors = Pull.apply(bridge, kept, (*inner, dims[3:]), *gs)  # type: ignore[assignment]
-        return found, (0,) * len(found)
-
-
-def _innermost(x: Tensor) -> bool:
-    """Whether nothing but the innermost reverse pass works on a tensor, so that its residuals hold no derivatives."""
-    inner = get_unwrapped(x) if is_functorch_wrapped_tensor(x) else x
-    if is_functorch_wrapped_tensor(inner):
-        return False
-    return forward_ad._current_level < 0 or forward_ad.unpack_dual(inner).tangent is None

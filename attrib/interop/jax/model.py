@@ -15,8 +15,9 @@ from attrib.engine.foreign import Foreign, present, room
 from attrib.engine.graph import Recorder
 from attrib.engine.graph.modes import outside_transforms, plain
 from attrib.engine.watch import Ops
-from attrib.interop.jax.bridge import Arrays, Bridge, Kept, Log, pullback
+from attrib.interop.jax.bridge import Bridge, Kept, Log
 from attrib.interop.jax.exchange import view
+from attrib.interop.jax.pullback import Arrays, pullback
 from attrib.interop.jax.weights import closed_over, parted
 from attrib.interop.jaxpr import in_torch
 
