@@ -21,7 +21,7 @@ from attrib.testing import AXIOMS
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), README]
-MODULES = ("attrib", "attrib.functional", "attrib.testing")
+MODULES = ("attrib", "attrib.functional", "attrib.testing", "attrib.interop.jax")
 PUBLIC = [f"{m}.{name}" for m in MODULES for name in importlib.import_module(m).__all__]
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 

@@ -118,6 +118,8 @@ def test_integers_are_narrowed_where_they_fit() -> None:
     assert torch.equal(x.grad, torch.tensor(table.tolist())[at])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="beyond 32 bits"):
         model(x, at + 2**40)
+    found = attrib.functional.deep_lift(lambda x: model(x, at).sum(1), X)
+    torch.testing.assert_close(found, X * torch.tensor(table.tolist())[at])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

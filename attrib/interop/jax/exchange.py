@@ -24,7 +24,7 @@ def to_array(t: Tensor, name: str = "x") -> jax.Array:
     """
     if t.is_complex():
         raise TypeError(f"`{name}` is complex; pass its real and imaginary parts as two inputs")
-    t = _narrowed(t.detach(), name)
+    t = narrowed(t.detach(), name)
     try:
         return jax.dlpack.from_dlpack(t.resolve_neg().contiguous())
     except RuntimeError as error:
@@ -33,7 +33,7 @@ def to_array(t: Tensor, name: str = "x") -> jax.Array:
         ) from error
 
 
-def _narrowed(t: Tensor, name: str) -> Tensor:
+def narrowed(t: Tensor, name: str) -> Tensor:
     """64-bit integers as the 32-bit ones that JAX computes with; floats are not rounded behind the caller's back."""
     if jax.config.jax_enable_x64 or t.dtype not in (torch.float64, torch.int64):  # type: ignore[attr-defined]
         return t

@@ -16,7 +16,7 @@ from attrib.engine.graph import Recorder
 from attrib.engine.graph.modes import outside_transforms, plain
 from attrib.engine.watch import Ops
 from attrib.interop.jax.bridge import Bridge, Kept, Log
-from attrib.interop.jax.exchange import view
+from attrib.interop.jax.exchange import narrowed, view
 from attrib.interop.jax.pullback import Arrays, pullback
 from attrib.interop.jax.weights import closed_over, parted
 from attrib.interop.jaxpr import in_torch
@@ -77,7 +77,8 @@ class JaxModel(Foreign):
         recorder = present(Recorder)
         if recorder is not None:
             recorder.translated = True
-            return self._tree(self._twin()(*xs), xs)
+            same = [narrowed(x, f"x[{j}]") for j, x in enumerate(xs)]
+            return self._tree(self._twin()(*same), xs)
         rows = _filled(xs)
         watch = present(Ops)
         ys = self._bridge(*rows)
