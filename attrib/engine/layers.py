@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attrib.engine.gradients import Kernel
+from attrib.engine.graph import transformed
 from attrib.engine.model import Model, modules
 
 Rows = tuple[Tensor, ...]
@@ -171,7 +172,14 @@ def take(kernel: Kernel, parts: Mapping[str, nn.Module], rows: Rows, i: Tensor) 
     ------
     OffPath
         If a layer is not called, is called more than once, or returns something else than a float tensor (rows, ...).
+    NotImplementedError
+        Under a `torch.func` transform.
     """
+    if transformed():
+        raise NotImplementedError(
+            "gradients at a layer cannot be differentiated again: torch.func transforms do not reach into the model there; "
+            "explain the input, or the part of the model behind the layer"
+        )
     found: dict[str, Tensor] = {}
     calls = dict.fromkeys(parts, 0)
 
