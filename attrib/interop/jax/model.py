@@ -43,7 +43,6 @@ class JaxModel(Foreign):
         self._log = Log()
         self._trees: dict[Hashable, Any] = {}
         self._bridge = Bridge(self._flat, self._weights, self._log)
-        self._checked: set[Shapes] = set()
         self._bytes: dict[Shapes, tuple[int, int]] = {}
         self._in_torch: Callable[..., Any] | None = None
 
@@ -110,18 +109,14 @@ class JaxModel(Foreign):
 
     def _tell(self, watch: Ops, rows: Sequence[Tensor], ys: Sequence[Tensor]) -> None:
         """What a watch cannot see: whether rows mix, and what a chunk costs."""
-        keeps = torch.is_grad_enabled() and any(r.requires_grad for r in rows)
-        with outside_transforms():
-            plain_rows, plain_ys = [plain(r) for r in rows], [plain(y) for y in ys]
-            shapes = _shapes(plain_rows)
-            if shapes not in self._bytes:
-                self._bytes[shapes] = self._measured(plain_rows)
-            watch.add(*self._bytes[shapes])
-            if shapes not in self._checked:
-                self._refuse_mixed(
-                    plain_rows, plain_ys, Kept() if keeps else None
-                )  # the program that is there already
-                self._checked.add(shapes)
+        shapes = _shapes(rows)
+        if shapes not in self._bytes:
+            keeps = torch.is_grad_enabled() and any(r.requires_grad for r in rows)
+            with outside_transforms():
+                own = [plain(r) for r in rows]
+                self._refuse_mixed(own, [plain(y) for y in ys], Kept() if keeps else None)
+                self._bytes[shapes] = self._measured(own)
+        watch.add(*self._bytes[shapes])
 
     def _measured(self, rows: Sequence[Tensor]) -> tuple[int, int]:
         """Bytes of outputs and residuals, weights left out, and of the largest of them."""
