@@ -149,8 +149,11 @@ def test_the_command_line_is_described_as_it_is(
     monkeypatch.setenv("COLUMNS", "200")
     page = (ROOT / "docs" / "command-line.md").read_text()
     commands = [c.name or c.callback.__name__ for c in app.registered_commands]
+    groups = {g.name: [c.name for c in g.typer_instance.registered_commands] for g in app.registered_groups}
+    commands += groups
     assert set(commands) == set(re.findall(r"^\| `attrib (\w+)`", page, flags=re.MULTILINE))
     assert all(run([*command, "--help"]) == 0 for command in ([], *([c] for c in commands)))
+    assert all(run([g, c, "--help"]) == 0 for g, inner in groups.items() for c in inner)
     assert set(re.findall(r"--[a-z][a-z-]+", page)) <= set(
         re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out)
     )

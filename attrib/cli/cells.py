@@ -14,18 +14,22 @@ if TYPE_CHECKING:
     from attrib.workflows.cells import Study
     from attrib.workflows.checkpoint import Classifier
 
-SEVERAL = ("--images", "--methods", "--targets")
+SEVERAL = {
+    "cells": ("--images", "--methods", "--targets"),
+    "fcgr": ("--samples", "--methods", "--corrections"),
+}
 
 
 def repeated(arguments: Sequence[str]) -> list[str]:
-    """``--methods a b`` as ``--methods a --methods b`` for the options of `attrib cells` that take several values."""
-    if "cells" not in arguments[:2]:
+    """``--methods a b`` as ``--methods a --methods b`` for the options of studies that take several values."""
+    study = next((w for w in arguments[:2] if w in SEVERAL), None)
+    if study is None:
         return list(arguments)
     found: list[str] = []
     option = ""
     for word in arguments:
         if word.startswith("-"):
-            option = word if word in SEVERAL else ""
+            option = word if word in SEVERAL[study] else ""
         elif option and found[-1] != option:
             found.append(option)
         found.append(word)

@@ -5,6 +5,7 @@ from attrib.plots.cards import motif_cards
 from attrib.plots.comparison import comparison
 from attrib.plots.filters import filter_grid
 from attrib.plots.image import image
+from attrib.plots.letters import letters
 from attrib.plots.logo import attribution_logo, motif_logo
 from attrib.plots.mutations import mutation_map
 from attrib.plots.overlay import confusion, overlaid, overlays
@@ -20,6 +21,7 @@ __all__ = [
     "confusion",
     "filter_grid",
     "image",
+    "letters",
     "motif_cards",
     "motif_logo",
     "mutation_map",

@@ -18,6 +18,7 @@ from attrib.domains.fcgr import (
     divided,
     fcgr,
     kmers,
+    shares,
     smoothed,
     tangent,
 )
@@ -142,6 +143,16 @@ def test_positions_have_letters_and_start_at_one() -> None:
     assert p.letter.values.tolist() == [list("ACGT  "), list("CCGATT")]
     assert p.position.values.tolist() == [1, 2, 3, 4, 5, 6]
     assert p.sample.values.tolist() == ["a", "b"]
+
+
+@given(SEQUENCES, st.integers(1, 3))
+def test_shares_are_what_along_adds_up(sequences: list[str], k: int) -> None:
+    images = fcgr(sequences, k=k)
+    a, s = attribution(images, 0), shares(images)
+    total = s.sum("position")
+    assert np.allclose(total, images > 0, atol=1e-6)
+    found = (s.drop_vars("position") * a[0]).sum(("y", "x"))
+    assert np.allclose(found, along(a)[0].fillna(0), atol=1e-5)
 
 
 def test_division_is_stable_near_zero() -> None:

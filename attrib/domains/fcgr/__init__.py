@@ -16,7 +16,7 @@ Deschavanne, Giron, Vilain, Fagot, Fertil (1999), Genomic signature. doi:10.1093
 from attrib.domains.fcgr.corrections import divided, smoothed, tangent
 from attrib.domains.fcgr.images import SCALES, by_cell, by_kmer, fcgr
 from attrib.domains.fcgr.kmers import CORNERS, cell_of, complement_cells, kmers
-from attrib.domains.fcgr.positions import along
+from attrib.domains.fcgr.positions import along, shares
 
 __all__ = [
     "CORNERS",
@@ -29,6 +29,7 @@ __all__ = [
     "divided",
     "fcgr",
     "kmers",
+    "shares",
     "smoothed",
     "tangent",
 ]

@@ -76,6 +76,55 @@ def along(
     return _labelled(a, placed, remainder, texts, [*others, sample], sample, position)
 
 
+def shares(
+    images: xr.DataArray,
+    sequences: Sequence[str] | xr.DataArray | None = None,
+    *,
+    sample: str = "sample",
+    position: str = "position",
+) -> xr.DataArray:
+    """What share of each cell lies at each position: the weights by which `along` adds up.
+
+    Parameters
+    ----------
+    images, sequences, sample, position
+        As for `along`.
+
+    Returns
+    -------
+    DataArray (sample, position, y, x)
+        float32; for each cell the shares add up to 1 over the positions, or to 0 where the sequence lacks the k-mer. Such
+        shares are the `groups` of `attrib.interaction`.
+
+    Examples
+    --------
+    >>> from attrib.domains.fcgr import fcgr, shares
+    >>> s = shares(fcgr(["ACA"], k=2))
+    >>> s[0].where(s.kmer == "CA", 0.0).sum(("y", "x")).values.tolist()
+    [0.0, 0.5, 0.5]
+    """
+    texts = _sequences(images, sequences, sample)
+    words = cell_kmers(images)
+    k = len(words[0, 0])
+    cells = _window_places(codes(texts), words)
+    rows, windows = np.nonzero(cells != NONE)
+    places = cells[rows, windows]
+    times = np.bincount(rows * words.size + places, minlength=len(texts) * words.size)
+    found = np.zeros((len(texts), max(map(len, texts)), words.size), np.float32)
+    for i in range(k):
+        np.add.at(found, (rows, windows + i, places), 1 / (k * times[rows * words.size + places]))
+    coords = {
+        "y": images["y"],
+        "x": images["x"],
+        "kmer": (("y", "x"), words),
+        position: np.arange(1, found.shape[1] + 1),
+    }
+    coords |= {sample: images[sample]} if sample in images.coords else {}
+    return xr.DataArray(
+        found.reshape(*found.shape[:2], *words.shape), dims=(sample, position, "y", "x"), coords=coords, name="shares"
+    )  # fmt: skip
+
+
 def _sequences(a: xr.DataArray, sequences: Sequence[str] | xr.DataArray | None, sample: str) -> list[str]:
     if sample not in a.dims:
         raise ValueError(

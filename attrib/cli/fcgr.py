@@ -1,0 +1,149 @@
+"""`attrib fcgr`: the study of two-branch networks on chaos game images, and their training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attrib.cli import show
+from attrib.cli.cells import listed
+from attrib.cli.values import assignments, rows
+
+group = typer.Typer(
+    no_args_is_help=False, invoke_without_command=True,
+    help="Explain a network of miRNA and target images: maps, letters, interaction; or train one (attrib fcgr train).",
+)  # fmt: skip
+
+Scale = Annotated[
+    str | None, typer.Option(help="count, frequency or log; of a checkpoint with settings it is known.")
+]
+
+
+@group.callback()
+def explain(
+    context: typer.Context,
+    data: Annotated[Path | None, typer.Option(help="CSV with mirna, target (or mrna), label.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights: of attrib fcgr train, or a state dict read as weights only.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(help="Folder for the results; a run with the same settings there is continued.")
+    ] = Path("attrib-fcgr"),
+    model: Annotated[
+        str | None,
+        typer.Option(help="package.module:factory for a network of your own; --checkpoint fills it."),
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option(help="Letters per k-mer; default: the checkpoint's, else 6.")
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Of training; must agree with the checkpoint's.")
+    ] = None,
+    scale: Scale = None,
+    output_kind: Annotated[
+        str, typer.Option(help="What a network of your own gives: logit or probability.")
+    ] = "logit",
+    n_samples: Annotated[int, typer.Option(help="How many pairs, drawn from both labels.")] = 5,
+    samples: Annotated[
+        list[str] | None, typer.Option(help="These pairs: their id, or their row from 0.")
+    ] = None,
+    n_background: Annotated[int, typer.Option(help="Pairs that the SHAP methods compare with.")] = 20,
+    methods: Annotated[list[str] | None, typer.Option(help="See: attrib methods.")] = None,
+    corrections: Annotated[
+        list[str] | None, typer.Option(help="Made of saliency: normalize, filter, tangent; or none.")
+    ] = None,
+    n_regions: Annotated[int | None, typer.Option(help="Regions per map; default: by silhouette.")] = None,
+    mirna_layer: Annotated[
+        str | None, typer.Option(help="For Grad-CAM; default: the branch's last convolution.")
+    ] = None,
+    mrna_layer: Annotated[str | None, typer.Option(help="The same for the target's branch.")] = None,
+    interaction: Annotated[
+        bool, typer.Option(help="Whether both sequences' interaction is computed.")
+    ] = True,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An argument of a method: integrated_gradients.n_steps=20."),
+    ] = None,
+    batch_size: Annotated[str, typer.Option(help="Rows per call of the network, or auto.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the pairs drawn, the background and the methods.")] = 0,
+    device: Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")] = None,
+) -> None:
+    """Explain a network of miRNA and target images, or train one (attrib fcgr train)."""
+    if context.invoked_subcommand is not None:
+        return
+    if data is None:
+        raise ValueError("--data PAIRS.csv is needed; see attrib fcgr --help")
+    from attrib.workflows.fcgr import fcgr as work
+    from attrib.workflows.fcgr import load_predictor
+    from attrib.workflows.fcgr.maps import CORRECTIONS, METHODS
+
+    predictor = load_predictor(
+        checkpoint, model=model, k=k, dropout=dropout, scale=scale, output=output_kind, device=device
+    )
+    wanted = listed(corrections)
+    layers = {n: v for n, v in (("mirna", mirna_layer), ("mrna", mrna_layer)) if v is not None}
+    with show.progress() as tell:
+        done = work(
+            predictor, data, output, samples=listed(samples) or None, n_samples=n_samples, n_background=n_background,
+            methods=listed(methods) or METHODS, corrections=[] if wanted == ["none"] else wanted or CORRECTIONS,
+            layers=layers, n_regions=n_regions, with_interaction=interaction, options=assignments(settings or []),
+            batch_size=rows(batch_size), seed=seed, tell=tell,
+        )  # fmt: skip
+    show.say(f"{len(done.summary['samples'])} pairs, accuracy {done.summary['accuracy']:.1%}")
+    for name, reason in done.summary["bad_pairs"].items():
+        show.say(f"left out {name}: {reason}")
+    show.files(done.folder, done.files)
+    show.say(f"Browse the pairs: {done.folder / 'index.html'}")
+
+
+@group.command("train")
+def train(
+    data: Annotated[Path, typer.Option(help="CSV with mirna, target (or mrna), label.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for the checkpoint: new, empty, or with --overwrite an earlier training's."
+        ),
+    ] = Path("attrib-fcgr-model"),
+    k: Annotated[int, typer.Option(help="Letters per k-mer, 1 to 8: images are 2^k by 2^k.")] = 6,
+    scale: Annotated[str, typer.Option(help="count, frequency or log.")] = "count",
+    dropout: Annotated[float, typer.Option(help="Share of features dropped in training.")] = 0.1,
+    channels: Annotated[int, typer.Option(help="Per branch, a multiple of four.")] = 8,
+    depth: Annotated[int, typer.Option(help="Inception blocks per branch.")] = 2,
+    epochs: Annotated[int, typer.Option(help="Passes at most.")] = 30,
+    patience: Annotated[
+        int, typer.Option(help="The end after so many epochs without a better validation loss.")
+    ] = 5,
+    batch_size: Annotated[int, typer.Option(help="Pairs per step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 3e-3,
+    test: Annotated[float, typer.Option(help="Share of the miRNAs to test on.")] = 0.2,
+    validation: Annotated[float, typer.Option(help="Share of the miRNAs that say when to stop.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Of the split, the weights and the batches.")] = 0,
+    device: Annotated[
+        str | None, typer.Option(help="Where to train, such as cuda; default: the CPU.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier training in --output.")
+    ] = False,
+) -> None:
+    """Train a two-branch network; no miRNA of the test is seen in training."""
+    from attrib.workflows.fcgr import train as work
+    from attrib.workflows.folder import command_line
+
+    with show.progress() as tell:
+        done = work(
+            data, output, k=k, scale=scale, dropout=dropout, channels=channels, depth=depth, epochs=epochs,
+            patience=patience, batch_size=batch_size, learning_rate=learning_rate, test=test, validation=validation,
+            seed=seed, device=device, overwrite=overwrite, command=command_line(), tell=tell,
+        )  # fmt: skip
+    show.say(f"{len(done.history)} epochs; on miRNAs that were never seen (95% intervals, miRNAs resampled):")
+    for name, row in done.metrics.iterrows():
+        show.say(
+            f"  {str(name).replace('_', ' '):18} {row['value']:.3f}  ({row['lower']:.3f} to {row['upper']:.3f})"
+        )
+    for name, reason in done.bad.items():
+        show.say(f"left out {name}: {reason}")
+    file = done.folder / "model.safetensors"
+    show.say(f"Next: attrib fcgr --data {done.folder / 'test.csv'} --checkpoint {file}")

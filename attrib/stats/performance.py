@@ -1,0 +1,115 @@
+"""How well a classifier of two classes does, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+def performance(
+    label: Sequence[Any] | np.ndarray,
+    probability: Sequence[float] | np.ndarray,
+    *,
+    groups: Sequence[Any] | np.ndarray | None = None,
+    threshold: float = 0.5,
+    n_bootstrap: int = 999,
+    level: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Accuracy, AUROC and the like with bootstrap intervals.
+
+    Parameters
+    ----------
+    label : array (N,)
+        1 or True for positives, 0 or False for negatives; both must occur.
+    probability : array (N,)
+        Of the positive class.
+    groups : array (N,), optional
+        What belongs together, such as all pairs of a miRNA: groups are resampled whole. Default: each sample by itself.
+    threshold : float, default 0.5
+        From here on a sample is called positive.
+    n_bootstrap : int, default 999
+        Resamplings.
+    level : float, default 0.95
+        Of the intervals.
+    seed : int, default 0
+        Of the resampling.
+
+    Returns
+    -------
+    DataFrame
+        Rows `accuracy`, `balanced_accuracy`, `sensitivity`, `specificity`, `precision`, `f1`, `mcc`, `auroc`,
+        `average_precision`; columns `value`, `lower`, `upper` (percentiles). NaN where a figure is not defined;
+        resamplings in which it is not are left out.
+
+    Raises
+    ------
+    ValueError
+        For labels that are not 0 and 1 or all the same, and probabilities outside [0, 1].
+
+    Examples
+    --------
+    >>> from attrib.stats import performance
+    >>> found = performance([1, 1, 0, 0], [0.9, 0.4, 0.3, 0.2])
+    >>> found.value[["accuracy", "sensitivity", "auroc"]].tolist()
+    [0.75, 0.5, 1.0]
+    """
+    y, p = np.asarray(label), np.asarray(probability, dtype=np.float64)
+    if y.ndim != 1 or set(np.unique(y).tolist()) != {0, 1}:
+        raise ValueError(f"`label` has the values {np.unique(y)[:5].tolist()}, expected 0 and 1, both")
+    if p.shape != y.shape or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"`probability` has shape {p.shape}, expected {y.shape} with values from 0 to 1")
+    if n_bootstrap < 1 or not 0 < level < 1:
+        raise ValueError(f"`n_bootstrap` is {n_bootstrap}, `level` {level}; expected at least 1, and a share")
+    weights = _weights(np.arange(len(y)) if groups is None else np.asarray(groups), len(y), n_bootstrap, seed)
+    found = _figures(y.astype(bool), p, threshold, np.concatenate([np.ones((1, len(y))), weights]))
+    table = pd.DataFrame({"value": found.iloc[0]})
+    ends = found.iloc[1:].quantile([(1 - level) / 2, (1 + level) / 2])
+    return table.assign(lower=ends.iloc[0], upper=ends.iloc[1])
+
+
+def _weights(groups: np.ndarray, n: int, count: int, seed: int) -> np.ndarray:
+    """How often each sample is drawn in each resampling (count, n)."""
+    if groups.shape != (n,):
+        raise ValueError(f"`groups` has shape {groups.shape}, expected {(n,)}")
+    names, place = np.unique(groups, return_inverse=True)
+    drawn = np.random.default_rng(seed).multinomial(
+        len(names), np.full(len(names), 1 / len(names)), size=count
+    )
+    return drawn[:, place].astype(float)
+
+
+def _figures(y: np.ndarray, p: np.ndarray, threshold: float, weights: np.ndarray) -> pd.DataFrame:
+    """A row per row of weights."""
+    called = p >= threshold
+    tp, fn, fp, tn = (weights @ (a & b) for a, b in ((y, called), (y, ~called), (~y, called), (~y, ~called)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
+        figures = {
+            "accuracy": (tp + tn) / (tp + tn + fp + fn),
+            "balanced_accuracy": (sensitivity + specificity) / 2,
+            "sensitivity": sensitivity,
+            "specificity": specificity,
+            "precision": tp / (tp + fp),
+            "f1": 2 * tp / (2 * tp + fp + fn),
+            "mcc": (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)),
+        }
+    area, precision = zip(*(_ranked(y, p, w) for w in weights), strict=True)
+    return pd.DataFrame(figures | {"auroc": area, "average_precision": precision})
+
+
+def _ranked(y: np.ndarray, p: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """Areas under the ROC and the precision-recall curve, ties as one step."""
+    order = np.argsort(-p, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1)
+    hits = np.cumsum(weight[order] * y[order])[ends]
+    misses = np.cumsum(weight[order] * ~y[order])[ends]
+    if hits[-1] == 0 or misses[-1] == 0:
+        return float("nan"), float("nan")
+    steps = np.diff(hits, prepend=0.0) / hits[-1]
+    area = 1 - (steps * (misses - np.diff(misses, prepend=0.0) / 2)).sum() / misses[-1]
+    seen = hits + misses
+    return float(area), float((steps * hits / np.where(seen > 0, seen, 1)).sum())

@@ -1,0 +1,67 @@
+"""Which convolutions belong to which branch of a network of two inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from attrib.functional import layer_activation
+from attrib.workflows.fcgr.pairs import BRANCHES
+
+
+class Layers(NamedTuple):
+    """A branch's convolutions.
+
+    Attributes
+    ----------
+    first, last : str or None
+        Dotted names in the module; None where none was found.
+    """
+
+    first: str | None
+    last: str | None
+
+
+def branch_layers(model: nn.Module, x: Mapping[str, Tensor]) -> dict[str, Layers]:
+    """The first and last convolution of each branch: those whose output depends on one input and not on the other.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Of two inputs.
+    x : mapping of Tensor
+        One sample or more; the first is used, and a shifted copy of it in which every value is larger.
+
+    Returns
+    -------
+    dict of str to Layers
+        By input. Convolutions that both inputs reach, that are called twice or not at all, belong to none.
+    """
+    a, b = (x[name][:1] for name in BRANCHES)
+    other_a, other_b = (x[name][:1].roll(1, -1) + 1 for name in BRANCHES)
+    found: dict[str, list[str]] = {name: [] for name in BRANCHES}
+    for name, part in model.named_modules():
+        if not isinstance(part, nn.Conv2d):
+            continue
+        plain = _output(model, (a, b), name)
+        if plain is None:
+            continue
+        moved = [_differs(plain, _output(model, rows, name)) for rows in ((other_a, b), (a, other_b))]
+        if moved.count(True) == 1:
+            found[BRANCHES[moved.index(True)]].append(name)
+    return {n: Layers(*(names[0], names[-1])) if names else Layers(None, None) for n, names in found.items()}
+
+
+def _output(model: nn.Module, rows: tuple[Tensor, Tensor], layer: str) -> Tensor | None:
+    try:
+        found = layer_activation(model, rows, layer=layer)
+    except ValueError:  # called twice, or not called
+        return None
+    return found if isinstance(found, Tensor) else None
+
+
+def _differs(one: Tensor, other: Tensor | None) -> bool:
+    return other is not None and not torch.equal(one, other)

@@ -1,0 +1,245 @@
+"""Everything that is computed of some pairs: attributions of both branches, along the sequences, layers, interaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+
+from attrib import grad_cam, interaction
+from attrib.domains.fcgr import along, divided, shares, smoothed, tangent
+from attrib.functional import METHODS as ALL
+from attrib.workflows.attribute import Done, Tell, attribute
+from attrib.workflows.fcgr.branches import Layers
+from attrib.workflows.fcgr.pairs import BRANCHES
+from attrib.workflows.fcgr.predictor import Predictor
+from attrib.workflows.plan import plan
+
+METHODS = ("integrated_gradients", "saliency", "deep_lift", "gradient_shap", "smooth_grad", "deep_lift_shap")
+CORRECTIONS = ("normalize", "filter", "tangent")
+CORRECTED = "saliency"  # a plain gradient, for which the corrections are made
+OWN = {"saliency.absolute": False, "integrated_gradients.n_steps": 32}
+STEPS = 4  # on each path of the interaction
+SOFTPLUS = 10.0
+
+
+class Todo(NamedTuple):
+    """What is asked of every pair.
+
+    Attributes
+    ----------
+    methods, corrections : tuple of str
+    layers : dict of str to Layers
+    interaction : bool
+    options : dict
+        Arguments of methods.
+    seed : int
+    batch_size : int or "auto"
+        Rows per call of the model.
+    """
+
+    methods: tuple[str, ...]
+    corrections: tuple[str, ...]
+    layers: dict[str, Layers]
+    interaction: bool
+    options: dict[str, Any]
+    seed: int
+    batch_size: int | str
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add the time that the block takes."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def explained(
+    predictor: Predictor,
+    x: xr.Dataset,
+    background: xr.Dataset,
+    todo: Todo,
+    seconds: dict[str, float],
+    tell: Tell | None = None,
+) -> xr.Dataset:
+    """All results of some pairs.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    x, background : Dataset
+        Of `Images.of`.
+    todo : Todo
+    seconds : dict
+        Times are added to it, by what took them.
+    tell : callable, optional
+        Gets (method, rows done, rows in all).
+
+    Returns
+    -------
+    Dataset
+        Along `sample`: `mirna` and `mrna` (method, y, x); `mirna_along`, `mrna_along` (method, positions) and their
+        coords `..._remainder`, `..._letter`; `mirna_cam`, `mrna_cam` (y, x) and `interaction` (positions of both) where
+        there are any; `mirna_image`, `mrna_image`; `delta` (method); coords `score`, `probability`, `label`.
+    """
+    results = _attributions(predictor, x, background, todo, seconds, tell)
+    for correction in todo.corrections if CORRECTED in results else ():
+        results[f"{CORRECTED}_{correction}"] = _corrected(results[CORRECTED], x, background, correction)
+    found = xr.Dataset(
+        attrs={"layers": ", ".join(f"{n}: {layers.last}" for n, layers in todo.layers.items())}
+    )
+    for name in BRANCHES:
+        maps = xr.concat([_plain(r[name]) for r in results.values()], "method").assign_coords(
+            method=list(results)
+        )
+        found[name] = maps.transpose("sample", "method", "y", "x").astype(np.float32)
+        found[f"{name}_image"] = _plain(x[name])
+        along_it = along(maps, x[f"{name}_sequence"], position=f"{name}_position")
+        kept = {"remainder": f"{name}_remainder", "letter": f"{name}_letter"}
+        found[f"{name}_along"] = along_it.rename(kept).transpose("sample", "method", ...).astype(np.float32)
+    with timed(seconds, "grad_cam"):
+        found = found.assign(_cams(predictor, x, todo))
+    with timed(seconds, "interaction"):
+        found = found.assign(_interaction(predictor, x, todo))
+    return _with_scores(found, predictor, x, results)
+
+
+def _attributions(
+    predictor: Predictor,
+    x: xr.Dataset,
+    background: xr.Dataset,
+    todo: Todo,
+    seconds: dict[str, float],
+    tell: Tell | None,
+) -> dict[str, xr.Dataset]:
+    own = {k: v for k, v in OWN.items() if k.split(".")[0] in todo.methods} | todo.options
+    made = plan(list(todo.methods), seed=todo.seed, batch_size=todo.batch_size, options=own)
+    baselines = (
+        background[list(BRANCHES)]
+        .rename(sample="baseline")
+        .drop_vars(["baseline", "label", *_texts(background)])
+    )
+    for name in todo.methods:
+        if ALL[name].about.distribution:
+            made.own[name].setdefault("baselines", baselines)
+            if isinstance(made.own[name]["baselines"], int | float):
+                made.own[name]["baselines"] = baselines
+    found = {}
+    for one in attribute(predictor.model, x[list(BRANCHES)], made, tell):
+        assert isinstance(one, Done)
+        assert isinstance(one.result, xr.Dataset)
+        seconds[one.method] = seconds.get(one.method, 0.0) + one.seconds
+        found[one.method] = one.result
+    return found
+
+
+def _texts(x: xr.Dataset) -> list[str]:
+    return [str(c) for c in x.coords if str(c).endswith(("_sequence", "_skipped"))]
+
+
+def _plain(a: xr.DataArray) -> xr.DataArray:
+    """Without the channel and what belongs to one method only."""
+    kept = {"sample", "y", "x", "kmer"}
+    return a.squeeze("channel", drop=True).drop_vars(
+        [c for c in a.coords if c not in kept and c != "channel"]
+    )
+
+
+def _corrected(result: xr.Dataset, x: xr.Dataset, background: xr.Dataset, correction: str) -> xr.Dataset:
+    found = {}
+    for name in BRANCHES:
+        a, image = _plain(result[name]), _plain(x[name])
+        if correction == "normalize":
+            found[name] = divided(a, image)
+        elif correction == "filter":
+            found[name] = smoothed(a)
+        else:
+            found[name] = tangent(a, image)
+        found[name] = found[name].expand_dims(channel=1, axis=1)
+    return xr.Dataset(found)
+
+
+def _cams(predictor: Predictor, x: xr.Dataset, todo: Todo) -> dict[str, xr.DataArray]:
+    """Grad-CAM of the last convolution of each branch, on the branch's own image."""
+    found = {}
+    for name, layers in todo.layers.items():
+        if layers.last is not None:
+            a = grad_cam(
+                predictor.model, x[list(BRANCHES)], layer=layers.last, onto=name, batch_size=todo.batch_size
+            )
+            found[f"{name}_cam"] = a.drop_vars(
+                [c for c in a.coords if c not in ("sample", "y", "x", "kmer")]
+            ).drop_attrs()
+    return found
+
+
+def _interaction(predictor: Predictor, x: xr.Dataset, todo: Todo) -> dict[str, xr.DataArray]:
+    if not todo.interaction:
+        return {}
+    groups = {
+        n: shares(x[n].isel(channel=0, drop=True), x[f"{n}_sequence"], position=f"{n}_position").expand_dims(channel=x[n].channel, axis=2)
+        for n in BRANCHES
+    }  # fmt: skip
+    given: dict[str, Any] = {"groups": groups, "n_steps": STEPS, "batch_size": todo.batch_size}
+    inputs = {n: x[n].drop_vars([c for c in x[n].coords if c not in ("sample", "channel")]) for n in BRANCHES}
+    given["groups"] = {n: g.drop_vars(["y", "x", "kmer"]) for n, g in groups.items()}
+    note = "none"
+    try:
+        a = interaction(predictor.model, inputs, **given)
+    except ValueError as error:
+        if "piecewise" not in str(error):
+            raise
+        a = interaction(predictor.model, inputs, softplus=SOFTPLUS, **given)
+        note = f"{SOFTPLUS:g}"
+    dims = ("sample", "mirna_position", "mrna_position")
+    values = xr.DataArray(a.transpose(*dims).values, dims=dims, attrs={"softplus": note, "units": "output"})
+    return {"interaction": values, "interaction_delta": xr.DataArray(a["delta"].values, dims="sample")}
+
+
+def _with_scores(
+    found: xr.Dataset, predictor: Predictor, x: xr.Dataset, results: Mapping[str, xr.Dataset]
+) -> xr.Dataset:
+    first = next(iter(results.values()))
+    score = np.asarray(first["prediction"].values, dtype=np.float64)
+    chance = predictor.model.probability(torch.from_numpy(score)).numpy()
+    deltas = [
+        r["delta"].values if "delta" in r.coords else np.full(len(score), np.nan) for r in results.values()
+    ]
+    found["delta"] = (("sample", "method"), np.stack(deltas, 1).astype(float))
+    coords: dict[str, Any] = {
+        "score": ("sample", score),
+        "probability": ("sample", chance),
+        "label": ("sample", x["label"].values),
+    }
+    coords |= {c: ("sample", x[c].values) for c in _texts(x)}
+    return found.assign_coords(coords)
+
+
+def checked_methods(
+    methods: Sequence[str], corrections: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The methods and corrections asked for, each once.
+
+    Raises
+    ------
+    ValueError
+        For names that do not exist.
+    """
+    for option, asked, known in (
+        ("methods", methods, list(ALL)),
+        ("corrections", corrections, CORRECTIONS),
+    ):
+        unknown = [m for m in asked if m not in known]
+        if unknown or (option == "methods" and not asked):
+            raise ValueError(
+                f"--{option} is {' '.join(asked) or 'empty'}, expected some of {', '.join(known)}"
+            )
+    return tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(corrections))

@@ -1,0 +1,179 @@
+"""Pictures of all pairs together, of the network, and of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attrib.plots import robust_limit
+from attrib.plots.scale import DIVERGING, figure, number
+from attrib.workflows.fcgr.squares import FULL, TITLES, grid, spoken, square
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAMED = 5  # k-mers that are named in a map
+
+
+def averages(title: str, maps: Mapping[str, xr.DataArray]) -> Figure:
+    """The mean map of each branch, one beside the other."""
+    made, axes = grid(len(maps), columns=2, panel=4.0, right=0.9, top=0.7, gap=1.0)
+    for ax, (name, a) in zip(axes, maps.items(), strict=True):
+        shown = square(ax, a, names=NAMED)
+        ax.set_title(TITLES[name], fontsize=10)
+        made.colorbar(shown, ax=ax, fraction=0.04, pad=0.05).ax.tick_params(labelsize=7)
+    made.suptitle(title, fontsize=11)
+    return made
+
+
+def contrast_picture(title: str, found: xr.Dataset) -> Figure:
+    """Positives less negatives, cells whose corrected p-value is below 0.05 ringed; the largest with their intervals."""
+    made = figure((9.4, 4.4))
+    made.set_layout_engine("none")
+    ax = made.add_axes((0.04, 0.06, 0.42, 0.82))
+    bar = made.colorbar(square(ax, found["difference"]), cax=made.add_axes((0.485, 0.1, 0.013, 0.74)))
+    bar.ax.tick_params(labelsize=7)
+    y, x = np.nonzero(found["p_corrected"].values < 0.05)
+    ax.scatter(x, y, s=30, facecolors="none", edgecolors="black", linewidths=0.8)
+    ax.set_title(f"difference of means; {len(y)} cells with corrected p < 0.05", fontsize=9)
+    side = made.add_axes((0.66, 0.12, 0.31, 0.74))
+    flat = {n: found[n].values.ravel() for n in ("difference", "lower", "upper", "p_corrected")}
+    top = np.argsort(flat["p_corrected"] - 1e-9 * np.abs(flat["difference"]), kind="stable")[:12][::-1]
+    gaps = np.abs(
+        np.stack([flat["difference"][top] - flat["lower"][top], flat["upper"][top] - flat["difference"][top]])
+    )
+    side.errorbar(
+        flat["difference"][top],
+        range(len(top)),
+        xerr=gaps,
+        fmt="o",
+        color="#b2182b",
+        markersize=4,
+        linewidth=1,
+    )
+    words = found["kmer"].values.ravel()[top]
+    side.set_yticks(
+        range(len(top)),
+        [f"{w}  p {p:.3f}" for w, p in zip(words, flat["p_corrected"][top], strict=True)],
+        fontsize=7,
+    )
+    side.axvline(0, color="black", linewidth=0.7)
+    side.tick_params(axis="x", labelsize=7)
+    side.set_xlabel("difference, 95% interval", fontsize=8)
+    side.spines[["top", "right"]].set_visible(False)
+    made.suptitle(title, fontsize=11)
+    return made
+
+
+def agreement_picture(title: str, found: Mapping[str, xr.DataArray]) -> Figure:
+    """Rank correlations between methods, per branch."""
+    count = next(iter(found.values())).sizes["method"]
+    made = figure((2.2 + 2 * (1.2 + 0.5 * count), 1.9 + 0.5 * count))
+    axes: Any = made.subplots(1, len(found), squeeze=False)[0]
+    for ax, (name, a) in zip(axes, found.items(), strict=True):
+        ax.imshow(a.values, cmap=DIVERGING, vmin=-1, vmax=1)
+        for (i, j), v in np.ndenumerate(a.values):
+            ax.text(
+                j,
+                i,
+                "–" if np.isnan(v) else f"{v:.2f}",
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if abs(v) > 0.6 else "black",
+            )
+        names = [spoken(str(m)) for m in a["method"].values]
+        ax.set_xticks(range(count), names, rotation=60, ha="right", fontsize=7)
+        ax.set_yticks(range(count), names if ax is axes[0] else [], fontsize=7)
+        ax.set_title(TITLES[name], fontsize=10)
+    made.suptitle(title, fontsize=11)
+    return made
+
+
+def positions_picture(
+    title: str, means: Mapping[str, Mapping[str, np.ndarray]], seed: tuple[int, int]
+) -> Figure:
+    """Mean attribution along the miRNA, a line per group of samples, a panel per method."""
+    methods = list(means)
+    made = figure((3.3 * min(3, len(methods)), 0.5 + 2.1 * -(-len(methods) // 3)))
+    axes: Any = made.subplots(-(-len(methods) // 3), min(3, len(methods)), squeeze=False)
+    for ax in axes.ravel()[len(methods) :]:
+        ax.set_visible(False)
+    for ax, method in zip(axes.ravel(), methods, strict=False):
+        ax.axvspan(seed[0] - 0.5, seed[1] + 0.5, color="#ffd54d", alpha=0.35, linewidth=0)
+        for (group, values), colour in zip(means[method].items(), ("#b2182b", "#2166ac"), strict=False):
+            ax.plot(
+                np.arange(1, len(values) + 1), values, color=colour, marker=".", linewidth=1.2, label=group
+            )
+        ax.axhline(0, color="black", linewidth=0.6)
+        ax.set_title(spoken(method), fontsize=9)
+        ax.tick_params(labelsize=7)
+        ax.set_xlabel("miRNA position (nt)", fontsize=8)
+    axes[0, 0].legend(fontsize=7, frameon=False)
+    made.suptitle(title, fontsize=11)
+    return made
+
+
+def filters_picture(title: str, weights: xr.DataArray) -> Figure:
+    """The kernels of a convolution, on one scale."""
+    w = weights.sum("channel")
+    made, axes = grid(w.sizes["filter"], columns=8, panel=1.0, top=0.6)
+    limit = robust_limit(w, FULL)
+    for k, ax in enumerate(axes):
+        ax.imshow(w[k].values, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
+        ax.set_xticks([])
+        ax.set_yticks([])
+        for (i, j), v in np.ndenumerate(w[k].values):
+            if w[k].size <= 9:
+                ax.text(j, i, f"{v:.2f}", ha="center", va="center", fontsize=6)
+        ax.set_title(f"filter {k}", fontsize=8)
+    made.suptitle(f"{title} (± {number(limit)})", fontsize=10)
+    return made
+
+
+def activations_picture(title: str, a: xr.DataArray) -> Figure:
+    """What each filter gives on an image."""
+    made, axes = grid(a.sizes["filter"], columns=4, panel=2.4, top=0.6)
+    for k, ax in enumerate(axes):
+        bound = robust_limit(a[k], FULL)
+        ax.imshow(a[k].values, cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest")
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.set_title(f"filter {k} (± {number(bound)})", fontsize=8)
+    made.suptitle(title, fontsize=10)
+    return made
+
+
+def training_picture(
+    history: pd.DataFrame, label: np.ndarray, chance: np.ndarray, metrics: pd.DataFrame
+) -> Figure:
+    """Loss by epoch, and the ROC curve of the test pairs."""
+    made = figure((8.4, 3.7))
+    axes: Any = made.subplots(1, 2)
+    axes[0].plot(history["epoch"], history["train_loss"], label="train", color="#777777")
+    axes[0].plot(history["epoch"], history["validation_loss"], label="validation", color="#b2182b")
+    best = history.loc[history["best"], "epoch"].iloc[0]
+    axes[0].axvline(best, color="black", linewidth=0.7, linestyle=":", label=f"kept: epoch {best}")
+    axes[0].set_xlabel("epoch")
+    axes[0].set_ylabel("cross entropy (nat)")
+    axes[0].set_ylim(bottom=0)
+    axes[0].legend(frameon=False, fontsize=8)
+    thresholds = np.unique(chance)[::-1]
+    hits, misses = (
+        np.array([0.0, *((chance[label == c][None] >= thresholds[:, None]).mean(1))]) for c in (1, 0)
+    )
+    axes[1].plot(misses, hits, color="#b2182b")
+    axes[1].plot([0, 1], [0, 1], color="#999999", linewidth=0.7, linestyle=":")
+    axes[1].set_aspect("equal")
+    axes[1].set_xlabel("false positive rate")
+    axes[1].set_ylabel("true positive rate")
+    said = [
+        f"{n} {r['value']:.3f} ({r['lower']:.3f} to {r['upper']:.3f})"
+        for n, r in metrics.loc[["accuracy", "auroc"]].iterrows()
+    ]
+    axes[1].set_title("miRNAs never seen\n" + "\n".join(said), fontsize=9)
+    return made

@@ -1,0 +1,145 @@
+"""Pairs of a miRNA and a target as a table, the bad rows told apart from the good."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import xarray as xr
+
+from attrib.domains.fcgr import CORNERS, fcgr
+
+BRANCHES = ("mirna", "mrna")
+NAMES = {"mirna": ("mirna",), "mrna": ("mrna", "target"), "label": ("label",)}
+ID = ("id", "sample")
+SAFE = re.compile(r"[^\w.-]+")
+
+
+class Images(NamedTuple):
+    """How sequences become images.
+
+    Attributes
+    ----------
+    k : int
+        Letters per k-mer.
+    scale, corners, leading : str
+        See `attrib.domains.fcgr.fcgr`.
+    """
+
+    k: int = 6
+    scale: str = "count"
+    corners: str = CORNERS
+    leading: str = "last"
+
+    def of(self, table: pd.DataFrame) -> xr.Dataset:
+        """Both images of each pair: mirna and mrna, (sample, channel, y, x), with the coord `label`."""
+        found = {}
+        for name in BRANCHES:
+            image = fcgr(
+                table[name].tolist(), k=self.k, scale=self.scale, corners=self.corners, leading=self.leading,  # type: ignore[arg-type]
+                samples=table.index.to_numpy(dtype=str),
+            )  # fmt: skip
+            own = {c: f"{name}_{c}" for c in ("sequence", "skipped")}
+            found[name] = image.rename(own).expand_dims(channel=["count"], axis=1)
+        return xr.Dataset(found).assign_coords(label=("sample", table["label"].to_numpy()))
+
+
+class Pairs(NamedTuple):
+    """What a file of pairs holds.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Index: names of the pairs, as text. Columns mirna, mrna (text) and label (0 or 1).
+    bad : dict of str to str
+        Pairs that cannot be used, and why.
+    """
+
+    table: pd.DataFrame
+    bad: dict[str, str]
+
+
+def read_pairs(path: str | Path, k: int) -> Pairs:
+    """Pairs from a CSV file.
+
+    Parameters
+    ----------
+    path : path
+        With the columns mirna, target (or mrna) and label; names of the pairs in id or sample, else the rows' numbers from
+        0. Other columns are left alone.
+    k : int
+        Sequences need that many letters.
+
+    Returns
+    -------
+    Pairs
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If columns are missing, names are there twice, or no row can be used.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"--data: there is no file {file}")
+    try:
+        raw = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"--data: {file} is no table in CSV: {error}") from error
+    table = _columns(raw, file)
+    bad = {str(n): r for n, r in zip(table.index, map(_wrong, *(table[c] for c in NAMES), [k] * len(table)), strict=True) if r}  # fmt: skip
+    good = table[[n not in bad for n in table.index]].copy()
+    if good.empty:
+        first = next(iter(bad.items()), ("", "it has no rows"))
+        raise ValueError(f"--data: no pair of {file} can be used; {first[0]}: {first[1]}")
+    good["label"] = good["label"].astype(float).astype(int)
+    return Pairs(good, bad)
+
+
+def _columns(raw: pd.DataFrame, file: Path) -> pd.DataFrame:
+    there = {str(c).strip().lower(): c for c in raw.columns}
+    found = {name: next((there[w] for w in words if w in there), None) for name, words in NAMES.items()}
+    missing = [" or ".join(NAMES[n]) for n, c in found.items() if c is None]
+    if missing:
+        raise ValueError(
+            f"--data: {file} lacks the column {', '.join(missing)}; it has {', '.join(map(str, raw.columns))}"
+        )
+    named = next((there[w] for w in ID if w in there), None)
+    index = pd.Index(
+        raw[named].str.strip() if named is not None else map(str, range(len(raw))), name="sample"
+    )
+    if not index.is_unique:
+        raise ValueError(f"--data: {file} has the {named} {index[index.duplicated()][0]!r} twice")
+    table = pd.DataFrame({n: raw[c].str.strip().to_numpy() for n, c in found.items()}, index=index)
+    for name in BRANCHES:
+        table[name] = table[name].str.upper().str.replace("U", "T")
+    return table
+
+
+def _wrong(mirna: str, mrna: str, label: str, k: int) -> str:
+    """What is wrong with a row; empty if nothing is."""
+    for name, text in (("mirna", mirna), ("mrna", mrna)):
+        if not text:
+            return f"{name} is empty"
+        strange = re.findall(r"[^A-Z]", text)
+        if strange:
+            return f"{name} has {strange[0]!r}, expected letters"
+        if len(text) < k:
+            return f"{name} has {len(text)} letters, expected at least k = {k}"
+        if not re.search(f"[ACGT]{{{k}}}", text):
+            return f"{name} has no {k} letters of A, C, G, T in a row"
+    if label.removesuffix(".0") not in ("0", "1"):
+        return f"label is {label!r}, expected 0 or 1"
+    return ""
+
+
+def file_names(names: Sequence[str]) -> dict[str, str]:
+    """A beginning of file names for each pair's name, all different."""
+    plain = [SAFE.sub("_", n).strip(".") or "_" for n in names]
+    unique = len({p.lower() for p in plain}) == len(plain)
+    return {n: f"sample_{p}" if unique else f"sample_{p}_{i}" for i, (n, p) in enumerate(zip(names, plain, strict=True))}  # fmt: skip

@@ -1,0 +1,190 @@
+"""The pictures of one pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from attrib.domains.fcgr import by_kmer
+from attrib.plots import bars, letters, robust_limit
+from attrib.plots.scale import DIVERGING, figure, number
+from attrib.workflows.fcgr.squares import FULL, TITLES, grid, runs, spoken, square, top_kmers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAMED = 5  # k-mers that are named in a map
+
+
+def compared(title: str, image: xr.DataArray, maps: xr.DataArray) -> Figure:
+    """The image, and beside it a map per method, each with its own limit."""
+    methods = [str(m) for m in maps["method"].values]
+    made, axes = grid(1 + len(methods), columns=4)
+    square(axes[0], image, cmap="Greys")
+    axes[0].set_title(f"image (0 to {number(float(image.max()))})", fontsize=9)
+    for ax, m in zip(axes[1:], methods, strict=True):
+        one = maps.sel({"method": m})
+        square(ax, one, rings=3)
+        ax.set_title(f"{spoken(m)} (± {number(robust_limit(one, FULL))})", fontsize=9)
+        ax.set_xlabel(", ".join(top_kmers(one, 3)), fontsize=7.5)
+    made.suptitle(title, fontsize=11)
+    return made
+
+
+def single(title: str, a: xr.DataArray, method: str) -> Figure:
+    """One map, and its largest k-mers by name."""
+    made = figure((8.2, 4.3))
+    made.set_layout_engine("none")
+    ax = made.add_axes((0.04, 0.06, 0.45, 0.84))
+    shown = square(ax, a, names=NAMED)
+    bar = made.colorbar(shown, cax=made.add_axes((0.525, 0.1, 0.014, 0.76)))
+    bar.set_label(
+        f"{spoken(method)} (log-odds)" if a.attrs.get("units") == "output" else spoken(method), fontsize=8
+    )
+    bar.ax.tick_params(labelsize=7)
+    side = made.add_axes((0.72, 0.12, 0.26, 0.76))
+    bars(by_kmer(a), n=15, ax=side, label="attribution")
+    side.tick_params(labelsize=7)
+    side.set_ylabel("")
+    side.set_title("largest k-mers", fontsize=9)
+    made.suptitle(title, fontsize=11)
+    return made
+
+
+def cam_picture(
+    title: str,
+    images: Mapping[str, xr.DataArray],
+    cams: Mapping[str, xr.DataArray],
+    layers: Mapping[str, Any],
+) -> Figure:
+    """Grad-CAM over the image of each branch; k-mers that are there are dots."""
+    made, axes = grid(len(cams), columns=2, panel=4.0, right=0.9, top=0.7, gap=1.0)
+    for ax, (name, a) in zip(axes, cams.items(), strict=True):
+        shown = square(ax, a, cmap="inferno")
+        y, x = np.nonzero(images[name].values)
+        ax.scatter(x, y, s=14, facecolors="none", edgecolors="cyan", linewidths=0.6)
+        ax.set_title(f"{TITLES[name]}, layer {layers[name]}\n(cyan: k-mers that are there)", fontsize=9)
+        made.colorbar(shown, ax=ax, fraction=0.04, pad=0.05).ax.tick_params(labelsize=7)
+    made.suptitle(title, fontsize=11)
+    return made
+
+
+def interaction_picture(
+    title: str, maps: Mapping[str, xr.DataArray], site: np.ndarray, seed: tuple[int, int]
+) -> Figure:
+    """Position by position: letters of the miRNA down, of the target across; the known site is outlined."""
+    wide = max(8.0, 1.5 + 0.17 * next(iter(maps.values())).shape[1])
+    made = figure((wide, 0.8 + 3.5 * len(maps)))
+    axes: Any = made.subplots(len(maps), 1, squeeze=False)[:, 0]
+    for ax, (name, a) in zip(axes, maps.items(), strict=True):
+        bound = robust_limit(a, FULL)
+        shown = ax.imshow(
+            a.values, cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest", aspect="auto"
+        )
+        for axis, branch in (("y", "mirna"), ("x", "mrna")):
+            spelled = [str(v) for v in a[f"{branch}_letter"].values]
+            getattr(ax, f"set_{axis}ticks")(range(len(spelled)), spelled, fontsize=7)
+        ax.tick_params(length=0)
+        ax.set_xlabel("target, 5' to 3'", fontsize=9)
+        ax.set_ylabel("miRNA, 5' to 3'", fontsize=9)
+        _outline(ax, site, seed)
+        ax.set_title(name, fontsize=10)
+        made.colorbar(shown, ax=ax, fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)
+    made.suptitle(f"{title}" + ("; outlined: seed and its site" if site.any() else ""), fontsize=11)
+    return made
+
+
+def _outline(ax: Axes, site: np.ndarray, seed: tuple[int, int]) -> None:
+    from matplotlib.patches import Rectangle
+
+    for start, stop in runs(site):
+        ax.add_patch(
+            Rectangle(
+                (start - 0.5, seed[0] - 1.5), stop - start, seed[1] - seed[0] + 1, fill=False, linewidth=1.2
+            )
+        )
+
+
+def regions_picture(title: str, a: xr.DataArray, found: xr.Dataset) -> Figure:
+    """The map, and its regions in colours with their strongest k-mers."""
+    from matplotlib.colors import ListedColormap
+
+    made, (left, right) = grid(2, columns=2, panel=3.6, right=2.0, top=0.6)
+    square(left, a, names=NAMED)
+    left.set_title(f"map (± {number(robust_limit(a, FULL))})", fontsize=9)
+    colours = [
+        "#ffffff",
+        "#1f77b4",
+        "#ff7f0e",
+        "#2ca02c",
+        "#d62728",
+        "#9467bd",
+        "#8c564b",
+        "#e377c2",
+        "#17becf",
+        "#bcbd22",
+    ]
+    n = found.sizes["number"]
+    shade = np.where(found["region"].values >= 0, found["region"].values % 9 + 1, 0)
+    square(right, a.copy(data=shade), limit=0.0, cmap="Greys")
+    right.images[0].remove()
+    right.imshow(shade, cmap=ListedColormap(colours), vmin=0, vmax=9, interpolation="nearest")
+    score = found.attrs["silhouette"]
+    right.set_title(f"{n} regions" + (f", silhouette {score:.2f}" if np.isfinite(score) else ""), fontsize=9)
+    for k in range(n):
+        word = top_kmers(a.where(found["region"] == k, 0.0), 3)
+        line = f"{k}: {float(found['sum'][k]):+.3g}, {int(found['size'][k])} cells\n   {', '.join(word)}"
+        right.annotate(
+            line,
+            (1.04, 0.98 - k * 0.12),
+            xycoords="axes fraction",
+            va="top",
+            fontsize=7.5,
+            color=colours[k % 9 + 1],
+        )
+    made.suptitle(title, fontsize=11)
+    return made
+
+
+def along_picture(
+    title: str, tracks: Mapping[str, Mapping[str, xr.DataArray]], site: np.ndarray, seed: tuple[int, int]
+) -> Figure:
+    """Letters of both sequences as high as their attributions, a row per method."""
+    methods = list(tracks["mirna"])
+    counts = [int(next(iter(tracks[b].values())).notnull().sum()) for b in TITLES]
+    wide = 2.0 + 0.16 * sum(counts)
+    high = 0.7 + 1.55 * len(methods)
+    made = figure((wide, high))
+    made.set_layout_engine("none")
+    unit = (wide - 1.7) / (sum(counts) + 2)
+    for row, method in enumerate(methods):
+        left = 0.75
+        for name, count in zip(TITLES, counts, strict=True):
+            box = (
+                left / wide,
+                (high - 0.45 - 1.55 * (row + 1) + 0.5) / high,
+                unit * count / wide,
+                1.0 / high,
+            )
+            ax = letters(
+                tracks[name][method], ax=made.add_axes(box), label=spoken(method) if name == "mirna" else ""
+            )
+            for start, stop in [(seed[0] - 1, seed[1])] if name == "mirna" else runs(site):
+                ax.axvspan(start - 0.5, stop - 0.5, color="#ffd54d", alpha=0.35, linewidth=0, zorder=0)
+            ax.yaxis.label.set_fontsize(7.5)
+            if row < len(methods) - 1:
+                ax.set_xlabel("")
+            else:
+                ax.set_xlabel(f"{TITLES[name]} position (nt)", fontsize=8)
+            left += unit * count + 0.75
+    made.suptitle(title, fontsize=11)
+    return made
+
+
+def titled(sample: str, label: int, probability: float) -> str:
+    """What a sample's pictures are called."""
+    return f"{sample}: label {label}, probability of binding {probability:.3f}"

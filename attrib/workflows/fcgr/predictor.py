@@ -1,0 +1,212 @@
+"""A trained network with what belongs to it: the form of its images, the meaning of its output, the layers of its branches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from attrib.engine.model import one_tensor
+from attrib.io import replacing, write_json
+from attrib.workflows.fcgr.network import TwoBranch
+from attrib.workflows.fcgr.pairs import Images
+from attrib.workflows.loading import WEIGHTS, check_device, fill, load_model, read_weights
+
+OUTPUTS = ("logit", "probability")
+
+
+class Score(nn.Module):
+    """A network of two inputs with one number as output: the log-odds of binding, or its probability.
+
+    Parameters
+    ----------
+    network : callable
+        Two images (N, 1, y, x) to (N,), (N, 1) or (N, 2), the last one for "bound".
+    output : {"logit", "probability"}
+        What the network gives. Of two logits the difference is the log-odds.
+    """
+
+    def __init__(self, network: Any, output: str = "logit") -> None:
+        super().__init__()
+        if output not in OUTPUTS:
+            raise ValueError(f"--output-kind is {output!r}, expected {' or '.join(OUTPUTS)}")
+        self.network, self.output = network, output
+
+    def forward(self, mirna: Tensor, mrna: Tensor) -> Tensor:
+        """Scores (N,)."""
+        y = one_tensor(self.network(mirna, mrna), len(mirna))
+        if y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 2):
+            raise ValueError(
+                f"the model gives {tuple(y.shape)} for {len(mirna)} pairs, expected one or two numbers each"
+            )
+        if y.ndim == 1:
+            return y
+        if y.shape[1] == 1:
+            return y[:, 0]
+        return y[:, 1] - y[:, 0] if self.output == "logit" else y[:, 1]
+
+    def probability(self, score: Tensor) -> Tensor:
+        """The probability that a score stands for."""
+        return score.sigmoid() if self.output == "logit" else score
+
+
+class Predictor(NamedTuple):
+    """A network that is ready to be explained.
+
+    Attributes
+    ----------
+    model : Score
+        In evaluation mode.
+    images : Images
+        What it takes.
+    source : str
+        Where it comes from, with a fingerprint of its weights.
+    """
+
+    model: Score
+    images: Images
+    source: str
+
+
+def save_predictor(network: TwoBranch, settings: Mapping[str, Any], file: Path) -> tuple[Path, Path]:
+    """Write the weights (.safetensors), and beside them the settings (.json).
+
+    Returns
+    -------
+    (Path, Path)
+    """
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        raise ImportError('checkpoints need safetensors: pip install "attrib[train]"') from error
+    with replacing(file) as temporary:
+        temporary.write_bytes(save({k: v.contiguous() for k, v in network.state_dict().items()}))
+    return file, write_json(settings, file.with_suffix(".json"))
+
+
+def load_predictor(
+    checkpoint: str | Path | None,
+    *,
+    model: str | None = None,
+    k: int | None = None,
+    dropout: float | None = None,
+    scale: str | None = None,
+    output: str = "logit",
+    device: str | None = None,
+) -> Predictor:
+    """A network from a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : path or None
+        Of `attrib fcgr train`: `.safetensors` with its settings in a `.json` of the same name. Or a file that
+        ``torch.load(weights_only=True)`` reads, with `model_state_dict`. None only with `model`.
+    model : str, optional
+        ``"package.module:factory"`` for a network of your own, see `attrib.workflows.loading.load_model`.
+    k, dropout, scale : optional
+        Where the checkpoint says them, they must agree with it.
+    output : {"logit", "probability"}, default "logit"
+        What a network of your own gives.
+    device : str, optional
+        Where to put it; default: the CPU.
+
+    Returns
+    -------
+    Predictor
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Naming what does not fit.
+    """
+    check_device(device)
+    if model is None and checkpoint is None:
+        raise ValueError("--checkpoint FILE is needed; to make one: attrib fcgr train --data PAIRS.csv")
+    asked = {n: v for n, v in (("k", k), ("dropout", dropout), ("scale", scale)) if v is not None}
+    if model is not None:
+        network = load_model(model, checkpoint, device)
+        source = model if checkpoint is None else f"{model} {fingerprint(Path(checkpoint))}"
+        said = _agreeing(_beside(Path(checkpoint)) if checkpoint is not None else {}, asked)
+        return Predictor(Score(network, output).eval(), _images(said), source)
+    file = Path(str(checkpoint))
+    settings = _agreeing(_settings(file), asked)
+    own = TwoBranch(
+        **{
+            n: settings[n]
+            for n in ("k", "dropout", "channels", "depth", "corners", "leading")
+            if n in settings
+        }
+    )
+    fill(own, read_weights(file), f"--checkpoint {file}")
+    placed = own.to(device) if device is not None else own
+    return Predictor(Score(placed).eval(), _images(settings), f"{file.name} {fingerprint(file)}")
+
+
+def _images(settings: Mapping[str, Any]) -> Images:
+    return Images(**{n: settings[n] for n in Images._fields if n in settings})
+
+
+def _beside(file: Path) -> dict[str, Any]:
+    """The settings beside a checkpoint, if they are there."""
+    beside = file.with_suffix(".json")
+    if not beside.is_file():
+        return {}
+    try:
+        found = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"--checkpoint: {beside} holds no settings: {error}") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """What a checkpoint of ours says of itself: beside it, inside it, or by the shapes of its weights."""
+    if not file.is_file():
+        raise FileNotFoundError(f"--checkpoint: there is no file {file}")
+    if file.suffix not in WEIGHTS:
+        raise ValueError(f"--checkpoint is {file}, expected one of {', '.join(WEIGHTS)}")
+    settings = _beside(file)
+    if settings:
+        return settings
+    if file.suffix == ".safetensors":
+        raise FileNotFoundError(
+            f"--checkpoint: {file.with_suffix('.json')} with the settings is missing; it belongs beside {file.name}"
+        )
+    inside = torch.load(file, map_location="cpu", weights_only=True) if _is_readable(file) else {}
+    said = inside.get("settings") if isinstance(inside, dict) else None
+    return dict(said) if isinstance(said, dict) else _by_shapes(read_weights(file), file)
+
+
+def _is_readable(file: Path) -> bool:
+    """Whether it is data without code; `read_weights` says in words why not."""
+    read_weights(file)
+    return True
+
+
+def _by_shapes(weights: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
+    if not {"rows", "head.weight"} <= set(weights):
+        raise ValueError(
+            f"--checkpoint: {file} is no network of attrib fcgr train (it has {', '.join(list(weights)[:4])}, ...); name "
+            "the code that makes yours: --model package.module:factory"
+        )
+    blocks = {n.split(".")[1] for n in weights if n.startswith("mirna.") and ".paths." in n}
+    return {"k": len(weights["rows"]).bit_length() - 1, "channels": weights["head.weight"].shape[1] // 3, "depth": len(blocks)}  # fmt: skip
+
+
+def _agreeing(settings: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in asked.items():
+        if name in settings and settings[name] != value:
+            raise ValueError(
+                f"--{name} is {value}, but the checkpoint was trained with {name} {settings[name]}; leave --{name} out"
+            )
+    return {**asked, **settings}
+
+
+def fingerprint(file: Path) -> str:
+    """A short name for a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

@@ -1,0 +1,113 @@
+"""Maps on the square of the chaos game, and how they are laid out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from attrib.plots import robust_limit
+from attrib.plots.scale import DIVERGING, figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TITLES = {"mirna": "miRNA", "mrna": "target"}
+FULL = 100.0  # limits are the largest magnitude: single cells are what is looked for
+
+
+def spoken(method: str) -> str:
+    """A method's name in words."""
+    return method.replace("_", " ")
+
+
+def square(
+    ax: Axes,
+    a: xr.DataArray,
+    *,
+    limit: float | None = None,
+    names: int = 0,
+    rings: int = 0,
+    cmap: str = DIVERGING,
+) -> Any:
+    """A map on the square, with the letters of its corners and the names of its largest cells."""
+    bound = robust_limit(a, FULL) if limit is None else limit
+    low = -bound if cmap == DIVERGING else 0
+    shown = ax.imshow(a.values, cmap=cmap, vmin=low, vmax=bound, interpolation="nearest")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    words = a["kmer"].values
+    end = len(words) - 1
+    for y, x in ((0, 0), (0, end), (end, 0), (end, end)):
+        where: Any = {"ha": "right" if x == 0 else "left", "va": "bottom" if y == 0 else "top"}
+        ax.annotate(words[y, x][-1], (0 if x == 0 else 1, 1 if y == 0 else 0), (-3 if x == 0 else 3, 0), xycoords="axes fraction",
+                    textcoords="offset points", fontsize=8, color="#555555", **where)  # fmt: skip
+    half = len(words) / 2 - 0.5
+    ax.axhline(half, color="#cccccc", linewidth=0.5, zorder=0.5)
+    ax.axvline(half, color="#cccccc", linewidth=0.5, zorder=0.5)
+    for n, place in enumerate(np.argsort(-np.abs(a.values), axis=None, kind="stable")[: max(names, rings)]):
+        y, x = np.unravel_index(place, a.shape)
+        if a.values[y, x] != 0:
+            ax.plot(
+                [x],
+                [y],
+                "o",
+                markersize=7,
+                markerfacecolor="none",
+                markeredgecolor="black",
+                markeredgewidth=0.7,
+            )
+            if names:
+                _name(ax, str(words[y, x]), float(x), float(y), len(words), n)
+    return shown
+
+
+def _name(ax: Axes, word: str, x: float, y: float, side: int, n: int) -> None:
+    """A k-mer's name beside its cell, turned inwards."""
+    right = x < 0.6 * side
+    ax.annotate(word, (x, y), (7 if right else -7, 5 if n % 2 else -8), textcoords="offset points", fontsize=7, ha="left" if right else "right",
+                bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.8})  # fmt: skip
+
+
+def grid(
+    count: int,
+    *,
+    columns: int = 4,
+    panel: float = 2.6,
+    gap: float = 0.45,
+    right: float = 0.0,
+    top: float = 0.5,
+) -> tuple[Figure, list[Axes]]:
+    """Square panels side by side, laid out by hand: finding room takes longer than drawing."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    wide, high = columns * (panel + gap) + 0.6 - gap + right, rows * (panel + 0.55) + top
+    made = figure((wide, high))
+    made.set_layout_engine("none")
+    axes = []
+    for k in range(count):
+        row, column = divmod(k, columns)
+        left, bottom = 0.3 + column * (panel + gap), high - top - (row + 1) * (panel + 0.55) + 0.25
+        axes.append(made.add_axes((left / wide, bottom / high, panel / wide, panel / high)))
+    return made, axes
+
+
+def top_kmers(a: xr.DataArray, count: int) -> list[str]:
+    """The k-mers of the largest magnitudes, those that are zero left out."""
+    order = np.argsort(-np.abs(a.values), axis=None, kind="stable")[:count]
+    return [str(a["kmer"].values.ravel()[i]) for i in order if a.values.ravel()[i] != 0]
+
+
+def runs(inside: np.ndarray) -> list[tuple[int, int]]:
+    """First and one past the last place of each stretch."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], inside.astype(int), [0]])))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def per_sample(maps: xr.DataArray | xr.Dataset) -> list[str]:
+    """The methods that have a picture of their own: all but the corrected ones."""
+    return [
+        str(m) for m in maps["method"].values if not str(m).endswith(("_normalize", "_filter", "_tangent"))
+    ]

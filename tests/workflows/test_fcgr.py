@@ -1,0 +1,453 @@
+"""The study of two-branch networks, from training to pictures, on pairs whose truth is known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+
+from attrib.cli.run import OK, REFUSED, run
+from attrib.domains.fcgr import along, by_kmer, fcgr, kmers
+from attrib.domains.mirna import SEED
+from attrib.io import load
+from attrib.workflows.fcgr import load_predictor
+from attrib.workflows.fcgr.branches import branch_layers
+from attrib.workflows.fcgr.maps import METHODS, Todo, explained
+from attrib.workflows.fcgr.network import Inception, TwoBranch
+from attrib.workflows.fcgr.pairs import file_names, read_pairs
+from attrib.workflows.fcgr.samplefiles import own_site
+from tests.workflows.sites import planted
+
+pytest.importorskip("skorch")
+pytest.importorskip("safetensors")
+
+SMALL = [
+    "--k",
+    "4",
+    "--depth",
+    "1",
+    "--channels",
+    "4",
+    "--epochs",
+    "15",
+    "--patience",
+    "15",
+    "--batch-size",
+    "32",
+    "--learning-rate",
+    "0.01",
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "pairs.csv"
+    planted().to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    assert run(["fcgr", "train", "--data", str(data), "--output", str(folder), *SMALL]) == OK
+    return folder
+
+
+@pytest.fixture(scope="module")
+def everything(model: Path) -> xr.Dataset:
+    """All methods on test pairs."""
+    predictor = load_predictor(model / "model.safetensors")
+    pairs = read_pairs(model / "test.csv", predictor.images.k).table
+    x, background = predictor.images.of(pairs.iloc[:30]), predictor.images.of(pairs.iloc[-10:])
+    layers = branch_layers(predictor.model, {b: torch.from_numpy(x[b].values[:1]) for b in ("mirna", "mrna")})
+    todo = Todo(METHODS, ("normalize", "filter", "tangent"), layers, True, {"n_samples": 10}, 0, "auto")
+    return explained(predictor, x, background, todo, {})
+
+
+def test_training_learns_and_no_mirna_is_on_both_sides(model: Path, data: Path) -> None:
+    figures = json.loads((model / "metrics.json").read_text())
+    assert figures["test"]["accuracy"]["value"] > 0.85
+    for row in figures["test"].values():
+        assert row["lower"] <= row["value"] <= row["upper"]
+    split = pd.read_csv(model / "split.csv")
+    assert (split.groupby("mirna")["split"].nunique() == 1).all()
+    assert len(split) == len(pd.read_csv(data))
+    assert {s: n["pairs"] for s, n in figures["splits"].items()} == split["split"].value_counts().to_dict()
+    held = pd.read_csv(model / "test.csv")
+    right = ((held["probability"] >= 0.5) == (held["label"] == 1)).mean()
+    assert right == pytest.approx(figures["test"]["accuracy"]["value"])
+    history = pd.read_csv(model / "history.csv")
+    assert history.loc[history["best"], "validation_loss"].tolist() == [history["validation_loss"].min()]
+    assert json.loads((model / "run.json").read_text())["state"] == "finished"
+
+
+def test_the_checkpoint_is_the_network_of_the_best_epoch(model: Path) -> None:
+    predictor = load_predictor(model / "model.safetensors", k=4, dropout=0.1)
+    held = pd.read_csv(model / "test.csv", dtype={"sample": str}, index_col="sample")
+    x = predictor.images.of(held)
+    with torch.no_grad():
+        score = predictor.model(*(torch.from_numpy(x[b].values) for b in ("mirna", "mrna")))
+    assert np.allclose(predictor.model.probability(score), held["probability"], atol=1e-5)
+
+
+def test_the_same_seed_trains_the_same_network(data: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        words = [
+            "fcgr",
+            "train",
+            "--data",
+            str(data),
+            "--output",
+            str(tmp_path / name),
+            *SMALL,
+            "--epochs",
+            "1",
+        ]
+        assert run(words) == OK
+    one, two = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("one", "two"))
+    assert one == two
+
+
+def test_tops_lie_in_the_site(everything: xr.Dataset) -> None:
+    """Known truth: of the positives, the largest letter of the target lies in the site, by chance in a fifth."""
+    found = everything.isel(sample=np.flatnonzero(everything["label"].values == 1))
+    for method in ("integrated_gradients", "deep_lift", "gradient_shap", "deep_lift_shap"):
+        tops = found["mrna_along"].sel({"method": method}).argmax("mrna_position").values
+        inside = [own_site(found.isel(sample=i))[top] for i, top in enumerate(tops)]
+        assert np.mean(inside) > 0.7, method
+
+
+def test_the_interaction_joins_seed_and_site(everything: xr.Dataset) -> None:
+    found = everything.isel(sample=np.flatnonzero(everything["label"].values == 1))
+    hits = []
+    for i in range(found.sizes["sample"]):
+        one = found.isel(sample=i)
+        a, b = np.unravel_index(int(one["interaction"].values.argmax()), one["interaction"].shape)
+        hits.append(SEED[0] - 1 <= a < SEED[1] and own_site(one)[b])
+    assert np.mean(hits) > 0.7
+    assert float(abs(found["interaction_delta"]).max()) < 1e-3
+
+
+def test_everything_adds_up(everything: xr.Dataset) -> None:
+    for method in ("integrated_gradients", "deep_lift"):
+        delta = everything["delta"].sel({"method": method})
+        assert float(abs(delta).max()) < 1e-3 * float(abs(everything["score"]).max())
+    for b in ("mirna", "mrna"):
+        total = everything[f"{b}_along"].sum(f"{b}_position") + everything[f"{b}_remainder"]
+        cells = everything[b].sum(("y", "x"))
+        assert np.allclose(total, cells, atol=1e-4 * float(abs(cells).max()))
+    tangent = everything["mrna"].sel({"method": "saliency_tangent"})
+    assert np.allclose(tangent.sum(("y", "x")), 0, atol=1e-4)
+
+
+def test_a_step_of_the_game_counts_what_precedes() -> None:
+    """The fourth path of the Inception block on an image says how many k-mers that may precede each k-mer are there."""
+    block = Inception(1, 1)
+    for path in block.paths:
+        torch.nn.init.zeros_(path.weight)
+    torch.nn.init.ones_(block.step.weight)
+    image = fcgr(["GATTACAGATTAC"], k=3)
+    found = block(torch.from_numpy(image.values)[:, None])[0, 3].detach().numpy()
+    counts = by_kmer(image)[0].to_series()
+    for (row, column), word in np.ndenumerate(kmers(3)):
+        assert found[row, column] == sum(counts[c + word[:-1]] for c in "ACGT")
+
+
+def test_the_branches_meet_where_strands_pair() -> None:
+    """With identity branches the joint feature is the number of k-mers of the miRNA that pair with one of the target."""
+    network = TwoBranch(3).eval()
+    network.mirna = network.mrna = network.head = torch.nn.Identity()
+    mirna, mrna = (
+        fcgr(["GATTACA"], k=3),
+        fcgr(["CCTGTAACC"], k=3),
+    )  # TAC pairs with GTA, ACA with TGT, TTA with TAA
+    features = network(*(torch.from_numpy(a.values)[:, None] for a in (mirna, mrna)))
+    assert features[0].tolist() == [3.0, 1.0, 1.0]
+
+
+def test_layers_of_branches_are_found_by_trying() -> None:
+    network = TwoBranch(3).eval()
+    x = {b: torch.zeros(1, 1, 8, 8) for b in ("mirna", "mrna")}
+    found = branch_layers(network, x)
+    assert found["mirna"] == ("mirna.0.paths.0", "mirna.2")
+    assert found["mrna"] == ("mrna.0.paths.0", "mrna.2")
+
+
+@pytest.fixture(scope="module")
+def study(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on good and bad rows, as a user has them."""
+    folder = tmp_path_factory.mktemp("study")
+    rows = pd.read_csv(model / "test.csv", dtype=str)[["mirna", "mrna", "label"]].iloc[:30]
+    rows.insert(0, "id", [f"pair {n}" for n in range(len(rows))])
+    rows.loc[3, "mirna"] = ""
+    rows.loc[4, "mrna"] = "ACGU-ACGT"
+    rows.loc[5, "label"] = "maybe"
+    rows.to_csv(folder / "pairs.csv", index=False)
+    words = [
+        "fcgr",
+        "--data",
+        folder / "pairs.csv",
+        "--checkpoint",
+        model / "model.safetensors",
+        "--output",
+        folder / "out",
+    ]
+    words += ["--samples", "pair 0", "pair 1", "pair 3", "pair 5", "--n-background", "6"]
+    words += ["--methods", "integrated_gradients", "saliency", "deep_lift_shap", "--corrections", "tangent"]
+    assert run([*map(str, words)]) == OK
+    return folder
+
+
+def test_the_output_tree(study: Path) -> None:
+    out = study / "out"
+    files = {p.name for p in out.iterdir()}
+    cohort = {
+        "analysis_summary.json", "attribution_statistics.csv", "attributions.nc", "cell_statistics.nc", "index.html",
+        "method_agreement.csv", "method_agreement.png", "average_along_mirna.png", "motifs_mirna.csv", "motifs_mrna.csv",
+        "average_attribution_integrated_gradients.png", "average_attribution_deep_lift_shap.png", "average_attribution_saliency_tangent.png",
+        *(f"{b}_conv1_{kind}.png" for b in ("mirna", "mrna") for kind in ("filters", "activations")),
+    }  # fmt: skip
+    assert cohort <= files
+    for name in ("sample_pair_0", "sample_pair_1"):
+        kinds = ["grad_cam", "interaction_heatmap", "along"]
+        for b in ("mirna", "mrna"):
+            kinds += [
+                f"{b}_{k}"
+                for k in ("comparison", "clusters", "integrated_gradients", "saliency", "deep_lift_shap")
+            ]
+        assert {f"{name}_{k}.png" for k in kinds} <= files
+        a = np.load(out / "numpy_exports" / f"{name}_integrated_gradients_mirna.npy")
+        stored = load(out / "attributions.nc")["mirna"].sel({"method": "integrated_gradients"})
+        assert np.array_equal(a, stored.sel(sample=name.removeprefix("sample_").replace("_", " ")))
+    assert "finished" in (out / "logs" / "interpretability.log").read_text()
+    assert not [f for f in files if f.startswith(".")]
+
+
+def test_the_summary_tells_bad_pairs_and_correlations(study: Path) -> None:
+    found = json.loads((study / "out" / "analysis_summary.json").read_text())
+    assert found["samples"] == ["pair 0", "pair 1"]
+    assert found["bad_pairs"] == {"pair 3": "mirna is empty", "pair 5": "label is 'maybe', expected 0 or 1"}
+    assert -1 <= found["methods"]["deep_lift_shap"]["mrna"]["correlation_with_integrated_gradients"] <= 1
+    assert found["methods"]["integrated_gradients"]["completeness_error_max"] < 1e-2
+    assert set(found["seconds"]) >= {"integrated_gradients", "interaction", "pictures of each pair"}
+    table = pd.read_csv(study / "out" / "attribution_statistics.csv")
+    assert len(table) == 2 * 2 * 4  # pairs, branches, methods
+    a = load(study / "out" / "attributions.nc")
+    row = table.query("sample == 'pair 1' and branch == 'mrna' and method == 'saliency'").iloc[0]
+    values = a["mrna"].sel({"sample": "pair 1", "method": "saliency"})
+    assert row["sum"] == pytest.approx(float(values.sum()), rel=1e-4)
+    assert row["top_kmer"] == str(values["kmer"].values.ravel()[np.abs(values.values).argmax()])
+    laid = along(a["mrna"], a["mrna_sequence"])
+    assert np.allclose(
+        laid.sel({"sample": "pair 0", "method": "saliency"}),
+        a["mrna_along"].sel({"sample": "pair 0", "method": "saliency"}),
+        atol=1e-5,
+    )
+
+
+def test_the_page_holds_everything_itself(study: Path) -> None:
+    text = (study / "out" / "index.html").read_text()
+    head, _, rest = text.partition('<script type="application/json" id="data">')
+    held = json.loads(rest.partition("</script>")[0])
+    assert "http" not in text
+    assert [s["sample"] for s in held["samples"]] == ["pair 0", "pair 1"]
+    one = held["samples"][0]
+    assert set(one["mirna"]["maps"]) == {
+        "integrated_gradients",
+        "saliency",
+        "deep_lift_shap",
+        "saliency_tangent",
+    }
+    assert len(one["interaction"]) == len(one["mirna"]["sequence"])
+    assert all((study / "out" / f).is_file() for f in one["files"])
+    assert "left out" not in head
+
+
+def test_a_rerun_goes_on_and_another_run_is_refused(
+    study: Path, model: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = study / "out"
+    before = {p: p.stat().st_mtime_ns for p in (out / "parts").iterdir()}
+    gone = out / "parts" / "sample_pair_1.nc"
+    gone.unlink()
+    words = [
+        "fcgr",
+        "--data",
+        study / "pairs.csv",
+        "--checkpoint",
+        model / "model.safetensors",
+        "--output",
+        out,
+    ]
+    same = ["--samples", "pair 0", "pair 1", "--n-background", "6", "--corrections", "tangent", "--methods"]
+    assert run([*map(str, words), *same, "integrated_gradients", "saliency", "deep_lift_shap"]) == OK
+    after = {p: p.stat().st_mtime_ns for p in (out / "parts").iterdir()}
+    assert {p for p in after if after[p] != before[p]} == {gone}
+    capsys.readouterr()
+    assert run([*map(str, words), *same, "saliency"]) == REFUSED
+    assert "holds a run with other methods" in capsys.readouterr().err
+
+
+class Concatenating(torch.nn.Module):
+    """What many write: two convolutions, concatenated, one logit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = (
+            torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), torch.nn.ReLU(), torch.nn.Conv2d(3, 2, 3))
+            for _ in range(2)
+        )
+        self.top = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+
+    def forward(self, mirna: torch.Tensor, mrna: torch.Tensor) -> torch.Tensor:
+        return self.top(torch.cat([self.a(mirna).mean((2, 3)), self.b(mrna).mean((2, 3))], 1))
+
+
+def concatenating() -> torch.nn.Module:
+    """Positive weights and a threshold that neither branch passes alone: all of the score is the interaction's."""
+    network = Concatenating()
+    for weight in network.parameters():
+        torch.nn.init.constant_(weight, 0.1 if weight.ndim == 4 else float(weight.ndim == 2))
+    torch.nn.init.constant_(network.top[0].bias, -0.3)
+    return network
+
+
+def test_a_network_of_ones_own(study: Path, tmp_path: Path) -> None:
+    """Interaction by a smooth copy, layers found, and `model_state_dict` read as weights only."""
+    torch.save({"model_state_dict": concatenating().state_dict(), "epoch": 3}, tmp_path / "best_model.pth")
+    words = [
+        "fcgr",
+        "--data",
+        study / "pairs.csv",
+        "--checkpoint",
+        tmp_path / "best_model.pth",
+        "--k",
+        "4",
+        "--n-samples",
+        "1",
+    ]
+    words += [
+        "--model",
+        "tests.workflows.test_fcgr:concatenating",
+        "--methods",
+        "saliency",
+        "--corrections",
+        "none",
+        "--output",
+        tmp_path / "out",
+    ]
+    assert run([*map(str, words)]) == OK
+    found = json.loads((tmp_path / "out" / "analysis_summary.json").read_text())
+    assert found["layers"]["mirna"] == {"first": "network.a.0", "last": "network.a.2"}
+    assert found["interaction"]["softplus"] == "10"
+    assert len(list((tmp_path / "out").glob("*_grad_cam.png"))) == 1
+
+
+def test_checkpoints_that_hold_a_state_dict(model: Path, tmp_path: Path) -> None:
+    predictor = load_predictor(model / "model.safetensors")
+    torch.save({"model_state_dict": predictor.model.network.state_dict()}, tmp_path / "best.pth")
+    other = load_predictor(tmp_path / "best.pth")
+    assert other.images.k == 4
+    x = torch.rand(2, 1, 16, 16)
+    assert torch.equal(other.model(x, x), predictor.model(x, x))
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--checkpoint", "MODEL", "--k", "6"], "--k is 6, but the checkpoint was trained with k 4"),
+        (["--checkpoint", "MODEL", "--dropout", "0.5"], "trained with dropout 0.1"),
+        (["--checkpoint", "MODEL", "--scale", "log"], "trained with scale count"),
+        (["--checkpoint", "nowhere.safetensors"], "there is no file nowhere.safetensors"),
+        (["--checkpoint", "ALONE"], "alone.json with the settings is missing"),
+        (["--checkpoint", "OTHER"], "is no network of attrib fcgr train"),
+        (["--checkpoint", "BROKEN"], "does not fit the model"),
+        ([], "--checkpoint FILE is needed"),
+        (["--checkpoint", "MODEL", "--samples", "9999"], "there is no pair 9999"),
+        (["--checkpoint", "MODEL", "--methods", "magic"], "expected some of"),
+        (["--checkpoint", "MODEL", "--n-samples", "0"], "--n-samples is 0"),
+        (["--checkpoint", "MODEL", "--mirna-layer", "top"], "no layer 'top'"),
+    ],
+)
+def test_refusals_are_one_line(
+    words: list, text: str, model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(model / "model.safetensors")
+    save_file(weights, tmp_path / "alone.safetensors")
+    torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "other.pth")
+    torch.save({**weights, "head.bias": torch.zeros(3)}, tmp_path / "broken.pth")
+    places = {
+        "MODEL": model / "model.safetensors",
+        "ALONE": tmp_path / "alone.safetensors",
+        "OTHER": tmp_path / "other.pth",
+        "BROKEN": tmp_path / "broken.pth",
+    }
+    given = [str(places.get(w, w)) for w in words]
+    assert run(["fcgr", "--data", str(data), *given, "--output", str(tmp_path / "out")]) == REFUSED
+    said = capsys.readouterr().err
+    assert text in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ({"mirna": ["ACGTACGT"], "label": [1]}, "lacks the column mrna or target; it has mirna, label"),
+        ({"mirna": ["ACGTACGT"], "target": ["ACGTACGT"]}, "lacks the column label"),
+        (
+            {"id": ["a", "a"], "mirna": ["ACGTACGT"] * 2, "target": ["ACGTACGT"] * 2, "label": [1, 0]},
+            "has the id 'a' twice",
+        ),
+        (
+            {"mirna": ["ACG"], "target": ["ACGTACGT"], "label": [1]},
+            "mirna has 3 letters, expected at least k = 5",
+        ),
+        (
+            {"mirna": ["ACGTNACGT"], "target": ["ACGTACGT"], "label": [1]},
+            "no 5 letters of A, C, G, T in a row",
+        ),
+        ({"mirna": [], "target": [], "label": []}, "it has no rows"),
+    ],
+)
+def test_data_that_cannot_be_used(table: dict, text: str, tmp_path: Path) -> None:
+    pd.DataFrame(table).to_csv(tmp_path / "pairs.csv", index=False)
+    with pytest.raises(ValueError, match=text):
+        read_pairs(tmp_path / "pairs.csv", 5)
+
+
+def test_good_rows_are_kept_beside_bad_ones(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text(
+        "miRNA, mRNA ,LABEL\nugguuacc,ACGTTGCA,1\n,ACGTTGCA,0\nACGTTGCA,acg?tgca,0\nACGTTGCA,ACGNTGCACG,0.0\n"
+    )
+    found = read_pairs(tmp_path / "pairs.csv", 5)
+    assert found.table["mirna"].tolist() == ["TGGTTACC", "ACGTTGCA"]
+    assert found.table["label"].tolist() == [1, 0]
+    assert found.bad == {"1": "mirna is empty", "2": "mrna has '?', expected letters"}
+
+
+def test_training_needs_enough_mirnas(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    planted(mirnas=2).to_csv(tmp_path / "pairs.csv", index=False)
+    assert (
+        run(["fcgr", "train", "--data", str(tmp_path / "pairs.csv"), "--output", str(tmp_path / "out")])
+        == REFUSED
+    )
+    assert "2 different miRNAs, expected at least 3" in capsys.readouterr().err
+
+
+def test_file_names_are_safe_and_different() -> None:
+    assert file_names(["a/b", "c d"]) == {"a/b": "sample_a_b", "c d": "sample_c_d"}
+    assert len(set(file_names(["a/b", "a b", "A_B"]).values())) == 3
+
+
+def test_without_the_extra(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "skorch", None)
+    assert run(["fcgr", "train", "--data", str(data), "--output", str(tmp_path / "out"), *SMALL]) == REFUSED
+    assert 'pip install "attrib[train]"' in capsys.readouterr().err
