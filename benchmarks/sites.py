@@ -116,6 +116,7 @@ def picture(found: list[xr.Dataset], methods: list[str]) -> Any:
             ax.tick_params(labelsize=7)
             ax.spines[["top", "right"]].set_visible(False)
         row[0].set_ylabel(method.replace("_", "\n"), fontsize=8)
+    axes[-1, 0].xaxis.get_major_locator().set_params(integer=True)
     axes[-1, 0].set_xlabel("miRNA position (nt)", fontsize=9)
     axes[-1, 1].set_xlabel("target position from the first letter of the site (nt)", fontsize=9)
     axes[0, 0].set_title("miRNA (shaded: seed)", fontsize=9)

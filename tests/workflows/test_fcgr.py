@@ -172,8 +172,11 @@ def test_layers_of_branches_are_found_by_trying() -> None:
     network = TwoBranch(3).eval()
     x = {b: torch.zeros(1, 1, 8, 8) for b in ("mirna", "mrna")}
     found = branch_layers(network, x)
-    assert found["mirna"] == ("mirna.0.paths.0", "mirna.2")
-    assert found["mrna"] == ("mrna.0.paths.0", "mrna.2")
+    assert found["mirna"] == (
+        ("mirna.0.paths.0", "mirna.0.paths.1", "mirna.0.paths.2", "mirna.0.step"),
+        "mirna.2",
+    )
+    assert found["mrna"] == (("mrna.0.paths.0", "mrna.0.paths.1", "mrna.0.paths.2", "mrna.0.step"), "mrna.2")
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +344,7 @@ def test_a_network_of_ones_own(study: Path, tmp_path: Path) -> None:
     ]
     assert run([*map(str, words)]) == OK
     found = json.loads((tmp_path / "out" / "analysis_summary.json").read_text())
-    assert found["layers"]["mirna"] == {"first": "network.a.0", "last": "network.a.2"}
+    assert found["layers"]["mirna"] == {"first": ["network.a.0"], "last": "network.a.2"}
     assert found["interaction"]["softplus"] == "10"
     assert len(list((tmp_path / "out").glob("*_grad_cam.png"))) == 1
 

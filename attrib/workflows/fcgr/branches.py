@@ -17,11 +17,13 @@ class Layers(NamedTuple):
 
     Attributes
     ----------
-    first, last : str or None
-        Dotted names in the module; None where none was found.
+    first : tuple of str
+        Dotted names of those that see the image itself: one, or the paths of a first block.
+    last : str or None
+        The last one.
     """
 
-    first: str | None
+    first: tuple[str, ...]
     last: str | None
 
 
@@ -52,7 +54,13 @@ def branch_layers(model: nn.Module, x: Mapping[str, Tensor]) -> dict[str, Layers
         moved = [_differs(plain, _output(model, rows, name)) for rows in ((other_a, b), (a, other_b))]
         if moved.count(True) == 1:
             found[BRANCHES[moved.index(True)]].append(name)
-    return {n: Layers(*(names[0], names[-1])) if names else Layers(None, None) for n, names in found.items()}
+    return {n: _layers(model, names, x[n].shape[1]) for n, names in found.items()}
+
+
+def _layers(model: nn.Module, names: list[str], channels: int) -> Layers:
+    """The convolutions at a branch's beginning have the image's channels; later ones as a rule more."""
+    first = [n for n in names if getattr(model.get_submodule(n), "in_channels", 0) == channels]
+    return Layers(tuple(first or names[:1]), names[-1] if names else None)
 
 
 def _output(model: nn.Module, rows: tuple[Tensor, Tensor], layer: str) -> Tensor | None:

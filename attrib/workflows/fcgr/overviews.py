@@ -113,37 +113,50 @@ def positions_picture(
         ax.set_title(spoken(method), fontsize=9)
         ax.tick_params(labelsize=7)
         ax.set_xlabel("miRNA position (nt)", fontsize=8)
+        ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].legend(fontsize=7, frameon=False)
     made.suptitle(title, fontsize=11)
     return made
 
 
-def filters_picture(title: str, weights: xr.DataArray) -> Figure:
-    """The kernels of a convolution, on one scale."""
-    w = weights.sum("channel")
-    made, axes = grid(w.sizes["filter"], columns=8, panel=1.0, top=0.6)
-    limit = robust_limit(w, FULL)
-    for k, ax in enumerate(axes):
-        ax.imshow(w[k].values, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
+def filters_picture(title: str, weights: Mapping[str, xr.DataArray]) -> Figure:
+    """The kernels of convolutions, all on one scale; of several channels the sum."""
+    kernels = [(f"{name.removeprefix('network.')}\nfilter {k}", w.sum("channel")[k]) for name, w in weights.items() for k in range(w.sizes["filter"])]  # fmt: skip
+    made, axes = grid(len(kernels), columns=8, panel=1.05, gap=0.4, top=0.75)
+    limit = max(robust_limit(w, FULL) for _, w in kernels)
+    for ax, (name, w) in zip(axes, kernels, strict=True):
+        ax.imshow(w.values, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
         ax.set_xticks([])
         ax.set_yticks([])
-        for (i, j), v in np.ndenumerate(w[k].values):
-            if w[k].size <= 9:
-                ax.text(j, i, f"{v:.2f}", ha="center", va="center", fontsize=6)
-        ax.set_title(f"filter {k}", fontsize=8)
-    made.suptitle(f"{title} (± {number(limit)})", fontsize=10)
+        for (i, j), v in np.ndenumerate(w.values if w.size <= 9 else np.empty((0, 0))):
+            ax.text(
+                j,
+                i,
+                f"{v:.2f}",
+                ha="center",
+                va="center",
+                fontsize=6,
+                color="white" if abs(v) > 0.6 * limit else "black",
+            )
+        ax.set_title(name, fontsize=6.5)
+    made.suptitle(f"{title} (± {number(limit)})", fontsize=9)
     return made
 
 
-def activations_picture(title: str, a: xr.DataArray) -> Figure:
+def activations_picture(title: str, maps: Mapping[str, xr.DataArray]) -> Figure:
     """What each filter gives on an image."""
-    made, axes = grid(a.sizes["filter"], columns=4, panel=2.4, top=0.6)
-    for k, ax in enumerate(axes):
-        bound = robust_limit(a[k], FULL)
-        ax.imshow(a[k].values, cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest")
+    shown = [
+        (f"{name.removeprefix('network.')}, filter {k}", a[k])
+        for name, a in maps.items()
+        for k in range(a.sizes["filter"])
+    ]
+    made, axes = grid(len(shown), columns=4, panel=2.4, top=0.7)
+    for ax, (name, a) in zip(axes, shown, strict=True):
+        bound = robust_limit(a, FULL)
+        ax.imshow(a.values, cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest")
         ax.set_xticks([])
         ax.set_yticks([])
-        ax.set_title(f"filter {k} (± {number(bound)})", fontsize=8)
+        ax.set_title(f"{name} (± {number(bound)})", fontsize=8)
     made.suptitle(title, fontsize=10)
     return made
 

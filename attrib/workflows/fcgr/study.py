@@ -231,15 +231,19 @@ def _write_layers(
     """Filters and activations of each branch's first convolution."""
     files = []
     for name, own in layers.items():
-        if own.first is None:
+        if not own.first:
             continue
-        title = squares.TITLES[name]
-        w = filters(predictor.model, own.first)
-        a = layer_activation(predictor.model, x[list(BRANCHES)].isel(sample=[0]), layer=own.first, onto=name)
+        title = f"{squares.TITLES[name]}: first convolutions"
+        weights = {n: filters(predictor.model, n) for n in own.first}
+        one = x[list(BRANCHES)].isel(sample=[0])
+        maps = {
+            n: layer_activation(predictor.model, one, layer=n, onto=name)[0].transpose("filter", "y", "x")
+            for n in own.first
+        }
         shown = {
-            f"{name}_conv1_filters.png": overviews.filters_picture(f"{title}: filters of {own.first}", w),
+            f"{name}_conv1_filters.png": overviews.filters_picture(title, weights),
             f"{name}_conv1_activations.png": overviews.activations_picture(
-                f"{title}: {own.first} on pair {x['sample'].values[0]}", a[0].transpose("filter", "y", "x")
+                f"{title} on pair {x['sample'].values[0]}", maps
             ),
         }
         for file, made in shown.items():
