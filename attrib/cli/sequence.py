@@ -61,7 +61,7 @@ def sequence(
         bool, typer.Option("--one-strand", help="Motifs lie on the given strand only, as in RNA.")
     ] = False,
     max_records: Annotated[int | None, typer.Option(help="The first so many records.")] = None,
-    pictures: Annotated[int, typer.Option(help="Records that get a picture.")] = 12,
+    pictures: Annotated[int, typer.Option(help="Records that get a picture; 0: no pictures at all.")] = 12,
     batch_size: Annotated[str, typer.Option(help="Rows per call of the model, or auto.")] = "auto",
     device: Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of shuffles and draws.")] = 0,

@@ -57,7 +57,7 @@ def write(run: Run, found: Findings, pictures: int) -> None:
     }
     if motifs:
         save_motifs(motifs, run.file("motifs.meme"))
-    drawn = _motif_pictures(run, found) + _experiment_picture(run, found.experiments)
+    drawn = _motif_pictures(run, found) + _experiment_picture(run, found.experiments) if pictures else []
     records = _record_pictures(run, found, pictures)
     with replacing(run.file("index.html")) as temporary:
         temporary.write_text(page(found, run.record, drawn, records), encoding="utf-8")

@@ -133,7 +133,7 @@ def sequence(
     max_records : int, optional
         The first so many.
     pictures : int, default 12
-        Records that get a picture: those of the strongest seqlets.
+        Records that get a picture: those of the strongest seqlets. 0: no pictures, of motifs neither.
     batch_size, device, seed
         As for every method.
     options : mapping, optional
