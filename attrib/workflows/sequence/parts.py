@@ -94,6 +94,10 @@ def attributed(
             if made:
                 save(made, part)
                 found.append(made)
+            elif (
+                not found and len(bad) == len(chunk.records) > 1
+            ):  # what all refuse is no fault of the records
+                break
         done += len(chunk.records)
         if tell is not None:
             tell("records", done, len(records))

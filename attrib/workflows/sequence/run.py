@@ -87,7 +87,7 @@ def _check(path: Path, settings: Mapping[str, Any]) -> None:
             f"--output is {path}, which holds files of something else; name a new or an empty folder"
         )
     other = [k for k in settings if earlier.get("settings", {}).get(k) != settings[k]]
-    if other:
+    if other and any((path / "parts").glob("*.nc")):
         raise ValueError(
             f"--output is {path}, which holds a run with other {', '.join(other)}; name another folder"
         )
