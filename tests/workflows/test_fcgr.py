@@ -13,11 +13,12 @@ from attrib.cli.run import OK, REFUSED, run
 from attrib.domains.fcgr import along, by_kmer, fcgr, kmers
 from attrib.domains.mirna import SEED
 from attrib.io import load
-from attrib.workflows.fcgr import load_predictor
+from attrib.workflows.fcgr import Predictor, load_predictor
 from attrib.workflows.fcgr.branches import branch_layers
 from attrib.workflows.fcgr.maps import METHODS, Todo, explained
 from attrib.workflows.fcgr.network import Inception, TwoBranch
 from attrib.workflows.fcgr.pairs import file_names, read_pairs
+from attrib.workflows.fcgr.predictor import Score
 from attrib.workflows.fcgr.samplefiles import own_site
 from tests.workflows.sites import planted
 
@@ -347,6 +348,26 @@ def test_a_network_of_ones_own(study: Path, tmp_path: Path) -> None:
     assert found["layers"]["mirna"] == {"first": ["network.a.0"], "last": "network.a.2"}
     assert found["interaction"]["softplus"] == "10"
     assert len(list((tmp_path / "out").glob("*_grad_cam.png"))) == 1
+
+
+class Cumulative(Concatenating):
+    """With an op that DeepLIFT has no rule for."""
+
+    def forward(self, mirna: torch.Tensor, mrna: torch.Tensor) -> torch.Tensor:
+        return torch.cumprod(super().forward(mirna, mrna), 1)
+
+
+def test_methods_that_a_network_does_not_allow_are_skipped_and_told(model: Path) -> None:
+    predictor = load_predictor(model / "model.safetensors")
+    other = Predictor(Score(Cumulative()).eval(), predictor.images, "test")
+    x = predictor.images.of(read_pairs(model / "test.csv", 4).table.iloc[:3])
+    layers = branch_layers(other.model, {b: torch.from_numpy(x[b].values[:1]) for b in ("mirna", "mrna")})
+    asked = Todo(METHODS, (), layers, False, {}, 0, "auto")
+    found = explained(other, x, x, asked, {})
+    assert list(json.loads(found.attrs["skipped"])) == ["deep_lift", "deep_lift_shap"]
+    assert found["method"].values.tolist() == [m for m in METHODS if not m.startswith("deep_lift")]
+    with pytest.raises(NotImplementedError):
+        explained(other, x, x, asked._replace(methods=("deep_lift",)), {})
 
 
 def test_checkpoints_that_hold_a_state_dict(model: Path, tmp_path: Path) -> None:

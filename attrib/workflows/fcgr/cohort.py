@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -176,6 +177,7 @@ def _summary(found: xr.Dataset, table: pd.DataFrame, facts: Mapping[str, Any]) -
         "accuracy": float(((chance >= 0.5) == (label == 1)).mean()),
         "labels": {str(c): int((label == c).sum()) for c in (0, 1)},
         "methods": _methods(table),
+        "skipped_methods": json.loads(found.attrs.get("skipped", "{}")),
         "attrib_version": __version__,
     }
     if "interaction" in found:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +16,7 @@ import xarray as xr
 from attrib import grad_cam, interaction
 from attrib.domains.fcgr import along, divided, shares, smoothed, tangent
 from attrib.functional import METHODS as ALL
-from attrib.workflows.attribute import Done, Tell, attribute
+from attrib.workflows.attribute import Skipped, Tell, attribute
 from attrib.workflows.fcgr.branches import Layers
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.predictor import Predictor
@@ -91,12 +93,12 @@ def explained(
         coords `..._remainder`, `..._letter`; `mirna_cam`, `mrna_cam` (y, x) and `interaction` (positions of both) where
         there are any; `mirna_image`, `mrna_image`; `delta` (method); coords `score`, `probability`, `label`.
     """
-    results = _attributions(predictor, x, background, todo, seconds, tell)
+    skipped: dict[str, str] = {}
+    results = _attributions(predictor, x, background, todo, seconds, skipped, tell)
     for correction in todo.corrections if CORRECTED in results else ():
         results[f"{CORRECTED}_{correction}"] = _corrected(results[CORRECTED], x, background, correction)
-    found = xr.Dataset(
-        attrs={"layers": ", ".join(f"{n}: {layers.last}" for n, layers in todo.layers.items())}
-    )
+    layers = ", ".join(f"{n}: {own.last}" for n, own in todo.layers.items())
+    found = xr.Dataset(attrs={"layers": layers})
     for name in BRANCHES:
         maps = xr.concat([_plain(r[name]) for r in results.values()], "method").assign_coords(
             method=list(results)
@@ -107,10 +109,10 @@ def explained(
         kept = {"remainder": f"{name}_remainder", "letter": f"{name}_letter"}
         found[f"{name}_along"] = along_it.rename(kept).transpose("sample", "method", ...).astype(np.float32)
     with timed(seconds, "grad_cam"):
-        found = found.assign(_cams(predictor, x, todo))
+        found = found.assign(_cams(predictor, x, todo, skipped))
     with timed(seconds, "interaction"):
         found = found.assign(_interaction(predictor, x, todo))
-    return _with_scores(found, predictor, x, results)
+    return _with_scores(found, predictor, x, results).assign_attrs(skipped=json.dumps(skipped))
 
 
 def _attributions(
@@ -119,6 +121,7 @@ def _attributions(
     background: xr.Dataset,
     todo: Todo,
     seconds: dict[str, float],
+    skipped: dict[str, str],
     tell: Tell | None,
 ) -> dict[str, xr.Dataset]:
     own = {k: v for k, v in OWN.items() if k.split(".")[0] in todo.methods} | todo.options
@@ -133,9 +136,14 @@ def _attributions(
             made.own[name].setdefault("baselines", baselines)
             if isinstance(made.own[name]["baselines"], int | float):
                 made.own[name]["baselines"] = baselines
+    made = replace(
+        made, every=todo.methods == METHODS
+    )  # the usual ones that a network does not allow are skipped
     found = {}
     for one in attribute(predictor.model, x[list(BRANCHES)], made, tell):
-        assert isinstance(one, Done)
+        if isinstance(one, Skipped):
+            skipped[one.method] = one.reason
+            continue
         assert isinstance(one.result, xr.Dataset)
         seconds[one.method] = seconds.get(one.method, 0.0) + one.seconds
         found[one.method] = one.result
@@ -168,17 +176,24 @@ def _corrected(result: xr.Dataset, x: xr.Dataset, background: xr.Dataset, correc
     return xr.Dataset(found)
 
 
-def _cams(predictor: Predictor, x: xr.Dataset, todo: Todo) -> dict[str, xr.DataArray]:
+def _cams(
+    predictor: Predictor, x: xr.Dataset, todo: Todo, skipped: dict[str, str]
+) -> dict[str, xr.DataArray]:
     """Grad-CAM of the last convolution of each branch, on the branch's own image."""
     found = {}
     for name, layers in todo.layers.items():
-        if layers.last is not None:
+        if layers.last is None:
+            skipped[f"grad_cam of {name}"] = "no convolution belongs to this branch alone"
+            continue
+        try:
             a = grad_cam(
                 predictor.model, x[list(BRANCHES)], layer=layers.last, onto=name, batch_size=todo.batch_size
             )
-            found[f"{name}_cam"] = a.drop_vars(
-                [c for c in a.coords if c not in ("sample", "y", "x", "kmer")]
-            ).drop_attrs()
+        except ValueError as error:
+            skipped[f"grad_cam of {name}"] = str(error)
+            continue
+        others = [c for c in a.coords if c not in ("sample", "y", "x", "kmer")]
+        found[f"{name}_cam"] = a.drop_vars(others).drop_attrs()
     return found
 
 
