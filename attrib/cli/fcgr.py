@@ -94,6 +94,8 @@ def explain(
     show.say(f"{len(done.summary['samples'])} pairs, accuracy {done.summary['accuracy']:.1%}")
     for name, reason in done.summary["bad_pairs"].items():
         show.say(f"left out {name}: {reason}")
+    if done.summary["scores_look_like_probabilities"]:
+        show.say("All scores lie from 0 to 1: if they are probabilities, pass --output-kind probability.")
     for name, reason in done.summary["skipped_methods"].items():
         show.say(f"{name} does not apply: {reason}")
     show.files(done.folder, done.files)

@@ -14,6 +14,7 @@ from attrib.domains.fcgr import along, by_kmer, fcgr, kmers
 from attrib.domains.mirna import SEED
 from attrib.io import load
 from attrib.workflows.fcgr import Predictor, load_predictor
+from attrib.workflows.fcgr import fcgr as study_of
 from attrib.workflows.fcgr.branches import branch_layers
 from attrib.workflows.fcgr.maps import METHODS, Todo, explained
 from attrib.workflows.fcgr.network import Inception, TwoBranch
@@ -348,6 +349,31 @@ def test_a_network_of_ones_own(study: Path, tmp_path: Path) -> None:
     assert found["layers"]["mirna"] == {"first": ["network.a.0"], "last": "network.a.2"}
     assert found["interaction"]["softplus"] == "10"
     assert len(list((tmp_path / "out").glob("*_grad_cam.png"))) == 1
+
+
+class Softmaxed(Concatenating):
+    """Two probabilities."""
+
+    def forward(self, mirna: torch.Tensor, mrna: torch.Tensor) -> torch.Tensor:
+        y = super().forward(mirna, mrna)
+        return torch.cat([y, 1 - y], 1).softmax(1)
+
+
+def test_probabilities_are_not_taken_for_logits(model: Path, tmp_path: Path) -> None:
+    images = load_predictor(model / "model.safetensors").images
+    options = {"n_samples": 1, "methods": ["saliency"], "corrections": [], "with_interaction": False}
+    with pytest.raises(ValueError, match="--output-kind probability"):
+        study_of(
+            Predictor(Score(Softmaxed()).eval(), images, "test"),
+            model / "test.csv",
+            tmp_path / "out",
+            **options,
+        )
+    right = Predictor(Score(Softmaxed(), "probability").eval(), images, "test")
+    done = study_of(right, model / "test.csv", tmp_path / "out", **options)
+    found = load(done.folder / "attributions.nc")
+    assert np.allclose(found["probability"], found["score"])
+    assert not done.summary["scores_look_like_probabilities"]
 
 
 class Cumulative(Concatenating):

@@ -177,6 +177,8 @@ def _summary(found: xr.Dataset, table: pd.DataFrame, facts: Mapping[str, Any]) -
         "accuracy": float(((chance >= 0.5) == (label == 1)).mean()),
         "labels": {str(c): int((label == c).sum()) for c in (0, 1)},
         "methods": _methods(table),
+        "scores_look_like_probabilities": facts.get("output_kind") == "logit"
+        and bool(((found["score"] >= 0) & (found["score"] <= 1)).all()),
         "skipped_methods": json.loads(found.attrs.get("skipped", "{}")),
         "attrib_version": __version__,
     }

@@ -189,6 +189,11 @@ def _rows(predictor: Predictor, x: xr.Dataset) -> dict[str, torch.Tensor]:
     except Exception as error:  # the user's code
         shape = tuple(rows["mirna"].shape)
         raise ValueError(f"the model fails on images of shape {shape} ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); was it trained with another --k?") from error  # fmt: skip
+    raw = predictor.model.network(*rows.values()).detach()
+    if predictor.model.output == "logit" and raw.ndim == 2 and raw.shape[1] == 2 and bool((raw >= 0).all() & ((raw.sum(1) - 1).abs() < 1e-5).all()):  # fmt: skip
+        raise ValueError(
+            "the model gives two numbers that add up to 1: probabilities; pass --output-kind probability"
+        )
     if predictor.model.output == "probability" and not bool(((scores >= 0) & (scores <= 1)).all()):
         raise ValueError(
             "--output-kind is probability, but the model gives numbers outside [0, 1]; leave it out"
@@ -261,7 +266,7 @@ def _facts(
     background: xr.Dataset,
 ) -> dict[str, Any]:
     return {
-        "bad_pairs": dict(bad), "source": predictor.source, "images": predictor.images._asdict(),
+        "output_kind": predictor.model.output, "bad_pairs": dict(bad), "source": predictor.source, "images": predictor.images._asdict(),
         "layers": {n: {"first": v.first, "last": v.last} for n, v in todo.layers.items()},
         "background": [str(s) for s in background["sample"].values], "seed": todo.seed,
         "seconds": {k: round(v, 3) for k, v in seconds.items()},
