@@ -68,16 +68,8 @@ def panels(
         if k >= a.sizes[by]:
             ax.set_visible(False)
             continue
-        unit = 1.0 if shared else limits[k]
-        shown = ax.imshow(
-            a[k].values / unit, cmap=DIVERGING, vmin=-limits[k] / unit, vmax=limits[k] / unit,
-            interpolation="nearest", aspect=aspect(a[k]),
-        )  # fmt: skip
         title = _title(a, by, k) if titles is None else titles[k]
-        ax.set_title(title if shared else f"{title}\nlimit {number(limits[k])}", fontsize=10)
-        label_axes(ax, a[k])
-        ax.label_outer()
-        ax.tick_params(labelsize=8)
+        shown = _panel(ax, a[k], limits[k], shared, title)
     bar = made.colorbar(shown, ax=grid, extend="both", aspect=30, fraction=0.04, pad=0.02)
     what = value_label(a) if label is None else label
     said = f"({percentile:g}th percentile of magnitudes: {number(limits[0])})"
@@ -88,6 +80,19 @@ def panels(
         )
     bar.set_label("\n".join(wrapped(t, 12 + 16 * rows) for t in (what, said)), fontsize=9)
     return made
+
+
+def _panel(ax: Any, a: xr.DataArray, limit: float, shared: bool, title: str) -> Any:
+    """Draw one image; in shares of its own limit unless the scale is shared."""
+    unit, said = (1.0, title) if shared else (limit, f"{title}\nlimit {number(limit)}")
+    shown = ax.imshow(
+        a.values / unit, cmap=DIVERGING, vmin=-limit / unit, vmax=limit / unit, interpolation="nearest", aspect=aspect(a)
+    )  # fmt: skip
+    ax.set_title(said, fontsize=10)
+    label_axes(ax, a)
+    ax.label_outer()
+    ax.tick_params(labelsize=8)
+    return shown
 
 
 def _title(a: xr.DataArray, by: str, k: int) -> str:

@@ -87,30 +87,28 @@ class Gathered:
 
     def labels(self) -> xr.DataArray:
         """Maps (image, target, method, y, x) in pixels of each image from its upper left corner, without the values."""
+        attrs = {"units": "output", "long_name": "class activation map", "layer": self.layer}
+        shape = (len(self._rows), len(self._targets), len(self.methods), *self.frame)
+        return xr.DataArray(
+            np.broadcast_to(np.float32(np.nan), shape), dims=("image", "target", "method", "y", "x"),
+            coords=self._coords(), name="attribution", attrs=attrs | {"attrib_version": __version__},
+        )  # fmt: skip
+
+    def _coords(self) -> dict[str, Any]:
         heights, widths = zip(*self._sizes, strict=True)
-        y, x = (("y", np.arange(self.frame[0])), ("x", np.arange(self.frame[1])))
-        coords = {
+        pixels = {"units": "pixel"}
+        return {
             "image": [r["image"] for r in self._rows],
             "target": self._targets,
             "method": list(self.methods),
-            "y": (*y, {"units": "pixel"}),
-            "x": (*x, {"units": "pixel"}),
+            "y": ("y", np.arange(self.frame[0]), pixels),
+            "x": ("x", np.arange(self.frame[1]), pixels),
             "predicted": ("image", [r["predicted"] for r in self._rows]),
             "label": ("image", self._labels),
             "confidence": ("image", [r["confidence"] for r in self._rows]),
             "height": ("image", list(heights)),
             "width": ("image", list(widths)),
         }
-        attrs = {
-            "units": "output",
-            "long_name": "class activation map",
-            "layer": self.layer,
-            "attrib_version": __version__,
-        }
-        shape = (len(self._rows), len(self._targets), len(self.methods), *self.frame)
-        nothing = np.broadcast_to(np.float32(np.nan), shape)
-        dims = ("image", "target", "method", "y", "x")
-        return xr.DataArray(nothing, dims=dims, coords=coords, name="attribution", attrs=attrs)
 
 
 def row(part: xr.Dataset, methods: tuple[str, ...]) -> dict[str, Any]:
