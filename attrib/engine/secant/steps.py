@@ -58,13 +58,19 @@ def exclusion(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Tw
 
 @rule(aten.where.self)
 def choice(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
-    """Where(c, u, v): the chosen change; if c depends on the inputs, v + c (u - v)."""
+    """Where(c, u, v): the chosen change; if c changes, v + c (u - v).
+
+    What is not chosen on either side is left out of the product: it may be infinite, as in a guard against infinity.
+    """
     c, u, v = args
     v0, v1 = values(op, args, kwargs)
     if not isinstance(c, Twin):
         return Twin(v0, v1, op(c, carrier(u), carrier(v)).to(v0.dtype))
-    between = gap(u, v) if isinstance(u, Twin) or isinstance(v, Twin) else u.to(c.dv.dtype) - v
-    return Twin(v0, v1, product(aten.mul.Tensor, [c, between], {}).dv + carrier(v))
+    still = c.v0 == c.v1
+    between = gap(u, v)
+    jump = Twin(*(torch.where(still, 0, t) for t in (between.v0, between.v1, between.dv)))
+    change = product(aten.mul.Tensor, [c, jump], {}).dv + carrier(v)
+    return Twin(v0, v1, torch.where(still, op(c.v1, carrier(u), carrier(v)), change))
 
 
 @rule(aten.isnan, aten.isinf)

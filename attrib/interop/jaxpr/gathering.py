@@ -16,6 +16,15 @@ from attrib.interop.jaxpr.contractions import others, permuted, restored
 from attrib.interop.jaxpr.program import Step
 from attrib.interop.jaxpr.table import refuse, translation
 
+COMBINE = {
+    "scatter-mul": torch.mul,
+    "scatter-min": torch.minimum,
+    "scatter-max": torch.maximum,
+    "scatter_mul": torch.mul,
+    "scatter_min": torch.minimum,
+    "scatter_max": torch.maximum,
+}
+
 
 class Geometry(NamedTuple):
     """How windows lie in an array.
@@ -66,43 +75,81 @@ def gather(step: Step, x: Tensor, indices: Tensor) -> Tensor:
     return torch.where(_over(inside, rank, g), out, fill)
 
 
+class Written(NamedTuple):
+    """What a scatter writes where.
+
+    Attributes
+    ----------
+    order : list of int
+        The array's dims, those with an index first.
+    index : tuple of Tensor
+        Of the elements that are written.
+    new : Tensor
+        What is written there.
+    """
+
+    order: list[int]
+    index: tuple[Tensor, ...]
+    new: Tensor
+
+
 @translation("scatter", "scatter-add", "scatter-sub", "scatter_add", "scatter_sub")
 def scatter(step: Step, x: Tensor, indices: Tensor, new: Tensor) -> Tensor:
     """x[index[places] + window] = or += new[places, window]; what lies outside is dropped."""
-    numbers = step.params["dimension_numbers"]
-    new = -new if step.name.endswith("sub") else new
-    collapsed = numbers.inserted_window_dims
-    paired = (numbers.operand_batching_dims, numbers.scatter_indices_batching_dims)
-    inner = others(x.ndim, collapsed, paired[0])
-    sizes = [1] * x.ndim
-    for d, w in zip(inner, sorted(numbers.update_window_dims), strict=True):
-        sizes[d] = new.shape[w]
-    g = _geometry(
-        x.shape, tuple(sizes), numbers.update_window_dims, collapsed,
-        numbers.scatter_dims_to_operand_dims, paired, new.ndim,
-    )  # fmt: skip
+    put = _written(step, x, indices, -new if step.name.endswith("sub") else new)
+    add = step.name != "scatter"
+    if not put.index:
+        return x + put.new if add else put.new
+    return restored(torch.index_put(permuted(x, put.order), put.index, put.new, accumulate=add), put.order)
+
+
+@translation(*COMBINE)
+def combined(step: Step, x: Tensor, indices: Tensor, new: Tensor) -> Tensor:
+    """x[index[places] + window] *= new[places, window], or its minimum or maximum with it, where no place comes twice."""
+    put = _written(step, x, indices, new)
+    there, combine = permuted(x, put.order), COMBINE[step.name]
+    if not put.index:
+        return combine(x, put.new)
+    if not _differ(put.index, there.shape):
+        refuse(step, "it may write to a place more than once")
+    both = combine(there[put.index], put.new)
+    return restored(torch.index_put(there, put.index, both), put.order)
+
+
+def _written(step: Step, x: Tensor, indices: Tensor, new: Tensor) -> Written:
+    g = _scattered(step, x, new)
     found, inside = _places(x.shape, indices, g)
-    order, front = _order(x.ndim, g), _front(new.ndim, g)
-    new = permuted(new, [*front, *(g.along[d] for d in g.whole)])
+    order, whole = _order(x.ndim, g), [g.along[d] for d in g.whole]
+    front = [*_front(new.ndim, g), *whole]
     index = [found[d] for d in order[: x.ndim - len(g.whole)]]
     if _mode(step.params) != "CLIP" and not _all(inside):
-        keep = permuted(
-            _over(inside, new.ndim, g).expand(step.takes[2].shape), front + [g.along[d] for d in g.whole]
-        )
-        keep = keep[(...,) + (0,) * len(g.whole)] if g.whole else keep
-        index, new = [i.expand(keep.shape)[keep] for i in index], new[keep]
-    if not index:
-        return new if step.name == "scatter" else x + new
-    put = torch.index_put(permuted(x, order), tuple(index), new, accumulate=step.name != "scatter")
-    return restored(put, order)
+        keep = permuted(_over(inside, new.ndim, g).expand(new.shape), front)
+        keep = keep[(..., *[0] * len(whole))]
+        return Written(order, tuple(i.expand(keep.shape)[keep] for i in index), permuted(new, front)[keep])
+    return Written(order, tuple(index), permuted(new, front))
 
 
-@translation(
-    "scatter-mul", "scatter-min", "scatter-max", "scatter_mul", "scatter_min", "scatter_max", "scatter_apply"
-)
-def combined(step: Step, *values: Any) -> Tensor:
-    """Refused: torch has no such op with a rule."""
-    refuse(step, "it combines what it writes with what is there in another way than by a sum")
+def _scattered(step: Step, x: Tensor, new: Tensor) -> Geometry:
+    """The geometry of a scatter: its windows are what is written."""
+    numbers = step.params["dimension_numbers"]
+    paired = (numbers.operand_batching_dims, numbers.scatter_indices_batching_dims)
+    windows, collapsed = sorted(numbers.update_window_dims), numbers.inserted_window_dims
+    sizes = [1] * x.ndim
+    for d, w in zip(others(x.ndim, collapsed, paired[0]), windows, strict=True):
+        sizes[d] = new.shape[w]
+    starts = numbers.scatter_dims_to_operand_dims
+    return _geometry(x.shape, tuple(sizes), windows, collapsed, starts, paired, new.ndim)
+
+
+def _differ(index: tuple[Tensor, ...], shape: torch.Size) -> bool:
+    """Whether all places are known to be different."""
+    flat: Any = 0
+    for i, size in zip(index, shape, strict=False):
+        flat = flat * size + i
+    try:
+        return flat.unique().numel() == flat.numel()
+    except NotImplementedError:  # they depend on the inputs
+        return False
 
 
 def _geometry(

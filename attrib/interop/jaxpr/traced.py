@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from attrib.engine.foreign import present
+from attrib.engine.graph import Recorder
 from attrib.interop.jaxpr import families  # noqa: F401  (enters the translations in the table)
 from attrib.interop.jaxpr.constants import Constants
 from attrib.interop.jaxpr.idioms import simplified
@@ -43,6 +45,7 @@ class Traced:
         """`fn` of tensors, as tensors, in the structure that `fn` returns."""
         import jax
 
+        inputs = [_narrowed(x, i) for i, x in enumerate(inputs)]
         program, structure = self.trace(inputs)
         outputs = run(program, inputs)
         tensors = [filled(v, m, program.device) for v, m in zip(outputs, program.makes, strict=True)]
@@ -59,7 +62,7 @@ class Traced:
     def _trace(self, inputs: Sequence[Tensor], device: torch.device) -> Trace:
         import jax
 
-        like = [jax.ShapeDtypeStruct(tuple(x.shape), _dtype(x, i)) for i, x in enumerate(inputs)]
+        like = [jax.ShapeDtypeStruct(tuple(x.shape), _name(x.dtype)) for x in inputs]
         closed, shapes = jax.make_jaxpr(self.fn, return_shape=True)(*like)
         program = Builder(lambda array: self.constants.on(array, device), device).program(closed)
         return Trace(simplified(program), jax.tree.structure(shapes))
@@ -89,7 +92,7 @@ def in_torch(fn: Callable[..., Any], *examples: Any) -> Traced:
         When it is called: a primitive has no translation, or a loop or branch depends on the values of the inputs;
         the message names it and the user's line.
     TypeError
-        An input is float64 or int64, and JAX runs in 32 bits.
+        An input is float64, or holds integers beyond 32 bits, and JAX runs in 32 bits.
 
     Notes
     -----
@@ -111,17 +114,26 @@ def in_torch(fn: Callable[..., Any], *examples: Any) -> Traced:
         raise ImportError("JAX is not installed: pip install 'attrib[jax]'") from error
     traced = Traced(fn)
     if examples:
-        traced.trace([x if isinstance(x, Tensor) else torch.as_tensor(x) for x in examples])
+        traced.trace([_narrowed(torch.as_tensor(x), i) for i, x in enumerate(examples)])
     return traced
 
 
-def _dtype(x: Tensor, i: int) -> str:
+def _narrowed(x: Tensor, i: int) -> Tensor:
+    """64-bit integers as the 32-bit ones that JAX computes with; floats are not rounded behind the caller's back."""
     import jax
 
-    name = str(x.dtype).removeprefix("torch.")
-    if jax.dtypes.canonicalize_dtype(name) != name:
+    name = _name(x.dtype)
+    if jax.dtypes.canonicalize_dtype(name) == name:
+        return x
+    if x.is_floating_point() or x.is_complex():
         raise TypeError(
             f"input {i} is {name}, but JAX runs in 32 bits and would round it; pass 32-bit numbers, or call "
             'jax.config.update("jax_enable_x64", True) first'
         )
-    return name
+    if not present(Recorder) and bool((x != x.to(torch.int32)).any()):
+        raise TypeError(f"input {i} has integers beyond 32 bits, which JAX cannot hold while x64 is off")
+    return x.to(torch.int32)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -91,6 +91,7 @@ SCALARS = [
     (lambda x: x.bool() * 1.0, 0.0, 2.0, 0.5),
     (lambda x: torch.where((x > 0).any(0), 2 * x, x), -1.0, 1.0, 3 / 2),
     (lambda x: torch.where(x > 0, 1.0, -1.0), -1.0, 3.0, 0.5),
+    (lambda x: torch.where(x.isinf(), torch.inf, 2 * x), -1.0, 3.0, 2.0),  # a guard that never acts
     (lambda x: torch.nan_to_num(x) * 3, -1.0, 3.0, 3.0),
     (lambda x: torch.xlogy(x, x), 1.0, 2.0, 2 * math.log(2)),
     (lambda x: torch.hypot(x, 2 * x), 1.0, 3.0, math.sqrt(5)),
