@@ -11,7 +11,11 @@ from torch import Tensor
 
 jax = pytest.importorskip("jax")
 
-from attrib.functional import deep_lift  # noqa: E402
+from jax import lax  # noqa: E402
+from jax import numpy as jnp  # noqa: E402
+
+from attrib import from_jax  # noqa: E402
+from attrib.functional import deep_lift, deep_lift_shap, op_shares  # noqa: E402
 from attrib.interop.jaxpr import in_torch  # noqa: E402
 from tests.interop.jaxzoo import JAXZOO, Pair  # noqa: E402
 
@@ -73,3 +77,124 @@ def test_complete_and_equal_to_torch(name, dtype):
     assert float(np.abs(total.numpy() - change).max()) <= allowed * float(np.abs(change).max())
     for got, wanted in zip(tuples(found.attribution), tuples(expected), strict=True):
         assert apart(got, wanted) <= allowed
+
+
+@pytest.mark.parametrize("name", JAXZOO)
+def test_from_jax_is_complete_and_equal_to_torch(name):
+    """The whole way: the bridge for the scores, its translation for the secants, chunks of pairs in between."""
+    pair, x, x0 = built(name, torch.float64)
+    model = from_jax(pair.fn)
+    target = 0 if model(*x).ndim > 1 else None
+    found = deep_lift.explain(model, several(x), baselines=several(x0), target=target, batch_size=2)
+    expected = deep_lift.explain(pair.model, several(x), baselines=several(x0), target=target)
+    assert float(found.delta.abs().max()) <= 1e-10 * float(found.prediction.abs().max())
+    assert apart(found.prediction, expected.prediction) <= 1e-12
+    for got, wanted in zip(tuples(found.attribution), tuples(expected.attribution), strict=True):
+        assert apart(got, wanted) <= 1e-10
+
+
+@pytest.mark.parametrize("name", ["cnn", "transformer_block", "two_branches"])
+def test_distributions_of_baselines(name):
+    pair, x, _ = built(name, torch.float64)
+    pool = several(pair.inputs(4))
+    found = deep_lift_shap(from_jax(pair.fn), several(x), baselines=pool, target=1, batch_size=5)
+    expected = deep_lift_shap(pair.model, several(x), baselines=pool, target=1, batch_size=5)
+    for got, wanted in zip(tuples(found), tuples(expected), strict=True):
+        assert apart(got, wanted) <= 1e-10
+
+
+@pytest.mark.parametrize("name", ["cnn", "norms", "lstm_by_scan"])
+def test_tiny_changes_do_not_cancel(name):
+    pair, x, _ = built(name, torch.float32)
+    x0 = tuple(t + 1e-5 for t in x)
+    model = from_jax(pair.fn)
+    found = deep_lift.explain(model, several(x), baselines=several(x0), target=0)
+    gradient = deep_lift(pair.model.double(), several(x).double(), baselines=several(x0).double(), target=0)
+    assert apart(found.attribution, gradient) <= 1e-3  # of a change that has three digits in float32
+
+
+# ---------------------------------------------------------------- lines, shapes, constants
+
+
+def test_lines_are_the_users():
+    def model(x):
+        h = jnp.tanh(x) * 2
+        return jax.nn.gelu(h).sum(1)
+
+    shares = op_shares(from_jax(model), torch.randn(2, 3, dtype=torch.float64))
+    first = model.__code__.co_firstlineno
+    assert {s.source.rpartition(":")[2] for s in shares} == {
+        f"{first + i} in test_lines_are_the_users.<locals>.model" for i in (1, 2)
+    }
+
+
+def test_each_shape_is_traced_once():
+    calls = []
+
+    def model(x):
+        calls.append(x.shape)
+        return jnp.tanh(x).sum(1)
+
+    f = in_torch(model, torch.zeros(2, 3))
+    f(torch.zeros(2, 3)), f(torch.zeros(4, 3)), f(torch.zeros(2, 3))
+    assert calls == [(2, 3), (4, 3)]
+
+
+def test_weights_are_shared_with_jax_and_left_alone():
+    w = jnp.arange(12.0).reshape(4, 3)
+    f = in_torch(lambda x: (x @ w).at[:, 0].set(1.0))
+    f(torch.ones(2, 4, dtype=torch.float64)), f(torch.ones(3, 4, dtype=torch.float64))
+    held = [t for _, t in f.constants._made.values() if isinstance(t, Tensor) and t.shape == (4, 3)]
+    assert [t.data_ptr() for t in held] == [w.unsafe_buffer_pointer()]
+    np.testing.assert_array_equal(w, np.arange(12.0).reshape(4, 3))
+
+
+def test_numpy_constants_are_copied():
+    w = np.ones((3, 2), np.float32)
+    w.flags.writeable = False
+    np.testing.assert_array_equal(in_torch(lambda x: x @ w)(torch.ones(1, 3)), [[3, 3]])
+
+
+def test_inputs_that_are_integers():
+    table = jnp.asarray(np.random.default_rng(0).normal(size=(5, 2)))
+    f = in_torch(lambda i: table[i].sum((1, 2)))
+    torch.testing.assert_close(
+        f(torch.tensor([[0, 4]])), torch.from_numpy(np.array(table[0] + table[4])).sum()[None]
+    )
+
+
+def test_x64_off():
+    with jax.enable_x64(False):
+        f = in_torch(lambda i: i * 2)
+        assert f(torch.tensor([3])).dtype == torch.int32
+        with pytest.raises(TypeError, match="float64, but JAX runs in 32 bits"):
+            f(torch.zeros(2, dtype=torch.float64))
+        with pytest.raises(TypeError, match="beyond 32 bits"):
+            f(torch.tensor([2**40]))
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+REFUSED = {
+    "a branch": (lambda x: lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x).sum(1), "`cond` at .*test_jaxpr.py:.*depends on the values"),
+    "a loop": (lambda x: lax.while_loop(lambda c: c.sum() < 9, lambda c: c * 2, x * x).sum(1), "`while` at .*test_jaxpr.py"),
+    "a place": (lambda x: lax.dynamic_slice(x, (0, x[0, 0].astype(int)), (len(x), 1))[:, 0], "`dynamic_slice` at"),
+    "random numbers": (lambda x: (x * jax.random.normal(jax.random.key(0), x.shape)).sum(1), "draws random numbers"),
+    "Python": (
+        lambda x: jax.pure_callback(lambda v: v, jax.ShapeDtypeStruct((2, 3), x.dtype), x).sum(1),
+        "`pure_callback` at .*it calls Python",
+    ),
+    "matrices": (lambda x: jnp.linalg.cholesky(x[:, :2] @ x[:, :2].T + 9 * jnp.eye(2)).sum(1), "`cholesky` at"),
+    "sorting": (lambda x: jnp.sort(x, 1)[:, 0], "no DeepLIFT rule for aten.sort.stable, at .*test_jaxpr.py"),
+    "an index": (lambda x: jnp.take(x, jnp.argmax(x[0]), axis=1), "no DeepLIFT rule for .*test_jaxpr.py"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_name_the_line_and_the_way_out(name):
+    model, message = REFUSED[name]
+    x = torch.rand(2, 3, dtype=torch.float64)
+    with pytest.raises(NotImplementedError, match=message) as raised:
+        deep_lift(in_torch(model), x, baselines=x + 1)
+    assert "JAX" not in str(raised.value) or "integrated_gradients" in str(raised.value)

@@ -36,6 +36,7 @@ def tensor(array: Any) -> Tensor:
             return torch.from_dlpack(array)
         except (RuntimeError, BufferError, TypeError, ValueError):  # on several devices, say
             pass
+    dtype_of(array.dtype)
     values = np.array(array)  # a copy that may be written to: torch warns of others
     if values.dtype.name == "bfloat16":
         return torch.from_numpy(values.astype(np.float32)).to(torch.bfloat16)
@@ -57,5 +58,8 @@ def dtype_of(dtype: Any) -> torch.dtype:
     """
     found = getattr(torch, getattr(dtype, "name", str(dtype)), None)
     if not isinstance(found, torch.dtype):
-        raise NotImplementedError(f"torch has no dtype {dtype}")
+        raise NotImplementedError(
+            f"`f` holds an array of {dtype}, which torch has not, so that its ops cannot be followed; use "
+            "`integrated_gradients`, which needs no more than derivatives, or another dtype"
+        )
     return found

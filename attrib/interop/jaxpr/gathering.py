@@ -7,6 +7,7 @@ along a dim of the array. So both become one index per dim of the array, each sh
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -65,7 +66,7 @@ def gather(step: Step, x: Tensor, indices: Tensor) -> Tensor:
     )  # fmt: skip
     found, inside = _places(x.shape, indices, g)
     order, front = _order(x.ndim, g), _front(rank, g)
-    picked = permuted(x, order)[tuple(found[d] for d in order[: x.ndim - len(g.whole)])] if found else x
+    picked = _at_places(permuted(x, order), [found[d] for d in order[: x.ndim - len(g.whole)]])
     out = restored(picked, [*front, *(g.along[d] for d in g.whole)])
     if _mode(p) != "FILL_OR_DROP" or _all(inside):
         return out
@@ -112,7 +113,7 @@ def combined(step: Step, x: Tensor, indices: Tensor, new: Tensor) -> Tensor:
         return combine(x, put.new)
     if not _differ(put.index, there.shape):
         refuse(step, "it may write to a place more than once")
-    both = combine(there[put.index], put.new)
+    both = combine(_at_places(there, put.index), put.new)
     return restored(torch.index_put(there, put.index, both), put.order)
 
 
@@ -194,6 +195,11 @@ def _places(shape: tuple[int, ...], indices: Tensor, g: Geometry) -> tuple[dict[
             index = index + _at(offsets, [g.along[d]], front)
         found[d] = index
     return found, inside
+
+
+def _at_places(x: Tensor, index: Sequence[Tensor]) -> Tensor:
+    """x[index] by the op itself: an index without dims would be read into Python otherwise."""
+    return torch.ops.aten.index.Tensor(x, list(index)) if index else x
 
 
 def _at(values: Tensor, dims: list[int], front: list[int]) -> Tensor:

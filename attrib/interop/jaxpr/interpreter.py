@@ -37,7 +37,7 @@ def run(program: Program, inputs: Sequence[Value]) -> list[Value]:
 def evaluate(step: Step, values: list[Value]) -> Sequence[Value]:
     """The results of one step; those of numbers alone are numbers."""
     if step.name not in TRANSLATIONS:
-        refuse(step, "it has no translation into torch")
+        refuse(step, _reason(step.name))
     translation = TRANSLATIONS[step.name]
     if not translation.numbers:
         values = _tensors(step, values)
@@ -46,6 +46,14 @@ def evaluate(step: Step, values: list[Value]) -> Sequence[Value]:
     results = _translated(step, translation.run, values)
     results = results if isinstance(results, (list, tuple)) else [results]
     return [_expanded(r, m.shape) for r, m in zip(results, step.makes, strict=True)]
+
+
+def _reason(name: str) -> str:
+    if name.startswith(("random_", "rng_", "threefry", "philox")):
+        return "it draws random numbers, which a model that is explained must not"
+    if "callback" in name:
+        return "it calls Python, which nothing can look into"
+    return "it has no translation into torch"
 
 
 def _translated(step: Step, run: Any, values: list[Value]) -> Any:
