@@ -57,7 +57,9 @@ class Lines:
 
     def change(self, mean: Rows) -> Tensor:
         """What average gradients (T, n, ...) account for: (T, n)."""
-        return sum((m * d).flatten(2).sum(2) for m, d in zip(mean, self.difference, strict=True))  # type: ignore[return-value]
+        return sum(
+            (m * d).reshape(*m.shape[:2], -1).sum(2) for m, d in zip(mean, self.difference, strict=True)
+        )  # type: ignore[return-value]
 
     def at_input(self, mean: Rows) -> Rows:
         """Average gradients at the input."""

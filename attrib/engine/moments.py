@@ -78,8 +78,8 @@ class Moments:
             add_by_sample(total, v.to(total.dtype).square(), start, self.steps)
 
     def _add_differences(self, j: int, values: Tensor, start: int) -> None:
-        pivots, sums, squares = (t[j].flatten(2) for t in (self._pivots, self._sums, self._squares))
-        for samples, first, rows in by_sample(values.flatten(2), start, self.steps):
+        pivots, sums, squares = (_flat(t[j]) for t in (self._pivots, self._sums, self._squares))
+        for samples, first, rows in by_sample(_flat(values), start, self.steps):
             for n, f in _blocks(rows):
                 part, at = rows[:, n, :, f], (slice(None), _within(samples, n), f)
                 if first:
@@ -128,3 +128,8 @@ def _blocks(rows: Tensor) -> Iterator[tuple[slice, slice]]:
 
 def _within(samples: slice, part: slice) -> slice:
     return slice(samples.start + part.start, samples.start + part.stop)
+
+
+def _flat(values: Tensor) -> Tensor:
+    """(T, rows, entries), also of samples that are single numbers."""
+    return values.reshape(*values.shape[:2], -1)

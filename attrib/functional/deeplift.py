@@ -206,7 +206,7 @@ def _average(
         if not multiply_by_inputs:
             alone.add(chunk.multipliers, chunk.start)
     shown, (score, start) = total if multiply_by_inputs else alone, ends.mean()
-    delta = sum(a.flatten(2).sum(2) for a in total.mean()) - (score - start)
+    delta = sum(a.reshape(*a.shape[:2], -1).sum(2) for a in total.mean()) - (score - start)
     error = shown.standard_error() if spread else None
     found = finish(kernel, xs, shown.mean(), score, delta=delta, standard_error=error)
     return found._replace(engine="secant")
@@ -254,7 +254,7 @@ def _in_one_piece(
     multipliers = found.pull(readout.cotangents(graph.value, samples))
     products = tuple(m * d for m, d in zip(multipliers, found.changes, strict=True))
     score, start = readout.scores(found.y1, samples), readout.scores(found.y0, samples)
-    delta = sum(p.flatten(2).sum(2) for p in products) - (score - start)
+    delta = sum(p.reshape(*p.shape[:2], -1).sum(2) for p in products) - (score - start)
     shown = [m if want.many else m[0] for m in (products if multiply_by_inputs else multipliers)]
     score, delta = (score, delta) if want.many else (score[0], delta[0])
     attribution = tuple(shown) if len(shown) > 1 else shown[0]

@@ -120,7 +120,7 @@ def integrated_gradients(
         else:
             mean, used = _by_rule(kernel, xs, x0s, *rule(quadrature, n_steps)), None
     complete = tuple(m * (t - b) for m, t, b in zip(mean, xs, x0s, strict=True))
-    delta = sum(c.flatten(2).sum(2).to(change.device) for c in complete) - change
+    delta = sum(c.reshape(*c.shape[:2], -1).sum(2).to(change.device) for c in complete) - change
     return finish(kernel, xs, complete if multiply_by_inputs else mean, score, delta=delta, n_steps=used)
 
 

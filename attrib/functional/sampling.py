@@ -208,7 +208,7 @@ def gradient_shap(
             total.add(draws.products(grads), chunk.start)
             del chunk, grads  # not kept while the next ones are made
     shown = total if multiply_by_inputs else alone
-    delta = sum(a.flatten(2).sum(2).to(change.device) for a in total.mean()) - change
+    delta = sum(a.reshape(*a.shape[:2], -1).sum(2).to(change.device) for a in total.mean()) - change
     return finish(kernel, xs, shown.mean(), score, delta=delta, standard_error=shown.standard_error())
 
 

@@ -481,3 +481,9 @@ def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch, "compile", broken)
     with pytest.raises(RuntimeError, match=r"`compile=True` does not work here.*no compiler found$"):
         deep_lift(lambda x: x.tanh().sum(1), torch.randn(2, 3), compile=True)
+
+
+def test_samples_that_are_single_numbers():
+    x, pool = torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0])
+    assert deep_lift(lambda t: t * t, x).tolist() == [1.0, 9.0]
+    assert deep_lift_shap(lambda t: t * t, x, baselines=pool).tolist() == [0.5, 8.5]

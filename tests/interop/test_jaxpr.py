@@ -15,7 +15,7 @@ from jax import lax  # noqa: E402
 from jax import numpy as jnp  # noqa: E402
 
 from attrib import from_jax  # noqa: E402
-from attrib.functional import deep_lift, deep_lift_shap, op_shares  # noqa: E402
+from attrib.functional import deep_lift, deep_lift_shap, in_silico_mutagenesis, op_shares  # noqa: E402
 from attrib.interop.jaxpr import in_torch  # noqa: E402
 from tests.interop.jaxzoo import JAXZOO, Pair  # noqa: E402
 
@@ -111,6 +111,28 @@ def test_tiny_changes_do_not_cancel(name):
     found = deep_lift.explain(model, several(x), baselines=several(x0), target=0)
     gradient = deep_lift(pair.model.double(), several(x).double(), baselines=several(x0).double(), target=0)
     assert apart(found.attribution, gradient) <= 1e-3  # of a change that has three digits in float32
+
+
+def profile(x):
+    """A convolution with a loop, a pool and a readout, on a sequence long enough for windows to pay."""
+    kernel = jnp.asarray(np.random.default_rng(0).normal(size=(8, 4, 7)), x.dtype)
+    y = jax.nn.relu(lax.conv_general_dilated(x, kernel, (1,), "SAME"))
+    y = lax.fori_loop(0, 2, lambda i, c: jnp.tanh(c * (i + 1.0)), y)
+    y = lax.reduce_window(y, -jnp.inf, lax.max, (1, 1, 4), (1, 1, 4), "VALID")
+    return (y / jnp.sqrt(jnp.var(kernel))).mean((1, 2))
+
+
+def test_mutagenesis_by_windows():
+    letters = torch.randint(4, (2, 400), generator=torch.Generator().manual_seed(0))
+    x = torch.nn.functional.one_hot(letters, 4).movedim(-1, 1).double()
+    found = in_silico_mutagenesis.explain(from_jax(profile), x)
+    assert found.notes["path"] == "window"
+    plain = in_torch(profile)
+    for place in (0, 3, 200, 399):
+        for letter in range(4):
+            edited = x.clone()
+            edited[:, :, place] = torch.nn.functional.one_hot(torch.tensor(letter), 4).double()
+            torch.testing.assert_close(found.attribution[:, letter, place], plain(edited) - plain(x))
 
 
 # ---------------------------------------------------------------- lines, shapes, constants

@@ -67,11 +67,18 @@ def closed_over(fn: Callable[..., Any]) -> list[jax.Array]:
         if id(value) in seen:
             continue
         seen.add(id(value))
-        leaves = jax.tree.leaves(value)
+        leaves = _leaves(value)
         arrays = (v for v in leaves if isinstance(v, jax.Array) and not isinstance(v, jax.core.Tracer))
         found.update((id(a), a) for a in arrays)
         queue.extend(part for leaf in leaves for part in _named(leaf))
     return list(found.values())
+
+
+def _leaves(value: Any) -> list[Any]:
+    try:
+        return jax.tree.leaves(value)
+    except ValueError:  # a dict whose keys cannot be sorted: no pytree, but a function may name it
+        return list(value.values()) if isinstance(value, dict) else []
 
 
 def _named(value: Any) -> list[Any]:

@@ -45,7 +45,8 @@ def tensor(array: Any) -> Tensor:
 
 def number(scalar: Any) -> Number:
     """The value of an array without dims, or of a literal."""
-    return scalar.item() if hasattr(scalar, "item") else scalar
+    with torch._C.DisableTorchFunction():  # a constant is no value that leaves torch unseen
+        return scalar.item() if hasattr(scalar, "item") else scalar
 
 
 def dtype_of(dtype: Any) -> torch.dtype:
