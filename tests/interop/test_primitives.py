@@ -58,6 +58,15 @@ def check_completeness(f: Callable[..., Any], *xs: np.ndarray) -> None:
 
 AT = np.array([3, 0, -1])
 MATRIX = drawn((6, 4), 7)
+SOME = np.tri(3, 6, dtype=bool)
+
+
+@jax.custom_vjp
+def doubled(x):
+    return 2 * jnp.tanh(x)
+
+
+doubled.defvjp(lambda x: (doubled(x), x), lambda x, g: (g,))
 
 FORMULAS: dict[str, Callable[[Any], Any]] = {
     "powers": lambda x: (
@@ -116,6 +125,11 @@ FORMULAS: dict[str, Callable[[Any], Any]] = {
     "precision": lambda x: x + lax.reduce_precision(x, 11, 52) + lax.optimization_barrier(x),
     "softmax of two dims": lambda x: nn.softmax(x, axis=(0, 1)) + nn.log_softmax(x, axis=0),
     "softmax with a mask": lambda x: nn.softmax(jnp.where(jnp.tri(3, 6, dtype=bool), x, -jnp.inf)),
+    "softmax of some": lambda x: nn.softmax(x, where=SOME) + jnp.where(SOME, nn.log_softmax(x, where=SOME), 0),
+    "logsumexp of some": lambda x: nn.logsumexp(x, 1, where=SOME) + nn.logsumexp(x, 1, b=2 * jnp.ones(6)),
+    "almost of some": lambda x: jnp.exp(x) / jnp.where(SOME, jnp.exp(x), 0).sum(1, keepdims=True),
+    "own derivative": lambda x: doubled(x) * nn.relu(x),
+    "statistics": lambda x: jnp.cov(x) + jnp.nanmean(x) + jnp.inner(x, x) + special.entr(nn.softmax(x, 1)).sum(),
     "softmax by hand": lambda x: jnp.exp(x) / jnp.exp(x).sum(1, keepdims=True) + nn.softmax(x + x[:, :1]),
     "no softmax": lambda x: jnp.exp(x - x) / jnp.exp(x).sum(0) + jnp.exp(x) / (jnp.exp(x).sum(1, keepdims=True) + 1),
     "logsumexp": lambda x: nn.logsumexp(x, axis=1, keepdims=True) - x + nn.logsumexp(x) + jnp.log(jnp.exp(x).sum(0)),

@@ -7,9 +7,12 @@ model in torch. Each pattern is an identity whatever the values are; what it lea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from attrib.interop.jaxpr.program import Program, Shape, Step, without_dead_steps
 
@@ -34,6 +37,7 @@ class Reader:
     """
 
     def __init__(self, program: Program) -> None:
+        self.fixed = program.fixed
         self.made: dict[int, Step] = {ref: step for step in program.steps for ref in step.outs}
         self.shapes: dict[int, tuple[int, ...]] = {}
         for step in program.steps:
@@ -78,6 +82,31 @@ class Reader:
         constant = self.constant_along(m, axes, len(step.makes[0].shape))
         return self.unshifted(x, axes) if constant else self.same(ref)
 
+    def number(self, ref: int) -> Any:
+        """The number that an array holds everywhere, if that can be seen."""
+        while (step := self.step(ref, "broadcast_in_dim", "convert_element_type")) is not None:
+            ref = step.ins[0]
+        value = self.fixed.get(self.same(ref))
+        return None if isinstance(value, Tensor) else value
+
+    def exponent(self, ref: int) -> int | None:
+        """Z of exp(z), also where what a mask made minus infinity in z is made zero once more."""
+        exponential = self.step(ref, "exp")
+        if exponential is not None:
+            return self.same(exponential.ins[0])
+        zeroed = self.step(ref, "select_n")
+        if zeroed is None or len(zeroed.ins) != 3 or self.number(zeroed.ins[1]) != 0:
+            return None
+        z = self.exponent(zeroed.ins[2])
+        masked = None if z is None else self.step(self._minuend(z), "select_n")
+        if masked is None or self.number(masked.ins[1]) != -math.inf:
+            return None
+        return z if self.same(masked.ins[0]) == self.same(zeroed.ins[0]) else None
+
+    def _minuend(self, ref: int) -> int:
+        step = self.step(ref, "sub")
+        return ref if step is None else step.ins[0]
+
     def summed(self, ref: int, *reducers: str) -> tuple[Step, int] | None:
         """The reduction that a value broadcasts back along the dims it went over, and what it reduced."""
         value, dims, shape = self.landed(ref)
@@ -97,10 +126,10 @@ def softmax(step: Step, reader: Reader) -> Step | None:
     if step.name != "div" or (found := reader.summed(step.ins[1], "reduce_sum")) is None:
         return None
     total, e = found
-    exponential = reader.step(e, "exp")
-    if exponential is None or reader.same(step.ins[0]) != reader.same(e):
+    z = reader.exponent(e)
+    if z is None or reader.exponent(step.ins[0]) != z:
         return None
-    return _of(step, "softmax", reader.unshifted(exponential.ins[0], total.params["axes"]), total)
+    return _of(step, "softmax", reader.unshifted(z, total.params["axes"]), total)
 
 
 def logsumexp(step: Step, reader: Reader) -> Step | None:
@@ -110,10 +139,10 @@ def logsumexp(step: Step, reader: Reader) -> Step | None:
     positive = reader.step(step.ins[0], "abs")
     found = reader.landed(positive.ins[0] if positive else step.ins[0])
     total = reader.step(found.value, "reduce_sum")
-    exponential = reader.step(total.ins[0], "exp") if total else None
-    if total is None or exponential is None or not _as_many(total.makes[0], step.makes[0]):
+    z = reader.exponent(total.ins[0]) if total else None
+    if total is None or z is None or not _as_many(total.makes[0], step.makes[0]):
         return None
-    return _of(step, "logsumexp", reader.same(exponential.ins[0]), total)
+    return _of(step, "logsumexp", z, total)
 
 
 def unshifted_logsumexp(step: Step, reader: Reader) -> Step | None:

@@ -53,8 +53,10 @@ class Traced:
 
     def trace(self, inputs: Sequence[Tensor]) -> Trace:
         """The program for inputs like these."""
+        import jax
+
         device = inputs[0].device if inputs else torch.device("cpu")
-        key = (device, *((tuple(x.shape), x.dtype) for x in inputs))
+        key = (device, jax.dtypes.canonicalize_dtype("float64"), *((tuple(x.shape), x.dtype) for x in inputs))
         if key not in self.traces:
             self.traces[key] = self._trace(inputs, device)
         return self.traces[key]
