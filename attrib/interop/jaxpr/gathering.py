@@ -83,14 +83,14 @@ class Written(NamedTuple):
     ----------
     order : list of int
         The array's dims, those with an index first.
-    index : tuple of Tensor
-        Of the elements that are written.
+    places : tuple of Tensor
+        Indices of the elements that are written.
     new : Tensor
         What is written there.
     """
 
     order: list[int]
-    index: tuple[Tensor, ...]
+    places: tuple[Tensor, ...]
     new: Tensor
 
 
@@ -99,9 +99,9 @@ def scatter(step: Step, x: Tensor, indices: Tensor, new: Tensor) -> Tensor:
     """x[index[places] + window] = or += new[places, window]; what lies outside is dropped."""
     put = _written(step, x, indices, -new if step.name.endswith("sub") else new)
     add = step.name != "scatter"
-    if not put.index:
+    if not put.places:
         return x + put.new if add else put.new
-    return restored(torch.index_put(permuted(x, put.order), put.index, put.new, accumulate=add), put.order)
+    return restored(torch.index_put(permuted(x, put.order), put.places, put.new, accumulate=add), put.order)
 
 
 @translation(*COMBINE)
@@ -109,12 +109,12 @@ def combined(step: Step, x: Tensor, indices: Tensor, new: Tensor) -> Tensor:
     """x[index[places] + window] *= new[places, window], or its minimum or maximum with it, where no place comes twice."""
     put = _written(step, x, indices, new)
     there, combine = permuted(x, put.order), COMBINE[step.name]
-    if not put.index:
+    if not put.places:
         return combine(x, put.new)
-    if not _differ(put.index, there.shape):
+    if not _differ(put.places, there.shape):
         refuse(step, "it may write to a place more than once")
-    both = combine(_at_places(there, put.index), put.new)
-    return restored(torch.index_put(there, put.index, both), put.order)
+    both = combine(_at_places(there, put.places), put.new)
+    return restored(torch.index_put(there, put.places, both), put.order)
 
 
 def _written(step: Step, x: Tensor, indices: Tensor, new: Tensor) -> Written:
@@ -125,7 +125,7 @@ def _written(step: Step, x: Tensor, indices: Tensor, new: Tensor) -> Written:
     index = [found[d] for d in order[: x.ndim - len(g.whole)]]
     if _mode(step.params) != "CLIP" and not _all(inside):
         keep = permuted(_over(inside, new.ndim, g).expand(new.shape), front)
-        keep = keep[(..., *[0] * len(whole))]
+        keep = keep.flatten(len(front) - len(whole))[..., 0] if whole else keep
         return Written(order, tuple(i.expand(keep.shape)[keep] for i in index), permuted(new, front)[keep])
     return Written(order, tuple(index), permuted(new, front))
 

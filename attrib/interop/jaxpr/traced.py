@@ -45,9 +45,9 @@ class Traced:
         """`fn` of tensors, as tensors, in the structure that `fn` returns."""
         import jax
 
-        inputs = [_narrowed(x, i) for i, x in enumerate(inputs)]
-        program, structure = self.trace(inputs)
-        outputs = run(program, inputs)
+        given = [_narrowed(x, i) for i, x in enumerate(inputs)]
+        program, structure = self.trace(given)
+        outputs = run(program, given)
         tensors = [filled(v, m, program.device) for v, m in zip(outputs, program.makes, strict=True)]
         return jax.tree.unflatten(structure, tensors)
 
