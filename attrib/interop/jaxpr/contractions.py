@@ -21,9 +21,9 @@ def dot_general(step: Step, u: Tensor, v: Tensor) -> Tensor:
     mu, nv = others(u.ndim, ku, bu), others(v.ndim, kv, bv)
     batch, rows, columns = sizes(u, bu), sizes(u, mu), sizes(v, nv)
     inner = math.prod(sizes(u, ku))
-    u = permuted(u, [*bu, *mu, *ku]).reshape(*_joined(batch), math.prod(rows), inner)
-    v = permuted(v, [*bv, *kv, *nv]).reshape(*_joined(batch), inner, math.prod(columns))
-    return (u @ v).reshape([*batch, *rows, *columns])
+    u = shaped(permuted(u, [*bu, *mu, *ku]), [*_joined(batch), math.prod(rows), inner])
+    v = shaped(permuted(v, [*bv, *kv, *nv]), [*_joined(batch), inner, math.prod(columns)])
+    return shaped(u @ v, [*batch, *rows, *columns])
 
 
 def _joined(batch: list[int]) -> list[int]:
@@ -33,6 +33,11 @@ def _joined(batch: list[int]) -> list[int]:
 def permuted(x: Tensor, order: Sequence[int]) -> Tensor:
     """Its dims in another order; itself, if in this one."""
     return x if list(order) == list(range(x.ndim)) else x.permute(*order)
+
+
+def shaped(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """The same elements in another shape; itself, if in this one."""
+    return x if list(x.shape) == list(shape) else x.reshape(list(shape))
 
 
 def restored(x: Tensor, order: Sequence[int]) -> Tensor:

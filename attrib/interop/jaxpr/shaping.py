@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attrib.interop.jaxpr.constants import Number, dtype_of
-from attrib.interop.jaxpr.contractions import permuted
+from attrib.interop.jaxpr.contractions import permuted, shaped
 from attrib.interop.jaxpr.program import Step
 from attrib.interop.jaxpr.table import filled, settled, translation
 
@@ -23,7 +23,7 @@ def broadcast(step: Step, x: Any, *_: Any) -> Any:
         return x
     shape, dims = step.makes[0].shape, step.params["broadcast_dimensions"]
     if math.prod(shape) == x.numel():
-        return x.reshape(shape)
+        return shaped(x, shape)
     ones = [1] * len(shape)
     for d, size in zip(dims, x.shape, strict=True):
         ones[d] = size
@@ -33,7 +33,7 @@ def broadcast(step: Step, x: Any, *_: Any) -> Any:
 @translation("reshape", numbers=True)
 def reshape(step: Step, x: Any, *_: Any) -> Any:
     """The same elements in order."""
-    return x.reshape(step.makes[0].shape) if isinstance(x, Tensor) else x
+    return shaped(x, step.makes[0].shape) if isinstance(x, Tensor) else x
 
 
 @translation("squeeze", "expand_dims", numbers=True)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attrib.interop.jaxpr.constants import Number
-from attrib.interop.jaxpr.contractions import others, permuted, restored, sizes
+from attrib.interop.jaxpr.contractions import others, permuted, restored, shaped, sizes
 from attrib.interop.jaxpr.convolution import CONVOLVE
 from attrib.interop.jaxpr.program import Step
 from attrib.interop.jaxpr.shaping import padded, spread
@@ -50,10 +50,12 @@ def _pooled(step: Step, x: Tensor, outside: Number, pool: Callable[..., Tensor])
     rest = others(x.ndim, moving)
     order = [*rest, *moving]
     x = permuted(x, order)
-    flat = x.reshape(x.shape[0] if rest else 1, -1, *x.shape[len(rest) :])
+    flat = shaped(
+        x, [x.shape[0] if rest else 1, math.prod(sizes(x, range(1, len(rest)))), *x.shape[len(rest) :]]
+    )
     size, stride, padding, dilation = ([step.params[o][d] for d in moving] for o in OPTIONS)
     y = pool(flat, size, stride, padding, dilation)
-    return restored(y.reshape(*sizes(x, range(len(rest))), *y.shape[2:]), order)
+    return restored(shaped(y, [*sizes(x, range(len(rest))), *y.shape[2:]]), order)
 
 
 def _moving(options: dict[str, Any]) -> list[int]:
