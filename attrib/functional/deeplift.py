@@ -222,7 +222,7 @@ def _alone(
     gained: list[Tensor] = []
     for chunk in Pairs(kernel, xs, pool, check, compile):
         products = tuple(m * d for m, d in zip(chunk.multipliers, chunk.differences, strict=True))
-        gained.append(torch.stack([p.flatten(2).sum(2) for p in products]).sum(0))
+        gained.append(torch.stack([p.reshape(*p.shape[:2], -1).sum(2) for p in products]).sum(0))
         found.append(products if multiply_by_inputs else chunk.multipliers)
         ends.append((chunk.at_input, chunk.at_baseline))
     (score, start), shown = _joined(ends), _joined(found)
