@@ -16,6 +16,6 @@ def line(info: Any) -> Source:
     trace = getattr(info, "traceback", None)
     for frame in trace.frames if trace is not None else ():
         file = frame.file_name.replace("\\", "/")
-        if not (file.startswith((_ATTRIB, "<")) or any(part in file for part in _LIBRARIES)):
+        if not (file.startswith((_ATTRIB, "<frozen")) or any(part in file for part in _LIBRARIES)):
             return Source(file, frame.line_num, frame.function_name)
     return UNKNOWN
