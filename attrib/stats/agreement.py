@@ -17,7 +17,8 @@ def agreement(results: Mapping[str, xr.DataArray], *, dim: str | None = "sample"
     Parameters
     ----------
     results : mapping of str to DataArray
-        Attributions of the same samples by method, of one shape.
+        Attributions of the same samples by method, of one shape. Entries are matched by their labels, where there are
+        some, in any order.
     dim : str or None, default "sample"
         The samples; None: each result is one map.
 
@@ -30,7 +31,7 @@ def agreement(results: Mapping[str, xr.DataArray], *, dim: str | None = "sample"
     Raises
     ------
     ValueError
-        If shapes differ, or there are no results.
+        If shapes or labels differ, or there are no results.
 
     Examples
     --------
@@ -44,9 +45,10 @@ def agreement(results: Mapping[str, xr.DataArray], *, dim: str | None = "sample"
         raise ValueError("`results` is empty, expected at least one")
     names = list(results)
     ordered = [a.expand_dims("one") if dim is None else _along(n, a, dim) for n, a in results.items()]
+    ordered = [ordered[0], *(_like(ordered[0], a, n) for a, n in zip(ordered[1:], names[1:], strict=True))]
     mean, count = np.eye(len(names)), np.full((len(names), len(names)), len(ordered[0]))
     for i, j in combinations(range(len(names)), 2):
-        pairs = zip(ordered[i], ordered[j].transpose(*ordered[i].dims), strict=True)
+        pairs = zip(ordered[i], ordered[j], strict=True)
         found = np.array([rank_correlation(a, b) for a, b in pairs])
         known = found[np.isfinite(found)]
         mean[i, j] = mean[j, i] = known.mean() if len(known) else np.nan
@@ -62,3 +64,21 @@ def _along(name: str, a: xr.DataArray, dim: str) -> xr.DataArray:
             f"`results`: {name!r} has dims {a.dims}, expected {dim!r} among them; or pass dim=None"
         )
     return a.transpose(dim, ...)
+
+
+def _like(first: xr.DataArray, a: xr.DataArray, name: str) -> xr.DataArray:
+    """The map with its entries in the order of the first."""
+    if dict(a.sizes) != dict(first.sizes):
+        raise ValueError(
+            f"`results`: {name!r} has {dict(a.sizes)}, expected {dict(first.sizes)} as the first"
+        )
+    for d in first.dims:
+        here, there = first.indexes.get(d), a.indexes.get(d)
+        if here is None or there is None or here.equals(there):
+            continue
+        if here.has_duplicates or set(here) != set(there):
+            raise ValueError(
+                f"`results`: {name!r} has other labels along {d!r} than the first; select the same in all"
+            )
+        a = a.sel({d: here})
+    return a.transpose(*first.dims)

@@ -39,7 +39,7 @@ def assemble(
     Raises
     ------
     ValueError
-        If `scores` has another dim, k-mers of different lengths, or options are out of range.
+        If `scores` has another dim, k-mers of different lengths or infinite entries, or options are out of range.
 
     Examples
     --------
@@ -58,7 +58,9 @@ def assemble(
         raise ValueError(
             f"`top` is {top}, `overlap` {overlap}; expected at least 1, and 1 to {max(1, k - 1)}"
         )
-    values = np.nan_to_num(np.asarray(scores.values, dtype=np.float64))
+    values = np.nan_to_num(np.asarray(scores.values, dtype=np.float64), posinf=np.inf)
+    if np.isinf(values).any():
+        raise ValueError("`scores` has infinite entries, expected numbers")
     order = [i for i in np.argsort(-values, kind="stable")[:top] if values[i] > 0]
     left = {words[i]: float(values[i]) for i in order}
     rows = []
@@ -119,6 +121,10 @@ def _row(text: str, used: dict[str, float], sequences: Sequence[str] | None) -> 
     row = {"consensus": text, "score": sum(used.values()), "support": len(used), "kmers": ",".join(used)}
     if sequences is None:
         return row
-    plain = [s.upper().replace("U", "T") for s in sequences]
-    held = sum(any(word in s for word in used) for s in plain)
-    return row | {"sequences": held, "whole": sum(text in s for s in plain)}
+    plain, whole, words = [_as_dna(s) for s in sequences], _as_dna(text), [_as_dna(w) for w in used]
+    held = sum(any(word in s for word in words) for s in plain)
+    return row | {"sequences": held, "whole": sum(whole in s for s in plain)}
+
+
+def _as_dna(text: str) -> str:
+    return text.upper().replace("U", "T")

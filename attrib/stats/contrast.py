@@ -32,7 +32,8 @@ def contrast(
     a : DataArray
         Attributions with the dim `dim`; entries are all other dims together. No NaN.
     label : str or array
-        A coord along `dim`, or one value per sample: 1 or True for positives, 0 or False for negatives.
+        A coord along `dim`, or one value per sample: 1 or True for positives, 0 or False for negatives. A DataArray is
+        matched by the samples' names, if both have them.
     dim : str, default "sample"
         The samples.
     n_permutations : int, default 999
@@ -55,7 +56,7 @@ def contrast(
     Raises
     ------
     ValueError
-        For labels that are not 0 and 1, groups of fewer than two, and values that are not finite.
+        For labels that are not 0 and 1 or lack samples, groups of fewer than two, and values that are not finite or none.
 
     Notes
     -----
@@ -85,6 +86,8 @@ def contrast(
         raise ValueError(f"`n_permutations` is {n_permutations}, `n_bootstrap` {n_bootstrap}, `level` {level}; expected positive numbers and a share")  # fmt: skip
     positive = _labels(a, label, dim)
     ordered = a.transpose(dim, ...)
+    if not ordered.size:
+        raise ValueError(f"`a` has no entries, its sizes are {dict(a.sizes)}")
     x = np.asarray(ordered.values, dtype=np.float64).reshape(len(positive), -1)
     if not np.isfinite(x).all():
         raise ValueError("`a` has entries that are not finite; select those that all samples have")
@@ -105,7 +108,8 @@ def contrast(
 def _labels(a: xr.DataArray, label: Any, dim: str) -> np.ndarray:
     if isinstance(label, str) and (label not in a.coords or a[label].dims != (dim,)):
         raise ValueError(f"`label` is {label!r}, expected a coord along {dim!r}; there are {', '.join(str(c) for c in a.coords if a[c].dims == (dim,)) or 'none'}")  # fmt: skip
-    found = np.asarray(a[label].values if isinstance(label, str) else label)
+    given = a[label] if isinstance(label, str) else label
+    found = np.asarray(_by_name(given, a, dim) if isinstance(given, xr.DataArray) else given)
     if found.shape != (a.sizes[dim],) or not set(np.unique(found)) <= {0, 1}:
         raise ValueError(f"`label` has {found.shape} values {np.unique(found)[:4].tolist()}, expected {a.sizes[dim]} of 0 and 1")  # fmt: skip
     positive = found.astype(bool)
@@ -115,6 +119,22 @@ def _labels(a: xr.DataArray, label: Any, dim: str) -> np.ndarray:
             f"`label` has {counts[0]} positives and {counts[1]} negatives, expected at least two of each"
         )
     return positive
+
+
+def _by_name(label: xr.DataArray, a: xr.DataArray, dim: str) -> np.ndarray:
+    """The labels in the order of the samples."""
+    if label.dims != (dim,):
+        raise ValueError(f"`label` has dims {label.dims}, expected {dim!r} alone")
+    if dim not in label.indexes or dim not in a.indexes or label.indexes[dim].equals(a.indexes[dim]):
+        return label.values
+    missing = a.indexes[dim].difference(label.indexes[dim])
+    if len(missing):
+        raise ValueError(
+            f"`label` lacks {len(missing)} of the {a.sizes[dim]} samples of `a`, such as {missing[0]!r}"
+        )
+    if label.indexes[dim].has_duplicates:
+        raise ValueError("`label` has a sample more than once; pass one value for each")
+    return label.sel({dim: a.indexes[dim]}).values
 
 
 def _bootstrap(

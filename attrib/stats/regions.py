@@ -40,7 +40,7 @@ def regions(
     Raises
     ------
     ValueError
-        If `count`, `largest` or `mass` are out of range.
+        If `count`, `largest` or `mass` are out of range, or `a` has infinite entries or no dims.
 
     Notes
     -----
@@ -59,6 +59,8 @@ def regions(
     """
     if (count is not None and count < 1) or largest < 2 or not 0 < mass <= 1:
         raise ValueError(f"`count` is {count}, `largest` {largest}, `mass` {mass}; expected at least 1, at least 2, and a share")  # fmt: skip
+    if not a.ndim or np.isinf(a.values).any():
+        raise ValueError(f"`a` has {'infinite entries' if a.ndim else 'no dims'}, expected a map")
     values = np.nan_to_num(np.asarray(a.values, dtype=np.float64))
     size = np.abs(values).ravel()
     chosen = _strongest(size, mass)

@@ -109,6 +109,23 @@ def test_labels_that_are_none(label, text: str) -> None:
         contrast(a * np.nan, "group")
 
 
+def test_labels_with_coords_are_matched_by_name() -> None:
+    a = maps(np.random.default_rng(8).normal(size=(6, 3))).assign_coords(sample=list("abcdef"))
+    label = xr.DataArray([0, 0, 1, 1, 0, 1], dims="sample", coords={"sample": list("abcdef")})
+    expected = contrast(a, label.values, n_permutations=9, n_bootstrap=9)
+    turned = contrast(a, label[::-1], n_permutations=9, n_bootstrap=9)
+    assert turned.identical(expected)
+    with pytest.raises(ValueError, match="`label` lacks 1 of the 6 samples of `a`, such as 'f'"):
+        contrast(a, label[:5])
+    with pytest.raises(ValueError, match="`label` has dims"):
+        contrast(a, label.rename(sample="cell"))
+
+
+def test_maps_without_entries_are_refused() -> None:
+    with pytest.raises(ValueError, match="`a` has no entries"):
+        contrast(maps(np.ones((4, 0))), [0, 1, 0, 1])
+
+
 def test_descriptions_against_numpy() -> None:
     values = np.random.default_rng(6).normal(size=(9, 2, 3))
     values[0, 0, 0] = np.nan

@@ -97,11 +97,34 @@ def test_each_kmer_is_in_one_motif(text: str) -> None:
         ({"AC": 1.0, "A": 1.0}, {}, "different lengths"),
         ({"AC": 1.0}, {"overlap": 2}, "`overlap` 2"),
         ({}, {}, "kmer alone"),
+        ({"AC": np.inf}, {}, "infinite"),
     ],
 )
 def test_refusals_of_assembly(scores: dict, options: dict, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         assemble(kmer_scores(scores), **options)
+
+
+def test_agreement_matches_labels() -> None:
+    a = xr.DataArray(np.random.default_rng(1).normal(size=(4, 5)), dims=("sample", "x"))
+    a = a.assign_coords(sample=list("abcd"), x=range(5))
+    turned = a.isel(sample=[2, 0, 3, 1], x=slice(None, None, -1)).transpose("x", "sample")
+    assert agreement({"one": a, "other": turned}).values.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    for other in (a[:3], a.assign_coords(sample=list("efgh")), a.rename(x="y"), a[:, :4]):
+        with pytest.raises(ValueError, match="`results`: 'other'"):
+            agreement({"one": a, "other": other})
+
+
+def test_maps_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="`a` has infinite entries"):
+        regions(xr.DataArray([1.0, np.inf], dims="x"))
+    with pytest.raises(ValueError, match="`a` has no dims"):
+        regions(xr.DataArray(1.0))
+
+
+def test_assembly_of_rna_words() -> None:
+    found = assemble(kmer_scores({"ACU": 2.0, "CUG": 1.0}), sequences=["aacug", "AACTG", "ACC"])
+    assert found[["consensus", "sequences", "whole"]].values.tolist() == [["ACUG", 2, 2]]
 
 
 def test_agreement_is_the_mean_over_samples() -> None:
