@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.domains.motifs.matrix import LETTERS, counted_motif, trimmed_motif
+from attrib.domains.motifs.matrix import counted_motif, trimmed_motif
+from attrib.domains.motifs.samples import letters_of, refuse_other_labels
 
 
 class Clusters(NamedTuple):
@@ -117,7 +118,7 @@ def cluster_seqlets(
     {'seqlets_0': ('AGCCTA', 30.0)}
     """
     letters, values = _laid_out(contribution, x)
-    table = seqlets.assign(cluster="", strand="+", shift=0)
+    table = seqlets.assign(cluster="", strand="+", shift=0).reset_index(drop=True)
     if not len(seqlets):
         return Clusters({}, {}, table)
     rows = _record_numbers(seqlets, contribution)
@@ -135,7 +136,7 @@ def cluster_seqlets(
         table.loc[own, "cluster"] = name
         table.loc[own, "strand"] = np.where(flipped, "-", "+")
         table.loc[own, "shift"] = shift
-    return Clusters(motifs, means, table)
+    return Clusters(motifs, means, table.set_axis(seqlets.index))
 
 
 class Windows(NamedTuple):
@@ -157,14 +158,17 @@ def _laid_out(contribution: xr.DataArray, x: xr.DataArray) -> tuple[np.ndarray, 
         raise ValueError(
             f"`contribution` has sizes {dict(contribution.sizes)}, `x` {dict(x.sizes)}; expected the same"
         )
-    letters = x.transpose(lead, "nucleotide", "position").sel(nucleotide=list(LETTERS))
-    return letters.values.astype(float), np.nan_to_num(contribution.transpose(lead, "position").values)
+    refuse_other_labels(contribution, x, contribution.dims, "contribution")
+    return letters_of(x, lead), np.nan_to_num(contribution.transpose(lead, "position").values)
 
 
 def _record_numbers(seqlets: pd.DataFrame, contribution: xr.DataArray) -> np.ndarray:
     lead = next(d for d in contribution.dims if d != "position")
     labels = contribution[lead].values if lead in contribution.coords else np.arange(contribution.sizes[lead])
     number = {label: k for k, label in enumerate(labels.tolist())}
+    if len(number) < len(labels):
+        twice = next(label for k, label in enumerate(labels.tolist()) if number[label] != k)
+        raise ValueError(f"`contribution` has the sample {twice!r} more than once; give each its own name")
     unknown = [r for r in seqlets.record if r not in number]
     if unknown:
         raise ValueError(f"`seqlets` has the record {unknown[0]!r}, which `contribution` lacks")

@@ -17,6 +17,7 @@ from attrib.domains.motifs.matrix import (
     information_content,
     trimmed_motif,
 )
+from attrib.domains.motifs.samples import letters_of, refuse_other_labels
 
 
 class FilterMotifs(NamedTuple):
@@ -238,7 +239,7 @@ def _laid_out(
     a = activation.transpose(lead, "filter", place, ...).values.reshape(
         x.sizes[lead], -1, activation.sizes[place]
     )
-    letters = x.transpose(lead, "nucleotide", "position").values.astype(np.float64)
+    letters = letters_of(x, lead)
     first = np.arange(a.shape[2]) * stride - _padding(activation, x, width, stride, padding, dilation)
     last = first + (width - 1) * dilation
     return a, letters, (first >= 0) & (last < letters.shape[2])
@@ -266,6 +267,5 @@ def _dims(activation: xr.DataArray, x: xr.DataArray) -> tuple[Hashable, Hashable
             f"`activation` has {dict(activation.sizes)}, `x` {dict(x.sizes)}; expected (sample, filter, position) and "
             "(sample, nucleotide, position) with the same samples"
         )
-    if x.sizes["nucleotide"] != 4:
-        raise ValueError(f"`x` has {x.sizes['nucleotide']} nucleotides, expected A, C, G, T")
+    refuse_other_labels(activation, x, leads, "activation")
     return leads[0], places[0]

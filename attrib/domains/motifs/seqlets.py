@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,7 +62,7 @@ def find_seqlets(
     Parameters
     ----------
     contribution : DataArray
-        Attributions of positions: a sample dim and `position`. NaN at a sequence's end is beyond it.
+        Attributions of positions: a sample dim and `position`. NaN at a sequence's ends is beyond it.
     shortest, longest : int, default 4 and 25
         Lengths of spans.
     level : float, default 0.05
@@ -85,7 +85,7 @@ def find_seqlets(
     Raises
     ------
     ValueError
-        For other dims and limits that make no sense.
+        For other dims, limits that make no sense, and values between a sequence's ends that are not finite.
 
     Notes
     -----
@@ -113,7 +113,8 @@ def find_seqlets(
     _check(contribution, shortest, longest, level, shuffles)
     lead = next(d for d in contribution.dims if d != "position")
     laid = contribution.transpose(lead, "position")
-    labels = laid[lead].values if lead in laid.coords else np.arange(laid.sizes[lead])
+    labels = _labels(laid, lead)
+    _refuse_gaps(labels, laid.values, "contribution")
     shared = None if background is None else _background(background, shortest, longest)
     rows: list[tuple[Any, ...]] = []
     for label, values in zip(labels, laid.values, strict=True):
@@ -121,6 +122,10 @@ def find_seqlets(
             (label, *found) for found in _of_one(values, shortest, longest, level, shuffles, shared, seed)
         ]
     return _with_q(pd.DataFrame(rows, columns=COLUMNS[:-1]), level)
+
+
+def _labels(a: xr.DataArray, lead: Hashable) -> np.ndarray:
+    return a[lead].values if lead in a.coords else np.arange(a.sizes[lead])
 
 
 def _check(contribution: xr.DataArray, shortest: int, longest: int, level: float, shuffles: int) -> None:
@@ -146,8 +151,8 @@ def _of_one(
     seed: int,
 ) -> Iterator[tuple[int, int, float, float, float]]:
     """Start, end, sum, z and p of a sequence's seqlets, and of the first span that is none."""
-    v = values[: _length(values)].astype(float)
-    if len(v) < shortest or not np.isfinite(v).all() or not v.std() > 0:
+    begin, v = _between_ends(values)
+    if len(v) < shortest or not v.std() > 0:
         return
     mean, spread = (v.mean(), v.std()) if shared is None else shared[:2]
     if shared is not None:
@@ -157,15 +162,24 @@ def _of_one(
         null = _fitted(_largest(order, mean, spread, shortest, longest))
     for start, end, z in _taken(_spans(v, mean, spread, shortest, longest)):
         p = null.p(z)
-        yield start, end, float(v[start:end].sum()), z, p
+        yield begin + start, begin + end, float(v[start:end].sum()), z, p
         if p > level:
             return
 
 
-def _length(values: np.ndarray) -> int:
-    """Positions up to the last that is no NaN."""
+def _between_ends(values: np.ndarray) -> tuple[int, np.ndarray]:
+    """Where a sequence begins, and its values from the first to the last that is no NaN."""
     there = np.flatnonzero(~np.isnan(values))
-    return int(there[-1]) + 1 if len(there) else 0
+    first, last = (int(there[0]), int(there[-1]) + 1) if len(there) else (0, 0)
+    return first, values[first:last].astype(float)
+
+
+def _refuse_gaps(labels: np.ndarray, rows: np.ndarray, name: str) -> None:
+    for label, values in zip(labels.tolist(), rows, strict=True):
+        if not np.isfinite(_between_ends(values)[1]).all():
+            raise ValueError(
+                f"`{name}`: {label!r} has NaN or infinite values between its ends; fill them, or leave it out"
+            )
 
 
 def _z(sums: np.ndarray, length: int, size: int, mean: float, spread: float) -> np.ndarray:
@@ -221,7 +235,9 @@ def _background(background: xr.DataArray, shortest: int, longest: int) -> tuple[
         raise ValueError(
             f"`background` has {dict(background.sizes)}, expected a sample dim with at least 10 sequences, and position"
         )
-    rows = [v[: _length(v)].astype(float) for v in background.transpose(lead, "position").values]
+    given = background.transpose(lead, "position")
+    _refuse_gaps(_labels(given, lead), given.values, "background")
+    rows = [_between_ends(v)[1] for v in given.values]
     rows = [v for v in rows if len(v) >= shortest]
     every = np.concatenate(rows)
     mean, spread = float(every.mean()), float(every.std())

@@ -10,6 +10,7 @@ import pandas as pd
 from attrib.domains.sequences.intervals import Interval, sequences_of
 from attrib.domains.sequences.letters import fault
 from attrib.domains.sequences.records import Records
+from attrib.domains.sequences.variants import place_of
 
 
 class Alleles(NamedTuple):
@@ -86,7 +87,7 @@ def read_alleles(
             records.refuse(name, number, problem)
             continue
         rows[number] = row
-        start = int(row["pos"]) - 1 - width // 2
+        start = place_of(row) - 1 - width // 2
         end = start + width + max(len(row["ref"]) - len(row["alt"]), 0)
         wanted.append(Interval(str(row["chrom"]), start, end, name, "+", number))
     for interval, letters in sequences_of(wanted, fasta, index, records):
@@ -100,6 +101,10 @@ def read_alleles(
 
 def _fault(row: dict[str, Any], width: int) -> str:
     """What is wrong with a row of the table, in words."""
+    try:
+        place_of(row)
+    except ValueError as error:
+        return str(error)
     for name in ("ref", "alt"):
         wrong = fault(row[name]) if isinstance(row[name], str) else "it is no text"
         if wrong:
@@ -114,12 +119,10 @@ def _fault(row: dict[str, Any], width: int) -> str:
 def _add(records: Records, interval: Interval, letters: str, row: dict[str, Any], width: int) -> None:
     at, ref, alt = width // 2, row["ref"], row["alt"]
     there = letters[at : at + len(ref)]
-    if there.upper() != ref.upper().replace("U", "T"):
+    if there.upper().replace("U", "T") != ref.upper().replace("U", "T"):
         problem = f"the genome has {there} at {interval.chrom}:{row['pos']}, not {ref!r}"
         return records.refuse(interval.name, interval.line, problem)
     edited = letters[:at] + alt + letters[at + len(ref) :]
     place = {"chrom": interval.chrom, "start": interval.start, "end": interval.start + width}
     both = {"sequence": letters[:width], "alternative": edited[:width]}
-    records.add(
-        interval.name, interval.line, {**both, **place, "pos": int(row["pos"]), "ref": ref, "alt": alt}
-    )
+    records.add(interval.name, interval.line, {**both, **place, "pos": place_of(row), "ref": ref, "alt": alt})

@@ -49,8 +49,8 @@ def lines(x: xr.DataArray, name: str = "x") -> Lines:
     rest = [d for d in x.dims if d not in AXES]
     x = x.isel(nucleotide=[letters.index(v) for v in NUCLEOTIDES]).transpose(*rest, *AXES)
     codes = letter_codes(x, name)
-    mask = x.coords["mask"].values if "mask" in x.coords else True
-    wide = np.broadcast_to(mask, codes.shape)
+    mask = x.coords.get("mask", xr.DataArray(True)).broadcast_like(x.isel(nucleotide=0, drop=True))
+    wide = mask.transpose(*rest, "position").values
     return Lines(x, codes.reshape(-1, codes.shape[-1]), wide.reshape(-1, codes.shape[-1]))
 
 

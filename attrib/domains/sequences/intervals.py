@@ -108,8 +108,10 @@ def _intervals(path: str | Path, width: int | None, records: Records) -> Iterato
         raise ValueError(f"`width` is {width}, expected at least 1")
     with text_of(path) as file:
         for number, line in enumerate(file, 1):
-            words = line.split()
-            if not words or line.startswith("#") or words[0] in ("track", "browser"):
+            words = [
+                w.strip() for w in line.split("\t" if "\t" in line.strip() else None)
+            ]  # names may have spaces
+            if not any(words) or line.startswith("#") or words[0] in ("track", "browser"):
                 continue
             try:
                 yield _interval(words, number, width)
@@ -123,13 +125,13 @@ def _interval(words: list[str], line: int, width: int | None) -> Interval:
     start, end = int(words[1]), int(words[2])
     if start >= end:
         raise ValueError(f"it starts at {start} and ends at {end}; a start is below its end")
-    strand = words[5] if len(words) > 5 and words[5] != "." else "+"
+    strand = words[5] if len(words) > 5 and words[5] not in (".", "") else "+"
     if strand not in ("+", "-"):
         raise ValueError(f"its strand is {strand!r}, expected + or -")
     if width is not None:
         start = (start + end) // 2 - width // 2
         end = start + width
-    name = words[3] if len(words) > 3 and words[3] != "." else f"{words[0]}:{start}-{end}({strand})"
+    name = words[3] if len(words) > 3 and words[3] not in (".", "") else f"{words[0]}:{start}-{end}({strand})"
     return Interval(words[0], start, end, name, strand, line)
 
 

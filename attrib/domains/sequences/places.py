@@ -10,6 +10,7 @@ import pandas as pd
 
 from attrib.domains.sequences.evaluation import Subject
 from attrib.domains.sequences.letters import other_strand
+from attrib.domains.sequences.variants import place_of
 
 
 class Edit(NamedTuple):
@@ -91,7 +92,7 @@ class _ByPlace:
         self._width = self._locus.shape[1]
 
     def __call__(self, name: str, row: dict, ref: str, alt: str) -> list[Edit]:
-        begin = int(row["pos"]) - 1
+        begin = place_of(row) - 1
         table = self._chroms.get(str(row["chrom"]))
         near = [] if table is None else self._near(table, begin, begin + len(ref))
         found = [e for k in near if (e := self._edit(k, begin, name, ref, alt)) is not None]

@@ -79,3 +79,20 @@ def read_vcf(path: str | Path) -> Variants:
                     rows.append((name, words[0], int(words[1]), words[3].upper(), alt.upper()))
     table = pd.DataFrame(rows, columns=["variant", "chrom", "pos", "ref", "alt"]).set_index("variant")
     return Variants(table, pd.DataFrame(problems, columns=PROBLEM_COLUMNS))
+
+
+def place_of(variant: dict) -> int:
+    """Where a variant of a table begins, counted from 1.
+
+    Raises
+    ------
+    ValueError
+        If its `pos` is no whole number of at least 1.
+    """
+    try:
+        place = int(variant["pos"])
+        if place < 1 or place != float(variant["pos"]):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"its pos is {variant['pos']!r}, expected a whole number of at least 1") from None
+    return place

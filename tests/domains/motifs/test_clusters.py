@@ -107,3 +107,24 @@ def test_refusals() -> None:
         cluster_seqlets(seqlets, a[:, :50], x)
     with pytest.raises(ValueError, match=r"expected \(sample, position\)"):
         cluster_seqlets(seqlets, x, x)
+
+
+def test_a_part_of_the_table_keeps_its_rows() -> None:
+    a, x, _, _ = case()
+    table = find_seqlets(a)
+    part = table[table.record % 4 < 2].sort_values("z")
+    found, expected = (cluster_seqlets(t, a, x) for t in (part, part.reset_index(drop=True)))
+    assert found.seqlets.index.equals(part.index)
+    assert found.seqlets.reset_index(drop=True).equals(expected.seqlets)
+    assert set(found.motifs) == set(expected.motifs)
+
+
+def test_samples_and_positions_are_matched_by_name() -> None:
+    a, x, _, _ = case()
+    table = find_seqlets(a)
+    named = x.assign_coords(sample=np.arange(40), position=np.arange(70))
+    for other in ({"sample": np.arange(40)[::-1]}, {"position": np.arange(70) + 1}):
+        with pytest.raises(ValueError, match="`contribution` and `x` have other labels along"):
+            cluster_seqlets(table, a.assign_coords(other), named)
+    with pytest.raises(ValueError, match="`contribution` has the sample 0 more than once"):
+        cluster_seqlets(table, a.assign_coords(sample=np.zeros(40, int)), x)

@@ -114,3 +114,13 @@ def test_what_does_not_fit_is_refused() -> None:
         filter_motifs(a, x, width=3, stride=2, padding=1, share=0)
     with pytest.raises(ValueError, match="expected A, C, G, T"):
         filter_motifs(a, x[:, :3], width=3, stride=2, padding=1)
+
+
+def test_letters_and_samples_are_matched_by_name() -> None:
+    a, x = case(0, 4, 1, 0, 1)
+    expected = filter_motifs(a, x, width=4)
+    turned = filter_motifs(a, x.isel(nucleotide=[3, 1, 0, 2]), width=4)
+    assert all(turned.motifs[k].identical(m) for k, m in expected.motifs.items())
+    named = x.assign_coords(sample=list("abcde"))
+    with pytest.raises(ValueError, match="`activation` and `x` have other labels along 'sample'"):
+        filter_motifs(a.assign_coords(sample=list("badce")), named, width=4)

@@ -113,3 +113,27 @@ def test_refusals() -> None:
         find_seqlets(rows(np.zeros((1, 30))), shortest=9, longest=4)
     with pytest.raises(ValueError, match="at least 10 sequences"):
         find_seqlets(rows(np.zeros((1, 30))), background=rows(np.zeros((2, 30))))
+
+
+def test_padding_is_beyond_the_sequence_on_both_sides() -> None:
+    v = np.random.default_rng(5).normal(size=(2, 50))
+    v[:, 20:26] += 6
+    plain = find_seqlets(rows(v))
+    padded = np.pad(v, ((0, 0), (7, 3)), constant_values=np.nan)
+    found = find_seqlets(rows(padded))
+    assert len(plain)
+    assert found.assign(start=found.start - 7, end=found.end - 7).equals(plain)
+    shared = find_seqlets(
+        rows(v), background=rows(np.pad(v[[0] * 10], ((0, 0), (2, 2)), constant_values=np.nan))
+    )
+    assert shared.equals(find_seqlets(rows(v), background=rows(v[[0] * 10])))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_gaps_are_refused(bad: float) -> None:
+    v = np.random.default_rng(6).normal(size=(3, 50))
+    v[1, 10] = bad
+    with pytest.raises(ValueError, match="`contribution`: 'b' has NaN or infinite values between its ends"):
+        find_seqlets(rows(v, list("abc")))
+    with pytest.raises(ValueError, match="`background`"):
+        find_seqlets(rows(v[:1]), background=rows(v[[1] * 10]))

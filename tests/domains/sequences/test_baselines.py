@@ -111,6 +111,14 @@ def one_each(x: xr.DataArray) -> xr.DataArray:
     return shuffle(x, n=1).isel(baseline=0)
 
 
+def test_masks_belong_to_their_dims_whatever_other_dims_there_are() -> None:
+    x = one_hot(["ACGTC", "AC"])
+    drawn = shuffle(x, n=2)  # as many draws as samples
+    again = decode(shuffle(drawn.rename(baseline="first"), n=1)).values[:, :, 0]
+    assert [sorted(text) for text in again.ravel().tolist()] == [sorted("ACGTC")] * 2 + [["A", "C"]] * 2
+    assert zeros(shuffle(x, n=3)).sizes["baseline"] == 3
+
+
 @pytest.mark.parametrize("baselines", [zeros, uniform, shuffle, dinucleotide_shuffle, one_each])
 @pytest.mark.parametrize("method", [attrib.deep_lift_shap, attrib.gradient_shap])
 def test_methods_of_distributions_take_them(method, baselines) -> None:

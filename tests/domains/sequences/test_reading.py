@@ -123,6 +123,15 @@ def test_bed_reads_intervals_on_their_strand(tmp_path: Path, how: str) -> None:
     assert found.problems.kept.tolist() == [False] * 5 + [True]
 
 
+def test_bed_names_may_have_spaces_where_tabs_are_between_columns(tmp_path: Path) -> None:
+    fasta = written(tmp_path / "g.fa", ">c\nAACCGGTT\n")
+    bed = written(tmp_path / "a.bed", "c\t1\t4\tmy peak\t.\t-\nc\t1\t4\t\t0\t-\nc 1 4 other 0 -\n")
+    found = read_bed(bed, fasta)
+    assert not len(found.problems)
+    assert found.sequences.index.tolist() == ["my peak", "c:1-4(-)", "other"]
+    assert found.sequences.sequence.tolist() == ["GGT"] * 3
+
+
 def test_bed_of_one_width(tmp_path: Path) -> None:
     """Around the middle: bases 4 and 5 of an interval from 3 to 7 are its middle two."""
     bed = written(tmp_path / "a.bed", "chr1\t3\t7\tx\nchr1\t0\t2\tedge\n")

@@ -188,6 +188,14 @@ def test_bad_rows_are_listed_and_the_others_finished(windows: xr.DataArray) -> N
     assert listed[8] == "no sequence covers c:30 and its 1 letters"
 
 
+def test_places_that_are_no_whole_numbers_are_listed(windows: xr.DataArray) -> None:
+    table = pd.DataFrame({"chrom": "c", "pos": [7, 7.5, np.nan], "ref": "G", "alt": "A"})
+    found = variant_effect(lambda x: x.sel(nucleotide="A").sum("position"), windows, table)
+    assert found.effects.sizes["variant"] == 2  # in both windows
+    assert found.problems.line.tolist() == [2, 3]
+    assert found.problems.problem[0] == "its pos is 7.5, expected a whole number of at least 1"
+
+
 def test_a_sequence_that_is_not_the_references_does_not_hide_the_others(windows: xr.DataArray) -> None:
     changed = windows.copy()
     changed.loc[{"sample": "plus", "position": 4}] = np.eye(4)[3]
@@ -251,6 +259,19 @@ def test_alleles_are_the_edited_genome(tmp_path: Path, width: int) -> None:
     own = change.sel(sample=[n for n in change.sample.values if n in ("c:8:A>G", "c:7:GA>CC")])
     effects = variant_effect(f, x[[0]], substitutions.assign(sample="c:8:A>G")).effects
     assert effects.difference.values.tolist() == own.values.tolist()
+
+
+def test_alleles_of_rna_and_places_that_are_none(tmp_path: Path) -> None:
+    fasta = tmp_path / "r.fa"
+    fasta.write_text(">r\nACGUACGUACGU\n")
+    table = pd.DataFrame(
+        {"chrom": "r", "pos": [4, 4, np.nan, 4.5, 0, "x"], "ref": ["U", "t", "U", "U", "U", "U"], "alt": "C"}
+    )
+    both = read_alleles(table, fasta, width=4)
+    assert both.reference.sequence.tolist() == ["CGUA", "CGUA"]
+    assert both.alternative.sequence.tolist() == ["CGCA", "CGCA"]
+    assert both.problems.line.tolist() == [3, 4, 5, 6]
+    assert both.problems.problem[0] == "its pos is nan, expected a whole number of at least 1"
 
 
 def test_alleles_that_cannot_be_read_are_listed(tmp_path: Path) -> None:
