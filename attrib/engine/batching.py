@@ -93,19 +93,25 @@ class Batches:
         self._bar.close()
 
     def run(
-        self, total: int, work: Callable[[int, int], T], share: Callable[[], int] = lambda: 1
+        self,
+        total: int,
+        work: Callable[[int, int], T],
+        share: Callable[[], int] = lambda: 1,
+        light: int = 1,
     ) -> Iterator[T]:
         """`work(start, stop)` over [0, total) in order; a chunk that runs out of memory is done again in halves.
+
+        `light` rows of this work take the memory of one row of the model.
 
         Nothing is lost: results already given stay, and the smaller size is kept for the rest. One row that does not
         fit raises torch.OutOfMemoryError.
         """
         start = 0
         while start < total:
-            size = self.chunk(share())
+            size = self.chunk(share()) * light
             stop = min(total, start + size)
             with filled_up_to(_filled(start, stop, size)):
-                done = self._attempt(work, start, stop, share)
+                done = self._attempt(work, start, stop, lambda: share() / light)
             if not done:
                 continue
             yield done.pop()  # kept by nobody here while the next one is made
@@ -113,7 +119,7 @@ class Batches:
             start = stop
 
     def _attempt(
-        self, work: Callable[[int, int], T], start: int, stop: int, share: Callable[[], int]
+        self, work: Callable[[int, int], T], start: int, stop: int, share: Callable[[], float]
     ) -> list[T]:
         """The chunk's result, or nothing after halving the size."""
         try:
@@ -121,7 +127,7 @@ class Batches:
         except RuntimeError as error:
             if not _out_of_memory(error) or stop - start == 1:
                 raise
-        self.rows = max(1, (stop - start) * share() // 2)
+        self.rows = max(1, int((stop - start) * share() // 2))
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return []

@@ -8,19 +8,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attrib.engine.batching import Batches
 from attrib.engine.edits import Edits, edited
 from attrib.engine.gradients import Kernel
 from attrib.engine.model import one_tensor
-from attrib.engine.window import Plan, Program, Unsuited, Windows, guard, plan, program
+from attrib.engine.window import Plan, Program, Unsuited, Windows, guard, learn, plan, program
 from attrib.engine.window.cost import dense_cost, window_cost
 from attrib.engine.window.passes import Reference
 from attrib.engine.window.plan import finite
+from attrib.engine.window.rule import Known
 
 Notes = dict[str, str | int | float]
 
 PATHS = ("auto", "window", "dense")
-EXTRA_ROWS = 16  # of the model, besides the guard's, for recording and planning
+RECORDED = 10  # rows of the model for recording and planning, besides the edits that are checked
 WORTH = 0.8  # of the dense operations: what the window must stay below to be taken
 
 
@@ -66,10 +66,10 @@ def effects(
         raise ValueError(f"`path` is {path!r}, expected one of {', '.join(PATHS)}")
     kernel.batches.expect(len(edits.samples))
     scan = Scan(kernel, xs, j, edits, prediction)
-    kernel.engine = scan.choose(path)
+    values = scan.dense_for("asked for") if path == "dense" else scan.by_window(must=path == "window")
+    kernel.engine = str(scan.notes["path"])
     before = prediction.index_select(1, edits.samples.to(prediction.device))
-    values = scan.by_window() if kernel.engine == "window" else scan.dense(torch.arange(len(edits.samples)))
-    return Effects(values - before, {"path": kernel.engine, **scan.notes, "edits": len(edits.samples)})
+    return Effects(values - before, {**scan.notes, "edits": len(edits.samples)})
 
 
 class Scan:
@@ -85,61 +85,162 @@ class Scan:
         self, kernel: Kernel, xs: Sequence[Tensor], j: int, edits: Edits, prediction: Tensor
     ) -> None:
         self.kernel, self.xs, self.j, self.edits, self.prediction = kernel, xs, j, edits, prediction
-        self.notes: Notes = {}
+        self.notes: Notes = {"path": "dense", "path_reason": ""}
         self.plan: Plan | None = None
+        self.checked = 0
 
-    def choose(self, path: str) -> str:
-        """The path to take, "window" or "dense"; `notes` says why."""
-        if path == "dense":
-            self.notes["path_reason"] = "asked for"
-            return "dense"
+    def by_window(self, must: bool) -> Tensor:
+        """Scores (T, R), sample by sample; by `dense` for those that the window does not suit.
+
+        Raises
+        ------
+        ValueError
+            If the window `must` be taken and does not suit the first sample.
+        """
+        total = self.prediction.new_zeros(len(self.prediction), len(self.edits.samples))
+        samples = self.edits.samples.unique().tolist()
+        why = "asked for" if must else "fewer operations"
         try:
-            self.plan = self._planned(worth=path == "auto")
-            self._check(self.plan)
+            self._refuse(must)
+            self._window(samples[0], total, must)
         except Unsuited as reason:
-            if path == "window":
+            if must:
                 raise ValueError(
                     f'`path` is "window", which is not possible here: {reason}; pass path="auto" or "dense"'
                 ) from reason
-            self.notes["path_reason"] = str(reason)
-            return "dense"
-        self.notes["path_reason"] = "asked for" if path == "window" else "fewer operations"
-        return "window"
+            return self.dense_for(str(reason))
+        self.notes.update(path="window", path_reason=why)
+        for i in samples[1:]:
+            try:
+                self._window(i, total, must)
+            except Unsuited as reason:
+                r = self._own(i)
+                total[:, r.to(total.device)] = self.dense(r)
+                self.notes["path_reason"] = f"{why}; not for sample {i}: {reason}"
+        return total
 
-    def _planned(self, worth: bool) -> Plan:
-        edits, x = self.edits, self.xs[self.j]
-        if not edits.axes or len(edits.samples) == 0:
+    def _refuse(self, must: bool) -> None:
+        """Where the window is never taken.
+
+        Raises
+        ------
+        Unsuited
+        """
+        rows, dtype = len(self.edits.samples), self.xs[self.j].dtype
+        if not self.edits.axes or rows == 0:
             raise Unsuited("the edits are no boxes")
-        if len(self.xs) > 1:
-            raise Unsuited("the model has several inputs")
-        if x.dtype not in guard.ROUNDING:
-            raise Unsuited(f"inputs of {x.dtype} leave no room for rounding")
-        if worth and self.kernel.device.type != "cpu":
+        if dtype not in guard.ROUNDING:
+            raise Unsuited(f"inputs of {dtype} leave no room for rounding")
+        if must:
+            return
+        if self.kernel.device.type != "cpu":
             raise Unsuited(
                 "on an accelerator the window is taken only if asked for: dense batches are fast there"
             )
-        sample = self._sample(int(edits.samples[0]))
-        found = self._plan(program(self._outputs, sample), sample)
-        lo, hi = (t[:, found.own_axes(edits.axes)] for t in edits.box(self._own(int(edits.samples[0]))))
-        gain = dense_cost(found) / window_cost(found, lo, hi)
-        self.notes["path_gain"] = round(gain, 2)
-        rows = len(edits.samples)
-        if worth and rows / gain + guard.CHECKED + EXTRA_ROWS > WORTH * rows:
+        if rows <= guard.FIRST + RECORDED:
             raise Unsuited("the window would not need fewer operations for so many edits")
-        return found
 
-    def _plan(self, recorded: Program, sample: Tensor) -> Plan:
+    def _window(self, i: int, total: Tensor, must: bool) -> None:
+        """Put the scores of a sample's edits where they belong.
+
+        Raises
+        ------
+        Unsuited
+            Where the window does not suit the sample, or some of its edits do not agree with the model.
+        """
+        again = self.plan is not None and len(self.xs) == 1  # else held inputs are constants of the record
+        reference = self._reference(i) if again else self._begin(i, must)
+        r = self._own(i)
+        wanted = r[guard.some(len(r), self.checked)]
+        expected = self._by_model(i, wanted)
+        seen: list[tuple[Tensor, Tensor]] = []
+        for some, y in Windows(reference.plan, self.edits, self.kernel.batches).outputs(reference, r):
+            at = torch.full((len(some),), i, device=y.device)
+            total[:, some.to(total.device)] = self.kernel.score(y, at)
+            here = torch.isin(some, wanted)
+            seen.append((some[here], y[here.to(y.device)]))
+        found = torch.cat([y for _, y in seen])[torch.cat([some for some, _ in seen]).argsort()]
+        if len(wanted) and not guard.agrees(found, expected):
+            off = guard.difference(found, expected)
+            raise Unsuited(f"the window differs from the model by {off:.1e} of the largest output")
+        self.checked += len(wanted)
+
+    def _begin(self, i: int, must: bool) -> Reference:
+        """Record the model around a sample, plan, and give the sample's values without edits.
+
+        Raises
+        ------
+        Unsuited
+            Where the model cannot be recorded, mixes everything at once, is not what was recorded, or where so few
+            edits are not worth it.
+        """
+        edits, x = self.edits, self._sample(i)
+        rows = torch.cat([x, guard.others(x, edits.axes)])
+        recorded = program(lambda t: self._model(i, t), rows)
+        known, values, outputs = learn(recorded, rows[:3])
+        if not guard.agrees_where_finite(outputs, recorded.outputs[1:3]):
+            raise Unsuited("the recorded ops are not those of other inputs")
+        self.plan = found = self._planned(recorded, known)
+        own = self._own(i)
+        lo, hi = (t[:, found.own_axes(edits.axes)] for t in edits.box(own))
+        gain = dense_cost(found) / window_cost(found, lo, hi)
+        self.notes.setdefault("path_gain", round(gain, 2))
+        count = len(own) if len(self.xs) > 1 else len(edits.samples)
+        if not must and count / gain + guard.FIRST + RECORDED > WORTH * count:
+            raise Unsuited("the window would not need fewer operations for so many edits")
+        if not finite(values, list(found.demand)):
+            raise Unsuited("the model has values that are not finite")
+        if not guard.agrees(values[recorded.output], recorded.outputs[:1]):
+            raise Unsuited("the recorded ops are not those of the model")
+        return Reference(found, x, values)
+
+    def _planned(self, recorded: Program, known: Known) -> Plan:
         """Along all axes of the edits; or all channels together, as most networks mix them at once."""
         axes = self.edits.axes
         try:
-            return plan(recorded, sample, axes)
+            return plan(recorded, known, axes)
         except Unsuited:
             if axes[0] != 1 or len(axes) == 1:
                 raise
-        return plan(recorded, sample, axes[1:])
+        return plan(recorded, known, axes[1:])
 
-    def _outputs(self, rows: Tensor) -> Tensor:
-        return one_tensor(self.kernel.function.model(rows), len(rows))
+    def _reference(self, i: int) -> Reference:
+        """A further sample's values without edits.
+
+        Raises
+        ------
+        Unsuited
+            If they do not give the sample's score, or are not finite.
+        """
+        assert self.plan is not None
+        reference = Reference(self.plan, self._sample(i))
+        if not finite(reference.values, list(self.plan.demand)):
+            raise Unsuited("the model has values that are not finite")
+        y = reference.values[self.plan.program.output]
+        score, expected = (
+            self.kernel.score(y, torch.tensor([i], device=y.device)),
+            self.prediction[:, i, None],
+        )
+        scale = max(float(y.abs().max()), float(expected.abs().max()))
+        if not float((score - expected).abs().max()) <= guard.ROUNDING[y.dtype] * scale:
+            raise Unsuited("the model takes another way for some samples")
+        return reference
+
+    def _held(self, i: int, rows: Tensor) -> list[Tensor]:
+        """Inputs of a sample with `rows` in place of the edited one."""
+        device, n = self.kernel.device, len(rows)
+        held = [t[i : i + 1].to(device).expand(n, *t.shape[1:]) for t in self.xs]
+        held[self.j] = rows
+        return held
+
+    def _model(self, i: int, rows: Tensor) -> Tensor:
+        return one_tensor(self.kernel.function.model(*self._held(i, rows)), len(rows))
+
+    def _by_model(self, i: int, r: Tensor) -> Tensor:
+        """Outputs of edits of a sample by the model."""
+        x, chunks = self._sample(i), r.split(self.kernel.batches.chunk())
+        rows = (edited(x.expand(len(c), *x.shape[1:]), self.edits, c) for c in chunks)
+        return torch.cat([self.kernel.function(*self._held(i, t)) for t in rows])
 
     def _sample(self, i: int) -> Tensor:
         return self.xs[self.j][i : i + 1].to(self.kernel.device)
@@ -149,68 +250,10 @@ class Scan:
         first, last = torch.searchsorted(self.edits.samples, torch.tensor([i, i + 1])).tolist()
         return torch.arange(first, last)
 
-    def _check(self, found: Plan) -> None:
-        """Compare some edits of the first sample with the model.
-
-        Raises
-        ------
-        Unsuited
-            If they differ.
-        """
-        i = int(self.edits.samples[0])
-        own = self._own(i)
-        r, x = own[guard.some(len(own))], self._sample(i)
-        chunks = r.split(self.kernel.batches.chunk())
-        expected = torch.cat(
-            [self.kernel.function(edited(x.expand(len(c), *x.shape[1:]), self.edits, c)) for c in chunks]
-        )
-        reference = self._reference(i, found)
-        for other in guard.others(x, self.edits.axes).split(self.kernel.batches.chunk()):
-            if not guard.agrees(
-                found.program.values(other)[found.program.output], self.kernel.function(other)
-            ):
-                raise Unsuited("the recorded ops are not those of other inputs")
-        outputs = torch.empty_like(expected)
-        batches = Batches(self.kernel.batches.chunk(), self.kernel.device)
-        for some, y in Windows(found, self.edits, batches).outputs(reference, r):
-            outputs[torch.searchsorted(r, some).to(y.device)] = y
-        if not guard.agrees(outputs, expected):
-            off = guard.difference(outputs, expected)
-            raise Unsuited(f"the window differs from the model by {off:.1e} of the largest output")
-
-    def _reference(self, i: int, found: Plan) -> Reference:
-        """A sample's values without edits.
-
-        Raises
-        ------
-        Unsuited
-            If the recorded graph does not give the sample's own output, or values are not finite.
-        """
-        x = self._sample(i)
-        reference = Reference(found, x)
-        if not finite(reference.values, list(found.demand)):
-            raise Unsuited("the model has values that are not finite")
-        if not guard.agrees(reference.values[found.program.output], self.kernel.function(x)):
-            raise Unsuited("the model takes another way for some samples")
-        return reference
-
-    def by_window(self) -> Tensor:
-        """Scores (T, R), sample by sample; by `dense` for those that the window does not suit."""
-        assert self.plan is not None
-        total = self.prediction.new_zeros(len(self.prediction), len(self.edits.samples))
-        windows = Windows(self.plan, self.edits, self.kernel.batches)
-        for i in self.edits.samples.unique().tolist():
-            r = self._own(i)
-            try:
-                reference = self._reference(i, self.plan)
-            except Unsuited as reason:
-                total[:, r.to(total.device)] = self.dense(r)
-                self.notes["path_reason"] = f"fewer operations; not for sample {i}: {reason}"
-                continue
-            for some, y in windows.outputs(reference, r):
-                at = torch.full((len(some),), i, device=y.device)
-                total[:, some.to(total.device)] = self.kernel.score(y, at)
-        return total
+    def dense_for(self, reason: str) -> Tensor:
+        """Scores (T, R) by the dense path, and a note why."""
+        self.notes.update(path="dense", path_reason=reason)
+        return self.dense(torch.arange(len(self.edits.samples)))
 
     def dense(self, r: Tensor) -> Tensor:
         """Scores (T, edits) of the edits `r` by one row of the model for each."""

@@ -5,8 +5,8 @@ rule says so; a *bridge* is an op that gathers all positions, whose result can b
 else, and what follows it, is computed for every edit as the model would.
 """
 
-from attrib.engine.window.plan import Plan, plan
+from attrib.engine.window.plan import Plan, learn, plan
 from attrib.engine.window.program import Program, Unsuited, program
 from attrib.engine.window.waves import Windows
 
-__all__ = ["Plan", "Program", "Unsuited", "Windows", "plan", "program"]
+__all__ = ["Plan", "Program", "Unsuited", "Windows", "learn", "plan", "program"]

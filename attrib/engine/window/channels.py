@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +23,17 @@ def alone(node: Node, known: Known) -> Ref | None:
     return source
 
 
+@dataclass
+class PerChannel(Rule):
+    """A factor and a summand per channel."""
+
+    factor: Tensor | None = None
+
+    def behind(self, earlier: Rule) -> Rule | None:
+        """The factor taken into the earlier op's weight."""
+        return None if self.factor is None else earlier.scaled(self.node, self.factor)
+
+
 @rule(aten._native_batch_norm_legit_no_training)
 def batch_norm(node: Node, known: Known) -> Rule | None:
     """A factor and a shift per channel."""
@@ -40,9 +52,10 @@ def batch_norm(node: Node, known: Known) -> Rule | None:
     a, c = (t.to(of["running_var"].dtype).view(shape) for t in (scale, shift))  # type: ignore[union-attr]
 
     def compute(at: Reader, span: Span) -> Tensor:
-        return torch.addcmul(c, at.read(source, span), a)
+        t, free = at.take(source, span)
+        return t.mul_(a).add_(c) if free else torch.addcmul(c, t, a)
 
-    return Rule(node, (source,), known.axes[source], compute)
+    return PerChannel(node, (source,), known.axes[source], compute, owns=True, factor=a.flatten())
 
 
 @rule(aten.native_layer_norm)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,13 +12,17 @@ from torch.nn import functional as F
 
 from attrib.engine.graph import Node, Ref
 from attrib.engine.window.channels import alone
+from attrib.engine.window.products import convolvable, product
 from attrib.engine.window.rule import Known, Reader, Rule, Span, bound, rule
 from attrib.engine.window.sliding import Kernel, Sliding, per_dim
 
 aten = torch.ops.aten
 
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-FEW_CHANNELS = 4  # of the result: then one product for all taps is faster than one for each
+FEW_RESULTS = 4  # channels: then the parts of the taps are added up in lines of rows, which are longer
+FEW_SOURCES = 16  # channels: then a product per tap, added in place, moves the least memory
+WIDE = 4  # changed positions per tap, from which the zeros around the change are few
+MOST_PARTS = 1 << 22  # numbers in the parts of all taps: more leave the cache
 
 
 @rule(aten.convolution)
@@ -38,65 +44,131 @@ def convolution(node: Node, known: Known) -> Rule | None:
     )
     bias = None if b["bias"] is None else known.constants[b["bias"]]
     if dims == 1 and kernels[0].stride == 1 and b["groups"] == 1:
-        return _Spread(node, source, weight, kernels[0]).rule()
+        return Spread.of(node, source, weight, kernels[0])
     padding = [0 if d + 2 in axes else p for d, p in enumerate(options["padding"])]
 
     def compute(at: Reader, span: Span) -> Tensor:
         t = at.read(source, again.need(span), 0.0)
         return CONVOLVE[dims](t, weight, bias, options["stride"], padding, options["dilation"], b["groups"])
 
-    again = Sliding(node, (source,), axes, compute, kernels=kernels)
+    again = Sliding(node, (source,), axes, compute, owns=True, kernels=kernels)
     return again
 
 
-class _Spread:
-    """A convolution along one axis with stride 1: result before plus the convolved change, one product per tap.
+@dataclass
+class Spread(Sliding):
+    """A convolution along one axis with stride 1: the result before plus the convolved change."""
 
-    Values are laid out (positions, rows, channels), so that a tap is a matrix product of contiguous memory.
-    """
+    weight: Tensor | None = None
+
+    @staticmethod
+    def of(node: Node, source: Ref, weight: Tensor, kernel: Kernel, priced: Node | None = None) -> Spread:
+        """The rule of an op whose change is the convolved change of a source."""
+        compute = _Taps(node, source, weight, kernel).compute
+        return Spread(
+            node, (source,), (2,), compute, owns=True, priced=priced, kernels=(kernel,), weight=weight
+        )
+
+    def scaled(self, node: Node, factor: Tensor) -> Spread:
+        """The rule of an op that multiplies this one's result by a factor per channel, and adds what it likes."""
+        assert self.weight is not None
+        weight = self.weight * factor.view(-1, 1, 1)
+        return Spread.of(node, self.sources[0], weight, self.kernels[0], self.priced or self.node)
+
+    @property
+    def products_by_source(self) -> bool:
+        """A change of zero has none."""
+        return True
+
+
+class _Tap(NamedTuple):
+    """Positions [a, b) of the change, under one tap, go to positions [a + to, b + to) of the result."""
+
+    number: int
+    a: int
+    b: int
+    to: int
+
+
+class _Taps:
+    """What a convolution's taps make of a change."""
 
     def __init__(self, node: Node, source: Ref, weight: Tensor, kernel: Kernel) -> None:
         self.node, self.source, self.kernel = node, source, kernel
-        self.few = weight.shape[0] <= FEW_CHANNELS
-        taps = weight.permute(2, 1, 0)  # (taps, channels in, out)
-        self.taps = weight.permute(2, 0, 1).reshape(-1, weight.shape[1]) if self.few else taps.contiguous()
+        self.out, self.channels, _ = weight.shape
+        self.weight = weight.unsqueeze(2)
 
-    def rule(self) -> Rule:
-        return _SpreadRule(self.node, (self.source,), (2,), self.compute, kernels=(self.kernel,))
+    @cached_property
+    def each(self) -> Tensor:
+        """The weight as (taps, channels in, channels out)."""
+        return self.weight[:, :, 0].permute(2, 1, 0).contiguous()
+
+    @cached_property
+    def all(self) -> Tensor:
+        """The weight as (taps x channels out, channels in)."""
+        return self.weight[:, :, 0].permute(2, 0, 1).reshape(-1, self.channels)
 
     def compute(self, at: Reader, span: Span) -> Tensor:
         own = at.span(self.source)
         assert own is not None  # a result changes where its source does
-        ((lo, hi),), first = span, own[0][0]
-        change = at.change(self.source).permute(2, 0, 1).contiguous()
-        shifts = []  # per tap: which positions of the change, and where the first of them goes
-        for k in range(self.kernel.size):
-            to = first + self.kernel.padding - k * self.kernel.dilation - lo
-            shifts.append((max(0, -to), min(len(change), hi - lo - to), to))
-        out = at.before(self.node.writes[0], span)
-        return (self._at_once if self.few else self._one_by_one)(out, change, shifts)
+        change = at.change(self.source)
+        (lo, hi), (first, stop) = span[0], own[0]
+        wide = stop - first >= WIDE * self.kernel.size
+        if self.out > FEW_RESULTS and self.channels >= FEW_SOURCES and convolvable(change) and wide:
+            return at.add_before(self.node.writes[0], span, self._convolved(change, first, lo, hi))
+        out, taps = at.before(self.node.writes[0], span), self._taps(first, stop - first, lo, hi)
+        if self.out <= FEW_RESULTS:
+            return self._in_lines(out, change, taps)
+        if self.channels < FEW_SOURCES or not convolvable(change):
+            return self._one_by_one(out, change, taps)
+        return self._at_once(out, change, taps)
 
-    def _one_by_one(self, out: Tensor, change: Tensor, shifts: list[tuple[int, int, int]]) -> Tensor:
-        """A product per tap, added in place."""
+    def _taps(self, first: int, width: int, lo: int, hi: int) -> list[_Tap]:
+        k = self.kernel
+        to = [first + k.padding - j * k.dilation - lo for j in range(k.size)]
+        every = (_Tap(j, max(0, -t), min(width, hi - lo - t), t) for j, t in enumerate(to))
+        return [tap for tap in every if tap.a < tap.b]
+
+    def _convolved(self, change: Tensor, first: int, lo: int, hi: int) -> Tensor:
+        """With zeros around the change."""
+        start, stop = lo - self.kernel.padding, hi - self.kernel.padding + self.kernel.extent  # what is read
+        a, b = max(first, start), min(first + change.shape[2], stop)
+        zeros = max(a - start, stop - b)
+        lines = change[:, :, a - first : b - first].permute(0, 2, 1).contiguous().permute(0, 2, 1)
+        options = {"padding": (0, zeros), "dilation": (1, self.kernel.dilation)}
+        found = F.conv2d(lines.unsqueeze(2), self.weight, **options)  # type: ignore[arg-type]
+        return found.squeeze(2).narrow(2, zeros - (a - start), hi - lo)
+
+    def _at_once(self, out: Tensor, change: Tensor, taps: list[_Tap]) -> Tensor:
+        """One product for all taps, whose parts are added one by one; memory is (rows, positions, channels)."""
+        lines = change.permute(0, 2, 1).contiguous()
+        rows, width, _ = lines.shape
+        into = out.permute(0, 2, 1)
+        some = max(1, MOST_PARTS // (width * len(self.all)))
+        for part, there in zip(lines.split(some), into.split(some), strict=True):
+            parts = product(part.reshape(-1, self.channels), self.all).view(
+                len(part), width, self.kernel.size, -1
+            )
+            for j, a, b, to in taps:
+                there[:, a + to : b + to].add_(parts[:, a:b, j])
+        return out
+
+    def _one_by_one(self, out: Tensor, change: Tensor, taps: list[_Tap]) -> Tensor:
+        """A product per tap, added in place; memory is (positions, rows, channels)."""
+        lines = change.permute(2, 0, 1).contiguous()
         out = out.permute(2, 0, 1).contiguous()
-        for tap, (a, b, to) in zip(self.taps, shifts, strict=True):
-            if a < b:
-                out[a + to : b + to].view(-1, out.shape[2]).addmm_(change[a:b].view(-1, change.shape[2]), tap)
+        for j, a, b, to in taps:
+            out[a + to : b + to].view(-1, self.out).addmm_(
+                lines[a:b].reshape(-1, self.channels), self.each[j]
+            )
         return out.permute(1, 2, 0)
 
-    def _at_once(self, out: Tensor, change: Tensor, shifts: list[tuple[int, int, int]]) -> Tensor:
-        """One product for all taps, whose parts are added one by one, laid out (channels, positions, rows)."""
-        width, rows, channels = change.shape
+    def _in_lines(self, out: Tensor, change: Tensor, taps: list[_Tap]) -> Tensor:
+        """One product for all taps; memory is (channels, positions, rows)."""
+        lines = change.permute(2, 0, 1).contiguous()
+        width, rows, _ = lines.shape
         out = out.permute(1, 2, 0).contiguous()
-        spread = (self.taps @ change.view(-1, channels).T).view(self.kernel.size, -1, width, rows)
-        for part, (a, b, to) in zip(spread, shifts, strict=True):
-            if a < b:
-                out[:, a + to : b + to].add_(part[:, a:b])
+        parts = product(self.all, lines.view(-1, self.channels)).view(self.kernel.size, -1, width, rows)
+        for j, a, b, to in taps:
+            out[:, a + to : b + to].add_(parts[j, :, a:b])
         return out.permute(2, 0, 1)
-
-
-@dataclass
-class _SpreadRule(Sliding):
-    @property
-    def products_by_source(self) -> bool:
-        return True

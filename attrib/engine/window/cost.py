@@ -44,7 +44,7 @@ def _size(node: Node, plan: Plan) -> int:
 def window_cost(plan: Plan, lo: Tensor, hi: Tensor) -> float:
     """Of an edit, as a mean over some of the boxes [lo, hi) (edits, k)."""
     probes = _probes(lo, hi)
-    local = sum(_local(plan, box) for box in probes) / len(probes)
+    local = sum(local_cost(plan, box) for box in probes) / len(probes)
     tail = sum(products(n, plan) + PER_ELEMENT * _size(n, plan) for n in plan.tail)
     tail += sum(2 * PER_ELEMENT * math.prod(plan.known.shape[ref]) for ref in plan.splices)
     alike = max(1.0, len(lo) / math.prod(plan.period))
@@ -52,7 +52,8 @@ def window_cost(plan: Plan, lo: Tensor, hi: Tensor) -> float:
     return local + tail + PER_OP * (2 * len(plan.rules) / rows + len(plan.tail) / DENSE_ROWS)
 
 
-def _local(plan: Plan, box: Span) -> float:
+def local_cost(plan: Plan, box: Span) -> float:
+    """Of the windows of an edit of a box."""
     none = [0] * len(box)
     spans, total = plan.spans(box, none, none), 0.0
     for r in plan.rules:
@@ -63,7 +64,7 @@ def _local(plan: Plan, box: Span) -> float:
         size = math.prod(plan.known.shape[out]) * wide(spans[out]) / whole
         counted = r.sources[0] if r.products_by_source and r.sources[0] in spans else out
         share = wide(spans[counted]) / wide(domain(counted, plan.known))
-        total += products(r.node, plan) * share + 2 * PER_ELEMENT * size
+        total += products(r.priced or r.node, plan) * share + 2 * PER_ELEMENT * size
     for b in plan.bridges:
         if b.source in spans:
             total += b.work(wide(spans[b.source])) + PER_ELEMENT * math.prod(
@@ -82,6 +83,11 @@ def elements(plan: Plan, lo: Tensor, hi: Tensor) -> int:
     """Of a row's largest local value."""
     middle = len(lo) // 2  # away from the ends, where boxes are cut off
     return max(_elements(plan, _probes(lo[middle : middle + 1], hi[middle : middle + 1])[0]).values())
+
+
+def volume(plan: Plan, box: Span) -> int:
+    """Elements of all local values of a row."""
+    return sum(_elements(plan, box).values())
 
 
 def piece_elements(plan: Plan, lo: Tensor, hi: Tensor) -> int:

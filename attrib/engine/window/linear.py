@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from attrib.engine.graph import Node, Ref
 from attrib.engine.window.bridges import Bridge, Gathers, Piece, bridge
+from attrib.engine.window.products import product
 from attrib.engine.window.rule import FLAT, LOCAL, Known
 
 aten = torch.ops.aten
 
-FEW_FEATURES = 32  # in a box: then rows of the weight are added up one by one
+FEW_FEATURES = 32  # in a box of a vector: then rows of the weight are added up one by one
 
 
 class Linear:
@@ -38,17 +40,13 @@ class Linear:
         self.others = tuple(d for d in range(1, len(shape)) if d not in axes)
         self.shape = shape
         self.channels = math.prod(shape[d] for d in self.others)
-        self._table: Tensor | None = None
 
-    @property
-    def table(self) -> Tensor:
-        """The weight as (positions along each axis, channels, out): a box is a block of rows."""
-        if self._table is None:
-            w = self.weight.reshape(*self.shape[1:], -1)
-            w = w.permute(*(a - 1 for a in self.axes), *(d - 1 for d in self.others), -1)
-            sizes = [self.shape[a] for a in self.axes]
-            self._table = w.reshape(*sizes, self.channels, w.shape[-1]).contiguous()
-        return self._table
+    def block(self, at: tuple[int, ...]) -> Tensor:
+        """The weights (out, channels) of one position."""
+        w = self.weight.T.unflatten(1, self.shape[1:])
+        for axis, place in sorted(zip(self.axes, at, strict=True), reverse=True):
+            w = w.select(axis, place)
+        return w.reshape(len(w), self.channels)
 
     def piece(self, at: Gathers) -> Tensor:
         """The change (rows, positions along each axis, channels)."""
@@ -67,40 +65,54 @@ class Linear:
         for sizes, parts in groups.items():
             rows = torch.cat([torch.arange(a, a + len(s)) for a, s, _ in parts])
             starts, change = torch.cat([s for _, s, _ in parts]), torch.cat([v for *_, v in parts])
-            few = len(self.axes) == 1 and math.prod(sizes) <= FEW_FEATURES
-            (self._row_by_row if few else self._box_by_box)(out, rows, starts, change)
+            one = math.prod(sizes) <= FEW_FEATURES and len(self.shape) == 2
+            (self._row_by_row if one else self._position_by_position)(out, rows, starts, change)
         return out
 
     def _row_by_row(self, out: Tensor, rows: Tensor, starts: Tensor, change: Tensor) -> None:
         """Every feature of the boxes in turn, each row with its own row of the weight."""
-        added = torch.zeros(len(rows), out.shape[1], dtype=out.dtype, device=out.device)
+        rows = rows.to(out.device)
+        whole = len(rows) == len(out)  # in order, as they were joined
+        added = out if whole else out[rows]
         for j in range(change.shape[1]):
-            at = (
-                (starts[:, 0] + j).clamp(0, len(self.table) - 1).to(out.device)
-            )  # the change is zero beyond the ends
-            for c in range(self.channels):
-                added.addcmul_(change[:, j, c, None], self.table[:, c].index_select(0, at))
-        out[rows.to(out.device)] += added
+            # the change is zero beyond the ends
+            at = (starts[:, 0] + j).clamp(0, self.shape[1] - 1).to(out.device)
+            added.addcmul_(change[:, j], self.weight.index_select(0, at))
+        if not whole:
+            out[rows] = added
 
-    def _box_by_box(self, out: Tensor, rows: Tensor, starts: Tensor, change: Tensor) -> None:
-        """The rows of every box in one product."""
-        boxes, member = starts.unique(dim=0, return_inverse=True)
-        order = member.argsort(stable=True)
-        counts = torch.bincount(member, minlength=len(boxes)).tolist()
-        for box, some in zip(boxes.tolist(), order.split(counts), strict=True):
-            block, part = self.table, change[some.to(change.device)]
-            for k, lo in enumerate(box):
-                size, width = block.shape[k], part.shape[k + 1]
-                a, b = max(lo, 0), min(lo + width, size)
-                block, part = (
-                    block.narrow(k, a, max(b - a, 0)),
-                    part.narrow(k + 1, a - lo if b > a else 0, max(b - a, 0)),
-                )
-            out[rows[some].to(out.device)] += part.reshape(len(some), -1) @ block.reshape(-1, block.shape[-1])
+    def _position_by_position(self, out: Tensor, rows: Tensor, starts: Tensor, change: Tensor) -> None:
+        """Every position's weights in turn, for all rows whose box has it: no second weight is laid out."""
+        sizes = change.shape[1:-1]
+        for at, some, inside in _by_position(starts, sizes, [self.shape[a] for a in self.axes]):
+            part = change.flatten(1, -2)[some.to(out.device), inside.to(out.device)]
+            out.index_add_(0, rows[some].to(out.device), product(part, self.block(at)))
 
     def work(self, width: int) -> float:
         """The box's features times the layer's outputs."""
         return float(width * self.channels * self.weight.shape[1])
+
+
+def _by_position(
+    starts: Tensor, sizes: Sequence[int], ends: Sequence[int]
+) -> Iterator[tuple[tuple[int, ...], Tensor, Tensor]]:
+    """Every position that boxes have: where it is, which boxes, and its number in each of them."""
+    offsets = torch.cartesian_prod(*map(torch.arange, sizes)).view(-1, len(sizes))
+    at = starts[:, None] + offsets  # (boxes, positions, k)
+    line = torch.zeros(at.shape[:2], dtype=torch.long)
+    inside = torch.ones(at.shape[:2], dtype=torch.bool)
+    for k, end in enumerate(ends):
+        inside &= (at[..., k] >= 0) & (at[..., k] < end)
+        line = line * end + at[..., k]
+    box, number = inside.nonzero().unbind(1)
+    places, order = line[box, number].sort(stable=True)
+    found, counts = places.unique_consecutive(return_counts=True)
+    for place, some in zip(found.tolist(), order.split(counts.tolist()), strict=True):
+        where = []
+        for end in reversed(ends):
+            place, last = divmod(place, end)
+            where.append(last)
+        yield tuple(reversed(where)), box[some], number[some]
 
 
 @bridge(aten.addmm, aten.mm)

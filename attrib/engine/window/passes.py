@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,8 @@ class Reference:
     plan : Plan
     x : Tensor (1, ...)
         The sample.
+    values : dict of Ref to Tensor, optional
+        Every value of the program there, where they are known.
 
     Attributes
     ----------
@@ -26,8 +30,8 @@ class Reference:
         Every value of the program.
     """
 
-    def __init__(self, plan: Plan, x: Tensor) -> None:
-        self.plan, self.x, self.values = plan, x, plan.program.values(x)
+    def __init__(self, plan: Plan, x: Tensor, values: dict[Ref, Tensor] | None = None) -> None:
+        self.plan, self.x, self.values = plan, x, values or plan.program.values(x)
         self._tables: dict[Ref, Tensor] = {}
 
     def whole(self, ref: Ref) -> Tensor:
@@ -42,23 +46,22 @@ class Reference:
             self._tables[ref] = t.reshape(-1, *t.shape[len(axes) :]).contiguous()
         return self._tables[ref]
 
-    def cut(self, ref: Ref, starts: Tensor, sizes: tuple[int, ...]) -> Tensor:
-        """Boxes (rows, ...) of equal size; what they have beyond the ends means nothing.
-
-        Along one axis the memory is (positions, rows, others), else (rows, positions, others).
-        """
-        axes, table = self.plan.known.axes[ref], self._table(ref)
+    def boxes(self, ref: Ref, starts: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Boxes (starts, *sizes, others) of equal size; what they have beyond the ends means nothing."""
+        table = self._table(ref)
         ends = [hi for _, hi in domain(ref, self.plan.known)]
-        index = torch.zeros(len(starts), *[1] * len(axes), dtype=torch.long)
+        index = torch.zeros(len(starts), *[1] * len(ends), dtype=torch.long)
         for k, (size, end) in enumerate(zip(sizes, ends, strict=True)):
             along = (starts[:, k, None] + torch.arange(size)).clamp_(0, end - 1)
-            shape = [len(starts), *(size if m == k else 1 for m in range(len(axes)))]
+            shape = [len(starts), *(size if m == k else 1 for m in range(len(ends)))]
             index = index * end + along.view(shape)
-        if len(axes) == 1:
-            index = index.T
-        found = table.index_select(0, index.flatten().to(table.device)).view(*index.shape, *table.shape[1:])
-        found = found.transpose(0, 1) if len(axes) == 1 else found
-        return found.movedim(tuple(range(1, len(axes) + 1)), axes)
+        found = table.index_select(0, index.flatten().to(table.device))
+        return found.view(*index.shape, *table.shape[1:])
+
+    def arranged(self, ref: Ref, boxes: Tensor) -> Tensor:
+        """Boxes with their axes where the value has them."""
+        axes = self.plan.known.axes[ref]
+        return boxes.movedim(tuple(range(1, len(axes) + 1)), axes)
 
 
 class Pass:
@@ -76,11 +79,13 @@ class Pass:
     def __init__(self, reference: Reference, rows: Tensor, starts: Tensor) -> None:
         self.reference, self.plan, self.rows = reference, reference.plan, len(rows)
         self.shifts = starts - starts[0]
+        self.places, self.place, self.each = _places(self.shifts)
         known, source = self.plan.known, self.plan.program.input
         box = tuple(
             (lo, lo + rows.shape[a]) for lo, a in zip(starts[0].tolist(), known.axes[source], strict=True)
         )
-        self.spans = self.plan.spans(box, self.shifts.amin(0).tolist(), self.shifts.amax(0).tolist())
+        self.least, self.most = self.shifts.amin(0).tolist(), self.shifts.amax(0).tolist()
+        self.spans = self.plan.spans(box, self.least, self.most)
         self.values: dict[Ref, Tensor] = {source: rows}
         self._changes: dict[Ref, Tensor] = {}
 
@@ -101,23 +106,57 @@ class Pass:
 
     def starts(self, ref: Ref) -> Tensor:
         """First position of each row's box (rows, k)."""
-        return self._starts(ref, self.spans[ref])
+        return self._at(ref, self.spans[ref], self.shifts)
 
-    def _starts(self, ref: Ref, span: Span) -> Tensor:
+    def _at(self, ref: Ref, span: Span, shifts: Tensor) -> Tensor:
         stride = torch.tensor(self.plan.strides[ref])
-        return torch.tensor([lo for lo, _ in span]) + self.shifts.div(stride, rounding_mode="floor")
+        return torch.tensor([lo for lo, _ in span]) + shifts.div(stride, rounding_mode="floor")
+
+    def _boxes(self, ref: Ref, span: Span) -> Tensor:
+        """A value without the edits over a box, once for each place (places, *sizes, others)."""
+        starts = self._at(ref, span, self.places)
+        return self.reference.boxes(ref, starts, [hi - lo for lo, hi in span])
 
     def before(self, ref: Ref, span: Span) -> Tensor:
-        """A value without the edits over a box (rows, ...), in memory of its own."""
-        return self.reference.cut(ref, self._starts(ref, span), tuple(hi - lo for lo, hi in span))
+        """A value without the edits over a box (rows, ...), in memory of its own, positions before the others."""
+        boxes = self._boxes(ref, span)
+        if self.each == 1:
+            return self.reference.arranged(ref, boxes)
+        if self.each:
+            rows = boxes.unsqueeze(1).expand(-1, self.each, *boxes.shape[1:])
+            rows = rows.reshape(-1, *boxes.shape[1:]).contiguous()
+        else:
+            rows = boxes.index_select(0, self.place.to(boxes.device))
+        return self.reference.arranged(ref, rows)
+
+    def add_before(self, ref: Ref, span: Span, t: Tensor, factor: int = 1) -> Tensor:
+        """`t` (rows, ...) over a box, plus `factor` times the value without the edits, in place."""
+        boxes = self.reference.arranged(ref, self._boxes(ref, span))
+        if self.each:
+            t.unflatten(0, (-1, self.each)).add_(boxes.unsqueeze(1), alpha=factor)
+        else:
+            t.add_(boxes.index_select(0, self.place.to(boxes.device)), alpha=factor)
+        return t
 
     def change(self, ref: Ref) -> Tensor:
         """Value minus value without the edits over the value's own box, zero beyond the ends."""
         if ref not in self._changes:
-            span = self.spans[ref]
-            difference = self.before(ref, span).neg_().add_(self.values[ref])
+            span, after = self.spans[ref], self.values[ref]
+            if self.each:
+                boxes = self.reference.arranged(ref, self._boxes(ref, span)).unsqueeze(1)
+                difference = (after.unflatten(0, (-1, self.each)) - boxes).flatten(0, 1)
+            else:
+                difference = self.add_before(ref, span, after.clone(), -1)
             self._changes[ref] = self._without_outside(ref, span, difference, 0.0, True)
         return self._changes[ref]
+
+    def take(self, ref: Ref, span: Span) -> tuple[Tensor, bool]:
+        """A value as `read` gives it, and whether nothing else needs its memory, so that it may be overwritten."""
+        own = self.spans.get(ref)
+        if own is None:
+            return self.before(ref, span), True
+        t, fresh = self._over(ref, span, own)
+        return t, fresh or ref in self.plan.passing
 
     def read(self, ref: Ref, span: Span, fill: float | None = None) -> Tensor:
         """A value after the edits over a box (rows, ...)."""
@@ -146,13 +185,14 @@ class Pass:
 
     def _without_outside(self, ref: Ref, span: Span, t: Tensor, fill: float, fresh: bool) -> Tensor:
         """`t` over a box with `fill` at positions that the value does not have; only in rows that reach there."""
-        starts, axes = self._starts(ref, span), self.plan.known.axes[ref]
-        sizes, ends = [hi - lo for lo, hi in span], [hi for _, hi in domain(ref, self.plan.known)]
-        for k, (axis, size, end) in enumerate(zip(axes, sizes, ends, strict=True)):
-            over = ((starts[:, k] < 0) | (starts[:, k] + size > end)).nonzero()[:, 0]
-            if len(over) == 0:
+        axes, starts = self.plan.known.axes[ref], None
+        strides, ends = self.plan.strides[ref], [hi for _, hi in domain(ref, self.plan.known)]
+        for k, (axis, (lo, hi), end) in enumerate(zip(axes, span, ends, strict=True)):
+            if lo + self.least[k] // strides[k] >= 0 and hi + self.most[k] // strides[k] <= end:
                 continue
-            at = starts[over, k, None] + torch.arange(size)
+            starts = self._at(ref, span, self.shifts) if starts is None else starts
+            over = ((starts[:, k] < 0) | (starts[:, k] + hi - lo > end)).nonzero()[:, 0]
+            at = starts[over, k, None] + torch.arange(hi - lo)
             shape = [1] * t.ndim
             shape[0], shape[axis] = at.shape
             outside, some = ((at < 0) | (at >= end)).view(shape).to(t.device), over.to(t.device)
@@ -180,3 +220,12 @@ def _narrowed(t: Tensor, axes: tuple[int, ...], inner: Span, outer: Span) -> Ten
     for axis, (a, b), (first, _) in zip(axes, inner, outer, strict=True):
         t = t.narrow(axis, a - first if b > a else 0, b - a)
     return t
+
+
+def _places(shifts: Tensor) -> tuple[Tensor, Tensor, int]:
+    """The different shifts, in order; which of them each row has; and how many rows each has, 0 where they differ."""
+    new = torch.ones(len(shifts), dtype=torch.bool)
+    new[1:] = (shifts[1:] != shifts[:-1]).any(1)
+    places, place = shifts[new], new.cumsum(0) - 1
+    each = len(shifts) // len(places)
+    return places, place, each if bool((torch.bincount(place) == each).all()) else 0

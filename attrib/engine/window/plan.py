@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -38,6 +39,8 @@ class Plan:
         The part of each local value that anything needs.
     strides : dict of Ref to tuple of int
         Input positions per position of a value, along each axis.
+    passing : frozenset of Ref
+        Values with memory of their own that one rule reads, and nothing else.
     """
 
     program: Program
@@ -48,6 +51,7 @@ class Plan:
     tail: tuple[Node, ...]
     demand: dict[Ref, Span]
     strides: dict[Ref, tuple[int, ...]]
+    passing: frozenset[Ref]
 
     @property
     def period(self) -> tuple[int, ...]:
@@ -83,14 +87,14 @@ class Plan:
         return found
 
 
-def plan(program: Program, x: Tensor, axes: tuple[int, ...]) -> Plan:
+def plan(program: Program, learnt: Known, axes: tuple[int, ...]) -> Plan:
     """Class every value of a program as local or not.
 
     Parameters
     ----------
     program : Program
-    x : Tensor (1, ...)
-        A sample.
+    learnt : Known
+        Of its values.
     axes : tuple of int
         The dims of the input along which edits are boxes.
 
@@ -99,7 +103,7 @@ def plan(program: Program, x: Tensor, axes: tuple[int, ...]) -> Plan:
     Unsuited
         Where an edit changes everything from the first op on.
     """
-    known = _known(program, x)
+    known = replace(learnt, shape=dict(learnt.shape), axes={}, form={})
     known.axes[program.input], known.form[program.input] = axes, LOCAL
     strides = {program.input: (1,) * len(axes)}
     rules: list[Rule] = []
@@ -110,22 +114,39 @@ def plan(program: Program, x: Tensor, axes: tuple[int, ...]) -> Plan:
             rest.append(node)
         else:
             rules.append(r)
+    readers = Counter(r for node in program.nodes for r in node.reads) + Counter([program.output])
+    rules = _together(rules, readers)
     bridges, tail = _bridges(rest, known)
     spliced = _spliced(program, tail, known)
     demand = _demand(rules, [*(b.source for b in bridges), *spliced], known)
     live = tuple(r for r in rules if r.node.writes[0] in demand)
     if not live and not bridges:
         raise Unsuited(_why(program, known))
-    return Plan(program, known, live, tuple(bridges), tuple(spliced), tuple(tail), demand, strides)
+    passing = frozenset(r.node.writes[0] for r in live if r.owns and readers[r.node.writes[0]] == 1)
+    return Plan(program, known, live, tuple(bridges), tuple(spliced), tuple(tail), demand, strides, passing)
 
 
-def _known(program: Program, x: Tensor) -> Known:
-    one, two = program.values(x), program.values(x.expand(2, *x.shape[1:]))
+def _together(rules: list[Rule], readers: Counter[Ref]) -> list[Rule]:
+    """One rule for two, where an op and the only one that reads it can be computed at once."""
+    found: dict[Ref, Rule] = {}
+    for r in rules:
+        earlier = found.get(r.sources[0]) if readers[r.sources[0]] == 1 else None
+        both = None if earlier is None else r.behind(earlier)
+        if both is not None:
+            del found[r.sources[0]]
+        found[r.node.writes[0]] = both or r
+    return list(found.values())
+
+
+def learn(program: Program, x: Tensor) -> tuple[Known, dict[Ref, Tensor], Tensor]:
+    """What is known of a program's values, the values of the first of some rows, and the outputs of the others."""
+    one, more = program.values(x[:1]), program.values(x[1:])
+    n = len(x) - 1
     shape = {r: tuple(t.shape) for r, t in one.items()}
-    rowwise = {r for r, t in two.items() if shape[r] and t.shape == (2 * shape[r][0], *shape[r][1:])}
+    rowwise = {r for r, t in more.items() if shape[r] and t.shape == (n * shape[r][0], *shape[r][1:])}
     read = {r for node in program.nodes for r in node.reads} | {program.output}
     floating = {r for r, t in one.items() if t.is_floating_point()}
-    return Known(shape, program.constants, read, floating, rowwise)
+    return Known(shape, program.constants, read, floating, rowwise), one, more[program.output]
 
 
 def _rule(node: Node, known: Known, strides: dict[Ref, tuple[int, ...]]) -> Rule | None:

@@ -36,6 +36,14 @@ SEVERAL = (
 )
 
 
+IN_PLACE = {
+    aten.relu: torch.relu_,
+    aten.sigmoid: torch.sigmoid_,
+    aten.tanh: torch.tanh_,
+    aten.exp: torch.exp_,
+}
+
+
 @rule(*UNARY, *SEVERAL)
 def pointwise(node: Node, known: Known) -> Rule | None:
     """Local operands of one shape and form; constants that are the same at all positions."""
@@ -54,12 +62,18 @@ def pointwise(node: Node, known: Known) -> Rule | None:
     if len(node.writes) > 1 or (form == LOCAL and known.shape[node.writes[0]] != shape):
         return None
 
+    in_place = IN_PLACE.get(node.op.overloadpacket)
+
     def compute(at: Reader, span: Span) -> Tensor:
         if node.op.overloadpacket is aten.clone:
             return at.read(like, span)
+        if in_place is not None:
+            t, free = at.take(like, span)
+            return in_place(t) if free else apply(node, known, {like: t})
         return apply(node, known, {r: at.read(r, span) for r in sources})
 
-    return Rule(node, sources, axes, compute, form, shape)
+    owns = node.op.overloadpacket is not aten.clone
+    return Rule(node, sources, axes, compute, form, shape, owns)
 
 
 def _same_everywhere(constant: Tensor, shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:

@@ -65,6 +65,7 @@ def _pool(
         if d not in axes and (k.size, k.stride, k.padding) != (1, 1, 0)
     ]
     scale = math.prod(factor(k.size) for k in kernels)
+    owns = any(k.size > 1 for k in own)
 
     def compute(at: Reader, span: Span) -> Tensor:
         t = at.read(source, pool.need(span), fill)
@@ -75,7 +76,7 @@ def _pool(
             t = _along(t, d, k, out[d], join)
         return t if scale == 1.0 else t * scale
 
-    pool = Sliding(node, (source,), axes, compute, kernels=own)
+    pool = Sliding(node, (source,), axes, compute, owns=owns, kernels=own)
     return pool
 
 

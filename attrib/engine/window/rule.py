@@ -28,6 +28,14 @@ class Reader(Protocol):
         """The same without the edits."""
         ...
 
+    def take(self, ref: Ref, span: Span) -> tuple[Tensor, bool]:
+        """A value as `read` gives it, and whether it may be overwritten."""
+        ...
+
+    def add_before(self, ref: Ref, span: Span, t: Tensor) -> Tensor:
+        """`t` (rows, ...) over a box plus the value without the edits, in place."""
+        ...
+
     def change(self, ref: Ref) -> Tensor:
         """Value minus value without the edits over the value's own box, zero for positions it does not have."""
         ...
@@ -87,6 +95,10 @@ class Rule:
     form : str
     shape : tuple or None
         The shape to note where it is not the value's own.
+    owns : bool
+        Whether the result has memory of its own.
+    priced : Node or None
+        The op whose products are computed, where it is not the rule's own.
     """
 
     node: Node
@@ -95,6 +107,8 @@ class Rule:
     compute: Callable[[Reader, Span], Tensor]
     form: str = LOCAL
     shape: tuple[int, ...] | None = None
+    owns: bool = False
+    priced: Node | None = None
 
     def reach(self, spans: Sequence[Span]) -> Span:
         """The box that changes, from the boxes of the sources that change."""
@@ -105,6 +119,14 @@ class Rule:
     def need(self, span: Span) -> Span:
         """The part of the sources that a part of the result reads."""
         return span
+
+    def scaled(self, node: Node, factor: Tensor) -> Rule | None:
+        """The rule of an op that multiplies this one's result by a factor per channel; None where that takes two."""
+        return None
+
+    def behind(self, earlier: Rule) -> Rule | None:
+        """One rule in place of this one and of the earlier one that only this one reads; None where it takes two."""
+        return None
 
     @property
     def strides(self) -> tuple[int, ...]:

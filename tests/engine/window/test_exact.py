@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from attrib.engine.batching import Batches
 from attrib.engine.edits import Boxes, Letters, edited
-from attrib.engine.window import Plan, Unsuited, Windows, guard, plan, program
+from attrib.engine.window import Plan, Unsuited, Windows, guard, learn, plan, program
 from attrib.engine.window.passes import Reference
 
 Function = Callable[[Tensor], Tensor]
@@ -45,7 +45,9 @@ def both(
     f: Function, x: Tensor, edits: Boxes | Letters, axes: tuple[int, ...]
 ) -> tuple[Tensor, Tensor, Plan]:
     """Outputs of all edits by windows and by the model."""
-    found = plan(program(f, x), x, axes)
+    rows = torch.cat([x, guard.others(x, axes)])
+    recorded = program(f, rows)
+    found = plan(recorded, learn(recorded, rows)[0], axes)
     r = torch.arange(len(edits.samples))
     expected = f(edited(x.expand(len(r), *x.shape[1:]), edits, r))
     outputs = torch.full_like(expected, torch.nan)
