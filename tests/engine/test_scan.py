@@ -193,5 +193,18 @@ def test_window_for_inputs_without_boxes() -> None:
         )
 
 
+def test_held_inputs() -> None:
+    """Edits in one input, the other held: for each sample its own."""
+
+    def f(a: Tensor, b: Tensor) -> Tensor:
+        return suited(a) * b.square().mean((1, 2)) + suited(b)
+
+    a, b = drawn(2), torch.rand(2, 4, 400, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    found, notes = explained(f, (a, b), only=0)  # type: ignore[arg-type]
+    assert notes["path"] == "window"
+    dense = explained(f, (a, b), only=0, path="dense")[0]  # type: ignore[arg-type]
+    assert float((found[0] - dense[0]).abs().max()) < 1e-12
+
+
 def test_paths_are_named() -> None:
     assert scan.PATHS == ("auto", "window", "dense")

@@ -29,11 +29,16 @@ def block(plan: Plan, lo: Tensor, hi: Tensor) -> int:
     """The size that costs least for edits of boxes [lo, hi), counted in operations; along one axis only."""
     if lo.shape[1] != 1 or not plan.rules or len(lo) < 2:
         return 1
-    return min(SIZES, key=lambda size: _cost(plan, lo, hi, size))
+    costs: dict[int, float] = {}
+    for size in SIZES:
+        cost, numbers = _cost(plan, lo, hi, size)
+        if size == 1 or numbers <= WINDOW_ELEMENTS:
+            costs[size] = cost
+    return min(costs, key=costs.__getitem__)
 
 
-def _cost(plan: Plan, lo: Tensor, hi: Tensor, size: int) -> float:
-    """Of a row, in multiplications."""
+def _cost(plan: Plan, lo: Tensor, hi: Tensor, size: int) -> tuple[float, float]:
+    """Of a row, in multiplications; and the numbers in the largest value of the rows that start alike."""
     a, b = snapped(plan, lo, hi, size)
     at = torch.linspace(0, len(lo) - 1, PROBES).long()
     boxes: Sequence = [((p, q),) for p, q in zip(a[at, 0].tolist(), b[at, 0].tolist(), strict=True)]
@@ -42,4 +47,4 @@ def _cost(plan: Plan, lo: Tensor, hi: Tensor, size: int) -> float:
     each = len(lo) / max(1, len(a.unique()))
     rows = min(len(lo) / kinds, max(each, WINDOW_ELEMENTS / elements(plan, a, b)))
     read = PER_ELEMENT * volume(plan, boxes[PROBES // 2]) / each
-    return local + read + PER_OP * 4 * len(plan.rules) / rows
+    return local + read + PER_OP * 4 * len(plan.rules) / rows, each * elements(plan, a, b)

@@ -135,14 +135,14 @@ class _Taps:
         a, b = max(first, start), min(first + change.shape[2], stop)
         zeros = max(a - start, stop - b)
         lines = change[:, :, a - first : b - first].permute(0, 2, 1).contiguous().permute(0, 2, 1)
-        options = {"padding": (0, zeros), "dilation": (1, self.kernel.dilation)}
-        found = F.conv2d(lines.unsqueeze(2), self.weight, **options)  # type: ignore[arg-type]
+        dilation = (1, self.kernel.dilation)
+        found = F.conv2d(lines.unsqueeze(2), self.weight, padding=(0, zeros), dilation=dilation)
         return found.squeeze(2).narrow(2, zeros - (a - start), hi - lo)
 
     def _at_once(self, out: Tensor, change: Tensor, taps: list[_Tap]) -> Tensor:
         """One product for all taps, whose parts are added one by one; memory is (rows, positions, channels)."""
         lines = change.permute(0, 2, 1).contiguous()
-        rows, width, _ = lines.shape
+        width = lines.shape[1]
         into = out.permute(0, 2, 1)
         some = max(1, MOST_PARTS // (width * len(self.all)))
         for part, there in zip(lines.split(some), into.split(some), strict=True):

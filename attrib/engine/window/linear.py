@@ -15,6 +15,8 @@ from attrib.engine.window.rule import FLAT, LOCAL, Known
 
 aten = torch.ops.aten
 
+BLOCK_ELEMENTS = 1 << 23  # of the weights that are laid out at once
+CACHED_ELEMENTS = 1 << 18
 FEW_FEATURES = 32  # in a box of a vector: then rows of the weight are added up one by one
 
 
@@ -41,12 +43,16 @@ class Linear:
         self.shape = shape
         self.channels = math.prod(shape[d] for d in self.others)
 
-    def block(self, at: tuple[int, ...]) -> Tensor:
-        """The weights (out, channels) of one position."""
-        w = self.weight.T.unflatten(1, self.shape[1:])
-        for axis, place in sorted(zip(self.axes, at, strict=True), reverse=True):
-            w = w.select(axis, place)
-        return w.reshape(len(w), self.channels)
+    def blocks(self, places: Sequence[int]) -> Iterator[Tensor]:
+        """The weights (out, channels) of some positions, ascending, numbered in rows; a few of them laid out at once."""
+        k = len(self.axes)
+        w = self.weight.T.unflatten(1, self.shape[1:]).movedim(self.axes, tuple(range(-k, 0))).flatten(-k)
+        w = w.flatten(1, -2) if w.ndim > 2 else w.unsqueeze(1)
+        some = max(1, BLOCK_ELEMENTS // w[..., 0].numel())
+        for first in range(0, len(places), some):
+            at = list(places[first : first + some])
+            run = at[-1] - at[0] + 1 == len(at)
+            yield from _first_last(w[..., at[0] : at[-1] + 1] if run else w[..., at])
 
     def piece(self, at: Gathers) -> Tensor:
         """The change (rows, positions along each axis, channels)."""
@@ -83,20 +89,31 @@ class Linear:
 
     def _position_by_position(self, out: Tensor, rows: Tensor, starts: Tensor, change: Tensor) -> None:
         """Every position's weights in turn, for all rows whose box has it: no second weight is laid out."""
-        sizes = change.shape[1:-1]
-        for at, some, inside in _by_position(starts, sizes, [self.shape[a] for a in self.axes]):
-            part = change.flatten(1, -2)[some.to(out.device), inside.to(out.device)]
-            out.index_add_(0, rows[some].to(out.device), product(part, self.block(at)))
+        places, boxes, inside = _by_position(starts, change.shape[1:-1], [self.shape[a] for a in self.axes])
+        change = change.flatten(1, -2)
+        for some, number, block in zip(boxes, inside, self.blocks(places), strict=True):
+            part = change[some.to(out.device), number.to(out.device)]
+            out.index_add_(0, rows[some].to(out.device), product(part, block))
 
     def work(self, width: int) -> float:
         """The box's features times the layer's outputs."""
         return float(width * self.channels * self.weight.shape[1])
 
 
+def _first_last(w: Tensor) -> Tensor:
+    """(out, channels, positions) laid out as (positions, out, channels), in parts that the cache holds."""
+    laid = w.new_empty(w.shape[2], *w.shape[:2])
+    some = max(1, CACHED_ELEMENTS // (w.stride(0) or 1))
+    for first in range(0, len(w), some):
+        part = w[first : first + some]
+        laid[:, first : first + len(part)].copy_(part.permute(2, 0, 1))
+    return laid
+
+
 def _by_position(
     starts: Tensor, sizes: Sequence[int], ends: Sequence[int]
-) -> Iterator[tuple[tuple[int, ...], Tensor, Tensor]]:
-    """Every position that boxes have: where it is, which boxes, and its number in each of them."""
+) -> tuple[list[int], Sequence[Tensor], Sequence[Tensor]]:
+    """The positions that boxes have, numbered in rows; for each, which boxes have it, and its number in each of them."""
     offsets = torch.cartesian_prod(*map(torch.arange, sizes)).view(-1, len(sizes))
     at = starts[:, None] + offsets  # (boxes, positions, k)
     line = torch.zeros(at.shape[:2], dtype=torch.long)
@@ -107,12 +124,7 @@ def _by_position(
     box, number = inside.nonzero().unbind(1)
     places, order = line[box, number].sort(stable=True)
     found, counts = places.unique_consecutive(return_counts=True)
-    for place, some in zip(found.tolist(), order.split(counts.tolist()), strict=True):
-        where = []
-        for end in reversed(ends):
-            place, last = divmod(place, end)
-            where.append(last)
-        yield tuple(reversed(where)), box[some], number[some]
+    return found.tolist(), box[order].split(counts.tolist()), number[order].split(counts.tolist())
 
 
 @bridge(aten.addmm, aten.mm)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 LEAST_ROWS, LEAST_PRODUCTS = 24, 1 << 20  # below, starting a convolution takes longer than it saves
 
@@ -19,10 +18,12 @@ def product(a: Tensor, w: Tensor) -> Tensor:
     if not convolvable(a) or m < LEAST_ROWS or m * k * n < LEAST_PRODUCTS:
         return a @ w.T
     pixels = a.contiguous().view(1, 1, m, k).permute(0, 3, 1, 2)
-    # without the dilation, which a width of 1 does not feel, PyTorch sends few rows to MKL after all
-    return F.conv2d(pixels, w[:, :, None, None], dilation=2).permute(0, 2, 3, 1).reshape(m, n)
+    # asked for by name: F.conv2d sends what it takes for a small image to MKL after all
+    found = torch.mkldnn_convolution(pixels, w[:, :, None, None], None, [0, 0], [1, 1], [1, 1], 1)
+    return found.permute(0, 2, 3, 1).reshape(m, n)
 
 
 def convolvable(t: Tensor) -> bool:
     """Whether oneDNN convolves such values."""
-    return t.dtype == torch.float32 and t.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    here = t.dtype == torch.float32 and t.device.type == "cpu"
+    return here and torch.backends.mkldnn.is_available() and hasattr(torch, "mkldnn_convolution")

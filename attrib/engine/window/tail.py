@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -98,7 +99,7 @@ class _Spliced:
         new = torch.ones(len(starts), dtype=torch.bool)
         new[1:] = (starts[1:] != starts[:-1]).any(1)
         cuts = [*new.nonzero()[:, 0].tolist(), len(starts)]
-        for first, last in zip(cuts, cuts[1:], strict=False):
+        for first, last in pairwise(cuts):
             part, place = value[first:last], out[first:last]
             for axis, lo, (_, end) in zip(self.axes, starts[first].tolist(), self.domain, strict=True):
                 a, b = max(lo, 0), max(min(lo + value.shape[axis], end), 0, lo)

@@ -17,7 +17,7 @@ from attrib.engine.window.passes import Pass, Reference
 from attrib.engine.window.plan import Plan
 from attrib.engine.window.tail import Tail, light
 
-PIECE_ELEMENTS = 1 << 24  # of what is kept between windows and tail
+PIECE_ELEMENTS = 1 << 23  # of what is kept between windows and tail
 MOST_ROWS = 8192
 
 
