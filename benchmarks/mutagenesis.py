@@ -175,7 +175,7 @@ def main() -> None:
     words = (
         f"One sample, one thread, float32, processor time, medians of {given.rounds} alternating rounds after one that is not counted; answers were checked in float64. One forward per edit: the bare "
         f"model, {ROWS} rows at a time, {ROWS * BATCHES} edits timed and scaled. The whole call records the model, plans, "
-        "and checks 64 edits against the model; a further sample in the same call does not."
+        "and checks 16 edits against the model; a further sample in the same call checks 4."
     )
     columns = [
         "network", "edits", "one forward per edit, s", "attrib, s", "gain", "gain, further sample", "demand",

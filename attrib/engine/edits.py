@@ -19,10 +19,13 @@ class Edits(Protocol):
         The sample each edit belongs to, ascending.
     axes : tuple of int
         The dims of the input along which an edit is a box; none where edits have any shape.
+    each : int
+        Edits of a sample.
     """
 
     samples: Tensor
     axes: tuple[int, ...]
+    each: int
 
     def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
         """Which features of rows shaped (rows, *shape) the edits `r` replace; broadcasts against the rows."""
@@ -72,6 +75,8 @@ class Letters:
     ----------
     samples, letters, positions : Tensor (R,)
         Sample, new letter and position of each edit.
+    each : int
+        Edits of a sample where every letter is known; one more for each that is not.
     """
 
     def __init__(self, x: Tensor, axis: int, position: int, positions: Tensor) -> None:
@@ -81,6 +86,7 @@ class Letters:
         same = (columns[:, :, None, :] == torch.eye(self.count, dtype=columns.dtype)).all(3)
         self.samples, at, self.letters = (~same).nonzero().unbind(1)
         self.positions = positions[at]
+        self.each = len(positions) * (self.count - 1)
 
     def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
         """The whole column."""
@@ -112,7 +118,7 @@ class Boxes:
 
     def __init__(self, n: int, lo: Tensor, hi: Tensor, axes: tuple[int, ...], baseline: Tensor) -> None:
         self.lo, self.hi, self.axes, self.baseline = lo, hi, axes, baseline
-        self.samples = torch.arange(n).repeat_interleave(len(lo))
+        self.samples, self.each = torch.arange(n).repeat_interleave(len(lo)), len(lo)
 
     def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
         """The box."""
@@ -147,7 +153,7 @@ class Groups:
 
     def __init__(self, n: int, groups: Tensor, numbers: Tensor, baseline: Tensor) -> None:
         self.groups, self.numbers, self.baseline = groups, numbers, baseline
-        self.samples = torch.arange(n).repeat_interleave(len(numbers))
+        self.samples, self.each = torch.arange(n).repeat_interleave(len(numbers)), len(numbers)
 
     def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
         """The group's features."""

@@ -33,7 +33,8 @@ class Effects(NamedTuple):
         Score after the edit minus score before.
     notes : dict
         `path`: which one ran; `path_reason`: why; `path_gain`: how many times fewer operations the window needs than
-        one row of the model per edit, where it could be counted; `edits`: how many there were.
+        one row of the model per edit, where it could be counted; `edits`: how many a sample has (of letters: one more for
+        each that is unknown).
     """
 
     values: Tensor
@@ -69,7 +70,7 @@ def effects(
     values = scan.dense_for("asked for") if path == "dense" else scan.by_window(must=path == "window")
     kernel.engine = str(scan.notes["path"])
     before = prediction.index_select(1, edits.samples.to(prediction.device))
-    return Effects(values - before, {**scan.notes, "edits": len(edits.samples)})
+    return Effects(values - before, {**scan.notes, "edits": edits.each})
 
 
 class Scan:

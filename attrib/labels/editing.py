@@ -77,6 +77,7 @@ def _sizes(sizes: Any, name: str, inputs: Inputs, edited: list[int]) -> Any:
     if not isinstance(sizes, Mapping):
         return sizes
     _refuse_unknown(sizes, name, inputs, edited)
+    _refuse_too_large(sizes, name, inputs, edited)
     each = [
         {
             d if isinstance(d, int) else inputs.core(j).index(d) + 1: n
@@ -102,6 +103,17 @@ def _refuse_unknown(sizes: Mapping, name: str, inputs: Inputs, edited: list[int]
         raise ValueError(
             f"`{name}` names the dims {wrong}, but `x` has {dims[0] if len(dims) == 1 else dims}"
         )
+
+
+def _refuse_too_large(sizes: Mapping, name: str, inputs: Inputs, edited: list[int]) -> None:
+    """Here, where dims have names."""
+    for j in edited:
+        for d, n in sizes.items():
+            size = inputs.arrays[j].sizes.get(d)
+            if name == "window" and isinstance(n, int) and size is not None and n > size:
+                raise ValueError(
+                    f"`window` has size {n} along {d!r}, but `x` has {size} there; pass at most {size}"
+                )
 
 
 def _groups_of_inputs(groups: Any, inputs: Inputs, edited: list[int]) -> Any:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from attrib.engine import scan
-from attrib.engine.window import guard, pointwise
+from attrib.engine.window import guard, linear, pointwise, sliding
+from attrib.engine.window.passes import Pass
 from attrib.engine.window.rule import RULES
 from attrib.functional import feature_ablation, in_silico_mutagenesis
 
@@ -149,6 +150,49 @@ def test_a_wrong_rule_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         in_silico_mutagenesis(lambda x: BODY(x).cumsum(2).tanh().mean(2) @ WEIGHTS, drawn(1), path="window")
     found, notes = explained(lambda x: BODY(x).cumsum(2).tanh().mean(2) @ WEIGHTS, drawn(1))
     assert notes["path"] == "dense"
+    assert torch.equal(found, right)
+
+
+def pooled(x: Tensor) -> Tensor:
+    """Of convolution, pool, convolution, and a layer on all positions."""
+    return HEAD(nn.functional.max_pool1d(BODY(x), 3).flatten(1).tanh())[:, 0]
+
+
+HEAD = nn.Linear(32 * 133, 2).double().requires_grad_(False)
+
+
+def narrower(rule: Any, spans: Any) -> Any:
+    """The reach of a kernel, less its last position."""
+    reach = REACH(rule, spans)
+    return tuple((lo, max(lo + 1, hi - 1)) for lo, hi in reach)
+
+
+REACH, NEED = sliding.Sliding.reach, sliding.Sliding.need
+CHANGE, BLOCKS = Pass.change, linear.Linear.blocks
+WRONG: dict[str, tuple[Any, str, Any]] = {
+    "reach": (sliding.Sliding, "reach", narrower),
+    "need": (
+        sliding.Sliding,
+        "need",
+        lambda rule, span: tuple((lo + 1, hi + 1) for lo, hi in NEED(rule, span)),
+    ),
+    "change": (Pass, "change", lambda at, ref: CHANGE(at, ref) * (1 + 1e-6)),
+    "weights": (
+        linear.Linear,
+        "blocks",
+        lambda layer, places: BLOCKS(layer, [max(0, p - 1) for p in places]),
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_the_guard_sees_what_is_broken(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = explained(pooled, drawn(1), path="dense")[0]
+    assert explained(pooled, drawn(1))[1]["path"] == "window"
+    monkeypatch.setattr(*WRONG[wrong])
+    found, notes = explained(pooled, drawn(1))
+    assert notes["path"] == "dense"
+    assert notes["path_reason"].startswith("the window differs from the model by")
     assert torch.equal(found, right)
 
 

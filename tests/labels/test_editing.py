@@ -31,7 +31,7 @@ def test_mutagenesis_keeps_dims_and_coords() -> None:
     assert found.coords["position"].equals(x.coords["position"])
     np.testing.assert_array_equal(found.values, expected.numpy())
     assert found.attrs["path"] == "dense"
-    assert found.attrs["edits"] == 30
+    assert found.attrs["edits"] == 5
     assert found.attrs["path_reason"]
     other = attrib.in_silico_mutagenesis(f, x, target=(0, 1), positions=[-1, 1])
     assert other.notnull().all(("sample", "nucleotide")).values.tolist() == [False, True, False, False, True]
@@ -74,6 +74,8 @@ def test_windows_by_name() -> None:
     np.testing.assert_array_equal(found.values, expected.numpy())
     with pytest.raises(ValueError, match=r"`window` names the dims \['z'\]"):
         attrib.occlusion(f, x, window={"z": 2}, target=1)
+    with pytest.raises(ValueError, match=f"`window` has size 99 along 'y', but `x` has {x.sizes['y']} there"):
+        attrib.occlusion(f, x, window={"y": 99}, target=1)
 
 
 def test_regions_by_coord_and_by_array() -> None:
@@ -133,7 +135,9 @@ def test_dask_gives_the_same() -> None:
     f, x = sequences()
     lazy = attrib.in_silico_mutagenesis(f, x.chunk(sample=1), target=(0, 1))
     assert lazy.chunks is not None
-    xr.testing.assert_allclose(lazy.compute(), attrib.in_silico_mutagenesis(f, x, target=(0, 1)))
+    eager = attrib.in_silico_mutagenesis(f, x, target=(0, 1))
+    xr.testing.assert_allclose(lazy.compute(), eager)
+    assert lazy.attrs["edits"] == eager.attrs["edits"]
 
 
 def test_result_survives_netcdf(tmp_path: Any) -> None:

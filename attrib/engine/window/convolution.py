@@ -22,7 +22,7 @@ CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 FEW_RESULTS = 4  # channels: then the parts of the taps are added up in lines of rows, which are longer
 FEW_SOURCES = 16  # channels: then a product per tap, added in place, moves the least memory
 WIDE = 4  # changed positions per tap, from which the zeros around the change are few
-MOST_PARTS = 1 << 22  # numbers in the parts of all taps: more leave the cache
+MOST_PARTS = 6 << 20  # numbers in the parts of all taps: more leave the cache
 
 
 @rule(aten.convolution)
@@ -144,7 +144,8 @@ class _Taps:
         lines = change.permute(0, 2, 1).contiguous()
         width = lines.shape[1]
         into = out.permute(0, 2, 1)
-        some = max(1, MOST_PARTS // (width * len(self.all)))
+        pieces = -(-len(lines) * width * len(self.all) // MOST_PARTS)
+        some = -(-len(lines) // pieces)
         for part, there in zip(lines.split(some), into.split(some), strict=True):
             parts = product(part.reshape(-1, self.channels), self.all).view(
                 len(part), width, self.kernel.size, -1
