@@ -60,40 +60,36 @@ class Linear:
         return change.reshape(*change.shape[: len(self.axes) + 1], self.channels)
 
     def result(self, before: Tensor, pieces: list[Piece]) -> Tensor:
-        """Rows whose boxes are the same in one product."""
-        out = before.repeat(sum(p.rows for p in pieces), 1)
-        first = 0
-        groups: dict[tuple[int, ...], list[tuple[int, Tensor, Tensor]]] = {}
+        """The change of every row, times the weights of its positions, added to the result without edits."""
+        out, first, wide = before.repeat(sum(p.rows for p in pieces), 1), 0, []
         for p in pieces:
-            if p.value is not None:
-                groups.setdefault(tuple(p.value.shape[1:]), []).append((first, p.starts, p.value))
+            if p.value is not None and len(self.shape) == 2 and p.value.shape[1] <= FEW_FEATURES:
+                self._row_by_row(out[first : first + p.rows], p.starts, p.value)
+            elif p.value is not None:
+                wide.append((first, p.starts, p.value))
             first += p.rows
-        for sizes, parts in groups.items():
-            rows = torch.cat([torch.arange(a, a + len(s)) for a, s, _ in parts])
-            starts, change = torch.cat([s for _, s, _ in parts]), torch.cat([v for *_, v in parts])
-            one = math.prod(sizes) <= FEW_FEATURES and len(self.shape) == 2
-            (self._row_by_row if one else self._position_by_position)(out, rows, starts, change)
+        self._position_by_position(out, wide)
         return out
 
-    def _row_by_row(self, out: Tensor, rows: Tensor, starts: Tensor, change: Tensor) -> None:
+    def _row_by_row(self, out: Tensor, starts: Tensor, change: Tensor) -> None:
         """Every feature of the boxes in turn, each row with its own row of the weight."""
-        rows = rows.to(out.device)
-        whole = len(rows) == len(out)  # in order, as they were joined
-        added = out if whole else out[rows]
         for j in range(change.shape[1]):
             # the change is zero beyond the ends
             at = (starts[:, 0] + j).clamp(0, self.shape[1] - 1).to(out.device)
-            added.addcmul_(change[:, j], self.weight.index_select(0, at))
-        if not whole:
-            out[rows] = added
+            out.addcmul_(change[:, j], self.weight.index_select(0, at))
 
-    def _position_by_position(self, out: Tensor, rows: Tensor, starts: Tensor, change: Tensor) -> None:
+    def _position_by_position(self, out: Tensor, parts: list[tuple[int, Tensor, Tensor]]) -> None:
         """Every position's weights in turn, for all rows whose box has it: no second weight is laid out."""
-        places, boxes, inside = _by_position(starts, change.shape[1:-1], [self.shape[a] for a in self.axes])
-        change = change.flatten(1, -2)
-        for some, number, block in zip(boxes, inside, self.blocks(places), strict=True):
-            part = change[some.to(out.device), number.to(out.device)]
-            out.index_add_(0, rows[some].to(out.device), product(part, block))
+        ends = [self.shape[a] for a in self.axes]
+        there: dict[int, list[tuple[int, Tensor, Tensor, Tensor]]] = {}
+        for first, starts, change in parts:
+            for place, box, number in _by_position(starts, change.shape[1:-1], ends):
+                there.setdefault(place, []).append((first, change.flatten(1, -2), box, number))
+        places = sorted(there)
+        for place, block in zip(places, self.blocks(places), strict=True):
+            rows = torch.cat([first + box for first, _, box, _ in there[place]])
+            changes = [t[box.to(t.device), number.to(t.device)] for _, t, box, number in there[place]]
+            out.index_add_(0, rows.to(out.device), product(torch.cat(changes), block))
 
     def work(self, width: int) -> float:
         """The box's features times the layer's outputs."""
@@ -112,7 +108,7 @@ def _first_last(w: Tensor) -> Tensor:
 
 def _by_position(
     starts: Tensor, sizes: Sequence[int], ends: Sequence[int]
-) -> tuple[list[int], Sequence[Tensor], Sequence[Tensor]]:
+) -> Iterator[tuple[int, Tensor, Tensor]]:
     """The positions that boxes have, numbered in rows; for each, which boxes have it, and its number in each of them."""
     offsets = torch.cartesian_prod(*map(torch.arange, sizes)).view(-1, len(sizes))
     at = starts[:, None] + offsets  # (boxes, positions, k)
@@ -124,7 +120,8 @@ def _by_position(
     box, number = inside.nonzero().unbind(1)
     places, order = line[box, number].sort(stable=True)
     found, counts = places.unique_consecutive(return_counts=True)
-    return found.tolist(), box[order].split(counts.tolist()), number[order].split(counts.tolist())
+    parts = (t[order].split(counts.tolist()) for t in (box, number))
+    yield from zip(found.tolist(), *parts, strict=True)
 
 
 @bridge(aten.addmm, aten.mm)
