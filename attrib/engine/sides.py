@@ -53,14 +53,15 @@ class Side:
             return (of_samples(self.weights, i, device)[:, some] * d[:, None]).transpose(0, 1)
         assert self._changed is not None
         index, real = (of_samples(t, i, device).expand(len(i), -1)[:, some] for t in self._changed)
-        values = d.flatten(1).gather(1, index) * real
-        one_hot = torch.zeros(len(d), index.shape[1], d[0].numel(), dtype=d.dtype, device=device)
+        values = d.reshape(len(d), -1).gather(1, index) * real
+        one_hot = torch.zeros(len(d), index.shape[1], self.size, dtype=d.dtype, device=device)
         one_hot.scatter_(2, index[:, :, None], values[:, :, None])
-        return one_hot.transpose(0, 1).unflatten(2, d.shape[1:])
+        return one_hot.transpose(0, 1).reshape(-1, *d.shape)
 
     def read(self, slopes: Tensor, i: Tensor) -> Tensor:
         """Slopes (T, D, rows, ...) times this side's changes: (T, D, rows, values or G)."""
-        changes = (slopes * of_samples(self.difference, i, slopes.device)).flatten(3)
+        changes = slopes * of_samples(self.difference, i, slopes.device)
+        changes = changes.reshape(*changes.shape[:3], -1)
         if self.weights is None:
             return changes
         shares = of_samples(self.weights, i, slopes.device).expand(changes.shape[2], *self.weights.shape[1:])
@@ -71,14 +72,14 @@ class Side:
         if self._changed is None:
             return values
         index, real = (t.to(values.device) for t in self._changed)
-        out = values.new_zeros(*values.shape[:2], self.difference[0].numel(), values.shape[3])
+        out = values.new_zeros(*values.shape[:2], self.size, values.shape[3])
         where = index[None, :, :, None].expand(len(values), -1, -1, values.shape[3])
         return out.scatter_add_(2, where, values * real[None, :, :, None])
 
 
 def _changed(difference: Tensor) -> tuple[Tensor, Tensor]:
     """Numbers (N, D) of the values that differ from the baseline, and which entries of that table are real."""
-    differs = difference.flatten(1) != 0
+    differs = difference.reshape(len(difference), -1) != 0
     most = max(1, int(differs.sum(1).max()))
     order = differs.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
     return order, differs.gather(1, order)

@@ -128,7 +128,7 @@ def interaction(
         effect = _effect(kernel, xs, x0s, score)
         found, used = _integrated(kernel, sides, *rule(quadrature, n_steps), engine)
         kernel.engine = used
-    delta = found.flatten(2).sum(2).to(effect.device) - effect
+    delta = found.reshape(*found.shape[:2], -1).sum(2).to(effect.device) - effect
     if not bool(found.any()):
         _refuse_piecewise_linear(effect, score, softplus)
     notes = None if softplus is None else {"softplus": float(softplus)}

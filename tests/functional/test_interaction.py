@@ -182,3 +182,11 @@ def test_one_or_three_inputs_are_refused() -> None:
         interaction(Joined(), (x,), target=0)
     with pytest.raises(TypeError, match="`groups` has to be a tuple of two"):
         interaction(Joined(), (x, y), target=0, groups=(1, None))
+
+
+def test_samples_that_are_single_numbers() -> None:
+    x, y = torch.tensor([2.0, 3.0]).double(), torch.tensor([[1.0, 4.0], [5.0, 7.0]]).double()
+    torch.testing.assert_close(
+        interaction(lambda u, v: u * v[:, 1], (x, y)), torch.stack([0 * x, x * y[:, 1]], 1)
+    )
+    torch.testing.assert_close(interaction(lambda u, v: u * v, (x, x)), x * x)
