@@ -18,6 +18,7 @@ from attrib.engine.layers import Layer
 from attrib.engine.model import Model, dtype_of
 from attrib.functional.explanation import About, Explanation, Method
 from attrib.functional.wording import RESULT_OF_MAPS, labelled_doc
+from attrib.interop.arrays import as_numpy
 from attrib.labels import (
     Facts,
     Inputs,
@@ -213,7 +214,7 @@ def layer_activation(
         f, tensors[0] if inputs.single else tensors, layer=layer, reshape=reshape, onto=at,
         batch_size=batch_size, device=device, progress=progress,
     )  # fmt: skip
-    return wrap_activation(a.cpu().numpy(), inputs, at, {"layer": plain(layer)})
+    return wrap_activation(as_numpy(a), inputs, at, {"layer": plain(layer)})
 
 
 def filters(f: Model, layer: Layer = "first") -> xr.DataArray:
@@ -237,7 +238,7 @@ def filters(f: Model, layer: Layer = "first") -> xr.DataArray:
     ValueError
         If the model has no such layer, or it is no convolution; the message lists the convolutions.
     """
-    return wrap_filters(functional.filters(f, layer).cpu().numpy(), {"layer": plain(layer)})
+    return wrap_filters(as_numpy(functional.filters(f, layer)), {"layer": plain(layer)})
 
 
 saliency = labelled(functional.saliency)

@@ -115,3 +115,19 @@ def test_nothing_is_changed_and_what_is_refused() -> None:
         attrib.predict(f, X.where(X.cell != "b"))
     with pytest.raises(TypeError, match="returned a tuple"):
         attrib.predict(lambda x: (x, x), X)
+
+
+def test_models_in_bfloat16_give_single_precision() -> None:
+    torch.manual_seed(0)
+    f = nn.Sequential(nn.Conv1d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)).bfloat16().eval()
+    t = torch.from_numpy(X.values).bfloat16()
+    expected = f(t).detach().float().numpy()
+    for x in (X, X.chunk({"cell": 2})):
+        y = attrib.predict(f, x)
+        assert y.dtype == np.float32
+        assert np.array_equal(y, expected)
+        a = attrib.saliency(f, x, target=1)
+        assert a.dtype == a.prediction.dtype == np.float32
+        assert np.array_equal(a.prediction, expected[:, 1])
+        assert np.isfinite(attrib.grad_cam(f, x, layer="0", target=1)).all()
+    assert attrib.layer_activation(f, X, layer="0").dtype == np.float32

@@ -54,7 +54,8 @@ def as_numpy(x: Any, name: str = "x") -> np.ndarray:
     _refuse_sparse(x, name)
     _refuse_valueless(x, name)
     if isinstance(x, Tensor):
-        return as_tensor(x, name).resolve_conj().resolve_neg().cpu().numpy()
+        t = as_tensor(x, name).resolve_conj().resolve_neg().cpu()
+        return (t.float() if t.dtype == torch.bfloat16 else t).numpy()  # NumPy has no bfloat16
     if isinstance(x, np.ma.MaskedArray):
         if np.ma.is_masked(x):
             raise ValueError(f"`{name}` is a masked array with masked values; pass {name}.filled(value)")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from attrib.interop.arrays import as_tensor
+from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.inputs import Inputs
 
 DISTRIBUTION = "baseline"  # the dim along which a distribution of baselines lies
@@ -69,7 +69,7 @@ def _one(b: Any, inputs: Inputs, j: int, dtype: torch.dtype | None, distribution
         t = as_tensor(b, "baselines")
         if tuple(t.shape) != x.shape or len(inputs.sample_dims) == 1:
             return _cast(t, dtype)  # laid out for the model: (1, ...), (N, ...), a sample, or a distribution
-        b = xr.DataArray(t.cpu().numpy(), dims=x.dims)
+        b = xr.DataArray(as_numpy(t), dims=x.dims)
     if DISTRIBUTION in b.dims and not distribution:
         raise ValueError(
             "`baselines` has a dim 'baseline', but this method takes one baseline; pass baselines.mean('baseline')"

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 
 from attrib.functional.explanation import Explanation
-from attrib.interop.arrays import as_tensor
+from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.inputs import Inputs
 from attrib.labels.results import Facts, dressed, named
 
@@ -45,7 +45,7 @@ class Block:
 
 
 def _laid_out(t: torch.Tensor, shape: tuple[int, ...], field: str) -> np.ndarray:
-    values = t.cpu().numpy()
+    values = as_numpy(t)
     values = values if field == "n_steps" else np.moveaxis(values, 0, 1)
     return values.reshape(*shape, *values.shape[1:])
 
@@ -113,7 +113,7 @@ def in_parts(
         input_core_dims=[[], *core],
         output_core_dims=own,
         dask="parallelized",
-        output_dtypes=[np.dtype(str(_field(probe, f).dtype).removeprefix("torch.")) for f in fields],
+        output_dtypes=[as_numpy(_field(probe, f).new_empty(0)).dtype for f in fields],
         dask_gufunc_kwargs={"output_sizes": {"target": len(probe.target_labels), **(sizes or {})}},
     )
     return dict(zip(fields, parts if isinstance(parts, tuple) else (parts,), strict=True))

@@ -12,7 +12,7 @@ import xarray as xr
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.model import Model, dtype_of
 from attrib.functional import prediction
-from attrib.interop.arrays import as_tensor
+from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.inputs import Inputs, labelled_inputs
 
 
@@ -75,7 +75,7 @@ def predict(
     def ask(xs: tuple[torch.Tensor, ...], progress: Progress = False) -> np.ndarray:
         given = xs[0] if inputs.single else xs
         y = prediction.predict(f, given, batch_size=batch_size, device=device, progress=progress)
-        return y.cpu().numpy()
+        return as_numpy(y)
 
     if inputs.lazy:
         return _wrapped(_lazily(ask, inputs, dtype), inputs, classes, outputs)

@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 
 from attrib.functional.explanation import About, Explanation
+from attrib.interop.arrays import as_numpy
 from attrib.labels.inputs import Inputs
 
 INDIFFERENT = (
@@ -181,7 +182,7 @@ def _in_form(found: list[xr.DataArray], inputs: Inputs) -> Any:
 def unstacked(t: torch.Tensor, inputs: Inputs, dims: tuple, order: tuple) -> np.ndarray:
     """(T, N, ...) with the batch unfolded into its dims, dims in the caller's order."""
     lead = int(dims[0] == "target")
-    values = t.cpu().numpy()
+    values = as_numpy(t)
     values = values.reshape(*values.shape[:lead], *inputs.sample_shape, *values.shape[lead + 1 :])
     return np.ascontiguousarray(values.transpose([dims.index(d) for d in order]))
 
@@ -194,7 +195,7 @@ def sample_coords(
 
     def values(t: torch.Tensor, dims: tuple = along) -> tuple[tuple, np.ndarray]:
         shape = (*t.shape[: len(dims) - len(inputs.sample_dims)], *inputs.sample_shape)
-        return dims, t.cpu().numpy().reshape(shape)
+        return dims, as_numpy(t).reshape(shape)
 
     coords: dict[Hashable, Any] = {"prediction": values(e.prediction)}
     if lead:

@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 
 from attrib.functional.explanation import Explanation
+from attrib.interop.arrays import as_numpy
 from attrib.labels.inputs import Inputs
 from attrib.labels.results import Facts, sample_coords
 
@@ -54,7 +55,7 @@ def wrap_map(explanation: Explanation, inputs: Inputs, facts: Facts, many: bool)
     """
     lead = leading(facts, many)
     assert isinstance(explanation.attribution, torch.Tensor)
-    values = explanation.attribution.cpu().numpy()
+    values = as_numpy(explanation.attribution)
     shaped = values.reshape(*values.shape[: len(lead)], *inputs.sample_shape, *values.shape[len(lead) + 1 :])
     targets: tuple[Hashable, ...] = ("target",) if many else ()
     return placed(shaped, sample_coords(explanation, inputs, targets, facts.classes), inputs, facts, lead)
