@@ -487,3 +487,21 @@ def test_samples_that_are_single_numbers():
     x, pool = torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0])
     assert deep_lift(lambda t: t * t, x).tolist() == [1.0, 9.0]
     assert deep_lift_shap(lambda t: t * t, x, baselines=pool).tolist() == [0.5, 8.5]
+
+
+def test_compiling_hides_neither_a_missing_rule_nor_missing_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(4, 3)
+    with pytest.raises(NotImplementedError, match=r"no DeepLIFT rule for aten.sort"):
+        deep_lift(lambda x: x.sort(1).values, x, target=0, compile=True)
+    sizes: list[int] = []
+
+    def program(self, given):
+        sizes.append(len(given[0]))
+        if len(given[0]) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return lambda x0, x1, c: (x0.tanh().sum(1), x1.tanh().sum(1), torch.ones_like(x1)[None])
+
+    monkeypatch.setattr("attrib.engine.secant.compiled.Compiled._program", program)
+    found = deep_lift(lambda x: x.tanh().sum(1), x, compile=True, multiply_by_inputs=False, batch_size=4)
+    assert sizes == [4, 2, 1]
+    assert torch.equal(found, torch.ones(4, 3))

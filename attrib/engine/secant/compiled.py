@@ -34,12 +34,19 @@ class Compiled:
         ------
         RuntimeError
             If torch.compile cannot work here, for example without a C++ compiler.
+        NotImplementedError
+            As `secant`.
         """
         given = (*x0, *x1, cotangents)
         try:
             if len(cotangents) not in self._programs:
                 self._programs[len(cotangents)] = self._program(given)
             y0, y1, *multipliers = self._programs[len(cotangents)](*given)
+        except (
+            NotImplementedError,
+            torch.OutOfMemoryError,
+        ):  # the model's own, and what a smaller chunk mends
+            raise
         except Exception as problem:
             first = str(problem).strip().partition("\n")[0]
             raise RuntimeError(
