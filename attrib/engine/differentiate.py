@@ -61,11 +61,12 @@ class Differentiator:
     def _together(self, rows: int) -> int:
         """Targets whose pullbacks are vmapped into one.
 
-        As many as fit a chunk on a GPU, and where a pass is busy reading weights, which then serve all targets (dense
-        networks with few rows). Convolutions gain nothing from it on a CPU: they run slower, vmapped.
+        As many as fit a chunk on a GPU, for a single row, and where a pass is busy reading weights, which then serve all
+        targets (dense networks with few rows). Convolutions of several rows gain nothing from it on a CPU: they run
+        slower, vmapped.
         """
         reads_weights = rows * (self.function.row_bytes or 0) < self.function.weight_bytes
-        if self.batches.device.type == "cpu" and not reads_weights:
+        if self.batches.device.type == "cpu" and rows > 1 and not reads_weights:
             return 1
         return max(1, self.batches.chunk() // rows)
 

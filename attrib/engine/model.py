@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attrib.engine.flat import Flat
 from attrib.engine.foreign import foreign, used
 from attrib.engine.watch import Watch
 
@@ -48,10 +49,23 @@ def _weights(model: Model) -> Iterator[Tensor]:
         if isinstance(value, Tensor):
             yield value
         else:
-            yield from value.parameters()
-            yield from value.buffers()
-            for part in foreign([value]):
-                yield from part.weights()
+            for part in submodules(value):
+                yield from part.parameters(recurse=False)
+                yield from part.buffers(recurse=False)
+            for outside in foreign([value]):
+                yield from outside.weights()
+
+
+def submodules(module: nn.Module) -> list[nn.Module]:
+    """A module and all below it, as `modules()`, whose nested generators take long where layers lie deep."""
+    found: dict[int, nn.Module] = {}
+    stack = [module]
+    while stack:
+        part = stack.pop()
+        if id(part) not in found:
+            found[id(part)] = part
+            stack.extend(reversed(list(part.children())))
+    return list(found.values())
 
 
 def _parts(value: Any) -> list[Any]:
@@ -86,6 +100,8 @@ def refuse_training_mode(model: Model) -> None:
     ValueError
         Naming the submodules: batch norm in training mode or without running statistics, dropout in training mode.
     """
+    if not any(_mixes_rows(p) or _drops(p) for module in modules(model) for p in submodules(module)):
+        return
     wrong = [
         f"{name or type(part).__name__} ({type(part).__name__})"
         for module in modules(model)
@@ -135,7 +151,8 @@ def unchanged(model: Model) -> Iterator[None]:
     buffers = [
         (b, b._version, b.detach().clone())
         for m in modules(model)
-        for b in m.buffers()
+        for part in submodules(m)
+        for b in part.buffers(recurse=False)
         if not b.is_inference()
     ]
     try:
@@ -181,7 +198,7 @@ class Function:
         self.row_bytes: int | None = None
         self.weight_bytes = sum(t.numel() * t.element_size() for t in _weights(model))
         self.largest = 1
-        self._writes = False
+        self._writes = self._on_places = False
         self._foreign = foreign(modules(model))
         self._used = used(self._foreign)
 
@@ -197,7 +214,8 @@ class Function:
             y = self._first(rows)
         else:
             own = tuple(r.clone() for r in rows) if self._writes else rows
-            y = one_tensor(self.model(*own), n)
+            with Flat() if self._on_places else nullcontext():
+                y = one_tensor(self.model(*own), n)
         self.rows += n
         return y
 
@@ -211,7 +229,7 @@ class Function:
         except RuntimeError as error:
             refuse_other_dtype(self.model, rows, error)
             raise
-        self._writes = [r._version for r in own] != versions
+        self._writes, self._on_places = [r._version for r in own] != versions, watch.on_places
         n = max(len(rows[0]), 1)
         self.row_bytes = watch.bytes // n
         self.largest = max(watch.largest, *(r.nbytes for r in rows)) // n

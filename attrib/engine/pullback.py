@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import jvp, vjp, vmap
-from torch.overrides import TorchFunctionMode
 
 from attrib.engine.graph.modes import transformed, untracked
 
@@ -22,26 +20,9 @@ Pull = Callable[
 ]  # (T, rows, ...) cotangents, the last ones? -> (T, rows, ...) gradients per input
 
 
-class _Flat(TorchFunctionMode):
-    """Linear layers on (rows, places, features) as one product of matrices.
-
-    Plain autograd does so by itself; under torch.func such a layer falls apart into a product and a sum, which cost a
-    network of them 5% of its time.
-    """
-
-    def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        plain = func is F.linear and len(args) == 3 and type(args[0]) is Tensor
-        if plain and args[2] is not None and args[0].ndim > 2:
-            x, weight, bias = args
-            return func(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
-        return func(*args, **(kwargs or {}))
-
-
 def by_func(f: Forward, rows: Rows) -> tuple[Tensor, Pull]:
     """`torch.func.vjp` under no_grad: parameters stay out of the graph; the last pullback frees memory as it goes."""
-    with untracked(), _Flat():
+    with untracked():
         y, pull = vjp(f, *rows)[:2]
 
     def several(cotangents: Tensor, last: bool) -> Rows:

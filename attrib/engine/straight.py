@@ -89,8 +89,18 @@ class Line(Tensor):
 
 def _on(held: Tensor, func: Callable, args: tuple, kwargs: dict) -> Tensor:
     """The affine op on what the line holds: real values, or a shape on the meta device."""
-    move = (lambda v: v.to("meta") if isinstance(v, Tensor) else v) if held.is_meta else (lambda v: v)
-    return func(held, *map(move, args), **{k: move(v) for k, v in kwargs.items()})
+    if not held.is_meta:
+        return func(held, *args, **kwargs)
+    matrix = args[0] if args else kwargs.get("weight")
+    if (
+        isinstance(matrix, Tensor) and matrix.ndim == held.ndim == 2
+    ):  # torch's own way to a shape takes milliseconds
+        return held.new_empty(len(held), matrix.shape[0 if func is F.linear else 1])
+    return func(held, *map(_on_meta, args), **{k: _on_meta(v) for k, v in kwargs.items()})
+
+
+def _on_meta(value: Any) -> Any:
+    return value.to("meta") if isinstance(value, Tensor) else value
 
 
 def first_layer(model: Model, x: Tensor) -> Tensor:

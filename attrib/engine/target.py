@@ -123,8 +123,10 @@ class Wanted:
         shape = tuple(y.shape[1:])
         if self.classes is not None and len(shape) > 0 and len(self.classes) != shape[0]:
             raise ValueError(f"`classes` has {len(self.classes)} names, but the model has {shape[0]} outputs")
-        items = range(_count(shape)) if self.every else self.items
-        return [self._one(t, shape) for t in items]
+        if self.every:
+            index = torch.arange(_count(shape))[:, None, None]
+            return [Entry(i[:, : len(shape)], self._label(c)) for c, i in enumerate(index)]
+        return [self._one(t, shape) for t in self.items]
 
     def _one(self, t: Any, shape: tuple[int, ...]) -> Target:
         if isinstance(t, Entry | Custom):

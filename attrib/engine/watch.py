@@ -13,17 +13,19 @@ from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from attrib.engine.flat import on_places
+
 
 class Watch:
     """Context in which one forward pass runs: raises on random draws and batch statistics, sums up output bytes."""
 
     def __init__(self) -> None:
-        self._ops = Ops()
+        self._ops, self._calls = Ops(), _Calls()
         self._stack = ExitStack()
 
     def __enter__(self) -> Watch:
         """Start watching."""
-        self._stack.enter_context(_BatchStatistics())
+        self._stack.enter_context(self._calls)
         self._stack.enter_context(self._ops)
         return self
 
@@ -40,6 +42,11 @@ class Watch:
     def largest(self) -> int:
         """Bytes of the largest of them."""
         return self._ops.largest
+
+    @property
+    def on_places(self) -> bool:
+        """Whether there are linear layers on (rows, places, features)."""
+        return self._calls.on_places
 
 
 class Ops(TorchDispatchMode):
@@ -84,12 +91,17 @@ def _draws(op: OpOverload, args: tuple, kwargs: Mapping[str, Any]) -> bool:
     return given.get("train", given.get("training", True)) is not False
 
 
-class _BatchStatistics(TorchFunctionMode):
-    """Above torch.func: batch norm that would use its own batch's mean. (Instance norm has its own entry point.)"""
+class _Calls(TorchFunctionMode):
+    """Above torch.func: refuses batch norm that would use its own batch's mean. (Instance norm has its own entry point.)"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_places = False
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        self.on_places = self.on_places or on_places(func, args)
         if getattr(func, "__name__", "") == "batch_norm" and _uses_batch(args, kwargs or {}):
             raise ValueError(
                 "`model` normalises with the statistics of the batch, so a sample's result would depend on its "

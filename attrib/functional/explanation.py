@@ -204,4 +204,6 @@ def refuse_non_finite_results(prediction: Tensor, attribution: tuple[Tensor, ...
 def _indices(targets: list, n: int, shaped: Callable[[Tensor], Tensor]) -> Tensor | None:
     if not targets or not all(isinstance(t, Entry) and t.index.shape[1] == 1 for t in targets):
         return None
+    if all(len(t.index) == 1 for t in targets):
+        return shaped(torch.cat([t.index for t in targets]).expand(-1, n).cpu())
     return shaped(torch.stack([t.index[:, 0].expand(n).cpu() for t in targets]))
