@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import vjp, vmap
 
 from attrib.engine.gradients import Kernel
-from attrib.engine.graph.modes import transformed
+from attrib.engine.graph.modes import transformed, untracked
 from attrib.engine.inputs import of_samples
 from attrib.engine.model import Model
 from attrib.engine.pullback import Rows
@@ -29,18 +29,18 @@ class FirstLayer:
 
     def __init__(self, model: Model, x: Tensor) -> None:
         self._layer = partial(first_layer, model)
-        with torch.no_grad():
+        with untracked():
             h, self._pull = vjp(self._layer, x)[:2]
         self.widens = h.numel() > x.numel()
 
     def __call__(self, rows: Tensor) -> Tensor:
         """The layer's output."""
-        with torch.no_grad():
+        with untracked():
             return self._layer(rows)
 
     def back(self, grads: Tensor) -> Tensor:
         """Gradients (T, rows, ...) at the output, taken to the input; an affine layer does that alike for all rows."""
-        with torch.no_grad():
+        with untracked():
             pulled = vmap(lambda g: self._pull(g[None])[0][0])(grads.flatten(0, 1))
         return pulled.unflatten(0, grads.shape[:2])
 

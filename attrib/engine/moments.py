@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ class Moments:
         self.n, self.steps, self.device, self._first, self._second = n, steps, device, first, second
         self._sums: list[Tensor] = []
         self._squares: list[Tensor] = []
+        self._shapes: list[torch.Size] = []
         self._pivots: list[Tensor] = []  # each sample's first row, where both sums are kept
 
     @classmethod
@@ -68,6 +69,7 @@ class Moments:
             self._sums = [self._zeros(v, wide) for v in values] if self._first else []
             self._squares = [self._zeros(v, wide) for v in values] if self._second else []
             self._pivots = [self._zeros(v, False) for v in values] if wide else []
+            self._shapes = [v.shape[2:] for v in values]
         if wide:
             for j, v in enumerate(values):
                 self._add_differences(j, v, start)
@@ -78,7 +80,8 @@ class Moments:
             add_by_sample(total, v.to(total.dtype).square(), start, self.steps)
 
     def _add_differences(self, j: int, values: Tensor, start: int) -> None:
-        pivots, sums, squares = (_flat(t[j]) for t in (self._pivots, self._sums, self._squares))
+        # the sums themselves are written to, not views held on to: under a transform of torch.func they change their kind
+        pivots, sums, squares = self._pivots[j], self._sums[j], self._squares[j]
         for samples, first, rows in by_sample(_flat(values), start, self.steps):
             for n, f in _blocks(rows):
                 part, at = rows[:, n, :, f], (slice(None), _within(samples, n), f)
@@ -90,12 +93,17 @@ class Moments:
 
     def _zeros(self, v: Tensor, wide: bool) -> Tensor:
         dtype = torch.float64 if wide else torch.promote_types(v.dtype, torch.float32)
-        return torch.zeros(len(v), self.n, *v.shape[2:], dtype=dtype, device=self.device)
+        shape = (v[0, 0].numel(),) if self._second and self._first else v.shape[2:]
+        return torch.zeros(len(v), self.n, *shape, dtype=dtype, device=self.device)
+
+    def _shaped(self, flat: Iterable[Tensor]) -> Rows:
+        """The sums, kept (T, n, entries), in the shape of the rows."""
+        return tuple(t.reshape(*t.shape[:2], *shape) for t, shape in zip(flat, self._shapes, strict=True))
 
     def mean(self) -> Rows:
         """Mean over the rows of each sample: (T, n, ...) per input."""
         if self._pivots:
-            return tuple(p + s / self.steps for p, s in zip(self._pivots, self._sums, strict=True))
+            return self._shaped(p + s / self.steps for p, s in zip(self._pivots, self._sums, strict=True))
         return tuple(s / self.steps for s in self._sums)
 
     def square(self) -> Rows:
@@ -107,12 +115,12 @@ class Moments:
     def variance(self) -> Rows:
         """Mean square deviation from the mean."""
         pairs = zip(self._squares, self._sums, strict=True)
-        return tuple((q / self.steps - (s / self.steps) ** 2).clamp_(min=0) for q, s in pairs)
+        return self._shaped((q / self.steps - (s / self.steps) ** 2).clamp_(min=0) for q, s in pairs)
 
     def standard_error(self) -> Rows:
         """Standard error of the mean; infinite with a single row, which says nothing about its error."""
         if self.steps == 1:
-            return tuple(torch.full_like(s, torch.inf) for s in self._sums)
+            return self._shaped(torch.full_like(s, torch.inf) for s in self._sums)
         return tuple((v / (self.steps - 1)).sqrt() for v in self.variance())
 
 

@@ -111,3 +111,22 @@ def test_few_draws_are_not_worth_it() -> None:
     model = made(lambda: Counting(8, 5), nn.Tanh, lambda: nn.Linear(5, 3))
     smooth_grad(model, X, n_samples=1, target=0, stdevs=0.1)
     assert model[1].rows == 2 * len(X)
+
+
+@pytest.mark.parametrize("multiply", [True, False])
+@pytest.mark.parametrize("method", ["smooth_grad", "gradient_shap"])
+def test_derivatives_go_through_what_was_taken_out_of_the_way(method: str, multiply: bool) -> None:
+    """Against the same network whose input has an idle use, so that nothing is taken out."""
+    model = MODELS["narrowing"]
+    options: dict[str, Any] = {"n_samples": COUNT, "target": 1, "engine": "func"}
+    call: Any = smooth_grad
+    if method == "gradient_shap":
+        call, options = gradient_shap, options | {"baselines": POOL, "multiply_by_inputs": multiply}
+    else:
+        options["stdevs"] = 0.3
+    left, right = (
+        torch.func.grad(lambda x, f=f: (call(f, x, **options) ** 2).sum())(X)
+        for f in (model, lambda x: model(x + 0.0))
+    )
+    torch.testing.assert_close(left, right)
+    assert bool(left.any())

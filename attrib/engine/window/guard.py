@@ -38,7 +38,7 @@ def difference(found: Tensor, expected: Tensor) -> float:
     if found.shape != expected.shape:
         return float("inf")
     scale = float(expected.abs().max())
-    off = float((found - expected).abs().max())
+    off = float((found - expected).detach().abs().max())
     return (
         off / max(scale, torch.finfo(expected.dtype).tiny)
         if off == off and off > 0
