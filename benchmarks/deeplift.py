@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 import attrib
 from attrib.engine.secant import expressed, secant
+from attrib.engine.secant.compiled import Compiled
 from attrib.functional import deep_lift, deep_lift_shap
 from benchmarks.bare import frozen
 from benchmarks.images import LARGE, SMALL
@@ -153,6 +154,28 @@ def distribution(setting: Setting, cases: Sequence[Case]) -> list[list[str]]:
     return rows
 
 
+def compiled(setting: Setting, cases: Sequence[Case]) -> list[list[str]]:
+    """Rows of the table of compiled replays."""
+    rows = []
+    for case in cases:
+        model, (x,) = setting.ready(case)
+        x0, net = torch.zeros_like(x), frozen(model)
+        graph = expressed(net, [x])
+        cotangents = torch.zeros(1, *graph.value.shape, dtype=x.dtype, device=x.device)
+        cotangents[..., TARGET] = 1
+        program, began = Compiled(graph), time.perf_counter()
+        found = program([x0], [x], cotangents).pull(cotangents)[0][0]
+        took = time.perf_counter() - began
+        check(f"compiled replay of {case.name}", completeness(net, x, x0, found * x), 2e-5)
+        works: Works = {
+            "plain": lambda g=graph, a=x0, b=x, c=cotangents: secant(g, [a], [b]).pull(c),  # type: ignore[misc]
+            "compiled": partial(program, [x0], [x], cotangents),
+        }
+        share = ratio(alternate(works, setting), "compiled", "plain")
+        rows.append([case.name, len(x), f"{share:.2f}", f"{took:.0f}"])
+    return rows
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run, print, and write to a file if there is one."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.deeplift", description=__doc__)
@@ -160,6 +183,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7, help="alternating rounds (default 7)")
+    parser.add_argument("--compile", action="store_true", help="compiled replays too: minutes of compiling")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
@@ -168,7 +192,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     setting = Setting(torch.device(options.device), torch.float32, rounds, quick=options.quick)
     done = [heading(options.threads)]
     print(done[0], flush=True)
-    for section in (one_baseline, where_the_time_goes, many_baselines):
+    sections = [one_baseline, where_the_time_goes, many_baselines, *[compiled_replays] * options.compile]
+    for section in sections:
         done.append(section(setting))
         print(done[-1], flush=True)
     if options.output is not None:
@@ -207,6 +232,16 @@ def many_baselines(setting: Setting) -> str:
         "deep_lift_shap beside shap's DeepExplainer, both for all outputs; shap is timed whether it is right or not.",
         ["network", "samples", "baselines", "faster than shap", "demand", "shap's answer"],
         distribution(setting, (SMALL[0], *SMALL[2:])),
+    )
+
+
+def compiled_replays(setting: Setting) -> str:
+    """What torch.compile gives."""
+    return table(
+        "Compiled replays",
+        "Replay and transpose with `compile=True` as a share of the time without, and seconds for compiling once.",
+        ["network", "samples", "share of the time", "compiling"],
+        compiled(setting, (*LARGE[:2], SMALL[0], SMALL[-1])),
     )
 
 
