@@ -135,3 +135,13 @@ def test_results_that_jax_would_round_are_refused() -> None:
         to_jax(xr.DataArray(np.ones(3)))
     with pytest.raises(TypeError, match="expected a DataArray"):
         to_jax("a")
+
+
+def test_no_module_stands_in_the_way_of_a_name() -> None:
+    """A submodule is set as an attribute of its package when it is first imported, over a function of that name."""
+    import pkgutil
+
+    import attrib.interop.jax as package
+
+    modules = {m.name for m in pkgutil.iter_modules(package.__path__)}
+    assert not modules & {"callback", "from_jax", "to_jax"}

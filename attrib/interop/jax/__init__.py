@@ -122,7 +122,7 @@ def callback(method: Callable[..., Any], f: Callable[..., Any]) -> Callable[...,
            [0.54030...]], dtype=float32)
     """
     _require()
-    from attrib.interop.jax.callback import called_back
+    from attrib.interop.jax.called import called_back
 
     return called_back(method, f)
 
