@@ -400,7 +400,7 @@ def test_a_second_run(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_interrupted(here: Path, tmp_path: Path) -> None:
     out = tmp_path / "o"
     command = (f"explain --model mine:Slow --data genes.nc --methods saliency,integrated_gradients --batch-size 1 "
-               f"--set n_steps=4000 --output {out}")  # fmt: skip
+               f"--set n_steps=400 --output {out}")  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "attrib", *command.split()],
         stdout=subprocess.PIPE,
