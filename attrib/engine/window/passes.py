@@ -100,6 +100,10 @@ class Pass:
         """The box of a value, in the first row; None where it does not change."""
         return self.spans.get(ref)
 
+    def axes(self, ref: Ref) -> tuple[int, ...]:
+        """The dims of a value's box."""
+        return self.plan.known.axes[ref]
+
     def whole(self, ref: Ref) -> Tensor:
         """A value without edits (1, ...)."""
         return self.reference.whole(ref) if ref in self.plan.known.form else self.reference.values[ref]

@@ -63,6 +63,8 @@ def pointwise(node: Node, known: Known) -> Rule | None:
         return None
 
     in_place = IN_PLACE.get(node.op.overloadpacket)
+    if node.op is aten.add.Tensor and len(sources) == len(node.args) == 2 and not node.kwargs:
+        return Rule(node, sources, axes, _Sum(node, *sources).compute, form, shape, True)
 
     def compute(at: Reader, span: Span) -> Tensor:
         if node.op.overloadpacket is aten.clone:
@@ -74,6 +76,35 @@ def pointwise(node: Node, known: Known) -> Rule | None:
 
     owns = node.op.overloadpacket is not aten.clone
     return Rule(node, sources, axes, compute, form, shape, owns)
+
+
+class _Sum:
+    """A residual sum: what one operand is without the edits, and its change, are added to the other's memory."""
+
+    def __init__(self, node: Node, first: Ref, second: Ref) -> None:
+        self.node, self.operands = node, (first, second)
+
+    def compute(self, at: Reader, span: Span) -> Tensor:
+        for other, own in (self.operands, self.operands[::-1]):
+            inner = at.span(other)
+            if at.span(own) == span and inner is not None and _inside(inner, span):
+                t, free = at.take(own, span)
+                if free:
+                    return self._added(at, t, other, inner, span)
+        first, second = (at.read(r, span) for r in self.operands)
+        return first + second
+
+    def _added(self, at: Reader, t: Tensor, other: Ref, inner: Span, span: Span) -> Tensor:
+        at.add_before(other, span, t)
+        part = t
+        for axis, (a, b), (lo, _) in zip(at.axes(other), inner, span, strict=True):
+            part = part.narrow(axis, a - lo, b - a)
+        part.add_(at.change(other))
+        return t
+
+
+def _inside(inner: Span, outer: Span) -> bool:
+    return all(lo <= a and b <= hi for (a, b), (lo, hi) in zip(inner, outer, strict=True))
 
 
 def _same_everywhere(constant: Tensor, shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:

@@ -40,6 +40,10 @@ class Reader(Protocol):
         """Value minus value without the edits over the value's own box, zero for positions it does not have."""
         ...
 
+    def axes(self, ref: Ref) -> tuple[int, ...]:
+        """The dims of a value's box."""
+        ...
+
     def span(self, ref: Ref) -> Span | None:
         """The box of a value; None where it does not change."""
         ...
