@@ -285,6 +285,15 @@ def test_functions_that_mix_rows_are_refused(n: int) -> None:
         saliency(model, torch.randn(n, 3), target=0)
 
 
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_functions_of_a_rows_place_are_refused(n: int) -> None:
+    drawn = attrib.from_jax(lambda x: x * jax.random.normal(jax.random.key(0), x.shape))
+    with pytest.raises(ValueError, match="with its place, as with random numbers"):
+        saliency(drawn, torch.randn(n, 3), target=0)
+    beside = attrib.from_jax(lambda x: (x * 2, jnp.arange(5.0)))  # as long as the rows, and not of them
+    assert saliency(lambda x: beside(x)[0], torch.ones(n, 3), target=0)[:, 0].tolist() == [2.0] * n
+
+
 def test_equal_rows_are_no_way_around() -> None:
     model = attrib.from_jax(lambda x: x / (x.max(0) + 1))
     with pytest.raises(ValueError, match="mixes samples"):

@@ -132,22 +132,26 @@ class JaxModel(Foreign):
         return sum(sizes), max(sizes, default=0)
 
     def _refuse_mixed(self, rows: Sequence[Tensor], ys: Sequence[Tensor], kept: Kept | None) -> None:
-        """Raise if the first row's output depends on the other rows."""
+        """Raise if the first row's output depends on the other rows, or on its place."""
         rows = [r.expand(2, *r.shape[1:]) if len(r) == 1 else r for r in rows]
         others = [
-            torch.cat([r[:1], r[1:] * 1.5 + 1 if r.is_floating_point() else r[1:].flip(0)]) for r in rows
+            torch.cat([r[1:] * 1.5 + 1 if r.is_floating_point() else r[1:].flip(0), r[:1]]) for r in rows
         ]
         for j, (y, again) in enumerate(zip(ys, self._bridge.values(others, kept, noted=False), strict=True)):
-            if y.ndim == 0 or not y.is_floating_point():
+            if (
+                y.ndim == 0 or not y.is_floating_point() or torch.equal(y, again)
+            ):  # the last: no row of anything
                 continue
             scale = float(y[0].abs().max()) if y[0].numel() else 0.0
-            off = float((y[0] - again[0]).abs().max()) if y[0].numel() else 0.0
+            there = again[-1] if len(again) == len(rows[0]) else again[0]  # some outputs have no rows
+            off = float((y[0] - there).abs().max()) if y[0].numel() else 0.0
             if not off <= torch.finfo(y.dtype).eps ** 0.5 * max(scale, 1e-6) and bool(
                 torch.isfinite(y[0]).all()
             ):
                 raise ValueError(
                     f"`model` mixes samples: output {j} of the first row changes by {off:.2g} with the rows beside it, as "
-                    "with batch statistics; run it as for inference (use_running_average=True, inference=True)"
+                    "with batch statistics, or with its place, as with random numbers; run it as for inference "
+                    "(use_running_average=True, inference=True, deterministic=True)"
                 )
 
 
