@@ -223,3 +223,10 @@ def test_tangents_by_neighbours_stay_in_their_span() -> None:
 def test_refusals(call, error: type, text: str) -> None:
     with pytest.raises(error, match=text):
         call()
+
+
+def test_tangents_of_other_samples_are_refused() -> None:
+    x = fcgr(["ACGTAC", "GGGTTT"], k=2, scale="log", samples=["p", "q"])
+    with pytest.raises(ValueError, match="`a` and `images` have other labels along 'sample'"):
+        tangent(x, x[::-1])
+    assert tangent(x[::-1], x[::-1])[::-1].equals(tangent(x, x))

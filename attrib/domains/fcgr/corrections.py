@@ -121,7 +121,7 @@ def tangent(
     Raises
     ------
     ValueError
-        If dims differ, or `components` is not below the number of neighbours.
+        If dims or the samples' labels differ, or `components` is not below the number of neighbours.
 
     Notes
     -----
@@ -141,6 +141,15 @@ def tangent(
     ):
         raise ValueError(
             f"`a` has {dict(a.sizes)}, expected the dims and sizes of `images`, {dict(images.sizes)}"
+        )
+    if (
+        sample in a.indexes
+        and sample in images.indexes
+        and not a.indexes[sample].equals(images.indexes[sample])
+    ):
+        raise ValueError(
+            f"`a` and `images` have other labels along {sample!r}, or another order; select the same: "
+            f"images.sel({sample}=a[{sample!r}])"
         )
     ordered = a.transpose(sample, *others, "y", "x")
     flat = ordered.values.reshape(a.sizes[sample], -1, a.sizes["y"] * a.sizes["x"]).astype(np.float64)
