@@ -37,7 +37,7 @@ GENOME = "ACCGTTGATCAGGCATTACG"
 def test_vcf(tmp_path: Path) -> None:
     for name, content in (
         ("a.vcf", VCF.encode()),
-        ("a.vcf.gz", gzip.compress(VCF.replace("\n", "\r\n").encode())),
+        ("a.vcf.gz", gzip.compress(VCF.replace("\n", "\r\n").encode(), mtime=0)),
     ):
         (tmp_path / name).write_bytes(content)
         found = read_vcf(tmp_path / name)
