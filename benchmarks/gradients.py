@@ -65,11 +65,12 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[4, 16, 64, 256, 1024])
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default 5)")
+    parser.add_argument("--samples", type=int, help="samples explained per timing (default: few, by network)")
     parser.add_argument("--sections", nargs="+", default=list(SECTIONS), choices=SECTIONS)
     parser.add_argument("--output", type=Path, help="write the tables there, as Markdown")
     options = parser.parse_args(argv)
-    if options.threads < 1 or options.rounds < 1 or min(options.batch_sizes) < 1:
-        parser.error("--threads, --rounds and --batch-sizes take positive numbers")
+    if min(options.threads, options.rounds, *options.batch_sizes, options.samples or 1) < 1:
+        parser.error("--threads, --rounds, --samples and --batch-sizes take positive numbers")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error(f"--device {options.device}: this torch sees no GPU")
     return options
@@ -82,6 +83,7 @@ def _setting(options: argparse.Namespace, dtype: torch.dtype) -> Setting:
         1 if options.quick else options.rounds,
         tuple(options.batch_sizes),
         options.quick,
+        options.samples,
     )
 
 

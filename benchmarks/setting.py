@@ -30,6 +30,8 @@ class Setting:
         For the sweep over batch sizes.
     quick : bool
         A smoke test: two small networks, one round, few samples.
+    explained : int, optional
+        How many samples are explained per timing, instead of each network's own number.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -37,6 +39,7 @@ class Setting:
     rounds: int = 7
     batch_sizes: tuple[int, ...] = (4, 16, 64, 256, 1024)
     quick: bool = False
+    explained: int | None = None
 
     @property
     def exact(self) -> Setting:
@@ -58,7 +61,8 @@ class Setting:
     def samples(self, case: Case) -> int:
         if self.quick:
             return 2
-        return case.samples if self.device.type == "cpu" else 8 * case.samples
+        own = case.samples if self.device.type == "cpu" else 8 * case.samples
+        return self.explained or own
 
     def ready(self, case: Case) -> tuple[nn.Module, tuple[Tensor, ...]]:
         """The network and its inputs."""
