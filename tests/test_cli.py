@@ -401,24 +401,33 @@ def test_interrupted(here: Path, tmp_path: Path) -> None:
     out = tmp_path / "o"
     command = (f"explain --model mine:Slow --data genes.nc --methods saliency,integrated_gradients --batch-size 1 "
                f"--set n_steps=400 --output {out}")  # fmt: skip
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "attrib", *command.split()],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    for _ in range(600):
-        if (out / "attributions.nc").exists() and "saliency" in (out / "run.json").read_text():
-            break
-        time.sleep(0.05)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+        preexec_fn=heeding_interrupts,
+    ) as process:
+        for _ in range(600):
+            if (out / "attributions.nc").exists() and "saliency" in (out / "run.json").read_text():
+                break
+            time.sleep(0.05)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert err == "attrib: interrupted; the files that are there are whole\n"
     assert {p.name for p in out.iterdir()} == {"attributions.nc", "run.json"}
     assert list(load(out / "attributions.nc")) == ["saliency"]
     assert json.loads((out / "run.json").read_text())["state"] == "interrupted"
+
+
+def heeding_interrupts() -> None:
+    """As at a terminal: a shell that starts a job in the background has it ignore interrupts, and its children too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_bench(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
