@@ -397,16 +397,23 @@ def test_a_second_run(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (out / "notes.txt").read_text() == "mine"
 
 
+# a shell that starts a job in the background has it ignore interrupts, and its children too; a terminal does not
+HEEDING_INTERRUPTS = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("attrib", run_name="__main__")
+"""
+
+
 def test_interrupted(here: Path, tmp_path: Path) -> None:
     out = tmp_path / "o"
     command = (f"explain --model mine:Slow --data genes.nc --methods saliency,integrated_gradients --batch-size 1 "
                f"--set n_steps=400 --output {out}")  # fmt: skip
     with subprocess.Popen(
-        [sys.executable, "-m", "attrib", *command.split()],
+        [sys.executable, "-c", HEEDING_INTERRUPTS, *command.split()],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heeding_interrupts,
     ) as process:
         for _ in range(600):
             if (out / "attributions.nc").exists() and "saliency" in (out / "run.json").read_text():
@@ -423,11 +430,6 @@ def test_interrupted(here: Path, tmp_path: Path) -> None:
     assert {p.name for p in out.iterdir()} == {"attributions.nc", "run.json"}
     assert list(load(out / "attributions.nc")) == ["saliency"]
     assert json.loads((out / "run.json").read_text())["state"] == "interrupted"
-
-
-def heeding_interrupts() -> None:
-    """As at a terminal: a shell that starts a job in the background has it ignore interrupts, and its children too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_bench(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
