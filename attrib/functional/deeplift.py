@@ -82,7 +82,8 @@ def deep_lift(
     (see the page on DeepLIFT). Also sensitivity and dummy; not implementation invariance, as its secants are those of
     the ops the model is written in. Cost: recording the model is one forward pass for each size of chunk, the check
     another two, of which recording saves one and a baseline shared by all samples the other; the replay is two forward
-    passes and one backward pass to the inputs. Memory: `batch_size` pairs of activations. `engine` must be `"auto"`.
+    passes (one for a chunk that was just recorded, whose values at the inputs are used) and one backward pass to the
+    inputs. Memory: `batch_size` pairs of activations. `engine` must be `"auto"`.
     Under `torch.func` transforms the inputs go through in one piece and unchecked, and the result can be
     differentiated: an attribution penalty is ``torch.func.grad`` over a function that closes over the parameters.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -51,6 +52,15 @@ def add_group(a: Labelled, path: str | os.PathLike[str], group: str) -> Path:
         netcdf.name_groups(temporary, [*names, group])
         netcdf.write(computed, temporary, group=group, append=True)
     return final
+
+
+def strict(value: Any) -> Any:
+    """A value as strict JSON has it: what is not a finite number becomes null."""
+    if isinstance(value, dict):
+        return {str(k): strict(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(content: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:

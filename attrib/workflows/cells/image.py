@@ -13,6 +13,7 @@ import xarray as xr
 from attrib.domains.cells import Found
 from attrib.domains.preparation import pillow_module
 from attrib.io import replacing, save, write_json
+from attrib.io.run import strict
 from attrib.plots import overlaid, overlays
 from attrib.stats import map_entropy, mass_inside, rank_correlation
 
@@ -133,15 +134,6 @@ def figures(cell: Cell, own: xr.DataArray) -> dict[str, dict[str, Any]]:
         r = rank_correlation(own.sel({"method": one}), own.sel({"method": other}))
         found[one]["rank_correlation"][other] = found[other]["rank_correlation"][one] = r
     return found
-
-
-def strict(value: Any) -> Any:
-    """A value as strict JSON has it: what is not a finite number becomes null."""
-    if isinstance(value, dict):
-        return {str(k): strict(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _part(cell: Cell, kept: tuple[str, ...], quality: dict[str, Any]) -> xr.Dataset:

@@ -15,8 +15,8 @@ from attrib import __version__
 from attrib.domains.fcgr import by_kmer
 from attrib.domains.mirna import SEED
 from attrib.io import replacing, save, write_json
+from attrib.io.run import strict
 from attrib.stats import agreement, assemble, contrast, describe
-from attrib.workflows.cells.image import strict
 from attrib.workflows.fcgr import overviews, squares
 from attrib.workflows.fcgr.page import page
 from attrib.workflows.fcgr.pairs import BRANCHES

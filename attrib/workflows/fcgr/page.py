@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib.domains.mirna import SEED
-from attrib.workflows.cells.image import strict
+from attrib.io.run import strict
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.samplefiles import own_site, track
 from attrib.workflows.fcgr.squares import per_sample
