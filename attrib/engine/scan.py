@@ -11,17 +11,13 @@ from torch import Tensor
 from attrib.engine.edits import Edits, edited
 from attrib.engine.gradients import Kernel
 from attrib.engine.model import one_tensor
-from attrib.engine.window import Plan, Program, Unsuited, Windows, guard, learn, plan, program
-from attrib.engine.window.cost import dense_cost, window_cost
+from attrib.engine.window import Plan, Unsuited, Windows, choice, guard, learn, program
 from attrib.engine.window.passes import Reference
 from attrib.engine.window.plan import finite
-from attrib.engine.window.rule import Known
 
 Notes = dict[str, str | int | float]
 
 PATHS = ("auto", "window", "dense")
-RECORDED = 10  # rows of the model for recording and planning, besides the edits that are checked
-WORTH = 0.8  # of the dense operations: what the window must stay below to be taken
 
 
 class Effects(NamedTuple):
@@ -102,7 +98,7 @@ class Scan:
         samples = self.edits.samples.unique().tolist()
         why = "asked for" if must else "fewer operations"
         try:
-            self._refuse(must)
+            choice.refuse_at_once(self.edits, self.xs[self.j].dtype, self.kernel.device, must)
             self._window(samples[0], total, must)
         except Unsuited as reason:
             if must:
@@ -119,27 +115,6 @@ class Scan:
                 total[:, r.to(total.device)] = self.dense(r)
                 self.notes["path_reason"] = f"{why}; not for sample {i}: {reason}"
         return total
-
-    def _refuse(self, must: bool) -> None:
-        """Where the window is never taken.
-
-        Raises
-        ------
-        Unsuited
-        """
-        rows, dtype = len(self.edits.samples), self.xs[self.j].dtype
-        if not self.edits.axes or rows == 0:
-            raise Unsuited("the edits are no boxes")
-        if dtype not in guard.ROUNDING:
-            raise Unsuited(f"inputs of {dtype} leave no room for rounding")
-        if must:
-            return
-        if self.kernel.device.type != "cpu":
-            raise Unsuited(
-                "on an accelerator the window is taken only if asked for: dense batches are fast there"
-            )
-        if rows <= guard.FIRST + RECORDED:
-            raise Unsuited("the window would not need fewer operations for so many edits")
 
     def _window(self, i: int, total: Tensor, must: bool) -> None:
         """Put the scores of a sample's edits where they belong.
@@ -181,29 +156,17 @@ class Scan:
         known, values, outputs = learn(recorded, rows[:3])
         if not guard.agrees_where_finite(outputs, recorded.outputs[1:3]):
             raise Unsuited("the recorded ops are not those of other inputs")
-        self.plan = found = self._planned(recorded, known)
         own = self._own(i)
-        lo, hi = (t[:, found.own_axes(edits.axes)] for t in edits.box(own))
-        gain = dense_cost(found) / window_cost(found, lo, hi)
+        found, gain = choice.cheapest(recorded, known, edits, own)
+        self.plan = found
         self.notes.setdefault("path_gain", round(gain, 2))
-        count = len(own) if len(self.xs) > 1 else len(edits.samples)
-        if not must and count / gain + guard.FIRST + RECORDED > WORTH * count:
-            raise Unsuited("the window would not need fewer operations for so many edits")
+        if not must:
+            choice.refuse_costly(found, gain, len(own) if len(self.xs) > 1 else len(edits.samples))
         if not finite(values, list(found.demand)):
             raise Unsuited("the model has values that are not finite")
         if not guard.agrees(values[recorded.output], recorded.outputs[:1]):
             raise Unsuited("the recorded ops are not those of the model")
         return Reference(found, x, values)
-
-    def _planned(self, recorded: Program, known: Known) -> Plan:
-        """Along all axes of the edits; or all channels together, as most networks mix them at once."""
-        axes = self.edits.axes
-        try:
-            return plan(recorded, known, axes)
-        except Unsuited:
-            if axes[0] != 1 or len(axes) == 1:
-                raise
-        return plan(recorded, known, axes[1:])
 
     def _reference(self, i: int) -> Reference:
         """A further sample's values without edits.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -65,7 +65,7 @@ class Grid(NamedTuple):
         return values
 
 
-def per_input(sizes: Any, xs: Sequence[Tensor], name: str) -> tuple[Any, ...]:
+def per_input(sizes: Any, xs: Sequence[Any], name: str) -> tuple[Any, ...]:
     """Sizes for each input: the caller gave a tuple of them, or one for all."""
     if len(xs) > 1 and isinstance(sizes, tuple | list):
         if len(sizes) != len(xs):
@@ -74,8 +74,14 @@ def per_input(sizes: Any, xs: Sequence[Tensor], name: str) -> tuple[Any, ...]:
     return (sizes,) * len(xs)
 
 
-def grid(window: Any, stride: Any, shape: tuple[int, ...]) -> Grid:
-    """The grid of windows over a sample.
+def grid(
+    window: Any,
+    stride: Any,
+    shape: tuple[int, ...],
+    names: Sequence[Hashable] | None = None,
+    which: str = "x",
+) -> Grid:
+    """The grid of windows over a sample; errors call its dims by `names`, or by number, and the input `which`.
 
     Raises
     ------
@@ -86,14 +92,15 @@ def grid(window: Any, stride: Any, shape: tuple[int, ...]) -> Grid:
     strides = _per_dim(stride, shape, "stride", (1,) * len(shape))
     if isinstance(window, int):
         sizes = tuple(map(min, sizes, shape))
-    for d, (n, w, s) in enumerate(zip(shape, sizes, strides, strict=True)):
+    called = [f"dim {d + 1}" for d in range(len(shape))] if names is None else [repr(d) for d in names]
+    for dim, n, w, s in zip(called, shape, sizes, strides, strict=True):
         if w > n:
             raise ValueError(
-                f"`window` has size {w} along dim {d + 1}, but `x` has {n} there; pass at most {n}"
+                f"`window` has size {w} along {dim}, but `{which}` has {n} there; pass at most {n}"
             )
         if w < n and s > w:
             raise ValueError(
-                f"`stride` is {s} and `window` {w} along dim {d + 1}: features between windows would never be "
+                f"`stride` is {s} and `window` {w} along {dim}: features between windows would never be "
                 "covered; pass a stride of at most the window"
             )
     return Grid(shape, sizes, strides)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -70,6 +70,8 @@ def in_silico_mutagenesis(
     Raises
     ------
     {raises_edits}
+        Also for inputs of zeros and ones alone with more than one 1 in a column: the letters are on another dim than
+        `axis` says.
 
     Notes
     -----
@@ -135,6 +137,7 @@ def _sites(
         raise ValueError(
             f"`axis` and `position` are {axis} and {position}, expected dims 1 and 2 of `{which}`"
         )
+    refuse_several_letters(x, axis, position, which)
     every = torch.arange(x.shape[position])
     if positions is None:
         return every
@@ -149,3 +152,41 @@ def _sites(
             f"`positions` has {wrong.tolist()[:5]}, but `{which}` has positions 0 to {len(every) - 1}"
         )
     return found.long().remainder(len(every)).unique()
+
+
+def refuse_several_letters(
+    x: Tensor, axis: int, position: int, which: str = "x", names: Sequence[Hashable] | None = None
+) -> None:
+    """See that columns along `axis` hold one 1 at most, if there are zeros and ones only.
+
+    Parameters
+    ----------
+    x : Tensor (N, ..., ...)
+        Sequences.
+    axis, position : int
+        The dims of letters and positions.
+    which : str, default "x"
+        What the error calls it.
+    names : sequence of hashable, optional
+        What the error calls its dims, those behind the samples'; default their numbers.
+
+    Raises
+    ------
+    ValueError
+        Where they hold more: the letters then lie along another dim.
+    """
+    most = int(x.sum(axis).max()) if x.numel() and bool(((x == 0) | (x == 1)).all()) else 0
+    if most <= 1:
+        return
+    letters, along = (names[d % 3 - 1] if names is not None else d % 3 for d in (axis, position))
+    exchanged = f"`axis`={along!r} and `position`={letters!r}"
+    other = bool((x.sum(position) <= 1).all())
+    raise ValueError(
+        f"`{which}` has columns with {most} ones along {letters!r}, the dim of the letters (`axis`), and no values but 0 "
+        f"and 1; expected one-hot columns, or zeros for an unknown letter; "
+        + (
+            f"along {along!r} they are: pass {exchanged}"
+            if other
+            else f"for letters along {along!r} pass {exchanged}"
+        )
+    )

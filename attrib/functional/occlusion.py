@@ -91,7 +91,10 @@ def occlusion(
     x0s = as_baselines(baselines, xs)
     chosen = edited_inputs(xs, only)
     windows, strides = per_input(window, xs, "window"), per_input(stride, xs, "stride")
-    grids = {j: grid(windows[j], strides[j], tuple(xs[j].shape[1:])) for j in chosen}
+    grids = {
+        j: grid(windows[j], strides[j], tuple(xs[j].shape[1:]), which=f"x[{j}]" if len(xs) > 1 else "x")
+        for j in chosen
+    }
 
     def one(kernel: Kernel, j: int, score: Tensor) -> tuple[Tensor, Tensor, Notes]:
         g: Grid = grids[j]

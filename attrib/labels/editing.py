@@ -10,6 +10,8 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from attrib.functional.grid import grid, per_input
+from attrib.functional.mutagenesis import refuse_several_letters
 from attrib.interop.arrays import as_tensor
 from attrib.labels.inputs import Inputs
 
@@ -32,9 +34,14 @@ def edit_options(given: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
     for place, name in enumerate(("axis", "position")):
         if name in given:
             found[name] = _one_number(given[name], name, place, inputs, edited)
+    if {"axis", "position"} <= given.keys() and not inputs.lazy:
+        for j in edited:
+            _refuse_several_letters(inputs, j, found["axis"], found["position"])
     for name in ("window", "stride"):
         if name in given:
             found[name] = _sizes(given[name], name, inputs, edited)
+    if "window" in found:
+        _refuse_unfit(found["window"], found.get("stride", 1), inputs, edited)
     if given.get("groups") is not None:
         found["groups"] = _groups_of_inputs(given["groups"], inputs, edited)
     return found
@@ -77,7 +84,6 @@ def _sizes(sizes: Any, name: str, inputs: Inputs, edited: list[int]) -> Any:
     if not isinstance(sizes, Mapping):
         return sizes
     _refuse_unknown(sizes, name, inputs, edited)
-    _refuse_too_large(sizes, name, inputs, edited)
     each = [
         {
             d if isinstance(d, int) else inputs.core(j).index(d) + 1: n
@@ -105,15 +111,24 @@ def _refuse_unknown(sizes: Mapping, name: str, inputs: Inputs, edited: list[int]
         )
 
 
-def _refuse_too_large(sizes: Mapping, name: str, inputs: Inputs, edited: list[int]) -> None:
+def _refuse_unfit(window: Any, stride: Any, inputs: Inputs, edited: list[int]) -> None:
     """Here, where dims have names."""
+    windows, strides = (
+        per_input(sizes, inputs.arrays, name) for sizes, name in ((window, "window"), (stride, "stride"))
+    )
     for j in edited:
-        for d, n in sizes.items():
-            size = inputs.arrays[j].sizes.get(d)
-            if name == "window" and isinstance(n, int) and size is not None and n > size:
-                raise ValueError(
-                    f"`window` has size {n} along {d!r}, but `x` has {size} there; pass at most {size}"
-                )
+        core = inputs.core(j)
+        shape = tuple(inputs.arrays[j].sizes[d] for d in core)
+        grid(windows[j], strides[j], shape, core, inputs.called(j))
+
+
+def _refuse_several_letters(inputs: Inputs, j: int, axis: int, position: int) -> None:
+    """Here too; of lazy inputs the values are seen when they are computed."""
+    core, x = inputs.core(j), inputs.arrays[j]
+    if len(core) == 2 and {axis % 3, position % 3} == {1, 2}:
+        laid = x.transpose(*inputs.sample_dims, *core)
+        values = as_tensor(laid.data, inputs.called(j))
+        refuse_several_letters(values.reshape(-1, *laid.shape[-2:]), axis, position, inputs.called(j), core)
 
 
 def _groups_of_inputs(groups: Any, inputs: Inputs, edited: list[int]) -> Any:

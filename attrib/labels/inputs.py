@@ -68,7 +68,7 @@ class Inputs:
 
     def _tensor(self, j: int, dtype: torch.dtype | None) -> Tensor:
         a = self.arrays[j].transpose(*self.sample_dims, *self.core(j))
-        t = as_tensor(a.data, self._called(j))
+        t = as_tensor(a.data, self.called(j))
         t = t.reshape(-1, *t.shape[len(self.sample_dims) :]) if len(self.sample_dims) != 1 else t
         self._refuse_non_finite(t, j)
         return t.to(dtype) if dtype is not None and t.is_floating_point() else t
@@ -77,7 +77,7 @@ class Inputs:
         bad = non_finite_samples(t)
         if bad:
             raise ValueError(
-                f"`{self._called(j)}` has NaN or infinite values in {len(bad)} of {len(t)} samples: "
+                f"`{self.called(j)}` has NaN or infinite values in {len(bad)} of {len(t)} samples: "
                 f"{', '.join(self.sample_name(i) for i in bad[:10])}{', ...' * (len(bad) > 10)}; drop them or fill the values"
             )
 
@@ -91,7 +91,8 @@ class Inputs:
         ]
         return " ".join(labels) or "the only one"
 
-    def _called(self, j: int) -> str:
+    def called(self, j: int) -> str:
+        """Input `j` as error messages call it."""
         return "x" if self.single else f"x[{self.title(j)!r}]"
 
     def title(self, j: int) -> str | int:

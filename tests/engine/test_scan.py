@@ -1,5 +1,6 @@
 """The choice of a path, and the guard: a window that would be wrong is never taken."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -57,10 +58,21 @@ def test_auto_takes_the_window_where_it_needs_fewer_operations() -> None:
 
 def test_auto_is_dense_where_it_does_not() -> None:
     mixing = torch.randn(4, 400, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    _, notes = explained(lambda x: (x.cumsum(2) * mixing).tanh().sum((1, 2)), drawn(1))
+    _, notes = explained(lambda x: ((2 * x).cumsum(2) * mixing).tanh().sum((1, 2)), drawn(1))
     assert notes["path"] == "dense"
+    reason = r"the window would need \d+% of the operations of whole rows: from aten.cumsum.default at .*test_scan.py"
+    assert re.match(reason, notes["path_reason"])
     _, few = explained(suited, drawn(1), positions=[3, 4])
-    assert few["path_reason"] == "the window would not need fewer operations for so many edits"
+    assert few["path_reason"] == "6 edits are too few to pay for recording and checking"
+
+
+def test_channels_last_models_take_edits_of_single_channels_along_the_other_dim() -> None:
+    """A convolution mixes all channels: edits of one letter at one position are windows along the positions."""
+    found = feature_ablation.explain(lambda x: suited(x.transpose(1, 2)), drawn(1).transpose(1, 2))
+    assert found.notes is not None
+    assert found.notes["path"] == "window"
+    dense = feature_ablation(lambda x: suited(x.transpose(1, 2)), drawn(1).transpose(1, 2), path="dense")
+    assert float((found.attribution - dense).abs().max()) < 1e-12
 
 
 def test_the_choice_does_not_depend_on_batch_size_or_repetition() -> None:

@@ -177,6 +177,30 @@ def test_inputs_that_are_no_sequences() -> None:
         in_silico_mutagenesis(lambda x: x.sum(1), torch.ones(2, 5))
 
 
+def test_letters_on_another_dim_than_said() -> None:
+    """Zeros and ones with several ones in a column are no letters; other numbers are taken as they are."""
+    f, x = network(), F.one_hot(torch.arange(30) ** 2 % 7 % 4, 4).double()[None]
+    with pytest.raises(
+        ValueError,
+        match=r"`x` has columns with \d+ ones along 1, the .* \(`axis`\).*`axis`=2 and `position`=1",
+    ):
+        in_silico_mutagenesis(lambda y: f(y.transpose(1, 2)), x, target=0)
+    turned = in_silico_mutagenesis(lambda y: f(y.transpose(1, 2)), x, axis=2, position=1, target=0)
+    assert torch.allclose(turned.transpose(1, 2), in_silico_mutagenesis(f, x.transpose(1, 2), target=0))
+    several = x.transpose(1, 2).clone()
+    several[0, :3, 4] = 1
+    with pytest.raises(ValueError, match=r"`x` has columns with 3 ones along 1.*expected one-hot columns"):
+        in_silico_mutagenesis(f, several, target=0)
+    several[0, :, 4] *= 0.9
+    assert in_silico_mutagenesis(f, several, target=0).isfinite().all()
+
+
+def test_letters_on_another_dim_in_one_of_several_inputs() -> None:
+    ones = torch.ones(1, 2, 3)
+    with pytest.raises(ValueError, match=r"`x\[1\]` has columns with 2 ones along 1"):
+        in_silico_mutagenesis(lambda a, b: a.sum((1, 2)) + b.sum((1, 2)), (torch.eye(3)[None], ones))
+
+
 def test_no_positions() -> None:
     found = in_silico_mutagenesis(network(), sequences(), target=0, positions=[])
     assert found.isnan().all()

@@ -58,6 +58,23 @@ def test_other_names_and_none(names: tuple[str, str]) -> None:
         attrib.in_silico_mutagenesis(f, x, axis="base", target=(0, 1))
 
 
+def test_letters_on_another_dim_than_said_go_by_name() -> None:
+    letters = np.eye(4)[[0, 1, 1, 3, 2]][None]
+    x = xr.DataArray(letters, dims=("sample", "site", "base"))
+    with pytest.raises(
+        ValueError,
+        match=r"`x` has columns with 2 ones along 'site'.*pass `axis`='base' and `position`='site'",
+    ):
+        attrib.in_silico_mutagenesis(lambda y: y.sum((1, 2)), x)
+    several = xr.Dataset({"promoter": x})
+    with pytest.raises(ValueError, match="`x\\['promoter'\\]` has columns with 2 ones"):
+        attrib.in_silico_mutagenesis(lambda y: y.sum((1, 2)), several)
+    with pytest.raises(ValueError, match="`axis`=2 and `position`=1"):
+        attrib.in_silico_mutagenesis(lambda y: y.sum((1, 2)), x.chunk(sample=1)).compute()
+    found = attrib.in_silico_mutagenesis(lambda y: y.square().sum((1, 2)), x, axis="base", position="site")
+    assert float(abs(found).max()) == 0
+
+
 def images() -> tuple[nn.Module, xr.DataArray]:
     s = specimen("cnn", dtype=torch.float64)
     region = np.array(["front", "back", "", "back", "front", "back"], dtype=object)
@@ -74,6 +91,10 @@ def test_windows_by_name() -> None:
     np.testing.assert_array_equal(found.values, expected.numpy())
     with pytest.raises(ValueError, match=r"`window` names the dims \['z'\]"):
         attrib.occlusion(f, x, window={"z": 2}, target=1)
+    with pytest.raises(ValueError, match="`stride` is 3 and `window` 2 along 'y': features between"):
+        attrib.occlusion(f, x, window={"y": 2}, stride={"y": 3}, target=1)
+    with pytest.raises(ValueError, match="`window` has size 99 along 'x'"):
+        attrib.occlusion(f, x, window=(1, 2, 99), target=1)
     with pytest.raises(ValueError, match=f"`window` has size 99 along 'y', but `x` has {x.sizes['y']} there"):
         attrib.occlusion(f, x, window={"y": 99}, target=1)
 
@@ -138,6 +159,26 @@ def test_dask_gives_the_same() -> None:
     eager = attrib.in_silico_mutagenesis(f, x, target=(0, 1))
     xr.testing.assert_allclose(lazy.compute(), eager)
     assert lazy.attrs["edits"] == eager.attrs["edits"]
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        (attrib.in_silico_mutagenesis, {"positions": [1, 3, 4]}),
+        (attrib.occlusion, {"window": {"position": 2}}),
+        (attrib.feature_ablation, {"groups": xr.DataArray(["a", "b", "b", "c", "c"], dims="position")}),
+    ],
+)
+def test_dask_tells_as_many_edits(method: Any, options: dict[str, Any]) -> None:
+    """A lazy result is described by one sample of zeros, which has more letters to put in."""
+    pytest.importorskip("dask")
+    f, x = sequences()
+    letters = xr.DataArray(np.eye(2)[[[0, 1, 1, 0, 1]] * 3], dims=("sample", "position", "nucleotide"))
+    x = letters.transpose("sample", "nucleotide", "position").assign_coords(x.coords)
+    lazy = method(f, x.chunk(sample=2), target=(0, 1), **options)
+    eager = method(f, x, target=(0, 1), **options)
+    assert lazy.attrs["edits"] == eager.attrs["edits"] == {"in": 3, "oc": 4, "fe": 3}[method.__name__[:2]]
+    xr.testing.assert_allclose(lazy.compute(), eager)
 
 
 def test_result_survives_netcdf(tmp_path: Any) -> None:

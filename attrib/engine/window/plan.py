@@ -13,6 +13,7 @@ from torch import Tensor
 from attrib.engine.graph import Node, Ref
 from attrib.engine.window import channels, convolution, linear, pointwise, pooling, shaping
 from attrib.engine.window.bridges import BRIDGES, Bridge
+from attrib.engine.window.gathers import plain
 from attrib.engine.window.program import Program, Unsuited
 from attrib.engine.window.rule import LOCAL, RULES, Known, Rule, Span
 
@@ -103,6 +104,7 @@ def plan(program: Program, learnt: Known, axes: tuple[int, ...]) -> Plan:
     Unsuited
         Where an edit changes everything from the first op on.
     """
+    program = plain(program, learnt.shape)
     known = replace(learnt, shape=dict(learnt.shape), axes={}, form={})
     known.axes[program.input], known.form[program.input] = axes, LOCAL
     strides = {program.input: (1,) * len(axes)}

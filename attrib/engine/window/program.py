@@ -36,6 +36,8 @@ class Program:
     constants : dict of Ref to Tensor
     per_row : frozenset of Ref
         Constants (1, ...) that the model makes for each row anew.
+    counted : frozenset of Ref
+        Constants (1, ...) that hold 0, 1, 2, ... and for more rows count on.
     outputs : Tensor (rows, ...)
         What the model returned for the rows it was recorded on.
     """
@@ -45,11 +47,13 @@ class Program:
     output: Ref
     constants: dict[Ref, Tensor]
     per_row: frozenset[Ref]
+    counted: frozenset[Ref]
     outputs: Tensor
 
     def constants_for(self, rows: int) -> dict[Ref, Tensor]:
         """The constants as the model makes them for so many rows."""
         made = {r: self.constants[r].expand(rows, *self.constants[r].shape[1:]) for r in self.per_row}
+        made |= {r: _counting(self.constants[r], rows) for r in self.counted}
         return {**self.constants, **made}
 
     def values(self, x: Tensor) -> dict[Ref, Tensor]:
@@ -132,6 +136,7 @@ class _Merge:
         self.same = dict(zip(more.inputs, few.inputs, strict=True))
         self.constants = dict(few.constants)
         self.per_row: set[Ref] = set()
+        self.counted: set[Ref] = set()
 
     def program(self) -> Program:
         nodes = []
@@ -150,6 +155,7 @@ class _Merge:
             self.few.output,
             self.constants,
             frozenset(self.per_row),
+            frozenset(self.counted),
             torch.cat([self.few.value, self.more.value]),
         )
 
@@ -180,11 +186,22 @@ class _Merge:
             return ref
         if not (few.ndim and len(few) == FEW and len(more) == MORE):
             raise Unsuited("the model makes a constant that depends on the number of rows")
+        if all(torch.equal(t, _counting(t[:1], len(t))) for t in (few, more)):
+            self.constants[ref] = few[:1]
+            self.counted.add(ref)
+            return ref
+        if few.dtype == torch.long:
+            raise Unsuited("the model looks values up by an index that differs from row to row")
         if not _equal(few[:1].expand_as(few), few) or not _equal(few[:1].expand_as(more), more):
             raise Unsuited("the model makes a constant that differs from row to row")
         self.constants[ref] = few[:1]
         self.per_row.add(ref)
         return ref
+
+
+def _counting(one: Tensor, rows: int) -> Tensor:
+    """0, 1, 2, ... shaped as so many rows of a constant (1, ...)."""
+    return torch.arange(rows * one.numel(), dtype=one.dtype, device=one.device).view(rows, *one.shape[1:])
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
