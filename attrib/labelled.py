@@ -13,9 +13,9 @@ import xarray as xr
 
 from attrib import functional
 from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.contents import Model, dtype_of
 from attrib.engine.grids import Reshape
 from attrib.engine.layers import Layer
-from attrib.engine.model import Model, dtype_of
 from attrib.functional.explanation import About, Explanation, Method
 from attrib.functional.wording import RESULT_OF_MAPS, labelled_doc
 from attrib.interop.arrays import as_numpy

@@ -41,6 +41,10 @@ class Batches:
     row_bytes : int
         Bytes of one row of the inputs, if they are known: of small rows the first call takes more.
 
+    Attributes
+    ----------
+    rows : int or None
+        Rows per model call; None while an automatic size is not settled.
     Raises
     ------
     ValueError, TypeError
@@ -62,14 +66,20 @@ class Batches:
         self.device = device
         self.auto = size == "auto"
         self.rows: int | None = None if isinstance(size, str) else size
+        self._more = self._waiting = False
         self._first = max(FIRST_ROWS, min(MOST_FIRST_ROWS, FIRST_BYTES // max(row_bytes, 1)))
         self._bar = _Bar(progress, title)
 
-    def measured(self, row_bytes: int, largest: int = 1) -> None:
+    def measured(self, row_bytes: int | None, largest: int = 1) -> None:
         """Settle the automatic size, once a row's bytes of activations and its largest tensor's are known."""
-        if self.rows is None:
+        if self.rows is None and row_bytes is not None:
             fits = max(1, self._fitting(max(1, row_bytes), max(1, largest)))
             self.rows = min(MOST_ROWS, 1 << (fits.bit_length() - 1))
+
+    @property
+    def open(self) -> bool:
+        """Whether work waits for an automatic size to be settled: there are more rows than the first call takes."""
+        return self.rows is None and (self._more or self._waiting)
 
     def measure_again(self) -> None:
         """Forget an automatic size: what follows is another function."""
@@ -84,9 +94,10 @@ class Batches:
         """Rows of the next chunk where every row stands for `share` rows of the backward pass."""
         return max(1, (self.rows or self._first) // share)
 
-    def expect(self, rows: int) -> None:
-        """Announce work to come, for the progress bar."""
+    def expect(self, rows: int, more: bool = False) -> None:
+        """Announce work to come, for the progress bar, and whether still more follows, of which the size is not known."""
         self._bar.grow(rows)
+        self._more = self._more or more or rows > self._first
 
     def close(self) -> None:
         """Take the progress bar away."""
@@ -110,6 +121,7 @@ class Batches:
         while start < total:
             size = self.chunk(share()) * light
             stop = min(total, start + size)
+            self._waiting = stop < total
             with filled_up_to(_filled(start, stop, size)):
                 done = self._attempt(work, start, stop, lambda: share() / light)
             if not done:

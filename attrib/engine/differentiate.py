@@ -129,7 +129,7 @@ class Differentiator:
         y, pull = (by_func if engine == "func" else by_autograd)(self.function, rows)
         y = y.detach()
         # a row's cost is known from here on, and says how many targets go back together
-        self.batches.measured(self.function.row_bytes or 1, self.function.largest)
+        self.batches.measured(self.function.row_bytes, self.function.largest)
         scores = self.score(y, i, at_inputs)
         found, block = [], self._together(len(i))
         for cotangents, last in self._cotangents(y, i, scale, block):

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import Batches, BatchSize, Progress
+from attrib.engine.contents import Model, device_of, unchanged
 from attrib.engine.differentiate import Differentiator
 from attrib.engine.graph.modes import untracked
 from attrib.engine.inputs import of_samples
-from attrib.engine.model import Function, Model, device_of, unchanged
+from attrib.engine.model import Function
 from attrib.engine.pullback import Rows
 from attrib.engine.scores import Scores
 from attrib.engine.target import Target, TargetLike, wanted
@@ -70,7 +71,7 @@ class Kernel:
         progress: Progress = False,
         engine: str = "auto",
     ) -> None:
-        self.function = Function(model)
+        self.function = Function(model, lambda: self.want.many or self.batches.open)
         self.device = choose_device(model, xs[0], device)
         size = sum(t[0].nbytes for t in xs)
         self.batches = Batches(batch_size, self.device, progress, row_bytes=size)
@@ -111,7 +112,7 @@ class Kernel:
 
     def go_on_with(self, model: Model, *, same_rows: bool = False) -> None:
         """Take another model from here, whose rows may be of another size, unless told that as many go into a call."""
-        self.function.model, self.function.row_bytes = model, None
+        self.function.take(model)
         if not same_rows:
             self.batches.measure_again()
 
@@ -122,7 +123,7 @@ class Kernel:
         def work(start: int, stop: int) -> tuple[int, Tensor]:
             i = torch.arange(start, stop)
             y = self.function(*(of_samples(t, i, self.device) for t in xs))
-            self.batches.measured(self.function.row_bytes or 1, self.function.largest)
+            self.batches.measured(self.function.row_bytes, self.function.largest)
             return start, self.score(y, i, at_inputs=True)
 
         for start, part in self.batches.run(len(xs[0]), work):
@@ -176,7 +177,7 @@ class Kernel:
             rows = tuple(t.clone() if t.is_inference() else t for t in points(i, k))
             scale = None if weights is None else weights[k].to(rows[0])
             scores, grads = self._differentiate(rows, i, scale, at_inputs)
-            self.batches.measured(self.function.row_bytes or 1, self.function.largest)
+            self.batches.measured(self.function.row_bytes, self.function.largest)
             return Chunk(start, rows, grads, scores)
 
         return self.batches.run(len(samples) * steps, work, share=self.share)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
+from attrib.engine.contents import Model
 from attrib.engine.gradients import Kernel
 from attrib.engine.graph.modes import transformed, untracked
 from attrib.engine.inputs import of_samples
-from attrib.engine.model import Model
 from attrib.engine.pullback import Rows
 from attrib.engine.straight import behind_first_layer, first_layer, goes_straight
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attrib.engine.contents import Model, modules
 from attrib.engine.gradients import Kernel
 from attrib.engine.graph import transformed
-from attrib.engine.model import Model, modules
 
 Rows = tuple[Tensor, ...]
 Layer = str | nn.Module

@@ -2,94 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attrib.engine.contents import Model, dtype_of, modules, submodules, weights
 from attrib.engine.flat import Flat
 from attrib.engine.foreign import foreign, used
+from attrib.engine.opaque import opaque, refuse_mixed
 from attrib.engine.watch import Watch
-
-Model = Callable[..., Any]
-
-
-def modules(model: Model) -> list[nn.Module]:
-    """The `torch.nn.Module` objects a callable is made of, as far as Python shows them.
-
-    Looks through `functools.partial`, bound methods, callable objects, closures and globals that the function names.
-    """
-    return [v for v in _held(model) if isinstance(v, nn.Module)]
-
-
-def _held(model: Model) -> list[nn.Module | Tensor]:
-    """The modules, and the tensors outside of modules, that a callable is made of."""
-    found: list[nn.Module | Tensor] = []
-    seen: set[int] = set()
-    queue: list[Any] = [model]
-    while queue:
-        value = queue.pop(0)
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, nn.Module | Tensor):
-            found.append(value)
-        else:
-            queue.extend(_parts(value))
-    return found
-
-
-def _weights(model: Model) -> Iterator[Tensor]:
-    """Parameters, buffers, and tensors that a function names."""
-    for value in _held(model):
-        if isinstance(value, Tensor):
-            yield value
-        else:
-            for part in submodules(value):
-                yield from part.parameters(recurse=False)
-                yield from part.buffers(recurse=False)
-            for outside in foreign([value]):
-                yield from outside.weights()
-
-
-def submodules(module: nn.Module) -> list[nn.Module]:
-    """A module and all below it, as `modules()`, whose nested generators take long where layers lie deep."""
-    found: dict[int, nn.Module] = {}
-    stack = [module]
-    while stack:
-        part = stack.pop()
-        if id(part) not in found:
-            found[id(part)] = part
-            stack.extend(reversed(list(part.children())))
-    return list(found.values())
-
-
-def _parts(value: Any) -> list[Any]:
-    """What a callable that is no module holds on to."""
-    if isinstance(value, functools.partial):
-        return [value.func, *value.args, *value.keywords.values()]
-    if inspect.ismethod(value):
-        return [value.__self__, value.__func__]
-    if inspect.isfunction(value):
-        return [] if (value.__module__ or "").partition(".")[0] == "torch" else _named(value)
-    if hasattr(value, "__dict__") and not isinstance(value, type) and callable(value):
-        return [v for v in vars(value).values() if isinstance(v, nn.Module | Tensor)]
-    return []
-
-
-def _named(function: Callable) -> list[Any]:
-    """The modules and functions that a Python function's code names."""
-    try:
-        names = inspect.getclosurevars(function)
-    except ValueError:  # a closure cell that is still empty
-        return []
-    held = (*names.nonlocals.values(), *names.globals.values())
-    kinds = (nn.Module, Tensor, functools.partial)
-    return [v for v in held if isinstance(v, kinds) or inspect.isfunction(v) or inspect.ismethod(v)]
 
 
 def refuse_training_mode(model: Model) -> None:
@@ -133,37 +57,6 @@ def _drops(part: nn.Module) -> bool:
     return isinstance(rate, float) and rate > 0
 
 
-def device_of(model: Model) -> torch.device | None:
-    """The device of the model's first parameter, buffer or constant; None if it has none."""
-    return next((t.device for t in _weights(model)), None)
-
-
-def dtype_of(model: Model) -> torch.dtype | None:
-    """The floating dtype that all of the model's parameters share (a function's constants, if it has no module)."""
-    module = [p.dtype for m in modules(model) for p in m.parameters() if p.is_floating_point()]
-    dtypes = set(module or [t.dtype for t in _weights(model) if t.is_floating_point()])
-    return dtypes.pop() if len(dtypes) == 1 else None
-
-
-@contextmanager
-def unchanged(model: Model) -> Iterator[None]:
-    """Put back any buffer that the model's forward pass writes to (a call counter, say)."""
-    buffers = [
-        (b, b._version, b.detach().clone())
-        for m in modules(model)
-        for part in submodules(m)
-        for b in part.buffers(recurse=False)
-        if not b.is_inference()
-    ]
-    try:
-        yield
-    finally:
-        for buffer, version, value in buffers:
-            if buffer._version != version:
-                with torch.no_grad():
-                    buffer.copy_(value)
-
-
 class Function:
     """The model as `rows -> (rows, ...)`: one float tensor out, checked, counted.
 
@@ -171,32 +64,35 @@ class Function:
     ----------
     model : callable
         Takes inputs batched on dim 0; gives a tensor (N,), (N, C), (N, C, ...), or an object with `.logits`.
+    measure : callable, optional
+        Says whether the memory of a row must be known; asked as long as it is not. By default it must.
 
     Attributes
     ----------
     rows : int
         Rows evaluated so far.
     row_bytes : int or None
-        Bytes of all intermediate values per row, known after the first call.
+        Bytes of all intermediate values per row, known after the first call that was measured.
     weight_bytes : int
         Bytes of the parameters, buffers and constants.
     largest : int
-        Bytes of a row's largest tensor, inputs included, known after the first call.
+        Bytes of a row's largest tensor, inputs included, known with `row_bytes`.
 
     Notes
     -----
-    The first call runs under `Watch`, which refuses models that draw random numbers or use batch statistics and
-    measures the activations, from which `batch_size="auto"` derives its chunk.
+    The first call runs under `Watch`, which refuses models that draw random numbers or use batch statistics. The first
+    one that is to be measured is watched op by op: `batch_size="auto"` derives its chunk from the activations.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, measure: Callable[[], bool] = lambda: True) -> None:
         if not callable(model):
             raise TypeError(f"`model` must be callable, got {type(model).__name__}")
         refuse_training_mode(model)
-        self.model = model
+        self.model, self._measure = model, measure
         self.rows = 0
+        self._watched = False
         self.row_bytes: int | None = None
-        self.weight_bytes = sum(t.numel() * t.element_size() for t in _weights(model))
+        self.weight_bytes = sum(t.numel() * t.element_size() for t in weights(model))
         self.largest = 1
         self._writes = self._on_places = False
         self._foreign = foreign(modules(model))
@@ -207,11 +103,16 @@ class Function:
         """How many programs another library had to compile for this function's calls; None if torch runs the model."""
         return len(used(self._foreign) - self._used) if self._foreign else None
 
+    def take(self, model: Model) -> None:
+        """Go on with another model, of which nothing is known."""
+        self.model, self.row_bytes, self._watched = model, None, False
+
     def __call__(self, *rows: Tensor) -> Tensor:
         """Outputs for a chunk of rows."""
         n = len(rows[0])
-        if self.row_bytes is None:
-            y = self._first(rows)
+        whole = self.row_bytes is None and (self._measure() or not self._light(rows[0].device))
+        if whole or not self._watched:
+            y = self._first(rows, whole)
         else:
             own = tuple(r.clone() for r in rows) if self._writes else rows
             with Flat() if self._on_places else nullcontext():
@@ -219,20 +120,30 @@ class Function:
         self.rows += n
         return y
 
-    def _first(self, rows: tuple[Tensor, ...]) -> Tensor:
+    def _light(self, device: torch.device) -> bool:
+        """Whether a call need not be watched op by op: torch runs the model, and its generators are known."""
+        return not self._foreign and device.type in ("cpu", "cuda")
+
+    def _first(self, rows: tuple[Tensor, ...], whole: bool) -> Tensor:
         """A watched call, on copies: the model may write to its input, which is the caller's."""
         own = tuple(r.clone() for r in rows)
         versions = [r._version for r in own]
         try:
-            with Watch() as watch:
+            with Watch(whole, rows[0].device) as watch:
                 y = one_tensor(self.model(*own), len(rows[0]))
         except RuntimeError as error:
             refuse_other_dtype(self.model, rows, error)
             raise
+        if watch.suspect:
+            return self._first(rows, whole=True)
         self._writes, self._on_places = [r._version for r in own] != versions, watch.on_places
         n = max(len(rows[0]), 1)
-        self.row_bytes = watch.bytes // n
-        self.largest = max(watch.largest, *(r.nbytes for r in rows)) // n
+        if watch.bytes is not None:
+            self.row_bytes = watch.bytes // n
+            self.largest = max(watch.largest, *(r.nbytes for r in rows)) // n
+        if not self._watched and opaque(self.model, modules(self.model)):
+            refuse_mixed(lambda *xs: one_tensor(self.model(*xs), len(xs[0])), rows, y)
+        self._watched = True
         return y
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from attrib.engine.model import Model
+from attrib.engine.contents import Model
 
 _RELUS = (F.relu, torch.relu, Tensor.relu)
 _IN_PLACE = (torch.relu_, Tensor.relu_)

@@ -20,7 +20,8 @@ from torch import Tensor
 from torch._C import DisableTorchFunctionSubclass
 from torch.func import vjp
 
-from attrib.engine.model import Model, one_tensor
+from attrib.engine.contents import Model
+from attrib.engine.model import one_tensor
 
 _QUESTIONS = {
     Tensor.size, Tensor.dim, Tensor.ndimension, Tensor.numel, Tensor.is_floating_point, Tensor.__len__,

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
@@ -17,36 +18,72 @@ from attrib.engine.flat import on_places
 
 
 class Watch:
-    """Context in which one forward pass runs: raises on random draws and batch statistics, sums up output bytes."""
+    """Context in which one forward pass runs: looks for random draws and batch statistics, which no row may depend on.
 
-    def __init__(self) -> None:
-        self._ops, self._calls = Ops(), _Calls()
-        self._stack = ExitStack()
+    Parameters
+    ----------
+    ops : bool, default True
+        Look at every op: raise on those that draw, and sum up output bytes. Costs 5 to 25 us each. Without, nothing is
+        summed up, and draws are only suspected: from a generator that has moved, or a function's name.
+    device : torch.device, optional
+        Whose generator is looked at, besides the CPU's.
+
+    Attributes
+    ----------
+    suspect : bool
+        Whether a pass of which not every op was seen may have drawn random numbers. Its generators are put back then.
+    """
+
+    def __init__(self, ops: bool = True, device: torch.device | None = None) -> None:
+        self._ops, self._calls = Ops() if ops else None, _Calls()
+        self._generators = [] if ops else _generators(device)
+        self._stack, self.suspect = ExitStack(), False
 
     def __enter__(self) -> Watch:
         """Start watching."""
+        self._states = [g.get_state() for g in self._generators]
         self._stack.enter_context(self._calls)
-        self._stack.enter_context(self._ops)
+        if self._ops is not None:
+            self._stack.enter_context(self._ops)
         return self
 
     def __exit__(self, *error: Any) -> None:
         """Stop watching."""
         self._stack.__exit__(*error)
+        if self._ops is not None:
+            if self._ops.refused is not None:  # TorchScript would make another error of it
+                raise self._ops.refused from None
+            return
+        moved = [
+            not torch.equal(g.get_state(), s) for g, s in zip(self._generators, self._states, strict=True)
+        ]
+        self.suspect = self._calls.random or any(moved)
+        if any(moved):
+            for g, state in zip(self._generators, self._states, strict=True):
+                g.set_state(state)
 
     @property
-    def bytes(self) -> int:
-        """Bytes of all new tensors seen."""
-        return self._ops.bytes
+    def bytes(self) -> int | None:
+        """Bytes of all new tensors, if every op was seen."""
+        return None if self._ops is None else self._ops.bytes
 
     @property
     def largest(self) -> int:
         """Bytes of the largest of them."""
-        return self._ops.largest
+        return 1 if self._ops is None else self._ops.largest
 
     @property
     def on_places(self) -> bool:
         """Whether there are linear layers on (rows, places, features)."""
         return self._calls.on_places
+
+
+def _generators(device: torch.device | None) -> list[torch.Generator]:
+    """Where torch draws from on the CPU and on a device."""
+    found = [torch.default_generator]
+    if device is not None and device.type == "cuda":
+        found.append(torch.cuda.default_generators[device.index or 0])
+    return found
 
 
 class Ops(TorchDispatchMode):
@@ -55,6 +92,7 @@ class Ops(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.bytes = self.largest = 0
+        self.refused: ValueError | None = None
 
     def add(self, size: int, largest: int) -> None:
         """Count the bytes of a computation that torch does not see into."""
@@ -64,10 +102,11 @@ class Ops(TorchDispatchMode):
         self, op: OpOverload, types: Sequence[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if torch.Tag.nondeterministic_seeded in op.tags and _draws(op, args, kwargs or {}):
-            raise ValueError(
+            self.refused = ValueError(
                 f"`model` draws random numbers ({op}), so the same input gives different results; "
                 "call model.eval(), or pass training=False to functional dropout"
             )
+            raise self.refused
         out = op(*args, **(kwargs or {}))
         for t in out if isinstance(out, tuple | list) else (out,):
             if isinstance(t, Tensor) and not t.is_meta and not _is_view(op):
@@ -91,23 +130,43 @@ def _draws(op: OpOverload, args: tuple, kwargs: Mapping[str, Any]) -> bool:
     return given.get("train", given.get("training", True)) is not False
 
 
+_DRAWING = {
+    *(torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli, torch.poisson),
+    *(torch.rand_like, torch.randn_like, torch.randint_like, torch.multinomial, torch.binomial),
+    *(F.gumbel_softmax, Tensor.uniform_, Tensor.normal_, Tensor.bernoulli, Tensor.bernoulli_, Tensor.random_),
+    *(Tensor.exponential_, Tensor.geometric_, Tensor.cauchy_, Tensor.log_normal_, Tensor.multinomial),
+}
+_DROPPING = {
+    *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout),
+    *(torch.dropout, torch.dropout_, torch.feature_dropout, torch.alpha_dropout, torch.feature_alpha_dropout),
+}
+
+
 class _Calls(TorchFunctionMode):
     """Above torch.func: refuses batch norm that would use its own batch's mean. (Instance norm has its own entry point.)"""
 
     def __init__(self) -> None:
         super().__init__()
-        self.on_places = False
+        self.on_places = self.random = False
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         self.on_places = self.on_places or on_places(func, args)
+        self.random = self.random or _may_draw(func, args, kwargs or {})
         if getattr(func, "__name__", "") == "batch_norm" and _uses_batch(args, kwargs or {}):
             raise ValueError(
                 "`model` normalises with the statistics of the batch, so a sample's result would depend on its "
                 "batch-mates; call model.eval() and use batch norm with running statistics"
             )
         return func(*args, **(kwargs or {}))
+
+
+def _may_draw(func: Callable, args: tuple, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a function may draw random numbers, be it from a generator of its own or from one that is put back."""
+    if func in _DROPPING:  # (input, p, training, ...)
+        return kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True)) is not False
+    return func in _DRAWING or kwargs.get("generator") is not None
 
 
 def _uses_batch(args: tuple, kwargs: Mapping[str, Any]) -> bool:

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.candidates import AUTO
+from attrib.engine.contents import Model
 from attrib.engine.grids import Reshape
 from attrib.engine.inputs import Tensors
 from attrib.engine.layers import Layer, find_layer, named_layers
-from attrib.engine.model import Model
 from attrib.functional.maps import outputs
 from attrib.functional.wording import fill
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.contents import Model, unchanged
 from attrib.engine.gradients import Kernel
 from attrib.engine.graph import transformed
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_distribution, as_tuple
-from attrib.engine.model import Function, Model, unchanged
+from attrib.engine.model import Function
 from attrib.engine.moments import Moments
 from attrib.engine.scores import Scores
 from attrib.engine.secant import Pairs, Readout, expressed, secant

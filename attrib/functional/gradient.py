@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.contents import Model
 from attrib.engine.gradients import Kernel, add_by_sample
 from attrib.engine.graph import transformed
 from attrib.engine.inputs import Tensors, as_tuple, of_samples
-from attrib.engine.model import Model
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, finish, method
 

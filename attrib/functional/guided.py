@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 
 from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.contents import Model
 from attrib.engine.grids import Reshape
 from attrib.engine.inputs import Tensors, as_tuple
 from attrib.engine.layers import Layer
-from attrib.engine.model import Model
 from attrib.engine.target import TargetLike
 from attrib.functional.cam import grad_cam
 from attrib.functional.explanation import Explanation, Method, method

@@ -47,7 +47,7 @@ def each_input(kernel: Kernel, xs: tuple[Tensor, ...], chosen: list[int], one: O
         (kernel, number of the input, scores (T, N)) to its attribution (T, N, ...), which features of (N, ...) it says
         something about, and notes.
     """
-    kernel.batches.expect(len(xs[0]))
+    kernel.batches.expect(len(xs[0]), more=True)
     score = kernel.scores(xs)
     found = [torch.zeros(len(score), *t.shape, dtype=t.dtype) for t in xs]
     known = [torch.zeros(1, dtype=torch.bool) for _ in xs]

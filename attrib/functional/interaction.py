@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.contents import Model
 from attrib.engine.gradients import Kernel, add_by_sample
 from attrib.engine.inputs import Baselines, as_baselines, as_tuple, of_samples
 from attrib.engine.mixed import Mixed
-from attrib.engine.model import Model
 from attrib.engine.quadrature import rule
 from attrib.engine.sides import Side
 from attrib.engine.soften import softened

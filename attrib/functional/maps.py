@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.candidates import explained, layers_of
+from attrib.engine.contents import Model
 from attrib.engine.gradients import Kernel
 from attrib.engine.grids import Form, Reshape, form_of, lead_merged, reshaped, scaled, upsampled
 from attrib.engine.inputs import Tensors, as_tuple, of_samples
 from attrib.engine.layers import Layer, OffPath, activations, take
-from attrib.engine.model import Model
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, Method, finish, method
 
@@ -128,7 +128,7 @@ def _over_rows(
         rows = rows_at(kernel, xs, i)
         try:
             taken = take(kernel, parts, rows, i)
-            kernel.batches.measured(kernel.function.row_bytes or 1, kernel.function.largest)
+            kernel.batches.measured(kernel.function.row_bytes, kernel.function.largest)
             return one_chunk(parts, taken, rows[onto].shape), taken.scores
         except OffPath as error:
             raise explained(error, kernel, rows, onto) from None
@@ -219,7 +219,7 @@ def outputs(f: Model, x: Tensors, layer: Layer, reshape: Reshape | None, onto: i
                 a = activations(kernel, parts, rows)[name]
             except OffPath as error:
                 raise explained(error, kernel, rows, onto) from None
-            kernel.batches.measured(kernel.function.row_bytes or 1, kernel.function.largest)
+            kernel.batches.measured(kernel.function.row_bytes, kernel.function.largest)
             form = form_of(a.shape, part, rows[onto].shape)
             return reshaped(a, reshape, len(a)) if reshape else a if form is None else form(a)
 

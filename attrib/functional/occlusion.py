@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.contents import Model
 from attrib.engine.edits import Boxes, Groups
 from attrib.engine.gradients import Kernel
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple
-from attrib.engine.model import Model
 from attrib.engine.scan import Notes, effects
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, method

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
+from attrib.engine.contents import Model
 from attrib.engine.gradients import Kernel
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple
-from attrib.engine.model import Model
 from attrib.engine.secant import OpShare, Readout, expressed, shares
 from attrib.engine.target import TargetLike
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.contents import Model
 from attrib.engine.gradients import Kernel, add_by_sample
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple
 from attrib.engine.lines import Lines, groups
-from attrib.engine.model import Model
 from attrib.engine.quadrature import LEVELS, nested, rule
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, finish, method

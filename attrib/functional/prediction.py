@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.contents import Model
 from attrib.engine.gradients import Kernel
 from attrib.engine.inputs import Tensors, as_tuple
-from attrib.engine.model import Model
 from attrib.functional.maps import rows_at
 from attrib.functional.wording import fill
 
@@ -61,7 +61,7 @@ def predict(
 
         def work(start: int, stop: int) -> Tensor:
             y = kernel.function(*rows_at(kernel, xs, torch.arange(start, stop)))
-            kernel.batches.measured(kernel.function.row_bytes or 1, kernel.function.largest)
+            kernel.batches.measured(kernel.function.row_bytes, kernel.function.largest)
             return y.detach().to(xs[0].device)
 
         return torch.cat(list(kernel.batches.run(len(xs[0]), work)))

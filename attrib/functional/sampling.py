@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.contents import Model
 from attrib.engine.draws import Draws, DrawsBehind, Noise, Stdevs, draw_count, given, spread
 from attrib.engine.gradients import Kernel
 from attrib.engine.hoist import FirstLayer, set_apart
 from attrib.engine.inputs import Baselines, Tensors, as_distribution, as_tuple
-from attrib.engine.model import Model
 from attrib.engine.moments import Moments
 from attrib.engine.pullback import Rows
 from attrib.engine.target import TargetLike

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.contents import Model
 from attrib.engine.draws import Noise, Stdevs, draw_count, spread
 from attrib.engine.gradients import Kernel
 from attrib.engine.inputs import Tensors, as_tuple
-from attrib.engine.model import Model
 from attrib.engine.moments import Moments
 from attrib.engine.pullback import Rows
 from attrib.engine.target import TargetLike, repeated

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attrib.engine.model import Model, dtype_of
+from attrib.engine.contents import Model, dtype_of
 from attrib.engine.secant import OpShare
 from attrib.engine.target import TargetLike
 from attrib.functional import op_shares

@@ -12,7 +12,7 @@ import xarray as xr
 
 from attrib import functional
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.model import Model, dtype_of
+from attrib.engine.contents import Model, dtype_of
 from attrib.engine.target import TargetLike
 from attrib.interop.arrays import as_tensor
 from attrib.labels.align import baseline_tensors, sample_values

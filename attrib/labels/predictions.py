@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.model import Model, dtype_of
+from attrib.engine.contents import Model, dtype_of
 from attrib.functional import prediction
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.inputs import Inputs, labelled_inputs

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attrib.engine.contents import Model
 from attrib.engine.gradients import Kernel
 from attrib.engine.inputs import Tensors, as_baselines
-from attrib.engine.model import Model, one_tensor
+from attrib.engine.model import one_tensor
 
 Rows = tuple[Tensor, ...]
 Attribute = Callable[..., Any]  # (f, x, **options) -> attributions shaped like x

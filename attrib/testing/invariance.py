@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attrib.engine.contents import Model
 from attrib.engine.inputs import Baselines, Tensors
-from attrib.engine.model import Model
 from attrib.testing.calling import (
     Attribute,
     Rows,

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from attrib.engine.batching import BatchSize
-from attrib.engine.model import Model, one_tensor
+from attrib.engine.contents import Model
+from attrib.engine.model import one_tensor
 from attrib.functional import METHODS
 
 BARE = "forward+backward"

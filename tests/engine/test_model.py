@@ -9,11 +9,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attrib.engine.model import Function, device_of, dtype_of, modules, one_tensor
+from attrib.engine.contents import device_of, dtype_of, modules
+from attrib.engine.model import Function, one_tensor
 from attrib.functional import integrated_gradients, saliency
 from attrib.testing import untouched
 
 X = torch.linspace(-1, 1, 12).view(4, 3)
+
+
+def _of_a_seed(made: Any) -> Tensor:
+    """The same numbers each time, and the generator put back: still, a row's would depend on the rows before it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return made()
+
+
+def _drops(x: Tensor) -> Tensor:
+    return torch.dropout(x, 0.5, True)
 
 
 class Formula(nn.Module):
@@ -102,6 +114,12 @@ def test_training_mode_that_changes_nothing_is_accepted(model: nn.Module) -> Non
             "statistics of the batch",
         ),
         (lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.5), "draws random numbers"),
+        (lambda x: x + torch.rand(3, generator=torch.Generator().manual_seed(1)), "draws random numbers"),
+        (lambda x: _of_a_seed(lambda: x + torch.randn_like(x)), "draws random numbers"),
+        (lambda x: _of_a_seed(lambda: F.dropout(x, 0.5)), "draws random numbers"),
+        (lambda x: _of_a_seed(lambda: nn.Dropout1d(0.5)(x)), "draws random numbers"),
+        (lambda x: _of_a_seed(lambda: x + torch.empty_like(x).normal_()), "draws random numbers"),
+        (torch.jit.script(_drops), "draws random numbers"),
     ],
 )
 @pytest.mark.parametrize("method", [saliency, integrated_gradients])
@@ -109,7 +127,7 @@ def test_functions_that_draw_or_use_the_batch_are_refused(method: Any, model: An
     state = torch.get_rng_state()
     with pytest.raises(ValueError, match=text):
         method(model, X, target=0)
-    torch.set_rng_state(state)  # the refused draw was the model's own
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +222,50 @@ def test_rows_are_counted_and_measured() -> None:
     function(X[:1])
     assert function.rows == 5
     assert function.row_bytes == 5 * 4
+
+
+def test_rows_are_measured_once_that_is_needed() -> None:
+    wanted: list[bool] = []
+    function = Function(nn.Linear(3, 5), lambda: bool(wanted))
+    function(X)
+    assert function.row_bytes is None
+    wanted.append(True)
+    function(X)
+    assert function.row_bytes == 5 * 4
+
+
+def _normalised() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+def _exported(model: nn.Module) -> nn.Module:
+    return torch.export.export(model, (X,), dynamic_shapes=({0: torch.export.Dim("n")},)).module()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("made", [torch.jit.script, lambda m: torch.jit.trace(m, X), _exported])
+def test_programs_that_use_the_batch_are_refused(made: Any) -> None:
+    with pytest.raises(ValueError, match="mixes samples"):
+        saliency(made(_normalised().train()), X, target=0)
+    model = _normalised().eval()
+    for x in (X, X[:1]):
+        found = saliency(made(model), x, target=0)
+        assert torch.allclose(found, saliency(model, x, target=0), atol=1e-6)
+
+
+def test_a_draw_beside_the_model_is_not_taken_for_its_own() -> None:
+    """The default generator is everybody's: what moved it is looked for op by op before a model is refused."""
+    calls: list[int] = []
+
+    def model(x: Tensor) -> Tensor:
+        calls.append(len(x))
+        if len(calls) == 1:
+            torch.default_generator.manual_seed(5)  # as if by another thread
+        return (x**2).sum(1)
+
+    assert torch.equal(Function(model, lambda: False)(X), (X**2).sum(1))
+    assert len(calls) == 2
 
 
 def test_requires_grad_and_frozen_parameters_stay() -> None:

@@ -426,7 +426,7 @@ def test_shares_of_ops_add_up():
 
 
 def test_an_automatic_batch_size_records_once() -> None:
-    """One row settles the size; a small first chunk would have been recorded for itself."""
+    """One row settles the size of more than a few; a small first chunk would have been recorded for itself."""
     seen: list[int] = []
 
     def f(x: torch.Tensor) -> torch.Tensor:
@@ -434,7 +434,10 @@ def test_an_automatic_batch_size_records_once() -> None:
         return (x**2).sum(1)
 
     deep_lift(f, torch.ones(20, 3), baselines=0.5)
-    assert sorted(seen) == [1, 1, 20]  # to measure; at the shared baseline; recorded
+    assert sorted(seen) == [1, 20]  # at the shared baseline; recorded
+    seen.clear()
+    deep_lift(f, torch.ones(200, 3), baselines=0.5)
+    assert sorted(seen) == [1, 1, 200]  # to measure; at the shared baseline; recorded
 
 
 def test_traced_and_exported_modules_are_like_any_other() -> None:

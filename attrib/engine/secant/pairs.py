@@ -73,9 +73,10 @@ class Pairs:
 
     def __iter__(self) -> Iterator[Chunk]:
         """Chunk by chunk, in order."""
-        if self.kernel.batches.rows is None:
+        batches, rows = self.kernel.batches, len(self.xs[0]) * self.count
+        if batches.open:
             self._measure()
-        return self.kernel.batches.run(len(self.xs[0]) * self.count, self._chunk)
+        return batches.run(rows, self._chunk)
 
     def _measure(self) -> None:
         """Settle the automatic size by one row of the model: a small first chunk would be one more recording."""
@@ -89,7 +90,8 @@ class Pairs:
         self._measured()
 
     def _measured(self) -> None:
-        self.kernel.batches.measured(VALUES_PER_ACTIVATION * (self.kernel.function.row_bytes or 1))
+        of_a_row = self.kernel.function.row_bytes
+        self.kernel.batches.measured(None if of_a_row is None else VALUES_PER_ACTIVATION * of_a_row)
 
     def _chunk(self, start: int, stop: int) -> Chunk:
         r = torch.arange(start, stop)
