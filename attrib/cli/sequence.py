@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attrib.cli import show
 from attrib.cli.cells import listed
 from attrib.cli.values import assignments, rows
+
+if TYPE_CHECKING:
+    from attrib.workflows.sequence import Studied
 
 DEFAULT = "deep_lift,integrated_gradients,saliency,in_silico_mutagenesis"
 LISTED = 5  # records that are named on the screen
@@ -45,7 +48,8 @@ def sequence(
     ] = None,
     methods: Annotated[str, typer.Option(help="Names with commas (see: attrib methods).")] = DEFAULT,
     target: Annotated[
-        str | None, typer.Option(help="Which output: a number, a class name, or predicted.")
+        str | None,
+        typer.Option(help="Which outputs: a number, a class name, several with commas, predicted, or all."),
     ] = None,
     classes: Annotated[
         str | None, typer.Option(help="Names of the outputs: a,b,c, or a file with one per line.")
@@ -54,6 +58,10 @@ def sequence(
         str, typer.Option(help="What is compared with: uniform, zeros, shuffle, dinucleotide.")
     ] = "uniform",
     layer: Annotated[str, typer.Option(help="The convolution whose filters become motifs.")] = "first",
+    windows: Annotated[
+        int | None,
+        typer.Option(help="Strongest windows that make a filter's motif; default: all of half its maximum."),
+    ] = None,
     dims: Annotated[
         str, typer.Option(help="Order of the dims as the model takes them.")
     ] = "sample,nucleotide,position",
@@ -77,17 +85,22 @@ def sequence(
         done = work(
             model, output, weights=weights, fasta=fasta, table=table, bed=bed, column=column, name=name, width=width,
             motifs=motifs, insert=listed(insert), methods=listed([methods]), target=target, classes=classes,
-            baselines=baselines, layer=layer, dims=listed([dims]), both_strands=not one_strand,
+            baselines=baselines, layer=layer, windows=windows, dims=listed([dims]), both_strands=not one_strand,
             max_records=max_records, pictures=pictures, batch_size=rows(batch_size), device=device, seed=seed,
             options=assignments(settings or []), command=command_line(), tell=tell, say=show.say,
         )  # fmt: skip
+    _tell(done)
+
+
+def _tell(done: Studied) -> None:
+    """Records left out, what could not be done, motifs and files."""
     for bad in done.problems[:LISTED]:
         show.say(f"{'renamed' if bad['kept'] else 'left out'} {bad['record']}: {bad['problem']}")
     if len(done.problems) > LISTED:
         show.say(f"and {len(done.problems) - LISTED} more, see problems.csv")
-    for what, why in done.discovered.notes.items():
-        show.say(f"{what}: {why}")
     found = done.discovered
+    for what, why in found.notes.items():
+        show.say(f"{what}: {why}")
     show.say(f"{len(found.clusters.seqlets)} seqlets, {len(found.clusters.motifs)} motifs of seqlets, {len(found.filter_motifs)} of filters")  # fmt: skip
     if found.hits is not None:
         for hit in found.hits.drop_duplicates("motif").head(LISTED).itertuples():

@@ -39,6 +39,20 @@ class Turned(nn.Module):
     def forward(self, x):
         return self.inner(x.transpose(1, 2))
 
+class Pooled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.read = nn.Conv1d(4, 3, 5)
+    def forward(self, x):
+        return self.read(nn.functional.avg_pool1d(x, 2)).amax((1, 2))
+
+def pooled():
+    return Pooled()
+
+def track():
+    return nn.Conv1d(4, 2, 5)
+
 def flat():
     return Flat()
 
@@ -180,8 +194,13 @@ def test_what_is_written(study: Path) -> None:
 
 
 def _scores(value: float) -> torch.Tensor:
+    return _at(value)[0, 0]
+
+
+def _at(value: float) -> torch.Tensor:
+    """Both outputs (2, 1) where every letter is as much there."""
     with torch.no_grad():
-        return trained()(torch.full((1, 4, LENGTH), value))[0, 0]
+        return trained()(torch.full((1, 4, LENGTH), value)).T
 
 
 def test_a_rerun_does_only_what_is_missing(here: Path, tmp_path: Path) -> None:
@@ -213,6 +232,110 @@ def test_a_run_that_is_stopped_goes_on(here: Path, tmp_path: Path) -> None:
     done = sequence(trained(), tmp_path / "out", **asked)  # type: ignore[arg-type]
     assert part.stat().st_mtime_ns == time
     assert done.attributed.x.sizes["sample"] == 40
+
+
+OUTPUTS = ("--classes", "CTCF,HNF1A", "--target")
+
+
+@pytest.fixture(scope="module")
+def outputs(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study of both outputs in one run."""
+    folder = tmp_path_factory.mktemp("outputs") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        words = ["--fasta", "a.fa", "--motifs", "known.meme", "--methods", "deep_lift", "--pictures", "3"]
+        assert run(["sequence", *NETWORK, *OUTPUTS, "all", *words, "--output", str(folder)]) == OK
+    return folder
+
+
+def test_several_outputs_have_the_attributions_of_each(study: Path, outputs: Path) -> None:
+    both, one = load(outputs / "attributions.nc")["deep_lift"], load(study / "attributions.nc")["deep_lift"]
+    assert both.dims == ("target", *one.dims)
+    assert both.target.values.tolist() == ["CTCF", "HNF1A"]
+    np.testing.assert_allclose(both.sel(target="CTCF"), one, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(both.sum(("nucleotide", "position")) - both.delta, both.prediction - _at(0.25).numpy(), rtol=1e-4, atol=1e-3)  # fmt: skip
+    table, single = pd.read_csv(outputs / "records.csv"), pd.read_csv(study / "records.csv")
+    assert len(table) == 80
+    assert table[table.target == "CTCF"].score.tolist() == pytest.approx(single.score.tolist(), rel=1e-4)
+    assert table[table.target == "HNF1A"].score.tolist() == pytest.approx(both.prediction[1].values.tolist())
+
+
+def test_several_outputs_have_their_own_motifs(study: Path, outputs: Path) -> None:
+    table = pd.read_csv(outputs / "motifs.csv").set_index("motif")
+    assert table.match["CTCF_seqlets_0"] == "MA0139.1"
+    assert table.match["HNF1A_seqlets_0"] == "MA0046.1"
+    assert (table.attribution[["CTCF_seqlets_0", "HNF1A_seqlets_0"]] > 5).all()
+    seqlets, single = pd.read_csv(outputs / "seqlets.csv"), pd.read_csv(study / "seqlets.csv")
+    own = seqlets[seqlets.target == "CTCF"]
+    assert (
+        own[["record", "start", "end"]].values.tolist() == single[["record", "start", "end"]].values.tolist()
+    )
+    assert set(own.cluster.dropna()) == {"CTCF_seqlets_0"}
+    effect = pd.read_csv(outputs / "experiments.csv").set_index(["experiment", "motif", "target"]).difference
+    for motif, other in (("CTCF", "HNF1A"), ("HNF1A", "CTCF")):
+        name = f"{motif}_seqlets_0"
+        assert effect["marginalize", name, motif] > 5 > abs(effect["marginalize", name, other])
+        assert effect["ablate", name, motif] < -5 < effect["ablate", name, other]
+    shown = sorted(p.name.split("_")[2] for p in (outputs / "records").iterdir())
+    assert shown == ["CTCF.png", "CTCF.png", "HNF1A.png"]
+
+
+def test_a_number_and_a_name_mean_the_same_output(here: Path, tmp_path: Path) -> None:
+    words = ["sequence", *NETWORK, *QUICK, "--fasta", "a.fa"]
+    for k, target in enumerate(("0", "CTCF")):
+        assert run([*words, *OUTPUTS, target, "--output", str(tmp_path / str(k))]) == OK
+    one, two = (pd.read_csv(tmp_path / f"{k}/experiments.csv") for k in (0, 1))
+    assert len(one)
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_the_output_must_be_named(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    words = ["sequence", *NETWORK[:4], *QUICK, "--fasta", "a.fa", "--output", str(tmp_path / "out")]
+    assert run(words) == REFUSED
+    assert "the model has 2 outputs: give --target a number from 0 to 1" in capsys.readouterr().err
+
+
+def test_outputs_that_are_no_scores_are_refused(here: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"gives an array \(2, 76\) .* name a factory whose model reduces it"
+    ):
+        sequence("planted_model:track", tmp_path / "out", fasta="a.fa", methods=["saliency"], target="0")
+
+
+def test_windows_of_a_filter_can_be_counted_instead(here: Path, tmp_path: Path) -> None:
+    words = ["sequence", *NETWORK, *QUICK[:4], "--fasta", "a.fa", "--windows", "20"]
+    assert run([*words, "--output", str(tmp_path / "out")]) == OK
+    sites = pd.read_csv(tmp_path / "out/filters.csv").sites
+    assert sites[sites > 0].between(20, 25).all()  # equals of the last count too
+    assert (sites > 0).sum() > 8
+
+
+def test_filters_behind_pooling_are_no_motifs(here: Path, tmp_path: Path) -> None:
+    done = sequence("planted_model:pooled", tmp_path / "out", fasta="a.fa", methods=["saliency"], max_records=3, pictures=0)  # fmt: skip
+    assert "read does not run along the 80 letters" in done.discovered.notes["filters"]
+
+
+def test_files_that_a_rerun_does_not_make_are_gone(here: Path, tmp_path: Path) -> None:
+    words = [
+        "sequence",
+        *NETWORK,
+        *QUICK[:2],
+        "--max-records",
+        "3",
+        "--fasta",
+        "a.fa",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert run([*words, "--pictures", "2", "--motifs", "known.meme"]) == OK
+    (tmp_path / "out/notes.txt").write_text("mine")
+    there = {p.name for p in (tmp_path / "out").rglob("*.*")}
+    assert {"tomtom.csv", "experiments.png"} < there
+    assert run([*words, "--pictures", "0"]) == OK
+    files = json.loads((tmp_path / "out/run.json").read_text())["files"]
+    left = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert {f for f in left if not f.startswith("parts/")} == {*files, "run.json", "notes.txt"}
+    assert "tomtom.csv" not in left
 
 
 def test_other_settings_and_other_files_are_refused(
@@ -328,7 +451,10 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--fasta a.fa --motifs known.meme --insert NHLH2", "near it: NHLH1"),
         ("--fasta a.fa --insert MYC", "no motif of --motifs is called so"),
         ("--fasta a.fa --methods grad_cam", "--methods is grad_cam, expected some of"),
-        ("--fasta a.fa --target all", "expected one output"),
+        ("--fasta a.fa --target on", "--target is 'on': to name a class, give --classes"),
+        ("--fasta a.fa --windows 0", "--windows is 0"),
+        ("--fasta a.fa --pictures -1", "--pictures is -1"),
+        ("--fasta a.fa --layer mix", "--layer mix reads 16 numbers at each position, no letters"),
         ("--fasta a.fa --target 7", "`target` 7 is out of range"),
         ("--fasta a.fa --baselines dark", "--baselines is 'dark', expected one of uniform, zeros"),
         ("--fasta a.fa --dims sample,position", "--dims is sample,position"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from attrib.domains.motifs.filters import motifs_of_counts, thresholds
 from attrib.engine.layers import find_layer, named_layers
 from attrib.labelled import layer_activation
 
+LETTERS = 4
 ROWS = 256  # sequences whose activations are in memory
 
 
@@ -42,7 +44,7 @@ def first_kernel(model: Callable[..., Any], layer: str = "first") -> Kernel:
     Raises
     ------
     ValueError
-        If the model has none, or `layer` is no convolution.
+        If the model has none, or `layer` is no convolution of letters.
     """
     known = {n: m for n, m in named_layers(model).items() if isinstance(m, nn.Conv1d | nn.Conv2d)}
     if layer == "first":
@@ -59,7 +61,12 @@ def first_kernel(model: Callable[..., Any], layer: str = "first") -> Kernel:
 
 def _kernel(name: str, found: nn.Conv1d | nn.Conv2d) -> Kernel:
     """Along the axis of the positions: in two dims the longer one of the kernel."""
-    along = int(np.argmax(found.kernel_size)) if isinstance(found, nn.Conv1d) else _along(found)
+    along = 0 if isinstance(found, nn.Conv1d) else _along(found)
+    read = found.in_channels * math.prod(found.kernel_size) // found.kernel_size[along]
+    if read != LETTERS:
+        raise ValueError(
+            f"--layer {name} reads {read} numbers at each position, no letters (4); name the convolution that does"
+        )
     padding = None if isinstance(found.padding, str) else int(found.padding[along])
     return Kernel(
         name, int(found.kernel_size[along]), int(found.stride[along]), padding, int(found.dilation[along])
@@ -112,11 +119,21 @@ def _activations(
         for start in range(0, some.sizes["sample"], ROWS):
             part = some.isel(sample=slice(start, start + ROWS))
             a = layer_activation(model, part, layer=kernel.layer)
-            if sum(n > 1 for d, n in a.sizes.items() if d not in ("sample", "filter")) > 1:
-                raise ValueError(
-                    f"{kernel.layer} does not run along the letters: its output is {dict(a.sizes)}"
-                )
+            _check_places(a, part.sizes["position"], kernel)
             yield a, part
+
+
+def _check_places(a: xr.DataArray, letters: int, kernel: Kernel) -> None:
+    """Refuse activations whose places are no windows of the letters: behind pooling, of a table of pairs."""
+    places = [n for d, n in a.sizes.items() if d not in ("sample", "filter") and n > 1]
+    reach = (kernel.width - 1) * kernel.dilation
+    fitting = (
+        None if kernel.padding is None else (letters + 2 * kernel.padding - reach - 1) // kernel.stride + 1
+    )
+    if len(places) > 1 or (places and fitting is not None and places[0] != fitting):
+        raise ValueError(
+            f"{kernel.layer} does not run along the {letters} letters: its output is {dict(a.sizes)}"
+        )
 
 
 def by_length(x: xr.DataArray) -> Iterator[xr.DataArray]:

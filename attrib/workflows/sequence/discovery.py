@@ -11,6 +11,7 @@ import xarray as xr
 
 from attrib.domains.motifs import Clusters, FilterMotifs, cluster_seqlets, find_seqlets, tomtom
 from attrib.workflows.sequence.convolution import filters_of, first_kernel
+from attrib.workflows.sequence.records import safe
 
 Motifs = Mapping[str, xr.DataArray]
 TELLING = 3.0  # bits that a filter's motif must have to be matched and inserted
@@ -56,6 +57,7 @@ def discover(
     database: Motifs | None,
     *,
     layer: str = "first",
+    top: int | None = None,
     both_strands: bool = True,
     seed: int = 0,
 ) -> Discovered:
@@ -65,32 +67,76 @@ def discover(
     ----------
     model : callable
     x, contribution : DataArray
-        Sequences, and an attribution of each position.
+        Sequences, and an attribution of each position; with a leading dim `target` of each output.
     database : mapping of str to DataArray, optional
         Known motifs.
     layer : str
         The convolution, or `"first"`.
+    top : int, optional
+        A filter's so many strongest windows; default: those of at least half of its maximum.
     both_strands : bool
         Whether the other strand counts: not for RNA.
     seed : int
         Of the seqlets' null distribution.
     """
-    notes: dict[str, str] = {}
-    filters = None
-    try:
-        filters = filters_of(model, x, first_kernel(model, layer))
-    except (ValueError, TypeError) as error:
-        if layer != "first":
-            raise
-        notes["filters"] = str(error)
-    clusters = cluster_seqlets(
-        find_seqlets(contribution, seed=seed), contribution, x, both_strands=both_strands
-    )
+    filters, notes = _filters(model, x, layer, top)
+    clusters = seqlet_motifs(contribution, x, both_strands=both_strands, seed=seed)
     found = Discovered(filters, clusters, None, notes)
     if not database or not found.motifs:
         return found
+    hits, said = _matched(found.motifs, database, both_strands)
+    return found._replace(hits=hits, notes=notes | said)
+
+
+def _filters(
+    model: Callable[..., Any], x: xr.DataArray, layer: str, top: int | None
+) -> tuple[FilterMotifs | None, dict[str, str]]:
+    """Motifs of the filters, or why there are none; a layer that was named must have some."""
+    try:
+        return filters_of(model, x, first_kernel(model, layer), top=top), {}
+    except (ValueError, TypeError) as error:
+        if layer != "first":
+            raise
+        return None, {"filters": str(error)}
+
+
+def seqlet_motifs(
+    contribution: xr.DataArray, x: xr.DataArray, *, both_strands: bool = True, seed: int = 0
+) -> Clusters:
+    """Seqlets and their motifs; of several outputs each by itself, motifs named after it.
+
+    Parameters
+    ----------
+    contribution, x, both_strands, seed
+        As for `discover`.
+
+    Returns
+    -------
+    Clusters
+        Seqlets of several outputs have the column `target`.
+    """
+    if "target" not in contribution.dims:
+        seqlets = find_seqlets(contribution, seed=seed)
+        return cluster_seqlets(seqlets, contribution, x, both_strands=both_strands)
+    motifs: dict[str, xr.DataArray] = {}
+    means: dict[str, xr.DataArray] = {}
+    tables = []
+    for target in contribution["target"].values.tolist():
+        own = contribution.sel(target=target, drop=True)
+        one = seqlet_motifs(own, x, both_strands=both_strands, seed=seed)
+        names = {"": ""} | {name: f"{safe(str(target))}_{name}" for name in one.motifs}
+        motifs |= {names[n]: m.rename(names[n]) for n, m in one.motifs.items()}
+        means |= {names[n]: m for n, m in one.contributions.items()}
+        table = one.seqlets.assign(cluster=one.seqlets.cluster.map(names))
+        table.insert(1, "target", target)
+        tables.append(table)
+    return Clusters(motifs, means, pd.concat(tables, ignore_index=True))
+
+
+def _matched(motifs: Motifs, database: Motifs, both_strands: bool) -> tuple[pd.DataFrame, dict[str, str]]:
+    """TOMTOM's five best matches of each motif, and its warning."""
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always", UserWarning)
-        hits = tomtom(found.motifs, database, top=5, both_strands=both_strands)
+        hits = tomtom(motifs, database, top=5, both_strands=both_strands)
     said = [str(w.message) for w in raised if issubclass(w.category, UserWarning)]
-    return found._replace(hits=hits, notes=notes | ({"tomtom": said[0]} if said else {}))
+    return hits, {"tomtom": said[0]} if said else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from attrib.workflows.drawing import name as long_name
-from attrib.workflows.sequence.parts import MUTATIONS
+from attrib.workflows.sequence.asked import MUTATIONS
 
 LETTER_ONLY = (
     "saliency",

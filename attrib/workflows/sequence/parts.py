@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,15 +13,14 @@ import xarray as xr
 from attrib.io import load, save
 from attrib.workflows.attribute import Done, Tell, attribute, trial
 from attrib.workflows.loading import first_line
-from attrib.workflows.plan import Plan
+from attrib.workflows.sequence.asked import Asked
+from attrib.workflows.sequence.outputs import check_outputs
 from attrib.workflows.sequence.records import Chunk, chunks
 
-MUTATIONS = "in_silico_mutagenesis"
 ROWS = 32  # records of a chunk: what Ctrl-C can lose
 FILL = {"mask": False, "locus": -1}
 
 Results = dict[str, xr.DataArray]
-Asking = Callable[[xr.DataArray], Plan]
 
 
 class Attributed(NamedTuple):
@@ -32,7 +31,7 @@ class Attributed(NamedTuple):
     x : DataArray
         One-hot, padded with zeros to the longest.
     results : dict of str to DataArray
-        By method, padded with NaN; records in the order of the file.
+        By method, padded with NaN; records in the order of the file; with a leading dim `target` for several outputs.
     refused : dict of str to str
         Records by name, and why not.
     """
@@ -41,16 +40,24 @@ class Attributed(NamedTuple):
     results: Results
     refused: dict[str, str]
 
+    @property
+    def outputs(self) -> list[Any]:
+        """Labels of the outputs, if several were asked for."""
+        first = next(iter(self.results.values()))
+        return first["target"].values.tolist() if "target" in first.dims else []
+
+    def of(self, output: Any) -> Attributed:
+        """The results of one of several outputs."""
+        return self._replace(results={m: a.sel(target=output) for m, a in self.results.items()})
+
 
 def attributed(
     model: Callable[..., Any],
     records: pd.DataFrame,
-    asking: Asking,
-    asked: str,
+    asked: Asked,
     folder: Path,
+    key: str,
     *,
-    dims: Sequence[str] = ("sample", "nucleotide", "position"),
-    device: str | None = None,
     tell: Tell | None = None,
 ) -> Attributed:
     """Explain all records.
@@ -60,50 +67,52 @@ def attributed(
     model : callable
     records : DataFrame
         `Reading.sequences`.
-    asking : callable
-        Gives the plan for an input, whose baselines depend on it.
-    asked : str
-        Everything the results depend on, beside the records.
+    asked : Asked
     folder : Path
         For the parts.
-    dims : sequence of str
-        Their order in the model's input.
-    device : str, optional
+    key : str
+        Everything the results depend on, beside the records.
     tell : callable, optional
         Gets ("records", done, in all).
 
     Raises
     ------
     ValueError
-        If no record can be explained, with the first reason.
+        If no record can be explained, with the first reason; for a model that gives no scores.
     """
     found: list[Results] = []
     refused: dict[str, str] = {}
-    lengths: dict[int, str] = {}
+    faults: dict[int, str] = {}
     done = 0
-    for chunk in chunks(records, ROWS, asked):
-        length = len(chunk.records["sequence"].iloc[0])
-        part = folder / f"{chunk.key}.nc"
-        if part.is_file() and (earlier := _earlier(part)) is not None:
-            found.append(earlier)
-        elif lengths.setdefault(length, _fault(model, chunk.one_hot(dims), device)):
-            refused |= {str(n): lengths[length] for n in chunk.records.index}
-        else:
-            made, bad = _explained(model, chunk, asking, dims)
-            refused |= bad
-            if made:
-                save(made, part)
-                found.append(made)
-            elif (
-                not found and len(bad) == len(chunk.records) > 1
-            ):  # what all refuse is no fault of the records
-                break
+    for chunk in chunks(records, ROWS, key):
+        made, bad = _chunk(model, chunk, asked, folder / f"{chunk.key}.nc", faults)
+        found += [made] if made else []
+        refused |= bad
         done += len(chunk.records)
         if tell is not None:
             tell("records", done, len(records))
+        whole = len(bad) == len(chunk.records) > 1 and not faults.get(chunk.length)
+        if whole and not found:  # what all refuse is no fault of the records
+            break
     if not found:
         raise ValueError(f"no record can be explained: {next(iter(refused.values()))}")
     return _merged(found, records, refused)
+
+
+def _chunk(
+    model: Callable[..., Any], chunk: Chunk, asked: Asked, part: Path, faults: dict[int, str]
+) -> tuple[Results, dict[str, str]]:
+    """Results of a chunk, of an earlier run or new, and the records that are refused."""
+    if part.is_file() and (earlier := _earlier(part)) is not None:
+        return earlier, {}
+    if chunk.length not in faults:
+        faults[chunk.length] = _fault(model, chunk.one_hot(asked.dims), asked)
+    if faults[chunk.length]:
+        return {}, {str(n): faults[chunk.length] for n in chunk.records.index}
+    made, bad = _explained(model, chunk, asked)
+    if made:
+        save(made, part)
+    return made, bad
 
 
 def _earlier(part: Path) -> Results | None:
@@ -115,36 +124,35 @@ def _earlier(part: Path) -> Results | None:
     return found if isinstance(found, dict) and "x" in found else None
 
 
-def _fault(model: Callable[..., Any], x: xr.DataArray, device: str | None) -> str:
+def _fault(model: Callable[..., Any], x: xr.DataArray, asked: Asked) -> str:
     """Why the model does not take sequences of this length; empty if it does."""
     try:
-        trial(model, x, device)
+        trial(model, x, asked.device)
     except ValueError as error:
         return f"it has {x.sizes['position']} letters: {str(error).partition('; ')[0]}"
+    check_outputs(model, x, asked)
     return ""
 
 
-def _explained(
-    model: Callable[..., Any], chunk: Chunk, asking: Asking, dims: Sequence[str]
-) -> tuple[Results, dict[str, str]]:
+def _explained(model: Callable[..., Any], chunk: Chunk, asked: Asked) -> tuple[Results, dict[str, str]]:
     """Results of a chunk; if a method refuses, of each record by itself."""
     try:
-        return _results(model, chunk.one_hot(dims), asking), {}
+        return _results(model, chunk.one_hot(asked.dims), asked), {}
     except (ValueError, NotImplementedError, FloatingPointError) as error:
         if len(chunk.records) == 1:
             return {}, {str(chunk.records.index[0]): first_line(error)}
     made: list[Results] = []
     bad: dict[str, str] = {}
     for k in range(len(chunk.records)):
-        one, why = _explained(model, chunk._replace(records=chunk.records.iloc[k : k + 1]), asking, dims)
+        one, why = _explained(model, chunk._replace(records=chunk.records.iloc[k : k + 1]), asked)
         bad |= why
         made += [one] if one else []
     return (joined(made) if made else {}), bad
 
 
-def _results(model: Callable[..., Any], x: xr.DataArray, asking: Asking) -> Results:
+def _results(model: Callable[..., Any], x: xr.DataArray, asked: Asked) -> Results:
     found = {"x": x}
-    for one in attribute(model, x, asking(x)):
+    for one in attribute(model, x, asked.plan(x)):
         if isinstance(one, Done) and isinstance(one.result, xr.DataArray):
             found[one.method] = one.result
     return found

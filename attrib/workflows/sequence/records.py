@@ -96,6 +96,11 @@ class Chunk(NamedTuple):
     records: pd.DataFrame
     key: str
 
+    @property
+    def length(self) -> int:
+        """Letters of each record."""
+        return len(self.records["sequence"].iloc[0])
+
     def one_hot(self, dims: Sequence[str]) -> xr.DataArray:
         """The letters as the network's input."""
         return one_hot(self.records).transpose(*dims)
@@ -128,3 +133,8 @@ def told(problems: pd.DataFrame) -> list[Problem]:
 def refused(names: Mapping[str, str]) -> list[Problem]:
     """Records that the model or a method refused, by name."""
     return [{"record": n, "line": 0, "problem": why, "kept": False} for n, why in names.items()]
+
+
+def safe(name: str) -> str:
+    """A record's name as part of a file's."""
+    return re.sub(r"[^\w.+-]+", "_", name)[:60].strip("_") or "record"

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import torch
-import xarray as xr
 
 from attrib.domains.motifs import Clusters
-from attrib.domains.sequences import dinucleotide_shuffle, one_hot, shuffle, uniform
-from attrib.functional import METHODS as METHODS_HERE
+from attrib.domains.sequences import Reading, one_hot
 from attrib.io import load_motifs
-from attrib.labels import predict
 from attrib.workflows.attribute import Tell
-from attrib.workflows.explain import targets
+from attrib.workflows.continued import Continued
+from attrib.workflows.folder import RECORD
 from attrib.workflows.loading import class_names, load_model
-from attrib.workflows.plan import Plan, plan
-from attrib.workflows.sequence.discovery import Discovered, discover
-from attrib.workflows.sequence.experiments import experiments, inserted
-from attrib.workflows.sequence.files import Findings, write
-from attrib.workflows.sequence.importance import importance, leading
-from attrib.workflows.sequence.parts import MUTATIONS, Attributed, attributed
+from attrib.workflows.sequence.asked import METHODS, Asked, check
+from attrib.workflows.sequence.convolution import first_kernel
+from attrib.workflows.sequence.discovery import Discovered
+from attrib.workflows.sequence.experiments import inserted
+from attrib.workflows.sequence.files import write
+from attrib.workflows.sequence.parts import Attributed, attributed
 from attrib.workflows.sequence.records import Source, read_records, refused, told
-from attrib.workflows.sequence.run import Run
+from attrib.workflows.sequence.search import Search, searched
 
-METHODS = ("deep_lift", "integrated_gradients", "saliency", MUTATIONS)
-BASELINES = ("uniform", "zeros", "shuffle", "dinucleotide")
-DRAWS = 10  # shuffles of a record, for methods that take several baselines
-MANY = 20  # outputs that experiments ask, at most
+PROGRAM = "attrib sequence"
 NOTHING = Discovered(None, Clusters({}, {}, pd.DataFrame()), None, {})
-NOT_HERE = ("occlusion", "feature_ablation", "noise_tunnel")  # these ask for more: windows, groups, a method
 
 
 class Studied(NamedTuple):
@@ -80,6 +71,7 @@ def sequence(
     classes: str | None = None,
     baselines: str = "uniform",
     layer: str = "first",
+    windows: int | None = None,
     dims: Sequence[str] = ("sample", "nucleotide", "position"),
     both_strands: bool = True,
     max_records: int | None = None,
@@ -118,7 +110,8 @@ def sequence(
     methods : sequence of str
         Of `attrib.functional.METHODS`.
     target : str, optional
-        An output's number, a class name, or `"predicted"`; None where the model has one output.
+        An output's number, a class name, several with commas, `"predicted"` or `"all"`; None where the model has one
+        output. Of several, each has its attributions, seqlets and motifs; all motifs are put to the test with all of them.
     classes : str, optional
         Names with commas, or a file with one per line.
     baselines : {"uniform", "zeros", "shuffle", "dinucleotide"}
@@ -126,6 +119,9 @@ def sequence(
         take several, their mean for the others).
     layer : str, default "first"
         The convolution whose filters become motifs, by dotted name.
+    windows : int, optional
+        Its motifs are made of each filter's so many strongest windows; default: of those whose activation is at least
+        half of the filter's maximum.
     dims : sequence of str
         Order of the dims as the model takes them.
     both_strands : bool, default True
@@ -157,104 +153,51 @@ def sequence(
     Notes
     -----
     Records that cannot be read, or that the model or a method refuses, are listed and the others finished. All results
-    are in memory at the end: 4 numbers per base and method.
+    are in memory at the end: 4 numbers per base, method and output.
     """
-    _check(methods, baselines, dims, pictures)
-    reading = read_records(Source(fasta, table, bed, column, name, width), max_records)
-    names = class_names(classes)
-    goal = _goal(target, names)
-    known = None if motifs is None else load_motifs(motifs)
-    inserted(NOTHING, known, insert)  # names that do not exist are told before the work
-    asking = partial(
-        _plan, tuple(methods), baselines=baselines, target=goal, classes=names, batch_size=batch_size, device=device,
-        seed=seed, options=options,
+    asked = Asked(
+        tuple(methods), target, class_names(classes), baselines, tuple(dims), batch_size, device, seed, options or {},
     )  # fmt: skip
-    asking(one_hot(reading.sequences.iloc[:1]))  # so are arguments that no method takes
-    f = load_model(model, weights, device) if isinstance(model, str) else model
-    settings = {
-        "model": model if isinstance(model, str) else type(model).__name__, "parameters": digest(f), "dims": list(dims),
-        "methods": list(methods), "target": target, "classes": names, "baselines": baselines, "seed": seed,
-        "options": dict(options or {}),
-    }  # fmt: skip
-    with Run(output, settings, command) as run:
-        say(f"Explaining {len(reading.sequences)} records with {', '.join(methods)}.")
-        done = attributed(f, reading.sequences, asking, repr(run.settings), run.parts, dims=dims, device=device, tell=tell)  # fmt: skip
-        lead = leading(tuple(methods))
-        contribution = importance(lead, done.results[lead], done.x)
-        say(f"Looking for motifs in the filters and in the seqlets of {lead}.")
-        found = discover(f, done.x, contribution, known, layer=layer, both_strands=both_strands, seed=seed)
-        scores = partial(_scores, f, wanted=_outputs(goal, done.results[lead]), classes=names, device=device)
-        tested = experiments(scores, done.x, found, known, insert, seed=seed)
+    search = Search(
+        None if motifs is None else load_motifs(motifs), tuple(insert), layer, windows, both_strands
+    )
+    source = Source(fasta, table, bed, column, name, width)
+    reading = _read(source, max_records, asked, search, pictures)
+    f = _loaded(model, weights, device, layer)
+    with Continued(output, PROGRAM, asked.settings(model, f), command) as run:
+        run.record |= {"source": _texts(source), "motifs": str(motifs or ""), "search": _texts(search._replace(known=None))}  # fmt: skip
+        say(f"Explaining {len(reading.sequences)} records with {', '.join(asked.methods)}.")
+        done = attributed(f, reading.sequences, asked, run.parts, repr(run.settings), tell=tell)
         problems = told(reading.problems) + refused(done.refused)
-        run.record |= {"problems": problems, "notes": found.notes, "seqlets_of": lead}
-        write(run, Findings(done, lead, contribution, found, tested, known, problems), pictures)
-    return Studied(run.path, [*run.record["files"], "run.json"], problems, found, tested, done)
+        found = searched(f, done, asked, search, problems, say)
+        run.record |= {"problems": problems, "notes": found.discovered.notes, "seqlets_of": found.lead}
+        write(run, found, pictures)
+    return Studied(run.path, [*run.files, RECORD], problems, found.discovered, found.experiments, done)
 
 
-def _check(methods: Sequence[str], baselines: str, dims: Sequence[str], pictures: int) -> None:
-    usable = [m for m in METHODS_HERE if m not in NOT_HERE]
-    unknown = [m for m in methods if m not in usable]
-    if unknown or not methods:
-        raise ValueError(
-            f"--methods is {', '.join(unknown) or 'empty'}, expected some of {', '.join(usable)}"
-        )
-    if baselines not in BASELINES:
-        raise ValueError(f"--baselines is {baselines!r}, expected one of {', '.join(BASELINES)}")
-    if sorted(dims) != ["nucleotide", "position", "sample"] or dims[0] != "sample":
-        raise ValueError(f"--dims is {','.join(dims)}, expected sample, and then nucleotide and position")
+def _read(source: Source, most: int | None, asked: Asked, search: Search, pictures: int) -> Reading:
+    """The records; names and arguments that do not exist are told before the work."""
+    check(asked)
     if pictures < 0:
         raise ValueError(f"--pictures is {pictures}, expected at least 0")
+    if search.windows is not None and search.windows < 1:
+        raise ValueError(f"--windows is {search.windows}, expected a positive number")
+    inserted(NOTHING, search.known, search.insert)
+    reading = read_records(source, most)
+    asked.plan(one_hot(reading.sequences.iloc[:1]))
+    return reading
 
 
-def _goal(target: str | None, names: Sequence[str] | None) -> Any:
-    found = targets(target, names)
-    if "targets" in found:
-        raise ValueError(f"--target is {target!r}, expected one output: a number, a class name, or predicted")
-    return found["target"]
+def _loaded(
+    model: str | Callable[..., Any], weights: str | Path | None, device: str | None, layer: str
+) -> Callable[..., Any]:
+    """The model; a layer that will not do is told before the work too."""
+    f = load_model(model, weights, device) if isinstance(model, str) else model
+    if layer != "first":
+        first_kernel(f, layer)
+    return f
 
 
-def _plan(methods: tuple[str, ...], x: xr.DataArray, *, baselines: str, seed: int, **options: Any) -> Plan:
-    """Methods and their arguments for an input, on which the baselines depend."""
-    drawn: Any = None
-    if baselines in ("shuffle", "dinucleotide"):
-        drawn = (shuffle if baselines == "shuffle" else dinucleotide_shuffle)(x, n=DRAWS, seed=seed)
-    else:
-        drawn = uniform(x) if baselines == "uniform" else 0.0
-    return plan(methods, baselines=drawn, seed=seed, **options)
-
-
-def digest(model: Any) -> str:
-    """A short digest of a model's parameters and buffers; empty for a function."""
-    if not isinstance(model, torch.nn.Module):
-        return ""
-    made = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        if isinstance(value, torch.Tensor):
-            made.update(name.encode())
-            made.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return made.hexdigest()[:20]
-
-
-def _outputs(goal: Any, result: xr.DataArray) -> list[Any] | None:
-    """Which outputs experiments ask: the one explained, or those that were predicted."""
-    if goal is None:
-        return None
-    return [goal] if goal != "predicted" else list(pd.unique(result["target"].values))[:MANY]
-
-
-def _scores(
-    model: Callable[..., Any],
-    x: xr.DataArray,
-    *,
-    wanted: list[Any] | None,
-    classes: Sequence[str] | None,
-    device: str | None,
-) -> xr.DataArray:
-    """Scores (sample, target) of sequences."""
-    y = predict(model, x, classes=classes if wanted is not None else None, device=device)
-    y = y if "target" in y.dims else y.expand_dims(target=["score"], axis=1)
-    if y.ndim > 2:
-        raise ValueError(
-            f"the model gives {dict(y.sizes)} for each sequence, expected scores: (N,) or (N, classes)"
-        )
-    return y if wanted is None else y.sel(target=wanted)
+def _texts(given: NamedTuple) -> dict[str, Any]:
+    """Arguments as `run.json` tells them, those that were left out left out."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in given._asdict().items() if v is not None}

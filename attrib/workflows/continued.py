@@ -1,0 +1,125 @@
+"""The folder of a study: new, or that of a run with the same settings, which goes on."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from attrib.io import write_json
+from attrib.workflows.folder import RECORD, now, versions
+
+PARTS = "parts"
+
+
+class Continued:
+    """A folder and its `run.json`, which a later run with the same settings goes on in.
+
+    Parameters
+    ----------
+    path : path
+        Made when the run is entered.
+    program : str
+        What was run: `"attrib sequence"`. Folders of another program are refused.
+    settings : mapping
+        What a run must share with an earlier one to go on in its folder.
+    command : sequence of str
+        As typed.
+    folders : sequence of str
+        Made inside, beside `parts`.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run with other settings, or other files.
+
+    Notes
+    -----
+    As a context manager it notes how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or
+    `"failed"`. When it is finished, files that an earlier run listed and this one has not made are removed.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        program: str,
+        settings: Mapping[str, Any],
+        command: Sequence[str] = (),
+        folders: Sequence[str] = (),
+    ) -> None:
+        self.path = Path(path)
+        self.settings: dict[str, Any] = json.loads(json.dumps(dict(settings), default=str))
+        self._folders = (PARTS, *folders)
+        self._earlier = _earlier(self.path, program, self.settings)
+        self.files: list[str] = []
+        self.record: dict[str, Any] = {
+            "program": program,
+            "command": shlex.join(command),
+            "state": "running",
+            "started": now(),
+            "versions": versions(),
+            "settings": self.settings,
+        }
+
+    @property
+    def parts(self) -> Path:
+        """Where the finished parts are."""
+        return self.path / PARTS
+
+    def file(self, name: str) -> Path:
+        """The path of an output, which is listed."""
+        if name not in self.files:
+            self.files.append(name)
+        return self.path / name
+
+    def __enter__(self) -> Self:
+        for folder in self._folders:
+            (self.path / folder).mkdir(parents=True, exist_ok=True)
+        self._write([*self._earlier])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self.record["state"] = "finished" if kind is None else "interrupted" if stopped else "failed"
+        self.record["ended"] = now()
+        old = [f for f in self._earlier if f not in self.files]
+        if kind is None:
+            for name in old:
+                (self.path / name).unlink(missing_ok=True)
+        self._write(self.files if kind is None else [*old, *self.files])
+
+    def _write(self, files: Sequence[str]) -> None:
+        write_json(self.record | {"files": list(files)}, self.path / RECORD)
+
+
+def _earlier(path: Path, program: str, settings: Mapping[str, Any]) -> list[str]:
+    """Files of an earlier run with the same settings."""
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"--output is {path}, which is a file; name a folder")
+    if not path.exists() or not any(path.iterdir()):
+        return []
+    record = _record(path)
+    if record.get("program") != program:
+        raise ValueError(
+            f"--output is {path}, which holds files of something else; name a new or an empty folder"
+        )
+    known = record.get("settings") or {}
+    other = [k for k in settings if known.get(k) != settings[k]]
+    if other and any((path / PARTS).glob("*.nc")):
+        raise ValueError(
+            f"--output is {path}, which holds a run with other {', '.join(other)}; name another folder"
+        )
+    return [f for f in record.get("files", []) if not Path(f).is_absolute() and ".." not in Path(f).parts]
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((path / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,114 @@
+"""What a study of sequences is asked: methods, outputs, baselines, and how the model takes its input."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import xarray as xr
+
+from attrib.domains.sequences import dinucleotide_shuffle, shuffle, uniform
+from attrib.functional import METHODS as METHODS_HERE
+from attrib.workflows.explain import targets
+from attrib.workflows.plan import Plan, plan
+
+MUTATIONS = "in_silico_mutagenesis"
+METHODS = ("deep_lift", "integrated_gradients", "saliency", MUTATIONS)
+BASELINES = ("uniform", "zeros", "shuffle", "dinucleotide")
+DRAWS = 10  # shuffles of a record, for methods that take several baselines
+NOT_HERE = ("occlusion", "feature_ablation", "noise_tunnel")  # these ask for more: windows, groups, a method
+
+
+class Asked(NamedTuple):
+    """What is asked of the model about every record.
+
+    Attributes
+    ----------
+    methods : tuple of str
+    target : str or None
+        As typed.
+    classes : tuple of str or None
+        Names of the outputs.
+    baselines : str
+    dims : tuple of str
+        Order of the dims as the model takes them.
+    batch_size : int or str
+    device : str or None
+    seed : int
+    options : mapping
+        More arguments of methods.
+    """
+
+    methods: tuple[str, ...]
+    target: str | None
+    classes: Sequence[str] | None
+    baselines: str
+    dims: tuple[str, ...]
+    batch_size: int | str
+    device: str | None
+    seed: int
+    options: Mapping[str, Any]
+
+    @property
+    def goal(self) -> dict[str, Any]:
+        """`target` or `targets`, as methods take them."""
+        return targets(self.target, self.classes)
+
+    def plan(self, x: xr.DataArray) -> Plan:
+        """Methods and their arguments for an input, on which the baselines depend."""
+        return plan(
+            self.methods, **self.goal, classes=self.classes, baselines=self._baseline(x), seed=self.seed,
+            batch_size=self.batch_size, device=self.device, options=self.options,
+        )  # fmt: skip
+
+    def _baseline(self, x: xr.DataArray) -> Any:
+        if self.baselines in ("shuffle", "dinucleotide"):
+            return (shuffle if self.baselines == "shuffle" else dinucleotide_shuffle)(
+                x, n=DRAWS, seed=self.seed
+            )
+        return uniform(x) if self.baselines == "uniform" else 0.0
+
+    def settings(self, model: str | Callable[..., Any], f: Any) -> dict[str, Any]:
+        """What the results depend on, beside the records."""
+        return {
+            "model": model if isinstance(model, str) else type(model).__name__, "parameters": digest(f),
+            "dims": list(self.dims), "methods": list(self.methods), "target": self.target, "classes": self.classes,
+            "baselines": self.baselines, "seed": self.seed, "options": dict(self.options),
+        }  # fmt: skip
+
+
+def check(asked: Asked) -> None:
+    """Refuse what makes no sense, before anything is read.
+
+    Raises
+    ------
+    ValueError
+        For unknown methods, outputs, baselines and dims.
+    """
+    usable = [m for m in METHODS_HERE if m not in NOT_HERE]
+    unknown = [m for m in asked.methods if m not in usable]
+    if unknown or not asked.methods:
+        raise ValueError(
+            f"--methods is {', '.join(unknown) or 'empty'}, expected some of {', '.join(usable)}"
+        )
+    if asked.baselines not in BASELINES:
+        raise ValueError(f"--baselines is {asked.baselines!r}, expected one of {', '.join(BASELINES)}")
+    if sorted(asked.dims) != ["nucleotide", "position", "sample"] or asked.dims[0] != "sample":
+        raise ValueError(
+            f"--dims is {','.join(asked.dims)}, expected sample, and then nucleotide and position"
+        )
+    targets(asked.target, asked.classes)
+
+
+def digest(model: Any) -> str:
+    """A short digest of a model's parameters and buffers; empty for a function."""
+    if not isinstance(model, torch.nn.Module):
+        return ""
+    made = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            made.update(name.encode())
+            made.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return made.hexdigest()[:20]

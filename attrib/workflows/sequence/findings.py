@@ -1,0 +1,63 @@
+"""Everything that a study of sequences has found, output by output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+import xarray as xr
+
+from attrib.workflows.sequence.discovery import Discovered
+from attrib.workflows.sequence.parts import Attributed
+from attrib.workflows.sequence.records import Problem
+
+
+class Findings(NamedTuple):
+    """Everything a study has found.
+
+    Attributes
+    ----------
+    attributed : Attributed
+    lead : str
+        The method whose seqlets were looked for.
+    contribution : DataArray
+        Its attribution of each position.
+    discovered : Discovered
+    experiments : DataFrame
+    database : mapping of str to DataArray or None
+    problems : list of dict
+    """
+
+    attributed: Attributed
+    lead: str
+    contribution: xr.DataArray
+    discovered: Discovered
+    experiments: pd.DataFrame
+    database: Mapping[str, xr.DataArray] | None
+    problems: list[Problem]
+
+    @property
+    def output(self) -> Any:
+        """The output's label, if this is one of several."""
+        at = self.contribution.coords.get("target")
+        return at.item() if at is not None and at.ndim == 0 else None
+
+    @property
+    def seqlets(self) -> pd.DataFrame:
+        """The table of seqlets."""
+        return self.discovered.clusters.seqlets
+
+    def by_output(self) -> list[Findings]:
+        """The same for each output by itself."""
+        outputs = self.attributed.outputs
+        return [self._of(output) for output in outputs] if outputs else [self]
+
+    def _of(self, output: Any) -> Findings:
+        clusters = self.discovered.clusters
+        own = clusters._replace(seqlets=clusters.seqlets[clusters.seqlets.target == output])
+        return self._replace(
+            attributed=self.attributed.of(output),
+            contribution=self.contribution.sel(target=output),
+            discovered=self.discovered._replace(clusters=own),
+        )

@@ -1,0 +1,79 @@
+"""The model's outputs: which are explained, and their scores for sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from attrib.labels import predict
+from attrib.workflows.sequence.asked import Asked
+
+MANY = 20  # predicted outputs that experiments ask, at most
+
+
+def explained_outputs(asked: Asked, result: xr.DataArray) -> list[Any] | None:
+    """Outputs that experiments ask: those explained, or the first of those predicted; None where there is one.
+
+    Parameters
+    ----------
+    asked : Asked
+    result : DataArray
+        Of any method.
+    """
+    if "target" in result.coords:
+        return list(pd.unique(result["target"].values.ravel()))[
+            : MANY if asked.target == "predicted" else None
+        ]
+    goal = asked.goal.get("target")
+    if isinstance(goal, int) and asked.classes is not None:
+        return [asked.classes[goal]]
+    return None if goal is None else [goal]
+
+
+def scores(
+    model: Callable[..., Any], x: xr.DataArray, asked: Asked, wanted: list[Any] | None
+) -> xr.DataArray:
+    """Scores (sample, target) of sequences.
+
+    Parameters
+    ----------
+    model : callable
+    x : DataArray
+    asked : Asked
+    wanted : list or None
+        Labels of outputs; None: the model has one.
+
+    Raises
+    ------
+    ValueError
+        For a model that gives more than one number per output.
+    """
+    batch: Any = asked.batch_size
+    y = predict(model, x, classes=asked.classes, batch_size=batch, device=asked.device)
+    if "target" not in y.dims:
+        return y.expand_dims(target=["score"], axis=1)
+    if y.ndim > 2:
+        raise ValueError(
+            f"the model gives an array {tuple(y.shape[1:])} for each sequence, expected a score or several; name "
+            "a factory whose model reduces it, such as lambda x: model(x).mean(-1)"
+        )
+    return y if wanted is None else y.sel(target=wanted)
+
+
+def check_outputs(model: Callable[..., Any], x: xr.DataArray, asked: Asked) -> None:
+    """Refuse a model whose outputs are no scores, and a question that leaves open which of them is meant.
+
+    Raises
+    ------
+    ValueError
+        As `scores`; if there are several and `--target` is not given.
+    """
+    count = scores(model, x.isel(sample=slice(1)), asked, None).sizes["target"]
+    if count > 1 and asked.target is None:
+        raise ValueError(
+            f"the model has {count} outputs: give --target a number from 0 to {count - 1}, several with commas, names "
+            "among --classes, predicted or all"
+        )
