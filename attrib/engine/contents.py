@@ -47,11 +47,17 @@ def weights(model: Model) -> Iterator[Tensor]:
         if isinstance(value, Tensor):
             yield value
         else:
-            for part in submodules(value):
+            below = submodules(value)
+            for part in below:
                 yield from part.parameters(recurse=False)
                 yield from part.buffers(recurse=False)
-            for outside in foreign([value]):
+            for outside in foreign(below):
                 yield from outside.weights()
+
+
+def parts(model: Model) -> list[nn.Module]:
+    """All modules that a callable is made of, and all below them."""
+    return [part for module in modules(model) for part in submodules(module)]
 
 
 def submodules(module: nn.Module) -> list[nn.Module]:
@@ -107,8 +113,7 @@ def unchanged(model: Model) -> Iterator[None]:
     """Put back any buffer that the model's forward pass writes to (a call counter, say)."""
     buffers = [
         (b, b._version, b.detach().clone())
-        for m in modules(model)
-        for part in submodules(m)
+        for part in parts(model)
         for b in part.buffers(recurse=False)
         if not b.is_inference()
     ]

@@ -65,8 +65,8 @@ def filled_up_to(rows: int) -> Iterator[None]:
 
 
 def foreign(found: Iterable[nn.Module]) -> list[Foreign]:
-    """Those of some modules, and of their parts, that another library computes."""
-    return [part for module in found for part in module.modules() if isinstance(part, Foreign)]
+    """Those of some modules that another library computes."""
+    return [part for part in found if isinstance(part, Foreign)]
 
 
 def used(parts: Iterable[Foreign]) -> Counter[Hashable]:

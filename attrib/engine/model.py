@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from attrib.engine.contents import Model, dtype_of, modules, submodules, weights
+from attrib.engine.contents import Model, dtype_of, modules, parts, weights
 from attrib.engine.flat import Flat
 from attrib.engine.foreign import foreign, used
 from attrib.engine.opaque import opaque, refuse_mixed
 from attrib.engine.watch import Watch
 
 
-def refuse_training_mode(model: Model) -> None:
-    """Raise if a module would let rows or chance mix into a row's output.
+def refuse_training_mode(model: Model, found: Sequence[nn.Module]) -> None:
+    """Raise if one of the modules that were found in a model would let rows or chance mix into a row's output.
 
     Raises
     ------
     ValueError
         Naming the submodules: batch norm in training mode or without running statistics, dropout in training mode.
     """
-    if not any(_mixes_rows(p) or _drops(p) for module in modules(model) for p in submodules(module)):
+    if not any(_mixes_rows(part) or _drops(part) for part in found):
         return
     wrong = [
         f"{name or type(part).__name__} ({type(part).__name__})"
@@ -32,12 +33,11 @@ def refuse_training_mode(model: Model) -> None:
         for name, part in module.named_modules()
         if _mixes_rows(part) or _drops(part)
     ]
-    if wrong:
-        shown = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
-        raise ValueError(
-            f"`model` is not deterministic row by row: {shown} would mix samples or draw at random. "
-            "Call model.eval() first (batch norm needs running statistics)."
-        )
+    shown = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+    raise ValueError(
+        f"`model` is not deterministic row by row: {shown} would mix samples or draw at random. "
+        "Call model.eval() first (batch norm needs running statistics)."
+    )
 
 
 def _mixes_rows(part: nn.Module) -> bool:
@@ -73,8 +73,6 @@ class Function:
         Rows evaluated so far.
     row_bytes : int or None
         Bytes of all intermediate values per row, known after the first call that was measured.
-    weight_bytes : int
-        Bytes of the parameters, buffers and constants.
     largest : int
         Bytes of a row's largest tensor, inputs included, known with `row_bytes`.
 
@@ -87,16 +85,21 @@ class Function:
     def __init__(self, model: Model, measure: Callable[[], bool] = lambda: True) -> None:
         if not callable(model):
             raise TypeError(f"`model` must be callable, got {type(model).__name__}")
-        refuse_training_mode(model)
+        self._parts = parts(model)
+        refuse_training_mode(model, self._parts)
         self.model, self._measure = model, measure
         self.rows = 0
         self._watched = False
         self.row_bytes: int | None = None
-        self.weight_bytes = sum(t.numel() * t.element_size() for t in weights(model))
         self.largest = 1
         self._writes = self._on_places = False
-        self._foreign = foreign(modules(model))
+        self._foreign = foreign(self._parts)
         self._used = used(self._foreign)
+
+    @functools.cached_property
+    def weight_bytes(self) -> int:
+        """Bytes of the parameters, buffers and constants."""
+        return sum(t.numel() * t.element_size() for t in weights(self.model))
 
     @property
     def compilations(self) -> int | None:
@@ -141,7 +144,7 @@ class Function:
         if watch.bytes is not None:
             self.row_bytes = watch.bytes // n
             self.largest = max(watch.largest, *(r.nbytes for r in rows)) // n
-        if not self._watched and opaque(self.model, modules(self.model)):
+        if not self._watched and opaque(self.model, self._parts):
             refuse_mixed(lambda *xs: one_tensor(self.model(*xs), len(xs[0])), rows, y)
         self._watched = True
         return y

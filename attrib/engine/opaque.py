@@ -15,8 +15,8 @@ KINDS = (torch.jit.ScriptModule, torch.jit.ScriptFunction, fx.GraphModule)
 
 
 def opaque(model: Any, found: Sequence[nn.Module]) -> bool:
-    """Whether a model, made of the modules that were found, is or holds such a program."""
-    return isinstance(model, KINDS) or any(isinstance(part, KINDS) for m in found for part in m.modules())
+    """Whether a model, of which all modules were found, is or holds such a program."""
+    return isinstance(model, KINDS) or any(isinstance(part, KINDS) for part in found)
 
 
 def refuse_mixed(call: Callable[..., Tensor], rows: Sequence[Tensor], y: Tensor) -> None:
