@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from attrib.engine.foreign import foreign
+from attrib.engine.foreign import Foreign
 
 Model = Callable[..., Any]
 
@@ -47,12 +47,11 @@ def weights(model: Model) -> Iterator[Tensor]:
         if isinstance(value, Tensor):
             yield value
         else:
-            below = submodules(value)
-            for part in below:
+            for part in submodules(value):
                 yield from part.parameters(recurse=False)
                 yield from part.buffers(recurse=False)
-            for outside in foreign(below):
-                yield from outside.weights()
+                if isinstance(part, Foreign):
+                    yield from part.weights()
 
 
 def parts(model: Model) -> list[nn.Module]:
@@ -60,16 +59,16 @@ def parts(model: Model) -> list[nn.Module]:
     return [part for module in modules(model) for part in submodules(module)]
 
 
-def submodules(module: nn.Module) -> list[nn.Module]:
+def submodules(module: nn.Module) -> Iterator[nn.Module]:
     """A module and all below it, as `modules()`, whose nested generators take long where layers lie deep."""
-    found: dict[int, nn.Module] = {}
-    stack = [module]
+    seen: set[int] = set()
+    stack: list[nn.Module | None] = [module]
     while stack:
         part = stack.pop()
-        if id(part) not in found:
-            found[id(part)] = part
-            stack.extend(reversed(list(part.children())))
-    return list(found.values())
+        if part is not None and id(part) not in seen:
+            seen.add(id(part))
+            stack.extend(reversed(part._modules.values()))
+            yield part
 
 
 def _parts(value: Any) -> list[Any]:
@@ -109,14 +108,15 @@ def dtype_of(model: Model) -> torch.dtype | None:
 
 
 @contextmanager
-def unchanged(model: Model) -> Iterator[None]:
-    """Put back any buffer that the model's forward pass writes to (a call counter, say)."""
-    buffers = [
-        (b, b._version, b.detach().clone())
-        for part in parts(model)
-        for b in part.buffers(recurse=False)
-        if not b.is_inference()
-    ]
+def unchanged(found: Sequence[nn.Module]) -> Iterator[None]:
+    """Put back any buffer of some modules that a forward pass writes to (a call counter, say)."""
+    with torch.no_grad():
+        buffers = [
+            (b, b._version, b.clone())
+            for part in found
+            for b in part._buffers.values()
+            if b is not None and not b.is_inference()
+        ]
     try:
         yield
     finally:

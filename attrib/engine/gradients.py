@@ -84,7 +84,7 @@ class Kernel:
         """Begin: nothing is tracked, and whatever the model's passes write to its buffers is put back at the end."""
         self._stack.enter_context(torch.inference_mode(False))
         self._stack.enter_context(untracked())
-        self._stack.enter_context(unchanged(self.function.model))
+        self._stack.enter_context(unchanged(self.function.parts))
         self._stack.callback(self.batches.close)
         return self
 

@@ -41,11 +41,11 @@ def refuse_training_mode(model: Model, found: Sequence[nn.Module]) -> None:
 
 
 def _mixes_rows(part: nn.Module) -> bool:
+    if not isinstance(part, nn.modules.batchnorm._NormBase):
+        return False
     if isinstance(part, nn.modules.instancenorm._InstanceNorm):
         return part.training and part.track_running_stats
-    if isinstance(part, nn.modules.batchnorm._BatchNorm):
-        return part.training or part.running_mean is None
-    return False
+    return part.training or part.running_mean is None
 
 
 def _drops(part: nn.Module) -> bool:
@@ -73,6 +73,8 @@ class Function:
         Rows evaluated so far.
     row_bytes : int or None
         Bytes of all intermediate values per row, known after the first call that was measured.
+    parts : list of Module
+        All modules that the model is made of.
     largest : int
         Bytes of a row's largest tensor, inputs included, known with `row_bytes`.
 
@@ -85,15 +87,15 @@ class Function:
     def __init__(self, model: Model, measure: Callable[[], bool] = lambda: True) -> None:
         if not callable(model):
             raise TypeError(f"`model` must be callable, got {type(model).__name__}")
-        self._parts = parts(model)
-        refuse_training_mode(model, self._parts)
+        self.parts = parts(model)
+        refuse_training_mode(model, self.parts)
         self.model, self._measure = model, measure
         self.rows = 0
         self._watched = False
         self.row_bytes: int | None = None
         self.largest = 1
         self._writes = self._on_places = False
-        self._foreign = foreign(self._parts)
+        self._foreign = foreign(self.parts)
         self._used = used(self._foreign)
 
     @functools.cached_property
@@ -144,7 +146,7 @@ class Function:
         if watch.bytes is not None:
             self.row_bytes = watch.bytes // n
             self.largest = max(watch.largest, *(r.nbytes for r in rows)) // n
-        if not self._watched and opaque(self.model, self._parts):
+        if not self._watched and opaque(self.model, self.parts):
             refuse_mixed(lambda *xs: one_tensor(self.model(*xs), len(xs[0])), rows, y)
         self._watched = True
         return y

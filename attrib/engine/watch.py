@@ -142,6 +142,10 @@ _DROPPING = {
 }
 
 
+_NORMALISING = {F.batch_norm, torch.batch_norm, torch.native_batch_norm}
+_LOOKED_AT = {*_DRAWING, *_DROPPING, *_NORMALISING, F.linear}
+
+
 class _Calls(TorchFunctionMode):
     """Above torch.func: refuses batch norm that would use its own batch's mean. (Instance norm has its own entry point.)"""
 
@@ -152,14 +156,19 @@ class _Calls(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        kwargs = kwargs or {}
+        if func in _LOOKED_AT or "generator" in kwargs:
+            self._look(func, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _look(self, func: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None:
         self.on_places = self.on_places or on_places(func, args)
-        self.random = self.random or _may_draw(func, args, kwargs or {})
-        if getattr(func, "__name__", "") == "batch_norm" and _uses_batch(args, kwargs or {}):
+        self.random = self.random or _may_draw(func, args, kwargs)
+        if func in _NORMALISING and _uses_batch(args, kwargs):
             raise ValueError(
                 "`model` normalises with the statistics of the batch, so a sample's result would depend on its "
                 "batch-mates; call model.eval() and use batch norm with running statistics"
             )
-        return func(*args, **(kwargs or {}))
 
 
 def _may_draw(func: Callable, args: tuple, kwargs: Mapping[str, Any]) -> bool:

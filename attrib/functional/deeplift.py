@@ -245,8 +245,9 @@ def _in_one_piece(
     given = baselines if isinstance(baselines, tuple) else (baselines,) * len(xs)
     x0s = tuple(torch.as_tensor(b).to(t).expand_as(t) for b, t in zip(given, xs, strict=True))  # type: ignore[arg-type]
     want = wanted(**asked, n=len(xs[0]))
-    readout = Readout(Function(f), Scores(want))
-    with unchanged(f):
+    function = Function(f)
+    readout = Readout(function, Scores(want))
+    with unchanged(function.parts):
         graph = expressed(readout.outputs, xs)
     targets = readout.score.targets
     if any(isinstance(t, Predicted) for t in targets):
