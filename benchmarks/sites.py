@@ -20,9 +20,10 @@ from attrib.domains.mirna import SEED
 from attrib.plots.scale import figure
 from attrib.workflows.fcgr import load_predictor
 from attrib.workflows.fcgr.branches import branch_layers
-from attrib.workflows.fcgr.maps import CORRECTIONS, METHODS, Todo, explained
+from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.pairs import BRANCHES, read_pairs
 from attrib.workflows.fcgr.samplefiles import own_site, track
+from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS, Todo
 
 AROUND = 15  # positions on either side of the site in the picture
 CHUNK = 20

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attrib.cli import show
 from attrib.cli.cells import listed
 from attrib.cli.values import assignments, rows
+
+if TYPE_CHECKING:
+    from attrib.workflows.fcgr import Study, Trained
 
 group = typer.Typer(
     no_args_is_help=False, invoke_without_command=True,
@@ -77,7 +80,8 @@ def explain(
         raise ValueError("--data PAIRS.csv is needed; see attrib fcgr --help")
     from attrib.workflows.fcgr import fcgr as work
     from attrib.workflows.fcgr import load_predictor
-    from attrib.workflows.fcgr.maps import CORRECTIONS, METHODS
+    from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS
+    from attrib.workflows.folder import command_line
 
     predictor = load_predictor(
         checkpoint, model=model, k=k, dropout=dropout, scale=scale, output=output_kind, device=device
@@ -89,14 +93,20 @@ def explain(
             predictor, data, output, samples=listed(samples) or None, n_samples=n_samples, n_background=n_background,
             methods=listed(methods) or METHODS, corrections=[] if wanted == ["none"] else wanted or CORRECTIONS,
             layers=layers, n_regions=n_regions, with_interaction=interaction, options=assignments(settings or []),
-            batch_size=rows(batch_size), seed=seed, tell=tell,
+            batch_size=rows(batch_size), seed=seed, command=command_line(), tell=tell,
         )  # fmt: skip
-    show.say(f"{len(done.summary['samples'])} pairs, accuracy {done.summary['accuracy']:.1%}")
-    for name, reason in done.summary["bad_pairs"].items():
+    _tell(done)
+
+
+def _tell(done: Study) -> None:
+    """Accuracy, pairs left out, methods that do not apply, files."""
+    found = done.summary
+    show.say(f"{len(found['samples'])} pairs, accuracy {found['accuracy']:.1%}")
+    for name, reason in found["bad_pairs"].items():
         show.say(f"left out {name}: {reason}")
-    if done.summary["scores_look_like_probabilities"]:
+    if found["scores_look_like_probabilities"]:
         show.say("All scores lie from 0 to 1: if they are probabilities, pass --output-kind probability.")
-    for name, reason in done.summary["skipped_methods"].items():
+    for name, reason in found["skipped_methods"].items():
         show.say(f"{name} does not apply: {reason}")
     show.files(done.folder, done.files)
     show.say(f"Browse the pairs: {done.folder / 'index.html'}")
@@ -142,6 +152,11 @@ def train(
             patience=patience, batch_size=batch_size, learning_rate=learning_rate, test=test, validation=validation,
             seed=seed, device=device, overwrite=overwrite, command=command_line(), tell=tell,
         )  # fmt: skip
+    _tell_trained(done)
+
+
+def _tell_trained(done: Trained) -> None:
+    """Figures on the test, pairs left out, what to do next."""
     show.say(f"{len(done.history)} epochs; on miRNAs that were never seen (95% intervals, miRNAs resampled):")
     for name, row in done.metrics.iterrows():
         show.say(

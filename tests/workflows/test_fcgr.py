@@ -16,11 +16,12 @@ from attrib.io import load
 from attrib.workflows.fcgr import Predictor, load_predictor
 from attrib.workflows.fcgr import fcgr as study_of
 from attrib.workflows.fcgr.branches import branch_layers
-from attrib.workflows.fcgr.maps import METHODS, Todo, explained
+from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.network import Inception, TwoBranch
 from attrib.workflows.fcgr.pairs import file_names, read_pairs
 from attrib.workflows.fcgr.predictor import Score
 from attrib.workflows.fcgr.samplefiles import own_site
+from attrib.workflows.fcgr.todo import METHODS, Todo
 from tests.workflows.sites import planted
 
 pytest.importorskip("skorch")
@@ -269,6 +270,8 @@ def test_the_page_holds_everything_itself(study: Path) -> None:
     assert len(one["interaction"]) == len(one["mirna"]["sequence"])
     assert all((study / "out" / f).is_file() for f in one["files"])
     assert "left out" not in head
+    assert {f"{b}_conv1_filters.png" for b in ("mirna", "mrna")} < set(held["cohort"])
+    assert all((study / "out" / f).is_file() for f in held["cohort"])
 
 
 def test_a_rerun_goes_on_and_another_run_is_refused(
@@ -291,6 +294,9 @@ def test_a_rerun_goes_on_and_another_run_is_refused(
     assert run([*map(str, words), *same, "integrated_gradients", "saliency", "deep_lift_shap"]) == OK
     after = {p: p.stat().st_mtime_ns for p in (out / "parts").iterdir()}
     assert {p for p in after if after[p] != before[p]} == {gone}
+    record = json.loads((out / "run.json").read_text())
+    assert record["state"] == "finished"
+    assert all((out / f).is_file() for f in record["files"])
     capsys.readouterr()
     assert run([*map(str, words), *same, "saliency"]) == REFUSED
     assert "holds a run with other methods" in capsys.readouterr().err

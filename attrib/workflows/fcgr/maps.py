@@ -4,55 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 
-from attrib import grad_cam, interaction
-from attrib.domains.fcgr import along, divided, shares, smoothed, tangent
+from attrib import grad_cam
+from attrib.domains.fcgr import along, divided, smoothed, tangent
 from attrib.functional import METHODS as ALL
 from attrib.workflows.attribute import Skipped, Tell, attribute
-from attrib.workflows.fcgr.branches import Layers
+from attrib.workflows.fcgr.interactions import interactions
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.predictor import Predictor
-from attrib.workflows.plan import plan
+from attrib.workflows.fcgr.todo import METHODS, Todo
+from attrib.workflows.plan import Plan, plan
 
-METHODS = ("integrated_gradients", "saliency", "deep_lift", "gradient_shap", "smooth_grad", "deep_lift_shap")
-CORRECTIONS = ("normalize", "filter", "tangent")
 CORRECTED = "saliency"  # a plain gradient, for which the corrections are made
 OWN = {"saliency.absolute": False, "integrated_gradients.n_steps": 32}
-STEPS = 4  # on each path of the interaction
-SOFTPLUS = 10.0
-CLOSE = 1e-4  # of the score
-
-
-class Todo(NamedTuple):
-    """What is asked of every pair.
-
-    Attributes
-    ----------
-    methods, corrections : tuple of str
-    layers : dict of str to Layers
-    interaction : bool
-    options : dict
-        Arguments of methods.
-    seed : int
-    batch_size : int or "auto"
-        Rows per call of the model.
-    """
-
-    methods: tuple[str, ...]
-    corrections: tuple[str, ...]
-    layers: dict[str, Layers]
-    interaction: bool
-    options: dict[str, Any]
-    seed: int
-    batch_size: int | str
 
 
 @contextmanager
@@ -111,7 +83,7 @@ def explained(
     with timed(seconds, "grad_cam"):
         found = found.assign(_cams(predictor, x, todo, skipped))
     with timed(seconds, "interaction"):
-        found = found.assign(_interaction(predictor, x, todo))
+        found = found.assign(interactions(predictor, x, todo))
     return _with_scores(found, predictor, x, results).assign_attrs(skipped=json.dumps(skipped))
 
 
@@ -124,21 +96,7 @@ def _attributions(
     skipped: dict[str, str],
     tell: Tell | None,
 ) -> dict[str, xr.Dataset]:
-    own = {k: v for k, v in OWN.items() if k.split(".")[0] in todo.methods} | todo.options
-    made = plan(list(todo.methods), seed=todo.seed, batch_size=todo.batch_size, options=own)
-    baselines = (
-        background[list(BRANCHES)]
-        .rename(sample="baseline")
-        .drop_vars(["baseline", "label", *_texts(background)])
-    )
-    for name in todo.methods:
-        if ALL[name].about.distribution:
-            made.own[name].setdefault("baselines", baselines)
-            if isinstance(made.own[name]["baselines"], int | float):
-                made.own[name]["baselines"] = baselines
-    made = replace(
-        made, every=todo.methods == METHODS
-    )  # the usual ones that a network does not allow are skipped
+    made = _plan(todo, background)
     found = {}
     for one in attribute(predictor.model, x[list(BRANCHES)], made, tell):
         if isinstance(one, Skipped):
@@ -148,6 +106,20 @@ def _attributions(
         seconds[one.method] = seconds.get(one.method, 0.0) + one.seconds
         found[one.method] = one.result
     return found
+
+
+def _plan(todo: Todo, background: xr.Dataset) -> Plan:
+    """Methods and arguments; those that take a distribution of baselines get the background."""
+    own = {k: v for k, v in OWN.items() if k.split(".")[0] in todo.methods} | todo.options
+    made = plan(list(todo.methods), seed=todo.seed, batch_size=todo.batch_size, options=own)
+    images = background[list(BRANCHES)].rename(sample="baseline")
+    baselines = images.drop_vars(["baseline", "label", *_texts(background)])
+    for name in todo.methods:
+        given = made.own[name].get("baselines", 0.0)
+        if ALL[name].about.distribution and isinstance(given, int | float):
+            made.own[name]["baselines"] = baselines
+    # the usual ones that a network does not allow are skipped
+    return replace(made, every=todo.methods == METHODS)
 
 
 def _texts(x: xr.Dataset) -> list[str]:
@@ -197,45 +169,6 @@ def _cams(
     return found
 
 
-def _interaction(predictor: Predictor, x: xr.Dataset, todo: Todo) -> dict[str, xr.DataArray]:
-    if not todo.interaction:
-        return {}
-    groups = {
-        n: shares(x[n].isel(channel=0, drop=True), x[f"{n}_sequence"], position=f"{n}_position").expand_dims(channel=x[n].channel, axis=2)
-        for n in BRANCHES
-    }  # fmt: skip
-    inputs = {n: x[n].drop_vars([c for c in x[n].coords if c not in ("sample", "channel")]) for n in BRANCHES}
-    bare = {n: g.drop_vars(["y", "x", "kmer"]) for n, g in groups.items()}
-    a, note = _shared_out(predictor, inputs, bare, todo.batch_size)
-    dims = ("sample", "mirna_position", "mrna_position")
-    values = xr.DataArray(a.transpose(*dims).values, dims=dims, attrs={"softplus": note, "units": "output"})
-    return {"interaction": values, "interaction_delta": xr.DataArray(a["delta"].values, dims="sample")}
-
-
-def _shared_out(
-    predictor: Predictor,
-    inputs: dict[str, xr.DataArray],
-    groups: dict[str, xr.DataArray],
-    batch_size: int | str,
-) -> tuple[xr.DataArray, str]:
-    """The interaction, and the sharpness of the smooth copy where one was needed.
-
-    Networks that are a product of branches without biases, as ours, need one step; others more.
-    """
-    given: dict[str, Any] = {"groups": groups, "batch_size": batch_size}
-    try:
-        a = interaction(predictor.model, inputs, n_steps=1, **given)
-        if float(abs(a["delta"]).max()) > CLOSE * float(abs(a["prediction"]).max()):
-            a = interaction(predictor.model, inputs, n_steps=STEPS, **given)
-    except ValueError as error:
-        if "piecewise" not in str(error):
-            raise
-        return interaction(
-            predictor.model, inputs, softplus=SOFTPLUS, n_steps=STEPS, **given
-        ), f"{SOFTPLUS:g}"
-    return a, "none"
-
-
 def _with_scores(
     found: xr.Dataset, predictor: Predictor, x: xr.Dataset, results: Mapping[str, xr.Dataset]
 ) -> xr.Dataset:
@@ -253,25 +186,3 @@ def _with_scores(
     }
     coords |= {c: ("sample", x[c].values) for c in _texts(x)}
     return found.assign_coords(coords)
-
-
-def checked_methods(
-    methods: Sequence[str], corrections: Sequence[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The methods and corrections asked for, each once.
-
-    Raises
-    ------
-    ValueError
-        For names that do not exist.
-    """
-    for option, asked, known in (
-        ("methods", methods, list(ALL)),
-        ("corrections", corrections, CORRECTIONS),
-    ):
-        unknown = [m for m in asked if m not in known]
-        if unknown or (option == "methods" and not asked):
-            raise ValueError(
-                f"--{option} is {' '.join(asked) or 'empty'}, expected some of {', '.join(known)}"
-            )
-    return tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(corrections))

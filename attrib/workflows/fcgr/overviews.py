@@ -1,4 +1,4 @@
-"""Pictures of all pairs together, of the network, and of its training."""
+"""Pictures of all pairs together, and of the network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from attrib.plots import robust_limit
@@ -14,8 +13,10 @@ from attrib.plots.scale import DIVERGING, figure, number
 from attrib.workflows.fcgr.squares import FULL, TITLES, grid, spoken, square
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+CLEAREST = 12  # differences that are named
 NAMED = 5  # k-mers that are named in a map
 
 
@@ -40,33 +41,24 @@ def contrast_picture(title: str, found: xr.Dataset) -> Figure:
     y, x = np.nonzero(found["p_corrected"].values < 0.05)
     ax.scatter(x, y, s=30, facecolors="none", edgecolors="black", linewidths=0.8)
     ax.set_title(f"difference of means; {len(y)} cells with corrected p < 0.05", fontsize=9)
-    side = made.add_axes((0.66, 0.12, 0.31, 0.74))
-    flat = {n: found[n].values.ravel() for n in ("difference", "lower", "upper", "p_corrected")}
-    top = np.argsort(flat["p_corrected"] - 1e-9 * np.abs(flat["difference"]), kind="stable")[:12][::-1]
-    gaps = np.abs(
-        np.stack([flat["difference"][top] - flat["lower"][top], flat["upper"][top] - flat["difference"][top]])
-    )
-    side.errorbar(
-        flat["difference"][top],
-        range(len(top)),
-        xerr=gaps,
-        fmt="o",
-        color="#b2182b",
-        markersize=4,
-        linewidth=1,
-    )
-    words = found["kmer"].values.ravel()[top]
-    side.set_yticks(
-        range(len(top)),
-        [f"{w}  p {p:.3f}" for w, p in zip(words, flat["p_corrected"][top], strict=True)],
-        fontsize=7,
-    )
-    side.axvline(0, color="black", linewidth=0.7)
-    side.tick_params(axis="x", labelsize=7)
-    side.set_xlabel("difference, 95% interval", fontsize=8)
-    side.spines[["top", "right"]].set_visible(False)
+    _intervals(made.add_axes((0.66, 0.12, 0.31, 0.74)), found)
     made.suptitle(title, fontsize=11)
     return made
+
+
+def _intervals(ax: Axes, found: xr.Dataset) -> None:
+    """The clearest differences with their intervals, the clearest on top."""
+    flat = {n: found[n].values.ravel() for n in ("difference", "lower", "upper", "p_corrected", "kmer")}
+    order = np.argsort(flat["p_corrected"] - 1e-9 * np.abs(flat["difference"]), kind="stable")[:CLEAREST]
+    difference, lower, upper, p, words = (v[order[::-1]] for v in flat.values())
+    gaps = np.abs(np.stack([difference - lower, upper - difference]))
+    rows = range(len(order))
+    ax.errorbar(difference, rows, xerr=gaps, fmt="o", color="#b2182b", markersize=4, linewidth=1)
+    ax.set_yticks(rows, [f"{w}  p {v:.3f}" for w, v in zip(words, p, strict=True)], fontsize=7)
+    ax.axvline(0, color="black", linewidth=0.7)
+    ax.tick_params(axis="x", labelsize=7)
+    ax.set_xlabel("difference, 95% interval", fontsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def agreement_picture(title: str, found: Mapping[str, xr.DataArray]) -> Figure:
@@ -76,22 +68,22 @@ def agreement_picture(title: str, found: Mapping[str, xr.DataArray]) -> Figure:
     axes: Any = made.subplots(1, len(found), squeeze=False)[0]
     for ax, (name, a) in zip(axes, found.items(), strict=True):
         ax.imshow(a.values, cmap=DIVERGING, vmin=-1, vmax=1)
-        for (i, j), v in np.ndenumerate(a.values):
-            ax.text(
-                j,
-                i,
-                "–" if np.isnan(v) else f"{v:.2f}",
-                ha="center",
-                va="center",
-                fontsize=7,
-                color="white" if abs(v) > 0.6 else "black",
-            )
+        _numbers(ax, a.values, 1.0, 7)
         names = [spoken(str(m)) for m in a["method"].values]
         ax.set_xticks(range(count), names, rotation=60, ha="right", fontsize=7)
         ax.set_yticks(range(count), names if ax is axes[0] else [], fontsize=7)
         ax.set_title(TITLES[name], fontsize=10)
     made.suptitle(title, fontsize=11)
     return made
+
+
+def _numbers(ax: Axes, values: np.ndarray, limit: float, size: float) -> None:
+    """Each cell's number in it, white where the cell is dark."""
+    for (i, j), v in np.ndenumerate(values):
+        ax.text(
+            j, i, "–" if np.isnan(v) else f"{v:.2f}", ha="center", va="center", fontsize=size,
+            color="white" if abs(v) > 0.6 * limit else "black",
+        )  # fmt: skip
 
 
 def positions_picture(
@@ -128,16 +120,8 @@ def filters_picture(title: str, weights: Mapping[str, xr.DataArray]) -> Figure:
         ax.imshow(w.values, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
         ax.set_xticks([])
         ax.set_yticks([])
-        for (i, j), v in np.ndenumerate(w.values if w.size <= 9 else np.empty((0, 0))):
-            ax.text(
-                j,
-                i,
-                f"{v:.2f}",
-                ha="center",
-                va="center",
-                fontsize=6,
-                color="white" if abs(v) > 0.6 * limit else "black",
-            )
+        if w.size <= 9:
+            _numbers(ax, w.values, limit, 6)
         ax.set_title(name, fontsize=6.5)
     made.suptitle(f"{title} (± {number(limit)})", fontsize=9)
     return made
@@ -158,35 +142,4 @@ def activations_picture(title: str, maps: Mapping[str, xr.DataArray]) -> Figure:
         ax.set_yticks([])
         ax.set_title(f"{name} (± {number(bound)})", fontsize=8)
     made.suptitle(title, fontsize=10)
-    return made
-
-
-def training_picture(
-    history: pd.DataFrame, label: np.ndarray, chance: np.ndarray, metrics: pd.DataFrame
-) -> Figure:
-    """Loss by epoch, and the ROC curve of the test pairs."""
-    made = figure((8.4, 3.7))
-    axes: Any = made.subplots(1, 2)
-    axes[0].plot(history["epoch"], history["train_loss"], label="train", color="#777777")
-    axes[0].plot(history["epoch"], history["validation_loss"], label="validation", color="#b2182b")
-    best = history.loc[history["best"], "epoch"].iloc[0]
-    axes[0].axvline(best, color="black", linewidth=0.7, linestyle=":", label=f"kept: epoch {best}")
-    axes[0].set_xlabel("epoch")
-    axes[0].set_ylabel("cross entropy (nat)")
-    axes[0].set_ylim(bottom=0)
-    axes[0].legend(frameon=False, fontsize=8)
-    thresholds = np.unique(chance)[::-1]
-    hits, misses = (
-        np.array([0.0, *((chance[label == c][None] >= thresholds[:, None]).mean(1))]) for c in (1, 0)
-    )
-    axes[1].plot(misses, hits, color="#b2182b")
-    axes[1].plot([0, 1], [0, 1], color="#999999", linewidth=0.7, linestyle=":")
-    axes[1].set_aspect("equal")
-    axes[1].set_xlabel("false positive rate")
-    axes[1].set_ylabel("true positive rate")
-    said = [
-        f"{n} {r['value']:.3f} ({r['lower']:.3f} to {r['upper']:.3f})"
-        for n, r in metrics.loc[["accuracy", "auroc"]].iterrows()
-    ]
-    axes[1].set_title("miRNAs never seen\n" + "\n".join(said), fontsize=9)
     return made

@@ -9,7 +9,6 @@ from importlib.resources import files as package_files
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from attrib.domains.mirna import SEED
@@ -22,11 +21,7 @@ BYTES = 30_000_000  # maps in a page; a browser takes that in a second or two
 
 
 def page(
-    found: xr.Dataset,
-    names: Mapping[str, str],
-    summary: Mapping[str, Any],
-    table: pd.DataFrame,
-    files: Sequence[str],
+    found: xr.Dataset, names: Mapping[str, str], summary: Mapping[str, Any], files: Sequence[str]
 ) -> str:
     """The page as text.
 
@@ -37,8 +32,6 @@ def page(
     names : mapping of str to str
         Beginnings of the file names by pair.
     summary : mapping
-    table : DataFrame
-        Of `attribution_statistics.csv`.
     files : sequence of str
         Of all pairs together.
 
@@ -47,32 +40,33 @@ def page(
     str
         Maps are there in 255 steps from minus to plus their limit; pairs beyond 30 MB of maps are left to the files.
     """
-    methods = per_sample(found) + [str(m) for m in found["method"].values if str(m) not in per_sample(found)]
+    own = per_sample(found)
+    methods = own + [m for m in map(str, found["method"].values) if m not in own]
     samples = [str(s) for s in found["sample"].values]
     size = 2 * len(methods) * found["mirna"][0, 0].size * 4 // 3
     shown = samples[: max(1, BYTES // size)]
-    less = (
-        ""
-        if len(shown) == len(samples)
-        else f" The first {len(shown)} can be browsed here, the others are in the files."
-    )
-    bad = summary.get("bad_pairs", {})
-    left = (
-        f" {len(bad)} could not be used: {'; '.join(f'{n}: {r}' for n, r in list(bad.items())[:5])}."
-        if bad
-        else ""
-    )
     data = {
-        "said": f"{len(samples)} pairs, accuracy {summary['accuracy']:.1%}; network: {summary.get('source', '')}.{left}{less}",
-        "k": len(str(found["kmer"].values[0, 0])), "side": found.sizes["y"], "kmers": "".join(found["kmer"].values.ravel().tolist()),
-        "seed": SEED, "methods": list(methods), "summary": {"methods": summary["methods"]},
-        "samples": [_sample(found.sel(sample=s), s, names[s]) for s in shown], "cohort": list(files),
+        "said": _said(summary, len(samples), len(shown)), "k": len(str(found["kmer"].values[0, 0])),
+        "side": found.sizes["y"], "kmers": "".join(found["kmer"].values.ravel().tolist()), "seed": SEED,
+        "methods": methods, "summary": {"methods": summary["methods"]},
+        "samples": [_sample(found.sel(sample=s), s, names[s]) for s in shown],
+        "cohort": [f for f in files if f != "index.html"],
     }  # fmt: skip
-    text = json.dumps(strict(data), separators=(",", ":")).replace(
-        "<", "\\u003c"
-    )  # no tag can end the script
+    text = json.dumps(strict(data), separators=(",", ":"))
+    text = text.replace("<", "\\u003c")  # no tag can end the script
     template = package_files("attrib.workflows.fcgr").joinpath("page.html").read_text(encoding="utf-8")
     return template.replace("__DATA__", text)
+
+
+def _said(summary: Mapping[str, Any], count: int, shown: int) -> str:
+    """The page's first lines: how many pairs, which network, what was left out."""
+    bad = [f"{n}: {reason}" for n, reason in summary.get("bad_pairs", {}).items()]
+    said = f"{count} pairs, accuracy {summary['accuracy']:.1%}; network: {summary.get('source', '')}."
+    if bad:
+        said += f" {len(bad)} could not be used: {'; '.join(bad[:5])}{'; ...' if len(bad) > 5 else ''}."
+    if shown < count:
+        said += f" The first {shown} can be browsed here, the others are in the files."
+    return said
 
 
 def _sample(one: xr.Dataset, sample: str, name: str) -> dict[str, Any]:

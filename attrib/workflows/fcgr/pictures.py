@@ -9,8 +9,10 @@ import numpy as np
 import xarray as xr
 
 from attrib.domains.fcgr import by_kmer
+from attrib.io import replacing
 from attrib.plots import bars, letters, robust_limit
 from attrib.plots.scale import DIVERGING, figure, number
+from attrib.workflows.continued import Continued
 from attrib.workflows.fcgr.squares import FULL, TITLES, grid, runs, spoken, square, top_kmers
 
 if TYPE_CHECKING:
@@ -18,6 +20,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMED = 5  # k-mers that are named in a map
+ROW = 1.55  # inches of a row of letters
+COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22")
+
+
+def save_picture(run: Continued, name: str, made: Any) -> None:
+    """Write a figure, whole or not at all."""
+    with replacing(run.file(name)) as temporary:
+        made.savefig(temporary)
 
 
 def compared(title: str, image: xr.DataArray, maps: xr.DataArray) -> Figure:
@@ -111,43 +121,34 @@ def _outline(ax: Axes, site: np.ndarray, seed: tuple[int, int]) -> None:
 
 def regions_picture(title: str, a: xr.DataArray, found: xr.Dataset) -> Figure:
     """The map, and its regions in colours with their strongest k-mers."""
-    from matplotlib.colors import ListedColormap
-
     made, (left, right) = grid(2, columns=2, panel=3.6, right=2.0, top=0.6)
     square(left, a, names=NAMED)
     left.set_title(f"map (± {number(robust_limit(a, FULL))})", fontsize=9)
-    colours = [
-        "#ffffff",
-        "#1f77b4",
-        "#ff7f0e",
-        "#2ca02c",
-        "#d62728",
-        "#9467bd",
-        "#8c564b",
-        "#e377c2",
-        "#17becf",
-        "#bcbd22",
-    ]
-    n = found.sizes["number"]
-    shade = np.where(found["region"].values >= 0, found["region"].values % 9 + 1, 0)
-    square(right, a.copy(data=shade), limit=0.0, cmap="Greys")
-    right.images[0].remove()
-    right.imshow(shade, cmap=ListedColormap(colours), vmin=0, vmax=9, interpolation="nearest")
-    score = found.attrs["silhouette"]
-    right.set_title(f"{n} regions" + (f", silhouette {score:.2f}" if np.isfinite(score) else ""), fontsize=9)
-    for k in range(n):
+    _regions(right, a, found)
+    for k in range(found.sizes["number"]):
         word = top_kmers(a.where(found["region"] == k, 0.0), 3)
         line = f"{k}: {float(found['sum'][k]):+.3g}, {int(found['size'][k])} cells\n   {', '.join(word)}"
         right.annotate(
-            line,
-            (1.04, 0.98 - k * 0.12),
-            xycoords="axes fraction",
-            va="top",
-            fontsize=7.5,
-            color=colours[k % 9 + 1],
-        )
+            line, (1.04, 0.98 - k * 0.12), xycoords="axes fraction", va="top", fontsize=7.5,
+            color=COLOURS[k % len(COLOURS)],
+        )  # fmt: skip
     made.suptitle(title, fontsize=11)
     return made
+
+
+def _regions(ax: Axes, a: xr.DataArray, found: xr.Dataset) -> None:
+    """Each region in its colour; cells of none are white."""
+    from matplotlib.colors import ListedColormap
+
+    several = len(COLOURS)
+    shade = np.where(found["region"].values >= 0, found["region"].values % several + 1, 0)
+    square(ax, a.copy(data=shade), limit=0.0, cmap="Greys")
+    ax.images[0].remove()
+    colours = ListedColormap(["#ffffff", *COLOURS])
+    ax.imshow(shade, cmap=colours, vmin=0, vmax=several, interpolation="nearest")
+    score = found.attrs["silhouette"]
+    said = f", silhouette {score:.2f}" if np.isfinite(score) else ""
+    ax.set_title(f"{found.sizes['number']} regions{said}", fontsize=9)
 
 
 def along_picture(
@@ -156,33 +157,28 @@ def along_picture(
     """Letters of both sequences as high as their attributions, a row per method."""
     methods = list(tracks["mirna"])
     counts = [int(next(iter(tracks[b].values())).notnull().sum()) for b in TITLES]
-    wide = 2.0 + 0.16 * sum(counts)
-    high = 0.7 + 1.55 * len(methods)
+    wide, high = 2.0 + 0.16 * sum(counts), 0.7 + ROW * len(methods)
     made = figure((wide, high))
     made.set_layout_engine("none")
     unit = (wide - 1.7) / (sum(counts) + 2)
+    spans = {"mirna": [(seed[0] - 1, seed[1])], "mrna": runs(site)}
     for row, method in enumerate(methods):
-        left = 0.75
+        left, bottom = 0.75, high - 0.45 - ROW * (row + 1) + 0.5
         for name, count in zip(TITLES, counts, strict=True):
-            box = (
-                left / wide,
-                (high - 0.45 - 1.55 * (row + 1) + 0.5) / high,
-                unit * count / wide,
-                1.0 / high,
-            )
-            ax = letters(
-                tracks[name][method], ax=made.add_axes(box), label=spoken(method) if name == "mirna" else ""
-            )
-            for start, stop in [(seed[0] - 1, seed[1])] if name == "mirna" else runs(site):
-                ax.axvspan(start - 0.5, stop - 0.5, color="#ffd54d", alpha=0.35, linewidth=0, zorder=0)
-            ax.yaxis.label.set_fontsize(7.5)
-            if row < len(methods) - 1:
-                ax.set_xlabel("")
-            else:
-                ax.set_xlabel(f"{TITLES[name]} position (nt)", fontsize=8)
+            ax = made.add_axes((left / wide, bottom / high, unit * count / wide, 1.0 / high))
+            _letters(ax, tracks[name][method], spoken(method) if name == "mirna" else "", spans[name])
+            ax.set_xlabel(f"{TITLES[name]} position (nt)" if row == len(methods) - 1 else "", fontsize=8)
             left += unit * count + 0.75
     made.suptitle(title, fontsize=11)
     return made
+
+
+def _letters(ax: Axes, a: xr.DataArray, label: str, spans: list[tuple[int, int]]) -> None:
+    """One sequence's letters, spans behind them."""
+    letters(a, ax=ax, label=label)
+    ax.yaxis.label.set_fontsize(7.5)
+    for start, stop in spans:
+        ax.axvspan(start - 0.5, stop - 0.5, color="#ffd54d", alpha=0.35, linewidth=0, zorder=0)
 
 
 def titled(sample: str, label: int, probability: float) -> str:

@@ -128,20 +128,19 @@ def load_predictor(
     if model is None and checkpoint is None:
         raise ValueError("--checkpoint FILE is needed; to make one: attrib fcgr train --data PAIRS.csv")
     asked = {n: v for n, v in (("k", k), ("dropout", dropout), ("scale", scale)) if v is not None}
-    if model is not None:
-        network = load_model(model, checkpoint, device)
-        source = model if checkpoint is None else f"{model} {fingerprint(Path(checkpoint))}"
-        said = _agreeing(_beside(Path(checkpoint)) if checkpoint is not None else {}, asked)
-        return Predictor(Score(network, output).eval(), _images(said), source)
-    file = Path(str(checkpoint))
+    if model is None:
+        return _ours(Path(str(checkpoint)), asked, device)
+    network = load_model(model, checkpoint, device)
+    source = model if checkpoint is None else f"{model} {fingerprint(Path(checkpoint))}"
+    said = _agreeing(_beside(Path(checkpoint)) if checkpoint is not None else {}, asked)
+    return Predictor(Score(network, output).eval(), _images(said), source)
+
+
+def _ours(file: Path, asked: Mapping[str, Any], device: str | None) -> Predictor:
+    """A network of `attrib fcgr train`."""
     settings = _agreeing(_settings(file), asked)
-    own = TwoBranch(
-        **{
-            n: settings[n]
-            for n in ("k", "dropout", "channels", "depth", "corners", "leading")
-            if n in settings
-        }
-    )
+    known = ("k", "dropout", "channels", "depth", "corners", "leading")
+    own = TwoBranch(**{n: settings[n] for n in known if n in settings})
     fill(own, read_weights(file), f"--checkpoint {file}")
     placed = own.to(device) if device is not None else own
     return Predictor(Score(placed).eval(), _images(settings), f"{file.name} {fingerprint(file)}")

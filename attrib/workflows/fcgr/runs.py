@@ -1,57 +1,57 @@
-"""The folder of a run that can be continued, and its log."""
+"""What a run works on, what must be the same for it to be continued, and its log."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import xarray as xr
 
-from attrib.io import load, write_json
-from attrib.workflows.fcgr.maps import Todo
+from attrib.io import load
 from attrib.workflows.fcgr.predictor import Predictor
-from attrib.workflows.fcgr.samplefiles import EXPORTS
-from attrib.workflows.folder import now
+from attrib.workflows.fcgr.todo import Todo
 
-RECORD = "run.json"
 PROGRAM = "attrib fcgr"
 
 
-def settings_of(
-    predictor: Predictor, todo: Todo, background: xr.Dataset, n_regions: int | None
-) -> dict[str, Any]:
+class Work(NamedTuple):
+    """A run's network, pairs and questions.
+
+    Attributes
+    ----------
+    predictor : Predictor
+    x, background : Dataset
+        Of `Images.of`: the pairs to explain, and those that stand for no pair in particular.
+    todo : Todo
+    regions : int or None
+        Per map.
+    names : dict of str to str
+        Beginnings of the file names by pair.
+    seconds : dict
+        Times, by what took them: filled as the work goes on.
+    """
+
+    predictor: Predictor
+    x: xr.Dataset
+    background: xr.Dataset
+    todo: Todo
+    regions: int | None
+    names: dict[str, str]
+    seconds: dict[str, float]
+
+
+def settings_of(work: Work) -> dict[str, Any]:
     """What must be the same for a run to be continued."""
-    made = {
+    predictor, todo = work.predictor, work.todo
+    return {
         "source": predictor.source, "images": predictor.images._asdict(), "output_kind": predictor.model.output,
         "methods": todo.methods, "corrections": todo.corrections, "layers": {n: v.last for n, v in todo.layers.items()},
-        "interaction": todo.interaction, "options": todo.options, "seed": todo.seed, "regions": n_regions,
-        "background": [str(s) for s in background["sample"].values],
+        "interaction": todo.interaction, "options": todo.options, "seed": todo.seed, "regions": work.regions,
+        "background": [str(s) for s in work.background["sample"].values],
     }  # fmt: skip
-    return json.loads(json.dumps(made, default=str))
-
-
-def prepared(path: Path, settings: dict[str, Any]) -> Path:
-    """The folder, new or of a run with the same settings."""
-    record = path / RECORD
-    if record.is_file():
-        earlier = json.loads(record.read_text()).get("settings") or {}
-        other = [k for k in settings if earlier.get(k) != settings[k]]
-        if other:
-            raise ValueError(
-                f"--output is {path}, which holds a run with other {', '.join(other)}; name another folder"
-            )
-    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(
-            f"--output is {path}, which holds files of something else; name a new or an empty folder"
-        )
-    for part in ("parts", "logs", EXPORTS):
-        (path / part).mkdir(parents=True, exist_ok=True)
-    write_json({"program": PROGRAM, "started": now(), "settings": settings}, record)
-    return path
 
 
 @contextmanager

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from attrib.domains.mirna import SEED, seed_site
 from attrib.io import replacing, save
-from attrib.stats import map_entropy, rank_correlation, regions
+from attrib.stats import map_entropy, regions
 from attrib.workflows.fcgr import pictures, squares
 from attrib.workflows.fcgr.pairs import BRANCHES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Picture = Callable[[], "Figure"]
 
 EXPORTS = "numpy_exports"
 REFERENCE = "integrated_gradients"  # what others are compared with
@@ -42,39 +48,40 @@ def write_sample(one: xr.Dataset, sample: str, name: str, folder: Path, count: i
             made().savefig(temporary)
 
 
-def _pictures(one: xr.Dataset, sample: str, count: int | None) -> dict[str, Any]:
+def _pictures(one: xr.Dataset, sample: str, count: int | None) -> dict[str, Picture]:
     """Makers of the pictures by the end of their files' names."""
     title = pictures.titled(sample, int(one["label"]), float(one["probability"]))
-    made: dict[str, Any] = {}
-    lead = leading(one)
+    made: dict[str, Picture] = {}
     for branch in BRANCHES:
-        spoken = f"{title}\n{squares.TITLES[branch]}"
-        maps, image = one[branch], one[f"{branch}_image"]
-        made[f"{branch}_comparison"] = lambda s=spoken, i=image, m=maps: pictures.compared(
-            s.replace("\n", ", "), i, m
-        )
-        first = maps.sel({"method": lead})
-        made[f"{branch}_clusters"] = lambda s=spoken, a=first: pictures.regions_picture(
-            f"{s.replace(chr(10), ', ')}, {squares.spoken(lead)}",
-            a,
-            regions(a.drop_vars("kmer"), count=count),
-        )
-        for method in squares.per_sample(maps):
-            a = maps.sel({"method": method})
-            made[f"{branch}_{method}"] = lambda s=spoken, a=a, m=method: pictures.single(
-                s.replace("\n", ", "), a, m
-            )
+        made |= _of_branch(one, branch, f"{title}, {squares.TITLES[branch]}", count)
     cams = {b: one[f"{b}_cam"] for b in BRANCHES if f"{b}_cam" in one}
-    layers = dict(part.split(": ") for part in one.attrs["layers"].split(", "))
     if cams:
+        layers = dict(part.split(": ") for part in one.attrs["layers"].split(", "))
         images = {b: one[f"{b}_image"] for b in BRANCHES}
-        made["grad_cam"] = lambda: pictures.cam_picture(f"{title}, Grad-CAM", images, cams, layers)
+        made["grad_cam"] = partial(pictures.cam_picture, f"{title}, Grad-CAM", images, cams, layers)
     site = own_site(one)
-    made["interaction_heatmap"] = lambda: pictures.interaction_picture(title, heatmaps(one, lead), site, SEED)
+    made["interaction_heatmap"] = partial(pictures.interaction_picture, title, heatmaps(one, leading(one)), site, SEED)  # fmt: skip
     tracks = {b: {m: track(one, b, m) for m in squares.per_sample(one[b])} for b in BRANCHES}
-    made["along"] = lambda: pictures.along_picture(
-        title + ("; shaded: seed and its site" if site.any() else "; shaded: seed"), tracks, site, SEED
-    )
+    shaded = "; shaded: seed and its site" if site.any() else "; shaded: seed"
+    made["along"] = partial(pictures.along_picture, title + shaded, tracks, site, SEED)
+    return made
+
+
+def _of_branch(one: xr.Dataset, branch: str, title: str, count: int | None) -> dict[str, Picture]:
+    """Maps on a branch's square: all methods, the regions of the leading one, each by itself."""
+    maps, lead = one[branch], leading(one)
+    first = maps.sel({"method": lead})
+
+    def clusters() -> Figure:
+        found = regions(first.drop_vars("kmer"), count=count)
+        return pictures.regions_picture(f"{title}, {squares.spoken(lead)}", first, found)
+
+    made: dict[str, Picture] = {
+        f"{branch}_comparison": partial(pictures.compared, title, one[f"{branch}_image"], maps),
+        f"{branch}_clusters": clusters,
+    }
+    for m in squares.per_sample(maps):
+        made[f"{branch}_{m}"] = partial(pictures.single, title, maps.sel({"method": m}), m)
     return made
 
 
@@ -163,11 +170,3 @@ def _with_reference(one: xr.Dataset, branch: str, method: str) -> float:
         return float("nan")
     a, b = (one[branch].sel({"method": m}).values.ravel().astype(float) for m in (method, REFERENCE))
     return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else float("nan")
-
-
-def agreements(one: xr.Dataset) -> dict[str, dict[str, float]]:
-    """Rank correlation of each pair of methods, by branch."""
-    return {
-        b: {f"{m}~{n}": rank_correlation(one[b].sel({"method": m}), one[b].sel({"method": n})) for m, n in combinations(one["method"].values, 2)}
-        for b in BRANCHES
-    }  # fmt: skip

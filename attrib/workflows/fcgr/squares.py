@@ -36,32 +36,30 @@ def square(
     bound = robust_limit(a, FULL) if limit is None else limit
     low = -bound if cmap == DIVERGING else 0
     shown = ax.imshow(a.values, cmap=cmap, vmin=low, vmax=bound, interpolation="nearest")
-    ax.set_xticks([])
-    ax.set_yticks([])
     words = a["kmer"].values
-    end = len(words) - 1
-    for y, x in ((0, 0), (0, end), (end, 0), (end, end)):
-        where: Any = {"ha": "right" if x == 0 else "left", "va": "bottom" if y == 0 else "top"}
-        ax.annotate(words[y, x][-1], (0 if x == 0 else 1, 1 if y == 0 else 0), (-3 if x == 0 else 3, 0), xycoords="axes fraction",
-                    textcoords="offset points", fontsize=8, color="#555555", **where)  # fmt: skip
-    half = len(words) / 2 - 0.5
-    ax.axhline(half, color="#cccccc", linewidth=0.5, zorder=0.5)
-    ax.axvline(half, color="#cccccc", linewidth=0.5, zorder=0.5)
+    _frame(ax, words)
     for n, place in enumerate(np.argsort(-np.abs(a.values), axis=None, kind="stable")[: max(names, rings)]):
         y, x = np.unravel_index(place, a.shape)
         if a.values[y, x] != 0:
-            ax.plot(
-                [x],
-                [y],
-                "o",
-                markersize=7,
-                markerfacecolor="none",
-                markeredgecolor="black",
-                markeredgewidth=0.7,
-            )
+            ax.plot([x], [y], "o", markersize=7, markerfacecolor="none", markeredgecolor="black", markeredgewidth=0.7)  # fmt: skip
             if names:
                 _name(ax, str(words[y, x]), float(x), float(y), len(words), n)
     return shown
+
+
+def _frame(ax: Axes, words: np.ndarray) -> None:
+    """The letters of the corners, and the borders of the quarters."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    end = len(words) - 1
+    for y, x in ((0, 0), (0, end), (end, 0), (end, end)):
+        ax.annotate(
+            words[y, x][-1], (0 if x == 0 else 1, 1 if y == 0 else 0), (-3 if x == 0 else 3, 0),
+            xycoords="axes fraction", textcoords="offset points", fontsize=8, color="#555555",
+            ha="right" if x == 0 else "left", va="bottom" if y == 0 else "top",
+        )  # fmt: skip
+    for line in (ax.axhline, ax.axvline):
+        line(len(words) / 2 - 0.5, color="#cccccc", linewidth=0.5, zorder=0.5)
 
 
 def _name(ax: Axes, word: str, x: float, y: float, side: int, n: int) -> None:

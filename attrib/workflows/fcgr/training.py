@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
-from attrib.io import save, write_json
+from attrib.io import replacing, save, write_json
 from attrib.stats import performance
+from attrib.workflows.fcgr.curves import training_picture
+from attrib.workflows.fcgr.learning import Fit, Tell, fitted, probabilities
 from attrib.workflows.fcgr.network import TwoBranch
-from attrib.workflows.fcgr.pairs import BRANCHES, Images, Pairs, read_pairs
+from attrib.workflows.fcgr.pairs import Images, Pairs, read_pairs
 from attrib.workflows.fcgr.predictor import save_predictor
 from attrib.workflows.folder import Folder
 
@@ -64,7 +65,7 @@ def train(
     device: str | None = None,
     overwrite: bool = False,
     command: Sequence[str] = (),
-    tell: Callable[[str, int, int], None] | None = None,
+    tell: Tell | None = None,
 ) -> Trained:
     """Train a two-branch network on pairs of miRNA and target.
 
@@ -115,17 +116,22 @@ def train(
     place = split(pairs.table["mirna"], test, validation, seed)
     _check_labels(pairs.table["label"], place)
     images = Images(k, scale)
+    shape = {"k": k, "dropout": dropout, "channels": channels, "depth": depth}
+    fit = Fit(epochs, patience, batch_size, learning_rate, seed, device)
     with Folder(output, command, overwrite=overwrite) as folder:
-        network, history = _fitted(
-            images, pairs, place, {"k": k, "dropout": dropout, "channels": channels, "depth": depth}, epochs, patience,
-            batch_size, learning_rate, seed, device, tell,
-        )  # fmt: skip
-        table = pairs.table[place == "test"]
-        chance = probabilities(network, images, table)
-        metrics = performance(table["label"], chance, groups=table["mirna"], seed=seed)
-        settings = {"k": k, "scale": scale, "dropout": dropout, "channels": channels, "depth": depth,
-                    "corners": images.corners, "leading": images.leading, "seed": seed, "epochs": len(history)}  # fmt: skip
-        _write(folder, network, settings, pairs, place, metrics, history, chance)
+        own, checked, held = (pairs.table[place == name] for name in SPLITS)
+        network, history = fitted(images, own, checked, shape, fit, tell)
+        chance = probabilities(network, images, held)
+        metrics = performance(held["label"], chance, groups=held["mirna"], seed=seed)
+        settings = shape | {"scale": scale, "corners": images.corners, "leading": images.leading}
+        save_predictor(
+            network.cpu(), settings | {"seed": seed, "epochs": len(history)}, folder.file("model.safetensors")
+        )
+        folder.file("model.json")
+        _write_tables(folder, pairs, place, history, chance)
+        _write_figures(folder, pairs, place, metrics)
+        with replacing(folder.file("training.png")) as temporary:
+            training_picture(history, held["label"].to_numpy(), chance, metrics).savefig(temporary)
     return Trained(network, folder.path, metrics, history, pairs.bad)
 
 
@@ -163,89 +169,25 @@ def _check_labels(label: pd.Series, place: np.ndarray) -> None:
             )
 
 
-def _fitted(
-    images: Images, pairs: Pairs, place: np.ndarray, shape: dict[str, Any], epochs: int, patience: int,
-    batch_size: int, rate: float, seed: int, device: str | None, tell: Callable[[str, int, int], None] | None,
-) -> tuple[TwoBranch, pd.DataFrame]:  # fmt: skip
-    try:
-        from skorch import NeuralNetClassifier
-        from skorch.callbacks import Callback, EarlyStopping
-        from skorch.dataset import Dataset
-        from skorch.helper import predefined_split
-    except ImportError as error:
-        raise ImportError('training needs skorch: pip install "attrib[train]"') from error
-
-    class Told(Callback):
-        def on_epoch_end(self, net: Any, **_: Any) -> None:
-            if tell is not None:
-                tell("epochs", len(net.history), epochs)
-
-    checked = pairs.table[place == "validation"]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = NeuralNetClassifier(
-            TwoBranch, **{f"module__{n}": v for n, v in shape.items()}, module__corners=images.corners,
-            criterion=torch.nn.CrossEntropyLoss, optimizer=torch.optim.Adam, optimizer__weight_decay=1e-4, lr=rate,
-            batch_size=batch_size, max_epochs=epochs, iterator_train__shuffle=True, device=device or "cpu", verbose=0,
-            train_split=predefined_split(Dataset(tensors(images, checked), checked["label"].to_numpy())),
-            callbacks=[EarlyStopping(patience=patience, load_best=True, sink=lambda *_: None), Told()],
-        )  # fmt: skip
-        own = pairs.table[place == "train"]
-        net.initialize()
-        net.module_.to(memory_format=torch.channels_last)  # half of the time on a CPU
-        net.partial_fit(tensors(images, own), own["label"].to_numpy())
-    columns = ("epoch", "train_loss", "valid_loss", "valid_acc", "dur")
-    history = pd.DataFrame([{c: h[c] for c in columns} for h in net.history])
-    history["best"] = np.arange(len(history)) == int(history["valid_loss"].argmin())
-    return net.module_.eval(), history.rename(columns={"valid_loss": "validation_loss", "valid_acc": "validation_accuracy", "dur": "seconds"})  # fmt: skip
-
-
-def tensors(images: Images, table: pd.DataFrame) -> dict[str, torch.Tensor]:
-    """Both images of the pairs, by the names of the network's arguments."""
-    found = images.of(table)
-    return {
-        name: torch.from_numpy(found[name].values).contiguous(memory_format=torch.channels_last)
-        for name in BRANCHES
-    }
-
-
-def probabilities(
-    network: TwoBranch, images: Images, table: pd.DataFrame, batch_size: int = 256
-) -> np.ndarray:
-    """The probability of binding of each pair."""
-    device = next(network.parameters()).device
-    parts = []
-    with torch.no_grad():
-        for start in range(0, len(table), batch_size):
-            x = tensors(images, table.iloc[start : start + batch_size])
-            parts.append(
-                network(**{n: t.to(device) for n, t in x.items()}).double().softmax(1)[:, 1].cpu().numpy()
-            )
-    return np.concatenate(parts)
-
-
-def _write(
-    folder: Folder, network: TwoBranch, settings: dict[str, Any], pairs: Pairs, place: np.ndarray,
-    metrics: pd.DataFrame, history: pd.DataFrame, chance: np.ndarray,
-) -> None:  # fmt: skip
-    from attrib.io import replacing
-    from attrib.workflows.fcgr.overviews import training_picture
-
-    save_predictor(network.cpu(), settings, folder.file("model.safetensors"))
-    folder.file("model.json")
-    held = pairs.table[place == "test"]
+def _write_tables(
+    folder: Folder, pairs: Pairs, place: np.ndarray, history: pd.DataFrame, chance: np.ndarray
+) -> None:
+    """Which pair is in which split, what the network says of the test's, and the epochs."""
     rows = pairs.table.assign(split=place).reset_index()
     save(rows[["sample", "mirna", "split"]], folder.file("split.csv"))
+    held = pairs.table[place == "test"]
     save(held.assign(probability=chance).reset_index(), folder.file("test.csv"))
     save(history, folder.file("history.csv"))
+
+
+def _write_figures(folder: Folder, pairs: Pairs, place: np.ndarray, metrics: pd.DataFrame) -> None:
+    """How good the network is on the test, and how many pairs and miRNAs are in each split."""
     counts = {
         n: {"pairs": int((place == n).sum()), "mirnas": int(pairs.table["mirna"][place == n].nunique())}
         for n in SPLITS
     }
     figures = {
-        n: {c: None if math.isnan(v) else float(v) for c, v in row.items()}
-        for n, row in metrics.to_dict("index").items()
-    }  # type: ignore[arg-type]
+        str(n): {str(c): None if math.isnan(v) else float(v) for c, v in row.items()}
+        for n, row in metrics.iterrows()
+    }
     write_json({"test": figures, "splits": counts, "bad_pairs": pairs.bad}, folder.file("metrics.json"))
-    with replacing(folder.file("training.png")) as temporary:
-        training_picture(history, held["label"].to_numpy(), chance, metrics).savefig(temporary)

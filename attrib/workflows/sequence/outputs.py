@@ -58,7 +58,7 @@ def scores(
     if y.ndim > 2:
         raise ValueError(
             f"the model gives an array {tuple(y.shape[1:])} for each sequence, expected a score or several; name "
-            "a factory whose model reduces it, such as lambda x: model(x).mean(-1)"
+            "a factory whose model reduces it, such as a module with the forward pass self.model(x).mean(-1)"
         )
     return y if wanted is None else y.sel(target=wanted)
 

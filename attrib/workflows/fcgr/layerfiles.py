@@ -1,0 +1,41 @@
+"""The files of a network: filters and activations of each branch's first convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import xarray as xr
+
+from attrib import filters, layer_activation
+from attrib.workflows.continued import Continued
+from attrib.workflows.fcgr import overviews, squares
+from attrib.workflows.fcgr.branches import Layers
+from attrib.workflows.fcgr.pairs import BRANCHES
+from attrib.workflows.fcgr.pictures import save_picture
+from attrib.workflows.fcgr.predictor import Predictor
+
+
+def write_layers(run: Continued, predictor: Predictor, x: xr.Dataset, layers: Mapping[str, Layers]) -> None:
+    """Filters and activations of each branch's first convolution.
+
+    Parameters
+    ----------
+    run : Continued
+    predictor : Predictor
+    x : Dataset
+        The first pair is shown.
+    layers : mapping of str to Layers
+    """
+    one = x[list(BRANCHES)].isel(sample=[0])
+    for name, own in layers.items():
+        if not own.first:
+            continue
+        title = f"{squares.TITLES[name]}: first convolutions"
+        weights = {n: filters(predictor.model, n) for n in own.first}
+        maps = {
+            n: layer_activation(predictor.model, one, layer=n, onto=name)[0].transpose("filter", "y", "x")
+            for n in own.first
+        }
+        shown = f"{title} on pair {x['sample'].values[0]}"
+        save_picture(run, f"{name}_conv1_filters.png", overviews.filters_picture(title, weights))
+        save_picture(run, f"{name}_conv1_activations.png", overviews.activations_picture(shown, maps))
