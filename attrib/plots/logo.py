@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from attrib.plots.glyphs import COLOURS, outline
 from attrib.plots.scale import axes, dim_label, value_label, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LETTERS = ("A", "C", "G", "T")
-COLOURS = {"A": "#2e8b57", "C": "#2166ac", "G": "#e08214", "T": "#b2182b"}
 WIDTH = 0.085  # inches per letter of a new figure
 WIDE = 0.92  # of a letter, as a share of its place
 MOST = 400  # letters that can be told apart in one picture
@@ -152,7 +151,6 @@ def _draw(heights: np.ndarray, ax: Axes) -> None:
     """Letters piled up from zero, the smallest first; negative ones down from zero."""
     from matplotlib.collections import PathCollection
 
-    shapes = letter_shapes()
     paths, colours = [], []
     for place, column in enumerate(heights):
         up = down = 0.0
@@ -160,7 +158,7 @@ def _draw(heights: np.ndarray, ax: Axes) -> None:
             if column[k] == 0:
                 continue
             low = up if column[k] > 0 else down + column[k]
-            paths.append(shapes[LETTERS[k]].transformed(_box(place, low, abs(column[k]))))
+            paths.append(outline(LETTERS[k]).transformed(_box(place, low, abs(column[k]))))
             colours.append(COLOURS[LETTERS[k]])
             up, down = up + max(column[k], 0), down + min(column[k], 0)
     ax.add_collection(PathCollection(paths, facecolors=colours, linewidths=0), autolim=False)
@@ -169,27 +167,10 @@ def _draw(heights: np.ndarray, ax: Axes) -> None:
 
 
 def _box(place: int, low: float, height: float) -> Any:
-    """From the unit square to a letter's place."""
+    """From a letter's outline to its place."""
     from matplotlib.transforms import Affine2D
 
-    return Affine2D().scale(WIDE, height).translate(place - WIDE / 2, low)
-
-
-@functools.cache
-def letter_shapes() -> dict[str, Any]:
-    """The outlines of A, C, G, T, each filling the unit square."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
-    from matplotlib.transforms import Affine2D
-
-    found = {}
-    for letter in LETTERS:
-        path = TextPath((0, 0), letter, size=10, prop=FontProperties(family="DejaVu Sans", weight="bold"))
-        box = path.get_extents()
-        found[letter] = path.transformed(
-            Affine2D().translate(-box.x0, -box.y0).scale(1 / box.width, 1 / box.height)
-        )
-    return found
+    return Affine2D().scale(WIDE, height).translate(place, low)
 
 
 def label_positions(ax: Axes, a: xr.DataArray) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -77,9 +77,13 @@ def mutation_map(
     label_positions(ax, a)
     if colorbar:
         over = bound < np.nanmax(np.abs(a.values), initial=0)
-        bar = ax.figure.colorbar(shown, ax=ax, extend="both" if over else "neither", pad=0.01, fraction=0.03)
-        bar.set_label(
-            f"{wrapped(value_label(a) if label is None else label, 24)}\n(limit {number(bound)})", fontsize=8
-        )
-        bar.ax.tick_params(labelsize=7)
+        _bar(shown, value_label(a) if label is None else label, bound, over)
     return ax
+
+
+def _bar(shown: Any, label: str, bound: float, over: bool) -> None:
+    """The colour bar, pointed where colours go beyond its ends."""
+    ax = shown.axes
+    bar = ax.figure.colorbar(shown, ax=ax, extend="both" if over else "neither", pad=0.01, fraction=0.03)
+    bar.set_label(f"{wrapped(label, 24)}\n(limit {number(bound)})", fontsize=8)
+    bar.ax.tick_params(labelsize=7)

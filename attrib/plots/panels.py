@@ -72,14 +72,17 @@ def panels(
         shown = _panel(ax, a[k], limits[k], shared, title)
     bar = made.colorbar(shown, ax=grid, extend="both", aspect=30, fraction=0.04, pad=0.02)
     what = value_label(a) if label is None else label
-    said = f"({percentile:g}th percentile of magnitudes: {number(limits[0])})"
-    if not shared:
-        what, said = (
-            f"{what}, as a share of its panel's limit",
-            f"({percentile:g}th percentile of magnitudes)",
-        )
-    bar.set_label("\n".join(wrapped(t, 12 + 16 * rows) for t in (what, said)), fontsize=9)
+    said = _said(what, percentile, limits[0] if shared else None)
+    bar.set_label("\n".join(wrapped(t, 12 + 16 * rows) for t in said), fontsize=9)
     return made
+
+
+def _said(what: str, percentile: float, limit: float | None) -> tuple[str, str]:
+    """What the colours are, and where they end."""
+    of = f"({percentile:g}th percentile of magnitudes"
+    if limit is None:
+        return f"{what}, as a share of its panel's limit", f"{of})"
+    return what, f"{of}: {number(limit)})"
 
 
 def _panel(ax: Any, a: xr.DataArray, limit: float, shared: bool, title: str) -> Any:

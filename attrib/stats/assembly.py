@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+COLUMNS = ["consensus", "score", "support", "kmers"]
+
 
 def assemble(
     scores: xr.DataArray, *, top: int = 20, overlap: int | None = None, sequences: Sequence[str] | None = None
@@ -58,25 +60,23 @@ def assemble(
         raise ValueError(
             f"`top` is {top}, `overlap` {overlap}; expected at least 1, and 1 to {max(1, k - 1)}"
         )
-    values = np.nan_to_num(np.asarray(scores.values, dtype=np.float64), posinf=np.inf)
-    if np.isinf(values).any():
-        raise ValueError("`scores` has infinite entries, expected numbers")
-    order = [i for i in np.argsort(-values, kind="stable")[:top] if values[i] > 0]
-    left = {words[i]: float(values[i]) for i in order}
+    left = _largest(scores, words, top)
     rows = []
     while left:
         text, used = _motif(left, least)
         rows.append(_row(text, used, sequences))
-    columns = [
-        "consensus",
-        "score",
-        "support",
-        "kmers",
-        *(("sequences", "whole") if sequences is not None else ()),
-    ]
-    return pd.DataFrame(rows, columns=columns).sort_values(
-        "score", ascending=False, kind="stable", ignore_index=True
-    )
+    columns = COLUMNS if sequences is None else [*COLUMNS, "sequences", "whole"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+
+
+def _largest(scores: xr.DataArray, words: Sequence[str], top: int) -> dict[str, float]:
+    """The k-mers of the largest scores above 0, the largest first."""
+    values = np.nan_to_num(np.asarray(scores.values, dtype=np.float64), posinf=np.inf)
+    if np.isinf(values).any():
+        raise ValueError("`scores` has infinite entries, expected numbers")
+    order = np.argsort(-values, kind="stable")[:top]
+    return {words[i]: float(values[i]) for i in order if values[i] > 0}
 
 
 def _words(scores: xr.DataArray) -> list[str]:

@@ -86,23 +86,38 @@ def contrast(
         raise ValueError(f"`n_permutations` is {n_permutations}, `n_bootstrap` {n_bootstrap}, `level` {level}; expected positive numbers and a share")  # fmt: skip
     positive = _labels(a, label, dim)
     ordered = a.transpose(dim, ...)
-    if not ordered.size:
-        raise ValueError(f"`a` has no entries, its sizes are {dict(a.sizes)}")
-    x = np.asarray(ordered.values, dtype=np.float64).reshape(len(positive), -1)
-    if not np.isfinite(x).all():
-        raise ValueError("`a` has entries that are not finite; select those that all samples have")
+    x = _values(ordered)
     x = x - x.mean(0)  # leaves the difference as it is, and rounding small
     lower, upper = _bootstrap(x, positive, n_bootstrap, level, seed)
     t, p, corrected = _permuted(x, positive, n_permutations, seed)
     numbers = {"difference": x[positive].mean(0) - x[~positive].mean(0), "lower": lower, "upper": upper, "t": t, "p": p, "p_corrected": corrected}  # fmt: skip
-    shape = ordered.isel({dim: 0}, drop=True)
-    made = xr.Dataset(
-        {k: shape.copy(data=v.reshape(shape.shape)).assign_attrs({}) for k, v in numbers.items()}
-    )
-    made = made.drop_vars([c for c in made.coords if c not in shape.coords or dim in a[c].dims])
-    for name in ("difference", "lower", "upper"):
-        made[name].attrs["units"] = a.attrs.get("units", "")
+    made = _labelled(numbers, _first(ordered, dim), a.attrs.get("units", ""))
     return made.assign_attrs(positives=int(positive.sum()), negatives=int((~positive).sum()))
+
+
+def _values(ordered: xr.DataArray) -> np.ndarray:
+    """A row per sample."""
+    if not ordered.size:
+        raise ValueError(f"`a` has no entries, its sizes are {dict(ordered.sizes)}")
+    x = np.asarray(ordered.values, dtype=np.float64).reshape(len(ordered), -1)
+    if not np.isfinite(x).all():
+        raise ValueError("`a` has entries that are not finite; select those that all samples have")
+    return x
+
+
+def _first(a: xr.DataArray, dim: str) -> xr.DataArray:
+    """One sample, without what belongs to it alone."""
+    return a.isel({dim: 0}, drop=True).drop_vars(
+        [c for c, v in a.coords.items() if dim in v.dims], errors="ignore"
+    )
+
+
+def _labelled(numbers: dict[str, np.ndarray], like: xr.DataArray, units: str) -> xr.Dataset:
+    """Numbers of each entry, with the labels of one sample."""
+    made = xr.Dataset({k: like.copy(data=v.reshape(like.shape)).assign_attrs({}) for k, v in numbers.items()})
+    for name in ("difference", "lower", "upper"):
+        made[name].attrs["units"] = units
+    return made
 
 
 def _labels(a: xr.DataArray, label: Any, dim: str) -> np.ndarray:

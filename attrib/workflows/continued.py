@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from attrib.io import write_json
-from attrib.workflows.folder import RECORD, now, versions
+from attrib.workflows.folder import RECORD, ended, now, versions
 
 PARTS = "parts"
 
@@ -84,8 +84,7 @@ class Continued:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
-        self.record["state"] = "finished" if kind is None else "interrupted" if stopped else "failed"
+        self.record["state"] = ended(kind)
         self.record["ended"] = now()
         old = [f for f in self._earlier if f not in self.files]
         if kind is None:

@@ -83,11 +83,17 @@ class Folder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        stopped = kind is not None and issubclass(kind, KeyboardInterrupt)
-        self.record["state"] = "finished" if kind is None else "interrupted" if stopped else "failed"
+        self.record["state"] = ended(kind)
         self.record["files"] = [f for f in self.record["files"] if (self.path / f).exists()]
         self.record["ended"] = now()
         self.write()
+
+
+def ended(kind: type[BaseException] | None) -> str:
+    """How a run ended that left its folder with this error, or none."""
+    if kind is None:
+        return "finished"
+    return "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
 
 
 def versions() -> dict[str, str]:

@@ -135,22 +135,8 @@ def tangent(
     >>> tangent(xr.ones_like(x).where(x.kmer != "A", 5.0), x).values.tolist()
     [[[-1.0, -1.0], [3.0, -1.0]]]
     """
+    _check(a, images, sample)
     others = [d for d in a.dims if d not in (sample, "y", "x")]
-    if sample not in a.dims or images.transpose(sample, "y", "x").shape != tuple(
-        a.sizes[d] for d in (sample, "y", "x")
-    ):
-        raise ValueError(
-            f"`a` has {dict(a.sizes)}, expected the dims and sizes of `images`, {dict(images.sizes)}"
-        )
-    if (
-        sample in a.indexes
-        and sample in images.indexes
-        and not a.indexes[sample].equals(images.indexes[sample])
-    ):
-        raise ValueError(
-            f"`a` and `images` have other labels along {sample!r}, or another order; select the same: "
-            f"images.sel({sample}=a[{sample!r}])"
-        )
     ordered = a.transpose(sample, *others, "y", "x")
     flat = ordered.values.reshape(a.sizes[sample], -1, a.sizes["y"] * a.sizes["x"]).astype(np.float64)
     x = _flat(images, sample)
@@ -160,6 +146,21 @@ def tangent(
     if neighbours is not None:
         found = _projected(found, x, _flat(neighbours, sample), count, components)
     return ordered.copy(data=found.reshape(ordered.shape)).transpose(*a.dims)
+
+
+def _check(a: xr.DataArray, images: xr.DataArray, sample: str) -> None:
+    """Refuse an attribution of other images."""
+    sizes = images.transpose(sample, "y", "x").shape
+    if sample not in a.dims or sizes != tuple(a.sizes[d] for d in (sample, "y", "x")):
+        raise ValueError(
+            f"`a` has {dict(a.sizes)}, expected the dims and sizes of `images`, {dict(images.sizes)}"
+        )
+    known = sample in a.indexes and sample in images.indexes
+    if known and not a.indexes[sample].equals(images.indexes[sample]):
+        raise ValueError(
+            f"`a` and `images` have other labels along {sample!r}, or another order; select the same: "
+            f"images.sel({sample}=a[{sample!r}])"
+        )
 
 
 def _flat(images: xr.DataArray, sample: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,11 +72,7 @@ def fcgr(
         raise ValueError(f"`scale` is {scale!r}, expected one of {', '.join(SCALES)}")
     texts = as_texts(sequences)
     names = _names(sequences, samples, len(texts))
-    short = [(n, t) for n, t in zip(names, texts, strict=True) if len(t) < checked(k)]
-    if short:
-        raise ValueError(
-            f"`sequences`: {str(short[0][0])!r} has {len(short[0][1])} letters, expected at least k = {k}"
-        )
+    _refuse_short(names, texts, checked(k))
     cells = window_cells(codes(texts), k, corners, leading)
     counts = _counts(cells, 4**k)
     windows = np.array([len(t) - k + 1 for t in texts])
@@ -92,6 +88,12 @@ def fcgr(
     return xr.DataArray(
         _scaled(counts, scale).reshape(-1, 1 << k, 1 << k), dims=("sample", "y", "x"), coords=coords, name="fcgr", attrs=attrs
     )  # fmt: skip
+
+
+def _refuse_short(names: Iterable[Any], texts: Sequence[str], k: int) -> None:
+    for name, text in zip(names, texts, strict=True):
+        if len(text) < k:
+            raise ValueError(f"`sequences`: {str(name)!r} has {len(text)} letters, expected at least k = {k}")
 
 
 def by_kmer(a: xr.DataArray) -> xr.DataArray:

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.domains.motifs.matrix import counted_motif, trimmed_motif
+from attrib.domains.motifs.alignment import aligned, moved
+from attrib.domains.motifs.content import trimmed_motif
+from attrib.domains.motifs.matrix import counted_motif
 from attrib.domains.motifs.samples import letters_of, refuse_other_labels
 
 
@@ -30,24 +32,6 @@ class Clusters(NamedTuple):
     motifs: dict[str, xr.DataArray]
     contributions: dict[str, xr.DataArray]
     seqlets: pd.DataFrame
-
-
-class Alignment(NamedTuple):
-    """The best way to lay windows onto each other: arrays (window, window).
-
-    Attributes
-    ----------
-    similarity : array
-        Cosine, from -1 to 1.
-    shift : array of int
-        Positions that the second is moved to the right.
-    flipped : array of bool
-        Whether the second is turned to the other strand.
-    """
-
-    similarity: np.ndarray
-    shift: np.ndarray
-    flipped: np.ndarray
 
 
 def cluster_seqlets(
@@ -187,30 +171,6 @@ def _windows(
     own = there & (place >= start[:, None]) & (place < end[:, None])
     weight = values[rows[:, None], at]
     return Windows(cut * np.where(own, weight, 0)[:, None], cut, cut * np.where(there, weight, 0)[:, None])
-
-
-def aligned(windows: np.ndarray, both_strands: bool = True) -> Alignment:
-    """The best shift, up to half the width, and strand for each pair of windows (window, 4, width)."""
-    n, _, width = windows.shape
-    norm = np.linalg.norm(windows.reshape(n, -1), axis=1)
-    unit = windows / np.where(norm > 0, norm, 1)[:, None, None]
-    best = Alignment(np.full((n, n), -np.inf), np.zeros((n, n), int), np.zeros((n, n), bool))
-    for flipped, other in [(False, unit), *([(True, unit[:, ::-1, ::-1])] if both_strands else [])]:
-        for shift in sorted(range(-(width // 2), width // 2 + 1), key=abs):
-            cosine = unit.reshape(n, -1) @ moved(other, shift).reshape(n, -1).T
-            better = cosine > best.similarity + 1e-12
-            best.similarity[better] = cosine[better]
-            best.shift[better] = shift
-            best.flipped[better] = flipped
-    return best
-
-
-def moved(windows: np.ndarray, shift: int) -> np.ndarray:
-    """Windows (..., width) moved to the right, zeros coming in."""
-    found = np.zeros_like(windows)
-    width = windows.shape[-1]
-    found[..., max(0, shift) : width + min(0, shift)] = windows[..., max(0, -shift) : width - max(0, shift)]
-    return found
 
 
 def _groups(

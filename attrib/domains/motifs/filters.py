@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.domains.motifs.matrix import (
-    EVEN,
-    LETTERS,
-    consensus,
-    counted_motif,
-    information_content,
-    trimmed_motif,
-)
-from attrib.domains.motifs.samples import letters_of, refuse_other_labels
+from attrib.domains.motifs.content import information_content, trimmed_motif
+from attrib.domains.motifs.matrix import EVEN, LETTERS, consensus, counted_motif
+from attrib.domains.motifs.windows import windows_of
 
 
 class FilterMotifs(NamedTuple):
@@ -134,8 +128,8 @@ def filter_peaks(
     array (filter, rank)
         In descending order; at most `top` ranks.
     """
-    a, _, inside = _laid_out(activation, x, width, stride, padding, dilation)
-    flat = a[:, :, inside].transpose(1, 0, 2).reshape(a.shape[1], -1)
+    a = windows_of(activation, x, width, stride, padding, dilation).activation
+    flat = a.reshape(len(a), -1)
     kept = min(top, flat.shape[1])
     return -np.sort(np.partition(-flat, kept - 1, axis=1)[:, :kept], axis=1) if kept else flat
 
@@ -186,10 +180,8 @@ def filter_counts(
     -----
     No window is cut out: each position of the kernel is one product of a (filter, windows) and a (windows, 4) matrix.
     """
-    a, letters, inside = _laid_out(activation, x, width, stride, padding, dilation)
-    start = np.flatnonzero(inside) * stride - _padding(activation, x, width, stride, padding, dilation)
-    chosen = (a[:, :, inside] >= limits[None, :, None]).transpose(1, 0, 2).reshape(a.shape[1], -1)
-    chosen = chosen.astype(np.float64)
+    a, letters, start = windows_of(activation, x, width, stride, padding, dilation)
+    chosen = (a >= limits[:, None, None]).reshape(len(a), -1).astype(np.float64)
     columns = [
         chosen @ letters[:, :, start + k * dilation].transpose(0, 2, 1).reshape(-1, 4) for k in range(width)
     ]
@@ -229,43 +221,3 @@ def motifs_of_counts(
             row["consensus"] = consensus(made)
         rows.append(row)
     return FilterMotifs(motifs, pd.DataFrame(rows))
-
-
-def _laid_out(
-    activation: xr.DataArray, x: xr.DataArray, width: int, stride: int, padding: int | None, dilation: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Activations (N, filter, windows), letters (N, 4, positions), and which windows are whole."""
-    lead, place = _dims(activation, x)
-    a = activation.transpose(lead, "filter", place, ...).values.reshape(
-        x.sizes[lead], -1, activation.sizes[place]
-    )
-    letters = letters_of(x, lead)
-    first = np.arange(a.shape[2]) * stride - _padding(activation, x, width, stride, padding, dilation)
-    last = first + (width - 1) * dilation
-    return a, letters, (first >= 0) & (last < letters.shape[2])
-
-
-def _padding(
-    activation: xr.DataArray, x: xr.DataArray, width: int, stride: int, padding: int | None, dilation: int
-) -> int:
-    if padding is not None:
-        return padding
-    if stride != 1:
-        raise ValueError(f"`stride` is {stride}: pass `padding` too, which the lengths do not settle")
-    place = _dims(activation, x)[1]
-    return (activation.sizes[place] - x.sizes["position"] + (width - 1) * dilation) // 2
-
-
-def _dims(activation: xr.DataArray, x: xr.DataArray) -> tuple[Hashable, Hashable]:
-    """The dim of the samples, and that of the windows: the one left that has more than one entry."""
-    leads = [d for d in x.dims if d not in ("nucleotide", "position")]
-    others = [d for d in activation.dims if d not in (*leads, "filter")]
-    places = [d for d in others if activation.sizes[d] > 1] or others[-1:]
-    fits = len(leads) == len(places) == 1 and {"nucleotide", "position"} < set(x.dims)
-    if not fits or activation.sizes.get(leads[0]) != x.sizes[leads[0]] or "filter" not in activation.dims:
-        raise ValueError(
-            f"`activation` has {dict(activation.sizes)}, `x` {dict(x.sizes)}; expected (sample, filter, position) and "
-            "(sample, nucleotide, position) with the same samples"
-        )
-    refuse_other_labels(activation, x, leads, "activation")
-    return leads[0], places[0]

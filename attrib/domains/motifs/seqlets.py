@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib.domains.motifs.spans import every_span, largest, taken
+
 EULER = float(np.euler_gamma)
 COLUMNS = ["record", "start", "end", "attribution", "z", "p", "q"]
 FINITE = 1e-300  # the smallest p that is written
@@ -23,21 +25,6 @@ class Null(NamedTuple):
     def p(self, z: float) -> float:
         """Probability of a largest |z| of at least `z`."""
         return float(max(-np.expm1(-np.exp(-(abs(z) - self.location) / self.scale)), FINITE))
-
-
-class Spans(NamedTuple):
-    """Every span of a sequence.
-
-    Attributes
-    ----------
-    start, end : array (spans,)
-        Half-open.
-    z : array (spans,)
-    """
-
-    start: np.ndarray
-    end: np.ndarray
-    z: np.ndarray
 
 
 def find_seqlets(
@@ -159,8 +146,8 @@ def _of_one(
         null = shared[2]
     else:
         order = np.random.default_rng(seed).permuted(np.tile(v, (shuffles, 1)), axis=1)
-        null = _fitted(_largest(order, mean, spread, shortest, longest))
-    for start, end, z in _taken(_spans(v, mean, spread, shortest, longest)):
+        null = _fitted(largest(order, mean, spread, shortest, longest))
+    for start, end, z in taken(every_span(v, mean, spread, shortest, longest)):
         p = null.p(z)
         yield begin + start, begin + end, float(v[start:end].sum()), z, p
         if p > level:
@@ -182,46 +169,6 @@ def _refuse_gaps(labels: np.ndarray, rows: np.ndarray, name: str) -> None:
             )
 
 
-def _z(sums: np.ndarray, length: int, size: int, mean: float, spread: float) -> np.ndarray:
-    """Sums of spans in standard deviations; the whole sequence has none."""
-    deviation = spread * np.sqrt(length * (size - length) / max(size - 1, 1))
-    return (sums - length * mean) / deviation if deviation > 0 else np.zeros_like(sums)
-
-
-def _by_length(
-    v: np.ndarray, mean: float, spread: float, shortest: int, longest: int
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Each length, and z of the spans (..., starts)."""
-    size = v.shape[-1]
-    sums = np.concatenate([np.zeros((*v.shape[:-1], 1)), np.cumsum(v, -1)], -1)
-    for length in range(shortest, min(longest, size) + 1):
-        yield length, _z(sums[..., length:] - sums[..., :-length], length, size, mean, spread)
-
-
-def _largest(v: np.ndarray, mean: float, spread: float, shortest: int, longest: int) -> np.ndarray:
-    """The largest |z| of each row."""
-    return np.max([np.abs(z).max(-1) for _, z in _by_length(v, mean, spread, shortest, longest)], axis=0)
-
-
-def _spans(v: np.ndarray, mean: float, spread: float, shortest: int, longest: int) -> Spans:
-    parts = [
-        (np.arange(len(z)), np.arange(len(z)) + length, z)
-        for length, z in _by_length(v, mean, spread, shortest, longest)
-    ]
-    return Spans(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def _taken(spans: Spans) -> Iterator[tuple[int, int, float]]:
-    """The strongest span, then the strongest of those that do not overlap it, and so on."""
-    left = np.ones(len(spans.z), bool)
-    strength = np.abs(spans.z)
-    while left.any():
-        best = int(np.where(left, strength, -1).argmax())
-        start, end = int(spans.start[best]), int(spans.end[best])
-        yield start, end, float(spans.z[best])
-        left &= (spans.end <= start) | (spans.start >= end)
-
-
 def _fitted(maxima: np.ndarray) -> Null:
     """A Gumbel distribution by moments; its scale has a floor for values that are all the same."""
     scale = max(float(maxima.std(ddof=1)) * np.sqrt(6) / np.pi, 1e-3 * float(maxima.mean()), 1e-12)
@@ -241,7 +188,7 @@ def _background(background: xr.DataArray, shortest: int, longest: int) -> tuple[
     rows = [v for v in rows if len(v) >= shortest]
     every = np.concatenate(rows)
     mean, spread = float(every.mean()), float(every.std())
-    maxima = np.array([_largest(v, mean, spread or 1.0, shortest, longest) for v in rows])
+    maxima = np.array([largest(v, mean, spread or 1.0, shortest, longest) for v in rows])
     return mean, spread or 1.0, _fitted(maxima)
 
 

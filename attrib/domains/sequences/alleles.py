@@ -74,22 +74,7 @@ def read_alleles(
     if width < 2:
         raise ValueError(f"`width` is {width}, expected at least 2")
     records = Records()
-    rows: dict[int, dict[str, Any]] = {}
-    wanted = []
-    for number, (label, row) in enumerate(zip(variants.index, variants.to_dict("records"), strict=True), 1):
-        name = (
-            str(label)
-            if variants.index.name == "variant"
-            else f"{row['chrom']}:{row['pos']}:{row['ref']}>{row['alt']}"
-        )
-        problem = _fault(row, width)
-        if problem:
-            records.refuse(name, number, problem)
-            continue
-        rows[number] = row
-        start = place_of(row) - 1 - width // 2
-        end = start + width + max(len(row["ref"]) - len(row["alt"]), 0)
-        wanted.append(Interval(str(row["chrom"]), start, end, name, "+", number))
+    wanted, rows = _intervals(variants, width, records)
     for interval, letters in sequences_of(wanted, fasta, index, records):
         _add(records, interval, letters, rows[interval.line], width)
     found = records.reading()
@@ -97,6 +82,25 @@ def read_alleles(
     alternative = both.drop(columns=["sequence", "start", "end"], errors="ignore")
     alternative = alternative.rename(columns={"alternative": "sequence"})
     return Alleles(both.drop(columns="alternative", errors="ignore"), alternative, found.problems)
+
+
+def _intervals(
+    variants: pd.DataFrame, width: int, records: Records
+) -> tuple[list[Interval], dict[int, dict[str, Any]]]:
+    """What is to be read for each variant, and its row by its number; those that make no sense are refused."""
+    named = variants.index.name == "variant"
+    rows: dict[int, dict[str, Any]] = {}
+    wanted = []
+    for number, (label, row) in enumerate(zip(variants.index, variants.to_dict("records"), strict=True), 1):
+        name = str(label) if named else f"{row['chrom']}:{row['pos']}:{row['ref']}>{row['alt']}"
+        if problem := _fault(row, width):
+            records.refuse(name, number, problem)
+            continue
+        rows[number] = row
+        start = place_of(row) - 1 - width // 2
+        end = start + width + max(len(row["ref"]) - len(row["alt"]), 0)
+        wanted.append(Interval(str(row["chrom"]), start, end, name, "+", number))
+    return wanted, rows
 
 
 def _fault(row: dict[str, Any], width: int) -> str:

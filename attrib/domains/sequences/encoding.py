@@ -70,15 +70,9 @@ def one_hot(
     _refuse(texts, table.index)
     lengths = np.array([len(t) for t in texts])
     size = int(lengths.max()) if length is None else length
-    if lengths.max() > size:
-        long = [str(table.index[k]) for k in np.flatnonzero(lengths > size)]
-        raise ValueError(
-            f"`length` is {size}, but {_listed(long)} are longer, up to {lengths.max()}; cut them first"
-        )
+    _refuse_longer(table.index, lengths, size)
     begins = _begins(size - lengths, pad)
-    letters = np.full((len(texts), size), UNKNOWN, np.uint8)
-    for row, text, begin in zip(letters, texts, begins, strict=True):
-        row[begin : begin + len(text)] = codes(text)
+    letters = _padded(texts, begins, size)
     values = (letters[:, None] == np.arange(UNKNOWN, dtype=np.uint8)[:, None]).astype(dtype)
     places = np.arange(size) - begins[:, None]
     mask = (places >= 0) & (places < lengths[:, None])
@@ -187,6 +181,22 @@ def _refuse(texts: list[Any], names: pd.Index) -> None:
         raise ValueError(
             f"`sequences` has {len(wrong)} of {len(texts)} that cannot be encoded: {_listed(wrong, '; ')}"
         )
+
+
+def _refuse_longer(names: pd.Index, lengths: np.ndarray, size: int) -> None:
+    if lengths.max() > size:
+        long = [str(names[k]) for k in np.flatnonzero(lengths > size)]
+        raise ValueError(
+            f"`length` is {size}, but {_listed(long)} are longer, up to {lengths.max()}; cut them first"
+        )
+
+
+def _padded(texts: list[str], begins: np.ndarray, size: int) -> np.ndarray:
+    """Codes of the letters (sequence, position)."""
+    letters = np.full((len(texts), size), UNKNOWN, np.uint8)
+    for row, text, begin in zip(letters, texts, begins, strict=True):
+        row[begin : begin + len(text)] = codes(text)
+    return letters
 
 
 def _begins(spare: np.ndarray, pad: str) -> np.ndarray:
