@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from attrib.engine.secant.carry import ConvolutionCarry, MatmulCarry
+from attrib.engine.secant.carry import convolution_carry, matmul_carry
 from attrib.engine.secant.rules import rule
 from attrib.engine.secant.twin import NoRule, Twin, values
 
@@ -59,8 +59,8 @@ def matmul_add(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> T
 
 
 def _matmul_carrier(u: Any, v: Any, change: Tensor) -> Tensor:
-    terms = [MatmulCarry.apply(u.dv, change, mean(v), 0)] if isinstance(u, Twin) else []
-    terms += [MatmulCarry.apply(v.dv, change, mean(u), 1)] if isinstance(v, Twin) else []
+    terms = [matmul_carry(u.dv, change, mean(v), 0)] if isinstance(u, Twin) else []
+    terms += [matmul_carry(v.dv, change, mean(u), 1)] if isinstance(v, Twin) else []
     return sum(terms[1:], terms[0])
 
 
@@ -72,7 +72,7 @@ def convolution(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> 
     change = v1 - v0
     terms = []
     if isinstance(u, Twin):
-        terms.append(ConvolutionCarry.apply(u.dv, change, mean(w), tuple(options)))
+        terms.append(convolution_carry(u.dv, change, mean(w), tuple(options)))
     if isinstance(w, Twin):
         terms.append(op(mean(u), w.dv, None, *options))
     if isinstance(bias, Twin):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from attrib.engine.model import Function
 from attrib.engine.scores import Scores
@@ -39,7 +40,8 @@ class Readout:
         i = torch.arange(len(y), device=y.device)
         self._shape = tuple(y.shape[1:])
         if not self.score.targets:
-            self.score(y, torch.zeros_like(i))
+            with _disable_current_modes():  # which output is explained is no part of what is recorded
+                self.score(y.detach(), torch.zeros_like(i))
         extra = [t.score(y, i) for t in self.custom]
         return torch.cat([y.reshape(len(y), -1), torch.stack(extra, 1)], 1) if extra else y
 
