@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from attrib.engine.contents import Model, dtype_of, modules, parts, weights
 from attrib.engine.flat import Flat
-from attrib.engine.foreign import foreign, used
+from attrib.engine.foreign import foreign, present, used
+from attrib.engine.graph.recorder import Recorder
 from attrib.engine.opaque import opaque, refuse_mixed
 from attrib.engine.watch import Watch
 
@@ -130,8 +131,8 @@ class Function:
         return not self._foreign and device.type in ("cpu", "cuda")
 
     def _first(self, rows: tuple[Tensor, ...], whole: bool) -> Tensor:
-        """A watched call, on copies: the model may write to its input, which is the caller's."""
-        own = tuple(r.clone() for r in rows)
+        """A watched call, on copies, as a recording has them: the model may write to its input, which is the caller's."""
+        own = rows if present(Recorder) else tuple(r.clone() for r in rows)
         versions = [r._version for r in own]
         try:
             with Watch(whole, rows[0].device) as watch:

@@ -54,7 +54,7 @@ def matmul_add(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> T
         dv = _matmul_carrier(u, v, change)
         terms.append(dv if alpha == 1 else alpha * dv)
     if isinstance(c, Twin):
-        terms.append((beta * c.dv).expand_as(v0))
+        terms.append((beta * c.dv).expand_as(v1))
     return Twin(v0, v1, sum(terms[1:], terms[0]), change)
 
 
@@ -76,7 +76,7 @@ def convolution(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> 
     if isinstance(w, Twin):
         terms.append(op(mean(u), w.dv, None, *options))
     if isinstance(bias, Twin):
-        terms.append(bias.dv.view(-1, *[1] * (v0.ndim - 2)).expand_as(v0))
+        terms.append(bias.dv.view(-1, *[1] * (v0.ndim - 2)).expand_as(v1))
     return Twin(v0, v1, sum(terms[1:], terms[0]), change)
 
 

@@ -109,7 +109,8 @@ class Pairs:
         if self.compile:
             found = self._compiled.setdefault(len(r), Compiled(graph))(x0, x1, cotangents)
         else:
-            found = secant(graph, x0, x1, graph.seen if fresh else None)
+            once = self.count == 1 and all(len(p) == 1 for p in self.pool)
+            found = secant(graph, [b[:1] for b in x0] if once else x0, x1, graph.seen if fresh else None)
         graph.seen.clear()
         if self.check:
             compare(found, y0, y1)
@@ -169,8 +170,10 @@ def compare(found: Secant, y0: Tensor, y1: Tensor) -> None:
     ValueError
         Saying where, and how far apart the two are.
     """
+    scale = torch.maximum(y0.abs().amax(), y1.abs().amax()).nan_to_num(posinf=0.0)
     for where, replayed, true in (("x", found.y1, y1), ("baselines", found.y0, y0)):
-        scale = torch.maximum(y0.abs().amax(), y1.abs().amax()).nan_to_num(posinf=0.0)
+        if replayed.data_ptr() == true.data_ptr() and replayed.stride() == true.stride():
+            continue  # the recording saw it: it is the model's own
         gap = (replayed - true).abs() > torch.finfo(true.dtype).eps ** 0.5 * scale
         wrong = gap | (replayed.isnan() != true.isnan())
         if bool(wrong.any()):

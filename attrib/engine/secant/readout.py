@@ -37,13 +37,18 @@ class Readout:
     def outputs(self, *rows: Tensor) -> Tensor:
         """The model's output (rows, ...), or flat with the custom scores behind it."""
         y = self.function(*rows)
+        with (
+            torch._C.DisableTorchFunction()
+        ):  # the modes of a recording: which output is explained is no part of it
+            self._shape = tuple(y.shape[1:])
+            if not self.score.targets:
+                with _disable_current_modes():
+                    self.score(y.detach(), y.new_zeros(len(y), dtype=torch.long))
+        if not self.custom:
+            return y
         i = torch.arange(len(y), device=y.device)
-        self._shape = tuple(y.shape[1:])
-        if not self.score.targets:
-            with _disable_current_modes():  # which output is explained is no part of what is recorded
-                self.score(y.detach(), torch.zeros_like(i))
         extra = [t.score(y, i) for t in self.custom]
-        return torch.cat([y.reshape(len(y), -1), torch.stack(extra, 1)], 1) if extra else y
+        return torch.cat([y.reshape(len(y), -1), torch.stack(extra, 1)], 1)
 
     def scores(self, v: Tensor, i: Tensor, at_inputs: bool = False) -> Tensor:
         """(T, rows) scores of samples `i` from what `outputs` gave; `at_inputs` settles `"predicted"`."""

@@ -12,6 +12,7 @@ from torch.func import vjp, vmap
 from attrib.engine.graph import Graph, Node, Ref, record, transformed
 from attrib.engine.secant.decompositions import decompose
 from attrib.engine.secant.families import RULES
+from attrib.engine.secant.sharing import sharing
 from attrib.engine.secant.twin import Arguments, NoRule, Twin, has_twin
 
 Pull = Callable[..., tuple[Tensor, ...]]
@@ -52,7 +53,7 @@ def secant(
     graph : Graph
         From `expressed`.
     x0, x1 : sequence of Tensor
-        Baselines and inputs, each shaped like what was recorded.
+        Baselines and inputs, each shaped like what was recorded; or one row of baselines, for all rows.
     seen : dict of Ref to Tensor, optional
         Values that ops are known to have at `x1`, which need not be computed again; each is dropped once it is read.
 
@@ -69,7 +70,8 @@ def secant(
 
     Notes
     -----
-    Two forward passes, or one where all values at `x1` were `seen`; `pull` is one backward pass to the inputs alone.
+    Two forward passes, or one where all values at `x1` were `seen`; that at one row of baselines is of one row as far as
+    the model keeps rows apart (see `sharing`). `pull` is one backward pass to the inputs alone.
     """
     if transformed():
         return _by_func(graph, tuple(x0), tuple(x1))
@@ -91,7 +93,7 @@ def _by_autograd(
         found = torch.autograd.grad(y.dv, changes, cotangents if several else cotangents[0], **options)
         return found if several else tuple(m[None] for m in found)
 
-    return Secant(y.v0.detach(), y.v1.detach(), tuple(c.detach() for c in changes), pull)
+    return Secant(y.v0.expand_as(y.v1).detach(), y.v1.detach(), tuple(c.detach() for c in changes), pull)
 
 
 def _by_func(graph: Graph, x0: tuple[Tensor, ...], x1: tuple[Tensor, ...]) -> Secant:
@@ -125,10 +127,10 @@ def _replay(
     seen: dict[Ref, Tensor],
 ) -> Twin:
     def known(node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        result = _seen(node.out, seen)
+        result, args = _seen(node.out, seen), sharing(node.op, args)
         return read(node, args if result is None else Arguments(args, node.op, kwargs, result), kwargs)
 
-    y = graph.run(start(x0, x1, changes), known if seen else read)
+    y = graph.run(start(x0, x1, changes), known)
     if not isinstance(y, Twin):
         raise ValueError("the output of `f` does not depend on its inputs; is `target` the output you meant?")
     return y
@@ -136,6 +138,8 @@ def _replay(
 
 def _seen(out: Any, seen: dict[Ref, Tensor]) -> Any:
     """A node's results where all of them were seen, else None."""
+    if not seen:
+        return None
     if type(out) is Ref:
         return seen.pop(out, None)
     found = [None if ref is None else seen.pop(ref, None) for ref in out]

@@ -48,7 +48,7 @@ def add(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
         dv = u.dv
     else:
         dv = v.dv if sign == 1 else v.dv * sign
-    return Twin(v0, v1, dv.expand(v0.shape) if dv.shape != v0.shape else dv)
+    return Twin(v0, v1, dv.expand(v1.shape) if dv.shape != v1.shape else dv)
 
 
 @rule(aten.rsub)
