@@ -127,8 +127,8 @@ def _replay(
     seen: dict[Ref, Tensor],
 ) -> Twin:
     def known(node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        result, args = _seen(node.out, seen), sharing(node.op, args)
-        return read(node, args if result is None else Arguments(args, node.op, kwargs, result), kwargs)
+        result, taken = _seen(node.out, seen), sharing(node.op, args)
+        return read(node, taken if result is None else Arguments(taken, node.op, kwargs, result), kwargs)
 
     y = graph.run(start(x0, x1, changes), known)
     if not isinstance(y, Twin):
@@ -146,7 +146,7 @@ def _seen(out: Any, seen: dict[Ref, Tensor]) -> Any:
     return None if any(v is None for v in found) else found
 
 
-def read(node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
+def read(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """One op by its rule; an op that no input reaches as it is."""
     if not (has_twin(args) or has_twin(kwargs)):
         return node.op(*args, **kwargs)
