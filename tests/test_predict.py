@@ -99,6 +99,44 @@ def test_objects_with_logits_outputs_that_are_not_finite_and_a_coord_called_targ
     assert np.isinf(y).any()
     named = X.assign_coords(target=("cell", [0, 1, 0, 1, 0]))
     assert attrib.predict(model(), named).target.dims == ("target",)
+    one = attrib.predict(lambda x: x.sum((1, 2)), named)  # no dim is called so: the samples' own coord stays
+    assert one.target.dims == ("cell",)
+    assert one.target.values.tolist() == [0, 1, 0, 1, 0]
+    renamed = attrib.predict(model(), named, outputs=("track", "bin"))
+    assert renamed.target.dims == ("cell",)
+    donors = attrib.predict(model(), named, outputs=("donor", "bin"), classes=["p", "q", "r"])
+    assert donors.donor.dims == ("donor",)
+
+
+@pytest.mark.parametrize("batch_size", ["auto", 2])
+def test_tokens_are_predicted_though_they_have_no_gradient(batch_size) -> None:
+    torch.manual_seed(0)
+    f = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(24, 2)).eval()
+    ids = xr.DataArray(np.random.default_rng(0).integers(5, size=(7, 6)), dims=("read", "position"))
+    expected = f(torch.from_numpy(ids.values)).detach()
+    assert torch.allclose(
+        attrib.functional.predict(f, torch.from_numpy(ids.values), batch_size=batch_size), expected
+    )
+    for x in (ids, ids.chunk(read=3)):
+        np.testing.assert_allclose(attrib.predict(f, x, batch_size=batch_size), expected, atol=1e-6)
+    both = attrib.predict(
+        lambda t, w: f(t) * w, (ids, xr.DataArray(np.ones((7, 2), "float32"), dims=("read", "w")))
+    )
+    np.testing.assert_allclose(both, expected, atol=1e-6)
+    with pytest.raises(TypeError, match="which has no gradient"):
+        attrib.saliency(f, ids, target=0)
+
+
+def test_inputs_that_cannot_be_predicted() -> None:
+    ids = torch.zeros(3, 2, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"`x` has shape \(0, 2\), expected at least one sample"):
+        attrib.functional.predict(lambda x: x, ids[:0])
+    with pytest.raises(ValueError, match="inputs of 3 and 2 samples"):
+        attrib.functional.predict(lambda x, y: y, (ids, torch.zeros(2, 2)))
+    with pytest.raises(ValueError, match=r"`x\[1\]` has NaN"):
+        attrib.functional.predict(lambda x, y: y, (ids, torch.full((3, 2), torch.nan)))
+    with pytest.raises(TypeError, match="is a str"):
+        attrib.functional.predict(lambda x: x, "x")  # type: ignore[arg-type]
 
 
 def test_nothing_is_changed_and_what_is_refused() -> None:

@@ -37,7 +37,7 @@ def predict(
     Raises
     ------
     TypeError
-        For inputs that are no float tensors, and outputs that are none.
+        For inputs that are no tensors, and outputs that are no float tensors.
     ValueError
         For a model in training mode (batch norm, dropout) or one that draws random numbers, and NaN or infinite inputs
         (the samples are named).
@@ -45,7 +45,8 @@ def predict(
     Notes
     -----
     One forward pass per sample. The model is called as the methods call it, so that these are the numbers that they
-    explain. Outputs that are not finite come back as they are.
+    explain. Whole numbers, such as tokens, may be inputs too, since nothing is differentiated. Outputs that are not
+    finite come back as they are.
 
     Examples
     --------
@@ -55,7 +56,7 @@ def predict(
     tensor([[1., 1., 1.],
             [1., 1., 1.]])
     """
-    xs = as_tuple(x)
+    xs = _inputs(x)
     with Kernel(f, xs, batch_size=batch_size, device=device, progress=progress) as kernel:
         kernel.batches.expect(len(xs[0]))
 
@@ -65,6 +66,15 @@ def predict(
             return y.detach().to(xs[0].device)
 
         return torch.cat(list(kernel.batches.run(len(xs[0]), work)))
+
+
+def _inputs(x: Tensors) -> tuple[Tensor, ...]:
+    """The inputs, checked as those of every method; whole numbers need no gradient here, and are let through."""
+    given = tuple(x) if isinstance(x, tuple | list) else (x,)
+    whole = [isinstance(t, Tensor) and not t.is_floating_point() and not t.is_complex() for t in given]
+    checked = tuple(torch.zeros(()).expand(t.shape) if w else t for t, w in zip(given, whole, strict=True))
+    floats = as_tuple(checked if len(checked) > 1 else checked[0])
+    return tuple(t if w else f for t, f, w in zip(given, floats, whole, strict=True))
 
 
 predict.__doc__ = fill(predict.__doc__)

@@ -100,13 +100,7 @@ def interaction(
     >>> a.dims, a.sel(dose="b", gene="INS").values.round(6)
     (('cell', 'dose', 'gene'), array([6.]))
     """
-    inputs = labelled_inputs(x, sample_dims, dims, coords)
-    if len(inputs.arrays) != 2:
-        raise ValueError(
-            f"`x` has {len(inputs.arrays)} inputs, expected two: a Dataset, a mapping or a tuple"
-        )
-    if inputs.lazy:
-        raise ValueError("`x` is backed by Dask, which interaction does not take; pass x.compute(), in parts")
+    inputs = _two(labelled_inputs(x, sample_dims, dims, coords))
     given = {
         "baselines": baselines, "groups": groups, "n_steps": n_steps, "quadrature": quadrature, "softplus": softplus,
         "target": target, "targets": targets, "classes": classes,
@@ -144,6 +138,17 @@ def _wrapped(e: functional.Explanation, inputs: Inputs, facts: Facts, sides: Seq
         name="interaction",
         attrs=facts.attrs(first) | {"long_name": "Interaction of two inputs (integrated Hessians)"},
     )
+
+
+def _two(inputs: Inputs) -> Inputs:
+    """Refuse other than two inputs in memory."""
+    if len(inputs.arrays) != 2:
+        raise ValueError(
+            f"`x` has {len(inputs.arrays)} inputs, expected two: a Dataset, a mapping or a tuple"
+        )
+    if inputs.lazy:
+        raise ValueError("`x` is backed by Dask, which interaction does not take; pass x.compute(), in parts")
+    return inputs
 
 
 def _told_apart(side: Side, shared: set[Hashable], name: str) -> Side:

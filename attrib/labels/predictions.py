@@ -96,20 +96,20 @@ def _wrapped(
                 f"`outputs` is {names}, but a sample's output has shape {own}; name each of its dims"
             )
     dims = (*inputs.sample_dims, *names)
-    labels: dict[Hashable, Any] = {
-        k: c.variable
-        for a in inputs.arrays
-        for k, c in a.coords.items()
-        if set(c.dims) <= set(inputs.sample_dims)
-    }
+    labels = {k: v for k, v in _of_samples(inputs).items() if k not in names}
     if classes is not None:
         if not own or len(classes) != own[0]:
             raise ValueError(f"`classes` has {len(classes)} names, but a sample's output has shape {own}")
         labels[names[0]] = np.asarray([str(c) for c in classes])
     elif names[:1] == ("target",):
         labels["target"] = np.arange(own[0])
-    labels = {k: v for k, v in labels.items() if k != "target" or "target" in names}
     return xr.DataArray(values, dims=dims, coords=labels, name="prediction")
+
+
+def _of_samples(inputs: Inputs) -> dict[Hashable, Any]:
+    """The coords that lie along the samples."""
+    along = set(inputs.sample_dims)
+    return {k: c.variable for a in inputs.arrays for k, c in a.coords.items() if set(c.dims) <= along}
 
 
 def _lazily(

@@ -14,7 +14,7 @@ import xarray as xr
 
 from attrib.io import replacing, save
 from attrib.workflows.attribute import Done, Result, Tell
-from attrib.workflows.digits import CLASSES, accuracy, digits, trained
+from attrib.workflows.digits import CLASSES, Digits, accuracy, digits, trained
 from attrib.workflows.folder import Folder
 from attrib.workflows.plan import KNOWN, Plan, plan
 from attrib.workflows.study import carry_out, draw, overview, write_table
@@ -80,15 +80,8 @@ def demo(
     `attrib explain` on, and `run.json`.
     """
     with Folder(output, command, overwrite=True) as folder:
-        start = time.perf_counter()
-        data = digits(seed)
-        model = trained(data, seed=seed)
-        right = accuracy(model, data.test)
-        took = time.perf_counter() - start
-        say(f"Trained on {data.train.sizes['sample']} images in {took:.1f} s; test accuracy "
-            f"{right:.1%} of {data.test.sizes['sample']} held-out images.")  # fmt: skip
+        data, model, right = _trained(seed, folder, say)
         x = data.test[:EXPLAINED]
-        folder.record |= {"seed": seed, "test_accuracy": right, "training_seconds": round(took, 3)}
         _write_material(model, x, folder)
         say(
             f"Explaining {len(x)} held-out images with {len(KNOWN)} methods, for the predicted class and all ten."
@@ -103,6 +96,19 @@ def demo(
                     | {f"all/{d.method}": d.result for d in every if isinstance(d, Done)}, folder)  # fmt: skip
         draw(x, results, folder, **_shown(results))
     return Demo(folder.path, folder.record["files"], right, _table(overview(predicted), overview(every)))
+
+
+def _trained(seed: int, folder: Folder, say: Callable[[str], None]) -> tuple[Digits, torch.nn.Module, float]:
+    """The digits, a network that knows them, and its accuracy."""
+    start = time.perf_counter()
+    data = digits(seed)
+    model = trained(data, seed=seed)
+    right = accuracy(model, data.test)
+    took = time.perf_counter() - start
+    say(f"Trained on {data.train.sizes['sample']} images in {took:.1f} s; test accuracy "
+        f"{right:.1%} of {data.test.sizes['sample']} held-out images.")  # fmt: skip
+    folder.record |= {"seed": seed, "test_accuracy": right, "training_seconds": round(took, 3)}
+    return data, model, right
 
 
 def _plan(baselines: xr.DataArray, seed: int, **target: Any) -> Plan:

@@ -6,17 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-import xarray as xr
 
 from attrib.io import read
-from attrib.labels import labelled_inputs
 from attrib.workflows.attribute import Done, Result, Tell, rehearse, trial
-from attrib.workflows.folder import Folder
+from attrib.workflows.data import baselines_of, floating
+from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.loading import class_names, load_model
-from attrib.workflows.plan import plan
+from attrib.workflows.plan import Plan, plan
 from attrib.workflows.study import carry_out, draw, overview, write_table
+from attrib.workflows.targets import targets
 
 
 class Explained(NamedTuple):
@@ -95,110 +94,27 @@ def explain(
     with Folder(output, command, overwrite=overwrite) as folder:
         names = class_names(classes)
         x = floating(read(data, dims=dims, variables=variables), say)
-        wanted = targets(target, names)
         todo = plan(
-            methods, **wanted, classes=names, baselines=_baselines(baselines, x, say),
+            methods, **targets(target, names), classes=names, baselines=baselines_of(baselines, x, say),
             batch_size=batch_size, device=device, seed=seed, options=options,
         )  # fmt: skip
         f = load_model(model, weights, device)
-        trial(f, x, device)
-        if len(todo.methods) > 1:  # one method refuses before anything is written
-            rehearse(f, x, todo, tell)
+        _try(f, x, todo, device, tell)
         say(f"Explaining {_sizes(x)} with {', '.join(todo.methods)}.")
-        folder.record |= {
-            "model": model,
-            "weights": _text(weights),
-            "data": str(data),
-            "seed": seed,
-            "target": target,
-        }
+        folder.record |= {"model": model, "weights": _text(weights), "data": str(data), "seed": seed, "target": target}  # fmt: skip
         found = carry_out(f, x, todo, folder, tell)
         results = {one.method: one.result for one in found if isinstance(one, Done)}
         write_table(results, folder)
         if not draw(x, results, folder):
             say("No pictures: they show samples of one or two dims beside a channel.")
-    return Explained(folder.path, [*folder.record["files"], "run.json"], overview(found))
+    return Explained(folder.path, [*folder.record["files"], RECORD], overview(found))
 
 
-def targets(text: str | None, classes: Sequence[str] | None) -> dict[str, Any]:
-    """`target` or `targets` for what was typed.
-
-    Raises
-    ------
-    ValueError
-        For a name without `classes` or not among them.
-    """
-    if text is None or text == "predicted":
-        return {"target": text}
-    if text == "all":
-        return {"targets": "all"}
-    if classes is not None and text in classes:
-        return {"target": text}
-    found = [_target(part.strip(), classes) for part in text.split(",")]
-    return {"target": found[0]} if len(found) == 1 else {"targets": found}
-
-
-def _target(text: str, classes: Sequence[str] | None) -> int | str:
-    if classes is not None and text in classes:
-        return text
-    if text.isdecimal():
-        return int(text)
-    if classes is None:
-        raise ValueError(
-            f"--target is {text!r}: to name a class, give --classes; else a number, predicted or all"
-        )
-    raise ValueError(f"--target is {text!r}, which is not among the classes {', '.join(classes[:12])}")
-
-
-def floating(x: Result, say: Callable[[str], None] = lambda line: None) -> Result:
-    """Whole numbers and flags as float32, which is said; text is refused.
-
-    Raises
-    ------
-    ValueError
-        For data that are no numbers, naming the variable.
-    """
-    arrays = {x.name: x} if isinstance(x, xr.DataArray) else dict(x.data_vars)
-    for name, a in arrays.items():
-        if a.dtype.kind not in "fiub":
-            raise ValueError(f"--data: {name} holds {a.dtype}, expected numbers")
-        if not a.size:
-            raise ValueError(f"--data: {name} has shape {a.shape}, expected at least one sample")
-    if any(a.dtype.kind != "f" for a in arrays.values()):
-        say("The data are whole numbers; they are explained as float32.")
-    return x.map(_float) if isinstance(x, xr.Dataset) else _float(x)
-
-
-def _float(a: xr.DataArray) -> xr.DataArray:
-    return a if a.dtype.kind == "f" else a.astype(np.float32)
-
-
-def _baselines(text: str | None, x: Result, say: Callable[[str], None]) -> float | Result | None:
-    """A number, or an array; what lies along the samples' dim in another number is a distribution."""
-    if text is None:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        if "." not in text and not Path(text).exists():
-            raise ValueError(f"--baselines is {text!r}, expected a number or a file") from None
-    found = floating(_read_like(text, x))
-    sample = labelled_inputs(x).sample_dims[0]
-    first = x if isinstance(x, xr.DataArray) else next(iter(x.data_vars.values()))
-    if sample in found.dims and found.sizes[sample] != first.sizes[sample]:
-        say(f"{found.sizes[sample]} baselines: methods that take one get their mean.")
-        found = found.drop_vars([c for c in found.coords if sample in found[c].dims]).rename(
-            {sample: "baseline"}
-        )
-    return found
-
-
-def _read_like(text: str, x: Result) -> Result:
-    """Baselines from a file, their dims named as the input's: all of them, or those of one sample."""
-    if Path(text).suffix not in (".npy", ".npz") or isinstance(x, xr.Dataset):
-        return read(text, variables=list(map(str, x.data_vars)) if isinstance(x, xr.Dataset) else None)
-    names = list(map(str, x.dims))
-    return read(text, dims=names[1:] if len(read(text).dims) == x.ndim - 1 else names)
+def _try(f: Callable[..., Any], x: Result, todo: Plan, device: str | None, tell: Tell | None) -> None:
+    """The model and its methods on the first sample; one method alone refuses before anything is written."""
+    trial(f, x, device)
+    if len(todo.methods) > 1:
+        rehearse(f, x, todo, tell)
 
 
 def _sizes(x: Result) -> str:

@@ -12,8 +12,9 @@ from attrib.io import read, save
 from attrib.labels import labelled_inputs
 from attrib.workflows.attribute import trial
 from attrib.workflows.bench import bench
-from attrib.workflows.explain import floating, targets
+from attrib.workflows.data import floating
 from attrib.workflows.loading import class_names, load_model
+from attrib.workflows.targets import targets
 
 METHODS = ("saliency", "integrated_gradients", "smooth_grad")
 
@@ -62,6 +63,21 @@ def measure(
     ValueError, FileNotFoundError
         For what does not fit, in one line, before anything is timed.
     """
+    _check(output, samples)
+    names = class_names(classes)
+    goal = _goal(target, names)
+    x = floating(read(data, dims=dims, variables=variables))
+    f = load_model(model, weights, device)
+    trial(f, x, device)
+    few = tuple(t[:samples] for t in labelled_inputs(x).tensors(None))
+    table = bench(f, few, methods=methods, batch_sizes=batch_sizes, device=device, target=goal,
+                  repeats=repeats, progress=tell)  # fmt: skip
+    if output is not None:
+        save(table, output)
+    return table
+
+
+def _check(output: str | Path | None, samples: int) -> None:
     if output is not None and Path(output).suffix != ".csv":
         raise ValueError(f"--output is {output}, expected a name that ends in .csv")
     if output is not None and not Path(output).parent.is_dir():
@@ -70,19 +86,12 @@ def measure(
         )
     if samples < 1:
         raise ValueError(f"--samples is {samples}, expected at least 1")
-    wanted = targets(target, class_names(classes))
+
+
+def _goal(target: str, names: Sequence[str] | None) -> Any:
+    """The one output that is explained: its number, or `"predicted"`."""
+    wanted = targets(target, names)
     if "targets" in wanted:
         raise ValueError(f"--target is {target!r}, but bench times one target: a number or predicted")
-    x = floating(read(data, dims=dims, variables=variables))
-    f = load_model(model, weights, device)
-    inputs = labelled_inputs(x)
-    trial(f, x, device)
-    few = tuple(t[:samples] for t in inputs.tensors(None))
-    goal: Any = wanted["target"]
-    if isinstance(goal, str) and goal != "predicted":
-        goal = (class_names(classes) or []).index(goal)
-    table = bench(f, few, methods=methods, batch_sizes=batch_sizes, device=device, target=goal,
-                  repeats=repeats, progress=tell)  # fmt: skip
-    if output is not None:
-        save(table, output)
-    return table
+    goal = wanted["target"]
+    return (names or []).index(goal) if isinstance(goal, str) and goal != "predicted" else goal

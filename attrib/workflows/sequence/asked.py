@@ -11,8 +11,8 @@ import xarray as xr
 
 from attrib.domains.sequences import dinucleotide_shuffle, shuffle, uniform
 from attrib.functional import METHODS as METHODS_HERE
-from attrib.workflows.explain import targets
 from attrib.workflows.plan import Plan, plan
+from attrib.workflows.targets import targets
 
 MUTATIONS = "in_silico_mutagenesis"
 METHODS = ("deep_lift", "integrated_gradients", "saliency", MUTATIONS)
