@@ -46,6 +46,12 @@ def sequence(
     insert: Annotated[
         list[str] | None, typer.Option(help="More motifs to put to the test: names in --motifs, or letters.")
     ] = None,
+    variants: Annotated[
+        Path | None,
+        typer.Option(
+            help="What these do: .vcf (with --bed), or a table with record, position (from 0), ref, alt."
+        ),
+    ] = None,
     methods: Annotated[str, typer.Option(help="Names with commas (see: attrib methods).")] = DEFAULT,
     target: Annotated[
         str | None,
@@ -84,7 +90,7 @@ def sequence(
     with show.progress() as tell:
         done = work(
             model, output, weights=weights, fasta=fasta, table=table, bed=bed, column=column, name=name, width=width,
-            motifs=motifs, insert=listed(insert), methods=listed([methods]), target=target, classes=classes,
+            motifs=motifs, insert=listed(insert), variants=variants, methods=listed([methods]), target=target, classes=classes,
             baselines=baselines, layer=layer, windows=windows, dims=listed([dims]), both_strands=not one_strand,
             max_records=max_records, pictures=pictures, batch_size=rows(batch_size), device=device, seed=seed,
             options=assignments(settings or []), command=command_line(), tell=tell, say=show.say,

@@ -79,6 +79,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bad = ">x1\nACGTXACGT\n>empty\n>short\nACGTACGTACGT\n>s0\n" + "ACGT" * (LENGTH // 4) + "\n"
     (folder / "bad.fa").write_text(fasta(Planted(*(v[:3] for v in data))) + bad)
     (folder / "none.fa").write_text("")
+    (folder / "wrong.csv").write_text("a,b\n1,2\n")
+    (folder / "some.vcf").write_text("chr1\t9\trs9\tA\tC\n")
     save_motifs(database(), folder / "known.meme")
     return folder
 
@@ -412,6 +414,71 @@ def test_places_on_the_genome(here: Path, tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "out/problems.csv").record.tolist() == ["beyond"]
 
 
+def test_variants_of_a_genome(here: Path, tmp_path: Path) -> None:
+    """The difference is that of two calls of the model; on the - strand the complement is put in."""
+    data = chosen()
+    genome = "".join("ACGT"[c] for c in data.codes[:2].ravel())
+    (tmp_path / "genome.fa").write_text(f">chr1\n{genome}\n")
+    (tmp_path / "peaks.bed").write_text(
+        f"chr1\t0\t{LENGTH}\tone\t0\t+\nchr1\t{LENGTH}\t{2 * LENGTH}\ttwo\t0\t-\n"
+    )
+    places = (20, LENGTH + 30)
+    lines = [f"chr1\t{p + 1}\trs{p}\t{genome[p]}\t{'CA'[genome[p] == 'C']}\n" for p in places]
+    (tmp_path / "v.vcf").write_text(
+        "##fileformat=VCFv4.2\n" + "".join(lines) + "chr1\t9\trs8\tN\tA\nchr2\t9\trs9\tA\tC\n"
+    )
+    asked = {
+        "fasta": tmp_path / "genome.fa",
+        "bed": tmp_path / "peaks.bed",
+        "methods": ["saliency"],
+        "target": "0",
+    }
+    done = sequence(trained(), tmp_path / "out", variants=tmp_path / "v.vcf", pictures=0, **asked)  # type: ignore[arg-type]
+    table = pd.read_csv(tmp_path / "out/variants.csv").set_index("variant")
+    assert table.record.to_dict() == {"rs20": "one", "rs110": "two"}
+    letter = "CA"[genome[places[1]] == "C"]
+    turned = genome[: places[1]] + letter + genome[places[1] + 1 :]
+    for name, text in (("before", genome), ("after", turned)):
+        read = text[LENGTH:].translate(str.maketrans("ACGT", "TGCA"))[::-1]
+        x = torch.eye(4)[["ACGT".index(c) for c in read]].T[None]
+        with torch.no_grad():
+            assert table[name]["rs110"] == pytest.approx(float(trained()(x)[0, 0]), abs=1e-4)
+    assert (table.after - table.before).tolist() == pytest.approx(table.difference.tolist(), abs=1e-5)
+    left = pd.read_csv(tmp_path / "out/variant_problems.csv")
+    assert set(left.record) == {"rs9", "rs8"}
+    assert done.discovered.notes["variants"].startswith("2 left out, see variant_problems.csv")
+
+
+def test_variants_of_a_table_and_records_of_several_lengths(here: Path, tmp_path: Path) -> None:
+    texts = ["".join("ACGT"[c] for c in chosen().codes[k]) for k in range(2)]
+    (tmp_path / "a.fa").write_text(f">long\n{texts[0]}\n>short\n{texts[1][:60]}\n")
+    rows = [("short", 5, texts[1][5]), ("long", 7, texts[0][7]), ("short", 70, "A")]
+    table = pd.DataFrame(rows, columns=["record", "position", "ref"]).assign(
+        alt=lambda t: ["CA"[r == "C"] for r in t.ref]
+    )
+    table.to_csv(tmp_path / "v.csv", index=False)
+    words = ["--fasta", str(tmp_path / "a.fa"), "--variants", str(tmp_path / "v.csv"), *QUICK]
+    assert run(["sequence", *NETWORK[:4], "--target", "all", *words, "--output", str(tmp_path / "out")]) == OK
+    found = pd.read_csv(tmp_path / "out/variants.csv")
+    assert found[["record", "position", "target"]].values.tolist() == [
+        ["short", 5, 0],
+        ["short", 5, 1],
+        ["long", 7, 0],
+        ["long", 7, 1],
+    ]
+    records = pd.read_csv(tmp_path / "out/records.csv").set_index(["record", "target"]).score
+    assert found.before.tolist() == pytest.approx(
+        [records[r, t] for r, t in zip(found.record, found.target, strict=True)], rel=1e-4
+    )
+    assert "<h2>Variants</h2>" in (tmp_path / "out/index.html").read_text()
+
+
+def test_a_motif_that_does_not_fit_is_told(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    words = ["--fasta", "a.fa", "--insert", "ACGT" * 30, *QUICK, "--output", str(tmp_path / "out")]
+    assert run(["sequence", *NETWORK, *words]) == OK
+    assert "not inserted: longer than most records, 80 letters" in capsys.readouterr().out
+
+
 def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) -> None:
     rows = fasta(Planted(*(v[:4] for v in chosen()))).split()
     pd.DataFrame({"id": [r[1:] for r in rows[::2]], "utr": rows[1::2], "label": 1, "target": "x"}).to_csv(
@@ -459,6 +526,10 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--fasta a.fa --baselines dark", "--baselines is 'dark', expected one of uniform, zeros"),
         ("--fasta a.fa --dims sample,position", "--dims is sample,position"),
         ("--fasta a.fa --set n_stepps=3", "no such argument"),
+        ("--fasta a.fa --variants nowhere.csv", "there is no file nowhere.csv"),
+        ("--fasta a.fa --variants known.meme", "expected .vcf, .vcf.gz, .csv or .tsv"),
+        ("--fasta a.fa --variants wrong.csv", "has the columns a, b; expected ref, alt"),
+        ("--fasta a.fa --variants some.vcf", "the records have none; give --bed"),
         ("--fasta a.fa --max-records 0", "--max-records is 0"),
         ("--fasta a.fa --layer relu", "--layer relu is no convolution; there are motifs, mix"),
     ],

@@ -131,8 +131,17 @@ def _marginal(scores: Scores, x: xr.DataArray, motifs: Mapping[str, str], seed: 
     return rows
 
 
+def usual_length(x: xr.DataArray) -> int:
+    """Letters of most records."""
+    return _most(x).sizes["position"]
+
+
+def _most(x: xr.DataArray) -> xr.DataArray:
+    return max(by_length(x), key=lambda some: some.sizes["sample"])
+
+
 def _backgrounds(x: xr.DataArray, seed: int) -> xr.DataArray:
-    most = max(by_length(x), key=lambda some: some.sizes["sample"]).isel(sample=slice(0, BACKGROUNDS))
+    most = _most(x).isel(sample=slice(0, BACKGROUNDS))
     n = -(-BACKGROUNDS // most.sizes["sample"])
     shuffled = dinucleotide_shuffle(most.drop_vars(set(most.coords) - set(most.dims)), n=n, seed=seed)
     flat = shuffled.stack(row=("sample", "baseline"), create_index=False).transpose("row", *x.dims[1:])

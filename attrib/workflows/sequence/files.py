@@ -54,6 +54,10 @@ def _tables(run: Continued, found: Findings) -> None:
         save(motifs_table(found), run.file("motifs.csv"))
     if d.hits is not None:
         save(d.hits, run.file("tomtom.csv"))
+    if found.variation is not None:
+        save(found.variation.table, run.file("variants.csv"))
+        if len(found.variation.problems):
+            save(found.variation.problems, run.file("variant_problems.csv"))
     if found.problems:
         save(pd.DataFrame(found.problems), run.file("problems.csv"))
 

@@ -11,6 +11,7 @@ import xarray as xr
 from attrib.workflows.sequence.discovery import Discovered
 from attrib.workflows.sequence.parts import Attributed
 from attrib.workflows.sequence.records import Problem
+from attrib.workflows.sequence.variation import Variation
 
 
 class Findings(NamedTuple):
@@ -27,6 +28,8 @@ class Findings(NamedTuple):
     experiments : DataFrame
     database : mapping of str to DataArray or None
     problems : list of dict
+    variation : Variation or None
+        What variants do, if any were given.
     """
 
     attributed: Attributed
@@ -36,6 +39,7 @@ class Findings(NamedTuple):
     experiments: pd.DataFrame
     database: Mapping[str, xr.DataArray] | None
     problems: list[Problem]
+    variation: Variation | None
 
     @property
     def output(self) -> Any:

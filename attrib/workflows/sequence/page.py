@@ -43,6 +43,7 @@ def page(
             "<h2>Experiments</h2>",
             pictures(f for f in drawn if not f.endswith("motifs.png")),
             table(found.experiments.drop(columns="sd"), "experiments.csv"),
+            _variants(found),
             "<h2>Records</h2>",
             pictures(records),
         ],
@@ -57,6 +58,15 @@ def _said(found: Findings, bad: int) -> str:
     parts += [f"{len(outputs)} outputs: {named}"] if outputs else []
     parts += [f"{bad} left out"] if bad else []
     return f"{'; '.join(parts)}. Seqlets are those of {found.lead}."
+
+
+def _variants(found: Findings) -> str:
+    """The variants of the largest differences."""
+    if found.variation is None:
+        return ""
+    rows = found.variation.table
+    order = rows.iloc[rows["difference"].abs().argsort(kind="stable")[::-1]] if len(rows) else rows
+    return f"<h2>Variants</h2><p>The largest differences first.</p>{table(order, 'variants.csv')}"
 
 
 def _notes(notes: Mapping[str, str]) -> str:

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import xarray as xr
 
 from attrib.workflows.sequence.asked import Asked
-from attrib.workflows.sequence.discovery import discover
-from attrib.workflows.sequence.experiments import experiments
+from attrib.workflows.sequence.discovery import Discovered, discover
+from attrib.workflows.sequence.experiments import experiments, inserted, usual_length
 from attrib.workflows.sequence.findings import Findings
 from attrib.workflows.sequence.importance import importance, leading
 from attrib.workflows.sequence.outputs import explained_outputs, scores
 from attrib.workflows.sequence.parts import Attributed
 from attrib.workflows.sequence.records import Problem
+from attrib.workflows.sequence.variation import Variation, asked_variants
 
 
 class Search(NamedTuple):
@@ -29,6 +30,8 @@ class Search(NamedTuple):
     layer : str
     windows : int or None
     both_strands : bool
+    variants : Variation or None
+        Read from a file.
     """
 
     known: Mapping[str, xr.DataArray] | None
@@ -36,6 +39,7 @@ class Search(NamedTuple):
     layer: str
     windows: int | None
     both_strands: bool
+    variants: Variation | None
 
 
 def searched(
@@ -65,4 +69,21 @@ def searched(
     )  # fmt: skip
     asking = partial(scores, f, asked=asked, wanted=explained_outputs(asked, done.results[lead]))
     tested = experiments(asking, done.x, found, search.known, search.insert, seed=asked.seed)
-    return Findings(done, lead, contribution, found, tested, search.known, problems)
+    varied = None if search.variants is None else asked_variants(asking, done.x, search.variants)
+    found.notes.update(_left_out(done.x, found, search, varied))
+    return Findings(done, lead, contribution, found, tested, search.known, problems, varied)
+
+
+def _left_out(x: xr.DataArray, found: Discovered, search: Search, varied: Variation | None) -> dict[str, str]:
+    """What was not put to the test, and why."""
+    notes = {}
+    words = inserted(found, search.known, search.insert)
+    long = [name for name, letters in words.items() if len(letters) > usual_length(x)]
+    if long:
+        notes["experiments"] = (
+            f"{', '.join(long)} not inserted: longer than most records, {usual_length(x)} letters"
+        )
+    if varied is not None and len(varied.problems):
+        first = varied.problems.problem.iloc[0]
+        notes["variants"] = f"{len(varied.problems)} left out, see variant_problems.csv; the first: {first}"
+    return notes

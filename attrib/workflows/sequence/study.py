@@ -23,6 +23,7 @@ from attrib.workflows.sequence.files import write
 from attrib.workflows.sequence.parts import Attributed, attributed
 from attrib.workflows.sequence.records import Source, read_records, refused, told
 from attrib.workflows.sequence.search import Search, searched
+from attrib.workflows.sequence.variation import read_variants
 
 PROGRAM = "attrib sequence"
 NOTHING = Discovered(None, Clusters({}, {}, pd.DataFrame()), None, {})
@@ -66,6 +67,7 @@ def sequence(
     width: int | None = None,
     motifs: str | Path | None = None,
     insert: Sequence[str] = (),
+    variants: str | Path | None = None,
     methods: Sequence[str] = METHODS,
     target: str | None = None,
     classes: str | None = None,
@@ -107,6 +109,9 @@ def sequence(
         A MEME file of known motifs.
     insert : sequence of str
         Known motifs, by name in `motifs` or as letters, whose effect in backgrounds is asked too.
+    variants : path, optional
+        A VCF file (with `bed`), or a table with `record`, `position` (from 0), `ref` and `alt`: what each changes in the
+        scores of the records that cover it.
     methods : sequence of str
         Of `attrib.functional.METHODS`.
     target : str, optional
@@ -159,13 +164,18 @@ def sequence(
         tuple(methods), target, class_names(classes), baselines, tuple(dims), batch_size, device, seed, options or {},
     )  # fmt: skip
     search = Search(
-        None if motifs is None else load_motifs(motifs), tuple(insert), layer, windows, both_strands
+        None if motifs is None else load_motifs(motifs),
+        tuple(insert),
+        layer,
+        windows,
+        both_strands,
+        None if variants is None else read_variants(variants, bed is not None),
     )
     source = Source(fasta, table, bed, column, name, width)
     reading = _read(source, max_records, asked, search, pictures)
     f = _loaded(model, weights, device, layer)
     with Continued(output, PROGRAM, asked.settings(model, f), command) as run:
-        run.record |= {"source": _texts(source), "motifs": str(motifs or ""), "search": _texts(search._replace(known=None))}  # fmt: skip
+        run.record |= {"source": _texts(source), "motifs": str(motifs or ""), "variants": str(variants or ""), "search": _texts(search._replace(known=None, variants=None))}  # fmt: skip
         say(f"Explaining {len(reading.sequences)} records with {', '.join(asked.methods)}.")
         done = attributed(f, reading.sequences, asked, run.parts, repr(run.settings), tell=tell)
         problems = told(reading.problems) + refused(done.refused)
