@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attrib.engine import scan
-from attrib.engine.window import guard, linear, pointwise, sliding
+from attrib.engine.window import guard, linear, pointwise, pooling, sliding
 from attrib.engine.window.passes import Pass
 from attrib.engine.window.rule import RULES
 from attrib.functional import feature_ablation, in_silico_mutagenesis
@@ -179,20 +179,20 @@ def narrower(rule: Any, spans: Any) -> Any:
     return tuple((lo, max(lo + 1, hi - 1)) for lo, hi in reach)
 
 
-REACH, NEED = sliding.Sliding.reach, sliding.Sliding.need
+REACH = sliding.Sliding.reach
 CHANGE, BLOCKS = Pass.change, linear.Linear.blocks
 WRONG: dict[str, tuple[Any, str, Any]] = {
     "reach": (sliding.Sliding, "reach", narrower),
     "need": (
-        sliding.Sliding,
-        "need",
-        lambda rule, span: tuple((lo + 1, hi + 1) for lo, hi in NEED(rule, span)),
+        pooling,
+        "under",
+        lambda kernels, span: tuple((lo + 1, hi + 1) for lo, hi in sliding.under(kernels, span)),
     ),
     "change": (Pass, "change", lambda at, ref: CHANGE(at, ref) * (1 + 1e-6)),
     "weights": (
         linear.Linear,
         "blocks",
-        lambda layer, places: BLOCKS(layer, [max(0, p - 1) for p in places]),
+        lambda layer, places, room: BLOCKS(layer, [max(0, p - 1) for p in places], room),
     ),
 }
 

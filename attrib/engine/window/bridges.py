@@ -62,8 +62,8 @@ class Bridge(Protocol):
         """What to keep of the rows whose source changed."""
         ...
 
-    def result(self, before: Tensor, pieces: list[Piece]) -> Tensor:
-        """The op's result (rows, ...) from its result without edits (1, ...)."""
+    def result(self, before: Tensor, pieces: list[Piece], room: int) -> Tensor:
+        """The op's result (rows, ...) from its result without edits (1, ...), with memory for `room` numbers besides."""
         ...
 
     def work(self, width: int) -> float:
@@ -108,7 +108,7 @@ class Total:
         change = at.change(self.source).sum(self.dims, keepdim=self.keepdim)
         return at.whole(self.node.writes[0]) + change * self.factor
 
-    def result(self, before: Tensor, pieces: list[Piece]) -> Tensor:
+    def result(self, before: Tensor, pieces: list[Piece], room: int) -> Tensor:
         """The pieces, joined."""
         return _joined(before, pieces)
 
@@ -146,7 +146,7 @@ class Largest:
             t = torch.maximum(t, torch.where(inside.view(-1, *[1] * (t.ndim - 1)), picked, lowest))
         return t if self.keepdim else t.squeeze(self.dims)
 
-    def result(self, before: Tensor, pieces: list[Piece]) -> Tensor:
+    def result(self, before: Tensor, pieces: list[Piece], room: int) -> Tensor:
         """The pieces, joined."""
         return _joined(before, pieces)
 

@@ -14,7 +14,7 @@ from attrib.engine.graph import Node, Ref
 from attrib.engine.window.channels import alone
 from attrib.engine.window.products import convolvable, product
 from attrib.engine.window.rule import Known, Reader, Rule, Span, bound, rule
-from attrib.engine.window.sliding import Kernel, Sliding, per_dim
+from attrib.engine.window.sliding import Kernel, Sliding, per_dim, under
 
 aten = torch.ops.aten
 
@@ -22,7 +22,7 @@ CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 FEW_RESULTS = 4  # channels: then the parts of the taps are added up in lines of rows, which are longer
 FEW_SOURCES = 16  # channels: then a product per tap, added in place, moves the least memory
 WIDE = 4  # changed positions per tap, from which the zeros around the change are few
-MOST_PARTS = 6 << 20  # numbers in the parts of all taps: more leave the cache
+MOST_PARTS = 2 << 20  # numbers in the parts of all taps: more leave the cache, and take memory
 
 
 @rule(aten.convolution)
@@ -48,11 +48,10 @@ def convolution(node: Node, known: Known) -> Rule | None:
     padding = [0 if d + 2 in axes else p for d, p in enumerate(options["padding"])]
 
     def compute(at: Reader, span: Span) -> Tensor:
-        t = at.read(source, again.need(span), 0.0)
+        t = at.read(source, under(kernels, span), 0.0)
         return CONVOLVE[dims](t, weight, bias, options["stride"], padding, options["dilation"], b["groups"])
 
-    again = Sliding(node, (source,), axes, compute, owns=True, kernels=kernels)
-    return again
+    return Sliding(node, (source,), axes, compute, owns=True, kernels=kernels)
 
 
 @dataclass
@@ -165,11 +164,16 @@ class _Taps:
         return out.permute(1, 2, 0)
 
     def _in_lines(self, out: Tensor, change: Tensor, taps: list[_Tap]) -> Tensor:
-        """One product for all taps; memory is (channels, positions, rows)."""
+        """A product for all taps and some positions at a time; memory is (channels, positions, rows)."""
         lines = change.permute(2, 0, 1).contiguous()
-        width, rows, _ = lines.shape
         out = out.permute(1, 2, 0).contiguous()
-        parts = product(self.all, lines.view(-1, self.channels)).view(self.kernel.size, -1, width, rows)
-        for j, a, b, to in taps:
-            out[:, a + to : b + to].add_(parts[j, :, a:b])
+        some = max(1, MOST_PARTS // (lines.shape[1] * len(self.all)))
+        for first in range(0, len(lines), some):
+            part = lines[first : first + some]
+            parts = product(self.all, part.reshape(-1, self.channels))
+            parts = parts.view(self.kernel.size, -1, *part.shape[:2])
+            for j, a, b, to in taps:
+                a, b = max(a, first), min(b, first + len(part))
+                if a < b:
+                    out[:, a + to : b + to].add_(parts[j, :, a - first : b - first])
         return out.permute(2, 0, 1)

@@ -91,9 +91,10 @@ def volume(plan: Plan, box: Span) -> int:
 
 
 def piece_elements(plan: Plan, lo: Tensor, hi: Tensor) -> int:
-    """Of what a row keeps for the rest of the program."""
+    """Of what a row keeps for the rest of the program, results of bridges included."""
     ends = [*(b.source for b in plan.bridges if b.keeps_box), *plan.splices]
-    return max(sum(_elements(plan, box).get(e, 0) for e in ends) for box in _probes(lo, hi))
+    results = sum(_size(b.node, plan) for b in plan.bridges)
+    return results + max(sum(_elements(plan, box).get(e, 0) for e in ends) for box in _probes(lo, hi))
 
 
 def _elements(plan: Plan, box: Span) -> dict:

@@ -15,7 +15,7 @@ from attrib.engine.window.rule import FLAT, LOCAL, Known
 
 aten = torch.ops.aten
 
-BLOCK_ELEMENTS = 1 << 23  # of the weights that are laid out at once
+BLOCK_ELEMENTS = 1 << 22  # of the weights that are laid out at once
 CACHED_ELEMENTS = 1 << 18
 FEW_FEATURES = 32  # in a box of a vector: then rows of the weight are added up one by one
 
@@ -43,23 +43,28 @@ class Linear:
         self.shape = shape
         self.channels = math.prod(shape[d] for d in self.others)
 
-    def blocks(self, places: Sequence[int]) -> Iterator[Tensor]:
-        """The weights (out, channels) of some positions, ascending, numbered in rows; a few of them laid out at once."""
+    def blocks(self, places: Sequence[int], room: int = BLOCK_ELEMENTS) -> Iterator[Tensor]:
+        """The weights (out, channels) of some positions, ascending, numbered in rows.
+
+        A few of them are laid out at once, in memory that the next ones take over.
+        """
         k = len(self.axes)
         w = self.weight.T.unflatten(1, self.shape[1:]).movedim(self.axes, tuple(range(-k, 0))).flatten(-k)
         w = w.flatten(1, -2) if w.ndim > 2 else w.unsqueeze(1)
-        some = max(1, BLOCK_ELEMENTS // w[..., 0].numel())
+        some = max(1, min(len(places), min(room, BLOCK_ELEMENTS) // w[..., 0].numel()))
+        laid = w.new_empty(some, *w.shape[:2])
         for first in range(0, len(places), some):
             at = list(places[first : first + some])
             run = at[-1] - at[0] + 1 == len(at)
-            yield from _first_last(w[..., at[0] : at[-1] + 1] if run else w[..., at])
+            _first_last(w[..., at[0] : at[-1] + 1] if run else w[..., at], laid[: len(at)])
+            yield from laid[: len(at)]
 
     def piece(self, at: Gathers) -> Tensor:
         """The change (rows, positions along each axis, channels)."""
         change = at.change(self.source).permute(0, *self.axes, *self.others)
         return change.reshape(*change.shape[: len(self.axes) + 1], self.channels)
 
-    def result(self, before: Tensor, pieces: list[Piece]) -> Tensor:
+    def result(self, before: Tensor, pieces: list[Piece], room: int) -> Tensor:
         """The change of every row, times the weights of its positions, added to the result without edits."""
         out, first, wide = before.repeat(sum(p.rows for p in pieces), 1), 0, []
         for p in pieces:
@@ -68,7 +73,7 @@ class Linear:
             elif p.value is not None:
                 wide.append((first, p.starts, p.value))
             first += p.rows
-        self._position_by_position(out, wide)
+        self._position_by_position(out, wide, room)
         return out
 
     def _row_by_row(self, out: Tensor, starts: Tensor, change: Tensor) -> None:
@@ -78,7 +83,7 @@ class Linear:
             at = (starts[:, 0] + j).clamp(0, self.shape[1] - 1).to(out.device)
             out.addcmul_(change[:, j], self.weight.index_select(0, at))
 
-    def _position_by_position(self, out: Tensor, parts: list[tuple[int, Tensor, Tensor]]) -> None:
+    def _position_by_position(self, out: Tensor, parts: list[tuple[int, Tensor, Tensor]], room: int) -> None:
         """Every position's weights in turn, for all rows whose box has it: no second weight is laid out."""
         ends = [self.shape[a] for a in self.axes]
         there: dict[int, list[tuple[int, Tensor, Tensor, Tensor]]] = {}
@@ -86,7 +91,7 @@ class Linear:
             for place, box, number in _by_position(starts, change.shape[1:-1], ends):
                 there.setdefault(place, []).append((first, change.flatten(1, -2), box, number))
         places = sorted(there)
-        for place, block in zip(places, self.blocks(places), strict=True):
+        for place, block in zip(places, self.blocks(places, room), strict=True):
             rows = torch.cat([first + box for first, _, box, _ in there[place]])
             changes = [t[box.to(t.device), number.to(t.device)] for _, t, box, number in there[place]]
             out.index_add_(0, rows.to(out.device), product(torch.cat(changes), block))
@@ -96,14 +101,12 @@ class Linear:
         return float(width * self.channels * self.weight.shape[1])
 
 
-def _first_last(w: Tensor) -> Tensor:
-    """(out, channels, positions) laid out as (positions, out, channels), in parts that the cache holds."""
-    laid = w.new_empty(w.shape[2], *w.shape[:2])
+def _first_last(w: Tensor, laid: Tensor) -> None:
+    """Lay (out, channels, positions) out as (positions, out, channels), in parts that the cache holds."""
     some = max(1, CACHED_ELEMENTS // (w.stride(0) or 1))
     for first in range(0, len(w), some):
         part = w[first : first + some]
         laid[:, first : first + len(part)].copy_(part.permute(2, 0, 1))
-    return laid
 
 
 def _by_position(

@@ -91,10 +91,13 @@ class Pass:
 
     def compute(self) -> None:
         """Every local value."""
-        for r in self.plan.rules:
+        for r, done in zip(self.plan.rules, self.plan.last, strict=True):
             out = r.node.writes[0]
             if out in self.spans:
                 self.values[out] = r.compute(self, self.spans[out])
+            for ref in done:
+                self.values.pop(ref, None)
+                self._changes.pop(ref, None)
 
     def span(self, ref: Ref) -> Span | None:
         """The box of a value, in the first row; None where it does not change."""

@@ -42,6 +42,8 @@ class Plan:
         Input positions per position of a value, along each axis.
     passing : frozenset of Ref
         Values with memory of their own that one rule reads, and nothing else.
+    last : tuple of tuple of Ref
+        For each rule, the values that change in a box and that nothing reads after it.
     """
 
     program: Program
@@ -53,6 +55,7 @@ class Plan:
     demand: dict[Ref, Span]
     strides: dict[Ref, tuple[int, ...]]
     passing: frozenset[Ref]
+    last: tuple[tuple[Ref, ...], ...]
 
     @property
     def period(self) -> tuple[int, ...]:
@@ -125,7 +128,20 @@ def plan(program: Program, learnt: Known, axes: tuple[int, ...]) -> Plan:
     if not live and not bridges:
         raise Unsuited(_why(program, known))
     passing = frozenset(r.node.writes[0] for r in live if r.owns and readers[r.node.writes[0]] == 1)
-    return Plan(program, known, live, tuple(bridges), tuple(spliced), tuple(tail), demand, strides, passing)
+    last = _last_reads(live, {*(b.source for b in bridges), *spliced})
+    return Plan(
+        program, known, live, tuple(bridges), tuple(spliced), tuple(tail), demand, strides, passing, last
+    )
+
+
+def _last_reads(rules: Sequence[Rule], ends: set[Ref]) -> tuple[tuple[Ref, ...], ...]:
+    """The values that each rule is the last to read; `ends` are read after all of them."""
+    seen = set(ends)
+    found: list[tuple[Ref, ...]] = []
+    for r in reversed(rules):
+        found.append(tuple(s for s in r.sources if s not in seen))
+        seen.update(r.sources)
+    return tuple(reversed(found))
 
 
 def _together(rules: list[Rule], readers: Counter[Ref]) -> list[Rule]:

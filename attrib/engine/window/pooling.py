@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from attrib.engine.graph import Node
 from attrib.engine.window.channels import alone
 from attrib.engine.window.rule import Known, Reader, Rule, Span, bound, only_first_is_read, rule
-from attrib.engine.window.sliding import Kernel, Sliding, per_dim
+from attrib.engine.window.sliding import Kernel, Sliding, per_dim, under
 
 aten = torch.ops.aten
 
@@ -68,7 +68,7 @@ def _pool(
     owns = any(k.size > 1 for k in own)
 
     def compute(at: Reader, span: Span) -> Tensor:
-        t = at.read(source, pool.need(span), fill)
+        t = at.read(source, under(own, span), fill)
         for axis, k, (lo, hi) in zip(axes, own, span, strict=True):
             t = _along(t, axis, k, hi - lo, join)
         for d, k in whole:
@@ -76,8 +76,7 @@ def _pool(
             t = _along(t, d, k, out[d], join)
         return t if scale == 1.0 else t * scale
 
-    pool = Sliding(node, (source,), axes, compute, owns=owns, kernels=own)
-    return pool
+    return Sliding(node, (source,), axes, compute, owns=owns, kernels=own)
 
 
 def _along(t: Tensor, axis: int, k: Kernel, count: int, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -172,13 +173,14 @@ def only_first_is_read(node: Node, known: Known) -> bool:
 
 def apply(node: Node, known: Known, values: dict[Ref, Tensor]) -> Any:
     """The op on the given values in place of its sources."""
+    given = ChainMap(values, known.constants)
+    return node.op(*_put(node.args, given), **{k: _put(v, given) for k, v in node.kwargs.items()})
 
-    def put(tree: Any) -> Any:
-        if type(tree) is Ref:
-            return values[tree] if tree in values else known.constants[tree]
-        return type(tree)(map(put, tree)) if type(tree) in (list, tuple) else tree
 
-    return node.op(*put(node.args), **{k: put(v) for k, v in node.kwargs.items()})
+def _put(tree: Any, given: Mapping[Ref, Tensor]) -> Any:
+    if type(tree) is Ref:
+        return given[tree]
+    return type(tree)(_put(t, given) for t in tree) if type(tree) in (list, tuple) else tree
 
 
 def first(result: Any) -> Tensor:

@@ -28,7 +28,11 @@ class Shift(Rule):
 
     def need(self, span: Span) -> Span:
         """And back."""
-        return tuple((lo + b, hi + b) for (lo, hi), b in zip(span, self.by, strict=True))
+        return _back(self.by, span)
+
+
+def _back(by: tuple[int, ...], span: Span) -> Span:
+    return tuple((lo + b, hi + b) for (lo, hi), b in zip(span, by, strict=True))
 
 
 @rule(aten.slice)
@@ -75,11 +79,10 @@ def _moved(
     pad: list[int] | None = None,
 ) -> Rule:
     def compute(at: Reader, span: Span) -> Tensor:
-        t = at.read(source, moved.need(span), fill)
+        t = at.read(source, _back(by, span), fill)
         return t if pad is None else F.pad(t, pad, value=fill)
 
-    moved = Shift(node, (source,), axes, compute, by=by)
-    return moved
+    return Shift(node, (source,), axes, compute, by=by)
 
 
 def _elsewhere(node: Node, known: Known, source: Ref, axes: tuple[int, ...]) -> Rule:

@@ -38,15 +38,20 @@ class Sliding(Rule):
 
     def need(self, span: Span) -> Span:
         """Every position that the results read."""
-        return tuple(
-            (lo * k.stride - k.padding, (hi - 1) * k.stride - k.padding + k.extent + 1)
-            for (lo, hi), k in zip(span, self.kernels, strict=True)
-        )
+        return under(self.kernels, span)
 
     @property
     def strides(self) -> tuple[int, ...]:
         """The kernels'."""
         return tuple(k.stride for k in self.kernels)
+
+
+def under(kernels: Sequence[Kernel], span: Span) -> Span:
+    """Every position that the results over a span read."""
+    return tuple(
+        (lo * k.stride - k.padding, (hi - 1) * k.stride - k.padding + k.extent + 1)
+        for (lo, hi), k in zip(span, kernels, strict=True)
+    )
 
 
 def per_dim(value: Any, dims: int) -> list[int]:

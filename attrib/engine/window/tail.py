@@ -29,14 +29,16 @@ class Tail:
     reference : Reference
     pieces : dict of Ref to list of Piece
         What the windows kept.
+    room : int
+        Numbers that may be held besides.
     """
 
-    def __init__(self, plan: Plan, reference: Reference, pieces: dict[Ref, list[Piece]]) -> None:
+    def __init__(self, plan: Plan, reference: Reference, pieces: dict[Ref, list[Piece]], room: int) -> None:
         self.plan = plan
         self.values = {}
         for b in plan.bridges:
             out = b.node.writes[0]
-            self.values[out] = b.result(reference.values[out], pieces.pop(out))
+            self.values[out] = b.result(reference.values[out], pieces.pop(out), room)
         self.spliced = {ref: _Spliced(plan, reference, ref, pieces[ref]) for ref in plan.splices}
 
     def output(self, start: int, stop: int) -> Tensor:
@@ -50,10 +52,15 @@ class Tail:
         return found[self.plan.program.output]
 
 
+def row_elements(plan: Plan) -> int:
+    """Numbers in all values of one row of the model."""
+    return sum(math.prod(plan.known.shape[node.writes[0]]) for node in plan.program.nodes)
+
+
 def light(plan: Plan) -> int:
     """Rows of the tail that need the memory of one row of the model."""
     shapes = plan.known.shape
-    whole = sum(math.prod(shapes[node.writes[0]]) for node in plan.program.nodes)
+    whole = row_elements(plan)
     tail = [*(node.writes[0] for node in plan.tail), *plan.splices]
     return max(1, min(MOST_LIGHT, whole // max(1, sum(math.prod(shapes[ref]) for ref in tail))))
 

@@ -12,13 +12,14 @@ from attrib.engine.edits import Edits, between
 from attrib.engine.graph import Ref
 from attrib.engine.window.blocks import WINDOW_ELEMENTS, block, snapped
 from attrib.engine.window.bridges import Piece
-from attrib.engine.window.cost import elements, piece_elements
+from attrib.engine.window.cost import elements, piece_elements, volume
 from attrib.engine.window.passes import Pass, Reference
 from attrib.engine.window.plan import Plan
-from attrib.engine.window.tail import Tail, light
+from attrib.engine.window.tail import Tail, light, row_elements
 
 PIECE_ELEMENTS = 1 << 23  # of what is kept between windows and tail
 MOST_ROWS = 8192
+SHARE = 4  # of the room that the values of a pass leave to what its ops need meanwhile
 
 
 class Windows:
@@ -31,16 +32,22 @@ class Windows:
         Boxes.
     batches : Batches
         Rows of the tail, and the progress.
+
+    Attributes
+    ----------
+    room : int
+        Numbers in the values of so many rows of the model: passes, waves and laid-out weights each stay below.
     """
 
     def __init__(self, plan: Plan, edits: Edits, batches: Batches) -> None:
         self.plan, self.edits, self.batches = plan, edits, batches
+        self.room = batches.chunk() * row_elements(plan)
 
     def outputs(self, reference: Reference, r: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Numbers of edits and their outputs (rows, ...), chunk by chunk, of edits `r` of one sample."""
         rows = _Rows(reference.x, r, self.edits, self.plan)
         kept = max(1, piece_elements(self.plan, rows.lo, rows.hi))
-        wave = max(64, PIECE_ELEMENTS // kept)
+        wave = max(1, min(max(64, PIECE_ELEMENTS // kept), self.room // kept))
         for first in range(0, len(r), wave):
             yield from self._wave(reference, rows.some(slice(first, first + wave)))
 
@@ -55,7 +62,7 @@ class Windows:
                 for ref, piece in found.items():
                     pieces.setdefault(ref, []).append(piece)
             order.append(same.r)
-        tail, r = Tail(self.plan, reference, pieces), torch.cat(order)
+        tail, r = Tail(self.plan, reference, pieces, self.room), torch.cat(order)
 
         def work(start: int, stop: int) -> tuple[Tensor, Tensor]:
             return r[start:stop], tail.output(start, stop)
@@ -65,8 +72,11 @@ class Windows:
     def _limit(self, rows: _Rows) -> int:
         """Rows of one pass: what stays in the cache, and whole places, whose values without edits are read once."""
         limit = min(MOST_ROWS, max(8, WINDOW_ELEMENTS // elements(self.plan, rows.lo, rows.hi)))
+        middle = len(rows.lo) // 2
+        box = tuple(zip(rows.lo[middle].tolist(), rows.hi[middle].tolist(), strict=True))
+        limit = min(limit, max(1, self.room // (SHARE * volume(self.plan, box))))
         each = len(rows.lo) // (int((rows.lo[1:] != rows.lo[:-1]).any(1).sum()) + 1)
-        return max(limit // each, 1) * each
+        return limit // each * each or limit
 
     def _alike(self, lo: Tensor, hi: Tensor) -> list[Tensor]:
         """Rows whose boxes have equal sizes and lie a multiple of the period apart, each in the order of position."""
