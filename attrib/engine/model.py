@@ -132,25 +132,36 @@ class Function:
 
     def _first(self, rows: tuple[Tensor, ...], whole: bool) -> Tensor:
         """A watched call, on copies, as a recording has them: the model may write to its input, which is the caller's."""
-        own = rows if present(Recorder) else tuple(r.clone() for r in rows)
+        recorder, program = present(Recorder), not self._watched and opaque(self.model, self.parts)
+        own = tuple(r.clone() for r in rows) if recorder is None or program else rows
         versions = [r._version for r in own]
-        try:
-            with Watch(whole, rows[0].device) as watch:
-                y = one_tensor(self.model(*own), len(rows[0]))
-        except RuntimeError as error:
-            refuse_other_dtype(self.model, rows, error)
-            raise
-        if watch.suspect:
+        y, watch = self._under_watch(own, whole, recorder)
+        if watch.suspect and recorder is None:
             return self._first(rows, whole=True)
         self._writes, self._on_places = [r._version for r in own] != versions, watch.on_places
         n = max(len(rows[0]), 1)
         if watch.bytes is not None:
             self.row_bytes = watch.bytes // n
             self.largest = max(watch.largest, *(r.nbytes for r in rows)) // n
-        if not self._watched and opaque(self.model, self.parts):
+        if program:
             refuse_mixed(lambda *xs: one_tensor(self.model(*xs), len(xs[0])), rows, y)
         self._watched = True
         return y
+
+    def _under_watch(
+        self, rows: tuple[Tensor, ...], whole: bool, recorder: Recorder | None
+    ) -> tuple[Tensor, Watch]:
+        """Outputs for rows that the model may write to, and what was seen; a recorder sees draws by itself."""
+        if recorder is not None:
+            recorder.watched = True
+        try:
+            with Watch(whole, rows[0].device if recorder is None else None) as watch:
+                return one_tensor(self.model(*rows), len(rows[0])), watch
+        except RuntimeError as error:
+            if recorder is not None and recorder.refused is not None:  # TorchScript made another error of it
+                raise recorder.refused from None
+            refuse_other_dtype(self.model, rows, error)
+            raise
 
 
 def refuse_other_dtype(model: Model, rows: tuple[Tensor, ...], error: RuntimeError) -> None:

@@ -115,6 +115,11 @@ class Wanted:
         """How many targets there are; None before the output of `"all"` is known."""
         return None if self.every else len(self.items)
 
+    @property
+    def functions(self) -> bool:
+        """Whether any of them is a function of the output."""
+        return any(isinstance(t, Custom) or callable(t) for t in self.items)
+
     def _is_class(self, name: str) -> bool:
         return self.classes is not None and name in self.classes
 

@@ -26,7 +26,7 @@ class Watch:
         Look at every op: raise on those that draw, and sum up output bytes. Costs 5 to 25 us each. Without, nothing is
         summed up, and draws are only suspected: from a generator that has moved, or a function's name.
     device : torch.device, optional
-        Whose generator is looked at, besides the CPU's.
+        Whose generator is looked at, besides the CPU's; without, none is, as where a recorder sees the ops.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Watch:
 
     def __init__(self, ops: bool = True, device: torch.device | None = None) -> None:
         self._ops, self._calls = Ops() if ops else None, _Calls()
-        self._generators = [] if ops else _generators(device)
+        self._generators = [] if ops or device is None else _generators(device)
         self._stack, self.suspect = ExitStack(), False
 
     def __enter__(self) -> Watch:
@@ -78,10 +78,10 @@ class Watch:
         return self._calls.on_places
 
 
-def _generators(device: torch.device | None) -> list[torch.Generator]:
+def _generators(device: torch.device) -> list[torch.Generator]:
     """Where torch draws from on the CPU and on a device."""
     found = [torch.default_generator]
-    if device is not None and device.type == "cuda":
+    if device.type == "cuda":
         found.append(torch.cuda.default_generators[device.index or 0])
     return found
 
@@ -101,11 +101,8 @@ class Ops(TorchDispatchMode):
     def __torch_dispatch__(
         self, op: OpOverload, types: Sequence[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if torch.Tag.nondeterministic_seeded in op.tags and _draws(op, args, kwargs or {}):
-            self.refused = ValueError(
-                f"`model` draws random numbers ({op}), so the same input gives different results; "
-                "call model.eval(), or pass training=False to functional dropout"
-            )
+        self.refused = drawing(op, args, kwargs or {})
+        if self.refused is not None:
             raise self.refused
         out = op(*args, **(kwargs or {}))
         for t in out if isinstance(out, tuple | list) else (out,):
@@ -113,6 +110,16 @@ class Ops(TorchDispatchMode):
                 self.bytes += t.nbytes
                 self.largest = max(self.largest, t.nbytes)
         return out
+
+
+def drawing(op: OpOverload, args: tuple, kwargs: Mapping[str, Any]) -> ValueError | None:
+    """What to raise instead of an op that draws random numbers; None for any other."""
+    if torch.Tag.nondeterministic_seeded not in op.tags or not _draws(op, args, kwargs):
+        return None
+    return ValueError(
+        f"`model` draws random numbers ({op}), so the same input gives different results; "
+        "call model.eval(), or pass training=False to functional dropout"
+    )
 
 
 @functools.cache

@@ -249,7 +249,7 @@ def _in_one_piece(
     readout = Readout(function, Scores(want))
     with unchanged(function.parts):
         graph = expressed(readout.outputs, xs)
-    targets = readout.score.targets
+    targets = readout.settle(graph.value)
     if any(isinstance(t, Predicted) for t in targets):
         raise ValueError('`target` is "predicted", which a torch.func transform cannot settle; pass an index')
     samples = torch.arange(len(xs[0]), device=xs[0].device)

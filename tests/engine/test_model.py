@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from attrib.engine.contents import device_of, dtype_of, modules
 from attrib.engine.model import Function, one_tensor
-from attrib.functional import integrated_gradients, saliency
+from attrib.functional import deep_lift, integrated_gradients, saliency
 from attrib.testing import untouched
 
 X = torch.linspace(-1, 1, 12).view(4, 3)
@@ -122,7 +122,7 @@ def test_training_mode_that_changes_nothing_is_accepted(model: nn.Module) -> Non
         (torch.jit.script(_drops), "draws random numbers"),
     ],
 )
-@pytest.mark.parametrize("method", [saliency, integrated_gradients])
+@pytest.mark.parametrize("method", [saliency, integrated_gradients, deep_lift])
 def test_functions_that_draw_or_use_the_batch_are_refused(method: Any, model: Any, text: str) -> None:
     state = torch.get_rng_state()
     with pytest.raises(ValueError, match=text):

@@ -117,7 +117,7 @@ class Memory:
     def is_active(self, tensor: Tensor) -> bool:
         """Whether a tensor depends on the inputs."""
         name = self.names.get(id(tensor))
-        return key(tensor) in self.storages or (name is not None and name.ref in self.active)
+        return (name is not None and name.ref in self.active) or key(tensor) in self.storages
 
     def find(self, tensor: Tensor, recording: AbstractContextManager) -> Ref:
         """The number of the value that a tensor holds now; `recording` records ops that say how it came about."""

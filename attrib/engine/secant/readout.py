@@ -37,18 +37,20 @@ class Readout:
     def outputs(self, *rows: Tensor) -> Tensor:
         """The model's output (rows, ...), or flat with the custom scores behind it."""
         y = self.function(*rows)
-        with (
-            torch._C.DisableTorchFunction()
-        ):  # the modes of a recording: which output is explained is no part of it
-            self._shape = tuple(y.shape[1:])
-            if not self.score.targets:
-                with _disable_current_modes():
-                    self.score(y.detach(), y.new_zeros(len(y), dtype=torch.long))
-        if not self.custom:
+        if not self.score.want.functions:  # the targets are no part of what is recorded
             return y
+        self._shape = tuple(y.shape[1:])
+        with _disable_current_modes():
+            self.settle(y.detach())
         i = torch.arange(len(y), device=y.device)
         extra = [t.score(y, i) for t in self.custom]
         return torch.cat([y.reshape(len(y), -1), torch.stack(extra, 1)], 1)
+
+    def settle(self, y: Tensor) -> list[Target]:
+        """The targets, which outputs `y` (rows, ...) settle if they are the first."""
+        if not self.score.targets:
+            self.score(y, torch.zeros(len(y), dtype=torch.long, device=y.device))
+        return self.score.targets
 
     def scores(self, v: Tensor, i: Tensor, at_inputs: bool = False) -> Tensor:
         """(T, rows) scores of samples `i` from what `outputs` gave; `at_inputs` settles `"predicted"`."""
