@@ -120,6 +120,9 @@ def _tell(done: Study) -> None:
     accuracy = done.summary["accuracy"]
     known = "" if accuracy is None else f", accuracy {accuracy:.1%}"
     show.say(f"{done.summary['images']} images{known}; maps of layer {done.summary['layer']}")
+    strange = done.summary["folders_that_are_no_class"]
+    if strange:
+        show.say(f"folders that are no class of the model, not counted in the accuracy: {', '.join(strange)}")
     for bad in done.summary["unreadable"]:
         show.say(f"skipped {bad['path']}: {bad['reason']}")
     show.files(done.folder, done.files)

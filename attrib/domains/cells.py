@@ -13,6 +13,8 @@ from attrib.domains.preparation import pillow_module
 
 SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
+TWELVE_BIT = 4096
+
 
 class Found(NamedTuple):
     """An image file.
@@ -56,9 +58,7 @@ def find_images(images: str | Path | Sequence[str | Path]) -> list[Found]:
     for path in map(Path, given):
         if path.is_dir():
             found += [(p, None) for p in _in(path)]
-            found += [
-                (p, folder.name) for folder in sorted(path.iterdir()) if folder.is_dir() for p in _in(folder)
-            ]
+            found += [(p, folder.name) for folder in _folders(path) for p in _in(folder)]
         elif path.exists():
             found.append((path, None))
         else:
@@ -68,8 +68,17 @@ def find_images(images: str | Path | Sequence[str | Path]) -> list[Found]:
     return [Found(p, n, label) for (p, label), n in zip(found, _names(found), strict=True)]
 
 
+def _folders(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
 def _in(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    """Images by name, links that lead nowhere too: what cannot be read is to be listed. Hidden files are no images."""
+    return sorted(
+        p
+        for p in folder.iterdir()
+        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and not p.is_dir()
+    )
 
 
 def _names(found: Sequence[tuple[Path, str | None]]) -> list[str]:
@@ -81,6 +90,16 @@ def _names(found: Sequence[tuple[Path, str | None]]) -> list[str]:
     ]
     numbered = [f"{k:05d}_{p.stem}" for k, (p, _) in enumerate(found)]
     return next((way for way in ways if len({n.lower() for n in way}) == len(way)), numbered)
+
+
+def _eight_bit(values: np.ndarray) -> np.ndarray:
+    """16 bit as 8; refuses what would become black."""
+    most = int(values.max(initial=0))
+    if 0 < most < TWELVE_BIT:
+        raise ValueError(
+            f"its brightest value is {most} of 65535, as cameras of 12 bit and less save it; stretch the values to 16 bit"
+        )
+    return (values / 257).round().astype(np.uint8)
 
 
 def read_image(path: str | Path) -> xr.DataArray:
@@ -107,7 +126,7 @@ def read_image(path: str | Path) -> xr.DataArray:
         with pillow.Image.open(path) as file:
             image = pillow.ImageOps.exif_transpose(file)
             if image.mode.startswith("I;16"):
-                image = pillow.Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+                image = pillow.Image.fromarray(_eight_bit(np.asarray(image)))
             elif image.mode in ("I", "F"):
                 raise ValueError(f"pixels of mode {image.mode}, expected 8 or 16 bit")
             values = np.asarray(image.convert("RGB"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,38 +65,86 @@ def load_checkpoint(folder: str | Path, device: str | None = None) -> Classifier
     path = Path(folder)
     missing = [n for n in (CONFIG, WEIGHTS, PROCESSOR) if not (path / n).is_file()]
     if missing:
-        raise FileNotFoundError(f"--checkpoint: {path} lacks {', '.join(missing)}")
+        raise FileNotFoundError(f"--checkpoint: {path} lacks {', '.join(missing)}{_pickled(path, missing)}")
     check_device(device)
     model = _from_transformers(path)
     names = {int(k): str(v) for k, v in model.config.id2label.items()}
-    preparation = preparation_of(json.loads((path / PROCESSOR).read_text()))
+    preparation = _preparation(path / PROCESSOR)
     found = model.to(device) if device is not None else model
     return Classifier(found, tuple(names[k] for k in sorted(names)), preparation, _source(path / WEIGHTS))
 
 
+def _pickled(path: Path, missing: Sequence[str]) -> str:
+    """What to do about weights that are there in a format that can run code."""
+    found = [
+        p.name for p in (path / "pytorch_model.bin", path / "model.bin", path / "model.pt") if p.is_file()
+    ]
+    if WEIGHTS not in missing or not found:
+        return ""
+    return (
+        f"; {found[0]} is a pickle, which can run code and is not opened: if you trust it, load it with from_pretrained "
+        "and save it again with save_pretrained"
+    )
+
+
+def _preparation(file: Path) -> Preparation:
+    try:
+        return preparation_of(json.loads(file.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{file} does not say how images are prepared: {error}") from error
+
+
 def _from_transformers(path: Path) -> Any:
     try:
-        import safetensors  # noqa: F401
+        from safetensors import SafetensorError
         from transformers import AutoModelForImageClassification
-        from transformers.utils import logging
     except ImportError as error:
         raise ImportError(
             'checkpoints need transformers and safetensors: pip install "attrib[cells]"'
         ) from error
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        model, info = AutoModelForImageClassification.from_pretrained(
-            str(path), local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-    except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"--checkpoint: {path} cannot be loaded: {str(error).splitlines()[0]}") from error
+        with _quiet():
+            model, info = AutoModelForImageClassification.from_pretrained(
+                str(path), local_files_only=True, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True,
+            )  # fmt: skip
+    except (OSError, RuntimeError, KeyError, ValueError, SafetensorError) as error:
+        raise ValueError(f"--checkpoint: {path} cannot be loaded: {_first(error)}") from error
+    _check_weights(info)
+    return model.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the bar and the reports of transformers: what is wrong is said by an error."""
+    from transformers.utils import logging
+
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
+
+
+def _check_weights(info: Mapping[str, Any]) -> None:
+    """Raise unless the weights are those of the network that the config describes."""
     if info["missing_keys"]:
         raise ValueError(f"--checkpoint: {WEIGHTS} lacks {', '.join(sorted(info['missing_keys'])[:4])}")
-    return model.eval()
+    others = sorted(info.get("mismatched_keys") or ())
+    if others:
+        name, found, expected = others[0]
+        raise ValueError(
+            f"--checkpoint: {WEIGHTS} does not fit {CONFIG}: {name} is {tuple(found)}, expected {tuple(expected)}"
+            + (f"; so are {len(others) - 1} more" if len(others) > 1 else "")
+        )
+
+
+def _first(error: Exception) -> str:
+    """The first sentence of an error; transformers goes on with what concerns its developers."""
+    return str(error).splitlines()[0].split(". ")[0][:200]
 
 
 def _source(file: Path) -> str:
@@ -138,7 +187,7 @@ def load_classifier(
     model = load_model(spec, weights, device)
     source = spec if weights is None else f"{spec} {_source(Path(weights))}"
     if processor is not None:
-        preparation = preparation_of(json.loads(Path(processor).read_text()))
+        preparation = _preparation(Path(processor))
     else:
         described = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
         if not isinstance(model, nn.Module) or not described:

@@ -41,6 +41,38 @@ def test_grey_deep_transparent_and_turned_images(tmp_path: Path) -> None:
     assert read_image(tmp_path / "turned.jpg").shape == (4, 3, 3)
 
 
+def test_print_colours_and_pages(tmp_path: Path) -> None:
+    """CMYK as Pillow turns it to RGB; of several pages the first."""
+    ink = Image.fromarray(picture(8, 8)).convert("CMYK")
+    ink.save(tmp_path / "ink.jpg", quality=100, subsampling=0)
+    with Image.open(tmp_path / "ink.jpg") as file:
+        assert np.array_equal(read_image(tmp_path / "ink.jpg").values, np.asarray(file.convert("RGB")))
+    pages = [Image.fromarray(picture(3, 4, seed)) for seed in (1, 2)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    assert np.array_equal(read_image(tmp_path / "pages.tif").values, picture(3, 4, 1))
+
+
+def test_twelve_bits_do_not_become_black_in_silence(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 4095]], np.uint16)).save(tmp_path / "twelve.tif")
+    with pytest.raises(ValueError, match="brightest value is 4095 of 65535, as cameras of 12 bit"):
+        read_image(tmp_path / "twelve.tif")
+    Image.fromarray(np.array([[0, 4096]], np.uint16)).save(tmp_path / "dark.tif")
+    assert read_image(tmp_path / "dark.tif").values.max() == 16
+    Image.fromarray(np.zeros((2, 2), np.uint16)).save(tmp_path / "black.tif")
+    assert read_image(tmp_path / "black.tif").values.max() == 0
+
+
+def test_hidden_files_are_no_images_and_dead_links_are_named(tmp_path: Path) -> None:
+    Image.fromarray(picture(3, 4)).save(tmp_path / "a.png")
+    for name in (".a.png", "._a.png", ".cache/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "dead.png").symlink_to(tmp_path / "gone.png")
+    assert [f.path.name for f in find_images(tmp_path)] == ["a.png", "dead.png"]
+    with pytest.raises(ValueError, match=r"dead\.png is no image that can be read"):
+        read_image(tmp_path / "dead.png")
+
+
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n and then nothing"])
 def test_what_is_no_image_says_so(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.png").write_bytes(content)

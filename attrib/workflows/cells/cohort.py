@@ -93,7 +93,10 @@ def _means(folder: Path, cohort: Gathered) -> list[str]:
     names = ["mean_maps.nc"]
     for m in cohort.methods:
         with replacing(folder / f"mean_{m}.png") as temporary:
-            panels(mean.sel({"method": m}, drop=True), "predicted", shared=False).savefig(temporary)
+            one = mean.sel({"method": m}, drop=True)
+            panels(one, "predicted", shared=False, label=f"mean {m} of the predicted class").savefig(
+                temporary
+            )
         names.append(f"mean_{m}.png")
     return names
 

@@ -5,42 +5,90 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
+
+STYLE = (
+    "body{font:15px sans-serif;margin:2em}img{max-width:100%}td,th{padding:2px 10px;vertical-align:middle;text-align:left}"
+    "td.n{text-align:right}figure{display:inline-block;margin:0 1em 1em 0}.wrong{background:#fdd}p.s{max-width:60em}"
+)
+SAID = {
+    "entropy": "entropy, from 0 (one pixel has all) to 1 (all the same)",
+    "deletion_area": "deletion area: small where the map found what counts",
+    "mass_inside": "share of the map inside the mask",
+    "rank_correlation": "rank correlation of two methods",
+}
 
 
 def page(
     summary: Mapping[str, Any], table: pd.DataFrame, files: Sequence[str], methods: Sequence[str]
 ) -> str:
     """The summary as a page that links to everything."""
+    pictures = "".join(
+        f'<figure><img src="{quote(f)}" alt="{html.escape(f)}"><figcaption>{html.escape(f.removesuffix(".png").replace("_", " ", 1))}'
+        "</figcaption></figure>"
+        for f in files
+        if f.endswith(".png")
+    )
+    rows = "".join(_row(r) for r in table.to_dict("records"))
+    truth = "<th>folder</th>" if "label" in table else "<th></th>"
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Cells</title>'
+        f"<style>{STYLE}</style>{_head(summary, files)}{_skipped(summary)}{_quality(summary, methods)}"
+        f"<h2>Cohort</h2>{pictures}<h2>Images</h2><p class=s>Each map has its own scale; the number under it is its largest "
+        "value. Dark edges were cropped away: the network did not see them. Red rows: wrong.</p>"
+        f"<table><tr><th>image</th>{truth}<th>predicted</th><th>maps of the predicted class</th></tr>{rows}</table></html>\n"
+    )
+
+
+def _head(summary: Mapping[str, Any], files: Sequence[str]) -> str:
     accuracy = "" if summary["accuracy"] is None else f", accuracy {summary['accuracy']:.1%}"
-    head = f"<h1>Cells</h1><p>{summary['images']} images{accuracy}; maps of layer {html.escape(summary['layer'])}.</p>"
+    links = " ".join(f'<a href="{quote(f)}">{html.escape(f)}</a>' for f in files)
+    layer = html.escape(summary["layer"])
+    return f"<h1>Cells</h1><p>{summary['images']} images{accuracy}; maps of layer {layer}.</p><p>{links}</p>"
+
+
+def _skipped(summary: Mapping[str, Any]) -> str:
+    """What was left out of the images, and of the accuracy."""
+    strange = ", ".join(html.escape(f) for f in summary["folders_that_are_no_class"])
+    said = f"<p>Folders that are no class of the model: {strange}.</p>" if strange else ""
     bad = "".join(
         f"<li>{html.escape(u['path'])}: {html.escape(u['reason'])}</li>" for u in summary["unreadable"]
     )
-    bad = f"<h2>Unreadable</h2><ul>{bad}</ul>" if bad else ""
-    quality = "".join(f"<tr><td>{html.escape(k)}</td><td>{'' if v is None else f'{v:.3f}'}</td></tr>" for k, v in summary["mean_quality"].items())  # fmt: skip
-    links = " ".join(f'<a href="{html.escape(f)}">{html.escape(f)}</a>' for f in files)
-    pictures = "".join(
-        f'<img src="{html.escape(f)}" alt="{html.escape(f)}">' for f in files if f.endswith(".png")
+    return said + (f"<h2>Unreadable</h2><ul>{bad}</ul>" if bad else "")
+
+
+def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> str:
+    """Figures in rows, methods in columns; pairs of methods below."""
+    mean = dict(summary["mean_quality"])
+    lines = []
+    for figure in ("mass_inside", "deletion_area", "entropy"):
+        values = [mean.pop(f"{m}_{figure}", None) for m in methods]
+        if any(v is not None for v in values):
+            lines.append(f"<tr><td>{SAID[figure]}</td>{''.join(map(_cell, values))}</tr>")
+    pairs = "".join(
+        f"<tr><td>{html.escape(k.removesuffix('_rank_correlation').replace('~', ', '))}</td>{_cell(v)}</tr>"
+        for k, v in mean.items()
     )
-    rows = "".join(_row(r) for r in table.to_dict("records"))
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Cells</title>'
-        "<style>body{font:15px sans-serif;margin:2em}img{max-width:100%}td{padding:2px 10px;vertical-align:middle}"
-        ".wrong{background:#fdd}</style>"
-        f"{head}<p>{links}</p>{bad}<h2>Mean quality</h2><table>{quality}</table><h2>Cohort</h2>{pictures}"
-        f"<h2>Images</h2><table>{rows}</table></html>\n"
-    )
+    head = "".join(f"<th>{html.escape(m)}</th>" for m in methods)
+    found = f"<h2>Mean quality</h2><table><tr><th></th>{head}</tr>{''.join(lines)}</table>"
+    return found + (f"<table><tr><th>{SAID['rank_correlation']}</th></tr>{pairs}</table>" if pairs else "")
+
+
+def _cell(value: float | None) -> str:
+    return f"<td class=n>{'' if value is None else f'{value:.3f}'}</td>"
 
 
 def _row(row: Mapping[str, Any]) -> str:
     name, label = html.escape(str(row["image"])), str(row.get("label", ""))
+    link = quote(str(row["image"]))
     said = f"{html.escape(row['predicted'])} ({row['confidence']:.1%})"
     known = label not in ("", "nan")
     mark = ' class="wrong"' if known and label != row["predicted"] else ""
     truth = f"<td>{html.escape(label)}</td>" if known else "<td></td>"
     return (
-        f'<tr{mark}><td>{name}<br><a href="{name}_results.json">figures</a> <a href="{name}_classes.png">classes</a></td>'
-        f'{truth}<td>{said}</td><td><img src="{name}_methods.png" alt="maps of {name}" height="150"></td></tr>'
+        f'<tr{mark}><td>{name}<br><a href="{link}_results.json">figures</a> <a href="{link}_classes.png">classes</a></td>'
+        f'{truth}<td>{said}</td><td><a href="{link}_methods.png">'
+        f'<img src="{link}_methods.png" alt="maps of {name}" height="230" loading="lazy"></a></td></tr>'
     )

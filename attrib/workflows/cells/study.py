@@ -149,5 +149,5 @@ def _read(batch: Sequence[Found], unreadable: dict[str, str]) -> list[tuple[Foun
         try:
             images.append((found, read_image(found.path)))
         except ValueError as error:
-            unreadable[str(found.path)] = str(error)
+            unreadable[str(found.path)] = str(error).removeprefix(f"{found.path} ")
     return images
