@@ -10,7 +10,7 @@ import pandas as pd
 
 STYLE = (
     "body{font:15px sans-serif;margin:2em;max-width:1400px}img{max-width:100%}table{border-collapse:collapse}"
-    "td,th{padding:2px 10px;text-align:left;vertical-align:middle}td.n{text-align:right}.note{color:#833}"
+    "td,th{padding:2px 10px;text-align:left;vertical-align:middle}td.n,th.n{text-align:right}.note{color:#833}"
     ".wrong{background:#fdd}.wide{overflow-x:auto}"
 )
 ROWS = 60  # of a table or a list
@@ -69,13 +69,20 @@ def table(rows: pd.DataFrame, where: str) -> str:
     """
     if rows.empty:
         return "<p>None.</p>"
-    head = "".join(f"<th>{escape(str(c).replace('_', ' '))}</th>" for c in rows.columns)
+    head = "".join(_head(str(c), pd.api.types.is_numeric_dtype(rows[c])) for c in rows.columns)
     body = "".join(f"<tr>{''.join(map(_cell, r))}</tr>" for r in rows.head(ROWS).itertuples(index=False))
     more = f"<p>{len(rows) - ROWS} more rows are in {escape(where)}.</p>" if len(rows) > ROWS else ""
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>{more}'
 
 
+def _head(name: str, number: bool) -> str:
+    opening = '<th class="n">' if number else "<th>"
+    return f"{opening}{escape(name.replace('_', ' '))}</th>"
+
+
 def _cell(value: Any) -> str:
+    if isinstance(value, int):
+        return f'<td class="n">{value}</td>'
     if isinstance(value, float):
         return f'<td class="n">{"" if value != value else format(value, ".3g")}</td>'
     return f"<td>{escape(str(value))}</td>"

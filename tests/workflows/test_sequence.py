@@ -14,6 +14,7 @@ from attrib.cli.run import OK, REFUSED, run
 from attrib.io import load, load_motifs, save_motifs
 from attrib.workflows.sequence import sequence
 from attrib.workflows.sequence.importance import importance, leading
+from attrib.workflows.sequence.records import distinct
 from tests.jaspar import database
 from tests.planted import LENGTH, Planted, accuracy, fasta, planted, trained
 
@@ -542,6 +543,10 @@ def test_refusals_are_one_line(
     said = capsys.readouterr().err
     assert text in said
     assert said.count("\n") == 1
+
+
+def test_names_of_outputs_are_told_apart() -> None:
+    assert distinct(["CTCF in K562", "CTCF/in K562", 3]) == ["CTCF_in_K562", "CTCF_in_K562_1", "3"]
 
 
 def test_the_method_of_the_seqlets() -> None:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from attrib.domains.motifs import Clusters, FilterMotifs, cluster_seqlets, find_seqlets, tomtom
 from attrib.workflows.sequence.convolution import filters_of, first_kernel
-from attrib.workflows.sequence.records import safe
+from attrib.workflows.sequence.records import distinct
 
 Motifs = Mapping[str, xr.DataArray]
 TELLING = 3.0  # bits that a filter's motif must have to be matched and inserted
@@ -118,19 +118,27 @@ def seqlet_motifs(
     if "target" not in contribution.dims:
         seqlets = find_seqlets(contribution, seed=seed)
         return cluster_seqlets(seqlets, contribution, x, both_strands=both_strands)
-    motifs: dict[str, xr.DataArray] = {}
-    means: dict[str, xr.DataArray] = {}
-    tables = []
-    for target in contribution["target"].values.tolist():
-        own = contribution.sel(target=target, drop=True)
-        one = seqlet_motifs(own, x, both_strands=both_strands, seed=seed)
-        names = {"": ""} | {name: f"{safe(str(target))}_{name}" for name in one.motifs}
-        motifs |= {names[n]: m.rename(names[n]) for n, m in one.motifs.items()}
-        means |= {names[n]: m for n, m in one.contributions.items()}
-        table = one.seqlets.assign(cluster=one.seqlets.cluster.map(names))
-        table.insert(1, "target", target)
-        tables.append(table)
-    return Clusters(motifs, means, pd.concat(tables, ignore_index=True))
+    targets = contribution["target"].values.tolist()
+    parts = [
+        _named(
+            seqlet_motifs(contribution.sel(target=t, drop=True), x, both_strands=both_strands, seed=seed),
+            t,
+            name,
+        )
+        for t, name in zip(targets, distinct(targets), strict=True)
+    ]
+    motifs = {name: m for part in parts for name, m in part.motifs.items()}
+    means = {name: m for part in parts for name, m in part.contributions.items()}
+    return Clusters(motifs, means, pd.concat([part.seqlets for part in parts], ignore_index=True))
+
+
+def _named(one: Clusters, target: Any, prefix: str) -> Clusters:
+    """One output's motifs under names of their own, its seqlets with the column `target`."""
+    names = {"": ""} | {name: f"{prefix}_{name}" for name in one.motifs}
+    table = one.seqlets.assign(cluster=one.seqlets.cluster.map(names))
+    table.insert(1, "target", target)
+    motifs = {names[n]: m.rename(names[n]) for n, m in one.motifs.items()}
+    return Clusters(motifs, {names[n]: m for n, m in one.contributions.items()}, table)
 
 
 def _matched(motifs: Motifs, database: Motifs, both_strands: bool) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -138,3 +138,12 @@ def refused(names: Mapping[str, str]) -> list[Problem]:
 def safe(name: str) -> str:
     """A record's name as part of a file's."""
     return re.sub(r"[^\w.+-]+", "_", name)[:60].strip("_") or "record"
+
+
+def distinct(labels: Sequence[Any]) -> list[str]:
+    """Labels as parts of names, each its own."""
+    names: list[str] = []
+    for label in labels:
+        own = safe(str(label))
+        names.append(f"{own}_{len(names)}" if own in names else own)
+    return names

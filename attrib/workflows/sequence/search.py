@@ -70,7 +70,7 @@ def searched(
     asking = partial(scores, f, asked=asked, wanted=explained_outputs(asked, done.results[lead]))
     tested = experiments(asking, done.x, found, search.known, search.insert, seed=asked.seed)
     varied = None if search.variants is None else asked_variants(asking, done.x, search.variants)
-    found.notes.update(_left_out(done.x, found, search, varied))
+    found = found._replace(notes=found.notes | _left_out(done.x, found, search, varied))
     return Findings(done, lead, contribution, found, tested, search.known, problems, varied)
 
 
