@@ -321,24 +321,26 @@ def test_filters_behind_pooling_are_no_motifs(here: Path, tmp_path: Path) -> Non
 def test_files_that_a_rerun_does_not_make_are_gone(here: Path, tmp_path: Path) -> None:
     words = [
         "sequence",
-        *NETWORK,
-        *QUICK[:2],
-        "--max-records",
-        "3",
+        "--model",
+        "planted_model:flat",
         "--fasta",
         "a.fa",
-        "--output",
-        str(tmp_path / "out"),
+        "--methods",
+        "deep_lift",
+        "--max-records",
+        "9",
     ]
-    assert run([*words, "--pictures", "2", "--motifs", "known.meme"]) == OK
+    words += ["--output", str(tmp_path / "out")]
+    assert run([*words, "--pictures", "2", "--motifs", "known.meme", "--insert", "CTCF"]) == OK
     (tmp_path / "out/notes.txt").write_text("mine")
-    there = {p.name for p in (tmp_path / "out").rglob("*.*")}
-    assert {"tomtom.csv", "experiments.png"} < there
+    (picture, _) = (tmp_path / "out/records").iterdir()
+    assert (tmp_path / "out/experiments.png").is_file()
     assert run([*words, "--pictures", "0"]) == OK
     files = json.loads((tmp_path / "out/run.json").read_text())["files"]
     left = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert {f for f in left if not f.startswith("parts/")} == {*files, "run.json", "notes.txt"}
-    assert "tomtom.csv" not in left
+    assert not picture.exists()
+    assert not (tmp_path / "out/experiments.png").exists()
 
 
 def test_other_settings_and_other_files_are_refused(
