@@ -15,8 +15,7 @@ from attrib.engine.batching import BatchSize
 from attrib.engine.contents import Model, dtype_of
 from attrib.engine.gradients import choose_device
 from attrib.engine.inputs import as_tuple
-from attrib.functional import METHODS
-from attrib.workflows.jobs import BARE, Job, bare, method_jobs, seconds
+from attrib.workflows.jobs import BARE, TIMED, Job, bare, method_jobs, seconds
 from attrib.workflows.peak import peak_memory
 
 SIZES = (1, 4, 16, 64, 256, 1024)
@@ -48,7 +47,7 @@ def bench(
     x : Tensor, array, or tuple of these
         Input(s), samples on dim 0. All samples are explained in every repeat: 8 to 64 are usually enough.
     methods : sequence of str
-        Names in `attrib.functional.METHODS`.
+        Names in `attrib.functional.METHODS` and `MAPS`, the maps of a layer.
     batch_sizes : iterable of int or "auto", optional
         Rows per model call; default: `"auto"` and powers of four up to 1024.
     device : torch.device or str, optional
@@ -56,7 +55,7 @@ def bench(
     target : default "predicted"
         As for every method.
     options : mapping, optional
-        Arguments of a method by its name: ``{"integrated_gradients": {"n_steps": 20}}``. `gradient_shap` takes the
+        Arguments of a method by its name: ``{"integrated_gradients": {"n_steps": 20}, "grad_cam": {"layer": "body"}}``. `gradient_shap` takes the
         inputs themselves as baselines if none are given.
     repeats : int, default 3
         Rounds; each runs everything once, and `seconds` is the median.
@@ -83,7 +82,8 @@ def bench(
             samples / seconds.
         ``share``
             samples_per_second x passes, divided by the model's own best number of rows per second. 1 is the limit for
-            a method that only calls the model; a layer taken out of the path can lift it above 1.
+            a method that only calls the model; a layer taken out of the path can lift it above 1, and so can a map of
+            a late layer, as its backward pass ends there.
         ``peak_mib``
             Peak memory in MiB beyond model and inputs; NaN where the system does not count it.
         ``best``
@@ -143,11 +143,11 @@ def _refuse(methods: Sequence[str], options: Options, repeats: int) -> None:
     if isinstance(methods, str):
         raise TypeError(f"`methods` is the string {methods!r}, expected a list of names: [{methods!r}]")
     if not methods:
-        raise ValueError(f"`methods` is empty, expected some of {', '.join(METHODS)}")
+        raise ValueError(f"`methods` is empty, expected some of {', '.join(TIMED)}")
     for where, names in (("methods", methods), ("options", options)):
-        unknown = [n for n in names if n not in METHODS]
+        unknown = [n for n in names if n not in TIMED]
         if unknown:
-            raise ValueError(f"`{where}` names {unknown[0]!r}, expected some of {', '.join(METHODS)}")
+            raise ValueError(f"`{where}` names {unknown[0]!r}, expected some of {', '.join(TIMED)}")
     if isinstance(repeats, bool) or not isinstance(repeats, int):
         raise TypeError(f"`repeats` is {repeats!r}, expected an int")
     if repeats < 1:

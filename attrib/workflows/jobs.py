@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from attrib.engine.batching import BatchSize
 from attrib.engine.contents import Model
 from attrib.engine.model import one_tensor
-from attrib.functional import METHODS
+from attrib.functional import MAPS, METHODS
+from attrib.functional.explanation import Method
 
 BARE = "forward+backward"
+TIMED: dict[str, Method[...]] = {**METHODS, **MAPS}
 
 
 class Job(NamedTuple):
@@ -55,7 +57,7 @@ def method_jobs(
     device: torch.device,
 ) -> list[Job]:
     """One job per batch size that makes a difference, after a first call that shows what is wrong with the arguments."""
-    explain = METHODS[name].explain
+    explain = TIMED[name].explain
     known = inspect.signature(explain).parameters
     if "baselines" in known and known["baselines"].default is inspect.Parameter.empty:
         options.setdefault("baselines", xs if len(xs) > 1 else xs[0])

@@ -117,6 +117,22 @@ def test_bench_gives_gradient_shap_baselines_and_knows_its_draws() -> None:
     assert list(table.passes) == [1, 50]
 
 
+def test_bench_times_maps_of_a_layer() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    ).eval()
+    asked = {"layer_cam": {"layer": "1"}}
+    table = bench(net, torch.rand(6, 1, 9, 9), methods=["grad_cam", "layer_cam"], batch_sizes=[2, 8], repeats=1, options=asked)  # fmt: skip
+    maps = table[table.method != "forward+backward"]
+    assert list(maps.method) == ["grad_cam", "grad_cam", "layer_cam", "layer_cam"]
+    assert list(maps.batch_size) == [2, 8, 2, 8]
+    assert maps.passes.tolist() == pytest.approx([7 / 6] * 2 + [1] * 2)  # "auto" asks one sample first
+    assert (maps.seconds > 0).all()
+    with pytest.raises(ValueError, match="'stem' is not in the model"):
+        bench(net, torch.rand(2, 1, 9, 9), methods=["grad_cam"], options={"grad_cam": {"layer": "stem"}})
+
+
 def test_one_best_size_per_method() -> None:
     table = pd.DataFrame(
         {"method": ["a", "a", "b"], "batch_size": ["auto", 8, 2], "best": [False, True, True]}
