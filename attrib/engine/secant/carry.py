@@ -1,12 +1,14 @@
 """Linear maps of a carrier of which only the transpose is run.
 
 Nobody reads a carrier's numbers, so the heavy ops need not compute them: forward hands on any tensor of the right
-shape, here the change that is known already; backward is the transpose. Each map has two classes: torch.func asks for a
-`setup_context`, which costs a tenth of a millisecond a call where it is not needed.
+shape, here the change that is known already; backward is the transpose. There are two classes, because torch.func asks
+for a `setup_context`, which costs a tenth of a millisecond a call where it is not needed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,71 +20,61 @@ aten = torch.ops.aten
 
 
 def matmul_carry(dv: Tensor, change: Tensor, w: Tensor, side: int) -> Tensor:
-    """dv -> dv @ w, or w @ dv for side 1; `change` is its value."""
-    return (_MatmulOfFunc if transformed() else _Matmul).apply(dv, change, w, side)
+    """dv -> dv @ w, or w @ dv for side 1, whose value is `change`."""
+    return _carry(dv, change, _times_transposed if side == 0 else _transposed_times, w)
 
 
 def convolution_carry(dv: Tensor, change: Tensor, w: Tensor, options: tuple) -> Tensor:
     """dv -> convolution(dv, w), whose value is `change`; `options` are the op's arguments from the stride on."""
-    return (_ConvolutionOfFunc if transformed() else _Convolution).apply(dv, change, w, options)
+    return _carry(dv, change, partial(_deconvolved, options), dv, w)
 
 
-class _Matmul(torch.autograd.Function):
+def _times_transposed(g: Tensor, w: Tensor) -> Tensor:
+    return g @ w.mT
+
+
+def _transposed_times(g: Tensor, w: Tensor) -> Tensor:
+    return w.mT @ g
+
+
+def _deconvolved(options: tuple, g: Tensor, dv: Tensor, w: Tensor) -> Tensor:
+    return aten.convolution_backward(g, dv, w, None, *options, [True, False, False])[0]
+
+
+def _carry(dv: Tensor, change: Tensor, transpose: Callable[..., Tensor], *needed: Tensor) -> Tensor:
+    return (_CarryOfFunc if transformed() else _Carry).apply(dv, change, transpose, *needed)
+
+
+class _Carry(torch.autograd.Function):
+    """dv -> change; backward is `transpose(g, *needed)`."""
+
     @staticmethod
-    def forward(ctx: Any, dv: Tensor, change: Tensor, w: Tensor, side: int) -> Tensor:
+    def forward(
+        ctx: Any, dv: Tensor, change: Tensor, transpose: Callable[..., Tensor], *needed: Tensor
+    ) -> Tensor:
         """A value that is known already."""
-        _MatmulOfFunc.setup_context(ctx, (dv, change, w, side), change)
+        _CarryOfFunc.setup_context(ctx, (dv, change, transpose, *needed), change)
         return change.view_as(change)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         """The transpose."""
-        (w,) = ctx.saved_tensors
-        return (g @ w.mT if ctx.side == 0 else w.mT @ g), None, None, None
+        return ctx.transpose(g, *ctx.saved_tensors), *[None] * (2 + len(ctx.saved_tensors))
 
 
-class _MatmulOfFunc(torch.autograd.Function):
+class _CarryOfFunc(torch.autograd.Function):
+    """The same for torch.func."""
+
     generate_vmap_rule = True
-    backward = _Matmul.backward
+    backward = _Carry.backward
 
     @staticmethod
-    def forward(dv: Tensor, change: Tensor, w: Tensor, side: int) -> Tensor:
+    def forward(dv: Tensor, change: Tensor, transpose: Callable[..., Tensor], *needed: Tensor) -> Tensor:
         """A value that is known already."""
         return change.view_as(change)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         """Keep what the transpose needs."""
-        _, _, w, ctx.side = inputs
-        ctx.save_for_backward(w)
-
-
-class _Convolution(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, dv: Tensor, change: Tensor, w: Tensor, options: tuple) -> Tensor:
-        """A value that is known already."""
-        _ConvolutionOfFunc.setup_context(ctx, (dv, change, w, options), change)
-        return change.view_as(change)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        """The transpose."""
-        dv, w = ctx.saved_tensors
-        found = aten.convolution_backward(g, dv, w, None, *ctx.options, [True, False, False])
-        return found[0], None, None, None
-
-
-class _ConvolutionOfFunc(torch.autograd.Function):
-    generate_vmap_rule = True
-    backward = _Convolution.backward
-
-    @staticmethod
-    def forward(dv: Tensor, change: Tensor, w: Tensor, options: tuple) -> Tensor:
-        """A value that is known already."""
-        return change.view_as(change)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        """Keep what the transpose needs."""
-        dv, _, w, ctx.options = inputs
-        ctx.save_for_backward(dv, w)
+        _, _, ctx.transpose, *needed = inputs
+        ctx.save_for_backward(*needed)
