@@ -74,6 +74,7 @@ def cells(
     """Explain a classifier of cell images: maps on the images, quality figures, a summary page."""
     from attrib.workflows.cells import METHODS
     from attrib.workflows.cells import cells as work
+    from attrib.workflows.folder import command_line
 
     classifier = chosen(checkpoint, model, weights, classes, processor, device)
     wanted = listed(targets) or ["predicted"]
@@ -81,7 +82,8 @@ def cells(
         done = work(
             classifier, images, output, methods=listed(methods) or METHODS, layer=layer,
             targets=wanted[0] if wanted in (["predicted"], ["all"]) else wanted,
-            masks=masks, max_images=max_images, batch_size=batch_size, tell=tell,
+            masks=masks, max_images=max_images, batch_size=batch_size, command=command_line(),
+            tell=tell,
         )  # fmt: skip
     _tell(done)
 

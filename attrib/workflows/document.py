@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -32,13 +33,13 @@ def document(title: str, parts: Iterable[str]) -> str:
 
 def links(files: Iterable[str]) -> str:
     """Links to files beside the page."""
-    made = (f'<a href="{escape(f)}">{escape(f)}</a>' for f in files)
+    made = (f'<a href="{quote(f)}">{escape(f)}</a>' for f in files)
     return f"<p>{' '.join(made)}</p>"
 
 
 def pictures(files: Iterable[str]) -> str:
     """Pictures below each other."""
-    return "\n".join(f'<p><img src="{escape(f)}" alt="{escape(f)}"></p>' for f in files)
+    return "\n".join(f'<p><img src="{quote(f)}" alt="{escape(f)}"></p>' for f in files)
 
 
 def listing(title: str, lines: Sequence[str], where: str) -> str:

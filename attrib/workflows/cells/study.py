@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,14 +9,15 @@ from typing import Any, NamedTuple
 import xarray as xr
 
 from attrib.domains.cells import Found, find_images, read_image
-from attrib.io import load, write_json
+from attrib.io import load
 from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.image import stamp, write_cell
 from attrib.workflows.cells.passes import explained
 from attrib.workflows.cells.plan import METHODS, Plan, plan_of
 from attrib.workflows.checkpoint import Classifier
+from attrib.workflows.continued import Continued
 
-RECORD = "run.json"
+PROGRAM = "attrib cells"
 
 Tell = Callable[[str, int, int], None]
 
@@ -50,6 +50,7 @@ def cells(
     masks: str | Path | None = None,
     max_images: int | None = None,
     batch_size: int = 16,
+    command: Sequence[str] = (),
     tell: Tell | None = None,
 ) -> Study:
     """Explain a classifier on images of cells, and write pictures, tables and maps into a folder.
@@ -75,6 +76,8 @@ def cells(
         The first so many.
     batch_size : int, default 16
         Images in memory and in a call of the model.
+    command : sequence of str
+        As typed, for `run.json`.
     tell : callable, optional
         Gets ("images", images done, in all).
 
@@ -93,42 +96,30 @@ def cells(
             f"--batch-size is {batch_size}, --max-images {max_images}; expected positive numbers"
         )
     found = find_images(images)[:max_images]
-    folder = _folder(Path(output), plan)
-    pending = [f for f in found if not _is_done(folder, f)]
     unreadable: dict[str, str] = {}
-    done = len(found) - len(pending)
-    for start in range(0, len(pending), batch_size):
-        batch = _read(pending[start : start + batch_size], unreadable)
-        for cell in explained(classifier, plan, batch, masks):
-            write_cell(cell, plan.kept, folder)
-        done += len(pending[start : start + batch_size])
-        if tell is not None:
-            tell("images", done, len(found))
+    with Continued(output, PROGRAM, plan._asdict(), command) as run:
+        pending = [f for f in found if not _is_done(run.path, f)]
+        done = len(found) - len(pending)
+        for start in range(0, len(pending), batch_size):
+            batch = _read(pending[start : start + batch_size], unreadable)
+            for cell in explained(classifier, plan, batch, masks):
+                write_cell(cell, plan.kept, run.path)
+            done += len(pending[start : start + batch_size])
+            if tell is not None:
+                tell("images", done, len(found))
+        summary = _sum_up(run, found, plan, unreadable)
+    return Study(run.path, summary, run.files)
+
+
+def _sum_up(run: Continued, found: Sequence[Found], plan: Plan, unreadable: dict[str, str]) -> dict[str, Any]:
+    """The cohort's files; those that an earlier run listed and this one lacks go when it ends."""
     finished = [f for f in found if str(f.path) not in unreadable]
     if not finished:
         raise ValueError(f"--images: none of {len(found)} can be read: {next(iter(unreadable.values()))}")
-    summary, files = write_cohort(folder, finished, plan.classes, plan.methods, unreadable)
-    return Study(folder, summary, files)
-
-
-def _folder(path: Path, plan: Plan) -> Path:
-    """The folder, new or of a run with the same plan."""
-    settings = json.loads(json.dumps(plan._asdict()))
-    record = path / RECORD
-    if record.is_file():
-        earlier = json.loads(record.read_text()).get("settings")
-        if earlier != settings:
-            other = [k for k in settings if (earlier or {}).get(k) != settings[k]]
-            raise ValueError(
-                f"--output is {path}, which holds a run with other {', '.join(other)}; name another folder"
-            )
-    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(
-            f"--output is {path}, which holds files of something else; name a new or an empty folder"
-        )
-    (path / "parts").mkdir(parents=True, exist_ok=True)
-    write_json({"program": "attrib cells", "settings": settings}, record)
-    return path
+    summary, files = write_cohort(run.path, finished, plan.classes, plan.methods, unreadable)
+    for name in files:
+        run.file(name)
+    return summary
 
 
 def _is_done(folder: Path, found: Found) -> bool:

@@ -1,0 +1,90 @@
+"""The folder of a study that can be continued."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attrib.workflows.continued import Continued
+
+
+def record(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return found
+
+
+def write(folder: Path, names: str, seed: int = 0) -> None:
+    """A run that writes these files, and a part."""
+    with Continued(folder, "attrib test", {"seed": seed, "methods": ("a", "b")}, ["attrib", "test"]) as run:
+        (run.parts / "one.nc").touch()
+        for name in names.split():
+            path = run.file(name)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(name)
+
+
+def files(folder: Path) -> set[str]:
+    there = (str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    return {f for f in there if f not in ("run.json", "parts/one.nc")}
+
+
+def test_a_later_run_replaces_the_files_of_an_earlier_one(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    write(folder, "a.csv b.csv records/a.png")
+    assert record(folder)["files"] == ["a.csv", "b.csv", "records/a.png"]
+    assert record(folder)["state"] == "finished"
+    assert record(folder)["settings"] == {"seed": 0, "methods": ["a", "b"]}
+    (folder / "mine.txt").touch()
+    write(folder, "b.csv c.csv")
+    assert files(folder) == {"b.csv", "c.csv", "mine.txt"}
+    assert record(folder)["files"] == ["b.csv", "c.csv"]
+
+
+@pytest.mark.parametrize(("error", "state"), [(KeyboardInterrupt, "interrupted"), (ValueError, "failed")])
+def test_a_run_that_does_not_end_leaves_the_earlier_files(
+    tmp_path: Path, error: type[BaseException], state: str
+) -> None:
+    write(tmp_path, "a.csv b.csv")
+    with (
+        pytest.raises(error),
+        Continued(tmp_path, "attrib test", {"seed": 0, "methods": ["a", "b"]}) as run,
+    ):
+        assert record(tmp_path)["state"] == "running"
+        assert record(tmp_path)["files"] == ["a.csv", "b.csv"]  # if it is killed, they are still known
+        run.file("c.csv").touch()
+        raise error
+    assert record(tmp_path)["state"] == state
+    assert files(tmp_path) == {"a.csv", "b.csv", "c.csv"}
+    write(tmp_path, "d.csv")
+    assert files(tmp_path) == {"d.csv"}
+
+
+def test_what_a_run_must_not_touch(tmp_path: Path) -> None:
+    write(tmp_path / "out", "a.csv")
+    with pytest.raises(ValueError, match="holds a run with other seed; name another folder"):
+        write(tmp_path / "out", "a.csv", seed=1)
+    (tmp_path / "out/parts/one.nc").unlink()
+    write(tmp_path / "out", "a.csv", seed=1)  # an earlier run that has no results stands in no one's way
+    with pytest.raises(ValueError, match="files of something else"):
+        Continued(tmp_path / "out", "attrib other", {})
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/run.json").write_text("[1]")
+    with pytest.raises(ValueError, match="files of something else"):
+        Continued(tmp_path / "broken", "attrib test", {})
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="which is a file"):
+        Continued(tmp_path / "file", "attrib test", {})
+
+
+def test_nothing_outside_the_folder_is_removed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside.txt"
+    outside.touch()
+    write(tmp_path / "out", "a.csv")
+    made = record(tmp_path / "out") | {"files": ["a.csv", "../outside.txt", str(outside)]}
+    (tmp_path / "out/run.json").write_text(json.dumps(made))
+    write(tmp_path / "out", "b.csv")
+    assert outside.exists()
+    assert files(tmp_path / "out") == {"b.csv"}
