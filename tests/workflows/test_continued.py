@@ -43,19 +43,21 @@ def test_a_later_run_replaces_the_files_of_an_earlier_one(tmp_path: Path) -> Non
     assert record(folder)["files"] == ["b.csv", "c.csv"]
 
 
+def stopped(folder: Path, error: type[BaseException]) -> None:
+    with Continued(folder, "attrib test", {"seed": 0, "methods": ["a", "b"]}) as run:
+        assert record(folder)["state"] == "running"
+        assert record(folder)["files"] == ["a.csv", "b.csv"]  # if it is killed, they are still known
+        run.file("c.csv").touch()
+        raise error
+
+
 @pytest.mark.parametrize(("error", "state"), [(KeyboardInterrupt, "interrupted"), (ValueError, "failed")])
 def test_a_run_that_does_not_end_leaves_the_earlier_files(
     tmp_path: Path, error: type[BaseException], state: str
 ) -> None:
     write(tmp_path, "a.csv b.csv")
-    with (
-        pytest.raises(error),
-        Continued(tmp_path, "attrib test", {"seed": 0, "methods": ["a", "b"]}) as run,
-    ):
-        assert record(tmp_path)["state"] == "running"
-        assert record(tmp_path)["files"] == ["a.csv", "b.csv"]  # if it is killed, they are still known
-        run.file("c.csv").touch()
-        raise error
+    with pytest.raises(error):
+        stopped(tmp_path, error)
     assert record(tmp_path)["state"] == state
     assert files(tmp_path) == {"a.csv", "b.csv", "c.csv"}
     write(tmp_path, "d.csv")
