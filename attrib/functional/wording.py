@@ -81,7 +81,8 @@ PASSAGES = {
         path : {"auto", "window", "dense"}
             How edits are computed. `"dense"`: a row of the model for each. `"window"`: only the values that an edit
             changes, if the model's ops allow it. `"auto"`: whichever needs fewer operations, counted on the model's
-            graph. Both give the same numbers up to rounding; see the page on mutagenesis.
+            graph. Both give the same numbers up to rounding. `"dense"` with `batch_size=1` is the deterministic mode: equal
+            bits whatever the other samples and edits; see the page on mutagenesis.
         target : int, str, tuple, sequence, callable or None
             Which score is explained: an output's index, its name (with `classes`), a tuple of indices for outputs
             (N, C, ...), a list with one of these per sample, a function of the output that returns (N,),
