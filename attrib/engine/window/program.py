@@ -184,6 +184,8 @@ class _Merge:
         """A constant that is the same in both, or that has one and the same part for each row."""
         if _equal(few, more):
             return ref
+        if few.dtype == torch.long and few.ndim == more.ndim == 1 and len(few) * MORE == len(more) * FEW:
+            raise Unsuited("the model writes to parts of a value, by an index over all rows")
         if not (few.ndim and len(few) == FEW and len(more) == MORE):
             raise Unsuited("the model makes a constant that depends on the number of rows")
         if all(torch.equal(t, _counting(t[:1], len(t))) for t in (few, more)):
