@@ -96,8 +96,8 @@ MODELS: dict[str, Function] = {
 
 REFUSED = {
     "written in place": "writes to parts of a value",
-    "written into zeros": "writes to parts of a value",
-    "circular": "writes to parts of a value",
+    "written into zeros": "makes a constant that depends on the number of rows",
+    "circular": "makes a constant that depends on the number of rows",
     "recurrent": "makes a constant that depends on the number of rows",
     "replicate": "from aten.replication_pad1d",
     "gather": "looks values up by an index that differs",
