@@ -379,6 +379,9 @@ def test_probabilities_are_not_taken_for_logits(model: Path, tmp_path: Path) -> 
     done = study_of(right, model / "test.csv", tmp_path / "out", **options)
     found = load(done.folder / "attributions.nc")
     assert np.allclose(found["probability"], found["score"])
+    other = Predictor(Score(Softmaxed(), "probability").eval(), images, "test")  # of the same name
+    with pytest.raises(ValueError, match="holds a run with other weights"):
+        study_of(other, model / "test.csv", tmp_path / "out", **options)
     assert not done.summary["scores_look_like_probabilities"]
 
 

@@ -356,6 +356,18 @@ def test_other_settings_and_other_files_are_refused(
     assert "files of something else" in capsys.readouterr().err
 
 
+def test_a_function_with_other_weights_is_another_model(here: Path, tmp_path: Path) -> None:
+    asked = {"fasta": "a.fa", "methods": ["saliency"], "max_records": 3, "pictures": 0}
+    layer = torch.nn.Conv1d(4, 1, 5)
+    model = lambda x: layer(x).amax((1, 2))
+    sequence(model, tmp_path / "out", **asked)  # type: ignore[arg-type]
+    sequence(model, tmp_path / "out", **asked)  # type: ignore[arg-type]
+    with torch.no_grad():
+        layer.weight.mul_(2)
+    with pytest.raises(ValueError, match="holds a run with other parameters"):
+        sequence(model, tmp_path / "out", **asked)  # type: ignore[arg-type]
+
+
 def test_a_run_that_did_nothing_stands_in_no_ones_way(here: Path, tmp_path: Path) -> None:
     words = ["sequence", *NETWORK, *QUICK, "--fasta", "a.fa", "--output", str(tmp_path / "out"), "--target"]
     assert run([*words, "7"]) == REFUSED

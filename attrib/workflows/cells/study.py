@@ -16,6 +16,7 @@ from attrib.workflows.cells.passes import explained
 from attrib.workflows.cells.plan import METHODS, Plan, plan_of
 from attrib.workflows.checkpoint import Classifier
 from attrib.workflows.continued import Continued
+from attrib.workflows.identity import digest
 
 PROGRAM = "attrib cells"
 
@@ -97,7 +98,8 @@ def cells(
         )
     found = find_images(images)[:max_images]
     unreadable: dict[str, str] = {}
-    with Continued(output, PROGRAM, plan._asdict(), command) as run:
+    settings = plan._asdict() | {"weights": digest(classifier.model)}
+    with Continued(output, PROGRAM, settings, command) as run:
         pending = [f for f in found if not _is_done(run.path, f)]
         done = len(found) - len(pending)
         for start in range(0, len(pending), batch_size):

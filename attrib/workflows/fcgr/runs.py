@@ -13,6 +13,7 @@ import xarray as xr
 from attrib.io import load
 from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.fcgr.todo import Todo
+from attrib.workflows.identity import digest
 
 PROGRAM = "attrib fcgr"
 
@@ -47,7 +48,7 @@ def settings_of(work: Work) -> dict[str, Any]:
     """What must be the same for a run to be continued."""
     predictor, todo = work.predictor, work.todo
     return {
-        "source": predictor.source, "images": predictor.images._asdict(), "output_kind": predictor.model.output,
+        "source": predictor.source, "weights": digest(predictor.model), "images": predictor.images._asdict(), "output_kind": predictor.model.output,
         "methods": todo.methods, "corrections": todo.corrections, "layers": {n: v.last for n, v in todo.layers.items()},
         "interaction": todo.interaction, "options": todo.options, "seed": todo.seed, "regions": work.regions,
         "background": [str(s) for s in work.background["sample"].values],

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 import xarray as xr
 
 from attrib.domains.sequences import dinucleotide_shuffle, shuffle, uniform
 from attrib.functional import METHODS as METHODS_HERE
+from attrib.workflows.identity import digest
 from attrib.workflows.plan import Plan, plan
 from attrib.workflows.targets import targets
 
@@ -70,7 +69,7 @@ class Asked(NamedTuple):
             )
         return uniform(x) if self.baselines == "uniform" else 0.0
 
-    def settings(self, model: str | Callable[..., Any], f: Any) -> dict[str, Any]:
+    def settings(self, model: str | Callable[..., Any], f: Callable[..., Any]) -> dict[str, Any]:
         """What the results depend on, beside the records."""
         return {
             "model": model if isinstance(model, str) else type(model).__name__, "parameters": digest(f),
@@ -100,15 +99,3 @@ def check(asked: Asked) -> None:
             f"--dims is {','.join(asked.dims)}, expected sample, and then nucleotide and position"
         )
     targets(asked.target, asked.classes)
-
-
-def digest(model: Any) -> str:
-    """A short digest of a model's parameters and buffers; empty for a function."""
-    if not isinstance(model, torch.nn.Module):
-        return ""
-    made = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        if isinstance(value, torch.Tensor):
-            made.update(name.encode())
-            made.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return made.hexdigest()[:20]

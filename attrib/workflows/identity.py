@@ -1,0 +1,22 @@
+"""Whether a model is the one of an earlier run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from attrib.engine.contents import weights
+
+
+def digest(model: Callable[..., Any]) -> str:
+    """A short digest of a model's weights, also of a function's; empty where Python shows none."""
+    found = hashlib.sha256()
+    count = 0
+    for value in weights(model):
+        found.update(str(tuple(value.shape)).encode())
+        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        count += 1
+    return found.hexdigest()[:20] if count else ""
