@@ -36,40 +36,53 @@ def repeated(arguments: Sequence[str]) -> list[str]:
     return found
 
 
+Images = Annotated[
+    list[Path],
+    typer.Option(help="Images (bmp, png, jpg, tif) and folders; folders inside a folder are classes."),
+]
+Output = Annotated[
+    Path, typer.Option(help="Folder for the results; a run with the same settings there is continued.")
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(help="Hugging Face folder: config.json, model.safetensors, preprocessor_config.json."),
+]
+Code = Annotated[
+    str | None, typer.Option(help="Instead of --checkpoint: package.module:factory (with --classes).")
+]
+Weights = Annotated[Path | None, typer.Option(help="State dict for --model.")]
+Names = Annotated[str | None, typer.Option(help="Names of the outputs of --model: a,b,c.")]
+Processor = Annotated[
+    Path | None, typer.Option(help="preprocessor_config.json for --model; models of timm say it themselves.")
+]
+Methods = Annotated[
+    list[str] | None, typer.Option(help="grad_cam, grad_cam_plus_plus, layer_cam, hires_cam.")
+]
+LayerName = Annotated[str, typer.Option(help="A layer's dotted name, or auto: the last one with a map.")]
+Targets = Annotated[list[str] | None, typer.Option(help="predicted, all, or names of classes.")]
+Masks = Annotated[
+    Path | None, typer.Option(help="Folder of masks of the same names, nonzero where the cell is.")
+]
+MaxImages = Annotated[int | None, typer.Option(help="The first so many images.")]
+BatchSize = Annotated[int, typer.Option(help="Images per call of the model.")]
+Device = Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")]
+
+
 def cells(
-    images: Annotated[
-        list[Path],
-        typer.Option(help="Images (bmp, png, jpg, tif) and folders; folders inside a folder are classes."),
-    ],
-    output: Annotated[
-        Path, typer.Option(help="Folder for the results; a run with the same settings there is continued.")
-    ] = Path("attrib-cells"),
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(help="Hugging Face folder: config.json, model.safetensors, preprocessor_config.json."),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Instead of --checkpoint: package.module:factory (with --classes).")
-    ] = None,
-    weights: Annotated[Path | None, typer.Option(help="State dict for --model.")] = None,
-    classes: Annotated[str | None, typer.Option(help="Names of the outputs of --model: a,b,c.")] = None,
-    processor: Annotated[
-        Path | None,
-        typer.Option(help="preprocessor_config.json for --model; models of timm say it themselves."),
-    ] = None,
-    methods: Annotated[
-        list[str] | None, typer.Option(help="grad_cam, grad_cam_plus_plus, layer_cam, hires_cam.")
-    ] = None,
-    layer: Annotated[
-        str, typer.Option(help="A layer's dotted name, or auto: the last one with a map.")
-    ] = "auto",
-    targets: Annotated[list[str] | None, typer.Option(help="predicted, all, or names of classes.")] = None,
-    masks: Annotated[
-        Path | None, typer.Option(help="Folder of masks of the same names, nonzero where the cell is.")
-    ] = None,
-    max_images: Annotated[int | None, typer.Option(help="The first so many images.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images per call of the model.")] = 16,
-    device: Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")] = None,
+    images: Images,
+    output: Output = Path("attrib-cells"),
+    checkpoint: Checkpoint = None,
+    model: Code = None,
+    weights: Weights = None,
+    classes: Names = None,
+    processor: Processor = None,
+    methods: Methods = None,
+    layer: LayerName = "auto",
+    targets: Targets = None,
+    masks: Masks = None,
+    max_images: MaxImages = None,
+    batch_size: BatchSize = 16,
+    device: Device = None,
 ) -> None:
     """Explain a classifier of cell images: maps on the images, quality figures, a summary page."""
     from attrib.workflows.cells import METHODS
@@ -78,12 +91,11 @@ def cells(
 
     classifier = chosen(checkpoint, model, weights, classes, processor, device)
     wanted = listed(targets) or ["predicted"]
+    goal = wanted[0] if wanted in (["predicted"], ["all"]) else wanted
     with show.progress() as tell:
         done = work(
-            classifier, images, output, methods=listed(methods) or METHODS, layer=layer,
-            targets=wanted[0] if wanted in (["predicted"], ["all"]) else wanted,
-            masks=masks, max_images=max_images, batch_size=batch_size, command=command_line(),
-            tell=tell,
+            classifier, images, output, methods=listed(methods) or METHODS, layer=layer, targets=goal,
+            masks=masks, max_images=max_images, batch_size=batch_size, command=command_line(), tell=tell,
         )  # fmt: skip
     _tell(done)
 

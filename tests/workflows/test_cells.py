@@ -14,11 +14,12 @@ from attrib.cli.cells import repeated
 from attrib.cli.run import OK, REFUSED, run
 from attrib.domains.cells import Found
 from attrib.domains.preparation import Preparation
+from attrib.functional import grad_cam
 from attrib.io import load, save
-from attrib.workflows.cells import cells
+from attrib.workflows.cells import METHODS, cells
 from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.deletion import deletion
-from attrib.workflows.checkpoint import Classifier, timm_preparation
+from attrib.workflows.checkpoint import Classifier, load_checkpoint, timm_preparation
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("safetensors")
@@ -303,6 +304,55 @@ def test_factories_and_a_map_that_is_known(tmp_path: Path) -> None:
     assert done.summary["accuracy"] is None
 
 
+class Redness(nn.Module):
+    """The mean of what is red, on a grid of cells of 4 pixels: every map of `body` must lie on the red disc."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weight = torch.tensor([1.0, -0.5, -0.5]).view(1, 3, 1, 1).expand(1, 3, 4, 4) / 16
+        self.body = nn.Sequential(nn.Conv2d(3, 1, 4, stride=4, bias=False), nn.ReLU())
+        self.body[0].weight = nn.Parameter(weight.clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        red = self.body(x).mean((1, 2, 3))
+        return torch.stack([red, -red], 1)
+
+
+PREPARED = {
+    "squeezed": Preparation(square=(64, 64)),
+    "shorter side and middle": Preparation(shortest=73, crop=(64, 64)),
+    "as it is": Preparation(),
+    "padded": Preparation(crop=(200, 200)),
+}
+
+
+@pytest.mark.parametrize("kind", PREPARED)
+def test_maps_lie_on_a_disc_whose_place_is_known(kind: str, tmp_path: Path) -> None:
+    """A network that sees red alone: the map's centre of mass is the disc's, the mass is inside, whatever was cropped."""
+    rows, columns = np.mgrid[:120, :160]
+    places = [(60, 80), (44, 62), (80, 104), (70, 50)]
+    for k, (y, x) in enumerate(places):
+        inside = np.hypot(rows - y, columns - x) <= 17
+        Image.fromarray(np.where(inside[..., None], (250, 0, 0), (90, 90, 90)).astype(np.uint8)).save(
+            tmp_path / f"{k}.png"
+        )
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        near = (
+            np.hypot(rows - y, columns - x) <= 17 + 8 * 160 / 64 / 2
+        )  # half of two cells of the squeezed layer
+        Image.fromarray((255 * near).astype(np.uint8)).save(tmp_path / "masks" / f"{k}.png")
+    classifier = Classifier(Redness().eval(), ("red", "grey"), PREPARED[kind], "test")
+    files = [tmp_path / f"{k}.png" for k in range(len(places))]
+    done = cells(classifier, files, tmp_path / "out", layer="body", methods=METHODS, masks=tmp_path / "masks")
+    assert min(v for k, v in done.summary["mean_quality"].items() if "mass_inside" in k) > 0.97
+    maps = load(tmp_path / "out" / "attributions.nc").isel(target=0)
+    for k, (y, x) in enumerate(places):
+        for method in METHODS:
+            heat = np.nan_to_num(maps.sel({"image": str(k), "method": method}).values[:120, :160])
+            centre = (heat * rows).sum() / heat.sum(), (heat * columns).sum() / heat.sum()
+            assert np.abs(np.subtract(centre, (y, x))).max() < 1.0, (method, centre, (y, x))
+
+
 OWN = """
 import torch
 
@@ -427,6 +477,15 @@ def test_memory_does_not_grow_with_the_cohort(study: Path, tmp_path: Path) -> No
     small, large = peak(found[:3]), peak(found)
     assert large - small < big["attribution"].nbytes
     assert load(tmp_path / "attributions.nc").sizes["image"] == 8
+
+
+def test_a_norm_behind_the_mean_makes_the_last_map_a_contrast(checkpoint: Path) -> None:
+    """ConvNeXt norms the mean over positions, so its scale changes nothing, and what the map gives here it takes there."""
+    model = load_checkpoint(checkpoint).model
+    x = torch.rand(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    signed = grad_cam(model, x, target="predicted", relu=False, upsample=False)
+    assert float(signed.abs().max()) > 0
+    assert bool((signed.sum((1, 2)).abs() < 1e-4 * signed.abs().sum((1, 2))).all())
 
 
 def test_deletion_of_what_counts_is_fast() -> None:
