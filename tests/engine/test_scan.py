@@ -66,6 +66,14 @@ def test_auto_is_dense_where_it_does_not() -> None:
     assert few["path_reason"] == "6 edits are too few to pay for recording and checking"
 
 
+def test_recording_a_small_network_costs_more_than_running_it() -> None:
+    small = nn.Sequential(nn.Conv1d(4, 4, 9), nn.ReLU(), nn.Conv1d(4, 4, 9)).double().requires_grad_(False)
+    _, notes = explained(lambda x: small(x).mean(2)[:, 0], drawn(1, 100))
+    assert notes["path"] == "dense"
+    assert notes["path_gain"] > 2
+    assert notes["path_reason"] == "300 edits are too few to pay for recording and checking"
+
+
 def test_channels_last_models_take_edits_of_single_channels_along_the_other_dim() -> None:
     """A convolution mixes all channels: edits of one letter at one position are windows along the positions."""
     found = feature_ablation.explain(lambda x: suited(x.transpose(1, 2)), drawn(1).transpose(1, 2))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from attrib.engine.edits import Edits
 from attrib.engine.window import guard
-from attrib.engine.window.cost import dense_cost, window_cost
+from attrib.engine.window.cost import PER_ELEMENT, PER_OP, dense_cost, window_cost
 from attrib.engine.window.plan import Plan, plan
 from attrib.engine.window.program import Program, Unsuited
 from attrib.engine.window.rule import Known
 
 RECORDED = 10  # rows of the model for recording and planning, besides the edits that are checked
-WORTH = 0.8  # of the dense operations: what the window must stay below to be taken
+WORTH = 0.85  # of the dense operations: what the window must stay below to be taken
+STARTED, EACH_NODE = (
+    60,
+    60,
+)  # times the start of an op: what recording and planning take, and more for each op
 PLENTY = 2.0  # a gain from which plans along fewer axes are not looked at
 
 
@@ -76,7 +82,12 @@ def refuse_costly(best: Plan, gain: float, count: int) -> None:
     ------
     Unsuited
     """
-    if count / gain + guard.FIRST + RECORDED <= WORTH * count:
+    row = dense_cost(best)
+    whole = row + 2 * PER_ELEMENT * math.prod(
+        best.known.shape[best.program.input]
+    )  # the edited input is made too
+    once = (guard.FIRST + RECORDED) * whole + PER_OP * (STARTED + EACH_NODE * len(best.program.nodes))
+    if count * row / gain + once <= WORTH * count * whole:
         return
     if 1 / gain <= WORTH:
         raise Unsuited(f"{count} edits are too few to pay for recording and checking")
