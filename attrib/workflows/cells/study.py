@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,17 +100,25 @@ def cells(
     unreadable: dict[str, str] = {}
     settings = plan._asdict() | {"weights": digest(classifier.model)}
     with Continued(output, PROGRAM, settings, command) as run:
-        pending = [f for f in found if not _is_done(run.path, f)]
-        done = len(found) - len(pending)
-        for start in range(0, len(pending), batch_size):
-            batch = _read(pending[start : start + batch_size], unreadable)
+        for batch in _batches(run.path, found, batch_size, unreadable, tell):
             for cell in explained(classifier, plan, batch, masks):
                 write_cell(cell, plan.kept, run.path)
-            done += len(pending[start : start + batch_size])
-            if tell is not None:
-                tell("images", done, len(found))
         summary = _sum_up(run, found, plan, unreadable)
     return Study(run.path, summary, run.files)
+
+
+def _batches(
+    folder: Path, found: Sequence[Found], size: int, unreadable: dict[str, str], tell: Tell | None
+) -> Iterator[list[tuple[Found, xr.DataArray]]]:
+    """The images that are not done yet, some at a time; tells how many are, once a batch has been worked on."""
+    pending = [f for f in found if not _is_done(folder, f)]
+    done = len(found) - len(pending)
+    for start in range(0, len(pending), size):
+        some = pending[start : start + size]
+        yield _read(some, unreadable)
+        done += len(some)
+        if tell is not None:
+            tell("images", done, len(found))
 
 
 def _sum_up(run: Continued, found: Sequence[Found], plan: Plan, unreadable: dict[str, str]) -> dict[str, Any]:
