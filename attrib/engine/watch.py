@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._ops import OpOverload
+from torch._ops import OpOverload, OpOverloadPacket
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -140,17 +140,31 @@ def _draws(op: OpOverload, args: tuple, kwargs: Mapping[str, Any]) -> bool:
 _DRAWING = {
     *(torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli, torch.poisson),
     *(torch.rand_like, torch.randn_like, torch.randint_like, torch.multinomial, torch.binomial),
+    *(torch._standard_gamma, torch._sample_dirichlet, F.fractional_max_pool2d, F.fractional_max_pool3d),
     *(F.gumbel_softmax, Tensor.uniform_, Tensor.normal_, Tensor.bernoulli, Tensor.bernoulli_, Tensor.random_),
     *(Tensor.exponential_, Tensor.geometric_, Tensor.cauchy_, Tensor.log_normal_, Tensor.multinomial),
 }
 _DROPPING = {
     *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout),
     *(torch.dropout, torch.dropout_, torch.feature_dropout, torch.alpha_dropout, torch.feature_alpha_dropout),
+    torch.native_dropout,
+}
+_SWITCHED = {  # name, place and default of the argument without which they draw nothing
+    **dict.fromkeys(_DROPPING, ("training", 2, True)),
+    **dict.fromkeys((F.rrelu, F.rrelu_, torch.rrelu, torch.rrelu_), ("training", 3, False)),
+    F.scaled_dot_product_attention: ("dropout_p", 4, 0.0),
 }
 
 
-_NORMALISING = {F.batch_norm, torch.batch_norm, torch.native_batch_norm}
-_LOOKED_AT = {*_DRAWING, *_DROPPING, *_NORMALISING, F.linear}
+_NORMALISING = {
+    *(F.batch_norm, torch.batch_norm, torch.native_batch_norm),
+    *(
+        torch.ops.aten.batch_norm,
+        torch.ops.aten.native_batch_norm,
+    ),  # not their overloads, as in exported programs
+}
+_LOOKED_AT = {*_DRAWING, *_SWITCHED, *_NORMALISING, F.linear}
+_OPS = (OpOverload, OpOverloadPacket)
 
 
 class _Calls(TorchFunctionMode):
@@ -164,7 +178,7 @@ class _Calls(TorchFunctionMode):
         self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _LOOKED_AT or "generator" in kwargs:
+        if func in _LOOKED_AT or "generator" in kwargs or type(func) in _OPS:
             self._look(func, args, kwargs)
         return func(*args, **kwargs)
 
@@ -180,9 +194,17 @@ class _Calls(TorchFunctionMode):
 
 def _may_draw(func: Callable, args: tuple, kwargs: Mapping[str, Any]) -> bool:
     """Whether a function may draw random numbers, be it from a generator of its own or from one that is put back."""
-    if func in _DROPPING:  # (input, p, training, ...)
-        return kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True)) is not False
+    if func in _SWITCHED:
+        name, place, default = _SWITCHED[func]
+        given = args[place] if len(args) > place else kwargs.get("train", default)
+        return bool(kwargs.get(name, given))
+    if type(func) in _OPS:
+        return any(torch.Tag.nondeterministic_seeded in op.tags for op in _overloads(func))
     return func in _DRAWING or kwargs.get("generator") is not None
+
+
+def _overloads(op: Any) -> list[OpOverload]:
+    return [op] if isinstance(op, OpOverload) else [getattr(op, name) for name in op.overloads()]
 
 
 def _uses_batch(args: tuple, kwargs: Mapping[str, Any]) -> bool:

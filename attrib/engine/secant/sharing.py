@@ -99,7 +99,9 @@ def _of_equal_dims(args: Sequence[Any]) -> Sequence[Any] | None:
 
 def _rows_times_weights(args: Sequence[Any]) -> Sequence[Any] | None:
     *bias, rows, weights = args[:3]
-    return args if type(rows) is Twin and not any(type(a) is Twin for a in (*bias, weights)) else None
+    if type(rows) is not Twin or any(type(a) is Twin for a in (*bias, weights)):
+        return None
+    return args if all(b.ndim < 2 or len(b) == 1 for b in bias) else None  # a bias may have a row for each
 
 
 def _by_weights(args: Sequence[Any]) -> Sequence[Any] | None:

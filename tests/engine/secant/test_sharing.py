@@ -19,6 +19,9 @@ TRAPS = {  # as many rows as features, so that rows could be taken for something
     "rows in a reshape": lambda x: torch.tanh(x).reshape(4, 2, 2).relu().sum((1, 2)),
     "rows split": lambda x: torch.tanh(x).reshape(2, 2, 4).exp().sum(2).reshape(4),
     "a constant per row": lambda x: (torch.exp(x) * torch.arange(4.0).double()[:, None]).sum(1),
+    "a bias per row": lambda x: (
+        torch.addmm(torch.arange(16.0).double().view(4, 4), x.exp(), x.new_ones(4, 4)).sin().sum(1)
+    ),
     "joined": lambda x: torch.cat([x.exp(), torch.ones(4, 1).double(), x], 1).sin().sum(1),
     "sum over rows": lambda x: (x.exp() / x.exp().sum(0)).sum(1),
 }
