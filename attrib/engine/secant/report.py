@@ -81,24 +81,23 @@ def shares(graph: Graph, x0: Sequence[Tensor], x1: Sequence[Tensor], cotangent: 
 
 def _apart(node: Node, args: list[Any], kwargs: dict[str, Any]) -> tuple[_Step, Any]:
     """Apply an op to carriers that end at its own arguments."""
-    arguments: list[Twin] = []
-    copies: dict[int, Twin] = {}
-
-    def own(tree: Any) -> Any:
-        if isinstance(tree, (list, tuple)):
-            return [own(branch) for branch in tree]
-        if not isinstance(tree, Twin):
-            return tree
-        if id(tree) not in copies:
-            leaf = None if tree.is_index else tree.change.detach().clone().requires_grad_()
-            copies[id(tree)] = Twin(tree.v0, tree.v1, leaf)
-            arguments.append(tree)
-        return copies[id(tree)]
-
-    result = read(node, own(args), {name: own(v) for name, v in kwargs.items()})
+    copies: dict[int, tuple[Twin, Twin]] = {}
+    result = read(node, _own(args, copies), {name: _own(v, copies) for name, v in kwargs.items()})
     results = [r for r in (result if isinstance(result, list) else [result]) if not r.is_index]
-    kept = [a for a in arguments if not a.is_index]
-    return _Step(node, kept, [copies[id(a)].dv for a in kept], results), result
+    kept = [(twin, copy.dv) for twin, copy in copies.values() if not twin.is_index]
+    return _Step(node, [twin for twin, _ in kept], [dv for _, dv in kept], results), result
+
+
+def _own(tree: Any, copies: dict[int, tuple[Twin, Twin]]) -> Any:
+    """`tree` with a copy of each Twin, whose carrier begins there; `copies` has Twins and copies, by the Twin's id."""
+    if isinstance(tree, (list, tuple)):
+        return [_own(branch, copies) for branch in tree]
+    if not isinstance(tree, Twin):
+        return tree
+    if id(tree) not in copies:
+        leaf = None if tree.is_index else tree.change.detach().clone().requires_grad_()
+        copies[id(tree)] = tree, Twin(tree.v0, tree.v1, leaf)
+    return copies[id(tree)][1]
 
 
 def _account(step: _Step, multipliers: dict[int, Tensor]) -> OpShare:
