@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from attrib.engine.contents import device_of, dtype_of, modules
 from attrib.engine.model import Function, one_tensor
-from attrib.functional import deep_lift, integrated_gradients, saliency
+from attrib.functional import deep_lift, integrated_gradients, predict, saliency
 from attrib.testing import untouched
 
 X = torch.linspace(-1, 1, 12).view(4, 3)
@@ -252,6 +252,43 @@ def test_programs_that_use_the_batch_are_refused(made: Any) -> None:
     for x in (X, X[:1]):
         found = saliency(made(model), x, target=0)
         assert torch.allclose(found, saliency(model, x, target=0), atol=1e-6)
+
+
+class _OfUnitRange(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm = nn.Linear(3, 4), nn.BatchNorm1d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert float(x.max()) <= 1.0
+        return self.norm(self.layer(x))
+
+
+class _Cancels(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(400, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.repeat(1, 100) * 1e4
+        return self.layer(wide) - self.layer(wide + 1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_a_program_that_looks_at_the_range_of_its_input() -> None:
+    x = torch.rand(4, 3)
+    assert predict(torch.jit.script(_OfUnitRange().eval()), x).shape == (4, 4)
+    with pytest.raises(ValueError, match="mixes samples"):
+        predict(torch.jit.script(_OfUnitRange().train()), x)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_rounding_of_one_row_and_of_two_is_not_taken_for_mixing() -> None:
+    """One row alone takes another kernel than two, and little is left but rounding."""
+    torch.manual_seed(0)
+    program = torch.jit.script(_Cancels().eval())
+    for x in torch.rand(8, 1, 4):
+        assert predict(program, x).shape == (1, 3)
 
 
 def test_a_draw_beside_the_model_is_not_taken_for_its_own() -> None:

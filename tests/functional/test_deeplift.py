@@ -425,6 +425,25 @@ def test_shares_of_ops_add_up():
     assert F.silu.__name__ in {r.op.split(".")[1] for r in rows}
 
 
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_few_large_samples_are_replayed_a_few_at_a_time(inplace: bool) -> None:
+    """A job of few rows is not measured before; what its recording took says how many pairs go together."""
+    f = nn.Sequential(
+        *(nn.Linear(3, 500_000), nn.ReLU(inplace), nn.Unflatten(1, (5, 100_000)), nn.AvgPool1d(100_000)),
+        nn.Flatten(),
+    )
+    x, pool = torch.randn(20, 3), torch.rand(9, 3)
+    seen: list[int] = []
+    f.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    alone = deep_lift(f, x, baselines=pool[:1], target=1)
+    assert seen == [20, 8, 1, 8, 4]  # 5 x 4 MB a pair in 256 MB, to a power of two
+    averaged = deep_lift_shap(f, x[:2], baselines=pool, targets=[0, 1])
+    torch.testing.assert_close(alone, deep_lift(f, x, baselines=pool[:1], target=1, batch_size=8))
+    torch.testing.assert_close(
+        averaged, deep_lift_shap(f, x[:2], baselines=pool, targets=[0, 1], batch_size=8)
+    )
+
+
 def test_an_automatic_batch_size_records_once() -> None:
     """One row settles the size of more than a few; a small first chunk would have been recorded for itself."""
     seen: list[int] = []

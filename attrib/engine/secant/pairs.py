@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from attrib.engine.foreign import filled_up_to
 from attrib.engine.gradients import Kernel
 from attrib.engine.graph import Graph
 from attrib.engine.inputs import of_samples
@@ -101,6 +102,8 @@ class Pairs:
             self._baselines(p, i, r % self.count).expand_as(x) for p, x in zip(self.pool, x1, strict=True)
         )
         graph, fresh = self._graph(x1)
+        if self._too_many(graph, len(r)):
+            return self._in_parts(start, stop)
         own = fresh and self.count == 1 and not graph.translated
         y1 = graph.value if own else self._at_samples(i)
         scores = self.readout.scores(y1, i, at_inputs=True)
@@ -124,6 +127,33 @@ class Pairs:
         if fresh:
             self._graphs[rows] = expressed(self.readout.outputs, x1, keep=True)
         return self._graphs[rows], fresh
+
+    def _too_many(self, graph: Graph, rows: int) -> bool:
+        """Whether the recording of a job too small to be measured before shows that fewer pairs go at a time."""
+        batches = self.kernel.batches
+        if batches.rows is not None:
+            return False
+        batches.measured(VALUES_PER_ACTIVATION * graph.bytes // rows)
+        too_many = batches.chunk() < rows
+        if too_many:
+            graph.seen.clear()
+            del self._graphs[rows]
+        return too_many
+
+    def _in_parts(self, start: int, stop: int) -> Chunk:
+        """A chunk in smaller ones, joined."""
+        size, parts = self.kernel.batches.chunk(), []
+        for first in range(start, stop, size):
+            with filled_up_to(size):
+                parts.append(self._chunk(first, min(stop, first + size)))
+        _, multipliers, differences, at_input, at_baseline = zip(*parts, strict=True)
+        return Chunk(
+            start,
+            tuple(torch.cat(m, 1) for m in zip(*multipliers, strict=True)),
+            tuple(torch.cat(d) for d in zip(*differences, strict=True)),
+            torch.cat(at_input, 1),
+            torch.cat(at_baseline, 1),
+        )
 
     def _baselines(self, pool: Tensor, i: Tensor, which: Tensor) -> Tensor:
         at = self.kernel.device
