@@ -130,7 +130,8 @@ def _is_view(op: OpOverload) -> bool:
 def _draws(op: OpOverload, args: tuple, kwargs: Mapping[str, Any]) -> bool:
     """Fused attention and RNN kernels carry the tag of randomness also where their dropout is off."""
     names = [a.name for a in op._schema.arguments]
-    given = dict(zip(names, args, strict=False)) | dict(kwargs)
+    usual = {a.name: a.default_value for a in op._schema.arguments if a.has_default_value()}
+    given = usual | dict(zip(names, args, strict=False)) | dict(kwargs)
     if "dropout_p" in names or "dropout" in names:
         rate = given.get("dropout_p", given.get("dropout", 0.0))
         return bool(rate) and given.get("train", True) is not False

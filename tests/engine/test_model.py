@@ -254,6 +254,18 @@ def test_programs_that_use_the_batch_are_refused(made: Any) -> None:
         assert torch.allclose(found, saliency(model, x, target=0), atol=1e-6)
 
 
+@pytest.mark.parametrize("rows", [2, 100])
+def test_a_random_slope_is_fixed_in_evaluation_mode(rows: int) -> None:
+    """Torch does not hand on an option that has its usual value: here, not to train."""
+    x = torch.randn(rows, 3)
+    model, fixed = nn.RReLU().eval(), nn.LeakyReLU((1 / 8 + 1 / 3) / 2)
+    assert torch.equal(predict(model, x), fixed(x))
+    for method in (saliency, deep_lift):
+        torch.testing.assert_close(method(model, x, target=0), method(fixed, x, target=0))
+        with pytest.raises(ValueError, match="draws random numbers"):
+            method(nn.RReLU().train(), x, target=0)
+
+
 class _OfUnitRange(nn.Module):
     def __init__(self) -> None:
         super().__init__()

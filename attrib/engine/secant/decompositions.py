@@ -95,6 +95,11 @@ def product_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dt
     return x if keepdim else x.squeeze(dim)
 
 
+def fixed_slope(x: Tensor, noise: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, *_: Any) -> Tensor:
+    """A leaky ReLU of random slope in evaluation mode; one in training mode draws, which a recording refuses."""
+    return aten.leaky_relu(x, (lower + upper) / 2)
+
+
 OURS: dict[OpOverload, Callable[..., Any]] = {
     **NORMALISATIONS,
     aten.masked_fill.Scalar: masked_fill,
@@ -102,6 +107,7 @@ OURS: dict[OpOverload, Callable[..., Any]] = {
     aten.clamp.Tensor: clamp,
     aten.linalg_vector_norm.default: vector_norm,
     aten.log_sigmoid_forward.default: log_sigmoid,
+    aten.rrelu_with_noise.default: fixed_slope,
     aten.prod.dim_int: product_along,
     aten.prod.default: lambda x, **options: product_along(x.reshape(-1), 0, **options),
     aten.pow.Tensor_Tensor: lambda u, v: (v * u.log()).exp(),
