@@ -81,8 +81,6 @@ class Graph:
         Whether a translation was recorded in place of what another library computes: `value` is then not its own.
     seen : dict of Ref to Tensor
         What the nodes gave then, if that was asked for; whoever uses it takes values out.
-    bytes : int
-        The memory that all they gave took together, if that was asked for.
     """
 
     inputs: tuple[Ref, ...]
@@ -93,7 +91,6 @@ class Graph:
     value: Tensor
     translated: bool = False
     seen: dict[Ref, Tensor] = field(default_factory=dict)
-    bytes: int = 0
 
     @cached_property
     def last_reads(self) -> tuple[tuple[Ref, ...], ...]:

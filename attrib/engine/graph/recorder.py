@@ -190,13 +190,7 @@ class Recorder(TorchDispatchMode):
             value=value.detach(),
             translated=self.translated,
             seen=self._seen(live - constants) if keep and not self.wrote else {},
-            bytes=self._bytes(live - constants) if keep else 0,
         )
-
-    def _bytes(self, live: set[Ref]) -> int:
-        """Of all memory that holds values, each piece once."""
-        held = [self.memory.tensors[ref] for ref in live if ref not in self.inputs]
-        return sum({key(t): t.untyped_storage().nbytes() for t in held}.values())
 
     def _seen(self, live: set[Ref]) -> dict[Ref, Tensor]:
         return {ref: self.memory.tensors[ref].detach() for ref in live if ref not in self.inputs}
