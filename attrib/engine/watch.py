@@ -157,12 +157,9 @@ _SWITCHED = {  # name, place and default of the argument without which they draw
 }
 
 
-_NORMALISING = {
+_NORMALISING = {  # of the ops not the overloads, which exported programs call: those are tried (see `opaque`)
     *(F.batch_norm, torch.batch_norm, torch.native_batch_norm),
-    *(
-        torch.ops.aten.batch_norm,
-        torch.ops.aten.native_batch_norm,
-    ),  # not their overloads, as in exported programs
+    *(torch.ops.aten.batch_norm, torch.ops.aten.native_batch_norm),
 }
 _LOOKED_AT = {*_DRAWING, *_SWITCHED, *_NORMALISING, F.linear}
 _OPS = (OpOverload, OpOverloadPacket)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from attrib.domains.preparation import Preparation, preparation_of
+from attrib.workflows.identity import fingerprint
 from attrib.workflows.loading import check_device, load_model
 
 CONFIG, WEIGHTS, PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
@@ -148,8 +148,7 @@ def _first(error: Exception) -> str:
 
 
 def _source(file: Path) -> str:
-    with file.open("rb") as stream:
-        return f"{file.parent.name} {hashlib.file_digest(stream, 'sha256').hexdigest()[:16]}"
+    return f"{file.parent.name} {fingerprint(file)}"
 
 
 def load_classifier(

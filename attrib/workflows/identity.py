@@ -1,9 +1,10 @@
-"""Whether a model is the one of an earlier run."""
+"""Whether a model, or a file, is the one of an earlier run."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,3 +21,9 @@ def digest(model: Callable[..., Any]) -> str:
         found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         count += 1
     return found.hexdigest()[:20] if count else ""
+
+
+def fingerprint(file: Path) -> str:
+    """A short digest of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]

@@ -16,10 +16,8 @@ from attrib.engine.window.rule import Known
 
 RECORDED = 10  # rows of the model for recording and planning, besides the edits that are checked
 WORTH = 0.85  # of the dense operations: what the window must stay below to be taken
-STARTED, EACH_NODE = (
-    60,
-    60,
-)  # times the start of an op: what recording and planning take, and more for each op
+STARTED = 60  # times the start of an op: what recording and planning take
+EACH_NODE = 60  # the same, more for each op
 PLENTY = 2.0  # a gain from which plans along fewer axes are not looked at
 
 
@@ -82,10 +80,8 @@ def refuse_costly(best: Plan, gain: float, count: int) -> None:
     ------
     Unsuited
     """
-    row = dense_cost(best)
-    whole = row + 2 * PER_ELEMENT * math.prod(
-        best.known.shape[best.program.input]
-    )  # the edited input is made too
+    row, made = dense_cost(best), math.prod(best.known.shape[best.program.input])
+    whole = row + 2 * PER_ELEMENT * made  # the edited input is made too
     once = (guard.FIRST + RECORDED) * whole + PER_OP * (STARTED + EACH_NODE * len(best.program.nodes))
     if count * row / gain + once <= WORTH * count * whole:
         return

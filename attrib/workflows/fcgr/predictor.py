@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from attrib.engine.model import one_tensor
 from attrib.io import replacing, write_json
 from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import Images
+from attrib.workflows.identity import fingerprint
 from attrib.workflows.loading import WEIGHTS, check_device, fill, load_model, read_weights
 
 OUTPUTS = ("logit", "probability")
@@ -203,9 +203,3 @@ def _agreeing(settings: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, A
                 f"--{name} is {value}, but the checkpoint was trained with {name} {settings[name]}; leave --{name} out"
             )
     return {**asked, **settings}
-
-
-def fingerprint(file: Path) -> str:
-    """A short name for a file's content."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
