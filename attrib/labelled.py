@@ -13,11 +13,11 @@ import xarray as xr
 
 from attrib import functional
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.contents import Model, dtype_of
-from attrib.engine.grids import Reshape
-from attrib.engine.layers import Layer
+from attrib.engine.layers.at_layer import Layer
+from attrib.engine.layers.map_layers import Reshape
+from attrib.engine.model.parameters import Model, dtype_of
+from attrib.functional.docstrings import RESULT_OF_MAPS, labelled_doc
 from attrib.functional.explanation import About, Explanation, Method
-from attrib.functional.wording import RESULT_OF_MAPS, labelled_doc
 from attrib.interop.arrays import as_numpy
 from attrib.labels import (
     Facts,

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import attrib
 from attrib.engine.secant import expressed, secant
-from attrib.engine.secant.compiled import Compiled
+from attrib.engine.secant.replay import Compiled
 from attrib.functional import deep_lift, deep_lift_shap
 from benchmarks.bare import frozen
 from benchmarks.images import LARGE, SMALL

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attrib.engine.draws import Draws, Noise, spread
+from attrib.engine.sampling.perturbations import Draws, Noise, spread
 
 try:
     from captum.attr import GradientShap, IntegratedGradients, NoiseTunnel, Saliency

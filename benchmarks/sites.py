@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from attrib.domains.mirna import SEED
+from attrib.domains.fcgr.kmers import SEED
 from attrib.plots.scale import figure
 from attrib.workflows.fcgr import load_predictor
 from attrib.workflows.fcgr.branches import branch_layers

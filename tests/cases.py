@@ -112,7 +112,7 @@ register(  # the points depend on the model, and several targets share them
 for _rule in ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"):
     register(
         integrated_gradients, _rule, takes=ONE, light=IG_LIGHT, options={"quadrature": _rule},
-        but=("completeness",),  # to first or second order only: tests/functional/test_path.py
+        but=("completeness",),  # to first or second order only: tests/functional/test_integrated_gradients.py
     )  # fmt: skip
 register(
     integrated_gradients, "gradients", takes=ONE, light=IG_LIGHT, options={"multiply_by_inputs": False},

@@ -71,7 +71,9 @@ def test_form(case: Case, kind: str, dtype: torch.dtype) -> None:
 
 @pairs
 def test_engines_agree(case: Case, kind: str) -> None:
-    if "func" not in case.engines or kind == "lstm":  # recurrent kernels: tests/engine/test_pullback.py
+    if (
+        "func" not in case.engines or kind == "lstm"
+    ):  # recurrent kernels: tests/engine/gradient/test_pullback.py
         pytest.skip("one engine")
     s, options = drawn(case, kind)
     one, other = (case.bound()(s.f, s.x, engine=e, **options) for e in case.engines)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from attrib.engine.foreign import filled_up_to
+from attrib.engine.model.external import filled_up_to
 
 T = TypeVar("T")
 BatchSize = int | str

@@ -2,20 +2,18 @@
 
 from attrib.engine.secant import OpShare
 from attrib.functional.activations import filters, layer_activation
-from attrib.functional.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
-from attrib.functional.deeplift import deep_lift, deep_lift_shap
+from attrib.functional.cam import grad_cam, grad_cam_plus_plus, guided_grad_cam, hires_cam, layer_cam
+from attrib.functional.deep_lift import deep_lift, deep_lift_shap, op_shares
 from attrib.functional.explanation import METHODS, About, Explanation
-from attrib.functional.gradient import input_x_gradient, saliency
-from attrib.functional.guided import guided_grad_cam
+from attrib.functional.integrated_gradients import integrated_gradients
 from attrib.functional.interaction import interaction
-from attrib.functional.maps import MAPS
+from attrib.functional.layer_maps import MAPS
 from attrib.functional.mutagenesis import in_silico_mutagenesis
+from attrib.functional.noise_tunnel import noise_tunnel
 from attrib.functional.occlusion import feature_ablation, occlusion
-from attrib.functional.opshares import op_shares
-from attrib.functional.path import integrated_gradients
 from attrib.functional.prediction import predict
+from attrib.functional.saliency import input_x_gradient, saliency
 from attrib.functional.sampling import gradient_shap, smooth_grad
-from attrib.functional.tunnel import noise_tunnel
 
 __all__ = [
     "MAPS",

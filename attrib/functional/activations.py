@@ -6,13 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.candidates import AUTO
-from attrib.engine.contents import Model
-from attrib.engine.grids import Reshape
 from attrib.engine.inputs import Tensors
-from attrib.engine.layers import Layer, find_layer, named_layers
-from attrib.functional.maps import outputs
-from attrib.functional.wording import fill
+from attrib.engine.layers.at_layer import Layer, find_layer, named_layers
+from attrib.engine.layers.map_layers import AUTO, Reshape
+from attrib.engine.model.parameters import Model
+from attrib.functional.docstrings import fill
+from attrib.functional.layer_maps import outputs
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, cast
 import torch
 from torch import Tensor
 
-from attrib.engine.gradients import Kernel
+from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, listed, non_finite_samples
 from attrib.engine.target import Entry, labels
-from attrib.functional.wording import fill
+from attrib.functional.docstrings import fill
 
 P = ParamSpec("P")
 
@@ -136,13 +136,13 @@ def method(
 
 
 def finish(
-    kernel: Kernel, xs: tuple[Tensor, ...], attribution: tuple[Tensor, ...], prediction: Tensor, **found: Any
+    passes: Passes, xs: tuple[Tensor, ...], attribution: tuple[Tensor, ...], prediction: Tensor, **found: Any
 ) -> Explanation:
     """Drop the target dim where one target was asked for, bring results to the inputs' device, refuse non-finite ones.
 
     Parameters
     ----------
-    kernel : Kernel
+    passes : Passes
         After its passes.
     xs : tuple of Tensor
         The inputs.
@@ -159,7 +159,7 @@ def finish(
         If the model gave NaN or infinite scores or gradients, naming the samples.
     """
     refuse_non_finite_results(prediction, attribution)
-    many, at = kernel.want.many, xs[0].device
+    many, at = passes.want.many, xs[0].device
 
     def shaped(t: Tensor) -> Tensor:
         return (t if many else t[0]).to(at)
@@ -168,25 +168,25 @@ def finish(
         out = tuple(shaped(t).to(x.dtype) for t, x in zip(ts, xs, strict=True))
         return out if len(out) > 1 else out[0]
 
-    targets = kernel.targets
+    targets = passes.targets
     delta, error, n_steps = (found.get(name) for name in ("delta", "standard_error", "n_steps"))
     return Explanation(
         each(attribution),
         shaped(prediction),
         _indices(targets, len(xs[0]), shaped),
         labels(targets),
-        kernel.engine,
+        passes.engine,
         None if delta is None else shaped(delta).to(prediction.dtype),
         None if error is None else each(error),
         None if n_steps is None else n_steps.to(at),
-        kernel.function.rows,
-        _notes(kernel, found.get("notes")),
+        passes.function.rows,
+        _notes(passes, found.get("notes")),
     )
 
 
-def _notes(kernel: Kernel, notes: dict[str, str | int | float] | None) -> dict[str, str | int | float] | None:
+def _notes(passes: Passes, notes: dict[str, str | int | float] | None) -> dict[str, str | int | float] | None:
     """Notes, with the programs that another library had to compile."""
-    compilations = kernel.function.compilations
+    compilations = passes.function.compilations
     return notes if compilations is None else {**(notes or {}), "jax_compilations": compilations}
 
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.contents import Model
-from attrib.engine.gradients import Kernel, add_by_sample
+from attrib.engine.edits.input_groups import Side
+from attrib.engine.gradient.mixed_partials import Mixed
+from attrib.engine.gradient.passes import Passes, add_by_sample
 from attrib.engine.inputs import Baselines, as_baselines, as_tuple, of_samples
-from attrib.engine.mixed import Mixed
-from attrib.engine.quadrature import rule
-from attrib.engine.sides import Side
-from attrib.engine.soften import softened
+from attrib.engine.model.parameters import Model
+from attrib.engine.model.smooth_relu import softened
+from attrib.engine.sampling.quadrature import rule
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, Method, finish, method
 
@@ -116,23 +116,23 @@ def interaction(
     rule(quadrature, n_steps)  # refuses what is wrong before any pass
     sides = _sides(xs, x0s, groups)
     smooth = None if softplus is None else softened(f, softplus)
-    with Kernel(
+    with Passes(
         f, xs, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress, engine="auto",
-    ) as kernel:  # fmt: skip
-        kernel.batches.expect(len(xs[0]) * (4 + n_steps * n_steps))
+    ) as passes:  # fmt: skip
+        passes.batches.expect(len(xs[0]) * (4 + n_steps * n_steps))
         if smooth is not None:
-            kernel.scores(xs)  # the model itself is checked, and settles the targets
-            kernel.go_on_with(smooth)
-        score = kernel.scores(xs)
-        effect = _effect(kernel, xs, x0s, score)
-        found, used = _integrated(kernel, sides, *rule(quadrature, n_steps), engine)
-        kernel.engine = used
+            passes.scores(xs)  # the model itself is checked, and settles the targets
+            passes.go_on_with(smooth)
+        score = passes.scores(xs)
+        effect = _effect(passes, xs, x0s, score)
+        found, used = _integrated(passes, sides, *rule(quadrature, n_steps), engine)
+        passes.engine = used
     delta = found.reshape(*found.shape[:2], -1).sum(2).to(effect.device) - effect
     if not bool(found.any()):
         _refuse_piecewise_linear(effect, score, softplus)
     notes = None if softplus is None else {"softplus": float(softplus)}
-    return finish(kernel, xs[:1], (found,), score, delta=delta, notes=notes)
+    return finish(passes, xs[:1], (found,), score, delta=delta, notes=notes)
 
 
 def _sides(
@@ -147,52 +147,52 @@ def _sides(
     return first, second
 
 
-def _effect(kernel: Kernel, xs: tuple[Tensor, ...], x0s: tuple[Tensor, ...], score: Tensor) -> Tensor:
+def _effect(passes: Passes, xs: tuple[Tensor, ...], x0s: tuple[Tensor, ...], score: Tensor) -> Tensor:
     """f(x, y) - f(x, y0) - f(x0, y) + f(x0, y0): (T, N)."""
     n = torch.arange(len(xs[0]))
     (x, y), (x0, y0) = xs, (b.expand_as(t) for b, t in zip(x0s, xs, strict=True))
-    return score - kernel.scores_at((x, y0), n) - kernel.scores_at((x0, y), n) + kernel.scores_at((x0, y0), n)
+    return score - passes.scores_at((x, y0), n) - passes.scores_at((x0, y), n) + passes.scores_at((x0, y0), n)
 
 
 def _integrated(
-    kernel: Kernel, sides: tuple[Side, Side], nodes: Tensor, weights: Tensor, engine: str
+    passes: Passes, sides: tuple[Side, Side], nodes: Tensor, weights: Tensor, engine: str
 ) -> tuple[Tensor, str]:
     """Interactions (T, N, *x or G, *y or H), and the engine used."""
     swap = sides[0].count > sides[1].count
     along, across = sides[::-1] if swap else sides
-    n, steps, count = len(along.x), len(nodes) ** 2, len(kernel.targets)
+    n, steps, count = len(along.x), len(nodes) ** 2, len(passes.targets)
     total = along.x.new_zeros(count, n, along.count, across.size)
     mixed = Mixed(engine)
 
     def share() -> int:
-        return min(along.count * count, kernel.batches.chunk())
+        return min(along.count * count, passes.batches.chunk())
 
     def work(start: int, stop: int) -> tuple[int, Tensor]:
         r = torch.arange(start, stop)
         i, k = r.div(steps, rounding_mode="floor"), r % steps
         one, other = k % len(nodes), k.div(len(nodes), rounding_mode="floor")
-        a, b = _point(along, i, nodes[one], kernel.device), _point(across, i, nodes[other], kernel.device)
+        a, b = _point(along, i, nodes[one], passes.device), _point(across, i, nodes[other], passes.device)
         w = (weights[one] * weights[other]).to(a)
-        score = _scores(kernel, i, swap)
-        most = max(1, kernel.batches.chunk() // (len(r) * count))
+        score = _scores(passes, i, swap)
+        most = max(1, passes.batches.chunk() // (len(r) * count))
         parts = [
-            across.read(mixed(score, a, b, along.directions(i, some, kernel.device), w, count), i)
+            across.read(mixed(score, a, b, along.directions(i, some, passes.device), w, count), i)
             for some in _blocks(along.count, most)
         ]
         return start, torch.cat(parts, 1).transpose(1, 2)
 
-    for start, part in kernel.batches.run(n * steps, work, share=share):
+    for start, part in passes.batches.run(n * steps, work, share=share):
         add_by_sample(total, part, start, steps)
     placed = along.placed(total)
     placed = placed.transpose(2, 3) if swap else placed
     return placed.reshape(count, n, *sides[0].shape, *sides[1].shape), mixed.engine
 
 
-def _scores(kernel: Kernel, i: Tensor, swap: bool) -> Callable[[Tensor, Tensor], Tensor]:
+def _scores(passes: Passes, i: Tensor, swap: bool) -> Callable[[Tensor, Tensor], Tensor]:
     """Scores (T, rows) of the sample numbers `i` as a function of the two sides."""
 
     def score(a: Tensor, b: Tensor) -> Tensor:
-        return kernel.score(kernel.function(*((b, a) if swap else (a, b))), i)
+        return passes.score(passes.function(*((b, a) if swap else (a, b))), i)
 
     return score
 

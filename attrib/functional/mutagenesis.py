@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.contents import Model
-from attrib.engine.edits import Letters
-from attrib.engine.gradients import Kernel
+from attrib.engine.edits.edits import Letters
+from attrib.engine.edits.scan import Notes, effects
+from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple
-from attrib.engine.scan import Notes, effects
+from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
+from attrib.functional.edited_inputs import each_input, edited_inputs
 from attrib.functional.explanation import Explanation, method
-from attrib.functional.held import each_input, edited_inputs
 
 
 @method(
@@ -100,9 +100,9 @@ def in_silico_mutagenesis(
     chosen = edited_inputs(xs, only)
     wanted = {j: _sites(xs[j], axis, position, positions, f"x[{j}]" if len(xs) > 1 else "x") for j in chosen}
 
-    def one(kernel: Kernel, j: int, score: Tensor) -> tuple[Tensor, Tensor, Notes]:
+    def one(passes: Passes, j: int, score: Tensor) -> tuple[Tensor, Tensor, Notes]:
         edits = Letters(xs[j], axis % 3, position % 3, wanted[j])
-        values, notes = effects(kernel, xs, j, edits, score, path)
+        values, notes = effects(passes, xs, j, edits, score, path)
         found, known = values.new_zeros(len(score), *xs[j].shape), torch.zeros_like(xs[j])
         columns = found.movedim((axis % 3 + 1, position % 3 + 1), (2, 3))
         columns[:, edits.samples, edits.letters, edits.positions] = values
@@ -111,11 +111,11 @@ def in_silico_mutagenesis(
         known.movedim(position, 0)[wanted[j]] = 1
         return found, known, notes
 
-    with Kernel(
+    with Passes(
         f, xs, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress,
-    ) as kernel:  # fmt: skip
-        return each_input(kernel, xs, chosen, one)
+    ) as passes:  # fmt: skip
+        return each_input(passes, xs, chosen, one)
 
 
 def _sites(

@@ -9,15 +9,14 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.contents import Model
-from attrib.engine.edits import Boxes, Groups
-from attrib.engine.gradients import Kernel
+from attrib.engine.edits.edits import Boxes, Groups
+from attrib.engine.edits.scan import Notes, effects
+from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple
-from attrib.engine.scan import Notes, effects
+from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
+from attrib.functional.edited_inputs import Grid, Sizes, each_input, edited_inputs, grid, per_input
 from attrib.functional.explanation import Explanation, method
-from attrib.functional.grid import Grid, Sizes, grid, per_input
-from attrib.functional.held import each_input, edited_inputs
 
 
 @method(
@@ -96,17 +95,17 @@ def occlusion(
         for j in chosen
     }
 
-    def one(kernel: Kernel, j: int, score: Tensor) -> tuple[Tensor, Tensor, Notes]:
+    def one(passes: Passes, j: int, score: Tensor) -> tuple[Tensor, Tensor, Notes]:
         g: Grid = grids[j]
         edits = Boxes(len(xs[j]), *g.boxes(), g.axes, x0s[j])
-        values, notes = effects(kernel, xs, j, edits, score, path)
+        values, notes = effects(passes, xs, j, edits, score, path)
         return g.spread(-values.view(*score.shape, *g.counts)), torch.ones_like(xs[j]), notes
 
-    with Kernel(
+    with Passes(
         f, xs, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress,
-    ) as kernel:  # fmt: skip
-        return each_input(kernel, xs, chosen, one)
+    ) as passes:  # fmt: skip
+        return each_input(passes, xs, chosen, one)
 
 
 @method(
@@ -182,32 +181,32 @@ def feature_ablation(
         raise ValueError(f"`groups` has {len(each)} entries for {len(xs)} inputs; pass one per input")
     members = {j: None if each[j] is None else _groups(each[j], xs[j]) for j in chosen}
 
-    def one(kernel: Kernel, j: int, score: Tensor) -> tuple[Tensor, Tensor, Notes]:
+    def one(passes: Passes, j: int, score: Tensor) -> tuple[Tensor, Tensor, Notes]:
         g = members[j]
         if g is None:
-            return _singly(kernel, xs, x0s[j], j, score, path)
+            return _singly(passes, xs, x0s[j], j, score, path)
         numbers = g[g >= 0].unique()
         edits = Groups(len(xs[j]), g, numbers, x0s[j])
-        values, notes = effects(kernel, xs, j, edits, score, path)
+        values, notes = effects(passes, xs, j, edits, score, path)
         known = (g >= 0).expand(xs[j].shape[1:])
         at = torch.searchsorted(numbers, g.clamp(min=0).contiguous()).clamp(max=max(len(numbers) - 1, 0))
         flat = -values.view(*score.shape, len(numbers)).index_select(2, at.flatten().to(values.device))
         found = flat.view(*score.shape, *g.shape).expand(*score.shape, *xs[j].shape[1:])
         return torch.where(known.to(found.device), found, 0.0), known, notes
 
-    with Kernel(
+    with Passes(
         f, xs, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress,
-    ) as kernel:  # fmt: skip
-        return each_input(kernel, xs, chosen, one)
+    ) as passes:  # fmt: skip
+        return each_input(passes, xs, chosen, one)
 
 
 def _singly(
-    kernel: Kernel, xs: tuple[Tensor, ...], x0: Tensor, j: int, score: Tensor, path: str
+    passes: Passes, xs: tuple[Tensor, ...], x0: Tensor, j: int, score: Tensor, path: str
 ) -> tuple[Tensor, Tensor, Notes]:
     """Every feature by itself: windows of one."""
     g = grid(1, 1, tuple(xs[j].shape[1:]))
-    values, notes = effects(kernel, xs, j, Boxes(len(xs[j]), *g.boxes(), g.axes, x0), score, path)
+    values, notes = effects(passes, xs, j, Boxes(len(xs[j]), *g.boxes(), g.axes, x0), score, path)
     return -values.view(*score.shape, *xs[j].shape[1:]), torch.ones_like(xs[j]), notes
 
 

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.contents import Model
-from attrib.engine.gradients import Kernel
+from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple
-from attrib.functional.maps import rows_at
-from attrib.functional.wording import fill
+from attrib.engine.model.parameters import Model
+from attrib.functional.docstrings import fill
+from attrib.functional.layer_maps import rows_at
 
 
 def predict(
@@ -57,15 +57,15 @@ def predict(
             [1., 1., 1.]])
     """
     xs = _inputs(x)
-    with Kernel(f, xs, batch_size=batch_size, device=device, progress=progress) as kernel:
-        kernel.batches.expect(len(xs[0]))
+    with Passes(f, xs, batch_size=batch_size, device=device, progress=progress) as passes:
+        passes.batches.expect(len(xs[0]))
 
         def work(start: int, stop: int) -> Tensor:
-            y = kernel.function(*rows_at(kernel, xs, torch.arange(start, stop)))
-            kernel.batches.measured(kernel.function.row_bytes, kernel.function.largest)
+            y = passes.function(*rows_at(passes, xs, torch.arange(start, stop)))
+            passes.batches.measured(passes.function.row_bytes, passes.function.largest)
             return y.detach().to(xs[0].device)
 
-        return torch.cat(list(kernel.batches.run(len(xs[0]), work)))
+        return torch.cat(list(passes.batches.run(len(xs[0]), work)))
 
 
 def _inputs(x: Tensors) -> tuple[Tensor, ...]:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.contents import Model
-from attrib.engine.draws import Draws, DrawsBehind, Noise, Stdevs, draw_count, given, spread
-from attrib.engine.gradients import Kernel
-from attrib.engine.hoist import FirstLayer, set_apart
+from attrib.engine.gradient.affine_first_layer import FirstLayer, set_apart
+from attrib.engine.gradient.passes import Passes
+from attrib.engine.gradient.pullback import Rows
 from attrib.engine.inputs import Baselines, Tensors, as_distribution, as_tuple
-from attrib.engine.moments import Moments
-from attrib.engine.pullback import Rows
+from attrib.engine.model.parameters import Model
+from attrib.engine.sampling.moments import Moments
+from attrib.engine.sampling.perturbations import Draws, DrawsBehind, Noise, Stdevs, draw_count, given, spread
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, finish, method
 
@@ -88,29 +88,29 @@ def smooth_grad(
     xs = as_tuple(x)
     count, scales = draw_count(n_samples), spread(xs, stdevs, stdev_spread)
     moments = Moments.of(reduce, len(xs[0]), count, xs[0].device)
-    with Kernel(
+    with Passes(
         f, xs, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
-    ) as kernel:  # fmt: skip
-        kernel.batches.expect(len(xs[0]) * (count + 1))
-        score = kernel.scores(xs)
-        noisy = Noise(xs, scales, seed, kernel.device)
+    ) as passes:  # fmt: skip
+        passes.batches.expect(len(xs[0]) * (count + 1))
+        score = passes.scores(xs)
+        noisy = Noise(xs, scales, seed, passes.device)
         layer = (
-            set_apart(kernel, xs, -xs[0][:2], same_rows=True)
+            set_apart(passes, xs, -xs[0][:2], same_rows=True)
             if reduce == "mean" and count >= WORTHWHILE
             else None
         )
         points = noisy.points if layer is None else lambda i, k: (layer(noisy.points(i, k)[0]),)
-        for chunk in kernel.gradients(points, torch.arange(len(xs[0])), count):
+        for chunk in passes.gradients(points, torch.arange(len(xs[0])), count):
             moments.add(chunk.grads, chunk.start)
             del chunk  # not kept while the next one is made
-        found = moments.reduced() if layer is None else (_in_parts(layer, moments.mean()[0], kernel),)
-    return finish(kernel, xs, found, score)
+        found = moments.reduced() if layer is None else (_in_parts(layer, moments.mean()[0], passes),)
+    return finish(passes, xs, found, score)
 
 
-def _in_parts(layer: FirstLayer, mean: Tensor, kernel: Kernel) -> Tensor:
+def _in_parts(layer: FirstLayer, mean: Tensor, passes: Passes) -> Tensor:
     """Mean gradients (T, N, ...) behind the layer, taken to the input as many rows at a time as a call has."""
-    size = max(1, kernel.batches.chunk() // len(mean))
+    size = max(1, passes.batches.chunk() // len(mean))
     return torch.cat([layer.back(part) for part in mean.split(size, 1)], 1)
 
 
@@ -192,16 +192,16 @@ def gradient_shap(
     xs = as_tuple(x)
     pool = as_distribution(baselines, xs)
     count, scales = draw_count(n_samples), given(xs, stdevs)
-    with Kernel(
+    with Passes(
         f, xs, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
-    ) as kernel:  # fmt: skip
-        kernel.batches.expect(len(xs[0]) * (count + 1) + pool[0].shape[:2].numel())
-        score = kernel.scores(xs)
-        change = score - _mean_score(kernel, pool, xs)
-        draws = _draws(kernel, Noise(xs, scales, seed, kernel.device), pool, count)
+    ) as passes:  # fmt: skip
+        passes.batches.expect(len(xs[0]) * (count + 1) + pool[0].shape[:2].numel())
+        score = passes.scores(xs)
+        change = score - _mean_score(passes, pool, xs)
+        draws = _draws(passes, Noise(xs, scales, seed, passes.device), pool, count)
         total, alone = (Moments(len(xs[0]), count, xs[0].device, second=True) for _ in range(2))
-        for chunk in kernel.gradients(draws.points, torch.arange(len(xs[0])), count):
+        for chunk in passes.gradients(draws.points, torch.arange(len(xs[0])), count):
             grads = draws.at_input(chunk.grads)
             if not multiply_by_inputs:
                 alone.add(grads, chunk.start)
@@ -209,27 +209,27 @@ def gradient_shap(
             del chunk, grads  # not kept while the next ones are made
     shown = total if multiply_by_inputs else alone
     delta = sum(a.reshape(*a.shape[:2], -1).sum(2).to(change.device) for a in total.mean()) - change
-    return finish(kernel, xs, shown.mean(), score, delta=delta, standard_error=shown.standard_error())
+    return finish(passes, xs, shown.mean(), score, delta=delta, standard_error=shown.standard_error())
 
 
-def _draws(kernel: Kernel, noisy: Noise, pool: Rows, count: int) -> Draws:
+def _draws(passes: Passes, noisy: Noise, pool: Rows, count: int) -> Draws:
     """Points at the input, or behind a linear first layer that alone takes it, where ends are drawn without noise."""
     shared = len(pool[0]) == 1 and not any(bool(s.any()) for s in noisy.stdevs)
     layer = (
-        set_apart(kernel, noisy.xs, pool[0][0, :1], same_rows=True)
+        set_apart(passes, noisy.xs, pool[0][0, :1], same_rows=True)
         if shared and count >= WORTHWHILE
         else None
     )
-    return Draws(noisy, pool) if layer is None else DrawsBehind(noisy, pool, layer, kernel.batches.chunk())
+    return Draws(noisy, pool) if layer is None else DrawsBehind(noisy, pool, layer, passes.batches.chunk())
 
 
-def _mean_score(kernel: Kernel, pool: Rows, xs: Rows) -> Tensor:
+def _mean_score(passes: Passes, pool: Rows, xs: Rows) -> Tensor:
     """Score (T, N) averaged over the baselines of each sample."""
     n, b = len(xs[0]), pool[0].shape[1]
     flat = tuple(p.expand(-1, -1, *t.shape[1:]).flatten(0, 1) for p, t in zip(pool, xs, strict=True))
     if len(pool[0]) > 1:
         samples = torch.arange(n).repeat_interleave(b)
-        return kernel.scores_at(flat, samples).unflatten(1, (n, b)).mean(2)
+        return passes.scores_at(flat, samples).unflatten(1, (n, b)).mean(2)
     samples = torch.arange(n)
-    scores = [kernel.score(y.expand(n, *y.shape), samples) for y in kernel.outputs_at(flat)]
+    scores = [passes.score(y.expand(n, *y.shape), samples) for y in passes.outputs_at(flat)]
     return torch.stack(scores).mean(0)

@@ -2,10 +2,9 @@
 
 from attrib.io.files import load, save
 from attrib.io.motifs import load_motifs, save_motifs
-from attrib.io.place import replacing
+from attrib.io.place import add_group, replacing, write_json
 from attrib.io.reading import read
-from attrib.io.rows import save_rows
-from attrib.io.run import add_group, write_json
+from attrib.io.tables import save_rows
 
 __all__ = [
     "add_group",

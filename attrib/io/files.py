@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.io import netcdf, npy, tables
-from attrib.io.packing import Labelled
+from attrib.io import netcdf, tables
+from attrib.io.attrs import decode, encode
+from attrib.io.netcdf import Labelled, pack, unpack
 from attrib.io.place import replacing
 
 Savable: TypeAlias = xr.DataArray | xr.Dataset | Mapping[str, Labelled] | pd.DataFrame
@@ -127,7 +130,7 @@ def _save_netcdf(a: Savable, temporary: Path, final: Path) -> None:
 def _save_npy(a: Savable, temporary: Path, final: Path) -> None:
     if not isinstance(a, xr.DataArray):
         raise TypeError(f"`a` is a {type(a).__name__}, but .npy holds one DataArray; save it as .nc")
-    npy.write(a, temporary, final)
+    _write_npy(a, temporary, final)
 
 
 def _save_csv(a: Savable, temporary: Path, final: Path) -> None:
@@ -144,7 +147,7 @@ def _load_netcdf(file: Path, group: str | None) -> Any:
 
 
 def _load_npy(file: Path, group: str | None) -> Any:
-    return npy.read(file)
+    return _read_npy(file)
 
 
 def _load_csv(file: Path, group: str | None) -> Any:
@@ -163,3 +166,45 @@ def _chosen(path: Path, choices: Mapping[str, Any]) -> Any:
     if path.suffix.lower() not in choices:
         raise ValueError(f"`path` is {path}, expected a name that ends in one of {', '.join(choices)}")
     return choices[path.suffix.lower()]
+
+
+# FOLDED attrib/io/files.py: """One DataArray as a .npy of its numbers and a .json of its labels."""
+def _write_npy(a: xr.DataArray, temporary: Path, final: Path) -> None:
+    """Numbers to `temporary`; labels to the .json beside `final`."""
+    if a.dtype.kind not in "biufcMm":
+        raise TypeError(f"`a` holds {a.dtype}, but .npy holds numbers; save it as .nc")
+    np.save(temporary, np.asarray(a.values), allow_pickle=False)
+    labels = pack(a.coords.to_dataset().assign_attrs(a.attrs))
+    text = json.dumps({
+        "name": encode(a.name, "the name"),
+        "dims": list(a.dims),
+        "attrs": dict(_json(labels.attrs)),
+        "coords": {k: {"dims": list(v.dims), "attrs": dict(_json(v.attrs)), "values": encode(v.values, str(k))}
+                   for k, v in labels.variables.items()},
+    }, indent=1)  # fmt: skip
+    with replacing(final.with_suffix(".json")) as file:
+        file.write_text(text, encoding="utf-8")
+
+
+def _json(attrs: dict) -> list[tuple[str, object]]:
+    return [(k, encode(v, k)) for k, v in attrs.items()]
+
+
+def _read_npy(file: Path) -> xr.DataArray:
+    """The array with its labels."""
+    beside = file.with_suffix(".json")
+    if not beside.is_file():
+        raise FileNotFoundError(
+            f"{file.name} has no labels: {beside.name} is missing; read the numbers with numpy.load"
+        )
+    found = json.loads(beside.read_text(encoding="utf-8"))
+    variables = {
+        k: xr.Variable(v["dims"], decode(v["values"]), {n: decode(x) for n, x in v["attrs"].items()})
+        for k, v in found["coords"].items()
+    }
+    coords = xr.Coordinates(variables, indexes={})
+    labels = unpack(xr.Dataset(coords=coords, attrs={k: decode(v) for k, v in found["attrs"].items()}))
+    values = np.load(file, allow_pickle=False)
+    return xr.DataArray(
+        values, coords=labels.coords, dims=found["dims"], name=decode(found["name"]), attrs=labels.attrs
+    )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from attrib.io.packing import RECORD, Labelled, pack, unpack
+from attrib.io.attrs import join, split
 
 COMPRESSED: dict[str, Any] = {"zlib": True, "complevel": 4, "shuffle": True}
 GROUPS = "attrib_groups"  # an attribute of a file's root: the names of its groups, a line each
@@ -85,3 +86,160 @@ def write_all(results: Mapping[str, Labelled], path: Path) -> None:
 def read_all(path: Path) -> dict[str, Labelled]:
     """Every group, by name."""
     return {name: read(path, name) for name in group_names(path)}
+
+
+# FOLDED attrib/io/netcdf.py: """Labelled arrays as what netCDF can hold, plus a record of what they were."""
+RECORD = "attrib_record"
+VALUES = "values_"  # the variable's name where a DataArray has none that a file can keep
+TIME_ATTRS = ("units", "calendar", "_FillValue")
+Labelled: TypeAlias = xr.DataArray | xr.Dataset
+
+
+def pack(a: Labelled) -> xr.Dataset:
+    """The result as a Dataset that netCDF writes, with the record as an attribute.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For coords and attrs that a file cannot keep, naming them and the fix.
+    """
+    _refuse_names(a)
+    record: dict[str, Any] = {"kind": type(a).__name__}
+    if isinstance(a, xr.DataArray):
+        record["name"] = a.name
+        name = a.name if isinstance(a.name, str) and a.name and a.name not in a.coords else VALUES
+        record["variable"] = name
+        ds = a.to_dataset(name=name, promote_attrs=False)
+    else:
+        ds = a.copy()
+    ds, record["levels"] = _without_multi_indexes(ds)
+    record["plain"] = [d for d in ds.dims if d in ds.coords and d not in ds.xindexes]
+    record["variables"] = {}
+    variables = {str(k): _packed(str(k), v, record["variables"]) for k, v in ds.variables.items()}
+    native, record["attrs"] = split(ds.attrs, "the Dataset")
+    native[RECORD] = json.dumps(record)
+    coords = {k: variables[str(k)] for k in ds.coords}
+    data = {k: variables[str(k)] for k in ds.data_vars}
+    return xr.Dataset(data, coords=xr.Coordinates(coords, indexes={}), attrs=native)
+
+
+def unpack(ds: xr.Dataset) -> Labelled:
+    """What `pack` was given."""
+    attrs = dict(ds.attrs)
+    record = json.loads(attrs.pop(RECORD))
+    variables = {k: _unpacked(v, record["variables"].get(k, {})) for k, v in ds.variables.items()}
+    plain = {k: variables[k] for k in ds.coords}
+    data = {k: variables[k] for k in ds.data_vars}
+    out = xr.Dataset(data, coords=xr.Coordinates(plain, indexes={}), attrs=join(attrs, record["attrs"]))
+    for dim in out.dims:
+        if dim in out.coords and dim not in record["plain"]:
+            out = out.set_xindex([dim])
+    for dim, levels in record["levels"].items():
+        out = out.set_index({dim: levels})
+    if record["kind"] == "Dataset":
+        return out
+    found = out[record["variable"]]
+    return found.rename(record["name"])
+
+
+def _refuse_names(a: Labelled) -> None:
+    for name in (*a.dims, *a.coords, *(a.data_vars if isinstance(a, xr.Dataset) else ())):
+        if not isinstance(name, str) or not name or "/" in name or name.strip() != name:
+            raise ValueError(
+                f"a dim or coord is named {name!r}, which netCDF cannot keep; rename it: a.rename({{{name!r}: 'name'}})"
+            )
+
+
+def _without_multi_indexes(ds: xr.Dataset) -> tuple[xr.Dataset, dict[str, list[str]]]:
+    """Levels of a MultiIndex as coords of their own, and which they were."""
+    levels = {
+        str(d): [str(n) for n in ds.indexes[d].names]
+        for d in ds.dims
+        if d in ds.indexes and isinstance(ds.indexes[d], pd.MultiIndex)
+    }
+    return ds.reset_index(list(levels)) if levels else ds, levels
+
+
+def _packed(name: str, v: xr.Variable, records: dict[str, Any]) -> xr.Variable:
+    """The variable in a dtype that netCDF holds."""
+    record: dict[str, Any] = {"dtype": str(v.dtype)}
+    is_time = isinstance(v.dtype, np.dtype) and v.dtype.kind in "Mm"
+    native, attrs = split(v.attrs, f"`{name}`", TIME_ATTRS if is_time else ())
+    if attrs:
+        record["attrs"] = attrs
+    records[name] = record
+    if isinstance(v.dtype, pd.CategoricalDtype):
+        return xr.Variable(v.dims, _codes(name, v, record), native)
+    is_text = not isinstance(v.dtype, np.dtype) or v.dtype.kind == "O"
+    values = _texts(name, v) if is_text else np.asarray(v.values)
+    if is_time:
+        values, native = _counted(values, native, record)
+    elif values.dtype == np.float16:
+        values = values.astype(np.float32)
+    elif values.dtype.kind not in "biufUOT":
+        fix = (
+            "save its real and imaginary parts"
+            if values.dtype.kind == "c"
+            else "convert it to numbers or text"
+        )
+        raise TypeError(f"`{name}` is {v.dtype}, which netCDF cannot keep; {fix}")
+    return xr.Variable(v.dims, values, native)
+
+
+def _texts(name: str, v: xr.Variable) -> np.ndarray:
+    """Text of an object or pandas text dtype as an object array, which netCDF keeps as text."""
+    values = np.asarray(v.values, dtype=object)
+    odd = [x for x in values.ravel().tolist() if not isinstance(x, str)]
+    if odd:
+        raise TypeError(
+            f"`{name}` holds {type(odd[0]).__name__} objects ({odd[0]!r}), which netCDF cannot keep; make it text: "
+            f"a.assign_coords({name}=a.{name}.astype(str))"
+        )
+    return values
+
+
+def _codes(name: str, v: xr.Variable, record: dict[str, Any]) -> np.ndarray:
+    """Codes of a Categorical, its categories into the record."""
+    index = pd.Categorical(v.values if isinstance(v.values, pd.Categorical) else pd.Series(v.to_index()))
+    categories = index.categories.tolist()
+    if any(type(c) not in (str, int, float, bool) for c in categories):
+        raise TypeError(
+            f"`{name}` has categories that are neither text nor numbers; make it text with .astype(str)"
+        )
+    record["dtype"] = "category"
+    record["categories"], record["ordered"] = categories, bool(index.ordered)
+    return index.codes.astype(np.int32)
+
+
+def _counted(values: np.ndarray, native: dict, record: dict) -> tuple[np.ndarray, dict]:
+    """Times and durations as integers in CF form, so that other programs read them as times."""
+    unit = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[
+        np.datetime_data(values.dtype)[0]
+    ]
+    record["time"] = True
+    cf: dict[str, Any] = (
+        {"units": unit}
+        if values.dtype.kind == "m"
+        else {"units": f"{unit} since 1970-01-01", "calendar": "proleptic_gregorian"}
+    )
+    if np.isnat(values).any():
+        cf["_FillValue"] = np.iinfo(np.int64).min
+    return values.view(np.int64), {**native, **cf}
+
+
+def _unpacked(v: xr.Variable, record: dict[str, Any]) -> xr.Variable:
+    """The variable as it was before `_packed`."""
+    dtype = record.get("dtype", str(v.dtype))
+    is_time = record.get("time", False)
+    attrs = join(
+        {k: x for k, x in v.attrs.items() if not (is_time and k in TIME_ATTRS)}, record.get("attrs", {})
+    )
+    if "categories" in record:
+        values: Any = pd.Categorical.from_codes(v.values, record["categories"], record["ordered"])
+    elif is_time:
+        values = np.asarray(v.values, dtype=np.int64).view(dtype)
+    elif dtype == "object" or dtype.startswith(("str", "string", "StringDType")):
+        values = v.values.astype(object)
+    else:
+        values = np.asarray(v.values).astype(dtype, copy=False)
+    return xr.Variable(v.dims, values, attrs)

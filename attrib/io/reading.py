@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from attrib.io.packing import Labelled
+from attrib.io.netcdf import Labelled
 
 
 def read(

@@ -1,13 +1,11 @@
 """DataArrays in and out of tensors: the only place that builds DataArrays."""
 
 from attrib.labels.align import at_samples, baseline_tensors, sample_values
-from attrib.labels.blocks import lazy_maps, settled
 from attrib.labels.editing import edit_options
 from attrib.labels.inputs import Inputs, labelled_inputs
-from attrib.labels.lazy import lazily, of_first
-from attrib.labels.ops import deep_lift_report
-from attrib.labels.pairs import interaction
-from attrib.labels.predictions import predict
+from attrib.labels.interaction import interaction
+from attrib.labels.lazy import lazily, lazy_maps, of_first, settled
+from attrib.labels.predictions import deep_lift_report, predict
 from attrib.labels.results import Facts, plain, wrap
 from attrib.labels.spatial import map_options, wrap_activation, wrap_filters, wrap_map
 

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from attrib.functional.grid import grid, per_input
+from attrib.functional.edited_inputs import grid, per_input
 from attrib.functional.mutagenesis import refuse_several_letters
 from attrib.interop.arrays import as_tensor
 from attrib.labels.inputs import Inputs

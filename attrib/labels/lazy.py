@@ -14,6 +14,7 @@ from attrib.functional.explanation import Explanation
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.inputs import Inputs
 from attrib.labels.results import Facts, dressed, named
+from attrib.labels.spatial import LAYER, leading, placed
 
 Explain = Callable[[tuple[torch.Tensor, ...], list[int]], Explanation]
 
@@ -200,3 +201,48 @@ def _names(index: Any, classes: tuple[str, ...] | None) -> Any:
     if classes is None:
         return index
     return index.map_blocks(named, classes, dtype=np.asarray(classes).dtype)
+
+
+# FOLDED attrib/labels/lazy.py: """Maps of Dask-backed inputs: of one layer for all blocks of samples, computed when they are asked for."""
+CELL = "attrib_cell"  # a map's own spatial dims are called so until it has the input's
+
+
+def settled(layer: Any, found: Explanation) -> Any:
+    """The layer of an explanation by name, in place of "auto": what the first sample chose holds for all."""
+    names = str((found.notes or {})["layer"]).split(", ")
+    if isinstance(layer, list | tuple):
+        return [n if isinstance(one, str) else one for n, one in zip(names, layer, strict=True)]
+    return names[0] if isinstance(layer, str) else layer
+
+
+def lazy_maps(explain: Explain, first: Explanation, inputs: Inputs, facts: Facts, many: bool) -> xr.DataArray:
+    """The labelled map, to be computed later.
+
+    Parameters
+    ----------
+    explain : callable
+        The method on tensors of some samples, always with a leading target dim.
+    first : Explanation
+        What it gives for the first sample.
+    inputs : Inputs
+    facts : Facts
+    many : bool
+        Whether the result keeps its target dim.
+    """
+    lead = leading(facts, many)
+    listed = LAYER in lead
+
+    def behind(e: Explanation) -> Explanation:
+        """The dim of layers after that of the samples."""
+        assert isinstance(e.attribution, torch.Tensor)
+        return e._replace(attribution=e.attribution.movedim(1, 2)) if listed else e
+
+    probe = behind(first)
+    assert isinstance(probe.attribution, torch.Tensor)
+    shape = probe.attribution.shape[2:]
+    cells: list[Hashable] = [f"{CELL}_{k}" for k in range(len(shape) - listed)]
+    own = [LAYER, *cells] if listed else cells
+    parts = in_parts(lambda *a: behind(explain(*a)), inputs, probe, [own], dict(zip(own, shape, strict=True)))
+    facts = replace(facts, engine=probe.engine, notes=probe.notes)
+    maps = asked(parts["attribution:0"], many).transpose(*lead, *inputs.sample_dims, *cells)
+    return placed(maps.data, lazy_coords(parts, inputs, probe, facts, many), inputs, facts, lead)

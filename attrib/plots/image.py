@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from attrib.plots.scale import (
     PERCENTILE,
     axes,
     dim_label,
+    figure,
     number,
     robust_limit,
     value_label,
@@ -126,3 +128,131 @@ def ticks(a: xr.DataArray, dim: Any, most: int | None = None) -> tuple[list[int]
     places = list(range(0, n, -(-n // most)))
     values = a[dim].values
     return places, [number(float(values[i])) if not words else str(values[i]) for i in places]
+
+
+# FOLDED attrib/plots/image.py: """Maps over the images they explain."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HEAT = "inferno"
+OPACITY = 0.55
+
+
+def overlaid(
+    image: xr.DataArray, a: xr.DataArray, *, limit: float | None = None, opacity: float = OPACITY
+) -> np.ndarray:
+    """An image with a map laid over it.
+
+    Parameters
+    ----------
+    image : DataArray
+        Dims y, x, channel; values 0 to 255.
+    a : DataArray
+        Dims y, x on the same pixels. Maps without negative values are heat from 0 to `limit`, others blue to red.
+        Where it is NaN the image is darkened.
+    limit : float, optional
+        The value with the last colour; default: the 99th percentile of the magnitudes.
+    opacity : float, default 0.55
+        Of the strongest colour; weak values let more of the image through.
+
+    Returns
+    -------
+    array (y, x, 3)
+        Unsigned 8 bit.
+    """
+    from matplotlib import colormaps
+
+    values = a.transpose("y", "x").values.astype(float)
+    picture = image.transpose("y", "x", "channel").values / 255.0
+    if values.shape != picture.shape[:2]:
+        raise ValueError(
+            f"`a` has shape {values.shape}, the image {picture.shape[:2]}; expected the same pixels"
+        )
+    bound = limit or robust_limit(a)
+    signed = bool((values < 0).any())
+    shade = np.nan_to_num(np.clip(values / bound, -1 if signed else 0, 1))
+    colour = colormaps[DIVERGING if signed else HEAT]((shade + 1) / 2 if signed else shade)[..., :3]
+    weight = opacity * np.abs(shade)[..., None] ** 0.5
+    mixed = np.where(np.isnan(values)[..., None], 0.4 * picture, (1 - weight) * picture + weight * colour)
+    return (255 * mixed).round().astype(np.uint8)
+
+
+def overlays(
+    image: xr.DataArray,
+    a: xr.DataArray,
+    by: str,
+    *,
+    title: str = "",
+    titles: Sequence[str] | None = None,
+    shared: bool = False,
+    outline: xr.DataArray | None = None,
+) -> Figure:
+    """The image, and beside it one overlay per label of a dim.
+
+    Parameters
+    ----------
+    image : DataArray
+        Dims y, x, channel; values 0 to 255.
+    a : DataArray
+        Dims `by`, y, x.
+    by : str
+        The dim that becomes panels.
+    title : str, optional
+        Of the figure.
+    titles : sequence of str, optional
+        One per panel; default: the labels.
+    shared : bool, default False
+        One scale for all panels, so that they compare (classes of a method), or one each (methods).
+    outline : DataArray, optional
+        A mask whose edge is drawn.
+
+    Returns
+    -------
+    Figure
+    """
+    count = a.sizes[by]
+    made = figure((2.3 * (count + 1), 3.1))
+    axes: Any = made.subplots(1, count + 1, squeeze=False)[0]
+    axes[0].imshow(image.transpose("y", "x", "channel").values)
+    axes[0].set_title("image", fontsize=10)
+    limit = robust_limit(a) if shared else None
+    for k, ax in enumerate(axes[1:]):
+        one = a.isel({by: k})
+        ax.imshow(overlaid(image, one, limit=limit))
+        said = f"{float(np.nanmax(np.abs(one.values), initial=0)):.2g}"
+        ax.set_title(str(a[by].values[k]) if titles is None else titles[k], fontsize=10)
+        ax.set_xlabel(f"largest {said}", fontsize=8)
+    for ax in axes:
+        ax.set_xticks([])
+        ax.set_yticks([])
+        if outline is not None:
+            ax.contour(outline.transpose("y", "x").values.astype(float), [0.5], colors="cyan", linewidths=0.8)
+    if title:
+        made.suptitle(title, fontsize=11)
+    return made
+
+
+def confusion(table: xr.DataArray) -> Figure:
+    """Counts of true by predicted classes.
+
+    Parameters
+    ----------
+    table : DataArray
+        Dims true, predicted.
+
+    Returns
+    -------
+    Figure
+    """
+    made = figure((1.6 + 0.8 * table.sizes["predicted"], 1.2 + 0.7 * table.sizes["true"]))
+    ax = made.add_subplot()
+    ax.imshow(table.values, cmap="Blues", vmin=0)
+    for (i, j), n in np.ndenumerate(table.values):
+        ax.text(
+            j, i, str(n), ha="center", va="center", color="white" if n > table.values.max() / 2 else "black"
+        )
+    ax.set_xticks(range(table.sizes["predicted"]), table["predicted"].values, rotation=30, ha="right")
+    ax.set_yticks(range(table.sizes["true"]), table["true"].values)
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("true")
+    return made

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from attrib.plots.glyphs import COLOURS, outline
 from attrib.plots.scale import axes, dim_label, value_label, wrapped
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def attribution_logo(
             f"`a` has {len(heights)} positions, expected at most {MOST} to be legible; select some: a.isel(position=slice(0, {MOST}))"
         )
     ax = axes(ax, (1.2 + WIDTH * max(30, len(heights)), 1.9))
-    _draw(heights, ax)
-    low, high = _reach(heights) if limit is None else (-limit, limit)
+    _draw_logo(heights, ax)
+    low, high = _logo_reach(heights) if limit is None else (-limit, limit)
     ax.set_ylim(low, high)
     ax.axhline(0, color="black", linewidth=0.6)
     label_positions(ax, a)
@@ -102,12 +102,12 @@ def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
     frequencies = bool((p >= 0).all() and np.allclose(p.sum(1), 1, atol=0.02))
     heights = p * _bits(p)[:, None] if frequencies else p
     ax = axes(ax, (1.0 + 0.2 * len(p), 1.5))
-    _draw(heights, ax)
+    _draw_logo(heights, ax)
     if frequencies:
         ax.set_ylim(0, 2)
         ax.set_yticks([0, 1, 2])
     else:
-        ax.set_ylim(*_reach(heights))
+        ax.set_ylim(*_logo_reach(heights))
         ax.axhline(0, color="black", linewidth=0.6)
     ax.set_xticks(range(len(p)), [str(k + 1) for k in range(len(p))], fontsize=7)
     ax.tick_params(length=2, labelsize=7)
@@ -140,14 +140,14 @@ def _heights(a: xr.DataArray, x: xr.DataArray | None) -> np.ndarray:
     return np.nan_to_num(_matrix(x)) * np.nan_to_num(totals.values)[:, None]
 
 
-def _reach(heights: np.ndarray) -> tuple[float, float]:
+def _logo_reach(heights: np.ndarray) -> tuple[float, float]:
     """Limits that hold all piles, with a little room."""
     up, down = heights.clip(min=0).sum(1).max(initial=0), heights.clip(max=0).sum(1).min(initial=0)
     room = 0.06 * (up - down) or 1.0
     return float(down - room), float(up + room)
 
 
-def _draw(heights: np.ndarray, ax: Axes) -> None:
+def _draw_logo(heights: np.ndarray, ax: Axes) -> None:
     """Letters piled up from zero, the smallest first; negative ones down from zero."""
     from matplotlib.collections import PathCollection
 
@@ -185,3 +185,113 @@ def label_positions(ax: Axes, a: xr.DataArray) -> None:
     ax.set_xticks(list(places), [str(own[k]) for k in places], fontsize=8)
     ax.tick_params(axis="y", labelsize=8)
     ax.set_xlabel(dim_label(a, "position"), fontsize=9)
+
+
+# FOLDED attrib/plots/logo.py: """A sequence's letters as high as their attributions."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def letters(
+    a: xr.DataArray, *, ax: Axes | None = None, limit: float | None = None, label: str | None = None
+) -> Axes:
+    """Draw the letters along a sequence, each as high as its attribution, negative ones below zero.
+
+    Parameters
+    ----------
+    a : DataArray
+        One dim, with the coord `letter` along it. NaN is no letter.
+    ax : matplotlib Axes, optional
+        Where to draw; default: a new figure without a window.
+    limit : float, optional
+        The axis goes from minus to plus this value; default: as far as the letters.
+    label : str, optional
+        What the values are; default: the array's long name and unit.
+
+    Returns
+    -------
+    Axes
+        Small letters below the axis spell the sequence where attributions are too small to be read.
+
+    Raises
+    ------
+    ValueError
+        If `a` has another number of dims, or no letters.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.plots import letters
+    >>> a = xr.DataArray([1.0, -2.0], dims="position", coords={"letter": ("position", ["A", "C"])})
+    >>> len(letters(a).collections[0].get_paths())
+    2
+    """
+    if a.ndim != 1 or "letter" not in a.coords:
+        raise ValueError(f"`a` has dims {a.dims}, expected one, with the coord `letter`")
+    (dim,) = a.dims
+    known = np.isfinite(a.values)
+    places, heights, names = np.flatnonzero(known), a.values[known], a["letter"].values[known].astype(str)
+    ax = axes(ax, (1.4 + 0.16 * len(places), 2.0))
+    _draw(ax, places, heights, names)
+    ax.set_ylim(*_reach(heights, limit))
+    _spell(ax, places, names, a[dim].values[known] if dim in a.coords else places)
+    ax.set_xlabel(dim_label(a, dim), fontsize=9)
+    ax.set_ylabel(wrapped(value_label(a), 24) if label is None else label, fontsize=9)
+    return ax
+
+
+def _draw(ax: Axes, places: np.ndarray, heights: np.ndarray, names: np.ndarray) -> None:
+    from matplotlib.collections import PathCollection
+    from matplotlib.transforms import Affine2D
+
+    paths = [
+        Affine2D().scale(0.9, h).translate(x, 0).transform_path(outline(n))
+        for x, h, n in zip(places, heights, names.tolist(), strict=True)
+    ]
+    made: Any = PathCollection(paths, facecolors=[COLOURS.get(n, OTHER) for n in names], linewidths=0)
+    made.set_transform(ax.transData)
+    ax.add_collection(made)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.axhline(0, color="black", linewidth=0.6)
+    ax.set_xlim(-0.7, max(places, default=0) + 0.7)
+
+
+def _reach(heights: np.ndarray, limit: float | None) -> tuple[float, float]:
+    """Limits that hold all letters, with a little room."""
+    low, high = (heights.min(initial=0), heights.max(initial=0)) if limit is None else (-limit, limit)
+    room = 0.06 * (float(np.abs(heights).max(initial=0)) or 1.0)
+    return float(low - room), float(high + room)
+
+
+def _spell(ax: Axes, places: np.ndarray, names: np.ndarray, numbers: np.ndarray) -> None:
+    """The sequence below the axis, the positions at every fifth letter."""
+    spelled = [
+        f"{n}\n{v}" if int(v) % 5 == 0 or k == 0 else str(n)
+        for k, (n, v) in enumerate(zip(names, numbers, strict=True))
+    ]
+    ax.set_xticks(places, spelled, fontsize=7)
+    ax.tick_params(axis="x", length=0)
+    ax.tick_params(axis="y", labelsize=8)
+
+
+# FOLDED attrib/plots/logo.py: """The outlines and colours of letters."""
+if TYPE_CHECKING:
+    from matplotlib.path import Path
+
+COLOURS = {"A": "#2e8b57", "C": "#2166ac", "G": "#e08214", "T": "#b2182b"}
+OTHER = "#777777"
+SLIM = 0.3  # of a letter's height: the least width that is stretched to the whole, so that an I stays slim
+
+
+@functools.cache
+def outline(letter: str) -> Path:
+    """A letter's outline, one wide around 0 and one high from 0."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+    from matplotlib.transforms import Affine2D
+
+    path = TextPath((0, 0), letter, size=10, prop=FontProperties(family="DejaVu Sans", weight="bold"))
+    box = path.get_extents()
+    wide = max(box.width, SLIM * 10)
+    middle = Affine2D().translate(-box.x0 - box.width / 2, -box.y0)
+    return middle.scale(1 / wide, 1 / box.height).transform_path(path)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import xarray as xr
 
 from attrib.plots.image import aspect, label_axes
+from attrib.plots.logo import motif_logo
 from attrib.plots.scale import DIVERGING, PERCENTILE, figure, number, robust_limit, value_label, wrapped
 
 if TYPE_CHECKING:
@@ -101,3 +104,134 @@ def _panel(ax: Any, a: xr.DataArray, limit: float, shared: bool, title: str) -> 
 def _title(a: xr.DataArray, by: str, k: int) -> str:
     count = f" (n = {int(a['count'].values[k])})" if "count" in a.coords and a["count"].dims == (by,) else ""
     return f"{by} {a[by].values[k]}{count}" if a[by].dtype.kind in "iuf" else f"{a[by].values[k]}{count}"
+
+
+# FOLDED attrib/plots/panels.py: """Motifs as cards: logo, name, sites, and the best match in a database."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def motif_cards(
+    motifs: Mapping[str, xr.DataArray],
+    hits: pd.DataFrame | None = None,
+    *,
+    database: Mapping[str, xr.DataArray] | None = None,
+    columns: int = 4,
+    most: int = 48,
+) -> Figure:
+    """Draw motifs side by side, each with its sites and its best match.
+
+    Parameters
+    ----------
+    motifs : mapping of str to DataArray
+        By name, dims `nucleotide` and `position`; `sites` in the attrs are shown.
+    hits : DataFrame, optional
+        Of `attrib.domains.motifs.tomtom`; each motif's first row is its best match.
+    database : mapping of str to DataArray, optional
+        The matches' own logos are drawn below, as they lie on the motif.
+    columns : int, default 4
+        Cards side by side.
+    most : int, default 48
+        Cards in all, the first ones.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If there are no motifs.
+    """
+    if not motifs:
+        raise ValueError("`motifs` is empty, expected at least one motif by name")
+    shown = dict(list(motifs.items())[:most])
+    best = {} if hits is None else {r.motif: r for r in hits.drop_duplicates("motif").itertuples()}
+    below = database is not None and any(name in best for name in shown)
+    columns = min(columns, len(shown))
+    rows = -(-len(shown) // columns)
+    made = figure((3.0 * columns, (2.9 if below else 1.9) * rows))
+    grid: Any = made.subplots(rows * (1 + below), columns, squeeze=False)
+    for ax in grid.ravel():
+        ax.set_axis_off()
+    for k, (name, motif) in enumerate(shown.items()):
+        row, column = divmod(k, columns)
+        ax = grid[row * (1 + below), column]
+        _card(ax, motif, _card_title(name, motif, best.get(name)))
+        if below and name in best:
+            _match(grid[row * 2 + 1, column], motif, best[name], database or {})
+    return made
+
+
+def _card(ax: Any, motif: xr.DataArray, title: str) -> None:
+    ax.set_axis_on()
+    motif_logo(motif, ax=ax)
+    ax.set_title(title, fontsize=8)
+
+
+def _card_title(name: str, motif: xr.DataArray, hit: Any) -> str:
+    sites = motif.attrs.get("sites")
+    known = "" if sites is None else f", {sites:,.0f} sites"
+    if hit is None:
+        return f"{name}{known}"
+    called = f"{hit.target} {hit.target_name}".strip()
+    return f"{name}{known}\nbest match: {called} ({hit.strand})\np {hit.p:.1g}, q {hit.q:.1g}"
+
+
+def _match(ax: Any, motif: xr.DataArray, hit: Any, database: Mapping[str, xr.DataArray]) -> None:
+    """The match's logo on the motif's places."""
+    known = database.get(hit.target)
+    if known is None:
+        return
+    ax.set_axis_on()
+    p = known.transpose("nucleotide", "position").values
+    turned = p if hit.strand == "+" else p[::-1, ::-1]
+    there = np.arange(hit.offset, hit.offset + motif.sizes["position"])
+    inside = (there >= 0) & (there < p.shape[1])
+    laid = np.full((4, len(there)), 0.25)  # says nothing: no letters are drawn
+    laid[:, inside] = turned[:, there[inside]]
+    motif_logo(motif.transpose("nucleotide", "position").copy(data=laid), ax=ax)
+    ax.set_ylabel("match\n(bits)", fontsize=8)
+
+
+# FOLDED attrib/plots/panels.py: """Filters as small pictures."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def filter_grid(w: xr.DataArray, *, columns: int = 8) -> Figure:
+    """Draw the filters of a convolution of images, all on one scale centred at zero.
+
+    Parameters
+    ----------
+    w : DataArray
+        Of `attrib.filters`: dims filter, channel, y, x. Three channels are drawn as colours, grey standing for zero;
+        of other numbers the sum over channels.
+    columns : int, default 8
+        Filters side by side.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        For other dims.
+    """
+    if set(w.dims) != {"filter", "channel", "y", "x"}:
+        raise ValueError(f"`w` has dims {w.dims}, expected filter, channel, y, x")
+    values = w.transpose("filter", "y", "x", "channel").values
+    coloured = values.shape[-1] == 3
+    values = values if coloured else values.sum(-1)
+    limit = float(np.abs(values).max()) or 1.0
+    rows = -(-len(values) // columns)
+    made = figure((0.9 * min(columns, len(values)), 1.05 * rows))
+    axes: Any = made.subplots(rows, min(columns, len(values)), squeeze=False)
+    for k, ax in enumerate(axes.ravel()):
+        ax.set_axis_off()
+        if k < len(values):
+            shown = 0.5 + 0.5 * values[k] / limit if coloured else values[k]
+            ax.imshow(shown, **({} if coloured else {"cmap": DIVERGING, "vmin": -limit, "vmax": limit}))
+            ax.set_title(str(w["filter"].values[k]), fontsize=7)
+    return made

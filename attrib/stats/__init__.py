@@ -1,15 +1,11 @@
 """Statistics of attributions: tables and means over labelled arrays."""
 
-from attrib.stats.agreement import agreement
+from attrib.stats.agreement import agreement, map_entropy, mass_inside, rank_correlation
 from attrib.stats.assembly import assemble
 from attrib.stats.contrast import contrast
-from attrib.stats.describe import describe
-from attrib.stats.maps import map_entropy, mass_inside, rank_correlation
-from attrib.stats.means import mean_by
 from attrib.stats.performance import performance
-from attrib.stats.regions import regions
-from attrib.stats.strongest import strongest
-from attrib.stats.summary import sample_dims, summary
+from attrib.stats.regions import regions, strongest
+from attrib.stats.summary import describe, mean_by, sample_dims, summary
 
 __all__ = [
     "agreement",

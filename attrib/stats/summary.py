@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,3 +148,111 @@ def _largest(a: xr.DataArray, rest: list[Hashable], rows: np.ndarray) -> pd.Data
 
 def _ordered(table: pd.DataFrame, *first: str) -> pd.DataFrame:
     return table[[*first, *(c for c in table.columns if c not in first)]]
+
+
+# FOLDED attrib/stats/summary.py: """Each entry of a map over the samples."""
+def describe(a: xr.DataArray, dim: Hashable | Sequence[Hashable] | None = None) -> xr.Dataset:
+    """What each entry is like over the samples.
+
+    Parameters
+    ----------
+    a : DataArray
+        Attributions; NaN is left out.
+    dim : str or sequence of str, optional
+        The dims of the samples; default: those of `attrib.stats.sample_dims`.
+
+    Returns
+    -------
+    Dataset
+        Over the other dims: `mean`, `std` (of a sample, n - 1; NaN for fewer than two), `minimum`, `maximum`,
+        `magnitude` (mean of the absolute values), all in the unit of `a`; `positive`, the share of samples above zero; `count`.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.stats import describe
+    >>> found = describe(xr.DataArray([[1.0, 2.0], [-3.0, 2.0]], dims=("sample", "gene")))
+    >>> found["mean"].values.tolist(), found.magnitude.values.tolist(), found.positive.values.tolist()
+    ([-1.0, 2.0], [2.0, 2.0], [0.5, 1.0])
+    """
+    given: Any = sample_dims(a) if dim is None else dim
+    dims = [given] if given in a.dims else list(given) if isinstance(given, list | tuple) else [given]
+    missing = [d for d in dims if d not in a.dims]
+    if missing or not dims:
+        raise ValueError(f"`dim` is {dim!r}, expected dims of `a`, which has {a.dims}")
+    values = a.astype(np.float64)
+    count = values.notnull().sum(dims)
+    centred = values - values.mean(dims)
+    found = {
+        "mean": values.mean(dims),
+        "std": np.sqrt((centred**2).sum(dims) / (count - 1).where(count > 1)),
+        "minimum": values.min(dims),
+        "maximum": values.max(dims),
+        "magnitude": abs(values).mean(dims),
+    }
+    made = xr.Dataset(
+        {k: xr.DataArray(v).assign_attrs(units=a.attrs.get("units", "")) for k, v in found.items()}
+    )
+    made["positive"] = ((values > 0).sum(dims) / count.where(count > 0)).assign_attrs(
+        units="share of samples"
+    )
+    return made.assign(count=count.assign_attrs(units="samples"))
+
+
+# FOLDED attrib/stats/summary.py: """Means over groups of samples."""
+def mean_by(a: xr.DataArray, by: str) -> xr.DataArray:
+    """Mean attribution of the samples that share a label.
+
+    ``m_g = mean of a_n over the samples n with label g``
+
+    Parameters
+    ----------
+    a : DataArray
+        Attributions.
+    by : str
+        A coord along one dim, such as a class; each of its values is a group.
+
+    Returns
+    -------
+    DataArray
+        The dim of `by` replaced by a dim called `by`, groups in ascending order; coord `count` holds the samples per
+        group. Unit and attrs of `a`. Samples whose label is missing (NaN) are left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no such coord, or it does not lie along exactly one dim.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.stats import mean_by
+    >>> a = xr.DataArray([1.0, 3.0, 7.0], dims="sample", coords={"tissue": ("sample", ["b", "b", "a"])})
+    >>> mean_by(a, "tissue").to_series().to_dict()
+    {'a': 7.0, 'b': 2.0}
+    """
+    if by not in a.coords or a[by].ndim != 1:
+        along = [str(c) for c in a.coords if a[c].ndim == 1]
+        raise ValueError(
+            f"`by` is {by!r}, expected a coord along one dim; there are {', '.join(along) or 'none'}"
+        )
+    (dim,) = a[by].dims
+    labels, group, counts = _groups(np.asarray(a[by].values))
+    values = np.moveaxis(np.asarray(a.values, dtype=np.float64), a.dims.index(dim), 0)
+    total = np.zeros((len(labels), *values.shape[1:]))
+    np.add.at(total, group[group >= 0], values[group >= 0])
+    mean = total / counts.reshape(-1, *[1] * (values.ndim - 1))
+    rest = [d for d in a.dims if d != dim]
+    kept = {k: c for k, c in a.coords.items() if dim not in c.dims and k != by}
+    out = xr.DataArray(mean, dims=(by, *rest), coords=kept, name=a.name, attrs=a.attrs)
+    out = out.assign_coords({by: (by, labels, a[by].attrs), "count": (by, counts)})
+    return out.transpose(*(by if d == dim else d for d in a.dims)).astype(a.dtype)
+
+
+def _groups(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels in ascending order, each sample's place among them (-1: missing), samples per label."""
+    missing = labels != labels
+    found, place = np.unique(labels[~missing], return_inverse=True)
+    group = np.full(len(labels), -1)
+    group[~missing] = place
+    return found, group, np.bincount(place, minlength=len(found))

@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrib.engine.contents import Model
 from attrib.engine.inputs import Tensors
+from attrib.engine.model.parameters import Model
 from attrib.testing.calling import Attribute, Rows, as_given, attributions, of_samples, rows_of
-from attrib.testing.passages import documented
 from attrib.testing.state import changed, state
-from attrib.testing.violation import Violation, difference, judged, largest
+from attrib.testing.violation import Violation, difference, documented, judged, largest
 
 
 @documented

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrib.engine.contents import Model
 from attrib.engine.inputs import Baselines, Tensors
+from attrib.engine.model.parameters import Model
 from attrib.testing.calling import (
     Attribute,
     Rows,
@@ -19,8 +19,7 @@ from attrib.testing.calling import (
     starts,
     with_baselines,
 )
-from attrib.testing.passages import documented
-from attrib.testing.violation import Violation, difference, judged
+from attrib.testing.violation import Violation, difference, documented, judged
 
 
 @documented

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attrib.engine.contents import Model, modules
 from attrib.engine.inputs import Tensors
+from attrib.engine.model.parameters import Model, modules
 from attrib.testing.calling import rows_of
 from attrib.testing.violation import AxiomError, Violation
 

@@ -174,6 +174,6 @@ def labelled_arrays(
     >>> test_sizes()
     """
     st = _strategies()
-    from attrib.testing.labelling import labelled
+    from attrib.testing.calling import labelled
 
     return st.composite(labelled)(dict(features), tuple(sample_dims), most, chunked)

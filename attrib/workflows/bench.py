@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize
-from attrib.engine.contents import Model, dtype_of
-from attrib.engine.gradients import choose_device
+from attrib.engine.gradient.passes import choose_device
 from attrib.engine.inputs import as_tuple
+from attrib.engine.model.parameters import Model, dtype_of
 from attrib.workflows.jobs import BARE, TIMED, Job, bare, method_jobs, seconds
 from attrib.workflows.peak import peak_memory
 

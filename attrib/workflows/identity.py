@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from attrib.engine.contents import weights
+from attrib.engine.model.parameters import weights
 
 
 def digest(model: Callable[..., Any]) -> str:

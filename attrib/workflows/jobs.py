@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from attrib.engine.batching import BatchSize
-from attrib.engine.contents import Model
-from attrib.engine.model import one_tensor
+from attrib.engine.model.function import one_tensor
+from attrib.engine.model.parameters import Model
 from attrib.functional import MAPS, METHODS
 from attrib.functional.explanation import Method
 

@@ -10,8 +10,8 @@ from typing import Any
 import xarray as xr
 
 from attrib.functional import MAPS, METHODS
+from attrib.functional.cam import PRODUCTS
 from attrib.functional.explanation import Method
-from attrib.functional.guided import PRODUCTS
 
 KNOWN: dict[str, Method[...]] = {**METHODS, **MAPS, **PRODUCTS}
 Options = Mapping[str, Any]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attrib.domains.mirna import seed_site
+from attrib.domains.fcgr.kmers import seed_site
 
 PAIRS = {"A": "T", "C": "G", "G": "C", "T": "A"}
 

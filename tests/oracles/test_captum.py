@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attrib.engine.draws import Draws, Noise, given
 from attrib.engine.inputs import as_distribution
-from attrib.engine.noise import normal, sample_keys
+from attrib.engine.sampling.noise import normal, sample_keys
+from attrib.engine.sampling.perturbations import Draws, Noise, given
 from attrib.functional import gradient_shap, input_x_gradient, integrated_gradients, saliency, smooth_grad
 from attrib.testing import specimen
 

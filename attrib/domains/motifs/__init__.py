@@ -1,7 +1,6 @@
 """Sequence motifs: from filters and seqlets, as MEME text, matched to a database."""
 
 from attrib.domains.motifs.clusters import Clusters, cluster_seqlets
-from attrib.domains.motifs.content import information_content, trimmed_motif
 from attrib.domains.motifs.filters import FilterMotifs, filter_counts, filter_motifs, filter_peaks
 from attrib.domains.motifs.matching import tomtom
 from attrib.domains.motifs.matrix import (
@@ -9,6 +8,8 @@ from attrib.domains.motifs.matrix import (
     consensus,
     counted_motif,
     flipped_motif,
+    information_content,
+    trimmed_motif,
 )
 from attrib.domains.motifs.meme import meme_text, parse_meme
 from attrib.domains.motifs.seqlets import find_seqlets

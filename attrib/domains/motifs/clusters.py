@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.domains.motifs.alignment import aligned, moved
-from attrib.domains.motifs.content import trimmed_motif
-from attrib.domains.motifs.matrix import counted_motif
-from attrib.domains.motifs.samples import letters_of, refuse_other_labels
+from attrib.domains.motifs.matching import aligned, moved
+from attrib.domains.motifs.matrix import counted_motif, trimmed_motif
+from attrib.domains.motifs.windows import letters_of, refuse_other_labels
 
 
 class Clusters(NamedTuple):

@@ -9,8 +9,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.domains.motifs.content import information_content, trimmed_motif
-from attrib.domains.motifs.matrix import EVEN, LETTERS, consensus, counted_motif
+from attrib.domains.motifs.matrix import (
+    EVEN,
+    LETTERS,
+    consensus,
+    counted_motif,
+    information_content,
+    trimmed_motif,
+)
 from attrib.domains.motifs.windows import windows_of
 
 

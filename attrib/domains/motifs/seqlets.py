@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.domains.motifs.spans import every_span, largest, taken
+from attrib.domains.motifs.windows import every_span, largest, taken
 
 EULER = float(np.euler_gamma)
 COLUMNS = ["record", "start", "end", "attribution", "z", "p", "q"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from attrib.domains.motifs.samples import letters_of, refuse_other_labels
+from attrib.domains.motifs.matrix import LETTERS
 
 
 class Windows(NamedTuple):
@@ -74,3 +74,86 @@ def _dims(activation: xr.DataArray, x: xr.DataArray) -> tuple[Hashable, Hashable
         )
     refuse_other_labels(activation, x, leads, "activation")
     return leads[0], places[0]
+
+
+# FOLDED attrib/domains/motifs/windows.py: """Spans of a sequence: how much more of the attribution they have than chance would give them."""
+class Spans(NamedTuple):
+    """Every span of a sequence.
+
+    Attributes
+    ----------
+    start, end : array (spans,)
+        Half-open.
+    z : array (spans,)
+    """
+
+    start: np.ndarray
+    end: np.ndarray
+    z: np.ndarray
+
+
+def _z(sums: np.ndarray, length: int, size: int, mean: float, spread: float) -> np.ndarray:
+    """Sums of spans in standard deviations; the whole sequence has none."""
+    deviation = spread * np.sqrt(length * (size - length) / max(size - 1, 1))
+    return (sums - length * mean) / deviation if deviation > 0 else np.zeros_like(sums)
+
+
+def _by_length(
+    v: np.ndarray, mean: float, spread: float, shortest: int, longest: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Each length, and z of the spans (..., starts)."""
+    size = v.shape[-1]
+    sums = np.concatenate([np.zeros((*v.shape[:-1], 1)), np.cumsum(v, -1)], -1)
+    for length in range(shortest, min(longest, size) + 1):
+        yield length, _z(sums[..., length:] - sums[..., :-length], length, size, mean, spread)
+
+
+def largest(v: np.ndarray, mean: float, spread: float, shortest: int, longest: int) -> np.ndarray:
+    """The largest |z| of each row."""
+    return np.max([np.abs(z).max(-1) for _, z in _by_length(v, mean, spread, shortest, longest)], axis=0)
+
+
+def every_span(v: np.ndarray, mean: float, spread: float, shortest: int, longest: int) -> Spans:
+    """All spans of a sequence."""
+    parts = [
+        (np.arange(len(z)), np.arange(len(z)) + length, z)
+        for length, z in _by_length(v, mean, spread, shortest, longest)
+    ]
+    return Spans(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def taken(spans: Spans) -> Iterator[tuple[int, int, float]]:
+    """The strongest span, then the strongest of those that do not overlap it, and so on."""
+    left = np.ones(len(spans.z), bool)
+    strength = np.abs(spans.z)
+    while left.any():
+        best = int(np.where(left, strength, -1).argmax())
+        start, end = int(spans.start[best]), int(spans.end[best])
+        yield start, end, float(spans.z[best])
+        left &= (spans.end <= start) | (spans.start >= end)
+
+
+# FOLDED attrib/domains/motifs/windows.py: """Sequences and what was computed of them, side by side."""
+def letters_of(x: xr.DataArray, lead: Hashable) -> np.ndarray:
+    """One-hot sequences as numbers (sample, A C G T, position), whatever the order of their letters.
+
+    Raises
+    ------
+    ValueError
+        If the nucleotides are not A, C, G, T.
+    """
+    given = [str(v) for v in x["nucleotide"].values] if "nucleotide" in x.coords else list(LETTERS)
+    if sorted(given) != sorted(LETTERS) or x.sizes["nucleotide"] != len(LETTERS):
+        raise ValueError(f"`x` has {x.sizes['nucleotide']} nucleotides {given}, expected A, C, G, T")
+    ordered = x.transpose(lead, "nucleotide", "position").isel(nucleotide=[given.index(c) for c in LETTERS])
+    return ordered.values.astype(np.float64)
+
+
+def refuse_other_labels(a: xr.DataArray, x: xr.DataArray, dims: Iterable[Hashable], name: str) -> None:
+    """Raise a ValueError if the two have labels along a dim, and not the same ones in the same order."""
+    for d in dims:
+        if d in a.indexes and d in x.indexes and not a.indexes[d].equals(x.indexes[d]):
+            raise ValueError(
+                f"`{name}` and `x` have other labels along {d!r}, or another order; select the same: "
+                f"x.sel({d}={name}[{str(d)!r}])"
+            )

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from attrib.domains.sequences.arrays import columns, like, lines
-from attrib.domains.sequences.letters import NUCLEOTIDES
+from attrib.domains.sequences.alphabet import NUCLEOTIDES
+from attrib.domains.sequences.encoding import columns, like, lines
 from attrib.domains.sequences.shuffling import Letters, Pairs, generator
 
 

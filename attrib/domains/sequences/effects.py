@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib.domains.sequences.alphabet import NUCLEOTIDES, codes, fault
 from attrib.domains.sequences.evaluation import Function, Outputs, Rows, Subject
-from attrib.domains.sequences.letters import NUCLEOTIDES, codes, fault
-from attrib.domains.sequences.places import Edit, finder
-from attrib.domains.sequences.records import PROBLEM_COLUMNS
+from attrib.domains.sequences.fasta import PROBLEM_COLUMNS
+from attrib.domains.sequences.tables import Edit, finder
 
 
 class VariantEffects(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib.domains.sequences.arrays import AXES, columns, like, lines
+from attrib.domains.sequences.encoding import AXES, columns, like, lines
 
 Function = Callable[[xr.DataArray], Any]
 Rows = tuple[
@@ -50,7 +50,7 @@ class Subject:
     Attributes
     ----------
     codes, mask : array (samples, positions)
-        See `attrib.domains.sequences.arrays.Lines`.
+        See `attrib.domains.sequences.encoding.Lines`.
     sample : hashable
         The dim of the samples.
 

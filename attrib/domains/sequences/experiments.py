@@ -8,15 +8,8 @@ from itertools import chain
 import numpy as np
 import xarray as xr
 
+from attrib.domains.sequences.edits import Motifs, middle, motif_codes, named_motifs, put, refuse_outside
 from attrib.domains.sequences.evaluation import Function, Subject, compared
-from attrib.domains.sequences.insertion import (
-    Motifs,
-    middle,
-    motif_codes,
-    named_motifs,
-    put,
-    refuse_outside,
-)
 
 
 def marginalize(

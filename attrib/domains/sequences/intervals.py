@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from attrib.domains.sequences.fasta import entries, text_of
-from attrib.domains.sequences.letters import other_strand
-from attrib.domains.sequences.records import Reading, Records
+from attrib.domains.sequences.alphabet import other_strand
+from attrib.domains.sequences.fasta import Reading, Records, entries, text_of
 
 
 class Interval(NamedTuple):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
+from attrib.domains.sequences.alphabet import NUCLEOTIDES
 from attrib.domains.sequences.evaluation import Function, Rows, Subject, attributed
-from attrib.domains.sequences.letters import NUCLEOTIDES
 
 
 def saturation(

@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 
-from attrib.domains.sequences.letters import UNKNOWN
+from attrib.domains.sequences.alphabet import UNKNOWN
 
 
 def generator(codes: np.ndarray, seed: int, draw: int) -> np.random.Generator:

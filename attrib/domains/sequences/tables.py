@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from attrib.domains.sequences.records import Reading, Records
+from attrib.domains.sequences.alphabet import other_strand
+from attrib.domains.sequences.evaluation import Subject
+from attrib.domains.sequences.fasta import Reading, Records
+from attrib.domains.sequences.variants import place_of
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
 
@@ -91,3 +95,107 @@ def _table(path: Path, column: str, name: str | None) -> pd.DataFrame:
 def _text(value: object) -> str:
     missing = value is None or (isinstance(value, float) and np.isnan(value))
     return "" if missing else str(value).strip()
+
+
+# FOLDED attrib/domains/sequences/tables.py: """Where a variant lies in labelled sequences."""
+class Edit(NamedTuple):
+    """A variant in one of the sequences, as it is read there.
+
+    Attributes
+    ----------
+    name : str
+    sample, place : int
+        Numbers of the sequence and of the position where it begins.
+    ref, alt : str
+        Alleles on the sequence's strand.
+    """
+
+    name: str
+    sample: int
+    place: int
+    ref: str
+    alt: str
+
+
+Find = Callable[[str, dict, str, str], list[Edit]]
+
+
+def finder(subject: Subject, variants: pd.DataFrame) -> Find:
+    """How to find a variant's place: by chromosome, or by sample."""
+    missing = [c for c in ("ref", "alt") if c not in variants]
+    by_chrom, by_sample = ({*pair} <= set(variants) for pair in (("chrom", "pos"), ("sample", "position")))
+    if missing or not (by_chrom or by_sample):
+        raise ValueError(
+            f"`variants` has the columns {list(variants)}, expected ref and alt, "
+            "and chrom and pos, or sample and position"
+        )
+    if by_sample:
+        return _BySample(subject)
+    lacking = [c for c in ("chrom", "locus") if c not in subject.x.coords]
+    if lacking:
+        raise ValueError(
+            f"`x` lacks the coords {lacking}, which one_hot(read_bed(...).sequences) has; "
+            "or give variants by sample and position"
+        )
+    return _ByPlace(subject)
+
+
+class _BySample:
+    """Finds variants by the sample's name and the position's label."""
+
+    def __init__(self, subject: Subject) -> None:
+        x, d = subject.x, subject.sample
+        self._samples = x.indexes[d] if d in x.indexes else pd.RangeIndex(subject.count)
+        self._places = x.indexes.get("position", pd.RangeIndex(x.sizes["position"]))
+        self._mask = subject.mask
+
+    def __call__(self, name: str, row: dict, ref: str, alt: str) -> list[Edit]:
+        sample, place = row["sample"], row["position"]
+        if sample not in self._samples or place not in self._places:
+            raise ValueError(f"there is no sample {sample!r} with a position {place!r}")
+        k, p = self._samples.get_loc(sample), self._places.get_loc(place)
+        if not isinstance(k, int) or not isinstance(p, int):
+            raise ValueError(f"sample {sample!r} or position {place!r} is there more than once")
+        if not self._mask[k, p : p + len(ref)].all() or p + len(ref) > self._mask.shape[1]:
+            raise ValueError(f"sample {sample!r} ends before the end of {ref}")
+        return [Edit(name, k, p, ref, alt)]
+
+
+class _ByPlace:
+    """Finds variants by chromosome and position, in all sequences that cover them."""
+
+    def __init__(self, subject: Subject) -> None:
+        x = subject.x.transpose(subject.sample, "nucleotide", "position")
+        self._locus = np.where(subject.mask, x["locus"].values, -1)
+        rows, last = np.arange(subject.count), self._locus.shape[1] - 1 - subject.mask[:, ::-1].argmax(1)
+        ends = self._locus[rows, subject.mask.argmax(1)], self._locus[rows, last]
+        single = (x["strand"].values == "-") if "strand" in x.coords else False
+        self._minus = np.where(ends[0] == ends[1], single, ends[0] > ends[1])
+        low = np.where(self._locus < 0, np.iinfo(np.int64).max, self._locus).min(1)
+        table = pd.DataFrame({"chrom": x["chrom"].values, "low": low, "high": self._locus.max(1)})
+        self._chroms = {c: t.sort_values("low") for c, t in table.groupby("chrom")}
+        self._width = self._locus.shape[1]
+
+    def __call__(self, name: str, row: dict, ref: str, alt: str) -> list[Edit]:
+        begin = place_of(row) - 1
+        table = self._chroms.get(str(row["chrom"]))
+        near = [] if table is None else self._near(table, begin, begin + len(ref))
+        found = [e for k in near if (e := self._edit(k, begin, name, ref, alt)) is not None]
+        if not found:
+            raise ValueError(f"no sequence covers {row['chrom']}:{row['pos']} and its {len(ref)} letters")
+        return found
+
+    def _near(self, table: pd.DataFrame, begin: int, end: int) -> list[int]:
+        """Samples whose places may hold `begin` to `end`, in their order."""
+        low = table["low"].to_numpy()
+        some = table.iloc[np.searchsorted(low, begin - self._width) : np.searchsorted(low, begin, "right")]
+        return sorted(some.index[(some["high"] >= end - 1).to_numpy()].tolist())
+
+    def _edit(self, k: int, begin: int, name: str, ref: str, alt: str) -> Edit | None:
+        """The variant as sample `k` reads it, if all of it is there."""
+        if self._minus[k]:
+            ref, alt = other_strand(ref), other_strand(alt)
+        wanted = begin + np.arange(len(ref))[:: -1 if self._minus[k] else 1]
+        place = int(np.argmax(self._locus[k] == wanted[0]))
+        there = self._locus[k, place : place + len(ref)]
+        return Edit(name, k, place, ref, alt) if np.array_equal(there, wanted) else None

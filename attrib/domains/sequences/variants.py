@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from attrib.domains.sequences.fasta import text_of
-from attrib.domains.sequences.letters import fault
-from attrib.domains.sequences.records import PROBLEM_COLUMNS
+from attrib.domains.sequences.alphabet import fault
+from attrib.domains.sequences.fasta import PROBLEM_COLUMNS, Records, text_of
+from attrib.domains.sequences.intervals import Interval, sequences_of
 
 
 class Variants(NamedTuple):
@@ -96,3 +96,123 @@ def place_of(variant: dict) -> int:
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"its pos is {variant['pos']!r}, expected a whole number of at least 1") from None
     return place
+
+
+# FOLDED attrib/domains/sequences/variants.py: """Both alleles of variants with their surroundings, insertions and deletions too."""
+class Alleles(NamedTuple):
+    """Sequences with the reference and with the alternative, and which variants are missing.
+
+    Attributes
+    ----------
+    reference, alternative : DataFrame
+        A row per variant in the same order, by name: `sequence`, `chrom`, `pos`, `ref`, `alt`; of the reference `start` and
+        `end` too. `one_hot` takes them as they are.
+    problems : DataFrame
+        `record`, `line` (the variant's row, counted from 1), `problem` in words, and whether the record was `kept`.
+    """
+
+    reference: pd.DataFrame
+    alternative: pd.DataFrame
+    problems: pd.DataFrame
+
+
+def read_alleles(
+    variants: pd.DataFrame, fasta: str | Path, *, width: int, index: bool | None = None
+) -> Alleles:
+    """Both alleles of variants, of any lengths, with what surrounds them on a genome.
+
+    Parameters
+    ----------
+    variants : DataFrame
+        A row per variant: `chrom`, `pos` (counted from 1), `ref`, `alt`, as `read_vcf` gives them; their index names them.
+    fasta : path
+        The genome, plain or gzip.
+    width : int
+        Letters per sequence. The variant begins at position `width // 2`; behind a longer or shorter alternative there is
+        less or more of what follows on the genome, so that both alleles have the same length.
+    index : bool, optional
+        As in `read_bed`.
+
+    Returns
+    -------
+    Alleles
+        Left out, with the reason in `problems`: variants whose surroundings do not lie on the chromosome, and whose
+        reference is not what the genome says.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, columns are missing, or `width` is below 2.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "g.fa"
+    >>> _ = path.write_text(">c\\nAACCGGTTAACC\\n")
+    >>> table = pd.DataFrame({"chrom": ["c", "c"], "pos": [5, 5], "ref": ["G", "GG"], "alt": ["A", "G"]})
+    >>> both = read_alleles(table, path, width=6)
+    >>> both.reference.sequence.tolist(), both.alternative.sequence.tolist()
+    (['ACCGGT', 'ACCGGT'], ['ACCAGT', 'ACCGTT'])
+    """
+    missing = [c for c in ("chrom", "pos", "ref", "alt") if c not in variants]
+    if missing:
+        raise ValueError(f"`variants` lacks the columns {missing}; it has {list(variants)}")
+    if width < 2:
+        raise ValueError(f"`width` is {width}, expected at least 2")
+    records = Records()
+    wanted, rows = _intervals(variants, width, records)
+    for interval, letters in sequences_of(wanted, fasta, index, records):
+        _add(records, interval, letters, rows[interval.line], width)
+    found = records.reading()
+    both = found.sequences
+    alternative = both.drop(columns=["sequence", "start", "end"], errors="ignore")
+    alternative = alternative.rename(columns={"alternative": "sequence"})
+    return Alleles(both.drop(columns="alternative", errors="ignore"), alternative, found.problems)
+
+
+def _intervals(
+    variants: pd.DataFrame, width: int, records: Records
+) -> tuple[list[Interval], dict[int, dict[str, Any]]]:
+    """What is to be read for each variant, and its row by its number; those that make no sense are refused."""
+    named = variants.index.name == "variant"
+    rows: dict[int, dict[str, Any]] = {}
+    wanted = []
+    for number, (label, row) in enumerate(zip(variants.index, variants.to_dict("records"), strict=True), 1):
+        name = str(label) if named else f"{row['chrom']}:{row['pos']}:{row['ref']}>{row['alt']}"
+        if problem := _fault(row, width):
+            records.refuse(name, number, problem)
+            continue
+        rows[number] = row
+        start = place_of(row) - 1 - width // 2
+        end = start + width + max(len(row["ref"]) - len(row["alt"]), 0)
+        wanted.append(Interval(str(row["chrom"]), start, end, name, "+", number))
+    return wanted, rows
+
+
+def _fault(row: dict[str, Any], width: int) -> str:
+    """What is wrong with a row of the table, in words."""
+    try:
+        place_of(row)
+    except ValueError as error:
+        return str(error)
+    for name in ("ref", "alt"):
+        wrong = fault(row[name]) if isinstance(row[name], str) else "it is no text"
+        if wrong:
+            return f"its {name} is {row[name]!r}: {wrong}"
+        if len(row[name]) > width - width // 2:
+            return (
+                f"its {name} has {len(row[name])} letters; of {width} there are {width - width // 2} for it"
+            )
+    return ""
+
+
+def _add(records: Records, interval: Interval, letters: str, row: dict[str, Any], width: int) -> None:
+    at, ref, alt = width // 2, row["ref"], row["alt"]
+    there = letters[at : at + len(ref)]
+    if there.upper().replace("U", "T") != ref.upper().replace("U", "T"):
+        problem = f"the genome has {there} at {interval.chrom}:{row['pos']}, not {ref!r}"
+        return records.refuse(interval.name, interval.line, problem)
+    edited = letters[:at] + alt + letters[at + len(ref) :]
+    place = {"chrom": interval.chrom, "start": interval.start, "end": interval.start + width}
+    both = {"sequence": letters[:width], "alternative": edited[:width]}
+    records.add(interval.name, interval.line, {**both, **place, "pos": place_of(row), "ref": ref, "alt": alt})

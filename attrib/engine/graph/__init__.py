@@ -6,7 +6,6 @@ any reading of each op that the caller likes. DeepLIFT reads an op as a secant, 
 
 from attrib.engine.graph.modes import transformed
 from attrib.engine.graph.nodes import Graph, Node, Ref, Source
-from attrib.engine.graph.record import evaluate, record
-from attrib.engine.graph.recorder import Recorder
+from attrib.engine.graph.recorder import Recorder, evaluate, record
 
 __all__ = ["Graph", "Node", "Recorder", "Ref", "Source", "evaluate", "record", "transformed"]

@@ -5,8 +5,7 @@ op maps linearly. The rules, a file per family of ops, say how; the transpose of
 """
 
 from attrib.engine.secant.pairs import Pairs
-from attrib.engine.secant.readout import Readout
 from attrib.engine.secant.replay import Secant, expressed, secant
-from attrib.engine.secant.report import OpShare, shares
+from attrib.engine.secant.report import OpShare, Readout, shares
 
 __all__ = ["OpShare", "Pairs", "Readout", "Secant", "expressed", "secant", "shares"]

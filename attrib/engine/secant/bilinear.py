@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from attrib.engine.secant.carry import convolution_carry, matmul_carry
+from attrib.engine.secant.linear_change import convolution_carry, matmul_carry
+from attrib.engine.secant.pair import NoRule, Twin, values
 from attrib.engine.secant.rules import rule
-from attrib.engine.secant.twin import NoRule, Twin, values
 
 aten = torch.ops.aten
 

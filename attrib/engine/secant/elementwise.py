@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,8 +12,10 @@ from torch._ops import OpOverload
 from torch.func import vjp
 
 from attrib.engine.graph import transformed
+from attrib.engine.secant.bilinear import product
+from attrib.engine.secant.pair import NoRule, Twin, values
 from attrib.engine.secant.rules import rule
-from attrib.engine.secant.twin import NoRule, Twin, values
+from attrib.engine.secant.sums import carrier, gap
 
 aten = torch.ops.aten
 
@@ -124,3 +127,129 @@ def cleaned(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin
     """The identity of numbers; NaN and infinity become constants."""
     x = args[0]
     return Twin(*values(op, args, kwargs), torch.where(x.v0.isfinite() & x.v1.isfinite(), x.dv, 0))
+
+
+# FOLDED attrib/engine/secant/elementwise.py: """Roots, powers and logarithms, whose divided differences have closed forms that do not cancel."""
+aten = torch.ops.aten
+
+
+@rule(aten.sqrt)
+def square_root(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """sqrt(v1) - sqrt(v0) = (v1 - v0) / (sqrt(v0) + sqrt(v1)); zero where both are zero, as nothing changes there."""
+    (x,) = args
+    v0, v1 = values(op, args, kwargs)
+    return Twin(v0, v1, ratio(torch.ones_like(v0), v0 + v1, 0.0) * x.dv)
+
+
+@rule(aten.rsqrt)
+def reciprocal_root(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """With w = 1/sqrt(v): w1 - w0 = -(w0 w1)^2 / (w0 + w1) (v1 - v0)."""
+    (x,) = args
+    w0, w1 = values(op, args, kwargs)
+    return Twin(w0, w1, -((w0 * w1) ** 2) / (w0 + w1) * x.dv)
+
+
+BASE = {aten.log2.default: math.log(2), aten.log10.default: math.log(10)}
+
+
+@rule(aten.log, aten.log1p, aten.log2, aten.log10)
+def logarithm(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """log v1 - log v0 = log1p((v1 - v0) / v0), the left side where the change is large."""
+    (x,) = args
+    v0, v1 = values(op, args, kwargs)
+    start = x.v0 + 1 if op is aten.log1p.default else x.v0
+    near = x.change.abs() < start / 2
+    logs = torch.where(
+        near, torch.log1p(torch.where(near, x.change / start, 0)), (v1 - v0) * BASE.get(op, 1.0)
+    )
+    return Twin(v0, v1, ratio(logs, x.change, 1 / start) / BASE.get(op, 1.0) * x.dv)
+
+
+@rule(aten.pow.Tensor_Scalar)
+def power(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """v1^2 - v0^2 = (v0 + v1) dv; v1^3 - v0^3 = (v0^2 + v0 v1 + v1^2) dv; for other exponents the secant."""
+    x, n = args
+    v0, v1 = values(op, args, kwargs)
+    if n == 2:
+        return Twin(v0, v1, product(aten.mul.Tensor, [x, x], {}).dv)
+    if n == 3:
+        return Twin(v0, v1, (x.v0**2 + x.v0 * x.v1 + x.v1**2) * x.dv)
+    if n == 0.5:
+        return square_root(aten.sqrt.default, [x], {})
+    change, d = v1 - v0, x.change
+    large = (d.abs() >= (24 * torch.finfo(d.dtype).eps) ** (1 / 3) * x.mean.abs()) & (d != 0)
+    m = torch.where(large, change / torch.where(large, d, 1), n * torch.where(large, 1, x.mean) ** (n - 1))
+    return Twin(v0, v1, m * x.dv, change)
+
+
+# FOLDED attrib/engine/secant/elementwise.py: """Comparisons, logic and choice: a bool is a number that steps from 0 to 1, so hand-written activations come out right."""
+aten = torch.ops.aten
+
+
+@rule(aten.gt, aten.ge, aten.lt, aten.le, aten.eq, aten.ne)
+def comparison(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """The secant of the step: its change over the change of u - v."""
+    difference = gap(*args)
+    v0, v1 = values(op, args, kwargs)
+    dtype = difference.dv.dtype
+    return Twin(v0, v1, ratio(v1.to(dtype) - v0.to(dtype), difference.change, 0.0) * difference.dv)
+
+
+@rule(aten.logical_not, aten.bitwise_not)
+def negation(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """d(not u) = -du."""
+    _bool(args)
+    return Twin(*values(op, args, kwargs), -args[0].dv)
+
+
+@rule(aten.bitwise_and, aten.logical_and)
+def conjunction(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """u and v = u v."""
+    _bool(args)
+    return Twin(*values(op, args, kwargs), product(aten.mul.Tensor, args, {}).dv)
+
+
+@rule(aten.bitwise_or, aten.logical_or)
+def disjunction(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """u or v = u + v - u v."""
+    _bool(args)
+    both = product(aten.mul.Tensor, args, {})
+    return Twin(*values(op, args, kwargs), carrier(args[0]) + carrier(args[1]) - both.dv)
+
+
+@rule(aten.bitwise_xor, aten.logical_xor)
+def exclusion(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """u xor v = u + v - 2 u v."""
+    _bool(args)
+    both = product(aten.mul.Tensor, args, {})
+    return Twin(*values(op, args, kwargs), carrier(args[0]) + carrier(args[1]) - 2 * both.dv)
+
+
+@rule(aten.where.self)
+def choice(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """Where(c, u, v): the chosen change; if c changes, v + c (u - v).
+
+    What is not chosen on either side is left out of the product: it may be infinite, as in a guard against infinity.
+    """
+    c, u, v = args
+    v0, v1 = values(op, args, kwargs)
+    if not isinstance(c, Twin):
+        return Twin(v0, v1, op(c, carrier(u), carrier(v)).to(v0.dtype))
+    still = c.v0 == c.v1
+    between = gap(u, v)
+    jump = Twin(*(torch.where(still, 0, t) for t in (between.v0, between.v1, between.dv)))
+    change = product(aten.mul.Tensor, [c, jump], {}).dv + carrier(v)
+    return Twin(v0, v1, torch.where(still, op(c.v1, carrier(u), carrier(v)), change))
+
+
+@rule(aten.isnan, aten.isinf)
+def never(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+    """A test for what does not happen in finite values: no change, or an error."""
+    v0, v1 = values(op, args, kwargs)
+    return Twin(v0, v1, torch.zeros_like(args[0].dv))
+
+
+def _bool(args: Sequence[Any]) -> None:
+    for a in args:
+        if (a.v0 if isinstance(a, Twin) else a).dtype != torch.bool:
+            raise NoRule("it works on the bits of numbers that depend on the inputs")

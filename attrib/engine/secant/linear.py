@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
+from attrib.engine.secant.pair import NoRule, Twin, has_twin, values
 from attrib.engine.secant.rules import rule
-from attrib.engine.secant.twin import NoRule, Twin, has_twin, values
 
 aten = torch.ops.aten
 

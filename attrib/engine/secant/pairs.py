@@ -8,12 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attrib.engine.gradients import Kernel
+from attrib.engine.gradient.passes import Passes
 from attrib.engine.graph import Graph
 from attrib.engine.inputs import of_samples
-from attrib.engine.secant.compiled import Compiled
-from attrib.engine.secant.readout import Readout
-from attrib.engine.secant.replay import Secant, expressed, secant
+from attrib.engine.secant.replay import Compiled, Secant, expressed, secant
+from attrib.engine.secant.report import Readout
 
 Rows = tuple[Tensor, ...]
 
@@ -49,7 +48,7 @@ class Pairs:
 
     Parameters
     ----------
-    kernel : Kernel
+    passes : Passes
         The model, the targets, and how many rows go at a time.
     xs : tuple of Tensor (N, ...)
         Inputs.
@@ -62,18 +61,18 @@ class Pairs:
     """
 
     def __init__(
-        self, kernel: Kernel, xs: Rows, pool: Rows, check: bool = True, compile: bool = False
+        self, passes: Passes, xs: Rows, pool: Rows, check: bool = True, compile: bool = False
     ) -> None:
-        self.kernel, self.xs, self.pool, self.check, self.compile = kernel, xs, pool, check, compile
+        self.passes, self.xs, self.pool, self.check, self.compile = passes, xs, pool, check, compile
         self.count = pool[0].shape[1]
-        self.readout = Readout(kernel.function, kernel.score)
+        self.readout = Readout(passes.function, passes.score)
         self._graphs: dict[int, Graph] = {}  # by rows: shapes are part of what is recorded
         self._compiled: dict[int, Compiled] = {}
         self._shared: Tensor | None = None
 
     def __iter__(self) -> Iterator[Chunk]:
         """Chunk by chunk, in order."""
-        batches, rows = self.kernel.batches, len(self.xs[0]) * self.count
+        batches, rows = self.passes.batches, len(self.xs[0]) * self.count
         if batches.rows is None and rows > 1:
             batches.expect(0, more=True)
             self._measure()
@@ -83,7 +82,7 @@ class Pairs:
         """Settle the automatic size by one row of the model: a small first chunk would be one more recording."""
         one = torch.zeros(1, dtype=torch.long)
         try:
-            expressed(self.readout.outputs, [of_samples(x, one, self.kernel.device) for x in self.xs])
+            expressed(self.readout.outputs, [of_samples(x, one, self.passes.device) for x in self.xs])
         except NotImplementedError:
             raise
         except _NOT_FOR_ONE_ROW:  # the first chunk will tell, or say what is wrong
@@ -91,13 +90,13 @@ class Pairs:
         self._measured()
 
     def _measured(self) -> None:
-        of_a_row = self.kernel.function.row_bytes
-        self.kernel.batches.measured(None if of_a_row is None else VALUES_PER_ACTIVATION * of_a_row)
+        of_a_row = self.passes.function.row_bytes
+        self.passes.batches.measured(None if of_a_row is None else VALUES_PER_ACTIVATION * of_a_row)
 
     def _chunk(self, start: int, stop: int) -> Chunk:
         r = torch.arange(start, stop)
         i = r.div(self.count, rounding_mode="floor")
-        x1 = tuple(of_samples(x, i, self.kernel.device).expand(len(i), *x.shape[1:]) for x in self.xs)
+        x1 = tuple(of_samples(x, i, self.passes.device).expand(len(i), *x.shape[1:]) for x in self.xs)
         x0 = tuple(
             self._baselines(p, i, r % self.count).expand_as(x) for p, x in zip(self.pool, x1, strict=True)
         )
@@ -128,7 +127,7 @@ class Pairs:
         return self._graphs[rows], fresh
 
     def _baselines(self, pool: Tensor, i: Tensor, which: Tensor) -> Tensor:
-        at = self.kernel.device
+        at = self.passes.device
         if len(pool) == 1:
             return pool[0].to(at) if self.count == 1 else pool[0].to(at)[which.to(at)]
         return of_samples(pool, i, at)[torch.arange(len(i), device=at), which.to(at)]
@@ -136,7 +135,7 @@ class Pairs:
     def _at_samples(self, i: Tensor) -> Tensor:
         """Outputs at the inputs of samples `i`, each sample once."""
         first, last = int(i[0]), int(i[-1])
-        once, at = torch.arange(first, last + 1), self.kernel.device
+        once, at = torch.arange(first, last + 1), self.passes.device
         return self.readout.outputs(*(of_samples(x, once, at) for x in self.xs))[(i - first).to(at)]
 
     def _at_baselines(self, x0: Rows, r: Tensor) -> Tensor:
@@ -151,14 +150,14 @@ class Pairs:
 
     def _at_shared(self, rows: int) -> Tensor:
         """Outputs at the baselines that all samples share, some rows at a time."""
-        at = self.kernel.device
+        at = self.passes.device
         flat = [p[0].to(at).expand(-1, *x.shape[1:]) for p, x in zip(self.pool, self.xs, strict=True)]
         parts = zip(*(p.split(rows) for p in flat), strict=True)
         return torch.cat([self.readout.outputs(*some) for some in parts])
 
     def _pulled(self, found: Secant, cotangents: Tensor) -> Rows:
         """Multipliers (T, rows, ...) of all targets: a few at a time where `batch_size` rows are many already."""
-        block = max(1, self.kernel.batches.chunk() // cotangents.shape[1])
+        block = max(1, self.passes.batches.chunk() // cotangents.shape[1])
         blocks = cotangents.split(block)
         parts = [found.pull(c, keep=c is not blocks[-1]) for c in blocks]
         return parts[0] if len(parts) == 1 else tuple(torch.cat(m) for m in zip(*parts, strict=True))

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.func import vjp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from attrib.engine.graph import Graph, Node, Ref, record, transformed
 from attrib.engine.secant.decompositions import decompose
 from attrib.engine.secant.families import RULES
-from attrib.engine.secant.sharing import sharing
-from attrib.engine.secant.twin import Arguments, NoRule, Twin, has_twin
+from attrib.engine.secant.linear_change import sharing
+from attrib.engine.secant.pair import Arguments, NoRule, Twin, has_twin
 
 Pull = Callable[..., tuple[Tensor, ...]]
 
@@ -159,3 +160,58 @@ def read(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         return RULES[node.op](node.op, args, kwargs)
     except NoRule as problem:
         raise NotImplementedError(f"no DeepLIFT rule for {node.op} at {node.source}: {problem}") from None
+
+
+# FOLDED attrib/engine/secant/replay.py: """A replay as one compiled program: torch.compile fuses the chains of elementwise ops between the heavy ones."""
+Program = Callable[..., tuple[Tensor, ...]]
+
+
+class Compiled:
+    """Replays of one graph, compiled for the sizes of the first.
+
+    Parameters
+    ----------
+    graph : Graph
+        What is replayed.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._programs: dict[int, Program] = {}  # by the number of targets
+
+    def __call__(self, x0: Sequence[Tensor], x1: Sequence[Tensor], cotangents: Tensor) -> Secant:
+        """As `secant`; `pull` gives the multipliers of these cotangents and of no others.
+
+        Raises
+        ------
+        RuntimeError
+            If torch.compile cannot work here, for example without a C++ compiler.
+        NotImplementedError
+            As `secant`.
+        """
+        given = (*x0, *x1, cotangents)
+        try:
+            if len(cotangents) not in self._programs:
+                self._programs[len(cotangents)] = self._program(given)
+            y0, y1, *multipliers = self._programs[len(cotangents)](*given)
+        except (
+            NotImplementedError,
+            torch.OutOfMemoryError,
+        ):  # the model's own, and what a smaller chunk mends
+            raise
+        except Exception as problem:
+            first = str(problem).strip().partition("\n")[0]
+            raise RuntimeError(
+                f"`compile=True` does not work here; leave it out. torch.compile says: {first}"
+            ) from problem
+        changes = tuple(b - a for a, b in zip(x0, x1, strict=True))
+        return Secant(y0, y1, changes, lambda *_, **__: tuple(multipliers))
+
+    def _program(self, given: tuple[Tensor, ...]) -> Program:
+        count = len(self.graph.inputs)
+
+        def replay(*given: Tensor) -> tuple[Tensor, ...]:
+            found = secant(self.graph, given[:count], given[count : 2 * count])
+            return found.y0, found.y1, *found.pull(given[-1])
+
+        return torch.compile(make_fx(replay)(*given))

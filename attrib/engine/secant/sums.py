@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
+from attrib.engine.secant.pair import NoRule, Twin, at0, at1, has_twin, values
 from attrib.engine.secant.rules import rule
-from attrib.engine.secant.twin import NoRule, Twin, at0, at1, has_twin, values
 
 aten = torch.ops.aten
 

@@ -7,6 +7,6 @@ else, and what follows it, is computed for every edit as the model would.
 
 from attrib.engine.window.plan import Plan, learn, plan
 from attrib.engine.window.program import Program, Unsuited, program
-from attrib.engine.window.waves import Windows
+from attrib.engine.window.schedule import Windows
 
 __all__ = ["Plan", "Program", "Unsuited", "Windows", "learn", "plan", "program"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,10 +13,63 @@ from torch.nn import functional as F
 
 from attrib.engine.graph import Node, Ref
 from attrib.engine.window.channels import alone
-from attrib.engine.window.products import convolvable, product
+from attrib.engine.window.linear import convolvable, product
 from attrib.engine.window.rule import Known, Reader, Rule, Span, bound, rule
-from attrib.engine.window.sliding import Kernel, Sliding, per_dim, under
 
+
+# FOLDED attrib/engine/window/convolution.py: """What convolutions and pools have in common: a kernel that slides along the axes."""
+class Kernel(NamedTuple):
+    """A kernel along one axis: result i reads i * stride - padding + k * dilation for k < size."""
+
+    size: int
+    stride: int
+    dilation: int
+    padding: int
+
+    @property
+    def extent(self) -> int:
+        """Positions from the first to the last that one result reads, less one."""
+        return (self.size - 1) * self.dilation
+
+
+@dataclass
+class Sliding(Rule):
+    """An op whose result reads its source through a kernel."""
+
+    kernels: tuple[Kernel, ...] = ()
+
+    def reach(self, spans: Sequence[Span]) -> Span:
+        """Every result that reads a changed position."""
+        return tuple(
+            (-((k.extent - lo - k.padding) // k.stride), (hi - 1 + k.padding) // k.stride + 1)
+            for (lo, hi), k in zip(spans[0], self.kernels, strict=True)
+        )
+
+    def need(self, span: Span) -> Span:
+        """Every position that the results read."""
+        return under(self.kernels, span)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The kernels'."""
+        return tuple(k.stride for k in self.kernels)
+
+
+def under(kernels: Sequence[Kernel], span: Span) -> Span:
+    """Every position that the results over a span read."""
+    return tuple(
+        (lo * k.stride - k.padding, (hi - 1) * k.stride - k.padding + k.extent + 1)
+        for (lo, hi), k in zip(span, kernels, strict=True)
+    )
+
+
+def per_dim(value: Any, dims: int) -> list[int]:
+    """An option of a convolution or pool, one number per spatial dim."""
+    values = [value] if isinstance(value, int) else list(value)
+    return values * dims if len(values) == 1 else values
+
+
+# REST
 aten = torch.ops.aten
 
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from attrib.engine.graph import Node, Ref
-from attrib.engine.window.bridges import Bridge, Gathers, Piece, bridge
-from attrib.engine.window.products import product
+from attrib.engine.window.aggregations import Bridge, Gathers, Piece, bridge
+from attrib.engine.window.program import PerRow, Program
 from attrib.engine.window.rule import FLAT, LOCAL, Known
 
 aten = torch.ops.aten
@@ -138,3 +139,65 @@ def linear(node: Node, known: Known) -> Bridge | None:
     if not (known.local(source, FLAT) or (known.local(source, LOCAL) and len(known.shape[source]) == 2)):
         return None
     return Linear(node, source, known.shape[source], known.axes[source], known.constants[weight])
+
+
+# FOLDED attrib/engine/window/linear.py: """Matrix products of rows with the weights of a layer."""
+LEAST_ROWS, LEAST_PRODUCTS = 24, 1 << 20  # below, starting a convolution takes longer than it saves
+
+
+def product(a: Tensor, w: Tensor) -> Tensor:
+    """`a @ w.T`, for `a` (m, k) and `w` (n, k).
+
+    In single precision on a CPU by a convolution of width 1: PyTorch leaves convolutions to oneDNN, but matrix products
+    to MKL, which takes twice the time on processors of another make than its own.
+    """
+    (m, k), n = a.shape, len(w)
+    if not convolvable(a) or m < LEAST_ROWS or m * k * n < LEAST_PRODUCTS:
+        return a @ w.T
+    pixels = a.contiguous().view(1, 1, m, k).permute(0, 3, 1, 2)
+    # asked for by name: F.conv2d sends what it takes for a small image to MKL after all
+    found = torch.mkldnn_convolution(pixels, w[:, :, None, None], None, [0, 0], [1, 1], [1, 1], 1)
+    return found.permute(0, 2, 3, 1).reshape(m, n)
+
+
+def convolvable(t: Tensor) -> bool:
+    """Whether oneDNN convolves such values."""
+    here = t.dtype == torch.float32 and t.device.type == "cpu"
+    return here and torch.backends.mkldnn.is_available() and hasattr(torch, "mkldnn_convolution")
+
+
+# FOLDED attrib/engine/window/linear.py: """Indices that count over all rows: what a recording has where a model reads a value in another memory layout."""
+aten = torch.ops.aten
+
+
+def plain(program: Program, shape: dict[Ref, tuple[int, ...]]) -> Program:
+    """The same program, where a value laid flat and read in its own order is only given another shape.
+
+    PyTorch's adaptive pools of one cell do this in channels-last memory.
+    """
+    made = {ref: node for node in program.nodes for ref in node.writes}
+    nodes = tuple(_reshaped(node, made, program, shape) or node for node in program.nodes)
+    return _needed(replace(program, nodes=nodes))
+
+
+def _reshaped(
+    node: Node, made: dict[Ref, Node], program: Program, shape: dict[Ref, tuple[int, ...]]
+) -> Node | None:
+    """The op as a change of shape, if it is one."""
+    if node.op is not aten.index.Tensor or len(node.args[1]) != 1 or node.args[1][0] not in program.counted:
+        return None
+    flat = made.get(node.args[0])
+    if flat is None or flat.op is not aten.reshape.default or list(flat.args[1]) != [-1]:
+        return None
+    if math.prod(shape[flat.args[0]]) != math.prod(shape[node.out]):
+        return None
+    return replace(node, op=aten.reshape.default, args=(flat.args[0], [PerRow(1), *shape[node.out][1:]]))
+
+
+def _needed(program: Program) -> Program:
+    wanted, kept = {program.output}, []
+    for node in reversed(program.nodes):
+        if not wanted.isdisjoint(node.writes):
+            wanted.update(node.reads)
+            kept.append(node)
+    return replace(program, nodes=tuple(reversed(kept)))

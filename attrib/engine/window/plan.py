@@ -12,8 +12,8 @@ from torch import Tensor
 
 from attrib.engine.graph import Node, Ref
 from attrib.engine.window import channels, convolution, linear, pointwise, pooling, shaping
-from attrib.engine.window.bridges import BRIDGES, Bridge
-from attrib.engine.window.gathers import plain
+from attrib.engine.window.aggregations import BRIDGES, Bridge
+from attrib.engine.window.linear import plain
 from attrib.engine.window.program import Program, Unsuited
 from attrib.engine.window.rule import LOCAL, RULES, Known, Rule, Span
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from attrib.engine.graph import Node
 from attrib.engine.window.channels import alone
+from attrib.engine.window.convolution import Kernel, Sliding, per_dim, under
 from attrib.engine.window.rule import Known, Reader, Rule, Span, bound, only_first_is_read, rule
-from attrib.engine.window.sliding import Kernel, Sliding, per_dim, under
 
 aten = torch.ops.aten
 

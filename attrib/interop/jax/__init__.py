@@ -77,7 +77,7 @@ def to_jax(result: Any) -> Any:
     Array([[1., 1.]], dtype=float32)
     """
     _require()
-    from attrib.interop.jax.results import in_jax
+    from attrib.interop.jax.exchange import in_jax
 
     return in_jax(result)
 

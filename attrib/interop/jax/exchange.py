@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
+
+from attrib.interop.arrays import as_tensor
 
 _INT32 = torch.iinfo(torch.int32)
 
@@ -72,3 +76,25 @@ def view(a: jax.Array) -> Tensor | None:
         return torch.from_dlpack(a)
     except (TypeError, RuntimeError, BufferError):  # float8, or a device that torch does not have
         return None
+
+
+# FOLDED attrib/interop/jax/exchange.py: """Results as JAX arrays."""
+def in_jax(result: Any) -> Any:
+    """See `attrib.interop.jax.to_jax`."""
+    if isinstance(result, tuple):
+        return tuple(map(in_jax, result))
+    if isinstance(result, xr.Dataset):
+        return result.map(in_jax, keep_attrs=True)
+    if isinstance(result, Mapping):
+        return {k: in_jax(v) for k, v in result.items()}
+    if isinstance(result, xr.DataArray):
+        return result.copy(data=_array(result.values))
+    if isinstance(result, Tensor | np.ndarray | jax.Array):
+        return _array(result)
+    raise TypeError(
+        f"`result` is a {type(result).__name__}, expected a DataArray, Dataset, tensor, array, or a tuple or mapping of these"
+    )
+
+
+def _array(values: Any) -> jax.Array:
+    return to_array(as_tensor(values, "result").clone(), "result")

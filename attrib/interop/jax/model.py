@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attrib.engine.foreign import Foreign, present, room
 from attrib.engine.graph import Recorder
 from attrib.engine.graph.modes import outside_transforms, plain
-from attrib.engine.watch import Ops
-from attrib.interop.jax.bridge import Bridge, Kept, Log
+from attrib.engine.model.checks import Ops
+from attrib.engine.model.external import Foreign, present, room
 from attrib.interop.jax.exchange import narrowed, view
+from attrib.interop.jax.function import Bridge, Kept, Log
 from attrib.interop.jax.pullback import Arrays, pullback
 from attrib.interop.jax.weights import closed_over, parted
 from attrib.interop.jaxpr import in_torch

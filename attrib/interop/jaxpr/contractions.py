@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from attrib.interop.jaxpr.constants import dtype_of
-from attrib.interop.jaxpr.program import Step
+from attrib.interop.jaxpr.program import Step, dtype_of
 from attrib.interop.jaxpr.table import translation
 
 

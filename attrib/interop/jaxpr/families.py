@@ -2,25 +2,16 @@
 
 from attrib.interop.jaxpr import (
     contractions,
-    convolution,
-    cumulative,
     elementwise,
     gathering,
-    logic,
+    idioms,
     nesting,
-    normalised,
-    ordering,
     reductions,
     shaping,
-    slicing,
-    spectra,
     windows,
 )
 from attrib.interop.jaxpr.table import TRANSLATIONS
 
-FAMILIES = (
-    *(elementwise, logic, contractions, convolution, reductions, windows, cumulative, ordering),
-    *(shaping, slicing, gathering, normalised, spectra, nesting),
-)
+FAMILIES = (elementwise, contractions, reductions, windows, shaping, gathering, idioms, nesting)
 
 __all__ = ["FAMILIES", "TRANSLATIONS"]

@@ -12,9 +12,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
+from attrib.interop.jaxpr.contractions import others, permuted, restored
 from attrib.interop.jaxpr.program import Program, Shape, Step, without_dead_steps
+from attrib.interop.jaxpr.table import translation
 
 PASSED = ("stop_gradient", "copy", "copy_p", "name")
 
@@ -121,7 +124,7 @@ class Reader:
 Idiom = Callable[[Step, Reader], Step | None]
 
 
-def softmax(step: Step, reader: Reader) -> Step | None:
+def as_softmax(step: Step, reader: Reader) -> Step | None:
     """exp(z) / sum exp(z)."""
     if step.name != "div" or (found := reader.summed(step.ins[1], "reduce_sum")) is None:
         return None
@@ -132,7 +135,7 @@ def softmax(step: Step, reader: Reader) -> Step | None:
     return _of(step, "softmax", reader.unshifted(z, total.params["axes"]), total)
 
 
-def logsumexp(step: Step, reader: Reader) -> Step | None:
+def as_logsumexp(step: Step, reader: Reader) -> Step | None:
     """Log sum exp(z), also of the absolute value of that sum, which is none."""
     if step.name != "log":
         return None
@@ -145,7 +148,7 @@ def logsumexp(step: Step, reader: Reader) -> Step | None:
     return _of(step, "logsumexp", z, total)
 
 
-def unshifted_logsumexp(step: Step, reader: Reader) -> Step | None:
+def as_unshifted_logsumexp(step: Step, reader: Reader) -> Step | None:
     """Log sum exp(x - m) + m."""
     if step.name != "add":
         return None
@@ -162,7 +165,7 @@ def unshifted_logsumexp(step: Step, reader: Reader) -> Step | None:
     return None
 
 
-def log_softmax(step: Step, reader: Reader) -> Step | None:
+def as_log_softmax(step: Step, reader: Reader) -> Step | None:
     """Z - log sum exp(z)."""
     if step.name != "sub" or (found := reader.summed(step.ins[1], "logsumexp")) is None:
         return None
@@ -172,7 +175,7 @@ def log_softmax(step: Step, reader: Reader) -> Step | None:
     return _of(step, "log_softmax", reader.unshifted(z, logarithm.params["axes"]), logarithm)
 
 
-IDIOMS: tuple[Idiom, ...] = (softmax, logsumexp, unshifted_logsumexp, log_softmax)
+IDIOMS: tuple[Idiom, ...] = (as_softmax, as_logsumexp, as_unshifted_logsumexp, as_log_softmax)
 
 
 def simplified(program: Program) -> Program:
@@ -194,3 +197,31 @@ def _of(step: Step, name: str, x: int, over: Step) -> Step:
 def _as_many(u: Shape, v: Shape) -> bool:
     """Whether two shapes differ in dims of size 1 alone."""
     return [n for n in u.shape if n != 1] == [n for n in v.shape if n != 1]
+
+
+# FOLDED attrib/interop/jaxpr/idioms.py: """What idioms stand for: softmax, its logarithm, and the logarithm of a sum of exponentials."""
+@translation("softmax")
+def softmax(step: Step, x: Tensor) -> Tensor:
+    """exp(x) / sum exp(x)."""
+    return _joined(torch.softmax, x, step.params["axes"])
+
+
+@translation("log_softmax")
+def log_softmax(step: Step, x: Tensor) -> Tensor:
+    """X - log sum exp(x)."""
+    return _joined(torch.log_softmax, x, step.params["axes"])
+
+
+@translation("logsumexp")
+def logsumexp(step: Step, x: Tensor) -> Tensor:
+    """Log sum exp(x)."""
+    return torch.logsumexp(x, tuple(step.params["axes"])).reshape(step.makes[0].shape)
+
+
+def _joined(f: Callable[[Tensor, int], Tensor], x: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Over several dims as over one."""
+    if len(axes) == 1:
+        return f(x, axes[0])
+    order = [*others(x.ndim, axes), *axes]
+    moved = permuted(x, order)
+    return restored(f(moved.flatten(x.ndim - len(axes)), -1).reshape(moved.shape), order)

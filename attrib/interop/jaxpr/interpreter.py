@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrib.engine.graph.source import at
-from attrib.interop.jaxpr.constants import Number, number
-from attrib.interop.jaxpr.program import Program, Step
+from attrib.engine.graph.nodes import at
+from attrib.interop.jaxpr.program import Number, Program, Step, number
 from attrib.interop.jaxpr.table import TRANSLATIONS, filled, refuse
 
 Value = Tensor | Number

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from attrib.engine.graph.source import UNKNOWN, Source
-from attrib.interop.jaxpr.constants import Number, number
-from attrib.interop.jaxpr.lines import line
+from attrib.engine.graph.nodes import UNKNOWN, Source
 
 CALLS = {
     *("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint", "custom_jvp_call"),
@@ -183,3 +183,77 @@ def without_dead_steps(program: Program) -> Program:
 
 def _shape(var: Any) -> Shape:
     return Shape(tuple(getattr(var.aval, "shape", ())), getattr(var.aval, "dtype", None))
+
+
+# FOLDED attrib/interop/jaxpr/program.py: """Which line of the user asked for a primitive."""
+_ATTRIB = str(Path(__file__).parents[2])
+_LIBRARIES = tuple(f"/site-packages/{name}/" for name in ("jax", "jaxlib", "flax", "equinox", "haiku"))
+
+
+def line(info: Any) -> Source:
+    """The innermost line outside JAX, its libraries of layers, and attrib."""
+    trace = getattr(info, "traceback", None)
+    for frame in trace.frames if trace is not None else ():
+        file = frame.file_name.replace("\\", "/")
+        if not (file.startswith((_ATTRIB, "<frozen")) or any(part in file for part in _LIBRARIES)):
+            return Source(file, frame.line_num, frame.function_name)
+    return UNKNOWN
+
+
+# FOLDED attrib/interop/jaxpr/program.py: """Arrays and dtypes of JAX as tensors and dtypes of torch."""
+Number = bool | int | float | complex
+
+
+class Constants:
+    """Tensors of the arrays that a function closes over, each made once.
+
+    Without a copy where DLPack can: the tensors are never written to.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, torch.device], tuple[Any, Tensor | Number]] = {}
+
+    def on(self, array: Any, device: torch.device) -> Tensor | Number:
+        """An array as a tensor; one without dims as a number."""
+        key = (id(array), device)
+        if key not in self._made:  # the array is kept, so that no other gets its id
+            made = number(array) if np.ndim(array) == 0 else tensor(array).to(device)
+            self._made[key] = (array, made)
+        return self._made[key][1]
+
+
+def tensor(array: Any) -> Tensor:
+    """A JAX or NumPy array as a tensor that must not be written to."""
+    if not isinstance(array, np.ndarray) and hasattr(array, "__dlpack__"):
+        try:
+            return torch.from_dlpack(array)
+        except (RuntimeError, BufferError, TypeError, ValueError):  # on several devices, say
+            pass
+    dtype_of(array.dtype)
+    values = np.array(array)  # a copy that may be written to: torch warns of others
+    if values.dtype.name == "bfloat16":
+        return torch.from_numpy(values.astype(np.float32)).to(torch.bfloat16)
+    return torch.from_numpy(values)
+
+
+def number(scalar: Any) -> Number:
+    """The value of an array without dims, or of a literal."""
+    with torch._C.DisableTorchFunction():  # a constant is no value that leaves torch unseen
+        return scalar.item() if hasattr(scalar, "item") else scalar
+
+
+def dtype_of(dtype: Any) -> torch.dtype:
+    """The dtype of torch that has the name of a dtype of NumPy or JAX.
+
+    Raises
+    ------
+    NotImplementedError
+        There is none: keys of random numbers, numbers of four bits.
+    """
+    found = getattr(torch, getattr(dtype, "name", str(dtype)), None)
+    if not isinstance(found, torch.dtype):
+        raise NotImplementedError(
+            f"`f` holds an array of {dtype}, which torch has not, so that its ops cannot be followed; use "
+            "`integrated_gradients`, which needs no more than derivatives, or another dtype"
+        )
+    return found

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
-from attrib.interop.jaxpr.constants import Number, dtype_of, number
-from attrib.interop.jaxpr.program import Shape, Step
+from attrib.interop.jaxpr.program import Number, Shape, Step, dtype_of, number
 
 Run = Callable[..., Any]
 

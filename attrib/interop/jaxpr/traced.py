@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attrib.engine.foreign import present
 from attrib.engine.graph import Recorder
+from attrib.engine.model.external import present
 from attrib.interop.jaxpr import families  # noqa: F401  (enters the translations in the table)
-from attrib.interop.jaxpr.constants import Constants
 from attrib.interop.jaxpr.idioms import simplified
 from attrib.interop.jaxpr.interpreter import run
-from attrib.interop.jaxpr.program import Builder, Program
+from attrib.interop.jaxpr.program import Builder, Constants, Program
 from attrib.interop.jaxpr.table import filled
 
 Key = tuple[Any, ...]

@@ -13,7 +13,7 @@ import xarray as xr
 from attrib import __version__
 from attrib.domains.cells import Found
 from attrib.io import load, replacing, save, save_rows, write_json
-from attrib.io.run import strict
+from attrib.io.place import strict
 from attrib.plots import confusion, panels
 from attrib.workflows.cells.gathered import Gathered
 from attrib.workflows.cells.page import page

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrib.engine.model import one_tensor
+from attrib.engine.model.function import one_tensor
 
 STEPS = 11
 

@@ -13,7 +13,7 @@ import xarray as xr
 from attrib.domains.cells import Found
 from attrib.domains.preparation import pillow_module
 from attrib.io import replacing, save, write_json
-from attrib.io.run import strict
+from attrib.io.place import strict
 from attrib.plots import overlaid, overlays
 from attrib.stats import map_entropy, mass_inside, rank_correlation
 

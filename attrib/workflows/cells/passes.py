@@ -12,8 +12,8 @@ import xarray as xr
 from torch import Tensor
 
 from attrib.domains.cells import Found, read_image
-from attrib.engine.contents import device_of
-from attrib.engine.model import one_tensor
+from attrib.engine.model.function import one_tensor
+from attrib.engine.model.parameters import device_of
 from attrib.functional import MAPS
 from attrib.workflows.cells.deletion import deletion
 from attrib.workflows.cells.image import Cell, stamp

@@ -11,9 +11,9 @@ import xarray as xr
 
 from attrib import __version__
 from attrib.domains.fcgr import by_kmer
-from attrib.domains.mirna import SEED
+from attrib.domains.fcgr.kmers import SEED
 from attrib.io import replacing, save, write_json
-from attrib.io.run import strict
+from attrib.io.place import strict
 from attrib.stats import agreement, assemble, describe
 from attrib.workflows.continued import Continued
 from attrib.workflows.fcgr import overviews, squares

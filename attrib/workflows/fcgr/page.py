@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attrib.domains.mirna import SEED
-from attrib.io.run import strict
+from attrib.domains.fcgr.kmers import SEED
+from attrib.io.place import strict
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.samplefiles import own_site, track
 from attrib.workflows.fcgr.squares import per_sample

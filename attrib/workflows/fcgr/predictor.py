@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attrib.engine.model import one_tensor
+from attrib.engine.model.function import one_tensor
 from attrib.io import replacing, write_json
 from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import Images

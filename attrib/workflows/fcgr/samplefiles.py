@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from attrib.domains.mirna import SEED, seed_site
+from attrib.domains.fcgr.kmers import SEED, seed_site
 from attrib.io import replacing, save
 from attrib.stats import map_entropy, regions
 from attrib.workflows.fcgr import pictures, squares

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib import __version__
-from attrib.domains.mirna import SEED
+from attrib.domains.fcgr.kmers import SEED
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.samplefiles import own_site
 

@@ -160,7 +160,7 @@ def test_report_accounts_for_change_and_residual(name):
 
 def test_report_finds_the_op_that_is_incomplete(monkeypatch):
     """A rule that loses half of the change shows up as the residual, and nothing else does."""
-    from attrib.engine.secant.twin import Twin
+    from attrib.engine.secant.pair import Twin
 
     aten = torch.ops.aten
     right = RULES[aten.tanh.default]

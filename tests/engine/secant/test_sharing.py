@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from attrib.engine.secant import expressed, secant
+from attrib.engine.secant.linear_change import _KEEPS, is_shared, sharing, spread
 from attrib.engine.secant.replay import read, start
-from attrib.engine.secant.sharing import _KEEPS, is_shared, sharing, spread
 from tests.engine.secant.test_replay import composed, graphs
 from tests.zoo import ZOO
 

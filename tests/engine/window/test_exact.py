@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attrib.engine.batching import Batches
-from attrib.engine.edits import Boxes, Letters, edited
-from attrib.engine.window import Plan, Unsuited, Windows, guard, learn, plan, program
-from attrib.engine.window.passes import Reference
+from attrib.engine.edits.edits import Boxes, Letters, edited
+from attrib.engine.window import Plan, Unsuited, Windows, cost, learn, plan, program
+from attrib.engine.window.propagate import Reference
 
 Function = Callable[[Tensor], Tensor]
 
@@ -45,7 +45,7 @@ def both(
     f: Function, x: Tensor, edits: Boxes | Letters, axes: tuple[int, ...]
 ) -> tuple[Tensor, Tensor, Plan]:
     """Outputs of all edits by windows and by the model."""
-    rows = torch.cat([x, guard.others(x, axes)])
+    rows = torch.cat([x, cost.others(x, axes)])
     recorded = program(f, rows)
     found = plan(recorded, learn(recorded, rows)[0], axes)
     r = torch.arange(len(edits.samples))
@@ -255,7 +255,7 @@ def test_profile_with_dilations_and_crops() -> None:
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_guard_sees_what_is_not_finite(value: float) -> None:
     y = drawn(5, 2)
-    assert guard.agrees(y, y.clone())
-    assert not guard.agrees(torch.where(y == y[2, 1], value, y), y)
-    assert not guard.agrees(y[:, :1], y)
-    assert not guard.agrees(y + 1e-9 * y.abs().max(), y)
+    assert cost.agrees(y, y.clone())
+    assert not cost.agrees(torch.where(y == y[2, 1], value, y), y)
+    assert not cost.agrees(y[:, :1], y)
+    assert not cost.agrees(y + 1e-9 * y.abs().max(), y)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attrib.engine.edits import Letters
-from attrib.engine.window import guard, learn, plan, program
-from attrib.engine.window.blocks import block, snapped
-from attrib.engine.window.products import product
+from attrib.engine.edits.edits import Letters
+from attrib.engine.window import cost, learn, plan, program
+from attrib.engine.window.cost import block, snapped
+from attrib.engine.window.linear import product
 from attrib.functional import in_silico_mutagenesis
 
 LENGTH = 120
@@ -81,7 +81,7 @@ def test_product(sizes: tuple[int, int, int]) -> None:
 
 def test_neighbours_share_a_box_where_the_pool_makes_them_alike() -> None:
     net, x = network(pooled), letters()
-    rows = torch.cat([x, guard.others(x, (2,))])
+    rows = torch.cat([x, cost.others(x, (2,))])
     recorded = program(net, rows)
     found = plan(recorded, learn(recorded, rows)[0], (2,))
     lo, hi = (edits := Letters(x, 1, 2, torch.arange(LENGTH))).box(torch.arange(len(edits.samples)))
@@ -92,7 +92,7 @@ def test_neighbours_share_a_box_where_the_pool_makes_them_alike() -> None:
 
 def test_a_factor_of_batch_norm_goes_into_the_weight() -> None:
     net, x = network(pooled), letters()
-    rows = torch.cat([x, guard.others(x, (2,))])
+    rows = torch.cat([x, cost.others(x, (2,))])
     recorded = program(net, rows)
     found = plan(recorded, learn(recorded, rows)[0], (2,))
     assert torch.ops.aten.convolution.default not in {r.node.op for r in found.rules}

@@ -1,0 +1,1 @@
+"""Edits of an input: what is replaced, and what that does to the score."""

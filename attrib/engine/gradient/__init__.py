@@ -1,0 +1,1 @@
+"""Gradients of scores at many rows, in chunks that fit the memory."""

@@ -1,0 +1,307 @@
+"""DeepLIFT (rescale) and DeepLIFT/SHAP: secants in place of slopes, op by op."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.gradient.passes import Passes
+from attrib.engine.graph import transformed
+from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_distribution, as_tuple
+from attrib.engine.model.function import Function
+from attrib.engine.model.parameters import Model, unchanged
+from attrib.engine.sampling.moments import Moments
+from attrib.engine.secant import OpShare, Pairs, Readout, expressed, secant, shares
+from attrib.engine.target import Predicted, Scores, TargetLike, labels, wanted
+from attrib.functional.explanation import Explanation, finish, method
+
+Rows = tuple[Tensor, ...]
+
+
+@method(
+    "DeepLIFT",
+    axioms=("completeness", "sensitivity", "dummy"),
+    cost="2 forward + 1 backward, and 2 forward to record and check",
+    units="output",
+    reference="arXiv:1704.02685",
+)
+def deep_lift(
+    f: Model,
+    x: Tensors,
+    *,
+    baselines: Baselines = 0.0,
+    multiply_by_inputs: bool = True,
+    check: bool = True,
+    compile: bool = False,
+    target: TargetLike = None,
+    targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None,
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+    engine: str = "auto",
+) -> Explanation:
+    """The change from a baseline to the input, shared out by the slope of every op between its two values.
+
+    ``a_i = m_i (x_i - x0_i)``, with ``m`` the product along the graph of secants ``(g(v1) - g(v0)) / (v1 - v0)``
+
+    Parameters
+    ----------
+    {f}
+    {x}
+    baselines : float, Tensor, tuple of these, or callable, default 0.0
+        What the input is compared with: a number, a tensor shaped like a sample, (1, ...) or (N, ...), or a function
+        of the inputs.
+    multiply_by_inputs : bool, default True
+        False leaves out the factor ``x - x0``: the multipliers, in output units per input unit.
+    check : bool, default True
+        Compare the replayed model with the model, at the inputs and at the baselines.
+    compile : bool, default False
+        Compile the replay with torch.compile, once for each size of chunk: a minute or so for a large network, whose
+        replays then take about half the time. Pays with many chunks; needs a C++ compiler.
+    {shared}
+
+    Returns
+    -------
+    {returns_output}
+
+    Raises
+    ------
+    NotImplementedError
+        For an op without a rule, a value read into Python, or an activation written into a tensor that the model closes
+        over; the message names the op and the model's line.
+    {raises}
+
+    Notes
+    -----
+    Complete: ``sum(a) = f(x) - f(x0)`` up to rounding, whatever the architecture, because every op's rule is
+    (see the page on DeepLIFT). Also sensitivity and dummy; not implementation invariance, as its secants are those of
+    the ops the model is written in. Cost: recording the model is one forward pass for each size of chunk, the check
+    another two, of which recording saves one and a baseline shared by all samples the other; the replay is two forward
+    passes (one for a chunk that was just recorded, whose values at the inputs are used) and one backward pass to the
+    inputs. Memory: `batch_size` pairs of activations. `engine` must be `"auto"`.
+    Under `torch.func` transforms the inputs go through in one piece and unchecked, and the result can be
+    differentiated: an attribution penalty is ``torch.func.grad`` over a function that closes over the parameters.
+
+    References
+    ----------
+    Shrikumar, Greenside, Kundaje (2017), Learning important features through propagating activation differences.
+    arXiv:1704.02685
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import deep_lift
+    >>> deep_lift(lambda x: torch.relu(x[:, 0] - x[:, 1]), torch.tensor([[3.0, 1.0]]))
+    tensor([[ 3., -1.]])
+    """
+    asked: dict[str, Any] = {"target": target, "targets": targets, "classes": classes}
+    _only_auto(engine)
+    if transformed():
+        return _in_one_piece(f, x, baselines, multiply_by_inputs, asked)
+    xs = as_tuple(x)
+    pool = tuple(b[:, None] for b in as_baselines(baselines, xs))
+    with Passes(f, xs, batch_size=batch_size, device=device, progress=progress, **asked) as passes:
+        return _alone(passes, xs, pool, multiply_by_inputs, check, compile)
+
+
+@method(
+    "DeepLIFT/SHAP",
+    axioms=("dummy",),
+    cost="n_baselines x (2 forward + 1 backward)",
+    units="output",
+    reference="arXiv:1705.07874",
+    distribution=True,
+)
+def deep_lift_shap(
+    f: Model,
+    x: Tensors,
+    *,
+    baselines: Baselines,
+    multiply_by_inputs: bool = True,
+    check: bool = True,
+    compile: bool = False,
+    target: TargetLike = None,
+    targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None,
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+    engine: str = "auto",
+) -> Explanation:
+    """DeepLIFT averaged over a distribution of baselines.
+
+    ``a = mean over b of deep_lift(f, x, baselines=b)``
+
+    Parameters
+    ----------
+    {f}
+    {x}
+    baselines : Tensor, tuple of Tensor, float or callable
+        The distribution: (B, ...) for all samples or (N, B, ...) for each; with several inputs, baselines of equal
+        number belong together.
+    multiply_by_inputs : bool, default True
+        False leaves out the factor ``x - b``: the mean multipliers, in output units per input unit.
+    check : bool, default True
+        Compare the replayed model with the model, at the inputs and at the baselines.
+    compile : bool, default False
+        Compile the replay with torch.compile, once for each size of chunk: a minute or so for a large network, whose
+        replays then take about half the time. Pays with many chunks; needs a C++ compiler.
+    {shared}
+
+    Returns
+    -------
+    {returns_output}
+
+    Raises
+    ------
+    NotImplementedError
+        As `deep_lift`.
+    {raises}
+
+    Notes
+    -----
+    Complete: ``sum(a) = f(x) - mean f(b)`` up to rounding. `standard_error` is that of the mean over the baselines:
+    how much another draw of as many baselines would change the result. Cost: as `deep_lift` for each of N x B pairs.
+    Memory: `batch_size` pairs of activations, however many baselines there are.
+
+    References
+    ----------
+    Lundberg, Lee (2017), A unified approach to interpreting model predictions. arXiv:1705.07874
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import deep_lift_shap
+    >>> baselines = torch.tensor([[0.0, 0.0], [2.0, 2.0]])
+    >>> deep_lift_shap(lambda x: x[:, 0] * x[:, 1], torch.tensor([[1.0, 3.0]]), baselines=baselines)
+    tensor([[-0.5000,  1.5000]])
+    """
+    _only_auto(engine)
+    xs = as_tuple(x)
+    pool = as_distribution(baselines, xs)
+    with Passes(
+        f, xs, target=target, targets=targets, classes=classes,
+        batch_size=batch_size, device=device, progress=progress,
+    ) as passes:  # fmt: skip
+        return _average(passes, xs, pool, multiply_by_inputs, check, compile)
+
+
+def _average(
+    passes: Passes, xs: Rows, pool: Rows, multiply_by_inputs: bool, check: bool, compile: bool
+) -> Explanation:
+    """Mean over the baselines, with the model's scores at both ends."""
+    n, count = len(xs[0]), pool[0].shape[1]
+    passes.batches.expect(n * count)
+    spread = count > 1
+    total, alone = (Moments(n, count, passes.device, second=spread) for _ in range(2))
+    ends = Moments(n, count, passes.device)
+    for chunk in Pairs(passes, xs, pool, check, compile):
+        products = tuple(m * d for m, d in zip(chunk.multipliers, chunk.differences, strict=True))
+        total.add(products, chunk.start)
+        ends.add((chunk.at_input, chunk.at_baseline), chunk.start)
+        if not multiply_by_inputs:
+            alone.add(chunk.multipliers, chunk.start)
+    shown, (score, start) = total if multiply_by_inputs else alone, ends.mean()
+    delta = sum(a.reshape(*a.shape[:2], -1).sum(2) for a in total.mean()) - (score - start)
+    error = shown.standard_error() if spread else None
+    found = finish(passes, xs, shown.mean(), score, delta=delta, standard_error=error)
+    return found._replace(engine="secant")
+
+
+def _alone(
+    passes: Passes, xs: Rows, pool: Rows, multiply_by_inputs: bool, check: bool, compile: bool
+) -> Explanation:
+    """One baseline each: nothing to average."""
+    passes.batches.expect(len(xs[0]))
+    found: list[Rows] = []
+    ends: list[Rows] = []
+    gained: list[Tensor] = []
+    for chunk in Pairs(passes, xs, pool, check, compile):
+        products = tuple(m * d for m, d in zip(chunk.multipliers, chunk.differences, strict=True))
+        gained.append(torch.stack([p.reshape(*p.shape[:2], -1).sum(2) for p in products]).sum(0))
+        found.append(products if multiply_by_inputs else chunk.multipliers)
+        ends.append((chunk.at_input, chunk.at_baseline))
+    (score, start), shown = _joined(ends), _joined(found)
+    delta = torch.cat(gained, 1) - (score - start)
+    return finish(passes, xs, shown, score, delta=delta)._replace(engine="secant")
+
+
+def _joined(chunks: list[Rows]) -> Rows:
+    """Chunks (T, rows, ...) one behind the other, per input."""
+    return tuple(torch.cat(parts, 1) if len(parts) > 1 else parts[0] for parts in zip(*chunks, strict=True))
+
+
+def _in_one_piece(
+    f: Model, x: Tensors, baselines: Baselines, multiply_by_inputs: bool, asked: dict[str, Any]
+) -> Explanation:
+    """Under `torch.func` transforms: nothing that looks at values, and derivatives kept."""
+    xs = x if isinstance(x, tuple) else (x,)
+    given = baselines if isinstance(baselines, tuple) else (baselines,) * len(xs)
+    x0s = tuple(torch.as_tensor(b).to(t).expand_as(t) for b, t in zip(given, xs, strict=True))  # type: ignore[arg-type]
+    want = wanted(**asked, n=len(xs[0]))
+    function = Function(f)
+    readout = Readout(function, Scores(want))
+    with unchanged(function.parts):
+        graph = expressed(readout.outputs, xs)
+    targets = readout.settle(graph.value)
+    if any(isinstance(t, Predicted) for t in targets):
+        raise ValueError('`target` is "predicted", which a torch.func transform cannot settle; pass an index')
+    samples = torch.arange(len(xs[0]), device=xs[0].device)
+    found = secant(graph, x0s, xs)
+    multipliers = found.pull(readout.cotangents(graph.value, samples))
+    products = tuple(m * d for m, d in zip(multipliers, found.changes, strict=True))
+    score, start = readout.scores(found.y1, samples), readout.scores(found.y0, samples)
+    delta = sum(p.reshape(*p.shape[:2], -1).sum(2) for p in products) - (score - start)
+    shown = [m if want.many else m[0] for m in (products if multiply_by_inputs else multipliers)]
+    score, delta = (score, delta) if want.many else (score[0], delta[0])
+    attribution = tuple(shown) if len(shown) > 1 else shown[0]
+    return Explanation(attribution, score, None, labels(targets), "secant", delta)
+
+
+def _only_auto(engine: str) -> None:
+    if engine not in ("auto", "secant"):
+        raise ValueError(f'`engine` is {engine!r}, but DeepLIFT has only its own; leave it at "auto"')
+
+
+# FOLDED attrib/functional/deep_lift.py: """DeepLIFT's account of a model: what each op did to an attribution."""
+def op_shares(
+    f: Model,
+    x: Tensors,
+    *,
+    baselines: Baselines = 0.0,
+    target: TargetLike = None,
+    classes: Sequence[str] | None = None,
+) -> list[OpShare]:
+    """What each op of a model contributed to a DeepLIFT attribution, in the order of the model.
+
+    Parameters
+    ----------
+    f : callable
+        The model.
+    x : Tensor or tuple of Tensor
+        Input(s), samples on dim 0.
+    baselines : float, Tensor, tuple of these, or callable, default 0.0
+        What the input is compared with.
+    target : int, str, tuple, sequence, callable or None
+        Which score is explained.
+    classes : sequence of str, optional
+        Names of the outputs.
+
+    Returns
+    -------
+    list of OpShare
+        One per recorded op: name, source line, rule, shape, change, residual; sums over the samples.
+    """
+    xs = as_tuple(x)
+    x0s = tuple(b.expand_as(t) for b, t in zip(as_baselines(baselines, xs), xs, strict=True))
+    with Passes(f, xs, target=target, classes=classes) as passes:
+        readout = Readout(passes.function, passes.score)
+        graph = expressed(readout.outputs, xs)
+        samples = torch.arange(len(xs[0]), device=xs[0].device)
+        readout.scores(graph.value, samples, at_inputs=True)
+        return shares(graph, x0s, xs, readout.cotangents(graph.value, samples)[0])

@@ -1,0 +1,159 @@
+"""A noise tunnel: any method averaged over noisy copies of the input."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.gradient.passes import Passes
+from attrib.engine.gradient.pullback import Rows
+from attrib.engine.inputs import Tensors, as_tuple
+from attrib.engine.model.parameters import Model
+from attrib.engine.sampling.moments import Moments
+from attrib.engine.sampling.perturbations import Noise, Stdevs, draw_count, spread
+from attrib.engine.target import TargetLike, repeated
+from attrib.functional.explanation import Explanation, finish, method, refuse_non_finite_results
+from attrib.functional.layer_maps import MAPS
+
+
+@method(
+    "Noise tunnel",
+    axioms=("implementation_invariance",),
+    cost="n_samples x the method",
+    units="method",
+    reference="arXiv:1706.03825",
+)
+def noise_tunnel(
+    method: Callable[..., Tensors],
+    f: Model,
+    x: Tensors,
+    *,
+    n_samples: int = 25,
+    stdevs: Stdevs | None = None,
+    stdev_spread: float = 0.15,
+    reduce: str = "mean",
+    seed: int = 0,
+    target: TargetLike = None,
+    targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None,
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+    engine: str = "auto",
+) -> Explanation:
+    """Any method averaged over noisy copies of the input.
+
+    ``a = mean over k of method(f, x + s e_k)``, ``e_k`` standard normal
+
+    Parameters
+    ----------
+    method : callable
+        A function of `attrib.functional` whose attributions are shaped like the input (not the maps of a layer), or one
+        of your own that takes ``(f, x, *, targets, batch_size, device,
+        engine)`` and returns attributions (T, N, ...). Give its own options with `functools.partial`:
+        ``noise_tunnel(partial(integrated_gradients, n_steps=20), f, x)``.
+    {f}
+    {x}
+    {noise}
+    {seed}
+    {shared}
+
+    Returns
+    -------
+    Tensor or tuple of Tensor
+        Shaped like the input(s), with a leading dim for `targets`, in the method's unit (its square for
+        ``reduce="square"`` and ``"variance"``).
+
+    Raises
+    ------
+    {raises}
+    ValueError
+        For the maps of a layer.
+
+    Notes
+    -----
+    Cost: `n_samples` times the method's. `"predicted"` is settled at the clean input, once.
+
+    References
+    ----------
+    Smilkov, Thorat, Kim, Viégas, Wattenberg (2017), SmoothGrad. arXiv:1706.03825
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import noise_tunnel, saliency
+    >>> noise_tunnel(saliency, lambda x: (x**2).sum(1), torch.tensor([[1.0, -1.0]]), stdevs=0.0)
+    tensor([[2., 2.]])
+    """
+    _refuse_maps(method)
+    xs = as_tuple(x)
+    count, scales = draw_count(n_samples), spread(xs, stdevs, stdev_spread)
+    moments = Moments.of(reduce, len(xs[0]), count, xs[0].device)
+    with Passes(
+        f, xs, target=target, targets=targets, classes=classes,
+        batch_size=batch_size, device=device, progress=progress, engine=engine,
+    ) as passes:  # fmt: skip
+        passes.batches.expect(len(xs[0]) * (count + 1))
+        score = passes.scores(xs)
+        refuse_non_finite_results(score)
+        noisy = Noise(xs, scales, seed, passes.device)
+
+        def through(start: int, stop: int) -> None:
+            r = torch.arange(start, stop)
+            i = r.div(count, rounding_mode="floor")
+            rows = noisy.points(i, r % count)
+            goals = [repeated(t, i) for t in passes.targets]
+            found = _called(
+                _of_rows(method, i, xs), passes, f, rows if len(rows) > 1 else rows[0],
+                targets=goals, batch_size=batch_size, device=device, engine=engine,
+            )  # fmt: skip
+            moments.add(found if isinstance(found, tuple) else (found,), start)
+
+        for _ in passes.batches.run(len(xs[0]) * count, through):
+            pass
+    return finish(passes, xs, moments.reduced(), score)
+
+
+def _refuse_maps(method: Callable[..., Tensors]) -> None:
+    name = getattr(getattr(method, "func", method), "__name__", "")
+    if name in MAPS:
+        raise ValueError(
+            f"`method` is {name}, whose maps have the grid of a layer and no channels; noise_tunnel takes methods shaped "
+            "like `x`, such as guided_grad_cam; or average the maps of noisy copies yourself"
+        )
+
+
+def _called(method: Callable[..., Tensors], passes: Passes, *args: Any, **options: Any) -> Tensors:
+    """A method's attributions; where it gives an `Explanation`, `passes` takes over its engine and evaluations."""
+    inner = method.func if isinstance(method, partial) else method
+    if not hasattr(inner, "explain"):
+        return method(*args, **options)
+    given = (method.args, method.keywords) if isinstance(method, partial) else ((), {})
+    if "engine" not in inspect.signature(inner.explain).parameters:  # edits and maps of a layer have none
+        del options["engine"]
+    found = inner.explain(*given[0], *args, **given[1], **options)
+    passes.engine = found.engine
+    passes.function.rows += found.evaluations
+    return found.attribution
+
+
+def _of_rows(method: Callable[..., Tensors], i: Tensor, xs: Rows) -> Callable[..., Tensors]:
+    """The method, its own baselines repeated for rows of samples `i` where there is one (or a distribution) for each."""
+    if not isinstance(method, partial) or "baselines" not in method.keywords:
+        return method
+    about, given = getattr(method.func, "about", None), method.keywords["baselines"]
+    more = int(about is not None and about.distribution)
+
+    def picked(b: Any, x: Tensor) -> Any:
+        own = isinstance(b, Tensor) and b.ndim == x.ndim + more and len(b) == len(x) > 1
+        return b[i.to(b.device)] if own else b
+
+    if isinstance(given, tuple | list):
+        return partial(method, baselines=tuple(picked(b, x) for b, x in zip(given, xs, strict=False)))
+    return partial(method, baselines=picked(given, xs[0]))

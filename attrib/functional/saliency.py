@@ -1,0 +1,179 @@
+"""Gradients at the input: saliency and input times gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.gradient.passes import Passes, add_by_sample
+from attrib.engine.graph import transformed
+from attrib.engine.inputs import Tensors, as_tuple, of_samples
+from attrib.engine.model.parameters import Model
+from attrib.engine.target import TargetLike
+from attrib.functional.explanation import Explanation, finish, method
+
+
+@method(
+    "Saliency",
+    axioms=("dummy", "implementation_invariance", "symmetry", "translation"),
+    cost="1 forward + backward",
+    units="gradient",
+    reference="arXiv:1312.6034",
+)
+def saliency(
+    f: Model,
+    x: Tensors,
+    *,
+    absolute: bool = True,
+    target: TargetLike = None,
+    targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None,
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+    engine: str = "auto",
+) -> Explanation:
+    """Gradient of the score with respect to the input.
+
+    ``a_i = |d f(x) / d x_i|``, or the signed gradient.
+
+    Parameters
+    ----------
+    {f}
+    {x}
+    absolute : bool, default True
+        Whether to drop the sign.
+    {shared}
+
+    Returns
+    -------
+    {returns_gradient}
+
+    Raises
+    ------
+    {raises}
+
+    Notes
+    -----
+    One forward and one backward pass per sample. Satisfies dummy and implementation invariance; not complete.
+
+    References
+    ----------
+    Simonyan, Vedaldi, Zisserman (2013), Deep inside convolutional networks. arXiv:1312.6034
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import saliency
+    >>> saliency(lambda x: x @ torch.tensor([[1.0], [-2.0]]), torch.ones(1, 2), absolute=False)
+    tensor([[ 1., -2.]])
+    """
+    xs = as_tuple(x)
+    with Passes(
+        f, xs, target=target, targets=targets, classes=classes,
+        batch_size=batch_size, device=device, progress=progress, engine=engine,
+    ) as passes:  # fmt: skip
+        scores, grads = at_inputs(passes, xs)
+    return finish(passes, xs, tuple(g.abs() for g in grads) if absolute else grads, scores)
+
+
+@method(
+    "Input x gradient",
+    axioms=("dummy", "implementation_invariance", "linearity", "symmetry"),
+    cost="1 forward + backward",
+    units="output",
+    reference="arXiv:1605.01713",
+)
+def input_x_gradient(
+    f: Model,
+    x: Tensors,
+    *,
+    target: TargetLike = None,
+    targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None,
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+    engine: str = "auto",
+) -> Explanation:
+    """Input times the gradient of the score.
+
+    ``a_i = x_i * d f(x) / d x_i``: the first-order change of the score when x_i is set to zero.
+
+    Parameters
+    ----------
+    {f}
+    {x}
+    {shared}
+
+    Returns
+    -------
+    {returns_output}
+
+    Raises
+    ------
+    {raises}
+
+    Notes
+    -----
+    One forward and one backward pass per sample. Satisfies dummy and implementation invariance; complete only for
+    networks that are linear from zero to the input (piecewise linear ones without biases).
+
+    References
+    ----------
+    Shrikumar, Greenside, Shcherbina, Kundaje (2016), Not just a black box. arXiv:1605.01713
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import input_x_gradient
+    >>> input_x_gradient(lambda x: x @ torch.tensor([[1.0], [-2.0]]), torch.tensor([[3.0, 2.0]]))
+    tensor([[ 3., -4.]])
+    """
+    xs = as_tuple(x)
+    with Passes(
+        f, xs, target=target, targets=targets, classes=classes,
+        batch_size=batch_size, device=device, progress=progress, engine=engine,
+    ) as passes:  # fmt: skip
+        scores, grads = at_inputs(passes, xs)
+    products = tuple(g * t for g, t in zip(grads, xs, strict=True))
+    return finish(passes, xs, products, scores)
+
+
+def at_inputs(passes: Passes, xs: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Scores (T, N) and gradients (T, N, ...) at the inputs, from one forward pass."""
+    n = len(xs[0])
+    passes.batches.expect(n)
+    scores: Tensor | None = None
+    grads: tuple[Tensor, ...] = ()
+    for chunk in passes.gradients(
+        lambda i, k: tuple(of_samples(t, i, passes.device) for t in xs), torch.arange(n), at_inputs=True
+    ):
+        if len(chunk.scores[0]) == n and _owned(chunk.grads):
+            return chunk.scores, chunk.grads
+        if scores is None:
+            scores = chunk.scores.new_zeros(len(chunk.scores), n)
+            grads = tuple(
+                torch.zeros(len(g), *t.shape, dtype=t.dtype, device=t.device)
+                for g, t in zip(chunk.grads, xs, strict=True)
+            )
+        scores[:, chunk.start : chunk.start + chunk.scores.shape[1]] = chunk.scores
+        for total, g in zip(grads, chunk.grads, strict=True):
+            add_by_sample(total, g, chunk.start, 1)
+    assert scores is not None
+    return scores, grads
+
+
+def _owned(grads: tuple[Tensor, ...]) -> bool:
+    """Whether gradients (T, N, ...) of several targets are memory of their own, which need not be copied.
+
+    Of one target they can be anybody's: a constant of the model, say, or the cotangent.
+    """
+    if transformed():  # what wraps them has no memory to ask for
+        return False
+    places = {g.untyped_storage().data_ptr() for g in grads}
+    full = all(g.is_contiguous() and g.untyped_storage().nbytes() == g.nbytes for g in grads)
+    return len(grads[0]) > 1 and full and len(places) == len(grads)
