@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
 
-from attrib.engine.model.external import filled_up_to
+from attrib.engine.model.external import padded_up_to
 
 T = TypeVar("T")
 BatchSize = int | str
@@ -40,6 +41,8 @@ class Batches:
         What the bar calls the work.
     row_bytes : int
         Bytes of one row of the inputs, if they are known: of small rows the first call takes more.
+    pads : bool
+        Whether the model fills its calls up to a few sizes.
 
     Attributes
     ----------
@@ -58,6 +61,7 @@ class Batches:
         progress: Progress = False,
         title: str = "attrib",
         row_bytes: int = FIRST_BYTES,
+        pads: bool = False,
     ) -> None:
         if isinstance(size, bool) or not (isinstance(size, int) or size == "auto"):
             raise TypeError(f'`batch_size` is {size!r}, expected a positive int or "auto"')
@@ -67,6 +71,7 @@ class Batches:
         self.auto = size == "auto"
         self.rows: int | None = None if isinstance(size, str) else size
         self._more = self._waiting = False
+        self._pads = pads
         self._first = max(FIRST_ROWS, min(MOST_FIRST_ROWS, FIRST_BYTES // max(row_bytes, 1)))
         self._bar = _Bar(progress, title)
 
@@ -80,10 +85,6 @@ class Batches:
     def open(self) -> bool:
         """Whether work waits for an automatic size to be settled: there are more rows than the first call takes."""
         return self.rows is None and (self._more or self._waiting)
-
-    def measure_again(self) -> None:
-        """Forget an automatic size: what follows is another function."""
-        self.rows = None if self.auto else self.rows
 
     def _fitting(self, row_bytes: int, largest: int) -> int:
         if self.device.type == "cuda":
@@ -103,6 +104,28 @@ class Batches:
         """Take the progress bar away."""
         self._bar.close()
 
+    def spans(self, total: int, share: Callable[[], int] = lambda: 1, light: int = 1) -> Iterator[Span]:
+        """Runs of rows [0, total) in order, each of which is worked on inside ``with span:``.
+
+        A span that runs out of memory is not `done`, and comes again in halves; the smaller size is kept for the rest.
+        One row that does not fit raises torch.OutOfMemoryError. `light` rows of this work take the memory of one row of
+        the model.
+        """
+        start = 0
+        while start < total:
+            size = self.chunk(share()) * light
+            span = Span(start, min(total, start + size))
+            self._waiting = span.stop < total
+            with padded_up_to(self._padded(start, span.stop, size)) if self._pads else nullcontext():
+                yield span
+            if span.done:
+                self._bar.advance(span.stop - start)
+                start = span.stop
+                continue
+            self.rows = max(1, int((span.stop - start) * share() / light // 2))
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
     def run(
         self,
         total: int,
@@ -110,47 +133,47 @@ class Batches:
         share: Callable[[], int] = lambda: 1,
         light: int = 1,
     ) -> Iterator[T]:
-        """`work(start, stop)` over [0, total) in order; a chunk that runs out of memory is done again in halves.
+        """`work(start, stop)` of each span, in order."""
+        for span in self.spans(total, share, light):
+            results = []
+            with span:
+                results.append(work(span.start, span.stop))
+            if span.done:
+                yield results.pop()  # kept by nobody here while the next one is made
 
-        `light` rows of this work take the memory of one row of the model.
+    def padded(self, count: int) -> int:
+        """Rows that a model of fixed sizes fills the first chunk of `count` rows up to."""
+        return self._padded(0, count, self.chunk())
 
-        Nothing is lost: results already given stay, and the smaller size is kept for the rest. One row that does not
-        fit raises torch.OutOfMemoryError.
+    def _padded(self, start: int, stop: int, size: int) -> int:
+        """Rows that such a model may fill a chunk up to: the size of those before, or else a power of two.
+
+        A run of any length then has two sizes at most: that of the first rows, and that of all others.
         """
-        start = 0
-        while start < total:
-            size = self.chunk(share()) * light
-            stop = min(total, start + size)
-            self._waiting = stop < total
-            with filled_up_to(_filled(start, stop, size)):
-                done = self._attempt(work, start, stop, lambda: share() / light)
-            if not done:
-                continue
-            yield done.pop()  # kept by nobody here while the next one is made
-            self._bar.advance(stop - start)
-            start = stop
-
-    def _attempt(
-        self, work: Callable[[int, int], T], start: int, stop: int, share: Callable[[], float]
-    ) -> list[T]:
-        """The chunk's result, or nothing after halving the size."""
-        try:
-            return [work(start, stop)]
-        except RuntimeError as error:
-            if not _out_of_memory(error) or stop - start == 1:
-                raise
-        self.rows = max(1, int((stop - start) * share() // 2))
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return []
+        return size if start >= size else min(size, 1 << (stop - start - 1).bit_length())
 
 
-def _filled(start: int, stop: int, size: int) -> int:
-    """Rows that a model of fixed sizes may fill a chunk up to: the size of those before, or else a power of two.
+class Span:
+    """A run of rows, worked on inside ``with span:``; memory that runs out there is forgiven, unless it is one row's.
 
-    A run of any length then has two sizes at most: that of the first rows, and that of all others.
+    Attributes
+    ----------
+    start, stop : int
+    done : bool
+        Whether the work went through.
     """
-    return size if start >= size else min(size, 1 << (stop - start - 1).bit_length())
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.start, self.stop, self.done = start, stop, False
+
+    def __enter__(self) -> Span:
+        """Begin the work."""
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> bool:
+        """End it: errors go on, but for a lack of memory that fewer rows may mend."""
+        self.done = error is None
+        return isinstance(error, RuntimeError) and _out_of_memory(error) and self.stop - self.start > 1
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

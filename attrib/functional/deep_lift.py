@@ -105,7 +105,9 @@ def deep_lift(
         return _in_one_piece(f, x, baselines, multiply_by_inputs, asked)
     xs = as_tuple(x)
     pool = tuple(b[:, None] for b in as_baselines(baselines, xs))
-    with Passes(f, xs, batch_size=batch_size, device=device, progress=progress, **asked) as passes:
+    with Passes(
+        f, xs, len(xs[0]), more=True, batch_size=batch_size, device=device, progress=progress, **asked
+    ) as passes:
         return _alone(passes, xs, pool, multiply_by_inputs, check, compile)
 
 
@@ -185,7 +187,7 @@ def deep_lift_shap(
     xs = as_tuple(x)
     pool = as_distribution(baselines, xs)
     with Passes(
-        f, xs, target=target, targets=targets, classes=classes,
+        f, xs, len(xs[0]) * pool[0].shape[1], more=True, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return _average(passes, xs, pool, multiply_by_inputs, check, compile)
@@ -196,7 +198,6 @@ def _average(
 ) -> Explanation:
     """Mean over the baselines, with the model's scores at both ends."""
     n, count = len(xs[0]), pool[0].shape[1]
-    passes.batches.expect(n * count)
     spread = count > 1
     total, alone = (Moments(n, count, passes.device, second=spread) for _ in range(2))
     ends = Moments(n, count, passes.device)
@@ -217,7 +218,6 @@ def _alone(
     passes: Passes, xs: Rows, pool: Rows, multiply_by_inputs: bool, check: bool, compile: bool
 ) -> Explanation:
     """One baseline each: nothing to average."""
-    passes.batches.expect(len(xs[0]))
     found: list[Rows] = []
     ends: list[Rows] = []
     gained: list[Tensor] = []
@@ -299,7 +299,7 @@ def op_shares(
     """
     xs = as_tuple(x)
     x0s = tuple(b.expand_as(t) for b, t in zip(as_baselines(baselines, xs), xs, strict=True))
-    with Passes(f, xs, target=target, classes=classes) as passes:
+    with Passes(f, xs, len(xs[0]), target=target, classes=classes) as passes:
         readout = Readout(passes.function, passes.score)
         graph = expressed(readout.outputs, xs)
         samples = torch.arange(len(xs[0]), device=xs[0].device)

@@ -171,7 +171,6 @@ def each_input(passes: Passes, xs: tuple[Tensor, ...], chosen: list[int], one: O
         (passes, number of the input, scores (T, N)) to its attribution (T, N, ...), which features of (N, ...) it says
         something about, and notes.
     """
-    passes.batches.expect(len(xs[0]), more=True)
     score = passes.scores(xs)
     found = [torch.zeros(len(score), *t.shape, dtype=t.dtype) for t in xs]
     known = [torch.zeros(1, dtype=torch.bool) for _ in xs]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.gradient.affine_first_layer import Lines, groups
+from attrib.engine.gradient.affine_first_layer import Lines, straight_lines
 from attrib.engine.gradient.passes import Passes, add_by_sample
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple
 from attrib.engine.model.parameters import Model
@@ -104,24 +104,33 @@ def integrated_gradients(
     """
     xs = as_tuple(x)
     x0s = as_baselines(baselines, xs)
-    rule(quadrature, n_steps)  # refuses what is wrong before any pass
+    nodes, weights = rule(quadrature, n_steps)
     if rtol is not None and not rtol > 0:
         raise ValueError(f"`rtol` is {rtol}, expected a positive number")
+    starts = _at_least_one_row(x0s, xs)
+    rows = len(xs[0]) * (1 + (n_steps if rtol is None else LEVELS[0])) + len(starts[0])
     with Passes(
-        f, xs, target=target, targets=targets, classes=classes,
+        f, xs, rows, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
-        starts = _at_least_one_row(x0s, xs)
-        passes.batches.expect(len(xs[0]) * (1 + (n_steps if rtol is None else LEVELS[0])) + len(starts[0]))
         score = passes.scores(xs)
         change = score - passes.scores_at(starts, torch.arange(len(xs[0])))
-        if rtol is not None:
-            mean, used = _by_levels(passes, xs, x0s, change, score, rtol)
+        mean, evaluations = _zeros(passes, xs), None
+        if rtol is None:
+            for lines in straight_lines(passes, xs, x0s, n_steps):
+                (average,) = _sums(passes, lines, lines.samples, nodes, weights[None])
+                _put(mean, lines, lines.at_input(average))
         else:
-            mean, used = _by_rule(passes, xs, x0s, *rule(quadrature, n_steps)), None
+            allowed = rtol * change.abs() + _rounding(score, change)
+            evaluations = torch.zeros(len(xs[0]), dtype=torch.long)
+            for lines in straight_lines(passes, xs, x0s, LEVELS[-1]):
+                average, points = _refined(passes, lines, change, allowed)
+                _put(mean, lines, lines.at_input(average))
+                evaluations[lines.samples.start : lines.samples.stop] = points
     complete = tuple(m * (t - b) for m, t, b in zip(mean, xs, x0s, strict=True))
     delta = sum(c.reshape(*c.shape[:2], -1).sum(2).to(change.device) for c in complete) - change
-    return finish(passes, xs, complete if multiply_by_inputs else mean, score, delta=delta, n_steps=used)
+    attribution = complete if multiply_by_inputs else mean
+    return finish(passes, xs, attribution, score, delta=delta, n_steps=evaluations)
 
 
 def _at_least_one_row(x0s: Rows, xs: Rows) -> Rows:
@@ -130,85 +139,74 @@ def _at_least_one_row(x0s: Rows, xs: Rows) -> Rows:
     return tuple(b.expand(n, *t.shape[1:]) for b, t in zip(x0s, xs, strict=True))
 
 
-def _by_rule(passes: Passes, xs: Rows, x0s: Rows, nodes: Tensor, weights: Tensor) -> Rows:
-    """Average gradients (T, N, ...) by a fixed rule."""
-    total = _zeros(passes, xs)
-    for group, lines in groups(passes, xs, x0s, hoist=len(nodes) >= 4):
-        mean = _sums(passes, lines, group, nodes, weights[None])
-        for t, m in zip(total, lines.at_input(tuple(m[0] for m in mean)), strict=True):
-            t[:, group.start : group.stop] = m
-    return total
+def _zeros(passes: Passes, xs: Rows) -> Rows:
+    count = len(passes.targets)
+    return tuple(torch.zeros(count, *t.shape, dtype=t.dtype, device=t.device) for t in xs)
 
 
-def _by_levels(
-    passes: Passes, xs: Rows, x0s: Rows, change: Tensor, score: Tensor, rtol: float
-) -> tuple[Rows, Tensor]:
-    """Average gradients (T, N, ...) by nested rules, each sample's refined until it is complete; the points used (N,)."""
-    total, used = _zeros(passes, xs), torch.zeros(len(xs[0]), dtype=torch.long)
-    floor = 8 * torch.finfo(score.dtype).eps * torch.maximum(score.abs(), (score - change).abs())
-    allowed = rtol * change.abs() + floor
-    for group, lines in groups(passes, xs, x0s, hoist=True):
-        span = slice(group.start, group.stop)
-        mean, used[span] = _refined(passes, lines, group, change[:, span], allowed[:, span])
-        for t, m in zip(total, lines.at_input(mean), strict=True):
-            t[:, span] = m
-    return total, used
+def _put(total: Rows, lines: Lines, mean: Rows) -> None:
+    for t, m in zip(total, mean, strict=True):
+        t[:, lines.samples.start : lines.samples.stop] = m
 
 
-def _refined(
-    passes: Passes, lines: Lines, group: range, change: Tensor, allowed: Tensor
-) -> tuple[Rows, Tensor]:
-    """One group's average gradients (T, n, ...) and points used (n,)."""
-    open_ = torch.arange(len(group))
-    used = torch.full((len(group),), LEVELS[0])
-    sums: list[Tensor] = []  # per input (levels still ahead, T, n, ...): this level's integral first
-    for level in range(len(LEVELS)):
-        nodes, weights = nested(level)
-        fresh = _sums(passes, lines, [group[int(j)] for j in open_], nodes, weights)
-        if level == 0:
-            sums = list(fresh)
-        else:
-            for j, (old, new) in enumerate(zip(sums, fresh, strict=True)):
-                sums[j] = _advanced(old, new, open_)
-        used[open_] = LEVELS[level]
-        residual = (lines.change(tuple(s[0] for s in sums)) - change).abs()
-        open_ = open_[(residual > allowed).any(0).cpu()[open_]]
-        if len(open_) == 0 or level == len(LEVELS) - 1:
-            break
-        passes.batches.expect(len(open_) * (LEVELS[level + 1] - LEVELS[level]))
-    return tuple(s[0] for s in sums), used
-
-
-def _advanced(sums: Tensor, fresh: Tensor, open_: Tensor) -> Tensor:
-    """The sums one level on: open samples take the next level's integral, the others keep theirs."""
-    ahead = sums[1:].clone()
-    closed = torch.ones(sums.shape[2], dtype=torch.bool, device=sums.device)
-    closed[open_] = False
-    ahead[:, :, closed] = sums[:1, :, closed]
-    ahead[:, :, open_] += fresh
-    return ahead
-
-
-def _sums(passes: Passes, lines: Lines, samples: Sequence[int], nodes: Tensor, weights: Tensor) -> Rows:
-    """Gradients (W, T, n, ...) summed over the nodes with each of the rows of `weights` (W, nodes)."""
-    sums: list[list[Tensor]] = []  # apart: under torch.func, what is added to must not be a view
-    alone = weights[0] if len(weights) == 1 else None
+def _sums(
+    passes: Passes, lines: Lines, samples: Sequence[int], nodes: Tensor, weights: Tensor
+) -> list[Rows]:
+    """Gradients (T, n, ...) per input, summed over the nodes with each of the rows of `weights` (W, nodes)."""
+    sums: list[Rows] = []
+    one_rule = weights[0] if len(weights) == 1 else None
     for chunk in passes.gradients(
-        lines.points(nodes), torch.tensor(list(samples)), len(nodes), weights=alone
+        lines.points(nodes), torch.tensor(list(samples)), len(nodes), weights=one_rule
     ):
-        sums = sums or [[_zeros_like(g, len(samples)) for _ in weights] for g in chunk.grads]
+        sums = sums or [tuple(_zeros_like(g, len(samples)) for g in chunk.gradients) for _ in weights]
         k = torch.arange(chunk.start, chunk.start + chunk.scores.shape[1]) % len(nodes)
-        for totals, g in zip(sums, chunk.grads, strict=True):
-            for total, w in zip(totals, weights, strict=True):
-                factor = None if alone is not None else w[k].to(g).view(1, -1, *[1] * (g.ndim - 2))
-                add_by_sample(total, g if factor is None else g * factor, chunk.start, len(nodes))
-    return tuple(t[0][None] if len(t) == 1 else torch.stack(t) for t in sums)
+        for totals, w in zip(sums, weights, strict=True):
+            for total, g in zip(totals, chunk.gradients, strict=True):
+                weighted = g if one_rule is not None else g * w[k].to(g).view(1, -1, *[1] * (g.ndim - 2))
+                add_by_sample(total, weighted, chunk.start, len(nodes))
+    return sums
 
 
 def _zeros_like(g: Tensor, n: int) -> Tensor:
     return torch.zeros(len(g), n, *g.shape[2:], dtype=g.dtype, device=g.device)
 
 
-def _zeros(passes: Passes, xs: Rows) -> Rows:
-    count = len(passes.targets)
-    return tuple(torch.zeros(count, *t.shape, dtype=t.dtype, device=t.device) for t in xs)
+# ------------------------------------------------------------------ nested rules, for `rtol`
+
+
+def _rounding(score: Tensor, change: Tensor) -> Tensor:
+    """What of a completeness error (T, N) is rounding."""
+    return 8 * torch.finfo(score.dtype).eps * torch.maximum(score.abs(), (score - change).abs())
+
+
+def _refined(passes: Passes, lines: Lines, change: Tensor, allowed: Tensor) -> tuple[Rows, Tensor]:
+    """Average gradients (T, n, ...) of a group by rules that are refined until complete, and the points used (n,)."""
+    samples = lines.samples
+    change, allowed = (t[:, samples.start : samples.stop] for t in (change, allowed))
+    unfinished = torch.arange(len(samples))
+    points = torch.full((len(samples),), LEVELS[0])
+    sums: list[Rows] = []  # per level still ahead, per input (T, n, ...): this level's integral first
+    for level in range(len(LEVELS)):
+        nodes, weights = nested(level)
+        fresh = _sums(passes, lines, [samples[int(j)] for j in unfinished], nodes, weights)
+        if level == 0:
+            sums = fresh
+        else:
+            sums = [_advanced(s, more, sums[0], unfinished) for s, more in zip(sums[1:], fresh, strict=True)]
+        points[unfinished] = LEVELS[level]
+        residual = (lines.change(sums[0]) - change).abs()
+        unfinished = unfinished[(residual > allowed).any(0).cpu()[unfinished]]
+        if len(unfinished) == 0 or level == len(LEVELS) - 1:
+            break
+        passes.batches.expect(len(unfinished) * (LEVELS[level + 1] - LEVELS[level]))
+    return sums[0], points
+
+
+def _advanced(sums: Rows, fresh: Rows, before: Rows, unfinished: Tensor) -> Rows:
+    """A level's sums one level on: unfinished samples take the new nodes' part, the others keep the integral `before`."""
+    advanced = []
+    for total, more, old in zip(sums, fresh, before, strict=True):
+        ahead = old.clone()
+        ahead[:, unfinished] = total[:, unfinished] + more
+        advanced.append(ahead)
+    return tuple(advanced)

@@ -117,13 +117,12 @@ def interaction(
     sides = _sides(xs, x0s, groups)
     smooth = None if softplus is None else softened(f, softplus)
     with Passes(
-        f, xs, target=target, targets=targets, classes=classes,
+        f, xs, len(xs[0]) * (4 + n_steps * n_steps), target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress, engine="auto",
     ) as passes:  # fmt: skip
-        passes.batches.expect(len(xs[0]) * (4 + n_steps * n_steps))
         if smooth is not None:
             passes.scores(xs)  # the model itself is checked, and settles the targets
-            passes.go_on_with(smooth)
+            passes.function.model = smooth
         score = passes.scores(xs)
         effect = _effect(passes, xs, x0s, score)
         found, used = _integrated(passes, sides, *rule(quadrature, n_steps), engine)

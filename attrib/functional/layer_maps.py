@@ -64,10 +64,10 @@ def mapped(
     if isinstance(onto, bool) or not isinstance(onto, int) or not 0 <= onto < len(xs):
         raise ValueError(f"`onto` is {onto!r}, expected the number of one of the {len(xs)} inputs")
     with Passes(
-        f, xs, target=target, targets=targets, classes=classes, batch_size=batch_size, device=device, progress=progress,
+        f, xs, len(xs[0]), target=target, targets=targets, classes=classes,
+        batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         passes.engine = "layer"
-        passes.batches.expect(len(xs[0]))
         parts = chosen(passes, layer, xs, onto)
         laid = partial(_laid, relu=relu, normalize=normalize, size=xs[onto].shape[1:] if upsample else None)
         maps, scores = _over_rows(passes, parts, xs, onto, partial(_maps, combine, laid, reshape))
@@ -137,7 +137,7 @@ def _over_rows(
         rows = rows_at(passes, xs, i)
         try:
             taken = take(passes, parts, rows, i)
-            passes.batches.measured(passes.function.row_bytes, passes.function.largest)
+            passes.measured()
             return one_chunk(parts, taken, rows[onto].shape), taken.scores
         except OffPath as error:
             raise explained(error, passes, rows, onto) from None
@@ -217,8 +217,7 @@ def _finished(
 def outputs(f: Model, x: Tensors, layer: Layer, reshape: Reshape | None, onto: int, **how: Any) -> Tensor:
     """Activations of a layer in image form where it has one: (N, C, *grid), else as they are."""
     xs = as_tuple(x)
-    with Passes(f, xs, **how) as passes:
-        passes.batches.expect(len(xs[0]))
+    with Passes(f, xs, len(xs[0]), **how) as passes:
         parts = chosen(passes, layer, xs, onto)
         name, part = next(iter(parts.items()))
 
@@ -228,7 +227,7 @@ def outputs(f: Model, x: Tensors, layer: Layer, reshape: Reshape | None, onto: i
                 a = activations(passes, parts, rows)[name]
             except OffPath as error:
                 raise explained(error, passes, rows, onto) from None
-            passes.batches.measured(passes.function.row_bytes, passes.function.largest)
+            passes.measured()
             form = form_of(a.shape, part, rows[onto].shape)
             return reshaped(a, reshape, len(a)) if reshape else a if form is None else form(a)
 

@@ -112,7 +112,7 @@ def in_silico_mutagenesis(
         return found, known, notes
 
     with Passes(
-        f, xs, target=target, targets=targets, classes=classes,
+        f, xs, len(xs[0]), more=True, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return each_input(passes, xs, chosen, one)

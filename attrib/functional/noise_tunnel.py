@@ -96,10 +96,9 @@ def noise_tunnel(
     count, scales = draw_count(n_samples), spread(xs, stdevs, stdev_spread)
     moments = Moments.of(reduce, len(xs[0]), count, xs[0].device)
     with Passes(
-        f, xs, target=target, targets=targets, classes=classes,
+        f, xs, len(xs[0]) * (count + 1), target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
-        passes.batches.expect(len(xs[0]) * (count + 1))
         score = passes.scores(xs)
         refuse_non_finite_results(score)
         noisy = Noise(xs, scales, seed, passes.device)

@@ -102,7 +102,7 @@ def occlusion(
         return g.spread(-values.view(*score.shape, *g.counts)), torch.ones_like(xs[j]), notes
 
     with Passes(
-        f, xs, target=target, targets=targets, classes=classes,
+        f, xs, len(xs[0]), more=True, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return each_input(passes, xs, chosen, one)
@@ -195,7 +195,7 @@ def feature_ablation(
         return torch.where(known.to(found.device), found, 0.0), known, notes
 
     with Passes(
-        f, xs, target=target, targets=targets, classes=classes,
+        f, xs, len(xs[0]), more=True, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return each_input(passes, xs, chosen, one)

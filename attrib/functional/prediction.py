@@ -10,7 +10,6 @@ from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple
 from attrib.engine.model.parameters import Model
 from attrib.functional.docstrings import fill
-from attrib.functional.layer_maps import rows_at
 
 
 def predict(
@@ -57,15 +56,8 @@ def predict(
             [1., 1., 1.]])
     """
     xs = _inputs(x)
-    with Passes(f, xs, batch_size=batch_size, device=device, progress=progress) as passes:
-        passes.batches.expect(len(xs[0]))
-
-        def work(start: int, stop: int) -> Tensor:
-            y = passes.function(*rows_at(passes, xs, torch.arange(start, stop)))
-            passes.batches.measured(passes.function.row_bytes, passes.function.largest)
-            return y.detach().to(xs[0].device)
-
-        return torch.cat(list(passes.batches.run(len(xs[0]), work)))
+    with Passes(f, xs, len(xs[0]), batch_size=batch_size, device=device, progress=progress) as passes:
+        return passes.outputs_at(xs).detach().to(xs[0].device)
 
 
 def _inputs(x: Tensors) -> tuple[Tensor, ...]:

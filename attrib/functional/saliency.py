@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.gradient.passes import Passes, add_by_sample
-from attrib.engine.graph import transformed
-from attrib.engine.inputs import Tensors, as_tuple, of_samples
+from attrib.engine.gradient.passes import Passes
+from attrib.engine.inputs import Tensors, as_tuple
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, finish, method
@@ -73,11 +71,11 @@ def saliency(
     """
     xs = as_tuple(x)
     with Passes(
-        f, xs, target=target, targets=targets, classes=classes,
+        f, xs, len(xs[0]), target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
-        scores, grads = at_inputs(passes, xs)
-    return finish(passes, xs, tuple(g.abs() for g in grads) if absolute else grads, scores)
+        scores, gradients = passes.gradients_at_inputs(xs)
+    return finish(passes, xs, tuple(g.abs() for g in gradients) if absolute else gradients, scores)
 
 
 @method(
@@ -135,45 +133,9 @@ def input_x_gradient(
     """
     xs = as_tuple(x)
     with Passes(
-        f, xs, target=target, targets=targets, classes=classes,
+        f, xs, len(xs[0]), target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
-        scores, grads = at_inputs(passes, xs)
-    products = tuple(g * t for g, t in zip(grads, xs, strict=True))
+        scores, gradients = passes.gradients_at_inputs(xs)
+    products = tuple(g * t for g, t in zip(gradients, xs, strict=True))
     return finish(passes, xs, products, scores)
-
-
-def at_inputs(passes: Passes, xs: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Scores (T, N) and gradients (T, N, ...) at the inputs, from one forward pass."""
-    n = len(xs[0])
-    passes.batches.expect(n)
-    scores: Tensor | None = None
-    grads: tuple[Tensor, ...] = ()
-    for chunk in passes.gradients(
-        lambda i, k: tuple(of_samples(t, i, passes.device) for t in xs), torch.arange(n), at_inputs=True
-    ):
-        if len(chunk.scores[0]) == n and _owned(chunk.grads):
-            return chunk.scores, chunk.grads
-        if scores is None:
-            scores = chunk.scores.new_zeros(len(chunk.scores), n)
-            grads = tuple(
-                torch.zeros(len(g), *t.shape, dtype=t.dtype, device=t.device)
-                for g, t in zip(chunk.grads, xs, strict=True)
-            )
-        scores[:, chunk.start : chunk.start + chunk.scores.shape[1]] = chunk.scores
-        for total, g in zip(grads, chunk.grads, strict=True):
-            add_by_sample(total, g, chunk.start, 1)
-    assert scores is not None
-    return scores, grads
-
-
-def _owned(grads: tuple[Tensor, ...]) -> bool:
-    """Whether gradients (T, N, ...) of several targets are memory of their own, which need not be copied.
-
-    Of one target they can be anybody's: a constant of the model, say, or the cotangent.
-    """
-    if transformed():  # what wraps them has no memory to ask for
-        return False
-    places = {g.untyped_storage().data_ptr() for g in grads}
-    full = all(g.is_contiguous() and g.untyped_storage().nbytes() == g.nbytes for g in grads)
-    return len(grads[0]) > 1 and full and len(places) == len(grads)

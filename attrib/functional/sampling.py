@@ -8,17 +8,15 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.gradient.affine_first_layer import FirstLayer, set_apart
+from attrib.engine.gradient.affine_first_layer import affine_first_layer
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.inputs import Baselines, Tensors, as_distribution, as_tuple
 from attrib.engine.model.parameters import Model
 from attrib.engine.sampling.moments import Moments
-from attrib.engine.sampling.perturbations import Draws, DrawsBehind, Noise, Stdevs, draw_count, given, spread
+from attrib.engine.sampling.perturbations import Noise, Stdevs, draw_count, draws_between, spread, stdevs_of
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, finish, method
-
-WORTHWHILE = 4  # draws per sample from which on a first layer is taken out of their way
 
 
 @method(
@@ -89,29 +87,22 @@ def smooth_grad(
     count, scales = draw_count(n_samples), spread(xs, stdevs, stdev_spread)
     moments = Moments.of(reduce, len(xs[0]), count, xs[0].device)
     with Passes(
-        f, xs, target=target, targets=targets, classes=classes,
+        f, xs, len(xs[0]) * (count + 1), target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
-        passes.batches.expect(len(xs[0]) * (count + 1))
         score = passes.scores(xs)
         noisy = Noise(xs, scales, seed, passes.device)
-        layer = (
-            set_apart(passes, xs, -xs[0][:2], same_rows=True)
-            if reduce == "mean" and count >= WORTHWHILE
-            else None
-        )
+        linear = reduce == "mean"  # only a mean may be taken behind the first layer
+        layer = affine_first_layer(passes, xs, -xs[0][:2], count, wide_rows=True) if linear else None
         points = noisy.points if layer is None else lambda i, k: (layer(noisy.points(i, k)[0]),)
         for chunk in passes.gradients(points, torch.arange(len(xs[0])), count):
-            moments.add(chunk.grads, chunk.start)
+            moments.add(chunk.gradients, chunk.start)
             del chunk  # not kept while the next one is made
-        found = moments.reduced() if layer is None else (_in_parts(layer, moments.mean()[0], passes),)
-    return finish(passes, xs, found, score)
-
-
-def _in_parts(layer: FirstLayer, mean: Tensor, passes: Passes) -> Tensor:
-    """Mean gradients (T, N, ...) behind the layer, taken to the input as many rows at a time as a call has."""
-    size = max(1, passes.batches.chunk() // len(mean))
-    return torch.cat([layer.back(part) for part in mean.split(size, 1)], 1)
+        average = moments.reduced()
+        if layer is not None:
+            size = max(1, passes.batches.chunk() // len(average[0]))
+            average = (torch.cat([layer.back(part) for part in average[0].split(size, 1)], 1),)
+    return finish(passes, xs, average, score)
 
 
 @method(
@@ -191,36 +182,25 @@ def gradient_shap(
     """
     xs = as_tuple(x)
     pool = as_distribution(baselines, xs)
-    count, scales = draw_count(n_samples), given(xs, stdevs)
+    count, scales = draw_count(n_samples), stdevs_of(xs, stdevs)
+    rows = len(xs[0]) * (count + 1) + pool[0].shape[:2].numel()
     with Passes(
-        f, xs, target=target, targets=targets, classes=classes,
+        f, xs, rows, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
-        passes.batches.expect(len(xs[0]) * (count + 1) + pool[0].shape[:2].numel())
         score = passes.scores(xs)
         change = score - _mean_score(passes, pool, xs)
-        draws = _draws(passes, Noise(xs, scales, seed, passes.device), pool, count)
-        total, alone = (Moments(len(xs[0]), count, xs[0].device, second=True) for _ in range(2))
+        draws = draws_between(passes, Noise(xs, scales, seed, passes.device), pool, count)
+        products, multipliers = (Moments(len(xs[0]), count, xs[0].device, second=True) for _ in range(2))
         for chunk in passes.gradients(draws.points, torch.arange(len(xs[0])), count):
-            grads = draws.at_input(chunk.grads)
+            gradients = draws.at_input(chunk.gradients)
             if not multiply_by_inputs:
-                alone.add(grads, chunk.start)
-            total.add(draws.products(grads), chunk.start)
-            del chunk, grads  # not kept while the next ones are made
-    shown = total if multiply_by_inputs else alone
-    delta = sum(a.reshape(*a.shape[:2], -1).sum(2).to(change.device) for a in total.mean()) - change
-    return finish(passes, xs, shown.mean(), score, delta=delta, standard_error=shown.standard_error())
-
-
-def _draws(passes: Passes, noisy: Noise, pool: Rows, count: int) -> Draws:
-    """Points at the input, or behind a linear first layer that alone takes it, where ends are drawn without noise."""
-    shared = len(pool[0]) == 1 and not any(bool(s.any()) for s in noisy.stdevs)
-    layer = (
-        set_apart(passes, noisy.xs, pool[0][0, :1], same_rows=True)
-        if shared and count >= WORTHWHILE
-        else None
-    )
-    return Draws(noisy, pool) if layer is None else DrawsBehind(noisy, pool, layer, passes.batches.chunk())
+                multipliers.add(gradients, chunk.start)
+            products.add(draws.products(gradients), chunk.start)
+            del chunk, gradients  # not kept while the next ones are made
+    moments = products if multiply_by_inputs else multipliers
+    delta = sum(a.reshape(*a.shape[:2], -1).sum(2).to(change.device) for a in products.mean()) - change
+    return finish(passes, xs, moments.mean(), score, delta=delta, standard_error=moments.standard_error())
 
 
 def _mean_score(passes: Passes, pool: Rows, xs: Rows) -> Tensor:

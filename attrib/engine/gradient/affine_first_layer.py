@@ -1,168 +1,131 @@
-"""A straight line in the input stays straight through an affine first layer, so the layer can be taken out of the path.
+"""A wide linear first layer, taken out of the way: straight lines in the input stay straight behind it.
 
-Between baseline and input the rows are ``x0 + alpha (x - x0)``. If all that the model does with its input is to view it
-and hand it to one affine op A, then ``A(row) = A(x0) + alpha (A(x) - A(x0))``: A runs twice per sample instead of once
-per step, and its transpose once, on the sum of the gradients behind it.
+Between baseline and input the rows are ``x0 + alpha (x - x0)``. If all that the model does with its input is to hand it to
+one linear layer A, then ``A(row) = A(x0) + alpha (A(x) - A(x0))``: A runs twice per sample instead of once per step, and
+its transpose once, on the sum of the gradients behind it. On a network of 20,000 genes that is most of the work.
 
-That the input goes nowhere else is verified, not assumed: the model is called with a `Line`, a tensor without data that
-can be viewed and can enter one affine op, and that raises on any other use.
+That the input goes nowhere else is tried, not assumed: the model has to give the same outputs when its input is NaN and
+the layer's output is put in by a hook.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch._C import DisableTorchFunctionSubclass
-from torch.func import vjp, vmap
+from torch import Tensor, nn
 
 from attrib.engine.gradient.passes import Passes, Points
 from attrib.engine.gradient.pullback import Rows
-from attrib.engine.graph.modes import transformed, untracked
+from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import of_samples
 from attrib.engine.model.function import one_tensor
-from attrib.engine.model.parameters import Model
 
-_QUESTIONS = {
-    Tensor.size, Tensor.dim, Tensor.ndimension, Tensor.numel, Tensor.is_floating_point, Tensor.__len__,
-    torch.is_floating_point, torch.numel,
-    *(getattr(Tensor, name).__get__ for name in ("shape", "ndim", "device", "dtype", "is_cuda", "layout")),
-}  # fmt: skip
-_VIEWS = {
-    Tensor.view, Tensor.reshape, Tensor.flatten, Tensor.unflatten, Tensor.squeeze, Tensor.unsqueeze, Tensor.permute,
-    Tensor.transpose, Tensor.movedim, Tensor.contiguous, Tensor.swapaxes, torch.reshape, torch.flatten, torch.squeeze,
-    torch.unsqueeze, torch.permute, torch.transpose, torch.movedim,
-}  # fmt: skip
-_PRODUCTS = {torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__}
-# A convolution is left where it is: its output is larger than its input, so that walking behind it took up to twice the
-# memory and saved 9% of the time at best (benchmarks/).
-_AFFINE = {F.linear} | _PRODUCTS
+WIDE = 512  # features from which on the layer is most of a dense network's work
+ENOUGH = 4  # rows per sample from which on the trial pays
+_HOOKS = threading.Lock()  # torch numbers its hooks without one
 
 
-class NotStraightError(Exception):
-    """The input takes another way than through one affine op."""
+class FirstLayer:
+    """A model's linear first layer, and the model behind it.
 
-
-class _Landed(Exception):
-    """The affine op's output, thrown to the one who asked for it: the rest of the model need not run."""
-
-    def __init__(self, value: Tensor) -> None:
-        self.value = value
-
-
-class Line(Tensor):
-    """The input as the model sees it: shape and dtype to ask for, no values to compute with."""
-
-    held: Tensor
-    landing: Callable[[Tensor], Tensor]
-    device_: torch.device
-
-    @staticmethod
-    def over(held: Tensor, landing: Callable[[Tensor], Tensor], device: torch.device) -> Line:
-        """A line that views `held`, and that gives `landing(affine op's result on held)` where it enters the op."""
-        line = Tensor._make_subclass(Line, torch.empty(held.shape, dtype=held.dtype, device="meta"))
-        line.held, line.landing, line.device_ = held, landing, device
-        return line
-
-    @classmethod
-    def __torch_function__(
-        cls, func: Callable, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        line, rest = (args or (None,))[0], (*args[1:], *kwargs.values())
-        if not isinstance(line, Line) or any(isinstance(v, Line) for v in rest):
-            raise NotStraightError(f"the input enters {func}")
-        with DisableTorchFunctionSubclass():
-            return line._meets(func, args[1:], kwargs)
-
-    def _meets(self, func: Callable, args: tuple, kwargs: dict) -> Any:
-        if func in _QUESTIONS:
-            answer = func(self.held, *args, **kwargs)
-            return self.device_ if isinstance(answer, torch.device) else answer
-        if func in _VIEWS:
-            return Line.over(func(self.held, *args, **kwargs), self.landing, self.device_)
-        if func is F.dropout and not kwargs.get("training", args[1] if len(args) > 1 else True):
-            return self
-        if func in _AFFINE and (func not in _PRODUCTS or args[0].ndim <= 2):
-            return self.landing(_on(self.held, func, args, kwargs))
-        raise NotStraightError(f"the input enters {func}")
-
-
-def _on(held: Tensor, func: Callable, args: tuple, kwargs: dict) -> Tensor:
-    """The affine op on what the line holds: real values, or a shape on the meta device."""
-    if not held.is_meta:
-        return func(held, *args, **kwargs)
-    matrix = args[0] if args else kwargs.get("weight")
-    if (
-        isinstance(matrix, Tensor) and matrix.ndim == held.ndim == 2
-    ):  # torch's own way to a shape takes milliseconds
-        return held.new_empty(len(held), matrix.shape[0 if func is F.linear else 1])
-    return func(held, *map(_on_meta, args), **{k: _on_meta(v) for k, v in kwargs.items()})
-
-
-def _on_meta(value: Any) -> Any:
-    return value.to("meta") if isinstance(value, Tensor) else value
-
-
-def first_layer(model: Model, x: Tensor) -> Tensor:
-    """The output of the affine op that alone takes the input `x`; differentiable in `x`.
-
-    Raises
-    ------
-    NotStraightError
-        If the model does anything else with its input before that op.
+    Parameters
+    ----------
+    model : callable
+    layer : Linear
+        Takes samples laid flat.
+    shape : tuple of int
+        Of a sample.
     """
 
-    def land(value: Tensor) -> Tensor:
-        raise _Landed(value)
+    def __init__(self, model: Callable[..., Any], layer: nn.Linear, shape: torch.Size) -> None:
+        self._model, self._layer, self._shape = model, layer, shape
+        self.widens = layer.out_features > layer.in_features
 
-    try:
-        model(Line.over(x, land, x.device))
-    except _Landed as landed:
-        return landed.value
-    raise NotStraightError("the input enters no affine op")
+    def __call__(self, rows: Tensor) -> Tensor:
+        """The layer's output (rows, features)."""
+        return self._layer(rows.reshape(len(rows), -1))
+
+    def back(self, gradients: Tensor) -> Tensor:
+        """Gradients (T, rows, features) at the output, taken to the input."""
+        return (gradients @ self._layer.weight).view(*gradients.shape[:2], *self._shape)
+
+    def behind(self, h: Tensor) -> Any:
+        """The rest of the model, as a function of the layer's output."""
+        nowhere = h.new_full((1,) * (len(self._shape) + 1), torch.nan).expand(len(h), *self._shape)
+        me, calls = threading.get_ident(), []
+
+        def before(module: nn.Module, args: tuple) -> tuple | None:
+            return (args[0][:0],) if threading.get_ident() == me else None
+
+        def after(module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+            if threading.get_ident() != me:
+                return None
+            calls.append(len(calls))
+            return h if calls == [0] else output.new_full((len(h), output.shape[-1]), torch.nan)
+
+        with _HOOKS:
+            hooks = self._layer.register_forward_pre_hook(before), self._layer.register_forward_hook(after)
+        try:
+            return self._model(nowhere)
+        finally:
+            with _HOOKS:
+                for hook in hooks:
+                    hook.remove()
 
 
-def behind_first_layer(model: Model, shape: torch.Size) -> Callable[[Tensor], Any]:
-    """The rest of the model, as a function of the affine op's output; `shape` is that of one sample of the input."""
+def affine_first_layer(
+    passes: Passes, xs: Rows, elsewhere: Tensor, steps: int, *, wide_rows: bool = False
+) -> FirstLayer | None:
+    """The first layer, where it is wide, linear and provably alone; `passes` then go on with the model behind it.
 
-    def rest(h: Tensor) -> Any:
-        landed: list[bool] = []
-
-        def land(value: Tensor) -> Tensor:
-            if landed or value.shape != h.shape:
-                raise NotStraightError("the input enters a second op")
-            landed.append(True)
-            return h
-
-        held = torch.empty(len(h), *shape, dtype=h.dtype, device="meta")
-        return model(Line.over(held, land, h.device))
-
-    return rest
-
-
-def goes_straight(model: Model, x: Tensor, baseline: Tensor, most: int = 4) -> bool:
-    """Whether the model is an affine op on its input alone, followed by the rest.
-
-    Checked on at most two samples `x` and their baseline, `most` rows at a time: by the `Line`, which refuses other
-    uses, and by comparing the rest of the model on ``A(x)`` with the model on ``x``, halfway to the baseline too.
+    Parameters
+    ----------
+    passes : Passes
+        Entered.
+    xs : tuple of Tensor
+        The inputs. Several are left as they are, and so are those of a `torch.func` transform, which has to see the layer.
+    elsewhere : Tensor (1, ...) or (N, ...)
+        Where else the model will be called: what is tried is tried there too.
+    steps : int
+        Rows per sample.
+    wide_rows : bool
+        Whether sums over a chunk's rows are kept at the layer's output for all samples. A layer whose output is wider than
+        its input is then left in its place: its sums would take more memory than the result.
     """
-    few = torch.cat([x[:2], (x[:2] + baseline[:2]) / 2])
-    rest = behind_first_layer(model, few.shape[1:])
+    if len(xs) > 1 or steps < ENOUGH or transformed():
+        return None
+    knowledge = passes.function.knowledge
+    if knowledge.first_layer == "unknown":
+        knowledge.first_layer = _wide_and_alone(passes, xs[0], elsewhere)
+    layer = knowledge.first_layer
+    if layer is None or (wide_rows and layer.widens):
+        return None
+    passes.function.model = layer.behind
+    return layer
+
+
+def _wide_and_alone(passes: Passes, x: Tensor, elsewhere: Tensor) -> FirstLayer | None:
+    with_weights = (p for p in passes.function.parts if p._parameters)
+    layer = next(with_weights, None)
+    if type(layer) is not nn.Linear or layer.in_features < WIDE or x[0].numel() != layer.in_features:
+        return None
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return None
+    first = FirstLayer(passes.function.model, layer, x.shape[1:])
+    i = torch.arange(min(2, len(x)))
+    ends = of_samples(x, i, passes.device)
+    starts = of_samples(elsewhere, i, passes.device).expand_as(ends)
     try:
-        with torch.no_grad():
-            for rows in (*few.split(most), few[:1]):
-                h, pull = vjp(partial(first_layer, model), rows)[:2]
-                y, again = one_tensor(model(rows), len(rows)), one_tensor(rest(h), len(rows))
-                if len(h) != len(rows) or pull(h)[0].shape != rows.shape or not _equal(again, y):
-                    return False
-    except Exception:  # whatever a model does with a tensor that has no values: it is then not taken apart
-        return False
-    return True
+        for rows in torch.cat([ends, (ends + starts) / 2]).split(passes.batches.chunk()):
+            y = passes.function(rows)
+            if not _equal(one_tensor(first.behind(first(rows)), len(rows)), y):
+                return None
+    except Exception:  # whatever a model does with an input of NaN: it is then not taken apart
+        return None
+    return first
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
@@ -170,67 +133,8 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0, atol=tolerance))
 
 
-# FOLDED attrib/engine/gradient/affine_first_layer.py: """An affine first layer set apart: rows run through it here, and the passes goes on with the rest of the model."""
-class FirstLayer:
-    """A model's affine first layer and its transpose.
-
-    Parameters
-    ----------
-    model : callable
-        A model that `goes_straight`.
-    x : Tensor (1, ...)
-        Any sample, on the model's device.
-    """
-
-    def __init__(self, model: Model, x: Tensor) -> None:
-        self._layer = partial(first_layer, model)
-        with untracked():
-            h, self._pull = vjp(self._layer, x)[:2]
-        self.widens = h.numel() > x.numel()
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """The layer's output."""
-        with untracked():
-            return self._layer(rows)
-
-    def back(self, grads: Tensor) -> Tensor:
-        """Gradients (T, rows, ...) at the output, taken to the input; an affine layer does that alike for all rows."""
-        with untracked():
-            pulled = vmap(lambda g: self._pull(g[None])[0][0])(grads.flatten(0, 1))
-        return pulled.unflatten(0, grads.shape[:2])
-
-
-def set_apart(passes: Passes, xs: Rows, other: Tensor, *, same_rows: bool = False) -> FirstLayer | None:
-    """The first layer, where it is provably alone; `passes` then goes on with the rest of the model.
-
-    Parameters
-    ----------
-    passes : Passes
-        After it has seen the inputs.
-    xs : tuple of Tensor
-        The inputs. Several are left as they are, and so are those of a `torch.func` transform, which has to see the layer.
-    other : Tensor (1, ...) or (N, ...)
-        Where else the model will be called: what is tried is tried there too.
-    same_rows : bool
-        Whether a chunk's rows are still made at the input, so that there can be no more of them than before. A layer
-        whose output is wider than its input is then left in its place: its sums would take more memory than the result.
-    """
-    if len(xs) > 1 or transformed():
-        return None
-    model, i = passes.function.model, torch.arange(min(2, len(xs[0])))
-    x = of_samples(xs[0], i, passes.device)
-    if not goes_straight(model, x, of_samples(other, i, passes.device).expand_as(x), passes.batches.chunk()):
-        return None
-    layer = FirstLayer(model, x[:1])
-    if same_rows and layer.widens:
-        return None
-    passes.go_on_with(behind_first_layer(model, x.shape[1:]), same_rows=same_rows)
-    return layer
-
-
-# FOLDED attrib/engine/gradient/affine_first_layer.py: """Straight lines from baselines to inputs, walked before or behind the model's first layer."""
 class Lines:
-    """The lines of a group of samples.
+    """Straight lines from the baselines to the inputs of a group of samples, walked before or behind the first layer.
 
     Parameters
     ----------
@@ -242,54 +146,55 @@ class Lines:
         Where to walk.
     layer : FirstLayer, optional
         Given if the lines shall run behind it.
+
+    Attributes
+    ----------
+    samples : range
+    difference : tuple of Tensor (n, ...)
+        End minus start.
     """
 
     def __init__(
-        self, xs: Rows, x0s: Rows, samples: range, device: torch.device, layer: FirstLayer | None = None
+        self, xs: Rows, x0s: Rows, samples: range, device: torch.device, layer: FirstLayer | None
     ) -> None:
         i = torch.arange(samples.start, samples.stop)
-        self.first = samples.start
-        self.ends = tuple(of_samples(t, i, device) for t in xs)
-        self.starts = tuple(of_samples(b, i, device) for b in x0s)
-        self.layer = layer
+        self.samples, self._layer = samples, layer
+        ends = tuple(of_samples(t, i, device) for t in xs)
+        self._starts = tuple(of_samples(b, i, device) for b in x0s)
         if layer is not None:
-            starts = self.starts[0].expand(-1, *self.ends[0].shape[1:])
-            self.ends, self.starts = (layer(self.ends[0]),), (layer(starts),)
-        self.difference = tuple(e - s for e, s in zip(self.ends, self.starts, strict=True))
+            self._starts = (layer(self._starts[0].expand(-1, *ends[0].shape[1:])),)
+            ends = (layer(ends[0]),)
+        self.difference = tuple(e - s for e, s in zip(ends, self._starts, strict=True))
 
     def points(self, nodes: Tensor) -> Points:
         """Rows at `nodes` (steps,) on each line."""
 
         def rows(i: Tensor, k: Tensor) -> Rows:
-            alpha = nodes[k].to(self.ends[0])
-            at = (i - self.first).to(alpha.device)
-            found = []
-            for s, d in zip(self.starts, self.difference, strict=True):
-                a = alpha.view(-1, *[1] * (d.ndim - 1))
-                found.append((s if len(s) == 1 else s[at]) + a * d[at])
-            return tuple(found)
+            at = i - self.samples.start
+            points = []
+            for s, d in zip(self._starts, self.difference, strict=True):
+                alpha = nodes[k].to(d).view(-1, *[1] * (d.ndim - 1))
+                here = at.to(d.device)
+                points.append((s if len(s) == 1 else s[here]) + alpha * d[here])
+            return tuple(points)
 
         return rows
 
     def change(self, mean: Rows) -> Tensor:
         """What average gradients (T, n, ...) account for: (T, n)."""
-        return sum(
+        products = (
             (m * d).reshape(*m.shape[:2], -1).sum(2) for m, d in zip(mean, self.difference, strict=True)
-        )  # type: ignore[return-value]
+        )
+        return torch.stack(list(products)).sum(0)
 
     def at_input(self, mean: Rows) -> Rows:
         """Average gradients at the input."""
-        return mean if self.layer is None else (self.layer.back(mean[0]),)
+        return mean if self._layer is None else (self._layer.back(mean[0]),)
 
 
-def groups(passes: Passes, xs: Rows, x0s: Rows, hoist: bool) -> Iterator[tuple[range, Lines]]:
-    """The samples in groups of as many as there are rows in a call, so that memory stays bounded.
-
-    With `hoist`, and where the model's first layer can be taken out of the way, `passes` goes on with the rest of the
-    model from here.
-    """
+def straight_lines(passes: Passes, xs: Rows, x0s: Rows, steps: int) -> Iterator[Lines]:
+    """The lines of all samples, in groups of as many as there are rows in a call, so that memory stays bounded."""
     size = passes.batches.chunk(passes.share())
-    layer = set_apart(passes, xs, x0s[0]) if hoist else None
+    layer = affine_first_layer(passes, xs, x0s[0], steps)
     for start in range(0, len(xs[0]), size):
-        group = range(start, min(len(xs[0]), start + size))
-        yield group, Lines(xs, x0s, group, passes.device, layer)
+        yield Lines(xs, x0s, range(start, min(len(xs[0]), start + size)), passes.device, layer)

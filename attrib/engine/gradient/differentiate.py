@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import vjp
 
 from attrib.engine.batching import Batches
-from attrib.engine.gradient.pullback import Rows, by_autograd, by_forward_mode, by_func, cut_inputs
+from attrib.engine.gradient.pullback import (
+    Rows,
+    by_forward_mode,
+    cut_inputs,
+    has_batch_norm,
+    leaves_of,
+    pull_by_autograd,
+    pull_by_func,
+)
 from attrib.engine.graph.modes import transformed
 from attrib.engine.model.function import Function
 from attrib.engine.target import Entry, Scores
 
 ENGINES = ("auto", "func", "autograd")
 SMALL = 1 << 20  # values of cotangents that are made at once
+_BATCH_NORM = nn.modules.batchnorm._BatchNorm
+
+Way = Callable[[Rows, Tensor, Tensor | None, bool], tuple[Tensor, Rows]]
 
 
 class Differentiator:
@@ -57,46 +69,70 @@ class Differentiator:
         """
         return self._features if self._in_forward_mode else 1
 
-    def _together(self, rows: int) -> int:
-        """Targets whose pullbacks are vmapped into one.
-
-        As many as fit a chunk on a GPU, for a single row, and where a pass is busy reading weights, which then serve all
-        targets (dense networks with few rows). Convolutions of several rows gain nothing from it on a CPU: they run
-        slower, vmapped.
-        """
-        reads_weights = rows * (self.function.row_bytes or 0) < self.function.weight_bytes
-        if self.batches.device.type == "cpu" and rows > 1 and not reads_weights:
-            return 1
-        return max(1, self.batches.chunk() // rows)
-
     def __call__(self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool) -> tuple[Tensor, Rows]:
         """Scores (T, rows) and gradients (T, rows, ...) at rows of samples `i`, scaled by `scale` (rows,)."""
         if self._forward_pays(rows):
-            found = self._attempt("forward", rows, i, scale, at_inputs)
-            self._forward_works = self._in_forward_mode = found is not None
-            if found is not None:
-                return found
-        if self.engine == "auto":
-            found = self._attempt("func", rows, i, scale, at_inputs)
-            if found is not None:
-                return found
-            # torch.func cannot trace some models: recurrent kernels, checkpointing, backward hooks, old-style
-            # autograd.Function. If the model itself is at fault, autograd raises its error again.
-            return self._checked("autograd", rows, i, scale, at_inputs)
-        return self._checked("autograd" if self.engine == "autograd" else "func", rows, i, scale, at_inputs)
-
-    def _attempt(
-        self, engine: str, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
-    ) -> tuple[Tensor, Rows] | None:
-        """Gradients by one engine, or None if it cannot trace the model."""
+            gradients = _attempt(self._by_forward_mode, rows, i, scale, at_inputs)
+            self._forward_works = self._in_forward_mode = gradients is not None
+            if gradients is not None:
+                return gradients
+        if self.engine != "auto":
+            way = self._by_autograd if self.engine == "autograd" else self._by_func
+            return way(rows, i, scale, at_inputs)
         try:
             with warnings.catch_warnings():  # vmap warns of slow fallbacks on its way to failing
                 warnings.simplefilter("ignore", UserWarning)
-                return self._checked(engine, rows, i, scale, at_inputs)
+                return self._by_func(rows, i, scale, at_inputs)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, NotImplementedError):
-            return None
+            # torch.func cannot trace some models: recurrent kernels, checkpointing, backward hooks, old-style
+            # autograd.Function. If the model itself is at fault, autograd raises its error again.
+            return self._by_autograd(rows, i, scale, at_inputs)
+
+    # ------------------------------------------------------------------ the engines
+
+    def _by_func(
+        self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
+    ) -> tuple[Tensor, Rows]:
+        """By `torch.func.vjp`, under no_grad: parameters stay out of the graph."""
+        points = self._points(rows)
+        unknown = len(points[0]) == 1 and self._doubles() is None
+        y, pull = vjp(self._looked_through if unknown else self.function, *points)[:2]
+        if unknown and self._doubles():
+            return self._by_func(rows, i, scale, at_inputs)
+        scores, gradients = self._pulled(y, rows, i, scale, at_inputs, lambda c, last: pull_by_func(pull, c, last))
+        self.engine = "func"
+        return scores, gradients
+
+    def _by_autograd(
+        self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
+    ) -> tuple[Tensor, Rows]:
+        """By `torch.autograd.grad` on leaves made of the rows: for what torch.func cannot trace."""
+        leaves = leaves_of(self._points(rows))
+        unknown = len(leaves[0]) == 1 and self._doubles() is None
+        with torch.enable_grad():
+            y = (self._looked_through if unknown else self.function)(*leaves)
+        if unknown and self._doubles():
+            return self._by_autograd(rows, i, scale, at_inputs)
+        pull = lambda c, last: pull_by_autograd(y, leaves, c, last)
+        scores, gradients = self._pulled(y.detach(), rows, i, scale, at_inputs, pull)
+        self.engine = "autograd"
+        return scores, gradients
+
+    def _by_forward_mode(
+        self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
+    ) -> tuple[Tensor, Rows]:
+        y, derivatives = by_forward_mode(self.function, rows)
+        scores = self.score(y, i, at_inputs)
+        gradients = []
+        for r, derivative in zip(rows, derivatives, strict=True):
+            g = torch.stack([self.score(d, i) for d in derivative], 2)
+            g = g if scale is None else g * scale[:, None]
+            gradients.append(g.view(len(scores), *r.shape).to(r.dtype))
+        self._refuse_cut(rows, i, tuple(gradients))
+        self.engine = "forward"
+        return scores, tuple(gradients)
 
     def _forward_pays(self, rows: Rows) -> bool:
         self._features = sum(r[0].numel() for r in rows)
@@ -107,33 +143,28 @@ class Differentiator:
         # jvp is not thread-safe in torch 2
         return pays and threading.current_thread() is threading.main_thread()
 
-    def _checked(
-        self, engine: str, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
-    ) -> tuple[Tensor, Rows]:
-        """Gradients by one engine, which is kept if it works."""
-        scores, grads = (
-            self._forward_mode(rows, i, scale, at_inputs)
-            if engine == "forward"
-            else self._reverse(engine, rows, i, scale, at_inputs)
-        )
-        if not self._checked_cut:
-            self._refuse_cut(rows, grads)
-            self._checked_cut = True
-        self.engine = engine
-        return scores, grads
+    # ------------------------------------------------------------------ from the output back to the rows
 
-    def _reverse(
-        self, engine: str, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
+    def _pulled(
+        self,
+        y: Tensor,
+        rows: Rows,
+        i: Tensor,
+        scale: Tensor | None,
+        at_inputs: bool,
+        pull: Callable[[Tensor, bool], Rows],
     ) -> tuple[Tensor, Rows]:
-        y, pull = (by_func if engine == "func" else by_autograd)(self.function, rows)
+        """Scores (T, rows) and gradients (T, rows, ...) from the output; a row's copy, if there is one, is left out."""
         y = y.detach()
-        # a row's cost is known from here on, and says how many targets go back together
-        self.batches.measured(self.function.row_bytes, self.function.largest)
-        scores = self.score(y, i, at_inputs)
-        found, block = [], self._together(len(i))
-        for cotangents, last in self._cotangents(y, i, scale, block):
-            found.append(pull(cotangents, last))
-        return scores, found[0] if len(found) == 1 else tuple(torch.cat(g) for g in zip(*found, strict=True))
+        scores = self.score(y[: len(i)], i, at_inputs)
+        blocks = []
+        for cotangents, last in self._cotangents(y[: len(i)], i, scale, self._together(len(i))):
+            if len(y) > len(i):
+                cotangents = torch.cat([cotangents, torch.zeros_like(cotangents)], 1)
+            blocks.append(tuple(g[:, : len(i)] for g in pull(cotangents, last)))
+        gradients = blocks[0] if len(blocks) == 1 else tuple(torch.cat(g) for g in zip(*blocks, strict=True))
+        self._refuse_cut(rows, i, gradients)
+        return scores, gradients
 
     def _cotangents(
         self, y: Tensor, i: Tensor, scale: Tensor | None, block: int
@@ -142,32 +173,75 @@ class Differentiator:
         count = len(self.score.targets)
         size = max(block, SMALL // max(y.numel(), 1) // block * block)
         for start in range(0, count, size):
-            made = self.score.cotangents(y, i, slice(start, start + size))
+            cotangents = self.score.cotangents(y, i, slice(start, start + size))
             if scale is not None:
-                made = made * scale.view(1, -1, *[1] * (y.ndim - 1)).to(y)
-            for first in range(0, len(made), block):
-                yield made[first : first + block], start + first + block >= count
+                cotangents = cotangents * scale.view(1, -1, *[1] * (y.ndim - 1)).to(y)
+            for first in range(0, len(cotangents), block):
+                yield cotangents[first : first + block], start + first + block >= count
 
-    def _forward_mode(
-        self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
-    ) -> tuple[Tensor, Rows]:
-        y, derivatives = by_forward_mode(self.function, rows)
-        scores = self.score(y, i, at_inputs)
-        grads = []
-        for r, derivative in zip(rows, derivatives, strict=True):
-            g = torch.stack([self.score(d, i) for d in derivative], 2)
-            g = g if scale is None else g * scale[:, None]
-            grads.append(g.view(len(scores), *r.shape).to(r.dtype))
-        return scores, tuple(grads)
+    def _together(self, rows: int) -> int:
+        """Targets whose pullbacks are vmapped into one.
 
-    def _refuse_cut(self, rows: Rows, grads: Rows) -> None:
-        if transformed() or all(bool(g.any()) for g in grads):
+        As many as fit a chunk on a GPU, for a single row, and where a pass is busy reading weights, which then serve all
+        targets (dense networks with few rows). Convolutions of several rows gain nothing from it on a CPU: they run
+        slower, vmapped.
+        """
+        if len(self.score.targets) == 1:
+            return 1
+        reads_weights = rows * (self.function.knowledge.row_bytes or 0) < self.function.weight_bytes
+        if self.batches.device.type == "cpu" and rows > 1 and not reads_weights:
+            return 1
+        return max(1, self.batches.chunk() // rows)
+
+    # ------------------------------------------------------------------ what is asked of a model
+
+    def _points(self, rows: Rows) -> Rows:
+        """A single row with its copy, where the model has batch norm: torch's pass back through it is wrong for one row.
+
+        (On a CPU, where the gradient arrives with channels last; seen in torch 2.13.)
+        """
+        return tuple(torch.cat([r, r]) for r in rows) if len(rows[0]) == 1 and self._doubles() else rows
+
+    def _doubles(self) -> bool | None:
+        """Whether single rows are called with their copy; None before a graph was looked at."""
+        knowledge = self.function.knowledge
+        if knowledge.sizes_fixed or self.batches.device.type != "cpu":
+            return False
+        if knowledge.two_rows is None and any(isinstance(part, _BATCH_NORM) for part in self.function.parts):
+            knowledge.two_rows = True
+        return knowledge.two_rows
+
+    def _looked_through(self, *rows: Tensor) -> Tensor:
+        """The model, and whether its graph holds batch norm."""
+        y = self.function(*rows)
+        self.function.knowledge.two_rows = y.grad_fn is not None and has_batch_norm(y.grad_fn)
+        return y
+
+    def _refuse_cut(self, rows: Rows, i: Tensor, gradients: Rows) -> None:
+        """Raise on the first chunk if no gradient leads back to an input on which the scores depend."""
+        if self._checked_cut or transformed():
             return
-        few = tuple(r[:2] for r in rows)
-        cut = [j for j in cut_inputs(self.function, few) if not grads[j].any()]
+        self._checked_cut = True
+        zero = [j for j, g in enumerate(gradients) if not bool(g.any())]
+        if not zero:
+            return
+        some = tuple(r[:2] for r in rows)
+        cut = cut_inputs(lambda *rs: self.score(self.function(*rs), i[:2]), some, zero)
         if cut:
             which = "" if len(rows) == 1 else f" of input {', '.join(map(str, cut))}"
             raise ValueError(
                 f"`model` cuts the gradient{which}: the output changes with it, but no gradient path leads back. "
-                "Remove no_grad, detach, rounding, comparisons or NumPy from the forward pass"
+                "Remove no_grad, inference_mode, detach, rounding, signs, comparisons or NumPy from the forward pass"
             )
+
+
+def _attempt(way: Way, *chunk: object) -> tuple[Tensor, Rows] | None:
+    """Gradients by one engine, or None if it cannot trace the model."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return way(*chunk)  # type: ignore[arg-type]
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, NotImplementedError):
+        return None

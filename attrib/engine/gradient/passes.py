@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from attrib.engine.batching import Batches, BatchSize, Progress
 from attrib.engine.gradient.differentiate import Differentiator
 from attrib.engine.gradient.pullback import Rows
-from attrib.engine.graph.modes import untracked
+from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import of_samples
 from attrib.engine.model.function import Function
 from attrib.engine.model.parameters import Model, device_of, unchanged
@@ -30,15 +30,15 @@ class Chunk(NamedTuple):
         Number of the first row; row r is step r % steps of sample r // steps.
     points : tuple of Tensor (rows, ...)
         Where the gradients were taken.
-    grads : tuple of Tensor (T, rows, ...)
-        Gradient of each target's score.
+    gradients : tuple of Tensor (T, rows, ...)
+        Of each target's score.
     scores : Tensor (T, rows)
         The scores themselves.
     """
 
     start: int
     points: Rows
-    grads: Rows
+    gradients: Rows
     scores: Tensor
 
 
@@ -51,6 +51,10 @@ class Passes:
         See `attrib.engine.model.function.Function`.
     xs : tuple of Tensor
         The inputs: how many samples there are, and where a plain function's rows go if no `device` is given.
+    rows : int
+        How many rows of the model the method will call, as far as it knows.
+    more : bool
+        Whether rows of an unknown number follow these.
     target, targets, classes, batch_size, device, progress
         As in the public functions.
     engine : {"auto", "func", "autograd"}
@@ -61,7 +65,9 @@ class Passes:
         self,
         model: Model,
         xs: tuple[Tensor, ...],
+        rows: int,
         *,
+        more: bool = False,
         target: TargetLike = None,
         targets: Sequence | str | None = None,
         classes: Sequence[str] | None = None,
@@ -70,26 +76,45 @@ class Passes:
         progress: Progress = False,
         engine: str = "auto",
     ) -> None:
-        self.function = Function(model, lambda: self.want.many or self.batches.open)
-        self.device = choose_device(model, xs[0], device)
-        size = sum(t[0].nbytes for t in xs)
-        self.batches = Batches(batch_size, self.device, progress, row_bytes=size)
         self.want = wanted(target, targets, classes, len(xs[0]))
+        self.function = Function(model, xs)
+        self.device = choose_device(self.function.model, xs[0], device)
+        size = sum(t[0].nbytes for t in xs)
+        self.batches = Batches(batch_size, self.device, progress, row_bytes=size, pads=self.function.pads)
+        self.batches.expect(rows, more)
         self.score = Scores(self.want)
+        self._xs = xs
         self._differentiate = Differentiator(self.function, self.score, self.batches, engine)
         self._stack = ExitStack()
 
     def __enter__(self) -> Passes:
-        """Begin: nothing is tracked, and whatever the model's passes write to its buffers is put back at the end."""
+        """Begin: the model is checked, nothing is tracked, and what its passes write to its buffers is put back at the end."""
         self._stack.enter_context(torch.inference_mode(False))
-        self._stack.enter_context(untracked())
+        self._stack.enter_context(nullcontext() if transformed() else torch.no_grad())
         self._stack.enter_context(unchanged(self.function.parts))
         self._stack.callback(self.batches.close)
+        try:
+            self._check()
+        except BaseException:
+            self._stack.close()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
         """End: the model as it was, the progress bar gone."""
         self._stack.__exit__(*error)  # type: ignore[arg-type]
+
+    def _check(self) -> None:
+        """Try the first sample in a batch of its own, and settle the automatic size."""
+        count = min(len(self._xs[0]), self.batches.chunk())
+        self.function.check(
+            tuple(t[[0, count - 1]].to(self.device) for t in self._xs),
+            count,
+            alone=self.batches.rows == 1,
+            measure=self.batches.open or self.want.many,
+            padded=self.batches.padded(count),
+        )
+        self.measured()
 
     @property
     def targets(self) -> list[Target]:
@@ -109,36 +134,34 @@ class Passes:
         """Backward rows per forward row."""
         return self._differentiate.share()
 
-    def go_on_with(self, model: Model, *, same_rows: bool = False) -> None:
-        """Take another model from here, whose rows may be of another size, unless told that as many go into a call."""
-        self.function.take(model)
-        if not same_rows:
-            self.batches.measure_again()
+    def measured(self) -> None:
+        """Settle the automatic size as soon as the memory of a row is known."""
+        self.batches.measured(self.function.knowledge.row_bytes, self.function.knowledge.largest)
+
+    def rows_of(self, xs: Rows, i: Tensor) -> Rows:
+        """Rows of samples `i` where the model is."""
+        return tuple(of_samples(t, i, self.device) for t in xs)
 
     def scores(self, xs: Rows) -> Tensor:
         """Scores (T, N) at the inputs, which settle the targets."""
-        total: Tensor | None = None
-
-        def work(start: int, stop: int) -> tuple[int, Tensor]:
-            i = torch.arange(start, stop)
-            y = self.function(*(of_samples(t, i, self.device) for t in xs))
-            self.batches.measured(self.function.row_bytes, self.function.largest)
-            return start, self.score(y, i, at_inputs=True)
-
-        for start, part in self.batches.run(len(xs[0]), work):
-            total = part.new_zeros(len(part), len(xs[0])) if total is None else total
-            total[:, start : start + part.shape[1]] = part
-        assert total is not None
-        return total
+        scores: Tensor | None = None
+        for span in self.batches.spans(len(xs[0])):
+            with span:
+                i = torch.arange(span.start, span.stop)
+                part = self.score(self.function(*self.rows_of(xs, i)), i, at_inputs=True)
+            if span.done:
+                scores = part.new_zeros(len(part), len(xs[0])) if scores is None else scores
+                scores[:, span.start : span.stop] = part
+        assert scores is not None
+        return scores
 
     def outputs_at(self, xs: Rows) -> Tensor:
         """Outputs (rows, ...) at other points."""
-
-        def work(start: int, stop: int) -> Tensor:
-            i = torch.arange(start, stop)
-            return self.function(*(of_samples(t, i, self.device) for t in xs))
-
-        return torch.cat(list(self.batches.run(max(map(len, xs)), work)))
+        outputs = []
+        for span in self.batches.spans(max(map(len, xs))):
+            with span:
+                outputs.append(self.function(*self.rows_of(xs, torch.arange(span.start, span.stop))))
+        return torch.cat(outputs)
 
     def scores_at(self, xs: Rows, samples: Tensor) -> Tensor:
         """Scores (T, rows) at other points of the given samples; one point may stand for all."""
@@ -169,17 +192,49 @@ class Passes:
         at_inputs : bool
             Whether the points are the inputs, whose outputs settle `"predicted"`.
         """
+        for span in self.batches.spans(len(samples) * steps, share=self.share):
+            with span:
+                r = torch.arange(span.start, span.stop)
+                i, k = samples[r.div(steps, rounding_mode="floor")], r % steps
+                rows = tuple(t.clone() if t.is_inference() else t for t in points(i, k))
+                scale = None if weights is None else weights[k].to(rows[0])
+                scores, gradients = self._differentiate(rows, i, scale, at_inputs)
+            if span.done:
+                yield Chunk(span.start, rows, gradients, scores)
+                del rows, gradients, scores  # not kept while the next ones are made
 
-        def work(start: int, stop: int) -> Chunk:
-            r = torch.arange(start, stop)
-            i, k = samples[r.div(steps, rounding_mode="floor")], r % steps
-            rows = tuple(t.clone() if t.is_inference() else t for t in points(i, k))
-            scale = None if weights is None else weights[k].to(rows[0])
-            scores, grads = self._differentiate(rows, i, scale, at_inputs)
-            self.batches.measured(self.function.row_bytes, self.function.largest)
-            return Chunk(start, rows, grads, scores)
+    def gradients_at_inputs(self, xs: Rows) -> tuple[Tensor, Rows]:
+        """Scores (T, N) and gradients (T, N, ...) at the inputs, from one forward pass."""
+        n = len(xs[0])
+        scores: Tensor | None = None
+        totals: Rows = ()
+        points = lambda i, k: self.rows_of(xs, i)
+        for chunk in self.gradients(points, torch.arange(n), at_inputs=True):
+            if scores is None and chunk.scores.shape[1] == n and _owns_memory(chunk.gradients):
+                return chunk.scores, chunk.gradients
+            if scores is None:
+                scores = chunk.scores.new_zeros(len(chunk.scores), n)
+                totals = tuple(
+                    torch.zeros(len(g), *t.shape, dtype=t.dtype, device=t.device)
+                    for g, t in zip(chunk.gradients, xs, strict=True)
+                )
+            scores[:, chunk.start : chunk.start + chunk.scores.shape[1]] = chunk.scores
+            for total, g in zip(totals, chunk.gradients, strict=True):
+                add_by_sample(total, g, chunk.start, 1)
+        assert scores is not None
+        return scores, totals
 
-        return self.batches.run(len(samples) * steps, work, share=self.share)
+
+def _owns_memory(gradients: Rows) -> bool:
+    """Whether gradients (T, N, ...) of several targets are memory of their own, which need not be copied.
+
+    Of one target they can be anybody's: a constant of the model, say, or the cotangent.
+    """
+    if transformed():  # what wraps them has no memory to ask for
+        return False
+    places = {g.untyped_storage().data_ptr() for g in gradients}
+    full = all(g.is_contiguous() and g.untyped_storage().nbytes() == g.nbytes for g in gradients)
+    return len(gradients[0]) > 1 and full and len(places) == len(gradients)
 
 
 def choose_device(model: Model, like: Tensor, device: torch.device | str | None) -> torch.device:
@@ -208,8 +263,8 @@ def add_by_sample(total: Tensor, values: Tensor, start: int, steps: int) -> None
     so the last bits) varies on a GPU. Sums may live on another device than the rows.
     """
     for samples, _, part in by_sample(values, start, steps):
-        rows = part.sum(2, dtype=total.dtype) if steps > 1 else part[:, :, 0]
-        total[:, samples] += rows.to(total.device)
+        sums = part.sum(2, dtype=total.dtype) if steps > 1 else part[:, :, 0]
+        total[:, samples] += sums.to(total.device)
 
 
 def by_sample(values: Tensor, start: int, steps: int) -> Iterator[tuple[slice, bool, Tensor]]:
@@ -217,8 +272,8 @@ def by_sample(values: Tensor, start: int, steps: int) -> Iterator[tuple[slice, b
     stop, r = start + values.shape[1], start
     while r < stop:
         sample, inside = divmod(r, steps)
-        whole = (stop - r) // steps if inside == 0 else 0
-        end = r + whole * steps if whole else min(stop, (sample + 1) * steps)
-        part = values[:, r - start : end - start].unflatten(1, (max(whole, 1), -1))
-        yield slice(sample, sample + max(whole, 1)), inside == 0, part
+        complete = (stop - r) // steps if inside == 0 else 0
+        end = r + complete * steps if complete else min(stop, (sample + 1) * steps)
+        part = values[:, r - start : end - start].unflatten(1, (max(complete, 1), -1))
+        yield slice(sample, sample + max(complete, 1)), inside == 0, part
         r = end

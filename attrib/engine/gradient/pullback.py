@@ -1,43 +1,38 @@
-"""Output and pullback of one chunk of rows, by torch.func where it can trace the model, else by plain autograd."""
+"""From gradients at the output to gradients at the rows: by torch.func where it can trace the model, else by autograd."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp, vmap
+from torch.func import jvp, vmap
 
-from attrib.engine.graph.modes import transformed, untracked
+from attrib.engine.graph.modes import transformed
 
 Rows = tuple[Tensor, ...]
 Forward = Callable[..., Tensor]
-Pull = Callable[
-    [Tensor, bool], Rows
-]  # (T, rows, ...) cotangents, the last ones? -> (T, rows, ...) gradients per input
+Pull = Callable[..., Rows]  # of torch.func.vjp
+
+_FLAT = {  # ops with a derivative of zero wherever there is one
+    *("Round", "Floor", "Ceil", "Trunc", "Sign", "Sgn"),
+}
 
 
-def by_func(f: Forward, rows: Rows) -> tuple[Tensor, Pull]:
-    """`torch.func.vjp` under no_grad: parameters stay out of the graph; the last pullback frees memory as it goes."""
-    with untracked():
-        y, pull = vjp(f, *rows)[:2]
-
-    def several(cotangents: Tensor, last: bool) -> Rows:
-        with untracked():
-            if len(cotangents) == 1:
-                return tuple(g[None] for g in pull(cotangents[0], retain_graph=not last))
-            with warnings.catch_warnings():  # some ops go one by one, with the same result
-                warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-                return vmap(partial(pull, retain_graph=not last))(cotangents)
-
-    return y, several
+def pull_by_func(pull: Pull, cotangents: Tensor, last: bool) -> Rows:
+    """Gradients (T, rows, ...) per input of cotangents (T, rows, ...); after the `last` ones the memory is free."""
+    if len(cotangents) == 1:
+        return tuple(g[None] for g in pull(cotangents[0], retain_graph=not last))
+    with warnings.catch_warnings():  # some ops go one by one, with the same result
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        return vmap(partial(pull, retain_graph=not last))(cotangents)
 
 
-def by_autograd(f: Forward, rows: Rows) -> tuple[Tensor, Pull]:
-    """`torch.autograd.grad` on leaves made of the rows: for what torch.func cannot trace.
+def leaves_of(rows: Rows) -> Rows:
+    """Rows that autograd follows.
 
     Raises
     ------
@@ -49,59 +44,97 @@ def by_autograd(f: Forward, rows: Rows) -> tuple[Tensor, Pull]:
             "an attribution by plain autograd cannot be differentiated again: under torch.func transforms the model must "
             'be one that torch.func traces (engine="func" shows what stops it)'
         )
-    with torch.enable_grad():
-        leaves = tuple(r.detach().requires_grad_() for r in rows)
-        y = f(*leaves)
-
-    def several(cotangents: Tensor, last: bool) -> Rows:
-        if not y.requires_grad:
-            return tuple(r.new_zeros(len(cotangents), *r.shape) for r in rows)
-        end = len(cotangents) if last else 0
-        found = [_grad(y, leaves, c, j != end) for j, c in enumerate(cotangents, 1)]
-        return tuple(torch.stack(g) for g in zip(*found, strict=True))
-
-    return y.detach(), several
+    return tuple(r.detach().requires_grad_() for r in rows)
 
 
-def _grad(y: Tensor, leaves: Rows, cotangent: Tensor, retain: bool) -> Rows:
-    found = torch.autograd.grad(y, leaves, cotangent, retain_graph=retain, allow_unused=True)
-    return tuple(torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True))
+def pull_by_autograd(y: Tensor, leaves: Rows, cotangents: Tensor, last: bool) -> Rows:
+    """The same from the graph of `y`, one target after the other."""
+    if not y.requires_grad:
+        return tuple(r.new_zeros(len(cotangents), *r.shape) for r in leaves)
+    gradients = []
+    for j, cotangent in enumerate(cotangents, 1):
+        retain = not (last and j == len(cotangents))
+        each = torch.autograd.grad(y, leaves, cotangent, retain_graph=retain, allow_unused=True)
+        gradients.append(
+            tuple(torch.zeros_like(leaf) if g is None else g for g, leaf in zip(each, leaves, strict=True))
+        )
+    return tuple(torch.stack(g) for g in zip(*gradients, strict=True))
 
 
 def by_forward_mode(f: Forward, rows: Rows) -> tuple[Tensor, list[Tensor]]:
     """Output, and per input the derivative (features, rows, ...) along each of its features: for few inputs, many outputs."""
     derivatives = []
-    with torch.no_grad():
-        for j, r in enumerate(rows):
-            basis = torch.eye(r[0].numel(), dtype=r.dtype, device=r.device).view(-1, 1, *r.shape[1:])
+    for j, r in enumerate(rows):
+        basis = torch.eye(r[0].numel(), dtype=r.dtype, device=r.device).view(-1, 1, *r.shape[1:])
 
-            def along(v: Tensor, j: int = j, r: Tensor = r) -> Any:
-                tangents = tuple(
-                    v.expand_as(r) if i == j else torch.zeros_like(q) for i, q in enumerate(rows)
-                )
-                return jvp(f, rows, tangents)
+        def along(v: Tensor, j: int = j, r: Tensor = r) -> Any:
+            tangents = tuple(v.expand_as(r) if i == j else torch.zeros_like(q) for i, q in enumerate(rows))
+            return jvp(f, rows, tangents)
 
-            y, d = vmap(along, out_dims=(None, 0))(basis)  # type: ignore[arg-type]
-            derivatives.append(d)
+        y, derivative = vmap(along, out_dims=(None, 0))(basis)  # type: ignore[arg-type]
+        derivatives.append(derivative)
     return y, derivatives
 
 
-def cut_inputs(f: Forward, rows: Rows) -> list[int]:
-    """Inputs that change the output although no gradient path leads from it to them."""
+def cut_inputs(score: Forward, rows: Rows, inputs: Iterable[int]) -> list[int]:
+    """Those of some inputs that change the score although every path back to them is cut.
+
+    Parameters
+    ----------
+    score : callable
+        Rows to scores (T, rows).
+    rows : tuple of Tensor (rows, ...)
+    inputs : iterable of int
+
+    Notes
+    -----
+    A path is cut where torch records none (no_grad, detach, comparisons), and at ops whose derivative is zero everywhere
+    (rounding, signs). A path through a ReLU is none the worse for being closed here.
+    """
     with torch.enable_grad():
         leaves = tuple(r.detach().requires_grad_() for r in rows)
-        y = f(*leaves)
-    found: tuple[Tensor | None, ...] = (None,) * len(rows)
-    if y.requires_grad:
-        found = torch.autograd.grad(y, leaves, torch.ones_like(y), allow_unused=True)
-    return [j for j, g in enumerate(found) if g is None and _matters(f, rows, j, y.detach())]
+        scores = score(*leaves)
+    open_leaves = _reached(scores.sum().grad_fn) if scores.requires_grad else set()
+    return [j for j in inputs if id(leaves[j]) not in open_leaves and _matters(score, rows, j, scores.detach())]
 
 
-def _matters(f: Forward, rows: Rows, j: int, y: Tensor) -> bool:
-    """Whether the output changes with input `j`: moved up, or turned over, which changes ranks too."""
+def _reached(node: Any) -> set[int]:
+    """The ids of the leaves that gradients flow to."""
+    leaves: set[int] = set()
+    for n in graph_of(node):
+        if hasattr(n, "variable"):
+            leaves.add(id(n.variable))
+    return leaves
+
+
+def graph_of(node: Any, through_flat: bool = False) -> Iterable[Any]:
+    """The nodes of autograd's graph behind one; not those behind ops with a derivative of zero."""
+    seen, stack = {node}, [node]
+    while stack:
+        n = stack.pop()
+        yield n
+        if through_flat or not _is_flat(n):
+            fresh = {m for m, _ in n.next_functions if m is not None} - seen
+            seen |= fresh
+            stack.extend(fresh)
+
+
+def _is_flat(node: Any) -> bool:
+    kind = node.name().partition("Backward")[0]
+    return kind in _FLAT or (kind == "Div" and getattr(node, "_saved_rounding_mode", None) is not None)
+
+
+def has_batch_norm(node: Any) -> bool:
+    """Whether a pass back from a node may go through batch norm."""
+    names = (n.name() for n in graph_of(node, through_flat=True))
+    return any("BatchNorm" in name or "DifferentiableGraph" in name for name in names)
+
+
+def _matters(score: Forward, rows: Rows, j: int, scores: Tensor) -> bool:
+    """Whether the score changes with input `j`: moved up, or turned over, which changes ranks too."""
     with torch.no_grad():
         for factor in (1.5, -1.5):
             other = tuple(factor * r + 1 if i == j else r for i, r in enumerate(rows))
-            if not torch.equal(f(*other), y):
+            if not torch.equal(score(*other), scores):
                 return True
     return False

@@ -14,7 +14,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from attrib.engine.graph.memory import Memory, key
 from attrib.engine.graph.modes import Unfused, outside_transforms, plain
 from attrib.engine.graph.nodes import Graph, Node, Ref, Source, source_line
-from attrib.engine.model.checks import drawing
 
 aten = torch.ops.aten
 
@@ -51,10 +50,6 @@ class Recorder(TorchDispatchMode):
     ----------
     translated : bool
         Set by a model of another library that runs its translation because it is being recorded.
-    watched : bool
-        Set while a model runs that is not to draw random numbers.
-    refused : ValueError or None
-        Raised then in place of an op that does.
     """
 
     def __init__(self, inputs: Sequence[Tensor], decompose: Decompose, outermost: CodeType) -> None:
@@ -65,18 +60,12 @@ class Recorder(TorchDispatchMode):
         self.translated = False
         self.memory = Memory()
         self.wrote = False
-        self.watched = False
-        self.refused: ValueError | None = None
         self.inputs = tuple(self.memory.activate(x) for x in inputs)
 
     def __torch_dispatch__(
         self, op: OpOverload, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self.watched:
-            self.refused = drawing(op, args, kwargs)
-            if self.refused is not None:
-                raise self.refused
         tensors = _tensors([*args, *kwargs.values()])
         if not any(map(self.memory.is_active, tensors)):
             return self.constant(op, args, kwargs)

@@ -1,317 +1,399 @@
-"""Watching one call of a model: is it a function of each row alone, and how much memory does a row take?"""
+"""Whether each row's output depends on that row alone: asked of every model before its gradients are believed.
+
+Modules are asked for their mode. Everything else is tried: a row is called again, at another place, beside other rows and
+in a batch of another size. What counts is what the output does, not which ops are called.
+"""
 
 from __future__ import annotations
 
-import functools
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, fx, nn
-from torch._ops import OpOverload, OpOverloadPacket
-from torch.overrides import TorchFunctionMode
+from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from attrib.engine.graph.modes import outside_transforms, plain
+from attrib.engine.model.parameters import Model, modules
+
+Rows = tuple[Tensor, ...]
+Call = Callable[..., Tensor]  # rows to outputs (rows, ...)
+
+ROUNDING = 100  # eps of the largest output: smaller differences are rounding
+
+_REFUSALS = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, torch.jit.Error)  # of rows, by models
 
 
-class Watch:
-    """Context in which one forward pass runs: looks for random draws and batch statistics, which no row may depend on.
+def refuse_training_mode(model: Model, parts: Sequence[nn.Module]) -> None:
+    """Raise if one of the modules of a model would let rows or chance mix into a row's output.
 
-    Parameters
-    ----------
-    ops : bool, default True
-        Look at every op: raise on those that draw, and sum up output bytes. Costs 5 to 25 us each. Without, nothing is
-        summed up, and draws are only suspected: from a generator that has moved, or a function's name.
-    device : torch.device, optional
-        Whose generator is looked at, besides the CPU's; without, none is, as where a recorder sees the ops.
+    Raises
+    ------
+    ValueError
+        Naming the submodules: batch norm in training mode or without running statistics, dropout in training mode.
+    """
+    if not any(_mixes_rows(part) or _drops(part) for part in parts):
+        return
+    names = [
+        f"{name or type(part).__name__} ({type(part).__name__})"
+        for module in modules(model)
+        for name, part in module.named_modules()
+        if _mixes_rows(part) or _drops(part)
+    ]
+    listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    raise ValueError(
+        f"`model` is not deterministic row by row: {listed} would mix samples or draw at random. "
+        "Call model.eval() first (batch norm needs running statistics)."
+    )
+
+
+def _mixes_rows(part: nn.Module) -> bool:
+    if not isinstance(part, nn.modules.batchnorm._NormBase):
+        return False
+    if isinstance(part, nn.modules.instancenorm._InstanceNorm):
+        return part.training and part.track_running_stats
+    return part.training or part.running_mean is None
+
+
+def _drops(part: nn.Module) -> bool:
+    if not part.training:
+        return False
+    if isinstance(part, nn.modules.dropout._DropoutNd):
+        return part.p > 0
+    rate = getattr(part, "dropout", 0.0) if isinstance(part, nn.RNNBase | nn.MultiheadAttention) else 0.0
+    return isinstance(rate, float) and rate > 0
+
+
+class Trial(NamedTuple):
+    """The first row of a chunk, called in a batch of the check's own.
 
     Attributes
     ----------
-    suspect : bool
-        Whether a pass of which not every op was seen may have drawn random numbers. Its generators are put back then.
+    rows : tuple of Tensor (rows, ...)
+        The batch.
+    place : int
+        Where the row stands in it.
+    outputs : Tensor (rows, ...)
+        What the model gives.
     """
 
-    def __init__(self, ops: bool = True, device: torch.device | None = None) -> None:
-        self._ops, self._calls = Ops() if ops else None, _Calls()
-        self._generators = [] if ops or device is None else _generators(device)
-        self._stack, self.suspect = ExitStack(), False
+    rows: Rows
+    place: int
+    outputs: Tensor
 
-    def __enter__(self) -> Watch:
-        """Start watching."""
+
+class Batch(NamedTuple):
+    """Rows to call, and where among them the first row of the chunk stands."""
+
+    rows: Rows
+    place: int
+
+
+def batches_to_try(rows: Rows, count: int, size: int | None = None) -> list[Batch]:
+    """Batches that hold the first row of a chunk at another place, beside other rows, most telling first.
+
+    Parameters
+    ----------
+    rows : tuple of Tensor (2, ...)
+        First and last row of the chunk.
+    count : int
+        Rows of the chunk. The batches are of another size, at first.
+    size : int, optional
+        Rows of the batches, if the model fills them up to that many anyway.
+    """
+    sizes = [3 if count < 3 else 2, count] if size is None else [max(2, size)]
+    return [
+        _around(rows, n, change) for n in sizes if n > 1 for change in (_changed, _nearer, _same)
+    ]
+
+
+def _around(rows: Rows, size: int, change: Callable[[Tensor], Tensor]) -> Batch:
+    """The first row at place 1 of a batch, the last row of the chunk, changed, everywhere else."""
+    batch = []
+    for r in rows:
+        other = change(r[-1:])
+        batch.append(torch.cat([other, r[:1], *[other] * (size - 2)]))
+    return Batch(tuple(batch), 1)
+
+
+def _changed(row: Tensor) -> Tensor:
+    return row * 1.5 + 1 if row.is_floating_point() else row.flip(-1) if row.ndim > 1 else row
+
+
+def _nearer(row: Tensor) -> Tensor:
+    """Nearer to what the model was given: some look at the range of their inputs."""
+    return row / 2 if row.is_floating_point() else row
+
+
+def _same(row: Tensor) -> Tensor:
+    return row
+
+
+def try_row(call: Call, batches: Sequence[Batch]) -> Trial | None:
+    """Call the first batch that the model takes; None where it takes none of them.
+
+    Raises
+    ------
+    ValueError
+        If the model's outputs change from call to call.
+    """
+    with _plain_calls():
+        for batch in batches:
+            rows = tuple(plain(r) for r in batch.rows)
+            try:
+                with _Draws() as draws:
+                    outputs = call(*rows)
+            except torch.OutOfMemoryError:
+                raise
+            except _REFUSALS:
+                continue
+            if draws.suspected:
+                _refuse_draws_that_matter(call, rows, outputs)
+            return Trial(rows, batch.place, outputs)
+    return None
+
+
+def refuse_dependent_rows(call: Call, model: Model, rows: Rows, outputs: Tensor, trial: Trial) -> None:
+    """Raise if the first row's output in a chunk is another than in the trial.
+
+    Parameters
+    ----------
+    call : callable
+        The model: rows to outputs.
+    model : callable
+        The same as the user gave it: tried again in double precision where only rounding may be the cause.
+    rows : tuple of Tensor (n, ...)
+        The chunk.
+    outputs : Tensor (n, ...)
+        Its outputs.
+    trial : Trial
+
+    Raises
+    ------
+    ValueError
+        If the rows are not independent, naming what changed; or if outputs change from call to call.
+    """
+    difference = row_difference(outputs, trial)
+    if difference == 0:
+        return
+    with _plain_calls():
+        chunk = tuple(plain(r) for r in rows)
+        y = plain(outputs)
+        refuse_changing_outputs(call, trial)
+        if difference < torch.finfo(y.dtype).eps ** 0.5 and _is_rounding(model, chunk, trial):
+            return
+        change = _what_changes_it(call, chunk, y)
+    raise ValueError(
+        f"`model` mixes samples: the output of the first row changes by {difference:.2g} of the largest {change}. "
+        "Usual causes: time before batch (batch_first=True), statistics of the batch (call model.eval(), also before "
+        "scripting or exporting), a closure over arrays with an entry per sample, a Python `if` on values. "
+        "With batch_size=1 every sample, step and edit is called alone"
+    )
+
+
+def refuse_changing_outputs(call: Call, trial: Trial) -> None:
+    """Raise a ValueError if the rows of a trial have other outputs when they are called again."""
+    with _plain_calls():
+        if not _same_outputs(call(*trial.rows), trial.outputs):
+            raise ValueError(
+                "`model` gives other outputs when the same rows are called again: it draws random numbers, or counts its "
+                "calls. Call model.eval(), pass training=False to functional dropout, or take NumPy's and Python's "
+                "random numbers out of the forward pass"
+            )
+
+
+def row_difference(outputs: Tensor, trial: Trial) -> float:
+    """Difference of the first row's outputs, relative to the largest output; 0 for what is certainly rounding."""
+    with _disable_current_modes(), outside_transforms():
+        y, again = plain(outputs)[0], trial.outputs[trial.place]
+        if y.shape != again.shape:
+            return float("inf")
+        off = (y - again).abs().nan_to_num(0.0, torch.inf)
+        lost = y.isfinite() != again.isfinite()
+        scale = float(torch.maximum(y.abs(), again.abs()).nan_to_num(0.0, 0.0).max()) if y.numel() else 0.0
+        largest = float("inf") if bool(lost.any()) else float(off.max()) if y.numel() else 0.0
+    if largest <= ROUNDING * torch.finfo(y.dtype).eps * scale:
+        return 0.0
+    return largest / max(scale, torch.finfo(y.dtype).tiny)
+
+
+def _same_outputs(y: Tensor, again: Tensor) -> bool:
+    """Whether two calls of the same rows agree."""
+    if y.shape != again.shape:
+        return False
+    scale = again.abs().nan_to_num(0.0, 0.0).max() if again.numel() else torch.zeros(())
+    tolerance = torch.finfo(again.dtype).eps ** 0.5 * float(scale)
+    return bool(torch.isclose(y, again, rtol=0, atol=tolerance, equal_nan=True).all())
+
+
+def _is_rounding(model: Model, rows: Rows, trial: Trial) -> bool:
+    """Whether a small difference is far smaller in double precision; taken for rounding where the model has none."""
+    if not isinstance(model, nn.Module) or rows[0].dtype == torch.float64 or not rows[0].is_floating_point():
+        return True
+    try:
+        double = copy.deepcopy(model).double()
+        y, again = (
+            _output(double(*(r.double() if r.is_floating_point() else r for r in batch)))
+            for batch in (rows, trial.rows)
+        )
+    except Exception:  # whatever a model does that cannot be copied, or takes no double precision
+        return True
+    return row_difference(y, trial._replace(outputs=again)) < torch.finfo(torch.float32).eps / ROUNDING
+
+
+def _output(y: Any) -> Tensor:
+    y = getattr(y, "logits", y)
+    return y["logits"] if isinstance(y, dict) else y
+
+
+def _what_changes_it(call: Call, rows: Rows, outputs: Tensor) -> str:
+    """Which change of the chunk changes the first row's output, as the end of a sentence."""
+    beside = tuple(torch.cat([r[:1], _changed(r[1:])]) for r in rows)
+    turned = tuple(r.flip(0) for r in rows)
+    longer = tuple(torch.cat([r, r[-1:]]) for r in rows)
+    for change, batch, place in (
+        ("when other rows stand beside it", beside, 0),
+        ("when it stands at another place in the batch", turned, -1),
+        ("in a batch of another size", longer, 0),
+    ):
+        try:
+            y = call(*batch)
+        except _REFUSALS:
+            continue
+        if row_difference(outputs, Trial(batch, place, y)):
+            return change
+    return "in another batch"
+
+
+# ------------------------------------------------------------------ random numbers
+
+
+class _Draws:
+    """Whether torch's generators moved, or an op that draws was seen; the generators are put back."""
+
+    def __enter__(self) -> _Draws:
+        self._generators = [torch.default_generator]
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            self._generators += torch.cuda.default_generators
         self._states = [g.get_state() for g in self._generators]
-        self._stack.enter_context(self._calls)
-        if self._ops is not None:
-            self._stack.enter_context(self._ops)
+        self.suspected = False
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        """Stop watching."""
-        self._stack.__exit__(*error)
-        if self._ops is not None:
-            if self._ops.refused is not None:  # TorchScript would make another error of it
-                raise self._ops.refused from None
-            return
-        moved = [
-            not torch.equal(g.get_state(), s) for g, s in zip(self._generators, self._states, strict=True)
-        ]
-        self.suspect = self._calls.random or any(moved)
-        if any(moved):
-            for g, state in zip(self._generators, self._states, strict=True):
-                g.set_state(state)
-
-    @property
-    def bytes(self) -> int | None:
-        """Bytes of all new tensors, if every op was seen."""
-        return None if self._ops is None else self._ops.bytes
-
-    @property
-    def largest(self) -> int:
-        """Bytes of the largest of them."""
-        return 1 if self._ops is None else self._ops.largest
-
-    @property
-    def on_places(self) -> bool:
-        """Whether there are linear layers on (rows, places, features)."""
-        return self._calls.on_places
+    def __exit__(self, *error: object) -> None:
+        for generator, state in zip(self._generators, self._states, strict=True):
+            if not torch.equal(generator.get_state(), state):
+                self.suspected = True
+                generator.set_state(state)
 
 
-def _generators(device: torch.device) -> list[torch.Generator]:
-    """Where torch draws from on the CPU and on a device."""
-    found = [torch.default_generator]
-    if device.type == "cuda":
-        found.append(torch.cuda.default_generators[device.index or 0])
-    return found
+def _refuse_draws_that_matter(call: Call, rows: Rows, outputs: Tensor) -> None:
+    """Raise if outputs are others when every draw comes out at the lower or at the upper end."""
+    for end in (0.0, 0.999):
+        with ExitStack() as stack:
+            stack.enter_context(_Draws())
+            stack.enter_context(_Fixed(end))
+            try:
+                y = call(*rows)
+            except _REFUSALS:  # not every draw can be so: then the draws themselves are compared
+                y = None
+        if y is None:
+            with _Draws():
+                y = call(*rows)
+        if not _same_outputs(y, outputs):
+            raise ValueError(
+                "`model` draws random numbers, so the same input gives different results; call model.eval(), or pass "
+                "training=False to functional dropout"
+            )
+
+
+class _Fixed(TorchDispatchMode):
+    """Random draws come out at one end of (0, 1)."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else the first call loads torch's compiler
+
+    def __init__(self, end: float) -> None:
+        super().__init__()
+        self._end = end
+
+    def __torch_dispatch__(
+        self, op: OpOverload, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        out = op(*args, **(kwargs or {}))
+        if torch.Tag.nondeterministic_seeded in op.tags and _draws(op, args, kwargs or {}):
+            for t in out if isinstance(out, tuple | list) else (out,):
+                if isinstance(t, Tensor) and not t.is_meta:
+                    t.fill_(self._end)
+        return out
+
+
+def _draws(op: OpOverload, args: tuple, kwargs: Mapping[str, Any]) -> bool:
+    """Fused attention and RNN kernels carry the tag of randomness also where their dropout is off."""
+    names = [a.name for a in op._schema.arguments]
+    defaults = {a.name: a.default_value for a in op._schema.arguments if a.has_default_value()}
+    values = defaults | dict(zip(names, args, strict=False)) | dict(kwargs)
+    if "dropout_p" in names or "dropout" in names:
+        rate = values.get("dropout_p", values.get("dropout", 0.0))
+        return bool(rate) and values.get("train", True) is not False
+    return values.get("train", values.get("training", True)) is not False
+
+
+# ------------------------------------------------------------------ memory
 
 
 class Ops(TorchDispatchMode):
-    """Below torch.func and autograd: every op that really runs."""
+    """Context in which one forward pass runs: the bytes of all values that it makes.
+
+    Attributes
+    ----------
+    bytes, largest : int
+        Of all new tensors, and of the largest.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
     def __init__(self) -> None:
         super().__init__()
         self.bytes = self.largest = 0
-        self.refused: ValueError | None = None
+
+    def clear(self) -> None:
+        """Forget what was counted."""
+        self.bytes = self.largest = 0
 
     def add(self, size: int, largest: int) -> None:
         """Count the bytes of a computation that torch does not see into."""
         self.bytes, self.largest = self.bytes + size, max(self.largest, largest)
 
     def __torch_dispatch__(
-        self, op: OpOverload, types: Sequence[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
+        self, op: OpOverload, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        self.refused = drawing(op, args, kwargs or {})
-        if self.refused is not None:
-            raise self.refused
         out = op(*args, **(kwargs or {}))
-        for t in out if isinstance(out, tuple | list) else (out,):
-            if isinstance(t, Tensor) and not t.is_meta and not _is_view(op):
-                self.bytes += t.nbytes
-                self.largest = max(self.largest, t.nbytes)
+        if not _is_view(op):
+            for t in out if isinstance(out, tuple | list) else (out,):
+                if isinstance(t, Tensor) and not t.is_meta:
+                    self.bytes += t.nbytes
+                    self.largest = max(self.largest, t.nbytes)
         return out
 
 
-def drawing(op: OpOverload, args: tuple, kwargs: Mapping[str, Any]) -> ValueError | None:
-    """What to raise instead of an op that draws random numbers; None for any other."""
-    if torch.Tag.nondeterministic_seeded not in op.tags or not _draws(op, args, kwargs):
-        return None
-    return ValueError(
-        f"`model` draws random numbers ({op}), so the same input gives different results; "
-        "call model.eval(), or pass training=False to functional dropout"
-    )
+_VIEWS: dict[OpOverload, bool] = {}
 
 
-@functools.cache
 def _is_view(op: OpOverload) -> bool:
-    return any(r.alias_info is not None for r in op._schema.returns)
+    view = _VIEWS.get(op)
+    if view is None:
+        view = _VIEWS[op] = any(r.alias_info is not None for r in op._schema.returns)
+    return view
 
 
-def _draws(op: OpOverload, args: tuple, kwargs: Mapping[str, Any]) -> bool:
-    """Fused attention and RNN kernels carry the tag of randomness also where their dropout is off."""
-    names = [a.name for a in op._schema.arguments]
-    usual = {a.name: a.default_value for a in op._schema.arguments if a.has_default_value()}
-    given = usual | dict(zip(names, args, strict=False)) | dict(kwargs)
-    if "dropout_p" in names or "dropout" in names:
-        rate = given.get("dropout_p", given.get("dropout", 0.0))
-        return bool(rate) and given.get("train", True) is not False
-    return given.get("train", given.get("training", True)) is not False
-
-
-_DRAWING = {
-    *(torch.rand, torch.randn, torch.randint, torch.randperm, torch.normal, torch.bernoulli, torch.poisson),
-    *(torch.rand_like, torch.randn_like, torch.randint_like, torch.multinomial, torch.binomial),
-    *(torch._standard_gamma, torch._sample_dirichlet, F.fractional_max_pool2d, F.fractional_max_pool3d),
-    *(F.gumbel_softmax, Tensor.uniform_, Tensor.normal_, Tensor.bernoulli, Tensor.bernoulli_, Tensor.random_),
-    *(Tensor.exponential_, Tensor.geometric_, Tensor.cauchy_, Tensor.log_normal_, Tensor.multinomial),
-}
-_DROPPING = {
-    *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout),
-    *(torch.dropout, torch.dropout_, torch.feature_dropout, torch.alpha_dropout, torch.feature_alpha_dropout),
-    torch.native_dropout,
-}
-_SWITCHED = {  # name, place and default of the argument without which they draw nothing
-    **dict.fromkeys(_DROPPING, ("training", 2, True)),
-    **dict.fromkeys((F.rrelu, F.rrelu_, torch.rrelu, torch.rrelu_), ("training", 3, False)),
-    F.scaled_dot_product_attention: ("dropout_p", 4, 0.0),
-}
-
-
-_NORMALISING = {  # of the ops not the overloads, which exported programs call: those are tried (see `opaque`)
-    *(F.batch_norm, torch.batch_norm, torch.native_batch_norm),
-    *(torch.ops.aten.batch_norm, torch.ops.aten.native_batch_norm),
-}
-_LOOKED_AT = {*_DRAWING, *_SWITCHED, *_NORMALISING, F.linear}
-_OPS = (OpOverload, OpOverloadPacket)
-
-
-class _Calls(TorchFunctionMode):
-    """Above torch.func: refuses batch norm that would use its own batch's mean. (Instance norm has its own entry point.)"""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.on_places = self.random = False
-
-    def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in _LOOKED_AT or "generator" in kwargs or type(func) in _OPS:
-            self._look(func, args, kwargs)
-        return func(*args, **kwargs)
-
-    def _look(self, func: Callable, args: tuple, kwargs: Mapping[str, Any]) -> None:
-        self.on_places = self.on_places or on_places(func, args)
-        self.random = self.random or _may_draw(func, args, kwargs)
-        if func in _NORMALISING and _uses_batch(args, kwargs):
-            raise ValueError(
-                "`model` normalises with the statistics of the batch, so a sample's result would depend on its "
-                "batch-mates; call model.eval() and use batch norm with running statistics"
-            )
-
-
-def _may_draw(func: Callable, args: tuple, kwargs: Mapping[str, Any]) -> bool:
-    """Whether a function may draw random numbers, be it from a generator of its own or from one that is put back."""
-    if func in _SWITCHED:
-        name, place, default = _SWITCHED[func]
-        given = args[place] if len(args) > place else kwargs.get("train", default)
-        return bool(kwargs.get(name, given))
-    if type(func) in _OPS:
-        return any(torch.Tag.nondeterministic_seeded in op.tags for op in _overloads(func))
-    return func in _DRAWING or kwargs.get("generator") is not None
-
-
-def _overloads(op: Any) -> list[OpOverload]:
-    return [op] if isinstance(op, OpOverload) else [getattr(op, name) for name in op.overloads()]
-
-
-def _uses_batch(args: tuple, kwargs: Mapping[str, Any]) -> bool:
-    if "training" in kwargs:
-        return bool(kwargs["training"])
-    # F.batch_norm(input, mean, var, weight, bias, training, ...) and torch.batch_norm share the sixth place
-    return len(args) > 5 and bool(args[5])
-
-
-# FOLDED attrib/engine/model/checks.py: """Programs that torch runs without telling: scripts, traces and exports. Whether their rows mix is found by trying."""
-KINDS = (torch.jit.ScriptModule, torch.jit.ScriptFunction, fx.GraphModule)
-
-
-def opaque(model: Any, found: Sequence[nn.Module]) -> bool:
-    """Whether a model, of which all modules were found, is or holds such a program."""
-    return isinstance(model, KINDS) or any(isinstance(part, KINDS) for part in found)
-
-
-def refuse_mixed(call: Callable[..., Tensor], rows: Sequence[Tensor], y: Tensor) -> None:
-    """Raise if the first row's output depends on the rows beside it.
-
-    Parameters
-    ----------
-    call : callable
-        The model: rows to outputs (rows, ...).
-    rows : sequence of Tensor (n, ...)
-        Inputs.
-    y : Tensor (n, ...)
-        Their outputs.
-
-    Raises
-    ------
-    ValueError
-        If it does.
-
-    Notes
-    -----
-    One forward pass of as many rows; of two for a single one, where the program takes two. Where it refuses the other
-    rows, as one that looks at their range does, another of rows nearer to what it was given: the first one repeated.
-    """
+@contextmanager
+def _plain_calls() -> Any:
+    """Calls of the model as its user would make them: outside of transforms, recorders and derivatives."""
     with _disable_current_modes(), outside_transforms():
-        y, *rows = (plain(t) for t in (y, *rows))
-        again = _beside(call, rows, _other)
-        again = _beside(call, rows, _nearer) if again is None else again
-        if again is None or not _changes(y[0], again[0]):
-            return  # made for one row, or of rows apart
-        if len(rows[0]) == 1:  # alone it may have been rounded otherwise
-            y = call(*(torch.cat([r, r]) for r in rows))
-        off = _changes(y[0], again[0])
-    if off:
-        raise ValueError(
-            f"`model` mixes samples: the output of the first row changes by {off:.2g} with the rows beside it, as with "
-            "the statistics of the batch; call model.eval() before it is scripted, traced or exported"
-        )
-
-
-def _beside(
-    call: Callable[..., Tensor], rows: Sequence[Tensor], others: Callable[[Tensor], Tensor]
-) -> Tensor | None:
-    """Outputs of the first row and others; None where the program does not take these."""
-    try:
-        return call(*(torch.cat([r[:1], others(r)]) for r in rows))
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError, AssertionError, torch.jit.Error):
-        return None
-
-
-def _changes(y: Tensor, again: Tensor) -> float:
-    """By how much two outputs differ, if that is more than rounding."""
-    scale = float(y.abs().max()) if y.numel() else 0.0
-    off = float((y - again).abs().max()) if y.numel() else 0.0
-    return off if off > torch.finfo(y.dtype).eps ** 0.5 * scale else 0.0
-
-
-def _other(rows: Tensor) -> Tensor:
-    rows = rows[1:] if len(rows) > 1 else rows
-    return rows * 1.5 + 1 if rows.is_floating_point() else rows.flip(0)
-
-
-def _nearer(rows: Tensor) -> Tensor:
-    if len(rows) > 1:
-        return rows[:1].expand_as(rows[1:])
-    return rows / 2 if rows.is_floating_point() else rows
-
-
-# FOLDED attrib/engine/model/checks.py: """Linear layers on (rows, places, features) as one product of matrices."""
-class Flat(TorchFunctionMode):
-    """Context in which such layers see a matrix.
-
-    Plain autograd does so by itself; under torch.func such a layer falls apart into a product and a sum, which cost a
-    network of them 5% of its time.
-    """
-
-    def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        if on_places(func, args):
-            x, weight, bias = args
-            return func(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
-        return func(*args, **(kwargs or {}))
-
-
-def on_places(func: Callable, args: tuple) -> bool:
-    """Whether a call is one of such a layer, with a bias."""
-    return (
-        func is F.linear
-        and len(args) == 3
-        and type(args[0]) is Tensor
-        and args[2] is not None
-        and args[0].ndim > 2
-    )
+        yield

@@ -13,10 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatc
 
 Mode = TypeVar("Mode", bound=TorchDispatchMode)
 
-_ROOM: ContextVar[int] = ContextVar("room", default=0)
+_PADDED: ContextVar[int] = ContextVar("room", default=0)
 
 
-class Foreign(nn.Module):
+class External(nn.Module):
     """A module that another library computes.
 
     A subclass overrides `weights` and `programs`; while it runs it asks `present(Recorder)` and `present(Ops)` whether
@@ -31,7 +31,7 @@ class Foreign(nn.Module):
         """How often each program that it had to compile was used so far."""
         return Counter()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Foreign:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> External:
         """Refuse a move (`.to`, `.half`), which would do nothing."""
         for w in self.weights():
             empty = w.new_empty(0)
@@ -49,26 +49,26 @@ def present(kind: type[Mode]) -> Mode | None:
     return next((m for m in reversed(_get_current_dispatch_mode_stack()) if isinstance(m, kind)), None)
 
 
-def room(n: int) -> int:
+def free_rows(n: int) -> int:
     """How many rows to fill a call of `n` rows up to, so that few sizes occur: at least `n`."""
-    return max(n, _ROOM.get())
+    return max(n, _PADDED.get())
 
 
 @contextmanager
-def filled_up_to(rows: int) -> Iterator[None]:
+def padded_up_to(rows: int) -> Iterator[None]:
     """While a chunk of a run is computed: its calls may be filled up to so many rows."""
-    token = _ROOM.set(rows)
+    token = _PADDED.set(rows)
     try:
         yield
     finally:
-        _ROOM.reset(token)
+        _PADDED.reset(token)
 
 
-def foreign(found: Iterable[nn.Module]) -> list[Foreign]:
+def external(modules: Iterable[nn.Module]) -> list[External]:
     """Those of some modules that another library computes."""
-    return [part for part in found if isinstance(part, Foreign)]
+    return [part for part in modules if isinstance(part, External)]
 
 
-def used(parts: Iterable[Foreign]) -> Counter[Hashable]:
+def used(parts: Iterable[External]) -> Counter[Hashable]:
     """How often each program of each part was used so far."""
     return Counter({(id(p), key): count for p in parts for key, count in p.programs().items()})

@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from attrib.engine.graph.recorder import Recorder
-from attrib.engine.model.checks import Flat, Watch, opaque, refuse_mixed
-from attrib.engine.model.external import foreign, present, used
-from attrib.engine.model.parameters import Model, dtype_of, modules, parts, weights
-
-
-def refuse_training_mode(model: Model, found: Sequence[nn.Module]) -> None:
-    """Raise if one of the modules that were found in a model would let rows or chance mix into a row's output.
-
-    Raises
-    ------
-    ValueError
-        Naming the submodules: batch norm in training mode or without running statistics, dropout in training mode.
-    """
-    if not any(_mixes_rows(part) or _drops(part) for part in found):
-        return
-    wrong = [
-        f"{name or type(part).__name__} ({type(part).__name__})"
-        for module in modules(model)
-        for name, part in module.named_modules()
-        if _mixes_rows(part) or _drops(part)
-    ]
-    shown = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
-    raise ValueError(
-        f"`model` is not deterministic row by row: {shown} would mix samples or draw at random. "
-        "Call model.eval() first (batch norm needs running statistics)."
-    )
-
-
-def _mixes_rows(part: nn.Module) -> bool:
-    if not isinstance(part, nn.modules.batchnorm._NormBase):
-        return False
-    if isinstance(part, nn.modules.instancenorm._InstanceNorm):
-        return part.training and part.track_running_stats
-    return part.training or part.running_mean is None
-
-
-def _drops(part: nn.Module) -> bool:
-    if not part.training:
-        return False
-    if isinstance(part, nn.modules.dropout._DropoutNd):
-        return part.p > 0
-    rate = getattr(part, "dropout", 0.0) if isinstance(part, nn.RNNBase | nn.MultiheadAttention) else 0.0
-    return isinstance(rate, float) and rate > 0
+from attrib.engine.model.checks import (
+    Batch,
+    Ops,
+    Trial,
+    batches_to_try,
+    refuse_changing_outputs,
+    refuse_dependent_rows,
+    refuse_training_mode,
+    row_difference,
+    try_row,
+)
+from attrib.engine.model.external import External, padded_up_to, used
+from attrib.engine.model.parameters import Model, dtype_of, parts, weights_of
+from attrib.engine.model.prepared import Knowledge, PreparedModel
 
 
 class Function:
@@ -62,114 +31,151 @@ class Function:
     Parameters
     ----------
     model : callable
-        Takes inputs batched on dim 0; gives a tensor (N,), (N, C), (N, C, ...), or an object with `.logits`.
-    measure : callable, optional
-        Says whether the memory of a row must be known; asked as long as it is not. By default it must.
+        Takes inputs batched on dim 0; gives a tensor (N,), (N, C), (N, C, ...), or an object with `.logits`. Of a prepared
+        model, what was learned of it is used and added to.
+    samples : sequence of Tensor (N, ...), optional
+        The inputs: a prepared model knows things of samples of one shape.
 
     Attributes
     ----------
-    rows : int
-        Rows evaluated so far.
-    row_bytes : int or None
-        Bytes of all intermediate values per row, known after the first call that was measured.
+    model : callable
+        As the user calls it.
     parts : list of Module
         All modules that the model is made of.
-    largest : int
-        Bytes of a row's largest tensor, inputs included, known with `row_bytes`.
-
-    Notes
-    -----
-    The first call runs under `Watch`, which refuses models that draw random numbers or use batch statistics. The first
-    one that is to be measured is watched op by op: `batch_size="auto"` derives its chunk from the activations.
+    rows : int
+        Rows evaluated so far.
+    knowledge : Knowledge
+        What was learned of the model.
+    notes : dict
+        What users should know of how it was called.
     """
 
-    def __init__(self, model: Model, measure: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, model: Model, samples: Sequence[Tensor] = ()) -> None:
         if not callable(model):
             raise TypeError(f"`model` must be callable, got {type(model).__name__}")
-        self.parts = parts(model)
-        refuse_training_mode(model, self.parts)
-        self.model, self._measure = model, measure
+        prepared = model if isinstance(model, PreparedModel) else None
+        self.model: Model = model.model if prepared else model
+        self.parts = parts(self.model)
+        self.knowledge = prepared.knowledge(samples) if prepared else Knowledge()
+        if not self.knowledge.checked:
+            refuse_training_mode(self.model, self.parts)
         self.rows = 0
-        self._watched = False
-        self.row_bytes: int | None = None
-        self.largest = 1
-        self._writes = self._on_places = False
-        self._foreign = foreign(self.parts)
-        self._used = used(self._foreign)
+        self.notes: dict[str, str | int | float] = {}
+        self._trial: Trial | None = None
+        self._ops: Ops | None = None
+        self._alone = False
+        self._external = [part for part in self.parts if isinstance(part, External)]
+        self._used = used(self._external) if self._external else None
 
-    @functools.cached_property
+    @property
     def weight_bytes(self) -> int:
-        """Bytes of the parameters, buffers and constants."""
-        return sum(t.numel() * t.element_size() for t in weights(self.model))
+        """Bytes of the parameters and buffers."""
+        return sum(t.numel() * t.element_size() for t in weights_of(self.parts))
 
     @property
     def compilations(self) -> int | None:
         """How many programs another library had to compile for this function's calls; None if torch runs the model."""
-        return len(used(self._foreign) - self._used) if self._foreign else None
+        return None if self._used is None else len(used(self._external) - self._used)
 
-    def take(self, model: Model) -> None:
-        """Go on with another model, of which nothing is known."""
-        self.model, self.row_bytes, self._watched = model, None, False
+    @property
+    def pads(self) -> bool:
+        """Whether the model fills its calls up to a few sizes."""
+        return bool(self._external)
+
+    def check(
+        self, rows: Sequence[Tensor], count: int, *, alone: bool, measure: bool, padded: int
+    ) -> None:
+        """Call the first of some rows in a batch of its own; the first call that follows is compared with it.
+
+        Parameters
+        ----------
+        rows : sequence of Tensor (2, ...)
+            The first and the last of the rows that will be called first.
+        count : int
+            How many these are.
+        alone : bool
+            Whether every call will be of one row: then rows may depend on each other, and a note says so.
+        measure : bool
+            Whether the memory of a row must be known.
+        padded : int
+            Rows that models of fixed sizes fill that call up to.
+
+        Raises
+        ------
+        ValueError
+            If the model draws random numbers.
+        TypeError
+            If the rows have another dtype than the model.
+        """
+        known, rows = self.knowledge, tuple(rows)
+        if known.checked and (known.row_bytes is not None or not measure):
+            return
+        if alone:
+            batches = [Batch(tuple(torch.cat([r[:1], r[:1]]) for r in rows), 0)]
+        else:
+            batches = batches_to_try(rows, count, padded if self._external else None)
+        self._ops = Ops() if measure else None
+        with padded_up_to(padded) if self._external else nullcontext():
+            trial = try_row(self._plain_call, batches)
+        if self._ops is not None and trial is not None:
+            count = max(1, len(trial.rows[0]))
+            known.row_bytes, known.largest = self._ops.bytes // count, max(1, self._ops.largest // count)
+        self._ops, self._alone = None, alone
+        known.sizes_fixed |= trial is None or not alone and len(trial.rows[0]) == count
+        self._trial = None if known.checked else trial
+        known.checked |= trial is None
+
+    def _plain_call(self, *rows: Tensor) -> Tensor:
+        """Outputs of a trial, for copies of rows, which the model may write to."""
+        copies = tuple(r.clone() for r in rows)
+        versions = [c._version for c in copies]
+        if self._ops is not None:
+            self._ops.clear()
+        with self._ops or nullcontext():
+            output = self.model(*copies)
+        self.knowledge.writes |= [c._version for c in copies] != versions
+        return one_tensor(output, len(rows[0])).detach()
 
     def __call__(self, *rows: Tensor) -> Tensor:
         """Outputs for a chunk of rows."""
-        n = len(rows[0])
-        whole = self.row_bytes is None and (self._measure() or not self._light(rows[0].device))
-        if whole or not self._watched:
-            y = self._first(rows, whole)
-        else:
-            own = tuple(r.clone() for r in rows) if self._writes else rows
-            with Flat() if self._on_places else nullcontext():
-                y = one_tensor(self.model(*own), n)
-        self.rows += n
-        return y
-
-    def _light(self, device: torch.device) -> bool:
-        """Whether a call need not be watched op by op: torch runs the model, and its generators are known."""
-        return not self._foreign and device.type in ("cpu", "cuda")
-
-    def _first(self, rows: tuple[Tensor, ...], whole: bool) -> Tensor:
-        """A watched call, on copies, as a recording has them: the model may write to its input, which is the caller's."""
-        recorder, program = present(Recorder), not self._watched and opaque(self.model, self.parts)
-        own = tuple(r.clone() for r in rows) if recorder is None or program else rows
-        versions = [r._version for r in own]
-        y, watch = self._under_watch(own, whole, recorder)
-        if watch.suspect and recorder is None:
-            return self._first(rows, whole=True)
-        self._writes, self._on_places = [r._version for r in own] != versions, watch.on_places
-        n = max(len(rows[0]), 1)
-        if watch.bytes is not None:
-            self.row_bytes = watch.bytes // n
-            self.largest = max(watch.largest, *(r.nbytes for r in rows)) // n
-        if program:
-            refuse_mixed(lambda *xs: one_tensor(self.model(*xs), len(xs[0])), rows, y)
-        self._watched = True
-        return y
-
-    def _under_watch(
-        self, rows: tuple[Tensor, ...], whole: bool, recorder: Recorder | None
-    ) -> tuple[Tensor, Watch]:
-        """Outputs for rows that the model may write to, and what was seen; a recorder sees draws by itself."""
-        if recorder is not None:
-            recorder.watched = True
+        copies = tuple(r.clone() for r in rows) if self.knowledge.writes else rows
         try:
-            with Watch(whole, rows[0].device if recorder is None else None) as watch:
-                return one_tensor(self.model(*rows), len(rows[0])), watch
+            y = one_tensor(self.model(*copies), len(rows[0]))
         except RuntimeError as error:
-            if recorder is not None and recorder.refused is not None:  # TorchScript made another error of it
-                raise recorder.refused from None
             refuse_other_dtype(self.model, rows, error)
             raise
+        self.rows += len(y)
+        if self._trial is not None:
+            self._compare(rows, y)
+        return y
+
+    def _compare(self, rows: tuple[Tensor, ...], y: Tensor) -> None:
+        """Compare the first call with the trial.
+
+        Raises
+        ------
+        ValueError
+            If the first row's output differs, and calls are of more than one row.
+        """
+        trial, self._trial = self._trial, None
+        assert trial is not None
+        if not self._alone:
+            refuse_dependent_rows(self._plain_call, self.model, rows, y, trial)
+        elif row_difference(y, trial):
+            refuse_changing_outputs(self._plain_call, trial)
+            self.knowledge.sizes_fixed = True
+            self.notes["rows"] = "the model's rows depend on each other; each was called alone"
+        self.knowledge.checked = True
 
 
 def refuse_other_dtype(model: Model, rows: tuple[Tensor, ...], error: RuntimeError) -> None:
     """Raise a TypeError that names `x` where torch's error is about dtypes, and the inputs' is not the model's."""
-    expected, got = dtype_of(model), [r.dtype for r in rows if r.is_floating_point()]
-    if "type" in str(error) and expected is not None and any(dtype != expected for dtype in got):
-        named = str(expected).removeprefix("torch.")
+    expected, dtypes = dtype_of(model), [r.dtype for r in rows if r.is_floating_point()]
+    if "type" in str(error) and expected is not None and any(dtype != expected for dtype in dtypes):
+        name = str(expected).removeprefix("torch.")
         raise TypeError(
-            f"`x` is {', '.join(map(str, got))}, but the model's parameters are {expected}; convert it with "
-            f"x.to(torch.{named}), or the model with model.to(x.dtype)"
+            f"`x` is {', '.join(map(str, dtypes))}, but the model's parameters are {expected}; convert it with "
+            f"x.to(torch.{name}), or the model with model.to(x.dtype)"
         ) from error
 
 

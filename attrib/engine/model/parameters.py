@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,52 +12,44 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attrib.engine.model.external import Foreign
+from attrib.engine.model.external import External
 
 Model = Callable[..., Any]
+
+DEPTH = 4  # how many objects lie between a callable and a module that it uses
+ENTRIES = 1000  # containers with more are data, not parts of a model
 
 
 def modules(model: Model) -> list[nn.Module]:
     """The `torch.nn.Module` objects a callable is made of, as far as Python shows them.
 
-    Looks through `functools.partial`, bound methods, callable objects, closures and globals that the function names.
+    Looks through `functools.partial`, bound methods, closures, defaults, globals that a function names, lists, dicts, and
+    the attributes of objects.
     """
-    return [v for v in _held(model) if isinstance(v, nn.Module)]
-
-
-def _held(model: Model) -> list[nn.Module | Tensor]:
-    """The modules, and the tensors outside of modules, that a callable is made of."""
-    found: list[nn.Module | Tensor] = []
-    seen: set[int] = set()
-    queue: list[Any] = [model]
-    while queue:
-        value = queue.pop(0)
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, nn.Module | Tensor):
-            found.append(value)
-        else:
-            queue.extend(_parts(value))
-    return found
-
-
-def weights(model: Model) -> Iterator[Tensor]:
-    """Parameters, buffers, and tensors that a function names."""
-    for value in _held(model):
-        if isinstance(value, Tensor):
-            yield value
-        else:
-            for part in submodules(value):
-                yield from part.parameters(recurse=False)
-                yield from part.buffers(recurse=False)
-                if isinstance(part, Foreign):
-                    yield from part.weights()
+    return [v for v in _members(model) if isinstance(v, nn.Module)]
 
 
 def parts(model: Model) -> list[nn.Module]:
     """All modules that a callable is made of, and all below them."""
     return [part for module in modules(model) for part in submodules(module)]
+
+
+def weights(model: Model) -> Iterator[Tensor]:
+    """Parameters, buffers, and tensors that a function names."""
+    for value in _members(model):
+        if isinstance(value, Tensor):
+            yield value
+        else:
+            yield from weights_of(submodules(value))
+
+
+def weights_of(modules_: Iterator[nn.Module] | Sequence[nn.Module]) -> Iterator[Tensor]:
+    """Parameters and buffers of some modules, without those below them."""
+    for part in modules_:
+        yield from part.parameters(recurse=False)
+        yield from part.buffers(recurse=False)
+        if isinstance(part, External):
+            yield from part.weights()
 
 
 def submodules(module: nn.Module) -> Iterator[nn.Module]:
@@ -71,28 +64,50 @@ def submodules(module: nn.Module) -> Iterator[nn.Module]:
             yield part
 
 
-def _parts(value: Any) -> list[Any]:
-    """What a callable that is no module holds on to."""
+def _members(model: Model) -> list[nn.Module | Tensor]:
+    """The modules, and the tensors outside of modules, that a callable is made of."""
+    if isinstance(model, nn.Module):
+        return [model]
+    members: list[nn.Module | Tensor] = []
+    seen: set[int] = set()
+    queue: list[tuple[Any, int]] = [(model, 0)]
+    while queue:
+        value, depth = queue.pop(0)
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, nn.Module | Tensor):
+            members.append(value)
+        elif depth <= DEPTH:
+            queue.extend((v, depth + 1) for v in _contents(value))
+    return members
+
+
+def _contents(value: Any) -> list[Any]:
+    """What a function, a container or an object refers to; nothing for numbers, texts, types and Python modules."""
     if isinstance(value, functools.partial):
         return [value.func, *value.args, *value.keywords.values()]
     if inspect.ismethod(value):
         return [value.__self__, value.__func__]
     if inspect.isfunction(value):
         return [] if (value.__module__ or "").partition(".")[0] == "torch" else _named(value)
-    if hasattr(value, "__dict__") and not isinstance(value, type) and callable(value):
-        return [v for v in vars(value).values() if isinstance(v, nn.Module | Tensor)]
-    return []
+    if isinstance(value, list | tuple | set):
+        return list(value) if len(value) <= ENTRIES else []
+    if isinstance(value, dict):
+        return list(value.values()) if len(value) <= ENTRIES else []
+    if isinstance(value, type | types.ModuleType) or not hasattr(value, "__dict__"):
+        return []
+    return list(vars(value).values()) if len(vars(value)) <= ENTRIES else []
 
 
 def _named(function: Callable) -> list[Any]:
-    """The modules and functions that a Python function's code names."""
+    """What a Python function's code names, and its defaults."""
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     try:
         names = inspect.getclosurevars(function)
     except ValueError:  # a closure cell that is still empty
-        return []
-    held = (*names.nonlocals.values(), *names.globals.values())
-    kinds = (nn.Module, Tensor, functools.partial)
-    return [v for v in held if isinstance(v, kinds) or inspect.isfunction(v) or inspect.ismethod(v)]
+        return defaults
+    return [*names.nonlocals.values(), *names.globals.values(), *defaults]
 
 
 def device_of(model: Model) -> torch.device | None:
@@ -102,18 +117,18 @@ def device_of(model: Model) -> torch.device | None:
 
 def dtype_of(model: Model) -> torch.dtype | None:
     """The floating dtype that all of the model's parameters share (a function's constants, if it has no module)."""
-    module = [p.dtype for m in modules(model) for p in m.parameters() if p.is_floating_point()]
-    dtypes = set(module or [t.dtype for t in weights(model) if t.is_floating_point()])
+    of_modules = [p.dtype for m in modules(model) for p in m.parameters() if p.is_floating_point()]
+    dtypes = set(of_modules or [t.dtype for t in weights(model) if t.is_floating_point()])
     return dtypes.pop() if len(dtypes) == 1 else None
 
 
 @contextmanager
-def unchanged(found: Sequence[nn.Module]) -> Iterator[None]:
+def unchanged(modules_: Sequence[nn.Module]) -> Iterator[None]:
     """Put back any buffer of some modules that a forward pass writes to (a call counter, say)."""
     with torch.no_grad():
         buffers = [
             (b, b._version, b.clone())
-            for part in found
+            for part in modules_
             for b in part._buffers.values()
             if b is not None and not b.is_inference()
         ]

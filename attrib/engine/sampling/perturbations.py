@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attrib.engine.gradient.affine_first_layer import FirstLayer
+from attrib.engine.gradient.affine_first_layer import FirstLayer, affine_first_layer
+from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import of_samples
@@ -24,7 +25,7 @@ def draw_count(n_samples: int) -> int:
     return n_samples
 
 
-def given(xs: Rows, stdevs: Stdevs) -> list[Tensor]:
+def stdevs_of(xs: Rows, stdevs: Stdevs) -> list[Tensor]:
     """Standard deviations (1,) per input."""
     each = tuple(stdevs) if isinstance(stdevs, tuple | list) else (stdevs,) * len(xs)
     if len(each) != len(xs):
@@ -37,7 +38,7 @@ def given(xs: Rows, stdevs: Stdevs) -> list[Tensor]:
 def spread(xs: Rows, stdevs: Stdevs | None, stdev_spread: float) -> list[Tensor]:
     """Standard deviations (1,) or (N,) per input: as given, or a share of each sample's range."""
     if stdevs is not None:
-        return given(xs, stdevs)
+        return stdevs_of(xs, stdevs)
     if not 0 <= stdev_spread < float("inf"):
         raise ValueError(f"`stdev_spread` is {stdev_spread}, expected a number of at least 0")
     flat = [t.reshape(len(t), -1) for t in xs]
@@ -106,9 +107,9 @@ class Draws:
 
     def points(self, i: Tensor, k: Tensor) -> Rows:
         """Draw `k` of samples `i`."""
-        which, mix = self._drawn(i, k)
+        baselines, mix = self._drawn(i, k)
         ends = self.noisy.points(i, k)
-        starts = [_picked(b, i, which, self.noisy.device) for b in self.pool]
+        starts = [_picked(b, i, baselines, self.noisy.device) for b in self.pool]
         self._difference = tuple(e - s for e, s in zip(ends, starts, strict=True))
         return tuple(
             torch.addcmul(s, mix.to(d.dtype).view(-1, *[1] * (d.ndim - 1)), d)
@@ -118,25 +119,23 @@ class Draws:
     def _drawn(self, i: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """The baseline and the place on the way from it, for each row."""
         keys, k = self.noisy.keys[i], k.cpu()
-        which = choice(keys, k, BASELINE, self.pool[0].shape[1])
-        return which, uniform(keys, k, MIX).to(self.noisy.device)
+        baselines = choice(keys, k, BASELINE, self.pool[0].shape[1])
+        return baselines, uniform(keys, k, MIX).to(self.noisy.device)
 
-    def at_input(self, grads: Rows) -> Rows:
+    def at_input(self, gradients: Rows) -> Rows:
         """Gradients (T, rows, ...) at the points drawn last."""
-        return grads
+        return gradients
 
-    def products(self, grads: Rows) -> Rows:
+    def products(self, gradients: Rows) -> Rows:
         """These gradients times the differences there; to be asked for once, for memory that is not needed is used again."""
         difference, self._difference = self._difference, ()
         return tuple(
-            d.mul_(g[0])[None] if len(g) == 1 else g * d for g, d in zip(grads, difference, strict=True)
+            d.mul_(g[0])[None] if len(g) == 1 else g * d for g, d in zip(gradients, difference, strict=True)
         )
 
 
 class DrawsBehind(Draws):
-    """The same points as the output of an affine first layer, which maps straight lines to straight lines.
-
-    It runs once for each input and baseline, instead of once for each point.
+    """Drawn points as the output of the first layer, which runs once for each input and baseline, not for each point.
 
     Parameters
     ----------
@@ -152,38 +151,46 @@ class DrawsBehind(Draws):
 
     def __init__(self, noisy: Noise, pool: Rows, layer: FirstLayer, size: int) -> None:
         super().__init__(noisy, pool)
-        self.layer = layer
-        self._heads, self._tails = (
+        self._layer = layer
+        self._ends, self._starts = (
             torch.cat([layer(part.to(noisy.device)) for part in t.split(size)])
             for t in (noisy.xs[0], pool[0][0].expand(-1, *noisy.xs[0].shape[1:]))
         )
-        self._rows = self._which = torch.empty(0, dtype=torch.long)
+        self._samples = self._baselines = torch.empty(0, dtype=torch.long)  # of the points drawn last
 
     def points(self, i: Tensor, k: Tensor) -> Rows:
         """Draw `k` of samples `i`, behind the layer."""
-        self._rows = i.to(self.noisy.device)
-        which, mix = self._drawn(i, k)
-        self._which = which.to(mix.device)
-        heads, tails = self._heads[self._rows], self._tails[self._which]
-        return (torch.addcmul(tails, mix.to(heads.dtype).view(-1, *[1] * (heads.ndim - 1)), heads - tails),)
+        baselines, mix = self._drawn(i, k)
+        self._samples, self._baselines = i.to(mix.device), baselines.to(mix.device)
+        ends, starts = self._ends[self._samples], self._starts[self._baselines]
+        return (torch.addcmul(starts, mix.to(ends.dtype)[:, None], ends - starts),)
 
-    def at_input(self, grads: Rows) -> Rows:
+    def at_input(self, gradients: Rows) -> Rows:
         """Gradients (T, rows, ...) at the points drawn last, before the layer."""
-        return (self.layer.back(grads[0]),)
+        return (self._layer.back(gradients[0]),)
 
-    def products(self, grads: Rows) -> Rows:
+    def products(self, gradients: Rows) -> Rows:
         """These gradients times the differences there, in their place."""
         x, pool = self.noisy.xs[0], self.pool[0][0].to(self.noisy.device)
         size = max(1, block(pool.device) // max(x[0].numel(), 1))  # rows that stay in the cache
-        for start in range(0, len(self._rows), size):
+        for start in range(0, len(self._samples), size):
             rows = slice(start, start + size)
-            ends = of_samples(x, self._rows[rows].cpu(), pool.device)
-            grads[0][:, rows].mul_(ends - pool[self._which[rows]])
-        return grads
+            ends = of_samples(x, self._samples[rows].cpu(), pool.device)
+            gradients[0][:, rows].mul_(ends - pool[self._baselines[rows]])
+        return gradients
 
 
-def _picked(pool: Tensor, i: Tensor, which: Tensor, device: torch.device) -> Tensor:
-    """Baseline `which` of each sample `i` from (1, B, ...) or (N, B, ...), as a copy."""
+def draws_between(passes: Passes, noisy: Noise, pool: Rows, steps: int) -> Draws:
+    """Points between inputs and drawn baselines: at the input, or behind the first layer where ends are without noise."""
+    without_noise = not any(bool(s.any()) for s in noisy.stdevs)
+    if len(pool[0]) > 1 or not without_noise:
+        return Draws(noisy, pool)
+    layer = affine_first_layer(passes, noisy.xs, pool[0][0, :1], steps, wide_rows=True)
+    return Draws(noisy, pool) if layer is None else DrawsBehind(noisy, pool, layer, passes.batches.chunk())
+
+
+def _picked(pool: Tensor, i: Tensor, numbers: Tensor, device: torch.device) -> Tensor:
+    """Baseline number `numbers` of each sample `i` from (1, B, ...) or (N, B, ...), as a copy."""
     part = of_samples(pool, i, device)
     row = torch.zeros_like(i) if len(part) == 1 else torch.arange(len(i))
-    return part[row.to(device), which.to(device)]
+    return part[row.to(device), numbers.to(device)]

@@ -14,7 +14,7 @@ from torch import Tensor
 from attrib.engine.graph import Recorder
 from attrib.engine.graph.modes import outside_transforms, plain
 from attrib.engine.model.checks import Ops
-from attrib.engine.model.external import Foreign, present, room
+from attrib.engine.model.external import External, present, free_rows
 from attrib.interop.jax.exchange import narrowed, view
 from attrib.interop.jax.function import Bridge, Kept, Log
 from attrib.interop.jax.pullback import Arrays, pullback
@@ -24,7 +24,7 @@ from attrib.interop.jaxpr import in_torch
 Shapes = tuple[tuple[torch.Size, torch.dtype], ...]
 
 
-class JaxModel(Foreign):
+class JaxModel(External):
     """A JAX function of rows, called with tensors; made by `attrib.from_jax`.
 
     Attributes
@@ -167,7 +167,7 @@ def _refuse(xs: Sequence[Any]) -> None:
 def _filled(xs: Sequence[Tensor]) -> Sequence[Tensor]:
     """Rows up to the size that the run asks for: the last one again, whatever it is a row of is dropped afterwards."""
     n = len(xs[0]) if xs and xs[0].ndim else 0
-    more = room(n) - n
+    more = free_rows(n) - n
     if not more or n == 0 or any(x.ndim == 0 or len(x) != n for x in xs):
         return xs
     return tuple(torch.cat([x, x[-1:].expand(more, *x.shape[1:])]) for x in xs)
