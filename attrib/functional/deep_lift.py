@@ -15,7 +15,7 @@ from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_distributi
 from attrib.engine.model.function import Function
 from attrib.engine.model.parameters import Model, unchanged
 from attrib.engine.sampling.moments import Moments
-from attrib.engine.secant import OpShare, Pairs, Readout, expressed, secant, shares
+from attrib.engine.secant import Multipliers, OpShare, Readout, expressed, secant, shares
 from attrib.engine.target import Predicted, Scores, TargetLike, labels, wanted
 from attrib.functional.explanation import Explanation, finish, method
 
@@ -106,7 +106,7 @@ def deep_lift(
     xs = as_tuple(x)
     pool = tuple(b[:, None] for b in as_baselines(baselines, xs))
     with Passes(
-        f, xs, len(xs[0]), more=True, batch_size=batch_size, device=device, progress=progress, **asked
+        f, xs, len(xs[0]), row_cost=VALUES_PER_ACTIVATION, batch_size=batch_size, device=device, progress=progress, **asked
     ) as passes:
         return _alone(passes, xs, pool, multiply_by_inputs, check, compile)
 
@@ -187,7 +187,7 @@ def deep_lift_shap(
     xs = as_tuple(x)
     pool = as_distribution(baselines, xs)
     with Passes(
-        f, xs, len(xs[0]) * pool[0].shape[1], more=True, target=target, targets=targets, classes=classes,
+        f, xs, len(xs[0]) * pool[0].shape[1], row_cost=VALUES_PER_ACTIVATION, target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return _average(passes, xs, pool, multiply_by_inputs, check, compile)
@@ -201,7 +201,7 @@ def _average(
     spread = count > 1
     total, alone = (Moments(n, count, passes.device, second=spread) for _ in range(2))
     ends = Moments(n, count, passes.device)
-    for chunk in Pairs(passes, xs, pool, check, compile):
+    for chunk in Multipliers(passes, xs, pool, check, compile):
         products = tuple(m * d for m, d in zip(chunk.multipliers, chunk.differences, strict=True))
         total.add(products, chunk.start)
         ends.add((chunk.at_input, chunk.at_baseline), chunk.start)
@@ -221,7 +221,7 @@ def _alone(
     found: list[Rows] = []
     ends: list[Rows] = []
     gained: list[Tensor] = []
-    for chunk in Pairs(passes, xs, pool, check, compile):
+    for chunk in Multipliers(passes, xs, pool, check, compile):
         products = tuple(m * d for m, d in zip(chunk.multipliers, chunk.differences, strict=True))
         gained.append(torch.stack([p.reshape(*p.shape[:2], -1).sum(2) for p in products]).sum(0))
         found.append(products if multiply_by_inputs else chunk.multipliers)
@@ -248,7 +248,7 @@ def _in_one_piece(
     readout = Readout(function, Scores(want))
     with unchanged(function.parts):
         graph = expressed(readout.outputs, xs)
-    targets = readout.settle(graph.value)
+    targets = readout.resolve(graph.value)
     if any(isinstance(t, Predicted) for t in targets):
         raise ValueError('`target` is "predicted", which a torch.func transform cannot settle; pass an index')
     samples = torch.arange(len(xs[0]), device=xs[0].device)

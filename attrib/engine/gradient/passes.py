@@ -55,6 +55,8 @@ class Passes:
         How many rows of the model the method will call, as far as it knows.
     more : bool
         Whether rows of an unknown number follow these.
+    row_cost : int
+        How many times the memory of a row of the model a row of the method takes.
     target, targets, classes, batch_size, device, progress
         As in the public functions.
     engine : {"auto", "func", "autograd"}
@@ -68,6 +70,7 @@ class Passes:
         rows: int,
         *,
         more: bool = False,
+        row_cost: int = 1,
         target: TargetLike = None,
         targets: Sequence | str | None = None,
         classes: Sequence[str] | None = None,
@@ -83,7 +86,7 @@ class Passes:
         self.batches = Batches(batch_size, self.device, progress, row_bytes=size, pads=self.function.pads)
         self.batches.expect(rows, more)
         self.score = Scores(self.want)
-        self._xs = xs
+        self._xs, self._row_cost = xs, row_cost
         self._differentiate = Differentiator(self.function, self.score, self.batches, engine)
         self._stack = ExitStack()
 
@@ -135,8 +138,11 @@ class Passes:
         return self._differentiate.share()
 
     def measured(self) -> None:
-        """Settle the automatic size as soon as the memory of a row is known."""
-        self.batches.measured(self.function.knowledge.row_bytes, self.function.knowledge.largest)
+        """Settle the automatic size, once the memory of a row is known."""
+        knowledge = self.function.knowledge
+        if knowledge.row_bytes is not None:
+            largest = knowledge.largest if self._row_cost == 1 else 1
+            self.batches.measured(self._row_cost * knowledge.row_bytes, largest)
 
     def rows_of(self, xs: Rows, i: Tensor) -> Rows:
         """Rows of samples `i` where the model is."""

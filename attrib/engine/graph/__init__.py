@@ -1,7 +1,7 @@
 """What a callable does, as a graph of ATen ops.
 
-`record` runs a callable once and writes down every op that its inputs reach; `Graph.run` plays the record back, with
-any reading of each op that the caller likes. DeepLIFT reads an op as a secant, mutagenesis as a window that changes.
+`record` runs a callable once and records every op that depends on its inputs; `Graph.run` replays the ops, each by a
+rule that the caller chooses. DeepLIFT replays an op as a secant, mutagenesis as a window that changes.
 """
 
 from attrib.engine.graph.modes import transformed

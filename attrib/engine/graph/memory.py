@@ -12,6 +12,57 @@ from torch import Tensor
 from attrib.engine.graph.nodes import Ref
 
 
+def key(tensor: Tensor) -> int:
+    """A number that identifies the memory of a tensor."""
+    return tensor.untyped_storage()._cdata
+
+
+def layout(tensor: Tensor) -> tuple:
+    """Where a tensor's elements lie in its storage."""
+    return tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), tensor.dtype
+
+
+def box(view: Tensor, owner: Tensor) -> list[tuple[int, int]] | None:
+    """(start, size) of a view along each of its owner's dims, if it is a plain slice of a contiguous owner."""
+    if view.stride() != owner.stride() or not owner.is_contiguous() or view.dtype != owner.dtype:
+        return None
+    offset: int = view.storage_offset() - owner.storage_offset()  # type: ignore[assignment]
+    spans = []
+    for stride, size, full in zip(owner.stride(), view.shape, owner.shape, strict=True):
+        start, offset = divmod(offset, stride) if stride else (0, offset)
+        if start < 0 or start + size > full:
+            return None
+        spans.append((start, size))
+    return spans
+
+
+def disjoint(a: Tensor, b: Tensor, owner: Tensor) -> bool:
+    """Whether two views certainly share no element: their boxes of the owner do not meet."""
+    box_a, box_b = box(a, owner), box(b, owner)
+    if box_a is None or box_b is None:
+        return False
+    return any(lo + n <= other or other + m <= lo for (lo, n), (other, m) in zip(box_a, box_b, strict=True))
+
+
+def positions(view: Tensor, owner: Tensor) -> Tensor:
+    """Indices into `owner.reshape(-1)` of a view's elements, in the view's shape."""
+    if view.dtype != owner.dtype:
+        raise NotImplementedError(
+            f"`f` reads memory written as {owner.dtype} as {view.dtype}; use .to() instead"
+        )
+    size = owner.untyped_storage().nbytes() // owner.element_size()
+    addresses = torch.arange(size, device=owner.device)
+    in_owner = addresses.as_strided(*layout(owner)[:3]).reshape(-1)
+    order = torch.full((size,), -1, device=owner.device)  # of the owner's elements; -1 outside it
+    order[in_owner] = torch.arange(owner.numel(), device=owner.device)
+    index = order[addresses.as_strided(*layout(view)[:3])]
+    if bool((index < 0).any()):
+        raise NotImplementedError(
+            "`f` has a view of an activation's memory that reaches outside the activation"
+        )
+    return index
+
+
 class Write(NamedTuple):
     """New values for a part of a storage."""
 
@@ -25,12 +76,14 @@ class Storage:
 
     Attributes
     ----------
-    owner, ref
-        A tensor that covers all of it, and that tensor's value before `writes`.
+    owner : Tensor
+        A tensor that covers all of it.
+    ref : Ref
+        The owner's value before `writes`.
     writes : list of Write
-        In order.
+        Writes to parts of the owner, in order.
     version : int
-        How many writes there were, those included that a later write to the whole made void.
+        How many writes there were, including those that a later write to the whole owner replaced.
     """
 
     owner: Tensor
@@ -61,47 +114,57 @@ class Name(NamedTuple):
     version: int
 
 
-def key(tensor: Tensor) -> int:
-    """Identifies the memory of a tensor."""
-    return tensor.untyped_storage()._cdata
-
-
 class Memory:
     """The values of a recording: their numbers, and the tensors and memory that hold them.
 
     A tensor is active if it depends on the inputs of the recorded callable; other tensors are constants.
+
+    Attributes
+    ----------
+    tensors : list of Tensor
+        The tensor of each value, by its number.
+    active : set of Ref
+        Which values depend on the inputs.
+    names : dict of int to Name
+        The value that a tensor held last, by the tensor's id.
+    storages : dict of int to Storage
+        The memory of active tensors, by `key`.
+    created : set of int
+        Keys of the memory that the callable allocated for constants.
+    alive : list of Tensor
+        References that keep an id or an address from being used twice.
     """
 
     def __init__(self) -> None:
-        self.tensors: list[Tensor] = []  # by Ref
+        self.tensors: list[Tensor] = []
         self.active: set[Ref] = set()
-        self.names: dict[int, Name] = {}  # by id of a tensor
-        self.storages: dict[int, Storage] = {}  # of active tensors
-        self.own: set[int] = set()  # made since the recording began
-        self.alive: list[Tensor] = []  # so that no id and no address is used twice
+        self.names: dict[int, Name] = {}
+        self.storages: dict[int, Storage] = {}
+        self.created: set[int] = set()
+        self.alive: list[Tensor] = []
 
     # ------------------------------------------------------------------ new values
 
     def activate(self, tensor: Tensor) -> Ref:
-        """A number for a new value that depends on the inputs."""
+        """Number a new value that depends on the inputs."""
         ref = self._number(tensor)
         self.active.add(ref)
         self.hold(tensor, ref)
         return ref
 
     def hold(self, tensor: Tensor, ref: Ref) -> None:
-        """Note that a tensor, which may be in memory of its own, holds an active value."""
+        """Note that a tensor holds an active value, in known or in new memory."""
         self.storages.setdefault(key(tensor), Storage(tensor, ref))
         self.name(tensor, ref)
 
-    def made(self, results: list[Tensor], arguments: list[Tensor]) -> None:
-        """Note constants that the callable made itself; views of what came from outside are not its own."""
-        outside = {key(t) for t in arguments} - self.own
-        self.own.update({key(t) for t in results} - outside)
+    def note_constants(self, results: list[Tensor], arguments: list[Tensor]) -> None:
+        """Note the memory that the callable allocated; views of tensors from outside lie in memory from outside."""
+        outside = {key(t) for t in arguments} - self.created
+        self.created.update({key(t) for t in results} - outside)
         self.alive.extend(results)
 
     def name(self, tensor: Tensor, ref: Ref) -> None:
-        """Note that a tensor holds a value now."""
+        """Note which value a tensor holds now."""
         storage = self.storages.get(key(tensor))
         self.names[id(tensor)] = Name(ref, storage.version if storage else 0)
         self.alive.append(tensor)
@@ -119,14 +182,14 @@ class Memory:
         return (name is not None and name.ref in self.active) or key(tensor) in self.storages
 
     def find(self, tensor: Tensor, recording: AbstractContextManager) -> Ref:
-        """The number of the value that a tensor holds now; `recording` records ops that say how it came about."""
+        """The number of the value that a tensor holds now; ops that are needed to compute it run in `recording`."""
         if not self.is_active(tensor):
             return self.constant(tensor)
         storage, name = self.storages.get(key(tensor)), self.names.get(id(tensor))
         if storage is None:
             return self.names[id(tensor)].ref
         if name is None or (name.version < storage.version and not storage.untouched(tensor, name.version)):
-            ref = self._look(tensor, storage, recording)
+            ref = self._read(tensor, storage, recording)
         else:
             ref = name.ref
         self.name(tensor, ref)
@@ -138,18 +201,18 @@ class Memory:
             self.names[id(tensor)] = Name(self._number(tensor), 0)
         return self.names[id(tensor)].ref
 
-    def _look(self, tensor: Tensor, storage: Storage, recording: AbstractContextManager) -> Ref:
+    def _read(self, tensor: Tensor, storage: Storage, recording: AbstractContextManager) -> Ref:
         """Record how a tensor's values follow from those of the memory it looks into."""
         shape = storage.owner.shape
         with recording:
-            whole = self._copy(storage.ref)
+            contents = self._copy(storage.ref)
             for write in storage.writes:
-                where = self._positions(write.tensor, storage).reshape(-1)
+                index = self._positions(write.tensor, storage).reshape(-1)
                 values = self._copy(write.ref).reshape(-1)
-                whole = whole.reshape(-1).index_put((where,), values).view(shape)
+                contents = contents.reshape(-1).index_put((index,), values).view(shape)
             if layout(tensor) != layout(storage.owner):
-                part: Any = whole.reshape(-1)[self._positions(tensor, storage)]
-        storage.ref, storage.writes = self.find(whole, recording), []
+                part: Any = contents.reshape(-1)[self._positions(tensor, storage)]
+        storage.ref, storage.writes = self.find(contents, recording), []
         return storage.ref if layout(tensor) == layout(storage.owner) else self.find(part, recording)
 
     def _positions(self, view: Tensor, storage: Storage) -> Tensor:
@@ -157,7 +220,7 @@ class Memory:
             return positions(view, storage.owner)
 
     def _copy(self, ref: Ref) -> Tensor:
-        """A tensor that has the shape of a value and is known by its number, in memory of its own."""
+        """A tensor in new memory that holds a value under its number."""
         with torch.utils._python_dispatch._disable_current_modes():
             tensor = self.tensors[ref].clone()
         self.name(tensor, ref)
@@ -166,7 +229,7 @@ class Memory:
     # ------------------------------------------------------------------ writes
 
     def write(self, target: Tensor, result: Tensor, recording: AbstractContextManager) -> None:
-        """Write `result` to `target`, and note it."""
+        """Write `result` to `target`, and note the new value."""
         ref = self.find(result, recording)
         if key(target) not in self.storages:
             self._adopt(target)
@@ -175,63 +238,15 @@ class Memory:
         self.name(target, ref)
 
     def preserve(self, target: Tensor) -> None:
-        """Keep the values that constants have had so far: their memory is about to be written to."""
+        """Copy the constants that lie in the memory of `target`, which is about to be written to."""
         for ref, tensor in enumerate(self.tensors):
             if ref not in self.active and key(tensor) == key(target):
                 self.tensors[ref] = tensor.clone()
                 self.names.pop(id(tensor), None)
 
     def _adopt(self, target: Tensor) -> None:
-        """The first active value is about to be written to a constant's memory."""
+        """Follow a constant's memory, to which the first active value is about to be written."""
         self.preserve(target)
-        whole = torch.empty(0, dtype=target.dtype, device=target.device).set_(target.untyped_storage())
-        self.storages[key(target)] = Storage(whole, self.constant(whole.clone()))
-        self.alive.append(whole)
-
-
-# FOLDED attrib/engine/graph/memory.py: """Where views lie in the memory that they share."""
-def layout(tensor: Tensor) -> tuple:
-    """Where a tensor's elements lie in its storage."""
-    return tuple(tensor.shape), tensor.stride(), tensor.storage_offset(), tensor.dtype
-
-
-def disjoint(a: Tensor, b: Tensor, owner: Tensor) -> bool:
-    """Whether two views are certainly of different elements: boxes of the owner that do not meet."""
-    box_a, box_b = box(a, owner), box(b, owner)
-    if box_a is None or box_b is None:
-        return False
-    return any(lo + n <= other or other + m <= lo for (lo, n), (other, m) in zip(box_a, box_b, strict=True))
-
-
-def box(view: Tensor, owner: Tensor) -> list[tuple[int, int]] | None:
-    """(start, size) of a view along each of its owner's dims, if it is a plain slice of a contiguous owner."""
-    if view.stride() != owner.stride() or not owner.is_contiguous() or view.dtype != owner.dtype:
-        return None
-    rest: int = view.storage_offset() - owner.storage_offset()  # type: ignore[assignment]
-    spans = []
-    for stride, size, full in zip(owner.stride(), view.shape, owner.shape, strict=True):
-        start, rest = divmod(rest, stride) if stride else (0, rest)
-        if start < 0 or start + size > full:
-            return None
-        spans.append((start, size))
-    return spans
-
-
-def positions(view: Tensor, owner: Tensor) -> Tensor:
-    """Indices into `owner.reshape(-1)` of a view's elements, in the view's shape."""
-    if view.dtype != owner.dtype:
-        raise NotImplementedError(
-            f"`f` reads memory written as {owner.dtype} as {view.dtype}; use .to() instead"
-        )
-    size = owner.untyped_storage().nbytes() // owner.element_size()
-    cells = torch.arange(size, device=owner.device)
-    logical = torch.full((size,), -1, device=owner.device)
-    logical[cells.as_strided(owner.shape, owner.stride(), owner.storage_offset()).reshape(-1)] = torch.arange(
-        owner.numel(), device=owner.device
-    )
-    index = logical[cells.as_strided(view.shape, view.stride(), view.storage_offset())]
-    if bool((index < 0).any()):
-        raise NotImplementedError(
-            "`f` has a view of an activation's memory that reaches outside the activation"
-        )
-    return index
+        flat = torch.empty(0, dtype=target.dtype, device=target.device).set_(target.untyped_storage())
+        self.storages[key(target)] = Storage(flat, self.constant(flat.clone()))
+        self.alive.append(flat)

@@ -1,4 +1,4 @@
-"""How a callable is run while it is recorded: unfused, and with nothing but plain tensors."""
+"""How a callable runs while it is recorded: without fused kernels, and on plain tensors only."""
 
 from __future__ import annotations
 
@@ -17,24 +17,22 @@ from torch.utils._pytree import tree_map
 
 _ATTENTION = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
 _RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
-
-
-_MEMORY = {  # what hands out the memory itself, to which others can write unseen
+_MEMORY = {  # functions that hand out memory, to which other code can write unseen
     *(Tensor.numpy, Tensor.__array__, Tensor.__dlpack__, Tensor.data_ptr, Tensor.untyped_storage),
     *(Tensor.storage, Tensor.share_memory_),
 }
 
 
 class Unfused(TorchFunctionMode):
-    """Attention and recurrent layers take the path made of plain ops.
+    """Runs attention and recurrent layers by plain ops.
 
-    The kernels are chosen around each such call, so that no global setting is changed while the model's own code runs.
-    The mode's mere presence keeps torch's transformer layers off their fused path.
+    The setting changes around each such call only, so the model's code runs under the user's global settings. torch's
+    transformer layers leave their fused path as soon as any such mode is active.
 
     Attributes
     ----------
     exposed : bool
-        Whether the memory of a tensor was handed to something that is not torch.
+        Whether the memory of a tensor was handed to code outside torch.
     """
 
     def __init__(self) -> None:
@@ -68,17 +66,17 @@ def _without_fused_rnn() -> Iterator[None]:
 
 
 class Lifted(TorchFunctionMode):
-    """Stands in plain tensors for those that a `torch.func` transform around us is working on.
+    """Replaces tensors that an enclosing `torch.func` transform works on by plain tensors.
 
-    A recorder sees plain tensors only, so such a tensor that the callable closes over (a parameter being
-    differentiated) would pass for a constant and lose its derivative.
+    A recorder sees plain tensors only. A tensor that the callable closes over and that is being differentiated, such as
+    a parameter, would otherwise be recorded as a constant and lose its derivative.
 
     Attributes
     ----------
     register : callable
-        Is told each stand-in.
+        Called with each stand-in.
     pairs : dict
-        The originals and their stand-ins, by the id of the original.
+        Each original and its stand-in, by the id of the original.
     """
 
     def __init__(self) -> None:
@@ -90,12 +88,12 @@ class Lifted(TorchFunctionMode):
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if not transformed():  # else it is a transform of the callable's own
+        if not transformed():  # else the transform is the callable's own
             args, kwargs = tree_map(self.stand_in, (args, kwargs))
         return func(*args, **kwargs)
 
     def stand_in(self, value: Any) -> Any:
-        """A plain tensor for one that is being transformed; anything else as it is."""
+        """A plain tensor for one that is being transformed; any other value unchanged."""
         if not isinstance(value, Tensor) or not is_functorch_wrapped_tensor(value):
             return value
         if id(value) not in self.pairs:
@@ -105,31 +103,21 @@ class Lifted(TorchFunctionMode):
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """The tensor under all `torch.func` wrappers; of a vmapped one, its first example."""
+    """The tensor under all `torch.func` wrappers; for a vmapped tensor, its first example."""
     while is_functorch_wrapped_tensor(tensor):
         inner = get_unwrapped(tensor)
         tensor = inner.select(maybe_get_bdim(tensor), 0) if is_batchedtensor(tensor) else inner
     return tensor.detach()
 
 
-def transformed() -> bool:
-    """Whether a `torch.func` transform is going on around us."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
-
-
-def untracked() -> contextlib.AbstractContextManager[None]:
-    """No derivatives of what is computed, unless a `torch.func` transform around us asks for them."""
-    return contextlib.nullcontext() if transformed() else torch.no_grad()
+# The innermost `torch.func` transform that encloses this call; None outside of all. Asked for often, so not wrapped.
+transformed: Callable[[], object] = torch._C._functorch.peek_interpreter_stack
 
 
 @contextlib.contextmanager
 def outside_transforms() -> Iterator[Lifted]:
-    """Suspends the `torch.func` transforms around us, and derivatives."""
+    """A context that suspends the enclosing `torch.func` transforms, and derivatives."""
     lifted = Lifted()
-    around = transformed()
-    with (
-        temporarily_clear_interpreter_stack(),
-        torch.no_grad(),
-        lifted if around else contextlib.nullcontext(),
-    ):
+    lifting = lifted if transformed() else contextlib.nullcontext()
+    with temporarily_clear_interpreter_stack(), torch.no_grad(), lifting:
         yield lifted

@@ -1,4 +1,4 @@
-"""The parts of a recorded graph, and the loop that runs one."""
+"""A recorded graph: its ops, the lines of the model that called them, and the loop that runs them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
+_TORCH = str(Path(torch.__file__).parent)
+_ATTRIB = str(Path(__file__).parents[2])
+_LAYERS = str(Path(torch.__file__).parent / "nn" / "modules")
+_GENERIC = ("module.py", "container.py")  # frames between a layer and its caller, which say nothing
+
 
 class Ref(int):
-    """The number of a value in a graph: what a node's arguments hold where the call had a tensor."""
+    """The number of a value in a graph; it stands for the tensor in the arguments of a node."""
 
 
 class Source(NamedTuple):
-    """The line of Python that asked for an op."""
+    """The line of Python that called an op."""
 
     file: str
     line: int
@@ -30,6 +35,9 @@ class Source(NamedTuple):
         return f"{self.file}:{self.line} in {self.function}" if self.line else "an unknown line"
 
 
+UNKNOWN = Source("", 0, "")
+
+
 @dataclass(frozen=True)
 class Node:
     """One call of an ATen op.
@@ -37,13 +45,13 @@ class Node:
     Attributes
     ----------
     op : OpOverload
-        The op, never one that writes to its arguments.
+        The op; it never writes to its arguments.
     args, kwargs
         Its arguments, with a `Ref` for each tensor.
     out : Ref, or list of Ref
         Where its results go; a list where the op returns several.
     source : Source
-        The innermost line outside torch that led to the call.
+        The innermost line outside torch that called it.
     """
 
     op: OpOverload
@@ -54,12 +62,12 @@ class Node:
 
     @cached_property
     def reads(self) -> tuple[Ref, ...]:
-        """The values the op takes."""
+        """The values that the op takes."""
         return tuple(refs((self.args, self.kwargs)))
 
     @cached_property
     def writes(self) -> tuple[Ref, ...]:
-        """The values the op makes."""
+        """The values that the op returns."""
         return tuple(refs(self.out))
 
 
@@ -76,15 +84,16 @@ class Graph:
     output : Ref
         The result.
     constants : dict of Ref to Tensor
-        Parameters, buffers, and what was computed from these alone.
+        Parameters, buffers, and values computed from these alone.
     lifted : dict of Ref to Tensor
-        Tensors from outside that a `torch.func` transform is working on; constants that carry derivatives.
+        Tensors of an enclosing `torch.func` transform: constants that carry derivatives.
     value : Tensor
         What the callable returned while it was recorded.
     translated : bool
-        Whether a translation was recorded in place of what another library computes: `value` is then not its own.
+        Whether a translation to torch was recorded for a model of another library; `value` is that of the translation.
     seen : dict of Ref to Tensor
-        What the nodes gave then, if that was asked for; whoever uses it takes values out.
+        Results of the nodes during the recording, if `record` was called with `keep`. A replay removes the values that
+        it uses.
     """
 
     inputs: tuple[Ref, ...]
@@ -98,7 +107,7 @@ class Graph:
 
     @cached_property
     def last_reads(self) -> tuple[tuple[Ref, ...], ...]:
-        """For each node, the values that nothing needs after it."""
+        """For each node, the values that no later node reads."""
         last = {ref: i for i, node in enumerate(self.nodes) for ref in (*node.writes, *node.reads)}
         last.pop(self.output, None)
         done: list[list[Ref]] = [[] for _ in self.nodes]
@@ -107,12 +116,12 @@ class Graph:
         return tuple(map(tuple, done))
 
     def run(self, inputs: Sequence[Any], call: Callable[..., Any] | None = None) -> Any:
-        """Play the graph on `inputs`, freeing each value after its last use.
+        """Run the graph on `inputs`; free each value after its last use.
 
         Parameters
         ----------
         inputs : sequence
-            A value for each of `self.inputs`: tensors, or whatever `call` understands.
+            A value for each of `self.inputs`: tensors, or any other values that `call` takes.
         call : callable, optional
             `call(node, args, kwargs)` gives the results of a node; the default calls the op itself.
 
@@ -148,7 +157,7 @@ def fill_options(kwargs: dict[str, Any], values: dict[Ref, Any]) -> dict[str, An
 
 
 def store(out: Any, result: Any, values: dict[Ref, Any]) -> None:
-    """Put the results of a node where `out` says."""
+    """Store the results of a node under the numbers in `out`."""
     if type(out) is Ref:
         values[out] = result
     else:
@@ -166,24 +175,15 @@ def refs(tree: Any) -> Iterator[Ref]:
         yield from refs(list(tree.values()))
 
 
-# FOLDED attrib/engine/graph/nodes.py: """Which line of the model asked for an op."""
-_TORCH = str(Path(torch.__file__).parent)
-_ATTRIB = str(Path(__file__).parents[2])
-_LAYERS = str(Path(torch.__file__).parent / "nn" / "modules")
-_GENERIC = ("module.py", "container.py")  # frames between a layer and its caller, which say nothing
-
-UNKNOWN = Source("", 0, "")
-
-
 def at(source: Source, call: Callable[..., Any], *args: Any) -> Any:
-    """``call(*args)``, whose ops are of the line `source`: of a program that is not Python, run by one that is."""
+    """``call(*args)``, whose ops are recorded under the line `source`: that of a program whose interpreter is in Python."""
     return call(*args)
 
 
 def source_line(outermost: CodeType) -> Source:
     """The innermost line outside torch and attrib, no further out than the frame that runs `outermost`.
 
-    A model built of torch's own layers alone has no such line: then it is the line in the layer.
+    A model that is built of torch's layers alone has no such line; the line in the layer stands in for it.
     """
     frame, layer = sys._getframe(1), UNKNOWN
     while frame is not None and frame.f_code is not outermost:

@@ -1,4 +1,4 @@
-"""Sees each op that reaches torch's kernels, and writes down those that the inputs reach."""
+"""Runs a callable once and records each op that reaches torch's kernels and depends on the inputs."""
 
 from __future__ import annotations
 
@@ -40,23 +40,27 @@ class Recorder(TorchDispatchMode):
     Parameters
     ----------
     inputs : sequence of Tensor
-        What is followed.
+        The tensors whose use is recorded.
     decompose : callable
         As in `record`.
     outermost : CodeType
-        The code that calls the recorded callable: no source line is looked for outside it.
+        The code that calls the recorded callable; source lines are looked for inside it only.
 
     Attributes
     ----------
     translated : bool
-        Set by a model of another library that runs its translation because it is being recorded.
+        Set by a model of another library that runs its translation while it is recorded.
     """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else the first recorded op loads torch's compiler
 
     def __init__(self, inputs: Sequence[Tensor], decompose: Decompose, outermost: CodeType) -> None:
         super().__init__()
         self.decompose, self.outermost = decompose, outermost
         self.nodes: list[Node] = []
-        self.apart: list[OpOverload] = []  # ops being taken apart
+        self.decomposing: list[OpOverload] = []
         self.translated = False
         self.memory = Memory()
         self.wrote = False
@@ -73,24 +77,24 @@ class Recorder(TorchDispatchMode):
             return self.rename(op, args[0], kwargs)
         if op.overloadpacket in SHAPE_ONLY:
             return self.keep(op(*args, **kwargs), [])
-        if op is aten.as_strided.default:  # says where in memory, not of what: the memory knows what is there
+        if op is aten.as_strided.default:  # a place in memory; the memory knows which value is there
             return op(*args, **kwargs)
-        smaller = None if op in WHATEVER_LAYOUT or op in self.apart else self.decompose(op)
+        smaller = None if op in WHATEVER_LAYOUT or op in self.decomposing else self.decompose(op)
         if smaller is not None:
             return self.take_apart(op, smaller, args, kwargs)
         return (self.mutate if op._schema.is_mutable else self.append)(op, args, kwargs)
 
     def take_apart(self, op: OpOverload, smaller: Callable, args: tuple, kwargs: dict) -> Any:
-        """Record an op as smaller ones; if it is among these again, that one is written down as it is."""
-        self.apart.append(op)
+        """Record an op as smaller ones; if the op itself is among these, record it as it is."""
+        self.decomposing.append(op)
         try:
             with self:
                 return smaller(*args, **kwargs)
         finally:
-            self.apart.pop()
+            self.decomposing.pop()
 
     def append(self, op: OpOverload, args: tuple, kwargs: dict) -> Any:
-        """Run an op and write it down."""
+        """Run an op and record it."""
         node_args, node_kwargs = self.numbers(args), {k: self.numbers(v) for k, v in kwargs.items()}
         result = op(*args, **kwargs)
         several = isinstance(result, (list, tuple))
@@ -106,19 +110,19 @@ class Recorder(TorchDispatchMode):
         return result
 
     def constant(self, op: OpOverload, args: tuple, kwargs: dict) -> Any:
-        """Run an op that no input reaches."""
+        """Run an op that does not depend on the inputs."""
         if op._schema.is_mutable:
             for target in _written(op, args, kwargs):
                 self.memory.preserve(target)
         return self.keep(op(*args, **kwargs), _tensors([*args, *kwargs.values()]))
 
     def keep(self, result: Any, arguments: list[Tensor]) -> Any:
-        """Note that the callable made a constant."""
-        self.memory.made(_tensors(result), arguments)
+        """Note that `result` is constant."""
+        self.memory.note_constants(_tensors(result), arguments)
         return result
 
     def rename(self, op: OpOverload, tensor: Tensor, kwargs: dict) -> Tensor:
-        """Another tensor of the same value."""
+        """Run an op whose result has the value of its argument."""
         ref, out = self.memory.find(tensor, self), op(tensor, **kwargs)
         self.memory.hold(out, ref)
         return out
@@ -130,27 +134,27 @@ class Recorder(TorchDispatchMode):
         return type(tree)(map(self.numbers, tree)) if type(tree) in (list, tuple) else tree
 
     def source(self) -> Source:
-        """The line of the callable that is running."""
+        """The line of the callable that runs now."""
         return source_line(self.outermost)
 
     # ------------------------------------------------------------------ ops that write
 
     def mutate(self, op: OpOverload, args: tuple, kwargs: dict) -> Any:
-        """Record an op's pure counterpart, then write its result where the op would have."""
+        """Record the pure counterpart of an op that writes, then write its result where the op writes."""
         self.wrote = True
         target, *others = _written(op, args, kwargs)
         if others or op.overloadpacket in REPLACES_MEMORY or op.namespace != "aten":
             raise NotImplementedError(
                 f"{op} at {self.source()} writes in place and has no pure counterpart here"
             )
-        if not self.memory.is_active(target) and key(target) not in self.memory.own:
+        if not self.memory.is_active(target) and key(target) not in self.memory.created:
             raise NotImplementedError(
                 f"`f` writes a value that depends on its inputs into a tensor that it closes over ({op} at "
                 f"{self.source()}); let it return a new tensor instead"
             )
         with self:
             result = _pure(op, target, args, kwargs)
-        if torch.Tag.inplace_view in op.tags:  # the data stay, their reading changes
+        if torch.Tag.inplace_view in op.tags:  # changes the shape of the view, not the data
             ref = self.memory.find(result, self)
             target.as_strided_(result.shape, result.stride(), result.storage_offset())
             self.memory.name(target, ref)
@@ -161,7 +165,7 @@ class Recorder(TorchDispatchMode):
     # ------------------------------------------------------------------ the result
 
     def graph(self, value: Tensor, lifted: Iterable[tuple[Tensor, Tensor]], keep: bool = False) -> Graph:
-        """The ops that `value` depends on; with `keep` what they gave, unless something was written over since."""
+        """The ops that `value` depends on; with `keep` also their results, unless some were overwritten."""
         output = self.memory.find(value, self)
         live, nodes = {output}, []
         for node in reversed(self.nodes):
@@ -186,7 +190,7 @@ class Recorder(TorchDispatchMode):
 
 
 def _pure(op: OpOverload, target: Tensor, args: tuple, kwargs: dict) -> Tensor:
-    """What an op that writes would have written, as a new tensor."""
+    """What an op writes, as a new tensor."""
     packet = op.overloadpacket
     if packet is aten.copy_ or op is aten.fill_.Tensor:
         return args[1].to(target.dtype).expand(target.shape)
@@ -199,9 +203,9 @@ def _pure(op: OpOverload, target: Tensor, args: tuple, kwargs: dict) -> Tensor:
 
 def _written(op: OpOverload, args: tuple, kwargs: dict) -> list[Tensor]:
     """The arguments that an op writes to."""
-    given = dict(zip((a.name for a in op._schema.arguments), args, strict=False)) | kwargs
+    arguments = dict(zip((a.name for a in op._schema.arguments), args, strict=False)) | kwargs
     names = [a.name for a in op._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
-    return _tensors([given[n] for n in names if n in given])
+    return _tensors([arguments[n] for n in names if n in arguments])
 
 
 def _tensors(tree: Any) -> list[Tensor]:
@@ -215,27 +219,26 @@ def _tensors(tree: Any) -> list[Tensor]:
     return [t for branch in tree if branch is not None for t in _tensors(branch)]
 
 
-# FOLDED attrib/engine/graph/recorder.py: """Runs a callable under a recorder."""
 def record(
     f: Callable[..., Tensor], inputs: Sequence[Tensor], decompose: Decompose = composite, keep: bool = False
 ) -> Graph:
-    """Run `f` once and write down every ATen op between its inputs and its output.
+    """Run `f` once and record every ATen op between its inputs and its output.
 
-    Writes in place become their pure counterparts, whatever views they go through; `detach` is dropped; what no
-    input reaches is a constant.
+    Writes in place become their pure counterparts, through views too; `detach` is dropped; values that do not depend on
+    an input become constants.
 
     Parameters
     ----------
     f : callable
         Takes the inputs and returns a tensor.
     inputs : sequence of Tensor
-        Where to run it. Copies are used, so `f` may write to them. Under `torch.func.vmap` the first example is used:
-        the graph is that of one example.
+        Arguments of the run. `f` gets copies, so it may write to them. Under `torch.func.vmap` the graph is that of the
+        first example.
     decompose : callable, optional
         `decompose(op)` gives a Python function to record in place of an op, or None to record the op itself. The
-        default takes apart the ops that torch itself always takes apart.
+        default decomposes the ops that torch itself always decomposes.
     keep : bool, default False
-        Hand over what each op gave, as `Graph.seen`, unless `f` wrote in place or gave memory away.
+        Keep the result of each op in `Graph.seen`, unless `f` writes in place or hands out the memory of a tensor.
 
     Returns
     -------
@@ -245,13 +248,13 @@ def record(
     ------
     NotImplementedError
         `f` takes a Python value from a tensor that depends on its inputs, or writes such a tensor into memory that it
-        closes over, or has an op that writes and has no pure counterpart.
+        closes over, or calls an op that writes and has no pure counterpart.
     TypeError
-        `f` returns something else than one tensor.
+        `f` does not return one tensor.
 
     Notes
     -----
-    One forward pass of `f`, whose activations are held until the recording ends.
+    One forward pass of `f`; all activations stay in memory until the recording ends.
 
     Examples
     --------
@@ -264,10 +267,10 @@ def record(
     """
     with outside_transforms() as lifted:
         copies = [plain(x).clone(memory_format=torch.contiguous_format) for x in inputs]
-        recorder = Recorder(copies, decompose, _call.__code__)
+        recorder = Recorder(copies, decompose, record.__code__)  # no source line is looked for outside
         lifted.register = recorder.memory.activate
         with Unfused() as mode, recorder:
-            value = _call(f, copies)
+            value = f(*copies)
         if not isinstance(value, Tensor):
             raise TypeError(
                 f"`f` returned {type(value).__name__}, expected one tensor; pass a function that picks it"
@@ -279,7 +282,3 @@ def evaluate(f: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
     """`f(*inputs)` on plain tensors, without derivatives; under `torch.func.vmap`, that of the first example."""
     with outside_transforms():
         return f(*(plain(x) for x in inputs))
-
-
-def _call(f: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
-    return f(*inputs)  # a frame of its own: where the search for a source line ends

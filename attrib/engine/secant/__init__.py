@@ -1,11 +1,12 @@
-"""DeepLIFT's reading of a graph: for each op the slope between the baseline and the input, not the tangent.
+"""DeepLIFT's rescale rule: for each op the secant between the baseline and the input, instead of the slope.
 
-A replay carries each value as a `Twin`: at the baseline, at the input, and a carrier of their difference that every
-op maps linearly. The rules, a file per family of ops, say how; the transpose of the whole map gives the multipliers.
+A replay of a recorded graph computes each value as a `Pair`: at the baseline, at the input, and the change between them
+as a linear function of the change of the inputs. The rules, a file per family of ops, say how the change passes through an
+op; the transpose of the composed linear map gives the multipliers.
 """
 
-from attrib.engine.secant.pairs import Pairs
+from attrib.engine.secant.multipliers import Multipliers, Readout
 from attrib.engine.secant.replay import Secant, expressed, secant
-from attrib.engine.secant.report import OpShare, Readout, shares
+from attrib.engine.secant.report import OpShare, shares
 
-__all__ = ["OpShare", "Pairs", "Readout", "Secant", "expressed", "secant", "shares"]
+__all__ = ["Multipliers", "OpShare", "Readout", "Secant", "expressed", "secant", "shares"]

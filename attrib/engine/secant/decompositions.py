@@ -1,4 +1,4 @@
-"""Which ops are recorded as smaller ones: ours, then torch's."""
+"""Which ops are recorded as smaller ops: by the functions here, else by torch's decompositions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch._decomp import decomposition_table
 from torch._ops import OpOverload
 
 from attrib.engine.graph.recorder import composite
-from attrib.engine.secant.families import RULES
 from attrib.engine.secant.normalisation import NORMALISATIONS
+from attrib.engine.secant.rules import RULES
 
 aten = torch.ops.aten
 
 
 def masked_fill(x: Tensor, mask: Tensor, value: float | Tensor) -> Tensor:
-    """A choice between a number and x."""
+    """``value`` where the mask is True, else x."""
     number = value if isinstance(value, Tensor) else torch.full((), value, dtype=x.dtype, device=x.device)
     return torch.where(mask, number, x)
 
@@ -47,12 +47,12 @@ def vector_norm(
 
 
 def log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
-    """log sigmoid(x) = -softplus(-x), with no threshold to the softplus."""
+    """log sigmoid(x) = -softplus(-x), with a softplus that has no threshold."""
     return torch.minimum(x, x.new_zeros(())) - torch.log1p((-x.abs()).exp()), x.new_zeros(0)
 
 
 def choose(c: Tensor, u: float | Tensor, v: float | Tensor) -> Tensor:
-    """A choice that may be between numbers."""
+    """``where`` with tensors or numbers."""
     like = next((t for t in (u, v) if isinstance(t, Tensor)), None)
     dtype = torch.result_type(u, v)  # type: ignore[call-overload]
     device = c.device if like is None else like.device
@@ -61,7 +61,7 @@ def choose(c: Tensor, u: float | Tensor, v: float | Tensor) -> Tensor:
 
 
 def distances(a: Tensor, b: Tensor, order: float = 2.0, mode: int | None = None) -> Tensor:
-    """The norm of every difference between rows."""
+    """The norm of the difference between each row of a and each row of b."""
     return vector_norm(a.unsqueeze(-2) - b.unsqueeze(-3), order, -1)
 
 
@@ -75,7 +75,7 @@ def trilinear(
     summed: list[int],
     *_: int,
 ) -> Tensor:
-    """A product of three with dims inserted, summed over some: what `torch.nn.Bilinear` is made of."""
+    """The sum over some dims of a product of three tensors with new dims; `torch.nn.Bilinear` uses it."""
     for d in ones_a:
         a = a.unsqueeze(d)
     for d in ones_b:
@@ -96,11 +96,17 @@ def product_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dt
 
 
 def fixed_slope(x: Tensor, noise: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, *_: Any) -> Tensor:
-    """A leaky ReLU of random slope in evaluation mode; one in training mode draws, which a recording refuses."""
+    """RReLU in evaluation mode. In training mode it draws random numbers, and a recording raises an error."""
     return aten.leaky_relu(x, (lower + upper) / 2)
 
 
-OURS: dict[OpOverload, Callable[..., Any]] = {
+def logit(x: Tensor, eps: float | None = None) -> Tensor:
+    """log x - log(1 - x)."""
+    x = x if eps is None else x.clamp(eps, 1 - eps)
+    return x.log() - (1 - x).log()
+
+
+DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     **NORMALISATIONS,
     aten.masked_fill.Scalar: masked_fill,
     aten.masked_fill.Tensor: masked_fill,
@@ -118,35 +124,30 @@ OURS: dict[OpOverload, Callable[..., Any]] = {
     aten._cdist_forward.default: distances,
     aten._euclidean_dist.default: distances,
     aten._trilinear.default: trilinear,
-    aten._convolution.default: lambda *args: aten.convolution(*args[:9]),  # as torch.jit.trace writes it
+    aten._convolution.default: lambda *args: aten.convolution(*args[:9]),  # in models from torch.jit.trace
     aten.square.default: lambda x: x * x,
     aten.hypot.default: lambda u, v: (u * u + v * v).sqrt(),
     aten.sinc.default: lambda x: torch.where(x == 0, 1.0, torch.sin(math.pi * x) / (math.pi * x)),
-    aten.logit.default: lambda x, eps=None: _logit(x if eps is None else x.clamp(eps, 1 - eps)),
+    aten.logit.default: logit,
 }
-
-
-def _logit(x: Tensor) -> Tensor:
-    return x.log() - (1 - x).log()
 
 
 @functools.cache
 def decompositions() -> dict[Any, Callable[..., Any]]:
-    """A Python function for each op that is not recorded as it is."""
-    torchs = {
+    """The decomposition of each op that has one and has no rule."""
+    of_torch = {
         op: d for op, d in decomposition_table.items() if isinstance(op, OpOverload) and _takes_tensors(op)
     }
-    everything: dict[Any, Callable[..., Any]] = {**torchs, **OURS}
-    return {op: d for op, d in everything.items() if op not in RULES}
+    return {op: d for op, d in (of_torch | DECOMPOSITIONS).items() if op not in RULES}
 
 
 def _takes_tensors(op: OpOverload) -> bool:
-    """Not an op that writes, which the recorder makes pure, and not one that makes tensors from nothing."""
+    """Whether an op has a tensor argument and does not write; the recorder makes ops pure that write."""
     return not op._schema.is_mutable and any("Tensor" in str(a.type) for a in op._schema.arguments)
 
 
 def decompose(op: OpOverload) -> Callable | None:
-    """What to record in place of an op."""
+    """The function to record in place of an op, or None to record the op."""
     if op in RULES:
         return None
     if op.namespace == "prims":
@@ -155,9 +156,9 @@ def decompose(op: OpOverload) -> Callable | None:
 
 
 def _primitive(op: OpOverload) -> Callable | None:
-    """The function that a primitive stands for: torch's own decompositions end in primitives.
+    """The ATen function of a primitive, as torch's decompositions end in primitives.
 
-    Not where that function would be taken apart into the primitive again.
+    None where that function is decomposed into the primitive again.
     """
     counterpart = getattr(aten, op._schema.name.split("::")[1], None)
     if counterpart is not None and not any(getattr(counterpart, o) in RULES for o in counterpart.overloads()):

@@ -1,4 +1,8 @@
-"""Functions of one number: the secant (f(v1) - f(v0)) / (v1 - v0), and the slope where the two are one point."""
+"""Functions of one number: the secant (f(v1) - f(v0)) / (v1 - v0), or the slope where v0 and v1 are equal.
+
+Roots, powers and logarithms have closed forms of the secant that do not cancel. A bool is a number that steps from 0 to
+1, so that comparisons, logic and choice have secants too and hand-written activations are explained.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,9 @@ from torch.func import vjp
 
 from attrib.engine.graph import transformed
 from attrib.engine.secant.bilinear import product
-from attrib.engine.secant.pair import NoRule, Twin, values
+from attrib.engine.secant.pair import NoRule, Pair, values
 from attrib.engine.secant.rules import rule
-from attrib.engine.secant.sums import carrier, gap
+from attrib.engine.secant.sums import change_of, difference
 
 aten = torch.ops.aten
 
@@ -29,9 +33,17 @@ def ratio(numerator: Tensor, denominator: Tensor, at_zero: Tensor | float) -> Te
 def divided(numerator: Tensor, denominator: Tensor, where: Tensor) -> Tensor:
     """A quotient of which only the part `where` is used.
 
-    Elsewhere it may be anything, but not NaN if it is going to be differentiated: NaN times zero is NaN.
+    The other values are arbitrary, but must not be NaN where a transform differentiates them: NaN times zero is NaN.
     """
     return numerator / (torch.where(where, denominator, 1) if transformed() else denominator)
+
+
+def smallest_change(dtype: torch.dtype) -> float:
+    """Below this change d of the argument, the slope at the midpoint is more accurate than the secant.
+
+    The error d^2 f'''/24 of that slope is then below eps / d, the rounding error of the secant.
+    """
+    return (24 * torch.finfo(dtype).eps) ** (1 / 3)
 
 
 def slope(op: OpOverload, x: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
@@ -74,13 +86,13 @@ BENDS: dict[OpOverload, Callable[..., tuple[float, ...]]] = {
     *(aten.abs, aten.sign, aten.sgn, aten.round, aten.floor, aten.ceil, aten.trunc, aten.frac),
     *(aten.hardshrink, aten.softshrink, aten.heaviside),
 )
-def kinked(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
-    """Made of straight pieces: the secant for any change at all, as the slope may be that of the next piece."""
-    x, *rest = args
-    _real(x)
+def kinked(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
+    """The secant of a function of straight pieces, for any change: the slope may be that of the next piece."""
+    x, *options = args
+    _check_real(x)
     v0, v1 = values(op, args, kwargs)
     change = v1 - v0
-    return Twin(v0, v1, ratio(change, x.change, slope(op, x.v1, rest, kwargs)) * x.dv, change)
+    return Pair(v0, v1, ratio(change, x.change, slope(op, x.v1, options, kwargs)) * x.dv, change)
 
 
 @rule(
@@ -88,168 +100,157 @@ def kinked(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
     *(aten.exp, aten.exp2, aten.expm1, aten.erf, aten.erfc, aten.sin, aten.cos, aten.atan, aten.asinh),
     *(aten.sinh, aten.cosh, aten.tan, aten.asin, aten.acos, aten.acosh, aten.atanh, aten.lgamma, aten.erfinv),
 )
-def smooth(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
-    """The secant; for a small change the slope at the midpoint, whose error d^2 f'''/24 is below rounding over d.
-
-    Not across a point where two formulas meet: there the secant holds for any change.
-    """
-    x, *rest = args
-    _real(x)
+def smooth(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
+    """The secant; for a small change the slope at the midpoint, unless two formulas meet between v0 and v1."""
+    x, *options = args
+    _check_real(x)
     v0, v1 = values(op, args, kwargs)
     change, d = v1 - v0, x.change
-    large = d.abs() >= (24 * torch.finfo(d.dtype).eps) ** (1 / 3)
-    for bend in BENDS[op](*rest) if op in BENDS else ():
+    large = d.abs() >= smallest_change(d.dtype)
+    for bend in BENDS[op](*options) if op in BENDS else ():
         large = large | ((x.v0 > bend) != (x.v1 > bend))
-    m = torch.where(large, divided(change, d, large), slope(op, x.mean, rest, kwargs))
-    return Twin(v0, v1, m * x.dv, change)
+    m = torch.where(large, divided(change, d, large), slope(op, x.mean, options, kwargs))
+    return Pair(v0, v1, m * x.dv, change)
 
 
-def _real(x: Any) -> None:
-    if not isinstance(x, Twin):
+def _check_real(x: Any) -> None:
+    if not isinstance(x, Pair):
         raise NoRule("its option depends on the inputs")
     if x.v0.is_complex():
         raise NoRule("it is not differentiable in a complex number; write it with real and imaginary parts")
 
 
 @rule(aten._prelu_kernel)
-def prelu(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+def prelu(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     """relu(v) - w relu(-v)."""
     x, w = args
-    if isinstance(w, Twin):
+    if isinstance(w, Pair):
         raise NoRule("its slope depends on the inputs")
     v0, v1 = values(op, args, kwargs)
     change = v1 - v0
-    return Twin(v0, v1, ratio(change, x.change, torch.where(x.v1 > 0, 1, w)) * x.dv, change)
+    return Pair(v0, v1, ratio(change, x.change, torch.where(x.v1 > 0, 1, w)) * x.dv, change)
 
 
 @rule(aten.nan_to_num)
-def cleaned(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
-    """The identity of numbers; NaN and infinity become constants."""
+def cleaned(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
+    """d nan_to_num(v) = dv where v is finite at both ends; NaN and infinity become constants."""
     x = args[0]
-    return Twin(*values(op, args, kwargs), torch.where(x.v0.isfinite() & x.v1.isfinite(), x.dv, 0))
-
-
-# FOLDED attrib/engine/secant/elementwise.py: """Roots, powers and logarithms, whose divided differences have closed forms that do not cancel."""
-aten = torch.ops.aten
+    return Pair(*values(op, args, kwargs), torch.where(x.v0.isfinite() & x.v1.isfinite(), x.dv, 0))
 
 
 @rule(aten.sqrt)
-def square_root(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
-    """sqrt(v1) - sqrt(v0) = (v1 - v0) / (sqrt(v0) + sqrt(v1)); zero where both are zero, as nothing changes there."""
+def square_root(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
+    """sqrt(v1) - sqrt(v0) = (v1 - v0) / (sqrt(v0) + sqrt(v1)); zero where both are zero."""
     (x,) = args
     v0, v1 = values(op, args, kwargs)
-    return Twin(v0, v1, ratio(torch.ones_like(v0), v0 + v1, 0.0) * x.dv)
+    return Pair(v0, v1, ratio(torch.ones_like(v0), v0 + v1, 0.0) * x.dv)
 
 
 @rule(aten.rsqrt)
-def reciprocal_root(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+def reciprocal_root(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     """With w = 1/sqrt(v): w1 - w0 = -(w0 w1)^2 / (w0 + w1) (v1 - v0)."""
     (x,) = args
     w0, w1 = values(op, args, kwargs)
-    return Twin(w0, w1, -((w0 * w1) ** 2) / (w0 + w1) * x.dv)
+    return Pair(w0, w1, -((w0 * w1) ** 2) / (w0 + w1) * x.dv)
 
 
-BASE = {aten.log2.default: math.log(2), aten.log10.default: math.log(10)}
+LOG_BASE = {aten.log2.default: math.log(2), aten.log10.default: math.log(10)}
 
 
 @rule(aten.log, aten.log1p, aten.log2, aten.log10)
-def logarithm(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
-    """log v1 - log v0 = log1p((v1 - v0) / v0), the left side where the change is large."""
+def logarithm(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
+    """log v1 - log v0 = log1p((v1 - v0) / v0); the left side is used where the change is large."""
     (x,) = args
     v0, v1 = values(op, args, kwargs)
     start = x.v0 + 1 if op is aten.log1p.default else x.v0
     near = x.change.abs() < start / 2
     logs = torch.where(
-        near, torch.log1p(torch.where(near, x.change / start, 0)), (v1 - v0) * BASE.get(op, 1.0)
+        near, torch.log1p(torch.where(near, x.change / start, 0)), (v1 - v0) * LOG_BASE.get(op, 1.0)
     )
-    return Twin(v0, v1, ratio(logs, x.change, 1 / start) / BASE.get(op, 1.0) * x.dv)
+    return Pair(v0, v1, ratio(logs, x.change, 1 / start) / LOG_BASE.get(op, 1.0) * x.dv)
 
 
 @rule(aten.pow.Tensor_Scalar)
-def power(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+def power(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     """v1^2 - v0^2 = (v0 + v1) dv; v1^3 - v0^3 = (v0^2 + v0 v1 + v1^2) dv; for other exponents the secant."""
     x, n = args
     v0, v1 = values(op, args, kwargs)
     if n == 2:
-        return Twin(v0, v1, product(aten.mul.Tensor, [x, x], {}).dv)
+        return Pair(v0, v1, product(aten.mul.Tensor, [x, x], {}).dv)
     if n == 3:
-        return Twin(v0, v1, (x.v0**2 + x.v0 * x.v1 + x.v1**2) * x.dv)
+        return Pair(v0, v1, (x.v0**2 + x.v0 * x.v1 + x.v1**2) * x.dv)
     if n == 0.5:
         return square_root(aten.sqrt.default, [x], {})
     change, d = v1 - v0, x.change
-    large = (d.abs() >= (24 * torch.finfo(d.dtype).eps) ** (1 / 3) * x.mean.abs()) & (d != 0)
+    large = (d.abs() >= smallest_change(d.dtype) * x.mean.abs()) & (d != 0)
     m = torch.where(large, change / torch.where(large, d, 1), n * torch.where(large, 1, x.mean) ** (n - 1))
-    return Twin(v0, v1, m * x.dv, change)
-
-
-# FOLDED attrib/engine/secant/elementwise.py: """Comparisons, logic and choice: a bool is a number that steps from 0 to 1, so hand-written activations come out right."""
-aten = torch.ops.aten
+    return Pair(v0, v1, m * x.dv, change)
 
 
 @rule(aten.gt, aten.ge, aten.lt, aten.le, aten.eq, aten.ne)
-def comparison(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+def comparison(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     """The secant of the step: its change over the change of u - v."""
-    difference = gap(*args)
+    margin = difference(*args)
     v0, v1 = values(op, args, kwargs)
-    dtype = difference.dv.dtype
-    return Twin(v0, v1, ratio(v1.to(dtype) - v0.to(dtype), difference.change, 0.0) * difference.dv)
+    dtype = margin.dv.dtype
+    return Pair(v0, v1, ratio(v1.to(dtype) - v0.to(dtype), margin.change, 0.0) * margin.dv)
 
 
 @rule(aten.logical_not, aten.bitwise_not)
-def negation(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+def negation(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     """d(not u) = -du."""
-    _bool(args)
-    return Twin(*values(op, args, kwargs), -args[0].dv)
+    _check_bool(args)
+    return Pair(*values(op, args, kwargs), -args[0].dv)
 
 
 @rule(aten.bitwise_and, aten.logical_and)
-def conjunction(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+def conjunction(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     """u and v = u v."""
-    _bool(args)
-    return Twin(*values(op, args, kwargs), product(aten.mul.Tensor, args, {}).dv)
+    _check_bool(args)
+    return Pair(*values(op, args, kwargs), product(aten.mul.Tensor, args, {}).dv)
 
 
 @rule(aten.bitwise_or, aten.logical_or)
-def disjunction(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+def disjunction(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     """u or v = u + v - u v."""
-    _bool(args)
+    _check_bool(args)
     both = product(aten.mul.Tensor, args, {})
-    return Twin(*values(op, args, kwargs), carrier(args[0]) + carrier(args[1]) - both.dv)
+    return Pair(*values(op, args, kwargs), change_of(args[0]) + change_of(args[1]) - both.dv)
 
 
 @rule(aten.bitwise_xor, aten.logical_xor)
-def exclusion(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+def exclusion(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     """u xor v = u + v - 2 u v."""
-    _bool(args)
+    _check_bool(args)
     both = product(aten.mul.Tensor, args, {})
-    return Twin(*values(op, args, kwargs), carrier(args[0]) + carrier(args[1]) - 2 * both.dv)
+    return Pair(*values(op, args, kwargs), change_of(args[0]) + change_of(args[1]) - 2 * both.dv)
 
 
 @rule(aten.where.self)
-def choice(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
-    """Where(c, u, v): the chosen change; if c changes, v + c (u - v).
+def choice(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
+    """d where(c, u, v) is the change of the selected argument; where c changes, that of v + c (u - v).
 
-    What is not chosen on either side is left out of the product: it may be infinite, as in a guard against infinity.
+    Entries selected at neither input are masked before the product: they may be infinite, as in a guard against infinity.
     """
     c, u, v = args
     v0, v1 = values(op, args, kwargs)
-    if not isinstance(c, Twin):
-        return Twin(v0, v1, op(c, carrier(u), carrier(v)).to(v0.dtype))
-    still = c.v0 == c.v1
-    between = gap(u, v)
-    jump = Twin(*(torch.where(still, 0, t) for t in (between.v0, between.v1, between.dv)))
-    change = product(aten.mul.Tensor, [c, jump], {}).dv + carrier(v)
-    return Twin(v0, v1, torch.where(still, op(c.v1, carrier(u), carrier(v)), change))
+    if not isinstance(c, Pair):
+        return Pair(v0, v1, op(c, change_of(u), change_of(v)).to(v0.dtype))
+    constant = c.v0 == c.v1
+    excess = difference(u, v)
+    jump = Pair(*(torch.where(constant, 0, t) for t in (excess.v0, excess.v1, excess.dv)))
+    change = product(aten.mul.Tensor, [c, jump], {}).dv + change_of(v)
+    return Pair(v0, v1, torch.where(constant, op(c.v1, change_of(u), change_of(v)), change))
 
 
 @rule(aten.isnan, aten.isinf)
-def never(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
-    """A test for what does not happen in finite values: no change, or an error."""
+def never(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
+    """d isnan(v) = 0: finite values pass the test at both ends."""
     v0, v1 = values(op, args, kwargs)
-    return Twin(v0, v1, torch.zeros_like(args[0].dv))
+    return Pair(v0, v1, torch.zeros_like(args[0].dv))
 
 
-def _bool(args: Sequence[Any]) -> None:
+def _check_bool(args: Sequence[Any]) -> None:
     for a in args:
-        if (a.v0 if isinstance(a, Twin) else a).dtype != torch.bool:
+        if (a.v0 if isinstance(a, Pair) else a).dtype != torch.bool:
             raise NoRule("it works on the bits of numbers that depend on the inputs")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-from attrib.engine.secant.pair import NoRule, Twin, has_twin, values
+from attrib.engine.secant.pair import NoRule, Pair, has_pair, values
 from attrib.engine.secant.rules import rule
 
 aten = torch.ops.aten
@@ -21,17 +21,8 @@ VIEWS = (
     *(aten.view_as_complex, aten.pixel_shuffle, aten.pixel_unshuffle, aten.channel_shuffle, aten.rot90),
 )
 GATHERS = (
-    *(
-        aten.index,
-        aten.index_select,
-        aten.gather,
-        aten.take,
-        aten.masked_select,
-        aten.im2col,
-        aten.col2im,
-        aten.tril,
-        aten.triu,
-    ),
+    *(aten.index, aten.index_select, aten.gather, aten.take, aten.masked_select),
+    *(aten.im2col, aten.col2im, aten.tril, aten.triu),
     *(aten.reflection_pad1d, aten.reflection_pad2d, aten.reflection_pad3d),
     *(aten.replication_pad1d, aten.replication_pad2d, aten.replication_pad3d),
 )
@@ -50,27 +41,27 @@ AVERAGES = (
 
 
 @rule(*VIEWS, *GATHERS, *SUMS, *AVERAGES)
-def linear(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin | list[Twin]:
+def linear(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair | list[Pair]:
     """d op(v) = op(dv)."""
-    x, *rest = args
-    if has_twin(rest) or has_twin(kwargs) or not isinstance(x, Twin):
+    x, *options = args
+    if has_pair(options) or has_pair(kwargs) or not isinstance(x, Pair):
         raise NoRule("it takes an index or an option that depends on the inputs")
     v0, v1 = values(op, args, kwargs)
-    dv = op(x.dv, *rest, **kwargs)
+    dv = op(x.dv, *options, **kwargs)
     if isinstance(v0, (list, tuple)):
-        return [Twin(*parts) for parts in zip(v0, v1, dv, strict=True)]
-    return Twin(v0, v1, dv)
+        return [Pair(*parts) for parts in zip(v0, v1, dv, strict=True)]
+    return Pair(v0, v1, dv)
 
 
 @rule(aten._to_copy)
-def cast(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
-    """A change of type is the identity, but to whole numbers (truncation) and to bools (v != 0) a step."""
+def cast(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
+    """A change of type is the identity; to integers (truncation) and to bools (v != 0) it is a step function."""
     (x,) = args
     v0, v1 = values(op, args, kwargs)
     if v0.is_floating_point() or v0.is_complex():
-        return Twin(v0, v1, x.dv.to(v0.dtype))
+        return Pair(v0, v1, x.dv.to(v0.dtype))
     if x.v0.dtype == torch.bool or (x.is_discrete and v0.dtype != torch.bool):
-        return Twin(v0, v1, x.dv)
-    moved = x.change != 0
+        return Pair(v0, v1, x.dv)
+    changed = x.change != 0
     steps = v1.to(x.dv.dtype) - v0.to(x.dv.dtype)
-    return Twin(v0, v1, torch.where(moved, steps / torch.where(moved, x.change, 1), 0) * x.dv)
+    return Pair(v0, v1, torch.where(changed, steps / torch.where(changed, x.change, 1), 0) * x.dv)

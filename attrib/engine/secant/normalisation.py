@@ -1,7 +1,15 @@
-"""Normalisation layers, written out in ops that have rules: each is what its layer does, in evaluation mode."""
+"""Normalisation layers, written in ops that have rules, and exact rules for softmax and its logarithm.
+
+Each function of a layer does what the layer does in evaluation mode.
+
+Let s = softmax(v), l = log s, and E = (s1 - s0) / (l1 - l0), the logarithmic mean of the two softmaxes. With c the
+change of the log-sum-exp, l1 - l0 = dv - c and s1 - s0 = E (dv - c). Both softmaxes sum to one, so
+0 = sum E (dv - c), which gives c = sum(E dv) / sum(E) without a logarithm of a sum that could overflow.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,8 +17,8 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from attrib.engine.secant.elementwise import divided
-from attrib.engine.secant.pair import Twin, values
+from attrib.engine.secant.elementwise import divided, smallest_change
+from attrib.engine.secant.pair import Pair, values
 from attrib.engine.secant.rules import rule
 
 aten = torch.ops.aten
@@ -22,12 +30,8 @@ def variance(
     """sum((x - mean)^2) / (n - correction)."""
     dims = list(range(x.ndim)) if dim is None or len(dim) == 0 else list(dim)
     centred = x - x.mean(dims, keepdim=True)
-    count = 1
-    for d in dims:
-        count *= x.shape[d]
-    return (centred * centred).sum(dims, keepdim=keepdim) / (
-        count - (1 if correction is None else correction)
-    )
+    count = math.prod(x.shape[d] for d in dims) - (1 if correction is None else correction)
+    return (centred * centred).sum(dims, keepdim=keepdim) / count
 
 
 def standard_deviation(
@@ -54,7 +58,7 @@ def standardised(x: Tensor, dims: list[int], eps: float) -> tuple[Tensor, Tensor
 
 
 def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    """X weight + bias, each of them if there is one."""
+    """``x * weight + bias``, without those that are None."""
     x = x if weight is None else x * weight
     return x if bias is None else x + bias
 
@@ -62,7 +66,7 @@ def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 def layer_norm(
     x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Over the last dims."""
+    """Layer norm over the last dims."""
     y, mean, scale = standardised(x, list(range(x.ndim - len(shape), x.ndim)), eps)
     return scaled(y, weight, bias), mean, scale
 
@@ -70,7 +74,7 @@ def layer_norm(
 def rms_norm(
     x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """X / sqrt(mean(x^2) + eps) over the last dims."""
+    """``x / sqrt(mean(x^2) + eps)`` over the last dims."""
     eps = torch.finfo(x.dtype).eps if eps is None else eps
     scale = ((x * x).mean(list(range(x.ndim - len(shape), x.ndim)), keepdim=True) + eps).rsqrt()
     return scaled(x * scale, weight, None), scale
@@ -86,7 +90,7 @@ def group_norm(
     groups: int,
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Over groups of channels."""
+    """Group norm: over the channels of a group and all positions."""
     y, mean, scale = standardised(x.reshape(n, groups, -1), [-1], eps)
     shape = [1, channels] + [1] * (x.ndim - 2)
     weight, bias = (None if p is None else p.view(shape) for p in (weight, bias))
@@ -101,7 +105,7 @@ def batch_norm(
     var: Tensor | None,
     *options: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """By the running moments; without any, by those of each image: that is how instance norm arrives."""
+    """Batch norm by the running moments; without these, by the moments of the one image, which is an instance norm."""
     training, eps = len(options) == 3 and bool(options[0]), options[-1]
     if mean is None or var is None:
         if len(x) != 1:  # torch folds an instance norm's batch into the channels
@@ -133,14 +137,10 @@ NORMALISATIONS: dict[OpOverload, Callable[..., Any]] = {
 }
 
 
-# FOLDED attrib/engine/secant/normalisation.py: """Softmax and its logarithm, exactly.
-aten = torch.ops.aten
-
-
 def logarithmic_mean(l0: Tensor, l1: Tensor, s0: Tensor, s1: Tensor) -> Tensor:
     """(s1 - s0) / (l1 - l0) with l = log s; the geometric mean where the two are close, and 0 where both s are 0."""
     d = l1 - l0
-    apart = d.abs() >= (24 * torch.finfo(d.dtype).eps) ** (1 / 3)  # False for NaN, that is -inf minus -inf
+    apart = d.abs() >= smallest_change(d.dtype)  # False for NaN, which is -inf minus -inf
     return torch.where(apart, divided(s1 - s0, d, apart), ((l0 + l1) / 2).exp())
 
 
@@ -150,27 +150,27 @@ def weighted_mean(weights: Tensor, dv: Tensor, dim: int | list[int]) -> Tensor:
 
 
 @rule(aten._softmax, aten._safe_softmax)
-def softmax(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+def softmax(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     """d softmax = E (dv - sum(E dv) / sum(E))."""
     x, dim = args[:2]
     v0, v1 = values(op, args, kwargs)
     weights = logarithmic_mean(x.v0.log_softmax(dim), x.v1.log_softmax(dim), v0, v1)
-    return Twin(v0, v1, weights * (x.dv - weighted_mean(weights, x.dv, dim)))
+    return Pair(v0, v1, weights * (x.dv - weighted_mean(weights, x.dv, dim)))
 
 
 @rule(aten._log_softmax)
-def log_softmax(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+def log_softmax(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     """d log_softmax = dv - sum(E dv) / sum(E)."""
     x, dim = args[:2]
     v0, v1 = values(op, args, kwargs)
-    return Twin(v0, v1, x.dv - weighted_mean(logarithmic_mean(v0, v1, v0.exp(), v1.exp()), x.dv, dim))
+    return Pair(v0, v1, x.dv - weighted_mean(logarithmic_mean(v0, v1, v0.exp(), v1.exp()), x.dv, dim))
 
 
 @rule(aten.logsumexp)
-def logsumexp(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Twin:
+def logsumexp(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     """d logsumexp = sum(E dv) / sum(E)."""
     x, dims = args[:2]
     (y0, y1), (v0, v1) = values(op, [x, dims, True], {}), values(op, args, kwargs)
     l0, l1 = x.v0 - y0, x.v1 - y1
     weights = logarithmic_mean(l0, l1, l0.exp(), l1.exp())
-    return Twin(v0, v1, weighted_mean(weights, x.dv, dims).reshape(v0.shape))
+    return Pair(v0, v1, weighted_mean(weights, x.dv, dims).reshape(v0.shape))

@@ -1,4 +1,4 @@
-"""A value at the baseline and at the input, and the carrier of the difference."""
+"""A value at the baseline and at the input, and its change as a linear function of the change of the inputs."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from torch._ops import OpOverload
 
 
 class NoRule(NotImplementedError):
-    """Says why an op has no secant here; the replay adds which op and where."""
+    """Why an op has no secant here; the replay adds the op and its line."""
 
 
-class Twin:
+class Pair:
     """A value that depends on the inputs.
 
     Attributes
     ----------
     v0, v1 : Tensor
-        At the baseline and at the input.
-    dv : Tensor or None
-        The carrier: a linear function of the change of the inputs that equals ``v1 - v0``. No rule reads its numbers,
-        only derivatives pass through it. Floating point also where the value is not.
+        The value at the baseline and at the input.
+    dv : Tensor
+        The change ``v1 - v0`` as a linear function of the change of the inputs. No rule reads its numbers; only
+        derivatives pass through it. Floating point also where the value is not. None when constructed for an index.
     """
 
-    __slots__ = ("_carrier", "_change", "v0", "v1")
+    __slots__ = ("_change", "_dv", "v0", "v1")
 
     def __init__(self, v0: Tensor, v1: Tensor, dv: Tensor | None, change: Tensor | None = None) -> None:
-        self.v0, self.v1, self._carrier, self._change = v0, v1, dv, change
+        self.v0, self.v1, self._dv, self._change = v0, v1, dv, change
 
     @property
     def dv(self) -> Tensor:
-        """The carrier."""
-        if self._carrier is None:
+        """The change, as a linear function of the change of the inputs."""
+        if self._dv is None:
             raise NoRule("it takes an index that depends on the inputs")
-        return self._carrier
+        return self._dv
 
     @property
     def change(self) -> Tensor:
-        """``v1 - v0``, computed once."""
+        """The numbers ``v1 - v0``, computed once."""
         if self._change is None:
             v0, v1 = self._ends
             self._change = v1 - v0
@@ -53,24 +53,24 @@ class Twin:
 
     @property
     def _ends(self) -> tuple[Tensor, Tensor]:
-        """Both values as numbers that can be subtracted."""
+        """Both values, as floats where they are bools or integers."""
         if self.is_discrete:
             return self.v0.to(self.dv.dtype), self.v1.to(self.dv.dtype)
         return self.v0, self.v1
 
     @property
     def is_index(self) -> bool:
-        """Whether the value is an index, which has no carrier: what it picks jumps."""
-        return self._carrier is None
+        """Whether the value is an index; it has no `dv`, as the selected element jumps."""
+        return self._dv is None
 
     @property
     def is_discrete(self) -> bool:
-        """Whether the value is made of bools or integers."""
+        """Whether the value has bools or integers."""
         return not (self.v0.is_floating_point() or self.v0.is_complex())
 
 
 class Arguments(list):
-    """An op's arguments, together with its result at the inputs, which the recording has seen already."""
+    """An op's arguments, together with its result at the input, which the recording computed."""
 
     __slots__ = ("kwargs", "op", "result")
 
@@ -79,38 +79,38 @@ class Arguments(list):
         self.op, self.kwargs, self.result = op, kwargs, result
 
 
-_NESTS = (list, tuple, Arguments)
+_CONTAINERS = (list, tuple, Arguments)
 
 
 def at0(tree: Any) -> Any:
-    """Arguments as they are at the baseline."""
-    return _each(tree, lambda twin: twin.v0)
+    """Arguments with the values at the baseline."""
+    return _each(tree, lambda pair: pair.v0)
 
 
 def at1(tree: Any) -> Any:
-    """Arguments as they are at the input."""
-    return _each(tree, lambda twin: twin.v1)
+    """Arguments with the values at the input."""
+    return _each(tree, lambda pair: pair.v1)
 
 
-def _each(tree: Any, pick: Callable[[Twin], Any]) -> Any:
-    if type(tree) is Twin:
+def _each(tree: Any, pick: Callable[[Pair], Any]) -> Any:
+    if type(tree) is Pair:
         return pick(tree)
-    if type(tree) in _NESTS:
+    if type(tree) in _CONTAINERS:
         return [_each(branch, pick) for branch in tree]
     if type(tree) is dict:
         return {name: _each(branch, pick) for name, branch in tree.items()} if tree else tree
     return tree
 
 
-def has_twin(tree: Any) -> bool:
-    """Whether nested arguments hold a Twin."""
-    if type(tree) in _NESTS:
-        return any(map(has_twin, tree))
-    return type(tree) is Twin or (type(tree) is dict and any(map(has_twin, tree.values())))
+def has_pair(tree: Any) -> bool:
+    """Whether nested arguments hold a Pair."""
+    if type(tree) in _CONTAINERS:
+        return any(map(has_pair, tree))
+    return type(tree) is Pair or (type(tree) is dict and any(map(has_pair, tree.values())))
 
 
 def values(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-    """An op at the baseline and at the input."""
+    """The results of an op at the baseline and at the input."""
     y0 = op(*at0(args), **at0(kwargs))
     if type(args) is Arguments and args.op is op and args.kwargs is kwargs:
         return y0, args.result

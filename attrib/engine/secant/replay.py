@@ -1,4 +1,4 @@
-"""Replays a graph on twins, and transposes the linear map that their carriers took."""
+"""Replays a graph on pairs of values, transposes the linear map of their changes, and compiles both on request."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from torch.func import vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from attrib.engine.graph import Graph, Node, Ref, record, transformed
+from attrib.engine.secant import bilinear, elementwise, linear, normalisation, pooling, sums
 from attrib.engine.secant.decompositions import decompose
-from attrib.engine.secant.families import RULES
-from attrib.engine.secant.linear_change import sharing
-from attrib.engine.secant.pair import Arguments, NoRule, Twin, has_twin
+from attrib.engine.secant.pair import Arguments, NoRule, Pair, has_pair
+from attrib.engine.secant.rules import RULES
+from attrib.engine.secant.shared_baselines import shared_arguments
+
+FAMILIES = (linear, sums, bilinear, elementwise, pooling, normalisation)  # their import registers their rules
 
 Pull = Callable[..., tuple[Tensor, ...]]
+Program = Callable[..., tuple[Tensor, ...]]
 
 
 class Secant(NamedTuple):
@@ -29,8 +33,8 @@ class Secant(NamedTuple):
     changes : tuple of Tensor
         Input minus baseline, per input.
     pull : callable
-        Takes cotangents (T, *output shape), gives multipliers (T, *input shape), one tensor per input. Its memory goes
-        with the call, unless ``keep=True``.
+        Takes cotangents (T, *output shape), returns multipliers (T, *input shape), one tensor per input. The call frees
+        its memory, unless ``keep=True``.
     """
 
     y0: Tensor
@@ -40,7 +44,7 @@ class Secant(NamedTuple):
 
 
 def expressed(f: Callable[..., Tensor], inputs: Sequence[Tensor], keep: bool = False) -> Graph:
-    """Record `f` in ops that have rules, as far as they can be had; see `record` for `keep`."""
+    """Record `f` in ops that have rules, as far as possible; see `record` for `keep`."""
     return record(f, inputs, decompose, keep)
 
 
@@ -54,9 +58,9 @@ def secant(
     graph : Graph
         From `expressed`.
     x0, x1 : sequence of Tensor
-        Baselines and inputs, each shaped like what was recorded; or one row of baselines, for all rows.
+        Baselines and inputs, shaped like the recorded inputs; or one row of baselines for all rows.
     seen : dict of Ref to Tensor, optional
-        Values that ops are known to have at `x1`, which need not be computed again; each is dropped once it is read.
+        Results of ops at `x1` that the recording computed already; each is removed once it is read.
 
     Returns
     -------
@@ -71,8 +75,8 @@ def secant(
 
     Notes
     -----
-    Two forward passes, or one where all values at `x1` were `seen`; that at one row of baselines is of one row as far as
-    the model keeps rows apart (see `sharing`). `pull` is one backward pass to the inputs alone.
+    Two forward passes, or one where all values at `x1` are in `seen`. The pass at one row of baselines has one row as far
+    as the model keeps rows apart (see `shared_arguments`). `pull` is one backward pass, to the inputs only.
     """
     if transformed():
         return _by_func(graph, tuple(x0), tuple(x1))
@@ -82,7 +86,7 @@ def secant(
 def _by_autograd(
     graph: Graph, x0: tuple[Tensor, ...], x1: tuple[Tensor, ...], seen: dict[Ref, Tensor]
 ) -> Secant:
-    """The same as `_by_func` with less overhead for each op."""
+    """Outside `torch.func`, with less overhead for each op."""
     x0, x1 = tuple(v.detach() for v in x0), tuple(v.detach() for v in x1)
     with torch.enable_grad():
         changes = [(b - a).requires_grad_() for a, b in zip(x0, x1, strict=True)]
@@ -91,8 +95,8 @@ def _by_autograd(
     def pull(cotangents: Tensor, keep: bool = False) -> tuple[Tensor, ...]:
         several = len(cotangents) > 1
         options = {"retain_graph": keep, "is_grads_batched": several, "materialize_grads": True}
-        found = torch.autograd.grad(y.dv, changes, cotangents if several else cotangents[0], **options)
-        return found if several else tuple(m[None] for m in found)
+        multipliers = torch.autograd.grad(y.dv, changes, cotangents if several else cotangents[0], **options)
+        return multipliers if several else tuple(m[None] for m in multipliers)
 
     return Secant(y.v0.expand_as(y.v1).detach(), y.v1.detach(), tuple(c.detach() for c in changes), pull)
 
@@ -100,12 +104,12 @@ def _by_autograd(
 def _by_func(graph: Graph, x0: tuple[Tensor, ...], x1: tuple[Tensor, ...]) -> Secant:
     """Inside a `torch.func` transform: multipliers that can be differentiated and vmapped."""
 
-    def carried(*changes: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def change_of_output(*changes: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         y = _replay(graph, x0, x1, changes, {})
         return y.dv, (y.v0, y.v1)
 
     changes = [b - a for a, b in zip(x0, x1, strict=True)]
-    _, transpose, (y0, y1) = vjp(carried, *changes, has_aux=True)  # type: ignore[misc]
+    _, transpose, (y0, y1) = vjp(change_of_output, *changes, has_aux=True)  # type: ignore[misc]
 
     def pull(cotangents: Tensor, keep: bool = False) -> tuple[Tensor, ...]:
         if len(cotangents) == 1:
@@ -115,9 +119,9 @@ def _by_func(graph: Graph, x0: tuple[Tensor, ...], x1: tuple[Tensor, ...]) -> Se
     return Secant(y0, y1, tuple(changes), pull)
 
 
-def start(x0: Sequence[Tensor], x1: Sequence[Tensor], changes: Sequence[Tensor]) -> list[Twin]:
-    """The inputs as twins."""
-    return [Twin(*parts) for parts in zip(x0, x1, changes, strict=True)]
+def start(x0: Sequence[Tensor], x1: Sequence[Tensor], changes: Sequence[Tensor]) -> list[Pair]:
+    """The pairs of the inputs."""
+    return [Pair(*parts) for parts in zip(x0, x1, changes, strict=True)]
 
 
 def _replay(
@@ -126,30 +130,32 @@ def _replay(
     x1: Sequence[Tensor],
     changes: Sequence[Tensor],
     seen: dict[Ref, Tensor],
-) -> Twin:
-    def known(node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        result, taken = _seen(node.out, seen), sharing(node.op, args)
-        return read(node, taken if result is None else Arguments(taken, node.op, kwargs, result), kwargs)
+) -> Pair:
+    def call(node: Node, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        result, arguments = _take_seen(node.out, seen), shared_arguments(node.op, args)
+        if result is not None:
+            arguments = Arguments(arguments, node.op, kwargs, result)
+        return apply_rule(node, arguments, kwargs)
 
-    y = graph.run(start(x0, x1, changes), known)
-    if not isinstance(y, Twin):
+    y = graph.run(start(x0, x1, changes), call)
+    if not isinstance(y, Pair):
         raise ValueError("the output of `f` does not depend on its inputs; is `target` the output you meant?")
     return y
 
 
-def _seen(out: Any, seen: dict[Ref, Tensor]) -> Any:
-    """A node's results where all of them were seen, else None."""
+def _take_seen(out: Any, seen: dict[Ref, Tensor]) -> Any:
+    """Remove a node's results from `seen`; None unless all of them are there."""
     if not seen:
         return None
     if type(out) is Ref:
         return seen.pop(out, None)
-    found = [None if ref is None else seen.pop(ref, None) for ref in out]
-    return None if any(v is None for v in found) else found
+    results = [None if ref is None else seen.pop(ref, None) for ref in out]
+    return None if any(v is None for v in results) else results
 
 
-def read(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """One op by its rule; an op that no input reaches as it is."""
-    if not (has_twin(args) or has_twin(kwargs)):
+def apply_rule(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Run an op by its rule, or the op itself if its arguments do not depend on the inputs."""
+    if not (has_pair(args) or has_pair(kwargs)):
         return node.op(*args, **kwargs)
     if node.op not in RULES:
         raise NotImplementedError(
@@ -162,17 +168,15 @@ def read(node: Node, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         raise NotImplementedError(f"no DeepLIFT rule for {node.op} at {node.source}: {problem}") from None
 
 
-# FOLDED attrib/engine/secant/replay.py: """A replay as one compiled program: torch.compile fuses the chains of elementwise ops between the heavy ones."""
-Program = Callable[..., tuple[Tensor, ...]]
-
-
 class Compiled:
-    """Replays of one graph, compiled for the sizes of the first.
+    """Replays of one graph as one compiled program, in which torch.compile fuses chains of elementwise ops.
+
+    The program is for the sizes of the first call.
 
     Parameters
     ----------
     graph : Graph
-        What is replayed.
+        The graph to replay.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -180,7 +184,7 @@ class Compiled:
         self._programs: dict[int, Program] = {}  # by the number of targets
 
     def __call__(self, x0: Sequence[Tensor], x1: Sequence[Tensor], cotangents: Tensor) -> Secant:
-        """As `secant`; `pull` gives the multipliers of these cotangents and of no others.
+        """Replay as `secant` does; `pull` returns the multipliers of these cotangents only.
 
         Raises
         ------
@@ -189,15 +193,15 @@ class Compiled:
         NotImplementedError
             As `secant`.
         """
-        given = (*x0, *x1, cotangents)
+        arguments = (*x0, *x1, cotangents)
         try:
             if len(cotangents) not in self._programs:
-                self._programs[len(cotangents)] = self._program(given)
-            y0, y1, *multipliers = self._programs[len(cotangents)](*given)
+                self._programs[len(cotangents)] = self._program(arguments)
+            y0, y1, *multipliers = self._programs[len(cotangents)](*arguments)
         except (
             NotImplementedError,
             torch.OutOfMemoryError,
-        ):  # the model's own, and what a smaller chunk mends
+        ):  # an op without a rule; a chunk that is too large
             raise
         except Exception as problem:
             first = str(problem).strip().partition("\n")[0]
@@ -207,11 +211,11 @@ class Compiled:
         changes = tuple(b - a for a, b in zip(x0, x1, strict=True))
         return Secant(y0, y1, changes, lambda *_, **__: tuple(multipliers))
 
-    def _program(self, given: tuple[Tensor, ...]) -> Program:
+    def _program(self, arguments: tuple[Tensor, ...]) -> Program:
         count = len(self.graph.inputs)
 
-        def replay(*given: Tensor) -> tuple[Tensor, ...]:
-            found = secant(self.graph, given[:count], given[count : 2 * count])
-            return found.y0, found.y1, *found.pull(given[-1])
+        def replay(*arguments: Tensor) -> tuple[Tensor, ...]:
+            y0, y1, _, pull = secant(self.graph, arguments[:count], arguments[count : 2 * count])
+            return y0, y1, *pull(arguments[-1])
 
-        return torch.compile(make_fx(replay)(*given))
+        return torch.compile(make_fx(replay)(*arguments))

@@ -1,4 +1,4 @@
-"""The register of rules: which function reads which op."""
+"""The register of rules: the function that computes the pair of each op."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ RULES: dict[OpOverload, Rule] = {}
 
 
 def rule(*ops: OpOverload | OpOverloadPacket) -> Callable[[Rule], Rule]:
-    """Register ``rule(op, args, kwargs) -> Twin or list of Twin`` for ops, with all their overloads that do not write.
+    """Register ``rule(op, args, kwargs) -> Pair or list of Pair`` for ops, with all their overloads that do not write.
 
-    The arguments hold a `Twin` for each value that depends on the inputs, and at least one.
+    The arguments hold a `Pair` for each value that depends on the inputs, and at least one.
     """
 
     def register(function: Rule) -> Rule:

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attrib.engine.secant import expressed, secant, shares
-from attrib.engine.secant.families import FAMILIES, RULES
+from attrib.engine.secant.replay import FAMILIES
+from attrib.engine.secant.rules import RULES
 from tests.zoo import ZOO
 
 UNARY: list[Callable[[Tensor], Tensor]] = [
@@ -160,14 +161,14 @@ def test_report_accounts_for_change_and_residual(name):
 
 def test_report_finds_the_op_that_is_incomplete(monkeypatch):
     """A rule that loses half of the change shows up as the residual, and nothing else does."""
-    from attrib.engine.secant.pair import Twin
+    from attrib.engine.secant.pair import Pair
 
     aten = torch.ops.aten
     right = RULES[aten.tanh.default]
 
     def wrong(op, args, kwargs):
         y = right(op, args, kwargs)
-        return Twin(y.v0, y.v1, 0.5 * y.dv)
+        return Pair(y.v0, y.v1, 0.5 * y.dv)
 
     monkeypatch.setitem(RULES, aten.tanh.default, wrong)
     x = torch.ones(1, 3, dtype=torch.float64)

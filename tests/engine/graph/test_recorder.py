@@ -218,7 +218,7 @@ def test_random_programs_of_views_and_writes_play_back(program):
 def refuses(f: Callable[..., Tensor], match: str, *shape: int) -> None:
     with pytest.raises(NotImplementedError, match=match) as caught:
         record(f, [torch.randn(*shape or (3,))])
-    assert "test_graph.py" in str(caught.value)
+    assert "test_recorder.py" in str(caught.value)
 
 
 def test_python_values_taken_from_activations():

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from attrib.engine.secant import expressed, secant
-from attrib.engine.secant.linear_change import _KEEPS, is_shared, sharing, spread
-from attrib.engine.secant.replay import read, start
+from attrib.engine.secant.replay import apply_rule, start
+from attrib.engine.secant.shared_baselines import SHARED_ARGUMENTS, is_shared, shared_arguments
 from tests.engine.secant.test_replay import composed, graphs
 from tests.zoo import ZOO
 
@@ -69,7 +69,7 @@ def test_the_baseline_is_one_row_to_the_end():
     rows: list[int] = []
 
     def call(node, args, kwargs):
-        result = read(node, sharing(node.op, args), kwargs)
+        result = apply_rule(node, shared_arguments(node.op, args), kwargs)
         rows.append(len((result[0] if isinstance(result, list) else result).v0))
         return result
 
@@ -79,10 +79,10 @@ def test_the_baseline_is_one_row_to_the_end():
 
 def test_ops_that_are_not_listed_see_every_row():
     x = torch.randn(3, 2)
-    twin = start([x[:1]], [x], [x])[0]
-    assert is_shared(twin)
+    pair = start([x[:1]], [x], [x])[0]
+    assert is_shared(pair)
     op = torch.ops.aten.flip.default
-    assert op not in _KEEPS
-    (first, _) = sharing(op, [twin, [0]])
+    assert op not in SHARED_ARGUMENTS
+    (first, _) = shared_arguments(op, [pair, [0]])
     assert first.v0.shape == (3, 2)
-    assert spread(first) is first
+    assert shared_arguments(op, [first, [0]])[0] is first

@@ -1,0 +1,247 @@
+"""Multipliers between samples and their baselines: a model is recorded with its targets and replayed in chunks of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+
+from attrib.engine.gradient.passes import Passes
+from attrib.engine.graph import record
+from attrib.engine.inputs import of_samples
+from attrib.engine.model.function import Function
+from attrib.engine.secant.decompositions import decompose
+from attrib.engine.secant.replay import Compiled, Secant, secant
+from attrib.engine.target import Custom, Scores, Target
+
+Rows = tuple[Tensor, ...]
+
+_NOT_FOR_ONE_ROW = (RuntimeError, ValueError, AssertionError)  # from models made for one batch size
+VALUES_PER_ACTIVATION = 5  # two values, their change, the slope, and the change as a linear function
+
+
+class Readout:
+    """A model together with those of its targets that are functions of its output.
+
+    A target that is an entry of the output needs a cotangent only. A target that is a function of the output is recorded
+    with the model: the output is flattened, and the function's value is appended as one more column.
+
+    Parameters
+    ----------
+    function : Function
+        The model.
+    score : Scores
+        The targets; the first output resolves them.
+    """
+
+    def __init__(self, function: Function, score: Scores) -> None:
+        self.function, self.score = function, score
+        self._shape: tuple[int, ...] = ()
+
+    @property
+    def custom(self) -> list[Target]:
+        """The targets that are functions of the output."""
+        return [t for t in self.score.targets if isinstance(t, Custom)]
+
+    def outputs(self, *rows: Tensor) -> Tensor:
+        """The model's output (rows, ...); with custom targets (rows, entries + scores)."""
+        y = self.function(*rows)
+        if not self.score.want.functions:  # then the model alone is recorded
+            return y
+        self._shape = tuple(y.shape[1:])
+        with _disable_current_modes():
+            self.resolve(y.detach())
+        i = torch.arange(len(y), device=y.device)
+        extra = [t.score(y, i) for t in self.custom]
+        return torch.cat([y.reshape(len(y), -1), torch.stack(extra, 1)], 1)
+
+    def resolve(self, y: Tensor) -> list[Target]:
+        """The targets, resolved by outputs `y` (rows, ...) if these are the first."""
+        if not self.score.targets:
+            self.score(y, torch.zeros(len(y), dtype=torch.long, device=y.device))
+        return self.score.targets
+
+    def scores(self, v: Tensor, i: Tensor, at_inputs: bool = False) -> Tensor:
+        """Scores (T, rows) of samples `i` from a result of `outputs`; `at_inputs` resolves `"predicted"`."""
+        y, extra = self._parts(v)
+        if extra is None:
+            return self.score(y, i, at_inputs)
+        columns = iter(extra.unbind(1))
+        self.score(y, i, at_inputs)
+        return torch.stack(
+            [next(columns) if isinstance(t, Custom) else t.score(y, i) for t in self.score.targets]
+        )
+
+    def cotangents(self, v: Tensor, i: Tensor) -> Tensor:
+        """Cotangents (T, rows, ...): one at the entry or column of each target."""
+        y, extra = self._parts(v)
+        if extra is None:
+            return self.score.cotangents(y, i, slice(None))
+        ones, cotangents = iter(torch.eye(extra.shape[1]).to(v)), []
+        for t in self.score.targets:
+            entry = torch.zeros_like(y) if isinstance(t, Custom) else t.cotangent(y, i)
+            column = next(ones).expand_as(extra) if isinstance(t, Custom) else torch.zeros_like(extra)
+            cotangents.append(torch.cat([entry.reshape(len(v), -1), column], 1))
+        return torch.stack(cotangents)
+
+    def _parts(self, v: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The model's output, and the custom scores or None."""
+        extra = len(self.custom)
+        if not extra:
+            return v, None
+        return v[:, :-extra].reshape(len(v), *self._shape), v[:, -extra:]
+
+
+class Chunk(NamedTuple):
+    """Multipliers of consecutive rows; row r compares sample r // B with its baseline r % B.
+
+    Attributes
+    ----------
+    start : int
+        Number of the first row.
+    multipliers : tuple of Tensor (T, rows, ...)
+        One per input.
+    differences : tuple of Tensor (rows, ...)
+        Input minus baseline.
+    at_input, at_baseline : Tensor (T, rows)
+        Scores that the model itself gives.
+    """
+
+    start: int
+    multipliers: Rows
+    differences: Rows
+    at_input: Tensor
+    at_baseline: Tensor
+
+
+class Multipliers:
+    """Multipliers between N samples and B baselines each, in chunks of rows.
+
+    Parameters
+    ----------
+    passes : Passes
+        The model, the targets, and the number of rows in a chunk.
+    xs : tuple of Tensor (N, ...)
+        Inputs.
+    pool : tuple of Tensor (1, B, ...) or (N, B, ...)
+        Baselines, shared or per sample.
+    check : bool
+        Whether to compare the replay with the model.
+    compile : bool
+        Whether to compile the replays, once for each chunk size.
+    """
+
+    def __init__(
+        self, passes: Passes, xs: Rows, pool: Rows, check: bool = True, compile: bool = False
+    ) -> None:
+        self.passes, self.xs, self.pool, self.check, self.compile = passes, xs, pool, check, compile
+        self.count = pool[0].shape[1]
+        self.readout = Readout(passes.function, passes.score)
+        self._compiled: dict[int, Compiled] = {}
+        self._shared: Tensor | None = None
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """The chunks in order."""
+        for span in self.passes.batches.spans(len(self.xs[0]) * self.count):
+            with span:
+                chunk = self._chunk(span.start, span.stop)
+            if span.done:
+                yield chunk
+                del chunk  # not kept while the next one is made
+
+    def _chunk(self, start: int, stop: int) -> Chunk:
+        r = torch.arange(start, stop)
+        i = r.div(self.count, rounding_mode="floor")
+        x1 = tuple(of_samples(x, i, self.passes.device).expand(len(i), *x.shape[1:]) for x in self.xs)
+        x0 = tuple(
+            self._baselines(p, i, r % self.count).expand_as(x) for p, x in zip(self.pool, x1, strict=True)
+        )
+        graphs = self.passes.function.knowledge.graphs  # by rows: shapes are part of what is recorded
+        name = (len(r), tuple(t for t in self.passes.want.items if callable(t)))
+        fresh = name not in graphs
+        graph = graphs[name] if not fresh else record(self.readout.outputs, x1, decompose, keep=True)
+        graphs[name] = graph
+        has_outputs = fresh and self.count == 1 and not graph.translated
+        seen_output = has_outputs and graph.output in graph.seen  # the replay's own output then
+        y1 = graph.value if has_outputs else self._at_samples(i)
+        scores = self.readout.scores(y1, i, at_inputs=True)
+        y0 = self._at_baselines(x0, r)
+        cotangents = self.readout.cotangents(y1, i)
+        if self.compile:
+            replay = self._compiled.setdefault(len(r), Compiled(graph))(x0, x1, cotangents)
+        else:
+            one_row = self.count == 1 and all(len(p) == 1 for p in self.pool)
+            replay = secant(graph, [b[:1] for b in x0] if one_row else x0, x1, graph.seen if fresh else None)
+        graph.seen.clear()
+        if self.check:
+            compare(replay, y0, None if seen_output else y1)
+        multipliers = replay.pull(cotangents) if self.compile else self._pulled(replay, cotangents)
+        return Chunk(start, multipliers, replay.changes, scores, self.readout.scores(y0, i))
+
+    def _baselines(self, pool: Tensor, i: Tensor, which: Tensor) -> Tensor:
+        device = self.passes.device
+        if len(pool) == 1:
+            return pool[0].to(device) if self.count == 1 else pool[0].to(device)[which.to(device)]
+        return of_samples(pool, i, device)[torch.arange(len(i), device=device), which.to(device)]
+
+    def _at_samples(self, i: Tensor) -> Tensor:
+        """Outputs for samples `i`; the model runs once for each sample."""
+        first, last = int(i[0]), int(i[-1])
+        samples, device = torch.arange(first, last + 1), self.passes.device
+        return self.readout.outputs(*(of_samples(x, samples, device) for x in self.xs))[
+            (i - first).to(device)
+        ]
+
+    def _at_baselines(self, x0: Rows, r: Tensor) -> Tensor:
+        """Outputs at the baselines of rows `r`; outputs at shared baselines are computed once."""
+        if any(len(p) > 1 for p in self.pool):
+            return self.readout.outputs(*x0)
+        try:
+            self._shared = self._at_shared(len(r)) if self._shared is None else self._shared
+        except _NOT_FOR_ONE_ROW:
+            return self.readout.outputs(*x0)
+        return self._shared[(r % self.count).to(self._shared.device)]
+
+    def _at_shared(self, rows: int) -> Tensor:
+        """Outputs at the baselines that all samples share, `rows` at a time."""
+        device = self.passes.device
+        flat = [p[0].to(device).expand(-1, *x.shape[1:]) for p, x in zip(self.pool, self.xs, strict=True)]
+        parts = zip(*(p.split(rows) for p in flat), strict=True)
+        return torch.cat([self.readout.outputs(*part) for part in parts])
+
+    def _pulled(self, replay: Secant, cotangents: Tensor) -> Rows:
+        """Multipliers (T, rows, ...) of all targets, for as many targets at a time as `batch_size` allows."""
+        block = max(1, self.passes.batches.chunk() // cotangents.shape[1])
+        blocks = cotangents.split(block)
+        parts = [replay.pull(c, keep=c is not blocks[-1]) for c in blocks]
+        return parts[0] if len(parts) == 1 else tuple(torch.cat(m) for m in zip(*parts, strict=True))
+
+
+def compare(replay: Secant, y0: Tensor, y1: Tensor | None) -> None:
+    """Compare a replay with the model's outputs `y0` at the baselines and `y1` at the inputs; None skips the inputs.
+
+    Raises
+    ------
+    ValueError
+        If the two differ; the message has the row and both values.
+    """
+    scale = torch.maximum(y0.abs().amax(), replay.y1.abs().amax()).nan_to_num(posinf=0.0)
+    for where, replayed, true in (("x", replay.y1, y1), ("baselines", replay.y0, y0)):
+        if true is None:
+            continue
+        gap = (replayed - true).abs() > torch.finfo(true.dtype).eps ** 0.5 * scale
+        wrong = gap | (replayed.isnan() != true.isnan())
+        if bool(wrong.any()):
+            row = int(wrong.flatten(1).any(1).nonzero()[0]) if wrong.ndim > 1 else int(wrong.nonzero()[0])
+            raise ValueError(
+                f"the replay of `f` at `{where}` differs from `f` itself: {_numbers(replayed[row])} instead of "
+                f"{_numbers(true[row])} (row {row} of its chunk). Something in `f` escapes the recording: NumPy, "
+                "values read into Python, memory written behind torch's back, or random numbers; use tensor operations"
+            )
+
+
+def _numbers(y: Tensor) -> str:
+    return ", ".join(f"{v:.6g}" for v in y.flatten()[:4].tolist()) + (", ..." if y.numel() > 4 else "")
