@@ -18,10 +18,10 @@ from attrib.engine.layers.map_layers import Reshape
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, Method, method
-from attrib.functional.layer_maps import cam, mapped
+from attrib.functional.layer_maps import cam
 
 
-@cam(mapped, "Grad-CAM", reference="arXiv:1610.02391")
+@cam("Grad-CAM", reference="arXiv:1610.02391")
 def grad_cam(a: Tensor, g: Tensor) -> Tensor:
     """Features of a layer, weighted by their mean gradient.
 
@@ -66,7 +66,7 @@ def grad_cam(a: Tensor, g: Tensor) -> Tensor:
     return _summed(g.mean(positions), a)
 
 
-@cam(mapped, "Grad-CAM++", reference="arXiv:1710.11063")
+@cam("Grad-CAM++", reference="arXiv:1710.11063")
 def grad_cam_plus_plus(a: Tensor, g: Tensor) -> Tensor:
     """Features of a layer, weighted by positive gradients where several objects may share them.
 
@@ -115,7 +115,7 @@ def grad_cam_plus_plus(a: Tensor, g: Tensor) -> Tensor:
     return _summed((alpha * g.clamp(min=0)).sum(positions), a)
 
 
-@cam(mapped, "Layer-CAM", reference="doi:10.1109/TIP.2021.3089943")
+@cam("Layer-CAM", reference="doi:10.1109/TIP.2021.3089943")
 def layer_cam(a: Tensor, g: Tensor) -> Tensor:
     """Features of a layer times their positive gradients, position by position.
 
@@ -158,7 +158,7 @@ def layer_cam(a: Tensor, g: Tensor) -> Tensor:
     return (g.clamp(min=0) * a).sum(2)
 
 
-@cam(mapped, "HiResCAM", reference="arXiv:2011.08891")
+@cam("HiResCAM", reference="arXiv:2011.08891")
 def hires_cam(a: Tensor, g: Tensor) -> Tensor:
     """Features of a layer times their gradients, position by position.
 

@@ -15,7 +15,15 @@ from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_distributi
 from attrib.engine.model.function import Function
 from attrib.engine.model.parameters import Model, unchanged
 from attrib.engine.sampling.moments import Moments
-from attrib.engine.secant import Multipliers, OpShare, Readout, expressed, secant, shares
+from attrib.engine.secant import (
+    VALUES_PER_ACTIVATION,
+    Multipliers,
+    OpShare,
+    Readout,
+    expressed,
+    secant,
+    shares,
+)
 from attrib.engine.target import Predicted, Scores, TargetLike, labels, wanted
 from attrib.functional.explanation import Explanation, finish, method
 
@@ -106,7 +114,14 @@ def deep_lift(
     xs = as_tuple(x)
     pool = tuple(b[:, None] for b in as_baselines(baselines, xs))
     with Passes(
-        f, xs, len(xs[0]), row_cost=VALUES_PER_ACTIVATION, batch_size=batch_size, device=device, progress=progress, **asked
+        f,
+        xs,
+        len(xs[0]),
+        row_cost=VALUES_PER_ACTIVATION,
+        batch_size=batch_size,
+        device=device,
+        progress=progress,
+        **asked,
     ) as passes:
         return _alone(passes, xs, pool, multiply_by_inputs, check, compile)
 

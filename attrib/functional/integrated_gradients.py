@@ -149,9 +149,7 @@ def _put(total: Rows, lines: Lines, mean: Rows) -> None:
         t[:, lines.samples.start : lines.samples.stop] = m
 
 
-def _sums(
-    passes: Passes, lines: Lines, samples: Sequence[int], nodes: Tensor, weights: Tensor
-) -> list[Rows]:
+def _sums(passes: Passes, lines: Lines, samples: Sequence[int], nodes: Tensor, weights: Tensor) -> list[Rows]:
     """Gradients (T, n, ...) per input, summed over the nodes with each of the rows of `weights` (W, nodes)."""
     sums: list[Rows] = []
     one_rule = weights[0] if len(weights) == 1 else None

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple, of_samples
-from attrib.engine.layers.at_layer import Layer, OffPath, activations, take
+from attrib.engine.layers.at_layer import Layer, LayerPass, OffPath, activations, pass_through
 from attrib.engine.layers.map_layers import (
     Form,
     Reshape,
@@ -30,7 +30,6 @@ from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, Method, finish, method
 
-P = ParamSpec("P")
 Combine = Callable[[Tensor, Tensor], Tensor]  # (n, C, *grid), (t, n, C, *grid) -> (t, n, *grid)
 Layers = Layer | Sequence[Layer]
 Rows = tuple[Tensor, ...]
@@ -39,8 +38,8 @@ MAPS: dict[str, Method[...]] = {}
 NORMALIZE = (None, "minmax")
 
 
-def mapped(
-    combine: Combine,
+def layer_maps(
+    combinations: Sequence[Combine],
     f: Model,
     x: Tensors,
     *,
@@ -56,53 +55,134 @@ def mapped(
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
-) -> Explanation:
-    """Activations and gradients at the layers, combined to maps (T, L, N, *spatial) without the dims not asked for."""
+) -> list[Explanation]:
+    """Activations and gradients at the layers, from one pass, combined to maps (T, L, N, *spatial) in each of several ways.
+
+    Dims that were not asked for (targets, layers) are left out.
+    """
     xs = as_tuple(x)
     if normalize not in NORMALIZE:
         raise ValueError(f'`normalize` is {normalize!r}, expected None or "minmax"')
     if isinstance(onto, bool) or not isinstance(onto, int) or not 0 <= onto < len(xs):
         raise ValueError(f"`onto` is {onto!r}, expected the number of one of the {len(xs)} inputs")
+    size = xs[onto].shape[1:] if upsample else None
+    place = partial(_placed, relu=relu, normalize=normalize, size=size)
     with Passes(
         f, xs, len(xs[0]), target=target, targets=targets, classes=classes,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         passes.engine = "layer"
-        parts = chosen(passes, layer, xs, onto)
-        laid = partial(_laid, relu=relu, normalize=normalize, size=xs[onto].shape[1:] if upsample else None)
-        maps, scores = _over_rows(passes, parts, xs, onto, partial(_maps, combine, laid, reshape))
-    return _finished(passes, xs[onto], maps, scores, parts, several(layer))
-
-
-def cam(
-    explain: Callable[Concatenate[Combine, P], Explanation], long_name: str, *, reference: str
-) -> Callable[[Combine], Method[P]]:
-    """Make a method of a way to combine features and gradients: the arguments of `explain` after its first."""
-
-    def made(combine: Combine) -> Method[P]:
-        @functools.wraps(combine)
-        def explained(*args: P.args, **kwargs: P.kwargs) -> Explanation:
-            return explain(combine, *args, **kwargs)
-
-        whole = inspect.signature(explain)
-        own = whole.replace(parameters=list(whole.parameters.values())[1:])
-        explained.__signature__ = own  # type: ignore[attr-defined]
-        explained.__annotations__ = {k: v for k, v in explain.__annotations__.items() if k in own.parameters}
-        explained.__wrapped__ = explain  # type: ignore  # whose file knows the names in the annotations
-        passes = "1 forward to the layer, 1 forward + backward from there"
-        return method(long_name, axioms=(), cost=passes, units="output", reference=reference, into=MAPS)(
-            explained
+        layers = layers_by_name(passes, layer, xs, onto)
+        chunks: list[list[list[Tensor]]] = []  # per combination, per layer: maps (T, n, *spatial)
+        scores = []
+        for span in passes.batches.spans(len(xs[0])):
+            with span:
+                i = torch.arange(span.start, span.stop)
+                rows = rows_at(passes, xs, i)
+                try:
+                    at_layers = pass_through(passes, layers, rows, i)
+                    maps = _maps(at_layers, layers, reshape, rows[onto].shape, combinations, place)
+                except OffPath as error:
+                    raise explained(error, passes, rows, onto) from None
+            if span.done:
+                chunks.append(maps)
+                scores.append(at_layers.scores)
+    listed = isinstance(layer, list | tuple)
+    return [
+        _finished(
+            passes, xs[onto], [torch.cat(m, 1) for m in zip(*each, strict=True)], torch.cat(scores, 1),
+            list(layers), listed,
         )
+        for each in zip(*chunks, strict=True)
+    ]  # fmt: skip
+
+
+def _maps(
+    at_layers: LayerPass,
+    layers: dict[str, nn.Module],
+    reshape: Reshape | None,
+    shape: torch.Size,
+    combinations: Sequence[Combine],
+    place: Callable[[Tensor], Tensor],
+) -> list[list[Tensor]]:
+    """One chunk's maps (T, n, *spatial) per combination and layer; gradients of some targets are there at a time."""
+    forms = [
+        image_form(name, part, a, shape, reshape)
+        for (name, part), a in zip(layers.items(), at_layers.activations, strict=True)
+    ]
+    images = [form(a) for form, a in zip(forms, at_layers.activations, strict=True)]
+    blocks: list[list[list[Tensor]]] = [[[] for _ in layers] for _ in combinations]
+    for gradients in at_layers.gradients():
+        for j, (name, form, a, g) in enumerate(zip(layers, forms, images, gradients, strict=True)):
+            if isinstance(form, Form) and form.blank(g.flatten(0, 1)):
+                raise OffPath(
+                    name, "the output depends on its class token and on no position; take an earlier one"
+                )
+            gradient = lead_merged(form, g)
+            for combine, of_layers in zip(combinations, blocks, strict=True):
+                of_layers[j].append(place(combine(a, gradient)))
+    return [[torch.cat(b) for b in of_layers] for of_layers in blocks]
+
+
+def _placed(maps: Tensor, *, relu: bool, normalize: str | None, size: Sequence[int] | None) -> Tensor:
+    """Maps (t, n, *grid): negative values dropped, on the input's grid, scaled, as asked."""
+    dims = maps.ndim - 2
+    maps = maps.clamp(min=0) if relu else maps
+    maps = scaled(maps, dims) if normalize else maps
+    if size is None:
+        return maps
+    maps = upsampled(maps, tuple(size[-dims:]))
+    return scaled(maps, dims) if normalize else maps
+
+
+def _finished(
+    passes: Passes, x: Tensor, maps: list[Tensor], scores: Tensor, names: list[str], listed: bool
+) -> Explanation:
+    """Maps (T, N, *spatial) per layer as one explanation."""
+    if len({m.shape[2:] for m in maps}) > 1:
+        sizes = ", ".join(f"{n} {tuple(m.shape[2:])}" for n, m in zip(names, maps, strict=True))
+        raise ValueError(
+            f"`layer` lists layers of different sizes: {sizes}; pass upsample=True, or one at a time"
+        )
+    together = (
+        torch.stack(maps, 2) if listed else maps[0]
+    )  # (T, N, L, ...): finish looks for samples on dim 1
+    explanation = finish(passes, (x,), (together,), scores, notes={"layer": ", ".join(names)})
+    if not listed:
+        return explanation
+    lead = int(passes.want.many)
+    assert isinstance(explanation.attribution, Tensor)
+    return explanation._replace(attribution=explanation.attribution.movedim(lead + 1, lead).contiguous())
+
+
+def cam(long_name: str, *, reference: str) -> Callable[[Combine], Method[...]]:
+    """Make a method of a way to combine features and gradients: the arguments of `layer_maps` after its first."""
+
+    def made(combine: Combine) -> Method[...]:
+        @functools.wraps(combine)
+        def explain(*args: Any, **kwargs: Any) -> Explanation:
+            return layer_maps([combine], *args, **kwargs)[0]
+
+        whole = inspect.signature(layer_maps)
+        signature = whole.replace(
+            parameters=list(whole.parameters.values())[1:], return_annotation="Explanation"
+        )
+        explain.__signature__ = signature  # type: ignore[attr-defined]
+        explain.__annotations__ = {
+            k: v for k, v in layer_maps.__annotations__.items() if k in signature.parameters
+        }
+        explain.__wrapped__ = layer_maps  # type: ignore  # whose file knows the names in the annotations
+        cost = "1 forward to the layer, 1 forward + backward from there"
+        cam_method = method(long_name, axioms=(), cost=cost, units="output", reference=reference, into=MAPS)(
+            explain
+        )
+        cam_method.combine = combine  # type: ignore[attr-defined]
+        return cam_method
 
     return made
 
 
-def several(layer: Layers) -> bool:
-    """Whether the caller listed layers."""
-    return isinstance(layer, list | tuple)
-
-
-def chosen(passes: Passes, layer: Layers, xs: Rows, onto: int) -> dict[str, nn.Module]:
+def layers_by_name(passes: Passes, layer: Layers, xs: Rows, onto: int) -> dict[str, nn.Module]:
     """The layers by name.
 
     Raises
@@ -110,65 +190,21 @@ def chosen(passes: Passes, layer: Layers, xs: Rows, onto: int) -> dict[str, nn.M
     ValueError
         For an empty list, the same layer twice, and layers that do not exist.
     """
-    wanted: list[Any] = list(layer) if isinstance(layer, list | tuple) else [layer]
-    if not wanted:
+    requested: list[Any] = list(layer) if isinstance(layer, list | tuple) else [layer]
+    if not requested:
         raise ValueError('`layer` is empty; pass at least one, or "auto"')
     rows = rows_at(passes, xs, torch.arange(1))
-    found = [layers_of(passes, one, rows, onto) for one in wanted]
-    parts = dict(found)
-    if len(parts) < len(found) or len({id(p) for p in parts.values()}) < len(found):
-        raise ValueError(f"`layer` names the same layer twice: {', '.join(n for n, _ in found)}")
-    return parts
+    pairs = [layers_of(passes, name, rows, onto) for name in requested]
+    layers = dict(pairs)
+    if len(layers) < len(pairs) or len({id(p) for p in layers.values()}) < len(pairs):
+        raise ValueError(f"`layer` names the same layer twice: {', '.join(n for n, _ in pairs)}")
+    return layers
 
 
 def rows_at(passes: Passes, xs: Rows, i: Tensor) -> Rows:
     """Rows of the inputs where the model is; what inference mode made is copied, as no graph takes it."""
     rows = tuple(of_samples(t, i, passes.device) for t in xs)
     return tuple(t.clone() if t.is_inference() else t for t in rows)
-
-
-def _over_rows(
-    passes: Passes, parts: dict[str, nn.Module], xs: Rows, onto: int, one_chunk: Callable[..., list[Tensor]]
-) -> tuple[list[Tensor], Tensor]:
-    """Maps (T, N, *spatial) per layer and scores (T, N), chunk by chunk."""
-
-    def work(start: int, stop: int) -> tuple[list[Tensor], Tensor]:
-        i = torch.arange(start, stop)
-        rows = rows_at(passes, xs, i)
-        try:
-            taken = take(passes, parts, rows, i)
-            passes.measured()
-            return one_chunk(parts, taken, rows[onto].shape), taken.scores
-        except OffPath as error:
-            raise explained(error, passes, rows, onto) from None
-
-    maps, scores = zip(*passes.batches.run(len(xs[0]), work), strict=True)
-    return [torch.cat(m, 1) for m in zip(*maps, strict=True)], torch.cat(scores, 1)
-
-
-def _maps(
-    combine: Combine,
-    laid: Callable[[Tensor], Tensor],
-    reshape: Reshape | None,
-    parts: dict[str, nn.Module],
-    taken: Any,
-    shape: torch.Size,
-) -> list[Tensor]:
-    """One chunk's maps (T, n, *spatial) per layer."""
-    forms = [
-        image_form(n, p, a, shape, reshape)
-        for (n, p), a in zip(parts.items(), taken.activations, strict=True)
-    ]
-    images = [form(a) for form, a in zip(forms, taken.activations, strict=True)]
-    found: list[list[Tensor]] = [[] for _ in images]
-    for _, gradients in taken.gradients():
-        for name, form, a, g, out in zip(parts, forms, images, gradients, found, strict=True):
-            if isinstance(form, Form) and form.blank(g.flatten(0, 1)):
-                raise OffPath(
-                    name, "the output depends on its class token and on no position; take an earlier one"
-                )
-            out.append(laid(combine(a, lead_merged(form, g))))
-    return [torch.cat(f) for f in found]
 
 
 def image_form(
@@ -185,50 +221,21 @@ def image_form(
     return form
 
 
-def _laid(maps: Tensor, *, relu: bool, normalize: str | None, size: Sequence[int] | None) -> Tensor:
-    """Maps (t, n, *grid): negative values dropped, on the input's grid, scaled, as asked."""
-    dims = maps.ndim - 2
-    maps = maps.clamp(min=0) if relu else maps
-    maps = scaled(maps, dims) if normalize else maps
-    if size is None:
-        return maps
-    maps = upsampled(maps, tuple(size[-dims:]))
-    return scaled(maps, dims) if normalize else maps
-
-
-def _finished(
-    passes: Passes, x: Tensor, maps: list[Tensor], scores: Tensor, parts: dict[str, nn.Module], many: bool
-) -> Explanation:
-    sizes = {m.shape[2:] for m in maps}
-    if len(sizes) > 1:
-        shown = ", ".join(f"{n} {tuple(m.shape[2:])}" for n, m in zip(parts, maps, strict=True))
-        raise ValueError(
-            f"`layer` lists layers of different sizes: {shown}; pass upsample=True, or one at a time"
-        )
-    together = torch.stack(maps, 2) if many else maps[0]  # (T, N, L, ...): finish looks for samples on dim 1
-    found = finish(passes, (x,), (together,), scores, notes={"layer": ", ".join(parts)})
-    if not many:
-        return found
-    lead = int(passes.want.many)
-    assert isinstance(found.attribution, Tensor)
-    return found._replace(attribution=found.attribution.movedim(lead + 1, lead).contiguous())
-
-
-def outputs(f: Model, x: Tensors, layer: Layer, reshape: Reshape | None, onto: int, **how: Any) -> Tensor:
+def outputs(f: Model, x: Tensors, layer: Layer, reshape: Reshape | None, onto: int, **options: Any) -> Tensor:
     """Activations of a layer in image form where it has one: (N, C, *grid), else as they are."""
     xs = as_tuple(x)
-    with Passes(f, xs, len(xs[0]), **how) as passes:
-        parts = chosen(passes, layer, xs, onto)
-        name, part = next(iter(parts.items()))
-
-        def work(start: int, stop: int) -> Tensor:
-            rows = rows_at(passes, xs, torch.arange(start, stop))
-            try:
-                a = activations(passes, parts, rows)[name]
-            except OffPath as error:
-                raise explained(error, passes, rows, onto) from None
-            passes.measured()
-            form = form_of(a.shape, part, rows[onto].shape)
-            return reshaped(a, reshape, len(a)) if reshape else a if form is None else form(a)
-
-        return torch.cat(list(passes.batches.run(len(xs[0]), work))).to(xs[0].device)
+    with Passes(f, xs, len(xs[0]), **options) as passes:
+        layers = layers_by_name(passes, layer, xs, onto)
+        name, part = next(iter(layers.items()))
+        images = []
+        for span in passes.batches.spans(len(xs[0])):
+            with span:
+                rows = rows_at(passes, xs, torch.arange(span.start, span.stop))
+                try:
+                    a = activations(passes, layers, rows)[name]
+                except OffPath as error:
+                    raise explained(error, passes, rows, onto) from None
+            if span.done:
+                form = form_of(a.shape, part, rows[onto].shape)
+                images.append(reshaped(a, reshape, len(a)) if reshape else a if form is None else form(a))
+        return torch.cat(images).to(xs[0].device)

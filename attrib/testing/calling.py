@@ -60,7 +60,7 @@ def change(f: Model, xs: Rows, x0s: Rows, options: dict[str, Any]) -> tuple[Tens
     """``f(x) - f(x0)`` of the explained score (N,), and the larger of the two in magnitude (N,)."""
     chosen = {k: v for k, v in options.items() if k in ("target", "classes", "device")}
     samples = torch.arange(len(xs[0]))
-    with Passes(f, xs, **chosen) as passes:
+    with Passes(f, xs, 2 * len(xs[0]), **chosen) as passes:
         at_x = passes.scores(xs)[0]
         at_x0 = passes.scores_at(starts(xs, x0s), samples.to(passes.device))[0]
     return at_x - at_x0, torch.maximum(at_x.abs(), at_x0.abs())

@@ -55,7 +55,8 @@ class FirstLayer:
     def behind(self, h: Tensor) -> Any:
         """The rest of the model, as a function of the layer's output."""
         nowhere = h.new_full((1,) * (len(self._shape) + 1), torch.nan).expand(len(h), *self._shape)
-        me, calls = threading.get_ident(), []
+        me = threading.get_ident()
+        calls: list[int] = []
 
         def before(module: nn.Module, args: tuple) -> tuple | None:
             return (args[0][:0],) if threading.get_ident() == me else None

@@ -92,16 +92,16 @@ class Differentiator:
 
     # ------------------------------------------------------------------ the engines
 
-    def _by_func(
-        self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
-    ) -> tuple[Tensor, Rows]:
+    def _by_func(self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool) -> tuple[Tensor, Rows]:
         """By `torch.func.vjp`, under no_grad: parameters stay out of the graph."""
         points = self._points(rows)
         unknown = len(points[0]) == 1 and self._doubles() is None
         y, pull = vjp(self._looked_through if unknown else self.function, *points)[:2]
         if unknown and self._doubles():
             return self._by_func(rows, i, scale, at_inputs)
-        scores, gradients = self._pulled(y, rows, i, scale, at_inputs, lambda c, last: pull_by_func(pull, c, last))
+        scores, gradients = self._pulled(
+            y, rows, i, scale, at_inputs, lambda c, last: pull_by_func(pull, c, last)
+        )
         self.engine = "func"
         return scores, gradients
 

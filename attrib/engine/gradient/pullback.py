@@ -94,8 +94,10 @@ def cut_inputs(score: Forward, rows: Rows, inputs: Iterable[int]) -> list[int]:
     with torch.enable_grad():
         leaves = tuple(r.detach().requires_grad_() for r in rows)
         scores = score(*leaves)
-    open_leaves = _reached(scores.sum().grad_fn) if scores.requires_grad else set()
-    return [j for j in inputs if id(leaves[j]) not in open_leaves and _matters(score, rows, j, scores.detach())]
+        open_leaves = _reached(scores.sum().grad_fn) if scores.requires_grad else set()
+    return [
+        j for j in inputs if id(leaves[j]) not in open_leaves and _matters(score, rows, j, scores.detach())
+    ]
 
 
 def _reached(node: Any) -> set[int]:

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from attrib.engine.gradient.passes import Passes
+from attrib.engine.gradient.pullback import Rows, has_batch_norm
 from attrib.engine.graph import transformed
 from attrib.engine.model.parameters import Model, modules
 
-Rows = tuple[Tensor, ...]
 Layer = str | nn.Module
 See = Callable[[str, Any], Any]  # name and output of a layer -> what it returns instead, or None
 
@@ -47,12 +47,12 @@ def tapped(parts: Mapping[str, nn.Module], see: See) -> Iterator[None]:
 
 def named_layers(model: Model) -> dict[str, nn.Module]:
     """Every layer of the modules that a callable is made of, by dotted name; two modules' names may coincide."""
-    found: dict[str, nn.Module] = {}
+    layers: dict[str, nn.Module] = {}
     for root in modules(model):
         for name, part in root.named_modules():
             if name:
-                found.setdefault(name, part)
-    return found
+                layers.setdefault(name, part)
+    return layers
 
 
 def find_layer(model: Model, layer: Layer) -> tuple[str, nn.Module] | None:
@@ -73,16 +73,16 @@ def find_layer(model: Model, layer: Layer) -> tuple[str, nn.Module] | None:
             f'`layer` is a {type(layer).__name__}, expected a dotted name, a torch.nn.Module, "auto", or a list'
         )
     roots = [dict(root.named_modules(remove_duplicate=False)) for root in modules(model)]
-    found = {id(r[layer]): r[layer] for r in roots if layer and layer in r}
-    if len(found) > 1:
+    namesakes = {id(r[layer]): r[layer] for r in roots if layer and layer in r}
+    if len(namesakes) > 1:
         raise ValueError(
-            f"`layer` {layer!r} is a name in {len(found)} modules; pass the module itself: layer=net.{layer}"
+            f"`layer` {layer!r} is a name in {len(namesakes)} modules; pass the module itself: layer=net.{layer}"
         )
-    return next(((layer, part) for part in found.values()), None)
+    return next(((layer, part) for part in namesakes.values()), None)
 
 
-class Taken:
-    """One chunk's pass: scores, activations, and the gradients at them.
+class LayerPass:
+    """One chunk's pass through a model: scores, activations at some layers, and the gradients at them.
 
     Attributes
     ----------
@@ -92,30 +92,32 @@ class Taken:
     """
 
     def __init__(
-        self, passes: Passes, y: Tensor, i: Tensor, names: Sequence[str], found: list[Tensor]
+        self, passes: Passes, y: Tensor, i: Tensor, names: Sequence[str], leaves: list[Tensor]
     ) -> None:
-        self._kernel, self._y, self._i, self._names, self._leaves = passes, y, i, names, found
-        self.activations = [a.detach() for a in found]
-        self.scores = passes.score(y.detach(), i, at_inputs=True)
+        self._passes, self._y, self._i, self._names, self._leaves = passes, y, i, names, leaves
+        self.activations = [a.detach()[: len(i)] for a in leaves]
+        self.scores = passes.score(y.detach()[: len(i)], i, at_inputs=True)
 
-    def gradients(self) -> Iterator[tuple[slice, list[Tensor]]]:
+    def gradients(self) -> Iterator[list[Tensor]]:
         """Gradients (targets, rows, ...) per layer, some targets at a time.
 
         Raises
         ------
-        ValueError
+        OffPath
             If no gradient path leads from the output to a layer.
         """
         count, rows = len(self.scores), len(self._i)
-        block = max(1, self._kernel.batches.chunk() // rows)
+        block = max(1, self._passes.batches.chunk() // rows)
         for first in range(0, count, block):
-            some = slice(first, min(count, first + block))
-            cotangents = self._kernel.score.cotangents(self._y.detach(), self._i, some)
-            found = self._pulled(cotangents)
-            lost = [n for n, g in zip(self._names, found, strict=True) if g is None]
-            if lost:
-                raise OffPath(lost[0], "no gradient path leads from the output back to it")
-            yield some, [g for g in found if g is not None]
+            targets = slice(first, min(count, first + block))
+            cotangents = self._passes.score.cotangents(self._y.detach()[:rows], self._i, targets)
+            if len(self._y) > rows:  # a single row and its copy
+                cotangents = torch.cat([cotangents, torch.zeros_like(cotangents)], 1)
+            gradients = self._pulled(cotangents)
+            cut = [n for n, g in zip(self._names, gradients, strict=True) if g is None]
+            if cut:
+                raise OffPath(cut[0], "no gradient path leads from the output back to it")
+            yield [g[:, :rows] for g in gradients if g is not None]
 
     def _pulled(self, cotangents: Tensor) -> list[Tensor | None]:
         if not self._y.requires_grad:
@@ -130,11 +132,13 @@ class Taken:
             raise
         except (RuntimeError, NotImplementedError):  # an autograd.Function without a rule for vmap
             each = [self._grad(c) for c in cotangents]
-            return [None if gs[0] is None else torch.stack(gs) for gs in zip(*each, strict=True)]
+            return [None if gs[0] is None else torch.stack(gs) for gs in zip(*each, strict=True)]  # type: ignore[arg-type]
 
-    def _grad(self, cotangent: Tensor, **how: Any) -> list[Tensor | None]:
+    def _grad(self, cotangent: Tensor, **options: Any) -> list[Tensor | None]:
         return list(
-            torch.autograd.grad(self._y, self._leaves, cotangent, retain_graph=True, allow_unused=True, **how)
+            torch.autograd.grad(
+                self._y, self._leaves, cotangent, retain_graph=True, allow_unused=True, **options
+            )
         )
 
 
@@ -151,17 +155,17 @@ class OffPath(ValueError):
         self.layer, self.why = layer, why
 
 
-def take(passes: Passes, parts: Mapping[str, nn.Module], rows: Rows, i: Tensor) -> Taken:
+def pass_through(passes: Passes, layers: Mapping[str, nn.Module], rows: Rows, i: Tensor) -> LayerPass:
     """Run the model on some rows up to the layers without a graph, and from there on with one.
 
     The first layer's output goes on as a leaf of the graph, so that nothing before it is recorded; layers behind it
-    are found on its graph.
+    are on its graph.
 
     Parameters
     ----------
     passes : Passes
         Entered.
-    parts : mapping
+    layers : mapping
         The layers by name.
     rows : tuple of Tensor (rows, ...)
         Inputs.
@@ -180,8 +184,20 @@ def take(passes: Passes, parts: Mapping[str, nn.Module], rows: Rows, i: Tensor) 
             "gradients at a layer cannot be differentiated again: torch.func transforms do not reach into the model there; "
             "explain the input, or the part of the model behind the layer"
         )
-    found: dict[str, Tensor] = {}
-    calls = dict.fromkeys(parts, 0)
+    y, leaves = _from_layers(passes, layers, rows)
+    may_double = len(i) == 1 and rows[0].is_cpu and not passes.function.knowledge.sizes_fixed
+    if may_double and y.grad_fn is not None and has_batch_norm(y.grad_fn):
+        # torch's pass back through it is wrong for one row
+        y, leaves = _from_layers(passes, layers, tuple(torch.cat([r, r]) for r in rows))
+    return LayerPass(passes, y, i, list(layers), [leaves[name] for name in layers])
+
+
+def _from_layers(
+    passes: Passes, layers: Mapping[str, nn.Module], rows: Rows
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The output, and the layers' outputs on its graph."""
+    leaves: dict[str, Tensor] = {}
+    calls = dict.fromkeys(layers, 0)
 
     def see(name: str, output: Any) -> Tensor | None:
         calls[name] += 1
@@ -189,30 +205,30 @@ def take(passes: Passes, parts: Mapping[str, nn.Module], rows: Rows, i: Tensor) 
             return None
         check_output(name, output, len(rows[0]))
         torch.set_grad_enabled(True)
-        found[name] = output if found and output.requires_grad else output.detach().requires_grad_()
-        return found[name].clone()  # the next layer may write to it
+        leaves[name] = output if leaves and output.requires_grad else output.detach().requires_grad_()
+        return leaves[name].clone()  # the next layer may write to it
 
-    with torch.no_grad(), tapped(parts, see):  # on leaving, the grad mode is as it was
+    with torch.no_grad(), tapped(layers, see):  # on leaving, the grad mode is as it was
         y = passes.function(*rows)
     check_calls(calls)
-    return Taken(passes, y, i, list(parts), [found[name] for name in parts])
+    return y, leaves
 
 
-def activations(passes: Passes, parts: Mapping[str, nn.Module], rows: Rows) -> dict[str, Tensor]:
-    """Outputs (rows, ...) of some layers, without gradients; the errors are those of `take`."""
-    found: dict[str, Tensor] = {}
-    calls = dict.fromkeys(parts, 0)
+def activations(passes: Passes, layers: Mapping[str, nn.Module], rows: Rows) -> dict[str, Tensor]:
+    """Outputs (rows, ...) of some layers, without gradients; the errors are those of `pass_through`."""
+    outputs: dict[str, Tensor] = {}
+    calls = dict.fromkeys(layers, 0)
 
     def see(name: str, output: Any) -> None:
         calls[name] += 1
         if calls[name] == 1:
             check_output(name, output, len(rows[0]))
-            found[name] = output.detach().clone()
+            outputs[name] = output.detach().clone()
 
-    with torch.no_grad(), tapped(parts, see):
+    with torch.no_grad(), tapped(layers, see):
         passes.function(*rows)
     check_calls(calls)
-    return found
+    return outputs
 
 
 def check_output(name: str, output: Any, n: int) -> None:

@@ -24,7 +24,14 @@ Call = Callable[..., Tensor]  # rows to outputs (rows, ...)
 
 ROUNDING = 100  # eps of the largest output: smaller differences are rounding
 
-_REFUSALS = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, torch.jit.Error)  # of rows, by models
+_REFUSALS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AssertionError,
+    IndexError,
+    torch.jit.Error,
+)  # of rows, by models
 
 
 def refuse_training_mode(model: Model, parts: Sequence[nn.Module]) -> None:
@@ -105,9 +112,7 @@ def batches_to_try(rows: Rows, count: int, size: int | None = None) -> list[Batc
         Rows of the batches, if the model fills them up to that many anyway.
     """
     sizes = [3 if count < 3 else 2, count] if size is None else [max(2, size)]
-    return [
-        _around(rows, n, change) for n in sizes if n > 1 for change in (_changed, _nearer, _same)
-    ]
+    return [_around(rows, n, change) for n in sizes if n > 1 for change in (_changed, _nearer, _same)]
 
 
 def _around(rows: Rows, size: int, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -146,9 +151,7 @@ def try_row(call: Call, batches: Sequence[Batch]) -> Trial | None:
             try:
                 with _Draws() as draws:
                     outputs = call(*rows)
-            except torch.OutOfMemoryError:
-                raise
-            except _REFUSALS:
+            except _REFUSALS:  # or there is no memory for so many rows
                 continue
             if draws.suspected:
                 _refuse_draws_that_matter(call, rows, outputs)
@@ -251,7 +254,7 @@ def _output(y: Any) -> Tensor:
 
 def _what_changes_it(call: Call, rows: Rows, outputs: Tensor) -> str:
     """Which change of the chunk changes the first row's output, as the end of a sentence."""
-    beside = tuple(torch.cat([r[:1], _changed(r[1:])]) for r in rows)
+    beside = tuple(torch.cat([r[:1], _changed(r[1:] if len(r) > 1 else r)]) for r in rows)
     turned = tuple(r.flip(0) for r in rows)
     longer = tuple(torch.cat([r, r[-1:]]) for r in rows)
     for change, batch, place in (

@@ -54,7 +54,7 @@ class Function:
         if not callable(model):
             raise TypeError(f"`model` must be callable, got {type(model).__name__}")
         prepared = model if isinstance(model, PreparedModel) else None
-        self.model: Model = model.model if prepared else model
+        self.model: Model = model if prepared is None else prepared.model
         self.parts = parts(self.model)
         self.knowledge = prepared.knowledge(samples) if prepared else Knowledge()
         if not self.knowledge.checked:
@@ -82,9 +82,7 @@ class Function:
         """Whether the model fills its calls up to a few sizes."""
         return bool(self._external)
 
-    def check(
-        self, rows: Sequence[Tensor], count: int, *, alone: bool, measure: bool, padded: int
-    ) -> None:
+    def check(self, rows: Sequence[Tensor], count: int, *, alone: bool, measure: bool, padded: int) -> None:
         """Call the first of some rows in a batch of its own; the first call that follows is compared with it.
 
         Parameters
@@ -121,7 +119,7 @@ class Function:
             count = max(1, len(trial.rows[0]))
             known.row_bytes, known.largest = self._ops.bytes // count, max(1, self._ops.largest // count)
         self._ops, self._alone = None, alone
-        known.sizes_fixed |= trial is None or not alone and len(trial.rows[0]) == count
+        known.sizes_fixed |= trial is None or (not alone and len(trial.rows[0]) == count)
         self._trial = None if known.checked else trial
         known.checked |= trial is None
 

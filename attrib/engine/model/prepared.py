@@ -112,4 +112,4 @@ def digest(t: Tensor) -> int:
     if not bits.is_cpu:
         table = torch.nn.functional.pad(bits, (0, -len(bits) % 1024)).view(torch.int32).view(-1, 256)
         bits = torch.cat([table.sum(0), table.sum(1)]).cpu().view(torch.uint8)
-    return zlib.crc32(bits.numpy())
+    return zlib.crc32(bits.numpy().data)

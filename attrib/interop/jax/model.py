@@ -14,7 +14,7 @@ from torch import Tensor
 from attrib.engine.graph import Recorder
 from attrib.engine.graph.modes import outside_transforms, plain
 from attrib.engine.model.checks import Ops
-from attrib.engine.model.external import External, present, free_rows
+from attrib.engine.model.external import External, free_rows, present
 from attrib.interop.jax.exchange import narrowed, view
 from attrib.interop.jax.function import Bridge, Kept, Log
 from attrib.interop.jax.pullback import Arrays, pullback
