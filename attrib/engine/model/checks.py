@@ -186,7 +186,7 @@ def refuse_dependent_rows(call: Call, model: Model, rows: Rows, outputs: Tensor,
         chunk = tuple(plain(r) for r in rows)
         y = plain(outputs)
         refuse_changing_outputs(call, trial)
-        if difference < torch.finfo(y.dtype).eps ** 0.5 and _is_rounding(model, chunk, trial):
+        if _is_rounding(model, chunk, trial, difference):
             return
         change = _what_changes_it(call, chunk, y)
     raise ValueError(
@@ -232,19 +232,19 @@ def _same_outputs(y: Tensor, again: Tensor) -> bool:
     return bool(torch.isclose(y, again, rtol=0, atol=tolerance, equal_nan=True).all())
 
 
-def _is_rounding(model: Model, rows: Rows, trial: Trial) -> bool:
-    """Whether a small difference is far smaller in double precision; taken for rounding where the model has none."""
-    if not isinstance(model, nn.Module) or rows[0].dtype == torch.float64 or not rows[0].is_floating_point():
-        return True
+def _is_rounding(model: Model, rows: Rows, trial: Trial, difference: float) -> bool:
+    """Whether a difference shrinks in double precision as rounding does; by its size, where the model has none."""
+    small = difference < torch.finfo(trial.outputs.dtype).eps ** 0.5
+    if not isinstance(model, nn.Module) or not all(
+        r.dtype in (torch.float32, torch.float16, torch.bfloat16) for r in rows
+    ):
+        return small
     try:
         double = copy.deepcopy(model).double()
-        y, again = (
-            _output(double(*(r.double() if r.is_floating_point() else r for r in batch)))
-            for batch in (rows, trial.rows)
-        )
+        y, again = (_output(double(*(r.double() for r in batch))) for batch in (rows, trial.rows))
     except Exception:  # whatever a model does that cannot be copied, or takes no double precision
-        return True
-    return row_difference(y, trial._replace(outputs=again)) < torch.finfo(torch.float32).eps / ROUNDING
+        return small
+    return row_difference(y, trial._replace(outputs=again)) < 1e-4 * difference
 
 
 def _output(y: Any) -> Tensor:

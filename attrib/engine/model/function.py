@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
+from attrib.engine.graph.modes import outside_transforms, plain
 from attrib.engine.model.checks import (
     Batch,
     Ops,
@@ -139,13 +141,26 @@ class Function:
         copies = tuple(r.clone() for r in rows) if self.knowledge.writes else rows
         try:
             y = one_tensor(self.model(*copies), len(rows[0]))
-        except RuntimeError as error:
-            refuse_other_dtype(self.model, rows, error)
+        except (RuntimeError, NotImplementedError, TypeError) as error:
+            self._refuse_for_its_rows(rows, error)
             raise
         self.rows += len(y)
         if self._trial is not None:
             self._compare(rows, y)
         return y
+
+    def _refuse_for_its_rows(self, rows: tuple[Tensor, ...], error: Exception) -> None:
+        """Raise a better error than the model's own, where its dtype or its dependent rows are the cause."""
+        refuse_other_dtype(self.model, rows, error)
+        if self._trial is None or isinstance(error, torch.OutOfMemoryError):
+            return
+        with _disable_current_modes(), outside_transforms():
+            points = tuple(plain(r) for r in rows)
+            try:
+                y = self._plain_call(*points)
+            except Exception:  # then the model's own error is the one to see
+                return
+        self._compare(points, y)
 
     def _compare(self, rows: tuple[Tensor, ...], y: Tensor) -> None:
         """Compare the first call with the trial.
@@ -166,7 +181,7 @@ class Function:
         self.knowledge.checked = True
 
 
-def refuse_other_dtype(model: Model, rows: tuple[Tensor, ...], error: RuntimeError) -> None:
+def refuse_other_dtype(model: Model, rows: tuple[Tensor, ...], error: Exception) -> None:
     """Raise a TypeError that names `x` where torch's error is about dtypes, and the inputs' is not the model's."""
     expected, dtypes = dtype_of(model), [r.dtype for r in rows if r.is_floating_point()]
     if "type" in str(error) and expected is not None and any(dtype != expected for dtype in dtypes):
