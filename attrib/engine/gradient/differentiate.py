@@ -18,7 +18,7 @@ from attrib.engine.gradient.pullback import (
     has_batch_norm,
     leaves_of,
     pull_by_autograd,
-    pull_by_func,
+    pull_several,
 )
 from attrib.engine.graph.modes import transformed
 from attrib.engine.model.function import Function
@@ -99,9 +99,13 @@ class Differentiator:
         y, pull = vjp(self._looked_through if unknown else self.function, *points)[:2]
         if unknown and self._doubles():
             return self._by_func(rows, i, scale, at_inputs)
-        scores, gradients = self._pulled(
-            y, rows, i, scale, at_inputs, lambda c, last: pull_by_func(pull, c, last)
-        )
+
+        def pull_back(cotangents: Tensor, last: bool) -> Rows:
+            if len(cotangents) > 1:
+                return pull_several(pull, cotangents, last)
+            return tuple(g[None] for g in pull(cotangents[0], retain_graph=not last))
+
+        scores, gradients = self._pulled(y, rows, i, scale, at_inputs, pull_back)
         self.engine = "func"
         return scores, gradients
 

@@ -22,10 +22,8 @@ _FLAT = {  # ops with a derivative of zero wherever there is one
 }
 
 
-def pull_by_func(pull: Pull, cotangents: Tensor, last: bool) -> Rows:
+def pull_several(pull: Pull, cotangents: Tensor, last: bool) -> Rows:
     """Gradients (T, rows, ...) per input of cotangents (T, rows, ...); after the `last` ones the memory is free."""
-    if len(cotangents) == 1:
-        return tuple(g[None] for g in pull(cotangents[0], retain_graph=not last))
     with warnings.catch_warnings():  # some ops go one by one, with the same result
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
         return vmap(partial(pull, retain_graph=not last))(cotangents)

@@ -7,7 +7,7 @@ in a batch of another size. What counts is what the output does, not which ops a
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from attrib.engine.graph.modes import outside_transforms, plain
+from attrib.engine.graph.modes import outside_transforms, plain, transformed
 from attrib.engine.model.parameters import Model, modules
 
 Rows = tuple[Tensor, ...]
@@ -145,9 +145,10 @@ def try_row(call: Call, batches: Sequence[Batch]) -> Trial | None:
     ValueError
         If the model's outputs change from call to call.
     """
-    with _plain_calls():
+    batches = [Batch(tuple(map(bare, batch.rows)), batch.place) for batch in batches]
+    with plain_calls():
         for batch in batches:
-            rows = tuple(plain(r) for r in batch.rows)
+            rows = batch.rows
             try:
                 with _Draws() as draws:
                     outputs = call(*rows)
@@ -182,9 +183,8 @@ def refuse_dependent_rows(call: Call, model: Model, rows: Rows, outputs: Tensor,
     difference = row_difference(outputs, trial)
     if difference == 0:
         return
-    with _plain_calls():
-        chunk = tuple(plain(r) for r in rows)
-        y = plain(outputs)
+    chunk, y = tuple(map(bare, rows)), bare(outputs)
+    with plain_calls():
         refuse_changing_outputs(call, trial)
         if _is_rounding(model, chunk, trial, difference):
             return
@@ -199,7 +199,7 @@ def refuse_dependent_rows(call: Call, model: Model, rows: Rows, outputs: Tensor,
 
 def refuse_changing_outputs(call: Call, trial: Trial) -> None:
     """Raise a ValueError if the rows of a trial have other outputs when they are called again."""
-    with _plain_calls():
+    with plain_calls():
         if not _same_outputs(call(*trial.rows), trial.outputs):
             raise ValueError(
                 "`model` gives other outputs when the same rows are called again: it draws random numbers, or counts its "
@@ -210,8 +210,9 @@ def refuse_changing_outputs(call: Call, trial: Trial) -> None:
 
 def row_difference(outputs: Tensor, trial: Trial) -> float:
     """Difference of the first row's outputs, relative to the largest output; 0 for what is certainly rounding."""
-    with _disable_current_modes(), outside_transforms():
-        y, again = plain(outputs)[0], trial.outputs[trial.place]
+    y = bare(outputs)[0]
+    with plain_calls():
+        again = trial.outputs[trial.place]
         if y.shape != again.shape:
             return float("inf")
         off = (y - again).abs().nan_to_num(0.0, torch.inf)
@@ -396,7 +397,12 @@ def _is_view(op: OpOverload) -> bool:
 
 
 @contextmanager
-def _plain_calls() -> Any:
+def plain_calls() -> Iterator[None]:
     """Calls of the model as its user would make them: outside of transforms, recorders and derivatives."""
-    with _disable_current_modes(), outside_transforms():
+    with _disable_current_modes(), outside_transforms() if transformed() else torch.no_grad():
         yield
+
+
+def bare(t: Tensor) -> Tensor:
+    """The values of a tensor that a transform may have wrapped."""
+    return plain(t) if transformed() else t.detach()

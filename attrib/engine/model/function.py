@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _disable_current_modes
 
-from attrib.engine.graph.modes import outside_transforms, plain
 from attrib.engine.model.checks import (
     Batch,
     Ops,
     Trial,
+    bare,
     batches_to_try,
+    plain_calls,
     refuse_changing_outputs,
     refuse_dependent_rows,
     refuse_training_mode,
@@ -154,8 +154,8 @@ class Function:
         refuse_other_dtype(self.model, rows, error)
         if self._trial is None or isinstance(error, torch.OutOfMemoryError):
             return
-        with _disable_current_modes(), outside_transforms():
-            points = tuple(plain(r) for r in rows)
+        points = tuple(bare(r) for r in rows)
+        with plain_calls():
             try:
                 y = self._plain_call(*points)
             except Exception:  # then the model's own error is the one to see
