@@ -22,8 +22,8 @@ from attrib.workflows.fcgr import load_predictor
 from attrib.workflows.fcgr.branches import branch_layers
 from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.pairs import BRANCHES, read_pairs
-from attrib.workflows.fcgr.samplefiles import own_site, track
-from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS, Todo
+from attrib.workflows.fcgr.samplefiles import site_of, track
+from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS, Settings
 
 AROUND = 15  # positions on either side of the site in the picture
 CHUNK = 20
@@ -58,10 +58,10 @@ def computed(checkpoint: Path, data: Path, count: int) -> tuple[list[xr.Dataset]
     background = predictor.images.of(table.sample(20, random_state=0))
     bound = table[table["label"] == 1].sample(frac=1.0, random_state=1)
     x = predictor.images.of(bound)
-    sites = [own_site(x.isel(sample=i)).any() for i in range(len(bound))]
+    sites = [site_of(x.isel(sample=i)).any() for i in range(len(bound))]
     chosen = np.flatnonzero(sites)[:count]
     layers = branch_layers(predictor.model, {b: torch.from_numpy(x[b].values[:1]) for b in BRANCHES})
-    todo = Todo(METHODS, CORRECTIONS, layers, True, {}, 0, "auto")
+    todo = Settings(METHODS, CORRECTIONS, layers, True, {}, 0, "auto")
     parts, start = [], time.perf_counter()
     for at in range(0, len(chosen), CHUNK):
         part = explained(predictor, x.isel(sample=chosen[at : at + CHUNK]), background, todo, {})
@@ -74,7 +74,7 @@ def share(found: list[xr.Dataset], method: str) -> dict[str, float]:
     """How often the largest letter lies in the site (target), in the seed (miRNA)."""
     target, mirna = [], []
     for one in found:
-        target.append(own_site(one)[int(np.argmax(track(one, "mrna", method).values))])
+        target.append(site_of(one)[int(np.argmax(track(one, "mrna", method).values))])
         mirna.append(SEED[0] - 1 <= int(np.argmax(track(one, "mirna", method).values)) < SEED[1])
     return {"target": float(np.mean(target)), "mirna": float(np.mean(mirna))}
 
@@ -82,7 +82,7 @@ def share(found: list[xr.Dataset], method: str) -> dict[str, float]:
 def chance(found: list[xr.Dataset]) -> dict[str, float]:
     """The same for a letter drawn at random."""
     return {
-        "target": float(np.mean([own_site(one).mean() for one in found])),
+        "target": float(np.mean([site_of(one).mean() for one in found])),
         "mirna": float(
             np.mean([(SEED[1] - SEED[0] + 1) / len(track(one, "mirna", METHODS[0])) for one in found])
         ),
@@ -94,7 +94,7 @@ def joined(found: list[xr.Dataset]) -> dict[str, float]:
     hits: dict[str, list[bool]] = {"interaction": [], "outer product": []}
     for one in found:
         a, b = (track(one, branch, METHODS[0]).values for branch in BRANCHES)
-        site = own_site(one)
+        site = site_of(one)
         true = one["interaction"].values[: len(a), : len(b)]
         for name, values in (("interaction", true), ("outer product", np.outer(a, b))):
             i, j = np.unravel_index(int(values.argmax()), values.shape)
@@ -137,7 +137,7 @@ def lines(found: list[xr.Dataset], method: str) -> list[tuple[np.ndarray, ...]]:
         a = track(one, "mirna", method).values
         rows["mirna"].append((a / np.abs(a).sum())[:length])
         b = track(one, "mrna", method).values
-        first = int(np.flatnonzero(own_site(one))[0])
+        first = int(np.flatnonzero(site_of(one))[0])
         padded = np.pad(b / np.abs(b).sum(), AROUND, constant_values=np.nan)
         rows["mrna"].append(padded[first : first + 2 * AROUND + SEED[1] - SEED[0] + 1])
     xs = np.arange(1, length + 1), np.arange(-AROUND, AROUND + SEED[1] - SEED[0] + 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,8 +18,10 @@ import torch
 import xarray as xr
 from safetensors.torch import save_file
 
-from attrib.cli.run import run
+import attrib
+from attrib.cli.run import run, with_flags
 from attrib.io import load
+from attrib.workflows.explain import explain
 
 CODE = """
 import time
@@ -374,6 +378,38 @@ def test_wrong(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], c
     ]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("explain --data x.nc", "--batch-size is 0; --set is a; add --overwrite; `n_steps` and `learning_rate` stay"),
+        ("--traceback explain", "--batch-size is 0; --set is a; add --overwrite; `n_steps` and `learning_rate` stay"),
+        ("fcgr --data x.csv", "--batch-size is 0; --set is a; add `overwrite=True`; `n_steps` and `learning_rate` stay"),
+        ("fcgr train", "--batch-size is 0; `options` is a; add --overwrite; `n_steps` and --learning-rate stay"),
+        ("explode", "`batch_size` is 0; `options` is a; add `overwrite=True`; `n_steps` and `learning_rate` stay"),
+    ],
+)  # fmt: skip
+def test_names_of_arguments_become_flags_of_the_command(arguments: str, text: str) -> None:
+    message = "`batch_size` is 0; `options` is a; add `overwrite=True`; `n_steps` and `learning_rate` stay"
+    assert with_flags(message, arguments.split()) == text
+
+
+def test_python_names_the_argument_and_the_command_line_its_flag(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match=r"^`target` is 'beta': to name a class, give `classes`"):
+        explain("mine:genes", "genes.nc", tmp_path / "out", target="beta")
+    assert call(f"{GENES} --target beta --output {tmp_path / 'out'}") == 2
+    assert "--target is 'beta': to name a class, give --classes" in capsys.readouterr().err
+
+
+def test_errors_outside_the_command_line_name_no_flag() -> None:
+    package = Path(attrib.__file__).parent
+    files = [f for f in package.rglob("*.py") if "cli" not in f.relative_to(package).parts]
+    raised = [n for f in files for n in ast.walk(ast.parse(f.read_text())) if isinstance(n, ast.Raise)]
+    texts = [c.value for n in raised for c in ast.walk(n) if isinstance(c, ast.Constant)]
+    assert not [t for t in texts if isinstance(t, str) and re.search(r"(^|[ (`])--[a-z]", t)]
+
+
 def test_training_mode_is_put_right(here: Path, tmp_path: Path) -> None:
     assert (
         call(
@@ -445,7 +481,7 @@ def test_bench(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_version_help_and_methods(capsys: pytest.CaptureFixture[str]) -> None:
     from importlib.metadata import version
 
-    from attrib.workflows.plan import KNOWN
+    from attrib.workflows.plan import ALL_METHODS
 
     assert call("--version") == 0
     assert capsys.readouterr().out == f"attrib {version('attrib')}\n"
@@ -453,7 +489,7 @@ def test_version_help_and_methods(capsys: pytest.CaptureFixture[str]) -> None:
     assert "explain" in capsys.readouterr().out
     assert call("methods") == 0
     said = capsys.readouterr().out
-    assert all(name in said for name in KNOWN)
+    assert all(name in said for name in ALL_METHODS)
 
 
 def test_what_is_no_fault_of_the_user(

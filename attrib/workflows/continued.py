@@ -15,7 +15,7 @@ from attrib.workflows.folder import RECORD, ended, now, versions
 PARTS = "parts"
 
 
-class Continued:
+class RunFolder:
     """A folder and its `run.json`, which a later run with the same settings goes on in.
 
     Parameters
@@ -99,26 +99,26 @@ class Continued:
 def _earlier(path: Path, program: str, settings: Mapping[str, Any]) -> list[str]:
     """Files of an earlier run with the same settings."""
     if path.exists() and not path.is_dir():
-        raise ValueError(f"--output is {path}, which is a file; name a folder")
+        raise ValueError(f"`output` is {path}, which is a file; name a folder")
     if not path.exists() or not any(path.iterdir()):
         return []
     record = _record(path)
     if record.get("program") != program:
         raise ValueError(
-            f"--output is {path}, which holds files of something else; name a new or an empty folder"
+            f"`output` is {path}, which holds files of something else; name a new or an empty folder"
         )
-    known = record.get("settings") or {}
-    other = [k for k in settings if known.get(k) != settings[k]]
+    earlier = record.get("settings") or {}
+    other = [k for k in settings if earlier.get(k) != settings[k]]
     if other and any((path / PARTS).glob("*.nc")):
         raise ValueError(
-            f"--output is {path}, which holds a run with other {', '.join(other)}; name another folder"
+            f"`output` is {path}, which holds a run with other {', '.join(other)}; name another folder"
         )
     return [f for f in record.get("files", []) if not Path(f).is_absolute() and ".." not in Path(f).parts]
 
 
 def _record(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}

@@ -33,8 +33,8 @@ def document(title: str, parts: Iterable[str]) -> str:
 
 def links(files: Iterable[str]) -> str:
     """Links to files beside the page."""
-    made = (f'<a href="{quote(f)}">{escape(f)}</a>' for f in files)
-    return f"<p>{' '.join(made)}</p>"
+    anchors = (f'<a href="{quote(f)}">{escape(f)}</a>' for f in files)
+    return f"<p>{' '.join(anchors)}</p>"
 
 
 def pictures(files: Iterable[str]) -> str:

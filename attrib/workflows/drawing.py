@@ -66,14 +66,14 @@ def spatial_rank(x: xr.DataArray) -> int:
 
 def each_layer(results: Attributions) -> dict[str, xr.DataArray]:
     """Maps of several layers as one result for each layer."""
-    found: dict[str, xr.DataArray] = {}
+    by_layer: dict[str, xr.DataArray] = {}
     for method, a in results.items():
         if "layer" not in a.dims or "layer" not in a.attrs:
-            found[method] = a
+            by_layer[method] = a
             continue
         for k, layer in enumerate(a["layer"].values):
-            found[f"{method} {layer}"] = a.isel(layer=k, drop=True).assign_attrs(layer=str(layer))
-    return found
+            by_layer[f"{method} {layer}"] = a.isel(layer=k, drop=True).assign_attrs(layer=str(layer))
+    return by_layer
 
 
 def at_largest_target(a: xr.DataArray) -> xr.DataArray:
@@ -134,10 +134,10 @@ def _compared(x: xr.DataArray, results: Attributions, titles: Any, chosen: Seque
 
     rows = list(range(min(SAMPLES, x.shape[0]))) if chosen is None else list(chosen)
     first = next(iter(results.values()))
-    said = [_title(first, i) for i in rows] if titles is None else titles
-    shown = _input_plane(x)[rows]
-    maps = {name(a, m): _over(_plane(a)[rows], shown) for m, a in results.items()}
-    return comparison(shown, maps, titles=said)
+    captions = [_title(first, i) for i in rows] if titles is None else titles
+    image = _input_plane(x)[rows]
+    maps = {name(a, m): _over(_plane(a)[rows], image) for m, a in results.items()}
+    return comparison(image, maps, titles=captions)
 
 
 def _title(a: xr.DataArray, i: int) -> str:
@@ -154,11 +154,11 @@ def _title(a: xr.DataArray, i: int) -> str:
 
 def name(a: xr.DataArray, method: str) -> str:
     """A method's name as the field writes it."""
-    found = str(a.attrs.get("long_name", method)).removesuffix(" attribution")
+    title = str(a.attrs.get("long_name", method)).removesuffix(" attribution")
     inner = json.loads(a.attrs.get("params", "{}")).get("method")
     if inner:
-        return f"{found} of {inner.replace('_', ' ')}"
-    return f"{found}, layer {a.attrs['layer']}" if "layer" in a.attrs else found
+        return f"{title} of {inner.replace('_', ' ')}"
+    return f"{title}, layer {a.attrs['layer']}" if "layer" in a.attrs else title
 
 
 def _top_features(results: Attributions) -> Figure:
@@ -187,12 +187,12 @@ def _means(results: Attributions) -> Figure:
     from attrib.plots import bar_panels, image, panels
 
     method, a = next(((m, a) for m, a in results.items() if "delta" in a.coords), next(iter(results.items())))
-    said = f"mean attribution, {name(a, method)}"
-    mean = _slim(_most_frequent(mean_per_class(a)).assign_attrs(long_name=said), "target")
+    title = f"mean attribution, {name(a, method)}"
+    mean = _slim(_most_frequent(mean_per_class(a)).assign_attrs(long_name=title), "target")
     if mean.ndim > 2:
         return panels(_plane(mean), "target", titles=[_group(mean, k) for k in range(mean.sizes["target"])])
     if mean.sizes["target"] == 1:
-        return bar_panels({_group(mean, 0): mean[0]}, n=FEATURES, label=said)
+        return bar_panels({_group(mean, 0): mean[0]}, n=FEATURES, label=title)
     top = np.sort(np.argsort(-np.abs(mean.values).max(0), kind="stable")[:FEATURES])
     ax = image(mean[:, top].transpose())
     return cast("Figure", ax.figure)

@@ -111,28 +111,28 @@ def _earlier_files(path: Path, overwrite: bool) -> list[Path]:
     if not path.exists():
         return []
     if not path.is_dir():
-        raise ValueError(f"--output is {path}, which is a file; name a folder")
+        raise ValueError(f"`output` is {path}, which is a file; name a folder")
     if not any(path.iterdir()):
         return []
     record = _record(path)
     if record is None:
         raise ValueError(
-            f"--output is {path}, which holds files that are not attrib's; name a new or an empty folder"
+            f"`output` is {path}, which holds files that are not attrib's; name a new or an empty folder"
         )
     if not overwrite:
         raise ValueError(
-            f"--output is {path}, which holds a run of {record.get('started', 'an unknown time')} "
-            f"({record.get('state', 'unknown')}); name another folder, or add --overwrite to replace it"
+            f"`output` is {path}, which holds a run of {record.get('started', 'an unknown time')} "
+            f"({record.get('state', 'unknown')}); name another folder, or add `overwrite=True` to replace it"
         )
     return [path / name for name in record.get("files", []) if Path(name).name == name]
 
 
 def _record(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and found.get("program") == "attrib" else None
+    return record if isinstance(record, dict) and record.get("program") == "attrib" else None
 
 
 def command_line() -> list[str]:

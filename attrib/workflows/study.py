@@ -23,7 +23,7 @@ RESULTS, TABLE = "attributions.nc", "summary.csv"
 def carry_out(
     model: Callable[..., Any],
     x: Result,
-    todo: Plan,
+    plan: Plan,
     folder: Folder,
     tell: Tell | None = None,
     group: str = "",
@@ -32,7 +32,7 @@ def carry_out(
 
     Parameters
     ----------
-    model, x, todo, tell
+    model, x, plan, tell
         As for `attribute`.
     folder : Folder
         Where to write.
@@ -44,26 +44,26 @@ def carry_out(
     list of Done or Skipped
         One per method.
     """
-    found: list[Done | Skipped] = []
-    for one in attribute(model, x, todo, tell):
-        found.append(one)
-        if isinstance(one, Done):
-            add_group(one.result, folder.file(RESULTS), f"{group}{one.method}")
-        folder.record.setdefault("methods", []).append(_noted(one, group))
+    outcomes: list[Done | Skipped] = []
+    for outcome in attribute(model, x, plan, tell):
+        outcomes.append(outcome)
+        if isinstance(outcome, Done):
+            add_group(outcome.result, folder.file(RESULTS), f"{group}{outcome.method}")
+        folder.record.setdefault("methods", []).append(_record_entry(outcome, group))
         folder.write()
-    return found
+    return outcomes
 
 
-def _noted(one: Done | Skipped, group: str) -> dict[str, Any]:
-    if isinstance(one, Skipped):
-        return {"result": f"{group}{one.method}", "skipped": one.reason}
-    median, largest = completeness(one.result)
+def _record_entry(outcome: Done | Skipped, group: str) -> dict[str, Any]:
+    if isinstance(outcome, Skipped):
+        return {"result": f"{group}{outcome.method}", "skipped": outcome.reason}
+    median, largest = completeness(outcome.result)
     return {
-        "result": f"{group}{one.method}",
-        "params": one.result.attrs.get("params"),
-        "engine": one.result.attrs.get("engine"),
-        "seconds": round(one.seconds, 4),
-        "evaluations": one.evaluations,
+        "result": f"{group}{outcome.method}",
+        "params": outcome.result.attrs.get("params"),
+        "engine": outcome.result.attrs.get("engine"),
+        "seconds": round(outcome.seconds, 4),
+        "evaluations": outcome.evaluations,
         "completeness_error_median": median,
         "completeness_error_max": largest,
     }
@@ -77,16 +77,16 @@ def completeness(result: Result) -> tuple[float | None, float | None]:
     return float(np.median(error)), float(error.max())
 
 
-def overview(found: Sequence[Done | Skipped]) -> pd.DataFrame:
+def overview(outcomes: Sequence[Done | Skipped]) -> pd.DataFrame:
     """A row per method: completeness error, model evaluations, seconds, or why it was skipped."""
     rows: list[dict[str, Any]] = []
-    for one in found:
-        if isinstance(one, Skipped):
-            rows.append({"method": one.method, "skipped": one.reason})
+    for outcome in outcomes:
+        if isinstance(outcome, Skipped):
+            rows.append({"method": outcome.method, "skipped": outcome.reason})
         else:
-            median, largest = completeness(one.result)
-            rows.append({"method": one.method, "error_median": median, "error_max": largest,
-                         "evaluations": one.evaluations, "seconds": one.seconds})  # fmt: skip
+            median, largest = completeness(outcome.result)
+            rows.append({"method": outcome.method, "error_median": median, "error_max": largest,
+                         "evaluations": outcome.evaluations, "seconds": outcome.seconds})  # fmt: skip
     columns = ["method", "error_median", "error_max", "evaluations", "seconds", "skipped"]
     numbers = dict.fromkeys(columns[1:5], float)
     return pd.DataFrame(rows, columns=columns).astype(numbers)

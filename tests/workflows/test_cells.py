@@ -237,7 +237,7 @@ def test_an_image_that_was_changed_is_done_again(
             ["--checkpoint", "CHECKPOINT", "--targets", "platelet"],
             "--targets is platelet, expected predicted, all, or",
         ),
-        (["--checkpoint", "CHECKPOINT", "--layer", "stage"], "`layer` 'stage' is not in the model"),
+        (["--checkpoint", "CHECKPOINT", "--layer", "stage"], "--layer 'stage' is not in the model"),
         (["--checkpoint", "nowhere"], "lacks config.json, model.safetensors, preprocessor_config.json"),
         (["--checkpoint", "CHECKPOINT", "--model", "a:b"], "either --checkpoint"),
         (["--model", "a:b"], "--model needs --classes"),
@@ -455,7 +455,10 @@ def test_a_factory_and_a_model_of_timm(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--model", "own_cells:Small"], "does not say how images are prepared; pass --processor"),
+        (
+            ["--model", "own_cells:Small"],
+            "does not say how images are prepared; pass the file preprocessor_config.json as --processor",
+        ),
         (["--model", "own_cells:Timm", "--weights", "none.pt"], "there is no weights file none.pt"),
         (["--model", "own_cells:Gone"], "own_cells has no 'Gone'"),
         (["--model", "own_cells:Timm", "--classes", "a,b"], "expected logits of 2 classes"),

@@ -12,7 +12,7 @@ import torch
 from attrib.io import load
 from attrib.workflows.demo import Demo, demo
 from attrib.workflows.digits import accuracy, cnn, digits, trained
-from attrib.workflows.plan import KNOWN
+from attrib.workflows.plan import ALL_METHODS
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_files(done: Demo) -> None:
 def test_every_method_is_there_or_says_why_not(done: Demo) -> None:
     found = load(done.folder / "attributions.nc")
     ran = set(done.table[done.table["skipped"].isna()]["method"])
-    assert set(done.table["method"]) == set(KNOWN)
+    assert set(done.table["method"]) == set(ALL_METHODS)
     assert {
         "saliency",
         "input_x_gradient",

@@ -20,8 +20,8 @@ from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.network import Inception, TwoBranch
 from attrib.workflows.fcgr.pairs import file_names, read_pairs
 from attrib.workflows.fcgr.predictor import Score
-from attrib.workflows.fcgr.samplefiles import own_site
-from attrib.workflows.fcgr.todo import METHODS, Todo
+from attrib.workflows.fcgr.samplefiles import site_of
+from attrib.workflows.fcgr.todo import METHODS, Settings
 from tests.workflows.sites import planted
 
 pytest.importorskip("skorch")
@@ -66,7 +66,7 @@ def everything(model: Path) -> xr.Dataset:
     pairs = read_pairs(model / "test.csv", predictor.images.k).table
     x, background = predictor.images.of(pairs.iloc[:30]), predictor.images.of(pairs.iloc[-10:])
     layers = branch_layers(predictor.model, {b: torch.from_numpy(x[b].values[:1]) for b in ("mirna", "mrna")})
-    todo = Todo(METHODS, ("normalize", "filter", "tangent"), layers, True, {"n_samples": 10}, 0, "auto")
+    todo = Settings(METHODS, ("normalize", "filter", "tangent"), layers, True, {"n_samples": 10}, 0, "auto")
     return explained(predictor, x, background, todo, {})
 
 
@@ -119,7 +119,7 @@ def test_tops_lie_in_the_site(everything: xr.Dataset) -> None:
     found = everything.isel(sample=np.flatnonzero(everything["label"].values == 1))
     for method in ("integrated_gradients", "deep_lift", "gradient_shap", "deep_lift_shap"):
         tops = found["mrna_along"].sel({"method": method}).argmax("mrna_position").values
-        inside = [own_site(found.isel(sample=i))[top] for i, top in enumerate(tops)]
+        inside = [site_of(found.isel(sample=i))[top] for i, top in enumerate(tops)]
         assert np.mean(inside) > 0.7, method
 
 
@@ -129,7 +129,7 @@ def test_the_interaction_joins_seed_and_site(everything: xr.Dataset) -> None:
     for i in range(found.sizes["sample"]):
         one = found.isel(sample=i)
         a, b = np.unravel_index(int(one["interaction"].values.argmax()), one["interaction"].shape)
-        hits.append(SEED[0] - 1 <= a < SEED[1] and own_site(one)[b])
+        hits.append(SEED[0] - 1 <= a < SEED[1] and site_of(one)[b])
     assert np.mean(hits) > 0.7
     assert float(abs(found["interaction_delta"]).max()) < 1e-3
 
@@ -368,7 +368,7 @@ class Softmaxed(Concatenating):
 def test_probabilities_are_not_taken_for_logits(model: Path, tmp_path: Path) -> None:
     images = load_predictor(model / "model.safetensors").images
     options = {"n_samples": 1, "methods": ["saliency"], "corrections": [], "with_interaction": False}
-    with pytest.raises(ValueError, match="--output-kind probability"):
+    with pytest.raises(ValueError, match="set `output_kind` to probability"):
         study_of(
             Predictor(Score(Softmaxed()).eval(), images, "test"),
             model / "test.csv",
@@ -397,7 +397,7 @@ def test_methods_that_a_network_does_not_allow_are_skipped_and_told(model: Path)
     other = Predictor(Score(Cumulative()).eval(), predictor.images, "test")
     x = predictor.images.of(read_pairs(model / "test.csv", 4).table.iloc[:3])
     layers = branch_layers(other.model, {b: torch.from_numpy(x[b].values[:1]) for b in ("mirna", "mrna")})
-    asked = Todo(METHODS, (), layers, False, {}, 0, "auto")
+    asked = Settings(METHODS, (), layers, False, {}, 0, "auto")
     found = explained(other, x, x, asked, {})
     assert list(json.loads(found.attrs["skipped"])) == ["deep_lift", "deep_lift_shap"]
     assert found["method"].values.tolist() == [m for m in METHODS if not m.startswith("deep_lift")]
@@ -424,7 +424,7 @@ def test_checkpoints_that_hold_a_state_dict(model: Path, tmp_path: Path) -> None
         (["--checkpoint", "ALONE"], "alone.json with the settings is missing"),
         (["--checkpoint", "OTHER"], "is no network of attrib fcgr train"),
         (["--checkpoint", "BROKEN"], "does not fit the model"),
-        ([], "--checkpoint FILE is needed"),
+        ([], "--checkpoint is missing, expected a file of weights"),
         (["--checkpoint", "MODEL", "--samples", "9999"], "there is no pair 9999"),
         (["--checkpoint", "MODEL", "--methods", "magic"], "expected some of"),
         (["--checkpoint", "MODEL", "--n-samples", "0"], "--n-samples is 0"),

@@ -49,7 +49,7 @@ def deletion(
         1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
     )
     shares = torch.linspace(0, 1, steps, device=rows.device)
-    found = []
+    curves = []
     for start in range(0, len(rows), max(1, batch_size // steps)):
         some = slice(start, start + max(1, batch_size // steps))
         x, n = rows[some], len(rows[some])
@@ -57,5 +57,5 @@ def deletion(
         gone = gone.view(n, steps, 1, *x.shape[2:])
         left = torch.where(gone, x.mean((2, 3), keepdim=True)[:, None], x[:, None]).flatten(0, 1)
         p = one_tensor(model(left), len(left)).float().softmax(1).view(n, steps, -1)
-        found.append(p.gather(2, target[some].view(-1, 1, 1).expand(-1, steps, 1))[..., 0])
-    return torch.cat(found)
+        curves.append(p.gather(2, target[some].view(-1, 1, 1).expand(-1, steps, 1))[..., 0])
+    return torch.cat(curves)

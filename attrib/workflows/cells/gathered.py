@@ -11,7 +11,7 @@ import xarray as xr
 from attrib import __version__
 
 
-class Gathered:
+class CohortSums:
     """Sums over a cohort.
 
     Parameters
@@ -56,8 +56,8 @@ class Gathered:
 
     def _add_seen(self, part: xr.Dataset) -> None:
         seen = part["seen"].transpose("method", "row", "column").values.astype(float)
-        known = next(iter(self._sums.values()), seen)
-        self._one_size &= known.shape == seen.shape
+        first = next(iter(self._sums.values()), seen)
+        self._one_size &= first.shape == seen.shape
         if self._one_size:
             self._sums[part.attrs["predicted"]] = self._sums.get(part.attrs["predicted"], 0.0) + seen
 
@@ -75,8 +75,8 @@ class Gathered:
         if not self._one_size:
             return None
         names = sorted(self._sums)
-        said = [r["predicted"] for r in self._rows]
-        counts = [said.count(n) for n in names]
+        predicted = [r["predicted"] for r in self._rows]
+        counts = [predicted.count(n) for n in names]
         values = np.stack([self._sums[n] / count for n, count in zip(names, counts, strict=True)])
         coords = {"predicted": names, "method": list(self.methods), "count": ("predicted", counts)}
         attrs = {"long_name": "mean map of the predicted class", "units": "output"}
@@ -113,15 +113,15 @@ class Gathered:
 
 def row(part: xr.Dataset, methods: tuple[str, ...]) -> dict[str, Any]:
     """An image's line of the table."""
-    found: dict[str, Any] = {k: part.attrs[k] for k in ("image", "path", "predicted", "confidence")}
+    figures: dict[str, Any] = {k: part.attrs[k] for k in ("image", "path", "predicted", "confidence")}
     label = part.attrs["label"]
     if label in part["class"].values:
-        found |= {"label": label, "correct": label == found["predicted"]}
+        figures |= {"label": label, "correct": label == figures["predicted"]}
     for m in methods:
-        own = part.sel({"method": m})
-        found[f"{m}_entropy"] = float(own["entropy"])
-        found[f"{m}_deletion_area"] = float(own["deletion"].mean())
-        if np.isfinite(own["mass_inside"]):
-            found[f"{m}_mass_inside"] = float(own["mass_inside"])
+        values = part.sel({"method": m})
+        figures[f"{m}_entropy"] = float(values["entropy"])
+        figures[f"{m}_deletion_area"] = float(values["deletion"].mean())
+        if np.isfinite(values["mass_inside"]):
+            figures[f"{m}_mass_inside"] = float(values["mass_inside"])
     pairs = zip(part["pair"].values, part["agreement"].values, strict=True)
-    return found | {f"{pair}_rank_correlation": float(v) for pair, v in pairs}
+    return figures | {f"{pair}_rank_correlation": float(v) for pair, v in pairs}

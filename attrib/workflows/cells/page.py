@@ -13,7 +13,7 @@ STYLE = (
     "body{font:15px sans-serif;margin:2em}img{max-width:100%}td,th{padding:2px 10px;vertical-align:middle;text-align:left}"
     "td.n{text-align:right}figure{display:inline-block;margin:0 1em 1em 0}.wrong{background:#fdd}p.s{max-width:60em}"
 )
-SAID = {
+MEANINGS = {
     "entropy": "entropy, from 0 (one pixel has all) to 1 (all the same)",
     "deletion_area": "deletion area: small where the map found what counts",
     "mass_inside": "share of the map inside the mask",
@@ -52,11 +52,11 @@ def _head(summary: Mapping[str, Any], files: Sequence[str]) -> str:
 def _skipped(summary: Mapping[str, Any]) -> str:
     """What was left out of the images, and of the accuracy."""
     strange = ", ".join(html.escape(f) for f in summary["folders_that_are_no_class"])
-    said = f"<p>Folders that are no class of the model: {strange}.</p>" if strange else ""
+    folders = f"<p>Folders that are no class of the model: {strange}.</p>" if strange else ""
     bad = "".join(
         f"<li>{html.escape(u['path'])}: {html.escape(u['reason'])}</li>" for u in summary["unreadable"]
     )
-    return said + (f"<h2>Unreadable</h2><ul>{bad}</ul>" if bad else "")
+    return folders + (f"<h2>Unreadable</h2><ul>{bad}</ul>" if bad else "")
 
 
 def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> str:
@@ -66,14 +66,16 @@ def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> str:
     for figure in ("mass_inside", "deletion_area", "entropy"):
         values = [mean.pop(f"{m}_{figure}", None) for m in methods]
         if any(v is not None for v in values):
-            lines.append(f"<tr><td>{SAID[figure]}</td>{''.join(map(_cell, values))}</tr>")
+            lines.append(f"<tr><td>{MEANINGS[figure]}</td>{''.join(map(_cell, values))}</tr>")
     pairs = "".join(
         f"<tr><td>{html.escape(k.removesuffix('_rank_correlation').replace('~', ', '))}</td>{_cell(v)}</tr>"
         for k, v in mean.items()
     )
     head = "".join(f"<th>{html.escape(m)}</th>" for m in methods)
-    found = f"<h2>Mean quality</h2><table><tr><th></th>{head}</tr>{''.join(lines)}</table>"
-    return found + (f"<table><tr><th>{SAID['rank_correlation']}</th></tr>{pairs}</table>" if pairs else "")
+    tables = f"<h2>Mean quality</h2><table><tr><th></th>{head}</tr>{''.join(lines)}</table>"
+    return tables + (
+        f"<table><tr><th>{MEANINGS['rank_correlation']}</th></tr>{pairs}</table>" if pairs else ""
+    )
 
 
 def _cell(value: float | None) -> str:
@@ -83,12 +85,12 @@ def _cell(value: float | None) -> str:
 def _row(row: Mapping[str, Any]) -> str:
     name, label = html.escape(str(row["image"])), str(row.get("label", ""))
     link = quote(str(row["image"]))
-    said = f"{html.escape(row['predicted'])} ({row['confidence']:.1%})"
-    known = label not in ("", "nan")
-    mark = ' class="wrong"' if known and label != row["predicted"] else ""
-    truth = f"<td>{html.escape(label)}</td>" if known else "<td></td>"
+    predicted = f"{html.escape(row['predicted'])} ({row['confidence']:.1%})"
+    has_label = label not in ("", "nan")
+    mark = ' class="wrong"' if has_label and label != row["predicted"] else ""
+    truth = f"<td>{html.escape(label)}</td>" if has_label else "<td></td>"
     return (
         f'<tr{mark}><td>{name}<br><a href="{link}_results.json">figures</a> <a href="{link}_classes.png">classes</a></td>'
-        f'{truth}<td>{said}</td><td><a href="{link}_methods.png">'
+        f'{truth}<td>{predicted}</td><td><a href="{link}_methods.png">'
         f'<img src="{link}_methods.png" alt="maps of {name}" height="230" loading="lazy"></a></td></tr>'
     )

@@ -33,11 +33,11 @@ def explained(
         x = torch.stack([rows[k] for k in some])
         maps, probability, curves, name = _passes(classifier, plan, x)
         for j, k in enumerate(some):
-            found, image = batch[k]
+            file, image = batch[k]
             frame = classifier.preparation.frame(*image.shape[:2])
             yield Cell(
-                found, stamp(found.path), image, probability[j], frame.back(maps[:, :, j]), maps[:, :, j], curves[:, j],
-                plan.classes, plan.methods, plan.labels, name, mask_of(found, image, masks),
+                file, stamp(file.path), image, probability[j], frame.back(maps[:, :, j]), maps[:, :, j], curves[:, j],
+                plan.classes, plan.methods, plan.labels, name, mask_of(file, image, masks),
             )  # fmt: skip
 
 
@@ -58,13 +58,13 @@ def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, 
         assert isinstance(e.attribution, Tensor)
         layer = str((e.notes or {})["layer"])
         maps.append(e.attribution)
-        own = e.attribution[best, torch.arange(len(x))] if plan.goals == "all" else e.attribution[-1]
-        curves.append(deletion(classifier.model, x, own, best, batch_size=4 * len(x)).cpu())
+        predicted = e.attribution[best, torch.arange(len(x))] if plan.goals == "all" else e.attribution[-1]
+        curves.append(deletion(classifier.model, x, predicted, best, batch_size=4 * len(x)).cpu())
     stacked = torch.stack(maps, 1).cpu().numpy()
     return stacked, logits.softmax(1).cpu().double().numpy(), torch.stack(curves).numpy(), layer
 
 
-def mask_of(found: Found, image: xr.DataArray, masks: str | Path | None) -> xr.DataArray | None:
+def mask_of(file: Found, image: xr.DataArray, masks: str | Path | None) -> xr.DataArray | None:
     """The image's mask, if the folder has one.
 
     Raises
@@ -74,11 +74,11 @@ def mask_of(found: Found, image: xr.DataArray, masks: str | Path | None) -> xr.D
     """
     if masks is None:
         return None
-    places = [Path(masks) / (found.label or ""), Path(masks)]
-    files = [p for place in places if place.is_dir() for p in sorted(place.iterdir()) if p.stem == found.path.stem and p.is_file()]  # fmt: skip
+    places = [Path(masks) / (file.label or ""), Path(masks)]
+    files = [p for place in places if place.is_dir() for p in sorted(place.iterdir()) if p.stem == file.path.stem and p.is_file()]  # fmt: skip
     if not files:
         return None
     mask = read_image(files[0]).max("channel") > 0
     if mask.shape != image.shape[:2]:
-        raise ValueError(f"--masks: {files[0]} is {mask.shape}, its image {image.shape[:2]}")
+        raise ValueError(f"`masks`: {files[0]} is {mask.shape}, its image {image.shape[:2]}")
     return mask

@@ -39,7 +39,7 @@ class Plan(NamedTuple):
         )
 
     @property
-    def kept(self) -> tuple[str, ...]:
+    def saved_labels(self) -> tuple[str, ...]:
         """The labels of the target dim of the results."""
         if self.targets == "all":
             return self.classes
@@ -56,15 +56,15 @@ def plan_of(classifier: Classifier, methods: Sequence[str], layer: str, targets:
     """
     unknown = [m for m in methods if m not in MAPS]
     if unknown or not methods:
-        raise ValueError(f"--methods is {' '.join(methods) or 'empty'}, expected some of {', '.join(MAPS)}")
-    asked = (
+        raise ValueError(f"`methods` is {' '.join(methods) or 'empty'}, expected some of {', '.join(MAPS)}")
+    chosen = (
         targets
         if targets in ("predicted", "all")
         else tuple([targets] if isinstance(targets, str) else targets)
     )
-    strange = [t for t in asked if t not in classifier.classes] if isinstance(asked, tuple) else []
-    if strange or not asked:
+    strange = [t for t in chosen if t not in classifier.classes] if isinstance(chosen, tuple) else []
+    if strange or not chosen:
         raise ValueError(
-            f"--targets is {' '.join(strange) or 'empty'}, expected predicted, all, or classes: {', '.join(classifier.classes[:20])}"
+            f"`targets` is {' '.join(strange) or 'empty'}, expected predicted, all, or classes: {', '.join(classifier.classes[:20])}"
         )
-    return Plan(tuple(dict.fromkeys(methods)), layer, asked, classifier.classes, classifier.source)
+    return Plan(tuple(dict.fromkeys(methods)), layer, chosen, classifier.classes, classifier.source)

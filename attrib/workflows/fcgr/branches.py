@@ -44,7 +44,7 @@ def branch_layers(model: nn.Module, x: Mapping[str, Tensor]) -> dict[str, Layers
     """
     a, b = (x[name][:1] for name in BRANCHES)
     other_a, other_b = (x[name][:1].roll(1, -1) + 1 for name in BRANCHES)
-    found: dict[str, list[str]] = {name: [] for name in BRANCHES}
+    convolutions: dict[str, list[str]] = {name: [] for name in BRANCHES}
     for name, part in model.named_modules():
         if not isinstance(part, nn.Conv2d):
             continue
@@ -53,8 +53,8 @@ def branch_layers(model: nn.Module, x: Mapping[str, Tensor]) -> dict[str, Layers
             continue
         moved = [_differs(plain, _output(model, rows, name)) for rows in ((other_a, b), (a, other_b))]
         if moved.count(True) == 1:
-            found[BRANCHES[moved.index(True)]].append(name)
-    return {n: _layers(model, names, x[n].shape[1]) for n, names in found.items()}
+            convolutions[BRANCHES[moved.index(True)]].append(name)
+    return {n: _layers(model, names, x[n].shape[1]) for n, names in convolutions.items()}
 
 
 def _layers(model: nn.Module, names: list[str], channels: int) -> Layers:
@@ -65,11 +65,11 @@ def _layers(model: nn.Module, names: list[str], channels: int) -> Layers:
 
 def _output(model: nn.Module, rows: tuple[Tensor, Tensor], layer: str) -> Tensor | None:
     try:
-        found = layer_activation(model, rows, layer=layer)
+        output = layer_activation(model, rows, layer=layer)
     except ValueError:  # called twice, or not called
         return None
-    return found if isinstance(found, Tensor) else None
+    return output if isinstance(output, Tensor) else None
 
 
-def _differs(one: Tensor, other: Tensor | None) -> bool:
-    return other is not None and not torch.equal(one, other)
+def _differs(output: Tensor, other: Tensor | None) -> bool:
+    return other is not None and not torch.equal(output, other)

@@ -35,7 +35,7 @@ def square(
     """A map on the square, with the letters of its corners and the names of its largest cells."""
     bound = robust_limit(a, FULL) if limit is None else limit
     low = -bound if cmap == DIVERGING else 0
-    shown = ax.imshow(a.values, cmap=cmap, vmin=low, vmax=bound, interpolation="nearest")
+    mesh = ax.imshow(a.values, cmap=cmap, vmin=low, vmax=bound, interpolation="nearest")
     words = a["kmer"].values
     _frame(ax, words)
     for n, place in enumerate(np.argsort(-np.abs(a.values), axis=None, kind="stable")[: max(names, rings)]):
@@ -44,7 +44,7 @@ def square(
             ax.plot([x], [y], "o", markersize=7, markerfacecolor="none", markeredgecolor="black", markeredgewidth=0.7)  # fmt: skip
             if names:
                 _name(ax, str(words[y, x]), float(x), float(y), len(words), n)
-    return shown
+    return mesh
 
 
 def _frame(ax: Axes, words: np.ndarray) -> None:
@@ -82,14 +82,14 @@ def grid(
     columns = min(columns, count)
     rows = -(-count // columns)
     wide, high = columns * (panel + gap) + 0.6 - gap + right, rows * (panel + 0.55) + top
-    made = figure((wide, high))
-    made.set_layout_engine("none")
+    picture = figure((wide, high))
+    picture.set_layout_engine("none")
     axes = []
     for k in range(count):
         row, column = divmod(k, columns)
         left, bottom = 0.3 + column * (panel + gap), high - top - (row + 1) * (panel + 0.55) + 0.25
-        axes.append(made.add_axes((left / wide, bottom / high, panel / wide, panel / high)))
-    return made, axes
+        axes.append(picture.add_axes((left / wide, bottom / high, panel / wide, panel / high)))
+    return picture, axes
 
 
 def top_kmers(a: xr.DataArray, count: int) -> list[str]:

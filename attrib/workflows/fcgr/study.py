@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from attrib.io import load, save, write_json
-from attrib.workflows.continued import Continued
+from attrib.workflows.continued import RunFolder
 from attrib.workflows.fcgr.choice import background, chosen
 from attrib.workflows.fcgr.cohort import combined, write_cohort
 from attrib.workflows.fcgr.fitting import layers_of
@@ -20,7 +20,7 @@ from attrib.workflows.fcgr.pairs import file_names, read_pairs
 from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.fcgr.runs import PROGRAM, Work, is_done, logged, settings_of
 from attrib.workflows.fcgr.samplefiles import EXPORTS, write_sample
-from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS, Todo, checked_methods
+from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS, Settings, checked_methods
 
 CHUNK = 8  # pairs computed together
 
@@ -110,30 +110,32 @@ def fcgr(
         For unknown names, a network that does not take the images, and a folder of another run. Pairs that cannot be
         used are listed in the summary, and the others done.
     """
-    asked, corrected = checked_methods(methods, corrections)
+    known_methods, corrected = checked_methods(methods, corrections)
     if n_samples < 1 or n_background < 1:
         raise ValueError(
-            f"--n-samples is {n_samples}, --n-background {n_background}; expected positive numbers"
+            f"`n_samples` is {n_samples}, `n_background` {n_background}; expected positive numbers"
         )
     pairs = read_pairs(data, predictor.images.k)
     names, bad = chosen(pairs, samples, n_samples, seed)
     others = predictor.images.of(pairs.table.loc[background(pairs, n_background, seed)])
     x = predictor.images.of(pairs.table.loc[names])
-    found = layers_of(predictor, x, layers or {})
-    todo = Todo(asked, corrected, found, with_interaction, dict(options or {}), seed, batch_size)
-    work = Work(predictor, x, others, todo, n_regions, file_names(names), {})
+    branch_layers = layers_of(predictor, x, layers or {})
+    settings = Settings(
+        known_methods, corrected, branch_layers, with_interaction, dict(options or {}), seed, batch_size
+    )
+    work = Work(predictor, x, others, settings, n_regions, file_names(names), {})
     with (
-        Continued(output, PROGRAM, settings_of(work), command, ("logs", EXPORTS)) as run,
+        RunFolder(output, PROGRAM, settings_of(work), command, ("logs", EXPORTS)) as run,
         logged(run.path) as log,
     ):
-        log.info("%d pairs, %d left out, methods %s", len(names), len(bad), ", ".join(asked))
+        log.info("%d pairs, %d left out, methods %s", len(names), len(bad), ", ".join(known_methods))
         _do(work, run, log, tell)
         summary = _sum_up(work, run, bad)
         log.info("finished; seconds: %s", json.dumps(summary["seconds"]))
     return Study(run.path, summary, run.files)
 
 
-def _do(work: Work, run: Continued, log: logging.Logger, tell: Tell | None) -> None:
+def _do(work: Work, run: RunFolder, log: logging.Logger, tell: Tell | None) -> None:
     """The pairs that are not there yet, some at a time; a pair's part is written last and says that it is done."""
     parts = {s: run.parts / f"{name}.nc" for s, name in work.names.items()}
     pending = [s for s, part in parts.items() if not is_done(part, work.x.sel(sample=s))]
@@ -141,23 +143,25 @@ def _do(work: Work, run: Continued, log: logging.Logger, tell: Tell | None) -> N
     log.info("%d of %d pairs are there from an earlier run", done, len(parts))
     for start in range(0, len(pending), CHUNK):
         some = pending[start : start + CHUNK]
-        found = explained(work.predictor, work.x.sel(sample=some), work.background, work.todo, work.seconds)
+        results = explained(
+            work.predictor, work.x.sel(sample=some), work.background, work.settings, work.seconds
+        )
         for k, s in enumerate(some):
-            one = found.sel(sample=s)
+            pair = results.sel(sample=s)
             with timed(work.seconds, "pictures of each pair"):
-                write_sample(one, s, work.names[s], run.path, work.regions)
-            save(found.sel(sample=[s]), parts[s])
-            log.info("pair %s: score %.4g, probability %.4f, label %d", s, one["score"], one["probability"], one["label"])  # fmt: skip
+                write_sample(pair, s, work.names[s], run.path, work.regions)
+            save(results.sel(sample=[s]), parts[s])
+            log.info("pair %s: score %.4g, probability %.4f, label %d", s, pair["score"], pair["probability"], pair["label"])  # fmt: skip
             if tell is not None:
                 tell("pairs", done + start + k + 1, len(parts))
 
 
-def _sum_up(work: Work, run: Continued, bad: Mapping[str, str]) -> dict[str, Any]:
+def _sum_up(work: Work, run: RunFolder, bad: Mapping[str, str]) -> dict[str, Any]:
     """Everything of all pairs together; the summary."""
     with timed(work.seconds, "pictures and tables of all pairs"):
-        found = combined([load(run.parts / f"{name}.nc") for name in work.names.values()])
-        write_layers(run, work.predictor, work.x, work.todo.layers)
-        summary = write_cohort(run, found, work.names, _facts(work, bad), work.todo.seed)
+        results = combined([load(run.parts / f"{name}.nc") for name in work.names.values()])
+        write_layers(run, work.predictor, work.x, work.settings.layers)
+        summary = write_cohort(run, results, work.names, _facts(work, bad), work.settings.seed)
     summary["seconds"] = _rounded(work.seconds)
     write_json(summary, run.path / "analysis_summary.json")
     return summary
@@ -165,12 +169,12 @@ def _sum_up(work: Work, run: Continued, bad: Mapping[str, str]) -> dict[str, Any
 
 def _facts(work: Work, bad: Mapping[str, str]) -> dict[str, Any]:
     """What the summary says of the run."""
-    predictor, todo = work.predictor, work.todo
+    predictor, settings = work.predictor, work.settings
     return {
-        "output_kind": predictor.model.output, "bad_pairs": dict(bad), "source": predictor.source,
+        "output_kind": predictor.model.output_kind, "bad_pairs": dict(bad), "source": predictor.source,
         "images": predictor.images._asdict(), "own_network": not isinstance(predictor.model.network, TwoBranch),
-        "layers": {n: {"first": v.first, "last": v.last} for n, v in todo.layers.items()},
-        "background": [str(s) for s in work.background["sample"].values], "seed": todo.seed,
+        "layers": {n: {"first": v.first, "last": v.last} for n, v in settings.layers.items()},
+        "background": [str(s) for s in work.background["sample"].values], "seed": settings.seed,
         "seconds": _rounded(work.seconds),
     }  # fmt: skip
 

@@ -12,7 +12,7 @@ METHODS = ("integrated_gradients", "saliency", "deep_lift", "gradient_shap", "sm
 CORRECTIONS = ("normalize", "filter", "tangent")
 
 
-class Todo(NamedTuple):
+class Settings(NamedTuple):
     """What is asked of every pair.
 
     Attributes
@@ -46,13 +46,13 @@ def checked_methods(
     ValueError
         For names that do not exist.
     """
-    for option, asked, known in (
+    for option, names, available in (
         ("methods", methods, list(ALL)),
         ("corrections", corrections, CORRECTIONS),
     ):
-        unknown = [m for m in asked if m not in known]
-        if unknown or (option == "methods" and not asked):
+        unknown = [m for m in names if m not in available]
+        if unknown or (option == "methods" and not names):
             raise ValueError(
-                f"--{option} is {' '.join(asked) or 'empty'}, expected some of {', '.join(known)}"
+                f"`{option}` is {' '.join(names) or 'empty'}, expected some of {', '.join(available)}"
             )
     return tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(corrections))

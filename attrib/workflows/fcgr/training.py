@@ -119,10 +119,10 @@ def train(
     shape = {"k": k, "dropout": dropout, "channels": channels, "depth": depth}
     fit = Fit(epochs, patience, batch_size, learning_rate, seed, device)
     with Folder(output, command, overwrite=overwrite) as folder:
-        own, checked, held = (pairs.table[place == name] for name in SPLITS)
-        network, history = fitted(images, own, checked, shape, fit, tell)
-        chance = probabilities(network, images, held)
-        metrics = performance(held["label"], chance, groups=held["mirna"], seed=seed)
+        training, validating, tested = (pairs.table[place == name] for name in SPLITS)
+        network, history = fitted(images, training, validating, shape, fit, tell)
+        chance = probabilities(network, images, tested)
+        metrics = performance(tested["label"], chance, groups=tested["mirna"], seed=seed)
         settings = shape | {"scale": scale, "corners": images.corners, "leading": images.leading}
         save_predictor(
             network.cpu(), settings | {"seed": seed, "epochs": len(history)}, folder.file("model.safetensors")
@@ -131,7 +131,7 @@ def train(
         _write_tables(folder, pairs, place, history, chance)
         _write_figures(folder, pairs, place, metrics)
         with replacing(folder.file("training.png")) as temporary:
-            training_picture(history, held["label"].to_numpy(), chance, metrics).savefig(temporary)
+            training_picture(history, tested["label"].to_numpy(), chance, metrics).savefig(temporary)
     return Trained(network, folder.path, metrics, history, pairs.bad)
 
 
@@ -146,11 +146,11 @@ def split(mirna: pd.Series, test: float, validation: float, seed: int) -> np.nda
     names = np.unique(mirna.to_numpy(dtype=str))
     if not (test > 0 and validation > 0 and test + validation < 1):
         raise ValueError(
-            f"--test is {test}, --validation {validation}; expected shares above 0 whose sum is below 1"
+            f"`test` is {test}, `validation` {validation}; expected shares above 0 whose sum is below 1"
         )
     if len(names) < LEAST:
         raise ValueError(
-            f"--data has {len(names)} different miRNAs, expected at least {LEAST}: one for each split"
+            f"`data` has {len(names)} different miRNAs, expected at least {LEAST}: one for each split"
         )
     order = np.random.default_rng([seed, 7]).permutation(names)
     tested = min(max(1, round(test * len(names))), len(names) - 2)
@@ -162,10 +162,10 @@ def split(mirna: pd.Series, test: float, validation: float, seed: int) -> np.nda
 
 def _check_labels(label: pd.Series, place: np.ndarray) -> None:
     for name in SPLITS:
-        found = sorted(set(label[place == name].tolist()))
-        if found != [0, 1]:
+        labels = sorted(set(label[place == name].tolist()))
+        if labels != [0, 1]:
             raise ValueError(
-                f"--data: the {name} split has only the labels {found}; it needs more miRNAs, or another --seed"
+                f"`data`: the {name} split has only the labels {labels}; it needs more miRNAs, or another `seed`"
             )
 
 

@@ -46,36 +46,40 @@ def first_kernel(model: Callable[..., Any], layer: str = "first") -> Kernel:
     ValueError
         If the model has none, or `layer` is no convolution of letters.
     """
-    known = {n: m for n, m in named_layers(model).items() if isinstance(m, nn.Conv1d | nn.Conv2d)}
+    convolutions = {n: m for n, m in named_layers(model).items() if isinstance(m, nn.Conv1d | nn.Conv2d)}
     if layer == "first":
-        if not known:
+        if not convolutions:
             raise ValueError(
                 "the model has no convolution by name (an exported program or a function has none)"
             )
-        return _kernel(*next(iter(known.items())))
-    there = find_layer(model, layer)
-    if there is None or not isinstance(there[1], nn.Conv1d | nn.Conv2d):
-        raise ValueError(f"--layer {layer} is no convolution; there are {', '.join(known) or 'none'}")
-    return _kernel(layer, there[1])
+        return _kernel(*next(iter(convolutions.items())))
+    module = find_layer(model, layer)
+    if module is None or not isinstance(module[1], nn.Conv1d | nn.Conv2d):
+        raise ValueError(f"`layer` {layer} is no convolution; there are {', '.join(convolutions) or 'none'}")
+    return _kernel(layer, module[1])
 
 
-def _kernel(name: str, found: nn.Conv1d | nn.Conv2d) -> Kernel:
+def _kernel(name: str, convolution: nn.Conv1d | nn.Conv2d) -> Kernel:
     """Along the axis of the positions: in two dims the longer one of the kernel."""
-    along = 0 if isinstance(found, nn.Conv1d) else _along(found)
-    read = found.in_channels * math.prod(found.kernel_size) // found.kernel_size[along]
+    along = 0 if isinstance(convolution, nn.Conv1d) else _along(convolution)
+    read = convolution.in_channels * math.prod(convolution.kernel_size) // convolution.kernel_size[along]
     if read != LETTERS:
         raise ValueError(
-            f"--layer {name} reads {read} numbers at each position, no letters (4); name the convolution that does"
+            f"`layer` {name} reads {read} numbers at each position, no letters (4); name the convolution that does"
         )
-    padding = None if isinstance(found.padding, str) else int(found.padding[along])
+    padding = None if isinstance(convolution.padding, str) else int(convolution.padding[along])
     return Kernel(
-        name, int(found.kernel_size[along]), int(found.stride[along]), padding, int(found.dilation[along])
+        name,
+        int(convolution.kernel_size[along]),
+        int(convolution.stride[along]),
+        padding,
+        int(convolution.dilation[along]),
     )
 
 
-def _along(found: nn.Conv2d) -> int:
-    rows, columns = found.kernel_size
-    if found.in_channels == 1 and 4 in (rows, columns):
+def _along(convolution: nn.Conv2d) -> int:
+    rows, columns = convolution.kernel_size
+    if convolution.in_channels == 1 and 4 in (rows, columns):
         return 0 if columns == 4 and rows != 4 else 1
     return 0 if rows > columns else 1
 

@@ -81,11 +81,11 @@ def discover(
     """
     filters, notes = _filters(model, x, layer, top)
     clusters = seqlet_motifs(contribution, x, both_strands=both_strands, seed=seed)
-    found = Discovered(filters, clusters, None, notes)
-    if not database or not found.motifs:
-        return found
-    hits, said = _matched(found.motifs, database, both_strands)
-    return found._replace(hits=hits, notes=notes | said)
+    discovered = Discovered(filters, clusters, None, notes)
+    if not database or not discovered.motifs:
+        return discovered
+    hits, warning = _matched(discovered.motifs, database, both_strands)
+    return discovered._replace(hits=hits, notes=notes | warning)
 
 
 def _filters(
@@ -132,13 +132,13 @@ def seqlet_motifs(
     return Clusters(motifs, means, pd.concat([part.seqlets for part in parts], ignore_index=True))
 
 
-def _named(one: Clusters, target: Any, prefix: str) -> Clusters:
+def _named(clusters: Clusters, target: Any, prefix: str) -> Clusters:
     """One output's motifs under names of their own, its seqlets with the column `target`."""
-    names = {"": ""} | {name: f"{prefix}_{name}" for name in one.motifs}
-    table = one.seqlets.assign(cluster=one.seqlets.cluster.map(names))
+    names = {"": ""} | {name: f"{prefix}_{name}" for name in clusters.motifs}
+    table = clusters.seqlets.assign(cluster=clusters.seqlets.cluster.map(names))
     table.insert(1, "target", target)
-    motifs = {names[n]: m.rename(names[n]) for n, m in one.motifs.items()}
-    return Clusters(motifs, {names[n]: m for n, m in one.contributions.items()}, table)
+    motifs = {names[n]: m.rename(names[n]) for n, m in clusters.motifs.items()}
+    return Clusters(motifs, {names[n]: m for n, m in clusters.contributions.items()}, table)
 
 
 def _matched(motifs: Motifs, database: Motifs, both_strands: bool) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -146,5 +146,5 @@ def _matched(motifs: Motifs, database: Motifs, both_strands: bool) -> tuple[pd.D
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always", UserWarning)
         hits = tomtom(motifs, database, top=5, both_strands=both_strands)
-    said = [str(w.message) for w in raised if issubclass(w.category, UserWarning)]
-    return hits, {"tomtom": said[0]} if said else {}
+    messages = [str(w.message) for w in raised if issubclass(w.category, UserWarning)]
+    return hits, {"tomtom": messages[0]} if messages else {}

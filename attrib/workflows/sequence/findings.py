@@ -59,9 +59,9 @@ class Findings(NamedTuple):
 
     def _of(self, output: Any) -> Findings:
         clusters = self.discovered.clusters
-        own = clusters._replace(seqlets=clusters.seqlets[clusters.seqlets.target == output])
+        of_output = clusters._replace(seqlets=clusters.seqlets[clusters.seqlets.target == output])
         return self._replace(
             attributed=self.attributed.of(output),
             contribution=self.contribution.sel(target=output),
-            discovered=self.discovered._replace(clusters=own),
+            discovered=self.discovered._replace(clusters=of_output),
         )

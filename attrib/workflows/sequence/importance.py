@@ -33,16 +33,16 @@ def importance(method: str, a: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
         entry of the letter that is; of other methods the sum.
     """
     if method == MUTATIONS:
-        found = -(a * (1 - x)).sum("nucleotide", skipna=False) / (4 - x.sum("nucleotide"))
+        by_position = -(a * (1 - x)).sum("nucleotide", skipna=False) / (4 - x.sum("nucleotide"))
     elif method in LETTER_ONLY:
-        found = (a * x).sum("nucleotide", skipna=False)
+        by_position = (a * x).sum("nucleotide", skipna=False)
     else:
-        found = a.sum("nucleotide", skipna=False)
-    said = f"{long_name(a, method)}" + (", mean loss" if method == MUTATIONS else "")
-    return found.assign_attrs(long_name=said, units=a.attrs.get("units", ""))
+        by_position = a.sum("nucleotide", skipna=False)
+    title = f"{long_name(a, method)}" + (", mean loss" if method == MUTATIONS else "")
+    return by_position.assign_attrs(long_name=title, units=a.attrs.get("units", ""))
 
 
 def leading(methods: tuple[str, ...]) -> str:
     """The method whose seqlets are looked for: the first that adds up, else mutagenesis, else the first."""
-    known = [m for m in FIRST if m in methods] or [m for m in methods if m == MUTATIONS]
-    return known[0] if known else methods[0]
+    usable = [m for m in FIRST if m in methods] or [m for m in methods if m == MUTATIONS]
+    return usable[0] if usable else methods[0]

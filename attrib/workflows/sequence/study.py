@@ -12,16 +12,16 @@ from attrib.domains.motifs import Clusters
 from attrib.domains.sequences import Reading, one_hot
 from attrib.io import load_motifs
 from attrib.workflows.attribute import Tell
-from attrib.workflows.continued import Continued
+from attrib.workflows.continued import RunFolder
 from attrib.workflows.folder import RECORD
 from attrib.workflows.loading import class_names, load_model
-from attrib.workflows.sequence.asked import METHODS, Asked, check
+from attrib.workflows.sequence.asked import METHODS, Settings, check
 from attrib.workflows.sequence.convolution import first_kernel
 from attrib.workflows.sequence.discovery import Discovered
 from attrib.workflows.sequence.experiments import inserted
 from attrib.workflows.sequence.files import write
 from attrib.workflows.sequence.parts import Attributed, attributed
-from attrib.workflows.sequence.records import Source, read_records, refused, told
+from attrib.workflows.sequence.records import Source, problem_entries, read_records, refusal_entries
 from attrib.workflows.sequence.search import Search, searched
 from attrib.workflows.sequence.variation import read_variants
 
@@ -160,7 +160,7 @@ def sequence(
     Records that cannot be read, or that the model or a method refuses, are listed and the others finished. All results
     are in memory at the end: 4 numbers per base, method and output.
     """
-    asked = Asked(
+    settings = Settings(
         tuple(methods), target, class_names(classes), baselines, tuple(dims), batch_size, device, seed, options or {},
     )  # fmt: skip
     search = Search(
@@ -172,29 +172,31 @@ def sequence(
         None if variants is None else read_variants(variants, bed is not None),
     )
     source = Source(fasta, table, bed, column, name, width)
-    reading = _read(source, max_records, asked, search, pictures)
+    reading = _read(source, max_records, settings, search, pictures)
     f = _loaded(model, weights, device, layer)
-    with Continued(output, PROGRAM, asked.settings(model, f), command) as run:
-        run.record |= {"source": _texts(source), "motifs": str(motifs or ""), "variants": str(variants or ""), "search": _texts(search._replace(known=None, variants=None))}  # fmt: skip
-        say(f"Explaining {len(reading.sequences)} records with {', '.join(asked.methods)}.")
-        done = attributed(f, reading.sequences, asked, run.parts, repr(run.settings), tell=tell)
-        problems = told(reading.problems) + refused(done.refused)
-        found = searched(f, done, asked, search, problems, say)
-        run.record |= {"problems": problems, "notes": found.discovered.notes, "seqlets_of": found.lead}
-        write(run, found, pictures)
-    return Studied(run.path, [*run.files, RECORD], problems, found.discovered, found.experiments, done)
+    with RunFolder(output, PROGRAM, settings.as_record(model, f), command) as run:
+        run.record |= {"source": _texts(source), "motifs": str(motifs or ""), "variants": str(variants or ""), "search": _texts(search._replace(database=None, variants=None))}  # fmt: skip
+        say(f"Explaining {len(reading.sequences)} records with {', '.join(settings.methods)}.")
+        done = attributed(f, reading.sequences, settings, run.parts, repr(run.settings), tell=tell)
+        problems = problem_entries(reading.problems) + refusal_entries(done.refused)
+        findings = searched(f, done, settings, search, problems, say)
+        run.record |= {"problems": problems, "notes": findings.discovered.notes, "seqlets_of": findings.lead}
+        write(run, findings, pictures)
+    return Studied(run.path, [*run.files, RECORD], problems, findings.discovered, findings.experiments, done)
 
 
-def _read(source: Source, most: int | None, asked: Asked, search: Search, pictures: int) -> Reading:
+def _read(
+    source: Source, max_records: int | None, settings: Settings, search: Search, pictures: int
+) -> Reading:
     """The records; names and arguments that do not exist are told before the work."""
-    check(asked)
+    check(settings)
     if pictures < 0:
-        raise ValueError(f"--pictures is {pictures}, expected at least 0")
+        raise ValueError(f"`pictures` is {pictures}, expected at least 0")
     if search.windows is not None and search.windows < 1:
-        raise ValueError(f"--windows is {search.windows}, expected a positive number")
-    inserted(NOTHING, search.known, search.insert)
-    reading = read_records(source, most)
-    asked.plan(one_hot(reading.sequences.iloc[:1]))
+        raise ValueError(f"`windows` is {search.windows}, expected a positive number")
+    inserted(NOTHING, search.database, search.insert)
+    reading = read_records(source, max_records)
+    settings.plan(one_hot(reading.sequences.iloc[:1]))
     return reading
 
 
@@ -208,6 +210,6 @@ def _loaded(
     return f
 
 
-def _texts(given: NamedTuple) -> dict[str, Any]:
+def _texts(values: NamedTuple) -> dict[str, Any]:
     """Arguments as `run.json` tells them, those that were left out left out."""
-    return {k: str(v) if isinstance(v, Path) else v for k, v in given._asdict().items() if v is not None}
+    return {k: str(v) if isinstance(v, Path) else v for k, v in values._asdict().items() if v is not None}
