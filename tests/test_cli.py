@@ -124,15 +124,15 @@ IMAGES = "explain --model mine:images --data images.npy --dims sample,channel,y,
 def test_genes(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert call(f"{GENES} --classes alpha,beta,delta --output {out}") == 0
-    said = capsys.readouterr()
-    assert said.err == ""
-    assert "integrated_gradients" in said.out
+    message = capsys.readouterr()
+    assert message.err == ""
+    assert "integrated_gradients" in message.out
     assert {p.name for p in out.iterdir()} == {
         "attributions.nc", "summary.csv", "run.json", "comparison.png", "mean_per_class.png",
     }  # fmt: skip
-    found = load(out / "attributions.nc")
-    assert list(found) == ["saliency", "integrated_gradients"]
-    a = found["integrated_gradients"]
+    results = load(out / "attributions.nc")
+    assert list(results) == ["saliency", "integrated_gradients"]
+    a = results["integrated_gradients"]
     assert a.dims == ("cell", "gene")
     assert list(a["cell"].values) == list("abcd")
     assert abs(a["delta"]).max() < 1e-4
@@ -174,17 +174,17 @@ def test_every_method_skips_what_does_not_apply(
         )
         == 0
     )
-    said = capsys.readouterr()
-    found = load(tmp_path / "o" / "attributions.nc")
+    message = capsys.readouterr()
+    results = load(tmp_path / "o" / "attributions.nc")
     assert {"saliency", "input_x_gradient", "integrated_gradients", "gradient_shap", "noise_tunnel"} <= set(
-        found
+        results
     )
-    assert all(name in said.out for name in found)
+    assert all(name in message.out for name in results)
     record = json.loads((tmp_path / "o" / "run.json").read_text())
     for method in record["methods"]:
         if "skipped" in method:
-            assert f"{method['result']} does not apply" in said.out
-    assert 'grad_cam does not apply: `layer` is "auto", but no layer has spatial dims' in said.out
+            assert f"{method['result']} does not apply" in message.out
+    assert 'grad_cam does not apply: `layer` is "auto", but no layer has spatial dims' in message.out
 
 
 def test_maps_of_layers(here: Path, tmp_path: Path) -> None:
@@ -192,12 +192,12 @@ def test_maps_of_layers(here: Path, tmp_path: Path) -> None:
     out = tmp_path / "o"
     words = "--methods saliency,grad_cam,layer_cam,guided_grad_cam --target all"
     assert call(f"{IMAGES} {words} --output {out}".replace("--methods saliency --", "--"), "--set", 'layer_cam.layer=["0","1"]') == 0  # fmt: skip
-    found = load(out / "attributions.nc")
-    assert list(found) == ["saliency", "grad_cam", "layer_cam", "guided_grad_cam"]
-    assert found["grad_cam"].dims == ("target", "sample", "y", "x")
-    assert found["grad_cam"].attrs["layer"] == "1"
-    assert found["layer_cam"].dims == ("target", "layer", "sample", "y", "x")
-    assert found["guided_grad_cam"].dims == found["saliency"].dims
+    results = load(out / "attributions.nc")
+    assert list(results) == ["saliency", "grad_cam", "layer_cam", "guided_grad_cam"]
+    assert results["grad_cam"].dims == ("target", "sample", "y", "x")
+    assert results["grad_cam"].attrs["layer"] == "1"
+    assert results["layer_cam"].dims == ("target", "layer", "sample", "y", "x")
+    assert results["guided_grad_cam"].dims == results["saliency"].dims
     table = pd.read_csv(out / "summary.csv")
     assert (table[table.method == "grad_cam"]["sum"] > 0).any()
     assert {"comparison.png", "mean_per_class.png"} <= {p.name for p in out.iterdir()}
@@ -272,8 +272,8 @@ def test_two_inputs(here: Path, tmp_path: Path) -> None:
         )
         == 0
     )
-    found = load(out / "attributions.nc", "saliency")
-    assert {k: v.shape for k, v in found.data_vars.items()} == {"rna": (4, 6), "atac": (4, 2)}
+    results = load(out / "attributions.nc", "saliency")
+    assert {k: v.shape for k, v in results.data_vars.items()} == {"rna": (4, 6), "atac": (4, 2)}
     assert (out / "rna_comparison.png").exists()
     assert set(pd.read_csv(out / "summary.csv")["input"]) == {"rna", "atac"}
 
@@ -301,9 +301,9 @@ def test_baselines(here: Path, tmp_path: Path, baselines: str) -> None:
 
 def test_set(here: Path, tmp_path: Path) -> None:
     assert call(f"{GENES} --set n_steps=7 --set saliency.absolute=false --output {tmp_path / 'o'}") == 0
-    found = load(tmp_path / "o" / "attributions.nc")
-    assert json.loads(found["integrated_gradients"].attrs["params"])["n_steps"] == 7
-    assert (found["saliency"] < 0).any()
+    results = load(tmp_path / "o" / "attributions.nc")
+    assert json.loads(results["integrated_gradients"].attrs["params"])["n_steps"] == 7
+    assert (results["saliency"] < 0).any()
 
 
 WRONG = {
@@ -368,10 +368,10 @@ def test_wrong(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], c
     before = sorted(here.iterdir())
     out = tmp_path / "out"
     assert call(text.replace("OUT", str(out))) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("attrib: ")
-    assert said.count("\n") == 1
-    assert words in said
+    message = capsys.readouterr().err
+    assert message.startswith("attrib: ")
+    assert message.count("\n") == 1
+    assert words in message
     assert not out.exists()
     assert [p for p in sorted(here.iterdir()) if p.name != "__pycache__"] == [
         p for p in before if p.name != "__pycache__"
@@ -488,8 +488,8 @@ def test_version_help_and_methods(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 0
     assert "explain" in capsys.readouterr().out
     assert call("methods") == 0
-    said = capsys.readouterr().out
-    assert all(name in said for name in ALL_METHODS)
+    message = capsys.readouterr().out
+    assert all(name in message for name in ALL_METHODS)
 
 
 def test_what_is_no_fault_of_the_user(

@@ -12,8 +12,8 @@ from attrib.workflows.continued import RunFolder
 
 
 def record(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "run.json").read_text())
-    return found
+    content: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return content
 
 
 def write(folder: Path, names: str, seed: int = 0) -> None:
@@ -27,8 +27,8 @@ def write(folder: Path, names: str, seed: int = 0) -> None:
 
 
 def files(folder: Path) -> set[str]:
-    there = (str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-    return {f for f in there if f not in ("run.json", "parts/one.nc")}
+    names = (str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    return {f for f in names if f not in ("run.json", "parts/one.nc")}
 
 
 def test_a_later_run_replaces_the_files_of_an_earlier_one(tmp_path: Path) -> None:
@@ -85,8 +85,8 @@ def test_nothing_outside_the_folder_is_removed(tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
     outside.touch()
     write(tmp_path / "out", "a.csv")
-    made = record(tmp_path / "out") | {"files": ["a.csv", "../outside.txt", str(outside)]}
-    (tmp_path / "out/run.json").write_text(json.dumps(made))
+    altered = record(tmp_path / "out") | {"files": ["a.csv", "../outside.txt", str(outside)]}
+    (tmp_path / "out/run.json").write_text(json.dumps(altered))
     write(tmp_path / "out", "b.csv")
     assert outside.exists()
     assert files(tmp_path / "out") == {"b.csv"}
