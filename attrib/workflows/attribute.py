@@ -1,4 +1,4 @@
-"""Every method asked for, one after the other, on one model and one input."""
+"""Run the methods of a plan one after the other, on one model and one input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from attrib.workflows.plan import ALL_METHODS, Plan, arguments
 Result = xr.DataArray | xr.Dataset
 Tell = Callable[[str, int, int], None]
 DYNAMIC = 'torch.export.export(..., dynamic_shapes=({0: torch.export.Dim("batch")},))'
-SUPPLIED = ("f", "x", "method", "baselines")  # required arguments that this file knows how to fill
+SUPPLIED = ("f", "x", "method", "baselines")  # required arguments that this file supplies
 
 
 class Done(NamedTuple):
@@ -78,12 +78,12 @@ def attribute(
     Yields
     ------
     Done or Skipped
-        One per method, as soon as it is there. Skipped only where the plan holds every method.
+        One per method, as soon as it is finished. Skipped only if the plan holds every method.
 
     Raises
     ------
     ValueError, TypeError, NotImplementedError
-        What a method refuses; if all are asked for and all refuse, the first refusal.
+        An error of a method. If the plan holds every method and all fail, the first error.
     """
     refused: list[Exception] = []
     for name in plan.methods:
@@ -97,7 +97,7 @@ def attribute(
 
 
 def rehearse(model: Callable[..., Any], x: Result, plan: Plan, tell: Tell | None = None) -> None:
-    """Run a plan on the first sample, so that what a method refuses is known before the work begins.
+    """Run a plan on the first sample, so that a method's errors come before the work begins.
 
     Raises
     ------
@@ -142,12 +142,12 @@ def _run_method(model: Callable[..., Any], x: Result, name: str, plan: Plan, tel
 
 
 def trial(model: Callable[..., Any], x: Result, device: str | None = None) -> None:
-    """Call the model with the first sample, so that what does not fit is told before any work.
+    """Call the model with the first sample, so that an input that does not fit is reported before any work.
 
     Raises
     ------
     ValueError
-        In one line, with the shape that the model got.
+        With the shape that the model got, in one line.
     """
     inputs = labelled_inputs(x)
     parameters = list(model.parameters()) if isinstance(model, torch.nn.Module) else []

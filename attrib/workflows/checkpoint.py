@@ -1,4 +1,4 @@
-"""Classifiers of images with what belongs to them: class names, and what is done to an image before."""
+"""Classifiers of images with their class names and the preparation of their images."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def load_checkpoint(folder: str | Path, device: str | None = None) -> Classifier
     Parameters
     ----------
     folder : path
-        With `config.json`, `model.safetensors` and `preprocessor_config.json`; other files are left alone. Nothing is
-        downloaded and no code in the folder is run.
+        With `config.json`, `model.safetensors` and `preprocessor_config.json`; other files are ignored. Nothing is
+        downloaded, and no code of the folder is run.
     device : str, optional
         Where to put it; default: the CPU.
 
@@ -75,7 +75,7 @@ def load_checkpoint(folder: str | Path, device: str | None = None) -> Classifier
 
 
 def _pickled(path: Path, missing: Sequence[str]) -> str:
-    """What to do about weights that are there in a format that can run code."""
+    """What to do about weights in a format that can run code; empty if there are none."""
     pickles = [
         p.name for p in (path / "pytorch_model.bin", path / "model.bin", path / "model.pt") if p.is_file()
     ]
@@ -115,7 +115,7 @@ def _from_transformers(path: Path) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the bar and the reports of transformers: what is wrong is said by an error."""
+    """Switch off the progress bar and the log of transformers; problems become errors."""
     from transformers.utils import logging
 
     has_bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
@@ -143,7 +143,7 @@ def _check_weights(info: Mapping[str, Any]) -> None:
 
 
 def _first(error: Exception) -> str:
-    """The first sentence of an error; transformers goes on with what concerns its developers."""
+    """The first sentence of an error; the rest of transformers' messages is for its developers."""
     return str(error).splitlines()[0].split(". ")[0][:200]
 
 
@@ -170,7 +170,7 @@ def load_classifier(
     classes : sequence of str
         Names of the outputs.
     processor : path, optional
-        A `preprocessor_config.json`; default: what a model of timm says of itself (`pretrained_cfg`).
+        A `preprocessor_config.json`; default: the `pretrained_cfg` of a model of timm.
     device : str, optional
         Where to put it.
 
@@ -181,7 +181,7 @@ def load_classifier(
     Raises
     ------
     ValueError
-        If nothing says how images are prepared, and whatever the loading refuses.
+        If the preparation of images is unknown, and for errors of loading.
     """
     network = load_model(model, weights, device)
     source = model if weights is None else f"{model} {_source(Path(weights))}"

@@ -1,4 +1,4 @@
-"""The folder of a study: new, or that of a run with the same settings, which goes on."""
+"""The folder of a study: a new one, or one of an earlier run with the same settings, which is continued."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ PARTS = "parts"
 
 
 class RunFolder:
-    """A folder and its `run.json`, which a later run with the same settings goes on in.
+    """A folder and its `run.json`, in which a later run with the same settings can be continued.
 
     Parameters
     ----------
     path : path
-        Made when the run is entered.
+        Created when the context is entered.
     program : str
-        What was run: `"attrib sequence"`. Folders of another program are refused.
+        The command, such as `"attrib sequence"`. Folders of another program are refused.
     settings : mapping
-        What a run must share with an earlier one to go on in its folder.
+        A run continues an earlier one only if these are equal.
     command : sequence of str
         As typed.
     folders : sequence of str
-        Made inside, beside `parts`.
+        Created inside, beside `parts`.
 
     Raises
     ------
@@ -38,8 +38,8 @@ class RunFolder:
 
     Notes
     -----
-    As a context manager it notes how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or
-    `"failed"`. When it is finished, files that an earlier run listed and this one has not made are removed.
+    As a context manager it records how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or
+    `"failed"`. When a run has finished, files that only the earlier run listed are removed.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class RunFolder:
         return self.path / PARTS
 
     def file(self, name: str) -> Path:
-        """The path of an output, which is listed."""
+        """The path of an output; it is added to the list of files."""
         if name not in self.files:
             self.files.append(name)
         return self.path / name

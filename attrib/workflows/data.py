@@ -1,4 +1,4 @@
-"""The user's own data as methods take them, and what they are compared with."""
+"""The user's own data as methods take them, and the baselines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from attrib.workflows.attribute import Result
 
 
 def floating(x: Result, say: Callable[[str], None] = lambda line: None) -> Result:
-    """Whole numbers and flags as float32, which is said; text is refused.
+    """Whole numbers and flags as float32, with a message; text is refused.
 
     Raises
     ------
     ValueError
-        For data that are no numbers, naming the variable.
+        For data that are not numbers, with the name of the variable.
     """
     arrays = {x.name: x} if isinstance(x, xr.DataArray) else dict(x.data_vars)
     for name, a in arrays.items():
@@ -37,7 +37,7 @@ def _float(a: xr.DataArray) -> xr.DataArray:
 
 
 def baselines_of(baselines: str | None, x: Result, say: Callable[[str], None]) -> float | Result | None:
-    """A number, or an array; what lies along the samples' dim in another number is a distribution."""
+    """A number, or an array; an array with another number of samples than `x` is a distribution."""
     if baselines is None:
         return None
     try:
@@ -57,7 +57,7 @@ def baselines_of(baselines: str | None, x: Result, say: Callable[[str], None]) -
 
 
 def _read_like(file: str, x: Result) -> Result:
-    """Baselines from a file, their dims named as the input's: all of them, or those of one sample."""
+    """Baselines from a file, with the input's dims, or those of one sample."""
     if Path(file).suffix not in (".npy", ".npz") or isinstance(x, xr.Dataset):
         return read(file, variables=list(map(str, x.data_vars)) if isinstance(x, xr.Dataset) else None)
     names = list(map(str, x.dims))

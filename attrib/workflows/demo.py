@@ -1,4 +1,4 @@
-"""The demonstration: train a small network on handwritten digits and ask every method what it looked at."""
+"""The demonstration: train a small network on handwritten digits and explain it with every method."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ from attrib.workflows.study import carry_out, draw, overview, write_table
 
 EXPLAINED = 200  # held-out images
 BASELINES = 50  # training images that stand for "no digit in particular"
-SHOWN = 6  # columns of the comparison: its rows are many
-REQUIRED = {
-    "occlusion": {"window": {"y": 2, "x": 2}}
-}  # arguments that a method needs and these images settle
+SHOWN = 6  # columns of the comparison, which has many rows
+REQUIRED = {"occlusion": {"window": {"y": 2, "x": 2}}}  # required arguments of methods, for these images
 
 
 class Demo(NamedTuple):
-    """What the demonstration found.
+    """Results of the demonstration.
 
     Attributes
     ----------
@@ -36,7 +34,7 @@ class Demo(NamedTuple):
         Where the files are.
     files : list of str
     accuracy : float
-        Share of the held-out images read right.
+        Share of the held-out images classified correctly.
     table : DataFrame
         A row per method: completeness error (median, max) for the predicted class, model evaluations and seconds for
         one class and for all ten.
@@ -101,7 +99,7 @@ def demo(
 
 
 def _trained(seed: int, folder: Folder, say: Callable[[str], None]) -> tuple[Digits, torch.nn.Module, float]:
-    """The digits, a network that knows them, and its accuracy."""
+    """The digits, a network trained on them, and its accuracy."""
     start = time.perf_counter()
     data = digits(seed)
     model = trained(data, seed=seed)
@@ -114,7 +112,7 @@ def _trained(seed: int, folder: Folder, say: Callable[[str], None]) -> tuple[Dig
 
 
 def _plan(baselines: xr.DataArray, seed: int, **target: Any) -> Plan:
-    """Every method; distributions of baselines are training images, single baselines blank paper."""
+    """A plan of every method; distributions of baselines are training images, single baselines are zero."""
     methods = plan("all", classes=CLASSES, seed=seed, **target)
     for name, arguments in methods.by_method.items():
         if ALL_METHODS[name].about.distribution:
@@ -124,7 +122,7 @@ def _plan(baselines: xr.DataArray, seed: int, **target: Any) -> Plan:
 
 
 def _write_material(model: torch.nn.Module, x: xr.DataArray, folder: Folder) -> None:
-    """The images and the weights, as a user's own would be."""
+    """Write the images and the weights as files that `attrib explain` takes."""
     save(x, folder.file("digits.nc"))
     with replacing(folder.file("model.pt")) as temporary:
         torch.save(model.state_dict(), temporary)

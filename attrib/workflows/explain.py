@@ -19,7 +19,7 @@ from attrib.workflows.targets import targets
 
 
 class Explained(NamedTuple):
-    """What a run wrote.
+    """Results of a run.
 
     Attributes
     ----------
@@ -88,8 +88,8 @@ def explain(
 
     Notes
     -----
-    Everything is checked, and tried on the first sample, before the folder is made. Each method's result is in `attributions.nc` when the next one
-    begins; Ctrl-C keeps what is there, and `run.json` then says `"interrupted"`.
+    Everything is checked, and tried on the first sample, before the folder is created. Each method's result is written to
+    `attributions.nc` before the next one begins. Ctrl-C keeps finished results, and `run.json` then says `"interrupted"`.
     """
     with Folder(output, command, overwrite=overwrite) as folder:
         names = class_names(classes)
@@ -111,7 +111,7 @@ def explain(
 
 
 def _try(f: Callable[..., Any], x: Result, settings: Plan, device: str | None, tell: Tell | None) -> None:
-    """The model and its methods on the first sample; one method alone refuses before anything is written."""
+    """Try the model and its methods on the first sample; a single method fails before anything is written anyway."""
     trial(f, x, device)
     if len(settings.methods) > 1:
         rehearse(f, x, settings, tell)

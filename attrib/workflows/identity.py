@@ -13,7 +13,7 @@ from attrib.engine.model.parameters import weights
 
 
 def digest(model: Callable[..., Any]) -> str:
-    """A short digest of a model's weights, also of a function's; empty where Python shows none."""
+    """A short digest of the weights of a module or function; empty if it has none that Python can see."""
     sha256 = hashlib.sha256()
     count = 0
     for value in weights(model):

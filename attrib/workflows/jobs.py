@@ -22,7 +22,7 @@ TIMED: dict[str, Method[...]] = {**METHODS, **MAPS}
 
 
 class Job(NamedTuple):
-    """One cell of the table: what to run, and how much work it is."""
+    """One row of the table: what to run, and how much work it is."""
 
     method: str
     batch_size: BatchSize
@@ -56,7 +56,7 @@ def method_jobs(
     target: Any,
     device: torch.device,
 ) -> list[Job]:
-    """One job per batch size that makes a difference, after a first call that shows what is wrong with the arguments."""
+    """One job per batch size that makes a difference; a first call checks the arguments."""
     explain = TIMED[name].explain
     parameters = inspect.signature(explain).parameters
     if "baselines" in parameters and parameters["baselines"].default is inspect.Parameter.empty:
@@ -78,7 +78,7 @@ def method_jobs(
 
 
 def _lasts(sizes: list[BatchSize]) -> list[int]:
-    """For each size the next smaller one; where that one already holds all rows, the size adds nothing."""
+    """For each size the next smaller one, 0 for the smallest."""
     numbers = [s for s in sizes if isinstance(s, int)]
     return [max((n for n in numbers if isinstance(s, int) and n < s), default=0) for s in sizes]
 
@@ -86,7 +86,7 @@ def _lasts(sizes: list[BatchSize]) -> list[int]:
 def _passes(
     options: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter], evaluations: float
 ) -> float:
-    """Passes per sample: as many as were asked for, else as many as were counted."""
+    """Passes per sample: `n_steps` or `n_samples`, else the counted number."""
     if options.get("rtol") is None:
         for name in ("n_steps", "n_samples"):
             if name in parameters:
@@ -95,7 +95,7 @@ def _passes(
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Wall time of `work()`, to the end of what it left running on a GPU."""
+    """Wall time of `work()`, including work that is still running on a GPU."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     wait()
     begin = time.perf_counter()

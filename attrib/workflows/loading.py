@@ -28,7 +28,7 @@ def load_model(
     weights : str or path, optional
         A state dict: `.safetensors`, or a file that ``torch.load(weights_only=True)`` reads.
     device : str, optional
-        Where to put it; default: where it is made.
+        Where to put it; default: where it is built.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def load_model(
     Raises
     ------
     ValueError, FileNotFoundError
-        For names that lead nowhere and weights that do not fit, in one line.
+        For names that do not exist and weights that do not fit, in one line.
     """
     check_device(device)
     loaded = _exported(Path(model), weights) if model.endswith(".pt2") else _with_weights(model, weights)
@@ -84,7 +84,7 @@ def _exported(file: Path, weights: str | Path | None) -> Any:
 
 
 def _from_factory(spec: str) -> Any:
-    """The model that `package.module:factory` makes."""
+    """The model that `package.module:factory` returns."""
     module_name, colon, name = spec.partition(":")
     if not (colon and module_name and name):
         raise ValueError(f"`model` is {spec!r}, expected package.module:factory or FILE.pt2")
@@ -148,7 +148,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is none, or it holds anything but tensors by name.
+        If the file does not exist, or holds anything but tensors by name.
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no weights file {file}")
@@ -187,7 +187,7 @@ def fill(model: Any, weights: Mapping[str, Tensor], where: str) -> None:
     Raises
     ------
     ValueError
-        Naming entries that are missing, left over, or of another shape.
+        With the names of entries that are missing, unknown, or of another shape.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(
@@ -225,6 +225,6 @@ def class_names(classes: str | None) -> list[str] | None:
 
 
 def first_line(error: BaseException) -> str:
-    """An error as one line: its type and the first line of its message that says something."""
+    """An error as one line: its type and the first nonempty line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -61,7 +61,7 @@ def measure(
     Raises
     ------
     ValueError, FileNotFoundError
-        For what does not fit, in one line, before anything is timed.
+        For arguments and files that do not fit, in one line, before anything is timed.
     """
     _check(output, samples)
     names = class_names(classes)

@@ -1,4 +1,4 @@
-"""Which methods are asked, and with which arguments."""
+"""Which methods run, and with which arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attrib.functional.explanation import Method
 
 ALL_METHODS: dict[str, Method[...]] = {**METHODS, **MAPS, **PRODUCTS}
 Options = Mapping[str, Any]
-INNER = "input_x_gradient"  # what noise_tunnel averages and guided_grad_cam multiplies, unless told otherwise
+INNER = "input_x_gradient"  # what noise_tunnel averages and guided_grad_cam multiplies, by default
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Plan:
     methods : tuple of str
         Names in `ALL_METHODS`.
     every : bool
-        Whether they are all there are: then those that do not apply are skipped, not errors.
+        Whether they are all methods; then methods that do not apply are skipped instead of raising an error.
     shared : mapping
         Arguments of every method: target or targets, classes, batch_size, device.
     by_method : mapping of str to mapping
@@ -52,7 +52,7 @@ def plan(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """Settle which method gets which arguments.
+    """Decide which method gets which arguments.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def plan(
     Raises
     ------
     ValueError
-        For unknown methods and arguments, naming those that exist.
+        For unknown methods and arguments, with the names of those that exist.
     """
     every = methods == "all"
     names = (

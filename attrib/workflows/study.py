@@ -1,4 +1,4 @@
-"""Methods on a model and its input, with everything written down as it is done."""
+"""Run methods on a model and its input, and write each result as soon as it is finished."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def carry_out(
     folder : Folder
         Where to write.
     group : str
-        Put before the methods' names in the file: ``"all/"``.
+        Prefix of the methods' names in the file, such as ``"all/"``.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def _record_entry(outcome: Done | Skipped, group: str) -> dict[str, Any]:
 
 
 def completeness(result: Result) -> tuple[float | None, float | None]:
-    """Median and maximum of the completeness error |delta| over samples and targets; None for methods without."""
+    """Median and maximum of the completeness error |delta| over samples and targets; None for methods without it."""
     if "delta" not in result.coords:
         return None, None
     error = np.abs(result["delta"].values)
@@ -98,7 +98,7 @@ def write_table(results: Mapping[str, Result], folder: Folder) -> None:
 
 
 def draw(x: Result, results: Mapping[str, Result], folder: Folder, **options: Any) -> list[str]:
-    """Write the pictures: of each input, where there are several.
+    """Write the pictures of each input.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def draw(x: Result, results: Mapping[str, Result], folder: Folder, **options: An
 def _inputs(
     x: Result, results: Mapping[str, Result]
 ) -> list[tuple[str, xr.DataArray, dict[str, xr.DataArray]]]:
-    """Each input with its attributions, and what its files' names begin with."""
+    """Each input with its attributions and the prefix of its files."""
     if isinstance(x, xr.DataArray):
         return [("", x, {m: a for m, a in results.items() if isinstance(a, xr.DataArray)})]
     return [
@@ -134,7 +134,7 @@ def _inputs(
 
 
 def _is_of(a: Result, variable: Hashable, x: xr.Dataset) -> bool:
-    """Whether a result says something of an input: a map lies on one of them."""
+    """Whether a result belongs to an input: an attribution of a layer lies on one input only."""
     if isinstance(a, xr.Dataset):
         return True
     onto = json.loads(a.attrs["params"])["onto"]

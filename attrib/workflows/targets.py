@@ -1,4 +1,4 @@
-"""Which outputs are explained: what was typed, as methods take it."""
+"""Which outputs are explained: the text of an option as the argument of a method."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def targets(target: str | None, classes: Sequence[str] | None) -> dict[str, Any]:
-    """`target` or `targets` for what was typed.
+    """`target` or `targets` of a method for the text of an option.
 
     Raises
     ------

@@ -535,7 +535,7 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--table a.csv --bed b.bed", "--bed needs --fasta"),
         ("--fasta a.fa --motifs a.fa", "a.fa is no MEME file"),
         ("--fasta a.fa --motifs known.meme --insert NHLH2", "near it: NHLH1"),
-        ("--fasta a.fa --insert MYC", "no motif of --motifs is called so"),
+        ("--fasta a.fa --insert MYC", "no motif of --motifs has this name"),
         ("--fasta a.fa --methods grad_cam", "--methods is grad_cam, expected some of"),
         ("--fasta a.fa --target on", "--target is 'on': to name a class, give --classes"),
         ("--fasta a.fa --windows 0", "--windows is 0"),

@@ -1,4 +1,4 @@
-"""The files of a cohort of cell images, made from its images' parts one by one: memory does not grow with their number."""
+"""The files of a cohort of cell images, written from one image's part at a time: memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_cohort(
     methods: Sequence[str],
     unreadable: Mapping[str, str],
 ) -> tuple[dict[str, Any], list[str]]:
-    """From the images' parts: `attributions.nc`, `results.csv`, mean maps, confusion matrix, `summary.json`, `index.html`.
+    """Write `attributions.nc`, `results.csv`, mean attributions, confusion matrix, `summary.json` and `index.html` from the images' parts.
 
     Returns
     -------
@@ -50,12 +50,12 @@ def write_cohort(
 
 
 def parts(folder: Path, images: Sequence[Found]) -> Iterator[xr.Dataset]:
-    """What each image adds, one in memory at a time."""
+    """The part of each image, one in memory at a time."""
     return (load(folder / "parts" / f"{image.name}.nc") for image in images)
 
 
 def _in_frame(part: xr.Dataset, cohort: CohortSums) -> np.ndarray:
-    """An image's maps (target, method, y, x) in the upper left corner of the cohort's frame; NaN beyond."""
+    """An image's attributions (target, method, y, x) in the upper left corner of the cohort's frame; NaN beyond."""
     attributions = part["attribution"].transpose("target", "method", "y", "x").values
     values = np.full((*attributions.shape[:2], *cohort.frame), np.nan, np.float32)
     values[:, :, : attributions.shape[2], : attributions.shape[3]] = attributions
@@ -63,7 +63,7 @@ def _in_frame(part: xr.Dataset, cohort: CohortSums) -> np.ndarray:
 
 
 def confusion_matrix(table: pd.DataFrame, classes: Sequence[str]) -> xr.DataArray | None:
-    """Counts (true, predicted); None where no folder names a class."""
+    """Counts (true, predicted); None if no folder names a class."""
     if "label" not in table:
         return None
     labelled = table.dropna(subset="label")
@@ -85,7 +85,7 @@ def _confusion(folder: Path, table: pd.DataFrame, classes: Sequence[str]) -> lis
 
 
 def _means(folder: Path, cohort: CohortSums) -> list[str]:
-    """Mean map per predicted class, on the network's input; a picture per method."""
+    """Write the mean attribution per predicted class, on the network's input, with a picture per method."""
     mean = cohort.mean()
     if mean is None:
         return []

@@ -1,4 +1,4 @@
-"""The deletion curve: confidence as the pixels that a map calls important are taken away."""
+"""The deletion curve: confidence while the pixels of the largest attributions are removed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def deletion(
     steps: int = STEPS,
     batch_size: int = 32,
 ) -> Tensor:
-    """Probability of a class after the most important share of the pixels has become the image's mean.
+    """Probability of a class after the most important share of the pixels has been replaced by the image's mean.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def deletion(
     Returns
     -------
     Tensor (N, steps)
-        Their mean is the area under the curve: small where the map found what counts.
+        Their mean is the area under the curve: small if the attribution ranks the pixels well.
     """
     order = torch.sort(maps.flatten(1), dim=1, descending=True, stable=True).indices
     rank = torch.empty_like(order).scatter_(

@@ -1,4 +1,4 @@
-"""What is known of a cohort of cell images once each image's part has been seen: sums and labels, no maps."""
+"""Sums and labels of a cohort of cell images, collected part by part, without the attributions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CohortSums:
     frame : (int, int)
         Height and width that hold every image.
     layer : str
-        Whose maps they are.
+        The layer of the attributions.
     strange : set of str
         Folders that are no class.
     """
@@ -41,7 +41,7 @@ class CohortSums:
         self._targets: np.ndarray = np.array([])
 
     def add(self, part: xr.Dataset) -> None:
-        """Take in an image's part."""
+        """Add an image's part."""
         size = part["attribution"].sizes["y"], part["attribution"].sizes["x"]
         self.frame = (max(self.frame[0], size[0]), max(self.frame[1], size[1]))
         self.layer, self._targets = part.attrs["layer"], part["target"].values
@@ -62,7 +62,7 @@ class CohortSums:
             self._sums[part.attrs["predicted"]] = self._sums.get(part.attrs["predicted"], 0.0) + seen
 
     def table(self) -> pd.DataFrame:
-        """A row per image: prediction, truth where known, and the quality of each method."""
+        """A row per image: prediction, true class if known, and the quality of each method."""
         return pd.DataFrame(self._rows)
 
     def curves(self) -> dict[str, list[float]]:
@@ -71,7 +71,7 @@ class CohortSums:
         return {m: mean[k].tolist() for k, m in enumerate(self.methods)}
 
     def mean(self) -> xr.DataArray | None:
-        """Mean map (predicted, method, row, column) of each predicted class; None if the inputs differ in size."""
+        """Mean attribution (predicted, method, row, column) of each predicted class; None if the inputs differ in size."""
         if not self._one_size:
             return None
         names = sorted(self._sums)
@@ -86,7 +86,7 @@ class CohortSums:
         )
 
     def labels(self) -> xr.DataArray:
-        """Maps (image, target, method, y, x) in pixels of each image from its upper left corner, without the values."""
+        """Labels of the attributions (image, target, method, y, x), in pixels from each image's upper left corner; values are NaN."""
         attrs = {"units": "output", "long_name": "class activation map", "layer": self.layer}
         shape = (len(self._rows), len(self._targets), len(self.methods), *self.frame)
         return xr.DataArray(

@@ -19,7 +19,7 @@ from attrib.stats import map_entropy, mass_inside, rank_correlation
 
 
 class Cell(NamedTuple):
-    """An image and what was found of it.
+    """An image and its results.
 
     Attributes
     ----------
@@ -28,13 +28,13 @@ class Cell(NamedTuple):
     image : DataArray (y, x, channel)
     probability : array (C,)
     maps : array (target, method, y, x)
-        On the image's pixels; NaN where the network saw nothing.
+        Attributions on the image's pixels; NaN outside the network's input.
     seen : array (target, method, row, column)
-        On the network's input.
+        Attributions on the network's input.
     curves : array (method, share)
         Deletion curves of the predicted class.
     classes, methods, labels : tuple of str
-        `labels` are those of the target dim.
+        `labels` belong to the target dim.
     layer : str
     mask : DataArray (y, x) or None
     """
@@ -58,12 +58,12 @@ class Cell(NamedTuple):
         return self.classes[int(self.probability.argmax())]
 
     def at(self, target: str) -> int:
-        """The place of a target along the target dim."""
+        """The index of a target along the target dim."""
         label = self.predicted if target == "predicted" else target
         return self.labels.index(label) if label in self.labels else self.labels.index("predicted")
 
     def labelled(self) -> xr.DataArray:
-        """The maps with labels."""
+        """The attributions with labels."""
         coords = {
             "target": list(self.labels),
             "method": list(self.methods),
@@ -74,13 +74,13 @@ class Cell(NamedTuple):
 
 
 def stamp(path: Path) -> str:
-    """Size and time of a file, by which a changed one is known."""
+    """Size and time of a file, by which a change is noticed."""
     facts = path.stat()
     return f"{facts.st_size} {facts.st_mtime_ns}"
 
 
 def write_cell(cell: Cell, targets: tuple[str, ...], folder: Path) -> None:
-    """Pictures, the prediction as JSON, and last the maps, whose file says that the image is done."""
+    """Write pictures, the prediction as JSON, and last the attributions: their file marks the image as finished."""
     name, maps = cell.file.name, cell.labelled()
     predicted = maps.isel(target=cell.at("predicted"))
     quality = figures(cell, predicted)
@@ -107,7 +107,7 @@ def write_cell(cell: Cell, targets: tuple[str, ...], folder: Path) -> None:
 
 
 def prediction(cell: Cell) -> dict[str, Any]:
-    """What the network says of the image."""
+    """The network's prediction for the image."""
     order = np.argsort(-cell.probability, kind="stable")
     ranked = [{"class": cell.classes[k], "probability": float(cell.probability[k])} for k in order]
     content: dict[str, Any] = {
@@ -121,7 +121,7 @@ def prediction(cell: Cell) -> dict[str, Any]:
 
 
 def figures(cell: Cell, attributions: xr.DataArray) -> dict[str, dict[str, Any]]:
-    """Quality of each method's map (method, y, x) of the predicted class."""
+    """Quality of each method's attribution (method, y, x) of the predicted class."""
     quality: dict[str, dict[str, Any]] = {}
     entropy = map_entropy(attributions)
     inside = None if cell.mask is None else mass_inside(attributions, cell.mask)

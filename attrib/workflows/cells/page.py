@@ -1,4 +1,4 @@
-"""The summary of a cohort of cell images as a page that links to everything."""
+"""The summary page of a cohort of cell images, with links to all files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ STYLE = (
 )
 MEANINGS = {
     "entropy": "entropy, from 0 (one pixel has all) to 1 (all the same)",
-    "deletion_area": "deletion area: small where the map found what counts",
-    "mass_inside": "share of the map inside the mask",
+    "deletion_area": "deletion area: small if the attribution ranks the pixels well",
+    "mass_inside": "share of the attribution inside the mask",
     "rank_correlation": "rank correlation of two methods",
 }
 
@@ -24,7 +24,7 @@ MEANINGS = {
 def page(
     summary: Mapping[str, Any], table: pd.DataFrame, files: Sequence[str], methods: Sequence[str]
 ) -> str:
-    """The summary as a page that links to everything."""
+    """The summary page, with links to all files."""
     pictures = "".join(
         f'<figure><img src="{quote(f)}" alt="{html.escape(f)}"><figcaption>{html.escape(f.removesuffix(".png").replace("_", " ", 1))}'
         "</figcaption></figure>"
@@ -36,9 +36,9 @@ def page(
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Cells</title>'
         f"<style>{STYLE}</style>{_head(summary, files)}{_skipped(summary)}{_quality(summary, methods)}"
-        f"<h2>Cohort</h2>{pictures}<h2>Images</h2><p class=s>Each map has its own scale; the number under it is its largest "
+        f"<h2>Cohort</h2>{pictures}<h2>Images</h2><p class=s>Each attribution has its own scale; the number under it is its largest "
         "value. Dark edges were cropped away: the network did not see them. Red rows: wrong.</p>"
-        f"<table><tr><th>image</th>{truth}<th>predicted</th><th>maps of the predicted class</th></tr>{rows}</table></html>\n"
+        f"<table><tr><th>image</th>{truth}<th>predicted</th><th>attributions of the predicted class</th></tr>{rows}</table></html>\n"
     )
 
 
@@ -46,11 +46,11 @@ def _head(summary: Mapping[str, Any], files: Sequence[str]) -> str:
     accuracy = "" if summary["accuracy"] is None else f", accuracy {summary['accuracy']:.1%}"
     links = " ".join(f'<a href="{quote(f)}">{html.escape(f)}</a>' for f in files)
     layer = html.escape(summary["layer"])
-    return f"<h1>Cells</h1><p>{summary['images']} images{accuracy}; maps of layer {layer}.</p><p>{links}</p>"
+    return f"<h1>Cells</h1><p>{summary['images']} images{accuracy}; attributions of layer {layer}.</p><p>{links}</p>"
 
 
 def _skipped(summary: Mapping[str, Any]) -> str:
-    """What was left out of the images, and of the accuracy."""
+    """Images and folders that were left out."""
     strange = ", ".join(html.escape(f) for f in summary["folders_that_are_no_class"])
     folders = f"<p>Folders that are no class of the model: {strange}.</p>" if strange else ""
     bad = "".join(
@@ -92,5 +92,5 @@ def _row(row: Mapping[str, Any]) -> str:
     return (
         f'<tr{mark}><td>{name}<br><a href="{link}_results.json">figures</a> <a href="{link}_classes.png">classes</a></td>'
         f'{truth}<td>{predicted}</td><td><a href="{link}_methods.png">'
-        f'<img src="{link}_methods.png" alt="maps of {name}" height="230" loading="lazy"></a></td></tr>'
+        f'<img src="{link}_methods.png" alt="attributions of {name}" height="230" loading="lazy"></a></td></tr>'
     )

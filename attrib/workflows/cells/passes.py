@@ -1,4 +1,4 @@
-"""A classifier's passes on images of cells: probabilities, maps, deletion curves."""
+"""A classifier's passes on images of cells: probabilities, attributions, deletion curves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from attrib.workflows.checkpoint import Classifier
 def explained(
     classifier: Classifier, plan: Plan, batch: Sequence[tuple[Found, xr.DataArray]], masks: str | Path | None
 ) -> Iterator[Cell]:
-    """Everything that is known of some images; those of one input size go through the model together."""
+    """All results of some images; images of one input size go through the model together."""
     rows = [torch.from_numpy(classifier.preparation.apply(image.values)) for _, image in batch]
     for _, numbers in groupby(
         sorted(range(len(batch)), key=lambda k: rows[k].shape), key=lambda k: rows[k].shape
@@ -42,7 +42,7 @@ def explained(
 
 
 def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """Maps (target, method, N, y, x), probabilities (N, C), deletion curves (method, N, share), the layer's name."""
+    """Attributions (target, method, N, y, x), probabilities (N, C), deletion curves (method, N, share), the layer's name."""
     device = device_of(classifier.model) or x.device
     x = x.to(device)
     with torch.no_grad():

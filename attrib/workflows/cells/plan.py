@@ -1,4 +1,4 @@
-"""What the study of cells asks of every image."""
+"""The settings of the study of cells, the same for every image."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from attrib.functional import MAPS
 from attrib.workflows.checkpoint import Classifier
 
 METHODS = ("grad_cam", "grad_cam_plus_plus", "layer_cam")
-SIDE_BY_SIDE = 20  # classes whose maps are made for every image
+SIDE_BY_SIDE = 20  # at most so many classes are explained for every image
 
 
 class Plan(NamedTuple):
-    """What every image is asked; a folder holds images of one plan."""
+    """The settings for every image; a folder holds images of one plan."""
 
     methods: tuple[str, ...]
     layer: str
@@ -23,14 +23,14 @@ class Plan(NamedTuple):
 
     @property
     def goals(self) -> str | list[Any]:
-        """The targets that are computed: all classes where they are few, for the picture of them side by side."""
+        """The targets that are computed: all classes if they are few, for the picture that compares them."""
         if self.targets == "all" or len(self.classes) <= SIDE_BY_SIDE:
             return "all"
         return [*(self.classes.index(t) for t in self.targets if self.targets != "predicted"), "predicted"]
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of what is computed."""
+        """Names of the targets that are computed."""
         goals: Any = self.goals
         return (
             self.classes
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
 
 
 def plan_of(classifier: Classifier, methods: Sequence[str], layer: str, targets: str | Sequence[str]) -> Plan:
-    """The plan for what was asked.
+    """The plan for these arguments.
 
     Raises
     ------

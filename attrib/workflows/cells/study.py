@@ -1,4 +1,4 @@
-"""The study of cell images: which pixels made a classifier say what it says, image by image and over the cohort."""
+"""The study of cell images: which pixels a classifier's prediction rests on, image by image and over the cohort."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Tell = Callable[[str, int, int], None]
 
 
 class Study(NamedTuple):
-    """What a run has done.
+    """Results of a run.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ def cells(
     command: Sequence[str] = (),
     tell: Tell | None = None,
 ) -> Study:
-    """Explain a classifier on images of cells, and write pictures, tables and maps into a folder.
+    """Explain a classifier on images of cells, and write pictures, tables and attributions into a folder.
 
     Parameters
     ----------
@@ -70,11 +70,11 @@ def cells(
     layer : str, default "auto"
         See `attrib.grad_cam`.
     targets : "predicted", "all", or sequence of class names
-        Which classes' maps `attributions.nc` holds.
+        Classes whose attributions `attributions.nc` holds.
     masks : path, optional
-        A folder of images of the same names as the images', nonzero where the cell is.
+        A folder of images with the images' names, nonzero where the cell is.
     max_images : int, optional
-        The first so many.
+        Use the first so many images.
     batch_size : int, default 16
         Images in memory and in a call of the model.
     command : sequence of str
@@ -89,7 +89,7 @@ def cells(
     Raises
     ------
     ValueError
-        For unknown methods, classes and layers, a folder of another run, and images none of which can be read.
+        For unknown methods, classes and layers, a folder of another run, and if no image can be read.
     """
     plan = plan_of(classifier, methods, layer, targets)
     if batch_size < 1 or (max_images is not None and max_images < 1):
@@ -110,7 +110,7 @@ def cells(
 def _batches(
     folder: Path, images: Sequence[Found], size: int, unreadable: dict[str, str], tell: Tell | None
 ) -> Iterator[list[tuple[Found, xr.DataArray]]]:
-    """The images that are not done yet, some at a time; tells how many are, once a batch has been worked on."""
+    """The unfinished images, some at a time; `tell` is called after each batch."""
     pending = [f for f in images if not _is_done(folder, f)]
     done = len(images) - len(pending)
     for start in range(0, len(pending), size):
@@ -124,7 +124,7 @@ def _batches(
 def _sum_up(
     run: RunFolder, images: Sequence[Found], plan: Plan, unreadable: dict[str, str]
 ) -> dict[str, Any]:
-    """The cohort's files; those that an earlier run listed and this one lacks go when it ends."""
+    """Write the cohort's files."""
     finished = [f for f in images if str(f.path) not in unreadable]
     if not finished:
         raise ValueError(f"`images`: none of {len(images)} can be read: {next(iter(unreadable.values()))}")
@@ -135,7 +135,7 @@ def _sum_up(
 
 
 def _is_done(folder: Path, image: Found) -> bool:
-    """Whether the image's results are there, whole, and of the file as it is now."""
+    """Whether the image's results exist, are complete, and belong to the present content of the file."""
     part = folder / "parts" / f"{image.name}.nc"
     if not part.is_file():
         return False

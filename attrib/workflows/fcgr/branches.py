@@ -1,4 +1,4 @@
-"""Which convolutions belong to which branch of a network of two inputs."""
+"""The convolutions of each branch of a network of two inputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Layers(NamedTuple):
     Attributes
     ----------
     first : tuple of str
-        Dotted names of those that see the image itself: one, or the paths of a first block.
+        Dotted names of those that read the image itself: one, or the paths of a first block.
     last : str or None
         The last one.
     """
@@ -40,7 +40,7 @@ def branch_layers(model: nn.Module, x: Mapping[str, Tensor]) -> dict[str, Layers
     Returns
     -------
     dict of str to Layers
-        By input. Convolutions that both inputs reach, that are called twice or not at all, belong to none.
+        By input. Convolutions that both inputs reach, or that are called twice or never, belong to no branch.
     """
     a, b = (x[name][:1] for name in BRANCHES)
     other_a, other_b = (x[name][:1].roll(1, -1) + 1 for name in BRANCHES)
@@ -58,7 +58,7 @@ def branch_layers(model: nn.Module, x: Mapping[str, Tensor]) -> dict[str, Layers
 
 
 def _layers(model: nn.Module, names: list[str], channels: int) -> Layers:
-    """The convolutions at a branch's beginning have the image's channels; later ones as a rule more."""
+    """The first and last of a branch's convolutions; the first ones have as many channels as the image."""
     first = [n for n in names if getattr(model.get_submodule(n), "in_channels", 0) == channels]
     return Layers(tuple(first or names[:1]), names[-1] if names else None)
 

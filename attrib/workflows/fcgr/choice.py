@@ -1,4 +1,4 @@
-"""Which pairs are explained, and which stand for no pair in particular."""
+"""Which pairs are explained, and which form the background."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attrib.workflows.fcgr.pairs import Pairs
 def chosen(
     pairs: Pairs, samples: Sequence[str] | None, count: int, seed: int
 ) -> tuple[list[str], dict[str, str]]:
-    """Names of the pairs to explain, and the bad ones among those asked for.
+    """Names of the pairs to explain, and the bad pairs with their reasons.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def chosen(
     Raises
     ------
     ValueError
-        For names that do not exist, and if none of those asked for can be used.
+        For names that do not exist, and if none of the named pairs can be used.
     """
     if samples is not None:
         return _by_name(pairs, list(dict.fromkeys(str(s) for s in samples)))
@@ -49,6 +49,6 @@ def _by_name(pairs: Pairs, names: list[str]) -> tuple[list[str], dict[str, str]]
 
 
 def background(pairs: Pairs, count: int, seed: int) -> list[str]:
-    """Pairs of the background: the same whatever is explained."""
+    """Pairs of the background, the same for all explained pairs."""
     order = np.random.default_rng([seed, 12]).permutation(len(pairs.table))
     return [str(n) for n in pairs.table.index[order[:count]]]

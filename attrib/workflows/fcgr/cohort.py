@@ -28,7 +28,7 @@ from attrib.workflows.fcgr.summary import summed_up
 def write_cohort(
     run: RunFolder, results: xr.Dataset, names: Mapping[str, str], facts: Mapping[str, Any], seed: int
 ) -> dict[str, Any]:
-    """Everything of all pairs.
+    """Write the files of all pairs together.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def write_cohort(
     names : mapping of str to str
         Beginnings of the file names by pair.
     facts : mapping
-        What the summary says besides: settings, bad pairs, seconds.
+        Further entries of the summary: settings, bad pairs, seconds.
     seed : int
         Of resampling.
 
@@ -87,13 +87,13 @@ def _agreement(run: RunFolder, results: xr.Dataset) -> None:
 
 
 def _described(run: RunFolder, results: xr.Dataset) -> None:
-    """Per cell, over the pairs."""
+    """Statistics of each k-mer over the pairs."""
     parts = {b: describe(results[b], "sample").assign_coords(kmer=results["kmer"]) for b in BRANCHES}
     save(parts, run.file("cell_statistics.nc"))
 
 
 def _motifs(run: RunFolder, results: xr.Dataset) -> dict[str, Any]:
-    """Motifs from the k-mers of the largest mean attribution among positives."""
+    """Motifs assembled from the k-mers of the largest mean attribution among positives."""
     bound = results.isel(sample=np.flatnonzero(results["label"].values == 1))
     if not bound.sizes["sample"]:
         return {}
@@ -107,7 +107,7 @@ def _motifs(run: RunFolder, results: xr.Dataset) -> dict[str, Any]:
 
 
 def _along(run: RunFolder, results: xr.Dataset) -> None:
-    """Mean attribution along the miRNA, whose positions mean the same in all pairs."""
+    """Draw the mean attribution along the miRNA, whose positions correspond in all pairs."""
     label = results["label"].values
     means: dict[str, dict[str, np.ndarray]] = {}
     for m in squares.per_sample(results):
@@ -124,6 +124,6 @@ def _along(run: RunFolder, results: xr.Dataset) -> None:
 
 
 def combined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """The parts of pairs as one, shorter sequences padded."""
+    """The parts of all pairs as one dataset; shorter sequences are padded."""
     padded = xr.concat(parts, "sample", join="outer", combine_attrs="override", fill_value={"mirna_letter": " ", "mrna_letter": " "})  # fmt: skip
     return padded

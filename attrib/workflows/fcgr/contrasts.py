@@ -1,4 +1,4 @@
-"""Pairs of label 1 against pairs of label 0, cell by cell."""
+"""Pairs of label 1 against pairs of label 0, k-mer by k-mer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_contrast(run: RunFolder, results: xr.Dataset, seed: int) -> dict[str, 
     Returns
     -------
     dict
-        What the summary says of it.
+        Entries of the summary.
     """
     label = results["label"].values
     counts = int(label.sum()), int((1 - label).sum())

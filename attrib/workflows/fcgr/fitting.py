@@ -1,4 +1,4 @@
-"""Whether a network takes the images and gives what it is said to give; the layers that are asked for."""
+"""Checks of a network on the images, and the layers for Grad-CAM."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attrib.workflows.loading import first_line
 
 
 def layers_of(predictor: Predictor, x: xr.Dataset, named: Mapping[str, str]) -> dict[str, Layers]:
-    """Each branch's convolutions, with those that are named for Grad-CAM.
+    """Each branch's convolutions, with the named layers for Grad-CAM.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def layers_of(predictor: Predictor, x: xr.Dataset, named: Mapping[str, str]) -> 
 
 
 def _rows(predictor: Predictor, x: xr.Dataset) -> dict[str, Tensor]:
-    """A pair as the network takes it, after one call that shows whether it does."""
+    """A pair as the network takes it, after one call that checks the network."""
     device = next((p.device for p in predictor.model.parameters()), torch.device("cpu"))
     rows = {n: torch.from_numpy(x[n].values[:1]).to(device) for n in BRANCHES}
     try:
@@ -60,7 +60,7 @@ def _rows(predictor: Predictor, x: xr.Dataset) -> dict[str, Tensor]:
 
 
 def _check_kind(output_kind: str, scores: Tensor, raw: Tensor) -> None:
-    """Refuse outputs that are not what `output_kind` says."""
+    """Refuse outputs that are not of the kind `output_kind`."""
     two = raw.ndim == 2 and raw.shape[1] == 2
     if output_kind == "logit" and two and bool((raw >= 0).all() & ((raw.sum(1) - 1).abs() < 1e-5).all()):
         raise ValueError(

@@ -18,7 +18,7 @@ CLOSE = 1e-4  # of the score
 
 
 def interactions(predictor: Predictor, x: xr.Dataset, settings: Settings) -> dict[str, xr.DataArray]:
-    """The interaction and its completeness error; nothing where it is not asked for.
+    """The interaction and its completeness error; empty if the settings exclude it.
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ def _interaction_and_sharpness(
     groups: dict[str, xr.DataArray],
     batch_size: int | str,
 ) -> tuple[xr.DataArray, str]:
-    """The interaction, and the sharpness of the smooth copy where one was needed.
+    """The interaction, and the sharpness of the smooth copy if one was needed.
 
-    Networks that are a product of branches without biases, as ours, need one step; others more.
+    A network that is a product of branches without biases, such as `TwoBranch`, needs one step, others need more.
     """
     options: dict[str, Any] = {"groups": groups, "batch_size": batch_size}
     try:

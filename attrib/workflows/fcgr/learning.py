@@ -26,7 +26,7 @@ class Fit(NamedTuple):
     Attributes
     ----------
     epochs, patience : int
-        At most so many passes; the end after so many without a better validation loss.
+        Largest number of passes; training stops after `patience` passes without a better validation loss.
     batch_size : int
         Pairs per step.
     rate : float
@@ -58,7 +58,7 @@ def fitted(
     ----------
     images : Images
     own, checked : DataFrame
-        Pairs to learn from, and pairs that say when to stop.
+        Pairs to train on, and pairs that decide when to stop.
     shape : dict
         Arguments of `TwoBranch`.
     fit : Fit
@@ -85,7 +85,7 @@ def fitted(
 def _classifier(
     module: dict[str, Any], fit: Fit, held: tuple[dict[str, torch.Tensor], np.ndarray], tell: Tell | None
 ) -> Any:
-    """A classifier of skorch, which stops when the loss on `held` grows no better."""
+    """A classifier of skorch, which stops when the loss on `held` no longer falls."""
     try:
         from skorch import NeuralNetClassifier
         from skorch.callbacks import EarlyStopping
@@ -103,7 +103,7 @@ def _classifier(
 
 
 def _progress(epochs: int, tell: Tell | None) -> Any:
-    """A callback that says how far it is."""
+    """A callback that reports the progress."""
     from skorch.callbacks import Callback
 
     class Progress(Callback):

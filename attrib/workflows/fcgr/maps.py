@@ -1,4 +1,4 @@
-"""Everything that is computed of some pairs: attributions of both branches, along the sequences, layers, interaction."""
+"""The results of some pairs: attributions of both branches, along the sequences, of layers, and the interaction."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.fcgr.todo import METHODS, Settings
 from attrib.workflows.plan import Plan, plan
 
-CORRECTED = "saliency"  # a plain gradient, for which the corrections are made
+CORRECTED = "saliency"  # the plain gradient, which the corrections are applied to
 DEFAULTS = {"saliency.absolute": False, "integrated_gradients.n_steps": 32}
 
 
 @contextmanager
 def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Add the time that the block takes."""
+    """Add the time of the block to `seconds`."""
     start = time.perf_counter()
     try:
         yield
@@ -54,7 +54,7 @@ def explained(
         Of `Images.of`.
     settings : Settings
     seconds : dict
-        Times are added to it, by what took them.
+        Times by step; the times of this call are added.
     tell : callable, optional
         Gets (method, rows done, rows in all).
 
@@ -120,7 +120,7 @@ def _plan(settings: Settings, background: xr.Dataset) -> Plan:
         baseline = method_plan.by_method[name].get("baselines", 0.0)
         if ALL[name].about.distribution and isinstance(baseline, int | float):
             method_plan.by_method[name]["baselines"] = baselines
-    # the usual ones that a network does not allow are skipped
+    # of the default methods, those that a network does not allow are skipped
     return replace(method_plan, every=settings.methods == METHODS)
 
 
@@ -129,7 +129,7 @@ def _texts(x: xr.Dataset) -> list[str]:
 
 
 def _plain(a: xr.DataArray) -> xr.DataArray:
-    """Without the channel and what belongs to one method only."""
+    """The array without the channel and the coords of a single method."""
     coords = {"sample", "y", "x", "kmer"}
     return a.squeeze("channel", drop=True).drop_vars(
         [c for c in a.coords if c not in coords and c != "channel"]

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CLEAREST = 12  # differences that are named
+CLEAREST = 12  # differences with names
 NAMED = 5  # k-mers that are named in a map
 
 
 def averages(title: str, maps: Mapping[str, xr.DataArray]) -> Figure:
-    """The mean map of each branch, one beside the other."""
+    """The mean attribution of both branches, side by side."""
     picture, axes = grid(len(maps), columns=2, panel=4.0, right=0.9, top=0.7, gap=1.0)
     for ax, (name, a) in zip(axes, maps.items(), strict=True):
         mesh = square(ax, a, names=NAMED)
@@ -32,7 +32,7 @@ def averages(title: str, maps: Mapping[str, xr.DataArray]) -> Figure:
 
 
 def contrast_picture(title: str, contrast: xr.Dataset) -> Figure:
-    """Positives less negatives, cells whose corrected p-value is below 0.05 ringed; the largest with their intervals."""
+    """Positives less negatives, with rings around k-mers of corrected p-values below 0.05; the clearest with their intervals."""
     picture = figure((9.4, 4.4))
     picture.set_layout_engine("none")
     ax = picture.add_axes((0.04, 0.06, 0.42, 0.82))
@@ -42,14 +42,14 @@ def contrast_picture(title: str, contrast: xr.Dataset) -> Figure:
     bar.ax.tick_params(labelsize=7)
     y, x = np.nonzero(contrast["p_corrected"].values < 0.05)
     ax.scatter(x, y, s=30, facecolors="none", edgecolors="black", linewidths=0.8)
-    ax.set_title(f"difference of means; {len(y)} cells with corrected p < 0.05", fontsize=9)
+    ax.set_title(f"difference of means; {len(y)} k-mers with corrected p < 0.05", fontsize=9)
     _intervals(picture.add_axes((0.66, 0.12, 0.31, 0.74)), contrast)
     picture.suptitle(title, fontsize=11)
     return picture
 
 
 def _intervals(ax: Axes, contrast: xr.Dataset) -> None:
-    """The clearest differences with their intervals, the clearest on top."""
+    """The clearest differences with their intervals, sorted."""
     flat = {n: contrast[n].values.ravel() for n in ("difference", "lower", "upper", "p_corrected", "kmer")}
     order = np.argsort(flat["p_corrected"] - 1e-9 * np.abs(flat["difference"]), kind="stable")[:CLEAREST]
     difference, lower, upper, p, words = (v[order[::-1]] for v in flat.values())
@@ -80,7 +80,7 @@ def agreement_picture(title: str, correlations: Mapping[str, xr.DataArray]) -> F
 
 
 def _numbers(ax: Axes, values: np.ndarray, limit: float, size: float) -> None:
-    """Each cell's number in it, white where the cell is dark."""
+    """Write each entry's number on it, white on dark colours."""
     for (i, j), v in np.ndenumerate(values):
         ax.text(
             j, i, "–" if np.isnan(v) else f"{v:.2f}", ha="center", va="center", fontsize=size,
@@ -114,7 +114,7 @@ def positions_picture(
 
 
 def filters_picture(title: str, weights: Mapping[str, xr.DataArray]) -> Figure:
-    """The kernels of convolutions, all on one scale; of several channels the sum."""
+    """The kernels of convolutions on one scale, summed over channels."""
     kernels = [(f"{name.removeprefix('network.')}\nfilter {k}", w.sum("channel")[k]) for name, w in weights.items() for k in range(w.sizes["filter"])]  # fmt: skip
     picture, axes = grid(len(kernels), columns=8, panel=1.05, gap=0.4, top=0.75)
     limit = max(robust_limit(w, FULL) for _, w in kernels)
@@ -130,7 +130,7 @@ def filters_picture(title: str, weights: Mapping[str, xr.DataArray]) -> Figure:
 
 
 def activations_picture(title: str, maps: Mapping[str, xr.DataArray]) -> Figure:
-    """What each filter gives on an image."""
+    """The activations of each filter on an image."""
     activations = [
         (f"{name.removeprefix('network.')}, filter {k}", a[k])
         for name, a in maps.items()

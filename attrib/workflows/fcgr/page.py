@@ -1,4 +1,4 @@
-"""A page of its own in which the pairs can be browsed: no server, no other files, no network."""
+"""A self-contained page to browse the pairs: it needs no server, no other files, no network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.samplefiles import site_of, track
 from attrib.workflows.fcgr.squares import per_sample
 
-BYTES = 30_000_000  # maps in a page; a browser takes that in a second or two
+BYTES = 30_000_000  # of attributions in a page; a browser loads that in a second or two
 
 
 def page(
@@ -38,7 +38,7 @@ def page(
     Returns
     -------
     str
-        Maps are there in 255 steps from minus to plus their limit; pairs beyond 30 MB of maps are left to the files.
+        Attributions are stored in 255 steps from minus to plus their limit; pairs beyond 30 MB are not in the page.
     """
     pictured = per_sample(results)
     methods = pictured + [m for m in map(str, results["method"].values) if m not in pictured]
@@ -59,7 +59,7 @@ def page(
 
 
 def _message(summary: Mapping[str, Any], count: int, browsable: int) -> str:
-    """The page's first lines: how many pairs, which network, what was left out."""
+    """The page's first lines: number of pairs, network, pairs left out."""
     bad = [f"{n}: {reason}" for n, reason in summary.get("bad_pairs", {}).items()]
     message = f"{count} pairs, accuracy {summary['accuracy']:.1%}; network: {summary.get('source', '')}."
     if bad:
@@ -92,7 +92,7 @@ def _sample(pair: xr.Dataset, sample: str, name: str) -> dict[str, Any]:
 
 
 def quantised(values: np.ndarray) -> dict[str, Any]:
-    """Numbers as signed bytes in base64, and what 127 stands for."""
+    """Numbers as signed bytes in base64, and the value of 127."""
     limit = float(np.nanmax(np.abs(values), initial=0.0))
     steps = np.rint(np.nan_to_num(values) / (limit or 1.0) * 127).astype(np.int8)
     return {"limit": limit, "values": base64.b64encode(steps.tobytes()).decode("ascii")}

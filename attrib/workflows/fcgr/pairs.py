@@ -1,4 +1,4 @@
-"""Pairs of a miRNA and a target as a table, the bad rows told apart from the good."""
+"""Pairs of a miRNA and a target as a table, with bad rows listed apart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAFE = re.compile(r"[^\w.-]+")
 
 
 class Images(NamedTuple):
-    """How sequences become images.
+    """The form of the images of sequences.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Images(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """What a file of pairs holds.
+    """The content of a file of pairs.
 
     Attributes
     ----------
@@ -69,9 +69,9 @@ def read_pairs(path: str | Path, k: int) -> Pairs:
     ----------
     path : path
         With the columns mirna, target (or mrna) and label; names of the pairs in id or sample, else the rows' numbers from
-        0. Other columns are left alone.
+        0. Other columns are ignored.
     k : int
-        Sequences need that many letters.
+        Least number of letters of a sequence.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def read_pairs(path: str | Path, k: int) -> Pairs:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If columns are missing, names are there twice, or no row can be used.
+        If columns are missing, a name occurs twice, or no row can be used.
     """
     file = Path(path)
     if not file.is_file():
@@ -139,7 +139,7 @@ def _wrong(mirna: str, mrna: str, label: str, k: int) -> str:
 
 
 def file_names(names: Sequence[str]) -> dict[str, str]:
-    """A beginning of file names for each pair's name, all different."""
+    """A distinct prefix of file names for each pair's name."""
     plain = [SAFE.sub("_", n).strip(".") or "_" for n in names]
     unique = len({p.lower() for p in plain}) == len(plain)
     return {n: f"sample_{p}" if unique else f"sample_{p}_{i}" for i, (n, p) in enumerate(zip(names, plain, strict=True))}  # fmt: skip

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMED = 5  # k-mers that are named in a map
+NAMED = 5  # k-mers with names in a picture
 ROW = 1.55  # inches of a row of letters
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22")
 
 
 def save_picture(run: RunFolder, name: str, picture: Any) -> None:
-    """Write a figure, whole or not at all."""
+    """Write a figure completely or not at all."""
     with replacing(run.file(name)) as temporary:
         picture.savefig(temporary)
 
 
 def compared(title: str, image: xr.DataArray, maps: xr.DataArray) -> Figure:
-    """The image, and beside it a map per method, each with its own limit."""
+    """The image, and beside it the attribution of each method, each with its own limit."""
     methods = [str(m) for m in maps["method"].values]
     picture, axes = grid(1 + len(methods), columns=4)
     square(axes[0], image, cmap="Greys")
@@ -46,7 +46,7 @@ def compared(title: str, image: xr.DataArray, maps: xr.DataArray) -> Figure:
 
 
 def single(title: str, a: xr.DataArray, method: str) -> Figure:
-    """One map, and its largest k-mers by name."""
+    """One attribution, and its largest k-mers by name."""
     picture = figure((8.2, 4.3))
     picture.set_layout_engine("none")
     ax = picture.add_axes((0.04, 0.06, 0.45, 0.84))
@@ -71,13 +71,13 @@ def cam_picture(
     cams: Mapping[str, xr.DataArray],
     layers: Mapping[str, Any],
 ) -> Figure:
-    """Grad-CAM over the image of each branch; k-mers that are there are dots."""
+    """Grad-CAM over the image of each branch; rings mark the k-mers of the sequence."""
     picture, axes = grid(len(cams), columns=2, panel=4.0, right=0.9, top=0.7, gap=1.0)
     for ax, (name, a) in zip(axes, cams.items(), strict=True):
         mesh = square(ax, a, cmap="inferno")
         y, x = np.nonzero(images[name].values)
         ax.scatter(x, y, s=14, facecolors="none", edgecolors="cyan", linewidths=0.6)
-        ax.set_title(f"{TITLES[name]}, layer {layers[name]}\n(cyan: k-mers that are there)", fontsize=9)
+        ax.set_title(f"{TITLES[name]}, layer {layers[name]}\n(cyan: k-mers of the sequence)", fontsize=9)
         picture.colorbar(mesh, ax=ax, fraction=0.04, pad=0.05).ax.tick_params(labelsize=7)
     picture.suptitle(title, fontsize=11)
     return picture
@@ -86,7 +86,7 @@ def cam_picture(
 def interaction_picture(
     title: str, maps: Mapping[str, xr.DataArray], site: np.ndarray, seed: tuple[int, int]
 ) -> Figure:
-    """Position by position: letters of the miRNA down, of the target across; the known site is outlined."""
+    """The interaction by position: letters of the miRNA down, of the target across; the known site is outlined."""
     wide = max(8.0, 1.5 + 0.17 * next(iter(maps.values())).shape[1])
     picture = figure((wide, 0.8 + 3.5 * len(maps)))
     axes: Any = picture.subplots(len(maps), 1, squeeze=False)[:, 0]
@@ -120,14 +120,14 @@ def _outline(ax: Axes, site: np.ndarray, seed: tuple[int, int]) -> None:
 
 
 def regions_picture(title: str, a: xr.DataArray, regions: xr.Dataset) -> Figure:
-    """The map, and its regions in colours with their strongest k-mers."""
+    """The attribution, and its regions in colours with their strongest k-mers."""
     picture, (left, right) = grid(2, columns=2, panel=3.6, right=2.0, top=0.6)
     square(left, a, names=NAMED)
-    left.set_title(f"map (± {number(robust_limit(a, FULL))})", fontsize=9)
+    left.set_title(f"attribution (± {number(robust_limit(a, FULL))})", fontsize=9)
     _regions(right, a, regions)
     for k in range(regions.sizes["number"]):
         word = top_kmers(a.where(regions["region"] == k, 0.0), 3)
-        line = f"{k}: {float(regions['sum'][k]):+.3g}, {int(regions['size'][k])} cells\n   {', '.join(word)}"
+        line = f"{k}: {float(regions['sum'][k]):+.3g}, {int(regions['size'][k])} k-mers\n   {', '.join(word)}"
         right.annotate(
             line, (1.04, 0.98 - k * 0.12), xycoords="axes fraction", va="top", fontsize=7.5,
             color=COLOURS[k % len(COLOURS)],
@@ -137,7 +137,7 @@ def regions_picture(title: str, a: xr.DataArray, regions: xr.Dataset) -> Figure:
 
 
 def _regions(ax: Axes, a: xr.DataArray, regions: xr.Dataset) -> None:
-    """Each region in its colour; cells of none are white."""
+    """Each region in its colour; k-mers outside of regions are white."""
     from matplotlib.colors import ListedColormap
 
     several = len(COLOURS)
@@ -154,7 +154,7 @@ def _regions(ax: Axes, a: xr.DataArray, regions: xr.Dataset) -> None:
 def along_picture(
     title: str, tracks: Mapping[str, Mapping[str, xr.DataArray]], site: np.ndarray, seed: tuple[int, int]
 ) -> Figure:
-    """Letters of both sequences as high as their attributions, a row per method."""
+    """Letters of both sequences, as high as their attributions; one row per method."""
     methods = list(tracks["mirna"])
     counts = [int(next(iter(tracks[b].values())).notnull().sum()) for b in TITLES]
     wide, high = 2.0 + 0.16 * sum(counts), 0.7 + ROW * len(methods)
@@ -174,7 +174,7 @@ def along_picture(
 
 
 def _letters(ax: Axes, a: xr.DataArray, label: str, spans: list[tuple[int, int]]) -> None:
-    """One sequence's letters, spans behind them."""
+    """One sequence's letters, with shaded spans behind them."""
     letters(a, ax=ax, label=label)
     ax.yaxis.label.set_fontsize(7.5)
     for start, stop in spans:
@@ -182,5 +182,5 @@ def _letters(ax: Axes, a: xr.DataArray, label: str, spans: list[tuple[int, int]]
 
 
 def titled(sample: str, label: int, probability: float) -> str:
-    """What a sample's pictures are called."""
+    """The title of a sample's pictures."""
     return f"{sample}: label {label}, probability of binding {probability:.3f}"

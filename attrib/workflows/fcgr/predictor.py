@@ -1,4 +1,4 @@
-"""A trained network with what belongs to it: the form of its images, the meaning of its output, the layers of its branches."""
+"""A trained network with the form of its images and the meaning of its output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Score(nn.Module):
     network : callable
         Two images (N, 1, y, x) to (N,), (N, 1) or (N, 2), the last one for "bound".
     output_kind : {"logit", "probability"}
-        What the network gives. Of two logits the difference is the log-odds.
+        The network's output. Of two logits the difference is the log-odds.
     """
 
     def __init__(self, network: Any, output_kind: str = "logit") -> None:
@@ -51,19 +51,19 @@ class Score(nn.Module):
         return y[:, 1] - y[:, 0] if self.output_kind == "logit" else y[:, 1]
 
     def probability(self, score: Tensor) -> Tensor:
-        """The probability that a score stands for."""
+        """The probability of a score."""
         return score.sigmoid() if self.output_kind == "logit" else score
 
 
 class Predictor(NamedTuple):
-    """A network that is ready to be explained.
+    """A network with the form of its images.
 
     Attributes
     ----------
     model : Score
         In evaluation mode.
     images : Images
-        What it takes.
+        The form of its input.
     source : str
         Where it comes from, with a fingerprint of its weights.
     """
@@ -109,9 +109,9 @@ def load_predictor(
     model : str, optional
         ``"package.module:factory"`` for a network of your own, see `attrib.workflows.loading.load_model`.
     k, dropout, scale : optional
-        Where the checkpoint says them, they must agree with it.
+        If the checkpoint holds them too, they must be equal.
     output_kind : {"logit", "probability"}, default "logit"
-        What a network of your own gives.
+        The output of a network of your own.
     device : str, optional
         Where to put it; default: the CPU.
 
@@ -122,7 +122,7 @@ def load_predictor(
     Raises
     ------
     FileNotFoundError, ValueError
-        Naming what does not fit.
+        With the name of what does not fit.
     """
     check_device(device)
     if model is None and checkpoint is None:
@@ -163,7 +163,7 @@ def _beside(file: Path) -> dict[str, Any]:
 
 
 def _settings(file: Path) -> dict[str, Any]:
-    """What a checkpoint of ours says of itself: beside it, inside it, or by the shapes of its weights."""
+    """The settings of a checkpoint: from the file beside it, from its content, or from the shapes of its weights."""
     if not file.is_file():
         raise FileNotFoundError(f"`checkpoint`: there is no file {file}")
     if file.suffix not in WEIGHTS:
@@ -181,7 +181,7 @@ def _settings(file: Path) -> dict[str, Any]:
 
 
 def _is_readable(file: Path) -> bool:
-    """Whether it is data without code; `read_weights` says in words why not."""
+    """Whether it is data without code; otherwise `read_weights` raises an error with the reason."""
     read_weights(file)
     return True
 

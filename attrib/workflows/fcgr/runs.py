@@ -1,4 +1,4 @@
-"""What a run works on, what must be the same for it to be continued, and its log."""
+"""The inputs of a run, the settings by which it can be continued, and its log."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ PROGRAM = "attrib fcgr"
 
 
 class Work(NamedTuple):
-    """A run's network, pairs and questions.
+    """A run's network, pairs and settings.
 
     Attributes
     ----------
     predictor : Predictor
     x, background : Dataset
-        Of `Images.of`: the pairs to explain, and those that stand for no pair in particular.
+        Of `Images.of`: the pairs to explain, and those of the background.
     settings : Settings
     regions : int or None
-        Per map.
+        Regions per attribution.
     names : dict of str to str
-        Beginnings of the file names by pair.
+        Prefixes of the file names by pair.
     seconds : dict
-        Times, by what took them: filled as the work goes on.
+        Times by step, filled during the work.
     """
 
     predictor: Predictor
@@ -45,7 +45,7 @@ class Work(NamedTuple):
 
 
 def settings_of(work: Work) -> dict[str, Any]:
-    """What must be the same for a run to be continued."""
+    """The settings that must be equal for a run to be continued."""
     predictor, settings = work.predictor, work.settings
     return {
         "source": predictor.source, "weights": digest(predictor.model), "images": predictor.images._asdict(), "output_kind": predictor.model.output_kind,
@@ -72,7 +72,7 @@ def logged(folder: Path) -> Iterator[logging.Logger]:
 
 
 def is_done(part: Path, pair: xr.Dataset) -> bool:
-    """Whether a pair's results are there, whole, and of the sequences as they are now."""
+    """Whether a pair's results exist, are complete, and belong to the present sequences."""
     if not part.is_file():
         return False
     try:

@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 Picture = Callable[[], "Figure"]
 
 EXPORTS = "numpy_exports"
-REFERENCE = "integrated_gradients"  # what others are compared with
+REFERENCE = "integrated_gradients"  # the method that others are compared with
 
 
 def write_sample(pair: xr.Dataset, sample: str, name: str, folder: Path, count: int | None = None) -> None:
-    """Arrays and pictures of a pair.
+    """Write the arrays and pictures of a pair.
 
     Parameters
     ----------
     pair : Dataset
         Of `attrib.workflows.fcgr.maps.explained`, without the dim `sample`.
     sample, name : str
-        The pair's name, and the beginning of its files' names.
+        The pair's name, and the prefix of its files' names.
     folder : Path
     count : int, optional
-        Regions per map; default: by silhouette.
+        Regions per attribution; default: by silhouette.
     """
     for branch in BRANCHES:
         for method in pair["method"].values:
@@ -49,7 +49,7 @@ def write_sample(pair: xr.Dataset, sample: str, name: str, folder: Path, count: 
 
 
 def _pictures(pair: xr.Dataset, sample: str, count: int | None) -> dict[str, Picture]:
-    """Makers of the pictures by the end of their files' names."""
+    """Functions that draw the pictures, by the end of their files' names."""
     title = pictures.titled(sample, int(pair["label"]), float(pair["probability"]))
     makers: dict[str, Picture] = {}
     for branch in BRANCHES:
@@ -68,7 +68,7 @@ def _pictures(pair: xr.Dataset, sample: str, count: int | None) -> dict[str, Pic
 
 
 def _of_branch(pair: xr.Dataset, branch: str, title: str, count: int | None) -> dict[str, Picture]:
-    """Maps on a branch's square: all methods, the regions of the leading one, each by itself."""
+    """Pictures of a branch: all methods together, the regions of the leading one, and each method."""
     maps, lead = pair[branch], leading(pair)
     first = maps.sel({"method": lead})
 
@@ -86,7 +86,7 @@ def _of_branch(pair: xr.Dataset, branch: str, title: str, count: int | None) -> 
 
 
 def leading(pair: xr.Dataset) -> str:
-    """The method that single pictures show: integrated gradients, or the first there is."""
+    """The method of single pictures: integrated gradients, or else the first."""
     methods = [str(m) for m in pair["method"].values]
     return REFERENCE if REFERENCE in methods else methods[0]
 
@@ -99,7 +99,7 @@ def site_of(pair: xr.Dataset) -> np.ndarray:
 
 
 def track(pair: xr.Dataset, branch: str, method: str) -> xr.DataArray:
-    """A method's attribution along a branch's sequence, without what lies beyond its end."""
+    """A method's attribution along a branch's sequence, without the padding."""
     a = pair[f"{branch}_along"].sel({"method": method})
     length = len(str(pair[f"{branch}_sequence"].values))
     inside = a.isel({f"{branch}_position": slice(0, length)})
@@ -107,7 +107,7 @@ def track(pair: xr.Dataset, branch: str, method: str) -> xr.DataArray:
 
 
 def heatmaps(pair: xr.Dataset, method: str) -> dict[str, xr.DataArray]:
-    """The outer product of two attributions, which knows nothing of both together, and the interaction where there is one."""
+    """The outer product of two attributions, which is no interaction, and the interaction if there is one."""
     a, b = (track(pair, branch, method).rename(letter=f"{branch}_letter") for branch in BRANCHES)
     matrices = {
         f"synthetic: outer product of {squares.spoken(method)} along both (not an interaction)": a * b
@@ -122,7 +122,7 @@ def heatmaps(pair: xr.Dataset, method: str) -> dict[str, xr.DataArray]:
 
 
 def rows(pair: xr.Dataset, sample: str) -> list[dict[str, Any]]:
-    """A row per branch and method: sums, extremes, where the top is."""
+    """A row per branch and method: sums, extremes, position of the maximum."""
     site = site_of(pair)
     table = []
     for branch in BRANCHES:

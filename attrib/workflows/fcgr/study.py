@@ -1,4 +1,4 @@
-"""The study: what a two-branch network looked at, pair by pair and over all of them."""
+"""The study: what a two-branch network's scores rest on, pair by pair and over all pairs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Tell = Callable[[str, int, int], None]
 
 
 class Study(NamedTuple):
-    """What a run has done.
+    """Results of a run.
 
     Attributes
     ----------
@@ -78,15 +78,15 @@ def fcgr(
     n_samples : int, default 5
         See `samples`.
     n_background : int, default 20
-        Pairs, drawn by `seed`, that stand for "no pair in particular" in GradientSHAP and DeepLIFT/SHAP.
+        Pairs of the background, drawn by `seed`: the baselines of GradientSHAP and DeepLIFT/SHAP.
     methods : sequence of str
         Of `attrib.functional.METHODS`.
     corrections : sequence of str
-        Of "normalize", "filter", "tangent": further maps made from saliency.
+        Of "normalize", "filter", "tangent": corrections of saliency, as further attributions.
     layers : mapping of str to str, optional
         By branch (mirna, mrna), the layer for Grad-CAM; default: the last convolution that only this branch reaches.
     n_regions : int, optional
-        Regions per map; default: by silhouette.
+        Regions per attribution; default: by silhouette.
     with_interaction : bool, default True
         Whether the interaction of both sequences is computed.
     options : mapping, optional
@@ -108,7 +108,7 @@ def fcgr(
     ------
     ValueError
         For unknown names, a network that does not take the images, and a folder of another run. Pairs that cannot be
-        used are listed in the summary, and the others done.
+        used are listed in the summary, and the others are explained.
     """
     known_methods, corrected = checked_methods(methods, corrections)
     if n_samples < 1 or n_background < 1:
@@ -136,7 +136,7 @@ def fcgr(
 
 
 def _do(work: Work, run: RunFolder, log: logging.Logger, tell: Tell | None) -> None:
-    """The pairs that are not there yet, some at a time; a pair's part is written last and says that it is done."""
+    """Explain the unfinished pairs, some at a time; a pair's part is written last and marks the pair as finished."""
     parts = {s: run.parts / f"{name}.nc" for s, name in work.names.items()}
     pending = [s for s, part in parts.items() if not is_done(part, work.x.sel(sample=s))]
     done = len(parts) - len(pending)
@@ -157,7 +157,7 @@ def _do(work: Work, run: RunFolder, log: logging.Logger, tell: Tell | None) -> N
 
 
 def _sum_up(work: Work, run: RunFolder, bad: Mapping[str, str]) -> dict[str, Any]:
-    """Everything of all pairs together; the summary."""
+    """Write the files of all pairs together; returns the summary."""
     with timed(work.seconds, "pictures and tables of all pairs"):
         results = combined([load(run.parts / f"{name}.nc") for name in work.names.values()])
         write_layers(run, work.predictor, work.x, work.settings.layers)
@@ -168,7 +168,7 @@ def _sum_up(work: Work, run: RunFolder, bad: Mapping[str, str]) -> dict[str, Any
 
 
 def _facts(work: Work, bad: Mapping[str, str]) -> dict[str, Any]:
-    """What the summary says of the run."""
+    """Entries of the summary that describe the run."""
     predictor, settings = work.predictor, work.settings
     return {
         "output_kind": predictor.model.output_kind, "bad_pairs": dict(bad), "source": predictor.source,

@@ -17,7 +17,7 @@ from attrib.workflows.fcgr.samplefiles import site_of
 
 
 def summed_up(results: xr.Dataset, table: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Accuracy, figures of the methods and of the interaction, and what the run says of itself.
+    """Accuracy, figures of the methods and of the interaction, and the facts of the run.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is asked of every pair: methods, corrections, layers."""
+"""The settings of the study, the same for every pair: methods, corrections, layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CORRECTIONS = ("normalize", "filter", "tangent")
 
 
 class Settings(NamedTuple):
-    """What is asked of every pair.
+    """The settings for every pair.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Settings(NamedTuple):
 def checked_methods(
     methods: Sequence[str], corrections: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The methods and corrections asked for, each once.
+    """The methods and corrections, without repetitions.
 
     Raises
     ------

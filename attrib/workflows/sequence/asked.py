@@ -1,4 +1,4 @@
-"""What a study of sequences is asked: methods, outputs, baselines, and how the model takes its input."""
+"""The settings of a study of sequences: methods, outputs, baselines, and the form of the model's input."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ MUTATIONS = "in_silico_mutagenesis"
 METHODS = ("deep_lift", "integrated_gradients", "saliency", MUTATIONS)
 BASELINES = ("uniform", "zeros", "shuffle", "dinucleotide")
 DRAWS = 10  # shuffles of a record, for methods that take several baselines
-NOT_HERE = ("occlusion", "feature_ablation", "noise_tunnel")  # these ask for more: windows, groups, a method
+NOT_HERE = (
+    "occlusion",
+    "feature_ablation",
+    "noise_tunnel",
+)  # these need more arguments: windows, groups, a method
 
 
 class Settings(NamedTuple):
-    """What is asked of the model about every record.
+    """The settings of the attributions, the same for every record.
 
     Attributes
     ----------
@@ -70,7 +74,7 @@ class Settings(NamedTuple):
         return uniform(x) if self.baselines == "uniform" else 0.0
 
     def as_record(self, model: str | Callable[..., Any], f: Callable[..., Any]) -> dict[str, Any]:
-        """What the results depend on, beside the records."""
+        """Everything that the results depend on, beside the records."""
         return {
             "model": model if isinstance(model, str) else type(model).__name__, "parameters": digest(f),
             "dims": list(self.dims), "methods": list(self.methods), "target": self.target, "classes": self.classes,
@@ -79,7 +83,7 @@ class Settings(NamedTuple):
 
 
 def check(settings: Settings) -> None:
-    """Refuse what makes no sense, before anything is read.
+    """Check the settings before anything is read.
 
     Raises
     ------

@@ -28,7 +28,7 @@ class Kernel(NamedTuple):
         Dotted name.
     width, stride, dilation : int
     padding : int or None
-        None where the lengths say it.
+        None if it follows from the lengths.
     """
 
     layer: str
@@ -60,7 +60,7 @@ def first_kernel(model: Callable[..., Any], layer: str = "first") -> Kernel:
 
 
 def _kernel(name: str, convolution: nn.Conv1d | nn.Conv2d) -> Kernel:
-    """Along the axis of the positions: in two dims the longer one of the kernel."""
+    """The geometry along the positions; in two dims these are the longer axis of the kernel."""
     along = 0 if isinstance(convolution, nn.Conv1d) else _along(convolution)
     read = convolution.in_channels * math.prod(convolution.kernel_size) // convolution.kernel_size[along]
     if read != LETTERS:
@@ -99,7 +99,7 @@ def filters_of(
     ----------
     model : callable
     x : DataArray
-        One-hot, padded on the right to the longest; the coord `length` tells how far each goes.
+        One-hot, padded on the right to the longest; the coord `length` holds the number of letters of each.
     kernel : Kernel
     share, top, pseudocount
         As for `attrib.domains.motifs.filter_motifs`.
@@ -128,7 +128,7 @@ def _activations(
 
 
 def _check_places(a: xr.DataArray, letters: int, kernel: Kernel) -> None:
-    """Refuse activations whose places are no windows of the letters: behind pooling, of a table of pairs."""
+    """Refuse activations whose positions are not windows of the letters, such as those behind pooling."""
     places = [n for d, n in a.sizes.items() if d not in ("sample", "filter") and n > 1]
     reach = (kernel.width - 1) * kernel.dilation
     fitting = (
@@ -141,6 +141,6 @@ def _check_places(a: xr.DataArray, letters: int, kernel: Kernel) -> None:
 
 
 def by_length(x: xr.DataArray) -> Iterator[xr.DataArray]:
-    """Sequences of one length together, without padding."""
+    """Groups of sequences of one length, without padding."""
     for length in np.unique(x["length"].values):
         yield x.isel(sample=np.flatnonzero(x["length"].values == length), position=slice(0, int(length)))

@@ -1,4 +1,4 @@
-"""Perturbations: motifs put into backgrounds, seqlets taken out."""
+"""Experiments: motifs inserted into backgrounds, and seqlets ablated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attrib.workflows.sequence.convolution import by_length
 from attrib.workflows.sequence.discovery import Discovered
 
 BACKGROUNDS, SEQLETS, REPEATS = 100, 100, 10
-CLEAR = 0.5  # probability from which a motif's letter is inserted; elsewhere the background's stays
+CLEAR = 0.5  # probability from which a motif's letter is inserted; elsewhere the background keeps its letter
 COLUMNS = [
     "experiment",
     "motif",
@@ -44,7 +44,7 @@ def experiments(
     *,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Marginal effects of motifs, and effects of taking seqlets out.
+    """Marginal effects of motifs, and effects of ablating seqlets.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def experiments(
     -------
     DataFrame
         A row per experiment, motif and target. `p` is of Wilcoxon's signed-rank test over the sequences (of ablation:
-        against a stretch as long elsewhere in the same sequence, whose mean effect is `control`), `q` Benjamini and
+        against an equally long stretch elsewhere in the same sequence, whose mean effect is `control`), `q` Benjamini and
         Hochberg's.
     """
     rows = _marginal(scores, x, inserted(discovered, database, insert), seed)
@@ -76,7 +76,7 @@ def experiments(
 def inserted(
     discovered: Discovered, database: Mapping[str, xr.DataArray] | None, insert: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Letters of the motifs to insert: those found, their best hits, and those asked for.
+    """Letters of the motifs to insert: those discovered, their best hits, and those in `insert`.
 
     Raises
     ------
@@ -103,12 +103,12 @@ def _letters_by_name(name: str, database: Mapping[str, xr.DataArray]) -> str:
     near = difflib.get_close_matches(name, [*database, *by_name], 3)
     hint = f"; near it: {', '.join(near)}" if near else ""
     raise ValueError(
-        f"`insert` {name}: no motif of `motifs` is called so, and it is no word of A, C, G, T{hint}"
+        f"`insert` {name}: no motif of `motifs` has this name, and it is no word of A, C, G, T{hint}"
     )
 
 
 def letters_of(motif: xr.DataArray) -> str:
-    """A motif as letters, N where none is clear; without Ns at the ends."""
+    """A motif as letters, N where no letter is clear; without Ns at the ends."""
     p = matrix_of(motif)
     return "".join(LETTERS[c.argmax()] if c.max() >= CLEAR else "N" for c in p.T).strip("N")
 
@@ -150,7 +150,7 @@ def _backgrounds(x: xr.DataArray, seed: int) -> xr.DataArray:
 
 
 def _ablated(scores: Scores, x: xr.DataArray, seqlets: pd.DataFrame, seed: int) -> list[tuple[Any, ...]]:
-    """The strongest seqlets of each motif replaced by shuffles of themselves, and stretches as long elsewhere."""
+    """The strongest seqlets of each motif replaced by shuffles of themselves, and equally long stretches elsewhere."""
     rows: list[tuple[Any, ...]] = []
     for name, some in seqlets[seqlets.cluster != ""].groupby("cluster"):
         chosen = some.reindex(some.z.abs().sort_values(ascending=False).index[:SEQLETS])
@@ -167,7 +167,7 @@ def _ablated(scores: Scores, x: xr.DataArray, seqlets: pd.DataFrame, seed: int) 
 def _changes(
     scores: Scores, x: xr.DataArray, seqlets: pd.DataFrame, seed: int
 ) -> tuple[xr.DataArray, np.ndarray, np.ndarray]:
-    """Scores before, change by ablation, and change by ablating as much elsewhere: (seqlet, target)."""
+    """Scores before, change by ablation, and change by ablating an equally long stretch: (seqlet, target)."""
     before, effect, control = [], [], []
     numbers = pd.Index(x["sample"].values).get_indexer(seqlets.record)
     records = x.isel(sample=numbers).assign_coords(
@@ -191,7 +191,7 @@ def _changes(
 
 
 def _elsewhere(start: np.ndarray, end: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Starts of stretches as long that do not overlap, and whether there is room for one."""
+    """Starts of equally long stretches that do not overlap, and whether there is room for one."""
     width = end - start
     left, right = np.maximum(start - width + 1, 0), np.maximum(size - end - width + 1, 0)
     draw = np.random.default_rng(seed).random(len(start)) * np.maximum(left + right, 1)

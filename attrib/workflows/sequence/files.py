@@ -20,7 +20,7 @@ from attrib.workflows.sequence.pictures import draw, draw_records
 
 
 def write(run: RunFolder, findings: Findings, pictures: int) -> None:
-    """Results, tables, motifs, pictures and the page, each whole or not at all."""
+    """Write results, tables, motifs, pictures and the page, each file completely or not at all."""
     _arrays(run, findings.attributed)
     _tables(run, findings)
     motifs = {
@@ -63,12 +63,12 @@ def _tables(run: RunFolder, findings: Findings) -> None:
 
 
 def records_table(findings: Findings) -> pd.DataFrame:
-    """A row per record, and output where there are several."""
+    """A row per record, or per record and output for several outputs."""
     return pd.concat([_records(output) for output in findings.by_output()], ignore_index=True)
 
 
 def _records(findings: Findings) -> pd.DataFrame:
-    """Each record's place, score, the strongest position of each method, completeness errors, seqlets."""
+    """Each record's coordinates, score, strongest position and completeness error by method, and number of seqlets."""
     done, x = findings.attributed, findings.attributed.x
     columns_of_records = [str(c) for c in x.coords if x[c].dims == ("sample",) and c != "sample"]
     columns: dict[str, Any] = {"record": x["sample"].values} | {c: x[c].values for c in columns_of_records}
@@ -107,7 +107,7 @@ def motifs_table(findings: Findings) -> pd.DataFrame:
 
 
 def seqlets_table(seqlets: pd.DataFrame, x: xr.DataArray) -> pd.DataFrame:
-    """Seqlets with their letters and, where known, their places on the chromosome."""
+    """Seqlets with their letters and, if known, their coordinates on the chromosome."""
     from attrib.domains.sequences import decode
 
     numbers = pd.Index(x["sample"].values).get_indexer(seqlets.record)

@@ -1,4 +1,4 @@
-"""The model's outputs: which are explained, and their scores for sequences."""
+"""The explained outputs of the model, and their scores for sequences."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import xarray as xr
 from attrib.labels import predict
 from attrib.workflows.sequence.asked import Settings
 
-MANY = 20  # predicted outputs that experiments ask, at most
+MANY = 20  # largest number of predicted outputs in the experiments
 
 
 def explained_outputs(settings: Settings, result: xr.DataArray) -> list[Any] | None:
-    """Outputs that experiments ask: those explained, or the first of those predicted; None where there is one.
+    """Outputs of the experiments: the explained ones, or the first predicted ones; None if the model has one output.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def scores(
     x : DataArray
     settings : Settings
     wanted : list or None
-        Labels of outputs; None: the model has one.
+        Labels of outputs; None if the model has one.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def scores(
 
 
 def check_outputs(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> None:
-    """Refuse a model whose outputs are no scores, and a question that leaves open which of them is meant.
+    """Check that the model's outputs are scores, and that the target is clear.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The study as a page that links to everything."""
+"""The summary page of the study, with links to all files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attrib.workflows.continued import RunFolder
 from attrib.workflows.document import document, links, listing, pictures, table
 from attrib.workflows.sequence.findings import Findings
 
-NAMED = 12  # outputs that the first line names
+NAMED = 12  # outputs named in the first line
 
 
 def page(

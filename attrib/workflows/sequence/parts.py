@@ -1,4 +1,4 @@
-"""Attributions of all records, chunk by chunk; a chunk that is there is not done again."""
+"""Attributions of all records, chunk by chunk; finished chunks are not computed again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from attrib.workflows.sequence.asked import Settings
 from attrib.workflows.sequence.outputs import check_outputs
 from attrib.workflows.sequence.records import Chunk, chunks
 
-ROWS = 32  # records of a chunk: what Ctrl-C can lose
+ROWS = 32  # records of a chunk, the most that Ctrl-C can lose
 FILL = {"mask": False, "locus": -1}
 
 Results = dict[str, xr.DataArray]
@@ -33,7 +33,7 @@ class Attributed(NamedTuple):
     results : dict of str to DataArray
         By method, padded with NaN; records in the order of the file; with a leading dim `target` for several outputs.
     refused : dict of str to str
-        Records by name, and why not.
+        Records that could not be explained by name, and why.
     """
 
     x: xr.DataArray
@@ -42,7 +42,7 @@ class Attributed(NamedTuple):
 
     @property
     def outputs(self) -> list[Any]:
-        """Labels of the outputs, if several were asked for."""
+        """Labels of the outputs if there are several."""
         first = next(iter(self.results.values()))
         return first["target"].values.tolist() if "target" in first.dims else []
 
@@ -78,7 +78,7 @@ def attributed(
     Raises
     ------
     ValueError
-        If no record can be explained, with the first reason; for a model that gives no scores.
+        If no record can be explained, with the first reason, and for a model whose output is no score.
     """
     results: list[Results] = []
     refused: dict[str, str] = {}
@@ -92,7 +92,7 @@ def attributed(
         if tell is not None:
             tell("records", done, len(records))
         all_refused = len(bad) == len(chunk.records) > 1 and not faults.get(chunk.length)
-        if all_refused and not results:  # what all refuse is no fault of the records
+        if all_refused and not results:  # an error of all records is not caused by a record
             break
     if not results:
         raise ValueError(f"no record can be explained: {next(iter(refused.values()))}")
@@ -102,7 +102,7 @@ def attributed(
 def _chunk(
     model: Callable[..., Any], chunk: Chunk, settings: Settings, part: Path, faults: dict[int, str]
 ) -> tuple[Results, dict[str, str]]:
-    """Results of a chunk, of an earlier run or new, and the records that are refused."""
+    """Results of a chunk, from an earlier run or computed now, and the records that are refused."""
     if part.is_file() and (earlier := _earlier(part)) is not None:
         return earlier, {}
     if chunk.length not in faults:
@@ -116,7 +116,7 @@ def _chunk(
 
 
 def _earlier(part: Path) -> Results | None:
-    """What an earlier run left, if it is whole."""
+    """Results of an earlier run, if the file is complete."""
     try:
         results = load(part)
     except (OSError, ValueError, KeyError):
@@ -135,7 +135,7 @@ def _fault(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> st
 
 
 def _explained(model: Callable[..., Any], chunk: Chunk, settings: Settings) -> tuple[Results, dict[str, str]]:
-    """Results of a chunk; if a method refuses, of each record by itself."""
+    """Results of a chunk; if a method fails, of each record separately."""
     try:
         return _results(model, chunk.one_hot(settings.dims), settings), {}
     except (ValueError, NotImplementedError, FloatingPointError) as error:
@@ -159,7 +159,7 @@ def _results(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> 
 
 
 def joined(parts: list[Results]) -> Results:
-    """Results along the records, shorter ones padded: letters with zeros, attributions with NaN."""
+    """Results concatenated along the records; shorter ones are padded, letters with zeros and attributions with NaN."""
     size = max(p["x"].sizes["position"] for p in parts)
     return {
         name: xr.concat(

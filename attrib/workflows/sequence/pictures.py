@@ -22,12 +22,12 @@ PANELS = 12  # outputs in the picture of the experiments
 
 
 def draw(run: RunFolder, findings: Findings) -> list[str]:
-    """Motifs of seqlets and filters with their best matches, and the experiments; the names of the files."""
+    """Draw motifs of seqlets and filters with their best matches, and the experiments; returns the names of the files."""
     return _motif_pictures(run, findings) + _experiment_picture(run, findings.experiments)
 
 
 def draw_records(run: RunFolder, findings: Findings, count: int) -> list[str]:
-    """The records of the strongest seqlets, then the first ones; of several outputs in turn."""
+    """Draw the records of the strongest seqlets, then the first ones; several outputs take turns."""
     (run.path / "records").mkdir(exist_ok=True)
     ranked = [[(output, record) for record in _ranked(output)] for output in findings.by_output()]
     turns = [pair for row in zip_longest(*ranked) for pair in row if pair is not None]
@@ -58,7 +58,7 @@ def _motif_pictures(run: RunFolder, findings: Findings) -> list[str]:
 
 
 def _experiment_picture(run: RunFolder, experiments: pd.DataFrame) -> list[str]:
-    """Mean effects of motifs in backgrounds, per target."""
+    """Draw the mean effects of motifs in backgrounds, per target."""
     from attrib.plots import bar_panels
 
     some = experiments[experiments.experiment == "marginalize"]
@@ -76,7 +76,7 @@ def _experiment_picture(run: RunFolder, experiments: pd.DataFrame) -> list[str]:
 
 
 def _picture(run: RunFolder, findings: Findings, record: str, number: int) -> str:
-    """A record's logos and mutations, the windows of its seqlets shaded."""
+    """Draw a record's logos and mutations, with the windows of its seqlets shaded."""
     from attrib.plots import sequence_tracks
 
     done = findings.attributed
@@ -114,7 +114,7 @@ def _score(findings: Findings, k: int) -> str:
 
 
 def visible_window(length: int, seqlets: pd.DataFrame, contribution: np.ndarray) -> slice:
-    """The positions of a record's picture: all, or those around its strongest seqlet."""
+    """The positions of a record's picture: all of them, or a window around its strongest seqlet."""
     if length <= WIDEST:
         return slice(0, length)
     if len(seqlets):

@@ -18,12 +18,12 @@ TAKEN = ("sample", "nucleotide", "position", "length", "mask", "locus", "target"
 
 
 class Source(NamedTuple):
-    """Where the sequences are.
+    """The files of the sequences.
 
     Attributes
     ----------
     fasta, table, bed : path, optional
-        A FASTA file; a table; a BED file of places in the FASTA file.
+        A FASTA file; a table; a BED file of intervals in the FASTA file.
     column : str
         The table's column of sequences.
     name : str, optional
@@ -46,7 +46,7 @@ def read_records(source: Source, max_records: int | None = None) -> Reading:
     Raises
     ------
     ValueError
-        If not one of a FASTA file and a table is named, or no record can be used.
+        Unless exactly one of a FASTA file and a table is named, and if no record can be used.
     FileNotFoundError
         If there is no such file.
     """
@@ -64,7 +64,7 @@ def read_records(source: Source, max_records: int | None = None) -> Reading:
 
 
 def _named(records: pd.DataFrame) -> pd.DataFrame:
-    """Other columns under names that a file can hold and that results do not need."""
+    """Rename other columns so that a file can hold them and they do not collide with results."""
     names: dict[str, str] = {}
     for column in map(str, records.columns):
         plain = re.sub(r"\W+", "_", column).strip("_") or "column"
@@ -90,7 +90,7 @@ class Chunk(NamedTuple):
     records : DataFrame
         Rows of `Reading.sequences`.
     key : str
-        Of the records' names and letters and of what they are asked.
+        Digest of the records' names, letters and settings.
     """
 
     records: pd.DataFrame
@@ -107,7 +107,7 @@ class Chunk(NamedTuple):
 
 
 def chunks(records: pd.DataFrame, size: int, settings: str) -> Iterator[Chunk]:
-    """Records of one length together, at most `size` of them; in the order of the lengths' first records."""
+    """Chunks of at most `size` records of one length, in the order of the lengths' first records."""
     lengths = records["sequence"].str.len()
     for length in lengths.unique():
         some = records[lengths == length]
@@ -117,13 +117,13 @@ def chunks(records: pd.DataFrame, size: int, settings: str) -> Iterator[Chunk]:
 
 
 def key_of(records: pd.DataFrame, settings: str) -> str:
-    """A digest of the records and of what they are asked: results of other records or questions are not theirs."""
+    """A digest of the records and the settings, which identifies their results."""
     text = settings + "\n" + records.to_csv()
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def problem_entries(problems: pd.DataFrame) -> list[Problem]:
-    """Records with a problem, as they are listed in `run.json`."""
+    """Records with a problem, as `run.json` lists them."""
     return [
         {"record": str(p.record), "line": int(p.line), "problem": str(p.problem), "kept": bool(p.kept)}
         for p in problems.itertuples()
@@ -141,7 +141,7 @@ def safe(name: str) -> str:
 
 
 def distinct(labels: Sequence[Any]) -> list[str]:
-    """Labels as parts of names, each its own."""
+    """Labels as distinct parts of names."""
     names: list[str] = []
     for label in labels:
         plain = safe(str(label))

@@ -1,4 +1,4 @@
-"""What is looked for in the attributions and the filters, and what was found."""
+"""The search for motifs in attributions and filters, and the experiments with them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from attrib.workflows.sequence.variation import Variation, effects_of_variants
 
 
 class Search(NamedTuple):
-    """What is looked for in the attributions and the filters.
+    """Settings of the search for motifs.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ def searched(
     f: Callable[..., Any], done: Attributed, settings: Settings, search: Search, problems: list[Problem],
     say: Callable[[str], None],
 ) -> Findings:  # fmt: skip
-    """Motifs in what was attributed, and the experiments with them.
+    """Find motifs in the attributions and the filters, and run the experiments with them.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def searched(
 def _left_out(
     x: xr.DataArray, discovered: Discovered, search: Search, varied: Variation | None
 ) -> dict[str, str]:
-    """What was not put to the test, and why."""
+    """Motifs and variants without an experiment, and why."""
     notes = {}
     words = inserted(discovered, search.database, search.insert)
     long = [name for name, letters in words.items() if len(letters) > usual_length(x)]

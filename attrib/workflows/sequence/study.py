@@ -1,4 +1,4 @@
-"""The study of sequences: explain each record, find the motifs, put them to the test, write it all down."""
+"""The study of sequences: explain each record, find motifs, test them in experiments, and write the results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOTHING = Discovered(None, Clusters({}, {}, pd.DataFrame()), None, {})
 
 
 class Studied(NamedTuple):
-    """What a run has done.
+    """Results of a run.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ def sequence(
     tell: Tell | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Studied:
-    """Explain a model of sequences, find its motifs, test them, and write pictures, tables and maps into a folder.
+    """Explain a model of sequences, find its motifs, test them, and write pictures, tables and attributions into a folder.
 
     Parameters
     ----------
@@ -98,17 +98,17 @@ def sequence(
     weights : path, optional
         A state dict for `model`.
     fasta, table : path
-        One of them: sequences of DNA or RNA.
+        Sequences of DNA or RNA; pass one of the two.
     bed : path, optional
-        Places in `fasta`, which is a genome then.
+        Intervals in `fasta`, which is then a genome.
     column, name : str
         The table's columns of sequences and of names; default `"sequence"` and the rows' numbers.
     width : int, optional
-        Bases around the middle of a BED interval; default: as they are.
+        Bases around the middle of a BED interval; default: the interval as it is.
     motifs : path, optional
         A MEME file of known motifs.
     insert : sequence of str
-        Known motifs, by name in `motifs` or as letters, whose effect in backgrounds is asked too.
+        More motifs to insert into backgrounds, by name in `motifs` or as letters.
     variants : path, optional
         A VCF file (with `bed`), or a table with `record`, `position` (from 0), `ref` and `alt`: what each changes in the
         scores of the records that cover it.
@@ -116,25 +116,25 @@ def sequence(
         Of `attrib.functional.METHODS`.
     target : str, optional
         An output's number, a class name, several with commas, `"predicted"` or `"all"`; None where the model has one
-        output. Of several, each has its attributions, seqlets and motifs; all motifs are put to the test with all of them.
+        output. Each of several outputs has its own attributions, seqlets and motifs; experiments score all motifs on all outputs.
     classes : str, optional
         Names with commas, or a file with one per line.
     baselines : {"uniform", "zeros", "shuffle", "dinucleotide"}
-        What records are compared with: a quarter of each letter; none; shuffles of the record (ten for methods that
+        What records are compared with: a quarter of each letter; zeros; shuffles of the record (ten for methods that
         take several, their mean for the others).
     layer : str, default "first"
         The convolution whose filters become motifs, by dotted name.
     windows : int, optional
-        Its motifs are made of each filter's so many strongest windows; default: of those whose activation is at least
+        Number of each filter's strongest windows that form its motif; default: all windows whose activation is at least
         half of the filter's maximum.
     dims : sequence of str
         Order of the dims as the model takes them.
     both_strands : bool, default True
-        Whether motifs may lie on the other strand: not for RNA.
+        Whether motifs may lie on the other strand; False for RNA.
     max_records : int, optional
-        The first so many.
+        Use the first so many records.
     pictures : int, default 12
-        Records that get a picture: those of the strongest seqlets. 0: no pictures, of motifs neither.
+        Number of records with a picture, those of the strongest seqlets. With 0 motifs have no pictures either.
     batch_size, device, seed
         As for every method.
     options : mapping, optional
@@ -153,12 +153,12 @@ def sequence(
     Raises
     ------
     ValueError, FileNotFoundError
-        For files and arguments that make no sense, before anything is written; if no record can be explained.
+        For files and arguments that do not fit, before anything is written, and if no record can be explained.
 
     Notes
     -----
-    Records that cannot be read, or that the model or a method refuses, are listed and the others finished. All results
-    are in memory at the end: 4 numbers per base, method and output.
+    Records that cannot be read, or that the model or a method refuses, are listed, and the others are finished. All
+    results are in memory at the end: 4 numbers per base, method and output.
     """
     settings = Settings(
         tuple(methods), target, class_names(classes), baselines, tuple(dims), batch_size, device, seed, options or {},
@@ -188,7 +188,7 @@ def sequence(
 def _read(
     source: Source, max_records: int | None, settings: Settings, search: Search, pictures: int
 ) -> Reading:
-    """The records; names and arguments that do not exist are told before the work."""
+    """Read the records, and check names and arguments before the work."""
     check(settings)
     if pictures < 0:
         raise ValueError(f"`pictures` is {pictures}, expected at least 0")
@@ -203,7 +203,7 @@ def _read(
 def _loaded(
     model: str | Callable[..., Any], weights: str | Path | None, device: str | None, layer: str
 ) -> Callable[..., Any]:
-    """The model; a layer that will not do is told before the work too."""
+    """Load the model, and check the layer before the work."""
     f = load_model(model, weights, device) if isinstance(model, str) else model
     if layer != "first":
         first_kernel(f, layer)
@@ -211,5 +211,5 @@ def _loaded(
 
 
 def _texts(values: NamedTuple) -> dict[str, Any]:
-    """Arguments as `run.json` tells them, those that were left out left out."""
+    """Arguments for `run.json`, without those that are None."""
     return {k: str(v) if isinstance(v, Path) else v for k, v in values._asdict().items() if v is not None}

@@ -1,4 +1,4 @@
-"""Variants: what each does to the scores of the records that cover it."""
+"""The effects of variants on the scores of the records that cover them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Scores = Callable[[xr.DataArray], xr.DataArray]
 
 
 class Variation(NamedTuple):
-    """Variants and those that are left out.
+    """Variants, and those that are left out.
 
     Attributes
     ----------
     table : DataFrame
-        Read: as `attrib.domains.sequences.variant_effect` takes it. Settings: a row per variant, record and target.
+        After reading: as `attrib.domains.sequences.variant_effect` takes it. After scoring: a row per variant, record and target.
     problems : DataFrame
         `record` (the variant's name), `line`, `problem`, `kept`.
     """
@@ -42,12 +42,12 @@ def read_variants(path: str | Path, genome: bool) -> Variation:
     ----------
     path : path
     genome : bool
-        Whether the records have places on a genome.
+        Whether the records have coordinates on a genome.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, it has no variants, or columns or places are missing.
+        If there is no such file, it has no variants, or columns or coordinates are missing.
     """
     file = Path(path)
     variation = _vcf(file) if ".vcf" in file.suffixes else _table(file)
@@ -56,7 +56,7 @@ def read_variants(path: str | Path, genome: bool) -> Variation:
         raise ValueError(f"`variants`: none in {file} can be used: {why}")
     if not {"sample", "position"} <= set(variation.table) and not genome:
         raise ValueError(
-            f"`variants`: {file} has places on chromosomes, the records have none; give `bed` with a genome `fasta`, or "
+            f"`variants`: {file} has coordinates on chromosomes, the records have none; give `bed` with a genome `fasta`, or "
             "a table with record, position (from 0), ref and alt"
         )
     return variation
@@ -88,7 +88,7 @@ def _table(file: Path) -> Variation:
 
 
 def effects_of_variants(scores: Scores, x: xr.DataArray, variation: Variation) -> Variation:
-    """What the variants do.
+    """Score the variants.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def effects_of_variants(scores: Scores, x: xr.DataArray, variation: Variation) -
     Returns
     -------
     Variation
-        Its table has no rows if no variant can be asked.
+        Its table has no rows if no variant can be scored.
     """
     try:
         effect = variant_effect(partial(_of_lengths, scores), x, variation.table)
