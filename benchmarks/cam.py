@@ -70,7 +70,7 @@ def nets(quick: bool) -> list[Net]:
 
 
 class Question(NamedTuple):
-    """What is asked of both sides.
+    """A computation that both sides run.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ class Question(NamedTuple):
     def line(
         self, setting: Setting, ours: Work, theirs: Work, bare: Callable[[], object], demand: float
     ) -> list[str]:
-        """A row of the table: how many times faster the same maps are."""
+        """A row of the table: how many times faster the same attributions are."""
         check(f"{self.name} at {self.layer} of {self.net.name}", float((ours() - theirs()).abs().max()), 1e-3)
         times = alternate({"attrib": ours, "peer": theirs, "bare": bare}, setting)
         speedup, limit = ratio(times, "peer", "attrib"), ratio(times, "peer", "bare")

@@ -35,8 +35,8 @@ def run(setting: Setting) -> str:
             f"{difference(adaptive.attribution, reference):.1e}", f"{difference(fifty, reference):.1e}",
         ])  # fmt: skip
     words = (
-        f"`rtol={RTOL:g}`, two samples, float64. Map errors are the largest difference from {REFERENCE} Gauss-Legendre "
-        "steps, as a fraction of the largest attribution: completeness alone does not make a map right."
+        f"`rtol={RTOL:g}`, two samples, float64. Attribution errors are the largest difference from {REFERENCE} Gauss-Legendre "
+        "steps, as a fraction of the largest attribution: completeness alone does not make an attribution right."
     )
     columns = [
         "network",
@@ -44,7 +44,7 @@ def run(setting: Setting) -> str:
         "evaluations",
         "demand",
         "|delta| / change",
-        "map error",
-        "map error of 50 fixed steps",
+        "attribution error",
+        "attribution error of 50 fixed steps",
     ]
     return table("Quadrature", words, columns, lines)
