@@ -70,7 +70,7 @@ def nets(quick: bool) -> list[Net]:
 
 
 class Question(NamedTuple):
-    """What is asked of both sides.
+    """A computation that both sides run.
 
     Attributes
     ----------
@@ -126,14 +126,14 @@ class Question(NamedTuple):
     def line(
         self, setting: Setting, ours: Work, theirs: Work, bare: Callable[[], object], demand: float
     ) -> list[str]:
-        """A row of the table: how many times faster the same maps are."""
+        """A row of the table: how many times faster the same attributions are."""
         check(f"{self.name} at {self.layer} of {self.net.name}", float((ours() - theirs()).abs().max()), 1e-3)
         times = alternate({"attrib": ours, "peer": theirs, "bare": bare}, setting)
-        found, limit = ratio(times, "peer", "attrib"), ratio(times, "peer", "bare")
-        words = verdict(found, demand, at_least=True)
+        speedup, limit = ratio(times, "peer", "attrib"), ratio(times, "peer", "bare")
+        words = verdict(speedup, demand, at_least=True)
         self.net.model.zero_grad(set_to_none=True)  # the peer leaves gradients on every parameter
         return [
-            self.net.name, f"{self.where} ({self.layer})", f"`{self.name}`", str(len(self.x)), f"{found:.2f}x",
+            self.net.name, f"{self.where} ({self.layer})", f"`{self.name}`", str(len(self.x)), f"{speedup:.2f}x",
             f"{limit:.2f}x", f">= {demand}x: {words}{', limit is lower' * (limit < demand)}",
         ]  # fmt: skip
 
@@ -178,13 +178,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def report(setting: Setting, package: Any, few: bool = False) -> str:
-    found = nets(setting.quick)
-    places = [(net, where) for net in found for where in net.layers]
-    one = [
+    networks = nets(setting.quick)
+    places = [(net, where) for net in networks for where in net.layers]
+    single = [
         one_class(setting, question(net, name, where, n), package)
         for net, where in places for name in list(PEERS)[: 3 if few else None] for n in ((1,) if few else (1, 8))
     ]  # fmt: skip
-    many = [
+    several = [
         all_classes(setting, question(net, name, where, n), package)
         for net, where in places for name in ("grad_cam", "layer_cam") for n in (1, 4) if not few
     ]  # fmt: skip
@@ -192,7 +192,7 @@ def report(setting: Setting, package: Any, few: bool = False) -> str:
     words = (
         f"# Class activation maps\n\nattrib {version('attrib')}, pytorch-grad-cam {version('grad-cam')}, torch "
         f"{torch.__version__}, {platform.machine()}, {torch.get_num_threads()} thread, float32, images of "
-        f"{found[0].side} x {found[0].side}, {CLASSES} classes, {setting.rounds} alternating rounds, medians of ratios.\n"
+        f"{networks[0].side} x {networks[0].side}, {CLASSES} classes, {setting.rounds} alternating rounds, medians of ratios.\n"
     )
     limit = (
         " The limit is the peer's time by that of the network's own passes: forward to the layer, forward and backward from "
@@ -202,14 +202,17 @@ def report(setting: Setting, package: Any, few: bool = False) -> str:
     return "\n".join(
         [
             words,
-            table("One class per image", same + limit, columns, one),
+            table("One class per image", same + limit, columns, single),
             *(
                 [
                     table(
-                        "All classes", 'The peer\'s loop over classes, beside `targets="all"`.', columns, many
+                        "All classes",
+                        'The peer\'s loop over classes, beside `targets="all"`.',
+                        columns,
+                        several,
                     )
                 ]
-                if many
+                if several
                 else []
             ),
         ]

@@ -33,11 +33,11 @@ Works = dict[str, Callable[[], object]]
 ROUNDING = 1e-4  # of the largest change; a peer that is further off is called wrong, not timed
 
 
-def completeness(model: nn.Module, x: Tensor, x0: Tensor, found: Tensor) -> float:
+def completeness(model: nn.Module, x: Tensor, x0: Tensor, attributions: Tensor) -> float:
     """How far attributions are from the change they should add up to, as a fraction of the largest change."""
     with torch.no_grad():
         change = (model(x) - model(x0))[:, TARGET].double()
-    return float((found.detach().double().flatten(1).sum(1) - change).abs().max() / change.abs().max())
+    return float((attributions.detach().double().flatten(1).sum(1) - change).abs().max() / change.abs().max())
 
 
 def bare(model: nn.Module, x: Tensor, x0: Tensor) -> object:
@@ -103,10 +103,10 @@ def parts(setting: Setting, cases: Sequence[Case]) -> list[list[str]]:
                 return net(x)
 
         def back(graph: object = graph, x: Tensor = x, x0: Tensor = x0) -> object:
-            found = secant(graph, [x0], [x])  # type: ignore[arg-type]
-            cotangent = torch.zeros_like(found.y1)
+            replayed = secant(graph, [x0], [x])  # type: ignore[arg-type]
+            cotangent = torch.zeros_like(replayed.y1)
             cotangent[:, TARGET] = 1
-            return found.pull(cotangent[None])
+            return replayed.pull(cotangent[None])
 
         works: Works = {
             "bare": partial(bare, net, x, x0),
@@ -119,9 +119,9 @@ def parts(setting: Setting, cases: Sequence[Case]) -> list[list[str]]:
         times = alternate(works, setting)
         shares = {name: ratio(times, name, "bare") for name in works}
         pull = shares["replay and pull"] - shares["replay"]
-        rest = shares["all"] - shares["record"] - shares["replay and pull"]
-        found = (shares["forward"], shares["record"], shares["replay"], pull, rest, shares["all"])
-        rows.append([case.name, len(x), len(graph.nodes), *(f"{v:.2f}" for v in found)])
+        remainder = shares["all"] - shares["record"] - shares["replay and pull"]
+        columns = (shares["forward"], shares["record"], shares["replay"], pull, remainder, shares["all"])
+        rows.append([case.name, len(x), len(graph.nodes), *(f"{v:.2f}" for v in columns)])
     return rows
 
 
@@ -135,10 +135,10 @@ def distribution(setting: Setting, cases: Sequence[Case]) -> list[list[str]]:
         net = frozen(model)
         ours = partial(deep_lift_shap, model, x, baselines=pool, targets="all", batch_size=64)
 
-        def error(found: Tensor, net: nn.Module = net, x: Tensor = x, pool: Tensor = pool) -> float:
+        def error(attributions: Tensor, net: nn.Module = net, x: Tensor = x, pool: Tensor = pool) -> float:
             with torch.no_grad():
                 change = net(x)[:, TARGET] - net(pool)[:, TARGET].mean()
-            off = found.to(change.dtype).flatten(1).sum(1) - change
+            off = attributions.to(change.dtype).flatten(1).sum(1) - change
             return float(off.abs().max() / change.abs().max())
 
         check(f"deep_lift_shap on {case.name}", error(ours()[TARGET]), 2e-5)
@@ -164,9 +164,9 @@ def compiled(setting: Setting, cases: Sequence[Case]) -> list[list[str]]:
         cotangents = torch.zeros(1, *graph.value.shape, dtype=x.dtype, device=x.device)
         cotangents[..., TARGET] = 1
         program, began = Compiled(graph), time.perf_counter()
-        found = program([x0], [x], cotangents).pull(cotangents)[0][0]
+        slopes = program([x0], [x], cotangents).pull(cotangents)[0][0]
         took = time.perf_counter() - began
-        check(f"compiled replay of {case.name}", completeness(net, x, x0, found * x), 2e-5)
+        check(f"compiled replay of {case.name}", completeness(net, x, x0, slopes * x), 2e-5)
         works: Works = {
             "plain": lambda g=graph, a=x0, b=x, c=cotangents: secant(g, [a], [b]).pull(c),  # type: ignore[misc]
             "compiled": partial(program, [x0], [x], cotangents),

@@ -90,7 +90,7 @@ class Edited:
     edits : int
         Per sample.
     demand, limit : float
-        The gain over one forward per edit that is asked for, and that by arithmetic.
+        The demanded gain over one forward pass per edit, and the gain by operation counts.
     """
 
     name: str

@@ -38,7 +38,7 @@ DTYPES = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the sections asked for, print each as it is done, and write them to a file if there is one."""
+    """Run the chosen sections, print each as soon as it is done, and write them to a file if one is named."""
     options = _options(argv)
     torch.set_num_threads(options.threads)
     begin = time.perf_counter()

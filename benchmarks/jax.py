@@ -123,10 +123,10 @@ def line(setting: Setting, net: Net) -> list[str]:
     for name in ("wrapped", "torch"):
         check(f"{name} on {net.name}", difference(three[name](), expected), 1e-4)
     times = alternate(three, setting)
-    pure, found = statistics.median(times["pure"]), ratio(times, "wrapped", "pure")
-    wish = f"<= {DEMAND}: {verdict(found, DEMAND)}" if pure > LARGE else "-"
+    pure, share = statistics.median(times["pure"]), ratio(times, "wrapped", "pure")
+    wish = f"<= {DEMAND}: {verdict(share, DEMAND)}" if pure > LARGE else "-"
     with_torch = ratio(times, "wrapped", "torch")
-    return [net.name, f"{net.rows[0]}", f"{1e3 * pure:.2f} ms", f"{found:.2f}", wish, f"{with_torch:.2f}"]
+    return [net.name, f"{net.rows[0]}", f"{1e3 * pure:.2f} ms", f"{share:.2f}", wish, f"{with_torch:.2f}"]
 
 
 def report(setting: Setting) -> str:
@@ -145,19 +145,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="where the table goes; default: printed")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="two small networks, one round")
-    given = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     os.sched_setaffinity(
         0, {min(os.sched_getaffinity(0))}
     )  # before JAX starts its threads: one core for all three
-    setting = Setting(rounds=1 if given.quick else given.rounds, quick=given.quick)
-    found = report(setting)
+    setting = Setting(rounds=1 if arguments.quick else arguments.rounds, quick=arguments.quick)
+    section = report(setting)
     packages = ", ".join(f"{p} {version(p)}" for p in ("attrib", "jax", "torch"))
     head = f"# JAX models\n\n{packages}, {platform.machine()}, one core, float32, {setting.rounds} alternating rounds, medians.\n\n"
-    if given.output:
-        given.output.write_text(head + found)
+    if arguments.output:
+        arguments.output.write_text(head + section)
     else:
-        print(head + found)
+        print(head + section)
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ def correct(case: Edited) -> None:
     expected = by_hand(case, model, x, some)
     if case.letters:
         p, k = some // 3, some % 3
-        found = case.method(model, x, path="window", positions=p, **case.options)
-        got = found[0, (x[0, :, p].argmax(0) + 1 + k) % 4, p]
+        effects = case.method(model, x, path="window", positions=p, **case.options)
+        got = effects[0, (x[0, :, p].argmax(0) + 1 + k) % 4, p]
     elif case.method is feature_ablation:
         got = -ours(case, model, x, "window")[0, some]
     elif case.options["window"][1] == 1:
@@ -115,28 +115,28 @@ def alternate(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, 
 
 def timed(case: Edited, rounds: int, peer: bool) -> list[object]:
     """A row of the table."""
-    model, one, two = case.model(), case.samples(1), case.samples(2)
+    model, single, pair = case.model(), case.samples(1), case.samples(2)
     correct(case)
     some = torch.linspace(0, case.edits - 1, ROWS * BATCHES).long()
-    made = [edits(case, one, e) for e in some.split(ROWS)]
+    batches = [edits(case, single, e) for e in some.split(ROWS)]
 
     def bare() -> None:
         with torch.no_grad():
-            for rows in made:
+            for rows in batches:
                 model(rows)
 
     works: dict[str, Callable[[], object]] = {
-        "bare": bare, "one": partial(ours, case, model, one), "two": partial(ours, case, model, two),
+        "bare": bare, "one": partial(ours, case, model, single), "two": partial(ours, case, model, pair),
     }  # fmt: skip
     if peer and case.letters:
-        works["tangermeme"] = partial(tangermeme, case, model, one)
+        works["tangermeme"] = partial(tangermeme, case, model, single)
     times = alternate(works, rounds)
     naive = [t * case.edits / len(some) for t in times["bare"]]
-    whole = statistics.median(n / t for n, t in zip(naive, times["one"], strict=True))
+    gain = statistics.median(n / t for n, t in zip(naive, times["one"], strict=True))
     further = statistics.median(
         n / (b - a) for n, a, b in zip(naive, times["one"], times["two"], strict=True)
     )
-    notes = case.method.explain(model, one, **case.options).notes
+    notes = case.method.explain(model, single, **case.options).notes
     peers = [t / o for t, o in zip(times.get("tangermeme", []), times["one"], strict=False)]
     theirs = f"{statistics.median(peers):.1f}x" if peers else "-"
     cells: list[object] = [
@@ -145,8 +145,8 @@ def timed(case: Edited, rounds: int, peer: bool) -> list[object]:
         f"{statistics.median(naive):.2f}",
         f"{statistics.median(times['one']):.3f}",
     ]
-    asked = f"{case.demand:.0f}x: {verdict(whole, case.demand, at_least=True)}" if case.demand > 1 else "-"
-    return [*cells, f"{whole:.1f}x", f"{further:.1f}x", asked, f"{notes['path_gain']}x", theirs]
+    demand = f"{case.demand:.0f}x: {verdict(gain, case.demand, at_least=True)}" if case.demand > 1 else "-"
+    return [*cells, f"{gain:.1f}x", f"{further:.1f}x", demand, f"{notes['path_gain']}x", theirs]
 
 
 def memory(case: Edited) -> list[object]:
@@ -165,15 +165,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", action="store_true", help="tangermeme too")
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = [c for c in CASES if not given.cases or any(w.lower() in c.name.lower() for w in given.cases)]
+    chosen = [
+        c for c in CASES if not arguments.cases or any(w.lower() in c.name.lower() for w in arguments.cases)
+    ]
     rows = []
     for case in chosen:
-        rows.append(timed(case, given.rounds, given.peer))
+        rows.append(timed(case, arguments.rounds, arguments.peer))
         print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
     words = (
-        f"One sample, one thread, float32, processor time, medians of {given.rounds} alternating rounds after one that is not counted; answers were checked in float64. One forward per edit: the bare "
+        f"One sample, one thread, float32, processor time, medians of {arguments.rounds} alternating rounds after one that is not counted; answers were checked in float64. One forward per edit: the bare "
         f"model, {ROWS} rows at a time, {ROWS * BATCHES} edits timed and scaled. The whole call records the model, plans, "
         "and checks 16 edits against the model; a further sample in the same call checks 4."
     )
@@ -188,8 +190,8 @@ def main() -> None:
     )  # fmt: skip
     text = f"# Mutagenesis, occlusion, ablation\n\ntorch {torch.__version__}, {platform.machine()}.\n\n{text}"
     print(text)
-    if given.out:
-        given.out.write_text(text)
+    if arguments.out:
+        arguments.out.write_text(text)
 
 
 if __name__ == "__main__":

@@ -177,17 +177,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     text = table(
         'What `path="auto"` picks',
-        f"Processor time, one thread, float32, medians of {given.rounds} alternating rounds after one that is not counted; torch {torch.__version__}, {platform.machine()}.",
+        f"Processor time, one thread, float32, medians of {arguments.rounds} alternating rounds after one that is not counted; torch {torch.__version__}, {platform.machine()}.",
         ["network", "edits", "dense, s", "gain by count", "gain measured", "auto", "the pick"],
-        [row(p, given.rounds) for p in PICKS],
+        [row(p, arguments.rounds) for p in PICKS],
     )
     print(text)
-    if given.out:
-        given.out.write_text(text)
+    if arguments.out:
+        arguments.out.write_text(text)
 
 
 if __name__ == "__main__":

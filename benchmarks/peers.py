@@ -53,13 +53,13 @@ def captum_gradient_shap(
 def captum_all_classes(model: nn.Module, xs: Tensors, classes: int) -> Tensors:
     """One pass per class, which is all that captum offers."""
     method = Saliency(model)
-    found = [_quiet(method.attribute, xs, target=c, abs=False) for c in range(classes)]
-    return tuple(torch.stack(parts) for parts in zip(*found, strict=True))
+    by_class = [_quiet(method.attribute, xs, target=c, abs=False) for c in range(classes)]
+    return tuple(torch.stack(parts) for parts in zip(*by_class, strict=True))
 
 
 def captum_ig_all_classes(model: nn.Module, xs: Tensors, classes: int, steps: int, chunk: int) -> Tensors:
-    found = [captum_ig(model, xs, c, steps, chunk) for c in range(classes)]
-    return tuple(torch.stack(parts) for parts in zip(*found, strict=True))
+    by_class = [captum_ig(model, xs, c, steps, chunk) for c in range(classes)]
+    return tuple(torch.stack(parts) for parts in zip(*by_class, strict=True))
 
 
 def _quiet(work: Any, *args: Any, **kwargs: Any) -> Any:
@@ -100,5 +100,5 @@ def loop_gradient_shap(model: nn.Module, xs: Tensors, target: int, count: int, b
 
 def _mean_over(count: int, xs: Tensors, work: Any) -> Tensors:
     i = torch.arange(len(xs[0]))
-    found = [work(i, torch.full_like(i, k)) for k in range(count)]
-    return tuple(torch.stack(parts).mean(0) for parts in zip(*found, strict=True))
+    terms = [work(i, torch.full_like(i, k)) for k in range(count)]
+    return tuple(torch.stack(parts).mean(0) for parts in zip(*terms, strict=True))

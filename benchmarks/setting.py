@@ -61,8 +61,8 @@ class Setting:
     def samples(self, case: Case) -> int:
         if self.quick:
             return 2
-        own = case.samples if self.device.type == "cpu" else 8 * case.samples
-        return self.explained or own
+        count = case.samples if self.device.type == "cpu" else 8 * case.samples
+        return self.explained or count
 
     def ready(self, case: Case) -> tuple[nn.Module, tuple[Tensor, ...]]:
         """The network and its inputs."""
@@ -94,9 +94,9 @@ def _spent(work: Callable[[], object], setting: Setting) -> float:
     return time.process_time() - begin
 
 
-def ratio(times: dict[str, list[float]], one: str, other: str) -> float:
+def ratio(times: dict[str, list[float]], numerator: str, denominator: str) -> float:
     """Median over the rounds of one time as a multiple of another's in the same round."""
-    return statistics.median(a / b for a, b in zip(times[one], times[other], strict=True))
+    return statistics.median(a / b for a, b in zip(times[numerator], times[denominator], strict=True))
 
 
 def difference(a: Tensor | tuple[Tensor, ...], b: Tensor | tuple[Tensor, ...]) -> float:
@@ -105,11 +105,11 @@ def difference(a: Tensor | tuple[Tensor, ...], b: Tensor | tuple[Tensor, ...]) -
     return max(float((p.to(q) - q).abs().max() / q.abs().max()) for p, q in pairs)
 
 
-def check(what: str, found: float, allowed: float) -> None:
+def check(what: str, error: float, allowed: float) -> None:
     """Refuse to time wrong answers."""
-    if not found <= allowed:
+    if not error <= allowed:
         raise SystemExit(
-            f"wrong answer: {what} differs by {found:.1e} of the largest value, allowed {allowed:.0e}"
+            f"wrong answer: {what} differs by {error:.1e} of the largest value, allowed {allowed:.0e}"
         )
 
 

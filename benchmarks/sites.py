@@ -22,33 +22,33 @@ from attrib.workflows.fcgr import load_predictor
 from attrib.workflows.fcgr.branches import branch_layers
 from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.pairs import BRANCHES, read_pairs
-from attrib.workflows.fcgr.samplefiles import own_site, track
-from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS, Todo
+from attrib.workflows.fcgr.samplefiles import site_of, track
+from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS, Settings
 
 AROUND = 15  # positions on either side of the site in the picture
 CHUNK = 20
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--data", type=Path, required=True)
-    asked.add_argument("--checkpoint", type=Path, required=True)
-    asked.add_argument("--pairs", type=int, default=200)
-    asked.add_argument("--picture", type=Path, default=Path("docs/images/fcgr-sites.png"))
-    asked.add_argument("--output", type=Path, default=Path("sites.json"))
-    given = asked.parse_args()
-    found, mirnas = computed(given.checkpoint, given.data, given.pairs)
-    shares = {m: share(found, m) for m in found[0]["method"].values.tolist()}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--picture", type=Path, default=Path("docs/images/fcgr-sites.png"))
+    parser.add_argument("--output", type=Path, default=Path("sites.json"))
+    arguments = parser.parse_args()
+    pairs, mirnas = computed(arguments.checkpoint, arguments.data, arguments.pairs)
+    shares = {m: share(pairs, m) for m in pairs[0]["method"].values.tolist()}
     summary = {
-        "positives": len(found),
+        "positives": len(pairs),
         "mirnas": mirnas,
-        "chance": chance(found),
-        "interaction": joined(found),
+        "chance": chance(pairs),
+        "interaction": joined(pairs),
         "methods": shares,
     }
-    given.output.write_text(json.dumps(summary, indent=1))
+    arguments.output.write_text(json.dumps(summary, indent=1))
     print(json.dumps(summary, indent=1))
-    picture(found, list(METHODS)).savefig(given.picture)
+    picture(pairs, list(METHODS)).savefig(arguments.picture)
 
 
 def computed(checkpoint: Path, data: Path, count: int) -> tuple[list[xr.Dataset], int]:
@@ -58,57 +58,57 @@ def computed(checkpoint: Path, data: Path, count: int) -> tuple[list[xr.Dataset]
     background = predictor.images.of(table.sample(20, random_state=0))
     bound = table[table["label"] == 1].sample(frac=1.0, random_state=1)
     x = predictor.images.of(bound)
-    sites = [own_site(x.isel(sample=i)).any() for i in range(len(bound))]
+    sites = [site_of(x.isel(sample=i)).any() for i in range(len(bound))]
     chosen = np.flatnonzero(sites)[:count]
     layers = branch_layers(predictor.model, {b: torch.from_numpy(x[b].values[:1]) for b in BRANCHES})
-    todo = Todo(METHODS, CORRECTIONS, layers, True, {}, 0, "auto")
+    settings = Settings(METHODS, CORRECTIONS, layers, True, {}, 0, "auto")
     parts, start = [], time.perf_counter()
     for at in range(0, len(chosen), CHUNK):
-        part = explained(predictor, x.isel(sample=chosen[at : at + CHUNK]), background, todo, {})
+        part = explained(predictor, x.isel(sample=chosen[at : at + CHUNK]), background, settings, {})
         parts += [part.isel(sample=i) for i in range(part.sizes["sample"])]
         print(f"{len(parts)} of {len(chosen)} after {time.perf_counter() - start:.0f} s", flush=True)
     return parts, int(bound["mirna"].iloc[chosen].nunique())
 
 
-def share(found: list[xr.Dataset], method: str) -> dict[str, float]:
+def share(pairs: list[xr.Dataset], method: str) -> dict[str, float]:
     """How often the largest letter lies in the site (target), in the seed (miRNA)."""
     target, mirna = [], []
-    for one in found:
-        target.append(own_site(one)[int(np.argmax(track(one, "mrna", method).values))])
-        mirna.append(SEED[0] - 1 <= int(np.argmax(track(one, "mirna", method).values)) < SEED[1])
+    for pair in pairs:
+        target.append(site_of(pair)[int(np.argmax(track(pair, "mrna", method).values))])
+        mirna.append(SEED[0] - 1 <= int(np.argmax(track(pair, "mirna", method).values)) < SEED[1])
     return {"target": float(np.mean(target)), "mirna": float(np.mean(mirna))}
 
 
-def chance(found: list[xr.Dataset]) -> dict[str, float]:
+def chance(pairs: list[xr.Dataset]) -> dict[str, float]:
     """The same for a letter drawn at random."""
     return {
-        "target": float(np.mean([own_site(one).mean() for one in found])),
+        "target": float(np.mean([site_of(pair).mean() for pair in pairs])),
         "mirna": float(
-            np.mean([(SEED[1] - SEED[0] + 1) / len(track(one, "mirna", METHODS[0])) for one in found])
+            np.mean([(SEED[1] - SEED[0] + 1) / len(track(pair, "mirna", METHODS[0])) for pair in pairs])
         ),
     }
 
 
-def joined(found: list[xr.Dataset]) -> dict[str, float]:
+def joined(pairs: list[xr.Dataset]) -> dict[str, float]:
     """How often the largest entry of the interaction, and of the outer product, joins seed and site."""
     hits: dict[str, list[bool]] = {"interaction": [], "outer product": []}
-    for one in found:
-        a, b = (track(one, branch, METHODS[0]).values for branch in BRANCHES)
-        site = own_site(one)
-        true = one["interaction"].values[: len(a), : len(b)]
+    for pair in pairs:
+        a, b = (track(pair, branch, METHODS[0]).values for branch in BRANCHES)
+        site = site_of(pair)
+        true = pair["interaction"].values[: len(a), : len(b)]
         for name, values in (("interaction", true), ("outer product", np.outer(a, b))):
             i, j = np.unravel_index(int(values.argmax()), values.shape)
             hits[name].append(SEED[0] - 1 <= i < SEED[1] and bool(site[j]))
     return {name: float(np.mean(v)) for name, v in hits.items()}
 
 
-def picture(found: list[xr.Dataset], methods: list[str]) -> Any:
+def picture(pairs: list[xr.Dataset], methods: list[str]) -> Any:
     """Mean attribution along the miRNA, and along the target around the site, as a share of each pair's total magnitude."""
-    made = figure((9.6, 0.9 + 1.25 * len(methods)))
-    axes: Any = made.subplots(len(methods), 2, sharex="col", width_ratios=[20, 36])
+    drawing = figure((9.6, 0.9 + 1.25 * len(methods)))
+    axes: Any = drawing.subplots(len(methods), 2, sharex="col", width_ratios=[20, 36])
     for row, method in zip(axes, methods, strict=True):
         for ax, (x, mean, low, high), shaded in zip(
-            row, lines(found, method), ((SEED[0], SEED[1]), (0, SEED[1] - SEED[0])), strict=True
+            row, lines(pairs, method), ((SEED[0], SEED[1]), (0, SEED[1] - SEED[0])), strict=True
         ):
             ax.axvspan(shaded[0] - 0.5, shaded[1] + 0.5, color="#ffd54d", alpha=0.4, linewidth=0)
             ax.fill_between(x, low, high, color="#b2182b", alpha=0.2, linewidth=0)
@@ -122,22 +122,22 @@ def picture(found: list[xr.Dataset], methods: list[str]) -> Any:
     axes[-1, 1].set_xlabel("target position from the first letter of the site (nt)", fontsize=9)
     axes[0, 0].set_title("miRNA (shaded: seed)", fontsize=9)
     axes[0, 1].set_title("target (shaded: site)", fontsize=9)
-    made.suptitle(
-        f"Share of the attribution, median of {len(found)} positives of miRNAs never seen (band: quartiles)",
+    drawing.suptitle(
+        f"Share of the attribution, median of {len(pairs)} positives of miRNAs never seen (band: quartiles)",
         fontsize=10,
     )
-    return made
+    return drawing
 
 
-def lines(found: list[xr.Dataset], method: str) -> list[tuple[np.ndarray, ...]]:
+def lines(pairs: list[xr.Dataset], method: str) -> list[tuple[np.ndarray, ...]]:
     """x, median and quartiles of both branches."""
-    length = min(len(track(one, "mirna", method)) for one in found)
+    length = min(len(track(pair, "mirna", method)) for pair in pairs)
     rows: Mapping[str, list[np.ndarray]] = {"mirna": [], "mrna": []}
-    for one in found:
-        a = track(one, "mirna", method).values
+    for pair in pairs:
+        a = track(pair, "mirna", method).values
         rows["mirna"].append((a / np.abs(a).sum())[:length])
-        b = track(one, "mrna", method).values
-        first = int(np.flatnonzero(own_site(one))[0])
+        b = track(pair, "mrna", method).values
+        first = int(np.flatnonzero(site_of(pair))[0])
         padded = np.pad(b / np.abs(b).sum(), AROUND, constant_values=np.nan)
         rows["mrna"].append(padded[first : first + 2 * AROUND + SEED[1] - SEED[0] + 1])
     xs = np.arange(1, length + 1), np.arange(-AROUND, AROUND + SEED[1] - SEED[0] + 1)

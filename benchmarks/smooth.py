@@ -18,7 +18,7 @@ def run(setting: Setting) -> str:
         model = case.model(setting.device, torch.float64)
         xs = case.inputs(n, setting.device, torch.float64)
         x = xs if len(xs) > 1 else xs[0]
-        found = integrated_gradients.explain(model, x, target=TARGET, rtol=RTOL)
+        adaptive = integrated_gradients.explain(model, x, target=TARGET, rtol=RTOL)
         steps = 64 if setting.quick else REFERENCE
         reference = integrated_gradients(model, x, target=TARGET, n_steps=steps)
         fifty = integrated_gradients(model, x, target=TARGET, n_steps=50)
@@ -27,16 +27,16 @@ def run(setting: Setting) -> str:
             sum(a.flatten(1).sum(1) for a in (change.attribution if len(xs) > 1 else (change.attribution,)))
             - change.delta
         )
-        used = int(found.n_steps.max())
-        residual = float((found.delta / total).abs().max())
+        used = int(adaptive.n_steps.max())
+        residual = float((adaptive.delta / total).abs().max())
         wish = f"<= {DEMAND}: {verdict(used, DEMAND)}" if case.smooth else "-"
         lines.append([
             case.name, "smooth" if case.smooth else "ReLU", used, wish, f"{residual:.1e}",
-            f"{difference(found.attribution, reference):.1e}", f"{difference(fifty, reference):.1e}",
+            f"{difference(adaptive.attribution, reference):.1e}", f"{difference(fifty, reference):.1e}",
         ])  # fmt: skip
     words = (
-        f"`rtol={RTOL:g}`, two samples, float64. Map errors are the largest difference from {REFERENCE} Gauss-Legendre "
-        "steps, as a fraction of the largest attribution: completeness alone does not make a map right."
+        f"`rtol={RTOL:g}`, two samples, float64. Attribution errors are the largest difference from {REFERENCE} Gauss-Legendre "
+        "steps, as a fraction of the largest attribution: completeness alone does not make an attribution right."
     )
     columns = [
         "network",
@@ -44,7 +44,7 @@ def run(setting: Setting) -> str:
         "evaluations",
         "demand",
         "|delta| / change",
-        "map error",
-        "map error of 50 fixed steps",
+        "attribution error",
+        "attribution error of 50 fixed steps",
     ]
     return table("Quadrature", words, columns, lines)

@@ -98,11 +98,11 @@ def _check_answers(setting: Setting, case: Case) -> None:
     """In double precision equal to a plain loop, and in the precision that is timed nearly so."""
     small = Setting(setting.device, setting.dtype, quick=True)
     for exact, timed in zip(trials(small.exact, case), trials(small, case), strict=True):
-        found = exact.attrib()
+        reference = exact.attrib()
         loop = exact.loop(frozen(case.model(setting.device, torch.float64)))
-        loop = loop if isinstance(found, tuple) else loop[0]
-        check(f"{exact.name} on {case.name}", difference(found, loop), tolerance(small.exact))
-        check(f"{exact.name} on {case.name}", difference(timed.attrib(), found), tolerance(small))
+        loop = loop if isinstance(reference, tuple) else loop[0]
+        check(f"{exact.name} on {case.name}", difference(reference, loop), tolerance(small.exact))
+        check(f"{exact.name} on {case.name}", difference(timed.attrib(), reference), tolerance(small))
 
 
 def _timed(setting: Setting, case: Case, trial: Trial) -> list[str]:

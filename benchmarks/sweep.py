@@ -19,12 +19,12 @@ def run(setting: Setting) -> str:
             "integrated_gradients": {"n_steps": setting.steps},
             "smooth_grad": {"n_samples": setting.steps},
         }
-        found = bench(
+        timings = bench(
             model, xs, methods=METHODS, batch_sizes=["auto", *sizes], target=TARGET, options=options,
             repeats=max(1, setting.rounds // 2),
         )  # fmt: skip
         for method in ("forward+backward", *METHODS):
-            part = found[found.method == method].set_index("batch_size")
+            part = timings[timings.method == method].set_index("batch_size")
             speeds = part.samples_per_second
             cells = [f"{speeds[b]:.0f}" if b in speeds.index else "" for b in sizes]
             if "auto" not in speeds.index:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,8 +18,10 @@ import torch
 import xarray as xr
 from safetensors.torch import save_file
 
-from attrib.cli.run import run
+import attrib
+from attrib.cli.run import run, with_flags
 from attrib.io import load
+from attrib.workflows.explain import explain
 
 CODE = """
 import time
@@ -120,15 +124,15 @@ IMAGES = "explain --model mine:images --data images.npy --dims sample,channel,y,
 def test_genes(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert call(f"{GENES} --classes alpha,beta,delta --output {out}") == 0
-    said = capsys.readouterr()
-    assert said.err == ""
-    assert "integrated_gradients" in said.out
+    message = capsys.readouterr()
+    assert message.err == ""
+    assert "integrated_gradients" in message.out
     assert {p.name for p in out.iterdir()} == {
         "attributions.nc", "summary.csv", "run.json", "comparison.png", "mean_per_class.png",
     }  # fmt: skip
-    found = load(out / "attributions.nc")
-    assert list(found) == ["saliency", "integrated_gradients"]
-    a = found["integrated_gradients"]
+    results = load(out / "attributions.nc")
+    assert list(results) == ["saliency", "integrated_gradients"]
+    a = results["integrated_gradients"]
     assert a.dims == ("cell", "gene")
     assert list(a["cell"].values) == list("abcd")
     assert abs(a["delta"]).max() < 1e-4
@@ -170,17 +174,17 @@ def test_every_method_skips_what_does_not_apply(
         )
         == 0
     )
-    said = capsys.readouterr()
-    found = load(tmp_path / "o" / "attributions.nc")
+    message = capsys.readouterr()
+    results = load(tmp_path / "o" / "attributions.nc")
     assert {"saliency", "input_x_gradient", "integrated_gradients", "gradient_shap", "noise_tunnel"} <= set(
-        found
+        results
     )
-    assert all(name in said.out for name in found)
+    assert all(name in message.out for name in results)
     record = json.loads((tmp_path / "o" / "run.json").read_text())
     for method in record["methods"]:
         if "skipped" in method:
-            assert f"{method['result']} does not apply" in said.out
-    assert 'grad_cam does not apply: `layer` is "auto", but no layer has spatial dims' in said.out
+            assert f"{method['result']} does not apply" in message.out
+    assert 'grad_cam does not apply: `layer` is "auto", but no layer has spatial dims' in message.out
 
 
 def test_maps_of_layers(here: Path, tmp_path: Path) -> None:
@@ -188,12 +192,12 @@ def test_maps_of_layers(here: Path, tmp_path: Path) -> None:
     out = tmp_path / "o"
     words = "--methods saliency,grad_cam,layer_cam,guided_grad_cam --target all"
     assert call(f"{IMAGES} {words} --output {out}".replace("--methods saliency --", "--"), "--set", 'layer_cam.layer=["0","1"]') == 0  # fmt: skip
-    found = load(out / "attributions.nc")
-    assert list(found) == ["saliency", "grad_cam", "layer_cam", "guided_grad_cam"]
-    assert found["grad_cam"].dims == ("target", "sample", "y", "x")
-    assert found["grad_cam"].attrs["layer"] == "1"
-    assert found["layer_cam"].dims == ("target", "layer", "sample", "y", "x")
-    assert found["guided_grad_cam"].dims == found["saliency"].dims
+    results = load(out / "attributions.nc")
+    assert list(results) == ["saliency", "grad_cam", "layer_cam", "guided_grad_cam"]
+    assert results["grad_cam"].dims == ("target", "sample", "y", "x")
+    assert results["grad_cam"].attrs["layer"] == "1"
+    assert results["layer_cam"].dims == ("target", "layer", "sample", "y", "x")
+    assert results["guided_grad_cam"].dims == results["saliency"].dims
     table = pd.read_csv(out / "summary.csv")
     assert (table[table.method == "grad_cam"]["sum"] > 0).any()
     assert {"comparison.png", "mean_per_class.png"} <= {p.name for p in out.iterdir()}
@@ -268,8 +272,8 @@ def test_two_inputs(here: Path, tmp_path: Path) -> None:
         )
         == 0
     )
-    found = load(out / "attributions.nc", "saliency")
-    assert {k: v.shape for k, v in found.data_vars.items()} == {"rna": (4, 6), "atac": (4, 2)}
+    results = load(out / "attributions.nc", "saliency")
+    assert {k: v.shape for k, v in results.data_vars.items()} == {"rna": (4, 6), "atac": (4, 2)}
     assert (out / "rna_comparison.png").exists()
     assert set(pd.read_csv(out / "summary.csv")["input"]) == {"rna", "atac"}
 
@@ -297,9 +301,9 @@ def test_baselines(here: Path, tmp_path: Path, baselines: str) -> None:
 
 def test_set(here: Path, tmp_path: Path) -> None:
     assert call(f"{GENES} --set n_steps=7 --set saliency.absolute=false --output {tmp_path / 'o'}") == 0
-    found = load(tmp_path / "o" / "attributions.nc")
-    assert json.loads(found["integrated_gradients"].attrs["params"])["n_steps"] == 7
-    assert (found["saliency"] < 0).any()
+    results = load(tmp_path / "o" / "attributions.nc")
+    assert json.loads(results["integrated_gradients"].attrs["params"])["n_steps"] == 7
+    assert (results["saliency"] < 0).any()
 
 
 WRONG = {
@@ -364,14 +368,46 @@ def test_wrong(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], c
     before = sorted(here.iterdir())
     out = tmp_path / "out"
     assert call(text.replace("OUT", str(out))) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("attrib: ")
-    assert said.count("\n") == 1
-    assert words in said
+    message = capsys.readouterr().err
+    assert message.startswith("attrib: ")
+    assert message.count("\n") == 1
+    assert words in message
     assert not out.exists()
     assert [p for p in sorted(here.iterdir()) if p.name != "__pycache__"] == [
         p for p in before if p.name != "__pycache__"
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("explain --data x.nc", "--batch-size is 0; --set is a; add --overwrite; `n_steps` and `learning_rate` stay"),
+        ("--traceback explain", "--batch-size is 0; --set is a; add --overwrite; `n_steps` and `learning_rate` stay"),
+        ("fcgr --data x.csv", "--batch-size is 0; --set is a; add `overwrite=True`; `n_steps` and `learning_rate` stay"),
+        ("fcgr train", "--batch-size is 0; `options` is a; add --overwrite; `n_steps` and --learning-rate stay"),
+        ("explode", "`batch_size` is 0; `options` is a; add `overwrite=True`; `n_steps` and `learning_rate` stay"),
+    ],
+)  # fmt: skip
+def test_names_of_arguments_become_flags_of_the_command(arguments: str, text: str) -> None:
+    message = "`batch_size` is 0; `options` is a; add `overwrite=True`; `n_steps` and `learning_rate` stay"
+    assert with_flags(message, arguments.split()) == text
+
+
+def test_python_names_the_argument_and_the_command_line_its_flag(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match=r"^`target` is 'beta': to name a class, give `classes`"):
+        explain("mine:genes", "genes.nc", tmp_path / "out", target="beta")
+    assert call(f"{GENES} --target beta --output {tmp_path / 'out'}") == 2
+    assert "--target is 'beta': to name a class, give --classes" in capsys.readouterr().err
+
+
+def test_errors_outside_the_command_line_name_no_flag() -> None:
+    package = Path(attrib.__file__).parent
+    files = [f for f in package.rglob("*.py") if "cli" not in f.relative_to(package).parts]
+    raised = [n for f in files for n in ast.walk(ast.parse(f.read_text())) if isinstance(n, ast.Raise)]
+    texts = [c.value for n in raised for c in ast.walk(n) if isinstance(c, ast.Constant)]
+    assert not [t for t in texts if isinstance(t, str) and re.search(r"(^|[ (`])--[a-z]", t)]
 
 
 def test_training_mode_is_put_right(here: Path, tmp_path: Path) -> None:
@@ -445,15 +481,15 @@ def test_bench(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_version_help_and_methods(capsys: pytest.CaptureFixture[str]) -> None:
     from importlib.metadata import version
 
-    from attrib.workflows.plan import KNOWN
+    from attrib.workflows.plan import ALL_METHODS
 
     assert call("--version") == 0
     assert capsys.readouterr().out == f"attrib {version('attrib')}\n"
     assert run([]) == 0
     assert "explain" in capsys.readouterr().out
     assert call("methods") == 0
-    said = capsys.readouterr().out
-    assert all(name in said for name in KNOWN)
+    message = capsys.readouterr().out
+    assert all(name in message for name in ALL_METHODS)
 
 
 def test_what_is_no_fault_of_the_user(

@@ -25,15 +25,15 @@ def repeated(arguments: Sequence[str]) -> list[str]:
     study = next((w for w in arguments[:2] if w in SEVERAL), None)
     if study is None:
         return list(arguments)
-    found: list[str] = []
+    words: list[str] = []
     option = ""
     for word in arguments:
         if word.startswith("-"):
             option = word if word in SEVERAL[study] else ""
-        elif option and found[-1] != option:
-            found.append(option)
-        found.append(word)
-    return found
+        elif option and words[-1] != option:
+            words.append(option)
+        words.append(word)
+    return words
 
 
 Images = Annotated[
@@ -53,17 +53,17 @@ Code = Annotated[
 Weights = Annotated[Path | None, typer.Option(help="State dict for --model.")]
 Names = Annotated[str | None, typer.Option(help="Names of the outputs of --model: a,b,c.")]
 Processor = Annotated[
-    Path | None, typer.Option(help="preprocessor_config.json for --model; models of timm say it themselves.")
+    Path | None, typer.Option(help="preprocessor_config.json for --model; models of timm bring their own.")
 ]
 Methods = Annotated[
     list[str] | None, typer.Option(help="grad_cam, grad_cam_plus_plus, layer_cam, hires_cam.")
 ]
-LayerName = Annotated[str, typer.Option(help="A layer's dotted name, or auto: the last one with a map.")]
+LayerName = Annotated[str, typer.Option(help="A layer's dotted name, or auto: the last one with positions.")]
 Targets = Annotated[list[str] | None, typer.Option(help="predicted, all, or names of classes.")]
 Masks = Annotated[
-    Path | None, typer.Option(help="Folder of masks of the same names, nonzero where the cell is.")
+    Path | None, typer.Option(help="Folder of masks named as the images, nonzero where the cell is.")
 ]
-MaxImages = Annotated[int | None, typer.Option(help="The first so many images.")]
+MaxImages = Annotated[int | None, typer.Option(help="Use the first so many images.")]
 BatchSize = Annotated[int, typer.Option(help="Images per call of the model.")]
 Device = Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")]
 
@@ -84,7 +84,7 @@ def cells(
     batch_size: BatchSize = 16,
     device: Device = None,
 ) -> None:
-    """Explain a classifier of cell images: maps on the images, quality figures, a summary page."""
+    """Explain a classifier of cell images: attributions on the images, quality figures, a summary page."""
     from attrib.workflows.cells import METHODS
     from attrib.workflows.cells import cells as work
     from attrib.workflows.folder import command_line
@@ -97,7 +97,7 @@ def cells(
             classifier, images, output, methods=listed(methods) or METHODS, layer=layer, targets=goal,
             masks=masks, max_images=max_images, batch_size=batch_size, command=command_line(), tell=tell,
         )  # fmt: skip
-    _tell(done)
+    _report(done)
 
 
 def chosen(
@@ -113,15 +113,15 @@ def chosen(
     Raises
     ------
     ValueError
-        For options that contradict each other or do not suffice.
+        For options that contradict each other, and for missing ones.
     """
     from attrib.workflows.checkpoint import load_checkpoint, load_classifier
 
     if (checkpoint is None) == (model is None):
         raise ValueError("pass either --checkpoint FOLDER or --model package.module:factory")
     if checkpoint is not None:
-        given = {"--weights": weights, "--classes": classes, "--processor": processor}
-        extra = [name for name, value in given.items() if value is not None]
+        files = {"--weights": weights, "--classes": classes, "--processor": processor}
+        extra = [name for name, value in files.items() if value is not None]
         if extra:
             raise ValueError(f"{', '.join(extra)}: a checkpoint brings its own; leave out, or use --model")
         return load_checkpoint(checkpoint, device)
@@ -130,10 +130,10 @@ def chosen(
     return load_classifier(model, weights, classes=listed([classes]), processor=processor, device=device)
 
 
-def _tell(done: Study) -> None:
+def _report(done: Study) -> None:
     accuracy = done.summary["accuracy"]
-    known = "" if accuracy is None else f", accuracy {accuracy:.1%}"
-    show.say(f"{done.summary['images']} images{known}; maps of layer {done.summary['layer']}")
+    accuracy_text = "" if accuracy is None else f", accuracy {accuracy:.1%}"
+    show.say(f"{done.summary['images']} images{accuracy_text}; attributions of layer {done.summary['layer']}")
     strange = done.summary["folders_that_are_no_class"]
     if strange:
         show.say(f"folders that are no class of the model, not counted in the accuracy: {', '.join(strange)}")

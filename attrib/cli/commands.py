@@ -72,7 +72,7 @@ def demo(
     show.demo_table(done.table)
     show.files(done.folder, [*done.files, "run.json"])
     show.say(
-        f"Next, the same as a user's own:\n  attrib explain --model attrib.workflows.digits:cnn "
+        f"Next, explain the same model from its files:\n  attrib explain --model attrib.workflows.digits:cnn "
         f"--weights {done.folder / 'model.pt'} \\\n    --data {done.folder / 'digits.nc'} "
         f"--methods saliency,integrated_gradients --target predicted --output my-results"
     )
@@ -100,7 +100,7 @@ def explain(
     batch_size: Annotated[str, typer.Option(help="Rows per call of the model, or auto.")] = "auto",
     device: Device = None,
     seed: Annotated[int, typer.Option(help="Seed of the methods that draw.")] = 0,
-    settings: Annotated[
+    options: Annotated[
         list[str] | None,
         typer.Option(
             "--set", help="An argument of a method: n_steps=20, or integrated_gradients.n_steps=20."
@@ -118,7 +118,7 @@ def explain(
         done = work(
             model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=classes,
             baselines=baselines, methods=chosen(methods), target=target, batch_size=rows(batch_size), device=device,
-            seed=seed, options=assignments(settings or []), overwrite=overwrite, command=command_line(), tell=tell,
+            seed=seed, options=assignments(options or []), overwrite=overwrite, command=command_line(), tell=tell,
             say=show.say,
         )  # fmt: skip
     show.study_table(done.table)
@@ -168,6 +168,6 @@ app.add_typer(fcgr, name="fcgr")
 @app.command("methods")
 def list_methods() -> None:
     """List the methods: axioms, cost, unit, reference."""
-    from attrib.workflows.plan import KNOWN
+    from attrib.workflows.plan import ALL_METHODS
 
-    show.methods_table([m.about for m in KNOWN.values()])
+    show.methods_table([m.about for m in ALL_METHODS.values()])

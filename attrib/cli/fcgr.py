@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 
 group = typer.Typer(
     no_args_is_help=False, invoke_without_command=True,
-    help="Explain a network of miRNA and target images: maps, letters, interaction; or train one (attrib fcgr train).",
+    help="Explain a network of miRNA and target images: attributions, letters, interaction; or train one (attrib fcgr train).",
 )  # fmt: skip
 
-Scale = Annotated[
-    str | None, typer.Option(help="count, frequency or log; of a checkpoint with settings it is known.")
-]
+Scale = Annotated[str | None, typer.Option(help="count, frequency or log; default: the checkpoint's.")]
 
 
 @group.callback()
@@ -46,7 +44,7 @@ def explain(
     ] = None,
     scale: Scale = None,
     output_kind: Annotated[
-        str, typer.Option(help="What a network of your own gives: logit or probability.")
+        str, typer.Option(help="The output of a network of your own: logit or probability.")
     ] = "logit",
     n_samples: Annotated[int, typer.Option(help="How many pairs, drawn from both labels.")] = 5,
     samples: Annotated[
@@ -55,9 +53,11 @@ def explain(
     n_background: Annotated[int, typer.Option(help="Pairs that the SHAP methods compare with.")] = 20,
     methods: Annotated[list[str] | None, typer.Option(help="See: attrib methods.")] = None,
     corrections: Annotated[
-        list[str] | None, typer.Option(help="Made of saliency: normalize, filter, tangent; or none.")
+        list[str] | None, typer.Option(help="Corrections of saliency: normalize, filter, tangent; or none.")
     ] = None,
-    n_regions: Annotated[int | None, typer.Option(help="Regions per map; default: by silhouette.")] = None,
+    n_regions: Annotated[
+        int | None, typer.Option(help="Regions per attribution; default: by silhouette.")
+    ] = None,
     mirna_layer: Annotated[
         str | None, typer.Option(help="For Grad-CAM; default: the branch's last convolution.")
     ] = None,
@@ -65,7 +65,7 @@ def explain(
     interaction: Annotated[
         bool, typer.Option(help="Whether both sequences' interaction is computed.")
     ] = True,
-    settings: Annotated[
+    options: Annotated[
         list[str] | None,
         typer.Option("--set", help="An argument of a method: integrated_gradients.n_steps=20."),
     ] = None,
@@ -84,7 +84,7 @@ def explain(
     from attrib.workflows.folder import command_line
 
     predictor = load_predictor(
-        checkpoint, model=model, k=k, dropout=dropout, scale=scale, output=output_kind, device=device
+        checkpoint, model=model, k=k, dropout=dropout, scale=scale, output_kind=output_kind, device=device
     )
     wanted = listed(corrections)
     layers = {n: v for n, v in (("mirna", mirna_layer), ("mrna", mrna_layer)) if v is not None}
@@ -92,21 +92,21 @@ def explain(
         done = work(
             predictor, data, output, samples=listed(samples) or None, n_samples=n_samples, n_background=n_background,
             methods=listed(methods) or METHODS, corrections=[] if wanted == ["none"] else wanted or CORRECTIONS,
-            layers=layers, n_regions=n_regions, with_interaction=interaction, options=assignments(settings or []),
+            layers=layers, n_regions=n_regions, with_interaction=interaction, options=assignments(options or []),
             batch_size=rows(batch_size), seed=seed, command=command_line(), tell=tell,
         )  # fmt: skip
-    _tell(done)
+    _report(done)
 
 
-def _tell(done: Study) -> None:
-    """Accuracy, pairs left out, methods that do not apply, files."""
-    found = done.summary
-    show.say(f"{len(found['samples'])} pairs, accuracy {found['accuracy']:.1%}")
-    for name, reason in found["bad_pairs"].items():
+def _report(done: Study) -> None:
+    """Print accuracy, pairs left out, methods that do not apply, and files."""
+    summary = done.summary
+    show.say(f"{len(summary['samples'])} pairs, accuracy {summary['accuracy']:.1%}")
+    for name, reason in summary["bad_pairs"].items():
         show.say(f"left out {name}: {reason}")
-    if found["scores_look_like_probabilities"]:
+    if summary["scores_look_like_probabilities"]:
         show.say("All scores lie from 0 to 1: if they are probabilities, pass --output-kind probability.")
-    for name, reason in found["skipped_methods"].items():
+    for name, reason in summary["skipped_methods"].items():
         show.say(f"{name} does not apply: {reason}")
     show.files(done.folder, done.files)
     show.say(f"Browse the pairs: {done.folder / 'index.html'}")
@@ -126,14 +126,14 @@ def train(
     dropout: Annotated[float, typer.Option(help="Share of features dropped in training.")] = 0.1,
     channels: Annotated[int, typer.Option(help="Per branch, a multiple of four.")] = 8,
     depth: Annotated[int, typer.Option(help="Inception blocks per branch.")] = 2,
-    epochs: Annotated[int, typer.Option(help="Passes at most.")] = 30,
+    epochs: Annotated[int, typer.Option(help="Passes through the training pairs, at most.")] = 30,
     patience: Annotated[
-        int, typer.Option(help="The end after so many epochs without a better validation loss.")
+        int, typer.Option(help="Stop after so many epochs without a better validation loss.")
     ] = 5,
     batch_size: Annotated[int, typer.Option(help="Pairs per step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 3e-3,
     test: Annotated[float, typer.Option(help="Share of the miRNAs to test on.")] = 0.2,
-    validation: Annotated[float, typer.Option(help="Share of the miRNAs that say when to stop.")] = 0.1,
+    validation: Annotated[float, typer.Option(help="Share of the miRNAs that decide when to stop.")] = 0.1,
     seed: Annotated[int, typer.Option(help="Of the split, the weights and the batches.")] = 0,
     device: Annotated[
         str | None, typer.Option(help="Where to train, such as cuda; default: the CPU.")
@@ -152,11 +152,11 @@ def train(
             patience=patience, batch_size=batch_size, learning_rate=learning_rate, test=test, validation=validation,
             seed=seed, device=device, overwrite=overwrite, command=command_line(), tell=tell,
         )  # fmt: skip
-    _tell_trained(done)
+    _report_training(done)
 
 
-def _tell_trained(done: Trained) -> None:
-    """Figures on the test, pairs left out, what to do next."""
+def _report_training(done: Trained) -> None:
+    """Print the figures of the test, pairs left out, and the next command."""
     show.say(f"{len(done.history)} epochs; on miRNAs that were never seen (95% intervals, miRNAs resampled):")
     for name, row in done.metrics.iterrows():
         show.say(

@@ -44,12 +44,12 @@ def sequence(
     ] = None,
     motifs: Annotated[Path | None, typer.Option(help="Known motifs, a MEME file (JASPAR, HOCOMOCO).")] = None,
     insert: Annotated[
-        list[str] | None, typer.Option(help="More motifs to put to the test: names in --motifs, or letters.")
+        list[str] | None, typer.Option(help="More motifs to test: names in --motifs, or letters.")
     ] = None,
     variants: Annotated[
         Path | None,
         typer.Option(
-            help="What these do: .vcf (with --bed), or a table with record, position (from 0), ref, alt."
+            help="Variants to score: .vcf (with --bed), or a table with record, position (from 0), ref, alt."
         ),
     ] = None,
     methods: Annotated[str, typer.Option(help="Names with commas (see: attrib methods).")] = DEFAULT,
@@ -61,7 +61,7 @@ def sequence(
         str | None, typer.Option(help="Names of the outputs: a,b,c, or a file with one per line.")
     ] = None,
     baselines: Annotated[
-        str, typer.Option(help="What is compared with: uniform, zeros, shuffle, dinucleotide.")
+        str, typer.Option(help="What records are compared with: uniform, zeros, shuffle, dinucleotide.")
     ] = "uniform",
     layer: Annotated[str, typer.Option(help="The convolution whose filters become motifs.")] = "first",
     windows: Annotated[
@@ -74,12 +74,12 @@ def sequence(
     one_strand: Annotated[
         bool, typer.Option("--one-strand", help="Motifs lie on the given strand only, as in RNA.")
     ] = False,
-    max_records: Annotated[int | None, typer.Option(help="The first so many records.")] = None,
+    max_records: Annotated[int | None, typer.Option(help="Use the first so many records.")] = None,
     pictures: Annotated[int, typer.Option(help="Records that get a picture; 0: no pictures at all.")] = 12,
     batch_size: Annotated[str, typer.Option(help="Rows per call of the model, or auto.")] = "auto",
     device: Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of shuffles and draws.")] = 0,
-    settings: Annotated[
+    options: Annotated[
         list[str] | None, typer.Option("--set", help="An argument of a method: n_steps=20.")
     ] = None,
 ) -> None:
@@ -93,22 +93,22 @@ def sequence(
             motifs=motifs, insert=listed(insert), variants=variants, methods=listed([methods]), target=target, classes=classes,
             baselines=baselines, layer=layer, windows=windows, dims=listed([dims]), both_strands=not one_strand,
             max_records=max_records, pictures=pictures, batch_size=rows(batch_size), device=device, seed=seed,
-            options=assignments(settings or []), command=command_line(), tell=tell, say=show.say,
+            options=assignments(options or []), command=command_line(), tell=tell, say=show.say,
         )  # fmt: skip
-    _tell(done)
+    _report(done)
 
 
-def _tell(done: Studied) -> None:
-    """Records left out, what could not be done, motifs and files."""
+def _report(done: Studied) -> None:
+    """Print records left out, what could not be done, motifs and files."""
     for bad in done.problems[:LISTED]:
         show.say(f"{'renamed' if bad['kept'] else 'left out'} {bad['record']}: {bad['problem']}")
     if len(done.problems) > LISTED:
         show.say(f"and {len(done.problems) - LISTED} more, see problems.csv")
-    found = done.discovered
-    for what, why in found.notes.items():
+    discovered = done.discovered
+    for what, why in discovered.notes.items():
         show.say(f"{what}: {why}")
-    show.say(f"{len(found.clusters.seqlets)} seqlets, {len(found.clusters.motifs)} motifs of seqlets, {len(found.filter_motifs)} of filters")  # fmt: skip
-    if found.hits is not None:
-        for hit in found.hits.drop_duplicates("motif").head(LISTED).itertuples():
+    show.say(f"{len(discovered.clusters.seqlets)} seqlets, {len(discovered.clusters.motifs)} motifs of seqlets, {len(discovered.filter_motifs)} of filters")  # fmt: skip
+    if discovered.hits is not None:
+        for hit in discovered.hits.drop_duplicates("motif").head(LISTED).itertuples():
             show.say(f"  {hit.motif}: {hit.target} {hit.target_name} (p {hit.p:.1g}, q {hit.q:.1g})")
     show.files(done.folder, [f for f in done.files if not f.startswith("records/")])

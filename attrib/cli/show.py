@@ -34,7 +34,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def progress() -> Iterator[Tell | None]:
-    """A bar per method on standard error, gone when done; None where that is no terminal."""
+    """A bar per method on standard error, removed at the end; None if standard error is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -55,32 +55,32 @@ def progress() -> Iterator[Tell | None]:
 
 
 def _table(*columns: str, left: int = 1) -> Table:
-    """An empty table, the columns after the first `left` flush right; names are never cut."""
+    """An empty table; columns after the first `left` are flush right, and names are never cut."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for k, column in enumerate(columns):
-        made.add_column(column, justify="left" if k < left else "right", no_wrap=k == 0 or k >= left)
-    return made
+        table.add_column(column, justify="left" if k < left else "right", no_wrap=k == 0 or k >= left)
+    return table
 
 
 def demo_table(table: pd.DataFrame) -> None:
-    """Print the demonstration's table: errors and evaluations for the predicted class, seconds for all ten as well."""
-    made = _table(
+    """Print the demonstration's table: errors and evaluations for the predicted class, seconds also for all ten."""
+    printed = _table(
         "method", "error\nmedian", "\nmax", "model\nevaluations", "seconds\n1 class", "\n10 classes"
     )
     for row in table[table["skipped"].isna()].itertuples():
-        made.add_row(*_cells(row), f"{row.all_seconds:.2f}")
-    _study(made, table)
+        printed.add_row(*_cells(row), f"{row.all_seconds:.2f}")
+    _study(printed, table)
 
 
 def study_table(table: pd.DataFrame) -> None:
     """Print a run's table."""
-    made = _table("method", "error\nmedian", "\nmax", "model\nevaluations", "\nseconds")
+    printed = _table("method", "error\nmedian", "\nmax", "model\nevaluations", "\nseconds")
     for row in table[table["skipped"].isna()].itertuples():
-        made.add_row(*_cells(row))
-    _study(made, table)
+        printed.add_row(*_cells(row))
+    _study(printed, table)
 
 
 def _cells(row: Any) -> list[str]:
@@ -93,8 +93,8 @@ def _cells(row: Any) -> list[str]:
     ]
 
 
-def _study(made: Table, table: pd.DataFrame) -> None:
-    console().print(made)
+def _study(printed: Table, table: pd.DataFrame) -> None:
+    console().print(printed)
     say(
         "error: completeness error |sum(attribution) - (f(x) - f(baseline))| over the samples, in units of the output;"
     )
@@ -111,31 +111,33 @@ def _error(value: float) -> str:
 
 def bench_table(table: pd.DataFrame) -> None:
     """Print `bench`'s table, the best batch size of each method marked."""
-    made = _table("method", "batch size", "samples\nper second", "share of\nmodel's speed", "peak\nMiB", "")
+    printed = _table(
+        "method", "batch size", "samples\nper second", "share of\nmodel's speed", "peak\nMiB", ""
+    )
     for row in table.itertuples():
         memory = "–" if row.peak_mib != row.peak_mib else f"{row.peak_mib:,.0f}"
-        made.add_row(row.method, str(row.batch_size), f"{row.samples_per_second:,.4g}", f"{row.share:.2f}", memory,
+        printed.add_row(row.method, str(row.batch_size), f"{row.samples_per_second:,.4g}", f"{row.share:.2f}", memory,
                      "best" if row.best else "")  # fmt: skip
-    console().print(made)
+    console().print(printed)
 
 
 def methods_table(abouts: Sequence[About]) -> None:
-    """Print what there is: a table, or lines where the terminal is narrow."""
+    """Print the methods: a table, or lines if the terminal is narrow."""
     units = {"gradient": "output / input", "output": "output", "method": "the method's"}
-    made = _table("method", "axioms", "cost per sample", "unit", "reference", left=4)
+    printed = _table("method", "axioms", "cost per sample", "unit", "reference", left=4)
     wide = console().width >= WIDE
     for a in abouts:
         axioms = ", ".join(x.replace("_", " ") for x in a.axioms) or "–"
         cells = (axioms, a.cost, units.get(a.units, a.units), a.reference)
         if wide:
-            made.add_row(a.name, *cells)
+            printed.add_row(a.name, *cells)
         else:
             heads = ("axioms", "cost", "unit", "reference")
             say("\n".join([a.name, *(f"  {h:10} {c}" for h, c in zip(heads, cells, strict=True))]))
     if wide:
-        console().print(made)
+        console().print(printed)
 
 
 def files(folder: Path, names: Sequence[str]) -> None:
-    """Print what was written."""
+    """Print the names of the files written."""
     say(f"Wrote to {folder}: {', '.join(names)}")

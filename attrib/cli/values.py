@@ -1,4 +1,4 @@
-"""What is typed, as values."""
+"""Values of options as Python values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def names(text: str | None) -> list[str] | None:
-    """Names with commas as a list."""
+    """Names separated by commas as a list."""
     return None if text is None else [n.strip() for n in text.split(",") if n.strip()]
 
 
@@ -25,13 +25,13 @@ def rows(text: str) -> int | str:
 
 def assignments(settings: list[str]) -> dict[str, Any]:
     """``name=value`` as a mapping; values are read as JSON where they are JSON."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for text in settings:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise ValueError(f"--set is {text!r}, expected name=value, such as n_steps=20")
         try:
-            found[name.strip()] = json.loads(value)
+            values[name.strip()] = json.loads(value)
         except ValueError:
-            found[name.strip()] = value
-    return found
+            values[name.strip()] = value
+    return values

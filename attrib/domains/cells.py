@@ -62,9 +62,9 @@ def find_images(images: str | Path | Sequence[str | Path]) -> list[Found]:
         elif path.exists():
             found.append((path, None))
         else:
-            raise FileNotFoundError(f"--images: there is no {path}")
+            raise FileNotFoundError(f"`images`: there is no {path}")
     if not found:
-        raise ValueError(f"--images: no {', '.join(SUFFIXES)} in {', '.join(map(str, given))}")
+        raise ValueError(f"`images`: no {', '.join(SUFFIXES)} in {', '.join(map(str, given))}")
     return [Found(p, n, label) for (p, label), n in zip(found, _names(found), strict=True)]
 
 

@@ -69,7 +69,7 @@ def _chosen(ds: xr.Dataset, variables: Sequence[str] | None, file: Path) -> list
     if len(there) != 1:
         raise ValueError(
             f"{file.name} has {len(there)} variables ({', '.join(there)}); name the model's input(s), in its argument "
-            "order, with --variables"
+            "order, with `variables`"
         )
     return there
 
@@ -82,15 +82,15 @@ def _with_dims(a: xr.DataArray, dims: Sequence[str] | None, file: Path, prefix: 
         return a.rename(dict(zip(a.dims, names, strict=True))) if unnamed and a.ndim else a
     if len(dims) != a.ndim:
         raise ValueError(
-            f"--dims names {len(dims)} dims ({', '.join(dims)}), but {a.name} in {file.name} has {a.ndim}: shape {a.shape}"
+            f"`dims` names {len(dims)} dims ({', '.join(dims)}), but {a.name} in {file.name} has {a.ndim}: shape {a.shape}"
         )
     if len(set(dims)) != len(dims):
-        raise ValueError(f"--dims has the same name twice: {', '.join(dims)}")
+        raise ValueError(f"`dims` has the same name twice: {', '.join(dims)}")
     if unnamed:
         return a.rename(dict(zip(a.dims, dims, strict=True)))
     if set(dims) != {str(d) for d in a.dims}:
         raise ValueError(
-            f"--dims is {', '.join(dims)}, but {a.name} in {file.name} has the dims {', '.join(map(str, a.dims))}; "
+            f"`dims` is {', '.join(dims)}, but {a.name} in {file.name} has the dims {', '.join(map(str, a.dims))}; "
             "give these names in the order that the model takes"
         )
     return a.transpose(*dims)

@@ -1,7 +1,7 @@
-"""The axioms of attribution as checks: each gives the largest violation and where.
+"""The axioms of attribution as checks: each returns the largest violation and its place.
 
 Every check takes any method ``(f, x, **options) -> attributions shaped like x`` and any model. With `tolerance` it
-raises `AxiomError` where the violation is larger.
+raises `AxiomError` if the violation is larger.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from attrib.engine.inputs import Baselines, Tensors
 from attrib.engine.model.parameters import Model
 from attrib.testing.calling import (
     Attribute,
-    as_given,
+    as_argument,
     attributions,
     change,
+    documented,
     output,
     rows_of,
     starts,
     with_baselines,
 )
-from attrib.testing.violation import Violation, difference, documented, judged
+from attrib.testing.violation import Violation, difference, judged
 
 
 @documented
@@ -36,7 +37,7 @@ def completeness(
     tolerance: float | None = None,
     **options: Any,
 ) -> Violation:
-    """Attributions of a sample sum to what the score gained over the baseline.
+    """The attributions of a sample sum to the change of its score from the baseline.
 
     ``sum over i of a_i = f(x) - f(x0)``
 
@@ -70,9 +71,11 @@ def completeness(
     sum of attributions is 5 at (0,), expected 6: off by 0.167 of the largest value
     """
     xs = rows_of(x)
-    found = attributions(method, f, xs, with_baselines(options, baselines))
+    attributed = attributions(method, f, xs, with_baselines(options, baselines))
     gained, scale = change(f, xs, starts(xs, 0.0 if baselines is None else baselines), options)
-    total = torch.stack([a.flatten(1).double().sum(1) if a.ndim > 1 else a.double() for a in found]).sum(0)
+    total = torch.stack([a.flatten(1).double().sum(1) if a.ndim > 1 else a.double() for a in attributed]).sum(
+        0
+    )
     return judged("completeness", difference((total,), (gained,), "sum of attributions", (scale,)), tolerance)
 
 
@@ -87,7 +90,7 @@ def sensitivity(
     features: int = 64,
     **options: Any,
 ) -> Violation:
-    """A feature that alone differs from the baseline and changes the score is not given zero.
+    """A feature that alone differs from the baseline and changes the score has a nonzero attribution.
 
     For each feature j and ``x' = x0`` but for ``x'_j = x_j``: if ``f(x') != f(x0)`` then ``a_j(x') != 0``
 
@@ -105,8 +108,8 @@ def sensitivity(
     Returns
     -------
     Violation
-        The largest change of the score that was given nothing, relative to the score; `where` is the sample and the
-        feature's place in the flattened input.
+        The largest change of the score whose feature has an attribution of zero, relative to the score; `where` is the
+        sample and the feature's position in the flattened input.
 
     Raises
     ------
@@ -130,13 +133,13 @@ def sensitivity(
         size = t[0].numel()
         for place in range(0, size, max(1, -(-size // features))):
             at = tuple(_moved(b, t, place) if i == j else b for i, b in enumerate(x0s))
-            given = with_baselines(options, None if baselines is None else as_given(x0s))
-            a = attributions(method, f, at, given)[j].reshape(len(t), -1)[:, place]
+            baseline_options = with_baselines(options, None if baselines is None else as_argument(x0s))
+            a = attributions(method, f, at, baseline_options)[j].reshape(len(t), -1)[:, place]
             gained, scale = change(f, at, x0s, options)
             missed = torch.where(a == 0, gained, 0.0)
-            found = difference((torch.zeros_like(missed),), (missed,), worst.what, (scale,))
-            if found.size > worst.size:
-                worst = found._replace(where=(*found.where, place), input=j)
+            violation = difference((torch.zeros_like(missed),), (missed,), worst.what, (scale,))
+            if violation.size > worst.size:
+                worst = violation._replace(where=(*violation.where, place), input=j)
     return judged("sensitivity", worst, tolerance)
 
 
@@ -157,9 +160,9 @@ def dummy(
     tolerance: float | None = None,
     **options: Any,
 ) -> Violation:
-    """Features that the model does not use get nothing.
+    """The attribution of a feature that the model does not use is zero.
 
-    Every other feature is overwritten with zero before `f` sees it; ``a_j = 0`` there.
+    The check overwrites every other feature with zero before `f` sees it; ``a_j = 0`` for these.
 
     Parameters
     ----------
@@ -194,6 +197,6 @@ def dummy(
         zero = [r.new_zeros(()) for r in rows]
         return output(f, tuple(torch.where(u, r, z) for u, r, z in zip(used, rows, zero, strict=True)))
 
-    found = attributions(method, blind, xs, with_baselines(options, baselines))
-    expected = tuple(torch.where(u, a, torch.zeros_like(a)) for u, a in zip(used, found, strict=True))
-    return judged("dummy", difference(found, expected, "attribution of an unused feature"), tolerance)
+    attributed = attributions(method, blind, xs, with_baselines(options, baselines))
+    expected = tuple(torch.where(u, a, torch.zeros_like(a)) for u, a in zip(used, attributed, strict=True))
+    return judged("dummy", difference(attributed, expected, "attribution of an unused feature"), tolerance)

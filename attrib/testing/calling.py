@@ -1,23 +1,62 @@
-"""Methods and models as the checks call them."""
+"""The arguments that all checks share: how they are documented, and how methods and models are called with them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
-import xarray as xr
-from hypothesis import strategies as st
 from torch import Tensor
 
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_baselines
 from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import Model
+from attrib.functional.docstrings import fill
 
 Rows = tuple[Tensor, ...]
 Attribute = Callable[..., Any]  # (f, x, **options) -> attributions shaped like x
+Check = TypeVar("Check", bound=Callable[..., Any])
+
+PASSAGES = {
+    "method": """
+        method : callable
+            Takes ``(f, x, **options)`` and returns attributions: a tensor shaped like the input, or a tuple for several
+            inputs. A function of `attrib.functional`, one of another library in a lambda, or your own.""",
+    "f": """
+        f : callable
+            The model: takes input(s) batched on dim 0, returns (N,), (N, C), (N, C, ...) or an object with
+            `.logits`.""",
+    "x": """
+        x : Tensor or tuple of Tensor
+            Input(s), samples on dim 0.""",
+    "baselines": """
+        baselines : float, Tensor, tuple of these, or callable, optional
+            Passed to the method, and used where the axiom names a baseline. With None the method gets no baseline, and
+            the axiom's baseline is zero.""",
+    "shared": """
+        shared : sequence of str, default ()
+            Targets and baselines with one entry per sample are selected together with their samples.
+            ``("baselines",)`` keeps all baselines for every sample: for a distribution that has as many members as
+            there are samples.""",
+    "tolerance": """
+        tolerance : float, optional
+            Largest `size` to accept; None accepts any.""",
+    "options": """
+        **options
+            Passed to the method: `target`, `n_steps`, and so on.""",
+    "raises": """
+        AxiomError
+            If the violation is larger than `tolerance`.
+        TypeError, ValueError
+            If the method returns something that is not shaped like the input.""",
+}
+
+
+def documented(check: Check) -> Check:
+    """Put the shared passages into a check's docstring."""
+    check.__doc__ = fill(check.__doc__, PASSAGES)
+    return check
 
 
 def rows_of(x: Tensors) -> Rows:
@@ -25,30 +64,30 @@ def rows_of(x: Tensors) -> Rows:
     return tuple(x) if isinstance(x, tuple | list) else (x,)
 
 
-def as_given(xs: Rows) -> Tensors:
-    """A tuple of inputs as a caller writes it: one tensor, or a tuple of several."""
+def as_argument(xs: Rows) -> Tensors:
+    """A tuple of inputs as a caller passes it: one tensor, or a tuple of several."""
     return xs if len(xs) > 1 else xs[0]
 
 
 def attributions(method: Attribute, f: Model, xs: Rows, options: dict[str, Any]) -> Rows:
-    """What the method gives, one tensor per input.
+    """What the method returns, one tensor per input.
 
     Raises
     ------
     TypeError, ValueError
-        If the method gives something else than tensors shaped like the inputs (with `targets`, a leading dim).
+        If the method returns something else than tensors shaped like the inputs (with `targets`, a leading dim).
     """
-    found = rows_of(method(f, as_given(xs), **options))
+    attributed = rows_of(method(f, as_argument(xs), **options))
     lead = 1 if options.get("targets") is not None else 0
-    if len(found) != len(xs) or not all(isinstance(a, Tensor) for a in found):
-        kinds = [type(a).__name__ for a in found]
-        raise TypeError(f"`method` gave {kinds}, expected a tensor for each of {len(xs)} inputs")
-    for a, x in zip(found, xs, strict=True):
+    if len(attributed) != len(xs) or not all(isinstance(a, Tensor) for a in attributed):
+        kinds = [type(a).__name__ for a in attributed]
+        raise TypeError(f"`method` returned {kinds}, expected a tensor for each of {len(xs)} inputs")
+    for a, x in zip(attributed, xs, strict=True):
         if a.shape[lead:] != x.shape:
             raise ValueError(
-                f"`method` gave shape {tuple(a.shape)}, expected that of the input, {tuple(x.shape)}"
+                f"`method` returned shape {tuple(a.shape)}, expected that of the input, {tuple(x.shape)}"
             )
-    return found
+    return attributed
 
 
 def output(f: Model, xs: Rows) -> Tensor:
@@ -67,20 +106,20 @@ def change(f: Model, xs: Rows, x0s: Rows, options: dict[str, Any]) -> tuple[Tens
 
 
 def starts(xs: Rows, baselines: Any) -> Rows:
-    """Baselines in full: one per sample, shaped like the inputs."""
-    found = as_baselines(as_given(baselines) if isinstance(baselines, tuple) else baselines, xs)
-    return tuple(b.expand_as(x) for b, x in zip(found, xs, strict=True))
+    """Baselines expanded to one per sample, shaped like the inputs."""
+    aligned = as_baselines(as_argument(baselines) if isinstance(baselines, tuple) else baselines, xs)
+    return tuple(b.expand_as(x) for b, x in zip(aligned, xs, strict=True))
 
 
 def with_baselines(options: dict[str, Any], baselines: Any) -> dict[str, Any]:
-    """Options for the method: with baselines where there are some to pass."""
+    """Options for the method, with the baselines unless they are None."""
     return options if baselines is None else {**options, "baselines": baselines}
 
 
 def of_samples(
     options: dict[str, Any], index: Tensor, xs: Rows, shared: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Options for some of the samples: targets and baselines that are given per sample are picked."""
+    """Options for some of the samples: targets and baselines with one entry per sample are selected."""
     picked = dict(options)
     target = options.get("target")
     if isinstance(target, list) or (isinstance(target, Tensor) and target.ndim > 0):
@@ -90,58 +129,14 @@ def of_samples(
             [t[int(i)] for i in index] if isinstance(t, list) else t for t in options["targets"]
         ]
     if "baselines" not in shared and isinstance(options.get("baselines"), Tensor | tuple | list):
-        given = rows_of(options["baselines"])
-        picked["baselines"] = as_given(tuple(_picked(b, x, index) for b, x in zip(given, xs, strict=True)))
+        baselines = rows_of(options["baselines"])
+        picked["baselines"] = as_argument(
+            tuple(_picked(b, x, index) for b, x in zip(baselines, xs, strict=True))
+        )
     return picked
 
 
 def _picked(b: Any, x: Tensor, index: Tensor) -> Any:
-    """Baselines of some samples; a distribution per sample has one dim more than the input."""
+    """Baselines of some samples; a distribution for each sample has one dim more than the input."""
     per_sample = isinstance(b, Tensor) and b.ndim >= x.ndim and len(b) == len(x) > 1
     return b[index] if per_sample else b
-
-
-# FOLDED attrib/testing/calling.py: """Labelled arrays as hypothesis draws them."""
-def labelled(
-    draw: Callable[[Any], Any],
-    features: dict[str, int],
-    sample_dims: tuple[str, ...],
-    most: int,
-    chunked: bool,
-) -> xr.DataArray:
-    """Draw a DataArray with dims in any order, coords of many kinds, and chunks."""
-    sizes = {d: draw(st.integers(1, most)) for d in sample_dims} | features
-    dims = draw(st.permutations(list(sizes)))
-    random = np.random.default_rng(draw(st.integers(0, 2**31 - 1)))
-    dtype = draw(st.sampled_from([np.float32, np.float64]))
-    values = random.standard_normal([sizes[d] for d in dims]).astype(dtype)
-    a = xr.DataArray(values, dims=dims, coords=_coords(draw, sizes, random))
-    a.name = draw(st.sampled_from([None, "signal"]))
-    a.attrs = draw(st.sampled_from([{}, {"units": "K", "scanner": "B"}]))
-    return a.chunk({d: draw(st.integers(1, n)) for d, n in sizes.items()}) if chunked else a
-
-
-def _coords(draw: Callable[[Any], Any], sizes: dict[str, int], random: np.random.Generator) -> dict[str, Any]:
-    coords: dict[str, Any] = {}
-    for d, n in sizes.items():
-        index = _index(draw(st.sampled_from(["none", "int", "float", "str", "date"])), n)
-        if index is not None:
-            coords[d] = (d, index, {"long_name": f"the {d}"})
-        if draw(st.booleans()):
-            coords[f"{d}_group"] = (d, random.choice(["a", "b"], n))
-    if draw(st.booleans()):
-        first, *_, last = sizes
-        coords["plane"] = ((first, last), random.standard_normal((sizes[first], sizes[last])))
-    if draw(st.booleans()):
-        coords["cohort"] = "pilot"
-    return coords
-
-
-def _index(kind: str, n: int) -> np.ndarray | None:
-    return {
-        "none": None,
-        "int": np.arange(n) * 10,
-        "float": np.linspace(0, 1, n) if n > 1 else np.array([0.5]),
-        "str": np.array([f"name{i}" for i in range(n)]),
-        "date": np.datetime64("2024-01-01", "ns") + np.arange(n) * np.timedelta64(1, "D"),
-    }[kind]

@@ -1,4 +1,4 @@
-"""What every method owes its callers, whatever it computes: one sample's result is that sample's alone."""
+"""The contract of every method, whatever it computes: samples are independent, and a call changes nothing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from attrib.engine.inputs import Tensors
 from attrib.engine.model.parameters import Model
-from attrib.testing.calling import Attribute, Rows, as_given, attributions, of_samples, rows_of
+from attrib.testing.calling import Attribute, Rows, as_argument, attributions, documented, of_samples, rows_of
 from attrib.testing.state import changed, state
-from attrib.testing.violation import Violation, difference, documented, judged, largest
+from attrib.testing.violation import Violation, difference, judged, largest
 
 
 @documented
@@ -25,7 +25,7 @@ def row_independence(
     tolerance: float | None = None,
     **options: Any,
 ) -> Violation:
-    """A sample's attributions are the same alone, in company, and in other company.
+    """A sample's attributions do not depend on the other samples of the batch.
 
     ``a(f, x)[i] = a(f, x[i:i+1])[0]``, and ``a(f, x')[i] = a(f, x)[i]`` where x' has all samples but i replaced.
 
@@ -62,21 +62,23 @@ def row_independence(
     together = attributions(method, f, xs, options)
     worst = Violation(0.0)
     for i in range(len(xs[0])):
-        one = torch.tensor([i])
-        expected = _rows(together, one, lead)
-        alone = attributions(method, f, _rows(xs, one), of_samples(options, one, xs, shared))
+        index = torch.tensor([i])
+        expected = _rows(together, index, lead)
+        alone = attributions(method, f, _rows(xs, index), of_samples(options, index, xs, shared))
         worst = largest(
             worst, _at(difference(alone, expected, "attribution of a sample alone", together), i, lead)
         )
-        company = tuple(torch.where(_is(i, t), t, 2 * t.flip(0) + 1) for t in xs)
-        beside = _rows(attributions(method, f, company, options), one, lead)
+        others = tuple(2 * t.flip(0) + 1 for t in xs)
+        for t, other in zip(xs, others, strict=True):
+            other[i] = t[i]
+        among = _rows(attributions(method, f, others, options), index, lead)
         text = "attribution of a sample among others"
-        worst = largest(worst, _at(difference(beside, expected, text, together), i, lead))
+        worst = largest(worst, _at(difference(among, expected, text, together), i, lead))
     return judged("row independence", worst, tolerance)
 
 
 def _lead(options: dict[str, Any]) -> int:
-    """Which dim of the attributions is the samples'."""
+    """The sample dim of the attributions."""
     return 0 if options.get("targets") is None else 1
 
 
@@ -84,12 +86,8 @@ def _rows(ts: Rows, index: Tensor, dim: int = 0) -> Rows:
     return tuple(t.index_select(dim, index.to(t.device)) for t in ts)
 
 
-def _is(i: int, t: Tensor) -> Tensor:
-    return (torch.arange(len(t), device=t.device) == i).view(-1, *[1] * (t.ndim - 1))
-
-
 def _at(v: Violation, i: int, lead: int) -> Violation:
-    """The violation with the number of the sample in the batch."""
+    """The violation with the sample's index in the batch."""
     return v._replace(where=(*v.where[:lead], i, *v.where[lead + 1 :])) if v.where else v
 
 
@@ -103,7 +101,7 @@ def order_independence(
     tolerance: float | None = None,
     **options: Any,
 ) -> Violation:
-    """Samples in reverse give the results in reverse.
+    """Samples in reverse order have the same attributions in reverse order.
 
     ``a(f, reversed(x)) = reversed(a(f, x))``
 
@@ -119,7 +117,7 @@ def order_independence(
     Returns
     -------
     Violation
-        Relative to the largest attribution; `where` counts in the reversed order.
+        Relative to the largest attribution; `where` is an index into the reversed batch.
 
     Raises
     ------
@@ -136,8 +134,10 @@ def order_independence(
     xs = rows_of(x)
     back = torch.arange(len(xs[0]) - 1, -1, -1)
     expected = _rows(attributions(method, f, xs, options), back, _lead(options))
-    found = attributions(method, f, _rows(xs, back), of_samples(options, back, xs, shared))
-    return judged("order independence", difference(found, expected, "attribution in reverse"), tolerance)
+    reversed_attributions = attributions(method, f, _rows(xs, back), of_samples(options, back, xs, shared))
+    return judged(
+        "order independence", difference(reversed_attributions, expected, "attribution in reverse"), tolerance
+    )
 
 
 @documented
@@ -157,11 +157,11 @@ def chunk_independence(
     Parameters
     ----------
     {method}
-        It takes `batch_size`.
+        It must take `batch_size`.
     {f}
     {x}
     batch_sizes : sequence of int, default (1, 2, 3, 1000)
-        Tried and compared with the method's default.
+        Rows per call of the model; each result is compared with that of the method's default.
     {tolerance}
     {options}
 
@@ -186,8 +186,8 @@ def chunk_independence(
     expected = attributions(method, f, xs, options)
     worst = Violation(0.0)
     for b in batch_sizes:
-        found = attributions(method, f, xs, {**options, "batch_size": b})
-        worst = largest(worst, difference(found, expected, f"attribution with batch_size={b}"))
+        attributed = attributions(method, f, xs, {**options, "batch_size": b})
+        worst = largest(worst, difference(attributed, expected, f"attribution with batch_size={b}"))
     return judged("chunk independence", worst, tolerance)
 
 
@@ -195,7 +195,7 @@ def chunk_independence(
 def purity(
     method: Attribute, f: Model, x: Tensors, *, tolerance: float | None = None, **options: Any
 ) -> Violation:
-    """The same call gives the same bits, and leaves everything as it was.
+    """A repeated call returns the same bits, and a call changes nothing outside.
 
     ``a(f, x) == a(f, x)``; the model's parameters, buffers, gradients, modes and hooks, the inputs, the states of random
     generators and torch's global switches are unchanged.
@@ -233,10 +233,10 @@ def purity(
     the call changed model.weight: grad; model.bias: grad
     """
     xs = rows_of(x)
-    before = state(f, as_given(xs))
+    before = state(f, as_argument(xs))
     first = tuple(a.clone() for a in attributions(method, f, xs, options))
-    worst = changed(before, state(f, as_given(xs)))
-    with torch.random.fork_rng():  # whoever draws from torch's generator draws something else
+    worst = changed(before, state(f, as_argument(xs)))
+    with torch.random.fork_rng():  # a method that draws from torch's generator draws other numbers now
         torch.rand(1)
         second = attributions(method, f, xs, options)
     worst = largest(worst, difference(second, first, "attribution of the second call"))

@@ -1,4 +1,4 @@
-"""What must not change a method's result, and how it must follow the model: axioms that compare two calls."""
+"""Axioms that compare two calls of a method: what must not change its result, and how the result follows the model."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from attrib.engine.model.parameters import Model
 from attrib.testing.calling import (
     Attribute,
     Rows,
-    as_given,
+    as_argument,
     attributions,
+    documented,
     output,
     rows_of,
     starts,
     with_baselines,
 )
-from attrib.testing.violation import Violation, difference, documented, judged
+from attrib.testing.violation import Violation, difference, judged
 
 
 @documented
@@ -33,7 +34,7 @@ def implementation_invariance(
     tolerance: float | None = None,
     **options: Any,
 ) -> Violation:
-    """Two models that compute the same function get the same attributions.
+    """Two models that compute the same function have the same attributions.
 
     ``f(x) = g(x) for all x`` implies ``a(f, x) = a(g, x)``
 
@@ -73,9 +74,9 @@ def implementation_invariance(
         y = output(f, tuple(2 * (r / 2) for r in rows))
         return y * torch.sigmoid(y) + y * torch.sigmoid(-y)
 
-    given = with_baselines(options, baselines)
-    one, two = (attributions(method, g, xs, given) for g in (f, again if other is None else other))
-    return judged("implementation invariance", difference(two, one, "attribution"), tolerance)
+    method_options = with_baselines(options, baselines)
+    of_f, of_g = (attributions(method, g, xs, method_options) for g in (f, again if other is None else other))
+    return judged("implementation invariance", difference(of_g, of_f, "attribution"), tolerance)
 
 
 @documented
@@ -90,7 +91,7 @@ def linearity(
     tolerance: float | None = None,
     **options: Any,
 ) -> Violation:
-    """A weighted sum of two models gets the weighted sum of their attributions.
+    """The attributions of a weighted sum of two models are the weighted sum of their attributions.
 
     ``a(u f + v g, x) = u a(f, x) + v a(g, x)``
 
@@ -138,8 +139,8 @@ def linearity(
     def both(*rows: Tensor) -> Tensor:
         return u * output(f, rows) + v * output(g, rows)
 
-    given = with_baselines(options, baselines)
-    of_sum, of_f, of_g = (attributions(method, h, xs, given) for h in (both, f, g))
+    method_options = with_baselines(options, baselines)
+    of_sum, of_f, of_g = (attributions(method, h, xs, method_options) for h in (both, f, g))
     parts = [(u * a, v * b) for a, b in zip(of_f, of_g, strict=True)]
     scale = tuple(torch.stack([c, a, b]) for c, (a, b) in zip(of_sum, parts, strict=True))
     expected = tuple(a + b for a, b in parts)
@@ -156,10 +157,10 @@ def symmetry(
     tolerance: float | None = None,
     **options: Any,
 ) -> Violation:
-    """Features that the model treats alike and that have equal values get equal attributions.
+    """Features that the model treats alike and that have equal values have equal attributions.
 
-    The model is made symmetric, ``g(x) = f(x) + f(s(x))`` with s the reversal of a sample's features, and so are the
-    inputs, ``x' = (x + s(x)) / 2``; then ``a(g, x') = s(a(g, x'))``.
+    The check makes the model symmetric, ``g(x) = f(x) + f(s(x))`` with s the reversal of a sample's features, and the
+    inputs too, ``x' = (x + s(x)) / 2``; then ``a(g, x') = s(a(g, x'))``.
 
     Parameters
     ----------
@@ -195,10 +196,10 @@ def symmetry(
     evened = tuple((t + _reversed(t)) / 2 for t in xs)
     even: Any = None
     if baselines is not None:
-        even = as_given(tuple((b + _reversed(b)) / 2 for b in starts(xs, baselines)))
-    found = attributions(method, alike, evened, with_baselines(options, even))
-    expected = tuple(_reversed(a) for a in found)
-    return judged("symmetry", difference(found, expected, "attribution"), tolerance)
+        even = as_argument(tuple((b + _reversed(b)) / 2 for b in starts(xs, baselines)))
+    attributed = attributions(method, alike, evened, with_baselines(options, even))
+    expected = tuple(_reversed(a) for a in attributed)
+    return judged("symmetry", difference(attributed, expected, "attribution"), tolerance)
 
 
 def _reversed(t: Tensor) -> Tensor:
@@ -217,7 +218,7 @@ def translation(
     tolerance: float | None = None,
     **options: Any,
 ) -> Violation:
-    """Moving the input, the baseline and the model together changes nothing.
+    """A shift of the input, the baseline and the model together changes no attribution.
 
     ``a(f(. - c), x + c, x0 + c) = a(f, x, x0)``
 
@@ -258,10 +259,12 @@ def translation(
     def moved(*rows: Tensor) -> Tensor:
         return output(f, tuple(r - shift for r in rows))
 
-    there = tuple(t + shift for t in xs)
+    shifted = tuple(t + shift for t in xs)
     x0s: Rows | None = None if baselines is None else starts(xs, baselines)
-    here_options = with_baselines(options, None if x0s is None else as_given(x0s))
-    there_options = with_baselines(options, None if x0s is None else as_given(tuple(b + shift for b in x0s)))
-    here = attributions(method, f, xs, here_options)
-    found = attributions(method, moved, there, there_options)
-    return judged("translation", difference(found, here, "attribution"), tolerance)
+    options_at_x = with_baselines(options, None if x0s is None else as_argument(x0s))
+    options_shifted = with_baselines(
+        options, None if x0s is None else as_argument(tuple(b + shift for b in x0s))
+    )
+    of_x = attributions(method, f, xs, options_at_x)
+    of_shifted = attributions(method, moved, shifted, options_shifted)
+    return judged("translation", difference(of_shifted, of_x, "attribution"), tolerance)

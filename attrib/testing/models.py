@@ -29,6 +29,13 @@ class Specimen(NamedTuple):
         A number, (1, ...) or (N, ...).
     target : int, tuple, list, str or None
         A target that the model's output has.
+
+    Examples
+    --------
+    >>> from attrib.testing import specimen
+    >>> s = specimen("two_inputs", n=2)
+    >>> s.f(*s.x).shape
+    torch.Size([2, 2])
     """
 
     kind: str
@@ -38,7 +45,7 @@ class Specimen(NamedTuple):
     target: Any
 
     def __repr__(self) -> str:
-        """Short, for reports of failures; `specimen` builds the same again from kind and seed."""
+        """Short, for reports of failures; `specimen` builds it again from kind and seed."""
         shapes = [tuple(t.shape) for t in (self.x if isinstance(self.x, tuple) else (self.x,))]
         return f"Specimen({self.kind!r}, x={shapes}, baselines={self.baselines!r}, target={self.target!r})"
 
@@ -146,11 +153,17 @@ def specimen(
     baselines : {"number", "one", "each"}
         Zero; one for all samples, (1, ...); one for each, (N, ...).
     target : {"one", "each", "predicted"}
-        The same entry of the output for all samples; a list of one per sample; the largest. Outputs (N,) have None.
+        The same entry of the output for all samples; a list with one entry per sample; each sample's largest output.
+        Models with outputs (N,) have the target None.
 
     Returns
     -------
     Specimen
+
+    Raises
+    ------
+    ValueError
+        For an unknown `kind`.
 
     Examples
     --------
@@ -182,7 +195,7 @@ def _target(how: str, goals: list[tuple[int, ...]], dims: int) -> Any:
 
 
 def _lively(model: nn.Module) -> nn.Module:
-    """Weights and statistics far from trivial, so that mistakes show."""
+    """The model with large random weights and statistics, so that mistakes show."""
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
             nn.init.normal_(part.running_mean, 0, 0.3)  # type: ignore[arg-type]

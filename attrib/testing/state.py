@@ -1,4 +1,4 @@
-"""What a call may not change: the model, the inputs, and what is global to the process."""
+"""What a call may not change: the model, the inputs, and the global state of the process."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def state(f: Model, x: Tensors) -> dict[str, Any]:
     Values, gradients, flags and hooks of every parameter and buffer, modes and attributes of every module, values of
     the inputs, states of the random generators, and torch's global switches.
     """
-    found = _globals()
+    entries = _globals()
     for j, t in enumerate(rows_of(x)):
-        found |= _tensor(f"input {j}", t)
+        entries |= _tensor(f"input {j}", t)
     for k, module in enumerate(modules(f)):
         for name, part in module.named_modules(prefix=f"model {k}" if k else "model"):
-            found |= _module(name, part)
-    return found
+            entries |= _module(name, part)
+    return entries
 
 
 def _globals() -> dict[str, Any]:
@@ -71,20 +71,22 @@ def _tensor(name: str, t: Tensor) -> dict[str, Any]:
 
 
 def _module(name: str, part: nn.Module) -> dict[str, Any]:
-    own = {f"{name}.{n}": t for n, t in (*part._parameters.items(), *part._buffers.items()) if t is not None}
-    found: dict[str, Any] = {
+    tensors = {
+        f"{name}.{n}": t for n, t in (*part._parameters.items(), *part._buffers.items()) if t is not None
+    }
+    entries: dict[str, Any] = {
         f"{name}: training": part.training,
         f"{name}: attributes": sorted(vars(part)),
         f"{name}: submodules": [(n, id(m)) for n, m in part._modules.items()],
         f"{name}: hooks": [list(getattr(part, h, ())) for h in _HOOKS],
     }
-    for n, t in own.items():
-        found |= _tensor(n, t)
-    return found
+    for n, t in tensors.items():
+        entries |= _tensor(n, t)
+    return entries
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Names of what differs."""
+    """Names of the entries that differ."""
     return [n for n in before | after if not _same(before.get(n), after.get(n))]
 
 
@@ -97,14 +99,14 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def changed(before: dict[str, Any], after: dict[str, Any]) -> Violation:
-    """An infinite violation if anything differs."""
-    found = changes(before, after)
-    return Violation(math.inf, what=f"the call changed {'; '.join(found[:5])}") if found else Violation(0.0)
+    """An infinite violation if any entry differs."""
+    names = changes(before, after)
+    return Violation(math.inf, what=f"the call changed {'; '.join(names[:5])}") if names else Violation(0.0)
 
 
 @contextmanager
 def untouched(f: Model, x: Tensors) -> Iterator[None]:
-    """Context in which a model, inputs and global state must stay as they are, also where an error is raised.
+    """Context in which a model, inputs and global state must stay as they are, even if an error is raised.
 
     Parameters
     ----------
@@ -132,6 +134,6 @@ def untouched(f: Model, x: Tensors) -> Iterator[None]:
     try:
         yield
     finally:
-        found = changed(before, state(f, x))
-        if found.size:
-            raise AxiomError("purity", found, 0.0)
+        violation = changed(before, state(f, x))
+        if violation.size:
+            raise AxiomError("purity", violation, 0.0)

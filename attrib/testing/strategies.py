@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from attrib.testing.models import KINDS, Specimen, specimen
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
-    from xarray import DataArray
 
 
 def _strategies() -> Any:
@@ -38,18 +39,18 @@ def specimens(
 
     Parameters
     ----------
-    kinds : sequence of str
+    kinds : sequence of str, default KINDS
         Kinds of models: see `specimen`.
     smooth : bool, optional
         True for smooth models only, False for piecewise linear ones; None for both.
-    dtypes : sequence of torch.dtype
+    dtypes : sequence of torch.dtype, default (torch.float32, torch.float64)
         Of models and inputs.
     most : int, default 4
-        Most samples.
-    baselines : sequence of str
-        Any of `"number"`, `"one"`, `"each"`.
-    targets : sequence of str
-        Any of `"one"`, `"each"`, `"predicted"`.
+        Largest number of samples.
+    baselines : sequence of str, default ("number", "one", "each")
+        Kinds of baselines: see `specimen`.
+    targets : sequence of str, default ("one", "each", "predicted")
+        Kinds of targets: see `specimen`.
 
     Returns
     -------
@@ -87,14 +88,14 @@ def specimens(
 def tensors(
     shape: Sequence[int], *, n: int | None = None, dtype: torch.dtype = torch.float32, largest: float = 3.0
 ) -> SearchStrategy[Tensor]:
-    """Inputs for a model of yours: normal values, some of them zero or equal to each other.
+    """Inputs for your own model: normal values, some of them zero or equal to each other.
 
     Parameters
     ----------
     shape : sequence of int
         Of a sample.
     n : int, optional
-        Samples; 1 to 4 if not given.
+        Number of samples; default: 1 to 4.
     dtype : torch.dtype, default torch.float32
         Of the tensor.
     largest : float, default 3.0
@@ -138,25 +139,26 @@ def labelled_arrays(
     sample_dims: Sequence[str] = ("sample",),
     most: int = 4,
     chunked: bool = False,
-) -> SearchStrategy[DataArray]:
+) -> SearchStrategy[xr.DataArray]:
     """DataArrays with dims in any order and coords of many kinds.
 
     Parameters
     ----------
     features : dict of str to int
-        Dims of a sample and their sizes, in the order in which the model takes them. The array has them in any order.
+        Dims of a sample and their sizes, in the order in which the model takes them. The array has its dims in any
+        order.
     sample_dims : sequence of str, default ("sample",)
         Dims of the samples.
     most : int, default 4
         Largest size of a sample dim.
     chunked : bool, default False
-        Dask arrays, with any chunks; needs dask.
+        Whether the arrays are Dask arrays, with any chunks; needs dask.
 
     Returns
     -------
     SearchStrategy of DataArray
-        float32 or float64. Coords: none, numbers, strings or dates along a dim, a second coord that is no index, a
-        two-dimensional one, a scalar. A name, and attrs on array and coords, or not.
+        float32 or float64. Along each dim an index of numbers, strings or dates, or none; also coords that are no
+        index, two-dimensional ones and scalars. With or without a name and attrs.
 
     Raises
     ------
@@ -174,6 +176,52 @@ def labelled_arrays(
     >>> test_sizes()
     """
     st = _strategies()
-    from attrib.testing.calling import labelled
+    return st.composite(_labelled_array)(st, dict(features), tuple(sample_dims), most, chunked)
 
-    return st.composite(labelled)(dict(features), tuple(sample_dims), most, chunked)
+
+def _labelled_array(
+    draw: Callable[[Any], Any],
+    st: Any,
+    features: dict[str, int],
+    sample_dims: tuple[str, ...],
+    most: int,
+    chunked: bool,
+) -> xr.DataArray:
+    """Draw a DataArray with dims in any order, coords of many kinds, and chunks."""
+    sizes = {d: draw(st.integers(1, most)) for d in sample_dims} | features
+    dims = draw(st.permutations(list(sizes)))
+    random = np.random.default_rng(draw(st.integers(0, 2**31 - 1)))
+    dtype = draw(st.sampled_from([np.float32, np.float64]))
+    values = random.standard_normal([sizes[d] for d in dims]).astype(dtype)
+    a = xr.DataArray(values, dims=dims, coords=_coords(draw, st, sizes, random))
+    a.name = draw(st.sampled_from([None, "signal"]))
+    a.attrs = draw(st.sampled_from([{}, {"units": "K", "scanner": "B"}]))
+    return a.chunk({d: draw(st.integers(1, n)) for d, n in sizes.items()}) if chunked else a
+
+
+def _coords(
+    draw: Callable[[Any], Any], st: Any, sizes: dict[str, int], random: np.random.Generator
+) -> dict[str, Any]:
+    coords: dict[str, Any] = {}
+    for d, n in sizes.items():
+        index = _index(draw(st.sampled_from(["none", "int", "float", "str", "date"])), n)
+        if index is not None:
+            coords[d] = (d, index, {"long_name": f"the {d}"})
+        if draw(st.booleans()):
+            coords[f"{d}_group"] = (d, random.choice(["a", "b"], n))
+    if draw(st.booleans()):
+        first, *_, last = sizes
+        coords["plane"] = ((first, last), random.standard_normal((sizes[first], sizes[last])))
+    if draw(st.booleans()):
+        coords["cohort"] = "pilot"
+    return coords
+
+
+def _index(kind: str, n: int) -> np.ndarray | None:
+    return {
+        "none": None,
+        "int": np.arange(n) * 10,
+        "float": np.linspace(0, 1, n) if n > 1 else np.array([0.5]),
+        "str": np.array([f"name{i}" for i in range(n)]),
+        "date": np.datetime64("2024-01-01", "ns") + np.arange(n) * np.timedelta64(1, "D"),
+    }[kind]

@@ -1,17 +1,14 @@
-"""How far results are from what an axiom says, and where."""
+"""How far results depart from an axiom, and where."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from attrib.functional.docstrings import fill
-
-Rows = tuple[Tensor, ...]
+from attrib.testing.calling import Rows
 
 
 class Violation(NamedTuple):
@@ -20,14 +17,14 @@ class Violation(NamedTuple):
     Attributes
     ----------
     size : float
-        Relative to the largest value compared; 0 where nothing departs, infinite where a comparison makes no sense
-        (NaN, or something changed that has no size).
+        Relative to the largest value compared; 0 without a departure, infinite where numbers cannot be compared (NaN,
+        different shapes, or a change of state).
     where : tuple of int
-        Index of the number in question: the sample, then the feature.
+        Index of the number: the sample, then the feature.
     input : int
-        Which of several inputs.
+        The number of the input.
     got, expected : float
-        The two numbers.
+        The two numbers that differ.
     what : str
         What was compared.
 
@@ -46,7 +43,7 @@ class Violation(NamedTuple):
     what: str = ""
 
     def __str__(self) -> str:
-        """One line for people."""
+        """One line for the reader."""
         if not self.where:
             return self.what
         of = f" of input {self.input}" if self.input else ""
@@ -57,12 +54,32 @@ class Violation(NamedTuple):
 
 
 class AxiomError(AssertionError):
-    """A method does not do what an axiom says.
+    """A method violates an axiom.
+
+    Parameters
+    ----------
+    axiom : str
+        The axiom's name.
+    violation : Violation
+        Where and by how much.
+    tolerance : float
+        The largest `size` that was accepted.
 
     Attributes
     ----------
     violation : Violation
         Where and by how much.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import saliency
+    >>> from attrib.testing import AxiomError, completeness
+    >>> try:
+    ...     completeness(saliency, lambda x: x.prod(1), torch.tensor([[2.0, 3.0]]), tolerance=1e-3)
+    ... except AxiomError as error:
+    ...     print(error.violation.got, error.violation.expected)
+    5.0 6.0
     """
 
     def __init__(self, axiom: str, violation: Violation, tolerance: float) -> None:
@@ -71,15 +88,15 @@ class AxiomError(AssertionError):
 
 
 def judged(axiom: str, violation: Violation, tolerance: float | None) -> Violation:
-    """The violation, unless it is larger than a tolerance that was given: then AxiomError."""
+    """The violation; raises AxiomError if it is larger than `tolerance`."""
     if tolerance is not None and not violation.size <= tolerance:
         raise AxiomError(axiom, violation, tolerance)
     return violation
 
 
-def largest(*found: Violation) -> Violation:
-    """The worst of several."""
-    return max(found, key=lambda v: v.size)
+def largest(*violations: Violation) -> Violation:
+    """The largest of several violations."""
+    return max(violations, key=lambda v: v.size)
 
 
 def difference(got: Rows, expected: Rows, what: str, scale: Rows | None = None) -> Violation:
@@ -110,46 +127,3 @@ def _largest(got: Tensor, expected: Tensor, scale: float, j: int, what: str) -> 
     size = float(off.flatten()[place])
     relative = size / scale if size and scale else (math.inf if size else 0.0)
     return Violation(relative, where, j, float(got[where]), float(expected[where]), what)
-
-
-# FOLDED attrib/testing/violation.py: """Passages that the docstrings of the checks share."""
-F = TypeVar("F", bound=Callable[..., Any])
-
-PASSAGES = {
-    "method": """
-        method : callable
-            ``(f, x, **options)`` to attributions: a tensor shaped like the input, a tuple for several inputs. A
-            function of `attrib.functional`, one of another library in a lambda, or your own.""",
-    "f": """
-        f : callable
-            The model: takes input(s) batched on dim 0, returns (N,), (N, C), (N, C, ...) or an object with
-            `.logits`.""",
-    "x": """
-        x : Tensor or tuple of Tensor
-            Input(s), samples on dim 0.""",
-    "baselines": """
-        baselines : float, Tensor, tuple of these, or callable, optional
-            Passed to the method, and used where the axiom speaks of a baseline. None: nothing is passed, and the
-            baseline is zero.""",
-    "shared": """
-        shared : sequence of str, default ()
-            Targets and baselines with an entry per sample go with their samples. ``("baselines",)`` says that these
-            do not: a distribution for all samples, say, that happens to have as many members.""",
-    "tolerance": """
-        tolerance : float, optional
-            Largest `size` to accept. None accepts any, and leaves the judgement to you.""",
-    "options": """
-        **options
-            Passed to the method: `target`, `n_steps`, and so on.""",
-    "raises": """
-        AxiomError
-            If the violation is larger than `tolerance`.
-        TypeError, ValueError
-            If the method gives something that is not shaped like the input.""",
-}
-
-
-def documented(check: F) -> F:
-    """Put the shared passages into a check's docstring."""
-    check.__doc__ = fill(check.__doc__, PASSAGES)
-    return check

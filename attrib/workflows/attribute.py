@@ -1,4 +1,4 @@
-"""Every method asked for, one after the other, on one model and one input."""
+"""Run the methods of a plan one after the other, on one model and one input."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import xarray as xr
 from attrib.labelled import labelled
 from attrib.labels import labelled_inputs
 from attrib.workflows.loading import first_line
-from attrib.workflows.plan import KNOWN, Plan, arguments
+from attrib.workflows.plan import ALL_METHODS, Plan, arguments
 
 Result = xr.DataArray | xr.Dataset
 Tell = Callable[[str, int, int], None]
 DYNAMIC = 'torch.export.export(..., dynamic_shapes=({0: torch.export.Dim("batch")},))'
-GIVEN = ("f", "x", "method", "baselines")  # required arguments that this file knows how to fill
+SUPPLIED = ("f", "x", "method", "baselines")  # required arguments that this file supplies
 
 
 class Done(NamedTuple):
@@ -61,7 +61,7 @@ class Counted:
 
 
 def attribute(
-    model: Callable[..., Any], x: Result, todo: Plan, tell: Tell | None = None
+    model: Callable[..., Any], x: Result, plan: Plan, tell: Tell | None = None
 ) -> Iterator[Done | Skipped]:
     """Run the methods of a plan in order.
 
@@ -71,33 +71,33 @@ def attribute(
         As for every method.
     x : DataArray or Dataset
         The input(s).
-    todo : Plan
+    plan : Plan
     tell : callable, optional
         Gets (method, rows done, rows in all) as the work goes on.
 
     Yields
     ------
     Done or Skipped
-        One per method, as soon as it is there. Skipped only where the plan holds every method.
+        One per method, as soon as it is finished. Skipped only if the plan holds every method.
 
     Raises
     ------
     ValueError, TypeError, NotImplementedError
-        What a method refuses; if all are asked for and all refuse, the first refusal.
+        An error of a method. If the plan holds every method and all fail, the first error.
     """
     refused: list[Exception] = []
-    for name in todo.methods:
+    for name in plan.methods:
         try:
-            yield _one(model, x, name, todo, tell)
+            yield _run_method(model, x, name, plan, tell)
         except (ValueError, TypeError, NotImplementedError) as error:
             refused.append(error)
-            if not todo.every or len(refused) == len(todo.methods):
+            if not plan.every or len(refused) == len(plan.methods):
                 raise refused[0] from None
             yield Skipped(name, first_line(error).partition(": ")[2])
 
 
-def rehearse(model: Callable[..., Any], x: Result, todo: Plan, tell: Tell | None = None) -> None:
-    """Run a plan on the first sample, so that what a method refuses is known before the work begins.
+def rehearse(model: Callable[..., Any], x: Result, plan: Plan, tell: Tell | None = None) -> None:
+    """Run a plan on the first sample, so that a method's errors come before the work begins.
 
     Raises
     ------
@@ -105,9 +105,13 @@ def rehearse(model: Callable[..., Any], x: Result, todo: Plan, tell: Tell | None
         As `attribute`.
     """
     dims = labelled_inputs(x).sample_dims
-    own = {m: {k: _first(v, dims) for k, v in options.items()} for m, options in todo.own.items()}
-    told = None if tell is None else lambda name, done, total: tell(f"{name}, first sample", done, total)
-    for _ in attribute(model, _first(x, dims), replace(todo, own=own), told):
+    first_arguments = {
+        m: {k: _first(v, dims) for k, v in options.items()} for m, options in plan.by_method.items()
+    }
+    tell_first = (
+        None if tell is None else lambda name, done, total: tell(f"{name}, first sample", done, total)
+    )
+    for _ in attribute(model, _first(x, dims), replace(plan, by_method=first_arguments), tell_first):
         pass
 
 
@@ -118,30 +122,32 @@ def _first(value: Any, dims: Sequence[Hashable]) -> Any:
     return value.isel({d: slice(0, 1) for d in dims if d in value.dims})
 
 
-def _one(model: Callable[..., Any], x: Result, name: str, todo: Plan, tell: Tell | None) -> Done:
+def _run_method(model: Callable[..., Any], x: Result, name: str, plan: Plan, tell: Tell | None) -> Done:
     lacking = [
         p.name
         for p in arguments(name).values()
-        if p.default is p.empty and p.name not in (*GIVEN, *todo.own[name])
+        if p.default is p.empty and p.name not in (*SUPPLIED, *plan.by_method[name])
     ]
     if lacking:
-        raise ValueError(f"{name} needs {', '.join(lacking)}; give it with --set {name}.{lacking[0]}=...")
+        raise ValueError(
+            f"{name} needs {', '.join(lacking)}; name it in `options`, such as {name}.{lacking[0]}=..."
+        )
     counted = Counted(model)
     progress = False if tell is None else lambda done, total: tell(name, done, total)
-    options = {**todo.shared, **todo.own[name]}
+    options = {**plan.shared, **plan.by_method[name]}
     lead = (options.pop("method"),) if "method" in options else ()
     start = time.perf_counter()
-    result = labelled(KNOWN[name])(*lead, counted, x, **options, progress=progress)
+    result = labelled(ALL_METHODS[name])(*lead, counted, x, **options, progress=progress)
     return Done(name, result, time.perf_counter() - start, counted.rows)
 
 
 def trial(model: Callable[..., Any], x: Result, device: str | None = None) -> None:
-    """Call the model with the first sample, so that what does not fit is told before any work.
+    """Call the model with the first sample, so that an input that does not fit is reported before any work.
 
     Raises
     ------
     ValueError
-        In one line, with the shape that the model got.
+        With the shape that the model got, in one line.
     """
     inputs = labelled_inputs(x)
     parameters = list(model.parameters()) if isinstance(model, torch.nn.Module) else []
@@ -158,7 +164,7 @@ def trial(model: Callable[..., Any], x: Result, device: str | None = None) -> No
         fix = (
             "export it with a batch of any size: " + DYNAMIC
             if fixed
-            else "check --data, --dims and --variables"
+            else "check `data`, `dims` and `variables`"
         )
         raise ValueError(
             f"the model fails on one sample of shape {shapes} ({first_line(error)}); {fix}"

@@ -1,4 +1,4 @@
-"""How fast each method runs on the user's own model, at which batch size, and how much of the model's speed that is."""
+"""How fast each method runs on the user's own model, at which batch size, and as a share of the model's own speed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def bench(
     x : Tensor, array, or tuple of these
         Input(s), samples on dim 0. All samples are explained in every repeat: 8 to 64 are usually enough.
     methods : sequence of str
-        Names in `attrib.functional.METHODS` and `MAPS`, the maps of a layer.
+        Names in `attrib.functional.METHODS` and, for attributions of a layer, `MAPS`.
     batch_sizes : iterable of int or "auto", optional
         Rows per model call; default: `"auto"` and powers of four up to 1024.
     device : torch.device or str, optional
@@ -82,8 +82,8 @@ def bench(
             samples / seconds.
         ``share``
             samples_per_second x passes, divided by the model's own best number of rows per second. 1 is the limit for
-            a method that only calls the model; a layer taken out of the path can lift it above 1, and so can a map of
-            a late layer, as its backward pass ends there.
+            a method that only calls the model; it can be above 1 if a layer is computed outside the passes, and for a
+            late layer, where the backward pass ends.
         ``peak_mib``
             Peak memory in MiB beyond model and inputs; NaN where the system does not count it.
         ``best``
@@ -96,7 +96,7 @@ def bench(
 
     Notes
     -----
-    Times depend on the machine and on what else it does; rounds alternate so that a slow spell hits all alike.
+    Times depend on the machine and its load; rounds alternate, so that a slow period affects all methods alike.
 
     Examples
     --------
@@ -120,7 +120,7 @@ def bench(
 
 
 def best_batch_sizes(table: pd.DataFrame) -> dict[str, BatchSize]:
-    """The fastest batch size of each method in a table that `bench` made."""
+    """The fastest batch size of each method in a table of `bench`."""
     best = table[table.best]
     return dict(zip(best.method, best.batch_size, strict=True))
 
@@ -157,7 +157,7 @@ def _refuse(methods: Sequence[str], options: Options, repeats: int) -> None:
 def _inputs(
     model: Model, x: Any, device: torch.device | str | None
 ) -> tuple[tuple[Tensor, ...], torch.device]:
-    """The inputs in the model's dtype, on its device: moving them is not what is timed."""
+    """The inputs in the model's dtype, on its device, so that moving them is not timed."""
     parts = tuple(
         t if isinstance(t, Tensor) else torch.from_numpy(np.array(t))
         for t in (x if isinstance(x, tuple) else (x,))

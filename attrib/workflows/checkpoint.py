@@ -1,4 +1,4 @@
-"""Classifiers of images with what belongs to them: class names, and what is done to an image before."""
+"""Classifiers of images with their class names and the preparation of their images."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def load_checkpoint(folder: str | Path, device: str | None = None) -> Classifier
     Parameters
     ----------
     folder : path
-        With `config.json`, `model.safetensors` and `preprocessor_config.json`; other files are left alone. Nothing is
-        downloaded and no code in the folder is run.
+        With `config.json`, `model.safetensors` and `preprocessor_config.json`; other files are ignored. Nothing is
+        downloaded, and no code of the folder is run.
     device : str, optional
         Where to put it; default: the CPU.
 
@@ -65,24 +65,24 @@ def load_checkpoint(folder: str | Path, device: str | None = None) -> Classifier
     path = Path(folder)
     missing = [n for n in (CONFIG, WEIGHTS, PROCESSOR) if not (path / n).is_file()]
     if missing:
-        raise FileNotFoundError(f"--checkpoint: {path} lacks {', '.join(missing)}{_pickled(path, missing)}")
+        raise FileNotFoundError(f"`checkpoint`: {path} lacks {', '.join(missing)}{_pickled(path, missing)}")
     check_device(device)
     model = _from_transformers(path)
     names = {int(k): str(v) for k, v in model.config.id2label.items()}
     preparation = _preparation(path / PROCESSOR)
-    found = model.to(device) if device is not None else model
-    return Classifier(found, tuple(names[k] for k in sorted(names)), preparation, _source(path / WEIGHTS))
+    placed = model.to(device) if device is not None else model
+    return Classifier(placed, tuple(names[k] for k in sorted(names)), preparation, _source(path / WEIGHTS))
 
 
 def _pickled(path: Path, missing: Sequence[str]) -> str:
-    """What to do about weights that are there in a format that can run code."""
-    found = [
+    """What to do about weights in a format that can run code; empty if there are none."""
+    pickles = [
         p.name for p in (path / "pytorch_model.bin", path / "model.bin", path / "model.pt") if p.is_file()
     ]
-    if WEIGHTS not in missing or not found:
+    if WEIGHTS not in missing or not pickles:
         return ""
     return (
-        f"; {found[0]} is a pickle, which can run code and is not opened: if you trust it, load it with from_pretrained "
+        f"; {pickles[0]} is a pickle, which can run code and is not opened: if you trust it, load it with from_pretrained "
         "and save it again with save_pretrained"
     )
 
@@ -108,42 +108,42 @@ def _from_transformers(path: Path) -> Any:
                 str(path), local_files_only=True, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True,
             )  # fmt: skip
     except (OSError, RuntimeError, KeyError, ValueError, SafetensorError) as error:
-        raise ValueError(f"--checkpoint: {path} cannot be loaded: {_first(error)}") from error
+        raise ValueError(f"`checkpoint`: {path} cannot be loaded: {_first(error)}") from error
     _check_weights(info)
     return model.eval()
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the bar and the reports of transformers: what is wrong is said by an error."""
+    """Switch off the progress bar and the log of transformers; problems become errors."""
     from transformers.utils import logging
 
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    has_bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
         yield
     finally:
         logging.set_verbosity(level)
-        if shown:
+        if has_bar:
             logging.enable_progress_bar()
 
 
 def _check_weights(info: Mapping[str, Any]) -> None:
     """Raise unless the weights are those of the network that the config describes."""
     if info["missing_keys"]:
-        raise ValueError(f"--checkpoint: {WEIGHTS} lacks {', '.join(sorted(info['missing_keys'])[:4])}")
+        raise ValueError(f"`checkpoint`: {WEIGHTS} lacks {', '.join(sorted(info['missing_keys'])[:4])}")
     others = sorted(info.get("mismatched_keys") or ())
     if others:
-        name, found, expected = others[0]
+        name, shape, expected = others[0]
         raise ValueError(
-            f"--checkpoint: {WEIGHTS} does not fit {CONFIG}: {name} is {tuple(found)}, expected {tuple(expected)}"
+            f"`checkpoint`: {WEIGHTS} does not fit {CONFIG}: {name} is {tuple(shape)}, expected {tuple(expected)}"
             + (f"; so are {len(others) - 1} more" if len(others) > 1 else "")
         )
 
 
 def _first(error: Exception) -> str:
-    """The first sentence of an error; transformers goes on with what concerns its developers."""
+    """The first sentence of an error; the rest of transformers' messages is for its developers."""
     return str(error).splitlines()[0].split(". ")[0][:200]
 
 
@@ -152,7 +152,7 @@ def _source(file: Path) -> str:
 
 
 def load_classifier(
-    spec: str,
+    model: str,
     weights: str | Path | None = None,
     *,
     classes: Sequence[str],
@@ -163,14 +163,14 @@ def load_classifier(
 
     Parameters
     ----------
-    spec : str
+    model : str
         `"package.module:factory"`, see `attrib.workflows.loading.load_model`.
     weights : path, optional
         A state dict.
     classes : sequence of str
         Names of the outputs.
     processor : path, optional
-        A `preprocessor_config.json`; default: what a model of timm says of itself (`pretrained_cfg`).
+        A `preprocessor_config.json`; default: the `pretrained_cfg` of a model of timm.
     device : str, optional
         Where to put it.
 
@@ -181,20 +181,20 @@ def load_classifier(
     Raises
     ------
     ValueError
-        If nothing says how images are prepared, and whatever the loading refuses.
+        If the preparation of images is unknown, and for errors of loading.
     """
-    model = load_model(spec, weights, device)
-    source = spec if weights is None else f"{spec} {_source(Path(weights))}"
+    network = load_model(model, weights, device)
+    source = model if weights is None else f"{model} {_source(Path(weights))}"
     if processor is not None:
         preparation = _preparation(Path(processor))
     else:
-        described = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
-        if not isinstance(model, nn.Module) or not described:
+        described = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
+        if not isinstance(network, nn.Module) or not described:
             raise ValueError(
-                f"{spec} does not say how images are prepared; pass --processor preprocessor_config.json"
+                f"{model} does not say how images are prepared; pass the file preprocessor_config.json as `processor`"
             )
         preparation = timm_preparation(described)
-    return Classifier(model, tuple(map(str, classes)), preparation, source)
+    return Classifier(network, tuple(map(str, classes)), preparation, source)
 
 
 def timm_preparation(described: Any) -> Preparation:

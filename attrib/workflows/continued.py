@@ -1,4 +1,4 @@
-"""The folder of a study: new, or that of a run with the same settings, which goes on."""
+"""The folder of a study: a new one, or one of an earlier run with the same settings, which is continued."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from attrib.workflows.folder import RECORD, ended, now, versions
 PARTS = "parts"
 
 
-class Continued:
-    """A folder and its `run.json`, which a later run with the same settings goes on in.
+class RunFolder:
+    """A folder and its `run.json`, in which a later run with the same settings can be continued.
 
     Parameters
     ----------
     path : path
-        Made when the run is entered.
+        Created when the context is entered.
     program : str
-        What was run: `"attrib sequence"`. Folders of another program are refused.
+        The command, such as `"attrib sequence"`. Folders of another program are refused.
     settings : mapping
-        What a run must share with an earlier one to go on in its folder.
+        A run continues an earlier one only if these are equal.
     command : sequence of str
         As typed.
     folders : sequence of str
-        Made inside, beside `parts`.
+        Created inside, beside `parts`.
 
     Raises
     ------
@@ -38,8 +38,8 @@ class Continued:
 
     Notes
     -----
-    As a context manager it notes how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or
-    `"failed"`. When it is finished, files that an earlier run listed and this one has not made are removed.
+    As a context manager it records how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or
+    `"failed"`. When a run has finished, files that only the earlier run listed are removed.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Continued:
         return self.path / PARTS
 
     def file(self, name: str) -> Path:
-        """The path of an output, which is listed."""
+        """The path of an output; it is added to the list of files."""
         if name not in self.files:
             self.files.append(name)
         return self.path / name
@@ -99,26 +99,26 @@ class Continued:
 def _earlier(path: Path, program: str, settings: Mapping[str, Any]) -> list[str]:
     """Files of an earlier run with the same settings."""
     if path.exists() and not path.is_dir():
-        raise ValueError(f"--output is {path}, which is a file; name a folder")
+        raise ValueError(f"`output` is {path}, which is a file; name a folder")
     if not path.exists() or not any(path.iterdir()):
         return []
     record = _record(path)
     if record.get("program") != program:
         raise ValueError(
-            f"--output is {path}, which holds files of something else; name a new or an empty folder"
+            f"`output` is {path}, which holds files of something else; name a new or an empty folder"
         )
-    known = record.get("settings") or {}
-    other = [k for k in settings if known.get(k) != settings[k]]
+    earlier = record.get("settings") or {}
+    other = [k for k in settings if earlier.get(k) != settings[k]]
     if other and any((path / PARTS).glob("*.nc")):
         raise ValueError(
-            f"--output is {path}, which holds a run with other {', '.join(other)}; name another folder"
+            f"`output` is {path}, which holds a run with other {', '.join(other)}; name another folder"
         )
     return [f for f in record.get("files", []) if not Path(f).is_absolute() and ".." not in Path(f).parts]
 
 
 def _record(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}

@@ -1,4 +1,4 @@
-"""The user's own data as methods take them, and what they are compared with."""
+"""The user's own data as methods take them, and the baselines."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from attrib.workflows.attribute import Result
 
 
 def floating(x: Result, say: Callable[[str], None] = lambda line: None) -> Result:
-    """Whole numbers and flags as float32, which is said; text is refused.
+    """Whole numbers and flags as float32, with a message; text is refused.
 
     Raises
     ------
     ValueError
-        For data that are no numbers, naming the variable.
+        For data that are not numbers, with the name of the variable.
     """
     arrays = {x.name: x} if isinstance(x, xr.DataArray) else dict(x.data_vars)
     for name, a in arrays.items():
         if a.dtype.kind not in "fiub":
-            raise ValueError(f"--data: {name} holds {a.dtype}, expected numbers")
+            raise ValueError(f"`data`: {name} holds {a.dtype}, expected numbers")
         if not a.size:
-            raise ValueError(f"--data: {name} has shape {a.shape}, expected at least one sample")
+            raise ValueError(f"`data`: {name} has shape {a.shape}, expected at least one sample")
     if any(a.dtype.kind != "f" for a in arrays.values()):
         say("The data are whole numbers; they are explained as float32.")
     return x.map(_float) if isinstance(x, xr.Dataset) else _float(x)
@@ -36,29 +36,29 @@ def _float(a: xr.DataArray) -> xr.DataArray:
     return a if a.dtype.kind == "f" else a.astype(np.float32)
 
 
-def baselines_of(text: str | None, x: Result, say: Callable[[str], None]) -> float | Result | None:
-    """A number, or an array; what lies along the samples' dim in another number is a distribution."""
-    if text is None:
+def baselines_of(baselines: str | None, x: Result, say: Callable[[str], None]) -> float | Result | None:
+    """A number, or an array; an array with another number of samples than `x` is a distribution."""
+    if baselines is None:
         return None
     try:
-        return float(text)
+        return float(baselines)
     except ValueError:
-        if "." not in text and not Path(text).exists():
-            raise ValueError(f"--baselines is {text!r}, expected a number or a file") from None
-    found = floating(_read_like(text, x))
+        if "." not in baselines and not Path(baselines).exists():
+            raise ValueError(f"`baselines` is {baselines!r}, expected a number or a file") from None
+    baseline = floating(_read_like(baselines, x))
     sample = labelled_inputs(x).sample_dims[0]
     first = x if isinstance(x, xr.DataArray) else next(iter(x.data_vars.values()))
-    if sample in found.dims and found.sizes[sample] != first.sizes[sample]:
-        say(f"{found.sizes[sample]} baselines: methods that take one get their mean.")
-        found = found.drop_vars([c for c in found.coords if sample in found[c].dims]).rename(
+    if sample in baseline.dims and baseline.sizes[sample] != first.sizes[sample]:
+        say(f"{baseline.sizes[sample]} baselines: methods that take one get their mean.")
+        baseline = baseline.drop_vars([c for c in baseline.coords if sample in baseline[c].dims]).rename(
             {sample: "baseline"}
         )
-    return found
+    return baseline
 
 
-def _read_like(text: str, x: Result) -> Result:
-    """Baselines from a file, their dims named as the input's: all of them, or those of one sample."""
-    if Path(text).suffix not in (".npy", ".npz") or isinstance(x, xr.Dataset):
-        return read(text, variables=list(map(str, x.data_vars)) if isinstance(x, xr.Dataset) else None)
+def _read_like(file: str, x: Result) -> Result:
+    """Baselines from a file, with the input's dims, or those of one sample."""
+    if Path(file).suffix not in (".npy", ".npz") or isinstance(x, xr.Dataset):
+        return read(file, variables=list(map(str, x.data_vars)) if isinstance(x, xr.Dataset) else None)
     names = list(map(str, x.dims))
-    return read(text, dims=names[1:] if len(read(text).dims) == x.ndim - 1 else names)
+    return read(file, dims=names[1:] if len(read(file).dims) == x.ndim - 1 else names)

@@ -1,4 +1,4 @@
-"""The demonstration: train a small network on handwritten digits and ask every method what it looked at."""
+"""The demonstration: train a small network on handwritten digits and explain it with every method."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from attrib.io import replacing, save
 from attrib.workflows.attribute import Done, Result, Tell
 from attrib.workflows.digits import CLASSES, Digits, accuracy, digits, trained
 from attrib.workflows.folder import Folder
-from attrib.workflows.plan import KNOWN, Plan, plan
+from attrib.workflows.plan import ALL_METHODS, Plan, plan
 from attrib.workflows.study import carry_out, draw, overview, write_table
 
 EXPLAINED = 200  # held-out images
 BASELINES = 50  # training images that stand for "no digit in particular"
-SHOWN = 6  # columns of the comparison: its rows are many
-OWN = {"occlusion": {"window": {"y": 2, "x": 2}}}  # arguments that a method needs and these images settle
+SHOWN = 6  # columns of the comparison, which has many rows
+REQUIRED = {"occlusion": {"window": {"y": 2, "x": 2}}}  # required arguments of methods, for these images
 
 
 class Demo(NamedTuple):
-    """What the demonstration found.
+    """Results of the demonstration.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Demo(NamedTuple):
         Where the files are.
     files : list of str
     accuracy : float
-        Share of the held-out images read right.
+        Share of the held-out images classified correctly.
     table : DataFrame
         A row per method: completeness error (median, max) for the predicted class, model evaluations and seconds for
         one class and for all ten.
@@ -84,22 +84,22 @@ def demo(
         x = data.test[:EXPLAINED]
         _write_material(model, x, folder)
         say(
-            f"Explaining {len(x)} held-out images with {len(KNOWN)} methods, for the predicted class and all ten."
+            f"Explaining {len(x)} held-out images with {len(ALL_METHODS)} methods, for the predicted class and all ten."
         )
         baselines = data.train[:BASELINES].drop_vars(["sample", "digit"]).rename(sample="baseline")
         predicted = carry_out(
             model, x, _plan(baselines, seed, target="predicted"), folder, tell, "predicted/"
         )
         every = carry_out(model, x, _plan(baselines, seed, targets="all"), folder, tell, "all/")
-        results = {one.method: one.result for one in predicted if isinstance(one, Done)}
+        results = {done.method: done.result for done in predicted if isinstance(done, Done)}
         write_table({f"predicted/{m}": a for m, a in results.items()}
                     | {f"all/{d.method}": d.result for d in every if isinstance(d, Done)}, folder)  # fmt: skip
-        draw(x, results, folder, **_shown(results))
+        draw(x, results, folder, **_comparison_samples(results))
     return Demo(folder.path, folder.record["files"], right, _table(overview(predicted), overview(every)))
 
 
 def _trained(seed: int, folder: Folder, say: Callable[[str], None]) -> tuple[Digits, torch.nn.Module, float]:
-    """The digits, a network that knows them, and its accuracy."""
+    """The digits, a network trained on them, and its accuracy."""
     start = time.perf_counter()
     data = digits(seed)
     model = trained(data, seed=seed)
@@ -112,23 +112,23 @@ def _trained(seed: int, folder: Folder, say: Callable[[str], None]) -> tuple[Dig
 
 
 def _plan(baselines: xr.DataArray, seed: int, **target: Any) -> Plan:
-    """Every method; distributions of baselines are training images, single baselines blank paper."""
-    made = plan("all", classes=CLASSES, seed=seed, **target)
-    for name, own in made.own.items():
-        if KNOWN[name].about.distribution:
-            own["baselines"] = baselines
-        own.update(OWN.get(name, {}))
-    return made
+    """A plan of every method; distributions of baselines are training images, single baselines are zero."""
+    methods = plan("all", classes=CLASSES, seed=seed, **target)
+    for name, arguments in methods.by_method.items():
+        if ALL_METHODS[name].about.distribution:
+            arguments["baselines"] = baselines
+        arguments.update(REQUIRED.get(name, {}))
+    return methods
 
 
 def _write_material(model: torch.nn.Module, x: xr.DataArray, folder: Folder) -> None:
-    """The images and the weights, as a user's own would be."""
+    """Write the images and the weights as files that `attrib explain` takes."""
     save(x, folder.file("digits.nc"))
     with replacing(folder.file("model.pt")) as temporary:
         torch.save(model.state_dict(), temporary)
 
 
-def _shown(results: Mapping[str, Result]) -> dict[str, Any]:
+def _comparison_samples(results: Mapping[str, Result]) -> dict[str, Any]:
     """Images for the comparison: those misread, then one of each digit, in the order of the digits."""
     first = next(iter(results.values()))
     written, read = first["digit"].values, first["target"].values.astype(int)

@@ -1,4 +1,4 @@
-"""Pieces of the pages that sum up a study: links, pictures, tables."""
+"""Parts of a study's summary page: links, pictures, tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS = 60  # of a table or a list
 
 
 def document(title: str, parts: Iterable[str]) -> str:
-    """A page of its own.
+    """A complete page.
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ def document(title: str, parts: Iterable[str]) -> str:
 
 def links(files: Iterable[str]) -> str:
     """Links to files beside the page."""
-    made = (f'<a href="{quote(f)}">{escape(f)}</a>' for f in files)
-    return f"<p>{' '.join(made)}</p>"
+    anchors = (f'<a href="{quote(f)}">{escape(f)}</a>' for f in files)
+    return f"<p>{' '.join(anchors)}</p>"
 
 
 def pictures(files: Iterable[str]) -> str:
@@ -43,7 +43,7 @@ def pictures(files: Iterable[str]) -> str:
 
 
 def listing(title: str, lines: Sequence[str], where: str) -> str:
-    """A heading and a list, cut where it is long; nothing if there are no lines.
+    """A heading and a list of at most `ROWS` lines; empty without lines.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def listing(title: str, lines: Sequence[str], where: str) -> str:
 
 
 def table(rows: pd.DataFrame, where: str) -> str:
-    """A table, cut where it is long.
+    """A table of at most `ROWS` rows.
 
     Parameters
     ----------

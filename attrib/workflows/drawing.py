@@ -1,4 +1,4 @@
-"""Which pictures a set of results gets, and what is shown in them."""
+"""Which pictures belong to a set of results, and what they show."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pictures(
     titles: Sequence[str] | None = None,
     chosen: Sequence[int] | None = None,
 ) -> Iterator[tuple[str, Callable[[], Figure]]]:
-    """Names and makers of the pictures for one input.
+    """Names of the pictures for one input, with functions that draw them.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def pictures(
     Yields
     ------
     (str, callable)
-        `comparison` and `mean_per_class`; nothing where samples have more than two dims beside a channel.
+        `comparison` and `mean_per_class`; nothing if samples have more than two dims beside a channel.
     """
     results = each_layer(results)
     flat = {m: flat_samples(at_largest_target(a)) for m, a in results.items()}
@@ -59,25 +59,25 @@ def pictures(
 
 
 def spatial_rank(x: xr.DataArray) -> int:
-    """How many dims of a sample a picture must show: those of more than one entry, channels aside."""
+    """Number of a sample's dims with more than one entry, without the channel."""
     flat = flat_samples(x)
     return flat.ndim - 1 - len(_channel(flat))
 
 
 def each_layer(results: Attributions) -> dict[str, xr.DataArray]:
-    """Maps of several layers as one result for each layer."""
-    found: dict[str, xr.DataArray] = {}
+    """Attributions of several layers, as one result for each layer."""
+    by_layer: dict[str, xr.DataArray] = {}
     for method, a in results.items():
         if "layer" not in a.dims or "layer" not in a.attrs:
-            found[method] = a
+            by_layer[method] = a
             continue
         for k, layer in enumerate(a["layer"].values):
-            found[f"{method} {layer}"] = a.isel(layer=k, drop=True).assign_attrs(layer=str(layer))
-    return found
+            by_layer[f"{method} {layer}"] = a.isel(layer=k, drop=True).assign_attrs(layer=str(layer))
+    return by_layer
 
 
 def at_largest_target(a: xr.DataArray) -> xr.DataArray:
-    """Of several targets, each sample's with the largest score."""
+    """Attributions of each sample's target with the largest score."""
     if "target" not in a.dims:
         return a
     best = a["prediction"].argmax("target")
@@ -85,7 +85,7 @@ def at_largest_target(a: xr.DataArray) -> xr.DataArray:
 
 
 def flat_samples(a: xr.DataArray) -> xr.DataArray:
-    """The array with one sample dim in front, its other dims as they were, those of one entry dropped."""
+    """The array with one sample dim in front, without its other dims of one entry."""
     dims = sample_dims(a)
     if len(dims) == 1:
         return _slim(a, dims[0])
@@ -93,32 +93,32 @@ def flat_samples(a: xr.DataArray) -> xr.DataArray:
 
 
 def _slim(a: xr.DataArray, lead: Hashable) -> xr.DataArray:
-    """`lead` in front; of the other dims those of more than one entry, or one."""
+    """`lead` in front; other dims of one entry are dropped, but one dim is kept."""
     single = [d for d in a.dims if d != lead and a.sizes[d] == 1]
     return a.squeeze(single[: max(0, a.ndim - 2)], drop=True).transpose(lead, ...)
 
 
 def _channel(flat: xr.DataArray) -> list[Hashable]:
-    """The dim of three, after the first, that is no place: by its name, or because it is short."""
+    """The channel among three dims after the first: by its name, or because it is short."""
     core = list(flat.dims)[1:]
     named = [d for d in core if str(d).lower() in CHANNELS]
     return (named or [d for d in core if flat.sizes[d] <= 4])[:1] if len(core) == 3 else []
 
 
 def _plane(flat: xr.DataArray) -> xr.DataArray:
-    """Attributions (samples, rows, columns): channels added up, which keeps sums as they are."""
+    """Attributions (samples, rows, columns), summed over channels, which keeps the totals."""
     channel = _channel(flat)
     return flat.sum(channel, keep_attrs=True) if channel else flat
 
 
 def _over(plane: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
-    """A map without one of the input's dims (letters, say) repeated along it."""
+    """An attribution without one of the input's dims (such as letters), repeated along it."""
     gone = {d: like.sizes[d] for d in like.dims[1:3] if d not in plane.dims}
     return plane.expand_dims(gone).transpose(plane.dims[0], *like.dims[1:3]) if gone else plane
 
 
 def _input_plane(flat: xr.DataArray) -> xr.DataArray:
-    """Inputs to look at: (samples, rows, columns), or with three colours last, scaled to [0, 1]."""
+    """Inputs as images: (samples, rows, columns), or with three colours last, scaled to [0, 1]."""
     channel = _channel(flat)
     if not channel:
         return flat
@@ -134,14 +134,14 @@ def _compared(x: xr.DataArray, results: Attributions, titles: Any, chosen: Seque
 
     rows = list(range(min(SAMPLES, x.shape[0]))) if chosen is None else list(chosen)
     first = next(iter(results.values()))
-    said = [_title(first, i) for i in rows] if titles is None else titles
-    shown = _input_plane(x)[rows]
-    maps = {name(a, m): _over(_plane(a)[rows], shown) for m, a in results.items()}
-    return comparison(shown, maps, titles=said)
+    captions = [_title(first, i) for i in rows] if titles is None else titles
+    image = _input_plane(x)[rows]
+    maps = {name(a, m): _over(_plane(a)[rows], image) for m, a in results.items()}
+    return comparison(image, maps, titles=captions)
 
 
 def _title(a: xr.DataArray, i: int) -> str:
-    """A sample's label, what is explained, and its score."""
+    """A sample's label, target and score."""
     dim = a.dims[0]
     label = a[dim].values[i] if dim in a.coords else i
     lines = [str(label) if isinstance(label, str) else f"{dim} {label}"]
@@ -153,12 +153,12 @@ def _title(a: xr.DataArray, i: int) -> str:
 
 
 def name(a: xr.DataArray, method: str) -> str:
-    """A method's name as the field writes it."""
-    found = str(a.attrs.get("long_name", method)).removesuffix(" attribution")
+    """A method's name as the literature writes it."""
+    title = str(a.attrs.get("long_name", method)).removesuffix(" attribution")
     inner = json.loads(a.attrs.get("params", "{}")).get("method")
     if inner:
-        return f"{found} of {inner.replace('_', ' ')}"
-    return f"{found}, layer {a.attrs['layer']}" if "layer" in a.attrs else found
+        return f"{title} of {inner.replace('_', ' ')}"
+    return f"{title}, layer {a.attrs['layer']}" if "layer" in a.attrs else title
 
 
 def _top_features(results: Attributions) -> Figure:
@@ -187,12 +187,12 @@ def _means(results: Attributions) -> Figure:
     from attrib.plots import bar_panels, image, panels
 
     method, a = next(((m, a) for m, a in results.items() if "delta" in a.coords), next(iter(results.items())))
-    said = f"mean attribution, {name(a, method)}"
-    mean = _slim(_most_frequent(mean_per_class(a)).assign_attrs(long_name=said), "target")
+    title = f"mean attribution, {name(a, method)}"
+    mean = _slim(_most_frequent(mean_per_class(a)).assign_attrs(long_name=title), "target")
     if mean.ndim > 2:
         return panels(_plane(mean), "target", titles=[_group(mean, k) for k in range(mean.sizes["target"])])
     if mean.sizes["target"] == 1:
-        return bar_panels({_group(mean, 0): mean[0]}, n=FEATURES, label=said)
+        return bar_panels({_group(mean, 0): mean[0]}, n=FEATURES, label=title)
     top = np.sort(np.argsort(-np.abs(mean.values).max(0), kind="stable")[:FEATURES])
     ax = image(mean[:, top].transpose())
     return cast("Figure", ax.figure)
@@ -205,6 +205,6 @@ def _group(mean: xr.DataArray, k: int) -> str:
 
 
 def _most_frequent(mean: xr.DataArray) -> xr.DataArray:
-    """The targets of most samples, in their order."""
+    """The targets with the most samples, in their order."""
     most = np.sort(np.argsort(-mean["count"].values, kind="stable")[:GROUPS])
     return mean.isel(target=most)

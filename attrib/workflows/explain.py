@@ -19,7 +19,7 @@ from attrib.workflows.targets import targets
 
 
 class Explained(NamedTuple):
-    """What a run wrote.
+    """Results of a run.
 
     Attributes
     ----------
@@ -88,33 +88,33 @@ def explain(
 
     Notes
     -----
-    Everything is checked, and tried on the first sample, before the folder is made. Each method's result is in `attributions.nc` when the next one
-    begins; Ctrl-C keeps what is there, and `run.json` then says `"interrupted"`.
+    Everything is checked, and tried on the first sample, before the folder is created. Each method's result is written to
+    `attributions.nc` before the next one begins. Ctrl-C keeps finished results, and `run.json` then says `"interrupted"`.
     """
     with Folder(output, command, overwrite=overwrite) as folder:
         names = class_names(classes)
         x = floating(read(data, dims=dims, variables=variables), say)
-        todo = plan(
+        settings = plan(
             methods, **targets(target, names), classes=names, baselines=baselines_of(baselines, x, say),
             batch_size=batch_size, device=device, seed=seed, options=options,
         )  # fmt: skip
         f = load_model(model, weights, device)
-        _try(f, x, todo, device, tell)
-        say(f"Explaining {_sizes(x)} with {', '.join(todo.methods)}.")
+        _try(f, x, settings, device, tell)
+        say(f"Explaining {_sizes(x)} with {', '.join(settings.methods)}.")
         folder.record |= {"model": model, "weights": _text(weights), "data": str(data), "seed": seed, "target": target}  # fmt: skip
-        found = carry_out(f, x, todo, folder, tell)
-        results = {one.method: one.result for one in found if isinstance(one, Done)}
+        outcomes = carry_out(f, x, settings, folder, tell)
+        results = {outcome.method: outcome.result for outcome in outcomes if isinstance(outcome, Done)}
         write_table(results, folder)
         if not draw(x, results, folder):
             say("No pictures: they show samples of one or two dims beside a channel.")
-    return Explained(folder.path, [*folder.record["files"], RECORD], overview(found))
+    return Explained(folder.path, [*folder.record["files"], RECORD], overview(outcomes))
 
 
-def _try(f: Callable[..., Any], x: Result, todo: Plan, device: str | None, tell: Tell | None) -> None:
-    """The model and its methods on the first sample; one method alone refuses before anything is written."""
+def _try(f: Callable[..., Any], x: Result, settings: Plan, device: str | None, tell: Tell | None) -> None:
+    """Try the model and its methods on the first sample; a single method fails before anything is written anyway."""
     trial(f, x, device)
-    if len(todo.methods) > 1:
-        rehearse(f, x, todo, tell)
+    if len(settings.methods) > 1:
+        rehearse(f, x, settings, tell)
 
 
 def _sizes(x: Result) -> str:

@@ -21,27 +21,27 @@ PACKAGES = ("attrib", "torch", "numpy", "xarray", "netCDF4", "matplotlib", "scik
 
 
 class Folder:
-    """Where a run writes, and its `run.json`, up to date from the first file on.
+    """The folder of a run, and its `run.json`, which is up to date from the first file on.
 
     Parameters
     ----------
     path : str or path
-        Made when the first file is due, so that a run that fails before leaves nothing.
+        Created with the first file, so that a run that fails earlier leaves nothing.
     command : sequence of str
         As typed.
     overwrite : bool
-        Whether an earlier run's files there may be replaced. Folders with other content are always refused.
+        Whether to replace an earlier run's files. Folders with other content are always refused.
 
     Raises
     ------
     ValueError
-        If the folder holds what this run must not touch.
+        If the folder holds files that this run must not replace.
 
     Notes
     -----
-    As a context manager it notes how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or
-    `"failed"`. Files of an earlier run stay until this one's first file is due; then those that `run.json` lists are
-    removed, so that no file of the folder is of another run.
+    As a context manager it records how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or
+    `"failed"`. Files of an earlier run stay until this run writes its first file; then the files that `run.json`
+    lists are removed, so that all files of the folder belong to one run.
     """
 
     def __init__(self, path: str | Path, command: Sequence[str] = (), *, overwrite: bool = False) -> None:
@@ -60,7 +60,7 @@ class Folder:
         self._start = time.perf_counter()
 
     def file(self, name: str) -> Path:
-        """The path of an output, which is listed as the run's."""
+        """The path of an output; it is added to the run's list of files."""
         if not self._open:
             self.path.mkdir(parents=True, exist_ok=True)
             for old in self._earlier:
@@ -72,7 +72,7 @@ class Folder:
         return self.path / name
 
     def write(self) -> None:
-        """Bring `run.json` up to date, if the folder has been made."""
+        """Bring `run.json` up to date, if the folder exists."""
         if self._open:
             self.record["seconds"] = round(time.perf_counter() - self._start, 3)
             write_json(self.record, self.path / RECORD)
@@ -90,7 +90,7 @@ class Folder:
 
 
 def ended(kind: type[BaseException] | None) -> str:
-    """How a run ended that left its folder with this error, or none."""
+    """The state of a run that ended with this error, or with none."""
     if kind is None:
         return "finished"
     return "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
@@ -111,28 +111,28 @@ def _earlier_files(path: Path, overwrite: bool) -> list[Path]:
     if not path.exists():
         return []
     if not path.is_dir():
-        raise ValueError(f"--output is {path}, which is a file; name a folder")
+        raise ValueError(f"`output` is {path}, which is a file; name a folder")
     if not any(path.iterdir()):
         return []
     record = _record(path)
     if record is None:
         raise ValueError(
-            f"--output is {path}, which holds files that are not attrib's; name a new or an empty folder"
+            f"`output` is {path}, which holds files that are not attrib's; name a new or an empty folder"
         )
     if not overwrite:
         raise ValueError(
-            f"--output is {path}, which holds a run of {record.get('started', 'an unknown time')} "
-            f"({record.get('state', 'unknown')}); name another folder, or add --overwrite to replace it"
+            f"`output` is {path}, which holds a run of {record.get('started', 'an unknown time')} "
+            f"({record.get('state', 'unknown')}); name another folder, or add `overwrite=True` to replace it"
         )
     return [path / name for name in record.get("files", []) if Path(name).name == name]
 
 
 def _record(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and found.get("program") == "attrib" else None
+    return record if isinstance(record, dict) and record.get("program") == "attrib" else None
 
 
 def command_line() -> list[str]:

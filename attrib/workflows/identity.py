@@ -13,14 +13,14 @@ from attrib.engine.model.parameters import weights
 
 
 def digest(model: Callable[..., Any]) -> str:
-    """A short digest of a model's weights, also of a function's; empty where Python shows none."""
-    found = hashlib.sha256()
+    """A short digest of the weights of a module or function; empty if it has none that Python can see."""
+    sha256 = hashlib.sha256()
     count = 0
     for value in weights(model):
-        found.update(str(tuple(value.shape)).encode())
-        found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        sha256.update(str(tuple(value.shape)).encode())
+        sha256.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         count += 1
-    return found.hexdigest()[:20] if count else ""
+    return sha256.hexdigest()[:20] if count else ""
 
 
 def fingerprint(file: Path) -> str:

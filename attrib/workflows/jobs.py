@@ -22,7 +22,7 @@ TIMED: dict[str, Method[...]] = {**METHODS, **MAPS}
 
 
 class Job(NamedTuple):
-    """One cell of the table: what to run, and how much work it is."""
+    """One row of the table: what to run, and how much work it is."""
 
     method: str
     batch_size: BatchSize
@@ -56,15 +56,15 @@ def method_jobs(
     target: Any,
     device: torch.device,
 ) -> list[Job]:
-    """One job per batch size that makes a difference, after a first call that shows what is wrong with the arguments."""
+    """One job per batch size that makes a difference; a first call checks the arguments."""
     explain = TIMED[name].explain
-    known = inspect.signature(explain).parameters
-    if "baselines" in known and known["baselines"].default is inspect.Parameter.empty:
+    parameters = inspect.signature(explain).parameters
+    if "baselines" in parameters and parameters["baselines"].default is inspect.Parameter.empty:
         options.setdefault("baselines", xs if len(xs) > 1 else xs[0])
-    unknown = [o for o in options if o not in known]
+    unknown = [o for o in options if o not in parameters]
     if unknown:
         raise ValueError(
-            f"`options` gives {name} an argument {unknown[0]!r}, expected one of {', '.join(known)}"
+            f"`options` gives {name} an argument {unknown[0]!r}, expected one of {', '.join(parameters)}"
         )
     n = len(xs[0])
 
@@ -72,28 +72,30 @@ def method_jobs(
         x = xs if len(xs) > 1 else xs[0]
         return explain(model, x, target=target, batch_size=size, device=device, **options)
 
-    passes = _passes(options, known, work(sizes[0]).evaluations / n)
+    passes = _passes(options, parameters, work(sizes[0]).evaluations / n)
     useful = [s for s, last in zip(sizes, _lasts(sizes), strict=True) if s == "auto" or last < n * passes]
     return [Job(name, s, n, passes, lambda s=s: work(s)) for s in useful]  # type: ignore[misc]
 
 
 def _lasts(sizes: list[BatchSize]) -> list[int]:
-    """For each size the next smaller one; where that one already holds all rows, the size adds nothing."""
+    """For each size the next smaller one, 0 for the smallest."""
     numbers = [s for s in sizes if isinstance(s, int)]
     return [max((n for n in numbers if isinstance(s, int) and n < s), default=0) for s in sizes]
 
 
-def _passes(options: Mapping[str, Any], known: Mapping[str, inspect.Parameter], evaluations: float) -> float:
-    """Passes per sample: as many as were asked for, else as many as were counted."""
+def _passes(
+    options: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter], evaluations: float
+) -> float:
+    """Passes per sample: `n_steps` or `n_samples`, else the counted number."""
     if options.get("rtol") is None:
         for name in ("n_steps", "n_samples"):
-            if name in known:
-                return float(options.get(name, known[name].default))
+            if name in parameters:
+                return float(options.get(name, parameters[name].default))
     return max(1.0, evaluations)
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Wall time of `work()`, to the end of what it left running on a GPU."""
+    """Wall time of `work()`, including work that is still running on a GPU."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     wait()
     begin = time.perf_counter()

@@ -15,18 +15,20 @@ from torch import Tensor, nn
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
-def load_model(spec: str, weights: str | Path | None = None, device: str | None = None) -> Callable[..., Any]:
+def load_model(
+    model: str, weights: str | Path | None = None, device: str | None = None
+) -> Callable[..., Any]:
     """The model that a name or a file stands for, ready to be explained.
 
     Parameters
     ----------
-    spec : str
+    model : str
         `"package.module:factory"`, a function or class without required arguments that returns the model, or a
         `torch.nn.Module`; looked for in the current folder too. Or `"FILE.pt2"`, written by `torch.export.save`.
     weights : str or path, optional
         A state dict: `.safetensors`, or a file that ``torch.load(weights_only=True)`` reads.
     device : str, optional
-        Where to put it; default: where it is made.
+        Where to put it; default: where it is built.
 
     Returns
     -------
@@ -36,11 +38,11 @@ def load_model(spec: str, weights: str | Path | None = None, device: str | None 
     Raises
     ------
     ValueError, FileNotFoundError
-        For names that lead nowhere and weights that do not fit, in one line.
+        For names that do not exist and weights that do not fit, in one line.
     """
     check_device(device)
-    model = _exported(Path(spec), weights) if spec.endswith(".pt2") else _with_weights(spec, weights)
-    return model.to(device) if isinstance(model, nn.Module) and device is not None else model
+    loaded = _exported(Path(model), weights) if model.endswith(".pt2") else _with_weights(model, weights)
+    return loaded.to(device) if isinstance(loaded, nn.Module) and device is not None else loaded
 
 
 def check_device(device: str | None) -> None:
@@ -55,16 +57,16 @@ def check_device(device: str | None) -> None:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = first_line(error).partition(": ")[2]
-        raise ValueError(f"--device is {device!r}, which cannot be used here ({reason}); try cpu") from error
+        raise ValueError(f"`device` is {device!r}, which cannot be used here ({reason}); try cpu") from error
 
 
 def _with_weights(spec: str, weights: str | Path | None) -> Any:
     if spec.endswith(WEIGHTS):
         raise ValueError(
-            f"--model is {spec}, which holds weights; pass it as --weights, and the code that makes the model as "
-            "--model package.module:factory"
+            f"`model` is {spec}, which holds weights; pass it as `weights`, and the code that makes the model as "
+            "`model`, such as package.module:factory"
         )
-    model = _made(spec)
+    model = _from_factory(spec)
     if weights is not None:
         fill(model, read_weights(Path(weights)), str(weights))
     return model.eval() if isinstance(model, nn.Module) else model
@@ -72,7 +74,7 @@ def _with_weights(spec: str, weights: str | Path | None) -> Any:
 
 def _exported(file: Path, weights: str | Path | None) -> Any:
     if weights is not None:
-        raise ValueError(f"--weights is {weights}, but {file} has its weights inside; leave --weights out")
+        raise ValueError(f"`weights` is {weights}, but {file} has its weights inside; leave `weights` out")
     if not file.is_file():
         raise FileNotFoundError(f"there is no model file {file}")
     try:
@@ -81,11 +83,11 @@ def _exported(file: Path, weights: str | Path | None) -> Any:
         raise ValueError(f"{file} is no model written by torch.export.save: {first_line(error)}") from error
 
 
-def _made(spec: str) -> Any:
-    """The model that `package.module:factory` makes."""
+def _from_factory(spec: str) -> Any:
+    """The model that `package.module:factory` returns."""
     module_name, colon, name = spec.partition(":")
     if not (colon and module_name and name):
-        raise ValueError(f"--model is {spec!r}, expected package.module:factory or FILE.pt2")
+        raise ValueError(f"`model` is {spec!r}, expected package.module:factory or FILE.pt2")
     factory = _attribute(_module(module_name), module_name, name)
     if isinstance(factory, nn.Module):
         return factory
@@ -113,22 +115,22 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"--model: cannot import {name} ({error}); run the command in the folder that holds it, or install it"
+            f"`model`: cannot import {name} ({error}); run the command in the folder that holds it, or install it"
         ) from error
     except Exception as error:  # the user's code
-        raise ValueError(f"--model: importing {name} raised {first_line(error)}") from error
+        raise ValueError(f"`model`: importing {name} raised {first_line(error)}") from error
 
 
 def _attribute(module: Any, module_name: str, name: str) -> Any:
-    found = module
+    value = module
     for part in name.split("."):
-        if not hasattr(found, part):
-            there = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
+        if not hasattr(value, part):
+            callables = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
             raise ValueError(
-                f"--model: {module_name} has no {name!r}; it has {', '.join(there[:8]) or 'no functions'}"
+                f"`model`: {module_name} has no {name!r}; it has {', '.join(callables[:8]) or 'no functions'}"
             )
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 def _required(factory: Callable[..., Any]) -> list[str]:
@@ -146,12 +148,12 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is none, or it holds anything but tensors by name.
+        If the file does not exist, or holds anything but tensors by name.
     """
     if not file.is_file():
         raise FileNotFoundError(f"there is no weights file {file}")
     try:
-        found = _safetensors(file) if file.suffix == ".safetensors" else _pickled_tensors(file)
+        weights = _safetensors(file) if file.suffix == ".safetensors" else _pickled_tensors(file)
     except ImportError as error:
         raise ValueError(f"{file.name} needs the package safetensors: pip install safetensors") from error
     except Exception as error:  # whatever a file that is no state dict does to the reader
@@ -160,13 +162,13 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             "torch.save(model.state_dict(), FILE) or safetensors.torch.save_model(model, FILE)"
         ) from error
     for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+        if isinstance(weights, Mapping) and isinstance(weights.get(key), Mapping):
+            weights = weights[key]
+    if not isinstance(weights, Mapping) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise ValueError(
-            f"{file} holds a {type(found).__name__}, expected tensors by name: torch.save(model.state_dict(), FILE)"
+            f"{file} holds a {type(weights).__name__}, expected tensors by name: torch.save(model.state_dict(), FILE)"
         )
-    return dict(found)
+    return dict(weights)
 
 
 def _safetensors(file: Path) -> Any:
@@ -185,42 +187,44 @@ def fill(model: Any, weights: Mapping[str, Tensor], where: str) -> None:
     Raises
     ------
     ValueError
-        Naming entries that are missing, left over, or of another shape.
+        With the names of entries that are missing, unknown, or of another shape.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(
-            f"--weights is {where}, but --model gives a {type(model).__name__} without parameters"
+            f"`weights` is {where}, but `model` gives a {type(model).__name__} without parameters"
         )
-    own = model.state_dict()
-    wrong = [f"{k} is {tuple(weights[k].shape)}, the model's {tuple(own[k].shape)}"
-             for k in own if k in weights and weights[k].shape != own[k].shape]  # fmt: skip
-    missing, extra = [k for k in own if k not in weights], [k for k in weights if k not in own]
-    said = [
+    parameters = model.state_dict()
+    wrong = [f"{k} is {tuple(weights[k].shape)}, the model's {tuple(parameters[k].shape)}"
+             for k in parameters if k in weights and weights[k].shape != parameters[k].shape]  # fmt: skip
+    missing, extra = [k for k in parameters if k not in weights], [k for k in weights if k not in parameters]
+    misfits = [
         f"{len(names)} {what}: {', '.join(names[:3])}{', ...' * (len(names) > 3)}"
         for what, names in (("missing", missing), ("not in the model", extra), ("of another shape", wrong))
         if names
     ]
-    if said:
-        raise ValueError(f"{where} does not fit the model ({'; '.join(said)})")
+    if misfits:
+        raise ValueError(f"{where} does not fit the model ({'; '.join(misfits)})")
     model.load_state_dict(dict(weights))
 
 
-def class_names(given: str | None) -> list[str] | None:
+def class_names(classes: str | None) -> list[str] | None:
     """Names from a list with commas, or from a file with one per line."""
-    if given is None:
+    if classes is None:
         return None
-    file = Path(given)
-    if "," not in given and file.suffix and not file.is_file():
-        raise FileNotFoundError(f"there is no file {given} with class names; or list them: --classes a,b,c")
-    text = file.read_text(encoding="utf-8").splitlines() if file.is_file() else given.split(",")
+    file = Path(classes)
+    if "," not in classes and file.suffix and not file.is_file():
+        raise FileNotFoundError(
+            f"there is no file {classes} with class names; or list them in `classes`: a,b,c"
+        )
+    text = file.read_text(encoding="utf-8").splitlines() if file.is_file() else classes.split(",")
     names = [n.strip() for n in text if n.strip()]
     if len(set(names)) != len(names):
         twice = next(n for n in names if names.count(n) > 1)
-        raise ValueError(f"--classes has {twice!r} twice; targets could not be told apart")
+        raise ValueError(f"`classes` has {twice!r} twice; targets could not be told apart")
     return names
 
 
 def first_line(error: BaseException) -> str:
-    """An error as one line: its type and the first line of its message that says something."""
+    """An error as one line: its type and the first nonempty line of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -61,7 +61,7 @@ def measure(
     Raises
     ------
     ValueError, FileNotFoundError
-        For what does not fit, in one line, before anything is timed.
+        For arguments and files that do not fit, in one line, before anything is timed.
     """
     _check(output, samples)
     names = class_names(classes)
@@ -79,19 +79,19 @@ def measure(
 
 def _check(output: str | Path | None, samples: int) -> None:
     if output is not None and Path(output).suffix != ".csv":
-        raise ValueError(f"--output is {output}, expected a name that ends in .csv")
+        raise ValueError(f"`output` is {output}, expected a name that ends in .csv")
     if output is not None and not Path(output).parent.is_dir():
         raise FileNotFoundError(
-            f"--output is {output}, but there is no folder {Path(output).parent}; create it first"
+            f"`output` is {output}, but there is no folder {Path(output).parent}; create it first"
         )
     if samples < 1:
-        raise ValueError(f"--samples is {samples}, expected at least 1")
+        raise ValueError(f"`samples` is {samples}, expected at least 1")
 
 
 def _goal(target: str, names: Sequence[str] | None) -> Any:
     """The one output that is explained: its number, or `"predicted"`."""
     wanted = targets(target, names)
     if "targets" in wanted:
-        raise ValueError(f"--target is {target!r}, but bench times one target: a number or predicted")
+        raise ValueError(f"`target` is {target!r}, but bench times one target: a number or predicted")
     goal = wanted["target"]
     return (names or []).index(goal) if isinstance(goal, str) and goal != "predicted" else goal

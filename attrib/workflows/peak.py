@@ -1,4 +1,4 @@
-"""The most memory that a piece of work held at one time."""
+"""The peak memory of a piece of work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RESET_PEAK = "5"  # proc(5): sets the peak resident size back to the present on
 
 
 def peak_memory(work: Callable[[], object], device: torch.device) -> float:
-    """Bytes that `work()` took at its peak, beyond what was in use before it.
+    """Bytes that `work()` took at its peak, beyond the memory in use before.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def _on_cuda(work: Callable[[], object], device: torch.device) -> float:
 
 
 def _give_back() -> None:
-    """Return freed memory to the system, so that it does not hide what the work takes."""
+    """Return freed memory to the system, so that it does not hide the memory of the work."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -1,4 +1,4 @@
-"""Which methods are asked, and with which arguments."""
+"""Which methods run, and with which arguments."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from attrib.functional import MAPS, METHODS
 from attrib.functional.cam import PRODUCTS
 from attrib.functional.explanation import Method
 
-KNOWN: dict[str, Method[...]] = {**METHODS, **MAPS, **PRODUCTS}
+ALL_METHODS: dict[str, Method[...]] = {**METHODS, **MAPS, **PRODUCTS}
 Options = Mapping[str, Any]
-INNER = "input_x_gradient"  # what noise_tunnel averages and guided_grad_cam multiplies, unless told otherwise
+INNER = "input_x_gradient"  # what noise_tunnel averages and guided_grad_cam multiplies, by default
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,19 @@ class Plan:
     Attributes
     ----------
     methods : tuple of str
-        Names in `KNOWN`.
+        Names in `ALL_METHODS`.
     every : bool
-        Whether they are all there are: then those that do not apply are skipped, not errors.
+        Whether they are all methods; then methods that do not apply are skipped instead of raising an error.
     shared : mapping
         Arguments of every method: target or targets, classes, batch_size, device.
-    own : mapping of str to mapping
+    by_method : mapping of str to mapping
         Arguments by method.
     """
 
     methods: tuple[str, ...]
     every: bool
     shared: Options
-    own: Mapping[str, dict[str, Any]]
+    by_method: Mapping[str, dict[str, Any]]
 
 
 def plan(
@@ -52,12 +52,12 @@ def plan(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """Settle which method gets which arguments.
+    """Decide which method gets which arguments.
 
     Parameters
     ----------
     methods : sequence of str, or "all"
-        Names in `KNOWN`.
+        Names in `ALL_METHODS`.
     target, targets, classes, batch_size, device
         As for every method.
     baselines
@@ -75,16 +75,18 @@ def plan(
     Raises
     ------
     ValueError
-        For unknown methods and arguments, naming those that exist.
+        For unknown methods and arguments, with the names of those that exist.
     """
     every = methods == "all"
     names = (
-        tuple(KNOWN) if every else tuple(dict.fromkeys([methods] if isinstance(methods, str) else methods))
+        tuple(ALL_METHODS)
+        if every
+        else tuple(dict.fromkeys([methods] if isinstance(methods, str) else methods))
     )
-    unknown = [n for n in names if n not in KNOWN]
+    unknown = [n for n in names if n not in ALL_METHODS]
     if unknown or not names:
         raise ValueError(
-            f"there is no method {', '.join(map(repr, unknown)) or 'given'}; there are {', '.join(KNOWN)}, all"
+            f"there is no method {', '.join(map(repr, unknown)) or 'given'}; there are {', '.join(ALL_METHODS)}, all"
         )
     shared = {
         "target": target,
@@ -93,29 +95,31 @@ def plan(
         "batch_size": batch_size,
         "device": device,
     }
-    own = {n: _own(n, baselines, seed) for n in names}
+    by_method = {n: _default_arguments(n, baselines, seed) for n in names}
     for key, value in (options or {}).items():
-        _set(own, key, value)
-    return Plan(names, every, shared, own)
+        _set(by_method, key, value)
+    return Plan(names, every, shared, by_method)
 
 
 def arguments(method: str) -> dict[str, inspect.Parameter]:
     """The arguments of a method by name."""
-    return dict(inspect.signature(KNOWN[method].explain).parameters)
+    return dict(inspect.signature(ALL_METHODS[method].explain).parameters)
 
 
-def _own(method: str, baselines: Any, seed: int) -> dict[str, Any]:
+def _default_arguments(method: str, baselines: Any, seed: int) -> dict[str, Any]:
     takes = arguments(method)
-    found: dict[str, Any] = {}
+    chosen: dict[str, Any] = {}
     if "seed" in takes:
-        found["seed"] = seed
+        chosen["seed"] = seed
     if "method" in takes:
-        found["method"] = KNOWN[INNER]
+        chosen["method"] = ALL_METHODS[INNER]
     if "baselines" in takes and baselines is not None:
-        found["baselines"] = baselines if KNOWN[method].about.distribution else _one_baseline(baselines)
+        chosen["baselines"] = (
+            baselines if ALL_METHODS[method].about.distribution else _one_baseline(baselines)
+        )
     elif "baselines" in takes and takes["baselines"].default is inspect.Parameter.empty:
-        found["baselines"] = 0.0
-    return found
+        chosen["baselines"] = 0.0
+    return chosen
 
 
 def _one_baseline(baselines: Any) -> Any:
@@ -124,16 +128,20 @@ def _one_baseline(baselines: Any) -> Any:
     return baselines
 
 
-def _set(own: dict[str, dict[str, Any]], key: str, value: Any) -> None:
+def _set(by_method: dict[str, dict[str, Any]], key: str, value: Any) -> None:
     """Give an option to the method named before the dot, or to all that take it."""
     method, dot, name = key.rpartition(".")
-    if dot and method not in own:
-        raise ValueError(f"--set {key}: {method!r} is not among the methods {', '.join(own)}")
+    if dot and method not in by_method:
+        raise ValueError(f"`options` {key}: {method!r} is not among the methods {', '.join(by_method)}")
     takers = [
-        m for m in ([method] if dot else own) if name in arguments(m) and name not in ("f", "x", "method")
+        m
+        for m in ([method] if dot else by_method)
+        if name in arguments(m) and name not in ("f", "x", "method")
     ]
     if not takers:
-        there = sorted({a for m in ([method] if dot else own) for a in arguments(m)} - {"f", "x", "method"})
-        raise ValueError(f"--set {key}: no such argument; there are {', '.join(there)}")
+        names = sorted(
+            {a for m in ([method] if dot else by_method) for a in arguments(m)} - {"f", "x", "method"}
+        )
+        raise ValueError(f"`options` {key}: no such argument; there are {', '.join(names)}")
     for m in takers:
-        own[m][name] = value
+        by_method[m][name] = value

@@ -1,4 +1,4 @@
-"""Methods on a model and its input, with everything written down as it is done."""
+"""Run methods on a model and its input, and write each result as soon as it is finished."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESULTS, TABLE = "attributions.nc", "summary.csv"
 def carry_out(
     model: Callable[..., Any],
     x: Result,
-    todo: Plan,
+    plan: Plan,
     folder: Folder,
     tell: Tell | None = None,
     group: str = "",
@@ -32,61 +32,61 @@ def carry_out(
 
     Parameters
     ----------
-    model, x, todo, tell
+    model, x, plan, tell
         As for `attribute`.
     folder : Folder
         Where to write.
     group : str
-        Put before the methods' names in the file: ``"all/"``.
+        Prefix of the methods' names in the file, such as ``"all/"``.
 
     Returns
     -------
     list of Done or Skipped
         One per method.
     """
-    found: list[Done | Skipped] = []
-    for one in attribute(model, x, todo, tell):
-        found.append(one)
-        if isinstance(one, Done):
-            add_group(one.result, folder.file(RESULTS), f"{group}{one.method}")
-        folder.record.setdefault("methods", []).append(_noted(one, group))
+    outcomes: list[Done | Skipped] = []
+    for outcome in attribute(model, x, plan, tell):
+        outcomes.append(outcome)
+        if isinstance(outcome, Done):
+            add_group(outcome.result, folder.file(RESULTS), f"{group}{outcome.method}")
+        folder.record.setdefault("methods", []).append(_record_entry(outcome, group))
         folder.write()
-    return found
+    return outcomes
 
 
-def _noted(one: Done | Skipped, group: str) -> dict[str, Any]:
-    if isinstance(one, Skipped):
-        return {"result": f"{group}{one.method}", "skipped": one.reason}
-    median, largest = completeness(one.result)
+def _record_entry(outcome: Done | Skipped, group: str) -> dict[str, Any]:
+    if isinstance(outcome, Skipped):
+        return {"result": f"{group}{outcome.method}", "skipped": outcome.reason}
+    median, largest = completeness(outcome.result)
     return {
-        "result": f"{group}{one.method}",
-        "params": one.result.attrs.get("params"),
-        "engine": one.result.attrs.get("engine"),
-        "seconds": round(one.seconds, 4),
-        "evaluations": one.evaluations,
+        "result": f"{group}{outcome.method}",
+        "params": outcome.result.attrs.get("params"),
+        "engine": outcome.result.attrs.get("engine"),
+        "seconds": round(outcome.seconds, 4),
+        "evaluations": outcome.evaluations,
         "completeness_error_median": median,
         "completeness_error_max": largest,
     }
 
 
 def completeness(result: Result) -> tuple[float | None, float | None]:
-    """Median and maximum of the completeness error |delta| over samples and targets; None for methods without."""
+    """Median and maximum of the completeness error |delta| over samples and targets; None for methods without it."""
     if "delta" not in result.coords:
         return None, None
     error = np.abs(result["delta"].values)
     return float(np.median(error)), float(error.max())
 
 
-def overview(found: Sequence[Done | Skipped]) -> pd.DataFrame:
+def overview(outcomes: Sequence[Done | Skipped]) -> pd.DataFrame:
     """A row per method: completeness error, model evaluations, seconds, or why it was skipped."""
     rows: list[dict[str, Any]] = []
-    for one in found:
-        if isinstance(one, Skipped):
-            rows.append({"method": one.method, "skipped": one.reason})
+    for outcome in outcomes:
+        if isinstance(outcome, Skipped):
+            rows.append({"method": outcome.method, "skipped": outcome.reason})
         else:
-            median, largest = completeness(one.result)
-            rows.append({"method": one.method, "error_median": median, "error_max": largest,
-                         "evaluations": one.evaluations, "seconds": one.seconds})  # fmt: skip
+            median, largest = completeness(outcome.result)
+            rows.append({"method": outcome.method, "error_median": median, "error_max": largest,
+                         "evaluations": outcome.evaluations, "seconds": outcome.seconds})  # fmt: skip
     columns = ["method", "error_median", "error_max", "evaluations", "seconds", "skipped"]
     numbers = dict.fromkeys(columns[1:5], float)
     return pd.DataFrame(rows, columns=columns).astype(numbers)
@@ -98,7 +98,7 @@ def write_table(results: Mapping[str, Result], folder: Folder) -> None:
 
 
 def draw(x: Result, results: Mapping[str, Result], folder: Folder, **options: Any) -> list[str]:
-    """Write the pictures: of each input, where there are several.
+    """Write the pictures of each input.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def draw(x: Result, results: Mapping[str, Result], folder: Folder, **options: An
 def _inputs(
     x: Result, results: Mapping[str, Result]
 ) -> list[tuple[str, xr.DataArray, dict[str, xr.DataArray]]]:
-    """Each input with its attributions, and what its files' names begin with."""
+    """Each input with its attributions and the prefix of its files."""
     if isinstance(x, xr.DataArray):
         return [("", x, {m: a for m, a in results.items() if isinstance(a, xr.DataArray)})]
     return [
@@ -134,7 +134,7 @@ def _inputs(
 
 
 def _is_of(a: Result, variable: Hashable, x: xr.Dataset) -> bool:
-    """Whether a result says something of an input: a map lies on one of them."""
+    """Whether a result belongs to an input: an attribution of a layer lies on one input only."""
     if isinstance(a, xr.Dataset):
         return True
     onto = json.loads(a.attrs["params"])["onto"]

@@ -1,4 +1,4 @@
-"""Which outputs are explained: what was typed, as methods take it."""
+"""Which outputs are explained: the text of an option as the argument of a method."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def targets(text: str | None, classes: Sequence[str] | None) -> dict[str, Any]:
-    """`target` or `targets` for what was typed.
+def targets(target: str | None, classes: Sequence[str] | None) -> dict[str, Any]:
+    """`target` or `targets` of a method for the text of an option.
 
     Raises
     ------
     ValueError
         For a name without `classes` or not among them.
     """
-    if text is None or text == "predicted":
-        return {"target": text}
-    if text == "all":
+    if target is None or target == "predicted":
+        return {"target": target}
+    if target == "all":
         return {"targets": "all"}
-    if classes is not None and text in classes:
-        return {"target": text}
-    found = [_target(part.strip(), classes) for part in text.split(",")]
-    return {"target": found[0]} if len(found) == 1 else {"targets": found}
+    if classes is not None and target in classes:
+        return {"target": target}
+    chosen = [_target(part.strip(), classes) for part in target.split(",")]
+    return {"target": chosen[0]} if len(chosen) == 1 else {"targets": chosen}
 
 
 def _target(text: str, classes: Sequence[str] | None) -> int | str:
@@ -31,6 +31,6 @@ def _target(text: str, classes: Sequence[str] | None) -> int | str:
         return int(text)
     if classes is None:
         raise ValueError(
-            f"--target is {text!r}: to name a class, give --classes; else a number, predicted or all"
+            f"`target` is {text!r}: to name a class, give `classes`; else a number, predicted or all"
         )
-    raise ValueError(f"--target is {text!r}, which is not among the classes {', '.join(classes[:12])}")
+    raise ValueError(f"`target` is {text!r}, which is not among the classes {', '.join(classes[:12])}")

@@ -122,8 +122,8 @@ def test_bench_times_maps_of_a_layer() -> None:
     net = nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     ).eval()
-    asked = {"layer_cam": {"layer": "1"}}
-    table = bench(net, torch.rand(6, 1, 9, 9), methods=["grad_cam", "layer_cam"], batch_sizes=[2, 8], repeats=1, options=asked)  # fmt: skip
+    options = {"layer_cam": {"layer": "1"}}
+    table = bench(net, torch.rand(6, 1, 9, 9), methods=["grad_cam", "layer_cam"], batch_sizes=[2, 8], repeats=1, options=options)  # fmt: skip
     maps = table[table.method != "forward+backward"]
     assert list(maps.method) == ["grad_cam", "grad_cam", "layer_cam", "layer_cam"]
     assert list(maps.batch_size) == [2, 8, 2, 8]

@@ -107,19 +107,22 @@ def test_files_of_an_image(study: Path, images: Path) -> None:
 
 
 def test_the_prediction_as_json(study: Path, checkpoint: Path, images: Path) -> None:
-    found = strict(study / "cell0_results.json")
-    assert found["image_name"] == "cell0"
-    assert found["true_class"] == "blast"
-    assert list(found["all_probabilities"]) == CLASSES
-    assert sum(found["all_probabilities"].values()) == pytest.approx(1)
-    top = found["top_3_predictions"]
+    prediction = strict(study / "cell0_results.json")
+    assert prediction["image_name"] == "cell0"
+    assert prediction["true_class"] == "blast"
+    assert list(prediction["all_probabilities"]) == CLASSES
+    assert sum(prediction["all_probabilities"].values()) == pytest.approx(1)
+    top = prediction["top_3_predictions"]
     assert [t["probability"] for t in top] == sorted((t["probability"] for t in top), reverse=True)
-    assert (found["predicted_class"], found["confidence"]) == (top[0]["class"], top[0]["probability"])
+    assert (prediction["predicted_class"], prediction["confidence"]) == (
+        top[0]["class"],
+        top[0]["probability"],
+    )
     processor = transformers.ConvNextImageProcessorPil.from_pretrained(checkpoint)
     network = transformers.ConvNextV2ForImageClassification.from_pretrained(checkpoint)
     pixels = processor(Image.open(images / "blast" / "cell0.png"), return_tensors="pt")["pixel_values"]
     expected = network.eval()(pixels).logits.softmax(1)[0].tolist()
-    assert list(found["all_probabilities"].values()) == pytest.approx(expected, abs=1e-5)
+    assert list(prediction["all_probabilities"].values()) == pytest.approx(expected, abs=1e-5)
 
 
 def test_quality_figures(study: Path) -> None:
@@ -237,7 +240,7 @@ def test_an_image_that_was_changed_is_done_again(
             ["--checkpoint", "CHECKPOINT", "--targets", "platelet"],
             "--targets is platelet, expected predicted, all, or",
         ),
-        (["--checkpoint", "CHECKPOINT", "--layer", "stage"], "`layer` 'stage' is not in the model"),
+        (["--checkpoint", "CHECKPOINT", "--layer", "stage"], "--layer 'stage' is not in the model"),
         (["--checkpoint", "nowhere"], "lacks config.json, model.safetensors, preprocessor_config.json"),
         (["--checkpoint", "CHECKPOINT", "--model", "a:b"], "either --checkpoint"),
         (["--model", "a:b"], "--model needs --classes"),
@@ -248,11 +251,11 @@ def test_an_image_that_was_changed_is_done_again(
 def test_refusals_are_one_line(
     words: list[str], text: str, checkpoint: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    given = [str(checkpoint) if w == "CHECKPOINT" else w for w in words]
-    assert run(["cells", *given, "--images", str(images), "--output", str(tmp_path / "out")]) == REFUSED
-    said = capsys.readouterr().err
-    assert text in said
-    assert said.count("\n") == 1
+    arguments = [str(checkpoint) if w == "CHECKPOINT" else w for w in words]
+    assert run(["cells", *arguments, "--images", str(images), "--output", str(tmp_path / "out")]) == REFUSED
+    message = capsys.readouterr().err
+    assert text in message
+    assert message.count("\n") == 1
 
 
 def test_another_run_is_not_overwritten(
@@ -291,16 +294,16 @@ class Brightness(nn.Module):
 def test_factories_and_a_map_that_is_known(tmp_path: Path) -> None:
     prepared = Preparation(square=(16, 16))
     Image.fromarray(np.full((32, 32, 3), 200, np.uint8)).save(tmp_path / "a.png")
-    told: list[tuple[str, int, int]] = []
+    reports: list[tuple[str, int, int]] = []
     done = cells(
         Classifier(Brightness().eval(), ("bright", "dark"), prepared, "test"), tmp_path / "a.png", tmp_path / "out",
-        methods=["hires_cam"], layer="body", tell=lambda *facts: told.append(facts),
+        methods=["hires_cam"], layer="body", tell=lambda *facts: reports.append(facts),
     )  # fmt: skip
     a = load(tmp_path / "out/attributions.nc")[0, 0, 0]
     assert float(a[:14, :14].min()) > 0  # the layer has cells of 8 pixels; linear between their centres
     assert float(abs(a[22:, :]).max()) == 0
     assert float(abs(a[:, 22:]).max()) == 0
-    assert told == [("images", 1, 1)]
+    assert reports == [("images", 1, 1)]
     assert done.summary["accuracy"] is None
 
 
@@ -364,19 +367,19 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None
     def stop(what: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
-    asked = {"methods": ["grad_cam", "layer_cam"], "layer": "body", "batch_size": 1}
+    options = {"methods": ["grad_cam", "layer_cam"], "layer": "body", "batch_size": 1}
     with pytest.raises(KeyboardInterrupt):
-        cells(classifier, files, tmp_path / "halves", tell=stop, **asked)
+        cells(classifier, files, tmp_path / "halves", tell=stop, **options)
     parts = tmp_path / "halves" / "parts"
     assert [p.name for p in parts.iterdir()] == ["0.nc"]
     assert not (tmp_path / "halves" / "summary.json").exists()
     first = (parts / "0.nc").stat().st_mtime_ns
     (parts / "1.nc").write_bytes(b"torn")
-    cells(classifier, files, tmp_path / "halves", **asked)
-    cells(classifier, files, tmp_path / "whole", **asked)
+    cells(classifier, files, tmp_path / "halves", **options)
+    cells(classifier, files, tmp_path / "whole", **options)
     assert (parts / "0.nc").stat().st_mtime_ns == first
-    halves, whole = (load(tmp_path / name / "attributions.nc") for name in ("halves", "whole"))
-    assert halves.identical(whole)
+    halves, full = (load(tmp_path / name / "attributions.nc") for name in ("halves", "whole"))
+    assert halves.identical(full)
     for name in ("results.csv", "summary.json"):
         assert (tmp_path / "halves" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
@@ -401,7 +404,7 @@ class Timm(Small):
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's folder: code, weights, a processor."""
     folder = tmp_path_factory.mktemp("own")
     (folder / "own_cells.py").write_text(OWN)
@@ -415,11 +418,11 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("route", ["factory", "timm"])
 def test_a_factory_and_a_model_of_timm(
-    route: str, own: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    route: str, own_code: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command with the user's own code: probabilities are those of the model on what Pillow makes of the image."""
-    monkeypatch.chdir(own)
-    monkeypatch.syspath_prepend(str(own))
+    monkeypatch.chdir(own_code)
+    monkeypatch.syspath_prepend(str(own_code))
     how = {
         "factory": ["--model", "own_cells:Small", "--processor", "processor.json"],
         "timm": ["--model", "own_cells:Timm"],
@@ -435,17 +438,17 @@ def test_a_factory_and_a_model_of_timm(
         str(images),
     ]
     assert run([*words, "--output", str(tmp_path / "out"), "--device", "cpu", "--max-images", "1"]) == OK
-    found = strict(tmp_path / "out" / "cell0_results.json")
-    assert found["layer"] == "stem"
+    prediction = strict(tmp_path / "out" / "cell0_results.json")
+    assert prediction["layer"] == "stem"
     picture = Image.open(images / "blast" / "cell0.png")  # 40 x 40
     if route == "factory":
         x = np.asarray(picture.resize((24, 24), 2)) / 255 * 2 - 1
     else:
         x = (np.asarray(picture.resize((32, 32), 3))[4:28, 4:28] / 255 - 0.5) / 0.25
-    weights = {k: v.double() for k, v in torch.load(own / "weights.pt").items()}
+    weights = {k: v.double() for k, v in torch.load(own_code / "weights.pt").items()}
     h = nn.functional.conv2d(torch.tensor(x).permute(2, 0, 1)[None], weights["stem.weight"], stride=4).relu()
     expected = (h.mean((2, 3)) @ weights["head.weight"].T).softmax(1)[0].tolist()
-    assert list(found["all_probabilities"].values()) == pytest.approx(expected, abs=1e-5)
+    assert list(prediction["all_probabilities"].values()) == pytest.approx(expected, abs=1e-5)
     a = load(tmp_path / "out" / "attributions.nc").sel(image="cell0")
     assert bool(np.isfinite(a[0, 0, :40, :40].values).all()) == (
         route == "factory"
@@ -455,25 +458,28 @@ def test_a_factory_and_a_model_of_timm(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--model", "own_cells:Small"], "does not say how images are prepared; pass --processor"),
+        (
+            ["--model", "own_cells:Small"],
+            "does not say how images are prepared; pass the file preprocessor_config.json as --processor",
+        ),
         (["--model", "own_cells:Timm", "--weights", "none.pt"], "there is no weights file none.pt"),
         (["--model", "own_cells:Gone"], "own_cells has no 'Gone'"),
         (["--model", "own_cells:Timm", "--classes", "a,b"], "expected logits of 2 classes"),
     ],
 )
 def test_refusals_of_the_users_own_code(
-    words: list[str], text: str, own: Path, images: Path, tmp_path: Path,
+    words: list[str], text: str, own_code: Path, images: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.chdir(own)
-    monkeypatch.syspath_prepend(str(own))
+    monkeypatch.chdir(own_code)
+    monkeypatch.syspath_prepend(str(own_code))
     names = [] if "--classes" in words else ["--classes", ",".join(CLASSES)]
     assert (
         run(["cells", *words, *names, "--images", str(images), "--output", str(tmp_path / "out")]) == REFUSED
     )
-    said = capsys.readouterr().err
-    assert text in said
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert text in message
+    assert message.count("\n") == 1
 
 
 def test_memory_does_not_grow_with_the_cohort(study: Path, tmp_path: Path) -> None:
@@ -529,17 +535,19 @@ def test_deletion_of_what_counts_is_fast() -> None:
 
 
 def test_what_a_model_of_timm_says_of_itself() -> None:
-    said = {
+    described = {
         "input_size": (3, 224, 224),
         "crop_pct": 0.875,
         "interpolation": "bicubic",
         "mean": (0.5,) * 3,
         "std": (0.2,) * 3,
     }
-    assert timm_preparation(said) == Preparation(
+    assert timm_preparation(described) == Preparation(
         shortest=256, crop=(224, 224), resample=3, mean=(0.5,) * 3, std=(0.2,) * 3
     )
-    squashed = timm_preparation(said | {"crop_pct": 1.0, "crop_mode": "squash", "interpolation": "bilinear"})
+    squashed = timm_preparation(
+        described | {"crop_pct": 1.0, "crop_mode": "squash", "interpolation": "bilinear"}
+    )
     assert (squashed.shortest, squashed.square, squashed.resample) == (None, (224, 224), 2)
 
 

@@ -15,7 +15,7 @@ pytest.importorskip("safetensors")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     torch.manual_seed(0)
     config = transformers.ConvNextV2Config(
@@ -28,8 +28,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def changed(name: str, **to: object) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
-        said = json.loads((folder / name).read_text())
-        (folder / name).write_text(json.dumps(said | to))
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(content | to))
 
     return change
 
@@ -71,10 +71,10 @@ BROKEN = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_checkpoint_says_what_is_wrong(
-    kind: str, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+    kind: str, complete: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
     change, text = BROKEN[kind]
-    folder = shutil.copytree(whole, tmp_path / "checkpoint")
+    folder = shutil.copytree(complete, tmp_path / "checkpoint")
     change(folder)
     with pytest.raises((ValueError, FileNotFoundError), match=text) as raised:
         load_checkpoint(folder)
@@ -82,9 +82,9 @@ def test_a_broken_checkpoint_says_what_is_wrong(
     assert capfd.readouterr().err == ""
 
 
-def test_transformers_is_as_loud_afterwards_as_before(whole: Path) -> None:
+def test_transformers_is_as_loud_afterwards_as_before(complete: Path) -> None:
     from transformers.utils import logging
 
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    assert load_checkpoint(whole).classes == ("LABEL_0", "LABEL_1")
+    assert load_checkpoint(complete).classes == ("LABEL_0", "LABEL_1")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from attrib.workflows.continued import Continued
+from attrib.workflows.continued import RunFolder
 
 
 def record(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "run.json").read_text())
-    return found
+    content: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return content
 
 
 def write(folder: Path, names: str, seed: int = 0) -> None:
     """A run that writes these files, and a part."""
-    with Continued(folder, "attrib test", {"seed": seed, "methods": ("a", "b")}, ["attrib", "test"]) as run:
+    with RunFolder(folder, "attrib test", {"seed": seed, "methods": ("a", "b")}, ["attrib", "test"]) as run:
         (run.parts / "one.nc").touch()
         for name in names.split():
             path = run.file(name)
@@ -27,8 +27,8 @@ def write(folder: Path, names: str, seed: int = 0) -> None:
 
 
 def files(folder: Path) -> set[str]:
-    there = (str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-    return {f for f in there if f not in ("run.json", "parts/one.nc")}
+    names = (str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    return {f for f in names if f not in ("run.json", "parts/one.nc")}
 
 
 def test_a_later_run_replaces_the_files_of_an_earlier_one(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_later_run_replaces_the_files_of_an_earlier_one(tmp_path: Path) -> Non
 
 
 def stopped(folder: Path, error: type[BaseException]) -> None:
-    with Continued(folder, "attrib test", {"seed": 0, "methods": ["a", "b"]}) as run:
+    with RunFolder(folder, "attrib test", {"seed": 0, "methods": ["a", "b"]}) as run:
         assert record(folder)["state"] == "running"
         assert record(folder)["files"] == ["a.csv", "b.csv"]  # if it is killed, they are still known
         run.file("c.csv").touch()
@@ -71,22 +71,22 @@ def test_what_a_run_must_not_touch(tmp_path: Path) -> None:
     (tmp_path / "out/parts/one.nc").unlink()
     write(tmp_path / "out", "a.csv", seed=1)  # an earlier run that has no results stands in no one's way
     with pytest.raises(ValueError, match="files of something else"):
-        Continued(tmp_path / "out", "attrib other", {})
+        RunFolder(tmp_path / "out", "attrib other", {})
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/run.json").write_text("[1]")
     with pytest.raises(ValueError, match="files of something else"):
-        Continued(tmp_path / "broken", "attrib test", {})
+        RunFolder(tmp_path / "broken", "attrib test", {})
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="which is a file"):
-        Continued(tmp_path / "file", "attrib test", {})
+        RunFolder(tmp_path / "file", "attrib test", {})
 
 
 def test_nothing_outside_the_folder_is_removed(tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
     outside.touch()
     write(tmp_path / "out", "a.csv")
-    made = record(tmp_path / "out") | {"files": ["a.csv", "../outside.txt", str(outside)]}
-    (tmp_path / "out/run.json").write_text(json.dumps(made))
+    altered = record(tmp_path / "out") | {"files": ["a.csv", "../outside.txt", str(outside)]}
+    (tmp_path / "out/run.json").write_text(json.dumps(altered))
     write(tmp_path / "out", "b.csv")
     assert outside.exists()
     assert files(tmp_path / "out") == {"b.csv"}

@@ -12,7 +12,7 @@ import torch
 from attrib.io import load
 from attrib.workflows.demo import Demo, demo
 from attrib.workflows.digits import accuracy, cnn, digits, trained
-from attrib.workflows.plan import KNOWN
+from attrib.workflows.plan import ALL_METHODS
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,9 @@ def test_files(done: Demo) -> None:
 
 
 def test_every_method_is_there_or_says_why_not(done: Demo) -> None:
-    found = load(done.folder / "attributions.nc")
+    results = load(done.folder / "attributions.nc")
     ran = set(done.table[done.table["skipped"].isna()]["method"])
-    assert set(done.table["method"]) == set(KNOWN)
+    assert set(done.table["method"]) == set(ALL_METHODS)
     assert {
         "saliency",
         "input_x_gradient",
@@ -56,25 +56,25 @@ def test_every_method_is_there_or_says_why_not(done: Demo) -> None:
         "hires_cam",
         "guided_grad_cam",
     } <= ran
-    assert set(found) == {f"{group}/{m}" for group in ("predicted", "all") for m in ran}
+    assert set(results) == {f"{group}/{m}" for group in ("predicted", "all") for m in ran}
 
 
 def test_predicted_is_one_of_the_ten(done: Demo) -> None:
-    found = load(done.folder / "attributions.nc")
+    results = load(done.folder / "attributions.nc")
     for method in ("saliency", "integrated_gradients", "layer_cam"):
-        one, ten = found[f"predicted/{method}"], found[f"all/{method}"]
-        assert ten.sizes["target"] == 10
-        chosen = ten.sel(target=one["target"])
-        np.testing.assert_allclose(chosen.values, one.values, atol=1e-4)
-        np.testing.assert_allclose(chosen["prediction"].values, one["prediction"].values, atol=1e-5)
+        predicted, every = results[f"predicted/{method}"], results[f"all/{method}"]
+        assert every.sizes["target"] == 10
+        chosen = every.sel(target=predicted["target"])
+        np.testing.assert_allclose(chosen.values, predicted.values, atol=1e-4)
+        np.testing.assert_allclose(chosen["prediction"].values, predicted["prediction"].values, atol=1e-5)
 
 
 def test_tables(done: Demo) -> None:
-    found = load(done.folder / "attributions.nc")
+    results = load(done.folder / "attributions.nc")
     table = pd.read_csv(done.folder / "summary.csv")
-    assert len(table) == sum(a["prediction"].size for a in found.values())
+    assert len(table) == sum(a["prediction"].size for a in results.values())
     row = done.table.set_index("method").loc["integrated_gradients"]
-    delta = np.abs(found["predicted/integrated_gradients"]["delta"].values)
+    delta = np.abs(results["predicted/integrated_gradients"]["delta"].values)
     assert (row["error_median"], row["error_max"]) == (np.median(delta), delta.max())
     assert row["error_median"] < 0.1
     assert (
@@ -86,10 +86,10 @@ def test_the_weights_are_the_model(done: Demo) -> None:
     model = cnn()
     model.load_state_dict(torch.load(done.folder / "model.pt"))
     x = load(done.folder / "digits.nc")
-    found = load(done.folder / "attributions.nc", "predicted/saliency")
+    results = load(done.folder / "attributions.nc", "predicted/saliency")
     with torch.no_grad():
         largest = model(torch.from_numpy(x.values)).amax(1)
-    np.testing.assert_allclose(found["prediction"], largest, rtol=1e-5)
+    np.testing.assert_allclose(results["prediction"], largest, rtol=1e-5)
 
 
 def test_training_repeats_and_leaves_the_generator() -> None:

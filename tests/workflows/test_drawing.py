@@ -58,8 +58,8 @@ def files(x: xr.DataArray, results: dict[str, xr.DataArray]) -> dict[str, bytes]
 def test_pictures(sizes: tuple, rank: int, targets: int) -> None:
     x = xr.DataArray(np.ones([n for _, n in sizes]), dims=[d for d, _ in sizes])
     assert spatial_rank(x) == rank
-    made = files(x, {"saliency": result(*sizes, targets=targets)})
-    assert set(made) == ({"comparison", "mean_per_class"} if rank < 3 else set())
+    drawn = files(x, {"saliency": result(*sizes, targets=targets)})
+    assert set(drawn) == ({"comparison", "mean_per_class"} if rank < 3 else set())
 
 
 def test_several_sample_dims() -> None:
@@ -76,11 +76,11 @@ def test_several_sample_dims() -> None:
 
 def test_largest_target() -> None:
     a = result(("sample", 5), ("gene", 3), targets=4)
-    found = at_largest_target(a)
+    largest = at_largest_target(a)
     for i in range(5):
         best = int(a["prediction"].values[:, i].argmax())
-        np.testing.assert_array_equal(found[i].values, a[best, i].values)
-        assert found["target"].values[i] == f"c{best}"
+        np.testing.assert_array_equal(largest[i].values, a[best, i].values)
+        assert largest["target"].values[i] == f"c{best}"
 
 
 def test_mean_per_class() -> None:
@@ -110,9 +110,9 @@ def test_maps_have_a_row_per_layer_and_are_repeated_along_dims_they_lack() -> No
     sizes = (("sample", 3), ("nucleotide", 4), ("position", 9))
     x = xr.DataArray(np.ones((3, 4, 9)), dims=[d for d, _ in sizes])
     two = xr.concat([result(("sample", 3), ("position", 9))] * 2, "layer").assign_coords(layer=["1", "4"])
-    found = {"saliency": result(*sizes), "grad_cam": of_layer(two, "1, 4")}
-    assert list(each_layer(found)) == ["saliency", "grad_cam 1", "grad_cam 4"]
-    figure = dict(pictures(x, found))["comparison"]()
+    results = {"saliency": result(*sizes), "grad_cam": of_layer(two, "1, 4")}
+    assert list(each_layer(results)) == ["saliency", "grad_cam 1", "grad_cam 4"]
+    figure = dict(pictures(x, results))["comparison"]()
     words = [t.get_text() for t in figure.findobj(Text)]
     assert {"Grad-CAM, layer 1", "Grad-CAM, layer 4"} <= {w.replace("\n", " ") for w in words}
     drawn = [ax.images[0].get_array() for ax in figure.axes if ax.images]

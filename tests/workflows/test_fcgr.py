@@ -20,8 +20,8 @@ from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.network import Inception, TwoBranch
 from attrib.workflows.fcgr.pairs import file_names, read_pairs
 from attrib.workflows.fcgr.predictor import Score
-from attrib.workflows.fcgr.samplefiles import own_site
-from attrib.workflows.fcgr.todo import METHODS, Todo
+from attrib.workflows.fcgr.samplefiles import site_of
+from attrib.workflows.fcgr.todo import METHODS, Settings
 from tests.workflows.sites import planted
 
 pytest.importorskip("skorch")
@@ -66,8 +66,10 @@ def everything(model: Path) -> xr.Dataset:
     pairs = read_pairs(model / "test.csv", predictor.images.k).table
     x, background = predictor.images.of(pairs.iloc[:30]), predictor.images.of(pairs.iloc[-10:])
     layers = branch_layers(predictor.model, {b: torch.from_numpy(x[b].values[:1]) for b in ("mirna", "mrna")})
-    todo = Todo(METHODS, ("normalize", "filter", "tangent"), layers, True, {"n_samples": 10}, 0, "auto")
-    return explained(predictor, x, background, todo, {})
+    settings = Settings(
+        METHODS, ("normalize", "filter", "tangent"), layers, True, {"n_samples": 10}, 0, "auto"
+    )
+    return explained(predictor, x, background, settings, {})
 
 
 def test_training_learns_and_no_mirna_is_on_both_sides(model: Path, data: Path) -> None:
@@ -119,19 +121,19 @@ def test_tops_lie_in_the_site(everything: xr.Dataset) -> None:
     found = everything.isel(sample=np.flatnonzero(everything["label"].values == 1))
     for method in ("integrated_gradients", "deep_lift", "gradient_shap", "deep_lift_shap"):
         tops = found["mrna_along"].sel({"method": method}).argmax("mrna_position").values
-        inside = [own_site(found.isel(sample=i))[top] for i, top in enumerate(tops)]
+        inside = [site_of(found.isel(sample=i))[top] for i, top in enumerate(tops)]
         assert np.mean(inside) > 0.7, method
 
 
 def test_the_interaction_joins_seed_and_site(everything: xr.Dataset) -> None:
-    found = everything.isel(sample=np.flatnonzero(everything["label"].values == 1))
+    bound = everything.isel(sample=np.flatnonzero(everything["label"].values == 1))
     hits = []
-    for i in range(found.sizes["sample"]):
-        one = found.isel(sample=i)
-        a, b = np.unravel_index(int(one["interaction"].values.argmax()), one["interaction"].shape)
-        hits.append(SEED[0] - 1 <= a < SEED[1] and own_site(one)[b])
+    for i in range(bound.sizes["sample"]):
+        pair = bound.isel(sample=i)
+        a, b = np.unravel_index(int(pair["interaction"].values.argmax()), pair["interaction"].shape)
+        hits.append(SEED[0] - 1 <= a < SEED[1] and site_of(pair)[b])
     assert np.mean(hits) > 0.7
-    assert float(abs(found["interaction_delta"]).max()) < 1e-3
+    assert float(abs(bound["interaction_delta"]).max()) < 1e-3
 
 
 def test_everything_adds_up(everything: xr.Dataset) -> None:
@@ -233,12 +235,12 @@ def test_the_output_tree(study: Path) -> None:
 
 
 def test_the_summary_tells_bad_pairs_and_correlations(study: Path) -> None:
-    found = json.loads((study / "out" / "analysis_summary.json").read_text())
-    assert found["samples"] == ["pair 0", "pair 1"]
-    assert found["bad_pairs"] == {"pair 3": "mirna is empty", "pair 5": "label is 'maybe', expected 0 or 1"}
-    assert -1 <= found["methods"]["deep_lift_shap"]["mrna"]["correlation_with_integrated_gradients"] <= 1
-    assert found["methods"]["integrated_gradients"]["completeness_error_max"] < 1e-2
-    assert set(found["seconds"]) >= {"integrated_gradients", "interaction", "pictures of each pair"}
+    summary = json.loads((study / "out" / "analysis_summary.json").read_text())
+    assert summary["samples"] == ["pair 0", "pair 1"]
+    assert summary["bad_pairs"] == {"pair 3": "mirna is empty", "pair 5": "label is 'maybe', expected 0 or 1"}
+    assert -1 <= summary["methods"]["deep_lift_shap"]["mrna"]["correlation_with_integrated_gradients"] <= 1
+    assert summary["methods"]["integrated_gradients"]["completeness_error_max"] < 1e-2
+    assert set(summary["seconds"]) >= {"integrated_gradients", "interaction", "pictures of each pair"}
     table = pd.read_csv(study / "out" / "attribution_statistics.csv")
     assert len(table) == 2 * 2 * 4  # pairs, branches, methods
     a = load(study / "out" / "attributions.nc")
@@ -368,7 +370,7 @@ class Softmaxed(Concatenating):
 def test_probabilities_are_not_taken_for_logits(model: Path, tmp_path: Path) -> None:
     images = load_predictor(model / "model.safetensors").images
     options = {"n_samples": 1, "methods": ["saliency"], "corrections": [], "with_interaction": False}
-    with pytest.raises(ValueError, match="--output-kind probability"):
+    with pytest.raises(ValueError, match="set `output_kind` to probability"):
         study_of(
             Predictor(Score(Softmaxed()).eval(), images, "test"),
             model / "test.csv",
@@ -397,12 +399,12 @@ def test_methods_that_a_network_does_not_allow_are_skipped_and_told(model: Path)
     other = Predictor(Score(Cumulative()).eval(), predictor.images, "test")
     x = predictor.images.of(read_pairs(model / "test.csv", 4).table.iloc[:3])
     layers = branch_layers(other.model, {b: torch.from_numpy(x[b].values[:1]) for b in ("mirna", "mrna")})
-    asked = Todo(METHODS, (), layers, False, {}, 0, "auto")
-    found = explained(other, x, x, asked, {})
+    settings = Settings(METHODS, (), layers, False, {}, 0, "auto")
+    found = explained(other, x, x, settings, {})
     assert list(json.loads(found.attrs["skipped"])) == ["deep_lift", "deep_lift_shap"]
     assert found["method"].values.tolist() == [m for m in METHODS if not m.startswith("deep_lift")]
     with pytest.raises(NotImplementedError):
-        explained(other, x, x, asked._replace(methods=("deep_lift",)), {})
+        explained(other, x, x, settings._replace(methods=("deep_lift",)), {})
 
 
 def test_checkpoints_that_hold_a_state_dict(model: Path, tmp_path: Path) -> None:
@@ -424,7 +426,7 @@ def test_checkpoints_that_hold_a_state_dict(model: Path, tmp_path: Path) -> None
         (["--checkpoint", "ALONE"], "alone.json with the settings is missing"),
         (["--checkpoint", "OTHER"], "is no network of attrib fcgr train"),
         (["--checkpoint", "BROKEN"], "does not fit the model"),
-        ([], "--checkpoint FILE is needed"),
+        ([], "--checkpoint is missing, expected a file of weights"),
         (["--checkpoint", "MODEL", "--samples", "9999"], "there is no pair 9999"),
         (["--checkpoint", "MODEL", "--methods", "magic"], "expected some of"),
         (["--checkpoint", "MODEL", "--n-samples", "0"], "--n-samples is 0"),
@@ -446,11 +448,11 @@ def test_refusals_are_one_line(
         "OTHER": tmp_path / "other.pth",
         "BROKEN": tmp_path / "broken.pth",
     }
-    given = [str(places.get(w, w)) for w in words]
-    assert run(["fcgr", "--data", str(data), *given, "--output", str(tmp_path / "out")]) == REFUSED
-    said = capsys.readouterr().err
-    assert text in said
-    assert said.count("\n") == 1
+    arguments = [str(places.get(w, w)) for w in words]
+    assert run(["fcgr", "--data", str(data), *arguments, "--output", str(tmp_path / "out")]) == REFUSED
+    message = capsys.readouterr().err
+    assert text in message
+    assert message.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 

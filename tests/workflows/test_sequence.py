@@ -190,9 +190,9 @@ def test_what_is_written(study: Path) -> None:
     assert record["seqlets_of"] == "deep_lift"
     assert all((study / f).is_file() for f in record["files"])
     page = (study / "index.html").read_text()
-    shown = [part.split('"')[0] for part in page.split('src="')[1:]]
-    assert len(shown) == 5
-    assert all((study / f).read_bytes().startswith(b"\x89PNG") for f in shown)
+    drawn = [part.split('"')[0] for part in page.split('src="')[1:]]
+    assert len(drawn) == 5
+    assert all((study / f).read_bytes().startswith(b"\x89PNG") for f in drawn)
     assert not list(study.rglob(".*"))
 
 
@@ -226,13 +226,13 @@ def test_a_run_that_is_stopped_goes_on(here: Path, tmp_path: Path) -> None:
     def stop(what: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
-    asked = {"fasta": "a.fa", "methods": ["saliency"], "target": "0", "pictures": 0}
+    options = {"fasta": "a.fa", "methods": ["saliency"], "target": "0", "pictures": 0}
     with pytest.raises(KeyboardInterrupt):
-        sequence(trained(), tmp_path / "out", tell=stop, **asked)  # type: ignore[arg-type]
+        sequence(trained(), tmp_path / "out", tell=stop, **options)  # type: ignore[arg-type]
     assert json.loads((tmp_path / "out/run.json").read_text())["state"] == "interrupted"
     (part,) = (tmp_path / "out/parts").iterdir()
     time = part.stat().st_mtime_ns
-    done = sequence(trained(), tmp_path / "out", **asked)  # type: ignore[arg-type]
+    done = sequence(trained(), tmp_path / "out", **options)  # type: ignore[arg-type]
     assert part.stat().st_mtime_ns == time
     assert done.attributed.x.sizes["sample"] == 40
 
@@ -252,15 +252,18 @@ def outputs(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_several_outputs_have_the_attributions_of_each(study: Path, outputs: Path) -> None:
-    both, one = load(outputs / "attributions.nc")["deep_lift"], load(study / "attributions.nc")["deep_lift"]
-    assert both.dims == ("target", *one.dims)
-    assert both.target.values.tolist() == ["CTCF", "HNF1A"]
-    np.testing.assert_allclose(both.sel(target="CTCF"), one, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(both.sum(("nucleotide", "position")) - both.delta, both.prediction - _at(0.25).numpy(), rtol=1e-4, atol=1e-3)  # fmt: skip
+    every, single = (
+        load(outputs / "attributions.nc")["deep_lift"],
+        load(study / "attributions.nc")["deep_lift"],
+    )
+    assert every.dims == ("target", *single.dims)
+    assert every.target.values.tolist() == ["CTCF", "HNF1A"]
+    np.testing.assert_allclose(every.sel(target="CTCF"), single, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(every.sum(("nucleotide", "position")) - every.delta, every.prediction - _at(0.25).numpy(), rtol=1e-4, atol=1e-3)  # fmt: skip
     table, single = pd.read_csv(outputs / "records.csv"), pd.read_csv(study / "records.csv")
     assert len(table) == 80
     assert table[table.target == "CTCF"].score.tolist() == pytest.approx(single.score.tolist(), rel=1e-4)
-    assert table[table.target == "HNF1A"].score.tolist() == pytest.approx(both.prediction[1].values.tolist())
+    assert table[table.target == "HNF1A"].score.tolist() == pytest.approx(every.prediction[1].values.tolist())
 
 
 def test_several_outputs_have_their_own_motifs(study: Path, outputs: Path) -> None:
@@ -269,18 +272,19 @@ def test_several_outputs_have_their_own_motifs(study: Path, outputs: Path) -> No
     assert table.match["HNF1A_seqlets_0"] == "MA0046.1"
     assert (table.attribution[["CTCF_seqlets_0", "HNF1A_seqlets_0"]] > 5).all()
     seqlets, single = pd.read_csv(outputs / "seqlets.csv"), pd.read_csv(study / "seqlets.csv")
-    own = seqlets[seqlets.target == "CTCF"]
+    of_ctcf = seqlets[seqlets.target == "CTCF"]
     assert (
-        own[["record", "start", "end"]].values.tolist() == single[["record", "start", "end"]].values.tolist()
+        of_ctcf[["record", "start", "end"]].values.tolist()
+        == single[["record", "start", "end"]].values.tolist()
     )
-    assert set(own.cluster.dropna()) == {"CTCF_seqlets_0"}
+    assert set(of_ctcf.cluster.dropna()) == {"CTCF_seqlets_0"}
     effect = pd.read_csv(outputs / "experiments.csv").set_index(["experiment", "motif", "target"]).difference
     for motif, other in (("CTCF", "HNF1A"), ("HNF1A", "CTCF")):
         name = f"{motif}_seqlets_0"
         assert effect["marginalize", name, motif] > 5 > abs(effect["marginalize", name, other])
         assert effect["ablate", name, motif] < -5 < effect["ablate", name, other]
-    shown = sorted(p.name.split("_")[2] for p in (outputs / "records").iterdir())
-    assert shown == ["CTCF.png", "CTCF.png", "HNF1A.png"]
+    drawn = sorted(p.name.split("_")[2] for p in (outputs / "records").iterdir())
+    assert drawn == ["CTCF.png", "CTCF.png", "HNF1A.png"]
 
 
 def test_a_number_and_a_name_mean_the_same_output(here: Path, tmp_path: Path) -> None:
@@ -357,15 +361,15 @@ def test_other_settings_and_other_files_are_refused(
 
 
 def test_a_function_with_other_weights_is_another_model(here: Path, tmp_path: Path) -> None:
-    asked = {"fasta": "a.fa", "methods": ["saliency"], "max_records": 3, "pictures": 0}
+    options = {"fasta": "a.fa", "methods": ["saliency"], "max_records": 3, "pictures": 0}
     layer = torch.nn.Conv1d(4, 1, 5)
     model = lambda x: layer(x).amax((1, 2))
-    sequence(model, tmp_path / "out", **asked)  # type: ignore[arg-type]
-    sequence(model, tmp_path / "out", **asked)  # type: ignore[arg-type]
+    sequence(model, tmp_path / "out", **options)  # type: ignore[arg-type]
+    sequence(model, tmp_path / "out", **options)  # type: ignore[arg-type]
     with torch.no_grad():
         layer.weight.mul_(2)
     with pytest.raises(ValueError, match="holds a run with other parameters"):
-        sequence(model, tmp_path / "out", **asked)  # type: ignore[arg-type]
+        sequence(model, tmp_path / "out", **options)  # type: ignore[arg-type]
 
 
 def test_a_run_that_did_nothing_stands_in_no_ones_way(here: Path, tmp_path: Path) -> None:
@@ -382,9 +386,9 @@ def test_bad_records_are_listed_and_the_others_finished(
 ) -> None:
     words = ["sequence", "--model", "planted_model:flat", "--fasta", "bad.fa", "--methods", "deep_lift"]
     assert run([*words, "--pictures", "1", "--output", str(tmp_path / "out")]) == OK
-    said = capsys.readouterr().out
-    assert "left out x1: letter 'X' at position 4" in said
-    assert "filters: the model has no convolution by name" in said
+    message = capsys.readouterr().out
+    assert "left out x1: letter 'X' at position 4" in message
+    assert "filters: the model has no convolution by name" in message
     table = pd.read_csv(tmp_path / "out/problems.csv").set_index("record")
     assert set(table.index) == {"x1", "empty", "short", "s0"}
     assert "it has 12 letters: the model fails" in table.problem["short"]
@@ -442,13 +446,13 @@ def test_variants_of_a_genome(here: Path, tmp_path: Path) -> None:
     (tmp_path / "v.vcf").write_text(
         "##fileformat=VCFv4.2\n" + "".join(lines) + "chr1\t9\trs8\tN\tA\nchr2\t9\trs9\tA\tC\n"
     )
-    asked = {
+    options = {
         "fasta": tmp_path / "genome.fa",
         "bed": tmp_path / "peaks.bed",
         "methods": ["saliency"],
         "target": "0",
     }
-    done = sequence(trained(), tmp_path / "out", variants=tmp_path / "v.vcf", pictures=0, **asked)  # type: ignore[arg-type]
+    done = sequence(trained(), tmp_path / "out", variants=tmp_path / "v.vcf", pictures=0, **options)  # type: ignore[arg-type]
     table = pd.read_csv(tmp_path / "out/variants.csv").set_index("variant")
     assert table.record.to_dict() == {"rs20": "one", "rs110": "two"}
     letter = "CA"[genome[places[1]] == "C"]
@@ -474,16 +478,16 @@ def test_variants_of_a_table_and_records_of_several_lengths(here: Path, tmp_path
     table.to_csv(tmp_path / "v.csv", index=False)
     words = ["--fasta", str(tmp_path / "a.fa"), "--variants", str(tmp_path / "v.csv"), *QUICK]
     assert run(["sequence", *NETWORK[:4], "--target", "all", *words, "--output", str(tmp_path / "out")]) == OK
-    found = pd.read_csv(tmp_path / "out/variants.csv")
-    assert found[["record", "position", "target"]].values.tolist() == [
+    variants = pd.read_csv(tmp_path / "out/variants.csv")
+    assert variants[["record", "position", "target"]].values.tolist() == [
         ["short", 5, 0],
         ["short", 5, 1],
         ["long", 7, 0],
         ["long", 7, 1],
     ]
     records = pd.read_csv(tmp_path / "out/records.csv").set_index(["record", "target"]).score
-    assert found.before.tolist() == pytest.approx(
-        [records[r, t] for r, t in zip(found.record, found.target, strict=True)], rel=1e-4
+    assert variants.before.tolist() == pytest.approx(
+        [records[r, t] for r, t in zip(variants.record, variants.target, strict=True)], rel=1e-4
     )
     assert "<h2>Variants</h2>" in (tmp_path / "out/index.html").read_text()
 
@@ -499,20 +503,20 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
     pd.DataFrame({"id": [r[1:] for r in rows[::2]], "utr": rows[1::2], "label": 1, "target": "x"}).to_csv(
         tmp_path / "t.csv"
     )
-    asked = {
+    options = {
         "table": tmp_path / "t.csv",
         "column": "utr",
         "name": "id",
         "methods": ["saliency"],
         "target": "1",
     }
-    turned = sequence("planted_model:turned", tmp_path / "a", dims=("sample", "position", "nucleotide"), pictures=1, **asked)  # type: ignore[arg-type]  # fmt: skip
+    turned = sequence("planted_model:turned", tmp_path / "a", dims=("sample", "position", "nucleotide"), pictures=1, **options)  # type: ignore[arg-type]  # fmt: skip
     assert turned.attributed.results["saliency"].dims == ("sample", "position", "nucleotide")
     batch = torch.export.Dim("batch")
     program = torch.export.export(trained(), (torch.zeros(2, 4, LENGTH),), dynamic_shapes=({0: batch},))
     torch.export.save(program, tmp_path / "m.pt2")
-    done = sequence(str(tmp_path / "m.pt2"), tmp_path / "b", pictures=0, **asked)  # type: ignore[arg-type]
-    plain = sequence(trained(), tmp_path / "c", pictures=0, **asked)  # type: ignore[arg-type]
+    done = sequence(str(tmp_path / "m.pt2"), tmp_path / "b", pictures=0, **options)  # type: ignore[arg-type]
+    plain = sequence(trained(), tmp_path / "c", pictures=0, **options)  # type: ignore[arg-type]
     ours, theirs = (d.attributed.results["saliency"] for d in (done, plain))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     table = pd.read_csv(tmp_path / "b/records.csv")
@@ -526,18 +530,18 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
     [
         ("--fasta none.fa", "none.fa is empty"),
         ("--fasta nowhere.fa", "there is no file nowhere.fa"),
-        ("", "pass either --fasta FILE or --table FILE"),
+        ("", "pass either --fasta or --table"),
         ("--table known.meme", "is no table by its name"),
         ("--table a.csv --bed b.bed", "--bed needs --fasta"),
         ("--fasta a.fa --motifs a.fa", "a.fa is no MEME file"),
         ("--fasta a.fa --motifs known.meme --insert NHLH2", "near it: NHLH1"),
-        ("--fasta a.fa --insert MYC", "no motif of --motifs is called so"),
+        ("--fasta a.fa --insert MYC", "no motif of --motifs has this name"),
         ("--fasta a.fa --methods grad_cam", "--methods is grad_cam, expected some of"),
         ("--fasta a.fa --target on", "--target is 'on': to name a class, give --classes"),
         ("--fasta a.fa --windows 0", "--windows is 0"),
         ("--fasta a.fa --pictures -1", "--pictures is -1"),
         ("--fasta a.fa --layer mix", "--layer mix reads 16 numbers at each position, no letters"),
-        ("--fasta a.fa --target 7", "`target` 7 is out of range"),
+        ("--fasta a.fa --target 7", "--target 7 is out of range"),
         ("--fasta a.fa --baselines dark", "--baselines is 'dark', expected one of uniform, zeros"),
         ("--fasta a.fa --dims sample,position", "--dims is sample,position"),
         ("--fasta a.fa --set n_stepps=3", "no such argument"),
@@ -552,11 +556,11 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
 def test_refusals_are_one_line(
     words: str, text: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    asked = [*NETWORK, *QUICK, *words.split()]
-    assert run(["sequence", *asked, "--output", str(tmp_path / "out")]) == REFUSED
-    said = capsys.readouterr().err
-    assert text in said
-    assert said.count("\n") == 1
+    options = [*NETWORK, *QUICK, *words.split()]
+    assert run(["sequence", *options, "--output", str(tmp_path / "out")]) == REFUSED
+    message = capsys.readouterr().err
+    assert text in message
+    assert message.count("\n") == 1
 
 
 def test_names_of_outputs_are_told_apart() -> None:

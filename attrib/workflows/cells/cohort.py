@@ -1,4 +1,4 @@
-"""The files of a cohort of cell images, made from its images' parts one by one: memory does not grow with their number."""
+"""The files of a cohort of cell images, written from one image's part at a time: memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from attrib.domains.cells import Found
 from attrib.io import load, replacing, save, save_rows, write_json
 from attrib.io.place import strict
 from attrib.plots import confusion, panels
-from attrib.workflows.cells.gathered import Gathered
+from attrib.workflows.cells.gathered import CohortSums
 from attrib.workflows.cells.page import page
 
 
 def write_cohort(
     folder: Path,
-    found: Sequence[Found],
+    images: Sequence[Found],
     classes: Sequence[str],
     methods: Sequence[str],
     unreadable: Mapping[str, str],
 ) -> tuple[dict[str, Any], list[str]]:
-    """From the images' parts: `attributions.nc`, `results.csv`, mean maps, confusion matrix, `summary.json`, `index.html`.
+    """Write `attributions.nc`, `results.csv`, mean attributions, confusion matrix, `summary.json` and `index.html` from the images' parts.
 
     Returns
     -------
     (dict, list of str)
         The summary, and the names of the files.
     """
-    cohort = Gathered(tuple(methods))
-    for part in parts(folder, found):
+    cohort = CohortSums(tuple(methods))
+    for part in parts(folder, images):
         cohort.add(part)
     table = cohort.table()
     save_rows(
-        (_in_frame(p, cohort) for p in parts(folder, found)), cohort.labels(), folder / "attributions.nc"
+        (_in_frame(p, cohort) for p in parts(folder, images)), cohort.labels(), folder / "attributions.nc"
     )
     save(table, folder / "results.csv")
     files = ["attributions.nc", "results.csv", *_means(folder, cohort), *_confusion(folder, table, classes)]
@@ -49,26 +49,26 @@ def write_cohort(
     return summary, [*files, "summary.json", "index.html"]
 
 
-def parts(folder: Path, found: Sequence[Found]) -> Iterator[xr.Dataset]:
-    """What each image adds, one in memory at a time."""
-    return (load(folder / "parts" / f"{f.name}.nc") for f in found)
+def parts(folder: Path, images: Sequence[Found]) -> Iterator[xr.Dataset]:
+    """The part of each image, one in memory at a time."""
+    return (load(folder / "parts" / f"{image.name}.nc") for image in images)
 
 
-def _in_frame(part: xr.Dataset, cohort: Gathered) -> np.ndarray:
-    """An image's maps (target, method, y, x) in the upper left corner of the cohort's frame; NaN beyond."""
-    own = part["attribution"].transpose("target", "method", "y", "x").values
-    values = np.full((*own.shape[:2], *cohort.frame), np.nan, np.float32)
-    values[:, :, : own.shape[2], : own.shape[3]] = own
+def _in_frame(part: xr.Dataset, cohort: CohortSums) -> np.ndarray:
+    """An image's attributions (target, method, y, x) in the upper left corner of the cohort's frame; NaN beyond."""
+    attributions = part["attribution"].transpose("target", "method", "y", "x").values
+    values = np.full((*attributions.shape[:2], *cohort.frame), np.nan, np.float32)
+    values[:, :, : attributions.shape[2], : attributions.shape[3]] = attributions
     return values
 
 
 def confusion_matrix(table: pd.DataFrame, classes: Sequence[str]) -> xr.DataArray | None:
-    """Counts (true, predicted); None where no folder names a class."""
+    """Counts (true, predicted); None if no folder names a class."""
     if "label" not in table:
         return None
-    known = table.dropna(subset="label")
+    labelled = table.dropna(subset="label")
     names = list(classes)
-    counts = pd.crosstab(known.label, known.predicted).reindex(index=names, columns=names, fill_value=0)
+    counts = pd.crosstab(labelled.label, labelled.predicted).reindex(index=names, columns=names, fill_value=0)
     return xr.DataArray(
         counts.to_numpy(), dims=("true", "predicted"), coords={"true": names, "predicted": names}
     )
@@ -84,8 +84,8 @@ def _confusion(folder: Path, table: pd.DataFrame, classes: Sequence[str]) -> lis
     return ["confusion_matrix.csv", "confusion_matrix.png"]
 
 
-def _means(folder: Path, cohort: Gathered) -> list[str]:
-    """Mean map per predicted class, on the network's input; a picture per method."""
+def _means(folder: Path, cohort: CohortSums) -> list[str]:
+    """Write the mean attribution per predicted class, on the network's input, with a picture per method."""
     mean = cohort.mean()
     if mean is None:
         return []
@@ -93,15 +93,15 @@ def _means(folder: Path, cohort: Gathered) -> list[str]:
     names = ["mean_maps.nc"]
     for m in cohort.methods:
         with replacing(folder / f"mean_{m}.png") as temporary:
-            one = mean.sel({"method": m}, drop=True)
-            panels(one, "predicted", shared=False, label=f"mean {m} of the predicted class").savefig(
+            attribution = mean.sel({"method": m}, drop=True)
+            panels(attribution, "predicted", shared=False, label=f"mean {m} of the predicted class").savefig(
                 temporary
             )
         names.append(f"mean_{m}.png")
     return names
 
 
-def _summary(table: pd.DataFrame, cohort: Gathered, unreadable: Mapping[str, str]) -> dict[str, Any]:
+def _summary(table: pd.DataFrame, cohort: CohortSums, unreadable: Mapping[str, str]) -> dict[str, Any]:
     numbers = [c for c in table.columns if any(c.startswith(m) for m in cohort.methods)]
     labelled = "correct" in table
     return {

@@ -1,4 +1,4 @@
-"""The deletion curve: confidence as the pixels that a map calls important are taken away."""
+"""The deletion curve: confidence while the pixels of the largest attributions are removed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def deletion(
     steps: int = STEPS,
     batch_size: int = 32,
 ) -> Tensor:
-    """Probability of a class after the most important share of the pixels has become the image's mean.
+    """Probability of a class after the most important share of the pixels has been replaced by the image's mean.
 
     Parameters
     ----------
@@ -42,14 +42,14 @@ def deletion(
     Returns
     -------
     Tensor (N, steps)
-        Their mean is the area under the curve: small where the map found what counts.
+        Their mean is the area under the curve: small if the attribution ranks the pixels well.
     """
     order = torch.sort(maps.flatten(1), dim=1, descending=True, stable=True).indices
     rank = torch.empty_like(order).scatter_(
         1, order, torch.arange(order.shape[1], device=order.device).expand_as(order)
     )
     shares = torch.linspace(0, 1, steps, device=rows.device)
-    found = []
+    curves = []
     for start in range(0, len(rows), max(1, batch_size // steps)):
         some = slice(start, start + max(1, batch_size // steps))
         x, n = rows[some], len(rows[some])
@@ -57,5 +57,5 @@ def deletion(
         gone = gone.view(n, steps, 1, *x.shape[2:])
         left = torch.where(gone, x.mean((2, 3), keepdim=True)[:, None], x[:, None]).flatten(0, 1)
         p = one_tensor(model(left), len(left)).float().softmax(1).view(n, steps, -1)
-        found.append(p.gather(2, target[some].view(-1, 1, 1).expand(-1, steps, 1))[..., 0])
-    return torch.cat(found)
+        curves.append(p.gather(2, target[some].view(-1, 1, 1).expand(-1, steps, 1))[..., 0])
+    return torch.cat(curves)

@@ -1,4 +1,4 @@
-"""What is known of a cohort of cell images once each image's part has been seen: sums and labels, no maps."""
+"""Sums and labels of a cohort of cell images, collected part by part, without the attributions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import xarray as xr
 from attrib import __version__
 
 
-class Gathered:
+class CohortSums:
     """Sums over a cohort.
 
     Parameters
@@ -24,7 +24,7 @@ class Gathered:
     frame : (int, int)
         Height and width that hold every image.
     layer : str
-        Whose maps they are.
+        The layer of the attributions.
     strange : set of str
         Folders that are no class.
     """
@@ -41,7 +41,7 @@ class Gathered:
         self._targets: np.ndarray = np.array([])
 
     def add(self, part: xr.Dataset) -> None:
-        """Take in an image's part."""
+        """Add an image's part."""
         size = part["attribution"].sizes["y"], part["attribution"].sizes["x"]
         self.frame = (max(self.frame[0], size[0]), max(self.frame[1], size[1]))
         self.layer, self._targets = part.attrs["layer"], part["target"].values
@@ -56,13 +56,13 @@ class Gathered:
 
     def _add_seen(self, part: xr.Dataset) -> None:
         seen = part["seen"].transpose("method", "row", "column").values.astype(float)
-        known = next(iter(self._sums.values()), seen)
-        self._one_size &= known.shape == seen.shape
+        first = next(iter(self._sums.values()), seen)
+        self._one_size &= first.shape == seen.shape
         if self._one_size:
             self._sums[part.attrs["predicted"]] = self._sums.get(part.attrs["predicted"], 0.0) + seen
 
     def table(self) -> pd.DataFrame:
-        """A row per image: prediction, truth where known, and the quality of each method."""
+        """A row per image: prediction, true class if known, and the quality of each method."""
         return pd.DataFrame(self._rows)
 
     def curves(self) -> dict[str, list[float]]:
@@ -71,12 +71,12 @@ class Gathered:
         return {m: mean[k].tolist() for k, m in enumerate(self.methods)}
 
     def mean(self) -> xr.DataArray | None:
-        """Mean map (predicted, method, row, column) of each predicted class; None if the inputs differ in size."""
+        """Mean attribution (predicted, method, row, column) of each predicted class; None if the inputs differ in size."""
         if not self._one_size:
             return None
         names = sorted(self._sums)
-        said = [r["predicted"] for r in self._rows]
-        counts = [said.count(n) for n in names]
+        predicted = [r["predicted"] for r in self._rows]
+        counts = [predicted.count(n) for n in names]
         values = np.stack([self._sums[n] / count for n, count in zip(names, counts, strict=True)])
         coords = {"predicted": names, "method": list(self.methods), "count": ("predicted", counts)}
         attrs = {"long_name": "mean map of the predicted class", "units": "output"}
@@ -86,7 +86,7 @@ class Gathered:
         )
 
     def labels(self) -> xr.DataArray:
-        """Maps (image, target, method, y, x) in pixels of each image from its upper left corner, without the values."""
+        """Labels of the attributions (image, target, method, y, x), in pixels from each image's upper left corner; values are NaN."""
         attrs = {"units": "output", "long_name": "class activation map", "layer": self.layer}
         shape = (len(self._rows), len(self._targets), len(self.methods), *self.frame)
         return xr.DataArray(
@@ -113,15 +113,15 @@ class Gathered:
 
 def row(part: xr.Dataset, methods: tuple[str, ...]) -> dict[str, Any]:
     """An image's line of the table."""
-    found: dict[str, Any] = {k: part.attrs[k] for k in ("image", "path", "predicted", "confidence")}
+    figures: dict[str, Any] = {k: part.attrs[k] for k in ("image", "path", "predicted", "confidence")}
     label = part.attrs["label"]
     if label in part["class"].values:
-        found |= {"label": label, "correct": label == found["predicted"]}
+        figures |= {"label": label, "correct": label == figures["predicted"]}
     for m in methods:
-        own = part.sel({"method": m})
-        found[f"{m}_entropy"] = float(own["entropy"])
-        found[f"{m}_deletion_area"] = float(own["deletion"].mean())
-        if np.isfinite(own["mass_inside"]):
-            found[f"{m}_mass_inside"] = float(own["mass_inside"])
+        values = part.sel({"method": m})
+        figures[f"{m}_entropy"] = float(values["entropy"])
+        figures[f"{m}_deletion_area"] = float(values["deletion"].mean())
+        if np.isfinite(values["mass_inside"]):
+            figures[f"{m}_mass_inside"] = float(values["mass_inside"])
     pairs = zip(part["pair"].values, part["agreement"].values, strict=True)
-    return found | {f"{pair}_rank_correlation": float(v) for pair, v in pairs}
+    return figures | {f"{pair}_rank_correlation": float(v) for pair, v in pairs}

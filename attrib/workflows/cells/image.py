@@ -19,27 +19,27 @@ from attrib.stats import map_entropy, mass_inside, rank_correlation
 
 
 class Cell(NamedTuple):
-    """An image and what was found of it.
+    """An image and its results.
 
     Attributes
     ----------
-    found : Found
+    file : Found
     stamp : str
     image : DataArray (y, x, channel)
     probability : array (C,)
     maps : array (target, method, y, x)
-        On the image's pixels; NaN where the network saw nothing.
+        Attributions on the image's pixels; NaN outside the network's input.
     seen : array (target, method, row, column)
-        On the network's input.
+        Attributions on the network's input.
     curves : array (method, share)
         Deletion curves of the predicted class.
     classes, methods, labels : tuple of str
-        `labels` are those of the target dim.
+        `labels` belong to the target dim.
     layer : str
     mask : DataArray (y, x) or None
     """
 
-    found: Found
+    file: Found
     stamp: str
     image: xr.DataArray
     probability: np.ndarray
@@ -58,12 +58,12 @@ class Cell(NamedTuple):
         return self.classes[int(self.probability.argmax())]
 
     def at(self, target: str) -> int:
-        """The place of a target along the target dim."""
-        asked = self.predicted if target == "predicted" else target
-        return self.labels.index(asked) if asked in self.labels else self.labels.index("predicted")
+        """The index of a target along the target dim."""
+        label = self.predicted if target == "predicted" else target
+        return self.labels.index(label) if label in self.labels else self.labels.index("predicted")
 
     def labelled(self) -> xr.DataArray:
-        """The maps with labels."""
+        """The attributions with labels."""
         coords = {
             "target": list(self.labels),
             "method": list(self.methods),
@@ -74,85 +74,88 @@ class Cell(NamedTuple):
 
 
 def stamp(path: Path) -> str:
-    """Size and time of a file, by which a changed one is known."""
+    """Size and time of a file, by which a change is noticed."""
     facts = path.stat()
     return f"{facts.st_size} {facts.st_mtime_ns}"
 
 
-def write_cell(cell: Cell, kept: tuple[str, ...], folder: Path) -> None:
-    """Pictures, the prediction as JSON, and last the maps, whose file says that the image is done."""
-    name, maps = cell.found.name, cell.labelled()
-    own = maps.isel(target=cell.at("predicted"))
-    quality = figures(cell, own)
+def write_cell(cell: Cell, targets: tuple[str, ...], folder: Path) -> None:
+    """Write pictures, the prediction as JSON, and last the attributions: their file marks the image as finished."""
+    name, maps = cell.file.name, cell.labelled()
+    predicted = maps.isel(target=cell.at("predicted"))
+    quality = figures(cell, predicted)
     _save_picture(cell.image.values, folder / f"{name}_original.png")
     for method in cell.methods:
-        _save_picture(overlaid(cell.image, own.sel({"method": method})), folder / f"{name}_{method}.png")
+        _save_picture(
+            overlaid(cell.image, predicted.sel({"method": method})), folder / f"{name}_{method}.png"
+        )
     title = f"{name}: {cell.predicted} ({cell.probability.max():.1%})"
     _save_figure(
-        overlays(cell.image, own, "method", title=title, outline=cell.mask), folder / f"{name}_methods.png"
+        overlays(cell.image, predicted, "method", title=title, outline=cell.mask),
+        folder / f"{name}_methods.png",
     )
     chances = dict(zip(cell.classes, cell.probability, strict=True)) | {"predicted": cell.probability.max()}
-    shown = overlays(
+    by_class = overlays(
         cell.image, maps.isel(method=0), "target", title=f"{title}, {cell.methods[0]}", shared=True, outline=cell.mask,
         titles=[f"{t} ({chances[t]:.1%})" for t in cell.labels],
     )  # fmt: skip
-    _save_figure(shown, folder / f"{name}_classes.png")
+    _save_figure(by_class, folder / f"{name}_classes.png")
     write_json(
         strict(prediction(cell) | {"layer": cell.layer, "quality": quality}), folder / f"{name}_results.json"
     )
-    save(_part(cell, kept, quality), folder / "parts" / f"{name}.nc")
+    save(_part(cell, targets, quality), folder / "parts" / f"{name}.nc")
 
 
 def prediction(cell: Cell) -> dict[str, Any]:
-    """What the network says of the image."""
+    """The network's prediction for the image."""
     order = np.argsort(-cell.probability, kind="stable")
-    said = [{"class": cell.classes[k], "probability": float(cell.probability[k])} for k in order]
-    found: dict[str, Any] = {
-        "image_name": cell.found.name,
+    ranked = [{"class": cell.classes[k], "probability": float(cell.probability[k])} for k in order]
+    content: dict[str, Any] = {
+        "image_name": cell.file.name,
         "predicted_class": cell.predicted,
         "confidence": float(cell.probability.max()),
-        "top_3_predictions": said[:3],
+        "top_3_predictions": ranked[:3],
         "all_probabilities": {c: float(p) for c, p in zip(cell.classes, cell.probability, strict=True)},
     }
-    return found if cell.found.label is None else found | {"true_class": cell.found.label}
+    return content if cell.file.label is None else content | {"true_class": cell.file.label}
 
 
-def figures(cell: Cell, own: xr.DataArray) -> dict[str, dict[str, Any]]:
-    """Quality of each method's map (method, y, x) of the predicted class."""
-    found: dict[str, dict[str, Any]] = {}
-    entropy = map_entropy(own)
-    inside = None if cell.mask is None else mass_inside(own, cell.mask)
+def figures(cell: Cell, attributions: xr.DataArray) -> dict[str, dict[str, Any]]:
+    """Quality of each method's attribution (method, y, x) of the predicted class."""
+    quality: dict[str, dict[str, Any]] = {}
+    entropy = map_entropy(attributions)
+    inside = None if cell.mask is None else mass_inside(attributions, cell.mask)
     for k, method in enumerate(cell.methods):
-        found[method] = {
+        quality[method] = {
             "entropy": float(entropy[k]),
             "deletion_area": float(cell.curves[k].mean()),
             "deletion_curve": [float(v) for v in cell.curves[k]],
             "mass_inside": None if inside is None else float(inside[k]),
             "rank_correlation": {},
         }
-    for one, other in combinations(cell.methods, 2):
-        r = rank_correlation(own.sel({"method": one}), own.sel({"method": other}))
-        found[one]["rank_correlation"][other] = found[other]["rank_correlation"][one] = r
-    return found
+    for method, other in combinations(cell.methods, 2):
+        r = rank_correlation(attributions.sel({"method": method}), attributions.sel({"method": other}))
+        quality[method]["rank_correlation"][other] = quality[other]["rank_correlation"][method] = r
+    return quality
 
 
-def _part(cell: Cell, kept: tuple[str, ...], quality: dict[str, Any]) -> xr.Dataset:
-    places = [cell.at(t) for t in kept]
-    maps = cell.labelled().isel(target=places).assign_coords(target=list(kept)).astype(np.float32)
-    own = cell.seen[cell.at("predicted")]
-    found = xr.Dataset({"attribution": maps})
-    found["seen"] = (("method", "row", "column"), own.astype(np.float32))
-    found["deletion"] = (("method", "share"), cell.curves.astype(float))
-    found["probability"] = ("class", cell.probability)
+def _part(cell: Cell, targets: tuple[str, ...], quality: dict[str, Any]) -> xr.Dataset:
+    places = [cell.at(t) for t in targets]
+    maps = cell.labelled().isel(target=places).assign_coords(target=list(targets)).astype(np.float32)
+    on_input = cell.seen[cell.at("predicted")]
+    part = xr.Dataset({"attribution": maps})
+    part["seen"] = (("method", "row", "column"), on_input.astype(np.float32))
+    part["deletion"] = (("method", "share"), cell.curves.astype(float))
+    part["probability"] = ("class", cell.probability)
     for figure in ("entropy", "mass_inside"):
         values = [quality[m][figure] for m in cell.methods]
-        found[figure] = ("method", [math.nan if v is None else v for v in values])
+        part[figure] = ("method", [math.nan if v is None else v for v in values])
     pairs = {f"{a}~{b}": quality[a]["rank_correlation"][b] for a, b in combinations(cell.methods, 2)}
-    found["agreement"] = xr.DataArray(
+    part["agreement"] = xr.DataArray(
         list(pairs.values()), dims="pair", coords={"pair": np.asarray(list(pairs), dtype=str)}
     )
-    return found.assign_coords({"class": list(cell.classes)}).assign_attrs(
-        image=cell.found.name, path=str(cell.found.path), stamp=cell.stamp, label=cell.found.label or "",
+    return part.assign_coords({"class": list(cell.classes)}).assign_attrs(
+        image=cell.file.name, path=str(cell.file.path), stamp=cell.stamp, label=cell.file.label or "",
         predicted=cell.predicted, confidence=float(cell.probability.max()), layer=cell.layer,
     )  # fmt: skip
 
@@ -162,6 +165,6 @@ def _save_picture(values: np.ndarray, path: Path) -> None:
         pillow_module().Image.fromarray(np.ascontiguousarray(values)).save(temporary)
 
 
-def _save_figure(made: Any, path: Path) -> None:
+def _save_figure(figure: Any, path: Path) -> None:
     with replacing(path) as temporary:
-        made.savefig(temporary)
+        figure.savefig(temporary)

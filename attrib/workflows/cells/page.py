@@ -1,4 +1,4 @@
-"""The summary of a cohort of cell images as a page that links to everything."""
+"""The summary page of a cohort of cell images, with links to all files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ STYLE = (
     "body{font:15px sans-serif;margin:2em}img{max-width:100%}td,th{padding:2px 10px;vertical-align:middle;text-align:left}"
     "td.n{text-align:right}figure{display:inline-block;margin:0 1em 1em 0}.wrong{background:#fdd}p.s{max-width:60em}"
 )
-SAID = {
+MEANINGS = {
     "entropy": "entropy, from 0 (one pixel has all) to 1 (all the same)",
-    "deletion_area": "deletion area: small where the map found what counts",
-    "mass_inside": "share of the map inside the mask",
+    "deletion_area": "deletion area: small if the attribution ranks the pixels well",
+    "mass_inside": "share of the attribution inside the mask",
     "rank_correlation": "rank correlation of two methods",
 }
 
@@ -24,7 +24,7 @@ SAID = {
 def page(
     summary: Mapping[str, Any], table: pd.DataFrame, files: Sequence[str], methods: Sequence[str]
 ) -> str:
-    """The summary as a page that links to everything."""
+    """The summary page, with links to all files."""
     pictures = "".join(
         f'<figure><img src="{quote(f)}" alt="{html.escape(f)}"><figcaption>{html.escape(f.removesuffix(".png").replace("_", " ", 1))}'
         "</figcaption></figure>"
@@ -36,9 +36,9 @@ def page(
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Cells</title>'
         f"<style>{STYLE}</style>{_head(summary, files)}{_skipped(summary)}{_quality(summary, methods)}"
-        f"<h2>Cohort</h2>{pictures}<h2>Images</h2><p class=s>Each map has its own scale; the number under it is its largest "
+        f"<h2>Cohort</h2>{pictures}<h2>Images</h2><p class=s>Each attribution has its own scale; the number under it is its largest "
         "value. Dark edges were cropped away: the network did not see them. Red rows: wrong.</p>"
-        f"<table><tr><th>image</th>{truth}<th>predicted</th><th>maps of the predicted class</th></tr>{rows}</table></html>\n"
+        f"<table><tr><th>image</th>{truth}<th>predicted</th><th>attributions of the predicted class</th></tr>{rows}</table></html>\n"
     )
 
 
@@ -46,17 +46,17 @@ def _head(summary: Mapping[str, Any], files: Sequence[str]) -> str:
     accuracy = "" if summary["accuracy"] is None else f", accuracy {summary['accuracy']:.1%}"
     links = " ".join(f'<a href="{quote(f)}">{html.escape(f)}</a>' for f in files)
     layer = html.escape(summary["layer"])
-    return f"<h1>Cells</h1><p>{summary['images']} images{accuracy}; maps of layer {layer}.</p><p>{links}</p>"
+    return f"<h1>Cells</h1><p>{summary['images']} images{accuracy}; attributions of layer {layer}.</p><p>{links}</p>"
 
 
 def _skipped(summary: Mapping[str, Any]) -> str:
-    """What was left out of the images, and of the accuracy."""
+    """Images and folders that were left out."""
     strange = ", ".join(html.escape(f) for f in summary["folders_that_are_no_class"])
-    said = f"<p>Folders that are no class of the model: {strange}.</p>" if strange else ""
+    folders = f"<p>Folders that are no class of the model: {strange}.</p>" if strange else ""
     bad = "".join(
         f"<li>{html.escape(u['path'])}: {html.escape(u['reason'])}</li>" for u in summary["unreadable"]
     )
-    return said + (f"<h2>Unreadable</h2><ul>{bad}</ul>" if bad else "")
+    return folders + (f"<h2>Unreadable</h2><ul>{bad}</ul>" if bad else "")
 
 
 def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> str:
@@ -66,14 +66,16 @@ def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> str:
     for figure in ("mass_inside", "deletion_area", "entropy"):
         values = [mean.pop(f"{m}_{figure}", None) for m in methods]
         if any(v is not None for v in values):
-            lines.append(f"<tr><td>{SAID[figure]}</td>{''.join(map(_cell, values))}</tr>")
+            lines.append(f"<tr><td>{MEANINGS[figure]}</td>{''.join(map(_cell, values))}</tr>")
     pairs = "".join(
         f"<tr><td>{html.escape(k.removesuffix('_rank_correlation').replace('~', ', '))}</td>{_cell(v)}</tr>"
         for k, v in mean.items()
     )
     head = "".join(f"<th>{html.escape(m)}</th>" for m in methods)
-    found = f"<h2>Mean quality</h2><table><tr><th></th>{head}</tr>{''.join(lines)}</table>"
-    return found + (f"<table><tr><th>{SAID['rank_correlation']}</th></tr>{pairs}</table>" if pairs else "")
+    tables = f"<h2>Mean quality</h2><table><tr><th></th>{head}</tr>{''.join(lines)}</table>"
+    return tables + (
+        f"<table><tr><th>{MEANINGS['rank_correlation']}</th></tr>{pairs}</table>" if pairs else ""
+    )
 
 
 def _cell(value: float | None) -> str:
@@ -83,12 +85,12 @@ def _cell(value: float | None) -> str:
 def _row(row: Mapping[str, Any]) -> str:
     name, label = html.escape(str(row["image"])), str(row.get("label", ""))
     link = quote(str(row["image"]))
-    said = f"{html.escape(row['predicted'])} ({row['confidence']:.1%})"
-    known = label not in ("", "nan")
-    mark = ' class="wrong"' if known and label != row["predicted"] else ""
-    truth = f"<td>{html.escape(label)}</td>" if known else "<td></td>"
+    predicted = f"{html.escape(row['predicted'])} ({row['confidence']:.1%})"
+    has_label = label not in ("", "nan")
+    mark = ' class="wrong"' if has_label and label != row["predicted"] else ""
+    truth = f"<td>{html.escape(label)}</td>" if has_label else "<td></td>"
     return (
         f'<tr{mark}><td>{name}<br><a href="{link}_results.json">figures</a> <a href="{link}_classes.png">classes</a></td>'
-        f'{truth}<td>{said}</td><td><a href="{link}_methods.png">'
-        f'<img src="{link}_methods.png" alt="maps of {name}" height="230" loading="lazy"></a></td></tr>'
+        f'{truth}<td>{predicted}</td><td><a href="{link}_methods.png">'
+        f'<img src="{link}_methods.png" alt="attributions of {name}" height="230" loading="lazy"></a></td></tr>'
     )

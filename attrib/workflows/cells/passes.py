@@ -1,4 +1,4 @@
-"""A classifier's passes on images of cells: probabilities, maps, deletion curves."""
+"""A classifier's passes on images of cells: probabilities, attributions, deletion curves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from attrib.workflows.checkpoint import Classifier
 def explained(
     classifier: Classifier, plan: Plan, batch: Sequence[tuple[Found, xr.DataArray]], masks: str | Path | None
 ) -> Iterator[Cell]:
-    """Everything that is known of some images; those of one input size go through the model together."""
+    """All results of some images; images of one input size go through the model together."""
     rows = [torch.from_numpy(classifier.preparation.apply(image.values)) for _, image in batch]
     for _, numbers in groupby(
         sorted(range(len(batch)), key=lambda k: rows[k].shape), key=lambda k: rows[k].shape
@@ -33,16 +33,16 @@ def explained(
         x = torch.stack([rows[k] for k in some])
         maps, probability, curves, name = _passes(classifier, plan, x)
         for j, k in enumerate(some):
-            found, image = batch[k]
+            file, image = batch[k]
             frame = classifier.preparation.frame(*image.shape[:2])
             yield Cell(
-                found, stamp(found.path), image, probability[j], frame.back(maps[:, :, j]), maps[:, :, j], curves[:, j],
-                plan.classes, plan.methods, plan.labels, name, mask_of(found, image, masks),
+                file, stamp(file.path), image, probability[j], frame.back(maps[:, :, j]), maps[:, :, j], curves[:, j],
+                plan.classes, plan.methods, plan.labels, name, mask_of(file, image, masks),
             )  # fmt: skip
 
 
 def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """Maps (target, method, N, y, x), probabilities (N, C), deletion curves (method, N, share), the layer's name."""
+    """Attributions (target, method, N, y, x), probabilities (N, C), deletion curves (method, N, share), the layer's name."""
     device = device_of(classifier.model) or x.device
     x = x.to(device)
     with torch.no_grad():
@@ -58,13 +58,13 @@ def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, 
         assert isinstance(e.attribution, Tensor)
         layer = str((e.notes or {})["layer"])
         maps.append(e.attribution)
-        own = e.attribution[best, torch.arange(len(x))] if plan.goals == "all" else e.attribution[-1]
-        curves.append(deletion(classifier.model, x, own, best, batch_size=4 * len(x)).cpu())
+        predicted = e.attribution[best, torch.arange(len(x))] if plan.goals == "all" else e.attribution[-1]
+        curves.append(deletion(classifier.model, x, predicted, best, batch_size=4 * len(x)).cpu())
     stacked = torch.stack(maps, 1).cpu().numpy()
     return stacked, logits.softmax(1).cpu().double().numpy(), torch.stack(curves).numpy(), layer
 
 
-def mask_of(found: Found, image: xr.DataArray, masks: str | Path | None) -> xr.DataArray | None:
+def mask_of(file: Found, image: xr.DataArray, masks: str | Path | None) -> xr.DataArray | None:
     """The image's mask, if the folder has one.
 
     Raises
@@ -74,11 +74,11 @@ def mask_of(found: Found, image: xr.DataArray, masks: str | Path | None) -> xr.D
     """
     if masks is None:
         return None
-    places = [Path(masks) / (found.label or ""), Path(masks)]
-    files = [p for place in places if place.is_dir() for p in sorted(place.iterdir()) if p.stem == found.path.stem and p.is_file()]  # fmt: skip
+    places = [Path(masks) / (file.label or ""), Path(masks)]
+    files = [p for place in places if place.is_dir() for p in sorted(place.iterdir()) if p.stem == file.path.stem and p.is_file()]  # fmt: skip
     if not files:
         return None
     mask = read_image(files[0]).max("channel") > 0
     if mask.shape != image.shape[:2]:
-        raise ValueError(f"--masks: {files[0]} is {mask.shape}, its image {image.shape[:2]}")
+        raise ValueError(f"`masks`: {files[0]} is {mask.shape}, its image {image.shape[:2]}")
     return mask

@@ -1,4 +1,4 @@
-"""What the study of cells asks of every image."""
+"""The settings of the study of cells, the same for every image."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from attrib.functional import MAPS
 from attrib.workflows.checkpoint import Classifier
 
 METHODS = ("grad_cam", "grad_cam_plus_plus", "layer_cam")
-SIDE_BY_SIDE = 20  # classes whose maps are made for every image
+SIDE_BY_SIDE = 20  # at most so many classes are explained for every image
 
 
 class Plan(NamedTuple):
-    """What every image is asked; a folder holds images of one plan."""
+    """The settings for every image; a folder holds images of one plan."""
 
     methods: tuple[str, ...]
     layer: str
@@ -23,14 +23,14 @@ class Plan(NamedTuple):
 
     @property
     def goals(self) -> str | list[Any]:
-        """The targets that are computed: all classes where they are few, for the picture of them side by side."""
+        """The targets that are computed: all classes if they are few, for the picture that compares them."""
         if self.targets == "all" or len(self.classes) <= SIDE_BY_SIDE:
             return "all"
         return [*(self.classes.index(t) for t in self.targets if self.targets != "predicted"), "predicted"]
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of what is computed."""
+        """Names of the targets that are computed."""
         goals: Any = self.goals
         return (
             self.classes
@@ -39,7 +39,7 @@ class Plan(NamedTuple):
         )
 
     @property
-    def kept(self) -> tuple[str, ...]:
+    def saved_labels(self) -> tuple[str, ...]:
         """The labels of the target dim of the results."""
         if self.targets == "all":
             return self.classes
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
 
 
 def plan_of(classifier: Classifier, methods: Sequence[str], layer: str, targets: str | Sequence[str]) -> Plan:
-    """The plan for what was asked.
+    """The plan for these arguments.
 
     Raises
     ------
@@ -56,15 +56,15 @@ def plan_of(classifier: Classifier, methods: Sequence[str], layer: str, targets:
     """
     unknown = [m for m in methods if m not in MAPS]
     if unknown or not methods:
-        raise ValueError(f"--methods is {' '.join(methods) or 'empty'}, expected some of {', '.join(MAPS)}")
-    asked = (
+        raise ValueError(f"`methods` is {' '.join(methods) or 'empty'}, expected some of {', '.join(MAPS)}")
+    chosen = (
         targets
         if targets in ("predicted", "all")
         else tuple([targets] if isinstance(targets, str) else targets)
     )
-    strange = [t for t in asked if t not in classifier.classes] if isinstance(asked, tuple) else []
-    if strange or not asked:
+    strange = [t for t in chosen if t not in classifier.classes] if isinstance(chosen, tuple) else []
+    if strange or not chosen:
         raise ValueError(
-            f"--targets is {' '.join(strange) or 'empty'}, expected predicted, all, or classes: {', '.join(classifier.classes[:20])}"
+            f"`targets` is {' '.join(strange) or 'empty'}, expected predicted, all, or classes: {', '.join(classifier.classes[:20])}"
         )
-    return Plan(tuple(dict.fromkeys(methods)), layer, asked, classifier.classes, classifier.source)
+    return Plan(tuple(dict.fromkeys(methods)), layer, chosen, classifier.classes, classifier.source)

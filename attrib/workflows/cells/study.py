@@ -1,4 +1,4 @@
-"""The study of cell images: which pixels made a classifier say what it says, image by image and over the cohort."""
+"""The study of cell images: which pixels a classifier's prediction rests on, image by image and over the cohort."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attrib.workflows.cells.image import stamp, write_cell
 from attrib.workflows.cells.passes import explained
 from attrib.workflows.cells.plan import METHODS, Plan, plan_of
 from attrib.workflows.checkpoint import Classifier
-from attrib.workflows.continued import Continued
+from attrib.workflows.continued import RunFolder
 from attrib.workflows.identity import digest
 
 PROGRAM = "attrib cells"
@@ -24,7 +24,7 @@ Tell = Callable[[str, int, int], None]
 
 
 class Study(NamedTuple):
-    """What a run has done.
+    """Results of a run.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ def cells(
     command: Sequence[str] = (),
     tell: Tell | None = None,
 ) -> Study:
-    """Explain a classifier on images of cells, and write pictures, tables and maps into a folder.
+    """Explain a classifier on images of cells, and write pictures, tables and attributions into a folder.
 
     Parameters
     ----------
@@ -70,11 +70,11 @@ def cells(
     layer : str, default "auto"
         See `attrib.grad_cam`.
     targets : "predicted", "all", or sequence of class names
-        Which classes' maps `attributions.nc` holds.
+        Classes whose attributions `attributions.nc` holds.
     masks : path, optional
-        A folder of images of the same names as the images', nonzero where the cell is.
+        A folder of images with the images' names, nonzero where the cell is.
     max_images : int, optional
-        The first so many.
+        Use the first so many images.
     batch_size : int, default 16
         Images in memory and in a call of the model.
     command : sequence of str
@@ -89,66 +89,68 @@ def cells(
     Raises
     ------
     ValueError
-        For unknown methods, classes and layers, a folder of another run, and images none of which can be read.
+        For unknown methods, classes and layers, a folder of another run, and if no image can be read.
     """
     plan = plan_of(classifier, methods, layer, targets)
     if batch_size < 1 or (max_images is not None and max_images < 1):
         raise ValueError(
-            f"--batch-size is {batch_size}, --max-images {max_images}; expected positive numbers"
+            f"`batch_size` is {batch_size}, `max_images` {max_images}; expected positive numbers"
         )
-    found = find_images(images)[:max_images]
+    files = find_images(images)[:max_images]
     unreadable: dict[str, str] = {}
     settings = plan._asdict() | {"weights": digest(classifier.model)}
-    with Continued(output, PROGRAM, settings, command) as run:
-        for batch in _batches(run.path, found, batch_size, unreadable, tell):
+    with RunFolder(output, PROGRAM, settings, command) as run:
+        for batch in _batches(run.path, files, batch_size, unreadable, tell):
             for cell in explained(classifier, plan, batch, masks):
-                write_cell(cell, plan.kept, run.path)
-        summary = _sum_up(run, found, plan, unreadable)
+                write_cell(cell, plan.saved_labels, run.path)
+        summary = _sum_up(run, files, plan, unreadable)
     return Study(run.path, summary, run.files)
 
 
 def _batches(
-    folder: Path, found: Sequence[Found], size: int, unreadable: dict[str, str], tell: Tell | None
+    folder: Path, images: Sequence[Found], size: int, unreadable: dict[str, str], tell: Tell | None
 ) -> Iterator[list[tuple[Found, xr.DataArray]]]:
-    """The images that are not done yet, some at a time; tells how many are, once a batch has been worked on."""
-    pending = [f for f in found if not _is_done(folder, f)]
-    done = len(found) - len(pending)
+    """The unfinished images, some at a time; `tell` is called after each batch."""
+    pending = [f for f in images if not _is_done(folder, f)]
+    done = len(images) - len(pending)
     for start in range(0, len(pending), size):
         some = pending[start : start + size]
         yield _read(some, unreadable)
         done += len(some)
         if tell is not None:
-            tell("images", done, len(found))
+            tell("images", done, len(images))
 
 
-def _sum_up(run: Continued, found: Sequence[Found], plan: Plan, unreadable: dict[str, str]) -> dict[str, Any]:
-    """The cohort's files; those that an earlier run listed and this one lacks go when it ends."""
-    finished = [f for f in found if str(f.path) not in unreadable]
+def _sum_up(
+    run: RunFolder, images: Sequence[Found], plan: Plan, unreadable: dict[str, str]
+) -> dict[str, Any]:
+    """Write the cohort's files."""
+    finished = [f for f in images if str(f.path) not in unreadable]
     if not finished:
-        raise ValueError(f"--images: none of {len(found)} can be read: {next(iter(unreadable.values()))}")
+        raise ValueError(f"`images`: none of {len(images)} can be read: {next(iter(unreadable.values()))}")
     summary, files = write_cohort(run.path, finished, plan.classes, plan.methods, unreadable)
     for name in files:
         run.file(name)
     return summary
 
 
-def _is_done(folder: Path, found: Found) -> bool:
-    """Whether the image's results are there, whole, and of the file as it is now."""
-    part = folder / "parts" / f"{found.name}.nc"
+def _is_done(folder: Path, image: Found) -> bool:
+    """Whether the image's results exist, are complete, and belong to the present content of the file."""
+    part = folder / "parts" / f"{image.name}.nc"
     if not part.is_file():
         return False
     try:
         attrs = load(part).attrs
     except (OSError, ValueError, KeyError):
         return False
-    return attrs.get("path") == str(found.path) and attrs.get("stamp") == stamp(found.path)
+    return attrs.get("path") == str(image.path) and attrs.get("stamp") == stamp(image.path)
 
 
 def _read(batch: Sequence[Found], unreadable: dict[str, str]) -> list[tuple[Found, xr.DataArray]]:
     images = []
-    for found in batch:
+    for image in batch:
         try:
-            images.append((found, read_image(found.path)))
+            images.append((image, read_image(image.path)))
         except ValueError as error:
-            unreadable[str(found.path)] = str(error).removeprefix(f"{found.path} ")
+            unreadable[str(image.path)] = str(error).removeprefix(f"{image.path} ")
     return images

@@ -1,4 +1,4 @@
-"""Which convolutions belong to which branch of a network of two inputs."""
+"""The convolutions of each branch of a network of two inputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Layers(NamedTuple):
     Attributes
     ----------
     first : tuple of str
-        Dotted names of those that see the image itself: one, or the paths of a first block.
+        Dotted names of those that read the image itself: one, or the paths of a first block.
     last : str or None
         The last one.
     """
@@ -40,11 +40,11 @@ def branch_layers(model: nn.Module, x: Mapping[str, Tensor]) -> dict[str, Layers
     Returns
     -------
     dict of str to Layers
-        By input. Convolutions that both inputs reach, that are called twice or not at all, belong to none.
+        By input. Convolutions that both inputs reach, or that are called twice or never, belong to no branch.
     """
     a, b = (x[name][:1] for name in BRANCHES)
     other_a, other_b = (x[name][:1].roll(1, -1) + 1 for name in BRANCHES)
-    found: dict[str, list[str]] = {name: [] for name in BRANCHES}
+    convolutions: dict[str, list[str]] = {name: [] for name in BRANCHES}
     for name, part in model.named_modules():
         if not isinstance(part, nn.Conv2d):
             continue
@@ -53,23 +53,23 @@ def branch_layers(model: nn.Module, x: Mapping[str, Tensor]) -> dict[str, Layers
             continue
         moved = [_differs(plain, _output(model, rows, name)) for rows in ((other_a, b), (a, other_b))]
         if moved.count(True) == 1:
-            found[BRANCHES[moved.index(True)]].append(name)
-    return {n: _layers(model, names, x[n].shape[1]) for n, names in found.items()}
+            convolutions[BRANCHES[moved.index(True)]].append(name)
+    return {n: _layers(model, names, x[n].shape[1]) for n, names in convolutions.items()}
 
 
 def _layers(model: nn.Module, names: list[str], channels: int) -> Layers:
-    """The convolutions at a branch's beginning have the image's channels; later ones as a rule more."""
+    """The first and last of a branch's convolutions; the first ones have as many channels as the image."""
     first = [n for n in names if getattr(model.get_submodule(n), "in_channels", 0) == channels]
     return Layers(tuple(first or names[:1]), names[-1] if names else None)
 
 
 def _output(model: nn.Module, rows: tuple[Tensor, Tensor], layer: str) -> Tensor | None:
     try:
-        found = layer_activation(model, rows, layer=layer)
+        output = layer_activation(model, rows, layer=layer)
     except ValueError:  # called twice, or not called
         return None
-    return found if isinstance(found, Tensor) else None
+    return output if isinstance(output, Tensor) else None
 
 
-def _differs(one: Tensor, other: Tensor | None) -> bool:
-    return other is not None and not torch.equal(one, other)
+def _differs(output: Tensor, other: Tensor | None) -> bool:
+    return other is not None and not torch.equal(output, other)

@@ -1,4 +1,4 @@
-"""Pairs of label 1 against pairs of label 0, cell by cell."""
+"""Pairs of label 1 against pairs of label 0, k-mer by k-mer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import xarray as xr
 from attrib.domains.fcgr import by_kmer
 from attrib.io import save
 from attrib.stats import contrast
-from attrib.workflows.continued import Continued
+from attrib.workflows.continued import RunFolder
 from attrib.workflows.fcgr import overviews, squares
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.pictures import save_picture
@@ -20,13 +20,13 @@ LEAST = 3  # samples per label below which groups are not compared
 LEVEL = 0.05
 
 
-def write_contrast(run: Continued, found: xr.Dataset, seed: int) -> dict[str, Any]:
+def write_contrast(run: RunFolder, results: xr.Dataset, seed: int) -> dict[str, Any]:
     """Tables and pictures of the leading method's difference between both labels.
 
     Parameters
     ----------
-    run : Continued
-    found : Dataset
+    run : RunFolder
+    results : Dataset
         Of all pairs.
     seed : int
         Of resampling.
@@ -34,30 +34,32 @@ def write_contrast(run: Continued, found: xr.Dataset, seed: int) -> dict[str, An
     Returns
     -------
     dict
-        What the summary says of it.
+        Entries of the summary.
     """
-    label = found["label"].values
+    label = results["label"].values
     counts = int(label.sum()), int((1 - label).sum())
     if min(counts) < LEAST:
         few = f"{counts[0]} positives and {counts[1]} negatives, expected at least {LEAST} of each"
         return {"left_out": few}
-    lead, summary = leading(found), {}
-    said = f"{squares.spoken(lead)}: {counts[0]} positives less {counts[1]} negatives"
+    lead, summary = leading(results), {}
+    groups = f"{squares.spoken(lead)}: {counts[0]} positives less {counts[1]} negatives"
     for b in BRANCHES:
-        a = found[b].sel({"method": lead}, drop=True)
-        made = contrast(a.drop_vars([c for c in a.coords if c not in ("y", "x", "kmer")]), label, seed=seed)
-        made = made.assign_coords(kmer=found["kmer"])
-        table = _by_kmer(made)
+        a = results[b].sel({"method": lead}, drop=True)
+        difference = contrast(
+            a.drop_vars([c for c in a.coords if c not in ("y", "x", "kmer")]), label, seed=seed
+        )
+        difference = difference.assign_coords(kmer=results["kmer"])
+        table = _by_kmer(difference)
         save(table, run.file(f"positive_negative_{b}.csv"))
-        title = f"{squares.TITLES[b]}, {said}"
-        save_picture(run, f"positive_negative_{b}.png", overviews.contrast_picture(title, made))
+        title = f"{squares.TITLES[b]}, {groups}"
+        save_picture(run, f"positive_negative_{b}.png", overviews.contrast_picture(title, difference))
         clear = table["kmer"][table["p_corrected"] < LEVEL].tolist()
         summary[b] = {"method": lead, "cells_below_0.05_corrected": len(clear), "kmers": clear[:20]}
     return summary
 
 
-def _by_kmer(made: xr.Dataset) -> pd.DataFrame:
+def _by_kmer(difference: xr.Dataset) -> pd.DataFrame:
     """A row per k-mer, the clearest and largest difference first."""
-    words = pd.DataFrame({n: by_kmer(made[n]).to_series() for n in made.data_vars}).reset_index()
+    words = pd.DataFrame({n: by_kmer(difference[n]).to_series() for n in difference.data_vars}).reset_index()
     order = words.assign(size=-words["difference"].abs()).sort_values(["p_corrected", "size"], kind="stable")
     return order.drop(columns="size")

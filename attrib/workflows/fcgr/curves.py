@@ -18,16 +18,16 @@ def training_picture(
     history: pd.DataFrame, label: np.ndarray, chance: np.ndarray, metrics: pd.DataFrame
 ) -> Figure:
     """Loss by epoch, and the ROC curve of the test pairs."""
-    made = figure((8.4, 3.7))
-    axes: Any = made.subplots(1, 2)
+    picture = figure((8.4, 3.7))
+    axes: Any = picture.subplots(1, 2)
     _losses(axes[0], history)
     _roc(axes[1], label, chance)
-    said = [
+    lines = [
         f"{n} {r['value']:.3f} ({r['lower']:.3f} to {r['upper']:.3f})"
         for n, r in metrics.loc[["accuracy", "auroc"]].iterrows()
     ]
-    axes[1].set_title("miRNAs never seen\n" + "\n".join(said), fontsize=9)
-    return made
+    axes[1].set_title("miRNAs never seen\n" + "\n".join(lines), fontsize=9)
+    return picture
 
 
 def _losses(ax: Axes, history: pd.DataFrame) -> None:

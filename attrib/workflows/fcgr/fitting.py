@@ -1,4 +1,4 @@
-"""Whether a network takes the images and gives what it is said to give; the layers that are asked for."""
+"""Checks of a network on the images, and the layers for Grad-CAM."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.loading import first_line
 
 
-def layers_of(predictor: Predictor, x: xr.Dataset, given: Mapping[str, str]) -> dict[str, Layers]:
-    """Each branch's convolutions, with those that are named for Grad-CAM.
+def layers_of(predictor: Predictor, x: xr.Dataset, named: Mapping[str, str]) -> dict[str, Layers]:
+    """Each branch's convolutions, with the named layers for Grad-CAM.
 
     Parameters
     ----------
     predictor : Predictor
     x : Dataset
         Of `Images.of`.
-    given : mapping of str to str
+    named : mapping of str to str
         Layers by branch.
 
     Raises
@@ -30,21 +30,21 @@ def layers_of(predictor: Predictor, x: xr.Dataset, given: Mapping[str, str]) -> 
     ValueError
         For branches and layers that do not exist, and a network that does not fit the images.
     """
-    strange = [n for n in given if n not in BRANCHES]
+    strange = [n for n in named if n not in BRANCHES]
     if strange:
-        raise ValueError(f"--layers names {strange[0]!r}, expected {' or '.join(BRANCHES)}")
-    found = branch_layers(predictor.model, _rows(predictor, x))
+        raise ValueError(f"`layers` names {strange[0]!r}, expected {' or '.join(BRANCHES)}")
+    layers = branch_layers(predictor.model, _rows(predictor, x))
     parts = dict(predictor.model.named_modules())
-    for name, layer in given.items():
+    for name, layer in named.items():
         full = layer if layer in parts else f"network.{layer}"
         if full not in parts:
-            raise ValueError(f"--layers: the model has no layer {layer!r} for {name}")
-        found[name] = found[name]._replace(last=full)
-    return found
+            raise ValueError(f"`layers`: the model has no layer {layer!r} for {name}")
+        layers[name] = layers[name]._replace(last=full)
+    return layers
 
 
 def _rows(predictor: Predictor, x: xr.Dataset) -> dict[str, Tensor]:
-    """A pair as the network takes it, after one call that shows whether it does."""
+    """A pair as the network takes it, after one call that checks the network."""
     device = next((p.device for p in predictor.model.parameters()), torch.device("cpu"))
     rows = {n: torch.from_numpy(x[n].values[:1]).to(device) for n in BRANCHES}
     try:
@@ -53,20 +53,20 @@ def _rows(predictor: Predictor, x: xr.Dataset) -> dict[str, Tensor]:
     except Exception as error:  # the user's code
         shape = tuple(rows["mirna"].shape)
         raise ValueError(
-            f"the model fails on images of shape {shape} ({first_line(error)}); was it trained with another --k?"
+            f"the model fails on images of shape {shape} ({first_line(error)}); was it trained with another `k`?"
         ) from error
-    _check_kind(predictor.model.output, scores, raw)
+    _check_kind(predictor.model.output_kind, scores, raw)
     return rows
 
 
-def _check_kind(said: str, scores: Tensor, raw: Tensor) -> None:
-    """Refuse outputs that are not what `--output-kind` says."""
+def _check_kind(output_kind: str, scores: Tensor, raw: Tensor) -> None:
+    """Refuse outputs that are not of the kind `output_kind`."""
     two = raw.ndim == 2 and raw.shape[1] == 2
-    if said == "logit" and two and bool((raw >= 0).all() & ((raw.sum(1) - 1).abs() < 1e-5).all()):
+    if output_kind == "logit" and two and bool((raw >= 0).all() & ((raw.sum(1) - 1).abs() < 1e-5).all()):
         raise ValueError(
-            "the model gives two numbers that add up to 1: probabilities; pass --output-kind probability"
+            "the model gives two numbers that add up to 1: probabilities; set `output_kind` to probability"
         )
-    if said == "probability" and not bool(((scores >= 0) & (scores <= 1)).all()):
+    if output_kind == "probability" and not bool(((scores >= 0) & (scores <= 1)).all()):
         raise ValueError(
-            "--output-kind is probability, but the model gives numbers outside [0, 1]; leave it out"
+            "`output_kind` is probability, but the model gives numbers outside [0, 1]; leave it out"
         )

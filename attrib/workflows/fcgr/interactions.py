@@ -10,24 +10,24 @@ from attrib import interaction
 from attrib.domains.fcgr import shares
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.predictor import Predictor
-from attrib.workflows.fcgr.todo import Todo
+from attrib.workflows.fcgr.todo import Settings
 
 STEPS = 4  # on each path
 SOFTPLUS = 10.0
 CLOSE = 1e-4  # of the score
 
 
-def interactions(predictor: Predictor, x: xr.Dataset, todo: Todo) -> dict[str, xr.DataArray]:
-    """The interaction and its completeness error; nothing where it is not asked for.
+def interactions(predictor: Predictor, x: xr.Dataset, settings: Settings) -> dict[str, xr.DataArray]:
+    """The interaction and its completeness error; empty if the settings exclude it.
 
     Parameters
     ----------
     predictor : Predictor
     x : Dataset
         Of `Images.of`.
-    todo : Todo
+    settings : Settings
     """
-    if not todo.interaction:
+    if not settings.interaction:
         return {}
     groups = {
         n: shares(x[n].isel(channel=0, drop=True), x[f"{n}_sequence"], position=f"{n}_position").expand_dims(channel=x[n].channel, axis=2)
@@ -35,31 +35,31 @@ def interactions(predictor: Predictor, x: xr.Dataset, todo: Todo) -> dict[str, x
     }  # fmt: skip
     inputs = {n: x[n].drop_vars([c for c in x[n].coords if c not in ("sample", "channel")]) for n in BRANCHES}
     bare = {n: g.drop_vars(["y", "x", "kmer"]) for n, g in groups.items()}
-    a, note = _shared_out(predictor, inputs, bare, todo.batch_size)
+    a, note = _interaction_and_sharpness(predictor, inputs, bare, settings.batch_size)
     dims = ("sample", "mirna_position", "mrna_position")
     values = xr.DataArray(a.transpose(*dims).values, dims=dims, attrs={"softplus": note, "units": "output"})
     return {"interaction": values, "interaction_delta": xr.DataArray(a["delta"].values, dims="sample")}
 
 
-def _shared_out(
+def _interaction_and_sharpness(
     predictor: Predictor,
     inputs: dict[str, xr.DataArray],
     groups: dict[str, xr.DataArray],
     batch_size: int | str,
 ) -> tuple[xr.DataArray, str]:
-    """The interaction, and the sharpness of the smooth copy where one was needed.
+    """The interaction, and the sharpness of the smooth copy if one was needed.
 
-    Networks that are a product of branches without biases, as ours, need one step; others more.
+    A network that is a product of branches without biases, such as `TwoBranch`, needs one step, others need more.
     """
-    given: dict[str, Any] = {"groups": groups, "batch_size": batch_size}
+    options: dict[str, Any] = {"groups": groups, "batch_size": batch_size}
     try:
-        a = interaction(predictor.model, inputs, n_steps=1, **given)
+        a = interaction(predictor.model, inputs, n_steps=1, **options)
         if float(abs(a["delta"]).max()) > CLOSE * float(abs(a["prediction"]).max()):
-            a = interaction(predictor.model, inputs, n_steps=STEPS, **given)
+            a = interaction(predictor.model, inputs, n_steps=STEPS, **options)
     except ValueError as error:
         if "piecewise" not in str(error):
             raise
         return interaction(
-            predictor.model, inputs, softplus=SOFTPLUS, n_steps=STEPS, **given
+            predictor.model, inputs, softplus=SOFTPLUS, n_steps=STEPS, **options
         ), f"{SOFTPLUS:g}"
     return a, "none"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import xarray as xr
 
 from attrib import filters, layer_activation
-from attrib.workflows.continued import Continued
+from attrib.workflows.continued import RunFolder
 from attrib.workflows.fcgr import overviews, squares
 from attrib.workflows.fcgr.branches import Layers
 from attrib.workflows.fcgr.pairs import BRANCHES
@@ -15,27 +15,27 @@ from attrib.workflows.fcgr.pictures import save_picture
 from attrib.workflows.fcgr.predictor import Predictor
 
 
-def write_layers(run: Continued, predictor: Predictor, x: xr.Dataset, layers: Mapping[str, Layers]) -> None:
+def write_layers(run: RunFolder, predictor: Predictor, x: xr.Dataset, layers: Mapping[str, Layers]) -> None:
     """Filters and activations of each branch's first convolution.
 
     Parameters
     ----------
-    run : Continued
+    run : RunFolder
     predictor : Predictor
     x : Dataset
         The first pair is shown.
     layers : mapping of str to Layers
     """
-    one = x[list(BRANCHES)].isel(sample=[0])
-    for name, own in layers.items():
-        if not own.first:
+    pair = x[list(BRANCHES)].isel(sample=[0])
+    for name, convolutions in layers.items():
+        if not convolutions.first:
             continue
         title = f"{squares.TITLES[name]}: first convolutions"
-        weights = {n: filters(predictor.model, n) for n in own.first}
+        weights = {n: filters(predictor.model, n) for n in convolutions.first}
         maps = {
-            n: layer_activation(predictor.model, one, layer=n, onto=name)[0].transpose("filter", "y", "x")
-            for n in own.first
+            n: layer_activation(predictor.model, pair, layer=n, onto=name)[0].transpose("filter", "y", "x")
+            for n in convolutions.first
         }
-        shown = f"{title} on pair {x['sample'].values[0]}"
+        subtitle = f"{title} on pair {x['sample'].values[0]}"
         save_picture(run, f"{name}_conv1_filters.png", overviews.filters_picture(title, weights))
-        save_picture(run, f"{name}_conv1_activations.png", overviews.activations_picture(shown, maps))
+        save_picture(run, f"{name}_conv1_activations.png", overviews.activations_picture(subtitle, maps))

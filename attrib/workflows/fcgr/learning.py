@@ -26,7 +26,7 @@ class Fit(NamedTuple):
     Attributes
     ----------
     epochs, patience : int
-        At most so many passes; the end after so many without a better validation loss.
+        Largest number of passes; training stops after `patience` passes without a better validation loss.
     batch_size : int
         Pairs per step.
     rate : float
@@ -46,8 +46,8 @@ class Fit(NamedTuple):
 
 def fitted(
     images: Images,
-    own: pd.DataFrame,
-    checked: pd.DataFrame,
+    training: pd.DataFrame,
+    validation: pd.DataFrame,
     shape: dict[str, Any],
     fit: Fit,
     tell: Tell | None = None,
@@ -58,7 +58,7 @@ def fitted(
     ----------
     images : Images
     own, checked : DataFrame
-        Pairs to learn from, and pairs that say when to stop.
+        Pairs to train on, and pairs that decide when to stop.
     shape : dict
         Arguments of `TwoBranch`.
     fit : Fit
@@ -72,11 +72,11 @@ def fitted(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fit.seed)
-        given = {f"module__{n}": v for n, v in (shape | {"corners": images.corners}).items()}
-        net = _classifier(given, fit, (tensors(images, checked), checked["label"].to_numpy()), tell)
+        module = {f"module__{n}": v for n, v in (shape | {"corners": images.corners}).items()}
+        net = _classifier(module, fit, (tensors(images, validation), validation["label"].to_numpy()), tell)
         net.initialize()
         net.module_.to(memory_format=torch.channels_last)  # half of the time on a CPU
-        net.partial_fit(tensors(images, own), own["label"].to_numpy())
+        net.partial_fit(tensors(images, training), training["label"].to_numpy())
     history = pd.DataFrame([{c: h[c] for c in COLUMNS} for h in net.history]).rename(columns=COLUMNS)
     best = int(history["validation_loss"].argmin())
     return net.module_.eval(), history.assign(best=np.arange(len(history)) == best)
@@ -85,7 +85,7 @@ def fitted(
 def _classifier(
     module: dict[str, Any], fit: Fit, held: tuple[dict[str, torch.Tensor], np.ndarray], tell: Tell | None
 ) -> Any:
-    """A classifier of skorch, which stops when the loss on `held` grows no better."""
+    """A classifier of skorch, which stops when the loss on `held` no longer falls."""
     try:
         from skorch import NeuralNetClassifier
         from skorch.callbacks import EarlyStopping
@@ -98,27 +98,27 @@ def _classifier(
         optimizer__weight_decay=1e-4, lr=fit.rate, batch_size=fit.batch_size, max_epochs=fit.epochs,
         iterator_train__shuffle=True, device=fit.device or "cpu", verbose=0,
         train_split=predefined_split(Dataset(*held)),
-        callbacks=[EarlyStopping(patience=fit.patience, load_best=True, sink=lambda *_: None), _told(fit.epochs, tell)],
+        callbacks=[EarlyStopping(patience=fit.patience, load_best=True, sink=lambda *_: None), _progress(fit.epochs, tell)],
     )  # fmt: skip
 
 
-def _told(epochs: int, tell: Tell | None) -> Any:
-    """A callback that says how far it is."""
+def _progress(epochs: int, tell: Tell | None) -> Any:
+    """A callback that reports the progress."""
     from skorch.callbacks import Callback
 
-    class Told(Callback):
+    class Progress(Callback):
         def on_epoch_end(self, net: Any, **_: Any) -> None:
             if tell is not None:
                 tell("epochs", len(net.history), epochs)
 
-    return Told()
+    return Progress()
 
 
 def tensors(images: Images, table: pd.DataFrame) -> dict[str, torch.Tensor]:
     """Both images of the pairs, by the names of the network's arguments."""
-    found = images.of(table)
+    pairs = images.of(table)
     return {
-        name: torch.from_numpy(found[name].values).contiguous(memory_format=torch.channels_last)
+        name: torch.from_numpy(pairs[name].values).contiguous(memory_format=torch.channels_last)
         for name in BRANCHES
     }
 

@@ -1,4 +1,4 @@
-"""Everything that is computed of some pairs: attributions of both branches, along the sequences, layers, interaction."""
+"""The results of some pairs: attributions of both branches, along the sequences, of layers, and the interaction."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from attrib.workflows.attribute import Skipped, Tell, attribute
 from attrib.workflows.fcgr.interactions import interactions
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.predictor import Predictor
-from attrib.workflows.fcgr.todo import METHODS, Todo
+from attrib.workflows.fcgr.todo import METHODS, Settings
 from attrib.workflows.plan import Plan, plan
 
-CORRECTED = "saliency"  # a plain gradient, for which the corrections are made
-OWN = {"saliency.absolute": False, "integrated_gradients.n_steps": 32}
+CORRECTED = "saliency"  # the plain gradient, which the corrections are applied to
+DEFAULTS = {"saliency.absolute": False, "integrated_gradients.n_steps": 32}
 
 
 @contextmanager
 def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Add the time that the block takes."""
+    """Add the time of the block to `seconds`."""
     start = time.perf_counter()
     try:
         yield
@@ -41,7 +41,7 @@ def explained(
     predictor: Predictor,
     x: xr.Dataset,
     background: xr.Dataset,
-    todo: Todo,
+    settings: Settings,
     seconds: dict[str, float],
     tell: Tell | None = None,
 ) -> xr.Dataset:
@@ -52,9 +52,9 @@ def explained(
     predictor : Predictor
     x, background : Dataset
         Of `Images.of`.
-    todo : Todo
+    settings : Settings
     seconds : dict
-        Times are added to it, by what took them.
+        Times by step; the times of this call are added.
     tell : callable, optional
         Gets (method, rows done, rows in all).
 
@@ -66,60 +66,62 @@ def explained(
         there are any; `mirna_image`, `mrna_image`; `delta` (method); coords `score`, `probability`, `label`.
     """
     skipped: dict[str, str] = {}
-    results = _attributions(predictor, x, background, todo, seconds, skipped, tell)
-    for correction in todo.corrections if CORRECTED in results else ():
+    results = _attributions(predictor, x, background, settings, seconds, skipped, tell)
+    for correction in settings.corrections if CORRECTED in results else ():
         results[f"{CORRECTED}_{correction}"] = _corrected(results[CORRECTED], x, background, correction)
-    layers = ", ".join(f"{n}: {own.last}" for n, own in todo.layers.items())
-    found = xr.Dataset(attrs={"layers": layers})
+    layers = ", ".join(f"{n}: {convolutions.last}" for n, convolutions in settings.layers.items())
+    pairs = xr.Dataset(attrs={"layers": layers})
     for name in BRANCHES:
         maps = xr.concat([_plain(r[name]) for r in results.values()], "method").assign_coords(
             method=list(results)
         )
-        found[name] = maps.transpose("sample", "method", "y", "x").astype(np.float32)
-        found[f"{name}_image"] = _plain(x[name])
+        pairs[name] = maps.transpose("sample", "method", "y", "x").astype(np.float32)
+        pairs[f"{name}_image"] = _plain(x[name])
         along_it = along(maps, x[f"{name}_sequence"], position=f"{name}_position")
-        kept = {"remainder": f"{name}_remainder", "letter": f"{name}_letter"}
-        found[f"{name}_along"] = along_it.rename(kept).transpose("sample", "method", ...).astype(np.float32)
+        coords = {"remainder": f"{name}_remainder", "letter": f"{name}_letter"}
+        pairs[f"{name}_along"] = along_it.rename(coords).transpose("sample", "method", ...).astype(np.float32)
     with timed(seconds, "grad_cam"):
-        found = found.assign(_cams(predictor, x, todo, skipped))
+        pairs = pairs.assign(_cams(predictor, x, settings, skipped))
     with timed(seconds, "interaction"):
-        found = found.assign(interactions(predictor, x, todo))
-    return _with_scores(found, predictor, x, results).assign_attrs(skipped=json.dumps(skipped))
+        pairs = pairs.assign(interactions(predictor, x, settings))
+    return _with_scores(pairs, predictor, x, results).assign_attrs(skipped=json.dumps(skipped))
 
 
 def _attributions(
     predictor: Predictor,
     x: xr.Dataset,
     background: xr.Dataset,
-    todo: Todo,
+    settings: Settings,
     seconds: dict[str, float],
     skipped: dict[str, str],
     tell: Tell | None,
 ) -> dict[str, xr.Dataset]:
-    made = _plan(todo, background)
-    found = {}
-    for one in attribute(predictor.model, x[list(BRANCHES)], made, tell):
-        if isinstance(one, Skipped):
-            skipped[one.method] = one.reason
+    method_plan = _plan(settings, background)
+    results = {}
+    for outcome in attribute(predictor.model, x[list(BRANCHES)], method_plan, tell):
+        if isinstance(outcome, Skipped):
+            skipped[outcome.method] = outcome.reason
             continue
-        assert isinstance(one.result, xr.Dataset)
-        seconds[one.method] = seconds.get(one.method, 0.0) + one.seconds
-        found[one.method] = one.result
-    return found
+        assert isinstance(outcome.result, xr.Dataset)
+        seconds[outcome.method] = seconds.get(outcome.method, 0.0) + outcome.seconds
+        results[outcome.method] = outcome.result
+    return results
 
 
-def _plan(todo: Todo, background: xr.Dataset) -> Plan:
+def _plan(settings: Settings, background: xr.Dataset) -> Plan:
     """Methods and arguments; those that take a distribution of baselines get the background."""
-    own = {k: v for k, v in OWN.items() if k.split(".")[0] in todo.methods} | todo.options
-    made = plan(list(todo.methods), seed=todo.seed, batch_size=todo.batch_size, options=own)
+    options = {k: v for k, v in DEFAULTS.items() if k.split(".")[0] in settings.methods} | settings.options
+    method_plan = plan(
+        list(settings.methods), seed=settings.seed, batch_size=settings.batch_size, options=options
+    )
     images = background[list(BRANCHES)].rename(sample="baseline")
     baselines = images.drop_vars(["baseline", "label", *_texts(background)])
-    for name in todo.methods:
-        given = made.own[name].get("baselines", 0.0)
-        if ALL[name].about.distribution and isinstance(given, int | float):
-            made.own[name]["baselines"] = baselines
-    # the usual ones that a network does not allow are skipped
-    return replace(made, every=todo.methods == METHODS)
+    for name in settings.methods:
+        baseline = method_plan.by_method[name].get("baselines", 0.0)
+        if ALL[name].about.distribution and isinstance(baseline, int | float):
+            method_plan.by_method[name]["baselines"] = baselines
+    # of the default methods, those that a network does not allow are skipped
+    return replace(method_plan, every=settings.methods == METHODS)
 
 
 def _texts(x: xr.Dataset) -> list[str]:
@@ -127,50 +129,54 @@ def _texts(x: xr.Dataset) -> list[str]:
 
 
 def _plain(a: xr.DataArray) -> xr.DataArray:
-    """Without the channel and what belongs to one method only."""
-    kept = {"sample", "y", "x", "kmer"}
+    """The array without the channel and the coords of a single method."""
+    coords = {"sample", "y", "x", "kmer"}
     return a.squeeze("channel", drop=True).drop_vars(
-        [c for c in a.coords if c not in kept and c != "channel"]
+        [c for c in a.coords if c not in coords and c != "channel"]
     )
 
 
 def _corrected(result: xr.Dataset, x: xr.Dataset, background: xr.Dataset, correction: str) -> xr.Dataset:
-    found = {}
+    corrected = {}
     for name in BRANCHES:
         a, image = _plain(result[name]), _plain(x[name])
         if correction == "normalize":
-            found[name] = divided(a, image)
+            corrected[name] = divided(a, image)
         elif correction == "filter":
-            found[name] = smoothed(a)
+            corrected[name] = smoothed(a)
         else:
-            found[name] = tangent(a, image)
-        found[name] = found[name].expand_dims(channel=1, axis=1)
-    return xr.Dataset(found)
+            corrected[name] = tangent(a, image)
+        corrected[name] = corrected[name].expand_dims(channel=1, axis=1)
+    return xr.Dataset(corrected)
 
 
 def _cams(
-    predictor: Predictor, x: xr.Dataset, todo: Todo, skipped: dict[str, str]
+    predictor: Predictor, x: xr.Dataset, settings: Settings, skipped: dict[str, str]
 ) -> dict[str, xr.DataArray]:
     """Grad-CAM of the last convolution of each branch, on the branch's own image."""
-    found = {}
-    for name, layers in todo.layers.items():
+    cams = {}
+    for name, layers in settings.layers.items():
         if layers.last is None:
             skipped[f"grad_cam of {name}"] = "no convolution belongs to this branch alone"
             continue
         try:
             a = grad_cam(
-                predictor.model, x[list(BRANCHES)], layer=layers.last, onto=name, batch_size=todo.batch_size
+                predictor.model,
+                x[list(BRANCHES)],
+                layer=layers.last,
+                onto=name,
+                batch_size=settings.batch_size,
             )
         except ValueError as error:
             skipped[f"grad_cam of {name}"] = str(error)
             continue
         others = [c for c in a.coords if c not in ("sample", "y", "x", "kmer")]
-        found[f"{name}_cam"] = a.drop_vars(others).drop_attrs()
-    return found
+        cams[f"{name}_cam"] = a.drop_vars(others).drop_attrs()
+    return cams
 
 
 def _with_scores(
-    found: xr.Dataset, predictor: Predictor, x: xr.Dataset, results: Mapping[str, xr.Dataset]
+    pairs: xr.Dataset, predictor: Predictor, x: xr.Dataset, results: Mapping[str, xr.Dataset]
 ) -> xr.Dataset:
     first = next(iter(results.values()))
     score = np.asarray(first["prediction"].values, dtype=np.float64)
@@ -178,11 +184,11 @@ def _with_scores(
     deltas = [
         r["delta"].values if "delta" in r.coords else np.full(len(score), np.nan) for r in results.values()
     ]
-    found["delta"] = (("sample", "method"), np.stack(deltas, 1).astype(float))
+    pairs["delta"] = (("sample", "method"), np.stack(deltas, 1).astype(float))
     coords: dict[str, Any] = {
         "score": ("sample", score),
         "probability": ("sample", chance),
         "label": ("sample", x["label"].values),
     }
     coords |= {c: ("sample", x[c].values) for c in _texts(x)}
-    return found.assign_coords(coords)
+    return pairs.assign_coords(coords)

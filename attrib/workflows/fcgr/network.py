@@ -1,4 +1,4 @@
-"""A network that sees two chaos game images and says whether the one binds the other."""
+"""A network of two chaos game images, which predicts whether one binds the other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Inception(nn.Module):
     "sum the blocks, tile the result" is one step of the game: it says of each k-mer whether one that may precede it is
     there. Through it the order of the k-mers, which counting seems to lose, comes back: the first one has none before.
 
-    Nothing has a bias: empty cells stay empty, and products of maps are zero where one of them is.
+    No layer has a bias: k-mers that do not occur stay zero, and products of activations are zero where one factor is.
     """
 
     def __init__(self, inputs: int, each: int) -> None:
@@ -42,7 +42,7 @@ class Inception(nn.Module):
 
 
 class TwoBranch(nn.Module):
-    """Two branches of Inception blocks, joined cell by cell where one strand pairs with the other.
+    """Two branches of Inception blocks, joined where the k-mers of one strand pair with those of the other.
 
     Parameters
     ----------
@@ -60,8 +60,8 @@ class TwoBranch(nn.Module):
     Notes
     -----
     A site is the reverse complement of a part of the miRNA, wherever in the target it lies. Reverse complements of k-mers
-    are a fixed permutation of the cells, so the target's maps are read in that order and multiplied with the miRNA's:
-    each channel's sum over the cells is large where both have what pairs. A linear layer weighs these sums and each
+    are a fixed permutation of the k-mers, so the target's activations are read in that order and multiplied with the
+    miRNA's: each channel's sum over the k-mers is large if both sequences have k-mers that pair. A linear layer weighs these sums and each
     branch's own largest values.
     """
 

@@ -16,39 +16,41 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CLEAREST = 12  # differences that are named
+CLEAREST = 12  # differences with names
 NAMED = 5  # k-mers that are named in a map
 
 
 def averages(title: str, maps: Mapping[str, xr.DataArray]) -> Figure:
-    """The mean map of each branch, one beside the other."""
-    made, axes = grid(len(maps), columns=2, panel=4.0, right=0.9, top=0.7, gap=1.0)
+    """The mean attribution of both branches, side by side."""
+    picture, axes = grid(len(maps), columns=2, panel=4.0, right=0.9, top=0.7, gap=1.0)
     for ax, (name, a) in zip(axes, maps.items(), strict=True):
-        shown = square(ax, a, names=NAMED)
+        mesh = square(ax, a, names=NAMED)
         ax.set_title(TITLES[name], fontsize=10)
-        made.colorbar(shown, ax=ax, fraction=0.04, pad=0.05).ax.tick_params(labelsize=7)
-    made.suptitle(title, fontsize=11)
-    return made
+        picture.colorbar(mesh, ax=ax, fraction=0.04, pad=0.05).ax.tick_params(labelsize=7)
+    picture.suptitle(title, fontsize=11)
+    return picture
 
 
-def contrast_picture(title: str, found: xr.Dataset) -> Figure:
-    """Positives less negatives, cells whose corrected p-value is below 0.05 ringed; the largest with their intervals."""
-    made = figure((9.4, 4.4))
-    made.set_layout_engine("none")
-    ax = made.add_axes((0.04, 0.06, 0.42, 0.82))
-    bar = made.colorbar(square(ax, found["difference"]), cax=made.add_axes((0.485, 0.1, 0.013, 0.74)))
+def contrast_picture(title: str, contrast: xr.Dataset) -> Figure:
+    """Positives less negatives, with rings around k-mers of corrected p-values below 0.05; the clearest with their intervals."""
+    picture = figure((9.4, 4.4))
+    picture.set_layout_engine("none")
+    ax = picture.add_axes((0.04, 0.06, 0.42, 0.82))
+    bar = picture.colorbar(
+        square(ax, contrast["difference"]), cax=picture.add_axes((0.485, 0.1, 0.013, 0.74))
+    )
     bar.ax.tick_params(labelsize=7)
-    y, x = np.nonzero(found["p_corrected"].values < 0.05)
+    y, x = np.nonzero(contrast["p_corrected"].values < 0.05)
     ax.scatter(x, y, s=30, facecolors="none", edgecolors="black", linewidths=0.8)
-    ax.set_title(f"difference of means; {len(y)} cells with corrected p < 0.05", fontsize=9)
-    _intervals(made.add_axes((0.66, 0.12, 0.31, 0.74)), found)
-    made.suptitle(title, fontsize=11)
-    return made
+    ax.set_title(f"difference of means; {len(y)} k-mers with corrected p < 0.05", fontsize=9)
+    _intervals(picture.add_axes((0.66, 0.12, 0.31, 0.74)), contrast)
+    picture.suptitle(title, fontsize=11)
+    return picture
 
 
-def _intervals(ax: Axes, found: xr.Dataset) -> None:
-    """The clearest differences with their intervals, the clearest on top."""
-    flat = {n: found[n].values.ravel() for n in ("difference", "lower", "upper", "p_corrected", "kmer")}
+def _intervals(ax: Axes, contrast: xr.Dataset) -> None:
+    """The clearest differences with their intervals, sorted."""
+    flat = {n: contrast[n].values.ravel() for n in ("difference", "lower", "upper", "p_corrected", "kmer")}
     order = np.argsort(flat["p_corrected"] - 1e-9 * np.abs(flat["difference"]), kind="stable")[:CLEAREST]
     difference, lower, upper, p, words = (v[order[::-1]] for v in flat.values())
     gaps = np.abs(np.stack([difference - lower, upper - difference]))
@@ -61,24 +63,24 @@ def _intervals(ax: Axes, found: xr.Dataset) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def agreement_picture(title: str, found: Mapping[str, xr.DataArray]) -> Figure:
+def agreement_picture(title: str, correlations: Mapping[str, xr.DataArray]) -> Figure:
     """Rank correlations between methods, per branch."""
-    count = next(iter(found.values())).sizes["method"]
-    made = figure((2.2 + 2 * (1.2 + 0.5 * count), 1.9 + 0.5 * count))
-    axes: Any = made.subplots(1, len(found), squeeze=False)[0]
-    for ax, (name, a) in zip(axes, found.items(), strict=True):
+    count = next(iter(correlations.values())).sizes["method"]
+    picture = figure((2.2 + 2 * (1.2 + 0.5 * count), 1.9 + 0.5 * count))
+    axes: Any = picture.subplots(1, len(correlations), squeeze=False)[0]
+    for ax, (name, a) in zip(axes, correlations.items(), strict=True):
         ax.imshow(a.values, cmap=DIVERGING, vmin=-1, vmax=1)
         _numbers(ax, a.values, 1.0, 7)
         names = [spoken(str(m)) for m in a["method"].values]
         ax.set_xticks(range(count), names, rotation=60, ha="right", fontsize=7)
         ax.set_yticks(range(count), names if ax is axes[0] else [], fontsize=7)
         ax.set_title(TITLES[name], fontsize=10)
-    made.suptitle(title, fontsize=11)
-    return made
+    picture.suptitle(title, fontsize=11)
+    return picture
 
 
 def _numbers(ax: Axes, values: np.ndarray, limit: float, size: float) -> None:
-    """Each cell's number in it, white where the cell is dark."""
+    """Write each entry's number on it, white on dark colours."""
     for (i, j), v in np.ndenumerate(values):
         ax.text(
             j, i, "–" if np.isnan(v) else f"{v:.2f}", ha="center", va="center", fontsize=size,
@@ -91,8 +93,8 @@ def positions_picture(
 ) -> Figure:
     """Mean attribution along the miRNA, a line per group of samples, a panel per method."""
     methods = list(means)
-    made = figure((3.3 * min(3, len(methods)), 0.5 + 2.1 * -(-len(methods) // 3)))
-    axes: Any = made.subplots(-(-len(methods) // 3), min(3, len(methods)), squeeze=False)
+    picture = figure((3.3 * min(3, len(methods)), 0.5 + 2.1 * -(-len(methods) // 3)))
+    axes: Any = picture.subplots(-(-len(methods) // 3), min(3, len(methods)), squeeze=False)
     for ax in axes.ravel()[len(methods) :]:
         ax.set_visible(False)
     for ax, method in zip(axes.ravel(), methods, strict=False):
@@ -107,14 +109,14 @@ def positions_picture(
         ax.set_xlabel("miRNA position (nt)", fontsize=8)
         ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0, 0].legend(fontsize=7, frameon=False)
-    made.suptitle(title, fontsize=11)
-    return made
+    picture.suptitle(title, fontsize=11)
+    return picture
 
 
 def filters_picture(title: str, weights: Mapping[str, xr.DataArray]) -> Figure:
-    """The kernels of convolutions, all on one scale; of several channels the sum."""
+    """The kernels of convolutions on one scale, summed over channels."""
     kernels = [(f"{name.removeprefix('network.')}\nfilter {k}", w.sum("channel")[k]) for name, w in weights.items() for k in range(w.sizes["filter"])]  # fmt: skip
-    made, axes = grid(len(kernels), columns=8, panel=1.05, gap=0.4, top=0.75)
+    picture, axes = grid(len(kernels), columns=8, panel=1.05, gap=0.4, top=0.75)
     limit = max(robust_limit(w, FULL) for _, w in kernels)
     for ax, (name, w) in zip(axes, kernels, strict=True):
         ax.imshow(w.values, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
@@ -123,23 +125,23 @@ def filters_picture(title: str, weights: Mapping[str, xr.DataArray]) -> Figure:
         if w.size <= 9:
             _numbers(ax, w.values, limit, 6)
         ax.set_title(name, fontsize=6.5)
-    made.suptitle(f"{title} (± {number(limit)})", fontsize=9)
-    return made
+    picture.suptitle(f"{title} (± {number(limit)})", fontsize=9)
+    return picture
 
 
 def activations_picture(title: str, maps: Mapping[str, xr.DataArray]) -> Figure:
-    """What each filter gives on an image."""
-    shown = [
+    """The activations of each filter on an image."""
+    activations = [
         (f"{name.removeprefix('network.')}, filter {k}", a[k])
         for name, a in maps.items()
         for k in range(a.sizes["filter"])
     ]
-    made, axes = grid(len(shown), columns=4, panel=2.4, top=0.7)
-    for ax, (name, a) in zip(axes, shown, strict=True):
+    picture, axes = grid(len(activations), columns=4, panel=2.4, top=0.7)
+    for ax, (name, a) in zip(axes, activations, strict=True):
         bound = robust_limit(a, FULL)
         ax.imshow(a.values, cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest")
         ax.set_xticks([])
         ax.set_yticks([])
         ax.set_title(f"{name} (± {number(bound)})", fontsize=8)
-    made.suptitle(title, fontsize=10)
-    return made
+    picture.suptitle(title, fontsize=10)
+    return picture

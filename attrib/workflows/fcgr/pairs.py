@@ -1,4 +1,4 @@
-"""Pairs of a miRNA and a target as a table, the bad rows told apart from the good."""
+"""Pairs of a miRNA and a target as a table, with bad rows listed apart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAFE = re.compile(r"[^\w.-]+")
 
 
 class Images(NamedTuple):
-    """How sequences become images.
+    """The form of the images of sequences.
 
     Attributes
     ----------
@@ -36,19 +36,19 @@ class Images(NamedTuple):
 
     def of(self, table: pd.DataFrame) -> xr.Dataset:
         """Both images of each pair: mirna and mrna, (sample, channel, y, x), with the coord `label`."""
-        found = {}
+        images = {}
         for name in BRANCHES:
             image = fcgr(
                 table[name].tolist(), k=self.k, scale=self.scale, corners=self.corners, leading=self.leading,  # type: ignore[arg-type]
                 samples=table.index.to_numpy(dtype=str),
             )  # fmt: skip
-            own = {c: f"{name}_{c}" for c in ("sequence", "skipped")}
-            found[name] = image.rename(own).expand_dims(channel=["count"], axis=1)
-        return xr.Dataset(found).assign_coords(label=("sample", table["label"].to_numpy()))
+            coords = {c: f"{name}_{c}" for c in ("sequence", "skipped")}
+            images[name] = image.rename(coords).expand_dims(channel=["count"], axis=1)
+        return xr.Dataset(images).assign_coords(label=("sample", table["label"].to_numpy()))
 
 
 class Pairs(NamedTuple):
-    """What a file of pairs holds.
+    """The content of a file of pairs.
 
     Attributes
     ----------
@@ -69,9 +69,9 @@ def read_pairs(path: str | Path, k: int) -> Pairs:
     ----------
     path : path
         With the columns mirna, target (or mrna) and label; names of the pairs in id or sample, else the rows' numbers from
-        0. Other columns are left alone.
+        0. Other columns are ignored.
     k : int
-        Sequences need that many letters.
+        Least number of letters of a sequence.
 
     Returns
     -------
@@ -82,40 +82,40 @@ def read_pairs(path: str | Path, k: int) -> Pairs:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If columns are missing, names are there twice, or no row can be used.
+        If columns are missing, a name occurs twice, or no row can be used.
     """
     file = Path(path)
     if not file.is_file():
-        raise FileNotFoundError(f"--data: there is no file {file}")
+        raise FileNotFoundError(f"`data`: there is no file {file}")
     try:
         raw = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"--data: {file} is no table in CSV: {error}") from error
+        raise ValueError(f"`data`: {file} is no table in CSV: {error}") from error
     table = _columns(raw, file)
     bad = {str(n): r for n, r in zip(table.index, map(_wrong, *(table[c] for c in NAMES), [k] * len(table)), strict=True) if r}  # fmt: skip
     good = table[[n not in bad for n in table.index]].copy()
     if good.empty:
         first = next(iter(bad.items()), ("", "it has no rows"))
-        raise ValueError(f"--data: no pair of {file} can be used; {first[0]}: {first[1]}")
+        raise ValueError(f"`data`: no pair of {file} can be used; {first[0]}: {first[1]}")
     good["label"] = good["label"].astype(float).astype(int)
     return Pairs(good, bad)
 
 
 def _columns(raw: pd.DataFrame, file: Path) -> pd.DataFrame:
-    there = {str(c).strip().lower(): c for c in raw.columns}
-    found = {name: next((there[w] for w in words if w in there), None) for name, words in NAMES.items()}
-    missing = [" or ".join(NAMES[n]) for n, c in found.items() if c is None]
+    columns = {str(c).strip().lower(): c for c in raw.columns}
+    chosen = {name: next((columns[w] for w in words if w in columns), None) for name, words in NAMES.items()}
+    missing = [" or ".join(NAMES[n]) for n, c in chosen.items() if c is None]
     if missing:
         raise ValueError(
-            f"--data: {file} lacks the column {', '.join(missing)}; it has {', '.join(map(str, raw.columns))}"
+            f"`data`: {file} lacks the column {', '.join(missing)}; it has {', '.join(map(str, raw.columns))}"
         )
-    named = next((there[w] for w in ID if w in there), None)
+    named = next((columns[w] for w in ID if w in columns), None)
     index = pd.Index(
         raw[named].str.strip() if named is not None else map(str, range(len(raw))), name="sample"
     )
     if not index.is_unique:
-        raise ValueError(f"--data: {file} has the {named} {index[index.duplicated()][0]!r} twice")
-    table = pd.DataFrame({n: raw[c].str.strip().to_numpy() for n, c in found.items()}, index=index)
+        raise ValueError(f"`data`: {file} has the {named} {index[index.duplicated()][0]!r} twice")
+    table = pd.DataFrame({n: raw[c].str.strip().to_numpy() for n, c in chosen.items()}, index=index)
     for name in BRANCHES:
         table[name] = table[name].str.upper().str.replace("U", "T")
     return table
@@ -139,7 +139,7 @@ def _wrong(mirna: str, mrna: str, label: str, k: int) -> str:
 
 
 def file_names(names: Sequence[str]) -> dict[str, str]:
-    """A beginning of file names for each pair's name, all different."""
+    """A distinct prefix of file names for each pair's name."""
     plain = [SAFE.sub("_", n).strip(".") or "_" for n in names]
     unique = len({p.lower() for p in plain}) == len(plain)
     return {n: f"sample_{p}" if unique else f"sample_{p}_{i}" for i, (n, p) in enumerate(zip(names, plain, strict=True))}  # fmt: skip

@@ -12,57 +12,57 @@ from attrib.domains.fcgr import by_kmer
 from attrib.io import replacing
 from attrib.plots import bars, letters, robust_limit
 from attrib.plots.scale import DIVERGING, figure, number
-from attrib.workflows.continued import Continued
+from attrib.workflows.continued import RunFolder
 from attrib.workflows.fcgr.squares import FULL, TITLES, grid, runs, spoken, square, top_kmers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMED = 5  # k-mers that are named in a map
+NAMED = 5  # k-mers with names in a picture
 ROW = 1.55  # inches of a row of letters
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22")
 
 
-def save_picture(run: Continued, name: str, made: Any) -> None:
-    """Write a figure, whole or not at all."""
+def save_picture(run: RunFolder, name: str, picture: Any) -> None:
+    """Write a figure completely or not at all."""
     with replacing(run.file(name)) as temporary:
-        made.savefig(temporary)
+        picture.savefig(temporary)
 
 
 def compared(title: str, image: xr.DataArray, maps: xr.DataArray) -> Figure:
-    """The image, and beside it a map per method, each with its own limit."""
+    """The image, and beside it the attribution of each method, each with its own limit."""
     methods = [str(m) for m in maps["method"].values]
-    made, axes = grid(1 + len(methods), columns=4)
+    picture, axes = grid(1 + len(methods), columns=4)
     square(axes[0], image, cmap="Greys")
     axes[0].set_title(f"image (0 to {number(float(image.max()))})", fontsize=9)
     for ax, m in zip(axes[1:], methods, strict=True):
-        one = maps.sel({"method": m})
-        square(ax, one, rings=3)
-        ax.set_title(f"{spoken(m)} (± {number(robust_limit(one, FULL))})", fontsize=9)
-        ax.set_xlabel(", ".join(top_kmers(one, 3)), fontsize=7.5)
-    made.suptitle(title, fontsize=11)
-    return made
+        attribution = maps.sel({"method": m})
+        square(ax, attribution, rings=3)
+        ax.set_title(f"{spoken(m)} (± {number(robust_limit(attribution, FULL))})", fontsize=9)
+        ax.set_xlabel(", ".join(top_kmers(attribution, 3)), fontsize=7.5)
+    picture.suptitle(title, fontsize=11)
+    return picture
 
 
 def single(title: str, a: xr.DataArray, method: str) -> Figure:
-    """One map, and its largest k-mers by name."""
-    made = figure((8.2, 4.3))
-    made.set_layout_engine("none")
-    ax = made.add_axes((0.04, 0.06, 0.45, 0.84))
-    shown = square(ax, a, names=NAMED)
-    bar = made.colorbar(shown, cax=made.add_axes((0.525, 0.1, 0.014, 0.76)))
+    """One attribution, and its largest k-mers by name."""
+    picture = figure((8.2, 4.3))
+    picture.set_layout_engine("none")
+    ax = picture.add_axes((0.04, 0.06, 0.45, 0.84))
+    mesh = square(ax, a, names=NAMED)
+    bar = picture.colorbar(mesh, cax=picture.add_axes((0.525, 0.1, 0.014, 0.76)))
     bar.set_label(
         f"{spoken(method)} (log-odds)" if a.attrs.get("units") == "output" else spoken(method), fontsize=8
     )
     bar.ax.tick_params(labelsize=7)
-    side = made.add_axes((0.72, 0.12, 0.26, 0.76))
+    side = picture.add_axes((0.72, 0.12, 0.26, 0.76))
     bars(by_kmer(a), n=15, ax=side, label="attribution")
     side.tick_params(labelsize=7)
     side.set_ylabel("")
     side.set_title("largest k-mers", fontsize=9)
-    made.suptitle(title, fontsize=11)
-    return made
+    picture.suptitle(title, fontsize=11)
+    return picture
 
 
 def cam_picture(
@@ -71,28 +71,28 @@ def cam_picture(
     cams: Mapping[str, xr.DataArray],
     layers: Mapping[str, Any],
 ) -> Figure:
-    """Grad-CAM over the image of each branch; k-mers that are there are dots."""
-    made, axes = grid(len(cams), columns=2, panel=4.0, right=0.9, top=0.7, gap=1.0)
+    """Grad-CAM over the image of each branch; rings mark the k-mers of the sequence."""
+    picture, axes = grid(len(cams), columns=2, panel=4.0, right=0.9, top=0.7, gap=1.0)
     for ax, (name, a) in zip(axes, cams.items(), strict=True):
-        shown = square(ax, a, cmap="inferno")
+        mesh = square(ax, a, cmap="inferno")
         y, x = np.nonzero(images[name].values)
         ax.scatter(x, y, s=14, facecolors="none", edgecolors="cyan", linewidths=0.6)
-        ax.set_title(f"{TITLES[name]}, layer {layers[name]}\n(cyan: k-mers that are there)", fontsize=9)
-        made.colorbar(shown, ax=ax, fraction=0.04, pad=0.05).ax.tick_params(labelsize=7)
-    made.suptitle(title, fontsize=11)
-    return made
+        ax.set_title(f"{TITLES[name]}, layer {layers[name]}\n(cyan: k-mers of the sequence)", fontsize=9)
+        picture.colorbar(mesh, ax=ax, fraction=0.04, pad=0.05).ax.tick_params(labelsize=7)
+    picture.suptitle(title, fontsize=11)
+    return picture
 
 
 def interaction_picture(
     title: str, maps: Mapping[str, xr.DataArray], site: np.ndarray, seed: tuple[int, int]
 ) -> Figure:
-    """Position by position: letters of the miRNA down, of the target across; the known site is outlined."""
+    """The interaction by position: letters of the miRNA down, of the target across; the known site is outlined."""
     wide = max(8.0, 1.5 + 0.17 * next(iter(maps.values())).shape[1])
-    made = figure((wide, 0.8 + 3.5 * len(maps)))
-    axes: Any = made.subplots(len(maps), 1, squeeze=False)[:, 0]
+    picture = figure((wide, 0.8 + 3.5 * len(maps)))
+    axes: Any = picture.subplots(len(maps), 1, squeeze=False)[:, 0]
     for ax, (name, a) in zip(axes, maps.items(), strict=True):
         bound = robust_limit(a, FULL)
-        shown = ax.imshow(
+        mesh = ax.imshow(
             a.values, cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest", aspect="auto"
         )
         for axis, branch in (("y", "mirna"), ("x", "mrna")):
@@ -103,9 +103,9 @@ def interaction_picture(
         ax.set_ylabel("miRNA, 5' to 3'", fontsize=9)
         _outline(ax, site, seed)
         ax.set_title(name, fontsize=10)
-        made.colorbar(shown, ax=ax, fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)
-    made.suptitle(f"{title}" + ("; outlined: seed and its site" if site.any() else ""), fontsize=11)
-    return made
+        picture.colorbar(mesh, ax=ax, fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)
+    picture.suptitle(f"{title}" + ("; outlined: seed and its site" if site.any() else ""), fontsize=11)
+    return picture
 
 
 def _outline(ax: Axes, site: np.ndarray, seed: tuple[int, int]) -> None:
@@ -119,62 +119,62 @@ def _outline(ax: Axes, site: np.ndarray, seed: tuple[int, int]) -> None:
         )
 
 
-def regions_picture(title: str, a: xr.DataArray, found: xr.Dataset) -> Figure:
-    """The map, and its regions in colours with their strongest k-mers."""
-    made, (left, right) = grid(2, columns=2, panel=3.6, right=2.0, top=0.6)
+def regions_picture(title: str, a: xr.DataArray, regions: xr.Dataset) -> Figure:
+    """The attribution, and its regions in colours with their strongest k-mers."""
+    picture, (left, right) = grid(2, columns=2, panel=3.6, right=2.0, top=0.6)
     square(left, a, names=NAMED)
-    left.set_title(f"map (± {number(robust_limit(a, FULL))})", fontsize=9)
-    _regions(right, a, found)
-    for k in range(found.sizes["number"]):
-        word = top_kmers(a.where(found["region"] == k, 0.0), 3)
-        line = f"{k}: {float(found['sum'][k]):+.3g}, {int(found['size'][k])} cells\n   {', '.join(word)}"
+    left.set_title(f"attribution (± {number(robust_limit(a, FULL))})", fontsize=9)
+    _regions(right, a, regions)
+    for k in range(regions.sizes["number"]):
+        word = top_kmers(a.where(regions["region"] == k, 0.0), 3)
+        line = f"{k}: {float(regions['sum'][k]):+.3g}, {int(regions['size'][k])} k-mers\n   {', '.join(word)}"
         right.annotate(
             line, (1.04, 0.98 - k * 0.12), xycoords="axes fraction", va="top", fontsize=7.5,
             color=COLOURS[k % len(COLOURS)],
         )  # fmt: skip
-    made.suptitle(title, fontsize=11)
-    return made
+    picture.suptitle(title, fontsize=11)
+    return picture
 
 
-def _regions(ax: Axes, a: xr.DataArray, found: xr.Dataset) -> None:
-    """Each region in its colour; cells of none are white."""
+def _regions(ax: Axes, a: xr.DataArray, regions: xr.Dataset) -> None:
+    """Each region in its colour; k-mers outside of regions are white."""
     from matplotlib.colors import ListedColormap
 
     several = len(COLOURS)
-    shade = np.where(found["region"].values >= 0, found["region"].values % several + 1, 0)
+    shade = np.where(regions["region"].values >= 0, regions["region"].values % several + 1, 0)
     square(ax, a.copy(data=shade), limit=0.0, cmap="Greys")
     ax.images[0].remove()
     colours = ListedColormap(["#ffffff", *COLOURS])
     ax.imshow(shade, cmap=colours, vmin=0, vmax=several, interpolation="nearest")
-    score = found.attrs["silhouette"]
-    said = f", silhouette {score:.2f}" if np.isfinite(score) else ""
-    ax.set_title(f"{found.sizes['number']} regions{said}", fontsize=9)
+    score = regions.attrs["silhouette"]
+    silhouette = f", silhouette {score:.2f}" if np.isfinite(score) else ""
+    ax.set_title(f"{regions.sizes['number']} regions{silhouette}", fontsize=9)
 
 
 def along_picture(
     title: str, tracks: Mapping[str, Mapping[str, xr.DataArray]], site: np.ndarray, seed: tuple[int, int]
 ) -> Figure:
-    """Letters of both sequences as high as their attributions, a row per method."""
+    """Letters of both sequences, as high as their attributions; one row per method."""
     methods = list(tracks["mirna"])
     counts = [int(next(iter(tracks[b].values())).notnull().sum()) for b in TITLES]
     wide, high = 2.0 + 0.16 * sum(counts), 0.7 + ROW * len(methods)
-    made = figure((wide, high))
-    made.set_layout_engine("none")
+    picture = figure((wide, high))
+    picture.set_layout_engine("none")
     unit = (wide - 1.7) / (sum(counts) + 2)
     spans = {"mirna": [(seed[0] - 1, seed[1])], "mrna": runs(site)}
     for row, method in enumerate(methods):
         left, bottom = 0.75, high - 0.45 - ROW * (row + 1) + 0.5
         for name, count in zip(TITLES, counts, strict=True):
-            ax = made.add_axes((left / wide, bottom / high, unit * count / wide, 1.0 / high))
+            ax = picture.add_axes((left / wide, bottom / high, unit * count / wide, 1.0 / high))
             _letters(ax, tracks[name][method], spoken(method) if name == "mirna" else "", spans[name])
             ax.set_xlabel(f"{TITLES[name]} position (nt)" if row == len(methods) - 1 else "", fontsize=8)
             left += unit * count + 0.75
-    made.suptitle(title, fontsize=11)
-    return made
+    picture.suptitle(title, fontsize=11)
+    return picture
 
 
 def _letters(ax: Axes, a: xr.DataArray, label: str, spans: list[tuple[int, int]]) -> None:
-    """One sequence's letters, spans behind them."""
+    """One sequence's letters, with shaded spans behind them."""
     letters(a, ax=ax, label=label)
     ax.yaxis.label.set_fontsize(7.5)
     for start, stop in spans:
@@ -182,5 +182,5 @@ def _letters(ax: Axes, a: xr.DataArray, label: str, spans: list[tuple[int, int]]
 
 
 def titled(sample: str, label: int, probability: float) -> str:
-    """What a sample's pictures are called."""
+    """The title of a sample's pictures."""
     return f"{sample}: label {label}, probability of binding {probability:.3f}"

@@ -1,4 +1,4 @@
-"""A trained network with what belongs to it: the form of its images, the meaning of its output, the layers of its branches."""
+"""A trained network with the form of its images and the meaning of its output."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Score(nn.Module):
     ----------
     network : callable
         Two images (N, 1, y, x) to (N,), (N, 1) or (N, 2), the last one for "bound".
-    output : {"logit", "probability"}
-        What the network gives. Of two logits the difference is the log-odds.
+    output_kind : {"logit", "probability"}
+        The network's output. Of two logits the difference is the log-odds.
     """
 
-    def __init__(self, network: Any, output: str = "logit") -> None:
+    def __init__(self, network: Any, output_kind: str = "logit") -> None:
         super().__init__()
-        if output not in OUTPUTS:
-            raise ValueError(f"--output-kind is {output!r}, expected {' or '.join(OUTPUTS)}")
-        self.network, self.output = network, output
+        if output_kind not in OUTPUTS:
+            raise ValueError(f"`output_kind` is {output_kind!r}, expected {' or '.join(OUTPUTS)}")
+        self.network, self.output_kind = network, output_kind
 
     def forward(self, mirna: Tensor, mrna: Tensor) -> Tensor:
         """Scores (N,)."""
@@ -48,22 +48,22 @@ class Score(nn.Module):
             return y
         if y.shape[1] == 1:
             return y[:, 0]
-        return y[:, 1] - y[:, 0] if self.output == "logit" else y[:, 1]
+        return y[:, 1] - y[:, 0] if self.output_kind == "logit" else y[:, 1]
 
     def probability(self, score: Tensor) -> Tensor:
-        """The probability that a score stands for."""
-        return score.sigmoid() if self.output == "logit" else score
+        """The probability of a score."""
+        return score.sigmoid() if self.output_kind == "logit" else score
 
 
 class Predictor(NamedTuple):
-    """A network that is ready to be explained.
+    """A network with the form of its images.
 
     Attributes
     ----------
     model : Score
         In evaluation mode.
     images : Images
-        What it takes.
+        The form of its input.
     source : str
         Where it comes from, with a fingerprint of its weights.
     """
@@ -96,7 +96,7 @@ def load_predictor(
     k: int | None = None,
     dropout: float | None = None,
     scale: str | None = None,
-    output: str = "logit",
+    output_kind: str = "logit",
     device: str | None = None,
 ) -> Predictor:
     """A network from a checkpoint.
@@ -109,9 +109,9 @@ def load_predictor(
     model : str, optional
         ``"package.module:factory"`` for a network of your own, see `attrib.workflows.loading.load_model`.
     k, dropout, scale : optional
-        Where the checkpoint says them, they must agree with it.
-    output : {"logit", "probability"}, default "logit"
-        What a network of your own gives.
+        If the checkpoint holds them too, they must be equal.
+    output_kind : {"logit", "probability"}, default "logit"
+        The output of a network of your own.
     device : str, optional
         Where to put it; default: the CPU.
 
@@ -122,27 +122,27 @@ def load_predictor(
     Raises
     ------
     FileNotFoundError, ValueError
-        Naming what does not fit.
+        With the name of what does not fit.
     """
     check_device(device)
     if model is None and checkpoint is None:
-        raise ValueError("--checkpoint FILE is needed; to make one: attrib fcgr train --data PAIRS.csv")
-    asked = {n: v for n, v in (("k", k), ("dropout", dropout), ("scale", scale)) if v is not None}
+        raise ValueError("`checkpoint` is missing, expected a file of weights; attrib fcgr train makes one")
+    form = {n: v for n, v in (("k", k), ("dropout", dropout), ("scale", scale)) if v is not None}
     if model is None:
-        return _ours(Path(str(checkpoint)), asked, device)
+        return _ours(Path(str(checkpoint)), form, device)
     network = load_model(model, checkpoint, device)
     source = model if checkpoint is None else f"{model} {fingerprint(Path(checkpoint))}"
-    said = _agreeing(_beside(Path(checkpoint)) if checkpoint is not None else {}, asked)
-    return Predictor(Score(network, output).eval(), _images(said), source)
+    settings = _agreeing(_beside(Path(checkpoint)) if checkpoint is not None else {}, form)
+    return Predictor(Score(network, output_kind).eval(), _images(settings), source)
 
 
-def _ours(file: Path, asked: Mapping[str, Any], device: str | None) -> Predictor:
+def _ours(file: Path, form: Mapping[str, Any], device: str | None) -> Predictor:
     """A network of `attrib fcgr train`."""
-    settings = _agreeing(_settings(file), asked)
-    known = ("k", "dropout", "channels", "depth", "corners", "leading")
-    own = TwoBranch(**{n: settings[n] for n in known if n in settings})
-    fill(own, read_weights(file), f"--checkpoint {file}")
-    placed = own.to(device) if device is not None else own
+    settings = _agreeing(_settings(file), form)
+    arguments = ("k", "dropout", "channels", "depth", "corners", "leading")
+    network = TwoBranch(**{n: settings[n] for n in arguments if n in settings})
+    fill(network, read_weights(file), f"`checkpoint` {file}")
+    placed = network.to(device) if device is not None else network
     return Predictor(Score(placed).eval(), _images(settings), f"{file.name} {fingerprint(file)}")
 
 
@@ -156,32 +156,32 @@ def _beside(file: Path) -> dict[str, Any]:
     if not beside.is_file():
         return {}
     try:
-        found = json.loads(beside.read_text(encoding="utf-8"))
+        settings = json.loads(beside.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"--checkpoint: {beside} holds no settings: {error}") from error
-    return found if isinstance(found, dict) else {}
+        raise ValueError(f"`checkpoint`: {beside} holds no settings: {error}") from error
+    return settings if isinstance(settings, dict) else {}
 
 
 def _settings(file: Path) -> dict[str, Any]:
-    """What a checkpoint of ours says of itself: beside it, inside it, or by the shapes of its weights."""
+    """The settings of a checkpoint: from the file beside it, from its content, or from the shapes of its weights."""
     if not file.is_file():
-        raise FileNotFoundError(f"--checkpoint: there is no file {file}")
+        raise FileNotFoundError(f"`checkpoint`: there is no file {file}")
     if file.suffix not in WEIGHTS:
-        raise ValueError(f"--checkpoint is {file}, expected one of {', '.join(WEIGHTS)}")
+        raise ValueError(f"`checkpoint` is {file}, expected one of {', '.join(WEIGHTS)}")
     settings = _beside(file)
     if settings:
         return settings
     if file.suffix == ".safetensors":
         raise FileNotFoundError(
-            f"--checkpoint: {file.with_suffix('.json')} with the settings is missing; it belongs beside {file.name}"
+            f"`checkpoint`: {file.with_suffix('.json')} with the settings is missing; it belongs beside {file.name}"
         )
     inside = torch.load(file, map_location="cpu", weights_only=True) if _is_readable(file) else {}
-    said = inside.get("settings") if isinstance(inside, dict) else None
-    return dict(said) if isinstance(said, dict) else _by_shapes(read_weights(file), file)
+    saved = inside.get("settings") if isinstance(inside, dict) else None
+    return dict(saved) if isinstance(saved, dict) else _by_shapes(read_weights(file), file)
 
 
 def _is_readable(file: Path) -> bool:
-    """Whether it is data without code; `read_weights` says in words why not."""
+    """Whether it is data without code; otherwise `read_weights` raises an error with the reason."""
     read_weights(file)
     return True
 
@@ -189,17 +189,17 @@ def _is_readable(file: Path) -> bool:
 def _by_shapes(weights: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
     if not {"rows", "head.weight"} <= set(weights):
         raise ValueError(
-            f"--checkpoint: {file} is no network of attrib fcgr train (it has {', '.join(list(weights)[:4])}, ...); name "
-            "the code that makes yours: --model package.module:factory"
+            f"`checkpoint`: {file} is no network of attrib fcgr train (it has {', '.join(list(weights)[:4])}, ...); name "
+            "the code that makes yours as `model`, such as package.module:factory"
         )
     blocks = {n.split(".")[1] for n in weights if n.startswith("mirna.") and ".paths." in n}
     return {"k": len(weights["rows"]).bit_length() - 1, "channels": weights["head.weight"].shape[1] // 3, "depth": len(blocks)}  # fmt: skip
 
 
-def _agreeing(settings: dict[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    for name, value in asked.items():
+def _agreeing(settings: dict[str, Any], form: Mapping[str, Any]) -> dict[str, Any]:
+    for name, value in form.items():
         if name in settings and settings[name] != value:
             raise ValueError(
-                f"--{name} is {value}, but the checkpoint was trained with {name} {settings[name]}; leave --{name} out"
+                f"`{name}` is {value}, but the checkpoint was trained with {name} {settings[name]}; leave `{name}` out"
             )
-    return {**asked, **settings}
+    return {**form, **settings}

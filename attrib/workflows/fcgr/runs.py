@@ -1,4 +1,4 @@
-"""What a run works on, what must be the same for it to be continued, and its log."""
+"""The inputs of a run, the settings by which it can be continued, and its log."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ import xarray as xr
 
 from attrib.io import load
 from attrib.workflows.fcgr.predictor import Predictor
-from attrib.workflows.fcgr.todo import Todo
+from attrib.workflows.fcgr.todo import Settings
 from attrib.workflows.identity import digest
 
 PROGRAM = "attrib fcgr"
 
 
 class Work(NamedTuple):
-    """A run's network, pairs and questions.
+    """A run's network, pairs and settings.
 
     Attributes
     ----------
     predictor : Predictor
     x, background : Dataset
-        Of `Images.of`: the pairs to explain, and those that stand for no pair in particular.
-    todo : Todo
+        Of `Images.of`: the pairs to explain, and those of the background.
+    settings : Settings
     regions : int or None
-        Per map.
+        Regions per attribution.
     names : dict of str to str
-        Beginnings of the file names by pair.
+        Prefixes of the file names by pair.
     seconds : dict
-        Times, by what took them: filled as the work goes on.
+        Times by step, filled during the work.
     """
 
     predictor: Predictor
     x: xr.Dataset
     background: xr.Dataset
-    todo: Todo
+    settings: Settings
     regions: int | None
     names: dict[str, str]
     seconds: dict[str, float]
 
 
 def settings_of(work: Work) -> dict[str, Any]:
-    """What must be the same for a run to be continued."""
-    predictor, todo = work.predictor, work.todo
+    """The settings that must be equal for a run to be continued."""
+    predictor, settings = work.predictor, work.settings
     return {
-        "source": predictor.source, "weights": digest(predictor.model), "images": predictor.images._asdict(), "output_kind": predictor.model.output,
-        "methods": todo.methods, "corrections": todo.corrections, "layers": {n: v.last for n, v in todo.layers.items()},
-        "interaction": todo.interaction, "options": todo.options, "seed": todo.seed, "regions": work.regions,
+        "source": predictor.source, "weights": digest(predictor.model), "images": predictor.images._asdict(), "output_kind": predictor.model.output_kind,
+        "methods": settings.methods, "corrections": settings.corrections, "layers": {n: v.last for n, v in settings.layers.items()},
+        "interaction": settings.interaction, "options": settings.options, "seed": settings.seed, "regions": work.regions,
         "background": [str(s) for s in work.background["sample"].values],
     }  # fmt: skip
 
@@ -71,13 +71,13 @@ def logged(folder: Path) -> Iterator[logging.Logger]:
         handler.close()
 
 
-def is_done(part: Path, one: xr.Dataset) -> bool:
-    """Whether a pair's results are there, whole, and of the sequences as they are now."""
+def is_done(part: Path, pair: xr.Dataset) -> bool:
+    """Whether a pair's results exist, are complete, and belong to the present sequences."""
     if not part.is_file():
         return False
     try:
-        found = load(part)
+        saved = load(part)
     except (OSError, ValueError, KeyError):
         return False
     same = ("mirna_sequence", "mrna_sequence", "label")
-    return all(c in found.coords and str(found[c].values[0]) == str(one[c].values) for c in same)
+    return all(c in saved.coords and str(saved[c].values[0]) == str(pair[c].values) for c in same)

@@ -1,4 +1,4 @@
-"""Maps on the square of the chaos game, and how they are laid out."""
+"""Attributions on the square of the chaos game, and the layout of their panels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLES = {"mirna": "miRNA", "mrna": "target"}
-FULL = 100.0  # limits are the largest magnitude: single cells are what is looked for
+FULL = 100.0  # limits are the largest magnitude, since single k-mers matter
 
 
 def spoken(method: str) -> str:
@@ -32,10 +32,10 @@ def square(
     rings: int = 0,
     cmap: str = DIVERGING,
 ) -> Any:
-    """A map on the square, with the letters of its corners and the names of its largest cells."""
+    """Draw an attribution on the square, with the letters of the corners and the names of the largest k-mers."""
     bound = robust_limit(a, FULL) if limit is None else limit
     low = -bound if cmap == DIVERGING else 0
-    shown = ax.imshow(a.values, cmap=cmap, vmin=low, vmax=bound, interpolation="nearest")
+    mesh = ax.imshow(a.values, cmap=cmap, vmin=low, vmax=bound, interpolation="nearest")
     words = a["kmer"].values
     _frame(ax, words)
     for n, place in enumerate(np.argsort(-np.abs(a.values), axis=None, kind="stable")[: max(names, rings)]):
@@ -44,7 +44,7 @@ def square(
             ax.plot([x], [y], "o", markersize=7, markerfacecolor="none", markeredgecolor="black", markeredgewidth=0.7)  # fmt: skip
             if names:
                 _name(ax, str(words[y, x]), float(x), float(y), len(words), n)
-    return shown
+    return mesh
 
 
 def _frame(ax: Axes, words: np.ndarray) -> None:
@@ -63,7 +63,7 @@ def _frame(ax: Axes, words: np.ndarray) -> None:
 
 
 def _name(ax: Axes, word: str, x: float, y: float, side: int, n: int) -> None:
-    """A k-mer's name beside its cell, turned inwards."""
+    """Write a k-mer's name beside its place, towards the middle."""
     right = x < 0.6 * side
     ax.annotate(word, (x, y), (7 if right else -7, 5 if n % 2 else -8), textcoords="offset points", fontsize=7, ha="left" if right else "right",
                 bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.8})  # fmt: skip
@@ -78,34 +78,34 @@ def grid(
     right: float = 0.0,
     top: float = 0.5,
 ) -> tuple[Figure, list[Axes]]:
-    """Square panels side by side, laid out by hand: finding room takes longer than drawing."""
+    """Square panels side by side; the layout is computed here, since matplotlib's layout takes longer than drawing."""
     columns = min(columns, count)
     rows = -(-count // columns)
     wide, high = columns * (panel + gap) + 0.6 - gap + right, rows * (panel + 0.55) + top
-    made = figure((wide, high))
-    made.set_layout_engine("none")
+    picture = figure((wide, high))
+    picture.set_layout_engine("none")
     axes = []
     for k in range(count):
         row, column = divmod(k, columns)
         left, bottom = 0.3 + column * (panel + gap), high - top - (row + 1) * (panel + 0.55) + 0.25
-        axes.append(made.add_axes((left / wide, bottom / high, panel / wide, panel / high)))
-    return made, axes
+        axes.append(picture.add_axes((left / wide, bottom / high, panel / wide, panel / high)))
+    return picture, axes
 
 
 def top_kmers(a: xr.DataArray, count: int) -> list[str]:
-    """The k-mers of the largest magnitudes, those that are zero left out."""
+    """The k-mers of the largest magnitudes, without those of zero."""
     order = np.argsort(-np.abs(a.values), axis=None, kind="stable")[:count]
     return [str(a["kmer"].values.ravel()[i]) for i in order if a.values.ravel()[i] != 0]
 
 
 def runs(inside: np.ndarray) -> list[tuple[int, int]]:
-    """First and one past the last place of each stretch."""
+    """Start and end (exclusive) of each stretch."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], inside.astype(int), [0]])))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def per_sample(maps: xr.DataArray | xr.Dataset) -> list[str]:
-    """The methods that have a picture of their own: all but the corrected ones."""
+    """The methods with a picture per pair: all but the corrected ones."""
     return [
         str(m) for m in maps["method"].values if not str(m).endswith(("_normalize", "_filter", "_tangent"))
     ]

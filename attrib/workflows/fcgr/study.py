@@ -1,4 +1,4 @@
-"""The study: what a two-branch network looked at, pair by pair and over all of them."""
+"""The study: what a two-branch network's scores rest on, pair by pair and over all pairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from attrib.io import load, save, write_json
-from attrib.workflows.continued import Continued
+from attrib.workflows.continued import RunFolder
 from attrib.workflows.fcgr.choice import background, chosen
 from attrib.workflows.fcgr.cohort import combined, write_cohort
 from attrib.workflows.fcgr.fitting import layers_of
@@ -20,7 +20,7 @@ from attrib.workflows.fcgr.pairs import file_names, read_pairs
 from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.fcgr.runs import PROGRAM, Work, is_done, logged, settings_of
 from attrib.workflows.fcgr.samplefiles import EXPORTS, write_sample
-from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS, Todo, checked_methods
+from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS, Settings, checked_methods
 
 CHUNK = 8  # pairs computed together
 
@@ -28,7 +28,7 @@ Tell = Callable[[str, int, int], None]
 
 
 class Study(NamedTuple):
-    """What a run has done.
+    """Results of a run.
 
     Attributes
     ----------
@@ -78,15 +78,15 @@ def fcgr(
     n_samples : int, default 5
         See `samples`.
     n_background : int, default 20
-        Pairs, drawn by `seed`, that stand for "no pair in particular" in GradientSHAP and DeepLIFT/SHAP.
+        Pairs of the background, drawn by `seed`: the baselines of GradientSHAP and DeepLIFT/SHAP.
     methods : sequence of str
         Of `attrib.functional.METHODS`.
     corrections : sequence of str
-        Of "normalize", "filter", "tangent": further maps made from saliency.
+        Of "normalize", "filter", "tangent": corrections of saliency, as further attributions.
     layers : mapping of str to str, optional
         By branch (mirna, mrna), the layer for Grad-CAM; default: the last convolution that only this branch reaches.
     n_regions : int, optional
-        Regions per map; default: by silhouette.
+        Regions per attribution; default: by silhouette.
     with_interaction : bool, default True
         Whether the interaction of both sequences is computed.
     options : mapping, optional
@@ -108,69 +108,73 @@ def fcgr(
     ------
     ValueError
         For unknown names, a network that does not take the images, and a folder of another run. Pairs that cannot be
-        used are listed in the summary, and the others done.
+        used are listed in the summary, and the others are explained.
     """
-    asked, corrected = checked_methods(methods, corrections)
+    known_methods, corrected = checked_methods(methods, corrections)
     if n_samples < 1 or n_background < 1:
         raise ValueError(
-            f"--n-samples is {n_samples}, --n-background {n_background}; expected positive numbers"
+            f"`n_samples` is {n_samples}, `n_background` {n_background}; expected positive numbers"
         )
     pairs = read_pairs(data, predictor.images.k)
     names, bad = chosen(pairs, samples, n_samples, seed)
     others = predictor.images.of(pairs.table.loc[background(pairs, n_background, seed)])
     x = predictor.images.of(pairs.table.loc[names])
-    found = layers_of(predictor, x, layers or {})
-    todo = Todo(asked, corrected, found, with_interaction, dict(options or {}), seed, batch_size)
-    work = Work(predictor, x, others, todo, n_regions, file_names(names), {})
+    branch_layers = layers_of(predictor, x, layers or {})
+    settings = Settings(
+        known_methods, corrected, branch_layers, with_interaction, dict(options or {}), seed, batch_size
+    )
+    work = Work(predictor, x, others, settings, n_regions, file_names(names), {})
     with (
-        Continued(output, PROGRAM, settings_of(work), command, ("logs", EXPORTS)) as run,
+        RunFolder(output, PROGRAM, settings_of(work), command, ("logs", EXPORTS)) as run,
         logged(run.path) as log,
     ):
-        log.info("%d pairs, %d left out, methods %s", len(names), len(bad), ", ".join(asked))
+        log.info("%d pairs, %d left out, methods %s", len(names), len(bad), ", ".join(known_methods))
         _do(work, run, log, tell)
         summary = _sum_up(work, run, bad)
         log.info("finished; seconds: %s", json.dumps(summary["seconds"]))
     return Study(run.path, summary, run.files)
 
 
-def _do(work: Work, run: Continued, log: logging.Logger, tell: Tell | None) -> None:
-    """The pairs that are not there yet, some at a time; a pair's part is written last and says that it is done."""
+def _do(work: Work, run: RunFolder, log: logging.Logger, tell: Tell | None) -> None:
+    """Explain the unfinished pairs, some at a time; a pair's part is written last and marks the pair as finished."""
     parts = {s: run.parts / f"{name}.nc" for s, name in work.names.items()}
     pending = [s for s, part in parts.items() if not is_done(part, work.x.sel(sample=s))]
     done = len(parts) - len(pending)
     log.info("%d of %d pairs are there from an earlier run", done, len(parts))
     for start in range(0, len(pending), CHUNK):
         some = pending[start : start + CHUNK]
-        found = explained(work.predictor, work.x.sel(sample=some), work.background, work.todo, work.seconds)
+        results = explained(
+            work.predictor, work.x.sel(sample=some), work.background, work.settings, work.seconds
+        )
         for k, s in enumerate(some):
-            one = found.sel(sample=s)
+            pair = results.sel(sample=s)
             with timed(work.seconds, "pictures of each pair"):
-                write_sample(one, s, work.names[s], run.path, work.regions)
-            save(found.sel(sample=[s]), parts[s])
-            log.info("pair %s: score %.4g, probability %.4f, label %d", s, one["score"], one["probability"], one["label"])  # fmt: skip
+                write_sample(pair, s, work.names[s], run.path, work.regions)
+            save(results.sel(sample=[s]), parts[s])
+            log.info("pair %s: score %.4g, probability %.4f, label %d", s, pair["score"], pair["probability"], pair["label"])  # fmt: skip
             if tell is not None:
                 tell("pairs", done + start + k + 1, len(parts))
 
 
-def _sum_up(work: Work, run: Continued, bad: Mapping[str, str]) -> dict[str, Any]:
-    """Everything of all pairs together; the summary."""
+def _sum_up(work: Work, run: RunFolder, bad: Mapping[str, str]) -> dict[str, Any]:
+    """Write the files of all pairs together; returns the summary."""
     with timed(work.seconds, "pictures and tables of all pairs"):
-        found = combined([load(run.parts / f"{name}.nc") for name in work.names.values()])
-        write_layers(run, work.predictor, work.x, work.todo.layers)
-        summary = write_cohort(run, found, work.names, _facts(work, bad), work.todo.seed)
+        results = combined([load(run.parts / f"{name}.nc") for name in work.names.values()])
+        write_layers(run, work.predictor, work.x, work.settings.layers)
+        summary = write_cohort(run, results, work.names, _facts(work, bad), work.settings.seed)
     summary["seconds"] = _rounded(work.seconds)
     write_json(summary, run.path / "analysis_summary.json")
     return summary
 
 
 def _facts(work: Work, bad: Mapping[str, str]) -> dict[str, Any]:
-    """What the summary says of the run."""
-    predictor, todo = work.predictor, work.todo
+    """Entries of the summary that describe the run."""
+    predictor, settings = work.predictor, work.settings
     return {
-        "output_kind": predictor.model.output, "bad_pairs": dict(bad), "source": predictor.source,
+        "output_kind": predictor.model.output_kind, "bad_pairs": dict(bad), "source": predictor.source,
         "images": predictor.images._asdict(), "own_network": not isinstance(predictor.model.network, TwoBranch),
-        "layers": {n: {"first": v.first, "last": v.last} for n, v in todo.layers.items()},
-        "background": [str(s) for s in work.background["sample"].values], "seed": todo.seed,
+        "layers": {n: {"first": v.first, "last": v.last} for n, v in settings.layers.items()},
+        "background": [str(s) for s in work.background["sample"].values], "seed": settings.seed,
         "seconds": _rounded(work.seconds),
     }  # fmt: skip
 

@@ -13,35 +13,35 @@ import xarray as xr
 from attrib import __version__
 from attrib.domains.fcgr.kmers import SEED
 from attrib.workflows.fcgr.pairs import BRANCHES
-from attrib.workflows.fcgr.samplefiles import own_site
+from attrib.workflows.fcgr.samplefiles import site_of
 
 
-def summed_up(found: xr.Dataset, table: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Accuracy, figures of the methods and of the interaction, and what the run says of itself.
+def summed_up(results: xr.Dataset, table: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Accuracy, figures of the methods and of the interaction, and the facts of the run.
 
     Parameters
     ----------
-    found : Dataset
+    results : Dataset
         Of all pairs.
     table : DataFrame
         Of `attribution_statistics.csv`.
     facts : mapping
     """
-    chance, label = found["probability"].values, found["label"].values
+    chance, label = results["probability"].values, results["label"].values
     summary = {
-        "samples": [str(s) for s in found["sample"].values],
+        "samples": [str(s) for s in results["sample"].values],
         "accuracy": float(((chance >= 0.5) == (label == 1)).mean()),
         "labels": {str(c): int((label == c).sum()) for c in (0, 1)},
         "methods": _methods(table),
         "scores_look_like_probabilities": facts.get("own_network", True)
         and facts.get("output_kind") == "logit"
-        and bool(((found["score"] >= 0) & (found["score"] <= 1)).all()),
-        "skipped_methods": json.loads(found.attrs.get("skipped", "{}")),
+        and bool(((results["score"] >= 0) & (results["score"] <= 1)).all()),
+        "skipped_methods": json.loads(results.attrs.get("skipped", "{}")),
         "attrib_version": __version__,
     }
-    if "interaction" in found:
-        delta = np.abs(found["interaction_delta"].values)
-        summary["interaction"] = {"completeness_error_max": float(delta.max()), "softplus": found["interaction"].attrs.get("softplus"), "top_joins_seed_and_site": _joined(found, table)}  # fmt: skip
+    if "interaction" in results:
+        delta = np.abs(results["interaction_delta"].values)
+        summary["interaction"] = {"completeness_error_max": float(delta.max()), "softplus": results["interaction"].attrs.get("softplus"), "top_joins_seed_and_site": _joined(results, table)}  # fmt: skip
     return summary | dict(facts)
 
 
@@ -49,28 +49,28 @@ def _methods(table: pd.DataFrame) -> dict[str, Any]:
     """Completeness error, correlation with integrated gradients and the share of tops in the site, by method."""
     summary: dict[str, Any] = {}
     for method, part in table.groupby("method", sort=False):
-        known = part[(part["label"] == 1) & part["has_site"]]
-        own: dict[str, Any] = {"completeness_error_max": float(part["delta"].abs().max())}
+        with_site = part[(part["label"] == 1) & part["has_site"]]
+        figures: dict[str, Any] = {"completeness_error_max": float(part["delta"].abs().max())}
         for b in BRANCHES:
-            here, tops = part[part["branch"] == b], known[known["branch"] == b]["top_in_site"]
-            own[b] = {
+            here, tops = part[part["branch"] == b], with_site[with_site["branch"] == b]["top_in_site"]
+            figures[b] = {
                 "correlation_with_integrated_gradients": float(here["correlation_with_ig"].mean()),
                 "top_in_site_share": float(tops.astype(float).mean()) if len(tops) else None,
                 "positives_with_site": len(tops),
             }
-        summary[str(method)] = own
+        summary[str(method)] = figures
     return summary
 
 
-def _joined(found: xr.Dataset, table: pd.DataFrame) -> dict[str, Any]:
+def _joined(results: xr.Dataset, table: pd.DataFrame) -> dict[str, Any]:
     """How often the largest entry of the interaction joins seed and site, among positives with a site."""
     hits = []
-    for s in found["sample"].values:
-        one = found.sel(sample=s)
-        site = own_site(one)
-        if int(one["label"]) != 1 or not site.any():
+    for s in results["sample"].values:
+        pair = results.sel(sample=s)
+        site = site_of(pair)
+        if int(pair["label"]) != 1 or not site.any():
             continue
-        values = np.nan_to_num(one["interaction"].values)
+        values = np.nan_to_num(pair["interaction"].values)
         i, j = np.unravel_index(int(values.argmax()), values.shape)
         hits.append(float(SEED[0] - 1 <= i < SEED[1] and site[j]))
     return {"share": float(np.mean(hits)) if hits else None, "positives_with_site": len(hits)}

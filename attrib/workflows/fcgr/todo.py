@@ -1,4 +1,4 @@
-"""What is asked of every pair: methods, corrections, layers."""
+"""The settings of the study, the same for every pair: methods, corrections, layers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ METHODS = ("integrated_gradients", "saliency", "deep_lift", "gradient_shap", "sm
 CORRECTIONS = ("normalize", "filter", "tangent")
 
 
-class Todo(NamedTuple):
-    """What is asked of every pair.
+class Settings(NamedTuple):
+    """The settings for every pair.
 
     Attributes
     ----------
@@ -39,20 +39,20 @@ class Todo(NamedTuple):
 def checked_methods(
     methods: Sequence[str], corrections: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The methods and corrections asked for, each once.
+    """The methods and corrections, without repetitions.
 
     Raises
     ------
     ValueError
         For names that do not exist.
     """
-    for option, asked, known in (
+    for option, names, available in (
         ("methods", methods, list(ALL)),
         ("corrections", corrections, CORRECTIONS),
     ):
-        unknown = [m for m in asked if m not in known]
-        if unknown or (option == "methods" and not asked):
+        unknown = [m for m in names if m not in available]
+        if unknown or (option == "methods" and not names):
             raise ValueError(
-                f"--{option} is {' '.join(asked) or 'empty'}, expected some of {', '.join(known)}"
+                f"`{option}` is {' '.join(names) or 'empty'}, expected some of {', '.join(available)}"
             )
     return tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(corrections))

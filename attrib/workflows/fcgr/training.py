@@ -1,4 +1,4 @@
-"""Training of the two-branch network, on miRNAs that the test has never seen."""
+"""Training of the two-branch network; no miRNA of the test is seen in training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEAST = 3  # miRNAs, one per split
 
 
 class Trained(NamedTuple):
-    """What a training has made.
+    """Results of a training.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ def train(
     dropout, channels, depth
         See `TwoBranch`.
     epochs, patience : int, default 30, 5
-        At most so many passes; the end after so many without a better validation loss. The best is kept.
+        Largest number of passes; training stops after `patience` passes without a better validation loss. The best is kept.
     batch_size, learning_rate
         Of Adam.
     test, validation : float, default 0.2, 0.1
@@ -91,7 +91,7 @@ def train(
     device : str, optional
         Where to train.
     overwrite : bool, default False
-        Whether an earlier training in `output` may be replaced.
+        Whether to replace an earlier training in `output`.
     command : sequence of str
         As typed, for `run.json`.
     tell : callable, optional
@@ -119,10 +119,10 @@ def train(
     shape = {"k": k, "dropout": dropout, "channels": channels, "depth": depth}
     fit = Fit(epochs, patience, batch_size, learning_rate, seed, device)
     with Folder(output, command, overwrite=overwrite) as folder:
-        own, checked, held = (pairs.table[place == name] for name in SPLITS)
-        network, history = fitted(images, own, checked, shape, fit, tell)
-        chance = probabilities(network, images, held)
-        metrics = performance(held["label"], chance, groups=held["mirna"], seed=seed)
+        training, validating, tested = (pairs.table[place == name] for name in SPLITS)
+        network, history = fitted(images, training, validating, shape, fit, tell)
+        chance = probabilities(network, images, tested)
+        metrics = performance(tested["label"], chance, groups=tested["mirna"], seed=seed)
         settings = shape | {"scale": scale, "corners": images.corners, "leading": images.leading}
         save_predictor(
             network.cpu(), settings | {"seed": seed, "epochs": len(history)}, folder.file("model.safetensors")
@@ -131,7 +131,7 @@ def train(
         _write_tables(folder, pairs, place, history, chance)
         _write_figures(folder, pairs, place, metrics)
         with replacing(folder.file("training.png")) as temporary:
-            training_picture(history, held["label"].to_numpy(), chance, metrics).savefig(temporary)
+            training_picture(history, tested["label"].to_numpy(), chance, metrics).savefig(temporary)
     return Trained(network, folder.path, metrics, history, pairs.bad)
 
 
@@ -141,16 +141,16 @@ def split(mirna: pd.Series, test: float, validation: float, seed: int) -> np.nda
     Raises
     ------
     ValueError
-        If there are too few miRNAs, or shares leave nothing for one of the splits.
+        If there are too few miRNAs, or the shares leave a split empty.
     """
     names = np.unique(mirna.to_numpy(dtype=str))
     if not (test > 0 and validation > 0 and test + validation < 1):
         raise ValueError(
-            f"--test is {test}, --validation {validation}; expected shares above 0 whose sum is below 1"
+            f"`test` is {test}, `validation` {validation}; expected shares above 0 whose sum is below 1"
         )
     if len(names) < LEAST:
         raise ValueError(
-            f"--data has {len(names)} different miRNAs, expected at least {LEAST}: one for each split"
+            f"`data` has {len(names)} different miRNAs, expected at least {LEAST}: one for each split"
         )
     order = np.random.default_rng([seed, 7]).permutation(names)
     tested = min(max(1, round(test * len(names))), len(names) - 2)
@@ -162,17 +162,17 @@ def split(mirna: pd.Series, test: float, validation: float, seed: int) -> np.nda
 
 def _check_labels(label: pd.Series, place: np.ndarray) -> None:
     for name in SPLITS:
-        found = sorted(set(label[place == name].tolist()))
-        if found != [0, 1]:
+        labels = sorted(set(label[place == name].tolist()))
+        if labels != [0, 1]:
             raise ValueError(
-                f"--data: the {name} split has only the labels {found}; it needs more miRNAs, or another --seed"
+                f"`data`: the {name} split has only the labels {labels}; it needs more miRNAs, or another `seed`"
             )
 
 
 def _write_tables(
     folder: Folder, pairs: Pairs, place: np.ndarray, history: pd.DataFrame, chance: np.ndarray
 ) -> None:
-    """Which pair is in which split, what the network says of the test's, and the epochs."""
+    """Write the split of each pair, the probabilities of the test pairs, and the epochs."""
     rows = pairs.table.assign(split=place).reset_index()
     save(rows[["sample", "mirna", "split"]], folder.file("split.csv"))
     held = pairs.table[place == "test"]
@@ -181,7 +181,7 @@ def _write_tables(
 
 
 def _write_figures(folder: Folder, pairs: Pairs, place: np.ndarray, metrics: pd.DataFrame) -> None:
-    """How good the network is on the test, and how many pairs and miRNAs are in each split."""
+    """Write the metrics on the test, and the numbers of pairs and miRNAs of each split."""
     counts = {
         n: {"pairs": int((place == n).sum()), "mirnas": int(pairs.table["mirna"][place == n].nunique())}
         for n in SPLITS

@@ -1,4 +1,4 @@
-"""What a study of sequences is asked: methods, outputs, baselines, and how the model takes its input."""
+"""The settings of a study of sequences: methods, outputs, baselines, and the form of the model's input."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ MUTATIONS = "in_silico_mutagenesis"
 METHODS = ("deep_lift", "integrated_gradients", "saliency", MUTATIONS)
 BASELINES = ("uniform", "zeros", "shuffle", "dinucleotide")
 DRAWS = 10  # shuffles of a record, for methods that take several baselines
-NOT_HERE = ("occlusion", "feature_ablation", "noise_tunnel")  # these ask for more: windows, groups, a method
+NOT_HERE = (
+    "occlusion",
+    "feature_ablation",
+    "noise_tunnel",
+)  # these need more arguments: windows, groups, a method
 
 
-class Asked(NamedTuple):
-    """What is asked of the model about every record.
+class Settings(NamedTuple):
+    """The settings of the attributions, the same for every record.
 
     Attributes
     ----------
@@ -69,8 +73,8 @@ class Asked(NamedTuple):
             )
         return uniform(x) if self.baselines == "uniform" else 0.0
 
-    def settings(self, model: str | Callable[..., Any], f: Callable[..., Any]) -> dict[str, Any]:
-        """What the results depend on, beside the records."""
+    def as_record(self, model: str | Callable[..., Any], f: Callable[..., Any]) -> dict[str, Any]:
+        """Everything that the results depend on, beside the records."""
         return {
             "model": model if isinstance(model, str) else type(model).__name__, "parameters": digest(f),
             "dims": list(self.dims), "methods": list(self.methods), "target": self.target, "classes": self.classes,
@@ -78,8 +82,8 @@ class Asked(NamedTuple):
         }  # fmt: skip
 
 
-def check(asked: Asked) -> None:
-    """Refuse what makes no sense, before anything is read.
+def check(settings: Settings) -> None:
+    """Check the settings before anything is read.
 
     Raises
     ------
@@ -87,15 +91,15 @@ def check(asked: Asked) -> None:
         For unknown methods, outputs, baselines and dims.
     """
     usable = [m for m in METHODS_HERE if m not in NOT_HERE]
-    unknown = [m for m in asked.methods if m not in usable]
-    if unknown or not asked.methods:
+    unknown = [m for m in settings.methods if m not in usable]
+    if unknown or not settings.methods:
         raise ValueError(
-            f"--methods is {', '.join(unknown) or 'empty'}, expected some of {', '.join(usable)}"
+            f"`methods` is {', '.join(unknown) or 'empty'}, expected some of {', '.join(usable)}"
         )
-    if asked.baselines not in BASELINES:
-        raise ValueError(f"--baselines is {asked.baselines!r}, expected one of {', '.join(BASELINES)}")
-    if sorted(asked.dims) != ["nucleotide", "position", "sample"] or asked.dims[0] != "sample":
+    if settings.baselines not in BASELINES:
+        raise ValueError(f"`baselines` is {settings.baselines!r}, expected one of {', '.join(BASELINES)}")
+    if sorted(settings.dims) != ["nucleotide", "position", "sample"] or settings.dims[0] != "sample":
         raise ValueError(
-            f"--dims is {','.join(asked.dims)}, expected sample, and then nucleotide and position"
+            f"`dims` is {','.join(settings.dims)}, expected sample, and then nucleotide and position"
         )
-    targets(asked.target, asked.classes)
+    targets(settings.target, settings.classes)

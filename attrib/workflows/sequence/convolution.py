@@ -28,7 +28,7 @@ class Kernel(NamedTuple):
         Dotted name.
     width, stride, dilation : int
     padding : int or None
-        None where the lengths say it.
+        None if it follows from the lengths.
     """
 
     layer: str
@@ -46,36 +46,40 @@ def first_kernel(model: Callable[..., Any], layer: str = "first") -> Kernel:
     ValueError
         If the model has none, or `layer` is no convolution of letters.
     """
-    known = {n: m for n, m in named_layers(model).items() if isinstance(m, nn.Conv1d | nn.Conv2d)}
+    convolutions = {n: m for n, m in named_layers(model).items() if isinstance(m, nn.Conv1d | nn.Conv2d)}
     if layer == "first":
-        if not known:
+        if not convolutions:
             raise ValueError(
                 "the model has no convolution by name (an exported program or a function has none)"
             )
-        return _kernel(*next(iter(known.items())))
-    there = find_layer(model, layer)
-    if there is None or not isinstance(there[1], nn.Conv1d | nn.Conv2d):
-        raise ValueError(f"--layer {layer} is no convolution; there are {', '.join(known) or 'none'}")
-    return _kernel(layer, there[1])
+        return _kernel(*next(iter(convolutions.items())))
+    module = find_layer(model, layer)
+    if module is None or not isinstance(module[1], nn.Conv1d | nn.Conv2d):
+        raise ValueError(f"`layer` {layer} is no convolution; there are {', '.join(convolutions) or 'none'}")
+    return _kernel(layer, module[1])
 
 
-def _kernel(name: str, found: nn.Conv1d | nn.Conv2d) -> Kernel:
-    """Along the axis of the positions: in two dims the longer one of the kernel."""
-    along = 0 if isinstance(found, nn.Conv1d) else _along(found)
-    read = found.in_channels * math.prod(found.kernel_size) // found.kernel_size[along]
+def _kernel(name: str, convolution: nn.Conv1d | nn.Conv2d) -> Kernel:
+    """The geometry along the positions; in two dims these are the longer axis of the kernel."""
+    along = 0 if isinstance(convolution, nn.Conv1d) else _along(convolution)
+    read = convolution.in_channels * math.prod(convolution.kernel_size) // convolution.kernel_size[along]
     if read != LETTERS:
         raise ValueError(
-            f"--layer {name} reads {read} numbers at each position, no letters (4); name the convolution that does"
+            f"`layer` {name} reads {read} numbers at each position, no letters (4); name the convolution that does"
         )
-    padding = None if isinstance(found.padding, str) else int(found.padding[along])
+    padding = None if isinstance(convolution.padding, str) else int(convolution.padding[along])
     return Kernel(
-        name, int(found.kernel_size[along]), int(found.stride[along]), padding, int(found.dilation[along])
+        name,
+        int(convolution.kernel_size[along]),
+        int(convolution.stride[along]),
+        padding,
+        int(convolution.dilation[along]),
     )
 
 
-def _along(found: nn.Conv2d) -> int:
-    rows, columns = found.kernel_size
-    if found.in_channels == 1 and 4 in (rows, columns):
+def _along(convolution: nn.Conv2d) -> int:
+    rows, columns = convolution.kernel_size
+    if convolution.in_channels == 1 and 4 in (rows, columns):
         return 0 if columns == 4 and rows != 4 else 1
     return 0 if rows > columns else 1
 
@@ -95,7 +99,7 @@ def filters_of(
     ----------
     model : callable
     x : DataArray
-        One-hot, padded on the right to the longest; the coord `length` tells how far each goes.
+        One-hot, padded on the right to the longest; the coord `length` holds the number of letters of each.
     kernel : Kernel
     share, top, pseudocount
         As for `attrib.domains.motifs.filter_motifs`.
@@ -124,7 +128,7 @@ def _activations(
 
 
 def _check_places(a: xr.DataArray, letters: int, kernel: Kernel) -> None:
-    """Refuse activations whose places are no windows of the letters: behind pooling, of a table of pairs."""
+    """Refuse activations whose positions are not windows of the letters, such as those behind pooling."""
     places = [n for d, n in a.sizes.items() if d not in ("sample", "filter") and n > 1]
     reach = (kernel.width - 1) * kernel.dilation
     fitting = (
@@ -137,6 +141,6 @@ def _check_places(a: xr.DataArray, letters: int, kernel: Kernel) -> None:
 
 
 def by_length(x: xr.DataArray) -> Iterator[xr.DataArray]:
-    """Sequences of one length together, without padding."""
+    """Groups of sequences of one length, without padding."""
     for length in np.unique(x["length"].values):
         yield x.isel(sample=np.flatnonzero(x["length"].values == length), position=slice(0, int(length)))

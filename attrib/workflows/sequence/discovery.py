@@ -1,4 +1,4 @@
-"""Motifs that the model has learned: of its filters, of seqlets, and which known ones they are."""
+"""Motifs that the model has learned, from its filters and from seqlets, and the known motifs that match them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TELLING = 3.0  # bits that a filter's motif must have to be matched and inserted
 
 
 class Discovered(NamedTuple):
-    """What was found.
+    """Motifs and their matches.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Discovered(NamedTuple):
     hits : DataFrame or None
         Of TOMTOM, with a database.
     notes : dict of str to str
-        What could not be done, and why.
+        Steps that failed, and why.
     """
 
     filters: FilterMotifs | None
@@ -37,12 +37,12 @@ class Discovered(NamedTuple):
 
     @property
     def motifs(self) -> dict[str, xr.DataArray]:
-        """Motifs of seqlets, then of filters that say something."""
+        """Motifs of seqlets, then of informative filters."""
         return self.clusters.motifs | self.filter_motifs
 
     @property
     def filter_motifs(self) -> dict[str, xr.DataArray]:
-        """Motifs of the filters that say something."""
+        """Motifs of the informative filters."""
         if self.filters is None:
             return {}
         rows = self.filters.table[self.filters.table.information >= TELLING]
@@ -67,31 +67,31 @@ def discover(
     ----------
     model : callable
     x, contribution : DataArray
-        Sequences, and an attribution of each position; with a leading dim `target` of each output.
+        Sequences, and an attribution of each position, with a leading dim `target` for several outputs.
     database : mapping of str to DataArray, optional
         Known motifs.
     layer : str
         The convolution, or `"first"`.
     top : int, optional
-        A filter's so many strongest windows; default: those of at least half of its maximum.
+        Number of a filter's strongest windows; default: all windows of at least half of its maximum.
     both_strands : bool
-        Whether the other strand counts: not for RNA.
+        Whether motifs may lie on the other strand; False for RNA.
     seed : int
         Of the seqlets' null distribution.
     """
     filters, notes = _filters(model, x, layer, top)
     clusters = seqlet_motifs(contribution, x, both_strands=both_strands, seed=seed)
-    found = Discovered(filters, clusters, None, notes)
-    if not database or not found.motifs:
-        return found
-    hits, said = _matched(found.motifs, database, both_strands)
-    return found._replace(hits=hits, notes=notes | said)
+    discovered = Discovered(filters, clusters, None, notes)
+    if not database or not discovered.motifs:
+        return discovered
+    hits, warning = _matched(discovered.motifs, database, both_strands)
+    return discovered._replace(hits=hits, notes=notes | warning)
 
 
 def _filters(
     model: Callable[..., Any], x: xr.DataArray, layer: str, top: int | None
 ) -> tuple[FilterMotifs | None, dict[str, str]]:
-    """Motifs of the filters, or why there are none; a layer that was named must have some."""
+    """Motifs of the filters, or why there are none; for a named layer the error is raised."""
     try:
         return filters_of(model, x, first_kernel(model, layer), top=top), {}
     except (ValueError, TypeError) as error:
@@ -103,7 +103,7 @@ def _filters(
 def seqlet_motifs(
     contribution: xr.DataArray, x: xr.DataArray, *, both_strands: bool = True, seed: int = 0
 ) -> Clusters:
-    """Seqlets and their motifs; of several outputs each by itself, motifs named after it.
+    """Seqlets and their motifs, for each of several outputs separately, with the output in the motifs' names.
 
     Parameters
     ----------
@@ -132,13 +132,13 @@ def seqlet_motifs(
     return Clusters(motifs, means, pd.concat([part.seqlets for part in parts], ignore_index=True))
 
 
-def _named(one: Clusters, target: Any, prefix: str) -> Clusters:
-    """One output's motifs under names of their own, its seqlets with the column `target`."""
-    names = {"": ""} | {name: f"{prefix}_{name}" for name in one.motifs}
-    table = one.seqlets.assign(cluster=one.seqlets.cluster.map(names))
+def _named(clusters: Clusters, target: Any, prefix: str) -> Clusters:
+    """One output's motifs with a prefix in their names, its seqlets with the column `target`."""
+    names = {"": ""} | {name: f"{prefix}_{name}" for name in clusters.motifs}
+    table = clusters.seqlets.assign(cluster=clusters.seqlets.cluster.map(names))
     table.insert(1, "target", target)
-    motifs = {names[n]: m.rename(names[n]) for n, m in one.motifs.items()}
-    return Clusters(motifs, {names[n]: m for n, m in one.contributions.items()}, table)
+    motifs = {names[n]: m.rename(names[n]) for n, m in clusters.motifs.items()}
+    return Clusters(motifs, {names[n]: m for n, m in clusters.contributions.items()}, table)
 
 
 def _matched(motifs: Motifs, database: Motifs, both_strands: bool) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -146,5 +146,5 @@ def _matched(motifs: Motifs, database: Motifs, both_strands: bool) -> tuple[pd.D
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always", UserWarning)
         hits = tomtom(motifs, database, top=5, both_strands=both_strands)
-    said = [str(w.message) for w in raised if issubclass(w.category, UserWarning)]
-    return hits, {"tomtom": said[0]} if said else {}
+    messages = [str(w.message) for w in raised if issubclass(w.category, UserWarning)]
+    return hits, {"tomtom": messages[0]} if messages else {}

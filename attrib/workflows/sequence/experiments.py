@@ -1,4 +1,4 @@
-"""Perturbations: motifs put into backgrounds, seqlets taken out."""
+"""Experiments: motifs inserted into backgrounds, and seqlets ablated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attrib.workflows.sequence.convolution import by_length
 from attrib.workflows.sequence.discovery import Discovered
 
 BACKGROUNDS, SEQLETS, REPEATS = 100, 100, 10
-CLEAR = 0.5  # probability from which a motif's letter is inserted; elsewhere the background's stays
+CLEAR = 0.5  # probability from which a motif's letter is inserted; elsewhere the background keeps its letter
 COLUMNS = [
     "experiment",
     "motif",
@@ -38,13 +38,13 @@ Scores = Callable[[xr.DataArray], xr.DataArray]
 def experiments(
     scores: Scores,
     x: xr.DataArray,
-    found: Discovered,
+    discovered: Discovered,
     database: Mapping[str, xr.DataArray] | None,
     insert: Sequence[str] = (),
     *,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Marginal effects of motifs, and effects of taking seqlets out.
+    """Marginal effects of motifs, and effects of ablating seqlets.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def experiments(
         Sequences to scores (sample, target).
     x : DataArray
         Sequences.
-    found : Discovered
+    discovered : Discovered
     database : mapping of str to DataArray, optional
         Its best hits are inserted too.
     insert : sequence of str
@@ -64,51 +64,51 @@ def experiments(
     -------
     DataFrame
         A row per experiment, motif and target. `p` is of Wilcoxon's signed-rank test over the sequences (of ablation:
-        against a stretch as long elsewhere in the same sequence, whose mean effect is `control`), `q` Benjamini and
+        against an equally long stretch elsewhere in the same sequence, whose mean effect is `control`), `q` Benjamini and
         Hochberg's.
     """
-    rows = _marginal(scores, x, inserted(found, database, insert), seed)
-    rows += _ablated(scores, x, found.clusters.seqlets, seed)
+    rows = _marginal(scores, x, inserted(discovered, database, insert), seed)
+    rows += _ablated(scores, x, discovered.clusters.seqlets, seed)
     table = pd.DataFrame(rows, columns=COLUMNS[:-1])
     return table.assign(q=_corrected(table.p.to_numpy(float)))
 
 
 def inserted(
-    found: Discovered, database: Mapping[str, xr.DataArray] | None, insert: Sequence[str] = ()
+    discovered: Discovered, database: Mapping[str, xr.DataArray] | None, insert: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Letters of the motifs to insert: those found, their best hits, and those asked for.
+    """Letters of the motifs to insert: those discovered, their best hits, and those in `insert`.
 
     Raises
     ------
     ValueError
         For a name that is neither in the database nor made of letters.
     """
-    known = database or {}
-    named = {name: letters_of(m) for name, m in found.motifs.items()}
-    if found.hits is not None:
-        best = found.hits.drop_duplicates("motif")
-        named |= {t: letters_of(known[t]) for t in best[best.q <= 0.05].target}
+    database = database or {}
+    named = {name: letters_of(m) for name, m in discovered.motifs.items()}
+    if discovered.hits is not None:
+        best = discovered.hits.drop_duplicates("motif")
+        named |= {t: letters_of(database[t]) for t in best[best.q <= 0.05].target}
     for name in insert:
-        named[name] = _asked(name, known)
+        named[name] = _letters_by_name(name, database)
     return {name: text for name, text in named.items() if set(text) - {"N"}}
 
 
-def _asked(name: str, known: Mapping[str, xr.DataArray]) -> str:
-    by_name = {str(m.attrs.get("alternative", "")): k for k, m in known.items()}
-    if name in known or name in by_name:
-        return letters_of(known[by_name.get(name, name)])
+def _letters_by_name(name: str, database: Mapping[str, xr.DataArray]) -> str:
+    by_name = {str(m.attrs.get("alternative", "")): k for k, m in database.items()}
+    if name in database or name in by_name:
+        return letters_of(database[by_name.get(name, name)])
     text = name.upper().replace("U", "T")
     if text and not set(text) - set("ACGTN"):
         return text
-    near = difflib.get_close_matches(name, [*known, *by_name], 3)
+    near = difflib.get_close_matches(name, [*database, *by_name], 3)
     hint = f"; near it: {', '.join(near)}" if near else ""
     raise ValueError(
-        f"--insert {name}: no motif of --motifs is called so, and it is no word of A, C, G, T{hint}"
+        f"`insert` {name}: no motif of `motifs` has this name, and it is no word of A, C, G, T{hint}"
     )
 
 
 def letters_of(motif: xr.DataArray) -> str:
-    """A motif as letters, N where none is clear; without Ns at the ends."""
+    """A motif as letters, N where no letter is clear; without Ns at the ends."""
     p = matrix_of(motif)
     return "".join(LETTERS[c.argmax()] if c.max() >= CLEAR else "N" for c in p.T).strip("N")
 
@@ -122,11 +122,11 @@ def _marginal(scores: Scores, x: xr.DataArray, motifs: Mapping[str, str], seed: 
     effect = marginalize(scores, backgrounds, fitting)
     rows = []
     for target in effect.target.values:
-        one = effect.sel(target=target)
+        effects = effect.sel(target=target)
         for name, letters in fitting.items():
-            change = one.difference.sel(motif=name).values
-            rows.append(("marginalize", name, letters, target, len(change), float(one.before.mean()),
-                         float(one.after.sel(motif=name).mean()), float(change.mean()), _spread(change), np.nan,
+            change = effects.difference.sel(motif=name).values
+            rows.append(("marginalize", name, letters, target, len(change), float(effects.before.mean()),
+                         float(effects.after.sel(motif=name).mean()), float(change.mean()), _spread(change), np.nan,
                          _signed(change)))  # fmt: skip
     return rows
 
@@ -145,12 +145,12 @@ def _backgrounds(x: xr.DataArray, seed: int) -> xr.DataArray:
     n = -(-BACKGROUNDS // most.sizes["sample"])
     shuffled = dinucleotide_shuffle(most.drop_vars(set(most.coords) - set(most.dims)), n=n, seed=seed)
     flat = shuffled.stack(row=("sample", "baseline"), create_index=False).transpose("row", *x.dims[1:])
-    found = flat.drop_vars([c for c in flat.coords if "row" in flat[c].dims]).rename(row="sample")
-    return found.isel(sample=slice(0, BACKGROUNDS))
+    backgrounds = flat.drop_vars([c for c in flat.coords if "row" in flat[c].dims]).rename(row="sample")
+    return backgrounds.isel(sample=slice(0, BACKGROUNDS))
 
 
 def _ablated(scores: Scores, x: xr.DataArray, seqlets: pd.DataFrame, seed: int) -> list[tuple[Any, ...]]:
-    """The strongest seqlets of each motif replaced by shuffles of themselves, and stretches as long elsewhere."""
+    """The strongest seqlets of each motif replaced by shuffles of themselves, and equally long stretches elsewhere."""
     rows: list[tuple[Any, ...]] = []
     for name, some in seqlets[seqlets.cluster != ""].groupby("cluster"):
         chosen = some.reindex(some.z.abs().sort_values(ascending=False).index[:SEQLETS])
@@ -167,22 +167,22 @@ def _ablated(scores: Scores, x: xr.DataArray, seqlets: pd.DataFrame, seed: int) 
 def _changes(
     scores: Scores, x: xr.DataArray, seqlets: pd.DataFrame, seed: int
 ) -> tuple[xr.DataArray, np.ndarray, np.ndarray]:
-    """Scores before, change by ablation, and change by ablating as much elsewhere: (seqlet, target)."""
+    """Scores before, change by ablation, and change by ablating an equally long stretch: (seqlet, target)."""
     before, effect, control = [], [], []
     numbers = pd.Index(x["sample"].values).get_indexer(seqlets.record)
-    whole = x.isel(sample=numbers).assign_coords(
+    records = x.isel(sample=numbers).assign_coords(
         start_at=("sample", seqlets.start.to_numpy()), end_at=("sample", seqlets.end.to_numpy())
     )
-    for some in by_length(whole):
+    for some in by_length(records):
         start, end = some.start_at.values, some.end_at.values
         bare = some.drop_vars(set(some.coords) - set(some.dims)).drop_vars("sample")
-        one = ablate(scores, bare, start, end, n=REPEATS, seed=seed)
-        before.append(one.before)
-        effect.append(one.difference.mean("repeat").transpose("sample", "target").values)
-        away, there = _elsewhere(start, end, some.sizes["position"], seed)
+        ablated = ablate(scores, bare, start, end, n=REPEATS, seed=seed)
+        before.append(ablated.before)
+        effect.append(ablated.difference.mean("repeat").transpose("sample", "target").values)
+        away, has_room = _elsewhere(start, end, some.sizes["position"], seed)
         other = ablate(scores, bare, away, away + (end - start), n=REPEATS, seed=seed)
         change = other.difference.mean("repeat").transpose("sample", "target").values
-        control.append(np.where(there[:, None], change, np.nan))
+        control.append(np.where(has_room[:, None], change, np.nan))
     return (
         xr.concat(before, "sample").transpose("sample", "target"),
         np.concatenate(effect),
@@ -191,14 +191,14 @@ def _changes(
 
 
 def _elsewhere(start: np.ndarray, end: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Starts of stretches as long that do not overlap, and whether there is room for one."""
+    """Starts of equally long stretches that do not overlap, and whether there is room for one."""
     width = end - start
     left, right = np.maximum(start - width + 1, 0), np.maximum(size - end - width + 1, 0)
     draw = np.random.default_rng(seed).random(len(start)) * np.maximum(left + right, 1)
     place = draw.astype(int)
     away = np.where(place < left, place, end + place - left)
-    there = left + right > 0
-    return np.where(there, away, start), there
+    has_room = left + right > 0
+    return np.where(has_room, away, start), has_room
 
 
 def _spread(values: np.ndarray) -> float:

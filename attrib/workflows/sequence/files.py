@@ -10,7 +10,7 @@ import xarray as xr
 
 from attrib.domains.motifs import consensus, information_content
 from attrib.io import replacing, save, save_motifs
-from attrib.workflows.continued import Continued
+from attrib.workflows.continued import RunFolder
 from attrib.workflows.sequence.asked import MUTATIONS
 from attrib.workflows.sequence.findings import Findings
 from attrib.workflows.sequence.importance import importance
@@ -19,23 +19,23 @@ from attrib.workflows.sequence.parts import Attributed
 from attrib.workflows.sequence.pictures import draw, draw_records
 
 
-def write(run: Continued, found: Findings, pictures: int) -> None:
-    """Results, tables, motifs, pictures and the page, each whole or not at all."""
-    _arrays(run, found.attributed)
-    _tables(run, found)
+def write(run: RunFolder, findings: Findings, pictures: int) -> None:
+    """Write results, tables, motifs, pictures and the page, each file completely or not at all."""
+    _arrays(run, findings.attributed)
+    _tables(run, findings)
     motifs = {
-        **found.discovered.clusters.motifs,
-        **(found.discovered.filters.motifs if found.discovered.filters else {}),
+        **findings.discovered.clusters.motifs,
+        **(findings.discovered.filters.motifs if findings.discovered.filters else {}),
     }
     if motifs:
         save_motifs(motifs, run.file("motifs.meme"))
-    drawn = draw(run, found) if pictures else []
-    records = draw_records(run, found, pictures)
+    drawn = draw(run, findings) if pictures else []
+    records = draw_records(run, findings, pictures)
     with replacing(run.file("index.html")) as temporary:
-        temporary.write_text(page(found, run, motifs_table(found), drawn, records), encoding="utf-8")
+        temporary.write_text(page(findings, run, motifs_table(findings), drawn, records), encoding="utf-8")
 
 
-def _arrays(run: Continued, done: Attributed) -> None:
+def _arrays(run: RunFolder, done: Attributed) -> None:
     maps = {m: a for m, a in done.results.items() if m != MUTATIONS}
     if maps:
         save({"sequence": done.x, **maps}, run.file("attributions.nc"))
@@ -43,35 +43,35 @@ def _arrays(run: Continued, done: Attributed) -> None:
         save(done.results[MUTATIONS], run.file("ism.nc"))
 
 
-def _tables(run: Continued, found: Findings) -> None:
-    d = found.discovered
-    save(records_table(found), run.file("records.csv"))
-    save(seqlets_table(found.seqlets, found.attributed.x), run.file("seqlets.csv"))
-    save(found.experiments, run.file("experiments.csv"))
+def _tables(run: RunFolder, findings: Findings) -> None:
+    d = findings.discovered
+    save(records_table(findings), run.file("records.csv"))
+    save(seqlets_table(findings.seqlets, findings.attributed.x), run.file("seqlets.csv"))
+    save(findings.experiments, run.file("experiments.csv"))
     if d.filters is not None:
         save(d.filters.table, run.file("filters.csv"))
     if d.motifs:
-        save(motifs_table(found), run.file("motifs.csv"))
+        save(motifs_table(findings), run.file("motifs.csv"))
     if d.hits is not None:
         save(d.hits, run.file("tomtom.csv"))
-    if found.variation is not None:
-        save(found.variation.table, run.file("variants.csv"))
-        if len(found.variation.problems):
-            save(found.variation.problems, run.file("variant_problems.csv"))
-    if found.problems:
-        save(pd.DataFrame(found.problems), run.file("problems.csv"))
+    if findings.variation is not None:
+        save(findings.variation.table, run.file("variants.csv"))
+        if len(findings.variation.problems):
+            save(findings.variation.problems, run.file("variant_problems.csv"))
+    if findings.problems:
+        save(pd.DataFrame(findings.problems), run.file("problems.csv"))
 
 
-def records_table(found: Findings) -> pd.DataFrame:
-    """A row per record, and output where there are several."""
-    return pd.concat([_records(one) for one in found.by_output()], ignore_index=True)
+def records_table(findings: Findings) -> pd.DataFrame:
+    """A row per record, or per record and output for several outputs."""
+    return pd.concat([_records(output) for output in findings.by_output()], ignore_index=True)
 
 
-def _records(found: Findings) -> pd.DataFrame:
-    """Each record's place, score, the strongest position of each method, completeness errors, seqlets."""
-    done, x = found.attributed, found.attributed.x
-    known = [str(c) for c in x.coords if x[c].dims == ("sample",) and c != "sample"]
-    columns: dict[str, Any] = {"record": x["sample"].values} | {c: x[c].values for c in known}
+def _records(findings: Findings) -> pd.DataFrame:
+    """Each record's coordinates, score, strongest position and completeness error by method, and number of seqlets."""
+    done, x = findings.attributed, findings.attributed.x
+    columns_of_records = [str(c) for c in x.coords if x[c].dims == ("sample",) and c != "sample"]
+    columns: dict[str, Any] = {"record": x["sample"].values} | {c: x[c].values for c in columns_of_records}
     first = next(iter(done.results.values()))
     if "target" in first.coords:
         columns["target"] = np.broadcast_to(first["target"].values, x.sizes["sample"])
@@ -80,7 +80,7 @@ def _records(found: Findings) -> pd.DataFrame:
         columns[f"{method}_top_position"] = _top(importance(method, a, x))
         if "delta" in a.coords:
             columns[f"{method}_delta"] = a["delta"].values
-    counts = found.seqlets.record.value_counts()
+    counts = findings.seqlets.record.value_counts()
     columns["seqlets"] = [int(counts.get(r, 0)) for r in x["sample"].values]
     return pd.DataFrame(columns)
 
@@ -90,16 +90,16 @@ def _top(size: xr.DataArray) -> np.ndarray:
     return np.nan_to_num(np.abs(size.transpose("sample", "position").values), nan=-1).argmax(1)
 
 
-def motifs_table(found: Findings) -> pd.DataFrame:
+def motifs_table(findings: Findings) -> pd.DataFrame:
     """A row per motif of seqlets or a filter: sites, mean attribution of the seqlets, information, best match."""
-    seqlets = found.seqlets
+    seqlets = findings.seqlets
     mean = seqlets[seqlets.cluster != ""].groupby("cluster").attribution.mean()
     rows = [
         (name, m.sites, mean.get(name, np.nan), float(information_content(m).sum()), consensus(m))
-        for name, m in found.discovered.motifs.items()
+        for name, m in findings.discovered.motifs.items()
     ]
     table = pd.DataFrame(rows, columns=["motif", "sites", "attribution", "information", "consensus"])
-    hits = found.discovered.hits
+    hits = findings.discovered.hits
     if hits is None:
         return table
     best = hits.drop_duplicates("motif").rename(columns={"target": "match", "target_name": "match_name"})
@@ -107,7 +107,7 @@ def motifs_table(found: Findings) -> pd.DataFrame:
 
 
 def seqlets_table(seqlets: pd.DataFrame, x: xr.DataArray) -> pd.DataFrame:
-    """Seqlets with their letters and, where known, their places on the chromosome."""
+    """Seqlets with their letters and, if known, their coordinates on the chromosome."""
     from attrib.domains.sequences import decode
 
     numbers = pd.Index(x["sample"].values).get_indexer(seqlets.record)

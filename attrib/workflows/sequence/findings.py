@@ -1,4 +1,4 @@
-"""Everything that a study of sequences has found, output by output."""
+"""All results of a study of sequences, also by output."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from attrib.workflows.sequence.variation import Variation
 
 
 class Findings(NamedTuple):
-    """Everything a study has found.
+    """All results of a study.
 
     Attributes
     ----------
     attributed : Attributed
     lead : str
-        The method whose seqlets were looked for.
+        The method that the seqlets are taken from.
     contribution : DataArray
         Its attribution of each position.
     discovered : Discovered
@@ -29,7 +29,7 @@ class Findings(NamedTuple):
     database : mapping of str to DataArray or None
     problems : list of dict
     variation : Variation or None
-        What variants do, if any were given.
+        Effects of variants, if there are any.
     """
 
     attributed: Attributed
@@ -53,15 +53,15 @@ class Findings(NamedTuple):
         return self.discovered.clusters.seqlets
 
     def by_output(self) -> list[Findings]:
-        """The same for each output by itself."""
+        """The results of each output separately."""
         outputs = self.attributed.outputs
         return [self._of(output) for output in outputs] if outputs else [self]
 
     def _of(self, output: Any) -> Findings:
         clusters = self.discovered.clusters
-        own = clusters._replace(seqlets=clusters.seqlets[clusters.seqlets.target == output])
+        of_output = clusters._replace(seqlets=clusters.seqlets[clusters.seqlets.target == output])
         return self._replace(
             attributed=self.attributed.of(output),
             contribution=self.contribution.sel(target=output),
-            discovered=self.discovered._replace(clusters=own),
+            discovered=self.discovered._replace(clusters=of_output),
         )

@@ -1,4 +1,4 @@
-"""One number per position: what a method says of the letter that is there."""
+"""One number per position: a method's attribution of the letter in the sequence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LETTER_ONLY = (
     "saliency",
     "smooth_grad",
     "noise_tunnel",
-)  # gradients: those of absent letters say nothing of the sequence
+)  # gradients: those of absent letters do not describe the sequence
 FIRST = ("deep_lift", "deep_lift_shap", "integrated_gradients", "gradient_shap", "input_x_gradient")
 
 
@@ -29,20 +29,20 @@ def importance(method: str, a: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
     Returns
     -------
     DataArray
-        Without `nucleotide`. Of mutagenesis the mean loss of score over the letters that are not there; of gradients the
-        entry of the letter that is; of other methods the sum.
+        Without `nucleotide`. For mutagenesis the mean loss of the score over the absent letters; for gradients the entry
+        of the letter in the sequence; for other methods the sum.
     """
     if method == MUTATIONS:
-        found = -(a * (1 - x)).sum("nucleotide", skipna=False) / (4 - x.sum("nucleotide"))
+        by_position = -(a * (1 - x)).sum("nucleotide", skipna=False) / (4 - x.sum("nucleotide"))
     elif method in LETTER_ONLY:
-        found = (a * x).sum("nucleotide", skipna=False)
+        by_position = (a * x).sum("nucleotide", skipna=False)
     else:
-        found = a.sum("nucleotide", skipna=False)
-    said = f"{long_name(a, method)}" + (", mean loss" if method == MUTATIONS else "")
-    return found.assign_attrs(long_name=said, units=a.attrs.get("units", ""))
+        by_position = a.sum("nucleotide", skipna=False)
+    title = f"{long_name(a, method)}" + (", mean loss" if method == MUTATIONS else "")
+    return by_position.assign_attrs(long_name=title, units=a.attrs.get("units", ""))
 
 
 def leading(methods: tuple[str, ...]) -> str:
-    """The method whose seqlets are looked for: the first that adds up, else mutagenesis, else the first."""
-    known = [m for m in FIRST if m in methods] or [m for m in methods if m == MUTATIONS]
-    return known[0] if known else methods[0]
+    """The method that seqlets are taken from: the first complete one, else mutagenesis, else the first."""
+    usable = [m for m in FIRST if m in methods] or [m for m in methods if m == MUTATIONS]
+    return usable[0] if usable else methods[0]

@@ -1,4 +1,4 @@
-"""The model's outputs: which are explained, and their scores for sequences."""
+"""The explained outputs of the model, and their scores for sequences."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import pandas as pd
 import xarray as xr
 
 from attrib.labels import predict
-from attrib.workflows.sequence.asked import Asked
+from attrib.workflows.sequence.asked import Settings
 
-MANY = 20  # predicted outputs that experiments ask, at most
+MANY = 20  # largest number of predicted outputs in the experiments
 
 
-def explained_outputs(asked: Asked, result: xr.DataArray) -> list[Any] | None:
-    """Outputs that experiments ask: those explained, or the first of those predicted; None where there is one.
+def explained_outputs(settings: Settings, result: xr.DataArray) -> list[Any] | None:
+    """Outputs of the experiments: the explained ones, or the first predicted ones; None if the model has one output.
 
     Parameters
     ----------
-    asked : Asked
+    settings : Settings
     result : DataArray
         Of any method.
     """
     if "target" in result.coords:
         return list(pd.unique(result["target"].values.ravel()))[
-            : MANY if asked.target == "predicted" else None
+            : MANY if settings.target == "predicted" else None
         ]
-    goal = asked.goal.get("target")
-    if isinstance(goal, int) and asked.classes is not None:
-        return [asked.classes[goal]]
+    goal = settings.goal.get("target")
+    if isinstance(goal, int) and settings.classes is not None:
+        return [settings.classes[goal]]
     return None if goal is None else [goal]
 
 
 def scores(
-    model: Callable[..., Any], x: xr.DataArray, asked: Asked, wanted: list[Any] | None
+    model: Callable[..., Any], x: xr.DataArray, settings: Settings, wanted: list[Any] | None
 ) -> xr.DataArray:
     """Scores (sample, target) of sequences.
 
@@ -42,17 +42,17 @@ def scores(
     ----------
     model : callable
     x : DataArray
-    asked : Asked
+    settings : Settings
     wanted : list or None
-        Labels of outputs; None: the model has one.
+        Labels of outputs; None if the model has one.
 
     Raises
     ------
     ValueError
         For a model that gives more than one number per output.
     """
-    batch: Any = asked.batch_size
-    y = predict(model, x, classes=asked.classes, batch_size=batch, device=asked.device)
+    batch: Any = settings.batch_size
+    y = predict(model, x, classes=settings.classes, batch_size=batch, device=settings.device)
     if "target" not in y.dims:
         return y.expand_dims(target=["score"], axis=1)
     if y.ndim > 2:
@@ -63,17 +63,17 @@ def scores(
     return y if wanted is None else y.sel(target=wanted)
 
 
-def check_outputs(model: Callable[..., Any], x: xr.DataArray, asked: Asked) -> None:
-    """Refuse a model whose outputs are no scores, and a question that leaves open which of them is meant.
+def check_outputs(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> None:
+    """Check that the model's outputs are scores, and that the target is clear.
 
     Raises
     ------
     ValueError
-        As `scores`; if there are several and `--target` is not given.
+        As `scores`; if there are several outputs and no `target`.
     """
-    count = scores(model, x.isel(sample=slice(1)), asked, None).sizes["target"]
-    if count > 1 and asked.target is None:
+    count = scores(model, x.isel(sample=slice(1)), settings, None).sizes["target"]
+    if count > 1 and settings.target is None:
         raise ValueError(
-            f"the model has {count} outputs: give --target a number from 0 to {count - 1}, several with commas, names "
-            "among --classes, predicted or all"
+            f"the model has {count} outputs: give `target` a number from 0 to {count - 1}, several with commas, names "
+            "among `classes`, predicted or all"
         )

@@ -1,4 +1,4 @@
-"""Attributions of all records, chunk by chunk; a chunk that is there is not done again."""
+"""Attributions of all records, chunk by chunk; finished chunks are not computed again."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import xarray as xr
 from attrib.io import load, save
 from attrib.workflows.attribute import Done, Tell, attribute, trial
 from attrib.workflows.loading import first_line
-from attrib.workflows.sequence.asked import Asked
+from attrib.workflows.sequence.asked import Settings
 from attrib.workflows.sequence.outputs import check_outputs
 from attrib.workflows.sequence.records import Chunk, chunks
 
-ROWS = 32  # records of a chunk: what Ctrl-C can lose
+ROWS = 32  # records of a chunk, the most that Ctrl-C can lose
 FILL = {"mask": False, "locus": -1}
 
 Results = dict[str, xr.DataArray]
@@ -33,7 +33,7 @@ class Attributed(NamedTuple):
     results : dict of str to DataArray
         By method, padded with NaN; records in the order of the file; with a leading dim `target` for several outputs.
     refused : dict of str to str
-        Records by name, and why not.
+        Records that could not be explained by name, and why.
     """
 
     x: xr.DataArray
@@ -42,7 +42,7 @@ class Attributed(NamedTuple):
 
     @property
     def outputs(self) -> list[Any]:
-        """Labels of the outputs, if several were asked for."""
+        """Labels of the outputs if there are several."""
         first = next(iter(self.results.values()))
         return first["target"].values.tolist() if "target" in first.dims else []
 
@@ -54,7 +54,7 @@ class Attributed(NamedTuple):
 def attributed(
     model: Callable[..., Any],
     records: pd.DataFrame,
-    asked: Asked,
+    settings: Settings,
     folder: Path,
     key: str,
     *,
@@ -67,7 +67,7 @@ def attributed(
     model : callable
     records : DataFrame
         `Reading.sequences`.
-    asked : Asked
+    settings : Settings
     folder : Path
         For the parts.
     key : str
@@ -78,88 +78,88 @@ def attributed(
     Raises
     ------
     ValueError
-        If no record can be explained, with the first reason; for a model that gives no scores.
+        If no record can be explained, with the first reason, and for a model whose output is no score.
     """
-    found: list[Results] = []
+    results: list[Results] = []
     refused: dict[str, str] = {}
     faults: dict[int, str] = {}
     done = 0
     for chunk in chunks(records, ROWS, key):
-        made, bad = _chunk(model, chunk, asked, folder / f"{chunk.key}.nc", faults)
-        found += [made] if made else []
+        part, bad = _chunk(model, chunk, settings, folder / f"{chunk.key}.nc", faults)
+        results += [part] if part else []
         refused |= bad
         done += len(chunk.records)
         if tell is not None:
             tell("records", done, len(records))
-        whole = len(bad) == len(chunk.records) > 1 and not faults.get(chunk.length)
-        if whole and not found:  # what all refuse is no fault of the records
+        all_refused = len(bad) == len(chunk.records) > 1 and not faults.get(chunk.length)
+        if all_refused and not results:  # an error of all records is not caused by a record
             break
-    if not found:
+    if not results:
         raise ValueError(f"no record can be explained: {next(iter(refused.values()))}")
-    return _merged(found, records, refused)
+    return _merged(results, records, refused)
 
 
 def _chunk(
-    model: Callable[..., Any], chunk: Chunk, asked: Asked, part: Path, faults: dict[int, str]
+    model: Callable[..., Any], chunk: Chunk, settings: Settings, part: Path, faults: dict[int, str]
 ) -> tuple[Results, dict[str, str]]:
-    """Results of a chunk, of an earlier run or new, and the records that are refused."""
+    """Results of a chunk, from an earlier run or computed now, and the records that are refused."""
     if part.is_file() and (earlier := _earlier(part)) is not None:
         return earlier, {}
     if chunk.length not in faults:
-        faults[chunk.length] = _fault(model, chunk.one_hot(asked.dims), asked)
+        faults[chunk.length] = _fault(model, chunk.one_hot(settings.dims), settings)
     if faults[chunk.length]:
         return {}, {str(n): faults[chunk.length] for n in chunk.records.index}
-    made, bad = _explained(model, chunk, asked)
-    if made:
-        save(made, part)
-    return made, bad
+    results, bad = _explained(model, chunk, settings)
+    if results:
+        save(results, part)
+    return results, bad
 
 
 def _earlier(part: Path) -> Results | None:
-    """What an earlier run left, if it is whole."""
+    """Results of an earlier run, if the file is complete."""
     try:
-        found = load(part)
+        results = load(part)
     except (OSError, ValueError, KeyError):
         return None
-    return found if isinstance(found, dict) and "x" in found else None
+    return results if isinstance(results, dict) and "x" in results else None
 
 
-def _fault(model: Callable[..., Any], x: xr.DataArray, asked: Asked) -> str:
+def _fault(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> str:
     """Why the model does not take sequences of this length; empty if it does."""
     try:
-        trial(model, x, asked.device)
+        trial(model, x, settings.device)
     except ValueError as error:
         return f"it has {x.sizes['position']} letters: {str(error).partition('; ')[0]}"
-    check_outputs(model, x, asked)
+    check_outputs(model, x, settings)
     return ""
 
 
-def _explained(model: Callable[..., Any], chunk: Chunk, asked: Asked) -> tuple[Results, dict[str, str]]:
-    """Results of a chunk; if a method refuses, of each record by itself."""
+def _explained(model: Callable[..., Any], chunk: Chunk, settings: Settings) -> tuple[Results, dict[str, str]]:
+    """Results of a chunk; if a method fails, of each record separately."""
     try:
-        return _results(model, chunk.one_hot(asked.dims), asked), {}
+        return _results(model, chunk.one_hot(settings.dims), settings), {}
     except (ValueError, NotImplementedError, FloatingPointError) as error:
         if len(chunk.records) == 1:
             return {}, {str(chunk.records.index[0]): first_line(error)}
-    made: list[Results] = []
+    results: list[Results] = []
     bad: dict[str, str] = {}
     for k in range(len(chunk.records)):
-        one, why = _explained(model, chunk._replace(records=chunk.records.iloc[k : k + 1]), asked)
+        result, why = _explained(model, chunk._replace(records=chunk.records.iloc[k : k + 1]), settings)
         bad |= why
-        made += [one] if one else []
-    return (joined(made) if made else {}), bad
+        results += [result] if result else []
+    return (joined(results) if results else {}), bad
 
 
-def _results(model: Callable[..., Any], x: xr.DataArray, asked: Asked) -> Results:
-    found = {"x": x}
-    for one in attribute(model, x, asked.plan(x)):
-        if isinstance(one, Done) and isinstance(one.result, xr.DataArray):
-            found[one.method] = one.result
-    return found
+def _results(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> Results:
+    results = {"x": x}
+    for outcome in attribute(model, x, settings.plan(x)):
+        if isinstance(outcome, Done) and isinstance(outcome.result, xr.DataArray):
+            results[outcome.method] = outcome.result
+    return results
 
 
 def joined(parts: list[Results]) -> Results:
-    """Results along the records, shorter ones padded: letters with zeros, attributions with NaN."""
+    """Results concatenated along the records; shorter ones are padded, letters with zeros and attributions with NaN."""
     size = max(p["x"].sizes["position"] for p in parts)
     return {
         name: xr.concat(
@@ -177,9 +177,9 @@ def _padded(a: xr.DataArray, size: int, fill: float) -> xr.DataArray:
     return a.reindex(position=np.arange(size), fill_value=fills)
 
 
-def _merged(found: list[Results], records: pd.DataFrame, refused: Mapping[str, str]) -> Attributed:
-    whole = joined(found)
-    there = pd.Index(whole["x"]["sample"].values)
-    order = there.get_indexer([n for n in map(str, records.index) if n in there])
-    results = {name: a.isel(sample=order) for name, a in whole.items()}
-    return Attributed(results.pop("x"), results, dict(refused))
+def _merged(parts: list[Results], records: pd.DataFrame, refused: Mapping[str, str]) -> Attributed:
+    results = joined(parts)
+    names = pd.Index(results["x"]["sample"].values)
+    order = names.get_indexer([n for n in map(str, records.index) if n in names])
+    ordered = {name: a.isel(sample=order) for name, a in results.items()}
+    return Attributed(ordered.pop("x"), ordered, dict(refused))

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib.io import replacing
-from attrib.workflows.continued import Continued
+from attrib.workflows.continued import RunFolder
 from attrib.workflows.drawing import name as long_name
 from attrib.workflows.sequence.asked import MUTATIONS
 from attrib.workflows.sequence.findings import Findings
@@ -21,44 +21,44 @@ WIDEST = 200  # positions of a record's picture
 PANELS = 12  # outputs in the picture of the experiments
 
 
-def draw(run: Continued, found: Findings) -> list[str]:
-    """Motifs of seqlets and filters with their best matches, and the experiments; the names of the files."""
-    return _motif_pictures(run, found) + _experiment_picture(run, found.experiments)
+def draw(run: RunFolder, findings: Findings) -> list[str]:
+    """Draw motifs of seqlets and filters with their best matches, and the experiments; returns the names of the files."""
+    return _motif_pictures(run, findings) + _experiment_picture(run, findings.experiments)
 
 
-def draw_records(run: Continued, found: Findings, count: int) -> list[str]:
-    """The records of the strongest seqlets, then the first ones; of several outputs in turn."""
+def draw_records(run: RunFolder, findings: Findings, count: int) -> list[str]:
+    """Draw the records of the strongest seqlets, then the first ones; several outputs take turns."""
     (run.path / "records").mkdir(exist_ok=True)
-    ranked = [[(one, record) for record in _ranked(one)] for one in found.by_output()]
+    ranked = [[(output, record) for record in _ranked(output)] for output in findings.by_output()]
     turns = [pair for row in zip_longest(*ranked) for pair in row if pair is not None]
-    return [_picture(run, one, record, k) for k, (one, record) in enumerate(turns[:count])]
+    return [_picture(run, output, record, k) for k, (output, record) in enumerate(turns[:count])]
 
 
-def _ranked(found: Findings) -> list[str]:
-    order = found.seqlets.sort_values("p", kind="stable").record
-    return list(dict.fromkeys(map(str, [*order, *found.attributed.x["sample"].values])))
+def _ranked(findings: Findings) -> list[str]:
+    order = findings.seqlets.sort_values("p", kind="stable").record
+    return list(dict.fromkeys(map(str, [*order, *findings.attributed.x["sample"].values])))
 
 
-def _save(run: Continued, name: str, made: Any) -> str:
+def _save(run: RunFolder, name: str, figure: Any) -> str:
     with replacing(run.file(name)) as temporary:
-        made.savefig(temporary)
+        figure.savefig(temporary)
     return name
 
 
-def _motif_pictures(run: Continued, found: Findings) -> list[str]:
+def _motif_pictures(run: RunFolder, findings: Findings) -> list[str]:
     from attrib.plots import motif_cards
 
-    d = found.discovered
+    d = findings.discovered
     kinds = {"seqlet_motifs.png": d.clusters.motifs, "filter_motifs.png": d.filter_motifs}
     return [
-        _save(run, file, motif_cards(motifs, d.hits, database=found.database))
+        _save(run, file, motif_cards(motifs, d.hits, database=findings.database))
         for file, motifs in kinds.items()
         if motifs
     ]
 
 
-def _experiment_picture(run: Continued, experiments: pd.DataFrame) -> list[str]:
-    """Mean effects of motifs in backgrounds, per target."""
+def _experiment_picture(run: RunFolder, experiments: pd.DataFrame) -> list[str]:
+    """Draw the mean effects of motifs in backgrounds, per target."""
     from attrib.plots import bar_panels
 
     some = experiments[experiments.experiment == "marginalize"]
@@ -75,44 +75,46 @@ def _experiment_picture(run: Continued, experiments: pd.DataFrame) -> list[str]:
     return [_save(run, "experiments.png", bar_panels(panels, label="mean change of the score"))]
 
 
-def _picture(run: Continued, found: Findings, record: str, number: int) -> str:
-    """A record's logos and mutations, the windows of its seqlets shaded."""
+def _picture(run: RunFolder, findings: Findings, record: str, number: int) -> str:
+    """Draw a record's logos and mutations, with the windows of its seqlets shaded."""
     from attrib.plots import sequence_tracks
 
-    done = found.attributed
+    done = findings.attributed
     k = int(np.flatnonzero(done.x["sample"].values == record)[0])
-    own = found.seqlets[found.seqlets.record == record]
-    window = shown(int(done.x["length"].values[k]), own, found.contribution.isel(sample=k).values)
-    inside = own[(own.end > window.start) & (own.start < window.stop)]
+    seqlets = findings.seqlets[findings.seqlets.record == record]
+    window = visible_window(
+        int(done.x["length"].values[k]), seqlets, findings.contribution.isel(sample=k).values
+    )
+    inside = seqlets[(seqlets.end > window.start) & (seqlets.start < window.stop)]
     moved = inside.assign(start=inside.start - window.start, end=inside.end - window.start)
     place: Any = {"sample": k, "position": window}
-    made = sequence_tracks(
-        done.x.isel(place), _logos(found, place), _mutations(found, place), seqlets=moved,
-        title=f"{record}: {_score(found, k)}",
+    figure = sequence_tracks(
+        done.x.isel(place), _logos(findings, place), _mutations(findings, place), seqlets=moved,
+        title=f"{record}: {_score(findings, k)}",
     )  # fmt: skip
-    output = f"_{safe(str(found.output))}" if found.output is not None else ""
-    return _save(run, f"records/{number:03d}_{safe(record)}{output}.png", made)
+    output = f"_{safe(str(findings.output))}" if findings.output is not None else ""
+    return _save(run, f"records/{number:03d}_{safe(record)}{output}.png", figure)
 
 
-def _logos(found: Findings, place: Any) -> dict[str, xr.DataArray]:
-    done = found.attributed
+def _logos(findings: Findings, place: Any) -> dict[str, xr.DataArray]:
+    done = findings.attributed
     some = {m: a for m, a in done.results.items() if m != MUTATIONS}
     return {long_name(a, m): importance(m, a, done.x).isel(place) for m, a in some.items()}
 
 
-def _mutations(found: Findings, place: Any) -> xr.DataArray | None:
-    made = found.attributed.results.get(MUTATIONS)
-    return None if made is None else made.isel(place)
+def _mutations(findings: Findings, place: Any) -> xr.DataArray | None:
+    mutations = findings.attributed.results.get(MUTATIONS)
+    return None if mutations is None else mutations.isel(place)
 
 
-def _score(found: Findings, k: int) -> str:
-    first = next(iter(found.attributed.results.values())).isel(sample=k)
-    said = f", target {first['target'].item()}" if "target" in first.coords else ""
-    return f"score {float(first['prediction']):.3g}{said}"
+def _score(findings: Findings, k: int) -> str:
+    first = next(iter(findings.attributed.results.values())).isel(sample=k)
+    target = f", target {first['target'].item()}" if "target" in first.coords else ""
+    return f"score {float(first['prediction']):.3g}{target}"
 
 
-def shown(length: int, seqlets: pd.DataFrame, contribution: np.ndarray) -> slice:
-    """The positions of a record's picture: all, or those around its strongest seqlet."""
+def visible_window(length: int, seqlets: pd.DataFrame, contribution: np.ndarray) -> slice:
+    """The positions of a record's picture: all of them, or a window around its strongest seqlet."""
     if length <= WIDEST:
         return slice(0, length)
     if len(seqlets):

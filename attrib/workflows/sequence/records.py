@@ -18,12 +18,12 @@ TAKEN = ("sample", "nucleotide", "position", "length", "mask", "locus", "target"
 
 
 class Source(NamedTuple):
-    """Where the sequences are.
+    """The files of the sequences.
 
     Attributes
     ----------
     fasta, table, bed : path, optional
-        A FASTA file; a table; a BED file of places in the FASTA file.
+        A FASTA file; a table; a BED file of intervals in the FASTA file.
     column : str
         The table's column of sequences.
     name : str, optional
@@ -40,36 +40,36 @@ class Source(NamedTuple):
     width: int | None = None
 
 
-def read_records(source: Source, most: int | None = None) -> Reading:
+def read_records(source: Source, max_records: int | None = None) -> Reading:
     """Read the sequences.
 
     Raises
     ------
     ValueError
-        If not one of a FASTA file and a table is named, or no record can be used.
+        Unless exactly one of a FASTA file and a table is named, and if no record can be used.
     FileNotFoundError
         If there is no such file.
     """
     if (source.fasta is None) == (source.table is None):
-        raise ValueError("pass either --fasta FILE or --table FILE")
+        raise ValueError("pass either `fasta` or `table`")
     if source.bed is not None and source.fasta is None:
-        raise ValueError("--bed needs --fasta: the genome that the intervals lie in")
-    if most is not None and most < 1:
-        raise ValueError(f"--max-records is {most}, expected a positive number")
-    found = _read(source)
-    if not len(found.sequences):
-        first = found.problems.problem.iloc[0] if len(found.problems) else "it is empty"
-        raise ValueError(f"none of {len(found.problems)} records can be used: {first}")
-    return found._replace(sequences=_named(found.sequences.iloc[:most]))
+        raise ValueError("`bed` needs `fasta`: the genome that the intervals lie in")
+    if max_records is not None and max_records < 1:
+        raise ValueError(f"`max_records` is {max_records}, expected a positive number")
+    reading = _read(source)
+    if not len(reading.sequences):
+        first = reading.problems.problem.iloc[0] if len(reading.problems) else "it is empty"
+        raise ValueError(f"none of {len(reading.problems)} records can be used: {first}")
+    return reading._replace(sequences=_named(reading.sequences.iloc[:max_records]))
 
 
 def _named(records: pd.DataFrame) -> pd.DataFrame:
-    """Other columns under names that a file can hold and that results do not need."""
+    """Rename other columns so that a file can hold them and they do not collide with results."""
     names: dict[str, str] = {}
     for column in map(str, records.columns):
-        own = re.sub(r"\W+", "_", column).strip("_") or "column"
-        own = f"{own}_given" if own in TAKEN else own
-        names[column] = f"{own}_{len(names)}" if own in names.values() else own
+        plain = re.sub(r"\W+", "_", column).strip("_") or "column"
+        plain = f"{plain}_given" if plain in TAKEN else plain
+        names[column] = f"{plain}_{len(names)}" if plain in names.values() else plain
     return records.rename(columns=names)
 
 
@@ -90,7 +90,7 @@ class Chunk(NamedTuple):
     records : DataFrame
         Rows of `Reading.sequences`.
     key : str
-        Of the records' names and letters and of what they are asked.
+        Digest of the records' names, letters and settings.
     """
 
     records: pd.DataFrame
@@ -106,31 +106,31 @@ class Chunk(NamedTuple):
         return one_hot(self.records).transpose(*dims)
 
 
-def chunks(records: pd.DataFrame, size: int, asked: str) -> Iterator[Chunk]:
-    """Records of one length together, at most `size` of them; in the order of the lengths' first records."""
+def chunks(records: pd.DataFrame, size: int, settings: str) -> Iterator[Chunk]:
+    """Chunks of at most `size` records of one length, in the order of the lengths' first records."""
     lengths = records["sequence"].str.len()
     for length in lengths.unique():
         some = records[lengths == length]
         for start in range(0, len(some), size):
             part = some.iloc[start : start + size]
-            yield Chunk(part, key_of(part, asked))
+            yield Chunk(part, key_of(part, settings))
 
 
-def key_of(records: pd.DataFrame, asked: str) -> str:
-    """A digest of the records and of what they are asked: results of other records or questions are not theirs."""
-    text = asked + "\n" + records.to_csv()
+def key_of(records: pd.DataFrame, settings: str) -> str:
+    """A digest of the records and the settings, which identifies their results."""
+    text = settings + "\n" + records.to_csv()
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def told(problems: pd.DataFrame) -> list[Problem]:
-    """Records with a problem, as they are listed in `run.json`."""
+def problem_entries(problems: pd.DataFrame) -> list[Problem]:
+    """Records with a problem, as `run.json` lists them."""
     return [
         {"record": str(p.record), "line": int(p.line), "problem": str(p.problem), "kept": bool(p.kept)}
         for p in problems.itertuples()
     ]
 
 
-def refused(names: Mapping[str, str]) -> list[Problem]:
+def refusal_entries(names: Mapping[str, str]) -> list[Problem]:
     """Records that the model or a method refused, by name."""
     return [{"record": n, "line": 0, "problem": why, "kept": False} for n, why in names.items()]
 
@@ -141,9 +141,9 @@ def safe(name: str) -> str:
 
 
 def distinct(labels: Sequence[Any]) -> list[str]:
-    """Labels as parts of names, each its own."""
+    """Labels as distinct parts of names."""
     names: list[str] = []
     for label in labels:
-        own = safe(str(label))
-        names.append(f"{own}_{len(names)}" if own in names else own)
+        plain = safe(str(label))
+        names.append(f"{plain}_{len(names)}" if plain in names else plain)
     return names

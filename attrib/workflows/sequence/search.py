@@ -1,4 +1,4 @@
-"""What is looked for in the attributions and the filters, and what was found."""
+"""The search for motifs in attributions and filters, and the experiments with them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from attrib.workflows.sequence.asked import Asked
+from attrib.workflows.sequence.asked import Settings
 from attrib.workflows.sequence.discovery import Discovered, discover
 from attrib.workflows.sequence.experiments import experiments, inserted, usual_length
 from attrib.workflows.sequence.findings import Findings
@@ -16,15 +16,15 @@ from attrib.workflows.sequence.importance import importance, leading
 from attrib.workflows.sequence.outputs import explained_outputs, scores
 from attrib.workflows.sequence.parts import Attributed
 from attrib.workflows.sequence.records import Problem
-from attrib.workflows.sequence.variation import Variation, asked_variants
+from attrib.workflows.sequence.variation import Variation, effects_of_variants
 
 
 class Search(NamedTuple):
-    """What is looked for in the attributions and the filters.
+    """Settings of the search for motifs.
 
     Attributes
     ----------
-    known : mapping of str to DataArray or None
+    database : mapping of str to DataArray or None
         Known motifs.
     insert : tuple of str
     layer : str
@@ -34,7 +34,7 @@ class Search(NamedTuple):
         Read from a file.
     """
 
-    known: Mapping[str, xr.DataArray] | None
+    database: Mapping[str, xr.DataArray] | None
     insert: tuple[str, ...]
     layer: str
     windows: int | None
@@ -43,41 +43,43 @@ class Search(NamedTuple):
 
 
 def searched(
-    f: Callable[..., Any], done: Attributed, asked: Asked, search: Search, problems: list[Problem],
+    f: Callable[..., Any], done: Attributed, settings: Settings, search: Search, problems: list[Problem],
     say: Callable[[str], None],
 ) -> Findings:  # fmt: skip
-    """Motifs in what was attributed, and the experiments with them.
+    """Find motifs in the attributions and the filters, and run the experiments with them.
 
     Parameters
     ----------
     f : callable
         The model.
     done : Attributed
-    asked : Asked
+    settings : Settings
     search : Search
     problems : list of dict
         Records that are not in the results.
     say : callable
         Gets a line.
     """
-    lead = leading(asked.methods)
+    lead = leading(settings.methods)
     contribution = importance(lead, done.results[lead], done.x)
     say(f"Looking for motifs in the filters and in the seqlets of {lead}.")
-    found = discover(
-        f, done.x, contribution, search.known, layer=search.layer, top=search.windows,
-        both_strands=search.both_strands, seed=asked.seed,
+    discovered = discover(
+        f, done.x, contribution, search.database, layer=search.layer, top=search.windows,
+        both_strands=search.both_strands, seed=settings.seed,
     )  # fmt: skip
-    asking = partial(scores, f, asked=asked, wanted=explained_outputs(asked, done.results[lead]))
-    tested = experiments(asking, done.x, found, search.known, search.insert, seed=asked.seed)
-    varied = None if search.variants is None else asked_variants(asking, done.x, search.variants)
-    found = found._replace(notes=found.notes | _left_out(done.x, found, search, varied))
-    return Findings(done, lead, contribution, found, tested, search.known, problems, varied)
+    score = partial(scores, f, settings=settings, wanted=explained_outputs(settings, done.results[lead]))
+    tested = experiments(score, done.x, discovered, search.database, search.insert, seed=settings.seed)
+    varied = None if search.variants is None else effects_of_variants(score, done.x, search.variants)
+    discovered = discovered._replace(notes=discovered.notes | _left_out(done.x, discovered, search, varied))
+    return Findings(done, lead, contribution, discovered, tested, search.database, problems, varied)
 
 
-def _left_out(x: xr.DataArray, found: Discovered, search: Search, varied: Variation | None) -> dict[str, str]:
-    """What was not put to the test, and why."""
+def _left_out(
+    x: xr.DataArray, discovered: Discovered, search: Search, varied: Variation | None
+) -> dict[str, str]:
+    """Motifs and variants without an experiment, and why."""
     notes = {}
-    words = inserted(found, search.known, search.insert)
+    words = inserted(discovered, search.database, search.insert)
     long = [name for name, letters in words.items() if len(letters) > usual_length(x)]
     if long:
         notes["experiments"] = (

@@ -1,4 +1,4 @@
-"""The study of sequences: explain each record, find the motifs, put them to the test, write it all down."""
+"""The study of sequences: explain each record, find motifs, test them in experiments, and write the results."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from attrib.domains.motifs import Clusters
 from attrib.domains.sequences import Reading, one_hot
 from attrib.io import load_motifs
 from attrib.workflows.attribute import Tell
-from attrib.workflows.continued import Continued
+from attrib.workflows.continued import RunFolder
 from attrib.workflows.folder import RECORD
 from attrib.workflows.loading import class_names, load_model
-from attrib.workflows.sequence.asked import METHODS, Asked, check
+from attrib.workflows.sequence.asked import METHODS, Settings, check
 from attrib.workflows.sequence.convolution import first_kernel
 from attrib.workflows.sequence.discovery import Discovered
 from attrib.workflows.sequence.experiments import inserted
 from attrib.workflows.sequence.files import write
 from attrib.workflows.sequence.parts import Attributed, attributed
-from attrib.workflows.sequence.records import Source, read_records, refused, told
+from attrib.workflows.sequence.records import Source, problem_entries, read_records, refusal_entries
 from attrib.workflows.sequence.search import Search, searched
 from attrib.workflows.sequence.variation import read_variants
 
@@ -30,7 +30,7 @@ NOTHING = Discovered(None, Clusters({}, {}, pd.DataFrame()), None, {})
 
 
 class Studied(NamedTuple):
-    """What a run has done.
+    """Results of a run.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ def sequence(
     tell: Tell | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Studied:
-    """Explain a model of sequences, find its motifs, test them, and write pictures, tables and maps into a folder.
+    """Explain a model of sequences, find its motifs, test them, and write pictures, tables and attributions into a folder.
 
     Parameters
     ----------
@@ -98,17 +98,17 @@ def sequence(
     weights : path, optional
         A state dict for `model`.
     fasta, table : path
-        One of them: sequences of DNA or RNA.
+        Sequences of DNA or RNA; pass one of the two.
     bed : path, optional
-        Places in `fasta`, which is a genome then.
+        Intervals in `fasta`, which is then a genome.
     column, name : str
         The table's columns of sequences and of names; default `"sequence"` and the rows' numbers.
     width : int, optional
-        Bases around the middle of a BED interval; default: as they are.
+        Bases around the middle of a BED interval; default: the interval as it is.
     motifs : path, optional
         A MEME file of known motifs.
     insert : sequence of str
-        Known motifs, by name in `motifs` or as letters, whose effect in backgrounds is asked too.
+        More motifs to insert into backgrounds, by name in `motifs` or as letters.
     variants : path, optional
         A VCF file (with `bed`), or a table with `record`, `position` (from 0), `ref` and `alt`: what each changes in the
         scores of the records that cover it.
@@ -116,25 +116,25 @@ def sequence(
         Of `attrib.functional.METHODS`.
     target : str, optional
         An output's number, a class name, several with commas, `"predicted"` or `"all"`; None where the model has one
-        output. Of several, each has its attributions, seqlets and motifs; all motifs are put to the test with all of them.
+        output. Each of several outputs has its own attributions, seqlets and motifs; experiments score all motifs on all outputs.
     classes : str, optional
         Names with commas, or a file with one per line.
     baselines : {"uniform", "zeros", "shuffle", "dinucleotide"}
-        What records are compared with: a quarter of each letter; none; shuffles of the record (ten for methods that
+        What records are compared with: a quarter of each letter; zeros; shuffles of the record (ten for methods that
         take several, their mean for the others).
     layer : str, default "first"
         The convolution whose filters become motifs, by dotted name.
     windows : int, optional
-        Its motifs are made of each filter's so many strongest windows; default: of those whose activation is at least
+        Number of each filter's strongest windows that form its motif; default: all windows whose activation is at least
         half of the filter's maximum.
     dims : sequence of str
         Order of the dims as the model takes them.
     both_strands : bool, default True
-        Whether motifs may lie on the other strand: not for RNA.
+        Whether motifs may lie on the other strand; False for RNA.
     max_records : int, optional
-        The first so many.
+        Use the first so many records.
     pictures : int, default 12
-        Records that get a picture: those of the strongest seqlets. 0: no pictures, of motifs neither.
+        Number of records with a picture, those of the strongest seqlets. With 0 motifs have no pictures either.
     batch_size, device, seed
         As for every method.
     options : mapping, optional
@@ -153,14 +153,14 @@ def sequence(
     Raises
     ------
     ValueError, FileNotFoundError
-        For files and arguments that make no sense, before anything is written; if no record can be explained.
+        For files and arguments that do not fit, before anything is written, and if no record can be explained.
 
     Notes
     -----
-    Records that cannot be read, or that the model or a method refuses, are listed and the others finished. All results
-    are in memory at the end: 4 numbers per base, method and output.
+    Records that cannot be read, or that the model or a method refuses, are listed, and the others are finished. All
+    results are in memory at the end: 4 numbers per base, method and output.
     """
-    asked = Asked(
+    settings = Settings(
         tuple(methods), target, class_names(classes), baselines, tuple(dims), batch_size, device, seed, options or {},
     )  # fmt: skip
     search = Search(
@@ -172,42 +172,44 @@ def sequence(
         None if variants is None else read_variants(variants, bed is not None),
     )
     source = Source(fasta, table, bed, column, name, width)
-    reading = _read(source, max_records, asked, search, pictures)
+    reading = _read(source, max_records, settings, search, pictures)
     f = _loaded(model, weights, device, layer)
-    with Continued(output, PROGRAM, asked.settings(model, f), command) as run:
-        run.record |= {"source": _texts(source), "motifs": str(motifs or ""), "variants": str(variants or ""), "search": _texts(search._replace(known=None, variants=None))}  # fmt: skip
-        say(f"Explaining {len(reading.sequences)} records with {', '.join(asked.methods)}.")
-        done = attributed(f, reading.sequences, asked, run.parts, repr(run.settings), tell=tell)
-        problems = told(reading.problems) + refused(done.refused)
-        found = searched(f, done, asked, search, problems, say)
-        run.record |= {"problems": problems, "notes": found.discovered.notes, "seqlets_of": found.lead}
-        write(run, found, pictures)
-    return Studied(run.path, [*run.files, RECORD], problems, found.discovered, found.experiments, done)
+    with RunFolder(output, PROGRAM, settings.as_record(model, f), command) as run:
+        run.record |= {"source": _texts(source), "motifs": str(motifs or ""), "variants": str(variants or ""), "search": _texts(search._replace(database=None, variants=None))}  # fmt: skip
+        say(f"Explaining {len(reading.sequences)} records with {', '.join(settings.methods)}.")
+        done = attributed(f, reading.sequences, settings, run.parts, repr(run.settings), tell=tell)
+        problems = problem_entries(reading.problems) + refusal_entries(done.refused)
+        findings = searched(f, done, settings, search, problems, say)
+        run.record |= {"problems": problems, "notes": findings.discovered.notes, "seqlets_of": findings.lead}
+        write(run, findings, pictures)
+    return Studied(run.path, [*run.files, RECORD], problems, findings.discovered, findings.experiments, done)
 
 
-def _read(source: Source, most: int | None, asked: Asked, search: Search, pictures: int) -> Reading:
-    """The records; names and arguments that do not exist are told before the work."""
-    check(asked)
+def _read(
+    source: Source, max_records: int | None, settings: Settings, search: Search, pictures: int
+) -> Reading:
+    """Read the records, and check names and arguments before the work."""
+    check(settings)
     if pictures < 0:
-        raise ValueError(f"--pictures is {pictures}, expected at least 0")
+        raise ValueError(f"`pictures` is {pictures}, expected at least 0")
     if search.windows is not None and search.windows < 1:
-        raise ValueError(f"--windows is {search.windows}, expected a positive number")
-    inserted(NOTHING, search.known, search.insert)
-    reading = read_records(source, most)
-    asked.plan(one_hot(reading.sequences.iloc[:1]))
+        raise ValueError(f"`windows` is {search.windows}, expected a positive number")
+    inserted(NOTHING, search.database, search.insert)
+    reading = read_records(source, max_records)
+    settings.plan(one_hot(reading.sequences.iloc[:1]))
     return reading
 
 
 def _loaded(
     model: str | Callable[..., Any], weights: str | Path | None, device: str | None, layer: str
 ) -> Callable[..., Any]:
-    """The model; a layer that will not do is told before the work too."""
+    """Load the model, and check the layer before the work."""
     f = load_model(model, weights, device) if isinstance(model, str) else model
     if layer != "first":
         first_kernel(f, layer)
     return f
 
 
-def _texts(given: NamedTuple) -> dict[str, Any]:
-    """Arguments as `run.json` tells them, those that were left out left out."""
-    return {k: str(v) if isinstance(v, Path) else v for k, v in given._asdict().items() if v is not None}
+def _texts(values: NamedTuple) -> dict[str, Any]:
+    """Arguments for `run.json`, without those that are None."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in values._asdict().items() if v is not None}

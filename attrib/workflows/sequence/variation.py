@@ -1,4 +1,4 @@
-"""Variants: what each does to the scores of the records that cover it."""
+"""The effects of variants on the scores of the records that cover them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Scores = Callable[[xr.DataArray], xr.DataArray]
 
 
 class Variation(NamedTuple):
-    """Variants and those that are left out.
+    """Variants, and those that are left out.
 
     Attributes
     ----------
     table : DataFrame
-        Read: as `attrib.domains.sequences.variant_effect` takes it. Asked: a row per variant, record and target.
+        After reading: as `attrib.domains.sequences.variant_effect` takes it. After scoring: a row per variant, record and target.
     problems : DataFrame
         `record` (the variant's name), `line`, `problem`, `kept`.
     """
@@ -42,53 +42,53 @@ def read_variants(path: str | Path, genome: bool) -> Variation:
     ----------
     path : path
     genome : bool
-        Whether the records have places on a genome.
+        Whether the records have coordinates on a genome.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, it has no variants, or columns or places are missing.
+        If there is no such file, it has no variants, or columns or coordinates are missing.
     """
     file = Path(path)
-    found = _vcf(file) if ".vcf" in file.suffixes else _table(file)
-    if not len(found.table):
-        why = found.problems.problem.iloc[0] if len(found.problems) else "it has no rows"
-        raise ValueError(f"--variants: none in {file} can be used: {why}")
-    if not {"sample", "position"} <= set(found.table) and not genome:
+    variation = _vcf(file) if ".vcf" in file.suffixes else _table(file)
+    if not len(variation.table):
+        why = variation.problems.problem.iloc[0] if len(variation.problems) else "it has no rows"
+        raise ValueError(f"`variants`: none in {file} can be used: {why}")
+    if not {"sample", "position"} <= set(variation.table) and not genome:
         raise ValueError(
-            f"--variants: {file} has places on chromosomes, the records have none; give --bed with a genome --fasta, or "
+            f"`variants`: {file} has coordinates on chromosomes, the records have none; give `bed` with a genome `fasta`, or "
             "a table with record, position (from 0), ref and alt"
         )
-    return found
+    return variation
 
 
 def _vcf(file: Path) -> Variation:
-    found = read_vcf(file)
-    return Variation(found.variants, found.problems)
+    variants = read_vcf(file)
+    return Variation(variants.variants, variants.problems)
 
 
 def _table(file: Path) -> Variation:
     if not file.is_file():
-        raise FileNotFoundError(f"--variants: there is no file {file}")
+        raise FileNotFoundError(f"`variants`: there is no file {file}")
     if file.suffix not in SEPARATORS:
-        raise ValueError(f"--variants is {file}, expected .vcf, .vcf.gz, .csv or .tsv by its name")
+        raise ValueError(f"`variants` is {file}, expected .vcf, .vcf.gz, .csv or .tsv by its name")
     texts = dict.fromkeys(("record", "sample", "ref", "alt", "chrom"), str)
     try:
         table = pd.read_csv(file, sep=SEPARATORS[file.suffix], dtype=texts, keep_default_na=False)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"--variants: {file} is no table that can be read: {error}") from error
+        raise ValueError(f"`variants`: {file} is no table that can be read: {error}") from error
     table = table.rename(columns={"record": "sample"})
     pairs = {"sample", "position"} <= set(table) or {"chrom", "pos"} <= set(table)
     if not pairs or not {"ref", "alt"} <= set(table):
         raise ValueError(
-            f"--variants: {file} has the columns {', '.join(map(str, table.columns))}; expected ref, alt, and record and "
+            f"`variants`: {file} has the columns {', '.join(map(str, table.columns))}; expected ref, alt, and record and "
             "position, or chrom and pos"
         )
     return Variation(table, pd.DataFrame())
 
 
-def asked_variants(scores: Scores, x: xr.DataArray, given: Variation) -> Variation:
-    """What the variants do.
+def effects_of_variants(scores: Scores, x: xr.DataArray, variation: Variation) -> Variation:
+    """Score the variants.
 
     Parameters
     ----------
@@ -96,27 +96,27 @@ def asked_variants(scores: Scores, x: xr.DataArray, given: Variation) -> Variati
         Sequences to scores (sample, target).
     x : DataArray
         The records, padded on the right to the longest.
-    given : Variation
+    variation : Variation
 
     Returns
     -------
     Variation
-        Its table has no rows if no variant can be asked.
+        Its table has no rows if no variant can be scored.
     """
     try:
-        found = variant_effect(partial(_of_lengths, scores), x, given.table)
+        effect = variant_effect(partial(_of_lengths, scores), x, variation.table)
     except ValueError as error:
         refused = pd.DataFrame([("all", 0, str(error), False)], columns=["record", "line", "problem", "kept"])
-        return Variation(pd.DataFrame(columns=COLUMNS), pd.concat([given.problems, refused]))
-    long = found.effects[NUMBERS].to_dataframe(dim_order=["variant", "target"]).reset_index()
+        return Variation(pd.DataFrame(columns=COLUMNS), pd.concat([variation.problems, refused]))
+    long = effect.effects[NUMBERS].to_dataframe(dim_order=["variant", "target"]).reset_index()
     table = long.rename(columns={"sample": "record", "at": "position"})
-    kept = [c for c in COLUMNS if c in table]
-    return Variation(table[kept], pd.concat([given.problems, found.problems], ignore_index=True))
+    columns = [c for c in COLUMNS if c in table]
+    return Variation(table[columns], pd.concat([variation.problems, effect.problems], ignore_index=True))
 
 
 def _of_lengths(scores: Scores, x: xr.DataArray) -> xr.DataArray:
     """Scores of sequences of any lengths, in their order."""
     bare = x.drop_vars("sample").assign_coords(row=("sample", range(x.sizes["sample"])))
-    found = [scores(some).assign_coords(row=some["row"]) for some in by_length(bare)]
-    whole = xr.concat(found, "sample", coords="minimal", compat="override")
-    return whole.isel(sample=whole["row"].values.argsort()).drop_vars("row")
+    parts = [scores(some).assign_coords(row=some["row"]) for some in by_length(bare)]
+    scores_of_all = xr.concat(parts, "sample", coords="minimal", compat="override")
+    return scores_of_all.isel(sample=scores_of_all["row"].values.argsort()).drop_vars("row")
