@@ -15,7 +15,7 @@ from attrib.domains.preparation import pillow_module
 from attrib.io import replacing, save, write_json
 from attrib.io.place import strict
 from attrib.plots import overlaid, overlays
-from attrib.stats import map_entropy, mass_inside, rank_correlation
+from attrib.stats import entropy, mass_inside, rank_correlation
 
 
 class Cell(NamedTuple):
@@ -120,11 +120,11 @@ def prediction(cell: Cell) -> dict[str, Any]:
 def figures(cell: Cell, own: xr.DataArray) -> dict[str, dict[str, Any]]:
     """Quality of each method's map (method, y, x) of the predicted class."""
     found: dict[str, dict[str, Any]] = {}
-    entropy = map_entropy(own)
+    entropies = entropy(own)
     inside = None if cell.mask is None else mass_inside(own, cell.mask)
     for k, method in enumerate(cell.methods):
         found[method] = {
-            "entropy": float(entropy[k]),
+            "entropy": float(entropies[k]),
             "deletion_area": float(cell.curves[k].mean()),
             "deletion_curve": [float(v) for v in cell.curves[k]],
             "mass_inside": None if inside is None else float(inside[k]),
