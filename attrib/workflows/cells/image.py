@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib.domains.cells import Found
+from attrib.domains.cells import ImageFile
 from attrib.domains.preparation import pillow_module
 from attrib.io import replacing, save, write_json
 from attrib.io.place import strict
@@ -23,7 +23,7 @@ class Cell(NamedTuple):
 
     Attributes
     ----------
-    found : Found
+    found : ImageFile
     stamp : str
     image : DataArray (y, x, channel)
     probability : array (C,)
@@ -39,7 +39,7 @@ class Cell(NamedTuple):
     mask : DataArray (y, x) or None
     """
 
-    found: Found
+    found: ImageFile
     stamp: str
     image: xr.DataArray
     probability: np.ndarray

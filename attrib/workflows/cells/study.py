@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from attrib.domains.cells import Found, find_images, read_image
+from attrib.domains.cells import ImageFile, find_images, read_image
 from attrib.io import load
 from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.image import stamp, write_cell
@@ -108,8 +108,8 @@ def cells(
 
 
 def _batches(
-    folder: Path, found: Sequence[Found], size: int, unreadable: dict[str, str], tell: Tell | None
-) -> Iterator[list[tuple[Found, xr.DataArray]]]:
+    folder: Path, found: Sequence[ImageFile], size: int, unreadable: dict[str, str], tell: Tell | None
+) -> Iterator[list[tuple[ImageFile, xr.DataArray]]]:
     """The images that are not done yet, some at a time; tells how many are, once a batch has been worked on."""
     pending = [f for f in found if not _is_done(folder, f)]
     done = len(found) - len(pending)
@@ -121,7 +121,9 @@ def _batches(
             tell("images", done, len(found))
 
 
-def _sum_up(run: Continued, found: Sequence[Found], plan: Plan, unreadable: dict[str, str]) -> dict[str, Any]:
+def _sum_up(
+    run: Continued, found: Sequence[ImageFile], plan: Plan, unreadable: dict[str, str]
+) -> dict[str, Any]:
     """The cohort's files; those that an earlier run listed and this one lacks go when it ends."""
     finished = [f for f in found if str(f.path) not in unreadable]
     if not finished:
@@ -132,7 +134,7 @@ def _sum_up(run: Continued, found: Sequence[Found], plan: Plan, unreadable: dict
     return summary
 
 
-def _is_done(folder: Path, found: Found) -> bool:
+def _is_done(folder: Path, found: ImageFile) -> bool:
     """Whether the image's results are there, whole, and of the file as it is now."""
     part = folder / "parts" / f"{found.name}.nc"
     if not part.is_file():
@@ -144,7 +146,7 @@ def _is_done(folder: Path, found: Found) -> bool:
     return attrs.get("path") == str(found.path) and attrs.get("stamp") == stamp(found.path)
 
 
-def _read(batch: Sequence[Found], unreadable: dict[str, str]) -> list[tuple[Found, xr.DataArray]]:
+def _read(batch: Sequence[ImageFile], unreadable: dict[str, str]) -> list[tuple[ImageFile, xr.DataArray]]:
     images = []
     for found in batch:
         try:
