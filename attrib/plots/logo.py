@@ -130,7 +130,11 @@ def letters(
         a["letter"].values[finite].astype(str),
     )
     ax = axes(ax, (1.4 + 0.16 * len(positions), 2.0))
-    _draw(ax, ((n, x, 0, h) for n, x, h in zip(names.tolist(), positions, heights, strict=True)), 0.9)
+    _draw(
+        ax,
+        ((n, x, 0, h) for n, x, h in zip(names.tolist(), positions.tolist(), heights.tolist(), strict=True)),
+        0.9,
+    )
     ax.spines[["top", "right"]].set_visible(False)
     ax.axhline(0, color="black", linewidth=0.6)
     ax.set_xlim(-0.7, max(positions, default=0) + 0.7)

@@ -113,7 +113,7 @@ def _figures(labels: np.ndarray, positions: np.ndarray, values: np.ndarray, a: x
     weight = np.abs(values)
     magnitude = np.bincount(labels, weight, minlength=n)
     unit = {"units": a.attrs.get("units", "")}
-    figures = {
+    figures: dict[str, tuple[str, np.ndarray, dict[str, Any]]] = {
         "sum": ("number", np.bincount(labels, values, minlength=n), unit),
         "magnitude": ("number", magnitude, unit),
         "size": ("number", np.bincount(labels, minlength=n), {"units": "entries"}),
