@@ -129,6 +129,15 @@ def read_image(path: str | Path) -> xr.DataArray:
         If it cannot be read, with the reason.
     ImportError
         If Pillow is missing.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from attrib.domains.cells import read_image
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.ppm"
+    >>> _ = path.write_bytes(b"P6 2 1 255 " + bytes([255, 0, 0, 0, 0, 255]))
+    >>> read_image(path).values.tolist()
+    [[[255, 0, 0], [0, 0, 255]]]
     """
     pillow = pillow_module()
     try:

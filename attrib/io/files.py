@@ -155,8 +155,8 @@ def save_rows(rows: Iterable[np.ndarray], labels: xr.DataArray, path: str | os.P
     >>> import pathlib, tempfile
     >>> import numpy as np, xarray as xr
     >>> from attrib.io import load, save_rows
-    >>> labels = xr.DataArray(np.broadcast_to(0.0, (2, 3)), dims=("image", "x"), coords={"image": ["a", "b"]}, name="map")
-    >>> path = save_rows((np.full(3, k) for k in range(2)), labels, pathlib.Path(tempfile.mkdtemp()) / "maps.nc")
+    >>> labels = xr.DataArray(np.broadcast_to(0.0, (2, 3)), dims=("image", "x"), coords={"image": ["a", "b"]}, name="attribution")
+    >>> path = save_rows((np.full(3, k) for k in range(2)), labels, pathlib.Path(tempfile.mkdtemp()) / "attributions.nc")
     >>> load(path).sel(image="b").values
     array([1., 1., 1.])
     """

@@ -1,4 +1,4 @@
-"""Corrections of attributions of chaos game images: per count, by the median of neighbours, and to directions that images can take."""
+"""Corrections of attributions of chaos game images: per count, by neighbouring pixels, to what images can be."""
 
 from __future__ import annotations
 

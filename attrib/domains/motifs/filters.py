@@ -61,10 +61,12 @@ def filter_motifs(
         The sequences, one-hot: the same sample dim, `nucleotide`, `position`.
     width : int
         Number of positions of the kernel.
-    stride, dilation : int, default 1
-        Of the convolution.
+    stride : int, default 1
+        Stride of the convolution.
     padding : int, optional
         Positions added in front of the sequence; default: half of what the two lengths require, for a stride of 1.
+    dilation : int, default 1
+        Dilation of the convolution.
     share : float, default 0.5
         A window is a site if its activation is at least this share of the filter's maximum over the data.
     top : int, optional
@@ -187,10 +189,12 @@ def filter_counts(
 
     Parameters
     ----------
-    activation, x, width, stride, padding, dilation
+    activation, x
         As for `filter_motifs`.
     limits : array (filter,)
         The threshold of each filter.
+    width, stride, padding, dilation
+        As for `filter_motifs`.
 
     Returns
     -------

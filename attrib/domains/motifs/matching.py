@@ -64,6 +64,13 @@ def tomtom(
     ----------
     Gupta et al. (2007), doi:10.1186/gb-2007-8-2-r24. Benjamini and Hochberg (1995),
     doi:10.1111/j.2517-6161.1995.tb02031.x.
+
+    Examples
+    --------
+    >>> from attrib.domains.motifs import tomtom
+    >>> from attrib.io import load_motifs
+    >>> database = load_motifs("JASPAR2024_CORE.meme")  # doctest: +SKIP
+    >>> tomtom(load_motifs("filters.meme"), database, top=1)[["motif", "target", "q"]]  # doctest: +SKIP
     """
     from scipy.stats import false_discovery_control
 

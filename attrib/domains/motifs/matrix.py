@@ -89,14 +89,16 @@ def counted_motif(
     ----------
     counts : array-like (4, positions)
         Rows A, C, G, T.
-    name, alternative : str
-        As for `as_motif`.
+    name : str, default "motif"
+        Identifier, as for `as_motif`.
     pseudocount : float, default 0
         Lambda: the counts that are added to each column, in the proportions of the background.
     background : sequence of 4 floats, default a quarter each
         Probabilities of A, C, G, T where there is no motif.
     sites : float, optional
         Number of sites; default: the largest sum of a column.
+    alternative : str
+        A second name, as for `as_motif`.
 
     Returns
     -------

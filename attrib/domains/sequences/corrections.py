@@ -8,36 +8,36 @@ import xarray as xr
 def gradient_correction(attribution: xr.DataArray) -> xr.DataArray:
     """Gradients without their component off the simplex: minus each position's mean over the nucleotides.
 
-        ``c[letter, position] = g[letter, position] - mean over letters of g[., position]``
+    ``c[letter, position] = g[letter, position] - mean over letters of g[., position]``
 
     In every sequence that a model has seen, the letters of a position add up to 1. So data do not determine the function
-        along the direction in which all letters grow together, and the gradient along it is noise.
+    along the direction in which all letters grow together, and the gradient along it is noise.
 
-        Parameters
-        ----------
-        attribution : DataArray
-            Gradients or multipliers, with a dim nucleotide and any others.
+    Parameters
+    ----------
+    attribution : DataArray
+        Gradients or multipliers, with a dim nucleotide and any others.
 
-        Returns
-        -------
-        DataArray
-            Like `attribution`; the entries of each position add up to 0.
+    Returns
+    -------
+    DataArray
+        Like `attribution`; the entries of each position add up to 0.
 
-        Raises
-        ------
-        ValueError
-            If there is no dim nucleotide.
+    Raises
+    ------
+    ValueError
+        If there is no dim nucleotide.
 
-        References
-        ----------
-        Majdandzic, Rajesh, Koo (2023), Correcting gradient-based interpretations of deep neural networks for genomics.
-        doi:10.1186/s13059-023-02956-3
+    References
+    ----------
+    Majdandzic, Rajesh, Koo (2023), Correcting gradient-based interpretations of deep neural networks for genomics.
+    doi:10.1186/s13059-023-02956-3
 
-        Examples
-        --------
-        >>> g = xr.DataArray([[4.0], [0.0], [0.0], [0.0]], dims=("nucleotide", "position"))
-        >>> gradient_correction(g).values.ravel().tolist()
-        [3.0, -1.0, -1.0, -1.0]
+    Examples
+    --------
+    >>> g = xr.DataArray([[4.0], [0.0], [0.0], [0.0]], dims=("nucleotide", "position"))
+    >>> gradient_correction(g).values.ravel().tolist()
+    [3.0, -1.0, -1.0, -1.0]
     """
     _refuse_without_letters(attribution, "attribution")
     corrected = attribution - attribution.mean("nucleotide", skipna=False)

@@ -65,8 +65,8 @@ class _Walks:
 
     The last exits from the letters form a tree towards the last letter. Every tree, with any order of the other exits,
     gives a walk (Altschul and Erickson 1985, doi:10.1093/oxfordjournals.molbev.a040370). With four letters there are at
-    most 27 trees. So they are listed, and one is drawn with a probability in proportion to the ways to choose its exits. No draw is
-    rejected.
+    most 27 trees. So they are listed, and one is drawn with a probability in proportion to the ways to choose its
+    exits. No draw is rejected.
     """
 
     def __init__(self, codes: np.ndarray) -> None:
