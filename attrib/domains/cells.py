@@ -16,16 +16,16 @@ SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 TWELVE_BIT = 4096
 
 
-class Found(NamedTuple):
+class ImageFile(NamedTuple):
     """An image file.
 
     Attributes
     ----------
     path : Path
     name : str
-        Unique among the images found; the beginning of its results' file names.
+        Unique among the images of a call, so that result files can be named after it.
     label : str or None
-        The folder it lies in, where folders stand for classes.
+        The folder that contains it, where folders stand for classes.
     """
 
     path: Path
@@ -33,8 +33,8 @@ class Found(NamedTuple):
     label: str | None
 
 
-def find_images(images: str | Path | Sequence[str | Path]) -> list[Found]:
-    """The images in files, folders, and folders with a folder per class.
+def find_images(images: str | Path | Sequence[str | Path]) -> list[ImageFile]:
+    """Find the images in files, folders, and folders with a folder per class.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def find_images(images: str | Path | Sequence[str | Path]) -> list[Found]:
 
     Returns
     -------
-    list of Found
-        In the order given, folders sorted by name.
+    list of ImageFile
+        In the order of `images`; the files of a folder are sorted by name.
 
     Raises
     ------
@@ -52,28 +52,35 @@ def find_images(images: str | Path | Sequence[str | Path]) -> list[Found]:
         For a path that does not exist.
     ValueError
         If there are no images.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from attrib.domains.cells import find_images
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> (folder / "RBC").mkdir()
+    >>> (folder / "RBC" / "a.png").touch()
+    >>> [(image.name, image.label) for image in find_images(folder)]
+    [('a', 'RBC')]
     """
-    given = [images] if isinstance(images, str | Path) else list(images)
-    found: list[tuple[Path, str | None]] = []
-    for path in map(Path, given):
+    paths = [images] if isinstance(images, str | Path) else list(images)
+    labelled: list[tuple[Path, str | None]] = []
+    for path in map(Path, paths):
         if path.is_dir():
-            found += [(p, None) for p in _in(path)]
-            found += [(p, folder.name) for folder in _folders(path) for p in _in(folder)]
+            labelled += [(p, None) for p in _images_in(path)]
+            classes = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+            labelled += [(p, folder.name) for folder in classes for p in _images_in(folder)]
         elif path.exists():
-            found.append((path, None))
+            labelled.append((path, None))
         else:
             raise FileNotFoundError(f"`images`: there is no {path}")
-    if not found:
-        raise ValueError(f"`images`: no {', '.join(SUFFIXES)} in {', '.join(map(str, given))}")
-    return [Found(p, n, label) for (p, label), n in zip(found, _names(found), strict=True)]
+    if not labelled:
+        raise ValueError(f"`images`: no {', '.join(SUFFIXES)} in {', '.join(map(str, paths))}")
+    return [ImageFile(p, n, label) for (p, label), n in zip(labelled, _names(labelled), strict=True)]
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _in(folder: Path) -> list[Path]:
-    """Images by name, links that lead nowhere too: what cannot be read is to be listed. Hidden files are no images."""
+def _images_in(folder: Path) -> list[Path]:
+    """Images by name, without hidden files. Dead links are included, so that a study lists them as unreadable."""
     return sorted(
         p
         for p in folder.iterdir()
@@ -81,19 +88,19 @@ def _in(folder: Path) -> list[Path]:
     )
 
 
-def _names(found: Sequence[tuple[Path, str | None]]) -> list[str]:
-    """Stems where those differ, else with what tells them apart: class, suffix, number."""
-    ways = [
-        [p.stem for p, _ in found],
-        [f"{label}_{p.stem}" if label else p.stem for p, label in found],
-        [f"{label}_{p.stem}_{p.suffix[1:]}" if label else f"{p.stem}_{p.suffix[1:]}" for p, label in found],
+def _names(images: Sequence[tuple[Path, str | None]]) -> list[str]:
+    """The stems; where some are equal, with the class, then with the suffix too, and at last with a number."""
+    candidates = [
+        [p.stem for p, _ in images],
+        [f"{label}_{p.stem}" if label else p.stem for p, label in images],
+        [f"{label}_{p.stem}_{p.suffix[1:]}" if label else f"{p.stem}_{p.suffix[1:]}" for p, label in images],
     ]
-    numbered = [f"{k:05d}_{p.stem}" for k, (p, _) in enumerate(found)]
-    return next((way for way in ways if len({n.lower() for n in way}) == len(way)), numbered)
+    numbered = [f"{k:05d}_{p.stem}" for k, (p, _) in enumerate(images)]
+    return next((names for names in candidates if len({n.lower() for n in names}) == len(names)), numbered)
 
 
 def _eight_bit(values: np.ndarray) -> np.ndarray:
-    """16 bit as 8; refuses what would become black."""
+    """16 bit as 8 bit. Images that would become black are refused."""
     most = int(values.max(initial=0))
     if 0 < most < TWELVE_BIT:
         raise ValueError(
@@ -103,13 +110,13 @@ def _eight_bit(values: np.ndarray) -> np.ndarray:
 
 
 def read_image(path: str | Path) -> xr.DataArray:
-    """An image file as RGB.
+    """Read an image file as RGB.
 
     Parameters
     ----------
     path : path
-        A file that Pillow reads: 8 or 16 bit, grey, colour, palette or with transparency; the first page. Turned as
-        its EXIF orientation says.
+        A file that Pillow reads: 8 or 16 bit, grey, colour, palette or with transparency. Of several pages the first
+        is read. The image is turned as its EXIF orientation says.
 
     Returns
     -------
@@ -120,6 +127,17 @@ def read_image(path: str | Path) -> xr.DataArray:
     ------
     ValueError
         If it cannot be read, with the reason.
+    ImportError
+        If Pillow is missing.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from attrib.domains.cells import read_image
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.ppm"
+    >>> _ = path.write_bytes(b"P6 2 1 255 " + bytes([255, 0, 0, 0, 0, 255]))
+    >>> read_image(path).values.tolist()
+    [[[255, 0, 0], [0, 0, 255]]]
     """
     pillow = pillow_module()
     try:

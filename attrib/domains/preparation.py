@@ -1,4 +1,4 @@
-"""What a classifier of images gets of an image, and the way back from there to the image's pixels."""
+"""From an image to a network's input, and from attributions of the input back to the image's pixels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WARPED_FROM = 384  # ConvNeXt's processor crops below this size and squeezes fro
 
 
 def pillow_module() -> Any:
-    """Pillow, or an error that says how to get it."""
+    """Pillow, or an error that says how to install it."""
     try:
         import PIL.Image
         import PIL.ImageOps
@@ -37,42 +37,42 @@ class Frame(NamedTuple):
     size: tuple[int, int]
     offset: tuple[int, int]
 
-    def places(self, axis: int) -> np.ndarray:
-        """Rows (axis 0) or columns (1) of the image's pixels, counted in the input's; fractions between its centres."""
+    def positions(self, axis: int) -> np.ndarray:
+        """Where the image's rows (axis 0) or columns (1) lie on the input, in pixels of the input; between its centres a fraction."""
         n, m = self.image[axis], self.resized[axis]
         return (np.arange(n) + 0.5) * m / n - 0.5 - self.offset[axis]
 
-    def back(self, maps: np.ndarray) -> np.ndarray:
-        """Maps (..., *size) on the image's own pixels (..., *image): linear, NaN where the network saw nothing."""
+    def back(self, attributions: np.ndarray) -> np.ndarray:
+        """Attributions (..., *size) interpolated to the image's pixels (..., *image); NaN where the network saw nothing."""
         for axis in (0, 1):
-            weights = _weights(self.places(axis), self.size[axis])
-            maps = np.moveaxis(np.moveaxis(maps, axis - 2, -1) @ weights.T, -1, axis - 2)
-        return maps
+            weights = _weights(self.positions(axis), self.size[axis])
+            attributions = np.moveaxis(np.moveaxis(attributions, axis - 2, -1) @ weights.T, -1, axis - 2)
+        return attributions
 
 
-def _weights(places: np.ndarray, size: int) -> np.ndarray:
-    """Rows of linear interpolation between `size` centres; NaN beyond the outer cells' edges."""
-    inside = (places >= -0.5 - 1e-9) & (places <= size - 0.5 + 1e-9)
-    at = np.clip(places, 0, size - 1)
+def _weights(positions: np.ndarray, size: int) -> np.ndarray:
+    """Rows of linear interpolation between `size` centres; NaN beyond the edges of the outer pixels."""
+    inside = (positions >= -0.5 - 1e-9) & (positions <= size - 0.5 + 1e-9)
+    at = np.clip(positions, 0, size - 1)
     low = np.minimum(np.floor(at).astype(int), max(size - 2, 0))
-    rows = np.zeros((len(places), size))
-    rows[np.arange(len(places)), low] = 1 - (at - low)
+    rows = np.zeros((len(positions), size))
+    rows[np.arange(len(positions)), low] = 1 - (at - low)
     if size > 1:
-        rows[np.arange(len(places)), low + 1] += at - low
+        rows[np.arange(len(positions)), low + 1] += at - low
     rows[~inside] = np.nan
     return rows
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to an image before the network gets it: resize, crop in the middle, rescale, normalise.
+    """The steps from an image to a network's input: resize, crop in the middle, rescale, normalise.
 
     Attributes
     ----------
     shortest, square : int or None, (int, int) or None
-        The shorter side after resizing, or height and width; neither leaves the size.
+        The shorter side after resizing, or height and width. With neither the size stays.
     crop : (int, int) or None
-        Height and width of the middle that is kept; padded with zeros where the image is smaller.
+        Height and width of the crop from the middle; smaller images are padded with zeros.
     resample : int
         Pillow's number of the filter: 2 linear, 3 cubic.
     factor : float
@@ -130,11 +130,11 @@ def preparation_of(config: Mapping[str, Any]) -> Preparation:
     shortest, square = _size(size, convnext or "crop_pct" in config)
     crop = _pair(config.get("crop_size")) if config.get("do_center_crop") else None
     if (convnext or "crop_pct" in config) and shortest is not None:
-        whole = (shortest, shortest)
+        sides = (shortest, shortest)
         if shortest >= WARPED_FROM:
-            shortest, square = None, whole
+            shortest, square = None, sides
         else:
-            shortest, crop = int(shortest / (config.get("crop_pct") or 224 / 256)), crop or whole
+            shortest, crop = int(shortest / (config.get("crop_pct") or 224 / 256)), crop or sides
     if not config.get("do_resize", True):
         shortest, square = None, None
         crop = None if convnext and not config.get("do_center_crop") else crop

@@ -1,10 +1,9 @@
-"""Results on disk: netCDF, npy with its labels, and CSV tables, each file whole or absent."""
+"""Results on disk: netCDF, .npy with its labels, CSV tables and MEME motifs. A file is whole or absent."""
 
-from attrib.io.files import load, save
+from attrib.io.files import add_group, load, save, save_rows
 from attrib.io.motifs import load_motifs, save_motifs
-from attrib.io.place import add_group, replacing, write_json
+from attrib.io.place import replacing, write_json
 from attrib.io.reading import read
-from attrib.io.tables import save_rows
 
 __all__ = [
     "add_group",

@@ -22,7 +22,7 @@ TIME_UNITS = re.compile(r"\bsince\b|^(days|hours|minutes|(milli|micro|nano)?seco
 def split(
     attrs: Mapping[Any, Any], where: str, taken: Collection[str] = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Attributes as netCDF holds them, and a JSON record of what it would not give back as it was.
+    """Attributes as netCDF holds them, and a JSON record of those that netCDF would change.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def split(
     where : str
         Whose attributes they are, for errors.
     taken : collection of str
-        Names that the file needs for something else.
+        Names that the file uses for something else.
 
     Raises
     ------
@@ -48,10 +48,10 @@ def split(
 
 def join(native: Mapping[Any, Any], record: Mapping[str, Any]) -> Attrs:
     """The attributes that `split` took apart."""
-    found: Attrs = dict(native)
-    found.update({k: np.asarray(found[k]).item() for k in record.get("numbers", [])})
-    found.update({decode(k): decode(v) for k, v in record.get("values", [])})
-    return found
+    attrs: Attrs = dict(native)
+    attrs.update({k: np.asarray(attrs[k]).item() for k in record.get("numbers", [])})
+    attrs.update({decode(k): decode(v) for k, v in record.get("values", [])})
+    return attrs
 
 
 def _is_native(key: Any, value: Any) -> bool:

@@ -1,10 +1,11 @@
-"""Saving and loading results; the suffix says how."""
+"""Results to files and back. The suffix says in which format."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,10 +13,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.io import netcdf, tables
+from attrib.io import netcdf
 from attrib.io.attrs import decode, encode
 from attrib.io.netcdf import Labelled, pack, unpack
 from attrib.io.place import replacing
+from attrib.stats import summary
 
 Savable: TypeAlias = xr.DataArray | xr.Dataset | Mapping[str, Labelled] | pd.DataFrame
 
@@ -69,6 +71,105 @@ def save(a: Savable, path: str | os.PathLike[str]) -> Path:
     return final
 
 
+def add_group(a: Labelled, path: str | os.PathLike[str], group: str) -> Path:
+    """Add a result to a netCDF file that holds several, whole or not at all.
+
+    Parameters
+    ----------
+    a : DataArray or Dataset
+        The result; lazy ones are computed.
+    path : str or path
+        The file. It is created if there is none.
+    group : str
+        The entry's name, which the file must not have yet.
+
+    Returns
+    -------
+    Path
+        The file; ``load(path)`` gives a dict of all entries.
+
+    Raises
+    ------
+    ValueError
+        If the file has that entry.
+
+    Notes
+    -----
+    A copy of the file is extended and then renamed. So the entries that were there stay valid whatever happens.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import xarray as xr
+    >>> from attrib.io import add_group, load
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.nc"
+    >>> for method in ("saliency", "deep_lift"):
+    ...     _ = add_group(xr.DataArray([1.0], dims="gene"), path, method)
+    >>> list(load(path))
+    ['saliency', 'deep_lift']
+    """
+    final = Path(path)
+    names = netcdf.group_names(final) if final.exists() else []
+    if group in names:
+        raise ValueError(f"{final.name} has a group {group!r} already; choose another name")
+    computed = a.compute()
+    with replacing(final) as temporary:
+        if final.exists():
+            shutil.copyfile(final, temporary)
+        netcdf.name_groups(temporary, [*names, group])
+        netcdf.write(computed, temporary, group=group, append=True)
+    return final
+
+
+def save_rows(rows: Iterable[np.ndarray], labels: xr.DataArray, path: str | os.PathLike[str]) -> Path:
+    """Write an array to a netCDF file row by row, with one row in memory at a time.
+
+    Parameters
+    ----------
+    rows : iterable of array
+        The entries along the first dim, in order, each of shape ``labels.shape[1:]``.
+    labels : DataArray
+        The result's dims, coords, name, attrs and dtype. Its values are not read, so they need no memory:
+        ``np.broadcast_to(np.float32(0), shape)``.
+    path : str or path
+        Ends in `.nc` or `.nc4`.
+
+    Returns
+    -------
+    Path
+        The file; `attrib.io.load` reads it like one that `save` wrote.
+
+    Raises
+    ------
+    ValueError
+        For another suffix, and for rows of another shape or number.
+    TypeError
+        For text, booleans and float16; `save` takes them.
+
+    Notes
+    -----
+    The file is whole or absent, as with `save`. Each row is compressed by itself, so one can be read without the others.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np, xarray as xr
+    >>> from attrib.io import load, save_rows
+    >>> labels = xr.DataArray(np.broadcast_to(0.0, (2, 3)), dims=("image", "x"), coords={"image": ["a", "b"]}, name="attribution")
+    >>> path = save_rows((np.full(3, k) for k in range(2)), labels, pathlib.Path(tempfile.mkdtemp()) / "attributions.nc")
+    >>> load(path).sel(image="b").values
+    array([1., 1., 1.])
+    """
+    final = Path(path)
+    if final.suffix.lower() not in (".nc", ".nc4"):
+        raise ValueError(f"`path` is {path}, expected a name that ends in .nc or .nc4")
+    if labels.dtype.kind not in "iuf" or labels.dtype == np.float16:
+        raise TypeError(f"`labels` is of dtype {labels.dtype}, expected integers, float32 or float64")
+    with replacing(final) as temporary:
+        netcdf.write_rows(_checked_rows(rows, labels), labels, temporary)
+    return final
+
+
 def load(path: str | os.PathLike[str], group: str | None = None) -> Any:
     """Read what `save` wrote.
 
@@ -92,7 +193,16 @@ def load(path: str | os.PathLike[str], group: str | None = None) -> Any:
     KeyError
         If the file has no such group, naming those it has.
     ValueError
-        For another suffix.
+        For another suffix, and for a `group` of a file that holds one table or array.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import xarray as xr
+    >>> from attrib.io import load, save
+    >>> results = {"saliency": xr.DataArray([1.0]), "deep_lift": xr.DataArray([2.0])}
+    >>> load(save(results, pathlib.Path(tempfile.mkdtemp()) / "a.nc"), "deep_lift").item()
+    2.0
     """
     file = Path(path)
     reader = _chosen(file, READERS)
@@ -116,6 +226,18 @@ def _computed(a: Savable) -> Savable:
     )
 
 
+def _checked_rows(rows: Iterable[np.ndarray], labels: xr.DataArray) -> Iterable[np.ndarray]:
+    count = 0
+    for count, row in enumerate(rows, 1):
+        if row.shape != labels.shape[1:] or count > len(labels):
+            raise ValueError(
+                f"`rows` gives {row.shape} as number {count}, expected {len(labels)} of {labels.shape[1:]} to match `labels`"
+            )
+        yield row
+    if count != len(labels):
+        raise ValueError(f"`rows` ends after {count}, expected {len(labels)} to match `labels`")
+
+
 def _save_netcdf(a: Savable, temporary: Path, final: Path) -> None:
     if isinstance(a, xr.DataArray | xr.Dataset):
         netcdf.write(a, temporary)
@@ -127,16 +249,6 @@ def _save_netcdf(a: Savable, temporary: Path, final: Path) -> None:
         netcdf.write_all(a, temporary)
 
 
-def _save_npy(a: Savable, temporary: Path, final: Path) -> None:
-    if not isinstance(a, xr.DataArray):
-        raise TypeError(f"`a` is a {type(a).__name__}, but .npy holds one DataArray; save it as .nc")
-    _write_npy(a, temporary, final)
-
-
-def _save_csv(a: Savable, temporary: Path, final: Path) -> None:
-    tables.write(a, temporary)
-
-
 def _load_netcdf(file: Path, group: str | None) -> Any:
     names = netcdf.group_names(file)
     if group is None:
@@ -146,12 +258,56 @@ def _load_netcdf(file: Path, group: str | None) -> Any:
     return netcdf.read(file, group)
 
 
-def _load_npy(file: Path, group: str | None) -> Any:
-    return _read_npy(file)
+def _save_npy(a: Savable, temporary: Path, final: Path) -> None:
+    """Numbers to `temporary`, labels to the .json beside `final`."""
+    if not isinstance(a, xr.DataArray):
+        raise TypeError(f"`a` is a {type(a).__name__}, but .npy holds one DataArray; save it as .nc")
+    if a.dtype.kind not in "biufcMm":
+        raise TypeError(f"`a` holds {a.dtype}, but .npy holds numbers; save it as .nc")
+    np.save(temporary, np.asarray(a.values), allow_pickle=False)
+    packed = pack(a.coords.to_dataset().assign_attrs(a.attrs))
+    text = json.dumps({
+        "name": encode(a.name, "the name"),
+        "dims": list(a.dims),
+        "attrs": _encoded(packed.attrs),
+        "coords": {k: {"dims": list(v.dims), "attrs": _encoded(v.attrs), "values": encode(v.values, str(k))}
+                   for k, v in packed.variables.items()},
+    }, indent=1)  # fmt: skip
+    with replacing(final.with_suffix(".json")) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
-def _load_csv(file: Path, group: str | None) -> Any:
-    return tables.read(file)
+def _encoded(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    return {k: encode(v, k) for k, v in attrs.items()}
+
+
+def _load_npy(file: Path, group: str | None) -> xr.DataArray:
+    beside = file.with_suffix(".json")
+    if not beside.is_file():
+        raise FileNotFoundError(
+            f"{file.name} has no labels: {beside.name} is missing; read the numbers with numpy.load"
+        )
+    content = json.loads(beside.read_text(encoding="utf-8"))
+    variables = {
+        k: xr.Variable(v["dims"], decode(v["values"]), {n: decode(x) for n, x in v["attrs"].items()})
+        for k, v in content["coords"].items()
+    }
+    coords = xr.Coordinates(variables, indexes={})
+    labels = unpack(xr.Dataset(coords=coords, attrs={k: decode(v) for k, v in content["attrs"].items()}))
+    return xr.DataArray(
+        np.load(file, allow_pickle=False), coords=labels.coords, dims=content["dims"],
+        name=decode(content["name"]), attrs=labels.attrs,
+    )  # fmt: skip
+
+
+def _save_csv(a: Savable, temporary: Path, final: Path) -> None:
+    """The table, or the summary of a result."""
+    table = a if isinstance(a, pd.DataFrame) else summary(a)
+    table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _load_csv(file: Path, group: str | None) -> pd.DataFrame:
+    return pd.read_csv(file)
 
 
 WRITERS: dict[str, Callable[[Any, Path, Path], None]] = {
@@ -166,45 +322,3 @@ def _chosen(path: Path, choices: Mapping[str, Any]) -> Any:
     if path.suffix.lower() not in choices:
         raise ValueError(f"`path` is {path}, expected a name that ends in one of {', '.join(choices)}")
     return choices[path.suffix.lower()]
-
-
-# FOLDED attrib/io/files.py: """One DataArray as a .npy of its numbers and a .json of its labels."""
-def _write_npy(a: xr.DataArray, temporary: Path, final: Path) -> None:
-    """Numbers to `temporary`; labels to the .json beside `final`."""
-    if a.dtype.kind not in "biufcMm":
-        raise TypeError(f"`a` holds {a.dtype}, but .npy holds numbers; save it as .nc")
-    np.save(temporary, np.asarray(a.values), allow_pickle=False)
-    labels = pack(a.coords.to_dataset().assign_attrs(a.attrs))
-    text = json.dumps({
-        "name": encode(a.name, "the name"),
-        "dims": list(a.dims),
-        "attrs": dict(_json(labels.attrs)),
-        "coords": {k: {"dims": list(v.dims), "attrs": dict(_json(v.attrs)), "values": encode(v.values, str(k))}
-                   for k, v in labels.variables.items()},
-    }, indent=1)  # fmt: skip
-    with replacing(final.with_suffix(".json")) as file:
-        file.write_text(text, encoding="utf-8")
-
-
-def _json(attrs: dict) -> list[tuple[str, object]]:
-    return [(k, encode(v, k)) for k, v in attrs.items()]
-
-
-def _read_npy(file: Path) -> xr.DataArray:
-    """The array with its labels."""
-    beside = file.with_suffix(".json")
-    if not beside.is_file():
-        raise FileNotFoundError(
-            f"{file.name} has no labels: {beside.name} is missing; read the numbers with numpy.load"
-        )
-    found = json.loads(beside.read_text(encoding="utf-8"))
-    variables = {
-        k: xr.Variable(v["dims"], decode(v["values"]), {n: decode(x) for n, x in v["attrs"].items()})
-        for k, v in found["coords"].items()
-    }
-    coords = xr.Coordinates(variables, indexes={})
-    labels = unpack(xr.Dataset(coords=coords, attrs={k: decode(v) for k, v in found["attrs"].items()}))
-    values = np.load(file, allow_pickle=False)
-    return xr.DataArray(
-        values, coords=labels.coords, dims=found["dims"], name=decode(found["name"]), attrs=labels.attrs
-    )

@@ -1,4 +1,4 @@
-"""Motifs as MEME files."""
+"""Motifs as MEME files. The format is a page long, so it is read and written here and needs no dependency."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def save_motifs(
 
 
 def load_motifs(path: str | os.PathLike[str]) -> dict[str, xr.DataArray]:
-    """Read the motifs of a MEME file: ours, the MEME suite's, JASPAR's, HOCOMOCO's.
+    """Read the motifs of a MEME file, such as those of `save_motifs`, the MEME suite, JASPAR and HOCOMOCO.
 
     Parameters
     ----------
@@ -72,7 +72,16 @@ def load_motifs(path: str | os.PathLike[str]) -> dict[str, xr.DataArray]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        For files that are no MEME and rows that are no probabilities, with the line.
+        For files that are not in the MEME format and rows that are not probabilities. The message names the line.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from attrib.domains.motifs import as_motif
+    >>> from attrib.io import load_motifs, save_motifs
+    >>> path = save_motifs({"m": as_motif([[1], [0], [0], [0]])}, pathlib.Path(tempfile.mkdtemp()) / "a.meme")
+    >>> list(load_motifs(path))
+    ['m']
     """
     file = Path(path)
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""Labelled arrays as netCDF files and groups of them."""
+"""Labelled arrays as netCDF files and groups, with a record of what netCDF would change."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ import xarray as xr
 
 from attrib.io.attrs import join, split
 
+Labelled: TypeAlias = xr.DataArray | xr.Dataset
+
 COMPRESSED: dict[str, Any] = {"zlib": True, "complevel": 4, "shuffle": True}
 GROUPS = "attrib_groups"  # an attribute of a file's root: the names of its groups, a line each
+RECORD = "attrib_record"  # an attribute of a file or group: JSON that says what its arrays were
+VALUES = "values_"  # the variable's name where a DataArray has none that a file can keep
+TIME_ATTRS = ("units", "calendar", "_FillValue")
 
 
 def write(a: Labelled, path: Path, *, group: str | None = None, append: bool = False) -> None:
-    """Write one result, compressed losslessly, as the file or as a group of it."""
+    """Write one result, compressed without loss, as a file or as a group of one."""
     ds = pack(a)
     ds.to_netcdf(path, mode="a" if append else "w", group=group, engine="netcdf4", encoding=_encoding(ds))
 
@@ -37,22 +42,22 @@ def write_rows(rows: Iterable[np.ndarray], labels: xr.DataArray, path: Path) -> 
 
     ds = pack(labels)
     name = json.loads(ds.attrs[RECORD])["variable"]
-    values, rest = ds[name], ds.drop_vars(name)
-    rest.to_netcdf(path, engine="netcdf4", encoding=_encoding(rest))
+    values, labels_alone = ds[name], ds.drop_vars(name)
+    labels_alone.to_netcdf(path, engine="netcdf4", encoding=_encoding(labels_alone))
     with netCDF4.Dataset(path, "a") as file:
         for dim in values.dims:
             if dim not in file.dimensions:
                 file.createDimension(dim, values.sizes[dim])
         chunk = (1, *values.shape[1:])
-        made = file.createVariable(name, values.dtype, values.dims, chunksizes=chunk, **COMPRESSED)
-        made.setncatts(values.attrs)
-        made.set_auto_maskandscale(False)
+        variable = file.createVariable(name, values.dtype, values.dims, chunksizes=chunk, **COMPRESSED)
+        variable.setncatts(values.attrs)
+        variable.set_auto_maskandscale(False)
         for k, row in enumerate(rows):
-            made[k] = row
+            variable[k] = row
 
 
 def name_groups(path: Path, names: list[str]) -> None:
-    """Note the groups at the root of the file, which is made if need be."""
+    """Write the names of the groups to the file's root. The file is created if there is none."""
     import netCDF4
 
     with netCDF4.Dataset(path, "a" if path.exists() else "w") as file:
@@ -88,13 +93,6 @@ def read_all(path: Path) -> dict[str, Labelled]:
     return {name: read(path, name) for name in group_names(path)}
 
 
-# FOLDED attrib/io/netcdf.py: """Labelled arrays as what netCDF can hold, plus a record of what they were."""
-RECORD = "attrib_record"
-VALUES = "values_"  # the variable's name where a DataArray has none that a file can keep
-TIME_ATTRS = ("units", "calendar", "_FillValue")
-Labelled: TypeAlias = xr.DataArray | xr.Dataset
-
-
 def pack(a: Labelled) -> xr.Dataset:
     """The result as a Dataset that netCDF writes, with the record as an attribute.
 
@@ -124,7 +122,7 @@ def pack(a: Labelled) -> xr.Dataset:
 
 
 def unpack(ds: xr.Dataset) -> Labelled:
-    """What `pack` was given."""
+    """The result that `pack` took."""
     attrs = dict(ds.attrs)
     record = json.loads(attrs.pop(RECORD))
     variables = {k: _unpacked(v, record["variables"].get(k, {})) for k, v in ds.variables.items()}
@@ -138,8 +136,7 @@ def unpack(ds: xr.Dataset) -> Labelled:
         out = out.set_index({dim: levels})
     if record["kind"] == "Dataset":
         return out
-    found = out[record["variable"]]
-    return found.rename(record["name"])
+    return out[record["variable"]].rename(record["name"])
 
 
 def _refuse_names(a: Labelled) -> None:
@@ -151,7 +148,7 @@ def _refuse_names(a: Labelled) -> None:
 
 
 def _without_multi_indexes(ds: xr.Dataset) -> tuple[xr.Dataset, dict[str, list[str]]]:
-    """Levels of a MultiIndex as coords of their own, and which they were."""
+    """The Dataset with levels of MultiIndexes as plain coords, and the levels of each index."""
     levels = {
         str(d): [str(n) for n in ds.indexes[d].names]
         for d in ds.dims
@@ -199,7 +196,7 @@ def _texts(name: str, v: xr.Variable) -> np.ndarray:
 
 
 def _codes(name: str, v: xr.Variable, record: dict[str, Any]) -> np.ndarray:
-    """Codes of a Categorical, its categories into the record."""
+    """The codes of a Categorical. Its categories go to the record."""
     index = pd.Categorical(v.values if isinstance(v.values, pd.Categorical) else pd.Series(v.to_index()))
     categories = index.categories.tolist()
     if any(type(c) not in (str, int, float, bool) for c in categories):

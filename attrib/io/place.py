@@ -1,19 +1,15 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and JSON among them."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from attrib.io import netcdf
-from attrib.io.netcdf import Labelled
 
 
 @contextmanager
@@ -43,6 +39,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Examples
     --------
     >>> import pathlib, tempfile
+    >>> from attrib.io import replacing
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> with replacing(folder / "a.txt") as temporary:
     ...     _ = temporary.write_text("done")
@@ -62,48 +59,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-# FOLDED attrib/io/place.py: """Files that grow with a run: results added one by one, and the record of the run."""
-def add_group(a: Labelled, path: str | os.PathLike[str], group: str) -> Path:
-    """Add a result to a netCDF file of several, whole or not at all.
-
-    Parameters
-    ----------
-    a : DataArray or Dataset
-        The result; lazy ones are computed.
-    path : str or path
-        The file, made if there is none.
-    group : str
-        The entry's name, not in the file yet.
-
-    Returns
-    -------
-    Path
-        The file; ``load(path)`` gives a dict of all entries.
-
-    Raises
-    ------
-    ValueError
-        If the file has that entry.
-
-    Notes
-    -----
-    A copy is extended and renamed, so what was finished before stays valid whatever happens.
-    """
-    final = Path(path)
-    names = netcdf.group_names(final) if final.exists() else []
-    if group in names:
-        raise ValueError(f"{final.name} has a group {group!r} already; choose another name")
-    computed = a.compute()
-    with replacing(final) as temporary:
-        if final.exists():
-            shutil.copyfile(final, temporary)
-        netcdf.name_groups(temporary, [*names, group])
-        netcdf.write(computed, temporary, group=group, append=True)
-    return final
-
-
 def strict(value: Any) -> Any:
-    """A value as strict JSON has it: what is not a finite number becomes null."""
+    """The value with null where strict JSON has no number: for NaN and infinities."""
     if isinstance(value, dict):
         return {str(k): strict(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -112,12 +69,34 @@ def strict(value: Any) -> Any:
 
 
 def write_json(content: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
-    """Write a mapping as readable JSON, whole or not at all; what JSON lacks becomes text.
+    """Write a mapping as readable JSON, whole or not at all.
+
+    Parameters
+    ----------
+    content : mapping
+        Keys are text. Values that JSON lacks, such as a path, become text.
+    path : str or path
+        The file; its folder must exist.
 
     Returns
     -------
     Path
         The file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from attrib.io import write_json
+    >>> path = write_json({"seed": 0}, pathlib.Path(tempfile.mkdtemp()) / "run.json")
+    >>> print(path.read_text().strip())
+    {
+      "seed": 0
+    }
     """
     text = json.dumps(dict(content), indent=2, default=str, ensure_ascii=False)
     with replacing(path) as temporary:

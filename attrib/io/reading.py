@@ -15,18 +15,17 @@ from attrib.io.netcdf import Labelled
 def read(
     path: str | os.PathLike[str], *, dims: Sequence[str] | None = None, variables: Sequence[str] | None = None
 ) -> Labelled:
-    """Read input data.
+    """Read a model's input from a file.
 
     Parameters
     ----------
     path : str or path
         `.nc`, `.nc4`, `.h5`, `.zarr`, `.npy` or `.npz`.
     dims : sequence of str, optional
-        Names of the dims. For `.npy` and `.npz` (default `sample, dim_1, ...`, for several
-        variables `sample, NAME_1, ...`); for labelled files the order that the
-        model takes.
+        Of `.npy` and `.npz`: the names of the dims; default: `sample, dim_1, ...`, and `sample, NAME_1, ...` for several
+        variables. Of labelled files: their dims in the order that the model takes.
     variables : sequence of str, optional
-        Which variables, in the order of the model's arguments. Default: the only one.
+        The variables to read, in the order of the model's arguments; default: the only one.
 
     Returns
     -------
@@ -38,7 +37,18 @@ def read(
     FileNotFoundError
         If there is no such file.
     ValueError
-        For another suffix, an unknown variable, a choice to be made, dims that do not fit; naming what there is.
+        For another suffix, an unknown variable, several variables without `variables`, and dims that do not fit. The
+        message names those that the file has.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from attrib.io import read
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "x.npy"
+    >>> np.save(path, np.zeros((2, 3)))
+    >>> read(path, dims=["sample", "gene"]).dims
+    ('sample', 'gene')
     """
     file = Path(path)
     if file.suffix.lower() not in READERS:
@@ -58,20 +68,20 @@ def read(
 
 
 def _chosen(ds: xr.Dataset, variables: Sequence[str] | None, file: Path) -> list[str]:
-    there = [str(n) for n in ds.data_vars]
+    names = [str(n) for n in ds.data_vars]
     if variables is not None:
-        missing = [v for v in variables if v not in there]
+        missing = [v for v in variables if v not in names]
         if missing:
             raise ValueError(
-                f"{file.name} has no variable {missing[0]!r}, it has: {', '.join(there) or 'none'}"
+                f"{file.name} has no variable {missing[0]!r}, it has: {', '.join(names) or 'none'}"
             )
         return list(variables)
-    if len(there) != 1:
+    if len(names) != 1:
         raise ValueError(
-            f"{file.name} has {len(there)} variables ({', '.join(there)}); name the model's input(s), in its argument "
-            "order, with `variables`"
+            f"{file.name} has {len(names)} variables ({', '.join(names)}); pass `variables`, the model's inputs "
+            "in the order of its arguments"
         )
-    return there
+    return names
 
 
 def _with_dims(a: xr.DataArray, dims: Sequence[str] | None, file: Path, prefix: str) -> xr.DataArray:
@@ -102,8 +112,8 @@ def _netcdf(file: Path) -> xr.Dataset:
 
     if group_names(file):
         raise ValueError("it holds several results of attrib; pass a file with the model's input")
-    found = read_result(file)
-    return found if isinstance(found, xr.Dataset) else found.to_dataset(name=found.name or "x")
+    content = read_result(file)
+    return content if isinstance(content, xr.Dataset) else content.to_dataset(name=content.name or "x")
 
 
 def _zarr(file: Path) -> xr.Dataset:

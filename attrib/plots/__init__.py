@@ -1,4 +1,4 @@
-"""Pictures of labelled arrays; nothing is computed here but colours and order."""
+"""Pictures of labelled arrays. Only colours, limits and orders are computed here."""
 
 from attrib.plots.bars import bar_panels, bars
 from attrib.plots.comparison import comparison

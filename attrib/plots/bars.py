@@ -1,4 +1,4 @@
-"""One dim as bars: the features that count most, by name."""
+"""One dim as bars: the entries of largest magnitude, by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     a : DataArray
         One dim.
     n : int, default 20
-        How many entries to show.
+        Number of entries to draw.
     ax : matplotlib Axes, optional
         Where to draw; default: a new figure without a window.
     label : str, optional
@@ -37,7 +37,7 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     Raises
     ------
     ValueError
-        If `a` has not one dim, or `n` is not positive.
+        If `a` has more or fewer dims than one, or `n` is below 1.
 
     Examples
     --------
@@ -79,23 +79,37 @@ def bar_panels(attributions: Mapping[str, xr.DataArray], *, n: int = 15, label: 
     n : int, default 15
         Entries per panel.
     label : str
-        Put before each array's unit at its axis, such as ``"mean |attribution|"``.
+        What the values are, such as ``"mean |attribution|"``; each axis adds its array's unit. Default: the arrays' long
+        names.
 
     Returns
     -------
     Figure
-        ``figure.savefig("bars.png")``.
+        Three panels to a row.
+
+    Raises
+    ------
+    ValueError
+        If there are no arrays.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.plots import bar_panels
+    >>> a = xr.DataArray([0.1, -2.0], dims="gene", coords={"gene": ["INS", "GCG"]})
+    >>> [ax.get_title() for ax in bar_panels({"saliency": a, "deep_lift": a}).axes]
+    ['saliency', 'deep_lift']
     """
     if not attributions:
         raise ValueError("`attributions` is empty, expected at least one array")
     columns = min(3, len(attributions))
     rows = -(-len(attributions) // columns)
     longest = max(len(str(v)) for a in attributions.values() for v in a[a.dims[0]].values[:1000])
-    made = figure((columns * (3.0 + min(2.0, 0.07 * longest)), rows * (1.1 + 0.2 * n)))
+    drawing = figure((columns * (3.0 + min(2.0, 0.07 * longest)), rows * (1.1 + 0.2 * n)))
     for k, (title, a) in enumerate(attributions.items()):
-        ax = made.add_subplot(rows, columns, k + 1)
+        ax = drawing.add_subplot(rows, columns, k + 1)
         unit = a.attrs.get("units")
         bars(a, n=n, ax=ax, label=f"{label} ({unit})" if label and unit else label or None)
         ax.set_title(wrapped(title, 34), fontsize=10)
         ax.tick_params(labelsize=8)
-    return made
+    return drawing

@@ -45,39 +45,48 @@ def comparison(
     titles : sequence of str, optional
         One per sample; default: the labels of the first dim.
     percentile : float, default 99
-        Each row's colours reach this percentile of its magnitudes, on both sides of zero.
+        The colours of a row reach this percentile of its magnitudes, on both sides of zero.
 
     Returns
     -------
     Figure
-        The colour bar goes from minus to plus the row's limit; the limit and its unit stand left of the row, because
+        The colour bar goes from minus to plus the limit of a row. Each limit and its unit stand left of the row, because
         methods differ in unit and size.
 
     Raises
     ------
     ValueError
         If an array has other dims or another number of samples.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from attrib.plots import comparison
+    >>> x = xr.DataArray(np.eye(3)[None], dims=("sample", "y", "x"))
+    >>> figure = comparison(x, {"saliency": x, "deep_lift": -x}, titles=["first"])
+    >>> len([ax for ax in figure.axes if ax.images]), figure.axes[0].get_title()
+    (3, 'first')
     """
     for name, a in {"x": x, **attributions}.items():
         if a.ndim != 3 + (name == "x" and a.ndim == 4) or a.shape[0] != x.shape[0]:
             raise ValueError(
                 f"`{name}` has shape {a.shape}, expected 3 dims (samples, rows, columns) with the {x.shape[0]} samples of `x`"
             )
-    shown = [str(v) for v in x[x.dims[0]].values] if titles is None else list(titles)
+    names = [str(v) for v in x[x.dims[0]].values] if titles is None else list(titles)
     wide = PANEL * min(3.0, max(1.0, x.shape[2] / x.shape[1]))
-    made = figure(
+    drawing = figure(
         (
             2.3 + wide * x.shape[0] + 1.0,
-            0.6 + 0.3 * len(shown[0].split("\n")) + PANEL * 1.04 * (1 + len(attributions)),
+            0.6 + 0.3 * len(names[0].split("\n")) + PANEL * 1.04 * (1 + len(attributions)),
         )
     )
-    grid: Any = made.subplots(1 + len(attributions), x.shape[0], squeeze=False)
-    _draw_inputs(grid[0], x, shown)
+    grid: Any = drawing.subplots(1 + len(attributions), x.shape[0], squeeze=False)
+    _draw_inputs(grid[0], x, names)
     for row, (name, a) in zip(grid[1:], attributions.items(), strict=True):
         _draw_method(row, a, name, percentile)
     _label_dims(grid, x)
-    _one_bar(made, grid, percentile)
-    return made
+    _draw_colour_bar(drawing, grid, percentile)
+    return drawing
 
 
 def _draw_inputs(row: Sequence[Axes], x: xr.DataArray, titles: Sequence[str]) -> None:
@@ -113,14 +122,14 @@ def _draw_method(row: Sequence[Axes], a: xr.DataArray, name: str, percentile: fl
 
 
 def _name(ax: Axes, name: str, scale: str) -> None:
-    """Words left of a row: what it is, and how far its colours reach."""
+    """The row's name and limit, left of it."""
     at: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"}
     ax.annotate(wrapped(name, 20), (0, 0.5), (-7, 1), va="bottom", fontsize=9.5, fontweight="bold", **at)
     ax.annotate(scale, (0, 0.5), (-7, -1), va="top", fontsize=9, **at)
 
 
 def _label_dims(grid: Any, x: xr.DataArray) -> None:
-    """Names, units and ends of the two dims: below the last row, and at the right end of it."""
+    """Names, units and end labels of the two dims: below the last row, and right of its last panel."""
     y_dim, x_dim = x.dims[1:3]
     for ax in grid[-1]:
         ax.set_xlabel(dim_label(x, x_dim), fontsize=9)
@@ -133,7 +142,7 @@ def _label_dims(grid: Any, x: xr.DataArray) -> None:
 
 
 def _ends(ax: Axes, x: xr.DataArray, dim: Any, which: str) -> None:
-    """Labels of the first and last entry; of all where they are a few words."""
+    """Labels of the first and last entry; of all entries where these are a few words."""
     n = x.sizes[dim]
     places, names = ticks(x, dim, n)
     if n > FEW or x[dim].dtype.kind in "iuf":
@@ -141,11 +150,11 @@ def _ends(ax: Axes, x: xr.DataArray, dim: Any, which: str) -> None:
     (ax.set_xticks if which == "x" else ax.set_yticks)(places, names, fontsize=8)
 
 
-def _one_bar(made: Figure, grid: Any, percentile: float) -> None:
+def _draw_colour_bar(drawing: Figure, grid: Any, percentile: float) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    bar = made.colorbar(ScalarMappable(Normalize(-1, 1), DIVERGING), ax=grid[1:].ravel().tolist(), extend="both",
+    bar = drawing.colorbar(ScalarMappable(Normalize(-1, 1), DIVERGING), ax=grid[1:].ravel().tolist(), extend="both",
                         fraction=0.04, pad=0.02, aspect=30)  # fmt: skip
     bar.set_ticks([-1, -0.5, 0, 0.5, 1], labels=["−limit", "−½", "0", "+½", "+limit"])
     bar.set_label(

@@ -1,8 +1,8 @@
-"""In-silico mutagenesis as a map: positions by letters."""
+"""In-silico mutagenesis as a heat map: positions by letters."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -23,7 +23,7 @@ def mutation_map(
     colorbar: bool = True,
     label: str | None = None,
 ) -> Axes:
-    """Draw what each change of a letter does, the letters of the sequence marked.
+    """Draw the effect of each substitution, and mark the letters of the sequence.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ def mutation_map(
     Returns
     -------
     Axes
-        Rows A, C, G, T from the top; red raises the score, blue lowers it; a dot marks the letter that is there.
+        Rows A, C, G, T from the top; red raises the score, blue lowers it; a dot marks the sequence's letter.
 
     Raises
     ------
     ValueError
-        For other dims.
+        For other dims, and for an `x` of other positions.
 
     Examples
     --------
@@ -67,23 +67,18 @@ def mutation_map(
     size = a.sizes["position"]
     ax = axes(ax, (1.8 + 0.085 * max(30, size), 1.7))
     bound = robust_limit(a, 99.5) if limit is None else limit
-    shown = ax.imshow(
+    picture = ax.imshow(
         a.values, cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest", aspect="auto",
         extent=(-0.5, size - 0.5, 3.5, -0.5),
     )  # fmt: skip
-    row, place = np.nonzero(x.values > 0)
-    ax.scatter(place, row, s=3, color="black", linewidths=0)
+    row, position = np.nonzero(x.values > 0)
+    ax.scatter(position, row, s=3, color="black", linewidths=0)
     ax.set_yticks(range(4), [str(v) for v in a["nucleotide"].values], fontsize=8)
     label_positions(ax, a)
     if colorbar:
-        over = bound < np.nanmax(np.abs(a.values), initial=0)
-        _bar(shown, value_label(a) if label is None else label, bound, over)
+        extend = "both" if bound < np.nanmax(np.abs(a.values), initial=0) else "neither"
+        bar = ax.figure.colorbar(picture, ax=ax, extend=extend, pad=0.01, fraction=0.03)
+        quantity = value_label(a) if label is None else label
+        bar.set_label(f"{wrapped(quantity, 24)}\n(limit {number(bound)})", fontsize=8)
+        bar.ax.tick_params(labelsize=7)
     return ax
-
-
-def _bar(shown: Any, label: str, bound: float, over: bool) -> None:
-    """The colour bar, pointed where colours go beyond its ends."""
-    ax = shown.axes
-    bar = ax.figure.colorbar(shown, ax=ax, extend="both" if over else "neither", pad=0.01, fraction=0.03)
-    bar.set_label(f"{wrapped(label, 24)}\n(limit {number(bound)})", fontsize=8)
-    bar.ax.tick_params(labelsize=7)

@@ -1,4 +1,4 @@
-"""Colours, limits and words that all pictures share."""
+"""Colours, limits and labels that all pictures share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DIVERGING = "RdBu_r"
-POSITIVE, NEGATIVE = "#b2182b", "#2166ac"  # the ends of the map
+POSITIVE, NEGATIVE = "#b2182b", "#2166ac"  # the ends of the colour map
 PERCENTILE = 99.0
 
 
@@ -23,14 +23,19 @@ def robust_limit(a: xr.DataArray, percentile: float = PERCENTILE) -> float:
     Parameters
     ----------
     a : DataArray
-        Values; NaN is left out.
+        Values; entries that are not finite are left out.
     percentile : float, default 99
-        Share of the magnitudes, in percent, that the scale holds. 100 is the maximum.
+        Percentage of the magnitudes that lie within the scale; 100 gives the maximum.
 
     Returns
     -------
     float
-        In the unit of `a`; the maximum where the percentile is 0, and 1 where all is zero.
+        In the unit of `a`; the maximum where the percentile is 0, and 1 where all values are zero.
+
+    Raises
+    ------
+    ValueError
+        For a percentile outside of (0, 100].
 
     Examples
     --------
@@ -49,18 +54,18 @@ def robust_limit(a: xr.DataArray, percentile: float = PERCENTILE) -> float:
 
 
 def axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
-    """The axes given, or those of a new figure that belongs to no window."""
+    """`ax`, or the axes of a new figure of that size."""
     return figure(size).add_subplot() if ax is None else ax
 
 
 def figure(size: tuple[float, float]) -> Figure:
-    """A figure of that many inches, drawn by Agg: no window, no global state."""
+    """A figure of `size` inches (width, height), drawn by Agg: no window, no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=size, layout="constrained", dpi=110)
-    FigureCanvasAgg(made)
-    return made
+    drawing = Figure(figsize=size, layout="constrained", dpi=110)
+    FigureCanvasAgg(drawing)
+    return drawing
 
 
 def with_unit(name: Any, attrs: dict[Any, Any]) -> str:
@@ -86,5 +91,5 @@ def wrapped(text: str, width: int) -> str:
 
 
 def number(value: float) -> str:
-    """A number with three digits that count."""
+    """A number with three significant digits."""
     return f"{value:.3g}"

@@ -26,19 +26,20 @@ def sequence_tracks(
     seqlets: pd.DataFrame | None = None,
     title: str = "",
 ) -> Figure:
-    """Draw attributions of one sequence as logos below each other, and its mutations as a map.
+    """Draw attributions of one sequence as logos below each other, and its mutations as a heat map.
 
     Parameters
     ----------
     x : DataArray
         The sequence, one-hot: dims `nucleotide` and `position`.
     attributions : mapping of str to DataArray
-        Names, and attributions of the positions (dim `position`, or `nucleotide` too, which is summed).
+        Names, and attributions of the positions: dim `position`, or with `nucleotide` too, which is summed.
     mutations : DataArray, optional
         Of `attrib.in_silico_mutagenesis`: dims `nucleotide` and `position`.
     seqlets : DataFrame, optional
-        Rows with `start` and `end`, counted from 0 (half-open) in `x`, which are shaded.
+        Rows with `start` and `end`, half-open and counted from 0 in `x`. Their spans are shaded.
     title : str
+        Title of the figure; default: none.
 
     Returns
     -------
@@ -49,6 +50,15 @@ def sequence_tracks(
     ------
     ValueError
         For more than 400 positions, and where there is nothing to draw.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.domains.sequences import one_hot
+    >>> from attrib.plots import sequence_tracks
+    >>> a = xr.DataArray([1.0, -1.0, 0.5, 0.0], dims="position")
+    >>> len(sequence_tracks(one_hot("ACGT")[0], {"saliency": a, "deep_lift": a}).axes)
+    2
     """
     count = len(attributions) + (mutations is not None)
     size = x.sizes["position"]
@@ -56,8 +66,8 @@ def sequence_tracks(
         raise ValueError(
             f"`x` has {size} positions, there are {count} rows to draw; expected at most {MOST} positions and at least one row"
         )
-    made = figure((1.9 + WIDTH * max(40, size), 0.5 + 1.45 * count))
-    grid: Any = made.subplots(count, 1, squeeze=False, sharex=True)[:, 0]
+    drawing = figure((1.9 + WIDTH * max(40, size), 0.5 + 1.45 * count))
+    grid: Any = drawing.subplots(count, 1, squeeze=False, sharex=True)[:, 0]
     for ax, (name, a) in zip(grid, attributions.items(), strict=False):
         unit = with_unit("", a.attrs).strip()
         attribution_logo(a, x, ax=ax, label=f"{name}\n{unit}".strip())
@@ -68,12 +78,12 @@ def sequence_tracks(
         grid[-1].set_xlim(-0.7, size - 0.3)
     for ax in grid[:-1]:
         ax.set_xlabel("")
-    made.suptitle(wrapped(title, 100), fontsize=10)
-    return made
+    drawing.suptitle(wrapped(title, 100), fontsize=10)
+    return drawing
 
 
 def _shade(ax: Any, seqlets: pd.DataFrame | None) -> None:
-    """Spans behind the letters."""
+    """Shade the seqlets' spans behind the letters."""
     if seqlets is not None:
         for start, end in zip(seqlets.start, seqlets.end, strict=True):
             ax.axvspan(start - 0.5, end - 0.5, color=SEQLET, alpha=0.6, zorder=-2, linewidth=0)

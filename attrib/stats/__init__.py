@@ -1,6 +1,6 @@
-"""Statistics of attributions: tables and means over labelled arrays."""
+"""Statistics of attributions: tables, groups, regions and agreement, from labelled arrays."""
 
-from attrib.stats.agreement import agreement, map_entropy, mass_inside, rank_correlation
+from attrib.stats.agreement import agreement, entropy, mass_inside, rank_correlation
 from attrib.stats.assembly import assemble
 from attrib.stats.contrast import contrast
 from attrib.stats.performance import performance
@@ -12,7 +12,7 @@ __all__ = [
     "assemble",
     "contrast",
     "describe",
-    "map_entropy",
+    "entropy",
     "mass_inside",
     "mean_by",
     "performance",

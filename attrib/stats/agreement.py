@@ -1,4 +1,4 @@
-"""How far methods agree."""
+"""Quality of attributions without a truth: how far two agree, how concentrated one is, and where its mass lies."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import xarray as xr
 
 
 def agreement(results: Mapping[str, xr.DataArray], *, dim: str | None = "sample") -> xr.DataArray:
-    """Rank correlation of each pair of methods, sample by sample, averaged.
+    """Rank correlation of each pair of methods, averaged over the samples.
 
     Parameters
     ----------
     results : mapping of str to DataArray
-        Attributions of the same samples by method, of one shape. Entries are matched by their labels, where there are
-        some, in any order.
+        Attributions of the same samples by method, all of one shape. Where they have labels, entries are matched by them,
+        in any order.
     dim : str or None, default "sample"
-        The samples; None: each result is one map.
+        The samples; None where each result is a single attribution.
 
     Returns
     -------
     DataArray (method, other)
-        Mean of Spearman's correlation over the samples in which both maps vary, 1 on the diagonal, NaN where there are
-        none. Coord `count` (method, other): how many samples that are.
+        Mean of Spearman's correlation over the samples in which both attributions vary; 1 on the diagonal, NaN where there
+        are no such samples. Coord `count` (method, other): the number of these samples.
 
     Raises
     ------
@@ -42,93 +42,66 @@ def agreement(results: Mapping[str, xr.DataArray], *, dim: str | None = "sample"
     if not results:
         raise ValueError("`results` is empty, expected at least one")
     names = list(results)
-    ordered = [a.expand_dims("one") if dim is None else _along(n, a, dim) for n, a in results.items()]
+    ordered = [a.expand_dims("sample") if dim is None else _along(n, a, dim) for n, a in results.items()]
     ordered = [ordered[0], *(_like(ordered[0], a, n) for a, n in zip(ordered[1:], names[1:], strict=True))]
     mean, count = np.eye(len(names)), np.full((len(names), len(names)), len(ordered[0]))
     for i, j in combinations(range(len(names)), 2):
         pairs = zip(ordered[i], ordered[j], strict=True)
-        found = np.array([rank_correlation(a, b) for a, b in pairs])
-        known = found[np.isfinite(found)]
-        mean[i, j] = mean[j, i] = known.mean() if len(known) else np.nan
-        count[i, j] = count[j, i] = len(known)
+        correlations = np.array([rank_correlation(a, b) for a, b in pairs])
+        defined = correlations[np.isfinite(correlations)]
+        mean[i, j] = mean[j, i] = defined.mean() if len(defined) else np.nan
+        count[i, j] = count[j, i] = len(defined)
     coords = {"method": names, "other": names, "count": (("method", "other"), count)}
     attrs = {"units": "1", "long_name": "mean rank correlation"}
     return xr.DataArray(mean, dims=("method", "other"), coords=coords, name="agreement", attrs=attrs)
 
 
-def _along(name: str, a: xr.DataArray, dim: str) -> xr.DataArray:
-    if dim not in a.dims:
-        raise ValueError(
-            f"`results`: {name!r} has dims {a.dims}, expected {dim!r} among them; or pass dim=None"
-        )
-    return a.transpose(dim, ...)
-
-
-def _like(first: xr.DataArray, a: xr.DataArray, name: str) -> xr.DataArray:
-    """The map with its entries in the order of the first."""
-    if dict(a.sizes) != dict(first.sizes):
-        raise ValueError(
-            f"`results`: {name!r} has {dict(a.sizes)}, expected {dict(first.sizes)} as the first"
-        )
-    for d in first.dims:
-        here, there = first.indexes.get(d), a.indexes.get(d)
-        if here is None or there is None or here.equals(there):
-            continue
-        if here.has_duplicates or set(here) != set(there):
-            raise ValueError(
-                f"`results`: {name!r} has other labels along {d!r} than the first; select the same in all"
-            )
-        a = a.sel({d: here})
-    return a.transpose(*first.dims)
-
-
-# FOLDED attrib/stats/agreement.py: """How concentrated maps are, where their mass lies, and how far two agree."""
-def map_entropy(a: xr.DataArray, dims: Sequence[str] = ("y", "x")) -> xr.DataArray:
-    """Entropy of a map's magnitudes over its positions, as a fraction of the largest possible.
+def entropy(a: xr.DataArray, dims: Sequence[str] = ("y", "x")) -> xr.DataArray:
+    """Entropy of an attribution's magnitudes over its positions, as a share of the largest possible.
 
     ``- sum(p log p) / log(positions)``, ``p = |a| / sum |a|``
 
     Parameters
     ----------
     a : DataArray
-        Maps; NaN is no position.
+        Attributions, with any other dims; a position with NaN is left out.
     dims : sequence of str, default ("y", "x")
-        The dims of a map.
+        The dims of the positions.
 
     Returns
     -------
     DataArray
-        0: one position has all; 1: all have the same. NaN for maps of zeros.
+        Over the other dims. 0: one position has everything; 1: all have the same. NaN where all are zero.
 
     Examples
     --------
     >>> import xarray as xr
-    >>> from attrib.stats import map_entropy
-    >>> map_entropy(xr.DataArray([[1.0, 1.0], [1.0, 1.0]], dims=("y", "x"))).item()
+    >>> from attrib.stats import entropy
+    >>> entropy(xr.DataArray([[1.0, 1.0], [1.0, 1.0]], dims=("y", "x"))).item()
     1.0
     """
     size = abs(a).fillna(0)
     p = size / size.sum(dims).where(lambda s: s > 0)
-    found = -(p * np.log(p.where(p > 0, 1.0))).sum(dims, skipna=False)
-    return found / np.log(a.notnull().sum(dims))
+    nats = -(p * np.log(p.where(p > 0, 1.0))).sum(dims, skipna=False)
+    return nats / np.log(a.notnull().sum(dims))
 
 
 def mass_inside(a: xr.DataArray, mask: xr.DataArray, dims: Sequence[str] = ("y", "x")) -> xr.DataArray:
-    """Share of a map's positive mass inside a mask.
+    """Share of an attribution's positive mass that lies inside a mask.
 
     Parameters
     ----------
     a : DataArray
-        Maps.
+        Attributions, with any other dims.
     mask : DataArray
-        True or nonzero inside; dims of `a`.
+        True or nonzero inside; some or all dims of `a`.
     dims : sequence of str, default ("y", "x")
-        The dims of a map.
+        The dims of the positions.
 
     Returns
     -------
     DataArray
-        From 0 to 1; NaN for maps without positive values.
+        Over the other dims, from 0 to 1; NaN where no value is positive.
 
     Examples
     --------
@@ -144,17 +117,22 @@ def mass_inside(a: xr.DataArray, mask: xr.DataArray, dims: Sequence[str] = ("y",
 
 
 def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
-    """Spearman's correlation of two maps over the positions that both have.
+    """Spearman's correlation of two attributions over the positions that are finite in both.
 
     Parameters
     ----------
     a, b : DataArray
-        Maps of the same shape.
+        Attributions of the same shape.
 
     Returns
     -------
     float
-        From -1 to 1; NaN where a map is constant.
+        From -1 to 1; NaN where one is constant.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
 
     Examples
     --------
@@ -172,3 +150,29 @@ def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
     r, s = r - r.mean(), s - s.mean()
     scale = np.sqrt((r @ r) * (s @ s))
     return round(float(r @ s / scale), 12) if scale > 0 else float("nan")
+
+
+def _along(name: str, a: xr.DataArray, dim: str) -> xr.DataArray:
+    if dim not in a.dims:
+        raise ValueError(
+            f"`results`: {name!r} has dims {a.dims}, expected {dim!r} among them; or pass dim=None"
+        )
+    return a.transpose(dim, ...)
+
+
+def _like(first: xr.DataArray, a: xr.DataArray, name: str) -> xr.DataArray:
+    """The attribution with its entries in the order of the first."""
+    if dict(a.sizes) != dict(first.sizes):
+        raise ValueError(
+            f"`results`: {name!r} has {dict(a.sizes)}, expected {dict(first.sizes)} as the first"
+        )
+    for d in first.dims:
+        wanted, labels = first.indexes.get(d), a.indexes.get(d)
+        if wanted is None or labels is None or wanted.equals(labels):
+            continue
+        if wanted.has_duplicates or set(wanted) != set(labels):
+            raise ValueError(
+                f"`results`: {name!r} has other labels along {d!r} than the first; select the same in all"
+            )
+        a = a.sel({d: wanted})
+    return a.transpose(*first.dims)

@@ -1,4 +1,4 @@
-"""Motifs from words: overlapping k-mers put together."""
+"""Motifs from k-mers that overlap."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ COLUMNS = ["consensus", "score", "support", "kmers"]
 def assemble(
     scores: xr.DataArray, *, top: int = 20, overlap: int | None = None, sequences: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Put the k-mers of the largest scores together where they overlap.
+    """Join the k-mers of the largest scores where they overlap.
 
-    The best k-mer begins a motif. The best of the others that overlaps an end by the most letters, and by `overlap` at
-    least, makes it longer, until none does; what is left begins the next motif.
+    The k-mer of the largest score begins a motif. The k-mer that overlaps an end by the most letters, and by at least
+    `overlap`, extends it; among equals the one of the larger score. When none is left that overlaps, the best of the
+    remaining k-mers begins the next motif.
 
     Parameters
     ----------
     scores : DataArray (kmer,)
-        Scores, such as a mean attribution, with the k-mers as labels. Only positive ones are used: turn the sign for
-        motifs that speak against.
+        Scores, such as a mean attribution, with the k-mers as labels. Only positive scores are used: pass `-scores` for
+        motifs that lower the score.
     top : int, default 20
         How many k-mers to use.
     overlap : int, optional
         Letters, 1 to k - 1; default: all but two, at least one.
     sequences : sequence of str, optional
-        In which the support is counted.
+        Sequences in which the k-mers are counted.
 
     Returns
     -------
     DataFrame
-        A row per motif, the largest score first: `consensus`; `score`, the sum over its k-mers; `support`, how many
-        there are; `kmers`, with commas. With `sequences`: `sequences`, how many hold one of the k-mers or more, and
-        `whole`, how many hold the whole consensus.
+        A row per motif, the largest score first: `consensus`; `score`, the sum over its k-mers; `support`, their
+        number; `kmers`, joined by commas. With `sequences`: `sequences`, the number of those that contain at least one of
+        the k-mers, and `whole`, the number of those that contain the full consensus.
 
     Raises
     ------
     ValueError
-        If `scores` has another dim, k-mers of different lengths or infinite entries, or options are out of range.
+        If `scores` has another dim, k-mers of different lengths or infinite entries, or `top` or `overlap` is out of range.
 
     Examples
     --------
@@ -91,7 +92,7 @@ def _words(scores: xr.DataArray) -> list[str]:
 
 
 def _motif(left: dict[str, float], least: int) -> tuple[str, dict[str, float]]:
-    """One motif from the best word, which is taken out of `left` with all that join it."""
+    """One motif that begins with the best word. Its words are removed from `left`."""
     word = next(iter(left))
     used = {word: left.pop(word)}
     text = word
@@ -104,7 +105,7 @@ def _motif(left: dict[str, float], least: int) -> tuple[str, dict[str, float]]:
 
 
 def _joined(text: str, left: dict[str, float], least: int) -> tuple[str, str] | None:
-    """The text made longer by the first word with the longest overlap; words inside it count as overlapping fully."""
+    """The text, extended by the first word of the longest overlap, and that word. A word inside the text overlaps fully."""
     for word in left:
         if word in text:
             return text, word
@@ -121,9 +122,9 @@ def _row(text: str, used: dict[str, float], sequences: Sequence[str] | None) -> 
     row = {"consensus": text, "score": sum(used.values()), "support": len(used), "kmers": ",".join(used)}
     if sequences is None:
         return row
-    plain, whole, words = [_as_dna(s) for s in sequences], _as_dna(text), [_as_dna(w) for w in used]
-    held = sum(any(word in s for word in words) for s in plain)
-    return row | {"sequences": held, "whole": sum(whole in s for s in plain)}
+    texts, consensus, words = [_as_dna(s) for s in sequences], _as_dna(text), [_as_dna(w) for w in used]
+    matched = sum(any(word in s for word in words) for s in texts)
+    return row | {"sequences": matched, "whole": sum(consensus in s for s in texts)}
 
 
 def _as_dna(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-CHUNK = 1 << 22  # numbers held at a time
+CHUNK = 1 << 22  # numbers in memory at a time
 CLOSE = 1 - 1e-9  # what rounding may do to a statistic that two permutations share
 
 
@@ -22,7 +22,7 @@ def contrast(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Difference of two groups' means with bootstrap intervals and permutation p-values, for every entry at once.
+    """Difference of two groups' means for every entry, with bootstrap intervals and permutation p-values.
 
     ``difference = mean over positives - mean over negatives``;
     ``t = difference / (s sqrt(1 / n1 + 1 / n0))`` with the pooled standard deviation s
@@ -30,39 +30,40 @@ def contrast(
     Parameters
     ----------
     a : DataArray
-        Attributions with the dim `dim`; entries are all other dims together. No NaN.
+        Attributions with the dim `dim`; all other dims together are the entries. No NaN.
     label : str or array
         A coord along `dim`, or one value per sample: 1 or True for positives, 0 or False for negatives. A DataArray is
-        matched by the samples' names, if both have them.
+        matched by the samples' labels where both have them.
     dim : str, default "sample"
         The samples.
     n_permutations : int, default 999
         Random relabellings. The smallest p-value is ``1 / (n_permutations + 1)``.
     n_bootstrap : int, default 999
-        Resamplings, each group with replacement.
+        Resamplings with replacement, each group by itself.
     level : float, default 0.95
-        Of the intervals.
+        Coverage of the intervals.
     seed : int, default 0
-        Of both.
+        Seed of the permutations and the resamplings.
 
     Returns
     -------
     Dataset
         Over the other dims: `difference`, `lower` and `upper` (percentiles of the bootstrap) in the unit of `a`;
-        `t`; `p` (two-sided, one entry at a time); `p_corrected` (step-down maxT of Westfall and Young: the chance of one
-        or more false findings among all entries is at most the threshold). Attributes `positives` and `negatives`
+        `t`; `p` (two-sided, one entry at a time); `p_corrected` (step-down maxT of Westfall and Young: with a threshold on
+        it, the chance of any false finding among all entries is at most the threshold). Attributes `positives` and `negatives`
         count the samples.
 
     Raises
     ------
     ValueError
-        For labels that are not 0 and 1 or lack samples, groups of fewer than two, and values that are not finite or none.
+        For labels other than 0 and 1, samples without a label, groups of fewer than two samples, and an `a` without entries
+        or with entries that are not finite.
 
     Notes
     -----
-    Permutations assume that under the null the samples are exchangeable: related samples, such as several sites of one
-    miRNA, are not quite. An interval is for one entry, not for all at once. Entries that are the same in all samples have
-    t = 0 and p = 1. Memory: the data, and 4 million numbers at a time.
+    Permutations assume that the samples are exchangeable under the null hypothesis. Related samples, such as several sites
+    of one miRNA, are not. An interval covers one entry, not all of them at once. Entries that are the same in all samples
+    have t = 0 and p = 1. Memory: the data, and 4 million numbers at a time.
 
     References
     ----------
@@ -74,8 +75,8 @@ def contrast(
     >>> import numpy as np, xarray as xr
     >>> from attrib.stats import contrast
     >>> values = np.random.default_rng(0).normal(size=(40, 3)) + np.outer(np.arange(40) < 20, [3, 0, 0])
-    >>> found = contrast(xr.DataArray(values, dims=("sample", "gene")), np.arange(40) < 20)
-    >>> (found.p_corrected < 0.05).values.tolist()
+    >>> groups = contrast(xr.DataArray(values, dims=("sample", "gene")), np.arange(40) < 20)
+    >>> (groups.p_corrected < 0.05).values.tolist()
     [True, False, False]
     """
     if dim not in a.dims:
@@ -91,8 +92,8 @@ def contrast(
     lower, upper = _bootstrap(x, positive, n_bootstrap, level, seed)
     t, p, corrected = _permuted(x, positive, n_permutations, seed)
     numbers = {"difference": x[positive].mean(0) - x[~positive].mean(0), "lower": lower, "upper": upper, "t": t, "p": p, "p_corrected": corrected}  # fmt: skip
-    made = _labelled(numbers, _first(ordered, dim), a.attrs.get("units", ""))
-    return made.assign_attrs(positives=int(positive.sum()), negatives=int((~positive).sum()))
+    entries = _labelled(numbers, _first(ordered, dim), a.attrs.get("units", ""))
+    return entries.assign_attrs(positives=int(positive.sum()), negatives=int((~positive).sum()))
 
 
 def _values(ordered: xr.DataArray) -> np.ndarray:
@@ -106,28 +107,30 @@ def _values(ordered: xr.DataArray) -> np.ndarray:
 
 
 def _first(a: xr.DataArray, dim: str) -> xr.DataArray:
-    """One sample, without what belongs to it alone."""
+    """The labels of an entry: one sample without the coords along `dim`."""
     return a.isel({dim: 0}, drop=True).drop_vars(
         [c for c, v in a.coords.items() if dim in v.dims], errors="ignore"
     )
 
 
 def _labelled(numbers: dict[str, np.ndarray], like: xr.DataArray, units: str) -> xr.Dataset:
-    """Numbers of each entry, with the labels of one sample."""
-    made = xr.Dataset({k: like.copy(data=v.reshape(like.shape)).assign_attrs({}) for k, v in numbers.items()})
+    """A Dataset of numbers per entry, with the labels of `like`."""
+    entries = xr.Dataset(
+        {k: like.copy(data=v.reshape(like.shape)).assign_attrs({}) for k, v in numbers.items()}
+    )
     for name in ("difference", "lower", "upper"):
-        made[name].attrs["units"] = units
-    return made
+        entries[name].attrs["units"] = units
+    return entries
 
 
 def _labels(a: xr.DataArray, label: Any, dim: str) -> np.ndarray:
     if isinstance(label, str) and (label not in a.coords or a[label].dims != (dim,)):
         raise ValueError(f"`label` is {label!r}, expected a coord along {dim!r}; there are {', '.join(str(c) for c in a.coords if a[c].dims == (dim,)) or 'none'}")  # fmt: skip
-    given = a[label] if isinstance(label, str) else label
-    found = np.asarray(_by_name(given, a, dim) if isinstance(given, xr.DataArray) else given)
-    if found.shape != (a.sizes[dim],) or not set(np.unique(found)) <= {0, 1}:
-        raise ValueError(f"`label` has {found.shape} values {np.unique(found)[:4].tolist()}, expected {a.sizes[dim]} of 0 and 1")  # fmt: skip
-    positive = found.astype(bool)
+    group = a[label] if isinstance(label, str) else label
+    values = np.asarray(_by_name(group, a, dim) if isinstance(group, xr.DataArray) else group)
+    if values.shape != (a.sizes[dim],) or not set(np.unique(values)) <= {0, 1}:
+        raise ValueError(f"`label` has {values.shape} values {np.unique(values)[:4].tolist()}, expected {a.sizes[dim]} of 0 and 1")  # fmt: skip
+    positive = values.astype(bool)
     counts = int(positive.sum()), int((~positive).sum())
     if min(counts) < 2:
         raise ValueError(
@@ -171,7 +174,7 @@ def _bootstrap(
 def _permuted(
     x: np.ndarray, positive: np.ndarray, count: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """t, p-values, and step-down p-values by the largest statistic among those not larger in the data."""
+    """t, p-values, and step-down p-values: each entry against the largest statistic among the entries of no larger |t|."""
     rng = np.random.default_rng([seed, 2])
     squares = (x**2).sum(0)
     t = _statistics(positive[None].astype(float), x, squares)[0]
@@ -182,9 +185,9 @@ def _permuted(
     step = max(1, CHUNK // max(1, x.shape[1]))
     for start in range(0, count, step):
         rows = np.tile(positive.astype(float), (min(step, count - start), 1))
-        found = np.abs(_statistics(rng.permuted(rows, axis=1), x, squares)[:, order])
-        single += (found >= least).sum(0)
-        largest += (np.maximum.accumulate(found[:, ::-1], axis=1)[:, ::-1] >= least).sum(0)
+        permuted = np.abs(_statistics(rng.permuted(rows, axis=1), x, squares)[:, order])
+        single += (permuted >= least).sum(0)
+        largest += (np.maximum.accumulate(permuted[:, ::-1], axis=1)[:, ::-1] >= least).sum(0)
     p, corrected = np.empty(len(t)), np.empty(len(t))
     p[order] = (1 + single) / (1 + count)
     corrected[order] = np.maximum.accumulate((1 + largest) / (1 + count))

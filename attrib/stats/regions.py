@@ -1,4 +1,4 @@
-"""Regions of a map: where its large entries lie together."""
+"""Where large entries lie: regions of an attribution, and the inputs that activate a filter most."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ MOST = 500  # entries that are clustered
 def regions(
     a: xr.DataArray, *, count: int | None = None, largest: int = 8, mass: float = 0.9, seed: int = 0
 ) -> xr.Dataset:
-    """Clusters of a map's strongest entries, by k-means on their places.
+    """Clusters of an attribution's strongest entries, by k-means on their positions.
 
     Parameters
     ----------
     a : DataArray
-        One map: all dims are places. NaN is no place.
+        A single attribution; all of its dims are positions. Entries with NaN belong to no region.
     count : int, optional
-        How many regions; default: the number from 2 to `largest` with the best mean silhouette.
+        Number of regions; default: the number from 2 to `largest` with the best mean silhouette.
     largest : int, default 8
-        See `count`.
+        Largest number to try where `count` is not given.
     mass : float, default 0.9
-        The strongest entries that together hold this share of the map's magnitude are clustered, at most 500, weighted
-        by their magnitudes.
+        The strongest entries that together hold this share of the magnitude are clustered, weighted by their magnitudes;
+        at most 500 of them.
     seed : int, default 0
-        Of the first centres.
+        Seed of the first centres.
 
     Returns
     -------
     Dataset
-        `region`, shaped like `a`: the number of the region, -1 outside all. Along `number`, in descending order of
-        magnitude: `sum` (unit of `a`), `magnitude` (sum of the absolute values), `size` (entries), and `centre_DIM` per dim, in entries
-        from the first. Attribute `silhouette`, from -1 to 1: how far apart the regions lie; NaN for fewer than two
-        regions or as many as entries.
+        `region`, shaped like `a`: the number of the region, -1 outside of all. Along `number`, in descending order of
+        magnitude: `sum` (unit of `a`), `magnitude` (sum of the absolute values), `size` (entries), and `centre_DIM` per dim,
+        in entries from the first. Attribute `silhouette`, from -1 to 1: how far apart the regions lie; NaN for fewer than
+        two regions, and where each entry is a region.
 
     Raises
     ------
     ValueError
-        If `count`, `largest` or `mass` are out of range, or `a` has infinite entries or no dims.
+        If `count`, `largest` or `mass` is out of range, or `a` has infinite entries or no dims.
 
     Notes
     -----
-    Places are scaled to the unit cube. A map of zeros has no regions, one of few entries at most as many as entries.
+    Positions are scaled to the unit cube. An attribution of zeros has no regions; there are never more regions than entries.
 
     References
     ----------
@@ -61,93 +61,89 @@ def regions(
     if (count is not None and count < 1) or largest < 2 or not 0 < mass <= 1:
         raise ValueError(f"`count` is {count}, `largest` {largest}, `mass` {mass}; expected at least 1, at least 2, and a share")  # fmt: skip
     if not a.ndim or np.isinf(a.values).any():
-        raise ValueError(f"`a` has {'infinite entries' if a.ndim else 'no dims'}, expected a map")
+        raise ValueError(f"`a` has {'infinite entries' if a.ndim else 'no dims'}, expected an attribution")
     values = np.nan_to_num(np.asarray(a.values, dtype=np.float64))
     size = np.abs(values).ravel()
     chosen = _strongest(size, mass)
-    grid = np.stack(np.unravel_index(chosen, values.shape), 1)
-    places = grid / np.maximum(np.array(values.shape) - 1, 1)
-    labels, silhouette = _clustered(places, size[chosen], count, largest, seed)
+    positions = np.stack(np.unravel_index(chosen, values.shape), 1)
+    scaled = positions / np.maximum(np.array(values.shape) - 1, 1)
+    labels, silhouette = _clustered(scaled, size[chosen], count, largest, seed)
     total = np.bincount(labels, size[chosen], minlength=labels.max(initial=-1) + 1)
     rank = np.argsort(np.argsort(-total, kind="stable"), kind="stable")
     labels = rank[labels] if len(labels) else labels
     number = np.full(values.size, -1)
     number[chosen] = labels
-    found = xr.Dataset({"region": a.copy(data=number.reshape(values.shape)).assign_attrs({})})
-    return _table(found, labels, grid, values.ravel()[chosen], a).assign_attrs(silhouette=silhouette)
+    region = a.copy(data=number.reshape(values.shape)).assign_attrs({})
+    figures = _figures(labels, positions, values.ravel()[chosen], a)
+    return figures.assign(region=region)[["region", *figures]].assign_attrs(silhouette=silhouette)
 
 
 def _strongest(size: np.ndarray, mass: float) -> np.ndarray:
-    """Entries in descending order of magnitude, until they hold the share."""
+    """The largest entries, in descending order, that together hold the share `mass`."""
     order = np.argsort(-size, kind="stable")
-    held = np.cumsum(size[order])
-    enough = int(np.searchsorted(held, mass * held[-1] * (1 - 1e-12))) + 1 if len(held) else 0
+    cumulative = np.cumsum(size[order])
+    enough = int(np.searchsorted(cumulative, mass * cumulative[-1] * (1 - 1e-12))) + 1 if len(order) else 0
     chosen = order[: min(enough, MOST)]
     return chosen[size[chosen] > 0]
 
 
 def _clustered(
-    places: np.ndarray, weight: np.ndarray, count: int | None, largest: int, seed: int
+    positions: np.ndarray, weight: np.ndarray, count: int | None, largest: int, seed: int
 ) -> tuple[np.ndarray, float]:
+    """The number of each entry's cluster, and the mean silhouette."""
+    from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
 
-    most = len(places)
+    most = len(positions)
     if most <= 2 or count == 1:
         return np.zeros(most, int) if count == 1 else np.arange(most), float("nan")
     tried: list[tuple[float, np.ndarray]] = []
     for k in range(2, min(largest, most - 1) + 1) if count is None else [min(count, most)]:
-        labels = _means(places, weight, k, seed)
-        score = silhouette_score(places, labels) if len(set(labels.tolist())) < most else float("nan")
+        means: Any = KMeans(k, n_init=4, random_state=seed)
+        labels = means.fit_predict(positions, sample_weight=weight / weight.mean())
+        score = silhouette_score(positions, labels) if len(set(labels.tolist())) < most else float("nan")
         tried.append((float(score), labels))
-    score, labels = max(tried, key=lambda found: np.nan_to_num(found[0], nan=-2.0))
+    score, labels = max(tried, key=lambda trial: np.nan_to_num(trial[0], nan=-2.0))
     return labels, score
 
 
-def _means(places: np.ndarray, weight: np.ndarray, k: int, seed: int) -> np.ndarray:
-    from sklearn.cluster import KMeans
-
-    means: Any = KMeans(k, n_init=4, random_state=seed)
-    return means.fit_predict(places, sample_weight=weight / weight.mean())
-
-
-def _table(
-    found: xr.Dataset, labels: np.ndarray, grid: np.ndarray, values: np.ndarray, a: xr.DataArray
-) -> xr.Dataset:
+def _figures(labels: np.ndarray, positions: np.ndarray, values: np.ndarray, a: xr.DataArray) -> xr.Dataset:
+    """Sum, magnitude, size and centre of each region."""
     n = labels.max(initial=-1) + 1
     weight = np.abs(values)
     magnitude = np.bincount(labels, weight, minlength=n)
     unit = {"units": a.attrs.get("units", "")}
-    found = found.assign_coords(number=np.arange(n))
-    found["sum"] = ("number", np.bincount(labels, values, minlength=n), unit)
-    found["magnitude"] = ("number", magnitude, unit)
-    found["size"] = ("number", np.bincount(labels, minlength=n), {"units": "entries"})
-    for d, place in zip(a.dims, grid.T, strict=True):
-        centre = np.bincount(labels, weight * place, minlength=n) / magnitude
-        found[f"centre_{d}"] = ("number", centre, {"units": "entries"})
-    return found
+    figures: dict[str, tuple[str, np.ndarray, dict[str, Any]]] = {
+        "sum": ("number", np.bincount(labels, values, minlength=n), unit),
+        "magnitude": ("number", magnitude, unit),
+        "size": ("number", np.bincount(labels, minlength=n), {"units": "entries"}),
+    }
+    for d, position in zip(a.dims, positions.T, strict=True):
+        centre = np.bincount(labels, weight * position, minlength=n) / magnitude
+        figures[f"centre_{d}"] = ("number", centre, {"units": "entries"})
+    return xr.Dataset(figures, {"number": np.arange(n)})
 
 
-# FOLDED attrib/stats/regions.py: """What drives a filter most: samples, places and patches of the input."""
 def strongest(activation: xr.DataArray, x: xr.DataArray, *, count: int = 9, size: int = 15) -> xr.Dataset:
-    """The samples that activate each filter most, where in them, and the patch of the input around that place.
+    """The samples that activate each filter most, and the patch of the input around the position of its maximum.
 
     Parameters
     ----------
     activation : DataArray
-        Of `attrib.layer_activation`: one sample dim, `filter`, and spatial dims with coords in those of `x`.
+        Of `attrib.layer_activation`: a sample dim, `filter`, and spatial dims with coords in those of `x`.
     x : DataArray
-        The input, with the same sample and spatial dims, whose coords ascend.
+        The input, with the same sample dim and the same spatial dims, whose coords ascend.
     count : int, default 9
         Samples per filter, at most as many as there are.
     size : int, default 15
-        Side of a patch in cells of `x`. The place is the centre of the layer's cell; how far around it the layer sees
-        depends on the network.
+        Side of a patch, in positions of `x`. The patch is centred at the layer's position; how much of the input the layer
+        sees around it depends on the network.
 
     Returns
     -------
     Dataset
-        Along `filter` and `rank`: `activation`, the sample's label, the place's coords (dims' names followed by
-        `_at`), and `patch`, NaN beyond the input's edge.
+        Along `filter` and `rank`: `activation`, the sample's label, the coords of the position (named after the
+        dims, with `_at` behind), and `patch`, NaN beyond the input's edge.
 
     Raises
     ------
@@ -159,8 +155,8 @@ def strongest(activation: xr.DataArray, x: xr.DataArray, *, count: int = 9, size
     >>> import xarray as xr
     >>> from attrib.stats import strongest
     >>> a = xr.DataArray([[[0.0, 3.0]], [[5.0, 1.0]]], dims=("sample", "filter", "x"), coords={"x": [0.5, 2.5]})
-    >>> found = strongest(a, xr.DataArray([[1, 2, 3, 4], [5, 6, 7, 8]], dims=("sample", "x")), count=1, size=1)
-    >>> found.sample.item(), found.x_at.item()
+    >>> top = strongest(a, xr.DataArray([[1, 2, 3, 4], [5, 6, 7, 8]], dims=("sample", "x")), count=1, size=1)
+    >>> top.sample.item(), top.x_at.item()
     (1, 0.5)
     """
     spatial = [d for d in activation.dims if d != "filter" and d in x.dims][1:]
@@ -171,19 +167,19 @@ def strongest(activation: xr.DataArray, x: xr.DataArray, *, count: int = 9, size
         )
     a = activation.transpose(lead, "filter", *spatial)
     flat = a.values.reshape(*a.shape[:2], -1)
-    place, peak = flat.argmax(2), flat.max(2)
+    position, peak = flat.argmax(2), flat.max(2)
     ranked = np.argsort(-peak, axis=0, kind="stable")[:count].T  # (filter, rank)
     filters = np.arange(a.sizes["filter"])[:, None]
-    grid = np.unravel_index(place[ranked, filters], a.shape[2:])
+    positions = np.unravel_index(position[ranked, filters], a.shape[2:])
     dims = ("filter", "rank")
-    found = xr.Dataset(
+    top = xr.Dataset(
         {"activation": (dims, peak[ranked, filters])}, coords={"filter": np.arange(len(filters))}
     )
-    found[str(lead)] = (dims, _labels(x, lead)[ranked])
-    for d, at in zip(spatial, grid, strict=True):
-        found[f"{d}_at"] = (dims, _labels(a, d)[at])
-    found["patch"] = _patches(x, lead, spatial, ranked, [found[f"{d}_at"].values for d in spatial], size)
-    return found
+    top[str(lead)] = (dims, _labels(x, lead)[ranked])
+    for d, at in zip(spatial, positions, strict=True):
+        top[f"{d}_at"] = (dims, _labels(a, d)[at])
+    top["patch"] = _patches(x, lead, spatial, ranked, [top[f"{d}_at"].values for d in spatial], size)
+    return top
 
 
 def _labels(a: xr.DataArray, dim: Hashable) -> np.ndarray:
@@ -198,13 +194,14 @@ def _patches(
     at: list[np.ndarray],
     size: int,
 ) -> xr.DataArray:
+    """The input around `at` in each ranked sample; half-way positions are rounded up."""
     others = [d for d in x.dims if d != lead and d not in spatial]
     values = x.transpose(lead, *others, *spatial).values.astype(float)
     padded = np.pad(
         values, [(0, 0)] * (1 + len(others)) + [(size, size)] * len(spatial), constant_values=np.nan
     )
-    places = [np.interp(p, _labels(x, d), np.arange(x.sizes[d])) for p, d in zip(at, spatial, strict=True)]
-    starts = [np.floor(p + 0.5).astype(int) - size // 2 + size for p in places]
+    centres = [np.interp(p, _labels(x, d), np.arange(x.sizes[d])) for p, d in zip(at, spatial, strict=True)]
+    starts = [np.floor(p + 0.5).astype(int) - size // 2 + size for p in centres]
     cut = [
         padded[(sample, ..., *(slice(s[where], s[where] + size) for s in starts))]
         for where, sample in np.ndenumerate(ranked)

@@ -1,4 +1,4 @@
-"""A table with a row per method, target and sample."""
+"""Attributions in few numbers: per sample, per entry over the samples, and per group of samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TARGET = "target"
 
 
 def summary(a: xr.DataArray | xr.Dataset | Mapping[str, Any]) -> pd.DataFrame:
-    """What each attribution adds up to and where its largest entry is.
+    """The sum of each attribution and its largest entry, as a table with a row per method, target and sample.
 
     Parameters
     ----------
@@ -28,9 +28,14 @@ def summary(a: xr.DataArray | xr.Dataset | Mapping[str, Any]) -> pd.DataFrame:
 
         - `result`: the name in the mapping, where it is not the method's; `method`; `input` for several inputs;
         - `target`, and one column per sample dim with its label;
-        - `prediction`, the score explained (output units), and `delta` for complete methods;
+        - `prediction`, the explained score (output units), and `delta`, the completeness error of complete methods;
         - `sum` and `absolute_sum` over the entries (the attribution's unit);
-        - `largest`, the entry of largest magnitude, with its sign, and `at_DIM` per other dim: its labels.
+        - `largest`, the entry of largest magnitude, with its sign, and its labels: `at_DIM` per other dim.
+
+    Raises
+    ------
+    ValueError
+        For an empty mapping.
 
     Notes
     -----
@@ -63,7 +68,17 @@ def summary(a: xr.DataArray | xr.Dataset | Mapping[str, Any]) -> pd.DataFrame:
 
 
 def sample_dims(a: xr.DataArray) -> tuple[Hashable, ...]:
-    """The dims along which samples lie: those of the coord `prediction`, or `"sample"`, or the first.
+    """The dims along which samples lie.
+
+    Parameters
+    ----------
+    a : DataArray
+        An attribution.
+
+    Returns
+    -------
+    tuple of str
+        The dims of the coord `prediction`, if there is one; else `"sample"`; else the first dim. Never `target`.
 
     Examples
     --------
@@ -74,39 +89,142 @@ def sample_dims(a: xr.DataArray) -> tuple[Hashable, ...]:
     """
     others = tuple(d for d in a.dims if d != TARGET)
     if "prediction" in a.coords:
-        found = tuple(d for d in others if d in a["prediction"].dims)
-        if found:
-            return found
+        dims = tuple(d for d in others if d in a["prediction"].dims)
+        if dims:
+            return dims
     return ("sample",) if "sample" in others else others[:1]
+
+
+def describe(a: xr.DataArray, dim: Hashable | Sequence[Hashable] | None = None) -> xr.Dataset:
+    """Mean, spread and sign of each entry over the samples.
+
+    Parameters
+    ----------
+    a : DataArray
+        Attributions; NaN entries are left out.
+    dim : str or sequence of str, optional
+        The dims of the samples; default: those of `attrib.stats.sample_dims`.
+
+    Returns
+    -------
+    Dataset
+        Over the other dims: `mean`, `std` (of a sample, n - 1; NaN for fewer than two), `minimum`, `maximum`,
+        `magnitude` (mean of the absolute values), all in the unit of `a`; `positive`, the share of samples above zero;
+        `count`, the number of samples without NaN.
+
+    Raises
+    ------
+    ValueError
+        If `dim` is not among the dims of `a`.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.stats import describe
+    >>> entries = describe(xr.DataArray([[1.0, 2.0], [-3.0, 2.0]], dims=("sample", "gene")))
+    >>> entries["mean"].values.tolist(), entries.magnitude.values.tolist(), entries.positive.values.tolist()
+    ([-1.0, 2.0], [2.0, 2.0], [0.5, 1.0])
+    """
+    wanted: Any = sample_dims(a) if dim is None else dim
+    dims = [wanted] if wanted in a.dims or not isinstance(wanted, list | tuple) else list(wanted)
+    missing = [d for d in dims if d not in a.dims]
+    if missing or not dims:
+        raise ValueError(f"`dim` is {dim!r}, expected dims of `a`, which has {a.dims}")
+    values = a.astype(np.float64)
+    count = values.notnull().sum(dims)
+    centred = values - values.mean(dims)
+    figures = {
+        "mean": values.mean(dims),
+        "std": np.sqrt((centred**2).sum(dims) / (count - 1).where(count > 1)),
+        "minimum": values.min(dims),
+        "maximum": values.max(dims),
+        "magnitude": abs(values).mean(dims),
+    }
+    entries = xr.Dataset(
+        {k: xr.DataArray(v).assign_attrs(units=a.attrs.get("units", "")) for k, v in figures.items()}
+    )
+    entries["positive"] = ((values > 0).sum(dims) / count.where(count > 0)).assign_attrs(
+        units="share of samples"
+    )
+    return entries.assign(count=count.assign_attrs(units="samples"))
+
+
+def mean_by(a: xr.DataArray, by: str) -> xr.DataArray:
+    """Mean attribution of the samples that share a label.
+
+    ``m_g = mean of a_n over the samples n with label g``
+
+    Parameters
+    ----------
+    a : DataArray
+        Attributions.
+    by : str
+        A coord along one dim, such as the classes of the samples; each of its values is a group.
+
+    Returns
+    -------
+    DataArray
+        Dims of `a`, with the samples' dim replaced by one called `by`: groups in ascending order. The coord `count` holds
+        the number of samples per group. Unit and attrs of `a`. Samples without a label (NaN) are left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no such coord, or it does not lie along exactly one dim.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.stats import mean_by
+    >>> a = xr.DataArray([1.0, 3.0, 7.0], dims="sample", coords={"tissue": ("sample", ["b", "b", "a"])})
+    >>> mean_by(a, "tissue").to_series().to_dict()
+    {'a': 7.0, 'b': 2.0}
+    """
+    if by not in a.coords or a[by].ndim != 1:
+        along = [str(c) for c in a.coords if a[c].ndim == 1]
+        raise ValueError(
+            f"`by` is {by!r}, expected a coord along one dim; there are {', '.join(along) or 'none'}"
+        )
+    (dim,) = a[by].dims
+    labels, group, counts = _groups(np.asarray(a[by].values))
+    values = np.moveaxis(np.asarray(a.values, dtype=np.float64), a.dims.index(dim), 0)
+    total = np.zeros((len(labels), *values.shape[1:]))
+    np.add.at(total, group[group >= 0], values[group >= 0])
+    mean = total / counts.reshape(-1, *[1] * (values.ndim - 1))
+    entry_dims = [d for d in a.dims if d != dim]
+    coords = {k: c for k, c in a.coords.items() if dim not in c.dims and k != by}
+    out = xr.DataArray(mean, dims=(by, *entry_dims), coords=coords, name=a.name, attrs=a.attrs)
+    out = out.assign_coords({by: (by, labels, a[by].attrs), "count": (by, counts)})
+    return out.transpose(*(by if d == dim else d for d in a.dims)).astype(a.dtype)
 
 
 def _table(a: xr.DataArray) -> pd.DataFrame:
     heads = (*((TARGET,) if TARGET in a.dims else ()), *sample_dims(a))
-    rest = [d for d in a.dims if d not in heads]
-    ordered = a.transpose(*heads, *rest)
+    entry_dims = [d for d in a.dims if d not in heads]
+    ordered = a.transpose(*heads, *entry_dims)
     values = np.asarray(ordered.values, dtype=np.float64)
     rows = values.reshape(int(np.prod(values.shape[: len(heads)], dtype=int)), -1)
     columns = {"method": str(a.attrs.get("method", "")), **_head_columns(ordered, heads)}
     columns |= {"sum": rows.sum(1), "absolute_sum": np.abs(rows).sum(1)}
     table = pd.DataFrame(columns, index=range(len(rows)))
-    return pd.concat([table, _largest(ordered, rest, rows)], axis=1)
+    return pd.concat([table, _largest(ordered, entry_dims, rows)], axis=1)
 
 
 def _head_columns(a: xr.DataArray, heads: tuple[Hashable, ...]) -> dict[str, Any]:
     """Target, sample labels, prediction and delta, one value per row."""
-    found: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     if TARGET not in heads:
-        found[TARGET] = _spread(a, TARGET, heads) if TARGET in a.coords else _asked(a)
+        columns[TARGET] = _spread(a, TARGET, heads) if TARGET in a.coords else _target_parameter(a)
     for d in heads:
-        found[str(d)] = _along(_labels(a, d), a, heads, (d,))
+        columns[str(d)] = _along(_labels(a, d), a, heads, (d,))
     for name in ("prediction", "delta"):
         if name in a.coords:
-            found[name] = _spread(a, name, heads)
-    return found
+            columns[name] = _spread(a, name, heads)
+    return columns
 
 
-def _asked(a: xr.DataArray) -> Any:
-    """The target in the method's parameters, where one was asked for and it is the same for all samples."""
+def _target_parameter(a: xr.DataArray) -> Any:
+    """The target in the method's parameters, if there was one for all samples; else an empty text."""
     try:
         target = json.loads(a.attrs.get("params", "{}")).get(TARGET)
     except (TypeError, ValueError, AttributeError):
@@ -134,125 +252,26 @@ def _labels(a: xr.DataArray, dim: Hashable) -> np.ndarray:
     return np.asarray(labels)
 
 
-def _largest(a: xr.DataArray, rest: list[Hashable], rows: np.ndarray) -> pd.DataFrame:
+def _largest(a: xr.DataArray, dims: list[Hashable], rows: np.ndarray) -> pd.DataFrame:
     """The entry of largest magnitude per row, and its labels."""
     if rows.shape[1] == 0:
         return pd.DataFrame({"largest": np.full(len(rows), np.nan)})
     where = np.abs(rows).argmax(1)  # NaN counts as largest, so it shows
-    found: dict[str, Any] = {"largest": rows[np.arange(len(rows)), where]}
-    places = np.unravel_index(where, [a.sizes[d] for d in rest]) if rest else ()
-    for d, place in zip(rest, places, strict=True):
-        found[f"at_{d}"] = _labels(a, d)[place]
-    return pd.DataFrame(found, index=range(len(rows)))
+    columns: dict[str, Any] = {"largest": rows[np.arange(len(rows)), where]}
+    positions = np.unravel_index(where, [a.sizes[d] for d in dims]) if dims else ()
+    for d, position in zip(dims, positions, strict=True):
+        columns[f"at_{d}"] = _labels(a, d)[position]
+    return pd.DataFrame(columns, index=range(len(rows)))
 
 
 def _ordered(table: pd.DataFrame, *first: str) -> pd.DataFrame:
     return table[[*first, *(c for c in table.columns if c not in first)]]
 
 
-# FOLDED attrib/stats/summary.py: """Each entry of a map over the samples."""
-def describe(a: xr.DataArray, dim: Hashable | Sequence[Hashable] | None = None) -> xr.Dataset:
-    """What each entry is like over the samples.
-
-    Parameters
-    ----------
-    a : DataArray
-        Attributions; NaN is left out.
-    dim : str or sequence of str, optional
-        The dims of the samples; default: those of `attrib.stats.sample_dims`.
-
-    Returns
-    -------
-    Dataset
-        Over the other dims: `mean`, `std` (of a sample, n - 1; NaN for fewer than two), `minimum`, `maximum`,
-        `magnitude` (mean of the absolute values), all in the unit of `a`; `positive`, the share of samples above zero; `count`.
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> from attrib.stats import describe
-    >>> found = describe(xr.DataArray([[1.0, 2.0], [-3.0, 2.0]], dims=("sample", "gene")))
-    >>> found["mean"].values.tolist(), found.magnitude.values.tolist(), found.positive.values.tolist()
-    ([-1.0, 2.0], [2.0, 2.0], [0.5, 1.0])
-    """
-    given: Any = sample_dims(a) if dim is None else dim
-    dims = [given] if given in a.dims else list(given) if isinstance(given, list | tuple) else [given]
-    missing = [d for d in dims if d not in a.dims]
-    if missing or not dims:
-        raise ValueError(f"`dim` is {dim!r}, expected dims of `a`, which has {a.dims}")
-    values = a.astype(np.float64)
-    count = values.notnull().sum(dims)
-    centred = values - values.mean(dims)
-    found = {
-        "mean": values.mean(dims),
-        "std": np.sqrt((centred**2).sum(dims) / (count - 1).where(count > 1)),
-        "minimum": values.min(dims),
-        "maximum": values.max(dims),
-        "magnitude": abs(values).mean(dims),
-    }
-    made = xr.Dataset(
-        {k: xr.DataArray(v).assign_attrs(units=a.attrs.get("units", "")) for k, v in found.items()}
-    )
-    made["positive"] = ((values > 0).sum(dims) / count.where(count > 0)).assign_attrs(
-        units="share of samples"
-    )
-    return made.assign(count=count.assign_attrs(units="samples"))
-
-
-# FOLDED attrib/stats/summary.py: """Means over groups of samples."""
-def mean_by(a: xr.DataArray, by: str) -> xr.DataArray:
-    """Mean attribution of the samples that share a label.
-
-    ``m_g = mean of a_n over the samples n with label g``
-
-    Parameters
-    ----------
-    a : DataArray
-        Attributions.
-    by : str
-        A coord along one dim, such as a class; each of its values is a group.
-
-    Returns
-    -------
-    DataArray
-        The dim of `by` replaced by a dim called `by`, groups in ascending order; coord `count` holds the samples per
-        group. Unit and attrs of `a`. Samples whose label is missing (NaN) are left out.
-
-    Raises
-    ------
-    ValueError
-        If there is no such coord, or it does not lie along exactly one dim.
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> from attrib.stats import mean_by
-    >>> a = xr.DataArray([1.0, 3.0, 7.0], dims="sample", coords={"tissue": ("sample", ["b", "b", "a"])})
-    >>> mean_by(a, "tissue").to_series().to_dict()
-    {'a': 7.0, 'b': 2.0}
-    """
-    if by not in a.coords or a[by].ndim != 1:
-        along = [str(c) for c in a.coords if a[c].ndim == 1]
-        raise ValueError(
-            f"`by` is {by!r}, expected a coord along one dim; there are {', '.join(along) or 'none'}"
-        )
-    (dim,) = a[by].dims
-    labels, group, counts = _groups(np.asarray(a[by].values))
-    values = np.moveaxis(np.asarray(a.values, dtype=np.float64), a.dims.index(dim), 0)
-    total = np.zeros((len(labels), *values.shape[1:]))
-    np.add.at(total, group[group >= 0], values[group >= 0])
-    mean = total / counts.reshape(-1, *[1] * (values.ndim - 1))
-    rest = [d for d in a.dims if d != dim]
-    kept = {k: c for k, c in a.coords.items() if dim not in c.dims and k != by}
-    out = xr.DataArray(mean, dims=(by, *rest), coords=kept, name=a.name, attrs=a.attrs)
-    out = out.assign_coords({by: (by, labels, a[by].attrs), "count": (by, counts)})
-    return out.transpose(*(by if d == dim else d for d in a.dims)).astype(a.dtype)
-
-
 def _groups(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels in ascending order, each sample's place among them (-1: missing), samples per label."""
+    """Labels in ascending order, the number of each sample's label (-1 where missing), and samples per label."""
     missing = labels != labels
-    found, place = np.unique(labels[~missing], return_inverse=True)
+    names, number = np.unique(labels[~missing], return_inverse=True)
     group = np.full(len(labels), -1)
-    group[~missing] = place
-    return found, group, np.bincount(place, minlength=len(found))
+    group[~missing] = number
+    return names, group, np.bincount(number, minlength=len(names))

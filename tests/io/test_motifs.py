@@ -9,10 +9,10 @@ from tests.jaspar import database
 
 
 def test_files_come_back(tmp_path: Path) -> None:
-    made = database()
-    back = load_motifs(save_motifs(made, tmp_path / "db.meme"))
-    assert list(back) == list(made)
-    assert all(back[k].identical(m) for k, m in made.items())
+    motifs = database()
+    back = load_motifs(save_motifs(motifs, tmp_path / "db.meme"))
+    assert list(back) == list(motifs)
+    assert all(back[k].identical(m) for k, m in motifs.items())
 
 
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Regions, motifs and agreement on maps whose answer is known."""
+"""Regions that were planted, and the strongest inputs of filters against a search by hand."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,9 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attrib.stats import agreement, assemble, rank_correlation, regions
+import attrib
+from attrib.stats import regions, strongest
+from tests.cams import convnet
 
 
 def planted(spots: list[tuple[int, int, float]], size: int = 32) -> xr.DataArray:
@@ -36,7 +38,7 @@ def test_the_number_may_be_given_and_the_mass_too() -> None:
     a = planted([(5, 5, 3.0), (25, 25, -2.0)])
     assert regions(a, count=1).sizes["number"] == 1
     assert regions(a, count=3, mass=1.0).sizes["number"] == 3
-    assert int((regions(a, mass=0.5).region >= 0).sum()) == 8  # 8 cells of 3 hold 24 of 45
+    assert int((regions(a, mass=0.5).region >= 0).sum()) == 8  # 8 entries of 3 hold 24 of 45
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=12), st.integers(1, 5))
@@ -50,7 +52,7 @@ def test_every_strong_entry_is_in_one_region(values: list[float], count: int) ->
     assert (np.diff(found.magnitude) <= 1e-9).all()
 
 
-def test_maps_of_nothing_have_no_regions() -> None:
+def test_attributions_of_zeros_have_no_regions() -> None:
     found = regions(planted([]))
     assert found.sizes["number"] == 0
     assert (found.region == -1).all()
@@ -58,86 +60,42 @@ def test_maps_of_nothing_have_no_regions() -> None:
         regions(planted([]), mass=2)
 
 
-def kmer_scores(scores: dict[str, float]) -> xr.DataArray:
-    return xr.DataArray(list(scores.values()), dims="kmer", coords={"kmer": list(scores)})
-
-
-def test_a_planted_motif_is_assembled() -> None:
-    site = "GCACTTTACG"
-    words = {site[i : i + 6]: 10.0 - i for i in range(5)} | {"AAAAAA": 1.0, "CCGGTA": 0.5, "TTTTGG": -4.0}
-    found = assemble(kmer_scores(words), sequences=[f"TT{site}A", "ccgguaaa", "GCACTTAA"])
-    assert found.consensus.tolist() == [site, "AAAAAA", "CCGGTA"]
-    assert found.support.tolist() == [5, 1, 1]
-    assert found.score.tolist() == [40.0, 1.0, 0.5]
-    assert found.sequences.tolist() == [2, 0, 1]
-    assert found.whole.tolist() == [1, 0, 1]
-
-
-def test_only_the_top_and_only_real_overlaps() -> None:
-    words = kmer_scores({"ACGTAC": 3.0, "CGTACC": 2.0, "ACCTTT": 1.0})
-    assert assemble(words).consensus.tolist() == ["ACGTACC", "ACCTTT"]
-    assert assemble(words, overlap=3).consensus.tolist() == ["ACGTACCTTT"]
-    assert assemble(words, top=1).consensus.tolist() == ["ACGTAC"]
-    assert assemble(kmer_scores({"A": -1.0})).empty
-
-
-@given(st.text("AC", min_size=4, max_size=14))
-def test_each_kmer_is_in_one_motif(text: str) -> None:
-    words = {text[i : i + 3]: float(len(text) - i) for i in range(len(text) - 2)}
-    found = assemble(kmer_scores(words))
-    members = [w.split(",") for w in found.kmers]
-    assert sorted(w for m in members for w in m) == sorted(words)
-    assert all(w in c for c, m in zip(found.consensus, members, strict=True) for w in m)
-    assert found.score.sum() == sum(words.values())
-
-
-@pytest.mark.parametrize(
-    ("scores", "options", "text"),
-    [
-        ({"AC": 1.0, "A": 1.0}, {}, "different lengths"),
-        ({"AC": 1.0}, {"overlap": 2}, "`overlap` 2"),
-        ({}, {}, "kmer alone"),
-        ({"AC": np.inf}, {}, "infinite"),
-    ],
-)
-def test_refusals_of_assembly(scores: dict, options: dict, text: str) -> None:
-    with pytest.raises(ValueError, match=text):
-        assemble(kmer_scores(scores), **options)
-
-
-def test_agreement_matches_labels() -> None:
-    a = xr.DataArray(np.random.default_rng(1).normal(size=(4, 5)), dims=("sample", "x"))
-    a = a.assign_coords(sample=list("abcd"), x=range(5))
-    turned = a.isel(sample=[2, 0, 3, 1], x=slice(None, None, -1)).transpose("x", "sample")
-    assert agreement({"one": a, "other": turned}).values.tolist() == [[1.0, 1.0], [1.0, 1.0]]
-    for other in (a[:3], a.assign_coords(sample=list("efgh")), a.rename(x="y"), a[:, :4]):
-        with pytest.raises(ValueError, match="`results`: 'other'"):
-            agreement({"one": a, "other": other})
-
-
-def test_maps_that_are_none_are_refused() -> None:
+def test_attributions_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="`a` has infinite entries"):
         regions(xr.DataArray([1.0, np.inf], dims="x"))
     with pytest.raises(ValueError, match="`a` has no dims"):
         regions(xr.DataArray(1.0))
 
 
-def test_assembly_of_rna_words() -> None:
-    found = assemble(kmer_scores({"ACU": 2.0, "CUG": 1.0}), sequences=["aacug", "AACTG", "ACC"])
-    assert found[["consensus", "sequences", "whole"]].values.tolist() == [["ACUG", 2, 2]]
+def images() -> xr.DataArray:
+    values = np.random.default_rng(0).normal(size=(5, 3, 16, 24)).astype("f4")
+    coords = {"sample": list("abcde"), "y": 0.5 * np.arange(16), "channel": list("rgb")}
+    return xr.DataArray(values, dims=("sample", "channel", "y", "x"), coords=coords)
 
 
-def test_agreement_is_the_mean_over_samples() -> None:
-    rng = np.random.default_rng(0)
-    maps = {n: xr.DataArray(rng.normal(size=(3, 4, 4)), dims=("sample", "y", "x")) for n in "abc"}
-    maps["c"][2] = 1.0  # constant: left out
-    found = agreement(maps)
-    expected = [rank_correlation(maps["a"][i], maps["b"][i]) for i in range(3)]
-    assert float(found.sel({"method": "a", "other": "b"})) == pytest.approx(np.mean(expected))
-    assert found.sel(other="c")["count"].values.tolist() == [2, 2, 3]
-    assert np.array_equal(found, found.transpose())
-    assert np.array_equal(np.diag(found), np.ones(3))
-    one = agreement({n: a[0] for n, a in maps.items()}, dim=None)
-    assert float(one[0, 1]) == pytest.approx(expected[0])
-    with pytest.raises(ValueError, match="'a' has dims"):
-        agreement(maps, dim="cell")
+def test_samples_places_and_patches() -> None:
+    x = images()
+    a = attrib.layer_activation(convnet(), x, layer="features.0")  # at the input's resolution
+    found = strongest(a, x, count=3, size=3)
+    assert found.patch.dims == ("filter", "rank", "channel", "y_offset", "x_offset")
+    weights = attrib.filters(convnet())
+    bias = convnet().features[0].bias.detach().numpy()
+    for k in range(a.sizes["filter"]):
+        best = sorted(((float(a[i, k].max()), "abcde"[i]) for i in range(5)), reverse=True)[:3]
+        assert [b[1] for b in best] == found.sample[k].values.tolist()
+        assert found.activation[k].values == pytest.approx([b[0] for b in best])
+        for r in range(3):  # the filter on its patch gives the activation
+            patch = np.nan_to_num(found.patch[k, r].values)
+            assert (patch * weights[k].values).sum() + bias[k] == pytest.approx(best[r][0], rel=1e-4)
+            at = a.sel(sample=best[r][1], y=found.y_at[k, r].item())[k]
+            assert float(at.max()) == pytest.approx(best[r][0])
+
+
+def test_coarse_layers_and_fewer_samples_than_asked() -> None:
+    x = images()
+    found = strongest(attrib.layer_activation(convnet(), x), x)
+    assert found.sizes["rank"] == 5
+    assert found.patch.shape == (9, 5, 3, 15, 15)
+    assert set(found.y_at.values.ravel()) <= {0.75, 2.75, 4.75, 6.75}
+    with pytest.raises(ValueError, match="expected a sample dim, filter"):
+        strongest(x, x)

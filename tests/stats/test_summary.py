@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from attrib.stats import mean_by, sample_dims, summary
+from attrib.stats import describe, mean_by, sample_dims, summary
 
 
 def attribution() -> xr.DataArray:
@@ -125,3 +125,20 @@ def test_mean_by_refuses():
         mean_by(attribution(), "no")
     with pytest.raises(ValueError, match="`by` is 'prediction'"):
         mean_by(attribution(), "prediction")
+
+
+def test_descriptions_against_numpy() -> None:
+    values = np.random.default_rng(6).normal(size=(9, 2, 3))
+    values[0, 0, 0] = np.nan
+    a = xr.DataArray(values, dims=("sample", "y", "x"))
+    found = describe(a)
+    assert np.allclose(found["mean"], np.nanmean(values, 0))
+    assert np.allclose(found["std"], np.nanstd(values, 0, ddof=1))
+    assert np.allclose(found.minimum, np.nanmin(values, 0))
+    assert np.allclose(found.maximum, np.nanmax(values, 0))
+    assert np.allclose(found.magnitude, np.nanmean(np.abs(values), 0))
+    assert found["count"].values.tolist() == [[8, 9, 9], [9, 9, 9]]
+    assert np.allclose(found.positive, (values > 0).sum(0) / found["count"])
+    assert describe(a, "y")["mean"].dims == ("sample", "x")
+    with pytest.raises(ValueError, match="`dim` is 'cell'"):
+        describe(a, "cell")

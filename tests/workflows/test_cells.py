@@ -12,7 +12,7 @@ from torch import nn
 
 from attrib.cli.cells import repeated
 from attrib.cli.run import OK, REFUSED, run
-from attrib.domains.cells import Found
+from attrib.domains.cells import ImageFile
 from attrib.domains.preparation import Preparation
 from attrib.functional import grad_cam
 from attrib.io import load, save
@@ -498,9 +498,9 @@ def test_memory_does_not_grow_with_the_cohort(study: Path, tmp_path: Path) -> No
         name = f"cell{k:03d}"
         (tmp_path / "parts").mkdir(exist_ok=True)
         save(big.assign_attrs(image=name), tmp_path / "parts" / f"{name}.nc")
-        found.append(Found(Path(f"{name}.png"), name, None))
+        found.append(ImageFile(Path(f"{name}.png"), name, None))
 
-    def peak(some: list[Found]) -> int:
+    def peak(some: list[ImageFile]) -> int:
         tracemalloc.start()
         write_cohort(tmp_path, some, CLASSES, ["grad_cam", "layer_cam"], {})
         most = tracemalloc.get_traced_memory()[1]

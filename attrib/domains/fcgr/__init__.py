@@ -1,10 +1,10 @@
-"""Chaos game images of sequences: from letters to k-mer counts on a square, and from cells back to positions.
+"""Chaos game images of sequences: from letters to k-mer counts on a square, and from pixels back to positions.
 
 The chaos game starts in the middle of a square and goes, letter by letter, half of the way to that letter's corner.
-Where it stands after a letter is settled by the letters before, the last ones most. On a grid of 2^k by 2^k cells the
-cell is settled by the last k letters alone, so each k-mer has one cell and each cell one k-mer.
+Its point after a letter depends on all letters so far, and most on the last ones. In an image of 2^k by 2^k pixels the
+pixel depends on the last k letters alone. So each k-mer has one pixel and each pixel one k-mer.
 
-The corners are those of Jeffrey (1990), as seen on paper: C upper left, G upper right, A lower left, T lower right. Row
+The corners are those of Jeffrey (1990), as drawn there: C upper left, G upper right, A lower left, T lower right. Row
 0 is on top. All functions take `corners` and `leading` for images that were made by another convention.
 
 References
@@ -14,21 +14,21 @@ Deschavanne, Giron, Vilain, Fagot, Fertil (1999), Genomic signature. doi:10.1093
 """
 
 from attrib.domains.fcgr.corrections import divided, smoothed, tangent
-from attrib.domains.fcgr.images import SCALES, by_cell, by_kmer, fcgr
-from attrib.domains.fcgr.kmers import CORNERS, cell_of, complement_cells, kmers
+from attrib.domains.fcgr.images import SCALES, by_kmer, by_pixel, fcgr
+from attrib.domains.fcgr.kmers import CORNERS, complement_pixels, kmers, pixel_of
 from attrib.domains.fcgr.positions import along, shares
 
 __all__ = [
     "CORNERS",
     "SCALES",
     "along",
-    "by_cell",
     "by_kmer",
-    "cell_of",
-    "complement_cells",
+    "by_pixel",
+    "complement_pixels",
     "divided",
     "fcgr",
     "kmers",
+    "pixel_of",
     "shares",
     "smoothed",
     "tangent",

@@ -1,4 +1,4 @@
-"""Corrections of attributions for images that count: by magnitude, by neighbours, by what images can be."""
+"""Corrections of attributions of chaos game images: per count, by neighbouring pixels, to what images can be."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import xarray as xr
 
 
 def divided(a: xr.DataArray, images: xr.DataArray, *, floor: float | None = None) -> xr.DataArray:
-    """Attribution per unit of the image: what lies on frequent k-mers only because they are frequent is evened out.
+    """Attribution per unit of the image, so that k-mers do not stand out only because they are frequent.
 
     ``a / max(|image|, floor)``
 
@@ -19,7 +19,7 @@ def divided(a: xr.DataArray, images: xr.DataArray, *, floor: float | None = None
         Dims y, x, and samples.
     floor : float, optional
         The smallest divisor, in the unit of `images`; default: each image's smallest magnitude that is not zero, so
-        that empty cells are treated like the rarest k-mer there is. 1 for an image of zeros.
+        that empty pixels are treated like the image's rarest k-mer. 1 for an image of zeros.
 
     Returns
     -------
@@ -43,29 +43,34 @@ def divided(a: xr.DataArray, images: xr.DataArray, *, floor: float | None = None
         raise ValueError(f"`floor` is {floor}, expected a positive number")
     size = abs(images)
     least = size.where(size > 0).min(("y", "x")).fillna(1.0) if floor is None else floor
-    found = a / np.maximum(size.reset_coords(drop=True), least)
+    quotient = a / np.maximum(size.reset_coords(drop=True), least)
     units = f"{a.attrs.get('units', 'attribution')} / {images.attrs.get('units', 'image')}"
-    return found.transpose(*a.dims).assign_attrs(a.attrs | {"units": units}).rename(a.name)
+    return quotient.transpose(*a.dims).assign_attrs(a.attrs | {"units": units}).rename(a.name)
 
 
 def smoothed(a: xr.DataArray, *, size: int = 3) -> xr.DataArray:
-    """Median of each cell's neighbourhood, which drops single cells that stand out.
+    """Median of each pixel's neighbourhood, which removes single pixels that stand out.
 
     Parameters
     ----------
     a : DataArray
         Dims y, x, and others.
     size : int, default 3
-        Side of the neighbourhood in cells, odd. In the chaos game's order, neighbours end alike.
+        Side of the neighbourhood in pixels, odd. In the chaos game's order, neighbours end in the same letters.
 
     Returns
     -------
     DataArray
-        Dims and unit of `a`. Sums are not kept.
+        Dims and unit of `a`. The sum over the pixels changes.
+
+    Raises
+    ------
+    ValueError
+        If `size` is even or below 1.
 
     Notes
     -----
-    A single k-mer that counts is dropped as well: use it for dense gradients, not for sparse attributions.
+    A single k-mer that matters is removed as well. Use it for dense gradients, not for sparse attributions.
 
     Examples
     --------
@@ -77,7 +82,7 @@ def smoothed(a: xr.DataArray, *, size: int = 3) -> xr.DataArray:
     from scipy.ndimage import median_filter
 
     if size < 1 or size % 2 == 0:
-        raise ValueError(f"`size` is {size}, expected an odd number of cells")
+        raise ValueError(f"`size` is {size}, expected an odd number of pixels")
     window = [size if d in ("y", "x") else 1 for d in a.dims]
     return a.copy(data=median_filter(a.values, size=window, mode="nearest"))
 
@@ -93,23 +98,23 @@ def tangent(
 ) -> xr.DataArray:
     """The part of a gradient along directions in which images can change.
 
-    The cells of an image add up to the number of windows. So the direction n in which that sum grows is taken out:
+    The pixels of an image add up to the number of windows. So the direction n in which that sum grows is removed:
     ``a - n (n . a) / (n . n)``, with n = 1 for counts and frequencies and ``n = exp(x)`` for ``x = log(1 + count)``.
-    With `neighbours`, what is left is projected on the first principal components of the nearest images.
+    With `neighbours`, the rest is projected on the first principal components of the nearest images.
 
     Parameters
     ----------
     a : DataArray
         Gradients with the dims of `images`, and others such as target.
     images : DataArray
-        Of `fcgr`: dims `sample`, y, x; the attribute `scale` says which n.
+        Of `fcgr`: dims `sample`, y, x. The attribute `scale` decides which n is used.
     neighbours : DataArray, optional
-        Other images, dims of `images`, among which the nearest (Euclidean) are looked for; one that equals the image
-        is not its neighbour.
+        Other images, with the dims of `images`. The nearest (Euclidean) are taken from them; an image equal to the
+        explained one is skipped.
     count : int, default 20
-        Nearest images per image, at most as many as there are.
+        Number of nearest images per image, at most all of them.
     components : int, default 5
-        Principal components kept, fewer than `count`.
+        Number of principal components, below `count`.
     sample : str, default "sample"
         The dim of the images.
 
@@ -125,7 +130,7 @@ def tangent(
 
     Notes
     -----
-    With neighbours only differences seen among them are left: cells empty in all of them become zero.
+    With neighbours only directions in which these differ remain. Pixels that are empty in all of them become zero.
 
     Examples
     --------
@@ -142,10 +147,10 @@ def tangent(
     x = _flat(images, sample)
     normal = np.exp(x) if images.attrs.get("scale") == "log" else np.ones_like(x)
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    found = flat - np.einsum("nte,ne->nt", flat, normal)[..., None] * normal[:, None]
+    projected = flat - np.einsum("nte,ne->nt", flat, normal)[..., None] * normal[:, None]
     if neighbours is not None:
-        found = _projected(found, x, _flat(neighbours, sample), count, components)
-    return ordered.copy(data=found.reshape(ordered.shape)).transpose(*a.dims)
+        projected = _projected(projected, x, _flat(neighbours, sample), count, components)
+    return ordered.copy(data=projected.reshape(ordered.shape)).transpose(*a.dims)
 
 
 def _check(a: xr.DataArray, images: xr.DataArray, sample: str) -> None:
@@ -155,8 +160,8 @@ def _check(a: xr.DataArray, images: xr.DataArray, sample: str) -> None:
         raise ValueError(
             f"`a` has {dict(a.sizes)}, expected the dims and sizes of `images`, {dict(images.sizes)}"
         )
-    known = sample in a.indexes and sample in images.indexes
-    if known and not a.indexes[sample].equals(images.indexes[sample]):
+    labelled = sample in a.indexes and sample in images.indexes
+    if labelled and not a.indexes[sample].equals(images.indexes[sample]):
         raise ValueError(
             f"`a` and `images` have other labels along {sample!r}, or another order; select the same: "
             f"images.sel({sample}=a[{sample!r}])"
@@ -177,9 +182,9 @@ def _projected(a: np.ndarray, x: np.ndarray, others: np.ndarray, count: int, com
         raise ValueError(
             f"`components` is {components}, expected 1 to {fewest - 1}: fewer than the neighbours of each image"
         )
-    found = np.empty_like(a)
+    projected = np.empty_like(a)
     for n, near in enumerate(nearest):
         cloud = others[near[~same[n, near]]]
         _, _, axes = np.linalg.svd(cloud - cloud.mean(0), full_matrices=False)
-        found[n] = a[n] @ axes[:components].T @ axes[:components]
-    return found
+        projected[n] = a[n] @ axes[:components].T @ axes[:components]
+    return projected

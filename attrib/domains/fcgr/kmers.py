@@ -1,4 +1,4 @@
-"""Which cell of a chaos game image is which k-mer."""
+"""The pixel of each k-mer in a chaos game image, and where sequences read a k-mer or pair with a miRNA's seed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import numpy as np
 
 LETTERS = "ACGT"
 CORNERS = "CGAT"  # upper left, upper right, lower left, lower right
-MOST = 8  # 65,536 cells
-NONE = -1  # the code of a letter that is no nucleotide, and the cell of a k-mer with one
+MOST = 8  # 65,536 pixels
+NONE = -1  # the code of a letter that is not a nucleotide, and the pixel of a k-mer with such a letter
+SEED = (2, 7)  # first and last position of a seed; the first letter of a miRNA has position 1
+COMPLEMENT = str.maketrans("ACGTU", "TGCAA")
 
 Leading: TypeAlias = Literal["last", "first"]
 
 
-def cell_of(kmer: str, *, corners: str = CORNERS, leading: Leading = "last") -> tuple[int, int]:
-    """Row and column of a k-mer's cell.
+def pixel_of(kmer: str, *, corners: str = CORNERS, leading: Leading = "last") -> tuple[int, int]:
+    """Row and column of a k-mer's pixel.
 
     ``row = sum over letters i of row bit of letter i times 2^i``, with i = 0 for the first letter; the same for columns
 
@@ -27,8 +29,8 @@ def cell_of(kmer: str, *, corners: str = CORNERS, leading: Leading = "last") -> 
     corners : str, default "CGAT"
         The letters upper left, upper right, lower left, lower right.
     leading : {"last", "first"}, default "last"
-        Which letter chooses the quarter of the image. The chaos game itself lets the last one; some programs fill the
-        grid from the first one on.
+        Which letter chooses the quarter of the image. In the chaos game it is the last; some programs fill the image from
+        the first letter on.
 
     Returns
     -------
@@ -42,26 +44,26 @@ def cell_of(kmer: str, *, corners: str = CORNERS, leading: Leading = "last") -> 
 
     Examples
     --------
-    >>> from attrib.domains.fcgr import cell_of
-    >>> cell_of("A"), cell_of("AC"), cell_of("CA")
+    >>> from attrib.domains.fcgr import pixel_of
+    >>> pixel_of("A"), pixel_of("AC"), pixel_of("CA")
     ((1, 0), (1, 0), (2, 0))
     """
-    cells = window_cells(codes([kmer]), checked(len(kmer)), corners, leading)
-    if cells[0, 0] == NONE:
+    pixels = window_pixels(codes([kmer]), checked(len(kmer)), corners, leading)
+    if pixels[0, 0] == NONE:
         raise ValueError(f"`kmer` is {kmer!r}, expected letters of {LETTERS} or U")
-    row, column = divmod(int(cells[0, 0]), 1 << len(kmer))
+    row, column = divmod(int(pixels[0, 0]), 1 << len(kmer))
     return row, column
 
 
 def kmers(k: int, *, corners: str = CORNERS, leading: Leading = "last") -> np.ndarray:
-    """The k-mer of each cell.
+    """The k-mer of each pixel.
 
     Parameters
     ----------
     k : int
         Letters, 1 to 8.
     corners, leading
-        As for `cell_of`.
+        As for `pixel_of`.
 
     Returns
     -------
@@ -82,17 +84,17 @@ def kmers(k: int, *, corners: str = CORNERS, leading: Leading = "last") -> np.nd
     return np.ascontiguousarray(letter).view(f"<U{k}")[..., 0]
 
 
-def complement_cells(
+def complement_pixels(
     k: int, *, corners: str = CORNERS, leading: Leading = "last"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where the reverse complements are: rows and columns by which an image is read as that of the other strand.
+    """Positions of the reverse complements: rows and columns that turn an image into that of the other strand.
 
     Parameters
     ----------
     k : int
         Letters, 1 to 8.
     corners, leading
-        As for `cell_of`.
+        As for `pixel_of`.
 
     Returns
     -------
@@ -101,13 +103,13 @@ def complement_cells(
 
     Notes
     -----
-    Reversal reverses the bits of row and column. A and T differ in the same bits as C and G, whatever the corners, so
-    the complement flips rows, columns, or both.
+    Reversing the k-mer reverses the bits of row and column. With any corners A and T differ in the same bits as C and G.
+    So the complement flips rows, columns, or both.
 
     Examples
     --------
-    >>> from attrib.domains.fcgr import complement_cells, kmers
-    >>> rows, columns = complement_cells(2)
+    >>> from attrib.domains.fcgr import complement_pixels, kmers
+    >>> rows, columns = complement_pixels(2)
     >>> dict(zip(kmers(2).ravel().tolist(), kmers(2)[rows][:, columns].ravel().tolist()))["AC"]
     'GT'
     """
@@ -121,75 +123,20 @@ def complement_cells(
     return reversed_bits ^ (top if flip & 2 else 0), reversed_bits ^ (top if flip & 1 else 0)
 
 
-def codes(sequences: Sequence[str]) -> np.ndarray:
-    """Numbers of the letters (N, longest): A 0, C 1, G 2, T and U 3, -1 for others and beyond the end."""
-    width = max((len(s) for s in sequences), default=0)
-    rows = np.full((len(sequences), width), NONE, np.int8)
-    table = np.full(256, NONE, np.int8)
-    for number, letters in enumerate(("Aa", "Cc", "Gg", "TtUu")):
-        table[[ord(c) for c in letters]] = number
-    for row, sequence in zip(rows, sequences, strict=True):
-        row[: len(sequence)] = table[np.frombuffer(sequence.encode("latin-1", "replace"), np.uint8)]
-    return rows
-
-
-def window_cells(
-    numbers: np.ndarray, k: int, corners: str = CORNERS, leading: Leading = "last"
-) -> np.ndarray:
-    """The flat cell of each window of k letters (N, windows); -1 for those with a letter that is no nucleotide."""
-    order = _order(corners, leading)
-    place = np.array([*(order.index(c) for c in LETTERS), 0])  # the last one for code -1
-    bits = place[numbers]
-    count = max(0, numbers.shape[1] - k + 1)
-    row = np.zeros((len(numbers), count), np.int32)
-    column, bad = np.zeros_like(row), np.zeros(row.shape, bool)
-    for i in range(k):
-        part, weight = bits[:, i : i + count], i if leading == "last" else k - 1 - i
-        row += (part >> 1) << weight
-        column += (part & 1) << weight
-        bad |= numbers[:, i : i + count] == NONE
-    return np.where(bad, NONE, (row << k) + column)
-
-
-def checked(k: int) -> int:
-    """`k` if it is a whole number from 1 to 8."""
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MOST:
-        raise ValueError(f"`k` is {k!r}, expected a whole number from 1 to {MOST}")
-    return int(k)
-
-
-def _order(corners: str, leading: Leading) -> str:
-    """The corners in capital letters of DNA, once both options are seen to be right."""
-    if leading not in ("last", "first"):
-        raise ValueError(f'`leading` is {leading!r}, expected "last" or "first"')
-    order = corners.upper().replace("U", "T")
-    if sorted(order) != list(LETTERS):
-        raise ValueError(
-            f"`corners` is {corners!r}, expected the letters A, C, G, T in the order upper left, upper right, lower "
-            "left, lower right"
-        )
-    return order
-
-
-# FOLDED attrib/domains/fcgr/kmers.py: """miRNAs and the sites they bind."""
-SEED = (2, 7)  # first and last position, the first letter of the miRNA being 1
-COMPLEMENT = str.maketrans("ACGTU", "TGCAA")
-
-
 def seed_site(mirna: str, target: str, *, first: int = SEED[0], last: int = SEED[1]) -> np.ndarray:
-    """Positions of a target that pair with a miRNA's seed: where it reads the seed's reverse complement.
+    """Positions of a target that pair with a miRNA's seed, because the target reads the seed's reverse complement there.
 
     Parameters
     ----------
     mirna, target : str
-        Letters, both from 5' to 3'; U is T.
+        Letters, both from 5' to 3'; U is read as T.
     first, last : int, default 2, 7
-        The seed's positions in the miRNA, the first letter being 1.
+        First and last position of the seed, counted from 1.
 
     Returns
     -------
     array (letters of the target,)
-        True in every occurrence of the site; False everywhere if there is none.
+        True where a position belongs to an occurrence of the site.
 
     Raises
     ------
@@ -218,3 +165,53 @@ def seed_site(mirna: str, target: str, *, first: int = SEED[0], last: int = SEED
         inside[at : at + len(site)] = True
         at = text.find(site, at + 1)
     return inside
+
+
+def codes(sequences: Sequence[str]) -> np.ndarray:
+    """Numbers of the letters (N, longest): A 0, C 1, G 2, T and U 3, -1 for others and beyond the end."""
+    width = max((len(s) for s in sequences), default=0)
+    rows = np.full((len(sequences), width), NONE, np.int8)
+    table = np.full(256, NONE, np.int8)
+    for number, letters in enumerate(("Aa", "Cc", "Gg", "TtUu")):
+        table[[ord(c) for c in letters]] = number
+    for row, sequence in zip(rows, sequences, strict=True):
+        row[: len(sequence)] = table[np.frombuffer(sequence.encode("latin-1", "replace"), np.uint8)]
+    return rows
+
+
+def window_pixels(
+    numbers: np.ndarray, k: int, corners: str = CORNERS, leading: Leading = "last"
+) -> np.ndarray:
+    """The flat pixel of each window of k letters (N, windows); -1 for windows with a letter that is not a nucleotide."""
+    order = _order(corners, leading)
+    corner = np.array([*(order.index(c) for c in LETTERS), 0])  # the last entry stands for code -1
+    bits = corner[numbers]
+    count = max(0, numbers.shape[1] - k + 1)
+    row = np.zeros((len(numbers), count), np.int32)
+    column, invalid = np.zeros_like(row), np.zeros(row.shape, bool)
+    for i in range(k):
+        part, weight = bits[:, i : i + count], i if leading == "last" else k - 1 - i
+        row += (part >> 1) << weight
+        column += (part & 1) << weight
+        invalid |= numbers[:, i : i + count] == NONE
+    return np.where(invalid, NONE, (row << k) + column)
+
+
+def checked(k: int) -> int:
+    """`k` if it is a whole number from 1 to 8."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MOST:
+        raise ValueError(f"`k` is {k!r}, expected a whole number from 1 to {MOST}")
+    return int(k)
+
+
+def _order(corners: str, leading: Leading) -> str:
+    """The corners as capital letters of DNA. Wrong options are refused."""
+    if leading not in ("last", "first"):
+        raise ValueError(f'`leading` is {leading!r}, expected "last" or "first"')
+    order = corners.upper().replace("U", "T")
+    if sorted(order) != list(LETTERS):
+        raise ValueError(
+            f"`corners` is {corners!r}, expected the letters A, C, G, T in the order upper left, upper right, lower "
+            "left, lower right"
+        )
+    return order

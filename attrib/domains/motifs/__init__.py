@@ -1,4 +1,4 @@
-"""Sequence motifs: from filters and seqlets, as MEME text, matched to a database."""
+"""Sequence motifs: from filters and from seqlets, as MEME text, and matched to a database."""
 
 from attrib.domains.motifs.clusters import Clusters, cluster_seqlets
 from attrib.domains.motifs.filters import FilterMotifs, filter_counts, filter_motifs, filter_peaks

@@ -1,4 +1,4 @@
-"""Seqlets that look alike, put together as motifs."""
+"""Motifs from clusters of similar seqlets."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Clusters(NamedTuple):
     Attributes
     ----------
     motifs : dict of str to DataArray
-        ``"seqlets_0"`` and so on, from the largest cluster: letter frequencies at the aligned seqlets.
+        ``"seqlets_0"`` and so on, from the largest cluster: letter frequencies of the aligned seqlets.
     contributions : dict of str to DataArray
-        Of the same names: mean contribution of each letter at each position, in the unit of the attribution.
+        By the same names: mean contribution of each letter at each position, in the unit of the attribution.
     seqlets : DataFrame
-        The table of seqlets with `cluster` (the motif's name, or ``""``), `strand` and `shift` (how far the seqlet's
-        window was moved) more.
+        The table of seqlets, with the columns `cluster` (the motif's name, or ``""``), `strand` and `shift` (positions by
+        which the seqlet's window was moved) added.
     """
 
     motifs: dict[str, xr.DataArray]
@@ -46,26 +46,26 @@ def cluster_seqlets(
     pseudocount: float = 0.0,
     bits: float = 0.25,
 ) -> Clusters:
-    """Cluster seqlets by how well their contributions fit onto each other, and make a motif of each cluster.
+    """Cluster seqlets by the similarity of their contributions, and build a motif from each cluster.
 
     Parameters
     ----------
     seqlets : DataFrame
-        Of `find_seqlets`.
+        The table of `find_seqlets`.
     contribution : DataArray
-        Attributions of positions: a sample dim and `position`, as given to `find_seqlets`.
+        Attributions of positions: a sample dim and `position`, as passed to `find_seqlets`.
     x : DataArray
         The sequences, one-hot: the same sample dim, `nucleotide`, `position`.
     width : int, default 20
-        Positions of the window around each seqlet's middle; motifs are at most as wide.
+        Positions of the window around each seqlet's middle, and the largest width of a motif.
     similarity : float, default 0.6
         Clusters are merged while the mean similarity between their seqlets is at least this.
     smallest : int, default 3
-        Seqlets of a cluster; those of smaller ones are left without.
+        Smallest number of seqlets in a cluster. Seqlets of smaller clusters get no cluster.
     most : int, default 2000
-        Only the strongest so many are clustered.
+        Number of seqlets to cluster; if there are more, the strongest are taken.
     both_strands : bool, default True
-        Whether a seqlet may be turned; not for RNA.
+        Whether a seqlet may be turned to the other strand; False for RNA.
     pseudocount, bits
         As for `counted_motif` and `trimmed_motif`.
 
@@ -76,14 +76,14 @@ def cluster_seqlets(
     Raises
     ------
     ValueError
-        For dims that do not fit, and records that are not among the samples.
+        For dims, sizes or labels that do not fit, and records that are not among the samples.
 
     Notes
     -----
-    A window is its one-hot letters times their contributions, its seqlet's own positions only. The similarity of two
-    windows is the largest cosine over shifts of up to half the width and, if asked for, both strands. Clusters are
-    those of average linkage. Each cluster's seqlets are laid onto the one that is most similar to the others; those
-    of negative attribution make clusters of their own. Memory and time grow with the square of the seqlets.
+    A window is its one-hot letters times their contributions, at the positions of its seqlet only. The similarity of two
+    windows is the largest cosine over shifts of up to half the width and, with `both_strands`, over both strands. Clusters
+    are those of average linkage. The seqlets of a cluster are aligned with the one that is most similar to the others.
+    Seqlets of negative attribution are clustered by themselves. Memory and time grow with the square of the seqlets.
 
     Examples
     --------
@@ -96,11 +96,11 @@ def cluster_seqlets(
     >>> x = x.assign_coords(nucleotide=list("ACGT")).transpose("sample", "nucleotide", "position")
     >>> a = xr.DataArray(np.zeros((30, 60)), dims=("sample", "position"))
     >>> a[:, 30:36] = 1.0
-    >>> found = cluster_seqlets(find_seqlets(a), a, x, bits=1.0)
-    >>> {name: (consensus(m), m.sites) for name, m in found.motifs.items()}
+    >>> clusters = cluster_seqlets(find_seqlets(a), a, x, bits=1.0)
+    >>> {name: (consensus(m), m.sites) for name, m in clusters.motifs.items()}
     {'seqlets_0': ('AGCCTA', 30.0)}
     """
-    letters, values = _laid_out(contribution, x)
+    letters, values = _letters_and_values(contribution, x)
     table = seqlets.assign(cluster="", strand="+", shift=0).reset_index(drop=True)
     if not len(seqlets):
         return Clusters({}, {}, table)
@@ -111,26 +111,40 @@ def cluster_seqlets(
     means: dict[str, xr.DataArray] = {}
     for members in _groups(windows.weighted[chosen], seqlets.z.to_numpy()[chosen] < 0, similarity, both_strands, smallest):  # fmt: skip
         name = f"seqlets_{len(motifs)}"
-        own = chosen[members]
-        counts, mean, shift, flipped = _merged(windows, own, both_strands)
-        made = trimmed_motif(counted_motif(counts, name=name, pseudocount=pseudocount, sites=float(len(own))), bits=bits)  # fmt: skip
-        motifs[name] = made
-        means[name] = made.copy(data=mean[:, made.position.values]).assign_attrs(sites=float(len(own)))
-        table.loc[own, "cluster"] = name
-        table.loc[own, "strand"] = np.where(flipped, "-", "+")
-        table.loc[own, "shift"] = shift
+        numbers = chosen[members]
+        counts, mean, shift, flipped = _merged(windows, numbers, both_strands)
+        sites = float(len(numbers))
+        motif = trimmed_motif(
+            counted_motif(counts, name=name, pseudocount=pseudocount, sites=sites), bits=bits
+        )
+        motifs[name] = motif
+        means[name] = motif.copy(data=mean[:, motif.position.values]).assign_attrs(sites=sites)
+        table.loc[numbers, "cluster"] = name
+        table.loc[numbers, "strand"] = np.where(flipped, "-", "+")
+        table.loc[numbers, "shift"] = shift
     return Clusters(motifs, means, table.set_axis(seqlets.index))
 
 
 class Windows(NamedTuple):
-    """Windows around seqlets (window, 4, width): letters with and without contributions."""
+    """Windows around seqlets (window, 4, width).
+
+    Attributes
+    ----------
+    weighted : array
+        Letters times contributions, zero outside of the seqlet.
+    letters : array
+        One-hot.
+    full : array
+        Letters times contributions, at all positions of the window.
+    """
 
     weighted: np.ndarray
     letters: np.ndarray
     full: np.ndarray
 
 
-def _laid_out(contribution: xr.DataArray, x: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+def _letters_and_values(contribution: xr.DataArray, x: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Letters (sample, 4, position) and contributions (sample, position); NaN as zero."""
     lead = next((d for d in contribution.dims if d != "position"), None)
     if contribution.ndim != 2 or set(x.dims) != {lead, "nucleotide", "position"}:
         raise ValueError(
@@ -146,12 +160,13 @@ def _laid_out(contribution: xr.DataArray, x: xr.DataArray) -> tuple[np.ndarray, 
 
 
 def _record_numbers(seqlets: pd.DataFrame, contribution: xr.DataArray) -> np.ndarray:
+    """The number of each seqlet's sample."""
     lead = next(d for d in contribution.dims if d != "position")
     labels = contribution[lead].values if lead in contribution.coords else np.arange(contribution.sizes[lead])
     number = {label: k for k, label in enumerate(labels.tolist())}
     if len(number) < len(labels):
-        twice = next(label for k, label in enumerate(labels.tolist()) if number[label] != k)
-        raise ValueError(f"`contribution` has the sample {twice!r} more than once; give each its own name")
+        repeated = next(label for k, label in enumerate(labels.tolist()) if number[label] != k)
+        raise ValueError(f"`contribution` has the sample {repeated!r} more than once; give each its own name")
     unknown = [r for r in seqlets.record if r not in number]
     if unknown:
         raise ValueError(f"`seqlets` has the record {unknown[0]!r}, which `contribution` lacks")
@@ -161,51 +176,52 @@ def _record_numbers(seqlets: pd.DataFrame, contribution: xr.DataArray) -> np.nda
 def _windows(
     seqlets: pd.DataFrame, rows: np.ndarray, letters: np.ndarray, values: np.ndarray, width: int
 ) -> Windows:
-    """Windows around the seqlets' middles; beyond the sequence all is zero."""
+    """Windows around the seqlets' middles, with zeros beyond the sequence."""
     start, end = seqlets.start.to_numpy(), seqlets.end.to_numpy()
-    place = ((start + end) // 2 - width // 2)[:, None] + np.arange(width)
-    there = (place >= 0) & (place < values.shape[1])
-    at = np.clip(place, 0, values.shape[1] - 1)
-    cut = np.where(there[:, None], letters[rows[:, None], :, at].transpose(0, 2, 1), 0.0)
-    own = there & (place >= start[:, None]) & (place < end[:, None])
+    position = ((start + end) // 2 - width // 2)[:, None] + np.arange(width)
+    inside = (position >= 0) & (position < values.shape[1])
+    at = np.clip(position, 0, values.shape[1] - 1)
+    cut = np.where(inside[:, None], letters[rows[:, None], :, at].transpose(0, 2, 1), 0.0)
+    in_seqlet = inside & (position >= start[:, None]) & (position < end[:, None])
     weight = values[rows[:, None], at]
-    return Windows(cut * np.where(own, weight, 0)[:, None], cut, cut * np.where(there, weight, 0)[:, None])
+    full = cut * np.where(inside, weight, 0)[:, None]
+    return Windows(cut * np.where(in_seqlet, weight, 0)[:, None], cut, full)
 
 
 def _groups(
     windows: np.ndarray, negative: np.ndarray, similarity: float, both_strands: bool, smallest: int
 ) -> Iterator[np.ndarray]:
-    """Members of each cluster, the largest cluster first; signs apart."""
+    """The members of each cluster, the largest cluster first. Each sign is clustered by itself."""
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
-    found: list[np.ndarray] = []
+    clusters: list[np.ndarray] = []
     for sign in (False, True):
-        some = np.flatnonzero(negative == sign)
-        if len(some) < max(smallest, 1):
+        members = np.flatnonzero(negative == sign)
+        if len(members) < max(smallest, 1):
             continue
-        label = np.ones(len(some), int)
-        if len(some) > 1:
-            alike = aligned(windows[some], both_strands).similarity
-            distance = np.clip(1 - (alike + alike.T) / 2, 0, None)
+        label = np.ones(len(members), int)
+        if len(members) > 1:
+            cosine = aligned(windows[members], both_strands).similarity
+            distance = np.clip(1 - (cosine + cosine.T) / 2, 0, None)
             np.fill_diagonal(distance, 0)
             label = fcluster(
                 linkage(squareform(distance, checks=False), "average"), 1 - similarity, "distance"
             )
-        found += [some[label == k] for k in np.unique(label)]
-    yield from sorted((m for m in found if len(m) >= smallest), key=len, reverse=True)
+        clusters += [members[label == k] for k in np.unique(label)]
+    yield from sorted((m for m in clusters if len(m) >= smallest), key=len, reverse=True)
 
 
 def _merged(
-    windows: Windows, own: np.ndarray, both_strands: bool
+    windows: Windows, members: np.ndarray, both_strands: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Letter counts and mean contributions of a cluster laid onto its centre; each member's shift and strand."""
-    fits = aligned(windows.weighted[own], both_strands)
+    """Letter counts and mean contributions of a cluster aligned with its centre; each member's shift and strand."""
+    fits = aligned(windows.weighted[members], both_strands)
     centre = int(fits.similarity.mean(1).argmax())
     shift, flipped = fits.shift[centre], fits.flipped[centre]
     counts, total = np.zeros(windows.letters.shape[1:]), np.zeros(windows.letters.shape[1:])
-    for k, member in enumerate(own):
+    for k, member in enumerate(members):
         for into, source in ((counts, windows.letters), (total, windows.full)):
-            one = source[member][::-1, ::-1] if flipped[k] else source[member]
-            into += moved(one, int(shift[k]))
-    return counts, total / len(own), shift, flipped
+            window = source[member][::-1, ::-1] if flipped[k] else source[member]
+            into += moved(window, int(shift[k]))
+    return counts, total / len(members), shift, flipped

@@ -1,4 +1,4 @@
-"""What the filters of a first convolution look for: the motif of the windows that activate them."""
+"""Motifs of the filters of a first convolution: of the windows that activate them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class FilterMotifs(NamedTuple):
     Attributes
     ----------
     motifs : dict of str to DataArray
-        ``"filter_0"`` and so on; filters without sites are left out.
+        By name: ``"filter_0"`` and so on. Filters without sites are left out.
     table : DataFrame
-        A row per filter, also of those without: `filter`, `maximum` (activation), `threshold`, `sites`, `information`
+        A row per filter, with or without sites: `filter`, `maximum` (activation), `threshold`, `sites`, `information`
         (bits), `consensus`.
     """
 
@@ -50,25 +50,28 @@ def filter_motifs(
     background: Sequence[float] = EVEN,
     bits: float = 0.0,
 ) -> FilterMotifs:
-    """Motifs of a convolution's filters, from the windows of the input that activate them.
+    """Motifs of a convolution's filters, from the windows of the input that activate them most.
 
     Parameters
     ----------
     activation : DataArray
         Of `attrib.layer_activation` at the convolution, or at the activation function after it: a sample dim,
-        `filter`, and the places of the windows.
+        `filter`, and a dim of the windows.
     x : DataArray
         The sequences, one-hot: the same sample dim, `nucleotide`, `position`.
     width : int
-        Positions of the kernel.
-    stride, dilation : int, default 1
-        Of the convolution.
+        Number of positions of the kernel.
+    stride : int, default 1
+        Stride of the convolution.
     padding : int, optional
-        Positions added in front of the sequence; default: half of what the two lengths say, for a stride of 1.
+        Positions added in front of the sequence; default: half of what the two lengths require, for a stride of 1.
+    dilation : int, default 1
+        Dilation of the convolution.
     share : float, default 0.5
-        Windows count whose activation is at least this share of the filter's maximum over the data.
+        A window is a site if its activation is at least this share of the filter's maximum over the data.
     top : int, optional
-        Instead: the windows of the so many largest activations above 0 (with their equals).
+        If given, `share` is not used: the sites are the windows of this number of largest activations above 0, and those
+        equal to the smallest of them.
     pseudocount, background
         As for `counted_motif`.
     bits : float, default 0
@@ -85,9 +88,9 @@ def filter_motifs(
 
     Notes
     -----
-    Windows that reach beyond the sequence are left out, for the maximum too. Letters N count for no letter. A filter
-    whose largest activation is not above 0 has no sites. For data larger than memory, `filter_peaks` and
-    `filter_counts` work on parts: peaks are merged by taking the largest again, counts by adding them.
+    Windows that reach beyond the sequence are left out, also for the maximum. N counts as none of the letters. A filter
+    whose largest activation is not above 0 has no sites. For data larger than memory, call `filter_peaks` and
+    `filter_counts` on parts of it, take the largest of all peaks, and add the counts.
 
     References
     ----------
@@ -120,28 +123,42 @@ def filter_peaks(
     dilation: int = 1,
     top: int = 1,
 ) -> np.ndarray:
-    """The largest activations of each filter over whole windows.
+    """The largest activations of each filter, over windows that lie on the sequence with all positions.
 
     Parameters
     ----------
     activation, x, width, stride, padding, dilation
         As for `filter_motifs`.
     top : int, default 1
-        How many.
+        How many per filter.
 
     Returns
     -------
     array (filter, rank)
         In descending order; at most `top` ranks.
+
+    Raises
+    ------
+    ValueError
+        As `filter_motifs`.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.domains.motifs import filter_peaks
+    >>> from attrib.domains.sequences import one_hot
+    >>> a = xr.DataArray([[[1.0, 3.0, 1.4]]], dims=("sample", "filter", "position"))
+    >>> filter_peaks(a, one_hot("AGTT"), width=2, top=2).tolist()
+    [[3.0, 1.4]]
     """
     a = windows_of(activation, x, width, stride, padding, dilation).activation
     flat = a.reshape(len(a), -1)
-    kept = min(top, flat.shape[1])
-    return -np.sort(np.partition(-flat, kept - 1, axis=1)[:, :kept], axis=1) if kept else flat
+    ranks = min(top, flat.shape[1])
+    return -np.sort(np.partition(-flat, ranks - 1, axis=1)[:, :ranks], axis=1) if ranks else flat
 
 
 def thresholds(peaks: np.ndarray, *, share: float = 0.5, top: int | None = None) -> np.ndarray:
-    """The activation from which a filter's windows count; infinite where none is above 0.
+    """The activation from which a window is a site of each filter; infinite for a filter without activations above 0.
 
     Raises
     ------
@@ -168,23 +185,39 @@ def filter_counts(
     padding: int | None = None,
     dilation: int = 1,
 ) -> xr.Dataset:
-    """Letters in the windows whose activation reaches each filter's threshold.
+    """Count the letters of the windows whose activation reaches the filter's threshold.
 
     Parameters
     ----------
-    activation, x, width, stride, padding, dilation
+    activation, x
         As for `filter_motifs`.
     limits : array (filter,)
-        Thresholds.
+        The threshold of each filter.
+    width, stride, padding, dilation
+        As for `filter_motifs`.
 
     Returns
     -------
     Dataset
-        `counts` (filter, nucleotide, position) and `sites` (filter). Those of parts of the data may be added.
+        `counts` (filter, nucleotide, position) and `sites` (filter). The sum over parts of the data is that of all.
+
+    Raises
+    ------
+    ValueError
+        As `filter_motifs`.
 
     Notes
     -----
-    No window is cut out: each position of the kernel is one product of a (filter, windows) and a (windows, 4) matrix.
+    No window is copied: each position of the kernel takes one product of a (filter, windows) with a (windows, 4) matrix.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from attrib.domains.motifs import filter_counts
+    >>> from attrib.domains.sequences import one_hot
+    >>> a = xr.DataArray([[[1.0, 3.0, 1.4]]], dims=("sample", "filter", "position"))
+    >>> filter_counts(a, one_hot("AGTT"), np.array([1.2]), width=2).counts.sel(nucleotide="T").values.tolist()
+    [[1.0, 2.0]]
     """
     a, letters, start = windows_of(activation, x, width, stride, padding, dilation)
     chosen = (a >= limits[:, None, None]).reshape(len(a), -1).astype(np.float64)
@@ -210,20 +243,20 @@ def motifs_of_counts(
     background: Sequence[float] = EVEN,
     bits: float = 0.0,
 ) -> FilterMotifs:
-    """Motifs and table of counts, peaks and thresholds."""
+    """Motifs and their table, from counts, peaks and thresholds."""
     motifs: dict[str, xr.DataArray] = {}
     rows = []
     for k, sites in enumerate(counts.sites.values):
         highest = float(peaks[k, 0]) if peaks.shape[1] else float("nan")
         row = {"filter": k, "maximum": highest, "threshold": float(limits[k]), "sites": int(sites), "information": 0.0, "consensus": ""}  # fmt: skip
         if sites:
-            made = counted_motif(
+            motif = counted_motif(
                 counts.counts.values[k], name=f"filter_{k}", pseudocount=pseudocount, background=background,
                 sites=float(sites),
             )  # fmt: skip
-            made = made if bits <= 0 else trimmed_motif(made, bits=bits, background=background)
-            motifs[f"filter_{k}"] = made
-            row["information"] = float(information_content(made, background=background).sum())
-            row["consensus"] = consensus(made)
+            motif = motif if bits <= 0 else trimmed_motif(motif, bits=bits, background=background)
+            motifs[f"filter_{k}"] = motif
+            row["information"] = float(information_content(motif, background=background).sum())
+            row["consensus"] = consensus(motif)
         rows.append(row)
     return FilterMotifs(motifs, pd.DataFrame(rows))

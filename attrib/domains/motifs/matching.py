@@ -1,4 +1,4 @@
-"""Motifs matched to a database."""
+"""The best alignment of two motifs, by TOMTOM against a database, and of two windows, by their cosine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import xarray as xr
 
 from attrib.domains.motifs.matrix import matrix_of
 
-FEW = 25  # targets below which the p-values depend much on which they are
+FEW = 25  # with fewer targets, p-values depend strongly on which targets these are
 
 
 def tomtom(
@@ -23,7 +23,7 @@ def tomtom(
     both_strands: bool = True,
     threads: int = 1,
 ) -> pd.DataFrame:
-    """The best alignment of each motif with each of a database, and how likely chance is to give one as good.
+    """Match motifs to a database: the best alignment of each pair, and the probability of one as good by chance.
 
     Parameters
     ----------
@@ -32,14 +32,14 @@ def tomtom(
     top : int, optional
         Hits per motif to keep; default: all.
     both_strands : bool, default True
-        Whether the other strand is tried too; not for RNA.
+        Whether the other strand is tried too; False for RNA.
     threads : int, default 1
-        To compute with.
+        Number of threads.
 
     Returns
     -------
     DataFrame
-        A row per pair, by motif and then from the best: `motif`, `target`, `target_name`, `p`, `q` (Benjamini and
+        A row per pair, ordered by motif and then by p: `motif`, `target`, `target_name`, `p`, `q` (Benjamini and
         Hochberg over all pairs), `score`, `overlap` (positions), `offset` (of the motif in the target; negative where
         it begins before), `strand` (of the target).
 
@@ -53,17 +53,24 @@ def tomtom(
     Warns
     -----
     UserWarning
-        With fewer than 25 targets, whose columns are the null distribution: then the order of the hits says more than
+        With fewer than 25 targets. Their columns are the null distribution, so the order of the hits is more reliable than
         their p-values.
 
     Notes
     -----
-    The first call compiles memelite's code, which takes up to a minute; it is kept for the next ones.
+    The first call compiles memelite's code, which takes up to a minute. Later calls reuse it.
 
     References
     ----------
     Gupta et al. (2007), doi:10.1186/gb-2007-8-2-r24. Benjamini and Hochberg (1995),
     doi:10.1111/j.2517-6161.1995.tb02031.x.
+
+    Examples
+    --------
+    >>> from attrib.domains.motifs import tomtom
+    >>> from attrib.io import load_motifs
+    >>> database = load_motifs("JASPAR2024_CORE.meme")  # doctest: +SKIP
+    >>> tomtom(load_motifs("filters.meme"), database, top=1)[["motif", "target", "q"]]  # doctest: +SKIP
     """
     from scipy.stats import false_discovery_control
 
@@ -72,46 +79,46 @@ def tomtom(
         raise ValueError(f"{'`motifs`' if database else '`database`'} is empty, expected motifs by name")
     if len(database) < FEW:
         warnings.warn(
-            f"the database has {len(database)} motifs; below {FEW}, TOMTOM's p-values depend much on which they are",
+            f"the database has {len(database)} motifs; below {FEW}, TOMTOM's p-values depend strongly on which they are",
             UserWarning,
             stacklevel=2,
         )
-    p, score, offset, overlap, strand = _aligned(motifs, database, both_strands, threads)
+    p, score, offset, overlap, strand = _memelite_tomtom(motifs, database, both_strands, threads)
     q = false_discovery_control(np.minimum(p, 1).ravel()).reshape(p.shape)
     names, targets = list(motifs), list(database)
     rows = []
     for i, name in enumerate(names):
         for j in np.lexsort((-score[i], p[i]))[:top]:
-            called = database[targets[j]].attrs.get("alternative", "")
-            rows.append((name, targets[j], called, p[i, j], q[i, j], score[i, j], int(overlap[i, j]),
+            target_name = database[targets[j]].attrs.get("alternative", "")
+            rows.append((name, targets[j], target_name, p[i, j], q[i, j], score[i, j], int(overlap[i, j]),
                          int(offset[i, j]), "-" if strand[i, j] else "+"))  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 
-def _aligned(
+def _memelite_tomtom(
     motifs: Mapping[str, xr.DataArray], database: Mapping[str, xr.DataArray], both: bool, threads: int
 ) -> tuple[np.ndarray, ...]:
+    """p, score, offset, overlap and strand of each pair (motif, target)."""
     try:
         import memelite
     except ImportError as error:
         raise ImportError("matching motifs needs memelite: pip install 'attrib[sequence]'") from error
-    queries, targets = ([matrix_of(m) for m in some.values()] for some in (motifs, database))
+    queries, targets = ([matrix_of(m) for m in group.values()] for group in (motifs, database))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="tomtom was given")  # said above, in our words
-        found = memelite.tomtom(queries, targets, reverse_complement=both, n_jobs=threads)
-    return tuple(np.asarray(v, dtype=float) for v in found[:5])
+        warnings.filterwarnings("ignore", message="tomtom was given")  # `tomtom` warns in its own words
+        columns = memelite.tomtom(queries, targets, reverse_complement=both, n_jobs=threads)
+    return tuple(np.asarray(v, dtype=float) for v in columns[:5])
 
 
-# FOLDED attrib/domains/motifs/matching.py: """Windows of sequences laid onto each other: shifts and strands."""
 class Alignment(NamedTuple):
-    """The best way to lay windows onto each other: arrays (window, window).
+    """The best alignment of each pair of windows: arrays (window, window).
 
     Attributes
     ----------
     similarity : array
         Cosine, from -1 to 1.
     shift : array of int
-        Positions that the second is moved to the right.
+        Positions by which the second is moved to the right.
     flipped : array of bool
         Whether the second is turned to the other strand.
     """
@@ -138,8 +145,8 @@ def aligned(windows: np.ndarray, both_strands: bool = True) -> Alignment:
 
 
 def moved(windows: np.ndarray, shift: int) -> np.ndarray:
-    """Windows (..., width) moved to the right, zeros coming in."""
-    found = np.zeros_like(windows)
+    """Windows (..., width) moved to the right, filled with zeros."""
+    shifted = np.zeros_like(windows)
     width = windows.shape[-1]
-    found[..., max(0, shift) : width + min(0, shift)] = windows[..., max(0, -shift) : width - max(0, shift)]
-    return found
+    shifted[..., max(0, shift) : width + min(0, shift)] = windows[..., max(0, -shift) : width - max(0, shift)]
+    return shifted

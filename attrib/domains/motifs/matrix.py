@@ -1,4 +1,4 @@
-"""A motif: the probability of each letter at each position."""
+"""A motif, which is the probability of each letter at each position, and its information."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import xarray as xr
 
 LETTERS = ("A", "C", "G", "T")
 EVEN = (0.25, 0.25, 0.25, 0.25)
-TOLERANCE = 0.01  # how far a column's sum may be from 1: databases round to a few digits
+TOLERANCE = 0.01  # of a column's sum, because databases round to a few digits
 
 
 def as_motif(
@@ -30,16 +30,16 @@ def as_motif(
     name : str, default "motif"
         Identifier, such as ``"MA0139.1"``.
     sites : float, optional
-        How many sites it was counted from.
+        Number of sites that were counted.
     alternative : str
         A second name, such as ``"CTCF"``.
     evalue : float, optional
-        Of the search that found it.
+        E-value of the search that gave the motif.
 
     Returns
     -------
     DataArray
-        Dims `nucleotide` (A, C, G, T) and `position`; `sites`, `alternative` and `evalue` in the attrs where known.
+        Dims `nucleotide` (A, C, G, T) and `position`; `sites`, `alternative` and `evalue` are in the attrs where they are given.
 
     Raises
     ------
@@ -65,9 +65,9 @@ def as_motif(
             f"`probabilities` of {name!r}: column {k} is {p[:, k].tolist()}, which sums to {sums[k]:.4g}, expected "
             "numbers from 0 with the sum 1; counts go to counted_motif"
         )
-    known = {"sites": sites, "alternative": alternative or None, "evalue": evalue}
+    facts = {"sites": sites, "alternative": alternative or None, "evalue": evalue}
     return xr.DataArray(
-        p, dims=("nucleotide", "position"), name=name, attrs={k: v for k, v in known.items() if v is not None},
+        p, dims=("nucleotide", "position"), name=name, attrs={k: v for k, v in facts.items() if v is not None},
         coords={"nucleotide": list(LETTERS), "position": np.arange(p.shape[1])},
     )  # fmt: skip
 
@@ -89,24 +89,26 @@ def counted_motif(
     ----------
     counts : array-like (4, positions)
         Rows A, C, G, T.
-    name, alternative : str
-        As for `as_motif`.
+    name : str, default "motif"
+        Identifier, as for `as_motif`.
     pseudocount : float, default 0
-        Lambda: counts added to each column, shared out as the background.
+        Lambda: the counts that are added to each column, in the proportions of the background.
     background : sequence of 4 floats, default a quarter each
         Probabilities of A, C, G, T where there is no motif.
     sites : float, optional
-        Default: the largest sum of a column.
+        Number of sites; default: the largest sum of a column.
+    alternative : str
+        A second name, as for `as_motif`.
 
     Returns
     -------
     DataArray
-        As `as_motif`. A column without counts is the background.
+        As `as_motif` returns it. A column without counts is the background.
 
     Raises
     ------
     ValueError
-        For numbers below 0 and a background that is no distribution.
+        For numbers below 0, and a background that is not a distribution.
 
     Examples
     --------
@@ -125,13 +127,142 @@ def counted_motif(
     )
 
 
+def consensus(motif: xr.DataArray) -> str:
+    """The most probable letter of each position; among equals the first of A, C, G, T.
+
+    Parameters
+    ----------
+    motif : DataArray
+        Dims `nucleotide`, `position`.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        For other dims or letters.
+
+    Examples
+    --------
+    >>> from attrib.domains.motifs import as_motif, consensus
+    >>> consensus(as_motif([[0.7, 0.1], [0.1, 0.1], [0.1, 0.7], [0.1, 0.1]]))
+    'AG'
+    """
+    return "".join(LETTERS[k] for k in matrix_of(motif).argmax(0))
+
+
+def flipped_motif(motif: xr.DataArray) -> xr.DataArray:
+    """The motif on the other strand: positions reversed, A and T, C and G exchanged.
+
+    Parameters
+    ----------
+    motif : DataArray
+        Dims `nucleotide`, `position`.
+
+    Returns
+    -------
+    DataArray
+        With the same name and attrs.
+
+    Raises
+    ------
+    ValueError
+        For other dims or letters.
+
+    Examples
+    --------
+    >>> from attrib.domains.motifs import as_motif, consensus, flipped_motif
+    >>> consensus(flipped_motif(as_motif([[1, 0], [0, 0], [0, 1], [0, 0]])))
+    'CT'
+    """
+    return motif.transpose("nucleotide", "position").copy(data=matrix_of(motif)[::-1, ::-1])
+
+
+def information_content(motif: xr.DataArray, *, background: Sequence[float] = EVEN) -> xr.DataArray:
+    r"""Relative entropy of each position against the background.
+
+    .. math:: I_k = \sum_c p_{ck} \log_2 \frac{p_{ck}}{b_c}
+
+    Parameters
+    ----------
+    motif : DataArray
+        Dims `nucleotide`, `position`.
+    background : sequence of 4 floats, default a quarter each
+        Probabilities of A, C, G, T where there is no motif.
+
+    Returns
+    -------
+    DataArray
+        Along `position`, in bits: from 0 to 2 with an even background.
+
+    Raises
+    ------
+    ValueError
+        For other dims or letters, and a background that is not a distribution.
+
+    References
+    ----------
+    Schneider et al. (1986), doi:10.1016/0022-2836(86)90165-8.
+
+    Examples
+    --------
+    >>> from attrib.domains.motifs import as_motif, information_content
+    >>> information_content(as_motif([[1, 0.5], [0, 0.5], [0, 0], [0, 0]])).values.tolist()
+    [2.0, 1.0]
+    """
+    p = matrix_of(motif)
+    b = background_of(background)[:, None]
+    bits = (p * np.log2(np.where(p > 0, p, 1) / np.where(p > 0, b, 1))).sum(0)
+    attrs = {"units": "bit", "long_name": "information content"}
+    return xr.DataArray(bits, dims="position", coords={"position": motif.position.values}, attrs=attrs)
+
+
+def trimmed_motif(
+    motif: xr.DataArray, *, bits: float = 0.25, background: Sequence[float] = EVEN
+) -> xr.DataArray:
+    """The motif without the positions of little information at its ends.
+
+    Parameters
+    ----------
+    motif : DataArray
+        Dims `nucleotide`, `position`.
+    bits : float, default 0.25
+        Positions are cut off from both ends, up to the first with at least this information.
+    background : sequence of 4 floats, default a quarter each
+        For the information content.
+
+    Returns
+    -------
+    DataArray
+        The positions keep their labels. If none has `bits`, the position of most information remains.
+
+    Raises
+    ------
+    ValueError
+        As `information_content`.
+
+    Examples
+    --------
+    >>> from attrib.domains.motifs import as_motif, trimmed_motif
+    >>> flat = [0.25] * 4
+    >>> trimmed_motif(as_motif([[*c] for c in zip(flat, [1, 0, 0, 0], [0, 1, 0, 0], flat)])).position.values.tolist()
+    [1, 2]
+    """
+    content = information_content(motif, background=background).values
+    informative = np.flatnonzero(content >= bits)
+    first, last = (informative[0], informative[-1]) if len(informative) else (content.argmax(),) * 2
+    return motif.isel(position=slice(int(first), int(last) + 1))
+
+
 def background_of(background: Sequence[float]) -> np.ndarray:
     """The background as an array.
 
     Raises
     ------
     ValueError
-        If it is no distribution of four letters.
+        If it is not a distribution of four letters.
     """
     b = np.asarray(background, dtype=float)
     if b.shape != (4,) or not (b > 0).all() or abs(b.sum() - 1) > TOLERANCE:
@@ -156,101 +287,3 @@ def matrix_of(motif: xr.DataArray) -> np.ndarray:
             f"`motif` has dims {motif.dims}, expected nucleotide (A, C, G, T) and position; see as_motif"
         )
     return motif.transpose("nucleotide", "position").sel(nucleotide=list(LETTERS)).values.astype(float)
-
-
-def consensus(motif: xr.DataArray) -> str:
-    """The most probable letter of each position; among equals the first of A, C, G, T.
-
-    Parameters
-    ----------
-    motif : DataArray
-        Dims `nucleotide`, `position`.
-
-    Returns
-    -------
-    str
-    """
-    return "".join(LETTERS[k] for k in matrix_of(motif).argmax(0))
-
-
-def flipped_motif(motif: xr.DataArray) -> xr.DataArray:
-    """The motif on the other strand: positions reversed, A and T, C and G exchanged.
-
-    Parameters
-    ----------
-    motif : DataArray
-        Dims `nucleotide`, `position`.
-
-    Returns
-    -------
-    DataArray
-        With the same name and attrs.
-    """
-    return motif.transpose("nucleotide", "position").copy(data=matrix_of(motif)[::-1, ::-1])
-
-
-# FOLDED attrib/domains/motifs/matrix.py: """How much a motif says at each position, and the motif without what says little."""
-def information_content(motif: xr.DataArray, *, background: Sequence[float] = EVEN) -> xr.DataArray:
-    r"""Relative entropy of each position against the background.
-
-    .. math:: I_k = \sum_c p_{ck} \log_2 \frac{p_{ck}}{b_c}
-
-    Parameters
-    ----------
-    motif : DataArray
-        Dims `nucleotide`, `position`.
-    background : sequence of 4 floats, default a quarter each
-        Probabilities of A, C, G, T where there is no motif.
-
-    Returns
-    -------
-    DataArray
-        Along `position`, in bits: from 0 to 2 with an even background.
-
-    References
-    ----------
-    Schneider et al. (1986), doi:10.1016/0022-2836(86)90165-8.
-
-    Examples
-    --------
-    >>> from attrib.domains.motifs import as_motif, information_content
-    >>> information_content(as_motif([[1, 0.5], [0, 0.5], [0, 0], [0, 0]])).values.tolist()
-    [2.0, 1.0]
-    """
-    p = matrix_of(motif)
-    b = background_of(background)[:, None]
-    bits = (p * np.log2(np.where(p > 0, p, 1) / np.where(p > 0, b, 1))).sum(0)
-    attrs = {"units": "bit", "long_name": "information content"}
-    return xr.DataArray(bits, dims="position", coords={"position": motif.position.values}, attrs=attrs)
-
-
-def trimmed_motif(
-    motif: xr.DataArray, *, bits: float = 0.25, background: Sequence[float] = EVEN
-) -> xr.DataArray:
-    """The motif without the positions at its ends that say little.
-
-    Parameters
-    ----------
-    motif : DataArray
-        Dims `nucleotide`, `position`.
-    bits : float, default 0.25
-        Positions from both ends are cut off up to the first with as much information.
-    background : sequence of 4 floats, default a quarter each
-        For the information content.
-
-    Returns
-    -------
-    DataArray
-        With the positions' labels as they were; the position of most information where none has `bits`.
-
-    Examples
-    --------
-    >>> from attrib.domains.motifs import as_motif, trimmed_motif
-    >>> flat = [0.25] * 4
-    >>> trimmed_motif(as_motif([[*c] for c in zip(flat, [1, 0, 0, 0], [0, 1, 0, 0], flat)])).position.values.tolist()
-    [1, 2]
-    """
-    content = information_content(motif, background=background).values
-    kept = np.flatnonzero(content >= bits)
-    first, last = (kept[0], kept[-1]) if len(kept) else (content.argmax(),) * 2
-    return motif.isel(position=slice(int(first), int(last) + 1))

@@ -20,14 +20,14 @@ def meme_text(motifs: Mapping[str, xr.DataArray], *, background: Sequence[float]
     Parameters
     ----------
     motifs : mapping of str to DataArray
-        Names, which have no spaces, and motifs; `sites`, `alternative` and `evalue` are taken from the attrs.
+        By name, without spaces. `sites`, `alternative` and `evalue` are taken from the attrs.
     background : sequence of 4 floats, default a quarter each
         Probabilities of A, C, G, T where there is no motif.
 
     Returns
     -------
     str
-        Numbers have all their digits, so that `parse_meme` gives them back exactly.
+        Numbers have all their digits, so that `parse_meme` restores them exactly.
 
     Raises
     ------
@@ -60,9 +60,9 @@ def _block(name: str, motif: xr.DataArray) -> list[str]:
         )
     p = matrix_of(motif)
     facts = f"letter-probability matrix: alength= 4 w= {p.shape[1]}"
-    for key, known in (("nsites", "sites"), ("E", "evalue")):
-        if motif.attrs.get(known) is not None:
-            facts += f" {key}= {_number(motif.attrs[known])}"
+    for key, attribute in (("nsites", "sites"), ("E", "evalue")):
+        if motif.attrs.get(attribute) is not None:
+            facts += f" {key}= {_number(motif.attrs[attribute])}"
     rows = [" ".join(map(_number, column)) for column in p.T]
     return [f"MOTIF {name} {alternative}".rstrip(), facts, *rows]
 
@@ -78,19 +78,20 @@ def parse_meme(text: str, *, source: str = "the text") -> dict[str, xr.DataArray
     Parameters
     ----------
     text : str
-        Of a file of the MEME suite, or of JASPAR, HOCOMOCO, CIS-BP in that format.
+        Content of a file of the MEME suite, or of JASPAR, HOCOMOCO or CIS-BP in that format.
     source : str
-        What errors call the text.
+        Name of the text in error messages.
 
     Returns
     -------
     dict of str to DataArray
-        By name, in the order of the text, as `as_motif` gives them. U is read as T.
+        By name, in the order of the text, as `as_motif` returns them. U is read as T.
 
     Raises
     ------
     ValueError
-        For text that is no MEME, proteins, rows that are no probabilities, and names that come twice: with the line.
+        For text in another format, protein motifs, rows that are not probabilities, and repeated names. The message names the
+        line.
 
     Examples
     --------
@@ -101,18 +102,18 @@ def parse_meme(text: str, *, source: str = "the text") -> dict[str, xr.DataArray
     """
     lines: Lines = [(k, line.strip()) for k, line in enumerate(text.splitlines(), 1)]
     if not any(line.startswith("MEME version") for _, line in lines):
-        raise ValueError(f"{source} is no MEME file: it lacks the line 'MEME version 4'")
+        raise ValueError(f"{source} is not a MEME file: it lacks the line 'MEME version 4'")
     _check_alphabet(lines, source)
-    found: dict[str, xr.DataArray] = {}
+    motifs: dict[str, xr.DataArray] = {}
     for number, words, block in _blocks(lines):
         if len(words) < 2:
             raise ValueError(f"{source}, line {number}: MOTIF without a name")
-        if words[1] in found:
+        if words[1] in motifs:
             raise ValueError(f"{source}, line {number}: there are two motifs {words[1]!r}; rename one")
-        found[words[1]] = _motif(words, block, number, source)
-    if not found:
+        motifs[words[1]] = _motif(words, block, number, source)
+    if not motifs:
         raise ValueError(f"{source} has no motifs")
-    return found
+    return motifs
 
 
 def _check_alphabet(lines: Lines, source: str) -> None:
@@ -153,14 +154,14 @@ def _motif(words: list[str], block: Lines, number: int, source: str) -> xr.DataA
 
 
 def _rows(lines: Lines, width: int | None, source: str) -> Iterator[list[float]]:
-    """Rows of numbers, up to `width` of them, or to the first line that is none."""
+    """Rows of numbers: `width` of them, or up to the first line of another kind."""
     for k, (number, line) in enumerate(lines):
         if k == width or not line or not re.match(r"[-+.\d]", line):
             return
         try:
             row = [float(v) for v in line.split()]
         except ValueError:
-            raise ValueError(f"{source}, line {number}: {line!r} is no row of numbers") from None
+            raise ValueError(f"{source}, line {number}: {line!r} is not a row of numbers") from None
         if len(row) != 4:
             raise ValueError(f"{source}, line {number}: {len(row)} numbers, expected 4: A, C, G, T")
         yield row

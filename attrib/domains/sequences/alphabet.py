@@ -1,11 +1,11 @@
-"""Letters of DNA and RNA: codes, the other strand, and what is no nucleotide."""
+"""Letters of DNA and RNA: their codes, the other strand, and letters that are not nucleotides."""
 
 from __future__ import annotations
 
 import numpy as np
 
 NUCLEOTIDES = "ACGT"
-UNKNOWN, OTHER = 4, 255  # codes of N and of letters that stand for no nucleotide
+UNKNOWN, OTHER = 4, 255  # codes of N and of letters that are not nucleotides
 
 
 def _table() -> np.ndarray:
@@ -25,12 +25,12 @@ def codes(text: str) -> np.ndarray:
 
 
 def other_strand(text: str) -> str:
-    """The reverse complement of a text; N and other letters stay what they are."""
+    """The reverse complement of a text. N and other letters are not changed."""
     return text.translate(_OTHER_STRAND)[::-1]
 
 
 def fault(text: str) -> str:
-    """What makes a text no sequence of nucleotides, in words; empty if nothing does."""
+    """Why a text is not a sequence of nucleotides, in words; empty if it is one."""
     if not text:
         return "it has no letters"
     wrong = np.flatnonzero(codes(text) == OTHER)

@@ -1,4 +1,4 @@
-"""What sequences are compared with."""
+"""Baselines of sequences: zeros, even letters, shuffles, and random sequences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from attrib.domains.sequences.alphabet import NUCLEOTIDES
-from attrib.domains.sequences.encoding import columns, like, lines
+from attrib.domains.sequences.encoding import one_hot, one_hot_columns, sequence_codes, with_nucleotides_of
 from attrib.domains.sequences.shuffling import Letters, Pairs, generator
 
 
@@ -24,13 +24,24 @@ def zeros(x: xr.DataArray) -> xr.DataArray:
     -------
     DataArray
         Like `x`.
+
+    Raises
+    ------
+    ValueError
+        If `x` is not one-hot.
+
+    Examples
+    --------
+    >>> from attrib.domains.sequences import one_hot, zeros
+    >>> float(zeros(one_hot("ACGT")).sum())
+    0.0
     """
-    lines(x)
+    sequence_codes(x)
     return x.copy(data=np.zeros_like(x.values)).rename("baseline")
 
 
 def uniform(x: xr.DataArray) -> xr.DataArray:
-    """Baseline of all letters alike: a quarter of each.
+    """Baseline of even letters: a quarter of each.
 
     Parameters
     ----------
@@ -41,8 +52,19 @@ def uniform(x: xr.DataArray) -> xr.DataArray:
     -------
     DataArray
         Like `x`; zeros where it is padded.
+
+    Raises
+    ------
+    ValueError
+        If `x` is not one-hot.
+
+    Examples
+    --------
+    >>> from attrib.domains.sequences import one_hot, uniform
+    >>> uniform(one_hot(["AC", "A"]))[1].values.tolist()
+    [[0.25, 0.0], [0.25, 0.0], [0.25, 0.0], [0.25, 0.0]]
     """
-    lines(x)
+    sequence_codes(x)
     values = np.full_like(x.values, 1 / len(NUCLEOTIDES))
     return x.copy(data=values).where(x.coords.get("mask", True), 0).astype(x.dtype).rename("baseline")
 
@@ -55,15 +77,15 @@ def shuffle(x: xr.DataArray, *, n: int = 20, seed: int = 0) -> xr.DataArray:
     x : DataArray
         One-hot sequences, dims nucleotide and position and any others.
     n : int, default 20
-        Baselines per sequence.
+        Number of baselines per sequence.
     seed : int, default 0
-        Seed. A sequence's draws depend on it and on its own letters alone.
+        A sequence's draws depend on the seed and on its letters alone.
 
     Returns
     -------
     DataArray
         Dims of `x` with `baseline` before nucleotide and position: a distribution for each sample, as `deep_lift_shap` and
-        `gradient_shap` take it. N and padding stay where they are.
+        `gradient_shap` take it. N and padding keep their positions.
 
     Raises
     ------
@@ -81,23 +103,23 @@ def shuffle(x: xr.DataArray, *, n: int = 20, seed: int = 0) -> xr.DataArray:
 
 
 def dinucleotide_shuffle(x: xr.DataArray, *, n: int = 20, seed: int = 0) -> xr.DataArray:
-    """Baselines with exactly the same pairs of neighbouring letters in random order.
+    """Baselines in random order with exactly the same pairs of neighbouring letters.
 
     Parameters
     ----------
     x : DataArray
         One-hot sequences, dims nucleotide and position and any others.
     n : int, default 20
-        Baselines per sequence.
+        Number of baselines per sequence.
     seed : int, default 0
-        Seed. A sequence's draws depend on it and on its own letters alone.
+        A sequence's draws depend on the seed and on its letters alone.
 
     Returns
     -------
     DataArray
         Dims of `x` with `baseline` before nucleotide and position: a distribution for each sample, as `deep_lift_shap` and
-        `gradient_shap` take it. First and last letter, N and padding stay where they are; stretches between Ns are
-        shuffled each by itself.
+        `gradient_shap` take it. First and last letter, N and padding keep their positions. Each stretch between Ns is
+        shuffled by itself.
 
     Raises
     ------
@@ -106,8 +128,8 @@ def dinucleotide_shuffle(x: xr.DataArray, *, n: int = 20, seed: int = 0) -> xr.D
 
     Notes
     -----
-    Every sequence with these pairs and these ends is equally likely. A short or repetitive sequence has few, or only
-    itself.
+    Every sequence with these pairs and these ends is equally likely. A short or repetitive sequence has few of them, or
+    only itself.
 
     References
     ----------
@@ -130,20 +152,20 @@ Orders = Callable[[np.ndarray], Letters | Pairs]
 def _drawn(x: xr.DataArray, n: int, seed: int, orders: Orders) -> xr.DataArray:
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"`n` is {n!r}, expected an int of at least 1")
-    given = lines(x)
-    found = np.repeat(given.codes[:, None], n, 1)
-    for line, codes, mask in zip(found, given.codes, given.mask, strict=True):
-        own = codes[mask]
-        order = orders(own)
-        for draw, row in enumerate(line):
-            row[mask] = order.draw(generator(own, seed, draw))
-    return like(x, _labelled(given.x, found, n))
+    sequences = sequence_codes(x)
+    drawn = np.repeat(sequences.codes[:, None], n, 1)
+    for draws, codes, mask in zip(drawn, sequences.codes, sequences.mask, strict=True):
+        letters = codes[mask]
+        order = orders(letters)
+        for number, row in enumerate(draws):
+            row[mask] = order.draw(generator(letters, seed, number))
+    return with_nucleotides_of(x, _labelled(sequences.x, drawn, n))
 
 
 def _labelled(x: xr.DataArray, codes: np.ndarray, n: int) -> xr.DataArray:
-    rest = x.dims[:-2]
-    values = columns(codes.reshape(*(x.sizes[d] for d in rest), n, -1), x.dtype)
-    dims = (*rest, "baseline", "nucleotide", "position")
+    leads = x.dims[:-2]
+    values = one_hot_columns(codes.reshape(*(x.sizes[d] for d in leads), n, -1), x.dtype)
+    dims = (*leads, "baseline", "nucleotide", "position")
     return xr.DataArray(values, dims=dims, coords=x.coords, name="baseline")
 
 
@@ -159,31 +181,29 @@ def random_sequences(
     Parameters
     ----------
     n : int
-        Sequences.
+        Number of sequences.
     length : int
-        Letters in each.
+        Letters per sequence.
     frequencies : tuple of float, default a quarter each
-        Of A, C, G and T.
+        Probabilities of A, C, G and T.
     seed : int, default 0
-        Seed; a longer set begins with a shorter one.
+        Seed of the draws. A larger set begins with the sequences of a smaller one.
 
     Returns
     -------
     DataArray
-        As `one_hot` gives it.
+        As `one_hot` returns it.
 
     Raises
     ------
     ValueError
-        If there would be none, or the frequencies are not four that add up to 1.
+        If `n` or `length` is below 1, or the frequencies are not four that add up to 1.
 
     Examples
     --------
     >>> random_sequences(8, 100).sizes
     Frozen({'sample': 8, 'nucleotide': 4, 'position': 100})
     """
-    from attrib.domains.sequences.encoding import one_hot
-
     if n < 1 or length < 1:
         raise ValueError(f"`n` and `length` are {n} and {length}, expected at least 1")
     if len(frequencies) != 4 or min(frequencies) < 0 or not np.isclose(sum(frequencies), 1):

@@ -1,4 +1,4 @@
-"""Attributions of one-hot sequences, seen for what they are: of letters that exclude each other."""
+"""Corrections of attributions of one-hot sequences, whose letters exclude each other."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import xarray as xr
 
 
 def gradient_correction(attribution: xr.DataArray) -> xr.DataArray:
-    """Gradients without what points off the simplex: minus each position's mean over the nucleotides.
+    """Gradients without their component off the simplex: minus each position's mean over the nucleotides.
 
     ``c[letter, position] = g[letter, position] - mean over letters of g[., position]``
 
-    The letters of a position add up to 1 in every sequence a model has seen. Along the direction in which all of them
-    grow together its function is not determined by data, and its gradient there is noise.
+    In every sequence that a model has seen, the letters of a position add up to 1. So data do not determine the function
+    along the direction in which all letters grow together, and the gradient along it is noise.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def gradient_correction(attribution: xr.DataArray) -> xr.DataArray:
     Returns
     -------
     DataArray
-        Like `attribution`; entries of each position add up to 0.
+        Like `attribution`; the entries of each position add up to 0.
 
     Raises
     ------
@@ -41,37 +41,37 @@ def gradient_correction(attribution: xr.DataArray) -> xr.DataArray:
     """
     _refuse_without_letters(attribution, "attribution")
     corrected = attribution - attribution.mean("nucleotide", skipna=False)
-    return _told(corrected.transpose(*attribution.dims), attribution, "gradient correction")
+    return _with_history(corrected.transpose(*attribution.dims), attribution, "gradient correction")
 
 
 def hypothetical(multipliers: xr.DataArray, baselines: xr.DataArray | float = 0.0) -> xr.DataArray:
-    """What each letter would contribute if it stood there.
+    """Contributions that each letter would have at each position.
 
     ``h[letter, position] = m[letter, position] - sum over letters k of m[k, position] b[k, position]``
 
     Parameters
     ----------
     multipliers : DataArray
-        Of `deep_lift` or `integrated_gradients` with `multiply_by_inputs=False`: dims nucleotide, position and any others.
-        With a dim `baseline`, one for each baseline; the mean over them is returned.
+        Results of `deep_lift` or `integrated_gradients` with `multiply_by_inputs=False`: dims nucleotide, position and any
+        others. A dim `baseline` is averaged in the result.
     baselines : DataArray or float, default 0.0
-        What they were computed with.
+        The baselines of the multipliers.
 
     Returns
     -------
     DataArray
-        Dims of `multipliers` without `baseline`. At the letter that is there it is the position's contribution:
+        Dims of `multipliers` without `baseline`. At the sequence's own letter it is the contribution of the position:
         ``(x * h).sum("nucleotide")`` is the attribution summed over the letters.
 
     Raises
     ------
     ValueError
-        If there is no dim nucleotide, or several baselines meet multipliers that are a mean over them: a mean of products
-        is not the product of the means.
+        If there is no dim nucleotide, or if there are several baselines and the multipliers are already a mean over them: a
+        mean of products is not the product of the means.
 
     Notes
     -----
-    The multipliers of the sequence that is there are taken for those of the others. No further evaluation of the model.
+    The multipliers of the sequence stand in for those of the sequences with another letter. The model is not evaluated.
 
     References
     ----------
@@ -95,21 +95,22 @@ def hypothetical(multipliers: xr.DataArray, baselines: xr.DataArray | float = 0.
         bare = baselines.drop_vars([c for c in baselines.coords if c not in baselines.indexes])
     else:
         bare = xr.DataArray(float(baselines)).expand_dims(nucleotide=multipliers.sizes["nucleotide"])
-    found = multipliers - (multipliers * bare).sum("nucleotide", skipna=False)
-    rest = [d for d in multipliers.dims if d != "baseline"]
-    found = found.mean("baseline", skipna=False) if "baseline" in found.dims else found
-    return _told(found.transpose(*rest), multipliers, "hypothetical contributions")
+    contributions = multipliers - (multipliers * bare).sum("nucleotide", skipna=False)
+    if "baseline" in contributions.dims:
+        contributions = contributions.mean("baseline", skipna=False)
+    dims = [d for d in multipliers.dims if d != "baseline"]
+    return _with_history(contributions.transpose(*dims), multipliers, "hypothetical contributions")
 
 
 def _refuse_without_letters(a: xr.DataArray, name: str) -> None:
     if "nucleotide" not in getattr(a, "dims", ()):
         raise ValueError(
             f"`{name}` has the dims {getattr(a, 'dims', None)}, expected nucleotide among them; "
-            "pass a DataArray, such as the functions of attrib return for what one_hot gives"
+            "pass a DataArray, such as the functions of attrib return for sequences of one_hot"
         )
 
 
-def _told(found: xr.DataArray, given: xr.DataArray, what: str) -> xr.DataArray:
-    """With the attrs of what was given, and a line more in its history."""
-    before = str(given.attrs.get("history", ""))
-    return found.assign_attrs(given.attrs, history=f"{before}\n{what}".strip()).rename(given.name)
+def _with_history(a: xr.DataArray, source: xr.DataArray, step: str) -> xr.DataArray:
+    """`a` with the name and attrs of `source`, and a step added to the history."""
+    before = str(source.attrs.get("history", ""))
+    return a.assign_attrs(source.attrs, history=f"{before}\n{step}".strip()).rename(source.name)

@@ -1,27 +1,27 @@
-"""What variants do to predictions and attributions."""
+"""Effects of variants on predictions and attributions: each is located in the sequences that cover it, and put in."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.domains.sequences.alphabet import NUCLEOTIDES, codes, fault
+from attrib.domains.sequences.alphabet import NUCLEOTIDES, codes, fault, other_strand
 from attrib.domains.sequences.evaluation import Function, Outputs, Rows, Subject
 from attrib.domains.sequences.fasta import PROBLEM_COLUMNS
-from attrib.domains.sequences.tables import Edit, finder
+from attrib.domains.sequences.variants import position_of
 
 
 class VariantEffects(NamedTuple):
-    """What variants do, and which could not be asked.
+    """Effects of variants, and the variants that were left out.
 
     Attributes
     ----------
     effects : Dataset
-        `before` (reference), `after` (alternative) and `difference`, dims variant and those of the outputs.
+        `before` (reference), `after` (alternative) and `difference`: dims variant, and those of the outputs.
     problems : DataFrame
         A row per variant that was left out: `record`, `line` (its row, counted from 1), `problem` in words, `kept`.
     """
@@ -38,7 +38,7 @@ def variant_effect(
     batch_size: int = 1024,
     progress: bool = False,
 ) -> VariantEffects:
-    """What substitutions do: the sequence with the alternative allele, compared with the sequence as it is.
+    """Effects of substitutions: the output with the alternative allele minus the output of the sequence as it is.
 
     ``difference[v] = f(x_n with the alternative of v) - f(x_n)``
 
@@ -46,13 +46,13 @@ def variant_effect(
     ----------
     f : callable
         From a DataArray like `x` to predictions or attributions; see `marginalize`. With attributions the difference is
-        the change of the map.
+        the change of the attribution.
     x : DataArray
         One-hot sequences, dims sample, nucleotide, position.
     variants : DataFrame
-        A row per variant, `ref` and `alt` (letters, of equal number), and where: `chrom` and `pos` (counted from 1, as
-        `read_vcf` gives them) for sequences that `read_bed` has read, or `sample` (its name) and `position` (its label).
-        A variant that several sequences cover is asked in each of them; on a - strand its complement is.
+        A row per variant: `ref` and `alt` (equally many letters), and its position. This is `chrom` and `pos` (counted from
+        1, as `read_vcf` returns them) for sequences from `read_bed`, or `sample` (its name) and `position` (its label). A
+        variant that several sequences cover is put into each of them, as its complement on the - strand.
     batch_size : int, default 1024
         Sequences per call of `f`.
     progress : bool, default False
@@ -62,14 +62,15 @@ def variant_effect(
     -------
     VariantEffects
         `effects` has the coords `ref`, `alt` (as read in the sequence), `at` (the number of the position), the sample, and
-        its own coords. Left out, with the reason in `problems`: variants that no sequence covers, whose reference is not
-        what the sequence says, and insertions and deletions, which change the length: `read_alleles` reads both alleles
-        with their surroundings.
+        the sample's coords. Left out, with the reason in `problems`, are variants that no sequence covers, variants whose
+        reference differs from the sequence, and insertions and deletions, which change the length. For these
+        `read_alleles` reads both alleles with their flanks.
 
     Raises
     ------
     ValueError
-        If columns are missing, no variant is left, `x` is not one-hot, or `f` does not give an output for each sequence.
+        If columns are missing, all variants are left out, `x` is not one-hot, or `f` does not return an output for each
+        sequence.
 
     Notes
     -----
@@ -80,61 +81,63 @@ def variant_effect(
     >>> from attrib.domains.sequences import one_hot
     >>> table = pd.DataFrame({"sample": ["a", "a"], "position": [1, 1], "ref": ["C", "G"], "alt": ["T", "T"]})
     >>> t_content = lambda x: x.sel(nucleotide="T").mean("position")
-    >>> found = variant_effect(t_content, one_hot({"a": "ACGA"}), table)
-    >>> found.effects.difference.values.tolist()
+    >>> result = variant_effect(t_content, one_hot({"a": "ACGA"}), table)
+    >>> result.effects.difference.values.tolist()
     [0.25]
-    >>> found.problems.problem.tolist()
+    >>> result.problems.problem.tolist()
     ["the sequence a has C at position 1, not 'G'"]
     """
     subject = Subject(f, x, batch_size, progress)
     edits, problems = _edits(subject, variants)
     if not edits:
         why = "; ".join(problems["problem"].head(3))
-        raise ValueError(f"`variants` has none of {len(variants)} that can be asked: {why or 'it is empty'}")
+        raise ValueError(f"`variants` has none of {len(variants)} that can be put in: {why or 'it is empty'}")
     used, of = np.unique([e.sample for e in edits], return_inverse=True)
     outputs = subject.outputs(_rows(subject, edits, used), len(used) + len(edits))
     before, after = outputs.values[: len(used)][of], outputs.values[len(used) :]
-    return VariantEffects(_dressed(subject, edits, before, after, outputs), problems)
+    return VariantEffects(_labelled_effects(subject, edits, before, after, outputs), problems)
 
 
 def _rows(subject: Subject, edits: list[Edit], used: np.ndarray) -> Iterator[Rows]:
     yield used, subject.codes[used]
     for e in edits:
         line = subject.codes[e.sample].copy()
-        line[e.place : e.place + len(e.alt)] = codes(e.alt)
+        line[e.position : e.position + len(e.alt)] = codes(e.alt)
         yield np.array([e.sample]), line[None]
 
 
-def _dressed(
+def _labelled_effects(
     subject: Subject, edits: list[Edit], before: np.ndarray, after: np.ndarray, outputs: Outputs
 ) -> xr.Dataset:
     dims = ("variant", *outputs.dims)
-    own = subject.x.isel({subject.sample: xr.DataArray([e.sample for e in edits], dims="variant")}).coords
-    coords: dict[Any, Any] = {k: c for k, c in own.items() if set(c.dims) <= set(dims)}
+    sample_coords = subject.x.isel(
+        {subject.sample: xr.DataArray([e.sample for e in edits], dims="variant")}
+    ).coords
+    coords: dict[Any, Any] = {k: c for k, c in sample_coords.items() if set(c.dims) <= set(dims)}
     coords |= outputs.coords
     coords |= {k: ("variant", np.array([getattr(e, k) for e in edits])) for k in ("ref", "alt")}
-    coords |= {"variant": np.array([e.name for e in edits]), "at": ("variant", [e.place for e in edits])}
+    coords |= {"variant": np.array([e.name for e in edits]), "at": ("variant", [e.position for e in edits])}
     values = {"before": before, "after": after, "difference": after - before}
-    found = {k: (dims, v) for k, v in values.items()}
-    return xr.Dataset(found, coords, {"experiment": "variant_effect"})
+    variables = {k: (dims, v) for k, v in values.items()}
+    return xr.Dataset(variables, coords, {"experiment": "variant_effect"})
 
 
 def _edits(subject: Subject, variants: pd.DataFrame) -> tuple[list[Edit], pd.DataFrame]:
-    """Each variant in each sequence that covers it; the others with what is wrong."""
-    find = finder(subject, variants)
-    found: list[Edit] = []
+    """Each variant in each sequence that covers it, and a table of those that were left out."""
+    locate = _locator(subject, variants)
+    edits: list[Edit] = []
     problems: list[tuple[str, int, str, bool]] = []
     for number, (label, row) in enumerate(zip(variants.index, variants.to_dict("records"), strict=True), 1):
         name = str(label) if variants.index.name == "variant" else _name(row)
         try:
-            here = find(name, row, *_alleles(row))
+            located = locate(name, row, *_alleles(row))
         except ValueError as error:
             problems.append((name, number, str(error), False))
             continue
-        wrong = [_mismatch(subject, e) for e in here]
+        wrong = [_mismatch(subject, e) for e in located]
         problems += [(name, number, w, False) for w in wrong if w]
-        found += [e for e, w in zip(here, wrong, strict=True) if not w]
-    return found, pd.DataFrame(problems, columns=PROBLEM_COLUMNS)
+        edits += [e for e, w in zip(located, wrong, strict=True) if not w]
+    return edits, pd.DataFrame(problems, columns=PROBLEM_COLUMNS)
 
 
 def _name(row: dict) -> str:
@@ -154,7 +157,7 @@ def _alleles(row: dict) -> tuple[str, str]:
     if len(ref) != len(alt):
         raise ValueError(
             f"{ref}>{alt} is an insertion or deletion, which changes the length; "
-            "read both alleles with their surroundings by read_alleles, and call `f` on each"
+            "read both alleles with their flanks by read_alleles, and call `f` on each"
         )
     if ref == alt:
         raise ValueError(f"its ref and alt are both {ref}")
@@ -163,9 +166,112 @@ def _alleles(row: dict) -> tuple[str, str]:
 
 def _mismatch(subject: Subject, e: Edit) -> str:
     """How the sequence differs from the reference, in words; empty if it does not."""
-    there = subject.codes[e.sample, e.place : e.place + len(e.ref)]
-    if np.array_equal(there, codes(e.ref)):
+    present = subject.codes[e.sample, e.position : e.position + len(e.ref)]
+    if np.array_equal(present, codes(e.ref)):
         return ""
-    letters = "".join(f"{NUCLEOTIDES}N"[c] for c in there)
+    letters = "".join(f"{NUCLEOTIDES}N"[c] for c in present)
     label = subject.x[subject.sample].values[e.sample] if subject.sample in subject.x.coords else e.sample
-    return f"the sequence {label} has {letters} at position {e.place}, not {e.ref!r}"
+    return f"the sequence {label} has {letters} at position {e.position}, not {e.ref!r}"
+
+
+class Edit(NamedTuple):
+    """A variant in one of the sequences, as it is read there.
+
+    Attributes
+    ----------
+    name : str
+    sample, position : int
+        Number of the sequence, and of the position at which the variant begins.
+    ref, alt : str
+        Alleles on the sequence's strand.
+    """
+
+    name: str
+    sample: int
+    position: int
+    ref: str
+    alt: str
+
+
+Locator = Callable[[str, dict, str, str], list[Edit]]
+
+
+def _locator(subject: Subject, variants: pd.DataFrame) -> Locator:
+    """How to locate a variant: by chromosome, or by sample."""
+    missing = [c for c in ("ref", "alt") if c not in variants]
+    by_chrom, by_sample = ({*pair} <= set(variants) for pair in (("chrom", "pos"), ("sample", "position")))
+    if missing or not (by_chrom or by_sample):
+        raise ValueError(
+            f"`variants` has the columns {list(variants)}, expected ref and alt, "
+            "and chrom and pos, or sample and position"
+        )
+    if by_sample:
+        return _BySample(subject)
+    lacking = [c for c in ("chrom", "locus") if c not in subject.x.coords]
+    if lacking:
+        raise ValueError(
+            f"`x` lacks the coords {lacking}, which one_hot(read_bed(...).sequences) has; "
+            "or give variants by sample and position"
+        )
+    return _ByChromosome(subject)
+
+
+class _BySample:
+    """Locates variants by the sample's name and the position's label."""
+
+    def __init__(self, subject: Subject) -> None:
+        x, d = subject.x, subject.sample
+        self._samples = x.indexes[d] if d in x.indexes else pd.RangeIndex(subject.count)
+        self._positions = x.indexes.get("position", pd.RangeIndex(x.sizes["position"]))
+        self._mask = subject.mask
+
+    def __call__(self, name: str, row: dict, ref: str, alt: str) -> list[Edit]:
+        sample, position = row["sample"], row["position"]
+        if sample not in self._samples or position not in self._positions:
+            raise ValueError(f"there is no sample {sample!r} with a position {position!r}")
+        k, p = self._samples.get_loc(sample), self._positions.get_loc(position)
+        if not isinstance(k, int) or not isinstance(p, int):
+            raise ValueError(f"sample {sample!r} or position {position!r} occurs more than once")
+        if not self._mask[k, p : p + len(ref)].all() or p + len(ref) > self._mask.shape[1]:
+            raise ValueError(f"sample {sample!r} ends before the end of {ref}")
+        return [Edit(name, k, p, ref, alt)]
+
+
+class _ByChromosome:
+    """Locates variants by chromosome and position, in all sequences that cover them."""
+
+    def __init__(self, subject: Subject) -> None:
+        x = subject.x.transpose(subject.sample, "nucleotide", "position")
+        self._locus = np.where(subject.mask, x["locus"].values, -1)
+        rows, last = np.arange(subject.count), self._locus.shape[1] - 1 - subject.mask[:, ::-1].argmax(1)
+        ends = self._locus[rows, subject.mask.argmax(1)], self._locus[rows, last]
+        single = (x["strand"].values == "-") if "strand" in x.coords else False
+        self._minus = np.where(ends[0] == ends[1], single, ends[0] > ends[1])
+        low = np.where(self._locus < 0, np.iinfo(np.int64).max, self._locus).min(1)
+        table = pd.DataFrame({"chrom": x["chrom"].values, "low": low, "high": self._locus.max(1)})
+        self._chroms = {c: t.sort_values("low") for c, t in table.groupby("chrom")}
+        self._width = self._locus.shape[1]
+
+    def __call__(self, name: str, row: dict, ref: str, alt: str) -> list[Edit]:
+        begin = position_of(row) - 1
+        table = self._chroms.get(str(row["chrom"]))
+        near = [] if table is None else self._near(table, begin, begin + len(ref))
+        edits = [e for k in near if (e := self._edit(k, begin, name, ref, alt)) is not None]
+        if not edits:
+            raise ValueError(f"no sequence covers {row['chrom']}:{row['pos']} and its {len(ref)} letters")
+        return edits
+
+    def _near(self, table: pd.DataFrame, begin: int, end: int) -> list[int]:
+        """Numbers of the samples that may cover `begin` to `end`, in their order."""
+        low = table["low"].to_numpy()
+        nearby = table.iloc[np.searchsorted(low, begin - self._width) : np.searchsorted(low, begin, "right")]
+        return sorted(nearby.index[(nearby["high"] >= end - 1).to_numpy()].tolist())
+
+    def _edit(self, k: int, begin: int, name: str, ref: str, alt: str) -> Edit | None:
+        """The variant as sample `k` reads it, if the sample covers all of it."""
+        if self._minus[k]:
+            ref, alt = other_strand(ref), other_strand(alt)
+        wanted = begin + np.arange(len(ref))[:: -1 if self._minus[k] else 1]
+        position = int(np.argmax(self._locus[k] == wanted[0]))
+        covered = self._locus[k, position : position + len(ref)]
+        return Edit(name, k, position, ref, alt) if np.array_equal(covered, wanted) else None

@@ -1,4 +1,4 @@
-"""A function of sequences, called on many edited copies, a chunk at a time."""
+"""A function of sequences, called on many edited copies in batches."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib.domains.sequences.encoding import AXES, columns, like, lines
+from attrib.domains.sequences.encoding import AXES, one_hot_columns, sequence_codes, with_nucleotides_of
 
 Function = Callable[[xr.DataArray], Any]
 Rows = tuple[
     np.ndarray, np.ndarray
-]  # numbers (rows,) of the samples, codes (rows, positions) of the edited copies
+]  # numbers of the samples (rows,), and codes of their edited copies (rows, positions)
 
 
 class Outputs(NamedTuple):
-    """What the function gave.
+    """Outputs of the function.
 
     Attributes
     ----------
     values : array (rows, ...)
     dims : tuple
-        Of a row.
+        Names of a row's dims.
     coords : dict
-        Along these dims.
+        Coords along these dims.
     """
 
     values: np.ndarray
@@ -34,7 +34,7 @@ class Outputs(NamedTuple):
 
 
 class Subject:
-    """The sequences of an experiment and the function it asks.
+    """The sequences of an experiment and the function that is explained.
 
     Parameters
     ----------
@@ -50,58 +50,60 @@ class Subject:
     Attributes
     ----------
     codes, mask : array (samples, positions)
-        See `attrib.domains.sequences.encoding.Lines`.
+        See `attrib.domains.sequences.encoding.SequenceCodes`.
     sample : hashable
         The dim of the samples.
 
     Raises
     ------
     TypeError, ValueError
-        For a function that is none, and arrays that are no one-hot sequences with one dim of samples.
+        If `f` is not a function, or `x` is not one-hot with one dim of samples.
     """
 
     def __init__(self, f: Function, x: xr.DataArray, batch_size: int, progress: bool) -> None:
         if not callable(f):
             raise TypeError(f"`f` is a {type(f).__name__}, expected a function of a DataArray like `x`")
-        if hasattr(f, "state_dict"):  # a torch module takes tensors; this layer does not know torch
+        if hasattr(f, "state_dict"):  # a torch module takes tensors; this room does not import torch
             raise TypeError(
                 f"`f` is the module {type(f).__name__}, expected a function of a DataArray; "
                 "pass functools.partial(attrib.predict, model)"
             )
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"`batch_size` is {batch_size!r}, expected an int of at least 1")
-        given = lines(x)
-        if given.x.ndim != 3:
+        sequences = sequence_codes(x)
+        if sequences.x.ndim != 3:
             raise ValueError(
                 f"`x` has the dims {x.dims}, expected one dim of samples, nucleotide and position; "
                 "of a single sequence pass x.expand_dims('sample')"
             )
-        self.x, self.codes, self.mask = x, given.codes, given.mask
-        self.sample = given.x.dims[0]
-        self._template, self._f = given.x, f
+        self.x, self.codes, self.mask = x, sequences.codes, sequences.mask
+        self.sample = sequences.x.dims[0]
+        self._template, self._f = sequences.x, f
         self._rows, self._progress = batch_size, progress
 
     @property
     def count(self) -> int:
-        """How many sequences there are."""
+        """The number of sequences."""
         return len(self.codes)
 
     def all_of(self, edits: Iterable[np.ndarray]) -> Iterator[Rows]:
-        """Rows of edits (samples, positions) of all the samples at once."""
+        """Rows of edits, each of which (samples, positions) has all samples."""
         return ((np.arange(self.count), codes) for codes in edits)
 
     def outputs(self, blocks: Iterable[Rows], total: int) -> Outputs:
-        """The function's outputs for edited copies, in their order; `total` rows in all."""
-        found: list[Outputs] = []
+        """The function's outputs for `total` rows of edited copies, in their order."""
+        batches: list[Outputs] = []
         with _bar(self._progress, total) as bar:
             for numbers, codes in _chunks(blocks, self._rows):
-                found.append(self._call(numbers, codes))
+                batches.append(self._call(numbers, codes))
                 bar.update(len(numbers))
-        return found[0]._replace(values=np.concatenate([o.values for o in found]))
+        return batches[0]._replace(values=np.concatenate([o.values for o in batches]))
 
     def _call(self, numbers: np.ndarray, codes: np.ndarray) -> Outputs:
-        rows = self._template.isel({self.sample: numbers}).copy(data=columns(codes, self._template.dtype))
-        y = self._f(like(self.x, rows).transpose(*self.x.dims))
+        rows = self._template.isel({self.sample: numbers}).copy(
+            data=one_hot_columns(codes, self._template.dtype)
+        )
+        y = self._f(with_nucleotides_of(self.x, rows).transpose(*self.x.dims))
         if not isinstance(y, xr.DataArray):
             y = self._labelled(y.detach().cpu() if hasattr(y, "detach") else y, len(numbers))
         if y.sizes.get(self.sample) != len(numbers):
@@ -115,28 +117,28 @@ class Subject:
         return Outputs(values if values.dtype.kind == "f" else values.astype(float), y.dims[1:], coords)
 
     def _labelled(self, y: Any, n: int) -> xr.DataArray:
-        """An array without labels: one number or several per sequence, or attributions."""
+        """An array without labels, labelled: one output or several per sequence, or attributions."""
         values = np.asarray(y)
         if values.ndim == 0 or values.dtype == object or len(values) != n:
             raise ValueError(
                 f"`f` returned {type(y).__name__} of shape {values.shape} for {n} sequences, expected a DataArray or an "
                 "array with one entry for each on its first dim"
             )
-        rest = tuple(d for d in self.x.dims if d != self.sample)
-        if values.shape[1:] == tuple(self.x.sizes[d] for d in rest):
-            return xr.DataArray(values, dims=(self.sample, *rest), coords={d: self.x[d] for d in rest})
+        axes = tuple(d for d in self.x.dims if d != self.sample)
+        if values.shape[1:] == tuple(self.x.sizes[d] for d in axes):
+            return xr.DataArray(values, dims=(self.sample, *axes), coords={d: self.x[d] for d in axes})
         more = [f"output_{k}" for k in range(1, values.ndim - 1)]
         return xr.DataArray(values, dims=(self.sample, *["target"][: values.ndim - 1], *more))
 
-    def dressed(self, values: np.ndarray, lead: dict[str, np.ndarray], outputs: Outputs) -> xr.DataArray:
-        """Values (*lead, samples, ...) with the labels of `lead`, of the samples, and of the outputs."""
+    def with_coords(self, values: np.ndarray, lead: dict[str, np.ndarray], outputs: Outputs) -> xr.DataArray:
+        """Values (*lead, samples, ...) with the coords of `lead`, of the samples, and of the outputs."""
         dims = (*lead, self.sample, *outputs.dims)
-        own = {k: c for k, c in self.x.coords.items() if set(c.dims) <= set(dims)}
-        return xr.DataArray(values, dims=dims, coords={**own, **outputs.coords, **lead})
+        sample_coords = {k: c for k, c in self.x.coords.items() if set(c.dims) <= set(dims)}
+        return xr.DataArray(values, dims=dims, coords={**sample_coords, **outputs.coords, **lead})
 
 
 def compared(before: xr.DataArray, after: xr.DataArray, experiment: str) -> xr.Dataset:
-    """Both, and after minus before."""
+    """A Dataset of before, after, and the difference after minus before."""
     difference = (after - before).transpose(*after.dims)
     return xr.Dataset(
         {"before": before, "after": after, "difference": difference}, attrs={"experiment": experiment}
@@ -149,16 +151,16 @@ def attributed(outputs: Outputs) -> bool:
 
 
 def _chunks(blocks: Iterable[Rows], size: int) -> Iterator[Rows]:
-    """Blocks joined until there are at least `size` rows, and cut where there are more."""
+    """Chunks of `size` rows: blocks are joined where they are smaller, and cut where they are larger."""
     waiting: list[Rows] = []
     count = 0
     for block in blocks:
         waiting.append(block)
         count += len(block[0])
         if count >= size:
-            *full, rest = _cut(_joined(waiting), size)
+            *full, remainder = _cut(_joined(waiting), size)
             yield from full
-            waiting, count = [rest], len(rest[0])
+            waiting, count = [remainder], len(remainder[0])
     yield from (c for c in _cut(_joined(waiting), size) if len(c[0]))
 
 
@@ -167,7 +169,7 @@ def _joined(blocks: list[Rows]) -> Rows:
 
 
 def _cut(rows: Rows, size: int) -> list[Rows]:
-    """Chunks of `size` rows, and what is left over, which may be nothing."""
+    """Chunks of `size` rows, and a remainder, which may be empty."""
     numbers, codes = rows
     return [(numbers[k : k + size], codes[k : k + size]) for k in range(0, len(numbers) + 1, size)]
 

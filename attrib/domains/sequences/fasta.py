@@ -1,4 +1,7 @@
-"""FASTA files, plain or gzip."""
+"""FASTA files, plain or gzip, read into a table of sequences and a table of problems.
+
+Read here, not by Biopython: names, lines and problems of each record are needed, and no dependency.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,62 @@ import pandas as pd
 
 from attrib.domains.sequences.alphabet import fault
 
+PROBLEM_COLUMNS = ["record", "line", "problem", "kept"]
+
+
+class Reading(NamedTuple):
+    """Sequences read from a file, and the problems of the file.
+
+    Attributes
+    ----------
+    sequences : DataFrame
+        A row per sequence, by name (the index, called `sample`): `sequence`, and the file's other columns. `one_hot` takes
+        it as it is.
+    problems : DataFrame
+        A row per problem: `record`, `line` (counted from 1), `problem` in words, and whether the record was `kept`.
+    """
+
+    sequences: pd.DataFrame
+    problems: pd.DataFrame
+
+
+def read_fasta(path: str | Path) -> Reading:
+    """Read the sequences of a FASTA file.
+
+    Parameters
+    ----------
+    path : path
+        Plain or gzip, with lower or upper case, blank lines, and line ends of any system.
+
+    Returns
+    -------
+    Reading
+        `sequences`: columns `sequence` and `description`. Records without letters, or with letters other than A, C, G,
+        T, U, N, are left out and listed in `problems`. A repeated name gets a number (`x_2`), which is listed there too.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it is empty or not FASTA.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.fa"
+    >>> _ = path.write_text(">one first\\nACG\\nTN\\n>two\\nACXT\\n")
+    >>> reading = read_fasta(path)
+    >>> reading.sequences
+           sequence description
+    sample
+    one       ACGTN       first
+    >>> reading.problems.problem[0]
+    "letter 'X' at position 2 (counted from 0); expected A, C, G, T, U or N"
+    """
+    records = Records()
+    for e in entries(path):
+        records.add(e.name, e.line, {"sequence": e.sequence, "description": e.description})
+    return records.reading()
+
 
 class Entry(NamedTuple):
     """A record of a FASTA file.
@@ -20,9 +79,9 @@ class Entry(NamedTuple):
     Attributes
     ----------
     name, description, sequence : str
-        The header's first word, what follows it, and the letters as they stand there, in one line.
+        The header's first word, the rest of the header, and the letters joined to one line.
     line : int
-        The header's, counted from 1.
+        Number of the header's line, counted from 1.
     """
 
     name: str
@@ -40,7 +99,7 @@ def text_of(path: str | Path) -> Iterator[TextIO]:
     FileNotFoundError
         If it does not exist.
     ValueError
-        If it is empty, or begins as gzip and is none.
+        If it is empty, or begins like gzip and cannot be read as such.
     """
     path = Path(path)
     if not path.is_file():
@@ -63,7 +122,7 @@ def entries(path: str | Path) -> Iterator[Entry]:
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, or it is empty or no FASTA.
+        If there is no such file, or it is empty or not FASTA.
     """
     with text_of(path) as file:
         header: tuple[str, int] | None = None
@@ -88,98 +147,39 @@ def _entry(header: tuple[str, int], parts: list[str]) -> Entry:
     return Entry(words[0], words[1], "".join("".join(parts).split()), header[1])
 
 
-def read_fasta(path: str | Path) -> Reading:
-    """The sequences of a FASTA file.
-
-    Parameters
-    ----------
-    path : path
-        Plain or gzip. Lower case, blank lines and line ends of Windows are fine.
-
-    Returns
-    -------
-    Reading
-        `sequences`: columns `sequence` and `description`. Records without letters, or with letters other than A, C, G,
-        T, U, N, are left out and stand in `problems`. A name that occurs again gets a number (`x_2`), which stands there
-        too.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is no such file, or it is empty or no FASTA.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.fa"
-    >>> _ = path.write_text(">one first\\nACG\\nTN\\n>two\\nACXT\\n")
-    >>> found = read_fasta(path)
-    >>> found.sequences
-           sequence description
-    sample
-    one       ACGTN       first
-    >>> found.problems.problem[0]
-    "letter 'X' at position 2 (counted from 0); expected A, C, G, T, U or N"
-    """
-    records = Records()
-    for e in entries(path):
-        records.add(e.name, e.line, {"sequence": e.sequence, "description": e.description})
-    return records.reading()
-
-
-# FOLDED attrib/domains/sequences/fasta.py: """What reading gives: the sequences as a table, and a list of what was wrong with the others."""
-PROBLEM_COLUMNS = ["record", "line", "problem", "kept"]
-
-
-class Reading(NamedTuple):
-    """Sequences read from a file, and what was wrong.
-
-    Attributes
-    ----------
-    sequences : DataFrame
-        A row per sequence, by name (the index, called `sample`): `sequence`, and what else the file says of it.
-        `one_hot` takes it as it is.
-    problems : DataFrame
-        A row per problem: `record`, `line` (counted from 1), `problem` in words, and whether the record was `kept`.
-    """
-
-    sequences: pd.DataFrame
-    problems: pd.DataFrame
-
-
 class Records:
-    """Collects records one by one: the good ones with names of their own, the others with what is wrong with them."""
+    """Collects records one by one: valid ones by a unique name, the others with their problem."""
 
     def __init__(self) -> None:
         self._names: dict[str, None] = {}
-        self._used: dict[str, int] = {}
+        self._count: dict[str, int] = {}
         self._rows: list[Mapping[str, Any]] = []
         self._problems: list[tuple[str, int, str, bool]] = []
 
     def add(self, name: str, line: int, row: Mapping[str, Any]) -> None:
-        """Take a record in if its `sequence` is one; a name that is taken gets a number."""
+        """Add a record if its `sequence` is valid. A repeated name gets a number."""
         wrong = fault(row["sequence"])
         if wrong:
             return self.refuse(name, line, wrong)
-        self._names[self._own(name, line)] = None
+        self._names[self._unique(name, line)] = None
         self._rows.append(row)
 
     def refuse(self, name: str, line: int, problem: str) -> None:
-        """Leave a record out, and say why."""
+        """Leave a record out, with the reason."""
         self._problems.append((name, line, problem, False))
 
-    def _own(self, name: str, line: int) -> str:
-        own = name or "unnamed"
-        while own in self._names:
-            self._used[name] = self._used.get(name, 1) + 1
-            own = f"{name or 'unnamed'}_{self._used[name]}"
-        if own != name:
+    def _unique(self, name: str, line: int) -> str:
+        unique = name or "unnamed"
+        while unique in self._names:
+            self._count[name] = self._count.get(name, 1) + 1
+            unique = f"{name or 'unnamed'}_{self._count[name]}"
+        if unique != name:
             why = f"the name {name!r} is used more than once" if name else "it has no name"
-            self._problems.append((name, line, f"{why}; it is called {own!r}", True))
-        return own
+            self._problems.append((name, line, f"{why}; it is called {unique!r}", True))
+        return unique
 
     def reading(self) -> Reading:
-        """All of it."""
+        """The sequences, and the problems in the order of the lines."""
         index = pd.Index(list(self._names), name="sample", dtype=object)
         columns = None if self._rows else ["sequence"]
         problems = pd.DataFrame(self._problems, columns=PROBLEM_COLUMNS)

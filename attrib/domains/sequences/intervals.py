@@ -1,4 +1,7 @@
-"""Intervals of a genome: BED files, and their sequences out of a FASTA file."""
+"""Intervals of a genome from BED files, and their sequences from a FASTA file.
+
+BED is read here, not by pybedtools, which needs a compiled program.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ class Interval(NamedTuple):
     ----------
     chrom : str
     start, end : int
-        From `start` to before `end`, counted from 0.
+        Counted from 0; `end` is not included.
     name, strand : str
-        The strand is "+" where the file says none.
+        The strand is "+" where the file has none.
     line : int
         Counted from 1.
     """
@@ -36,7 +39,7 @@ class Interval(NamedTuple):
 def read_bed(
     path: str | Path, fasta: str | Path, *, width: int | None = None, index: bool | None = None
 ) -> Reading:
-    """The sequences of a BED file's intervals, read from a genome.
+    """Read the sequences of a BED file's intervals from a genome.
 
     Parameters
     ----------
@@ -46,30 +49,29 @@ def read_bed(
     fasta : path
         The genome, plain or gzip.
     width : int, optional
-        Bases per sequence: intervals are cut or widened around their middle. Default: as they are.
+        Bases per sequence: intervals are cut or widened around their middle; default: each interval as it is.
     index : bool, optional
-        Whether to look the intervals up by an index of the FASTA file, made with pyfaidx, instead of reading all of it.
-        Default: if there is an index beside it (`.fai`) and pyfaidx is installed. True makes the index where there is
-        none.
+        Whether to look intervals up by an index of the FASTA file, with pyfaidx, instead of reading all of it. Default:
+        if there is an index beside it (`.fai`) and pyfaidx is installed. True creates a missing index.
 
     Returns
     -------
     Reading
         `sequences`: `sequence`, as read on the interval's strand (the reverse complement on "-"), `chrom`, `start`, `end`,
-        `strand`, in the order of the BED file. Names are the fourth column's, else `chrom:start-end(strand)`. Lines that
-        are no intervals, intervals beyond their chromosome, and those with letters other than A, C, G, T, U, N are left
-        out and stand in `problems`.
+        `strand`, in the order of the BED file. Names are those of the fourth column, else `chrom:start-end(strand)`. Left
+        out and listed in `problems` are lines that are not intervals, intervals that reach beyond their chromosome, and
+        sequences with letters other than A, C, G, T, U, N.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, or it is empty or no FASTA.
+        If there is no such file, or it is empty or not FASTA.
     ImportError
         With `index=True`, if pyfaidx is missing.
 
     Notes
     -----
-    Without an index, memory is that of the longest chromosome and the result.
+    Memory without an index: the longest chromosome, and the result.
 
     Examples
     --------
@@ -77,18 +79,18 @@ def read_bed(
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> _ = (folder / "g.fa").write_text(">chr1\\nAACCGGTT\\nACGT\\n")
     >>> _ = (folder / "a.bed").write_text("chr1\\t1\\t4\\tfirst\\t0\\t+\\nchr1\\t1\\t4\\tother\\t0\\t-\\nchr1\\t9\\t13\\n")
-    >>> found = read_bed(folder / "a.bed", folder / "g.fa")
-    >>> found.sequences
+    >>> reading = read_bed(folder / "a.bed", folder / "g.fa")
+    >>> reading.sequences
            sequence chrom  start  end strand
     sample
     first       ACC  chr1      1    4      +
     other       GGT  chr1      1    4      -
-    >>> found.problems.problem[0]
+    >>> reading.problems.problem[0]
     'chr1 has 12 bases'
     """
     records = Records()
-    found = list(_intervals(path, width, records))
-    for interval, letters in sequences_of(found, fasta, index, records):
+    intervals = list(_intervals(path, width, records))
+    for interval, letters in sequences_of(intervals, fasta, index, records):
         stranded = other_strand(letters) if interval.strand == "-" else letters
         row = {
             "sequence": stranded,
@@ -137,12 +139,13 @@ def _interval(words: list[str], line: int, width: int | None) -> Interval:
 def sequences_of(
     intervals: Iterable[Interval], fasta: str | Path, index: bool | None, records: Records
 ) -> list[tuple[Interval, str]]:
-    """The intervals that lie on the genome, with their letters on its + strand; the others are refused in `records`."""
+    """The intervals inside of the genome, with their letters on its + strand. The others are refused in `records`."""
     wanted = list(intervals)
-    found = (_looked_up if _indexed(Path(fasta), index) else _streamed)(wanted, Path(fasta))
-    kept = []
+    read = _looked_up if _indexed(Path(fasta), index) else _streamed
+    letters_of = read(wanted, Path(fasta))
+    inside = []
     for k, interval in enumerate(wanted):
-        size, letters = found.get(k, (None, ""))
+        size, letters = letters_of.get(k, (None, ""))
         if size is None:
             records.refuse(interval.name, interval.line, f"{fasta} has no {interval.chrom}")
         elif interval.start < 0 or interval.end > size:
@@ -153,27 +156,27 @@ def sequences_of(
                 problem if interval.end > size else f"it starts at {interval.start}",
             )
         else:
-            kept.append((interval, letters))
-    return kept
+            inside.append((interval, letters))
+    return inside
 
 
 def _streamed(wanted: list[Interval], fasta: Path) -> dict[int, tuple[int | None, str]]:
-    """Chromosome size and letters of each interval by its number, one chromosome in memory at a time."""
+    """Chromosome size and letters of each interval, by its number, with one chromosome in memory at a time."""
     by_chrom: dict[str, list[int]] = {}
     for k, interval in enumerate(wanted):
         by_chrom.setdefault(interval.chrom, []).append(k)
-    found: dict[int, tuple[int | None, str]] = {}
+    letters: dict[int, tuple[int | None, str]] = {}
     for e in entries(fasta):
         for k in by_chrom.pop(e.name, []):
-            found[k] = len(e.sequence), e.sequence[max(wanted[k].start, 0) : wanted[k].end]
-    return found
+            letters[k] = len(e.sequence), e.sequence[max(wanted[k].start, 0) : wanted[k].end]
+    return letters
 
 
 def _looked_up(wanted: list[Interval], fasta: Path) -> dict[int, tuple[int | None, str]]:
-    """The same by the file's index."""
+    """As `_streamed`, by the file's index."""
     import pyfaidx
 
-    found: dict[int, tuple[int | None, str]] = {}
+    letters: dict[int, tuple[int | None, str]] = {}
     try:
         genome = pyfaidx.Fasta(str(fasta), as_raw=True)
     except (
@@ -188,12 +191,15 @@ def _looked_up(wanted: list[Interval], fasta: Path) -> dict[int, tuple[int | Non
             if interval.chrom in genome:
                 size = len(genome[interval.chrom])
                 inside = interval.start >= 0 and interval.end <= size
-                found[k] = size, str(genome[interval.chrom][interval.start : interval.end]) if inside else ""
-    return found
+                letters[k] = (
+                    size,
+                    str(genome[interval.chrom][interval.start : interval.end]) if inside else "",
+                )
+    return letters
 
 
 def _indexed(fasta: Path, index: bool | None) -> bool:
-    """Whether to look up by an index: if asked for, or where there are one and pyfaidx."""
+    """Whether to use an index: if `index` is True, or if it is None and an index and pyfaidx exist."""
     if not fasta.is_file():
         raise FileNotFoundError(f"there is no file {fasta}")
     if importlib.util.find_spec("pyfaidx") is not None:

@@ -1,4 +1,4 @@
-"""Every letter at every position of a window, by plain predictions."""
+"""Saturation mutagenesis: every letter at every position of a window, by plain predictions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def saturation(
     batch_size: int = 1024,
     progress: bool = False,
 ) -> xr.DataArray:
-    """Saturation mutagenesis of a window: what every letter at every position there does to every output.
+    """Saturation mutagenesis of a window: the effect of each letter at each position on each output.
 
     ``effect[n, letter, position] = f(x_n with that letter there) - f(x_n)``
 
@@ -40,18 +40,18 @@ def saturation(
     Returns
     -------
     DataArray
-        Called `effect`: dims sample, nucleotide, position, and those of the outputs; 0 at the letter that is there, NaN
+        Called `effect`: dims sample, nucleotide, position, and those of the outputs; 0 at the sequence's letter, NaN
         where padded.
 
     Raises
     ------
     ValueError
-        If there is nothing in the window, `x` is not one-hot, or `f` gives attributions, or no output for each sequence.
+        If the window is empty, `x` is not one-hot, or `f` returns attributions, or not an output for each sequence.
 
     Notes
     -----
-    1 + 3 x positions evaluations of `f` per sample. For a score of a PyTorch model `attrib.in_silico_mutagenesis` gives
-    the same, often many times faster; this function takes anything that predicts, and keeps all of its outputs.
+    1 + 3 x positions evaluations of `f` per sample. For a score of a PyTorch model `attrib.in_silico_mutagenesis`
+    returns the same, often many times faster. This function takes anything that predicts, and returns all of its outputs.
 
     Examples
     --------
@@ -72,16 +72,16 @@ def saturation(
     before, after = values[: subject.count], values[subject.count :]
     effect = np.zeros((subject.count, len(NUCLEOTIDES), len(window), *values.shape[1:]), values.dtype)
     effect[~np.repeat(subject.mask[:, None, window], len(NUCLEOTIDES), 1)] = np.nan
-    samples, letters, places = wanted.T
-    effect[samples, letters, places - window[0]] = after - before[samples]
+    samples, letters, positions = wanted.T
+    effect[samples, letters, positions - window[0]] = after - before[samples]
     dims = (subject.sample, "nucleotide", "position", *outputs.dims)
-    own = x.isel(position=window).sel(nucleotide=list(NUCLEOTIDES)).coords
-    found = xr.DataArray(effect, dims=dims, coords={**own, **outputs.coords}, name="effect")
-    return found.sel(nucleotide=x["nucleotide"].values).transpose(*x.dims, ...)
+    coords = {**x.isel(position=window).sel(nucleotide=list(NUCLEOTIDES)).coords, **outputs.coords}
+    labelled = xr.DataArray(effect, dims=dims, coords=coords, name="effect")
+    return labelled.sel(nucleotide=x["nucleotide"].values).transpose(*x.dims, ...)
 
 
 def _wanted(subject: Subject, window: np.ndarray) -> np.ndarray:
-    """Sample, letter and position of each edit: all but the letters that are there, and padding."""
+    """Sample, letter and position of each edit: all letters but the sequence's own, without padding."""
     other = subject.codes[:, None, window] != np.arange(len(NUCLEOTIDES))[:, None]
     wanted = np.argwhere(other & subject.mask[:, None, window])
     return wanted + np.array([0, 0, window[0]])
@@ -91,7 +91,7 @@ def _rows(subject: Subject, wanted: np.ndarray) -> Iterator[Rows]:
     """The sequences as they are, then the edits, a few thousand at a time."""
     yield np.arange(subject.count), subject.codes
     for part in np.array_split(wanted, -(-len(wanted) // 4096)) if len(wanted) else ():
-        samples, letters, places = part.T
+        samples, letters, positions = part.T
         edited = subject.codes[samples]
-        edited[np.arange(len(part)), places] = letters
+        edited[np.arange(len(part)), positions] = letters
         yield samples, edited

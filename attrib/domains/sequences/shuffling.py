@@ -1,4 +1,4 @@
-"""Sequences in random order: by letters, and by pairs of letters."""
+"""Sequences in random order that keep their letters, or their pairs of neighbouring letters."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from attrib.domains.sequences.alphabet import UNKNOWN
 
 
 def generator(codes: np.ndarray, seed: int, draw: int) -> np.random.Generator:
-    """Random numbers that belong to a sequence's own letters, the seed, and the number of the draw."""
+    """Random numbers that depend on a sequence's letters, the seed, and the number of the draw alone."""
     key = hashlib.blake2b(codes.tobytes(), digest_size=16, key=f"{seed}/{draw}".encode())
     return np.random.Generator(np.random.PCG64(int.from_bytes(key.digest(), "little")))
 
 
 class Letters:
-    """All orders of a sequence's known letters; N stays where it is.
+    """All orders of a sequence's letters A, C, G, T; N keeps its position.
 
     Parameters
     ----------
@@ -26,19 +26,19 @@ class Letters:
     """
 
     def __init__(self, codes: np.ndarray) -> None:
-        self.codes, self._known = codes, np.flatnonzero(codes < UNKNOWN)
+        self.codes, self._letters = codes, np.flatnonzero(codes < UNKNOWN)
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """One of them, each with equal probability."""
-        found = self.codes.copy()
-        found[self._known] = rng.permutation(self.codes[self._known])
-        return found
+        shuffled = self.codes.copy()
+        shuffled[self._letters] = rng.permutation(self.codes[self._letters])
+        return shuffled
 
 
 class Pairs:
-    """All sequences with the same pairs of neighbours, the same first and the same last letter; N stays where it is.
+    """All sequences with the same pairs of neighbours, the same first and the same last letter; N keeps its position.
 
-    Every stretch between Ns is shuffled by itself, so that pairs with N are kept too.
+    Each stretch between Ns is shuffled by itself, so that pairs with N remain too.
 
     Parameters
     ----------
@@ -54,18 +54,19 @@ class Pairs:
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """One of them, each with equal probability."""
-        found = self.codes.copy()
+        shuffled = self.codes.copy()
         for a, b, walks in self._walks:
-            found[a:b] = walks.draw(rng)
-        return found
+            shuffled[a:b] = walks.draw(rng)
+        return shuffled
 
 
 class _Walks:
     """Walks that use every pair of neighbours once, from the first letter to the last.
 
-    The last exits from the letters form a tree towards the last letter, and every tree with any order of the other exits
+    The last exits from the letters form a tree towards the last letter. Every tree, with any order of the other exits,
     gives a walk (Altschul and Erickson 1985, doi:10.1093/oxfordjournals.molbev.a040370). With four letters there are at
-    most 27 trees. So they are listed, and one is drawn by the number of ways to choose its exits: no draw is thrown away.
+    most 27 trees. So they are listed, and one is drawn with a probability in proportion to the ways to choose its
+    exits. No draw is rejected.
     """
 
     def __init__(self, codes: np.ndarray) -> None:
@@ -80,11 +81,11 @@ class _Walks:
     def draw(self, rng: np.random.Generator) -> list[int]:
         tree = self._trees[min(int(np.searchsorted(self._odds, rng.random(), "right")), len(self._trees) - 1)]
         order = [iter(_ordered(e, tree.get(k), rng)) for k, e in enumerate(self._exits)]
-        at, found = self._first, [self._first]
+        letter, walk = self._first, [self._first]
         for _ in range(self._size - 1):
-            at = next(order[at])
-            found.append(at)
-        return found
+            letter = next(order[letter])
+            walk.append(letter)
+        return walk
 
 
 def _ordered(exits: np.ndarray, last: int | None, rng: np.random.Generator) -> list[int]:

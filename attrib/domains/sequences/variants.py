@@ -1,4 +1,4 @@
-"""Variants in VCF files."""
+"""Variants from VCF files, and both alleles of variants with their flanks from a genome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attrib.domains.sequences.intervals import Interval, sequences_of
 
 
 class Variants(NamedTuple):
-    """Variants read from a file, and what was wrong.
+    """Variants read from a file, and the problems of the file.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Variants(NamedTuple):
 
 
 def read_vcf(path: str | Path) -> Variants:
-    """The variants of a VCF file.
+    """Read the variants of a VCF file.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def read_vcf(path: str | Path) -> Variants:
     Returns
     -------
     Variants
-        Alleles that are no letters (symbols, breakends, `*`, missing ones), and lines that are no variants, are left out
-        and stand in `problems`. Genotypes are not read.
+        Alleles other than letters (symbols, breakends, `*`, missing ones), and lines that are not variants, are left out and
+        listed in `problems`. Genotypes are not read.
 
     Raises
     ------
@@ -52,12 +52,12 @@ def read_vcf(path: str | Path) -> Variants:
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.vcf"
     >>> _ = path.write_text("##fileformat=VCFv4.2\\n#CHROM\\tPOS\\tID\\tREF\\tALT\\nchr1\\t7\\trs1\\tA\\tG,<DEL>\\n")
-    >>> found = read_vcf(path)
-    >>> found.variants
+    >>> vcf = read_vcf(path)
+    >>> vcf.variants
             chrom  pos ref alt
     variant
     rs1      chr1    7   A   G
-    >>> found.problems[["record", "line", "problem"]].values.tolist()
+    >>> vcf.problems[["record", "line", "problem"]].values.tolist()
     [['rs1', 3, "its alternative allele is '<DEL>', no letters"]]
     """
     rows: list[tuple[str, str, int, str, str]] = []
@@ -81,32 +81,31 @@ def read_vcf(path: str | Path) -> Variants:
     return Variants(table, pd.DataFrame(problems, columns=PROBLEM_COLUMNS))
 
 
-def place_of(variant: dict) -> int:
-    """Where a variant of a table begins, counted from 1.
+def position_of(variant: dict) -> int:
+    """The position at which a variant of a table begins, counted from 1.
 
     Raises
     ------
     ValueError
-        If its `pos` is no whole number of at least 1.
+        If its `pos` is not a whole number of at least 1.
     """
     try:
-        place = int(variant["pos"])
-        if place < 1 or place != float(variant["pos"]):
+        position = int(variant["pos"])
+        if position < 1 or position != float(variant["pos"]):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"its pos is {variant['pos']!r}, expected a whole number of at least 1") from None
-    return place
+    return position
 
 
-# FOLDED attrib/domains/sequences/variants.py: """Both alleles of variants with their surroundings, insertions and deletions too."""
 class Alleles(NamedTuple):
-    """Sequences with the reference and with the alternative, and which variants are missing.
+    """Sequences with the reference and with the alternative allele, and the variants that were left out.
 
     Attributes
     ----------
     reference, alternative : DataFrame
-        A row per variant in the same order, by name: `sequence`, `chrom`, `pos`, `ref`, `alt`; of the reference `start` and
-        `end` too. `one_hot` takes them as they are.
+        A row per variant, in the same order and by name: `sequence`, `chrom`, `pos`, `ref`, `alt`; the reference has `start`
+        and `end` too. `one_hot` takes both as they are.
     problems : DataFrame
         `record`, `line` (the variant's row, counted from 1), `problem` in words, and whether the record was `kept`.
     """
@@ -119,25 +118,26 @@ class Alleles(NamedTuple):
 def read_alleles(
     variants: pd.DataFrame, fasta: str | Path, *, width: int, index: bool | None = None
 ) -> Alleles:
-    """Both alleles of variants, of any lengths, with what surrounds them on a genome.
+    """Read both alleles of variants, of any lengths, with their flanks from a genome.
 
     Parameters
     ----------
     variants : DataFrame
-        A row per variant: `chrom`, `pos` (counted from 1), `ref`, `alt`, as `read_vcf` gives them; their index names them.
+        A row per variant: `chrom`, `pos` (counted from 1), `ref`, `alt`, as `read_vcf` returns them. The index
+        has their names.
     fasta : path
         The genome, plain or gzip.
     width : int
-        Letters per sequence. The variant begins at position `width // 2`; behind a longer or shorter alternative there is
-        less or more of what follows on the genome, so that both alleles have the same length.
+        Letters per sequence. The variant begins at position `width // 2`. After a longer or shorter alternative fewer or
+        more letters of the genome follow, so that both alleles have the same length.
     index : bool, optional
         As in `read_bed`.
 
     Returns
     -------
     Alleles
-        Left out, with the reason in `problems`: variants whose surroundings do not lie on the chromosome, and whose
-        reference is not what the genome says.
+        Left out, with the reason in `problems`, are variants whose flanks reach beyond the chromosome, and variants whose
+        reference differs from the genome.
 
     Raises
     ------
@@ -163,17 +163,17 @@ def read_alleles(
     wanted, rows = _intervals(variants, width, records)
     for interval, letters in sequences_of(wanted, fasta, index, records):
         _add(records, interval, letters, rows[interval.line], width)
-    found = records.reading()
-    both = found.sequences
+    reading = records.reading()
+    both = reading.sequences
     alternative = both.drop(columns=["sequence", "start", "end"], errors="ignore")
     alternative = alternative.rename(columns={"alternative": "sequence"})
-    return Alleles(both.drop(columns="alternative", errors="ignore"), alternative, found.problems)
+    return Alleles(both.drop(columns="alternative", errors="ignore"), alternative, reading.problems)
 
 
 def _intervals(
     variants: pd.DataFrame, width: int, records: Records
 ) -> tuple[list[Interval], dict[int, dict[str, Any]]]:
-    """What is to be read for each variant, and its row by its number; those that make no sense are refused."""
+    """The interval to read for each variant, and its row by its number. Invalid variants are refused in `records`."""
     named = variants.index.name == "variant"
     rows: dict[int, dict[str, Any]] = {}
     wanted = []
@@ -183,16 +183,16 @@ def _intervals(
             records.refuse(name, number, problem)
             continue
         rows[number] = row
-        start = place_of(row) - 1 - width // 2
+        start = position_of(row) - 1 - width // 2
         end = start + width + max(len(row["ref"]) - len(row["alt"]), 0)
         wanted.append(Interval(str(row["chrom"]), start, end, name, "+", number))
     return wanted, rows
 
 
 def _fault(row: dict[str, Any], width: int) -> str:
-    """What is wrong with a row of the table, in words."""
+    """What is wrong with a row of the table, in words; empty if nothing is."""
     try:
-        place_of(row)
+        position_of(row)
     except ValueError as error:
         return str(error)
     for name in ("ref", "alt"):
@@ -207,12 +207,15 @@ def _fault(row: dict[str, Any], width: int) -> str:
 
 
 def _add(records: Records, interval: Interval, letters: str, row: dict[str, Any], width: int) -> None:
+    """Add both alleles to `records`, or refuse a variant whose reference differs from the genome."""
     at, ref, alt = width // 2, row["ref"], row["alt"]
-    there = letters[at : at + len(ref)]
-    if there.upper().replace("U", "T") != ref.upper().replace("U", "T"):
-        problem = f"the genome has {there} at {interval.chrom}:{row['pos']}, not {ref!r}"
+    present = letters[at : at + len(ref)]
+    if present.upper().replace("U", "T") != ref.upper().replace("U", "T"):
+        problem = f"the genome has {present} at {interval.chrom}:{row['pos']}, not {ref!r}"
         return records.refuse(interval.name, interval.line, problem)
     edited = letters[:at] + alt + letters[at + len(ref) :]
-    place = {"chrom": interval.chrom, "start": interval.start, "end": interval.start + width}
+    locus = {"chrom": interval.chrom, "start": interval.start, "end": interval.start + width}
     both = {"sequence": letters[:width], "alternative": edited[:width]}
-    records.add(interval.name, interval.line, {**both, **place, "pos": place_of(row), "ref": ref, "alt": alt})
+    records.add(
+        interval.name, interval.line, {**both, **locus, "pos": position_of(row), "ref": ref, "alt": alt}
+    )

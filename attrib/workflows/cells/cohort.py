@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib import __version__
-from attrib.domains.cells import Found
+from attrib.domains.cells import ImageFile
 from attrib.io import load, replacing, save, save_rows, write_json
 from attrib.io.place import strict
 from attrib.plots import confusion, panels
@@ -21,7 +21,7 @@ from attrib.workflows.cells.page import page
 
 def write_cohort(
     folder: Path,
-    images: Sequence[Found],
+    images: Sequence[ImageFile],
     classes: Sequence[str],
     methods: Sequence[str],
     unreadable: Mapping[str, str],
@@ -49,7 +49,7 @@ def write_cohort(
     return summary, [*files, "summary.json", "index.html"]
 
 
-def parts(folder: Path, images: Sequence[Found]) -> Iterator[xr.Dataset]:
+def parts(folder: Path, images: Sequence[ImageFile]) -> Iterator[xr.Dataset]:
     """The part of each image, one in memory at a time."""
     return (load(folder / "parts" / f"{image.name}.nc") for image in images)
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib.domains.cells import Found
+from attrib.domains.cells import ImageFile
 from attrib.domains.preparation import pillow_module
 from attrib.io import replacing, save, write_json
 from attrib.io.place import strict
 from attrib.plots import overlaid, overlays
-from attrib.stats import map_entropy, mass_inside, rank_correlation
+from attrib.stats import entropy, mass_inside, rank_correlation
 
 
 class Cell(NamedTuple):
@@ -23,7 +23,7 @@ class Cell(NamedTuple):
 
     Attributes
     ----------
-    file : Found
+    file : ImageFile
     stamp : str
     image : DataArray (y, x, channel)
     probability : array (C,)
@@ -39,7 +39,7 @@ class Cell(NamedTuple):
     mask : DataArray (y, x) or None
     """
 
-    file: Found
+    file: ImageFile
     stamp: str
     image: xr.DataArray
     probability: np.ndarray
@@ -123,11 +123,11 @@ def prediction(cell: Cell) -> dict[str, Any]:
 def figures(cell: Cell, attributions: xr.DataArray) -> dict[str, dict[str, Any]]:
     """Quality of each method's attribution (method, y, x) of the predicted class."""
     quality: dict[str, dict[str, Any]] = {}
-    entropy = map_entropy(attributions)
+    entropies = entropy(attributions)
     inside = None if cell.mask is None else mass_inside(attributions, cell.mask)
     for k, method in enumerate(cell.methods):
         quality[method] = {
-            "entropy": float(entropy[k]),
+            "entropy": float(entropies[k]),
             "deletion_area": float(cell.curves[k].mean()),
             "deletion_curve": [float(v) for v in cell.curves[k]],
             "mass_inside": None if inside is None else float(inside[k]),

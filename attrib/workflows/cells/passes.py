@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from attrib.domains.cells import Found, read_image
+from attrib.domains.cells import ImageFile, read_image
 from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import device_of
 from attrib.functional import MAPS
@@ -22,7 +22,10 @@ from attrib.workflows.checkpoint import Classifier
 
 
 def explained(
-    classifier: Classifier, plan: Plan, batch: Sequence[tuple[Found, xr.DataArray]], masks: str | Path | None
+    classifier: Classifier,
+    plan: Plan,
+    batch: Sequence[tuple[ImageFile, xr.DataArray]],
+    masks: str | Path | None,
 ) -> Iterator[Cell]:
     """All results of some images; images of one input size go through the model together."""
     rows = [torch.from_numpy(classifier.preparation.apply(image.values)) for _, image in batch]
@@ -64,7 +67,7 @@ def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, 
     return stacked, logits.softmax(1).cpu().double().numpy(), torch.stack(curves).numpy(), layer
 
 
-def mask_of(file: Found, image: xr.DataArray, masks: str | Path | None) -> xr.DataArray | None:
+def mask_of(file: ImageFile, image: xr.DataArray, masks: str | Path | None) -> xr.DataArray | None:
     """The image's mask, if the folder has one.
 
     Raises

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from attrib.domains.cells import Found, find_images, read_image
+from attrib.domains.cells import ImageFile, find_images, read_image
 from attrib.io import load
 from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.image import stamp, write_cell
@@ -108,8 +108,8 @@ def cells(
 
 
 def _batches(
-    folder: Path, images: Sequence[Found], size: int, unreadable: dict[str, str], tell: Tell | None
-) -> Iterator[list[tuple[Found, xr.DataArray]]]:
+    folder: Path, images: Sequence[ImageFile], size: int, unreadable: dict[str, str], tell: Tell | None
+) -> Iterator[list[tuple[ImageFile, xr.DataArray]]]:
     """The unfinished images, some at a time; `tell` is called after each batch."""
     pending = [f for f in images if not _is_done(folder, f)]
     done = len(images) - len(pending)
@@ -122,7 +122,7 @@ def _batches(
 
 
 def _sum_up(
-    run: RunFolder, images: Sequence[Found], plan: Plan, unreadable: dict[str, str]
+    run: RunFolder, images: Sequence[ImageFile], plan: Plan, unreadable: dict[str, str]
 ) -> dict[str, Any]:
     """Write the cohort's files."""
     finished = [f for f in images if str(f.path) not in unreadable]
@@ -134,7 +134,7 @@ def _sum_up(
     return summary
 
 
-def _is_done(folder: Path, image: Found) -> bool:
+def _is_done(folder: Path, image: ImageFile) -> bool:
     """Whether the image's results exist, are complete, and belong to the present content of the file."""
     part = folder / "parts" / f"{image.name}.nc"
     if not part.is_file():
@@ -146,7 +146,7 @@ def _is_done(folder: Path, image: Found) -> bool:
     return attrs.get("path") == str(image.path) and attrs.get("stamp") == stamp(image.path)
 
 
-def _read(batch: Sequence[Found], unreadable: dict[str, str]) -> list[tuple[Found, xr.DataArray]]:
+def _read(batch: Sequence[ImageFile], unreadable: dict[str, str]) -> list[tuple[ImageFile, xr.DataArray]]:
     images = []
     for image in batch:
         try:

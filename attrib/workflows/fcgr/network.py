@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from attrib.domains.fcgr import CORNERS, complement_cells
+from attrib.domains.fcgr import CORNERS, complement_pixels
 
 WIDTHS = (1, 3, 5)
 
@@ -55,7 +55,7 @@ class TwoBranch(nn.Module):
     depth : int, default 2
         Inception blocks per branch.
     corners, leading : str
-        The convention of the images, see `attrib.domains.fcgr.cell_of`.
+        The convention of the images, see `attrib.domains.fcgr.pixel_of`.
 
     Notes
     -----
@@ -83,7 +83,7 @@ class TwoBranch(nn.Module):
                 f"`channels` is {channels}, `depth` {depth}, `dropout` {dropout}; expected a multiple of four, at least "
                 "one, and a share"
             )
-        rows, columns = complement_cells(k, corners=corners, leading=leading)  # type: ignore[arg-type]
+        rows, columns = complement_pixels(k, corners=corners, leading=leading)  # type: ignore[arg-type]
         self.register_buffer("rows", torch.from_numpy(rows).long())
         self.register_buffer("columns", torch.from_numpy(columns).long())
         self.mirna, self.mrna = (branch(channels, depth) for _ in range(2))

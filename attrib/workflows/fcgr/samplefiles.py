@@ -12,7 +12,7 @@ import xarray as xr
 
 from attrib.domains.fcgr.kmers import SEED, seed_site
 from attrib.io import replacing, save
-from attrib.stats import map_entropy, regions
+from attrib.stats import entropy, regions
 from attrib.workflows.fcgr import pictures, squares
 from attrib.workflows.fcgr.pairs import BRANCHES
 
@@ -147,7 +147,7 @@ def _figures(a: xr.DataArray) -> dict[str, Any]:
     return {
         "sum": values.sum(), "mean": values.mean(), "std": values.std(), "minimum": values.min(), "maximum": values.max(),
         "absolute_sum": np.abs(values).sum(), "positive_share": float((values > 0).mean()),
-        "entropy": float(map_entropy(a)), "top_kmer": top[0] if top else "",
+        "entropy": float(entropy(a)), "top_kmer": top[0] if top else "",
     }  # fmt: skip
 
 

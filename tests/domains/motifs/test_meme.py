@@ -71,22 +71,22 @@ def test_rna_and_full_meme_output() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
-        ("MEME version 4", "hello", "x is no MEME file"),
+        ("MEME version 4", "hello", "x is not a MEME file"),
         ("ALPHABET= ACGT", "ALPHABET= ACDEFGHIKLMNPQRSTVWY", "line 3: the alphabet is ACDE"),
         ("MOTIF second", "MOTIF MA0004.1", "line 16: there are two motifs 'MA0004.1'"),
         ("0.950000  0.000000", "0.950000", "line 13: 3 numbers, expected 4"),
         ("0.950000", "0.550000", "line 11: .*column 1 is .* sums to 0.6"),
-        ("0.950000", "0.95x", "line 13: .* is no row of numbers"),
+        ("0.950000", "0.95x", "line 13: .* is not a row of numbers"),
         ("w= 3", "w= 4", "has 3 rows, expected 4"),
         ("MOTIF second", "MOTIF", "line 16: MOTIF without a name"),
         ("letter-probability matrix:\n", "matrix\n", "motif 'second' has no letter-probability matrix"),
         (JASPAR[JASPAR.index("MOTIF") :], "", "x has no motifs"),
     ],
 )
-def test_errors_name_the_line(old: str, new: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_errors_name_the_line(old: str, new: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_meme(JASPAR.replace(old, new), source="x")
 
 

@@ -1,6 +1,8 @@
-"""What is saved comes back as it was."""
+"""What is saved comes back as it was; what cannot be saved or loaded is refused by name and leaves nothing behind."""
 
 import datetime
+import re
+from pathlib import Path
 
 import dask.array
 import numpy as np
@@ -11,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from attrib.io import load, save
+from attrib.io import add_group, load, save, save_rows
+
+A = xr.DataArray(np.ones((2, 3)), dims=("sample", "x"), coords={"x": ["a", "b", "c"]}, name="attribution")
 
 
 def result() -> xr.DataArray:
@@ -216,3 +220,161 @@ def test_anything(tmp_path_factory, data, coord, attrs):
     folder = tmp_path_factory.mktemp("any")
     assert load(save(a, folder / "a.nc")).identical(a)
     assert load(save(a, folder / "a.npy")).identical(a)
+
+
+def cohort() -> xr.DataArray:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(5, 2, 4, 3)).astype(np.float32)
+    values[1, 0, 2] = np.nan
+    coords = {
+        "image": [f"cell{k}" for k in range(5)],
+        "target": ["WBC", "RBC"],
+        "y": ("y", np.arange(4), {"units": "pixel"}),
+        "confidence": ("image", np.linspace(0, 1, 5)),
+        "label": ("image", list("aabba")),
+    }
+    attrs = {"units": "output", "complete": True, "nothing": None}
+    return xr.DataArray(
+        values, dims=("image", "target", "y", "x"), coords=coords, name="attribution", attrs=attrs
+    )
+
+
+@pytest.mark.parametrize("change", [lambda a: a, lambda a: a.rename(None), lambda a: a[:0], lambda a: a[:, 0, 0, 0]])  # fmt: skip
+def test_rows_are_the_whole(change, tmp_path: Path) -> None:
+    a = change(cohort())
+    labels = a.copy(data=np.broadcast_to(np.zeros((), a.dtype), a.shape))
+    assert load(save_rows(iter(a.values), labels, tmp_path / "rows.nc")).identical(a)
+    assert load(save(a, tmp_path / "whole.nc")).identical(load(tmp_path / "rows.nc"))
+
+
+def test_wrong_rows_leave_nothing(tmp_path: Path) -> None:
+    a = cohort()
+    save(a[:1], tmp_path / "a.nc")
+    for rows, message in ((a.values[:4], "ends after 4, expected 5"), (a.values[:, 0], r"gives \(4, 3\) as number 1"), (np.concatenate([a.values] * 2), "as number 6")):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            save_rows(rows, a, tmp_path / "a.nc")
+    assert load(tmp_path / "a.nc").identical(a[:1])
+    assert [p.name for p in tmp_path.iterdir()] == ["a.nc"]
+    with pytest.raises(ValueError, match=r"expected a name that ends in \.nc"):
+        save_rows(a.values, a, tmp_path / "a.npy")
+    with pytest.raises(TypeError, match="`labels` is of dtype bool"):
+        save_rows([], a > 0, tmp_path / "a.nc")
+
+
+def test_memory_is_that_of_a_row(tmp_path: Path) -> None:
+    """Traced by Python's allocator, which NumPy tells of its arrays."""
+    import tracemalloc
+
+    shape = (60, 2, 200, 200)
+    labels = xr.DataArray(np.broadcast_to(np.float32(0), shape), dims=("image", "target", "y", "x"))
+    row = int(np.prod(shape[1:])) * 4
+    save_rows(iter([]), labels[:0], tmp_path / "warm.nc")
+    tracemalloc.start()
+    save_rows((np.full(shape[1:], k, np.float32) for k in range(shape[0])), labels, tmp_path / "a.nc")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * row
+
+
+def listing(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("a", "suffix", "error", "words"),
+    [
+        (A, ".txt", ValueError, "expected a name that ends in one of .nc, .nc4, .npy, .csv"),
+        (A, "", ValueError, "expected a name that ends in"),
+        (np.ones(3), ".nc", TypeError, "`a` is a ndarray, expected a DataArray"),
+        ({"a": 1}, ".nc", TypeError, "`a` is a dict"),
+        (A.assign_coords(o=("x", [1, "b", None])), ".nc", TypeError, "`o` holds int objects (1)"),
+        (A.astype(complex), ".nc", TypeError, "`attribution` is complex128"),
+        (A.assign_attrs(f=print), ".nc", TypeError, "attrs['f']` holds a builtin_function_or_method"),
+        (A.assign_coords(x=A.x.assign_attrs(f={"g": object()})), ".nc", TypeError, "`x`.attrs['f']` holds a object"),
+        (xr.DataArray([1.0], dims=[("a",)]), ".nc", ValueError, "a dim or coord is named ('a',)"),
+        (A.rename(x="a/b"), ".nc", ValueError, "a.rename({'a/b': 'name'})"),
+        (xr.Dataset({"a": A}), ".npy", TypeError, "is a Dataset, but .npy holds one DataArray"),
+        (A.astype(str), ".npy", TypeError, "but .npy holds numbers"),
+        (pd.DataFrame({"a": [1]}), ".nc", TypeError, "a DataFrame cannot go to a.nc"),
+    ],
+)  # fmt: skip
+def test_refused(tmp_path, a, suffix, error, words):
+    with pytest.raises(error, match=re.escape(words)):
+        save(a, tmp_path / f"a{suffix}")
+    assert listing(tmp_path) == []
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="create it first"):
+        save(A, tmp_path / "no" / "a.nc")
+
+
+def test_folder_in_the_way(tmp_path):
+    (tmp_path / "a.nc").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"name a file in it"):
+        save(A, tmp_path / "a.nc")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_interruption_keeps_the_old_file(tmp_path, monkeypatch, error):
+    path = save(A, tmp_path / "a.nc")
+
+    def half_written(ds, file, **options):
+        file.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", half_written)
+    with pytest.raises(error):
+        save(A + 1, path)
+    with pytest.raises(error):
+        save({"a": A, "b": A}, tmp_path / "b.nc")
+    monkeypatch.undo()
+    assert listing(tmp_path) == ["a.nc"]
+    assert load(path).identical(A)
+
+
+def test_interruption_keeps_finished_groups(tmp_path, monkeypatch):
+    path = add_group(A, tmp_path / "a.nc", "first")
+
+    def half_written(ds, file, **options):
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(xr.Dataset, "to_netcdf", half_written)
+    with pytest.raises(KeyboardInterrupt):
+        add_group(A, path, "second")
+    monkeypatch.undo()
+    assert listing(tmp_path) == ["a.nc"]
+    add_group(A + 1, path, "second")
+    found = load(path)
+    assert list(found) == ["first", "second"]
+    assert found["first"].identical(A)
+    assert found["second"].identical(A + 1)
+    with pytest.raises(ValueError, match="has a group 'first' already"):
+        add_group(A, path, "first")
+
+
+def test_load_refuses(tmp_path):
+    with pytest.raises(ValueError, match="expected a name that ends in"):
+        load(tmp_path / "a.txt")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        load(tmp_path / "a.nc")
+    path = save({"one": A}, tmp_path / "a.nc")
+    with pytest.raises(KeyError, match="has no group 'two', it has: one"):
+        load(path, "two")
+    np.save(tmp_path / "b.npy", np.ones(2))
+    with pytest.raises(FileNotFoundError, match=r"b\.json is missing"):
+        load(tmp_path / "b.npy")
+    with pytest.raises(ValueError, match="holds one table or array"):
+        load(tmp_path / "b.npy", "one")
+
+
+def test_csv_is_the_summary(tmp_path):
+    table = load(save(A.assign_attrs(method="saliency"), tmp_path / "a.csv"))
+    assert table["sum"].tolist() == [3.0, 3.0]
+    assert table["method"].tolist() == ["saliency", "saliency"]
+
+
+def test_table_to_csv(tmp_path):
+    table = pd.DataFrame({"method": ["a", "b"], "delta": [0.1, 1 / 3]})
+    pd.testing.assert_frame_equal(load(save(table, tmp_path / "a.csv")), table)

@@ -7,10 +7,10 @@ import pytest
 import xarray as xr
 from scipy.stats import ttest_ind
 
-from attrib.stats import contrast, describe
+from attrib.stats import contrast
 
 
-def maps(values: np.ndarray) -> xr.DataArray:
+def attributions(values: np.ndarray) -> xr.DataArray:
     dims = ("sample", "y", "x")[: values.ndim]
     return xr.DataArray(values, dims=dims, attrs={"units": "output"})
 
@@ -18,7 +18,7 @@ def maps(values: np.ndarray) -> xr.DataArray:
 def test_t_is_students() -> None:
     rng = np.random.default_rng(0)
     values, label = rng.normal(size=(30, 4, 5)), np.arange(30) < 11
-    found = contrast(maps(values), label, n_permutations=9, n_bootstrap=9)
+    found = contrast(attributions(values), label, n_permutations=9, n_bootstrap=9)
     expected = ttest_ind(values[label], values[~label])
     assert np.allclose(found.t, expected.statistic)
     assert np.allclose(found.difference, values[label].mean(0) - values[~label].mean(0))
@@ -32,7 +32,7 @@ def test_p_values_near_those_of_all_relabellings() -> None:
     rng = np.random.default_rng(1)
     values, label = rng.normal(size=(7, 3)), np.array([1, 1, 1, 0, 0, 0, 0])
     values[:3, 0] += 3
-    found = contrast(maps(values), label, n_permutations=6999, seed=3)
+    found = contrast(attributions(values), label, n_permutations=6999, seed=3)
     every = []
     for chosen in combinations(range(7), 3):
         is_in = np.isin(np.arange(7), chosen)
@@ -53,7 +53,7 @@ def test_a_planted_effect_is_found_and_nothing_else() -> None:
     rng = np.random.default_rng(2)
     values, label = rng.normal(size=(60, 16, 16)), np.arange(60) % 2 == 0
     values[label, 3, 5] += 2.0
-    found = contrast(maps(values).assign_coords(bound=("sample", label)), "bound", seed=1)
+    found = contrast(attributions(values).assign_coords(bound=("sample", label)), "bound", seed=1)
     assert np.argwhere(found.p_corrected.values < 0.05).tolist() == [[3, 5]]
     assert float(found.lower[3, 5]) < 2.0 < float(found.upper[3, 5]) < 3.2
     assert (found.p <= found.p_corrected).all()
@@ -66,7 +66,9 @@ def test_without_effect_one_run_in_twenty_has_a_finding() -> None:
     wrong = covered = 0
     for run in range(200):
         mixed = rng.normal(size=(24, 12)) @ rng.normal(size=(12, 12))  # entries depend on each other
-        found = contrast(maps(mixed), np.arange(24) < 12, n_permutations=199, n_bootstrap=199, seed=run)
+        found = contrast(
+            attributions(mixed), np.arange(24) < 12, n_permutations=199, n_bootstrap=199, seed=run
+        )
         wrong += bool((found.p_corrected <= 0.05).any())
         covered += int(((found.lower <= 0) & (found.upper >= 0)).sum())
     assert 1 <= wrong <= 21
@@ -77,7 +79,7 @@ def test_entries_that_do_not_vary_are_no_finding() -> None:
     values = np.random.default_rng(4).normal(size=(20, 3))
     values[:, 1] = 7.3
     values[:, 2] = np.arange(20) < 10  # two values that say the group
-    found = contrast(maps(values), np.arange(20) < 10, n_permutations=99)
+    found = contrast(attributions(values), np.arange(20) < 10, n_permutations=99)
     assert (float(found.t[1]), float(found.p[1]), float(found.p_corrected[1])) == (0.0, 1.0, 1.0)
     assert np.isinf(found.t[2])
     assert float(found.p_corrected[2]) == 0.01
@@ -86,7 +88,7 @@ def test_entries_that_do_not_vary_are_no_finding() -> None:
 def test_the_seed_settles_everything() -> None:
     values, label = np.random.default_rng(5).normal(size=(12, 4)), np.arange(12) < 5
     one, same, other = (
-        contrast(maps(values), label, n_permutations=50, n_bootstrap=50, seed=s) for s in (1, 1, 2)
+        contrast(attributions(values), label, n_permutations=50, n_bootstrap=50, seed=s) for s in (1, 1, 2)
     )
     assert one.identical(same)
     assert not one.lower.equals(other.lower)
@@ -102,7 +104,7 @@ def test_the_seed_settles_everything() -> None:
     ],
 )
 def test_labels_that_are_none(label, text: str) -> None:
-    a = maps(np.ones((4, 2))).assign_coords(group=("sample", [0, 0, 1, 1]))
+    a = attributions(np.ones((4, 2))).assign_coords(group=("sample", [0, 0, 1, 1]))
     with pytest.raises(ValueError, match=text):
         contrast(a, label)
     with pytest.raises(ValueError, match="not finite"):
@@ -110,7 +112,7 @@ def test_labels_that_are_none(label, text: str) -> None:
 
 
 def test_labels_with_coords_are_matched_by_name() -> None:
-    a = maps(np.random.default_rng(8).normal(size=(6, 3))).assign_coords(sample=list("abcdef"))
+    a = attributions(np.random.default_rng(8).normal(size=(6, 3))).assign_coords(sample=list("abcdef"))
     label = xr.DataArray([0, 0, 1, 1, 0, 1], dims="sample", coords={"sample": list("abcdef")})
     expected = contrast(a, label.values, n_permutations=9, n_bootstrap=9)
     turned = contrast(a, label[::-1], n_permutations=9, n_bootstrap=9)
@@ -121,22 +123,6 @@ def test_labels_with_coords_are_matched_by_name() -> None:
         contrast(a, label.rename(sample="cell"))
 
 
-def test_maps_without_entries_are_refused() -> None:
+def test_attributions_without_entries_are_refused() -> None:
     with pytest.raises(ValueError, match="`a` has no entries"):
-        contrast(maps(np.ones((4, 0))), [0, 1, 0, 1])
-
-
-def test_descriptions_against_numpy() -> None:
-    values = np.random.default_rng(6).normal(size=(9, 2, 3))
-    values[0, 0, 0] = np.nan
-    found = describe(maps(values))
-    assert np.allclose(found["mean"], np.nanmean(values, 0))
-    assert np.allclose(found["std"], np.nanstd(values, 0, ddof=1))
-    assert np.allclose(found.minimum, np.nanmin(values, 0))
-    assert np.allclose(found.maximum, np.nanmax(values, 0))
-    assert np.allclose(found.magnitude, np.nanmean(np.abs(values), 0))
-    assert found["count"].values.tolist() == [[8, 9, 9], [9, 9, 9]]
-    assert np.allclose(found.positive, (values > 0).sum(0) / found["count"])
-    assert describe(maps(values), "y")["mean"].dims == ("sample", "x")
-    with pytest.raises(ValueError, match="`dim` is 'cell'"):
-        describe(maps(values), "cell")
+        contrast(attributions(np.ones((4, 0))), [0, 1, 0, 1])

@@ -1,0 +1,49 @@
+"""Tables with a column of sequences, in every format, and files that are not tables."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from attrib.domains.sequences import read_table
+from tests.written import written
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt", ".csv.gz", ".parquet"])
+def test_tables(tmp_path: Path, suffix: str) -> None:
+    table = pd.DataFrame(
+        {
+            "id": ["NA", "b", "b"],
+            "utr": ["NA", "", "acx"],
+            "label": [0.5, np.nan, 2.0],
+            "kind": ["x", None, "z"],
+        }
+    )
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, sep="," if suffix.startswith(".csv") else "\t", index=False)
+    found = read_table(path, column="utr", name="id")
+    assert found.sequences.to_dict("index") == {"NA": {"sequence": "NA", "label": 0.5, "kind": "x"}}
+    assert found.problems.values[:, :2].tolist() == [["b", 2], ["b", 3]]
+    assert "letter 'x' at position 2" in found.problems.problem[1]
+    assert read_table(path, column="utr").sequences.index.tolist() == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("a.csv", "", "is empty"),
+        ("a.csv", "sequence,x\n", "no rows"),
+        ("a.csv", "seq,x\nA,1\n", r"no column 'sequence'; its columns: seq, x"),
+        ("a.csv", 'sequence\n"A\n', "no table that can be read"),
+        ("a.xyz", "sequence\nA\n", "no table by its name"),
+        ("a.csv.gz", "", "is empty"),
+    ],
+)
+def test_files_that_are_no_tables(tmp_path: Path, name: str, content: str, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        read_table(written(tmp_path / name, content))

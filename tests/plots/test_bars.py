@@ -1,0 +1,37 @@
+"""Bars show the largest entries, in order and with their unit."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from attrib.plots import bar_panels, bars
+from tests.pictures import drawn, plane
+
+
+def test_bars() -> None:
+    a = xr.DataArray(
+        [0.1, -3.0, np.nan, 2.0], dims="gene", coords={"gene": list("abcd")}, attrs={"units": "output"}
+    )
+    ax = bars(a, n=3)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["b", "d", "a"]
+    widths = [p.get_width() for p in ax.patches]
+    assert widths == [-3.0, 2.0, 0.1]
+    assert ax.patches[0].get_facecolor() != ax.patches[1].get_facecolor()
+    assert ax.yaxis_inverted()
+    assert "output" in ax.get_xlabel()
+    for wrong, words in (({"n": 0}, "`n` is 0"), ({}, "expected 1")):
+        with pytest.raises(ValueError, match=words):
+            bars(plane(np.ones((2, 2))) if not wrong else a, **wrong)
+
+
+def test_bar_panels() -> None:
+    a = xr.DataArray(
+        np.arange(30.0), dims="gene", coords={"gene": [f"G{i}" for i in range(30)]}, attrs={"units": "u"}
+    )
+    figure = bar_panels({"One": a, "Two": -a}, n=5, label="mean")
+    assert [ax.get_title() for ax in figure.axes] == ["One", "Two"]
+    assert figure.axes[0].get_xlabel() == "mean (u)"
+    assert len(figure.axes[1].patches) == 5
+    drawn(figure)
+    with pytest.raises(ValueError, match="empty"):
+        bar_panels({})

@@ -1,0 +1,34 @@
+"""Inputs beside attributions, each row with its own limit."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from attrib.plots import comparison, robust_limit
+from tests.pictures import drawn, plane, texts
+
+
+def test_comparison() -> None:
+    rng = np.random.default_rng(0)
+    x = plane(rng.random((3, 4, 5)), units="ink")
+    a, b = plane(rng.normal(size=(3, 4, 5)), units="output"), plane(np.zeros((3, 4, 5)), units="output / ink")
+    figure = comparison(x, {"Integrated gradients": a, "Saliency": b}, titles=["p", "q", "r"])
+    drawn(figure)
+    pictures = [ax for ax in figure.axes if ax.images]
+    assert len(pictures) == 9
+    limit = robust_limit(a)
+    assert {ax.images[0].get_clim() for ax in pictures[3:6]} == {(-limit, limit)}
+    np.testing.assert_array_equal(pictures[4].images[0].get_array(), a.values[1])
+    labels = texts(figure)
+    for words in ("Integrated gradients", f"limit {limit:.3g}\noutput", "zero everywhere", "ink", "p", "x", "y (µm)",
+                  "99th percentile of the row's magnitudes", "+limit"):  # fmt: skip
+        assert words in labels
+    assert len(figure.axes) == 10  # one colour bar
+
+
+def test_comparison_in_colour_and_its_refusals() -> None:
+    x = xr.DataArray(np.ones((2, 4, 5, 3)) / 2, dims=("sample", "y", "x", "channel"))
+    drawn(comparison(x, {"a": plane(np.ones((2, 4, 5)))}))
+    for wrong in (plane(np.ones((3, 4, 5))), plane(np.ones((4, 5)))):
+        with pytest.raises(ValueError, match=r"`a` has shape .*, expected 3 dims"):
+            comparison(x, {"a": wrong})

@@ -1,0 +1,85 @@
+"""Images, and overlays: the image where an attribution is zero, colour where it is not, dark where it is NaN."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from attrib.plots import confusion, image, overlaid, overlays
+from tests.pictures import drawn, plane, texts
+
+IMAGE = xr.DataArray(np.full((4, 4, 3), 100, np.uint8), dims=("y", "x", "channel"))
+
+
+def test_image() -> None:
+    a = plane([[1.0, -2.0, 0.5]] * 2, long_name="attribution", units="output")
+    ax = image(a)
+    (picture,) = ax.images
+    assert picture.get_clim() == (-2.0, 2.0)
+    assert picture.get_cmap()(0.5)[:3] == pytest.approx((0.97, 0.97, 0.97), abs=0.01)
+    np.testing.assert_array_equal(picture.get_array(), a.values)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("x", "y (µm)")
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["0", "10"]
+    labels = texts(ax.figure)
+    assert "attribution (output)" in labels
+    assert "99th percentile of magnitudes: 2" in labels
+    assert drawn(ax.figure).startswith(b"\x89PNG")
+
+
+def test_image_takes_axes_limit_and_single_dims() -> None:
+    from matplotlib.figure import Figure
+
+    ax = Figure().add_subplot()
+    a = plane(np.ones((1, 2, 3)))
+    assert image(a, ax=ax, limit=4, colorbar=False) is ax
+    assert ax.images[0].get_clim() == (-4, 4)
+    with pytest.raises(
+        ValueError, match=r"has the dims \(sample: 2, y: 2, x: 3\), expected 2; .*a.sum\('sample'\)"
+    ):
+        image(plane(np.ones((2, 2, 3))))
+
+
+def test_labels_at_the_ticks() -> None:
+    a = xr.DataArray(np.eye(4, 300), dims=("nucleotide", "position"), coords={"nucleotide": list("ACGT")})
+    ax = image(a)
+    assert [t.get_text() for t in ax.get_yticklabels()] == list("ACGT")
+    assert len(ax.get_xticks()) <= 8
+    assert ax.get_aspect() == "auto"
+
+
+def test_colours() -> None:
+    a = xr.DataArray(np.zeros((4, 4)), dims=("y", "x"))
+    a[0, 0], a[0, 1], a[3, 3] = 2.0, 1.0, np.nan
+    found = overlaid(IMAGE, a, limit=2.0)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found[1:3], IMAGE.values[1:3])
+    assert found[3, 3].tolist() == [40, 40, 40]
+    shift = np.abs(found[0, :2].astype(int) - 100).sum(1)
+    assert shift[0] > 60
+    signed = overlaid(IMAGE, a - 3 * (a == 1), limit=2.0)
+    assert signed[0, 0, 0] > signed[0, 0, 2]  # red for, blue against
+    assert signed[0, 1, 0] < signed[0, 1, 2]
+    with pytest.raises(ValueError, match="expected the same pixels"):
+        overlaid(IMAGE, a[:2])
+
+
+def test_panels_and_their_titles() -> None:
+    a = xr.DataArray(
+        np.random.default_rng(0).random((2, 4, 4)), dims=("method", "y", "x"), coords={"method": ["p", "q"]}
+    )
+    figure = overlays(IMAGE, a, "method", title="cell 1", outline=a[0] > 0.5)
+    assert [ax.get_title() for ax in figure.axes] == ["image", "p", "q"]
+    assert len(figure.axes[1].collections) == 1
+    shared, separate = (
+        overlays(IMAGE, a * [[[1]], [[9]]], "method", shared=s).axes[1].images[0].get_array()
+        for s in (True, False)
+    )
+    assert np.abs(np.asarray(shared, int) - 100).sum() < np.abs(np.asarray(separate, int) - 100).sum()
+
+
+def test_confusion_matrix_names_classes() -> None:
+    table = xr.DataArray(
+        [[3, 1], [0, 2]], dims=("true", "predicted"), coords={"true": ["a", "b"], "predicted": ["a", "b"]}
+    )
+    ax = confusion(table).axes[0]
+    assert [t.get_text() for t in ax.texts] == ["3", "1", "0", "2"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]

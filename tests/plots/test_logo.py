@@ -1,0 +1,78 @@
+"""Letters as high as their numbers, at their positions."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from attrib.domains.motifs import information_content
+from attrib.plots import attribution_logo, letters, motif_logo
+from tests.jaspar import matrices, one_hot
+from tests.pictures import SEQUENCE, along
+
+
+def extents(ax: object) -> list:
+    """The box of each letter, from left to right."""
+    letter_boxes = [p.get_extents() for p in ax.collections[0].get_paths()]  # type: ignore[attr-defined]
+    return sorted(letter_boxes, key=lambda b: b.x0)
+
+
+def boxes(ax: object) -> list[tuple[float, float]]:
+    """Bottom and top of each letter, from left to right."""
+    return [(round(b.y0, 2), round(b.y1, 2)) for b in extents(ax)]
+
+
+def test_letters_are_as_high_as_attributions() -> None:
+    ax = attribution_logo(along([1.0, -0.5, 0.0, 2.0, 7.0, 0.25]), SEQUENCE)
+    assert boxes(ax) == [(0, 1), (-0.5, 0), (0, 2), (0, 0.25)]  # N and zero have no letter
+    assert ax.get_ylim()[0] < -0.5 < 2 < ax.get_ylim()[1]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["10", "11", "12", "13", "14", "15"]
+    assert "attribution" in ax.get_ylabel()
+    summed = attribution_logo(along([1.0, -0.5, 0.0, 2.0, 7.0, 0.25]) * SEQUENCE, limit=3)
+    assert boxes(summed) == boxes(ax)
+    assert summed.get_ylim() == (-3, 3)
+
+
+def test_motifs_are_as_high_as_their_information() -> None:
+    ctcf = matrices()["MA0139.1"]
+    ax = motif_logo(ctcf)
+    tops: dict[int, float] = {}
+    for box in extents(ax):
+        column = round((box.x0 + box.x1) / 2)
+        tops[column] = max(tops.get(column, 0.0), box.y1)
+    assert [tops[k] for k in range(12)] == pytest.approx(information_content(ctcf).values.tolist(), abs=0.02)
+    assert ax.get_ylim() == (0, 2)
+    negative = motif_logo(ctcf - 0.5)
+    assert negative.get_ylim()[0] < -1
+
+
+def test_outlines_have_the_heights_and_positions() -> None:
+    values = [1.0, -2.0, 0.5, np.nan]
+    a = xr.DataArray(
+        values, dims="position", coords={"position": [1, 2, 3, 4], "letter": ("position", list("ACGT"))}
+    )
+    ax = letters(a, label="share")
+    boxes = [p.get_extents() for p in ax.collections[0].get_paths()]
+    assert len(boxes) == 3
+    for k, (box, value) in enumerate(zip(boxes, values, strict=False)):
+        assert (box.y0, box.y1) == pytest.approx((min(0, value), max(0, value)))
+        assert (box.x0 + box.x1) / 2 == pytest.approx(k)
+        assert box.width <= 0.9 + 1e-9
+    assert [t.get_text()[0] for t in ax.get_xticklabels()] == ["A", "C", "G"]
+    low, high = ax.get_ylim()
+    assert low < -2.0
+    assert high > 1.0
+    assert letters(a, limit=3.0).get_ylim()[0] == pytest.approx(-3.12)
+
+
+def test_what_has_no_letters_is_refused() -> None:
+    with pytest.raises(ValueError, match="coord `letter`"):
+        letters(xr.DataArray([1.0], dims="position"))
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="at most 400"):
+        attribution_logo(xr.DataArray(np.ones(401), dims="position"), one_hot(np.zeros((1, 401), int))[0])
+    with pytest.raises(ValueError, match="expected the same positions"):
+        attribution_logo(along([1.0] * 6)[:3], SEQUENCE)
+    with pytest.raises(ValueError, match="expected nucleotide"):
+        motif_logo(xr.DataArray(np.ones((2, 2)), dims=("y", "x")))
