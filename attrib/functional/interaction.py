@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.edits.input_groups import Side
+from attrib.engine.edits.input_groups import InputGroups
 from attrib.engine.gradient.mixed_partials import Mixed
 from attrib.engine.gradient.passes import Passes, add_by_sample
 from attrib.engine.inputs import Baselines, as_baselines, as_tuple, of_samples
@@ -136,12 +136,12 @@ def interaction(
 
 def _sides(
     xs: tuple[Tensor, ...], x0s: tuple[Tensor, ...], groups: tuple[Tensor | None, Tensor | None] | None
-) -> tuple[Side, Side]:
+) -> tuple[InputGroups, InputGroups]:
     given = (None, None) if groups is None else tuple(groups)
     if len(given) != 2 or not all(g is None or isinstance(g, Tensor) for g in given):
         raise TypeError("`groups` has to be a tuple of two, each a tensor or None")
     first, second = (
-        Side(t, b, g, f"groups[{j}]") for j, (t, b, g) in enumerate(zip(xs, x0s, given, strict=True))
+        InputGroups(t, b, g, f"groups[{j}]") for j, (t, b, g) in enumerate(zip(xs, x0s, given, strict=True))
     )
     return first, second
 
@@ -154,7 +154,7 @@ def _effect(passes: Passes, xs: tuple[Tensor, ...], x0s: tuple[Tensor, ...], sco
 
 
 def _integrated(
-    passes: Passes, sides: tuple[Side, Side], nodes: Tensor, weights: Tensor, engine: str
+    passes: Passes, sides: tuple[InputGroups, InputGroups], nodes: Tensor, weights: Tensor, engine: str
 ) -> tuple[Tensor, str]:
     """Interactions (T, N, *x or G, *y or H), and the engine used."""
     swap = sides[0].count > sides[1].count
@@ -175,14 +175,14 @@ def _integrated(
         score = _scores(passes, i, swap)
         most = max(1, passes.batches.chunk() // (len(r) * count))
         parts = [
-            across.read(mixed(score, a, b, along.directions(i, some, passes.device), w, count), i)
+            across.contributions(mixed(score, a, b, along.directions(i, some, passes.device), w, count), i)
             for some in _blocks(along.count, most)
         ]
         return start, torch.cat(parts, 1).transpose(1, 2)
 
     for start, part in passes.batches.run(n * steps, work, share=share):
         add_by_sample(total, part, start, steps)
-    placed = along.placed(total)
+    placed = along.scattered(total)
     placed = placed.transpose(2, 3) if swap else placed
     return placed.reshape(count, n, *sides[0].shape, *sides[1].shape), mixed.engine
 
@@ -196,7 +196,7 @@ def _scores(passes: Passes, i: Tensor, swap: bool) -> Callable[[Tensor, Tensor],
     return score
 
 
-def _point(side: Side, i: Tensor, alpha: Tensor, device: torch.device) -> Tensor:
+def _point(side: InputGroups, i: Tensor, alpha: Tensor, device: torch.device) -> Tensor:
     """Rows on the straight lines of samples `i`."""
     start, step = of_samples(side.x0, i, device), of_samples(side.difference, i, device)
     return start + alpha.to(step).view(-1, *[1] * (step.ndim - 1)) * step

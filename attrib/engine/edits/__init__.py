@@ -1,1 +1,1 @@
-"""Edits of an input: what is replaced, and what that does to the score."""
+"""Edits of an input: the features that are replaced, and the change of the score."""

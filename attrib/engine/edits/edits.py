@@ -1,66 +1,24 @@
-"""Edits of an input: which features of which sample are replaced, and by what."""
+"""Edits of an input: which features of which sample are replaced, and the values that replace them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-
-class Edits(Protocol):
-    """A list of edits of one input, sample by sample; edit r makes one row for the model.
-
-    Attributes
-    ----------
-    samples : Tensor (R,)
-        The sample each edit belongs to, ascending.
-    axes : tuple of int
-        The dims of the input along which an edit is a box; none where edits have any shape.
-    each : int
-        Edits of a sample.
-    """
-
-    samples: Tensor
-    axes: tuple[int, ...]
-    each: int
-
-    def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
-        """Which features of rows shaped (rows, *shape) the edits `r` replace; broadcasts against the rows."""
-        ...
-
-    def content(self, r: Tensor) -> Tensor:
-        """What they are replaced by; broadcasts against the rows."""
-        ...
-
-    def box(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """First and last but one position (rows, k) along `axes`."""
-        ...
+from attrib.engine.window.boxes import Edits, in_boxes
 
 
 def edited(x: Tensor, edits: Edits, r: Tensor) -> Tensor:
-    """Rows `x` (rows, ...) of the samples that edits `r` (rows,) belong to, with the edits made."""
-    return torch.where(
-        edits.inside(r.cpu(), x.shape[1:]).to(x.device), edits.content(r.cpu()).to(x.device, x.dtype), x
-    )
-
-
-def between(lo: Tensor, hi: Tensor, axes: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Which features of rows (rows, *shape) lie in boxes [lo, hi) (rows, k) along `axes`."""
-    found = torch.ones((len(lo), *[1] * len(shape)), dtype=torch.bool)
-    for k, axis in enumerate(axes):
-        along = [1] * (len(shape) + 1)
-        along[axis] = shape[axis - 1]
-        place = torch.arange(shape[axis - 1]).view(along)
-        first, stop = (t[:, k].view(-1, *[1] * len(shape)) for t in (lo, hi))
-        found = found & (place >= first) & (place < stop)
-    return found
+    """Rows (rows, ...) after the edits `r` (rows,), from the samples `x` (rows, ...) of these edits."""
+    inside = edits.inside(r.cpu(), x.shape[1:]).to(x.device)
+    return torch.where(inside, edits.content(r.cpu()).to(x.device, x.dtype), x)
 
 
 class Letters:
-    """Every letter at every position, except where it stands already.
+    """Every other letter at every position.
 
     Parameters
     ----------
@@ -69,14 +27,14 @@ class Letters:
     axis, position : int
         The dims of letters and of positions.
     positions : Tensor (P,)
-        Where to edit.
+        Positions to edit.
 
     Attributes
     ----------
     samples, letters, positions : Tensor (R,)
         Sample, new letter and position of each edit.
     each : int
-        Edits of a sample where every letter is known; one more for each that is not.
+        Edits of a sample in which each letter is known; each unknown letter gives one more.
     """
 
     def __init__(self, x: Tensor, axis: int, position: int, positions: Tensor) -> None:
@@ -89,31 +47,31 @@ class Letters:
         self.each = len(positions) * (self.count - 1)
 
     def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
-        """The whole column."""
-        return between(*self.box(r), self.axes, shape)
+        """All letters of the position."""
+        return in_boxes(*self.box(r), self.axes, shape)
 
     def content(self, r: Tensor) -> Tensor:
         """One-hot letters, (rows, letters, 1) or (rows, 1, letters)."""
         return one_hot(self.letters[r], self.count).unsqueeze(self.axes[0])
 
     def box(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """The column's position."""
+        """The position."""
         return self.positions[r][:, None], self.positions[r][:, None] + 1
 
 
 class Boxes:
-    """Every box of a list, in every sample.
+    """Every box of a list in every sample.
 
     Parameters
     ----------
     n : int
-        Samples.
+        Number of samples.
     lo, hi : Tensor (B, k)
         Boxes [lo, hi) along `axes`.
     axes : tuple of int
-        Dims of the input; the others are replaced in full.
+        Dims of the input; along the others, all features are replaced.
     baseline : Tensor (1, ...) or (n, ...)
-        What is put there.
+        The values that replace the features.
     """
 
     def __init__(self, n: int, lo: Tensor, hi: Tensor, axes: tuple[int, ...], baseline: Tensor) -> None:
@@ -122,31 +80,31 @@ class Boxes:
 
     def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
         """The box."""
-        return between(*self.box(r), self.axes, shape)
+        return in_boxes(*self.box(r), self.axes, shape)
 
     def content(self, r: Tensor) -> Tensor:
         """The baseline."""
         return self.baseline if len(self.baseline) == 1 else self.baseline[self.samples[r]]
 
     def box(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """The edits' boxes."""
+        """The boxes of the edits."""
         b = r % len(self.lo)
         return self.lo[b], self.hi[b]
 
 
 class Groups:
-    """Every group of features, in every sample.
+    """Every group of features in every sample.
 
     Parameters
     ----------
     n : int
-        Samples.
+        Number of samples.
     groups : Tensor of int
         The group of each feature, broadcast against a sample.
     numbers : Tensor (G,)
         The groups to replace.
     baseline : Tensor (1, ...) or (n, ...)
-        What is put there.
+        The values that replace the features.
     """
 
     axes: tuple[int, ...] = ()
@@ -157,14 +115,14 @@ class Groups:
 
     def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
         """The group's features."""
-        wanted = self.numbers[r % len(self.numbers)]
-        return self.groups[None] == wanted.view(-1, *[1] * self.groups.ndim)
+        groups = self.numbers[r % len(self.numbers)]
+        return self.groups[None] == groups.view(-1, *[1] * self.groups.ndim)
 
     def content(self, r: Tensor) -> Tensor:
         """The baseline."""
         return self.baseline if len(self.baseline) == 1 else self.baseline[self.samples[r]]
 
     def box(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """None: groups have any shape."""
+        """Boxes along no axis, as groups have any shape."""
         none = torch.zeros(len(r), 0, dtype=torch.long)
         return none, none

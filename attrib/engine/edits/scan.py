@@ -1,4 +1,4 @@
-"""Scores of many edits of an input: by a row of the model for each, or by what each one changes."""
+"""Scores of many edits of an input: one row of the model for each edit (dense), or the values that it changes (window)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attrib.engine.edits.edits import Edits, edited
+from attrib.engine.edits.edits import edited
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.model.function import one_tensor
-from attrib.engine.window import Plan, Unsuited, Windows, cost, dispatch, learn, program
+from attrib.engine.window import Plan, Unsuited, Windows, dispatch, learn_layout, program
+from attrib.engine.window.boxes import Edits
 from attrib.engine.window.plan import finite
 from attrib.engine.window.propagate import Reference
 
@@ -21,16 +22,15 @@ PATHS = ("auto", "window", "dense")
 
 
 class Effects(NamedTuple):
-    """What edits do to the scores.
+    """The changes of the scores by edits.
 
     Attributes
     ----------
     values : Tensor (T, R)
         Score after the edit minus score before.
     notes : dict
-        `path`: which one ran; `path_reason`: why; `path_gain`: how many times fewer operations the window needs than
-        one row of the model per edit, where it could be counted; `edits`: how many a sample has (of letters: one more for
-        each that is unknown).
+        `path`: the path that ran; `path_reason`: why; `path_gain`: operations of the dense path as a multiple of those of
+        the window, if counted; `edits`: edits of a sample (of letters: one more for each unknown letter).
     """
 
     values: Tensor
@@ -40,24 +40,27 @@ class Effects(NamedTuple):
 def effects(
     passes: Passes, xs: Sequence[Tensor], j: int, edits: Edits, prediction: Tensor, path: str = "auto"
 ) -> Effects:
-    """Changes of the scores by edits of input `j`, the other inputs held.
+    """Changes of the scores by edits of input `j`; the other inputs are unchanged.
 
     Parameters
     ----------
     passes : Passes
+        The model, the targets, and the number of rows in a chunk.
     xs : tuple of Tensor
         The inputs.
     j : int
-        The input that is edited.
+        Number of the edited input.
     edits : Edits
+        The edits.
     prediction : Tensor (T, N)
         Scores at the inputs.
     path : {"auto", "window", "dense"}
+        How to compute them; `"auto"` takes the window if it needs fewer operations.
 
     Raises
     ------
     ValueError
-        For another path, and for `"window"` where it cannot be taken.
+        If `path` is not one of these, or is `"window"` and the window does not suit the model.
     """
     if path not in PATHS:
         raise ValueError(f"`path` is {path!r}, expected one of {', '.join(PATHS)}")
@@ -87,7 +90,7 @@ class Scan:
         self.checked = 0
 
     def by_window(self, must: bool) -> Tensor:
-        """Scores (T, R), sample by sample; by `dense` for those that the window does not suit.
+        """Scores (T, R), sample by sample; dense for the samples that the window does not suit.
 
         Raises
         ------
@@ -96,9 +99,9 @@ class Scan:
         """
         total = self.prediction.new_zeros(len(self.prediction), len(self.edits.samples))
         samples = self.edits.samples.unique().tolist()
-        why = "asked for" if must else "fewer operations"
+        cause = "asked for" if must else "fewer operations"
         try:
-            dispatch.refuse_at_once(self.edits, self.xs[self.j].dtype, self.passes.device, must)
+            dispatch.refuse_edits(self.edits, self.xs[self.j].dtype, self.passes.device, must)
             self._window(samples[0], total, must)
         except Unsuited as reason:
             if must:
@@ -106,121 +109,120 @@ class Scan:
                     f'`path` is "window", which is not possible here: {reason}; pass path="auto" or "dense"'
                 ) from reason
             return self.dense_for(str(reason))
-        self.notes.update(path="window", path_reason=why)
+        self.notes.update(path="window", path_reason=cause)
         for i in samples[1:]:
             try:
                 self._window(i, total, must)
             except Unsuited as reason:
-                r = self._own(i)
+                r = self._edits_of(i)
                 total[:, r.to(total.device)] = self.dense(r)
-                self.notes["path_reason"] = f"{why}; not for sample {i}: {reason}"
+                self.notes["path_reason"] = f"{cause}; not for sample {i}: {reason}"
         return total
 
     def _window(self, i: int, total: Tensor, must: bool) -> None:
-        """Put the scores of a sample's edits where they belong.
+        """Write the scores of a sample's edits to `total`.
 
         Raises
         ------
         Unsuited
-            Where the window does not suit the sample, or some of its edits do not agree with the model.
+            If the window does not suit the sample, or differs from the model for the edits that are checked.
         """
-        again = self.plan is not None and len(self.xs) == 1  # else held inputs are constants of the record
-        reference = self._reference(i) if again else self._begin(i, must)
-        r = self._own(i)
-        wanted = r[cost.some(len(r), self.checked)]
-        expected = self._by_model(i, wanted)
-        seen: list[tuple[Tensor, Tensor]] = []
-        for some, y in Windows(reference.plan, self.edits, self.passes.batches).outputs(reference, r):
-            at = torch.full((len(some),), i, device=y.device)
-            total[:, some.to(total.device)] = self.passes.score(y, at)
-            here = torch.isin(some, wanted)
-            seen.append((some[here], y[here.to(y.device)]))
-        found = torch.cat([y for _, y in seen])[torch.cat([some for some, _ in seen]).argsort()]
-        if len(wanted) and not cost.agrees(found, expected):
-            off = cost.difference(found, expected)
-            raise Unsuited(f"the window differs from the model by {off:.1e} of the largest output")
-        self.checked += len(wanted)
+        reusable = self.plan is not None and len(self.xs) == 1  # other inputs are constants of the recording
+        reference = self._reference(i) if reusable else self._begin(i, must)
+        r = self._edits_of(i)
+        checked = r[dispatch.edits_to_check(len(r), self.checked)]
+        expected = self._by_model(i, checked)
+        numbers: list[Tensor] = []
+        outputs: list[Tensor] = []
+        for part, y in Windows(reference.plan, self.edits, self.passes.batches).outputs(reference, r):
+            sample = torch.full((len(part),), i, device=y.device)
+            total[:, part.to(total.device)] = self.passes.score(y, sample)
+            is_checked = torch.isin(part, checked)
+            numbers.append(part[is_checked])
+            outputs.append(y[is_checked.to(y.device)])
+        by_window = torch.cat(outputs)[torch.cat(numbers).argsort()]
+        if len(checked) and not dispatch.agrees(by_window, expected):
+            error = dispatch.difference(by_window, expected)
+            raise Unsuited(f"the window differs from the model by {error:.1e} of the largest output")
+        self.checked += len(checked)
 
     def _begin(self, i: int, must: bool) -> Reference:
-        """Record the model around a sample, plan, and give the sample's values without edits.
+        """Record the model at a sample, plan the window, and compute the sample's values without edits.
 
         Raises
         ------
         Unsuited
-            Where the model cannot be recorded, mixes everything at once, is not what was recorded, or where so few
-            edits are not worth it.
+            If the model cannot be recorded or differs from the recording, if an edit changes all its values, or if the
+            window costs more than it saves.
         """
         edits, x = self.edits, self._sample(i)
-        rows = torch.cat([x, cost.others(x, edits.axes)])
+        rows = torch.cat([x, dispatch.unlike(x, edits.axes)])
         recorded = program(lambda t: self._model(i, t), rows)
-        known, values, outputs = learn(recorded, rows[:3])
-        if not cost.agrees_where_finite(outputs, recorded.outputs[1:3]):
+        layout, values, outputs = learn_layout(recorded, rows[:3])
+        if not dispatch.agrees_where_finite(outputs, recorded.outputs[1:3]):
             raise Unsuited("the recorded ops are not those of other inputs")
-        own = self._own(i)
-        found, gain = dispatch.cheapest(recorded, known, edits, own)
-        self.plan = found
+        r = self._edits_of(i)
+        self.plan, gain = dispatch.cheapest(recorded, layout, edits, r)
         self.notes.setdefault("path_gain", round(gain, 2))
         if not must:
-            dispatch.refuse_costly(found, gain, len(own) if len(self.xs) > 1 else len(edits.samples))
-        if not finite(values, list(found.demand)):
+            dispatch.refuse_costly(self.plan, gain, len(r) if len(self.xs) > 1 else len(edits.samples))
+        if not finite(values, list(self.plan.demand)):
             raise Unsuited("the model has values that are not finite")
-        if not cost.agrees(values[recorded.output], recorded.outputs[:1]):
+        if not dispatch.agrees(values[recorded.output], recorded.outputs[:1]):
             raise Unsuited("the recorded ops are not those of the model")
-        return Reference(found, x, values)
+        return Reference(self.plan, x, values)
 
     def _reference(self, i: int) -> Reference:
-        """A further sample's values without edits.
+        """The values of a further sample without edits, by the plan of the first.
 
         Raises
         ------
         Unsuited
-            If they do not give the sample's score, or are not finite.
+            If they differ from the sample's score, or are not finite.
         """
         assert self.plan is not None
         reference = Reference(self.plan, self._sample(i))
         if not finite(reference.values, list(self.plan.demand)):
             raise Unsuited("the model has values that are not finite")
         y = reference.values[self.plan.program.output]
-        score, expected = (
-            self.passes.score(y, torch.tensor([i], device=y.device)),
-            self.prediction[:, i, None],
-        )
+        score = self.passes.score(y, torch.tensor([i], device=y.device))
+        expected = self.prediction[:, i, None]
         scale = max(float(y.abs().max()), float(expected.abs().max()))
-        if not float((score - expected).abs().max()) <= cost.ROUNDING[y.dtype] * scale:
+        if not float((score - expected).abs().max()) <= dispatch.ROUNDING[y.dtype] * scale:
             raise Unsuited("the model takes another way for some samples")
         return reference
 
-    def _held(self, i: int, rows: Tensor) -> list[Tensor]:
-        """Inputs of a sample with `rows` in place of the edited one."""
+    def _inputs(self, i: int, rows: Tensor) -> list[Tensor]:
+        """All inputs of a sample, with `rows` in place of the edited one."""
         device, n = self.passes.device, len(rows)
-        held = [t[i : i + 1].to(device).expand(n, *t.shape[1:]) for t in self.xs]
-        held[self.j] = rows
-        return held
+        inputs = [t[i : i + 1].to(device).expand(n, *t.shape[1:]) for t in self.xs]
+        inputs[self.j] = rows
+        return inputs
 
     def _model(self, i: int, rows: Tensor) -> Tensor:
-        return one_tensor(self.passes.function.model(*self._held(i, rows)), len(rows))
+        return one_tensor(self.passes.function.model(*self._inputs(i, rows)), len(rows))
 
     def _by_model(self, i: int, r: Tensor) -> Tensor:
-        """Outputs of edits of a sample by the model."""
+        """Outputs of the model for edits `r` of a sample."""
         x, chunks = self._sample(i), r.split(self.passes.batches.chunk())
         rows = (edited(x.expand(len(c), *x.shape[1:]), self.edits, c) for c in chunks)
-        return torch.cat([self.passes.function(*self._held(i, t)) for t in rows])
+        return torch.cat([self.passes.function(*self._inputs(i, t)) for t in rows])
 
     def _sample(self, i: int) -> Tensor:
         return self.xs[self.j][i : i + 1].to(self.passes.device)
 
-    def _own(self, i: int) -> Tensor:
-        """The edits of a sample."""
+    def _edits_of(self, i: int) -> Tensor:
+        """Numbers of the edits of a sample."""
         first, last = torch.searchsorted(self.edits.samples, torch.tensor([i, i + 1])).tolist()
         return torch.arange(first, last)
 
     def dense_for(self, reason: str) -> Tensor:
-        """Scores (T, R) by the dense path, and a note why."""
+        """Scores (T, R) of all edits by the dense path; `reason` goes to the notes."""
         self.notes.update(path="dense", path_reason=reason)
         return self.dense(torch.arange(len(self.edits.samples)))
 
     def dense(self, r: Tensor) -> Tensor:
-        """Scores (T, edits) of the edits `r` by one row of the model for each."""
+        """Scores (T, edits) of the edits `r`, by one row of the model for each."""
         passes = self.passes
         total = self.prediction.new_zeros(len(self.prediction), len(r))
 

@@ -1,12 +1,12 @@
-"""Edits of an input by what they change: the window of values around an edit, and nothing else.
+"""Edits of an input computed by the values that they change, and no others.
 
-The model is recorded as a graph of ATen ops. A value is *local* if an edit changes it inside a box only, and only where a
-rule says so; a *bridge* is an op that gathers all positions, whose result can be updated from the box alone; anything
-else, and what follows it, is computed for every edit as the model would.
+The model is recorded as a graph of ATen ops. A value is *local* if an edit changes it only inside a box, and only if a
+rule says so. An *aggregation* is an op over all positions whose result can be updated from the box alone. All other ops
+are the *suffix*, which is computed in full for every edit.
 """
 
-from attrib.engine.window.plan import Plan, learn, plan
+from attrib.engine.window.plan import Plan, learn_layout, plan
 from attrib.engine.window.program import Program, Unsuited, program
 from attrib.engine.window.schedule import Windows
 
-__all__ = ["Plan", "Program", "Unsuited", "Windows", "learn", "plan", "program"]
+__all__ = ["Plan", "Program", "Unsuited", "Windows", "learn_layout", "plan", "program"]

@@ -1,4 +1,4 @@
-"""Ops that mix what stands at one position: normalisation, softmax and reductions over other dims than the box's."""
+"""Ops that mix the channels of one position: normalisation, softmax and reductions over dims that are no axis of the box."""
 
 from __future__ import annotations
 
@@ -9,98 +9,105 @@ import torch
 from torch import Tensor
 
 from attrib.engine.graph import Node, Ref
-from attrib.engine.window.rule import Known, Reader, Rule, Span, apply, bound, first, only_first_is_read, rule
+from attrib.engine.window.rule import (
+    Layout,
+    Reader,
+    Rule,
+    Span,
+    apply,
+    bound,
+    first,
+    only_first_is_read,
+    rule,
+)
 
 aten = torch.ops.aten
 
 
-def alone(node: Node, known: Known) -> Ref | None:
-    """The local value that an op works on, where everything else is constant."""
+def single_source(node: Node, layout: Layout) -> Ref | None:
+    """The local value that an op reads, if it reads one and constants only."""
     source = node.args[0]
-    rest = [r for r in node.reads if r is not source and r != source]
-    if not known.local(source) or node.reads.count(source) > 1 or any(r not in known.constants for r in rest):
+    if not layout.local(source) or node.reads.count(source) > 1:
         return None
-    return source
+    return source if all(r == source or r in layout.constants for r in node.reads) else None
 
 
 @dataclass
 class PerChannel(Rule):
-    """A factor and a summand per channel."""
+    """An op that multiplies by a factor per channel and adds a number per channel."""
 
     factor: Tensor | None = None
 
     def behind(self, earlier: Rule) -> Rule | None:
-        """The factor taken into the earlier op's weight."""
+        """The earlier op with the factor in its weight."""
         return None if self.factor is None else earlier.scaled(self.node, self.factor)
 
 
 @rule(aten._native_batch_norm_legit_no_training)
-def batch_norm(node: Node, known: Known) -> Rule | None:
-    """A factor and a shift per channel."""
-    source, b = alone(node, known), bound(node)
-    if source is None or 1 in known.axes[source] or not only_first_is_read(node, known):
+def batch_norm(node: Node, layout: Layout) -> Rule | None:
+    """Batch norm: a factor and a shift per channel."""
+    source, b = single_source(node, layout), bound(node)
+    if source is None or 1 in layout.axes[source] or not only_first_is_read(node, layout):
         return None
-    of = {
-        n: None if b[n] is None else known.constants[b[n]]
-        for n in ("weight", "bias", "running_mean", "running_var")
-    }
-    scale = (of["running_var"].double() + b["eps"]).rsqrt()  # type: ignore[union-attr]
-    scale = scale if of["weight"] is None else scale * of["weight"].double()
-    shift = -scale * of["running_mean"].double()  # type: ignore[union-attr]
-    shift = shift if of["bias"] is None else shift + of["bias"].double()
-    shape = (1, -1, *[1] * (len(known.shape[source]) - 2))
-    a, c = (t.to(of["running_var"].dtype).view(shape) for t in (scale, shift))  # type: ignore[union-attr]
+    mean, variance = layout.constants[b["running_mean"]], layout.constants[b["running_var"]]
+    scale = (variance.double() + b["eps"]).rsqrt()
+    scale = scale if b["weight"] is None else scale * layout.constants[b["weight"]].double()
+    shift = -scale * mean.double()
+    shift = shift if b["bias"] is None else shift + layout.constants[b["bias"]].double()
+    shape = (1, -1, *[1] * (len(layout.shape[source]) - 2))
+    a, c = (t.to(variance.dtype).view(shape) for t in (scale, shift))
 
     def compute(at: Reader, span: Span) -> Tensor:
-        t, free = at.take(source, span)
-        return t.mul_(a).add_(c) if free else torch.addcmul(c, t, a)
+        t, writable = at.take(source, span)
+        return t.mul_(a).add_(c) if writable else torch.addcmul(c, t, a)
 
-    return PerChannel(node, (source,), known.axes[source], compute, owns=True, factor=a.flatten())
+    return PerChannel(node, (source,), layout.axes[source], compute, owns=True, factor=a.flatten())
 
 
 @rule(aten.native_layer_norm)
-def layer_norm(node: Node, known: Known) -> Rule | None:
-    """Over the last dims, if no edit's box runs along them."""
-    source, b = alone(node, known), bound(node)
-    if source is None or not only_first_is_read(node, known):
+def layer_norm(node: Node, layout: Layout) -> Rule | None:
+    """Layer norm, if no axis of the box is among the last dims."""
+    source, b = single_source(node, layout), bound(node)
+    if source is None or not only_first_is_read(node, layout):
         return None
-    if max(known.axes[source], default=0) >= len(known.shape[source]) - len(b["normalized_shape"]):
+    if max(layout.axes[source], default=0) >= len(layout.shape[source]) - len(b["normalized_shape"]):
         return None
-    return _over_other_dims(node, known, source, known.axes[source])
+    return _over_other_dims(node, layout, source, layout.axes[source])
 
 
 @rule(aten._softmax, aten._log_softmax, aten.glu)
-def softmax(node: Node, known: Known) -> Rule | None:
-    """Over a dim that is no axis of the box."""
-    source = alone(node, known)
-    if source is None or _dim(bound(node)["dim"], known.shape[source]) in (0, *known.axes[source]):
+def softmax(node: Node, layout: Layout) -> Rule | None:
+    """Softmax and gated linear units over a dim that is no axis of the box."""
+    source = single_source(node, layout)
+    if source is None or _dim(bound(node)["dim"], layout.shape[source]) in (0, *layout.axes[source]):
         return None
-    return _over_other_dims(node, known, source, known.axes[source])
+    return _over_other_dims(node, layout, source, layout.axes[source])
 
 
 @rule(aten.mean, aten.sum, aten.amax, aten.amin)
-def reduction(node: Node, known: Known) -> Rule | None:
-    """Over dims that are no axes of the box."""
-    source, b = alone(node, known), bound(node)
+def reduction(node: Node, layout: Layout) -> Rule | None:
+    """A reduction over dims that are no axes of the box."""
+    source, b = single_source(node, layout), bound(node)
     if source is None or not b.get("dim"):
         return None
-    dims = reduced(b["dim"], known.shape[source])
-    axes = known.axes[source]
+    dims = reduced(b["dim"], layout.shape[source])
+    axes = layout.axes[source]
     if 0 in dims or set(dims) & set(axes):
         return None
-    kept = axes if b["keepdim"] else tuple(a - sum(d < a for d in dims) for a in axes)
-    return _over_other_dims(node, known, source, kept)
+    if not b["keepdim"]:
+        axes = tuple(a - sum(d < a for d in dims) for a in axes)
+    return _over_other_dims(node, layout, source, axes)
 
 
 @rule(aten.cat)
-def joined(node: Node, known: Known) -> Rule | None:
-    """Along a dim that is no axis of the box."""
+def joined(node: Node, layout: Layout) -> Rule | None:
+    """A concatenation along a dim that is no axis of the box."""
     parts = node.args[0]
-    if not all(known.local(p) for p in parts):
+    if not all(layout.local(p) for p in parts):
         return None
-    axes, ndim = known.axes[parts[0]], len(known.shape[parts[0]])
-    dim = _dim(bound(node)["dim"], known.shape[parts[0]])
-    if dim in (0, *axes) or any(known.axes[p] != axes or len(known.shape[p]) != ndim for p in parts):
+    axes, ndim = layout.axes[parts[0]], len(layout.shape[parts[0]])
+    dim = _dim(bound(node)["dim"], layout.shape[parts[0]])
+    if dim in (0, *axes) or any(layout.axes[p] != axes or len(layout.shape[p]) != ndim for p in parts):
         return None
 
     def compute(at: Reader, span: Span) -> Tensor:
@@ -109,15 +116,15 @@ def joined(node: Node, known: Known) -> Rule | None:
     return Rule(node, tuple(dict.fromkeys(parts)), axes, compute)
 
 
-def _over_other_dims(node: Node, known: Known, source: Ref, axes: tuple[int, ...]) -> Rule:
+def _over_other_dims(node: Node, layout: Layout, source: Ref, axes: tuple[int, ...]) -> Rule:
     def compute(at: Reader, span: Span) -> Tensor:
-        return first(apply(node, known, {source: at.read(source, span)}))
+        return first(apply(node, layout, {source: at.read(source, span)}))
 
     return Rule(node, (source,), axes, compute)
 
 
 def reduced(dims: Any, shape: tuple[int, ...]) -> list[int]:
-    """Dims as numbers from 0."""
+    """The dims of a reduction, counted from 0."""
     return sorted({_dim(d, shape) for d in (dims if isinstance(dims, list | tuple) else [dims])})
 
 

@@ -1,4 +1,8 @@
-"""Convolutions: along one axis the change is spread tap by tap, else the values around it are convolved again."""
+"""Kernels that slide along the axes of a box, and convolutions.
+
+Along one axis, with stride 1, the change is convolved and added to the result without edits; else the values that the
+changed results read are convolved again.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attrib.engine.graph import Node, Ref
-from attrib.engine.window.channels import alone
+from attrib.engine.window.channels import single_source
 from attrib.engine.window.linear import convolvable, product
-from attrib.engine.window.rule import Known, Reader, Rule, Span, bound, rule
+from attrib.engine.window.rule import Layout, Reader, Rule, Span, bound, rule
+
+aten = torch.ops.aten
+
+CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+FEW_RESULTS = 4  # channels: up to here the products are added along the rows, which are longer
+FEW_SOURCES = 16  # channels: below, a product per tap that is added in place moves the least memory
+WIDE = 4  # changed positions per tap from which padding by zeros costs little
+MOST_PRODUCTS = 2 << 20  # elements in the products of all taps: more leave the cache
 
 
-# FOLDED attrib/engine/window/convolution.py: """What convolutions and pools have in common: a kernel that slides along the axes."""
 class Kernel(NamedTuple):
     """A kernel along one axis: result i reads i * stride - padding + k * dilation for k < size."""
 
@@ -28,35 +39,35 @@ class Kernel(NamedTuple):
 
     @property
     def extent(self) -> int:
-        """Positions from the first to the last that one result reads, less one."""
+        """Distance from the first to the last position that a result reads."""
         return (self.size - 1) * self.dilation
 
 
 @dataclass
 class Sliding(Rule):
-    """An op whose result reads its source through a kernel."""
+    """An op whose result reads its source through a kernel along each axis."""
 
     kernels: tuple[Kernel, ...] = ()
 
     def reach(self, spans: Sequence[Span]) -> Span:
-        """Every result that reads a changed position."""
+        """The results that read a changed position."""
         return tuple(
             (-((k.extent - lo - k.padding) // k.stride), (hi - 1 + k.padding) // k.stride + 1)
             for (lo, hi), k in zip(spans[0], self.kernels, strict=True)
         )
 
     def need(self, span: Span) -> Span:
-        """Every position that the results read."""
+        """The positions that the results read."""
         return under(self.kernels, span)
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """The kernels'."""
+        """The strides of the kernels."""
         return tuple(k.stride for k in self.kernels)
 
 
 def under(kernels: Sequence[Kernel], span: Span) -> Span:
-    """Every position that the results over a span read."""
+    """The positions that the results over a span read."""
     return tuple(
         (lo * k.stride - k.padding, (hi - 1) * k.stride - k.padding + k.extent + 1)
         for (lo, hi), k in zip(span, kernels, strict=True)
@@ -64,39 +75,26 @@ def under(kernels: Sequence[Kernel], span: Span) -> Span:
 
 
 def per_dim(value: Any, dims: int) -> list[int]:
-    """An option of a convolution or pool, one number per spatial dim."""
+    """An option of a convolution or pool as one number per spatial dim."""
     values = [value] if isinstance(value, int) else list(value)
     return values * dims if len(values) == 1 else values
 
 
-# REST
-aten = torch.ops.aten
-
-CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-FEW_RESULTS = 4  # channels: then the parts of the taps are added up in lines of rows, which are longer
-FEW_SOURCES = 16  # channels: then a product per tap, added in place, moves the least memory
-WIDE = 4  # changed positions per tap, from which the zeros around the change are few
-MOST_PARTS = 2 << 20  # numbers in the parts of all taps: more leave the cache, and take memory
-
-
 @rule(aten.convolution)
-def convolution(node: Node, known: Known) -> Rule | None:
-    """Not transposed; channels are no axis of the box."""
-    source, b = alone(node, known), bound(node)
-    if source is None or b["transposed"] or b["weight"] not in known.constants:
+def convolution(node: Node, layout: Layout) -> Rule | None:
+    """A convolution that is not transposed, if channels are no axis of the box."""
+    source, b = single_source(node, layout), bound(node)
+    if source is None or b["transposed"] or b["weight"] not in layout.constants:
         return None
-    axes, weight = known.axes[source], known.constants[b["weight"]]
+    axes, weight = layout.axes[source], layout.constants[b["weight"]]
     dims = weight.ndim - 2
-    if 1 in axes or len(known.shape[source]) != weight.ndim or dims not in CONVOLVE:
+    if 1 in axes or len(layout.shape[source]) != weight.ndim or dims not in CONVOLVE:
         return None
     options = {n: per_dim(b[n], dims) for n in ("stride", "padding", "dilation")}
-    kernels = tuple(
-        Kernel(
-            weight.shape[a], options["stride"][a - 2], options["dilation"][a - 2], options["padding"][a - 2]
-        )
-        for a in axes
-    )
-    bias = None if b["bias"] is None else known.constants[b["bias"]]
+    of_dims = zip(weight.shape[2:], options["stride"], options["dilation"], options["padding"], strict=True)
+    of_dim = [Kernel(*k) for k in of_dims]
+    kernels = tuple(of_dim[a - 2] for a in axes)
+    bias = None if b["bias"] is None else layout.constants[b["bias"]]
     if dims == 1 and kernels[0].stride == 1 and b["groups"] == 1:
         return Spread.of(node, source, weight, kernels[0])
     padding = [0 if d + 2 in axes else p for d, p in enumerate(options["padding"])]
@@ -110,32 +108,32 @@ def convolution(node: Node, known: Known) -> Rule | None:
 
 @dataclass
 class Spread(Sliding):
-    """A convolution along one axis with stride 1: the result before plus the convolved change."""
+    """A convolution along one axis with stride 1: the result without edits plus the convolved change."""
 
     weight: Tensor | None = None
 
     @staticmethod
     def of(node: Node, source: Ref, weight: Tensor, kernel: Kernel, priced: Node | None = None) -> Spread:
-        """The rule of an op whose change is the convolved change of a source."""
+        """The rule of an op whose change is the convolution of the source's change."""
         compute = _Taps(node, source, weight, kernel).compute
         return Spread(
             node, (source,), (2,), compute, owns=True, priced=priced, kernels=(kernel,), weight=weight
         )
 
     def scaled(self, node: Node, factor: Tensor) -> Spread:
-        """The rule of an op that multiplies this one's result by a factor per channel, and adds what it likes."""
+        """One rule for this op and `node`, which multiplies its result by a factor per channel and adds a constant."""
         assert self.weight is not None
         weight = self.weight * factor.view(-1, 1, 1)
         return Spread.of(node, self.sources[0], weight, self.kernels[0], self.priced or self.node)
 
     @property
     def products_by_source(self) -> bool:
-        """A change of zero has none."""
+        """Positions that do not change need no products."""
         return True
 
 
 class _Tap(NamedTuple):
-    """Positions [a, b) of the change, under one tap, go to positions [a + to, b + to) of the result."""
+    """One tap adds positions [a, b) of the change to positions [a + to, b + to) of the result."""
 
     number: int
     a: int
@@ -144,7 +142,7 @@ class _Tap(NamedTuple):
 
 
 class _Taps:
-    """What a convolution's taps make of a change."""
+    """The convolution of a change, tap by tap or at once."""
 
     def __init__(self, node: Node, source: Ref, weight: Tensor, kernel: Kernel) -> None:
         self.node, self.source, self.kernel = node, source, kernel
@@ -152,26 +150,26 @@ class _Taps:
         self.weight = weight.unsqueeze(2)
 
     @cached_property
-    def each(self) -> Tensor:
+    def by_tap(self) -> Tensor:
         """The weight as (taps, channels in, channels out)."""
         return self.weight[:, :, 0].permute(2, 1, 0).contiguous()
 
     @cached_property
-    def all(self) -> Tensor:
+    def flat(self) -> Tensor:
         """The weight as (taps x channels out, channels in)."""
         return self.weight[:, :, 0].permute(2, 0, 1).reshape(-1, self.channels)
 
     def compute(self, at: Reader, span: Span) -> Tensor:
-        own = at.span(self.source)
-        assert own is not None  # a result changes where its source does
+        changed = at.span(self.source)
+        assert changed is not None  # a result changes where its source does
         change = at.change(self.source)
-        (lo, hi), (first, stop) = span[0], own[0]
+        (lo, hi), (first, stop) = span[0], changed[0]
         wide = stop - first >= WIDE * self.kernel.size
         if self.out > FEW_RESULTS and self.channels >= FEW_SOURCES and convolvable(change) and wide:
             return at.add_before(self.node.writes[0], span, self._convolved(change, first, lo, hi))
         out, taps = at.before(self.node.writes[0], span), self._taps(first, stop - first, lo, hi)
         if self.out <= FEW_RESULTS:
-            return self._in_lines(out, change, taps)
+            return self._along_rows(out, change, taps)
         if self.channels < FEW_SOURCES or not convolvable(change):
             return self._one_by_one(out, change, taps)
         return self._at_once(out, change, taps)
@@ -179,55 +177,56 @@ class _Taps:
     def _taps(self, first: int, width: int, lo: int, hi: int) -> list[_Tap]:
         k = self.kernel
         to = [first + k.padding - j * k.dilation - lo for j in range(k.size)]
-        every = (_Tap(j, max(0, -t), min(width, hi - lo - t), t) for j, t in enumerate(to))
-        return [tap for tap in every if tap.a < tap.b]
+        taps = (_Tap(j, max(0, -t), min(width, hi - lo - t), t) for j, t in enumerate(to))
+        return [tap for tap in taps if tap.a < tap.b]
 
     def _convolved(self, change: Tensor, first: int, lo: int, hi: int) -> Tensor:
-        """With zeros around the change."""
-        start, stop = lo - self.kernel.padding, hi - self.kernel.padding + self.kernel.extent  # what is read
+        """The change, padded by zeros, convolved in one call."""
+        start, stop = (
+            lo - self.kernel.padding,
+            hi - self.kernel.padding + self.kernel.extent,
+        )  # positions that are read
         a, b = max(first, start), min(first + change.shape[2], stop)
         zeros = max(a - start, stop - b)
         lines = change[:, :, a - first : b - first].permute(0, 2, 1).contiguous().permute(0, 2, 1)
         dilation = (1, self.kernel.dilation)
-        found = F.conv2d(lines.unsqueeze(2), self.weight, padding=(0, zeros), dilation=dilation)
-        return found.squeeze(2).narrow(2, zeros - (a - start), hi - lo)
+        convolved = F.conv2d(lines.unsqueeze(2), self.weight, padding=(0, zeros), dilation=dilation)
+        return convolved.squeeze(2).narrow(2, zeros - (a - start), hi - lo)
 
     def _at_once(self, out: Tensor, change: Tensor, taps: list[_Tap]) -> Tensor:
-        """One product for all taps, whose parts are added one by one; memory is (rows, positions, channels)."""
+        """One product for all taps; memory is (rows, positions, channels)."""
         lines = change.permute(0, 2, 1).contiguous()
         width = lines.shape[1]
-        into = out.permute(0, 2, 1)
-        pieces = -(-len(lines) * width * len(self.all) // MOST_PARTS)
-        some = -(-len(lines) // pieces)
-        for part, there in zip(lines.split(some), into.split(some), strict=True):
-            parts = product(part.reshape(-1, self.channels), self.all).view(
-                len(part), width, self.kernel.size, -1
-            )
+        pieces = -(-len(lines) * width * len(self.flat) // MOST_PRODUCTS)
+        rows = -(-len(lines) // pieces)
+        for part, results in zip(lines.split(rows), out.permute(0, 2, 1).split(rows), strict=True):
+            products = product(part.reshape(-1, self.channels), self.flat)
+            products = products.view(len(part), width, self.kernel.size, -1)
             for j, a, b, to in taps:
-                there[:, a + to : b + to].add_(parts[:, a:b, j])
+                results[:, a + to : b + to].add_(products[:, a:b, j])
         return out
 
     def _one_by_one(self, out: Tensor, change: Tensor, taps: list[_Tap]) -> Tensor:
-        """A product per tap, added in place; memory is (positions, rows, channels)."""
+        """One product per tap, added in place; memory is (positions, rows, channels)."""
         lines = change.permute(2, 0, 1).contiguous()
         out = out.permute(2, 0, 1).contiguous()
         for j, a, b, to in taps:
             out[a + to : b + to].view(-1, self.out).addmm_(
-                lines[a:b].reshape(-1, self.channels), self.each[j]
+                lines[a:b].reshape(-1, self.channels), self.by_tap[j]
             )
         return out.permute(1, 2, 0)
 
-    def _in_lines(self, out: Tensor, change: Tensor, taps: list[_Tap]) -> Tensor:
-        """A product for all taps and some positions at a time; memory is (channels, positions, rows)."""
+    def _along_rows(self, out: Tensor, change: Tensor, taps: list[_Tap]) -> Tensor:
+        """One product for all taps and some positions at a time; memory is (channels, positions, rows)."""
         lines = change.permute(2, 0, 1).contiguous()
         out = out.permute(1, 2, 0).contiguous()
-        some = max(1, MOST_PARTS // (lines.shape[1] * len(self.all)))
-        for first in range(0, len(lines), some):
-            part = lines[first : first + some]
-            parts = product(self.all, part.reshape(-1, self.channels))
-            parts = parts.view(self.kernel.size, -1, *part.shape[:2])
+        size = max(1, MOST_PRODUCTS // (lines.shape[1] * len(self.flat)))
+        for first in range(0, len(lines), size):
+            part = lines[first : first + size]
+            products = product(self.flat, part.reshape(-1, self.channels))
+            products = products.view(self.kernel.size, -1, *part.shape[:2])
             for j, a, b, to in taps:
                 a, b = max(a, first), min(b, first + len(part))
                 if a < b:
-                    out[:, a + to : b + to].add_(parts[j, :, a - first : b - first])
+                    out[:, a + to : b + to].add_(products[j, :, a - first : b - first])
         return out.permute(2, 0, 1)

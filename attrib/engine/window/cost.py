@@ -1,202 +1,166 @@
-"""Operations that edits cost, counted on the graph: for the choice of a path, which must not depend on a clock."""
+"""Operations that edits cost, counted on the graph, so that equal calls take equal paths whatever a clock says.
+
+Edits that lie close together may be computed as edits of one larger box: their windows are nearly the same, and all of
+them start at the same positions then. `block_size` finds the box size that costs least.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from attrib.engine.graph import Node
-from attrib.engine.window.plan import Plan, domain, wide
+from attrib.engine.graph import Node, Ref
+from attrib.engine.window.plan import Plan, domain, volume
 from attrib.engine.window.rule import Span
 
 aten = torch.ops.aten
 
 PER_ELEMENT = 12.0  # multiplications in the time that an op takes for one element of its result
-PER_OP = 5e5  # in the time that it takes to start an op
+PER_OP = 5e5  # multiplications in the time that it takes to start an op
 DENSE_ROWS = 32
 PROBES = 16
+BLOCK_SIZES = (1, 2, 3, 4, 6, 8, 12, 16)
+BLOCK_PROBES = 5
+WINDOW_ELEMENTS = 1 << 20  # of the largest value in a propagation: larger ones leave the cache
 
 
-def products(node: Node, plan: Plan) -> float:
-    """Multiplications of an op for one row."""
-    known, out = plan.known, math.prod(plan.known.shape[node.writes[0]])
-    if node.op.overloadpacket is aten.convolution:
-        weight = known.shape[node.args[1]]
-        return float(out * math.prod(weight[1:]))
-    if node.op.overloadpacket in (aten.addmm, aten.mm, aten.bmm, aten.baddbmm):
-        return float(out * known.shape[node.reads[-1]][-2])
-    return 0.0
+# ---------------------------------------------------------------------- operations of a row
 
 
 def dense_cost(plan: Plan) -> float:
-    """Of a row of the model."""
+    """Operations for one row of the model."""
     nodes = plan.program.nodes
-    each = sum(products(n, plan) + PER_ELEMENT * _size(n, plan) for n in nodes)
-    return each + len(nodes) * PER_OP / DENSE_ROWS
-
-
-def _size(node: Node, plan: Plan) -> int:
-    return math.prod(plan.known.shape[node.writes[0]])
+    return sum(_operations(n, plan) for n in nodes) + len(nodes) * PER_OP / DENSE_ROWS
 
 
 def window_cost(plan: Plan, lo: Tensor, hi: Tensor) -> float:
-    """Of an edit, as a mean over some of the boxes [lo, hi) (edits, k)."""
-    probes = _probes(lo, hi)
+    """Operations for one edit, as a mean over some of the boxes [lo, hi) (edits, k)."""
+    probes = _probes(lo, hi, min(PROBES, len(lo)))
     local = sum(local_cost(plan, box) for box in probes) / len(probes)
-    tail = sum(products(n, plan) + PER_ELEMENT * _size(n, plan) for n in plan.tail)
-    tail += sum(2 * PER_ELEMENT * math.prod(plan.known.shape[ref]) for ref in plan.splices)
+    suffix = sum(_operations(n, plan) for n in plan.suffix)
+    suffix += sum(2 * PER_ELEMENT * math.prod(plan.layout.shape[ref]) for ref in plan.splices)
     alike = max(1.0, len(lo) / math.prod(plan.period))
-    rows = min(alike, max(8, (1 << 20) // elements(plan, lo, hi)))
-    return local + tail + PER_OP * (2 * len(plan.rules) / rows + len(plan.tail) / DENSE_ROWS)
+    rows = min(alike, max(8, WINDOW_ELEMENTS // largest_value(plan, lo, hi)))
+    return local + suffix + PER_OP * (2 * len(plan.rules) / rows + len(plan.suffix) / DENSE_ROWS)
 
 
 def local_cost(plan: Plan, box: Span) -> float:
-    """Of the windows of an edit of a box."""
+    """Operations for the windows of an edit of `box`."""
     none = [0] * len(box)
     spans, total = plan.spans(box, none, none), 0.0
     for r in plan.rules:
         out = r.node.writes[0]
         if out not in spans:
             continue
-        whole = wide(domain(out, plan.known))
-        size = math.prod(plan.known.shape[out]) * wide(spans[out]) / whole
+        size = math.prod(plan.layout.shape[out]) * _share(plan, out, spans[out])
         counted = r.sources[0] if r.products_by_source and r.sources[0] in spans else out
-        share = wide(spans[counted]) / wide(domain(counted, plan.known))
-        total += products(r.priced or r.node, plan) * share + 2 * PER_ELEMENT * size
-    for b in plan.bridges:
-        if b.source in spans:
-            total += b.work(wide(spans[b.source])) + PER_ELEMENT * math.prod(
-                plan.known.shape[b.node.writes[0]]
-            )
+        share = _share(plan, counted, spans[counted])
+        total += _products(r.priced or r.node, plan) * share + 2 * PER_ELEMENT * size
+    for a in plan.aggregations:
+        if a.source in spans:
+            total += a.work(volume(spans[a.source])) + PER_ELEMENT * _size(a.node, plan)
     return total
 
 
-def _probes(lo: Tensor, hi: Tensor) -> list[Span]:
+def _operations(node: Node, plan: Plan) -> float:
+    return _products(node, plan) + PER_ELEMENT * _size(node, plan)
+
+
+def _products(node: Node, plan: Plan) -> float:
+    """Multiplications of an op for one row."""
+    layout, size = plan.layout, _size(node, plan)
+    if node.op.overloadpacket is aten.convolution:
+        weight = layout.shape[node.args[1]]
+        return float(size * math.prod(weight[1:]))
+    if node.op.overloadpacket in (aten.addmm, aten.mm, aten.bmm, aten.baddbmm):
+        return float(size * layout.shape[node.reads[-1]][-2])
+    return 0.0
+
+
+def _size(node: Node, plan: Plan) -> int:
+    return math.prod(plan.layout.shape[node.writes[0]])
+
+
+def _share(plan: Plan, ref: Ref, span: Span) -> float:
+    """The part of a local value's positions that lie in a span."""
+    return volume(span) / volume(domain(ref, plan.layout))
+
+
+def _probes(lo: Tensor, hi: Tensor, count: int) -> list[Span]:
     """Some boxes, from the first to the last."""
-    at = torch.linspace(0, len(lo) - 1, min(PROBES, len(lo))).long()
+    at = torch.linspace(0, len(lo) - 1, count).long()
     return [tuple(zip(a, b, strict=True)) for a, b in zip(lo[at].tolist(), hi[at].tolist(), strict=True)]
 
 
-def elements(plan: Plan, lo: Tensor, hi: Tensor) -> int:
-    """Of a row's largest local value."""
-    middle = len(lo) // 2  # away from the ends, where boxes are cut off
-    return max(_elements(plan, _probes(lo[middle : middle + 1], hi[middle : middle + 1])[0]).values())
+# ---------------------------------------------------------------------- elements of a row
 
 
-def volume(plan: Plan, box: Span) -> int:
-    """Elements of all local values of a row."""
+def row_elements(plan: Plan) -> int:
+    """Elements of all values of one row of the model."""
+    return sum(_size(node, plan) for node in plan.program.nodes)
+
+
+def window_elements(plan: Plan, box: Span) -> int:
+    """Elements of all local values of one row."""
     return sum(_elements(plan, box).values())
 
 
+def largest_value(plan: Plan, lo: Tensor, hi: Tensor) -> int:
+    """Elements of the largest local value of one row."""
+    middle = len(lo) // 2  # away from the ends, where boxes are cut off
+    return max(_elements(plan, _probes(lo[middle : middle + 1], hi[middle : middle + 1], 1)[0]).values())
+
+
 def piece_elements(plan: Plan, lo: Tensor, hi: Tensor) -> int:
-    """Of what a row keeps for the rest of the program, results of bridges included."""
-    ends = [*(b.source for b in plan.bridges if b.keeps_box), *plan.splices]
-    results = sum(_size(b.node, plan) for b in plan.bridges)
-    return results + max(sum(_elements(plan, box).get(e, 0) for e in ends) for box in _probes(lo, hi))
+    """Elements that one row keeps for the suffix, with the results of aggregations."""
+    ends = [*(a.source for a in plan.aggregations if a.keeps_box), *plan.splices]
+    results = sum(_size(a.node, plan) for a in plan.aggregations)
+    probes = _probes(lo, hi, min(PROBES, len(lo)))
+    return results + max(sum(_elements(plan, box).get(e, 0) for e in ends) for box in probes)
 
 
-def _elements(plan: Plan, box: Span) -> dict:
+def _elements(plan: Plan, box: Span) -> dict[Ref, int]:
     none = [0] * len(box)
     return {
-        ref: max(1, math.prod(plan.known.shape[ref]) * wide(span) // wide(domain(ref, plan.known)))
+        ref: max(1, math.prod(plan.layout.shape[ref]) * volume(span) // volume(domain(ref, plan.layout)))
         for ref, span in plan.spans(box, none, none).items()
     }
 
 
-# FOLDED attrib/engine/window/cost.py: """The check that a plan computes what the model does."""
-FIRST, FURTHER, MOST = 16, 4, 64  # edits of the first sample, of each further one, of a call
-ROUNDING = {torch.float64: 1e-10, torch.float32: 5e-5}  # relative to the largest output
-
-
-def some(count: int, before: int) -> Tensor:
-    """The numbers of the edits of a sample to check, out of `count`: from the first to the last, evenly.
-
-    Parameters
-    ----------
-    count : int
-    before : int
-        How many edits of the samples before it have been checked.
-    """
-    wanted = min(FURTHER if before else FIRST, MOST - before, count)
-    if wanted <= 0:
-        return torch.zeros(0, dtype=torch.long)
-    return torch.linspace(0, count - 1, wanted, dtype=torch.float64).round().long().unique()
-
-
-def others(x: Tensor, axes: tuple[int, ...]) -> Tensor:
-    """Inputs (rows, ...) unlike a sample (1, ...) nearly everywhere: reversed, zero, and moved along.
-
-    A value of the sample that a recording took for a constant shows in them, wherever it comes from.
-    """
-    moved = [x.roll(by, axes) for by in ([1] * len(axes), [x.shape[a] // 2 for a in axes])]
-    return torch.cat([x.flip(axes), torch.zeros_like(x), *moved])
-
-
-def difference(found: Tensor, expected: Tensor) -> float:
-    """Largest difference of outputs (rows, ...), relative to the largest; infinite where one is not finite."""
-    if found.shape != expected.shape:
-        return float("inf")
-    scale = float(expected.abs().max())
-    off = float((found - expected).detach().abs().max())
-    return (
-        off / max(scale, torch.finfo(expected.dtype).tiny)
-        if off == off and off > 0
-        else 0.0
-        if off == 0
-        else float("inf")
-    )
-
-
-def agrees(found: Tensor, expected: Tensor) -> bool:
-    """Whether outputs are equal up to rounding."""
-    return difference(found, expected) <= ROUNDING.get(expected.dtype, 0.0)
-
-
-def agrees_where_finite(found: Tensor, expected: Tensor) -> bool:
-    """The same for those rows of the outputs that are finite as expected, if there are any."""
-    rows = torch.isfinite(expected).reshape(len(expected), -1).all(1)
-    return found.shape == expected.shape and (not bool(rows.any()) or agrees(found[rows], expected[rows]))
-
-
-# FOLDED attrib/engine/window/cost.py: """Edits that lie close together as edits of one box: their windows are nearly the same, and then they start alike."""
-SIZES = (1, 2, 3, 4, 6, 8, 12, 16)
-WINDOW_ELEMENTS = 1 << 20  # of the largest value that a pass holds: larger ones leave the cache
-BOXES = 5
+# ---------------------------------------------------------------------- edits of one box
 
 
 def snapped(plan: Plan, lo: Tensor, hi: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Boxes (rows, k) made larger, so that they begin and end at multiples of a size or at the ends."""
+    """Boxes (rows, k) enlarged so that they begin and end at multiples of `size` or at the ends of the input."""
     if size == 1:
         return lo, hi
-    ends = torch.tensor([end for _, end in domain(plan.program.input, plan.known)])
-    return lo.div(size, rounding_mode="floor") * size, (
-        -((-hi).div(size, rounding_mode="floor")) * size
-    ).minimum(ends)
+    ends = torch.tensor([end for _, end in domain(plan.program.input, plan.layout)])
+    stop = -((-hi).div(size, rounding_mode="floor")) * size
+    return lo.div(size, rounding_mode="floor") * size, stop.minimum(ends)
 
 
-def block(plan: Plan, lo: Tensor, hi: Tensor) -> int:
-    """The size that costs least for edits of boxes [lo, hi), counted in operations; along one axis only."""
+def block_size(plan: Plan, lo: Tensor, hi: Tensor) -> int:
+    """The box size with the fewest operations for edits of boxes [lo, hi); 1 along more than one axis."""
     if lo.shape[1] != 1 or not plan.rules or len(lo) < 2:
         return 1
     costs: dict[int, float] = {}
-    for size in SIZES:
-        cost, numbers = _cost(plan, lo, hi, size)
-        if size == 1 or numbers <= WINDOW_ELEMENTS:
+    for size in BLOCK_SIZES:
+        cost, elements = _block_cost(plan, lo, hi, size)
+        if size == 1 or elements <= WINDOW_ELEMENTS:
             costs[size] = cost
     return min(costs, key=costs.__getitem__)
 
 
-def _cost(plan: Plan, lo: Tensor, hi: Tensor, size: int) -> tuple[float, float]:
-    """Of a row, in multiplications; and the numbers in the largest value of the rows that start alike."""
+def _block_cost(plan: Plan, lo: Tensor, hi: Tensor, size: int) -> tuple[float, float]:
+    """Multiplications for one row, and the elements of the largest value of the rows that share a box."""
     a, b = snapped(plan, lo, hi, size)
-    at = torch.linspace(0, len(lo) - 1, BOXES).long()
-    boxes: Sequence = [((p, q),) for p, q in zip(a[at, 0].tolist(), b[at, 0].tolist(), strict=True)]
-    local = sum(local_cost(plan, box) for box in boxes) / BOXES
+    boxes = _probes(a, b, BLOCK_PROBES)
+    local = sum(local_cost(plan, box) for box in boxes) / BLOCK_PROBES
     kinds = len((a % plan.period[0] + plan.period[0] * (b - a)).unique())
     each = len(lo) / max(1, len(a.unique()))
-    rows = min(len(lo) / kinds, max(each, WINDOW_ELEMENTS / elements(plan, a, b)))
-    read = PER_ELEMENT * volume(plan, boxes[BOXES // 2]) / each
-    return local + read + PER_OP * 4 * len(plan.rules) / rows, each * elements(plan, a, b)
+    largest = largest_value(plan, a, b)
+    rows = min(len(lo) / kinds, max(each, WINDOW_ELEMENTS / largest))
+    read = PER_ELEMENT * window_elements(plan, boxes[BLOCK_PROBES // 2]) / each
+    return local + read + PER_OP * 4 * len(plan.rules) / rows, each * largest

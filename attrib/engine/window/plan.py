@@ -1,4 +1,4 @@
-"""Which values of a model an edit changes in a box, and where that ends."""
+"""The plan of a program: which values an edit changes in a box, which are aggregated, and which are computed in full."""
 
 from __future__ import annotations
 
@@ -12,70 +12,71 @@ from torch import Tensor
 
 from attrib.engine.graph import Node, Ref
 from attrib.engine.window import channels, convolution, linear, pointwise, pooling, shaping
-from attrib.engine.window.aggregations import BRIDGES, Bridge
-from attrib.engine.window.linear import plain
-from attrib.engine.window.program import Program, Unsuited
-from attrib.engine.window.rule import LOCAL, RULES, Known, Rule, Span
+from attrib.engine.window.aggregations import AGGREGATIONS, Aggregation
+from attrib.engine.window.program import Program, Unsuited, simplified
+from attrib.engine.window.rule import LOCAL, RULES, Layout, Rule, Span
 
 FAMILIES = (channels, convolution, linear, pointwise, pooling, shaping)  # importing one registers its rules
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a program is computed for edits that are boxes along some axes of its input.
+    """How to compute a program for edits that are boxes along some axes of its input.
 
     Attributes
     ----------
     program : Program
-    known : Known
+        The ops.
+    layout : Layout
+        The layout of its values.
     rules : tuple of Rule
-        Values that change in a box and are needed, in order.
-    bridges : tuple of Bridge
-        Ops that gather all positions, updated from the box.
+        The rules of the local values that are needed, in order.
+    aggregations : tuple of Aggregation
+        Ops over all positions, updated from the box.
     splices : tuple of Ref
-        Values that change in a box and that are needed whole.
-    tail : tuple of Node
-        Ops that are computed as the model would.
+        Local values that the suffix reads in full.
+    suffix : tuple of Node
+        Ops that are computed in full.
     demand : dict of Ref to Span
-        The part of each local value that anything needs.
+        The part of each local value that is read.
     strides : dict of Ref to tuple of int
         Input positions per position of a value, along each axis.
-    passing : frozenset of Ref
-        Values with memory of their own that one rule reads, and nothing else.
-    last : tuple of tuple of Ref
-        For each rule, the values that change in a box and that nothing reads after it.
+    overwritable : frozenset of Ref
+        Values in memory of their own that a single rule reads.
+    last_reads : tuple of tuple of Ref
+        For each rule, the local values that it is the last to read.
     """
 
     program: Program
-    known: Known
+    layout: Layout
     rules: tuple[Rule, ...]
-    bridges: tuple[Bridge, ...]
+    aggregations: tuple[Aggregation, ...]
     splices: tuple[Ref, ...]
-    tail: tuple[Node, ...]
+    suffix: tuple[Node, ...]
     demand: dict[Ref, Span]
     strides: dict[Ref, tuple[int, ...]]
-    passing: frozenset[Ref]
-    last: tuple[tuple[Ref, ...], ...]
+    overwritable: frozenset[Ref]
+    last_reads: tuple[tuple[Ref, ...], ...]
 
     @property
     def period(self) -> tuple[int, ...]:
         """Edits that are this far apart, along each axis, change boxes of equal shape in every value."""
-        every = [self.strides[r] for r in self.demand]
-        return tuple(math.lcm(*along) for along in zip(*every, strict=True))
+        strides = [self.strides[r] for r in self.demand]
+        return tuple(math.lcm(*along) for along in zip(*strides, strict=True))
 
-    def own_axes(self, axes: Sequence[int]) -> list[int]:
-        """Which of the axes of some edits the plan follows: along the others it takes the input in full."""
-        own = self.known.axes[self.program.input]
-        return [k for k, a in enumerate(axes) if a in own]
+    def followed_axes(self, axes: Sequence[int]) -> list[int]:
+        """Numbers of the axes of edits that the plan follows; along the others it takes the input in full."""
+        return [k for k, a in enumerate(axes) if a in self.layout.axes[self.program.input]]
 
     def spans(self, box: Span, least: Sequence[int], most: Sequence[int]) -> dict[Ref, Span]:
-        """The boxes that change, for an edit of `box` and for edits up to `least` and `most` further along each axis.
+        """The boxes that an edit of `box` changes, without positions that nothing reads.
 
-        Positions that no edit of these needs are left out, and values that do not change.
+        `least` and `most` are the smallest and the largest shift, along each axis, of further edits whose positions are
+        included.
         """
-        found = {self.program.input: box}
+        spans = {self.program.input: box}
         for r in self.rules:
-            sources = [found[s] for s in r.sources if s in found]
+            sources = [spans[s] for s in r.sources if s in spans]
             if not sources:
                 continue
             out = r.node.writes[0]
@@ -87,151 +88,153 @@ class Plan:
                 )
             )
             if all(lo < hi for lo, hi in span):
-                found[out] = span
-        return found
+                spans[out] = span
+        return spans
 
 
-def plan(program: Program, learnt: Known, axes: tuple[int, ...]) -> Plan:
-    """Class every value of a program as local or not.
+def plan(program: Program, layout: Layout, axes: tuple[int, ...]) -> Plan:
+    """Plan a program: decide which of its values are local.
 
     Parameters
     ----------
     program : Program
-    learnt : Known
-        Of its values.
+        The ops.
+    layout : Layout
+        The layout of its values, from `learn_layout`.
     axes : tuple of int
         The dims of the input along which edits are boxes.
 
     Raises
     ------
     Unsuited
-        Where an edit changes everything from the first op on.
+        If an edit changes every value from the first op on.
     """
-    program = plain(program, learnt.shape)
-    known = replace(learnt, shape=dict(learnt.shape), axes={}, form={})
-    known.axes[program.input], known.form[program.input] = axes, LOCAL
+    program = simplified(program, layout.shape)
+    layout = replace(layout, shape=dict(layout.shape), axes={}, form={})
+    layout.axes[program.input], layout.form[program.input] = axes, LOCAL
     strides = {program.input: (1,) * len(axes)}
     rules: list[Rule] = []
-    rest: list[Node] = []
+    others: list[Node] = []
     for node in program.nodes:
-        r = _rule(node, known, strides)
+        r = _rule(node, layout, strides)
         if r is None:
-            rest.append(node)
+            others.append(node)
         else:
             rules.append(r)
     readers = Counter(r for node in program.nodes for r in node.reads) + Counter([program.output])
-    rules = _together(rules, readers)
-    bridges, tail = _bridges(rest, known)
-    spliced = _spliced(program, tail, known)
-    demand = _demand(rules, [*(b.source for b in bridges), *spliced], known)
+    rules = _merged(rules, readers)
+    aggregations, suffix = _aggregations(others, layout)
+    read_in_full = [*(r for node in suffix for r in node.reads), program.output]
+    splices = [r for r in dict.fromkeys(read_in_full) if r in layout.form]
+    ends = [*(a.source for a in aggregations), *splices]
+    demand = _demand(rules, ends, layout)
     live = tuple(r for r in rules if r.node.writes[0] in demand)
-    if not live and not bridges:
-        raise Unsuited(_why(program, known))
-    passing = frozenset(r.node.writes[0] for r in live if r.owns and readers[r.node.writes[0]] == 1)
-    last = _last_reads(live, {*(b.source for b in bridges), *spliced})
+    if not live and not aggregations:
+        first = program.nodes[0] if program.nodes else None
+        raise Unsuited(
+            f"an edit changes everything from {first.op} at {first.source} on"
+            if first
+            else "the model has no ops"
+        )
     return Plan(
-        program, known, live, tuple(bridges), tuple(spliced), tuple(tail), demand, strides, passing, last
+        program,
+        layout,
+        rules=live,
+        aggregations=tuple(aggregations),
+        splices=tuple(splices),
+        suffix=tuple(suffix),
+        demand=demand,
+        strides=strides,
+        overwritable=frozenset(r.node.writes[0] for r in live if r.owns and readers[r.node.writes[0]] == 1),
+        last_reads=_last_reads(live, set(ends)),
     )
 
 
 def _last_reads(rules: Sequence[Rule], ends: set[Ref]) -> tuple[tuple[Ref, ...], ...]:
-    """The values that each rule is the last to read; `ends` are read after all of them."""
+    """The values that each rule is the last to read; `ends` are read after all rules."""
     seen = set(ends)
-    found: list[tuple[Ref, ...]] = []
+    last: list[tuple[Ref, ...]] = []
     for r in reversed(rules):
-        found.append(tuple(s for s in r.sources if s not in seen))
+        last.append(tuple(s for s in r.sources if s not in seen))
         seen.update(r.sources)
-    return tuple(reversed(found))
+    return tuple(reversed(last))
 
 
-def _together(rules: list[Rule], readers: Counter[Ref]) -> list[Rule]:
-    """One rule for two, where an op and the only one that reads it can be computed at once."""
-    found: dict[Ref, Rule] = {}
+def _merged(rules: list[Rule], readers: Counter[Ref]) -> list[Rule]:
+    """The rules, with one in place of two where an op and its only reader can be computed at once."""
+    merged: dict[Ref, Rule] = {}
     for r in rules:
-        earlier = found.get(r.sources[0]) if readers[r.sources[0]] == 1 else None
+        earlier = merged.get(r.sources[0]) if readers[r.sources[0]] == 1 else None
         both = None if earlier is None else r.behind(earlier)
         if both is not None:
-            del found[r.sources[0]]
-        found[r.node.writes[0]] = both or r
-    return list(found.values())
+            del merged[r.sources[0]]
+        merged[r.node.writes[0]] = both or r
+    return list(merged.values())
 
 
-def learn(program: Program, x: Tensor) -> tuple[Known, dict[Ref, Tensor], Tensor]:
-    """What is known of a program's values, the values of the first of some rows, and the outputs of the others."""
-    one, more = program.values(x[:1]), program.values(x[1:])
+def learn_layout(program: Program, x: Tensor) -> tuple[Layout, dict[Ref, Tensor], Tensor]:
+    """The layout of a program's values, all values at the first row of `x`, and the outputs at the others."""
+    first, more = program.values(x[:1]), program.values(x[1:])
     n = len(x) - 1
-    shape = {r: tuple(t.shape) for r, t in one.items()}
+    shape = {r: tuple(t.shape) for r, t in first.items()}
     rowwise = {r for r, t in more.items() if shape[r] and t.shape == (n * shape[r][0], *shape[r][1:])}
     read = {r for node in program.nodes for r in node.reads} | {program.output}
-    floating = {r for r, t in one.items() if t.is_floating_point()}
-    return Known(shape, program.constants, read, floating, rowwise), one, more[program.output]
+    floating = {r for r, t in first.items() if t.is_floating_point()}
+    return Layout(shape, program.constants, read, floating, rowwise), first, more[program.output]
 
 
-def _rule(node: Node, known: Known, strides: dict[Ref, tuple[int, ...]]) -> Rule | None:
-    """The rule for a node, if it has one and all that it reads is local or constant."""
-    active = [r for r in node.reads if r not in known.constants]
+def _rule(node: Node, layout: Layout, strides: dict[Ref, tuple[int, ...]]) -> Rule | None:
+    """The rule for a node, if it has one and reads local values and constants only."""
+    active = [r for r in node.reads if r not in layout.constants]
     build = RULES.get(node.op.overloadpacket)
-    if build is None or any(r not in known.form for r in active):
+    if build is None or any(r not in layout.form for r in active):
         return None
-    r = build(node, known)
+    r = build(node, layout)
     out = node.writes[0]
-    if r is None or out not in known.rowwise or len({strides[s] for s in r.sources}) != 1:
+    if r is None or out not in layout.rowwise or len({strides[s] for s in r.sources}) != 1:
         return None
-    known.axes[out], known.form[out] = r.axes, r.form
-    known.shape[out] = r.shape or known.shape[out]
+    layout.axes[out], layout.form[out] = r.axes, r.form
+    layout.shape[out] = r.shape or layout.shape[out]
     strides[out] = tuple(a * b for a, b in zip(strides[r.sources[0]], r.strides, strict=True))
     return r
 
 
-def _bridges(rest: list[Node], known: Known) -> tuple[list[Bridge], list[Node]]:
-    """The ops that can be updated from a box, and the others."""
-    found: list[Bridge] = []
-    tail: list[Node] = []
-    for node in rest:
-        build = BRIDGES.get(node.op.overloadpacket)
-        bridge = None if build is None else build(node, known)
-        if bridge is None:
-            tail.append(node)
+def _aggregations(nodes: list[Node], layout: Layout) -> tuple[list[Aggregation], list[Node]]:
+    """The ops whose result can be updated from a box, and the others."""
+    aggregations: list[Aggregation] = []
+    suffix: list[Node] = []
+    for node in nodes:
+        build = AGGREGATIONS.get(node.op.overloadpacket)
+        aggregation = None if build is None else build(node, layout)
+        if aggregation is None:
+            suffix.append(node)
         else:
-            found.append(bridge)
-    return found, tail
+            aggregations.append(aggregation)
+    return aggregations, suffix
 
 
-def _spliced(program: Program, tail: list[Node], known: Known) -> list[Ref]:
-    read = [r for node in tail for r in node.reads] + [program.output]
-    return [r for r in dict.fromkeys(read) if r in known.form]
-
-
-def domain(ref: Ref, known: Known) -> Span:
+def domain(ref: Ref, layout: Layout) -> Span:
     """All positions of a local value."""
-    return tuple((0, known.shape[ref][a]) for a in known.axes[ref])
+    return tuple((0, layout.shape[ref][a]) for a in layout.axes[ref])
 
 
-def _demand(rules: list[Rule], ends: list[Ref], known: Known) -> dict[Ref, Span]:
-    demand = {ref: domain(ref, known) for ref in ends}
+def _demand(rules: list[Rule], ends: list[Ref], layout: Layout) -> dict[Ref, Span]:
+    """The part of each local value that `ends`, which are read in full, depend on."""
+    demand = {ref: domain(ref, layout) for ref in ends}
     for r in reversed(rules):
-        wanted = demand.get(r.node.writes[0])
-        if wanted is None:
+        result = demand.get(r.node.writes[0])
+        if result is None:
             continue
         for s in r.sources:
-            span = [*zip(r.need(wanted), domain(s, known), strict=True)]
+            span = [*zip(r.need(result), domain(s, layout), strict=True)]
             need = tuple((min(max(lo, a), b), max(min(hi, b), a)) for (lo, hi), (a, b) in span)
             before = demand.get(s, need)
             demand[s] = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(need, before, strict=True))
     return demand
 
 
-def _why(program: Program, known: Known) -> str:
-    first = program.nodes[0] if program.nodes else None
-    return (
-        f"an edit changes everything from {first.op} at {first.source} on"
-        if first
-        else "the model has no ops"
-    )
-
-
-def wide(span: Span) -> int:
-    """Positions in a box."""
+def volume(span: Span) -> int:
+    """Number of positions in a box."""
     return math.prod(hi - lo for lo, hi in span)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,15 +14,18 @@ from torch.overrides import TorchFunctionMode
 from attrib.engine.graph import Graph, Node, Ref, record
 from attrib.engine.graph.nodes import store
 
+aten = torch.ops.aten
+
 FEW, MORE = 2, 3  # rows of the two recordings
+LEAVING = {Tensor.numpy, Tensor.tolist, Tensor.item, Tensor.__array__, Tensor.__dlpack__, Tensor.__float__}
 
 
 class Unsuited(Exception):
-    """Why a model cannot be computed by windows."""
+    """Why edits are not computed by windows."""
 
 
 class PerRow(int):
-    """A number in an op's arguments that grows with the rows: its value for one row."""
+    """A number in an op's arguments that is proportional to the rows; its value is that for one row."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +35,17 @@ class Program:
     Attributes
     ----------
     nodes : tuple of Node
-        With a `PerRow` wherever an argument holds the number of rows.
+        The ops; arguments that depend on the number of rows are `PerRow`.
     input, output : Ref
+        The values at both ends.
     constants : dict of Ref to Tensor
+        Values that do not depend on the input.
     per_row : frozenset of Ref
-        Constants (1, ...) that the model makes for each row anew.
+        Constants (1, ...) that the model repeats for each row.
     counted : frozenset of Ref
-        Constants (1, ...) that hold 0, 1, 2, ... and for more rows count on.
+        Constants (1, ...) that hold 0, 1, 2, ..., continued for more rows.
     outputs : Tensor (rows, ...)
-        What the model returned for the rows it was recorded on.
+        The model's outputs for the recorded rows.
     """
 
     nodes: tuple[Node, ...]
@@ -51,28 +57,28 @@ class Program:
     outputs: Tensor
 
     def constants_for(self, rows: int) -> dict[Ref, Tensor]:
-        """The constants as the model makes them for so many rows."""
-        made = {r: self.constants[r].expand(rows, *self.constants[r].shape[1:]) for r in self.per_row}
-        made |= {r: _counting(self.constants[r], rows) for r in self.counted}
-        return {**self.constants, **made}
+        """The constants as the model computes them for `rows` rows."""
+        repeated = {r: self.constants[r].expand(rows, *self.constants[r].shape[1:]) for r in self.per_row}
+        repeated |= {r: _counting(self.constants[r], rows) for r in self.counted}
+        return {**self.constants, **repeated}
 
     def values(self, x: Tensor) -> dict[Ref, Tensor]:
         """Every value at `x` (rows, ...)."""
-        found = {**self.constants_for(len(x)), self.input: x}
+        values = {**self.constants_for(len(x)), self.input: x}
         for node in self.nodes:
-            run(node, found, len(x))
-        return found
+            run(node, values, len(x))
+        return values
 
 
 def run(node: Node, values: dict[Ref, Tensor], rows: int) -> None:
-    """Put a node's results for so many rows among the values."""
+    """Run a node for `rows` rows and add its results to `values`."""
     args = filled(node.args, values, rows)
     kwargs = {k: filled(v, values, rows) for k, v in node.kwargs.items()}
     store(node.out, node.op(*args, **kwargs), values)
 
 
 def filled(tree: Any, values: Mapping[Ref, Any], rows: int) -> Any:
-    """Arguments with values for their Refs and the number of rows in place."""
+    """Arguments with each Ref and each `PerRow` replaced by its value."""
     if type(tree) is Ref:
         return values[tree]
     if type(tree) is PerRow:
@@ -81,22 +87,22 @@ def filled(tree: Any, values: Mapping[Ref, Any], rows: int) -> Any:
 
 
 def program(f: Callable[[Tensor], Tensor], x: Tensor) -> Program:
-    """Record `f` for two numbers of rows and keep what both have in common.
+    """Record `f` for two numbers of rows and merge the recordings into one program for any number.
 
     Parameters
     ----------
     f : callable
-        Rows (n, ...) to outputs (n, ...).
+        Maps rows (n, ...) to outputs (n, ...).
     x : Tensor (5, ...)
-        Rows that differ: what is the same for all of them is the model's own.
+        Rows that differ, so that values that agree in all of them are constants of the model.
 
     Raises
     ------
     Unsuited
-        Where the ops depend on the number of rows, or cannot be recorded.
+        If the ops depend on the number of rows, or cannot be recorded.
     """
     try:
-        few, more = (record(_kept_inside(f), [rows]) for rows in x.split([FEW, MORE]))
+        few, more = (record(_in_torch(f), [rows]) for rows in x.split([FEW, MORE]))
     except (NotImplementedError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -106,11 +112,8 @@ def program(f: Callable[[Tensor], Tensor], x: Tensor) -> Program:
     return _Merge(few, more).program()
 
 
-LEAVING = {Tensor.numpy, Tensor.tolist, Tensor.item, Tensor.__array__, Tensor.__dlpack__, Tensor.__float__}
-
-
-class _Watch(TorchFunctionMode):
-    """Refuses to let values leave torch, where no recording sees what becomes of them."""
+class _InTorch(TorchFunctionMode):
+    """Raises an error where values leave torch, as a recording cannot follow them."""
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -120,16 +123,16 @@ class _Watch(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _kept_inside(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def watched(x: Tensor) -> Tensor:
-        with _Watch():
+def _in_torch(f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def call(x: Tensor) -> Tensor:
+        with _InTorch():
             return f(x)
 
-    return watched
+    return call
 
 
 class _Merge:
-    """Two recordings as one."""
+    """Merges two recordings."""
 
     def __init__(self, few: Graph, more: Graph) -> None:
         self.few, self.more = few, more
@@ -143,10 +146,8 @@ class _Merge:
         for a, b in zip(self.few.nodes, self.more.nodes, strict=True):
             if a.op is not b.op or list(a.kwargs) != list(b.kwargs):
                 raise Unsuited("the model's ops depend on the number of rows")
-            args, kwargs = (
-                self.both(a.args, b.args),
-                {k: self.both(v, b.kwargs[k]) for k, v in a.kwargs.items()},
-            )
+            args = self.argument(a.args, b.args)
+            kwargs = {k: self.argument(v, b.kwargs[k]) for k, v in a.kwargs.items()}
             self.same.update(zip(b.writes, a.writes, strict=True))
             nodes.append(replace(a, args=args, kwargs=kwargs))
         return Program(
@@ -159,12 +160,12 @@ class _Merge:
             torch.cat([self.few.value, self.more.value]),
         )
 
-    def both(self, a: Any, b: Any) -> Any:
-        """An argument that is the same in both, or that grows with the rows."""
+    def argument(self, a: Any, b: Any) -> Any:
+        """An argument that is equal in both recordings, or proportional to the rows."""
         if type(a) is Ref and type(b) is Ref:
             return self.value(a, b)
         if type(a) in (list, tuple) and type(a) is type(b) and len(a) == len(b):
-            return type(a)(self.both(p, q) for p, q in zip(a, b, strict=True))
+            return type(a)(self.argument(p, q) for p, q in zip(a, b, strict=True))
         if type(a) is int and type(b) is int and a != b and a * MORE == b * FEW:
             return PerRow(a // FEW)
         if type(a) is type(b) and (a == b or a != a):
@@ -181,7 +182,7 @@ class _Merge:
         return a
 
     def constant(self, ref: Ref, few: Tensor, more: Tensor) -> Ref:
-        """A constant that is the same in both, or that has one and the same part for each row."""
+        """A constant that is equal in both recordings, or repeats or continues one part for each row."""
         if _equal(few, more):
             return ref
         if few.dtype == torch.long and few.ndim == more.ndim == 1 and len(few) * MORE == len(more) * FEW:
@@ -201,18 +202,50 @@ class _Merge:
         return ref
 
 
-def _counting(one: Tensor, rows: int) -> Tensor:
-    """0, 1, 2, ... shaped as so many rows of a constant (1, ...)."""
-    return torch.arange(rows * one.numel(), dtype=one.dtype, device=one.device).view(rows, *one.shape[1:])
+def _counting(first: Tensor, rows: int) -> Tensor:
+    """0, 1, 2, ... as `rows` rows of which `first` (1, ...) is the first."""
+    count = torch.arange(rows * first.numel(), dtype=first.dtype, device=first.device)
+    return count.view(rows, *first.shape[1:])
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
-    """Up to the rounding of products with another number of rows."""
+    """Whether tensors are equal up to the rounding of products with another number of rows."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     if a.data_ptr() == b.data_ptr() and a.stride() == b.stride():
         return True
     if torch.equal(a, b):
         return True
-    off = 16 * torch.finfo(a.dtype).eps if a.is_floating_point() else 0.0
-    return off > 0 and bool((a - b).abs().max() <= off * a.abs().max())
+    if not a.is_floating_point():
+        return False
+    return bool((a - b).abs().max() <= 16 * torch.finfo(a.dtype).eps * a.abs().max())
+
+
+def simplified(program: Program, shape: dict[Ref, tuple[int, ...]]) -> Program:
+    """The program with reshapes in place of lookups that only change the shape, and without ops nobody reads.
+
+    A model that reads a value in another memory layout flattens it and indexes it by a count over all rows, as PyTorch's
+    adaptive pools to one position do in channels-last memory.
+    """
+    producers = {ref: node for node in program.nodes for ref in node.writes}
+    nodes = tuple(_as_reshape(node, producers, program, shape) or node for node in program.nodes)
+    needed, live = {program.output}, []
+    for node in reversed(nodes):
+        if not needed.isdisjoint(node.writes):
+            needed.update(node.reads)
+            live.append(node)
+    return replace(program, nodes=tuple(reversed(live)))
+
+
+def _as_reshape(
+    node: Node, producers: dict[Ref, Node], program: Program, shape: dict[Ref, tuple[int, ...]]
+) -> Node | None:
+    """A lookup as a change of shape, if it is one."""
+    if node.op is not aten.index.Tensor or len(node.args[1]) != 1 or node.args[1][0] not in program.counted:
+        return None
+    flat = producers.get(node.args[0])
+    if flat is None or flat.op is not aten.reshape.default or list(flat.args[1]) != [-1]:
+        return None
+    if math.prod(shape[flat.args[0]]) != math.prod(shape[node.out]):
+        return None
+    return replace(node, op=aten.reshape.default, args=(flat.args[0], [PerRow(1), *shape[node.out][1:]]))

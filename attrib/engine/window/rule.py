@@ -1,4 +1,4 @@
-"""What a rule is: how an op maps the box that an edit changes."""
+"""Rules: how an op maps the box that an edit changes, and how it computes its result there."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from torch._ops import OpOverloadPacket
 
 from attrib.engine.graph import Node, Ref
 
-Span = tuple[tuple[int, int], ...]  # first and last but one position along each axis of a box
+Span = tuple[tuple[int, int], ...]  # start and stop along each axis of a box
 
 LOCAL, FLAT, MERGED = "local", "flat", "merged"
 
 
 class Reader(Protocol):
-    """What a rule sees while it computes some rows."""
+    """The values that a rule reads while it computes some rows."""
 
     def read(self, ref: Ref, span: Span, fill: float | None = None) -> Tensor:
-        """A value after the edits over a box (rows, ...); `fill` for positions that the value does not have."""
+        """A value after the edits over a box (rows, ...); `fill` at positions outside the value."""
         ...
 
     def before(self, ref: Ref, span: Span) -> Tensor:
-        """The same without the edits."""
+        """A value without the edits over a box (rows, ...)."""
         ...
 
     def take(self, ref: Ref, span: Span) -> tuple[Tensor, bool]:
-        """A value as `read` gives it, and whether it may be overwritten."""
+        """A value after the edits, and whether the rule may overwrite it."""
         ...
 
     def add_before(self, ref: Ref, span: Span, t: Tensor) -> Tensor:
-        """`t` (rows, ...) over a box plus the value without the edits, in place."""
+        """Add the value without the edits to `t` (rows, ...) over a box, in place."""
         ...
 
     def change(self, ref: Ref) -> Tensor:
-        """Value minus value without the edits over the value's own box, zero for positions it does not have."""
+        """The change by the edits over the value's own box; zero at positions outside the value."""
         ...
 
     def axes(self, ref: Ref) -> tuple[int, ...]:
@@ -46,29 +46,31 @@ class Reader(Protocol):
         ...
 
     def span(self, ref: Ref) -> Span | None:
-        """The box of a value; None where it does not change."""
+        """The box of a value; None if it does not change."""
         ...
 
 
 @dataclass
-class Known:
-    """What is known of the values of a program, for one row.
+class Layout:
+    """The layout of a program's values, for one row.
 
     Attributes
     ----------
     shape : dict
-        Shapes with a batch of 1; of a flattened or merged value, the shape it had before.
-    axes : dict
-        Of values that change in a box: the dims of the box.
-    form : dict
-        Of those: "local", or "flat" (dims after the batch flattened) or "merged" (all dims but the last flattened).
+        Shapes with a batch of 1; for a flattened or merged value, its shape before that.
     constants : dict
+        Values that do not depend on the input.
     read : set
-        The values that an op reads, and the output.
+        Values that an op reads, and the output.
     floating : set
-        The values that are floating point.
+        Values that are floating point.
     rowwise : set
-        The values whose first dim is the samples' or a multiple of it.
+        Values whose first dim is that of the rows, or a multiple of it.
+    axes : dict
+        For each local value, the dims of its box.
+    form : dict
+        For each local value, "local", "flat" (dims after the batch are flattened) or "merged" (all dims but the last are
+        flattened).
     """
 
     shape: dict[Ref, tuple[int, ...]]
@@ -80,30 +82,32 @@ class Known:
     form: dict[Ref, str] = field(default_factory=dict)
 
     def local(self, value: Any, *forms: str) -> bool:
-        """Whether a value changes in a box and has one of the forms (default: its own)."""
+        """Whether a value is local and has one of the forms (default: "local")."""
         return type(value) is Ref and self.form.get(value) in (forms or (LOCAL,))
 
 
 @dataclass
 class Rule:
-    """An op whose result changes in a box, position by position where its sources do.
+    """An op with a local result; by default each position depends on the same position of the sources.
 
     Attributes
     ----------
     node : Node
+        The op.
     sources : tuple of Ref
-        The values that change.
+        The local values that it reads.
     axes : tuple of int
         Dims of the result's box.
     compute : callable
-        (reader, span) to the result over a span.
+        Maps (reader, span) to the result over a span.
     form : str
+        The form of the result, see `Layout`.
     shape : tuple or None
-        The shape to note where it is not the value's own.
+        The result's entry in `Layout.shape`; None if it is the shape of the value.
     owns : bool
-        Whether the result has memory of its own.
+        Whether the result is in memory of its own.
     priced : Node or None
-        The op whose products are computed, where it is not the rule's own.
+        The op whose products are counted; None for `node`.
     """
 
     node: Node
@@ -116,21 +120,21 @@ class Rule:
     priced: Node | None = None
 
     def reach(self, spans: Sequence[Span]) -> Span:
-        """The box that changes, from the boxes of the sources that change."""
+        """The box of the result, from the boxes of the sources that change."""
         return tuple(
             (min(lo for lo, _ in along), max(hi for _, hi in along)) for along in zip(*spans, strict=True)
         )
 
     def need(self, span: Span) -> Span:
-        """The part of the sources that a part of the result reads."""
+        """The part of the sources that a part of the result depends on."""
         return span
 
     def scaled(self, node: Node, factor: Tensor) -> Rule | None:
-        """The rule of an op that multiplies this one's result by a factor per channel; None where that takes two."""
+        """One rule for this op and `node`, which multiplies its result by a factor per channel; None if there is none."""
         return None
 
     def behind(self, earlier: Rule) -> Rule | None:
-        """One rule in place of this one and of the earlier one that only this one reads; None where it takes two."""
+        """One rule for this op and an earlier one that nothing else reads; None if there is none."""
         return None
 
     @property
@@ -140,16 +144,16 @@ class Rule:
 
     @property
     def products_by_source(self) -> bool:
-        """Whether the products to compute are as many as the source's changed positions ask for, not the result's."""
+        """Whether the number of products depends on the changed positions of the source, not of the result."""
         return False
 
 
-Builder = Callable[[Node, Known], Rule | None]
+Builder = Callable[[Node, Layout], Rule | None]
 RULES: dict[OpOverloadPacket, Builder] = {}
 
 
 def rule(*ops: OpOverloadPacket) -> Callable[[Builder], Builder]:
-    """Register how some ops map boxes; the builder gives None where it cannot say."""
+    """Register a builder of rules for ops; it returns None for a node that has no rule."""
 
     def register(build: Builder) -> Builder:
         RULES.update(dict.fromkeys(ops, build))
@@ -159,28 +163,28 @@ def rule(*ops: OpOverloadPacket) -> Callable[[Builder], Builder]:
 
 
 def bound(node: Node) -> dict[str, Any]:
-    """A node's arguments by name, defaults included."""
-    found = {}
-    for i, a in enumerate(node.op._schema.arguments):
-        found[a.name] = node.args[i] if i < len(node.args) else node.kwargs.get(a.name, a.default_value)
-    return found
+    """A node's arguments by name, with defaults."""
+    return {
+        a.name: node.args[i] if i < len(node.args) else node.kwargs.get(a.name, a.default_value)
+        for i, a in enumerate(node.op._schema.arguments)
+    }
 
 
-def only_first_is_read(node: Node, known: Known) -> bool:
-    """Whether nothing reads an op's further results."""
-    return known.read.isdisjoint(node.writes[1:])
+def only_first_is_read(node: Node, layout: Layout) -> bool:
+    """Whether nothing reads a result of an op but the first."""
+    return layout.read.isdisjoint(node.writes[1:])
 
 
-def apply(node: Node, known: Known, values: dict[Ref, Tensor]) -> Any:
-    """The op on the given values in place of its sources."""
-    given = ChainMap(values, known.constants)
-    return node.op(*_put(node.args, given), **{k: _put(v, given) for k, v in node.kwargs.items()})
+def apply(node: Node, layout: Layout, values: dict[Ref, Tensor]) -> Any:
+    """Run an op with `values` for its sources."""
+    filled = ChainMap(values, layout.constants)
+    return node.op(*_filled(node.args, filled), **{k: _filled(v, filled) for k, v in node.kwargs.items()})
 
 
-def _put(tree: Any, given: Mapping[Ref, Tensor]) -> Any:
+def _filled(tree: Any, values: Mapping[Ref, Tensor]) -> Any:
     if type(tree) is Ref:
-        return given[tree]
-    return type(tree)(_put(t, given) for t in tree) if type(tree) in (list, tuple) else tree
+        return values[tree]
+    return type(tree)(_filled(t, values) for t in tree) if type(tree) in (list, tuple) else tree
 
 
 def first(result: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""The edits of one sample, through windows, bridges and tail."""
+"""The order in which the edits of one sample are computed: groups of rows, and propagations of boxes that are alike."""
 
 from __future__ import annotations
 
@@ -8,76 +8,86 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import Batches
-from attrib.engine.edits.edits import Edits, between
 from attrib.engine.graph import Ref
 from attrib.engine.window.aggregations import Piece
-from attrib.engine.window.cost import WINDOW_ELEMENTS, block, elements, piece_elements, snapped, volume
+from attrib.engine.window.boxes import Edits, in_boxes
+from attrib.engine.window.cost import (
+    WINDOW_ELEMENTS,
+    block_size,
+    largest_value,
+    piece_elements,
+    row_elements,
+    snapped,
+    window_elements,
+)
 from attrib.engine.window.plan import Plan
-from attrib.engine.window.propagate import Pass, Reference, Tail, light, row_elements
+from attrib.engine.window.propagate import Propagation, Reference, Suffix, suffix_rows
 
-PIECE_ELEMENTS = 1 << 23  # of what is kept between windows and tail
+PIECE_ELEMENTS = 1 << 23  # of the pieces of a group
 MOST_ROWS = 8192
-SHARE = 4  # of the room that the values of a pass leave to what its ops need meanwhile
+SHARE = 4  # the values of a propagation take 1 / SHARE of the free elements, as its ops need memory too
 
 
 class Windows:
-    """Outputs for edits, sample by sample.
+    """The model's outputs for edits, sample by sample.
 
     Parameters
     ----------
     plan : Plan
+        The plan of the model.
     edits : Edits
-        Boxes.
+        The edits; each is a box.
     batches : Batches
-        Rows of the tail, and the progress.
+        The rows of the suffix in a chunk, and the progress.
 
     Attributes
     ----------
-    room : int
-        Numbers in the values of so many rows of the model: passes, waves and laid-out weights each stay below.
+    free : int
+        Elements in all values of one chunk of rows of the model: the most that a propagation, the pieces of a group, or a
+        block of weights may have.
     """
 
     def __init__(self, plan: Plan, edits: Edits, batches: Batches) -> None:
         self.plan, self.edits, self.batches = plan, edits, batches
-        self.room = batches.chunk() * row_elements(plan)
+        self.free = batches.chunk() * row_elements(plan)
 
     def outputs(self, reference: Reference, r: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Numbers of edits and their outputs (rows, ...), chunk by chunk, of edits `r` of one sample."""
+        """Numbers of edits and their outputs (rows, ...), in chunks, for edits `r` of one sample."""
         rows = _Rows(reference.x, r, self.edits, self.plan)
-        kept = max(1, piece_elements(self.plan, rows.lo, rows.hi))
-        wave = max(1, min(max(64, PIECE_ELEMENTS // kept), self.room // kept))
-        for first in range(0, len(r), wave):
-            yield from self._wave(reference, rows.some(slice(first, first + wave)))
+        elements = max(1, piece_elements(self.plan, rows.lo, rows.hi))
+        group = max(1, min(max(64, PIECE_ELEMENTS // elements), self.free // elements))
+        for first in range(0, len(r), group):
+            yield from self._group(reference, rows.part(slice(first, first + group)))
 
-    def _wave(self, reference: Reference, rows: _Rows) -> Iterator[tuple[Tensor, Tensor]]:
-        """Windows of all rows, then the rest of the program."""
+    def _group(self, reference: Reference, rows: _Rows) -> Iterator[tuple[Tensor, Tensor]]:
+        """Propagate all rows of a group, then compute the suffix."""
         order: list[Tensor] = []
         pieces: dict[Ref, list[Piece]] = {}
         for members in self._alike(rows.lo, rows.hi):
-            same = rows.some(members)
-            batches = Batches(self._limit(same), reference.x.device)
-            for found in batches.run(len(members), same.through(reference)):
-                for ref, piece in found.items():
+            alike = rows.part(members)
+            batches = Batches(self._limit(alike), reference.x.device)
+            for part in batches.run(len(members), alike.propagation(reference)):
+                for ref, piece in part.items():
                     pieces.setdefault(ref, []).append(piece)
-            order.append(same.r)
-        tail, r = Tail(self.plan, reference, pieces, self.room), torch.cat(order)
+            order.append(alike.r)
+        suffix, r = Suffix(self.plan, reference, pieces, self.free), torch.cat(order)
 
         def work(start: int, stop: int) -> tuple[Tensor, Tensor]:
-            return r[start:stop], tail.output(start, stop)
+            return r[start:stop], suffix.output(start, stop)
 
-        yield from self.batches.run(len(r), work, light=light(self.plan))
+        yield from self.batches.run(len(r), work, light=suffix_rows(self.plan))
 
     def _limit(self, rows: _Rows) -> int:
-        """Rows of one pass: what stays in the cache, and whole places, whose values without edits are read once."""
-        limit = min(MOST_ROWS, max(8, WINDOW_ELEMENTS // elements(self.plan, rows.lo, rows.hi)))
+        """Rows of one propagation: as many as fit into the cache, and all rows of a box, as these share values without edits."""
+        limit = min(MOST_ROWS, max(8, WINDOW_ELEMENTS // largest_value(self.plan, rows.lo, rows.hi)))
         middle = len(rows.lo) // 2
         box = tuple(zip(rows.lo[middle].tolist(), rows.hi[middle].tolist(), strict=True))
-        limit = min(limit, max(1, self.room // (SHARE * volume(self.plan, box))))
+        limit = min(limit, max(1, self.free // (SHARE * window_elements(self.plan, box))))
         each = len(rows.lo) // (int((rows.lo[1:] != rows.lo[:-1]).any(1).sum()) + 1)
         return limit // each * each or limit
 
     def _alike(self, lo: Tensor, hi: Tensor) -> list[Tensor]:
-        """Rows whose boxes have equal sizes and lie a multiple of the period apart, each in the order of position."""
+        """Rows whose boxes have equal sizes and lie a multiple of the period apart, each in order of position."""
         key = torch.zeros(len(lo), dtype=torch.long)
         for k, period in enumerate(self.plan.period):
             size = hi[:, k] - lo[:, k]
@@ -99,49 +109,49 @@ class _Rows:
 
     def __init__(self, x: Tensor, r: Tensor, edits: Edits, plan: Plan) -> None:
         self.x, self.r, self.edits, self.plan = x, r, edits, plan
-        own = plan.own_axes(edits.axes)
-        lo, hi = (t[:, own] for t in edits.box(r))
-        self.lo, self.hi = snapped(plan, lo, hi, block(plan, lo, hi))
+        k = plan.followed_axes(edits.axes)
+        lo, hi = (t[:, k] for t in edits.box(r))
+        self.lo, self.hi = snapped(plan, lo, hi, block_size(plan, lo, hi))
 
-    def some(self, index: Tensor | slice) -> _Rows:
+    def part(self, index: Tensor | slice) -> _Rows:
         """A part of the rows."""
         part = object.__new__(_Rows)
         part.x, part.edits, part.plan = self.x, self.edits, self.plan
         part.r, part.lo, part.hi = self.r[index], self.lo[index], self.hi[index]
         return part
 
-    def through(self, reference: Reference) -> Callable[[int, int], dict[Ref, Piece]]:
-        """What rows [start, stop), whose boxes are alike, keep."""
+    def propagation(self, reference: Reference) -> Callable[[int, int], dict[Ref, Piece]]:
+        """A function that propagates rows [start, stop), whose boxes are alike, and returns their pieces."""
 
         def work(start: int, stop: int) -> dict[Ref, Piece]:
-            rows = self.some(slice(start, stop))
-            there = Pass(reference, rows.values(reference), rows.lo)
-            there.compute()
-            return there.pieces()
+            rows = self.part(slice(start, stop))
+            propagation = Propagation(reference, rows.values(reference), rows.lo)
+            propagation.compute()
+            return propagation.pieces()
 
         return work
 
     def values(self, reference: Reference) -> Tensor:
-        """The edited values over the boxes (rows, ...)."""
-        ref, axes = self.plan.program.input, self.plan.known.axes[self.plan.program.input]
+        """The input after the edits, over the boxes (rows, ...)."""
+        ref, axes = self.plan.program.input, self.plan.layout.axes[self.plan.program.input]
         content = self.edits.content(self.r).to(self.x.device, self.x.dtype)
         lo, hi = (t.clone() for t in self.edits.box(self.r))
         shape = [len(self.r), *self.x.shape[1:]]
         for k, axis in enumerate(axes):
             shape[axis] = int(self.hi[0, k] - self.lo[0, k])
-            content = _taken(content, axis, self.lo[:, k, None] + torch.arange(shape[axis]))
+            content = _along(content, axis, self.lo[:, k, None] + torch.arange(shape[axis]))
             along = self.edits.axes.index(axis)
             lo[:, along] -= self.lo[:, k]
             hi[:, along] -= self.lo[:, k]
-        whole = torch.tensor([shape[axis] for axis in self.edits.axes])
-        if bool((lo == 0).all()) and bool((hi == whole).all()):
+        sizes = torch.tensor([shape[axis] for axis in self.edits.axes])
+        if bool((lo == 0).all()) and bool((hi == sizes).all()):
             return content.expand(shape)
-        inside = between(lo, hi, self.edits.axes, shape[1:]).to(content.device)
+        inside = in_boxes(lo, hi, self.edits.axes, shape[1:]).to(content.device)
         before = reference.arranged(ref, reference.boxes(ref, self.lo, [shape[a] for a in axes]))
         return torch.where(inside, content, before)
 
 
-def _taken(t: Tensor, axis: int, at: Tensor) -> Tensor:
+def _along(t: Tensor, axis: int, at: Tensor) -> Tensor:
     """Positions `at` (rows, size) of a tensor (1 or rows, ...) along an axis that it may not have."""
     if t.shape[axis] == 1:
         return t

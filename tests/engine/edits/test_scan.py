@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from attrib.engine.edits import scan
-from attrib.engine.window import convolution, cost, linear, pointwise, pooling
-from attrib.engine.window.propagate import Pass
+from attrib.engine.window import convolution, dispatch, linear, pointwise, pooling
+from attrib.engine.window.propagate import Propagation
 from attrib.engine.window.rule import RULES
 from attrib.functional import feature_ablation, in_silico_mutagenesis
 
@@ -157,7 +157,7 @@ def test_a_constant_taken_from_the_first_input_is_the_model_s_own() -> None:
 
 def test_the_record_is_tried_on_inputs_that_differ_everywhere() -> None:
     x = drawn(1)
-    others = cost.others(x, (2,))
+    others = dispatch.unlike(x, (2,))
     assert len(others) == 4
     assert all(not torch.equal(o, x[0]) for o in others)
 
@@ -188,7 +188,7 @@ def narrower(rule: Any, spans: Any) -> Any:
 
 
 REACH = convolution.Sliding.reach
-CHANGE, BLOCKS = Pass.change, linear.Linear.blocks
+CHANGE, BLOCKS = Propagation.change, linear.Linear.blocks
 WRONG: dict[str, tuple[Any, str, Any]] = {
     "reach": (convolution.Sliding, "reach", narrower),
     "need": (
@@ -196,7 +196,7 @@ WRONG: dict[str, tuple[Any, str, Any]] = {
         "under",
         lambda kernels, span: tuple((lo + 1, hi + 1) for lo, hi in convolution.under(kernels, span)),
     ),
-    "change": (Pass, "change", lambda at, ref: CHANGE(at, ref) * (1 + 1e-6)),
+    "change": (Propagation, "change", lambda at, ref: CHANGE(at, ref) * (1 + 1e-6)),
     "weights": (
         linear.Linear,
         "blocks",
@@ -239,15 +239,6 @@ def test_single_precision_by_window() -> None:
     net, x = net.requires_grad_(False), drawn(1).float()
     one, two = (explained(net, x, targets="all", path=p)[0] for p in ("window", "dense"))
     assert float((one - two).abs().max()) < 1e-5 * float(net(x).abs().max())
-
-
-def test_guard_takes_the_first_and_the_last_edit() -> None:
-    for count in (1, 2, 15, 16, 17, 5000):
-        r = cost.some(count, 0)
-        assert len(r) == min(count, 16)
-        assert (int(r[0]), int(r[-1])) == (0, count - 1)
-    assert cost.some(100, 16).tolist() == [0, 33, 66, 99]
-    assert len(cost.some(100, 64)) == 0
 
 
 def test_window_for_inputs_without_boxes() -> None:

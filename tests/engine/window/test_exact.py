@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from attrib.engine.batching import Batches
 from attrib.engine.edits.edits import Boxes, Letters, edited
-from attrib.engine.window import Plan, Unsuited, Windows, cost, learn, plan, program
+from attrib.engine.window import Plan, Unsuited, Windows, dispatch, learn_layout, plan, program
 from attrib.engine.window.propagate import Reference
 
 Function = Callable[[Tensor], Tensor]
@@ -45,9 +45,9 @@ def both(
     f: Function, x: Tensor, edits: Boxes | Letters, axes: tuple[int, ...]
 ) -> tuple[Tensor, Tensor, Plan]:
     """Outputs of all edits by windows and by the model."""
-    rows = torch.cat([x, cost.others(x, axes)])
+    rows = torch.cat([x, dispatch.unlike(x, axes)])
     recorded = program(f, rows)
-    found = plan(recorded, learn(recorded, rows)[0], axes)
+    found = plan(recorded, learn_layout(recorded, rows)[0], axes)
     r = torch.arange(len(edits.samples))
     expected = f(edited(x.expand(len(r), *x.shape[1:]), edits, r))
     outputs = torch.full_like(expected, torch.nan)
@@ -185,7 +185,7 @@ def test_channels_last_memory() -> None:
     ).to(memory_format=torch.channels_last)  # fmt: skip
     x = drawn(1, 2, 9, 11)
     found = exact(net, x, boxes(x, (2, 3), (2, 2)))
-    assert len(found.bridges) == 1
+    assert len(found.aggregations) == 1
     assert not found.splices
 
 
@@ -205,7 +205,7 @@ def test_volumes() -> None:
         lambda: nn.Sequential(nn.Conv3d(2, 3, 3, padding=1), nn.BatchNorm3d(3), nn.ReLU(), nn.MaxPool3d(2))
     )
     found = exact(lambda v: net(v).mean((2, 3, 4)), x, boxes(x, (2, 3, 4), (2, 2, 2)))
-    assert not found.tail
+    assert not found.suffix
     exact(lambda v: net(v).flatten(1) @ drawn(54, 2), x, boxes(x, (2, 3, 4), (2, 1, 3)))
 
 
@@ -223,14 +223,14 @@ def test_letters_in_a_deep_network() -> None:
     assert len(edits.samples) == 57 * 3 + 3 * 4
     found = exact(net, x, edits)
     assert found.period == (6,)
-    assert [str(n.op) for n in found.tail] == ["aten.relu.default", "aten.addmm.default"]
+    assert [str(n.op) for n in found.suffix] == ["aten.relu.default", "aten.addmm.default"]
 
 
 def test_genes() -> None:
     net = seeded(lambda: nn.Sequential(nn.Linear(40, 8), nn.ReLU(), nn.Linear(8, 3)))
     x = drawn(1, 40)
     found = exact(net, x, boxes(x, (1,), (1,)))
-    assert len(found.bridges) == 1
+    assert len(found.aggregations) == 1
     exact(net, x, boxes(x, (1,), (35,)))  # so wide that the boxes are multiplied one by one
 
 
@@ -255,7 +255,7 @@ def test_profile_with_dilations_and_crops() -> None:
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_guard_sees_what_is_not_finite(value: float) -> None:
     y = drawn(5, 2)
-    assert cost.agrees(y, y.clone())
-    assert not cost.agrees(torch.where(y == y[2, 1], value, y), y)
-    assert not cost.agrees(y[:, :1], y)
-    assert not cost.agrees(y + 1e-9 * y.abs().max(), y)
+    assert dispatch.agrees(y, y.clone())
+    assert not dispatch.agrees(torch.where(y == y[2, 1], value, y), y)
+    assert not dispatch.agrees(y[:, :1], y)
+    assert not dispatch.agrees(y + 1e-9 * y.abs().max(), y)

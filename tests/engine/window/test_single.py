@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from attrib.engine.edits.edits import Letters
-from attrib.engine.window import cost, learn, plan, program
-from attrib.engine.window.cost import block, snapped
+from attrib.engine.window import dispatch, learn_layout, plan, program
+from attrib.engine.window.cost import block_size, snapped
 from attrib.engine.window.linear import product
 from attrib.functional import in_silico_mutagenesis
 
@@ -81,18 +81,18 @@ def test_product(sizes: tuple[int, int, int]) -> None:
 
 def test_neighbours_share_a_box_where_the_pool_makes_them_alike() -> None:
     net, x = network(pooled), letters()
-    rows = torch.cat([x, cost.others(x, (2,))])
+    rows = torch.cat([x, dispatch.unlike(x, (2,))])
     recorded = program(net, rows)
-    found = plan(recorded, learn(recorded, rows)[0], (2,))
+    found = plan(recorded, learn_layout(recorded, rows)[0], (2,))
     lo, hi = (edits := Letters(x, 1, 2, torch.arange(LENGTH))).box(torch.arange(len(edits.samples)))
-    assert block(found, lo, hi) % 3 == 0
+    assert block_size(found, lo, hi) % 3 == 0
     a, b = snapped(found, lo, hi, 7)
     assert bool(((a <= lo) & (b >= hi) & (a % 7 == 0) & ((b % 7 == 0) | (b == LENGTH)) & (b - a <= 7)).all())
 
 
 def test_a_factor_of_batch_norm_goes_into_the_weight() -> None:
     net, x = network(pooled), letters()
-    rows = torch.cat([x, cost.others(x, (2,))])
+    rows = torch.cat([x, dispatch.unlike(x, (2,))])
     recorded = program(net, rows)
-    found = plan(recorded, learn(recorded, rows)[0], (2,))
+    found = plan(recorded, learn_layout(recorded, rows)[0], (2,))
     assert torch.ops.aten.convolution.default not in {r.node.op for r in found.rules}
