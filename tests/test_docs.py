@@ -15,7 +15,7 @@ import pytest
 
 from attrib.cli.commands import app
 from attrib.cli.run import run
-from attrib.functional import MAPS, METHODS
+from attrib.functional import METHODS
 from attrib.testing import AXIOMS
 
 ROOT = Path(__file__).parents[1]
@@ -78,9 +78,9 @@ def test_public_names_are_documented(name: str) -> None:
     assert "Returns" in sections or "Yields" in sections or returns_nothing(value)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS | MAPS))
+@pytest.mark.parametrize("name", sorted(METHODS))
 def test_methods_say_what_they_cost_and_where_they_come_from(name: str) -> None:
-    sections = numpydoc_sections(inspect.getdoc((METHODS | MAPS)[name]) or "")
+    sections = numpydoc_sections(inspect.getdoc(METHODS[name]) or "")
     assert {"Parameters", "Returns", "Raises", "Notes", "References", "Examples"} <= set(sections)
     assert re.search(r"(arXiv:\d|doi:10\.)", sections["References"])
 
@@ -115,7 +115,7 @@ def test_readme_lists_the_methods() -> None:
             ", ".join(a.replace("_", " ") for a in m.about.axioms) or "none",
             m.about.cost,
         )
-        for m in (METHODS | MAPS).values()
+        for m in METHODS.values()
     ]
     assert sorted(method_table(README.read_text())) == sorted(expected)
 

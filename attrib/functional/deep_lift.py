@@ -28,6 +28,8 @@ Rows = tuple[Tensor, ...]
     cost="2 forward + 1 backward, and 2 forward to record and check",
     units="output",
     reference="arXiv:1704.02685",
+    baselines="point",
+    complete=True,
 )
 def deep_lift(
     f: Model,
@@ -115,7 +117,8 @@ def deep_lift(
     cost="n_baselines x (2 forward + 1 backward)",
     units="output",
     reference="arXiv:1705.07874",
-    distribution=True,
+    baselines="distribution",
+    complete=True,
 )
 def deep_lift_shap(
     f: Model,

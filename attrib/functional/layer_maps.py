@@ -28,14 +28,13 @@ from attrib.engine.layers.map_layers import (
 )
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
-from attrib.functional.explanation import Explanation, Method, finish, method
+from attrib.functional.explanation import Explanation, TensorMethod, finish, method
 
 P = ParamSpec("P")
 Combine = Callable[[Tensor, Tensor], Tensor]  # (n, C, *grid), (t, n, C, *grid) -> (t, n, *grid)
 Layers = Layer | Sequence[Layer]
 Rows = tuple[Tensor, ...]
 
-MAPS: dict[str, Method[...]] = {}
 NORMALIZE = (None, "minmax")
 
 
@@ -76,25 +75,33 @@ def mapped(
 
 def cam(
     explain: Callable[Concatenate[Combine, P], Explanation], long_name: str, *, reference: str
-) -> Callable[[Combine], Method[P]]:
+) -> Callable[[Combine], TensorMethod[P]]:
     """Make a method of a way to combine features and gradients: the arguments of `explain` after its first."""
 
-    def made(combine: Combine) -> Method[P]:
+    def register(combine: Combine) -> TensorMethod[P]:
         @functools.wraps(combine)
-        def explained(*args: P.args, **kwargs: P.kwargs) -> Explanation:
+        def combined(*args: P.args, **kwargs: P.kwargs) -> Explanation:
             return explain(combine, *args, **kwargs)
 
-        whole = inspect.signature(explain)
-        own = whole.replace(parameters=list(whole.parameters.values())[1:])
-        explained.__signature__ = own  # type: ignore[attr-defined]
-        explained.__annotations__ = {k: v for k, v in explain.__annotations__.items() if k in own.parameters}
-        explained.__wrapped__ = explain  # type: ignore  # whose file knows the names in the annotations
-        passes = "1 forward to the layer, 1 forward + backward from there"
-        return method(long_name, axioms=(), cost=passes, units="output", reference=reference, into=MAPS)(
-            explained
-        )
+        signature = inspect.signature(explain)
+        signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+        combined.__signature__ = signature  # type: ignore[attr-defined]
+        combined.__annotations__ = {
+            k: v for k, v in explain.__annotations__.items() if k in signature.parameters
+        }
+        combined.__wrapped__ = explain  # type: ignore  # whose file knows the names in the annotations
+        registered: Any = method(
+            long_name,
+            axioms=(),
+            cost="1 forward to the layer, 1 forward + backward from there",
+            units="output",
+            reference=reference,
+            result="layer map",
+            layer=True,
+        )(combined)  # type: ignore[arg-type]
+        return registered
 
-    return made
+    return register
 
 
 def several(layer: Layers) -> bool:
@@ -206,7 +213,7 @@ def _finished(
             f"`layer` lists layers of different sizes: {shown}; pass upsample=True, or one at a time"
         )
     together = torch.stack(maps, 2) if many else maps[0]  # (T, N, L, ...): finish looks for samples on dim 1
-    found = finish(passes, (x,), (together,), scores, notes={"layer": ", ".join(parts)})
+    found = finish(passes, (x,), (together,), scores, layers=tuple(parts))
     if not many:
         return found
     lead = int(passes.want.many)

@@ -27,6 +27,7 @@ WORTHWHILE = 4  # draws per sample from which on a first layer is taken out of t
     cost="n_samples x (forward + backward)",
     units="gradient",
     reference="arXiv:1706.03825",
+    draws=True,
 )
 def smooth_grad(
     f: Model,
@@ -120,7 +121,9 @@ def _in_parts(layer: FirstLayer, mean: Tensor, passes: Passes) -> Tensor:
     cost="n_samples x (forward + backward)",
     units="output",
     reference="arXiv:1705.07874",
-    distribution=True,
+    baselines="distribution",
+    complete=True,
+    draws=True,
 )
 def gradient_shap(
     f: Model,

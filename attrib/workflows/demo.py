@@ -115,7 +115,7 @@ def _plan(baselines: xr.DataArray, seed: int, **target: Any) -> Plan:
     """Every method; distributions of baselines are training images, single baselines blank paper."""
     made = plan("all", classes=CLASSES, seed=seed, **target)
     for name, own in made.own.items():
-        if KNOWN[name].about.distribution:
+        if KNOWN[name].about.baselines == "distribution":
             own["baselines"] = baselines
         own.update(OWN.get(name, {}))
     return made

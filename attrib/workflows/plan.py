@@ -9,11 +9,15 @@ from typing import Any
 
 import xarray as xr
 
-from attrib.functional import MAPS, METHODS
-from attrib.functional.cam import PRODUCTS
+from attrib.functional import METHODS
 from attrib.functional.explanation import Method
 
-KNOWN: dict[str, Method[...]] = {**METHODS, **MAPS, **PRODUCTS}
+# Maps of a layer come last: where no method applies, the first one's reason is told.
+KNOWN: dict[str, Method[...]] = {
+    name: m
+    for name, m in sorted(METHODS.items(), key=lambda entry: entry[1].about.layer)
+    if m.about.result != "pairs"
+}
 Options = Mapping[str, Any]
 INNER = "input_x_gradient"  # what noise_tunnel averages and guided_grad_cam multiplies, unless told otherwise
 
@@ -105,17 +109,17 @@ def arguments(method: str) -> dict[str, inspect.Parameter]:
 
 
 def _own(method: str, baselines: Any, seed: int) -> dict[str, Any]:
-    takes = arguments(method)
-    found: dict[str, Any] = {}
-    if "seed" in takes:
-        found["seed"] = seed
-    if "method" in takes:
-        found["method"] = KNOWN[INNER]
-    if "baselines" in takes and baselines is not None:
-        found["baselines"] = baselines if KNOWN[method].about.distribution else _one_baseline(baselines)
-    elif "baselines" in takes and takes["baselines"].default is inspect.Parameter.empty:
-        found["baselines"] = 0.0
-    return found
+    about = KNOWN[method].about
+    own: dict[str, Any] = {}
+    if about.draws:
+        own["seed"] = seed
+    if about.wraps:
+        own["method"] = KNOWN[INNER]
+    if about.baselines == "distribution":
+        own["baselines"] = 0.0 if baselines is None else baselines
+    elif about.baselines == "point" and baselines is not None:
+        own["baselines"] = _one_baseline(baselines)
+    return own
 
 
 def _one_baseline(baselines: Any) -> Any:

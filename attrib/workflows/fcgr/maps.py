@@ -116,7 +116,7 @@ def _plan(todo: Todo, background: xr.Dataset) -> Plan:
     baselines = images.drop_vars(["baseline", "label", *_texts(background)])
     for name in todo.methods:
         given = made.own[name].get("baselines", 0.0)
-        if ALL[name].about.distribution and isinstance(given, int | float):
+        if ALL[name].about.baselines == "distribution" and isinstance(given, int | float):
             made.own[name]["baselines"] = baselines
     # the usual ones that a network does not allow are skipped
     return replace(made, every=todo.methods == METHODS)

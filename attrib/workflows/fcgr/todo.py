@@ -47,7 +47,7 @@ def checked_methods(
         For names that do not exist.
     """
     for option, asked, known in (
-        ("methods", methods, list(ALL)),
+        ("methods", methods, [n for n, m in ALL.items() if m.about.result == "input" and not m.about.layer]),
         ("corrections", corrections, CORRECTIONS),
     ):
         unknown = [m for m in asked if m not in known]
