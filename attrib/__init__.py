@@ -31,9 +31,6 @@ from attrib.labelled import (
 )
 from attrib.labels import deep_lift_report, filters, interaction, layer_activation, predict
 
-if TYPE_CHECKING:
-    from attrib import domains, interop, io, plots, stats, testing, workflows  # noqa: F401
-
 __all__ = [
     "__version__",
     "deep_lift",
@@ -63,16 +60,17 @@ __all__ = [
     "smooth_grad",
 ]
 
-_LAZY = ("domains", "interop", "io", "plots", "stats", "testing", "workflows")
+if TYPE_CHECKING:
+    from attrib import domains, interop, io, plots, stats, testing, workflows  # noqa: F401
+else:
+    _ROOMS = ("domains", "interop", "io", "plots", "stats", "testing", "workflows")
 
+    def __getattr__(name: str) -> object:
+        """The other rooms, imported when they are first used: `attrib.plots.logo(...)`."""
+        if name in _ROOMS:
+            return _import_module(f"attrib.{name}")
+        raise AttributeError(f"module 'attrib' has no attribute {name!r}")
 
-def __getattr__(name: str) -> object:
-    """The other rooms, imported when they are first used: `attrib.plots.logo(...)`."""
-    if name in _LAZY:
-        return _import_module(f"attrib.{name}")
-    raise AttributeError(f"module 'attrib' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    """The public names and the rooms."""
-    return sorted({*globals(), *_LAZY})
+    def __dir__() -> list[str]:
+        """The public names and the rooms."""
+        return sorted({*globals(), *_ROOMS})

@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
-import pandas as pd
 import torch
 import xarray as xr
 from torch import Tensor
@@ -21,11 +20,11 @@ from attrib.functional.layer_maps import Layers
 
 @overload
 def saliency(
-    f: Model, x: Mapping[str, Any], *, absolute: bool = True,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, absolute: bool = True,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
@@ -33,18 +32,17 @@ def saliency(
 @overload
 def saliency(
     f: Model, x: tuple[Any, ...], *, absolute: bool = True,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
     """Gradient of the score with respect to the input."""
 @overload
 def saliency(
-    f: Model, x: Any, *, absolute: bool = True,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
+    f: Model, x: Any, *, absolute: bool = True, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
@@ -55,17 +53,18 @@ def saliency(
 
 @overload
 def input_x_gradient(
-    f: Model, x: Mapping[str, Any], *, target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
     """Input times the gradient of the score."""
 @overload
 def input_x_gradient(
-    f: Model, x: tuple[Any, ...], *, target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
+    f: Model, x: tuple[Any, ...], *, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
@@ -75,7 +74,7 @@ def input_x_gradient(
     """Input times the gradient of the score."""
 @overload
 def input_x_gradient(
-    f: Model, x: Any, *, target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
+    f: Model, x: Any, *, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
@@ -86,12 +85,12 @@ def input_x_gradient(
 
 @overload
 def integrated_gradients(
-    f: Model, x: Mapping[str, Any], *, baselines: Any = 0.0, n_steps: int = 50,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0, n_steps: int = 50,
     quadrature: str = "gausslegendre", multiply_by_inputs: bool = True, rtol: float | None = None,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
@@ -100,10 +99,10 @@ def integrated_gradients(
 def integrated_gradients(
     f: Model, x: tuple[Any, ...], *, baselines: Any = 0.0, n_steps: int = 50,
     quadrature: str = "gausslegendre", multiply_by_inputs: bool = True, rtol: float | None = None,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
@@ -112,10 +111,10 @@ def integrated_gradients(
 def integrated_gradients(
     f: Model, x: Any, *, baselines: Any = 0.0, n_steps: int = 50, quadrature: str = "gausslegendre",
     multiply_by_inputs: bool = True, rtol: float | None = None,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:
@@ -123,12 +122,12 @@ def integrated_gradients(
 
 @overload
 def smooth_grad(
-    f: Model, x: Mapping[str, Any], *, n_samples: int = 25, stdevs: Stdevs | None = None,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, n_samples: int = 25, stdevs: Stdevs | None = None,
     stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
@@ -137,10 +136,10 @@ def smooth_grad(
 def smooth_grad(
     f: Model, x: tuple[Any, ...], *, n_samples: int = 25, stdevs: Stdevs | None = None,
     stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
@@ -148,8 +147,7 @@ def smooth_grad(
 @overload
 def smooth_grad(
     f: Model, x: Any, *, n_samples: int = 25, stdevs: Stdevs | None = None, stdev_spread: float = 0.15,
-    reduce: str = "mean", seed: int = 0,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
+    reduce: str = "mean", seed: int = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
@@ -160,12 +158,12 @@ def smooth_grad(
 
 @overload
 def noise_tunnel(
-    method: Callable[..., Any], f: Model, x: Mapping[str, Any], *, n_samples: int = 25,
+    method: Callable[..., Any], f: Model, x: xr.Dataset | Mapping[str, Any], *, n_samples: int = 25,
     stdevs: Stdevs | None = None, stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
@@ -174,10 +172,10 @@ def noise_tunnel(
 def noise_tunnel(
     method: Callable[..., Any], f: Model, x: tuple[Any, ...], *, n_samples: int = 25,
     stdevs: Stdevs | None = None, stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
@@ -186,10 +184,10 @@ def noise_tunnel(
 def noise_tunnel(
     method: Callable[..., Any], f: Model, x: Any, *, n_samples: int = 25, stdevs: Stdevs | None = None,
     stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:
@@ -197,12 +195,12 @@ def noise_tunnel(
 
 @overload
 def gradient_shap(
-    f: Model, x: Mapping[str, Any], *, baselines: Any, n_samples: int = 50, stdevs: Stdevs = 0.0,
-    multiply_by_inputs: bool = True, seed: int = 0,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any, n_samples: int = 50,
+    stdevs: Stdevs = 0.0, multiply_by_inputs: bool = True, seed: int = 0,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
@@ -211,10 +209,10 @@ def gradient_shap(
 def gradient_shap(
     f: Model, x: tuple[Any, ...], *, baselines: Any, n_samples: int = 50, stdevs: Stdevs = 0.0,
     multiply_by_inputs: bool = True, seed: int = 0,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
@@ -223,10 +221,10 @@ def gradient_shap(
 def gradient_shap(
     f: Model, x: Any, *, baselines: Any, n_samples: int = 50, stdevs: Stdevs = 0.0,
     multiply_by_inputs: bool = True, seed: int = 0,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:
@@ -234,12 +232,12 @@ def gradient_shap(
 
 @overload
 def in_silico_mutagenesis(
-    f: Model, x: Mapping[str, Any], *, axis: Hashable = "nucleotide", position: Hashable = "position",
-    positions: Sequence[int] | Tensor | slice | None = None, center: bool = False,
-    only: int | str | None = None, path: str = "auto",
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, axis: Hashable = "nucleotide",
+    position: Hashable = "position", positions: Sequence[int] | Tensor | slice | None = None,
+    center: bool = False, only: int | str | None = None, path: str = "auto",
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -250,9 +248,9 @@ def in_silico_mutagenesis(
     f: Model, x: tuple[Any, ...], *, axis: Hashable = "nucleotide", position: Hashable = "position",
     positions: Sequence[int] | Tensor | slice | None = None, center: bool = False,
     only: int | str | None = None, path: str = "auto",
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -263,9 +261,9 @@ def in_silico_mutagenesis(
     f: Model, x: Any, *, axis: Hashable = "nucleotide", position: Hashable = "position",
     positions: Sequence[int] | Tensor | slice | None = None, center: bool = False,
     only: int | str | None = None, path: str = "auto",
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -274,13 +272,13 @@ def in_silico_mutagenesis(
 
 @overload
 def occlusion(
-    f: Model, x: Mapping[str, Any], *,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *,
     window: int | Sequence[int] | Mapping[Any, int] | tuple[Any, ...] = 1,
     stride: int | Sequence[int] | Mapping[Any, int] | tuple[Any, ...] = 1, baselines: Any = 0.0,
     only: int | str | None = None, path: str = "auto",
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -292,9 +290,9 @@ def occlusion(
     window: int | Sequence[int] | Mapping[Any, int] | tuple[Any, ...] = 1,
     stride: int | Sequence[int] | Mapping[Any, int] | tuple[Any, ...] = 1, baselines: Any = 0.0,
     only: int | str | None = None, path: str = "auto",
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -305,9 +303,9 @@ def occlusion(
     f: Model, x: Any, *, window: int | Sequence[int] | Mapping[Any, int] | tuple[Any, ...] = 1,
     stride: int | Sequence[int] | Mapping[Any, int] | tuple[Any, ...] = 1, baselines: Any = 0.0,
     only: int | str | None = None, path: str = "auto",
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -316,11 +314,11 @@ def occlusion(
 
 @overload
 def feature_ablation(
-    f: Model, x: Mapping[str, Any], *, groups: Any = None, baselines: Any = 0.0,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, groups: Any = None, baselines: Any = 0.0,
     only: int | str | None = None, path: str = "auto",
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -330,9 +328,9 @@ def feature_ablation(
 def feature_ablation(
     f: Model, x: tuple[Any, ...], *, groups: Any = None, baselines: Any = 0.0,
     only: int | str | None = None, path: str = "auto",
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -341,7 +339,7 @@ def feature_ablation(
 @overload
 def feature_ablation(
     f: Model, x: Any, *, groups: Any = None, baselines: Any = 0.0, only: int | str | None = None,
-    path: str = "auto", target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
+    path: str = "auto", target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
@@ -352,12 +350,12 @@ def feature_ablation(
 
 @overload
 def deep_lift(
-    f: Model, x: Mapping[str, Any], *, baselines: Any = 0.0, multiply_by_inputs: bool = True,
-    check: bool = True, compile: bool = False,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0,
+    multiply_by_inputs: bool = True, check: bool = True, compile: bool = False,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
@@ -365,8 +363,7 @@ def deep_lift(
 @overload
 def deep_lift(
     f: Model, x: tuple[Any, ...], *, baselines: Any = 0.0, multiply_by_inputs: bool = True,
-    check: bool = True, compile: bool = False,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
+    check: bool = True, compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
@@ -377,7 +374,7 @@ def deep_lift(
 @overload
 def deep_lift(
     f: Model, x: Any, *, baselines: Any = 0.0, multiply_by_inputs: bool = True, check: bool = True,
-    compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
+    compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
@@ -388,9 +385,8 @@ def deep_lift(
 
 @overload
 def deep_lift_shap(
-    f: Model, x: Mapping[str, Any], *, baselines: Any, multiply_by_inputs: bool = True,
-    check: bool = True, compile: bool = False,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any, multiply_by_inputs: bool = True,
+    check: bool = True, compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
@@ -401,7 +397,7 @@ def deep_lift_shap(
 @overload
 def deep_lift_shap(
     f: Model, x: tuple[Any, ...], *, baselines: Any, multiply_by_inputs: bool = True, check: bool = True,
-    compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
+    compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
@@ -412,7 +408,7 @@ def deep_lift_shap(
 @overload
 def deep_lift_shap(
     f: Model, x: Any, *, baselines: Any, multiply_by_inputs: bool = True, check: bool = True,
-    compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
+    compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
@@ -424,9 +420,9 @@ def deep_lift_shap(
 def grad_cam(
     f: Model, x: Any, *, layer: Layers = "auto", relu: bool = True, upsample: bool = True,
     normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -436,9 +432,9 @@ def grad_cam(
 def grad_cam_plus_plus(
     f: Model, x: Any, *, layer: Layers = "auto", relu: bool = True, upsample: bool = True,
     normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -448,9 +444,9 @@ def grad_cam_plus_plus(
 def layer_cam(
     f: Model, x: Any, *, layer: Layers = "auto", relu: bool = True, upsample: bool = True,
     normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -460,9 +456,9 @@ def layer_cam(
 def hires_cam(
     f: Model, x: Any, *, layer: Layers = "auto", relu: bool = True, upsample: bool = True,
     normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -471,8 +467,8 @@ def hires_cam(
 
 @overload
 def guided_grad_cam(
-    method: Callable[..., Any], f: Model, x: Mapping[str, Any], *, layer: Layer = "auto",
-    reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
+    method: Callable[..., Any], f: Model, x: xr.Dataset | Mapping[str, Any], *, layer: Layer = "auto",
+    reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
@@ -483,7 +479,7 @@ def guided_grad_cam(
 @overload
 def guided_grad_cam(
     method: Callable[..., Any], f: Model, x: tuple[Any, ...], *, layer: Layer = "auto",
-    reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
+    reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
@@ -494,7 +490,7 @@ def guided_grad_cam(
 @overload
 def guided_grad_cam(
     method: Callable[..., Any], f: Model, x: Any, *, layer: Layer = "auto",
-    reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray | pd.Series = None,
+    reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,

@@ -23,7 +23,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
-import pandas as pd
 import torch
 import xarray as xr
 from torch import Tensor
@@ -37,7 +36,7 @@ from attrib.engine.target import TargetLike
 from attrib.functional.layer_maps import Layers
 '''
 FORMS = {  # of the inputs, and of the results of methods with results shaped like the inputs
-    "Mapping[str, Any]": "xr.Dataset",
+    "xr.Dataset | Mapping[str, Any]": "xr.Dataset",
     "tuple[Any, ...]": "tuple[xr.DataArray, ...]",
     "Any": "xr.DataArray",
 }

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, cast, overload
+from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Protocol, cast, overload
 
 import torch
 from torch import Tensor
@@ -174,52 +174,45 @@ class Register(Protocol):
     """A function that returns an `Explanation`, to the method that it is registered as."""
 
     @overload
-    def __call__(  # type: ignore[overload-overlap]  # a pair is no input of any number
-        self, explain: Callable[Concatenate[Model, Tensors, P], Explanation], /
-    ) -> Method[P]: ...
+    def __call__(self, explain: Callable[Concatenate[Model, Tensors, P], Explanation], /) -> Method[P]: ...
 
     @overload
     def __call__(
         self, explain: Callable[Concatenate[Attribute, Model, Tensors, P], Explanation], /
     ) -> MethodAround[P]: ...
 
-    @overload
-    def __call__(
-        self, explain: Callable[Concatenate[Model, tuple[Tensor, Tensor], P], Explanation], /
-    ) -> TensorMethod[Concatenate[Model, tuple[Tensor, Tensor], P]]: ...
-
 
 METHODS: dict[str, Method[...]] = {}
 
 
+@overload
 def method(
-    long_name: str,
-    *,
-    axioms: tuple[str, ...],
-    cost: str,
-    units: str,
-    reference: str,
-    inputs: str = "any",
-    result: str = "input",
-    baselines: str | None = None,
-    complete: bool = False,
-    draws: bool = False,
-    edits: bool = False,
-    layer: bool = False,
-    wraps: bool = False,
-) -> Register:
-    """Register a function that returns an `Explanation` as a method; the arguments are the fields of `About`.
+    long_name: str, *, result: Literal["layer map", "pairs"], **fields: Any
+) -> Callable[[Callable[P, Explanation]], TensorMethod[P]]: ...
+
+
+@overload
+def method(long_name: str, **fields: Any) -> Register: ...
+
+
+def method(long_name: str, **fields: Any) -> Callable[..., Any]:
+    """Register a function that returns an `Explanation` as a method.
 
     The public function checks the names of its arguments and the targets, and returns the attribution alone. Its
     attribute `explain` checks the same and returns the `Explanation`.
+
+    Parameters
+    ----------
+    long_name : str
+        The field's term.
+    **fields
+        The fields of `About`, but for the names of the method and its arguments.
     """
 
     def register(explain: Callable[..., Explanation]) -> Any:
         explain.__doc__ = fill(explain.__doc__)
-        about = About(
-            explain.__name__, long_name, axioms, cost, units, reference, inputs, result, baselines, complete,
-            draws, edits, layer, wraps, tuple(inspect.signature(explain).parameters),
-        )  # fmt: skip
+        arguments = tuple(inspect.signature(explain).parameters)
+        about = About(explain.__name__, long_name, arguments=arguments, **fields)
 
         @functools.wraps(explain)
         def attribute(*args: Any, **options: Any) -> Tensors:

@@ -90,16 +90,16 @@ def cam(
             k: v for k, v in explain.__annotations__.items() if k in signature.parameters
         }
         combined.__wrapped__ = explain  # type: ignore  # whose file knows the names in the annotations
-        registered: Any = method(
+        cost = "1 forward to the layer, 1 forward + backward from there"
+        return method(
             long_name,
             axioms=(),
-            cost="1 forward to the layer, 1 forward + backward from there",
+            cost=cost,
             units="output",
             reference=reference,
             result="layer map",
             layer=True,
-        )(combined)  # type: ignore[arg-type]
-        return registered
+        )(combined)
 
     return register
 

@@ -30,7 +30,7 @@ WIDER = {
     "x": "Any",
     "method": "Callable[..., Any]",
     "baselines": "Any",
-    "target": "TargetLike | xr.DataArray | np.ndarray | pd.Series",
+    "target": "TargetLike | xr.DataArray | np.ndarray",
     "axis": "Hashable",
     "position": "Hashable",
     "window": "int | Sequence[int] | Mapping[Any, int] | tuple[Any, ...]",
