@@ -150,8 +150,8 @@ grad_cam_plus_plus = labelled(
     >>> import attrib, torch, xarray as xr
     >>> net = torch.nn.Sequential(torch.nn.MaxPool1d(2), torch.nn.AdaptiveAvgPool1d(1), torch.nn.Flatten())
     >>> x = xr.DataArray([[[0.0, 0.0, 4.0, -2.0]]], dims=("record", "lead", "time"))
-    >>> attrib.grad_cam_plus_plus(net, x, layer="0", upsample=False).idxmax("time").item()
-    1
+    >>> attrib.grad_cam_plus_plus(net, x, layer="0", upsample=False).values.round(3)
+    array([[0., 1.]])
     """,
 )
 layer_cam = labelled(

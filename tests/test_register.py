@@ -19,7 +19,6 @@ from attrib.testing import specimen
 from tests.cases import CASES, drawn
 
 PACKAGE = str(Path(attrib.__file__).parent)
-CHECK = str(Path(PACKAGE, "functional", "arguments.py"))
 each_method = pytest.mark.parametrize("name", METHODS)
 LAYERS = {"functional": attrib.functional, "labelled": attrib}
 each_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
@@ -132,9 +131,17 @@ def test_unknown_arguments_of_the_inner_method(layer: Any) -> None:
         ({"target": 1.5}, TypeError, "`target` is 1.5, expected an int"),
         ({"target": True}, TypeError, "`target` is True, expected an int"),
         ({"target": np.array([0.5, 1.0])}, TypeError, "`target` is 0.5, expected an int"),
-        ({"targets": [0, (1, "a", 2.0)]}, ValueError, "`target` is the name 'a', but `classes` was not given"),
+        (
+            {"targets": [0, (1, "a", 2.0)]},
+            ValueError,
+            "`target` is the name 'a', but `classes` was not given",
+        ),
         ({"targets": [0, None, (1, 2.0)]}, TypeError, r"`target` is \(1, 2.0\), expected an int"),
-        ({"target": "cat", "classes": ["dog", "cow"]}, ValueError, "'cat' is not one of the classes: dog, cow"),
+        (
+            {"target": "cat", "classes": ["dog", "cow"]},
+            ValueError,
+            "'cat' is not one of the classes: dog, cow",
+        ),
         ({"target": 0, "targets": [0]}, ValueError, "both given"),
     ],
 )

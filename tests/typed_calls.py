@@ -44,7 +44,13 @@ def pure(net: Net, t: Tensor) -> None:
 
 def rooms() -> tuple[object, ...]:
     """There after `import attrib`."""
-    return attrib.plots.logo, attrib.stats.agreement, attrib.io.load, attrib.testing.completeness, attrib.domains
+    return (
+        attrib.plots.logo,
+        attrib.stats.agreement,
+        attrib.io.load,
+        attrib.testing.completeness,
+        attrib.domains,
+    )
 
 
 def wrong(net: Net, a: Array, both: xr.Dataset, t: Tensor) -> None:

@@ -299,6 +299,14 @@ def op_shares(
     -------
     list of OpShare
         One per recorded op: name, source line, rule, shape, change, residual; sums over the samples.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import op_shares
+    >>> ops = op_shares(lambda x: torch.relu(x).sum(1), torch.tensor([[2.0, -1.0]]))
+    >>> [(op.op, op.change) for op in ops]
+    [('aten.relu.default', 2.0), ('aten.sum.dim_IntList', 2.0)]
     """
     xs = as_tuple(x)
     x0s = tuple(b.expand_as(t) for b, t in zip(as_baselines(baselines, xs), xs, strict=True))

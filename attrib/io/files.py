@@ -93,6 +93,14 @@ def load(path: str | os.PathLike[str], group: str | None = None) -> Any:
         If the file has no such group, naming those it has.
     ValueError
         For another suffix.
+
+    Examples
+    --------
+    >>> import attrib, tempfile, xarray as xr
+    >>> a = xr.DataArray([1.0, 2.0], dims="gene", coords={"gene": ["INS", "GCG"]}, name="attribution")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     attrib.load(attrib.save(a, f"{folder}/a.nc")).identical(a)
+    True
     """
     file = Path(path)
     reader = _chosen(file, READERS)

@@ -67,8 +67,7 @@ def predict(
 
     Examples
     --------
-    >>> import torch
-    >>> import attrib
+    >>> import attrib, xarray as xr
     >>> x = xr.DataArray([[1.0, 2.0]], dims=("sample", "gene"), coords={"sample": ["a"]})
     >>> y = attrib.predict(lambda x: x * 2, x, classes=["on", "off"])
     >>> y.sel(sample="a", target="off").item()
