@@ -4,18 +4,17 @@ Functional, array-first attribution for PyTorch and JAX models. The functions he
 xarray objects; `attrib.functional` has the same functions on tensors.
 """
 
-from importlib.metadata import version as _version
-
-__version__ = _version("attrib")
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
 
 from attrib import functional
+from attrib._version import __version__
 from attrib.interop.jax import from_jax
 from attrib.io import load, save
 from attrib.labelled import (
     deep_lift,
     deep_lift_shap,
     feature_ablation,
-    filters,
     grad_cam,
     grad_cam_plus_plus,
     gradient_shap,
@@ -24,14 +23,13 @@ from attrib.labelled import (
     in_silico_mutagenesis,
     input_x_gradient,
     integrated_gradients,
-    layer_activation,
     layer_cam,
     noise_tunnel,
     occlusion,
     saliency,
     smooth_grad,
 )
-from attrib.labels import deep_lift_report, interaction, predict
+from attrib.labels import deep_lift_report, filters, interaction, layer_activation, predict
 
 __all__ = [
     "__version__",
@@ -61,3 +59,18 @@ __all__ = [
     "save",
     "smooth_grad",
 ]
+
+if TYPE_CHECKING:
+    from attrib import domains, interop, io, plots, stats, testing, workflows  # noqa: F401
+else:
+    _ROOMS = ("domains", "interop", "io", "plots", "stats", "testing", "workflows")
+
+    def __getattr__(name: str) -> object:
+        """The other rooms, imported when they are first used: `attrib.plots.logo(...)`."""
+        if name in _ROOMS:
+            return _import_module(f"attrib.{name}")
+        raise AttributeError(f"module 'attrib' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        """The public names and the rooms."""
+        return sorted({*globals(), *_ROOMS})

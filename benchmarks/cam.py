@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attrib.functional import MAPS
+from attrib.functional import METHODS
 from benchmarks.images import resnet18
 from benchmarks.models import convnext
 from benchmarks.setting import Setting, alternate, check, ratio, table, verdict
@@ -90,7 +90,7 @@ class Question(NamedTuple):
         return self.net.layers[self.where]
 
     def ours(self, **targets: Any) -> Tensor:
-        return MAPS[self.name](
+        return METHODS[self.name](
             self.net.model, self.x, layer=self.layer, normalize="minmax", batch_size=len(self.x), **targets
         )
 

@@ -30,15 +30,14 @@ from attrib.functional import (
 from attrib.testing import KINDS, Specimen, specimen
 
 Options = dict[str, Any]
-ONE, MANY = "one", "many"  # baselines of a method: a point, a distribution
 
 
 @dataclass(frozen=True)
 class Case:
     """A method under test.
 
-    `options` are always given; `light` make it fast where accuracy does not matter; `takes` says which baselines it has;
-    `axioms` are those it claims (in `about`, unless the options change that); `engines` can be asked for by
+    `options` are always given; `light` make it fast where accuracy does not matter; `takes` says which baselines it has,
+    a "point" or a "distribution"; `axioms` are those it claims (in `about`, unless the options change that); `engines` can be asked for by
     `engine=`; `kinds` of models it can explain; `alone` is False where several targets at once are not what each would
     be on its own.
     """
@@ -47,11 +46,14 @@ class Case:
     method: Callable[..., Any]
     options: Options = field(default_factory=dict)
     light: Options = field(default_factory=dict)
-    takes: str | None = None
     axioms: tuple[str, ...] = ()
     engines: tuple[str, ...] = ("func", "autograd")
     kinds: tuple[str, ...] = KINDS
     alone: bool = True
+
+    @property
+    def takes(self) -> str | None:
+        return self.method.about.baselines
 
     def bound(self, light: bool = True) -> Callable[..., Any]:
         """The method with its options."""
@@ -65,7 +67,7 @@ class Case:
         """Baselines of a specimen, in the form that the method takes."""
         if self.takes is None:
             return {}
-        return {"baselines": s.baselines if self.takes == ONE else distribution(s)}
+        return {"baselines": s.baselines if self.takes == "point" else distribution(s)}
 
 
 def distribution(s: Specimen, count: int = 3) -> Any:
@@ -105,42 +107,37 @@ IG_LIGHT = {"n_steps": 6}
 register(saliency)
 register(saliency, "signed", options={"absolute": False}, also=("linearity",))
 register(input_x_gradient)
-register(integrated_gradients, takes=ONE, light=IG_LIGHT)
+register(integrated_gradients, light=IG_LIGHT)
 register(  # the points depend on the model, and several targets share them
-    integrated_gradients, "rtol", takes=ONE, options={"rtol": 1e-3}, alone=False, but=("linearity",)
+    integrated_gradients, "rtol", options={"rtol": 1e-3}, alone=False, but=("linearity",)
 )
 for _rule in ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"):
     register(
-        integrated_gradients, _rule, takes=ONE, light=IG_LIGHT, options={"quadrature": _rule},
+        integrated_gradients, _rule, light=IG_LIGHT, options={"quadrature": _rule},
         but=("completeness",),  # to first or second order only: tests/functional/test_integrated_gradients.py
     )  # fmt: skip
 register(
-    integrated_gradients, "gradients", takes=ONE, light=IG_LIGHT, options={"multiply_by_inputs": False},
+    integrated_gradients, "gradients", light=IG_LIGHT, options={"multiply_by_inputs": False},
     but=("completeness", "sensitivity"),
 )  # fmt: skip
 register(smooth_grad, light={"n_samples": 4})
 for _reduce in ("square", "variance"):
     register(smooth_grad, _reduce, options={"reduce": _reduce}, light={"n_samples": 4}, but=("linearity",))
-register(gradient_shap, takes=MANY, light={"n_samples": 4})
-register(
-    gradient_shap, "noisy", takes=MANY, light={"n_samples": 4}, options={"stdevs": 0.1}, but=("symmetry",)
-)
-register(
-    gradient_shap, "gradients", takes=MANY, light={"n_samples": 4}, options={"multiply_by_inputs": False}
-)
-register(deep_lift, takes=ONE, engines=("secant",))
+register(gradient_shap, light={"n_samples": 4})
+register(gradient_shap, "noisy", light={"n_samples": 4}, options={"stdevs": 0.1}, but=("symmetry",))
+register(gradient_shap, "gradients", light={"n_samples": 4}, options={"multiply_by_inputs": False})
+register(deep_lift, engines=("secant",))
 register(
     deep_lift,
     "multipliers",
-    takes=ONE,
     engines=("secant",),
     options={"multiply_by_inputs": False},
     but=("completeness", "sensitivity"),
 )
-register(deep_lift_shap, takes=MANY, engines=("secant",))
-register(occlusion, takes=ONE, engines=EDITS)
-register(occlusion, "windows", takes=ONE, engines=EDITS, options={"window": 2, "stride": 2})
-register(feature_ablation, takes=ONE, engines=EDITS)
+register(deep_lift_shap, engines=("secant",))
+register(occlusion, engines=EDITS)
+register(occlusion, "windows", engines=EDITS, options={"window": 2, "stride": 2})
+register(feature_ablation, engines=EDITS)
 register(in_silico_mutagenesis, engines=EDITS, kinds=("sequence", "attention", "lstm"))
 
 
@@ -158,7 +155,8 @@ def _through(method: Callable[..., Any], variant: str) -> None:
 _through(saliency, "saliency")
 _through(partial(integrated_gradients, n_steps=4), "integrated_gradients")
 
-UNREGISTERED = set(METHODS) - {c.name.partition("-")[0] for c in CASES.values()}
+SHAPED_LIKE_X = {name for name, m in METHODS.items() if m.about.result == "input" and not m.about.layer}
+UNREGISTERED = SHAPED_LIKE_X - {c.name.partition("-")[0] for c in CASES.values()}
 
 
 def each(x: Any) -> tuple[Tensor, ...]:

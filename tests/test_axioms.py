@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 
 from attrib.testing import AXIOMS, Specimen, specimens
-from tests.cases import CASES, MANY, Case
+from tests.cases import CASES, Case
 
 CLAIMS = [(case, axiom) for case in CASES.values() for axiom in case.axioms]
 # Relative to the largest value. Quadrature converges geometrically on smooth networks, slowest where a layer norm meets
@@ -42,7 +42,7 @@ def holds(case: Case, axiom: str, s: Specimen) -> None:
         tolerance = case.options.get("rtol", QUADRATURE)
         if "n_steps" in case.light:
             method = _with(method, n_steps=160)
-    if case.takes == MANY and axiom in ("symmetry", "translation"):
+    if case.takes == "distribution" and axiom in ("symmetry", "translation"):
         options["baselines"] = s.baselines  # the checks move points
         method = _of_point(method)
     if axiom == "translation" and case.takes is None:

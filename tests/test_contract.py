@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attrib.testing import CONTRACT, Specimen, purity, specimen
-from tests.cases import CASES, MANY, UNREGISTERED, Case, agree, drawn, each
+from tests.cases import CASES, UNREGISTERED, Case, agree, drawn, each
 
 PAIRS = [(case, kind) for case in CASES.values() for kind in case.kinds]
 pairs = pytest.mark.parametrize(("case", "kind"), PAIRS, ids=[f"{c.name}-{k}" for c, k in PAIRS])
@@ -36,7 +36,7 @@ def test_contract(case: Case, kind: str, check: Any) -> None:
 def test_contract_in_float32_for_several_targets(case: Case, check: Any) -> None:
     s, options = drawn(case, "cnn", dtype=torch.float32, baselines="one")
     options["target"], options["targets"] = None, [2, [0, 1, 2]]
-    if case.takes == MANY and "shared" in signature(check).parameters:
+    if case.takes == "distribution" and "shared" in signature(check).parameters:
         options["shared"] = ("baselines",)
     check(case.bound(), s.f, s.x, tolerance=ROUNDING[torch.float32], **options)
 

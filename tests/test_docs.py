@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+import attrib
 from attrib.cli.commands import app
 from attrib.cli.run import run
-from attrib.functional import MAPS, METHODS
+from attrib.functional import METHODS
 from attrib.testing import AXIOMS
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,7 @@ README = ROOT / "README.md"
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), README]
 MODULES = ("attrib", "attrib.functional", "attrib.testing", "attrib.interop.jax")
 PUBLIC = [f"{m}.{name}" for m in MODULES for name in importlib.import_module(m).__all__]
+CHECKS = {"GL08", "SS01", "EX01", "PR01", "PR02", "PR03", "RT01"}  # of numpydoc, as in docs/conf.py
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
@@ -78,9 +80,48 @@ def test_public_names_are_documented(name: str) -> None:
     assert "Returns" in sections or "Yields" in sections or returns_nothing(value)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS | MAPS))
+@pytest.mark.parametrize("name", PUBLIC)
+def test_the_examples_of_public_names_run(name: str) -> None:
+    """Also those of functions that are made, where pytest does not look for examples."""
+    doc = inspect.getdoc(public(name)) or ""
+    if not callable(public(name)) or ">>> " not in doc:
+        return
+    if "jax" in doc:
+        pytest.importorskip("jax")
+    example = doctest.DocTestParser().get_doctest(doc, {}, name, None, 0)
+    report: list[str] = []
+    doctest.DocTestRunner(optionflags=OPTIONS).run(example, out=report.append)
+    assert not report, "".join(report)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_docstrings_pass_numpydocs_checks(name: str) -> None:
+    """A summary, an example, the parameters in the order of the signature. Records have Attributes, see above."""
+    validate = pytest.importorskip(
+        "numpydoc.validate", reason="numpydoc is not installed; it is in the extra `docs`"
+    )
+    if not inspect.isfunction(public(name)):
+        return
+    doc = validate.get_doc_object(public(name))
+    errors = [(code, text) for code, text in validate.validate(doc)["errors"] if code in CHECKS]
+    assert not errors
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_labelled_docstrings_speak_of_labels(name: str) -> None:
+    sections = numpydoc_sections(inspect.getdoc(getattr(attrib, name)) or "")
+    assert "Tensor" not in sections["Returns"]
+    assert re.search(r"^x : .*(Dataset|DataArray)", sections["Parameters"], flags=re.MULTILINE)
+    assert "xr.DataArray" in sections["Examples"]
+    assert f"attrib.{name}(" in sections["Examples"]
+    assert "functional" not in sections["Examples"]
+    for section in ("Returns", "Examples"):
+        assert ".explain" not in sections[section]
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
 def test_methods_say_what_they_cost_and_where_they_come_from(name: str) -> None:
-    sections = numpydoc_sections(inspect.getdoc((METHODS | MAPS)[name]) or "")
+    sections = numpydoc_sections(inspect.getdoc(METHODS[name]) or "")
     assert {"Parameters", "Returns", "Raises", "Notes", "References", "Examples"} <= set(sections)
     assert re.search(r"(arXiv:\d|doi:10\.)", sections["References"])
 
@@ -115,7 +156,7 @@ def test_readme_lists_the_methods() -> None:
             ", ".join(a.replace("_", " ") for a in m.about.axioms) or "none",
             m.about.cost,
         )
-        for m in (METHODS | MAPS).values()
+        for m in METHODS.values()
     ]
     assert sorted(method_table(README.read_text())) == sorted(expected)
 

@@ -25,7 +25,7 @@ def inputs(n: int = 7) -> torch.Tensor:
 def baselines(case, x: torch.Tensor) -> dict:
     if case.takes is None:
         return {}
-    return {"baselines": torch.zeros_like(x[:3]) if case.takes == "many" else 0.0}
+    return {"baselines": torch.zeros_like(x[:3]) if case.takes == "distribution" else 0.0}
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if n.partition("-")[0] in METHODS])

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+import attrib
+
 PACKAGE = Path(__file__).parents[1] / "attrib"
 FILES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = ("jax", "dask", "zarr", "matplotlib", "netCDF4", "sklearn", "typer", "rich", "captum", "safetensors")
+HEAVY = (
+    "jax", "dask", "zarr", "matplotlib", "netCDF4", "scipy", "sklearn", "hypothesis", "typer", "rich", "captum",
+    "safetensors",
+)  # fmt: skip
 
 
 def imported(*modules: str) -> set[str]:
@@ -24,6 +29,23 @@ def imported(*modules: str) -> set[str]:
 def test_importing_attrib_is_light() -> None:
     """What a method does not need is imported by the function that does."""
     assert imported("attrib").isdisjoint(HEAVY)
+
+
+def test_the_other_rooms_are_found_when_they_are_used() -> None:
+    """`import attrib; attrib.plots.logo(...)`, in a fresh interpreter; names that do not exist are errors."""
+    rooms = [
+        "plots.logo",
+        "stats.agreement",
+        "io.load",
+        "testing.completeness",
+        "interop.jax",
+        "domains",
+        "workflows",
+    ]
+    code = f"import attrib; {'; '.join(f'attrib.{room}' for room in rooms)}; assert 'plots' in dir(attrib)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="module 'attrib' has no attribute 'plotz'"):
+        attrib.plotz  # noqa: B018
 
 
 def test_the_functional_layer_is_usable_without_labels() -> None:

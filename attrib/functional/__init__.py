@@ -7,7 +7,6 @@ from attrib.functional.deep_lift import deep_lift, deep_lift_shap, op_shares
 from attrib.functional.explanation import METHODS, About, Explanation
 from attrib.functional.integrated_gradients import integrated_gradients
 from attrib.functional.interaction import interaction
-from attrib.functional.layer_maps import MAPS
 from attrib.functional.mutagenesis import in_silico_mutagenesis
 from attrib.functional.noise_tunnel import noise_tunnel
 from attrib.functional.occlusion import feature_ablation, occlusion
@@ -16,7 +15,6 @@ from attrib.functional.saliency import input_x_gradient, saliency
 from attrib.functional.sampling import gradient_shap, smooth_grad
 
 __all__ = [
-    "MAPS",
     "METHODS",
     "About",
     "Explanation",

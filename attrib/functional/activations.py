@@ -10,12 +10,13 @@ from attrib.engine.inputs import Tensors
 from attrib.engine.layers.at_layer import Layer, find_layer, named_layers
 from attrib.engine.layers.map_layers import AUTO, Reshape
 from attrib.engine.model.parameters import Model
-from attrib.functional.docstrings import fill
+from attrib.functional.arguments import checked
 from attrib.functional.layer_maps import outputs
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
+@checked
 def layer_activation(
     f: Model,
     x: Tensors,
@@ -72,9 +73,7 @@ def layer_activation(
     )  # fmt: skip
 
 
-layer_activation.__doc__ = fill(layer_activation.__doc__)
-
-
+@checked
 def filters(f: Model, layer: Layer = "first") -> Tensor:
     """Weights of a convolution: what its filters look for.
 

@@ -1,7 +1,7 @@
 """Class activation maps: where a layer's features speak for a score.
 
-Each is a way to combine features (N, C, *grid) and gradients (T, N, C, *grid) to maps (T, N, *grid); `maps.cam` makes the
-public function of it.
+Each is a way to combine features (N, C, *grid) and gradients (T, N, C, *grid) to maps (T, N, *grid); `layer_maps.cam` makes
+the public function of it; `guided_grad_cam` multiplies a method's attribution by such a map.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from attrib.engine.layers.at_layer import Layer
 from attrib.engine.layers.map_layers import Reshape
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
-from attrib.functional.explanation import Explanation, Method, method
+from attrib.functional.explanation import Explanation, method
 from attrib.functional.layer_maps import cam
 
 
@@ -208,17 +208,15 @@ def _summed(weights: Tensor, a: Tensor) -> Tensor:
     return maps.transpose(0, 1).unflatten(2, a.shape[2:])
 
 
-# FOLDED attrib/functional/cam.py: """A fine map of any method, where a class activation map says that something is."""
-PRODUCTS: dict[str, Method[...]] = {}
-
-
 @method(
     "Guided Grad-CAM",
     axioms=(),
     cost="Grad-CAM and the method",
     units="method",
     reference="arXiv:1610.02391",
-    into=PRODUCTS,
+    inputs="one",
+    layer=True,
+    wraps=True,
 )
 def guided_grad_cam(
     method: Callable[..., Tensors],

@@ -36,6 +36,8 @@ Rows = tuple[Tensor, ...]
     cost="2 forward + 1 backward, and 2 forward to record and check",
     units="output",
     reference="arXiv:1704.02685",
+    baselines="point",
+    complete=True,
 )
 def deep_lift(
     f: Model,
@@ -132,7 +134,8 @@ def deep_lift(
     cost="n_baselines x (2 forward + 1 backward)",
     units="output",
     reference="arXiv:1705.07874",
-    distribution=True,
+    baselines="distribution",
+    complete=True,
 )
 def deep_lift_shap(
     f: Model,
@@ -311,6 +314,14 @@ def op_shares(
     -------
     list of OpShare
         One per recorded op: name, source line, rule, shape, change, residual; sums over the samples.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import op_shares
+    >>> ops = op_shares(lambda x: torch.relu(x).sum(1), torch.tensor([[2.0, -1.0]]))
+    >>> [(op.op, op.change) for op in ops]
+    [('aten.relu.default', 2.0), ('aten.sum.dim_IntList', 2.0)]
     """
     xs = as_tuple(x)
     x0s = tuple(b.expand_as(t) for b, t in zip(as_baselines(baselines, xs), xs, strict=True))

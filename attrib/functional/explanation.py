@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, ParamSpec, Protocol, cast
+from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Protocol, cast, overload
 
 import torch
 from torch import Tensor
 
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, listed, non_finite_samples
+from attrib.engine.model.parameters import Model
 from attrib.engine.target import Entry, labels
+from attrib.functional.arguments import check
 from attrib.functional.docstrings import fill
 
 P = ParamSpec("P")
+Attribute = Callable[..., Tensors]  # a method, as others take it
 
 
 class Explanation(NamedTuple):
@@ -42,7 +46,9 @@ class Explanation(NamedTuple):
     evaluations : int
         Rows of forward passes in all.
     notes : dict or None
-        What else is known of how it was computed, by name.
+        More about how it was computed, by name.
+    layers : tuple of str, or None
+        For methods that need a layer: the names of the layers explained.
     """
 
     attribution: Tensors
@@ -55,11 +61,12 @@ class Explanation(NamedTuple):
     n_steps: Tensor | None = None
     evaluations: int = 0
     notes: dict[str, str | int | float] | None = None
+    layers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
 class About:
-    """What a method promises and costs, for tables, attrs and the contract suite.
+    """What a method is, promises and costs, for tables, attrs, studies and the contract suite.
 
     Attributes
     ----------
@@ -69,12 +76,28 @@ class About:
         Names of checks in `attrib.testing` that hold for it.
     cost : str
         Model evaluations per sample.
-    units : {"gradient", "output"}
-        Output units per input unit, or output units.
+    units : {"gradient", "output", "method"}
+        Output units per input unit, output units, or those of the method that it takes.
     reference : str
         DOI or arXiv identifier.
-    distribution : bool
-        Whether `baselines` is a distribution.
+    inputs : {"any", "one", "two"}
+        How many inputs the model may have.
+    result : {"input", "layer map", "pairs"}
+        Shaped like the input(s); (N, *spatial) at a layer; an entry for each pair of values of two inputs.
+    baselines : {"point", "distribution"} or None
+        What `baselines` is, where the method takes them. A distribution has no default.
+    complete : bool
+        Whether attributions add up to a change of the score, in expectation for those that draw: `delta` is the error.
+    draws : bool
+        Whether it draws random numbers, from a `seed`.
+    edits : bool
+        Whether it compares scores of edited inputs; other methods differentiate.
+    layer : bool
+        Whether it explains at a `layer`.
+    wraps : bool
+        Whether its first argument is another method.
+    arguments : tuple of str
+        Names of all its arguments, in order.
     """
 
     name: str
@@ -83,60 +106,144 @@ class About:
     cost: str
     units: str
     reference: str
-    distribution: bool = False
+    inputs: str = "any"
+    result: str = "input"
+    baselines: str | None = None
+    complete: bool = False
+    draws: bool = False
+    edits: bool = False
+    layer: bool = False
+    wraps: bool = False
+    arguments: tuple[str, ...] = ()
 
 
-class Method(Protocol[P]):
-    """A public function of `attrib.functional`: called, it gives the attribution alone."""
+class Registered(Protocol):
+    """What every method has beside its call."""
 
-    about: About
-    explain: Callable[P, Explanation]
     __name__: str
+    about: About
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """The attribution: a tensor for one input, a tuple for several."""
+
+class Method(Registered, Protocol[P]):
+    """A public function of `attrib.functional`: called, it gives the attribution alone, in the form of the input(s)."""
+
+    @overload
+    def __call__(self, f: Model, x: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
+
+    @overload
+    def __call__(
+        self, f: Model, x: tuple[Tensor, ...], *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Tensor, ...]: ...
+
+    def explain(self, f: Model, x: Tensors, *args: P.args, **kwargs: P.kwargs) -> Explanation:
+        """The attribution and what is known about it."""
         ...
+
+
+class MethodAround(Registered, Protocol[P]):
+    """A method whose first argument is another one."""
+
+    @overload
+    def __call__(
+        self, method: Attribute, f: Model, x: Tensor, *args: P.args, **kwargs: P.kwargs
+    ) -> Tensor: ...
+
+    @overload
+    def __call__(
+        self, method: Attribute, f: Model, x: tuple[Tensor, ...], *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Tensor, ...]: ...
+
+    def explain(
+        self, method: Attribute, f: Model, x: Tensors, *args: P.args, **kwargs: P.kwargs
+    ) -> Explanation:
+        """The attribution and what is known about it."""
+        ...
+
+
+class TensorMethod(Registered, Protocol[P]):
+    """A method that gives one tensor for any number of inputs: those of a layer, and of pairs of inputs."""
+
+    explain: Callable[P, Explanation]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        """The attribution alone."""
+        ...
+
+
+class Register(Protocol):
+    """A function that returns an `Explanation`, to the method that it is registered as."""
+
+    @overload
+    def __call__(self, explain: Callable[Concatenate[Model, Tensors, P], Explanation], /) -> Method[P]: ...
+
+    @overload
+    def __call__(
+        self, explain: Callable[Concatenate[Attribute, Model, Tensors, P], Explanation], /
+    ) -> MethodAround[P]: ...
 
 
 METHODS: dict[str, Method[...]] = {}
 
 
+@overload
 def method(
-    long_name: str,
-    *,
-    axioms: tuple[str, ...],
-    cost: str,
-    units: str,
-    reference: str,
-    distribution: bool = False,
-    into: dict[str, Method[...]] = METHODS,
-) -> Callable[[Callable[P, Explanation]], Method[P]]:
+    long_name: str, *, result: Literal["layer map", "pairs"], **fields: Any
+) -> Callable[[Callable[P, Explanation]], TensorMethod[P]]: ...
+
+
+@overload
+def method(long_name: str, **fields: Any) -> Register: ...
+
+
+def method(long_name: str, **fields: Any) -> Callable[..., Any]:
     """Register a function that returns an `Explanation` as a method.
 
-    The public function returns the attribution alone; its attribute `explain` is the function as written. Methods whose
-    results are not shaped like the inputs have a register of their own (`into`).
+    The public function checks the names of its arguments and the targets, and returns the attribution alone. Its
+    attribute `explain` checks the same and returns the `Explanation`.
+
+    Parameters
+    ----------
+    long_name : str
+        The field's term.
+    **fields
+        The fields of `About`, but for the names of the method and its arguments.
     """
 
-    def register(explain: Callable[P, Explanation]) -> Method[P]:
+    def register(explain: Callable[..., Explanation]) -> Any:
         explain.__doc__ = fill(explain.__doc__)
+        arguments = tuple(inspect.signature(explain).parameters)
+        about = About(explain.__name__, long_name, arguments=arguments, **fields)
 
         @functools.wraps(explain)
-        def attribute(*args: P.args, **kwargs: P.kwargs) -> Tensors:
-            return explain(*args, **kwargs).attribution
+        def attribute(*args: Any, **options: Any) -> Tensors:
+            check(about, args, options)
+            return explain(*args, **options).attribution
 
-        name = explain.__name__
+        @functools.wraps(explain)
+        def explanation(*args: Any, **options: Any) -> Explanation:
+            check(about, args, options)
+            return explain(*args, **options)
+
         attribute.__annotations__ = {**explain.__annotations__, "return": "Tensors"}
-        found = cast("Method[P]", attribute)
-        found.about = About(name, long_name, axioms, cost, units, reference, distribution)
-        found.explain = explain
-        into[name] = found
-        return found
+        registered = cast("Any", attribute)
+        registered.about, registered.explain = about, explanation
+        METHODS[about.name] = registered
+        return registered
 
     return register
 
 
 def finish(
-    passes: Passes, xs: tuple[Tensor, ...], attribution: tuple[Tensor, ...], prediction: Tensor, **found: Any
+    passes: Passes,
+    xs: tuple[Tensor, ...],
+    attribution: tuple[Tensor, ...],
+    prediction: Tensor,
+    *,
+    delta: Tensor | None = None,
+    standard_error: tuple[Tensor, ...] | None = None,
+    n_steps: Tensor | None = None,
+    notes: Mapping[str, str | int | float] | None = None,
+    layers: tuple[str, ...] | None = None,
 ) -> Explanation:
     """Drop the target dim where one target was asked for, bring results to the inputs' device, refuse non-finite ones.
 
@@ -150,8 +257,12 @@ def finish(
         One per input.
     prediction : Tensor (T, N)
         Scores.
-    **found
-        `delta` (T, N), `standard_error` (tuple), `n_steps` (N,), `notes` (dict).
+    delta : Tensor (T, N), optional
+    standard_error : tuple of Tensor (T, N, ...), optional
+    n_steps : Tensor (N,), optional
+    notes : dict, optional
+    layers : tuple of str, optional
+        Fields of the `Explanation`.
 
     Raises
     ------
@@ -164,12 +275,13 @@ def finish(
     def shaped(t: Tensor) -> Tensor:
         return (t if many else t[0]).to(at)
 
-    def each(ts: tuple[Tensor, ...]) -> Tensors:
-        out = tuple(shaped(t).to(x.dtype) for t, x in zip(ts, xs, strict=True))
-        return out if len(out) > 1 else out[0]
+    def each(tensors: tuple[Tensor, ...]) -> Tensors:
+        parts = tuple(shaped(t).to(x.dtype) for t, x in zip(tensors, xs, strict=True))
+        return parts if len(parts) > 1 else parts[0]
 
     targets = passes.targets
-    delta, error, n_steps = (found.get(name) for name in ("delta", "standard_error", "n_steps"))
+    if passes.function.compilations is not None:
+        notes = {**(notes or {}), "jax_compilations": passes.function.compilations}
     return Explanation(
         each(attribution),
         shaped(prediction),
@@ -177,17 +289,12 @@ def finish(
         labels(targets),
         passes.engine,
         None if delta is None else shaped(delta).to(prediction.dtype),
-        None if error is None else each(error),
+        None if standard_error is None else each(standard_error),
         None if n_steps is None else n_steps.to(at),
         passes.function.rows,
-        _notes(passes, found.get("notes")),
+        None if notes is None else dict(notes),
+        layers,
     )
-
-
-def _notes(passes: Passes, notes: dict[str, str | int | float] | None) -> dict[str, str | int | float] | None:
-    """Notes, with the programs that another library had to compile."""
-    compilations = passes.function.compilations
-    return notes if compilations is None else {**(notes or {}), "jax_compilations": compilations}
 
 
 def refuse_non_finite_results(prediction: Tensor, attribution: tuple[Tensor, ...] = ()) -> None:

@@ -33,6 +33,8 @@ Rows = tuple[Tensor, ...]
     cost="n_steps x (forward + backward)",
     units="output",
     reference="arXiv:1703.01365",
+    baselines="point",
+    complete=True,
 )
 def integrated_gradients(
     f: Model,

@@ -16,9 +16,7 @@ from attrib.engine.model.parameters import Model
 from attrib.engine.model.smooth_relu import softened
 from attrib.engine.sampling.quadrature import rule
 from attrib.engine.target import TargetLike
-from attrib.functional.explanation import Explanation, Method, finish, method
-
-PAIRS: dict[str, Method[...]] = {}
+from attrib.functional.explanation import Explanation, finish, method
 
 
 @method(
@@ -27,7 +25,10 @@ PAIRS: dict[str, Method[...]] = {}
     cost="n_steps^2 x directions x (forward + 2 backward)",
     units="output",
     reference="arXiv:2002.04138",
-    into=PAIRS,
+    inputs="two",
+    result="pairs",
+    baselines="point",
+    complete=True,
 )
 def interaction(
     f: Model,

@@ -28,13 +28,12 @@ from attrib.engine.layers.map_layers import (
 )
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
-from attrib.functional.explanation import Explanation, Method, finish, method
+from attrib.functional.explanation import Explanation, TensorMethod, finish, method
 
 Combine = Callable[[Tensor, Tensor], Tensor]  # (n, C, *grid), (t, n, C, *grid) -> (t, n, *grid)
 Layers = Layer | Sequence[Layer]
 Rows = tuple[Tensor, ...]
 
-MAPS: dict[str, Method[...]] = {}
 NORMALIZE = (None, "minmax")
 
 
@@ -147,7 +146,7 @@ def _finished(
     together = (
         torch.stack(maps, 2) if listed else maps[0]
     )  # (T, N, L, ...): finish looks for samples on dim 1
-    explanation = finish(passes, (x,), (together,), scores, notes={"layer": ", ".join(names)})
+    explanation = finish(passes, (x,), (together,), scores, layers=tuple(names))
     if not listed:
         return explanation
     lead = int(passes.want.many)
@@ -155,31 +154,36 @@ def _finished(
     return explanation._replace(attribution=explanation.attribution.movedim(lead + 1, lead).contiguous())
 
 
-def cam(long_name: str, *, reference: str) -> Callable[[Combine], Method[...]]:
+def cam(long_name: str, *, reference: str) -> Callable[[Combine], TensorMethod[...]]:
     """Make a method of a way to combine features and gradients: the arguments of `layer_maps` after its first."""
 
-    def made(combine: Combine) -> Method[...]:
+    def register(combine: Combine) -> TensorMethod[...]:
         @functools.wraps(combine)
         def explain(*args: Any, **kwargs: Any) -> Explanation:
             return layer_maps([combine], *args, **kwargs)[0]
 
-        whole = inspect.signature(layer_maps)
-        signature = whole.replace(
-            parameters=list(whole.parameters.values())[1:], return_annotation="Explanation"
+        signature = inspect.signature(layer_maps)
+        signature = signature.replace(
+            parameters=list(signature.parameters.values())[1:], return_annotation="Explanation"
         )
         explain.__signature__ = signature  # type: ignore[attr-defined]
         explain.__annotations__ = {
             k: v for k, v in layer_maps.__annotations__.items() if k in signature.parameters
         }
         explain.__wrapped__ = layer_maps  # type: ignore  # whose file knows the names in the annotations
-        cost = "1 forward to the layer, 1 forward + backward from there"
-        cam_method = method(long_name, axioms=(), cost=cost, units="output", reference=reference, into=MAPS)(
-            explain
-        )
+        cam_method = method(
+            long_name,
+            axioms=(),
+            cost="1 forward to the layer, 1 forward + backward from there",
+            units="output",
+            reference=reference,
+            result="layer map",
+            layer=True,
+        )(explain)
         cam_method.combine = combine  # type: ignore[attr-defined]
         return cam_method
 
-    return made
+    return register
 
 
 def layers_by_name(passes: Passes, layer: Layers, xs: Rows, onto: int) -> dict[str, nn.Module]:

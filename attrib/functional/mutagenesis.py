@@ -24,6 +24,7 @@ from attrib.functional.explanation import Explanation, method
     cost="letters x positions forward, or the windows they change",
     units="output",
     reference="doi:10.1038/nmeth.3547",
+    edits=True,
 )
 def in_silico_mutagenesis(
     f: Model,
@@ -52,11 +53,10 @@ def in_silico_mutagenesis(
     {x}
         Sequences (N, letters, positions). Columns are one-hot; one of zeros (an unknown base) or of other values is
         replaced by every letter in turn.
-    axis : int or str, default 1
-        The dim of the letters: a number, in the labelled form a name; there the default is `"nucleotide"`, or the first
-        dim of the model where `x` has none of that name.
-    position : int or str, default 2
-        The dim of the positions; in the labelled form a name, by default `"position"`, or the second dim.
+    axis : int, default 1
+        The dim of the letters.
+    position : int, default 2
+        The dim of the positions.
     positions : sequence of int or slice, optional
         Where to edit, counted from 0 (negative ones from the end); default everywhere.
     center : bool, default False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -19,7 +18,6 @@ from attrib.engine.sampling.moments import Moments
 from attrib.engine.sampling.perturbations import Noise, Stdevs, draw_count, spread
 from attrib.engine.target import TargetLike, repeated
 from attrib.functional.explanation import Explanation, finish, method, refuse_non_finite_results
-from attrib.functional.layer_maps import MAPS
 
 
 @method(
@@ -28,6 +26,8 @@ from attrib.functional.layer_maps import MAPS
     cost="n_samples x the method",
     units="method",
     reference="arXiv:1706.03825",
+    draws=True,
+    wraps=True,
 )
 def noise_tunnel(
     method: Callable[..., Tensors],
@@ -120,21 +120,22 @@ def noise_tunnel(
 
 
 def _refuse_maps(method: Callable[..., Tensors]) -> None:
-    name = getattr(getattr(method, "func", method), "__name__", "")
-    if name in MAPS:
+    about = getattr(getattr(method, "func", method), "about", None)
+    if about is not None and about.result != "input":
+        form = "the grid of a layer and no channels" if about.layer else "an entry for each pair of values"
         raise ValueError(
-            f"`method` is {name}, whose maps have the grid of a layer and no channels; noise_tunnel takes methods shaped "
-            "like `x`, such as guided_grad_cam; or average the maps of noisy copies yourself"
+            f"`method` is {about.name}, whose maps have {form}; noise_tunnel takes methods shaped like `x`, such as "
+            "guided_grad_cam; or average the maps of noisy copies yourself"
         )
 
 
 def _called(method: Callable[..., Tensors], passes: Passes, *args: Any, **options: Any) -> Tensors:
     """A method's attributions; where it gives an `Explanation`, `passes` takes over its engine and evaluations."""
-    inner = method.func if isinstance(method, partial) else method
+    inner: Any = method.func if isinstance(method, partial) else method
     if not hasattr(inner, "explain"):
         return method(*args, **options)
     given = (method.args, method.keywords) if isinstance(method, partial) else ((), {})
-    if "engine" not in inspect.signature(inner.explain).parameters:  # edits and maps of a layer have none
+    if inner.about.edits or inner.about.layer:  # these have no engine to choose
         del options["engine"]
     found = inner.explain(*given[0], *args, **given[1], **options)
     passes.engine = found.engine
@@ -147,7 +148,7 @@ def _of_rows(method: Callable[..., Tensors], i: Tensor, xs: Rows) -> Callable[..
     if not isinstance(method, partial) or "baselines" not in method.keywords:
         return method
     about, given = getattr(method.func, "about", None), method.keywords["baselines"]
-    more = int(about is not None and about.distribution)
+    more = int(about is not None and about.baselines == "distribution")
 
     def picked(b: Any, x: Tensor) -> Any:
         own = isinstance(b, Tensor) and b.ndim == x.ndim + more and len(b) == len(x) > 1

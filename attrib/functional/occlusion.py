@@ -25,6 +25,8 @@ from attrib.functional.explanation import Explanation, method
     cost="1 forward per window, or what it changes",
     units="output",
     reference="arXiv:1311.2901",
+    baselines="point",
+    edits=True,
 )
 def occlusion(
     f: Model,
@@ -52,7 +54,7 @@ def occlusion(
     {x}
     window : int, sequence of int, mapping, or tuple of these (one per input), default 1
         Size of the window: one number for all dims (at most the dim), one per dim after the batch, or sizes by dim
-        (numbers, 0 being the batch; in the labelled form names), where a dim that is not named is covered in full.
+        (numbers, 0 being the batch), where a dim that is not named is covered in full.
     stride : the same, default 1
         From one window to the next; dims that are not named have 1. The last window of a dim is cut off at its end.
     baselines : float, Tensor, tuple of these, or callable, default 0.0
@@ -114,6 +116,8 @@ def occlusion(
     cost="1 forward per feature or group, or what it changes",
     units="output",
     reference="arXiv:2009.07896",
+    baselines="point",
+    edits=True,
 )
 def feature_ablation(
     f: Model,
@@ -140,8 +144,7 @@ def feature_ablation(
     {x}
     groups : Tensor of int, tuple of these (one per input; None: each feature alone), or None
         The group of each feature, shaped like a sample, or (1, ...), or so that it broadcasts to a sample; features with
-        a negative number are in no group. In the labelled form also the name of a coord (a pathway, a brain region),
-        or a DataArray of labels; features whose label is missing (NaN, None, "") are in no group.
+        a negative number are in no group.
     baselines : float, Tensor, tuple of these, or callable, default 0.0
         What is put there: a number, a tensor shaped like a sample, (1, ...) or (N, ...), or a function of the inputs.
     {edits}

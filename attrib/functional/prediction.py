@@ -9,9 +9,10 @@ from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple
 from attrib.engine.model.parameters import Model
-from attrib.functional.docstrings import fill
+from attrib.functional.arguments import checked
 
 
+@checked
 def predict(
     f: Model,
     x: Tensors,
@@ -67,6 +68,3 @@ def _inputs(x: Tensors) -> tuple[Tensor, ...]:
     checked = tuple(torch.zeros(()).expand(t.shape) if w else t for t, w in zip(given, whole, strict=True))
     floats = as_tuple(checked if len(checked) > 1 else checked[0])
     return tuple(t if w else f for t, f, w in zip(given, floats, whole, strict=True))
-
-
-predict.__doc__ = fill(predict.__doc__)

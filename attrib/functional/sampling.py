@@ -25,6 +25,7 @@ from attrib.functional.explanation import Explanation, finish, method
     cost="n_samples x (forward + backward)",
     units="gradient",
     reference="arXiv:1706.03825",
+    draws=True,
 )
 def smooth_grad(
     f: Model,
@@ -111,7 +112,9 @@ def smooth_grad(
     cost="n_samples x (forward + backward)",
     units="output",
     reference="arXiv:1705.07874",
-    distribution=True,
+    baselines="distribution",
+    complete=True,
+    draws=True,
 )
 def gradient_shap(
     f: Model,

@@ -15,19 +15,19 @@ from attrib.labels.inputs import Inputs
 DISTRIBUTION = "baseline"  # the dim along which a distribution of baselines lies
 
 
-def baseline_tensors(baselines: Any, inputs: Inputs, dtype: torch.dtype | None, distribution: bool) -> Any:
+def baseline_tensors(baselines: Any, inputs: Inputs, dtype: torch.dtype | None, kind: str) -> Any:
     """Baselines in the form that the pure functions take.
 
     Parameters
     ----------
     baselines : float, array-like, DataArray, Dataset, mapping, tuple, or callable
         Arrays without labels are laid out like the inputs; DataArrays are matched by name. A callable gets the inputs
-        as the caller gave them.
+        as the caller passed them.
     inputs : Inputs
     dtype : torch.dtype, optional
         The model's.
-    distribution : bool
-        Whether the method takes many baselines, along a dim called `"baseline"`.
+    kind : {"point", "distribution"}
+        What the method takes: one baseline per sample, or many along a dim called `"baseline"`.
 
     Raises
     ------
@@ -35,13 +35,13 @@ def baseline_tensors(baselines: Any, inputs: Inputs, dtype: torch.dtype | None, 
         For dims the inputs lack, labels that differ, and a distribution where one baseline is expected.
     """
     if callable(baselines):
-        given = inputs.given
-        baselines = baselines(*given) if isinstance(given, tuple) else baselines(given)
+        x = inputs.original
+        baselines = baselines(*x) if isinstance(x, tuple) else baselines(x)
     if isinstance(baselines, int | float):
         return baselines
     each = _per_input(baselines, inputs)
-    found = tuple(_one(b, inputs, j, dtype, distribution) for j, b in enumerate(each))
-    return found[0] if inputs.single else found
+    tensors = tuple(_baseline_tensor(b, inputs, j, dtype, kind == "distribution") for j, b in enumerate(each))
+    return tensors[0] if inputs.single else tensors
 
 
 def _per_input(baselines: Any, inputs: Inputs) -> list[Any]:
@@ -61,22 +61,22 @@ def _per_input(baselines: Any, inputs: Inputs) -> list[Any]:
     return [baselines]
 
 
-def _one(b: Any, inputs: Inputs, j: int, dtype: torch.dtype | None, distribution: bool) -> Any:
+def _baseline_tensor(b: Any, inputs: Inputs, j: int, dtype: torch.dtype | None, distribution: bool) -> Any:
     if isinstance(b, int | float):
         return float(b)
     x = inputs.arrays[j]
     if not isinstance(b, xr.DataArray):
         t = as_tensor(b, "baselines")
         if tuple(t.shape) != x.shape or len(inputs.sample_dims) == 1:
-            return _cast(t, dtype)  # laid out for the model: (1, ...), (N, ...), a sample, or a distribution
+            return t.to(dtype)  # laid out for the model: (1, ...), (N, ...), a sample, or a distribution
         b = xr.DataArray(as_numpy(t), dims=x.dims)
     if DISTRIBUTION in b.dims and not distribution:
         raise ValueError(
             "`baselines` has a dim 'baseline', but this method takes one baseline; pass baselines.mean('baseline')"
         )
     t = _by_name(matched(b, x), inputs, j)
-    of_each_sample = DISTRIBUTION not in b.dims and len(t) > 1
-    return _cast(t[:, None] if distribution and of_each_sample else t, dtype)  # each sample has its own one
+    one_per_sample = distribution and DISTRIBUTION not in b.dims and len(t) > 1
+    return (t[:, None] if one_per_sample else t).to(dtype)
 
 
 def matched(b: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
@@ -118,17 +118,13 @@ def _by_name(b: xr.DataArray, inputs: Inputs, j: int) -> torch.Tensor:
         *((DISTRIBUTION,) if many else ()),
     )
     x = inputs.arrays[j]
-    full = b.expand_dims({d: x.sizes[d] for d in lead if d not in b.dims and d != DISTRIBUTION})
-    full = full.expand_dims([d for d in core if d not in full.dims]).transpose(*lead, *core)
-    t = as_tensor(full.data, "baselines")
+    b = b.expand_dims({d: x.sizes[d] for d in lead if d not in b.dims and d != DISTRIBUTION})
+    b = b.expand_dims([d for d in core if d not in b.dims]).transpose(*lead, *core)
+    t = as_tensor(b.data, "baselines")
     shape = t.shape[len(lead) :]
     if per_sample:
         return t.reshape(-1, *((b.sizes[DISTRIBUTION],) if many else ()), *shape)
     return t if many else t[None]
-
-
-def _cast(t: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    return t.to(dtype) if dtype is not None else t
 
 
 def sample_values(values: Any, inputs: Inputs, name: str) -> Any:

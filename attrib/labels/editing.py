@@ -18,33 +18,31 @@ from attrib.labels.inputs import Inputs
 LETTERS, POSITIONS = "nucleotide", "position"  # the dims of a sequence, where the caller names no others
 
 
-def edit_options(given: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
-    """The options of mutagenesis, occlusion and ablation among `given`, in the form of the pure functions.
+def edit_options(options: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
+    """Those options of a method that edits which name dims, coords and inputs, in the form of the pure functions.
 
     Raises
     ------
     ValueError
-        For names of dims, coords and inputs that are not there, and groups that do not fit the inputs.
+        For names of dims, coords and inputs that do not exist, and groups that do not fit the inputs.
     """
-    if "only" not in given:
-        return {}
-    only = _input_number(given["only"], inputs)
-    found: dict[str, Any] = {"only": only}
+    only = _input_number(options["only"], inputs)
     edited = list(range(len(inputs.arrays))) if only is None else [only]
+    pure: dict[str, Any] = {"only": only}
     for place, name in enumerate(("axis", "position")):
-        if name in given:
-            found[name] = _one_number(given[name], name, place, inputs, edited)
-    if {"axis", "position"} <= given.keys() and not inputs.lazy:
+        if name in options:
+            pure[name] = _dim_number_in_all(options[name], name, place, inputs, edited)
+    if {"axis", "position"} <= pure.keys() and not inputs.lazy:
         for j in edited:
-            _refuse_several_letters(inputs, j, found["axis"], found["position"])
+            _refuse_several_letters(inputs, j, pure["axis"], pure["position"])
     for name in ("window", "stride"):
-        if name in given:
-            found[name] = _sizes(given[name], name, inputs, edited)
-    if "window" in found:
-        _refuse_unfit(found["window"], found.get("stride", 1), inputs, edited)
-    if given.get("groups") is not None:
-        found["groups"] = _groups_of_inputs(given["groups"], inputs, edited)
-    return found
+        if name in options:
+            pure[name] = _sizes(options[name], name, inputs, edited)
+    if "window" in pure:
+        _refuse_unfit(pure["window"], pure.get("stride", 1), inputs, edited)
+    if options.get("groups") is not None:
+        pure["groups"] = _groups_of_inputs(options["groups"], inputs, edited)
+    return pure
 
 
 def _input_number(only: Any, inputs: Inputs) -> int | None:
@@ -57,7 +55,7 @@ def _input_number(only: Any, inputs: Inputs) -> int | None:
     return inputs.names.index(only)
 
 
-def _one_number(dim: Any, name: str, place: int, inputs: Inputs, edited: list[int]) -> int:
+def _dim_number_in_all(dim: Any, name: str, place: int, inputs: Inputs, edited: list[int]) -> int:
     """The number of a dim, which has to be the same in all inputs that are edited."""
     numbers = {_dim_number(dim, name, place, inputs, j) for j in edited}
     if len(numbers) > 1:
@@ -70,8 +68,8 @@ def _dim_number(dim: Any, name: str, place: int, inputs: Inputs, j: int) -> int:
     if dim in core:
         return core.index(dim) + 1
     if dim in (LETTERS, POSITIONS) and len(core) == 2:  # the default: letters first, as models have them
-        rest = [d for d in core if d not in (LETTERS, POSITIONS)]
-        return core.index(core[place] if len(rest) == 2 else rest[0]) + 1
+        unnamed = [d for d in core if d not in (LETTERS, POSITIONS)]
+        return core.index(core[place] if len(unnamed) == 2 else unnamed[0]) + 1
     if isinstance(dim, int):
         return dim
     raise ValueError(
@@ -112,7 +110,7 @@ def _refuse_unknown(sizes: Mapping, name: str, inputs: Inputs, edited: list[int]
 
 
 def _refuse_unfit(window: Any, stride: Any, inputs: Inputs, edited: list[int]) -> None:
-    """Here, where dims have names."""
+    """Refuse windows and strides that do not fit: here, where dims have names."""
     windows, strides = (
         per_input(sizes, inputs.arrays, name) for sizes, name in ((window, "window"), (stride, "stride"))
     )
@@ -123,12 +121,12 @@ def _refuse_unfit(window: Any, stride: Any, inputs: Inputs, edited: list[int]) -
 
 
 def _refuse_several_letters(inputs: Inputs, j: int, axis: int, position: int) -> None:
-    """Here too; of lazy inputs the values are seen when they are computed."""
+    """Refuse columns of several letters: here too; of lazy inputs the values are seen when they are computed."""
     core, x = inputs.core(j), inputs.arrays[j]
     if len(core) == 2 and {axis % 3, position % 3} == {1, 2}:
-        laid = x.transpose(*inputs.sample_dims, *core)
-        values = as_tensor(laid.data, inputs.called(j))
-        refuse_several_letters(values.reshape(-1, *laid.shape[-2:]), axis, position, inputs.called(j), core)
+        x = x.transpose(*inputs.sample_dims, *core)
+        values = as_tensor(x.data, inputs.called(j))
+        refuse_several_letters(values.reshape(-1, *x.shape[-2:]), axis, position, inputs.called(j), core)
 
 
 def _groups_of_inputs(groups: Any, inputs: Inputs, edited: list[int]) -> Any:
@@ -139,13 +137,13 @@ def _groups_of_inputs(groups: Any, inputs: Inputs, edited: list[int]) -> Any:
         each = list(groups)
     else:
         each = [groups] * len(inputs.arrays)
-    found = tuple(
-        _groups(g, inputs, j) if j in edited and g is not None else None for j, g in enumerate(each)
+    numbers = tuple(
+        _group_numbers(g, inputs, j) if j in edited and g is not None else None for j, g in enumerate(each)
     )
-    return found[0] if inputs.single else found
+    return numbers[0] if inputs.single else numbers
 
 
-def _groups(groups: Any, inputs: Inputs, j: int) -> torch.Tensor:
+def _group_numbers(groups: Any, inputs: Inputs, j: int) -> torch.Tensor:
     x = inputs.arrays[j]
     if isinstance(groups, str):
         if groups not in x.coords:
@@ -158,8 +156,8 @@ def _groups(groups: Any, inputs: Inputs, j: int) -> torch.Tensor:
     _check_dims(groups, x, core)
     numbers = pd.factorize(group_labels(groups))[0].reshape(groups.shape)
     order = [d for d in core if d in groups.dims]
-    laid = xr.DataArray(numbers, dims=groups.dims).transpose(*order).values
-    return torch.from_numpy(np.ascontiguousarray(laid)).reshape(
+    numbers = xr.DataArray(numbers, dims=groups.dims).transpose(*order).values
+    return torch.from_numpy(np.ascontiguousarray(numbers)).reshape(
         [x.sizes[d] if d in order else 1 for d in core]
     )
 

@@ -1,4 +1,4 @@
-"""What the caller gave, as DataArrays with sample dims, and as tensors (N, ...) for the model."""
+"""The caller's inputs as DataArrays with sample dims, and as tensors (N, ...) for the model."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class Inputs:
     arrays : tuple of DataArray
         One per input, dims in the caller's order.
     names : tuple of str, or None
-        Variable names, where the caller gave a Dataset or mapping.
+        Variable names, where the caller passed a Dataset or mapping.
     single : bool
-        Whether the caller gave one input by itself.
+        Whether the caller passed one input by itself.
     sample_dims : tuple
         The dims of the batch; may be empty for one sample without a batch dim.
-    given : object
-        What the caller gave, for `baselines` that are functions.
+    original : object
+        What the caller passed, for `baselines` that are functions.
     """
 
     arrays: tuple[xr.DataArray, ...]
     names: tuple[str, ...] | None
     single: bool
     sample_dims: tuple[Hashable, ...]
-    given: Any
+    original: Any
 
     @property
     def lazy(self) -> bool:
@@ -106,7 +106,7 @@ def labelled_inputs(
     dims: Any = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> Inputs:
-    """Label what the caller gave.
+    """Label the caller's inputs.
 
     Parameters
     ----------
@@ -165,7 +165,6 @@ def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None,
                 f"`dims` is {tuple(dims)}, but `{which}` already has dims {value.dims}; use {which}.rename"
             )
         return value if coords is None else value.assign_coords(_coords_for(coords, value.dims))
-    found: dict[Hashable, Any] = {}
     data = value if _is_dask(value) else as_numpy(value, which)
     if data.ndim == 0:
         raise ValueError(f"`{which}` is a single number, expected an array with samples on its first dim")
@@ -173,10 +172,8 @@ def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None,
     names = tuple(dims) if dims is not None else _default_dims(data.ndim, columns)
     if len(names) != data.ndim:
         raise ValueError(f"`dims` names {len(names)} dims {names}, but `{which}` has shape {data.shape}")
-    if columns is not None:
-        found = {names[0]: _plain(value.index), names[1]: _plain(columns)}
-    found |= _coords_for(coords or {}, names)
-    return xr.DataArray(data, dims=names, coords=found)
+    labels = {} if columns is None else {names[0]: _plain(value.index), names[1]: _plain(columns)}
+    return xr.DataArray(data, dims=names, coords=labels | _coords_for(coords or {}, names))
 
 
 def _plain(index: Any) -> np.ndarray:
@@ -196,34 +193,31 @@ def _default_dims(ndim: int, columns: Any) -> tuple[Hashable, ...]:
 
 def _coords_for(coords: Mapping[Hashable, Any], dims: Dims) -> dict[Hashable, Any]:
     """The coords that belong to an array of these dims: plain ones by their name, (dims, values) ones by their dims."""
-    found = {}
-    for name, value in coords.items():
-        own = (
-            (value[0],)
-            if isinstance(value, tuple) and isinstance(value[0], str)
-            else getattr(value, "dims", (name,))
-        )
-        own = tuple(value[0]) if isinstance(value, tuple) and isinstance(value[0], tuple | list) else own
-        if all(d in dims for d in own):
-            found[name] = value
-    return found
+
+    def dims_of(name: Hashable, value: Any) -> tuple[Hashable, ...]:
+        if not isinstance(value, tuple):
+            return getattr(value, "dims", (name,))
+        return (value[0],) if isinstance(value[0], str) else tuple(value[0])
+
+    return {name: value for name, value in coords.items() if set(dims_of(name, value)) <= set(dims)}
 
 
 def _is_dask(value: Any) -> bool:
     return type(value).__module__.startswith("dask.")
 
 
-def _sample_dims(arrays: tuple[xr.DataArray, ...], given: Hashable | Dims | None) -> tuple[Hashable, ...]:
-    if given is None:
-        first = "sample" if "sample" in arrays[0].dims else arrays[0].dims[0]
-        found: tuple[Hashable, ...] = (first,)
-    else:
-        found = (given,) if isinstance(given, str) or not isinstance(given, Sequence) else tuple(given)
+def _sample_dims(
+    arrays: tuple[xr.DataArray, ...], sample_dims: Hashable | Dims | None
+) -> tuple[Hashable, ...]:
+    if sample_dims is None:
+        sample_dims = "sample" if "sample" in arrays[0].dims else arrays[0].dims[0]
+    single = isinstance(sample_dims, str) or not isinstance(sample_dims, Sequence)
+    batch: tuple[Hashable, ...] = (sample_dims,) if single else tuple(sample_dims)  # type: ignore[arg-type]
     for a in arrays:
-        missing = [d for d in found if d not in a.dims]
+        missing = [d for d in batch if d not in a.dims]
         if missing:
             raise ValueError(f"`sample_dims` {missing} are not among the dims {a.dims} of every input")
-    return found
+    return batch
 
 
 def _check_sizes(inputs: Inputs) -> None:

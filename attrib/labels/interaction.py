@@ -14,6 +14,7 @@ from attrib import functional
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.model.parameters import Model, dtype_of
 from attrib.engine.target import TargetLike
+from attrib.functional.arguments import checked
 from attrib.interop.arrays import as_tensor
 from attrib.labels.align import baseline_tensors, sample_values
 from attrib.labels.editing import group_labels
@@ -29,6 +30,7 @@ class Side(NamedTuple):
     groups: torch.Tensor | None
 
 
+@checked
 def interaction(
     f: Model,
     x: Any,
@@ -101,42 +103,43 @@ def interaction(
     (('cell', 'dose', 'gene'), array([6.]))
     """
     inputs = _two(labelled_inputs(x, sample_dims, dims, coords))
-    given = {
-        "baselines": baselines, "groups": groups, "n_steps": n_steps, "quadrature": quadrature, "softplus": softplus,
-        "target": target, "targets": targets, "classes": classes,
-    }  # fmt: skip
     dtype = dtype_of(f)
     sides = [_side(groups, inputs, j) for j in (0, 1)]
-    one, other = inputs.tensors(dtype)
+    first, second = inputs.tensors(dtype)
+    options: dict[str, Any] = {
+        "n_steps": n_steps, "quadrature": quadrature, "softplus": softplus, "classes": classes,
+    }  # fmt: skip
     explanation = functional.interaction.explain(
-        f, (one, other), baselines=baseline_tensors(baselines, inputs, dtype, False),
-        groups=(sides[0].groups, sides[1].groups), n_steps=n_steps, quadrature=quadrature, softplus=softplus,
-        target=sample_values(target, inputs, "target"),
+        f, (first, second), baselines=baseline_tensors(baselines, inputs, dtype, "point"),
+        groups=(sides[0].groups, sides[1].groups), target=sample_values(target, inputs, "target"),
         targets=[sample_values(t, inputs, "targets") for t in targets] if isinstance(targets, list | tuple) else targets,
-        classes=classes, batch_size=batch_size, device=device, progress=progress, engine=engine,
+        batch_size=batch_size, device=device, progress=progress, engine=engine, **options,
     )  # fmt: skip
+    about = functional.interaction.about
+    params = {**options, "baselines": baselines, "groups": groups, "target": target, "targets": targets}
     names = None if classes is None else tuple(map(str, classes))
-    facts = Facts(functional.interaction.about, given, names, explanation.engine, explanation.notes)
-    return _wrapped(explanation, inputs, facts, sides)
+    return _wrapped(explanation, inputs, Facts(about, about.units, params, names).of(explanation), sides)
 
 
-def _wrapped(e: functional.Explanation, inputs: Inputs, facts: Facts, sides: Sequence[Side]) -> xr.DataArray:
+def _wrapped(
+    explanation: functional.Explanation, inputs: Inputs, facts: Facts, sides: Sequence[Side]
+) -> xr.DataArray:
     lead: tuple[Hashable, ...] = ("target",) if facts.params["targets"] is not None else ()
-    shared = {c for side in sides[:1] for c in (*side.dims, *side.coords)} & {
-        *sides[1].dims,
-        *sides[1].coords,
-    }
-    one, other = (_told_apart(s, shared, str(inputs.title(j))) for j, s in enumerate(sides))
-    dims = (*lead, *inputs.sample_dims, *one.dims, *other.dims)
-    first = inputs.arrays[0]
-    of_samples = {c: v for c, v in first.coords.items() if set(v.dims) <= set(inputs.sample_dims)}
-    assert isinstance(e.attribution, torch.Tensor)
+    names = [{*side.dims, *side.coords} for side in sides]
+    first, second = (
+        _prefixed(side, names[0] & names[1], str(inputs.title(j))) for j, side in enumerate(sides)
+    )
+    dims = (*lead, *inputs.sample_dims, *first.dims, *second.dims)
+    x = inputs.arrays[0]
+    of_samples = {c: v for c, v in x.coords.items() if set(v.dims) <= set(inputs.sample_dims)}
+    along_samples = sample_coords(explanation, inputs, lead, facts.classes)
+    assert isinstance(explanation.attribution, torch.Tensor)
     return xr.DataArray(
-        unstacked(e.attribution, inputs, dims, dims),
+        unstacked(explanation.attribution, inputs, dims, dims),
         dims=dims,
-        coords={**of_samples, **one.coords, **other.coords, **sample_coords(e, inputs, lead, facts.classes)},
+        coords={**of_samples, **first.coords, **second.coords, **along_samples},
         name="interaction",
-        attrs=facts.attrs(first) | {"long_name": "Interaction of two inputs (integrated Hessians)"},
+        attrs=facts.attrs(x) | {"long_name": "Interaction of two inputs (integrated Hessians)"},
     )
 
 
@@ -151,14 +154,14 @@ def _two(inputs: Inputs) -> Inputs:
     return inputs
 
 
-def _told_apart(side: Side, shared: set[Hashable], name: str) -> Side:
-    """The side with its input's name before what both sides have."""
-    own = {n: f"{name}_{n}" for n in shared}
+def _prefixed(side: Side, shared: set[Hashable], prefix: str) -> Side:
+    """The side with its input's name before the names that both sides have."""
+    names = {n: f"{prefix}_{n}" for n in shared}
     coords = {
-        own.get(n, n): xr.Variable([own.get(d, d) for d in v.dims], v.values, v.attrs)
+        names.get(n, n): xr.Variable([names.get(d, d) for d in v.dims], v.values, v.attrs)
         for n, v in side.coords.items()
     }
-    return Side(tuple(own.get(d, d) for d in side.dims), coords, side.groups)
+    return Side(tuple(names.get(d, d) for d in side.dims), coords, side.groups)
 
 
 def _side(groups: Any, inputs: Inputs, j: int) -> Side:
@@ -170,38 +173,39 @@ def _side(groups: Any, inputs: Inputs, j: int) -> Side:
     unknown = [n for n in groups or () if n not in (inputs.title(0), inputs.title(1))]
     if unknown:
         raise ValueError(f"`groups` names {unknown}, but the inputs are {[inputs.title(0), inputs.title(1)]}")
-    own = None if groups is None else groups.get(name)
-    if own is None:
-        coords = {c: v.variable for c, v in x.coords.items() if v.dims and set(v.dims) <= set(core)}
-        return Side(core, coords, None)
-    if isinstance(own, str):
-        return _by_coord(own, inputs, j)
-    if not isinstance(own, xr.DataArray):
+    grouping = None if groups is None else groups.get(name)
+    if grouping is None:
+        return Side(core, {c: x[c].variable for c in _core_coords(x, core)}, None)
+    if isinstance(grouping, str):
+        return _by_coord(grouping, inputs, j)
+    if not isinstance(grouping, xr.DataArray):
         raise TypeError(
-            f"`groups[{name!r}]` is a {type(own).__name__}, expected a coord's name or a DataArray of shares"
+            f"`groups[{name!r}]` is a {type(grouping).__name__}, expected a coord's name or a DataArray of shares"
         )
-    return _by_shares(own, inputs, j)
+    return _by_shares(grouping, inputs, j)
+
+
+def _core_coords(x: xr.DataArray, core: tuple[Hashable, ...]) -> list[Hashable]:
+    """Names of the coords that lie along the dims of a sample."""
+    return [c for c, v in x.coords.items() if v.dims and set(v.dims) <= set(core)]
 
 
 def _by_coord(coord: str, inputs: Inputs, j: int) -> Side:
+    """Groups by the labels of a coord."""
     x, core = inputs.arrays[j], inputs.core(j)
     if coord not in x.coords or not set(x[coord].dims) <= set(core):
-        found = [str(c) for c, v in x.coords.items() if v.dims and set(v.dims) <= set(core)]
-        raise ValueError(f"`groups[{inputs.title(j)!r}]` is {coord!r}, but this input has the coords {found}")
+        names = [str(c) for c in _core_coords(x, core)]
+        raise ValueError(f"`groups[{inputs.title(j)!r}]` is {coord!r}, but this input has the coords {names}")
     labels = x[coord]
-    numbers, names = pd.factorize(group_labels(labels))
-    laid = xr.DataArray(numbers.reshape(labels.shape), dims=labels.dims).broadcast_like(
-        x.isel(_first(inputs))
-    )
-    t = torch.from_numpy(np.ascontiguousarray(laid.transpose(*core).values))
-    return Side((coord,), {coord: xr.Variable((coord,), np.asarray(names, dtype=labels.dtype))}, t)
-
-
-def _first(inputs: Inputs) -> dict[Hashable, int]:
-    return dict.fromkeys(inputs.sample_dims, 0)
+    numbers, groups = pd.factorize(group_labels(labels))
+    sample = x.isel(dict.fromkeys(inputs.sample_dims, 0))
+    values = xr.DataArray(numbers.reshape(labels.shape), dims=labels.dims).broadcast_like(sample)
+    t = torch.from_numpy(np.ascontiguousarray(values.transpose(*core).values))
+    return Side((coord,), {coord: xr.Variable((coord,), np.asarray(groups, dtype=labels.dtype))}, t)
 
 
 def _by_shares(shares: xr.DataArray, inputs: Inputs, j: int) -> Side:
+    """Groups by shares in each value, the same for all samples or not."""
     x, core, which = inputs.arrays[j], inputs.core(j), f"`groups[{inputs.title(j)!r}]`"
     batch = [d for d in inputs.sample_dims if d in shares.dims]
     extra = [d for d in shares.dims if d not in core and d not in batch]
@@ -213,9 +217,9 @@ def _by_shares(shares: xr.DataArray, inputs: Inputs, j: int) -> Side:
         differ = d in shares.indexes and d in x.indexes and not shares.indexes[d].equals(x.indexes[d])
         if shares.sizes[d] != x.sizes[d] or differ:
             raise ValueError(f"{which} and the input differ along {d!r}; select the same labels in both")
-    whole = shares.expand_dims({d: x.sizes[d] for d in inputs.sample_dims if batch and d not in batch})
-    laid = whole.transpose(*(inputs.sample_dims if batch else ()), extra[0], *core)
-    t = as_tensor(laid.values, "groups")
+    values = shares.expand_dims({d: x.sizes[d] for d in inputs.sample_dims if batch and d not in batch})
+    values = values.transpose(*(inputs.sample_dims if batch else ()), extra[0], *core)
+    t = as_tensor(values.values, "groups")
     t = t.reshape(-1, *t.shape[len(inputs.sample_dims) :]) if batch else t
     coords = {c: v.variable for c, v in shares.coords.items() if v.dims == (extra[0],)}
     return Side((extra[0],), coords, t)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,53 +13,15 @@ import xarray as xr
 from attrib.functional.explanation import Explanation
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.inputs import Inputs
-from attrib.labels.results import Facts, dressed, named
-from attrib.labels.spatial import LAYER, leading, placed
+from attrib.labels.results import Facts, varies, with_coords, with_names
+from attrib.labels.spatial import LAYER, aligned, leading
 
 Explain = Callable[[tuple[torch.Tensor, ...], list[int]], Explanation]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Runs a method on NumPy blocks whose leading dims are the sample dims.
-
-    Attributes
-    ----------
-    explain : callable
-        Tensors (N, ...) and the samples' numbers to an `Explanation` with a target dim.
-    lead : int
-        Number of sample dims.
-    fields : tuple of str
-        Fields of the explanation to give, see `_fields`.
-    """
-
-    explain: Explain
-    lead: int
-    fields: tuple[str, ...]
-
-    def __call__(self, numbers: np.ndarray, *blocks: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The fields as arrays (*sample dims, target, *core dims)."""
-        shape = numbers.shape
-        xs = tuple(as_tensor(b).reshape(-1, *b.shape[self.lead :]) for b in blocks)
-        found = self.explain(xs, numbers.ravel().tolist())
-        return tuple(_laid_out(_field(found, f), shape, f) for f in self.fields)
-
-
-def _laid_out(t: torch.Tensor, shape: tuple[int, ...], field: str) -> np.ndarray:
-    values = as_numpy(t)
-    values = values if field == "n_steps" else np.moveaxis(values, 0, 1)
-    return values.reshape(*shape, *values.shape[1:])
-
-
-def _field(e: Explanation, name: str) -> torch.Tensor:
-    """A field by name; those of one of several inputs as `name:number`."""
-    base, _, j = name.partition(":")
-    value = getattr(e, base)
-    return value[int(j)] if j and isinstance(value, tuple) else value
+POSITION = "attrib_position"  # a map's own spatial dims are called so until it has the input's
 
 
 def lazily(explain: Explain, inputs: Inputs, facts: Facts, many: bool) -> Any:
-    """The labelled result, to be computed later.
+    """The labelled result in the form of the inputs, to be computed later.
 
     Parameters
     ----------
@@ -75,13 +37,138 @@ def lazily(explain: Explain, inputs: Inputs, facts: Facts, many: bool) -> Any:
     One sample is explained right away, to learn the number of targets, the dtypes and the engine: one of zeros, or
     the first one if the model gives nothing finite for zeros.
     """
+    lead: tuple[Hashable, ...] = ("target",) if many else ()
+    probe = _of_zeros(explain, inputs)
     core = [list(inputs.core(j)) for j in range(len(inputs.arrays))]
-    probe = _probe(explain, inputs, core)
-    parts = in_parts(explain, inputs, probe, core)
-    return _assembled(parts, inputs, probe, replace(facts, engine=probe.engine, notes=probe.notes), many)
+    fields = _lazy_fields(explain, inputs, probe, core)
+
+    def laid_out(name: str) -> list[Any]:
+        names = [f"{name}:{j}" for j in range(len(inputs.arrays))]
+        return [
+            _one_or_many(fields[n], many).transpose(*lead, *x.dims).data if n in fields else None
+            for n, x in zip(names, inputs.arrays, strict=True)
+        ]
+
+    coords = _lazy_coords(fields, inputs, probe, facts, many)
+    attributions, errors = laid_out("attribution"), laid_out("standard_error")
+    return with_coords(attributions, errors, coords, inputs, facts.of(probe), lead)
 
 
-def in_parts(
+def lazy_maps(explain: Explain, first: Explanation, inputs: Inputs, facts: Facts, many: bool) -> xr.DataArray:
+    """The labelled map of a layer, to be computed later.
+
+    Parameters
+    ----------
+    explain : callable
+        The method on tensors of some samples, always with a leading target dim.
+    first : Explanation
+        What it gives for the first sample.
+    inputs : Inputs
+    facts : Facts
+    many : bool
+        Whether the result keeps its target dim.
+    """
+    lead = leading(facts, many)
+    listed = LAYER in lead
+
+    def layers_last(explanation: Explanation) -> Explanation:
+        """The dim of layers after that of the samples."""
+        assert isinstance(explanation.attribution, torch.Tensor)
+        return (
+            explanation._replace(attribution=explanation.attribution.movedim(1, 2)) if listed else explanation
+        )
+
+    probe = layers_last(first)
+    assert isinstance(probe.attribution, torch.Tensor)
+    shape = probe.attribution.shape[2:]
+    grid: list[Hashable] = [f"{POSITION}_{k}" for k in range(len(shape) - listed)]
+    dims = [LAYER, *grid] if listed else grid
+    fields = _lazy_fields(
+        lambda *block: layers_last(explain(*block)),
+        inputs,
+        probe,
+        [dims],
+        dict(zip(dims, shape, strict=True)),
+    )
+    maps = _one_or_many(fields["attribution:0"], many).transpose(*lead, *inputs.sample_dims, *grid)
+    coords = _lazy_coords(fields, inputs, probe, facts, many)
+    return aligned(maps.data, coords, inputs, facts.of(probe), lead)
+
+
+def of_first(explain: Explain, inputs: Inputs) -> Explanation:
+    """The explanation of the first sample."""
+    first = [
+        a.isel(dict.fromkeys(inputs.sample_dims, 0)).transpose(*inputs.core(j))
+        for j, a in enumerate(inputs.arrays)
+    ]
+    return explain(tuple(as_tensor(a.values)[None] for a in first), [0])
+
+
+def resolved(layer: Any, names: tuple[str, ...]) -> Any:
+    """The caller's layer or layers by name in place of "auto": what the first sample chose holds for all."""
+    if isinstance(layer, list | tuple):
+        return [n if isinstance(choice, str) else choice for n, choice in zip(names, layer, strict=True)]
+    return names[0] if isinstance(layer, str) else layer
+
+
+def bare_blocks(inputs: Inputs) -> list[xr.DataArray]:
+    """The inputs without coords, sample dims first, in blocks that hold samples in one piece."""
+    return [
+        a.drop_vars(list(a.coords))
+        .transpose(*inputs.sample_dims, *inputs.core(j))
+        .chunk(dict.fromkeys(inputs.core(j), -1))
+        for j, a in enumerate(inputs.arrays)
+    ]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Runs a method on NumPy blocks whose leading dims are the sample dims.
+
+    Attributes
+    ----------
+    explain : callable
+        Tensors (N, ...) and the samples' numbers to an `Explanation` with a target dim.
+    lead : int
+        Number of sample dims.
+    fields : tuple of str
+        Fields of the explanation to give, see `_dims_of_fields`.
+    """
+
+    explain: Explain
+    lead: int
+    fields: tuple[str, ...]
+
+    def __call__(self, numbers: np.ndarray, *blocks: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The fields as arrays (*sample dims, target, *core dims)."""
+        xs = tuple(as_tensor(b).reshape(-1, *b.shape[self.lead :]) for b in blocks)
+        explanation = self.explain(xs, numbers.ravel().tolist())
+        arrays = []
+        for name in self.fields:
+            values = as_numpy(_field(explanation, name))
+            values = values if name == "n_steps" else np.moveaxis(values, 0, 1)
+            arrays.append(values.reshape(*numbers.shape, *values.shape[1:]))
+        return tuple(arrays)
+
+
+def _field(explanation: Explanation, name: str) -> torch.Tensor:
+    """A field by name; that of one of several inputs as `name:number`."""
+    base, _, j = name.partition(":")
+    value = getattr(explanation, base)
+    return value[int(j)] if j and isinstance(value, tuple) else value
+
+
+def _dims_of_fields(probe: Explanation, dims: list[list[Hashable]]) -> dict[str, list[Hashable]]:
+    """Names of what a block gives, and the dims of each after the sample dims."""
+    fields: dict[str, list[Hashable]] = {}
+    for name in ("attribution", "standard_error"):
+        if getattr(probe, name) is not None:
+            fields |= {f"{name}:{j}": ["target", *d] for j, d in enumerate(dims)}
+    fields |= {n: ["target"] for n in ("prediction", "delta", "target") if getattr(probe, n) is not None}
+    return fields if probe.n_steps is None else {**fields, "n_steps": []}
+
+
+def _lazy_fields(
     explain: Explain,
     inputs: Inputs,
     probe: Explanation,
@@ -101,148 +188,56 @@ def in_parts(
     sizes : mapping, optional
         Of those dims that the inputs lack.
     """
-    core = [list(inputs.core(j)) for j in range(len(inputs.arrays))]
-    fields, own = _fields(probe, dims)
-    arrays = [
-        a.drop_vars(list(a.coords)).chunk(dict.fromkeys(c, -1))
-        for a, c in zip(inputs.arrays, core, strict=True)
-    ]
-    parts = xr.apply_ufunc(
-        Block(explain, len(inputs.sample_dims), fields),
-        _numbers(inputs, arrays[0]),
-        *arrays,
-        input_core_dims=[[], *core],
-        output_core_dims=own,
+    fields = _dims_of_fields(probe, dims)
+    blocks = bare_blocks(inputs)
+    positions = xr.DataArray(np.arange(inputs.samples).reshape(inputs.sample_shape), dims=inputs.sample_dims)
+    arrays = xr.apply_ufunc(
+        Block(explain, len(inputs.sample_dims), tuple(fields)),
+        positions.chunk({d: blocks[0].chunksizes[d] for d in inputs.sample_dims}),
+        *blocks,
+        input_core_dims=[[], *(list(inputs.core(j)) for j in range(len(blocks)))],
+        output_core_dims=list(fields.values()),
         dask="parallelized",
         output_dtypes=[as_numpy(_field(probe, f).new_empty(0)).dtype for f in fields],
         dask_gufunc_kwargs={"output_sizes": {"target": len(probe.target_labels), **(sizes or {})}},
     )
-    return dict(zip(fields, parts if isinstance(parts, tuple) else (parts,), strict=True))
+    return dict(zip(fields, arrays if isinstance(arrays, tuple) else (arrays,), strict=True))
 
 
-def _numbers(inputs: Inputs, like: xr.DataArray) -> xr.DataArray:
-    """The samples' positions, cut into the blocks of the inputs."""
-    positions = xr.DataArray(np.arange(inputs.samples).reshape(inputs.sample_shape), dims=inputs.sample_dims)
-    return positions.chunk({d: like.chunksizes[d] for d in inputs.sample_dims})
-
-
-def _probe(explain: Explain, inputs: Inputs, core: list[list[Hashable]]) -> Explanation:
-    sizes = [[a.sizes[d] for d in c] for a, c in zip(inputs.arrays, core, strict=True)]
+def _of_zeros(explain: Explain, inputs: Inputs) -> Explanation:
+    """The explanation of a sample of zeros, or of the first one where that is refused."""
+    zeros = [
+        np.zeros((1, *(a.sizes[d] for d in inputs.core(j))), a.dtype) for j, a in enumerate(inputs.arrays)
+    ]
     try:
-        return explain(
-            tuple(as_tensor(np.zeros((1, *s), a.dtype)) for s, a in zip(sizes, inputs.arrays, strict=True)),
-            [0],
-        )
+        return explain(tuple(map(as_tensor, zeros)), [0])
     except ValueError:
         return of_first(explain, inputs)
 
 
-def of_first(explain: Explain, inputs: Inputs) -> Explanation:
-    """The explanation of the first sample."""
-    first = [
-        a.isel(dict.fromkeys(inputs.sample_dims, 0)).transpose(*inputs.core(j))
-        for j, a in enumerate(inputs.arrays)
-    ]
-    return explain(tuple(as_tensor(a.values)[None] for a in first), [0])
+def _one_or_many(field: xr.DataArray, many: bool) -> xr.DataArray:
+    """A field, without its target dim where one target was asked for."""
+    return field if many or "target" not in field.dims else field.isel(target=0, drop=True)
 
 
-def _fields(probe: Explanation, core: list[list[Hashable]]) -> tuple[tuple[str, ...], list[list[Hashable]]]:
-    """Names of what a block gives, and the dims of each after the sample dims."""
-    found: dict[str, list[Hashable]] = {}
-    for name in ("attribution", "standard_error"):
-        if getattr(probe, name) is not None:
-            found |= {f"{name}:{j}": ["target", *c] for j, c in enumerate(core)}
-    found |= {n: ["target"] for n in ("prediction", "delta", "target") if getattr(probe, n) is not None}
-    if probe.n_steps is not None:
-        found["n_steps"] = []
-    return tuple(found), list(found.values())
-
-
-def _assembled(
-    parts: dict[str, xr.DataArray], inputs: Inputs, probe: Explanation, facts: Facts, many: bool
-) -> Any:
-    lead: tuple[Hashable, ...] = ("target",) if many else ()
-
-    def laid_out(name: str, x: xr.DataArray) -> Any:
-        return asked(parts[name], many).transpose(*lead, *x.dims).data if name in parts else None
-
-    data = [laid_out(f"attribution:{j}", x) for j, x in enumerate(inputs.arrays)]
-    errors = [laid_out(f"standard_error:{j}", x) for j, x in enumerate(inputs.arrays)]
-    return dressed(data, errors, lazy_coords(parts, inputs, probe, facts, many), inputs, facts, lead)
-
-
-def asked(part: xr.DataArray, many: bool) -> xr.DataArray:
-    """A field without its target dim, where one target was asked for."""
-    return part if many or "target" not in part.dims else part.isel(target=0, drop=True)
-
-
-def lazy_coords(
-    parts: Mapping[str, xr.DataArray], inputs: Inputs, probe: Explanation, facts: Facts, many: bool
+def _lazy_coords(
+    fields: Mapping[str, xr.DataArray], inputs: Inputs, probe: Explanation, facts: Facts, many: bool
 ) -> dict[Hashable, Any]:
     """Coords along the sample dims, and the names of the targets."""
     lead: tuple[Hashable, ...] = ("target",) if many else ()
-    along = (*lead, *inputs.sample_dims)
+    dims = (*lead, *inputs.sample_dims)
     coords: dict[Hashable, Any] = {
-        n: (along, asked(parts[n], many).transpose(*along).data)
+        n: (dims, _one_or_many(fields[n], many).transpose(*dims).data)
         for n in ("prediction", "delta")
-        if n in parts
+        if n in fields
     }
-    if "n_steps" in parts:
-        coords["n_steps"] = (inputs.sample_dims, parts["n_steps"].transpose(*inputs.sample_dims).data)
+    if "n_steps" in fields:
+        coords["n_steps"] = (inputs.sample_dims, fields["n_steps"].transpose(*inputs.sample_dims).data)
     if many:
         coords["target"] = np.asarray(probe.target_labels)
-    elif "target" in parts and probe.target_labels[0] in ("predicted", "per sample"):
-        index = asked(parts["target"], many).transpose(*inputs.sample_dims).data
-        coords["target"] = (inputs.sample_dims, _names(index, facts.classes))
+    elif "target" in fields and varies(probe):
+        index = _one_or_many(fields["target"], many).transpose(*inputs.sample_dims).data
+        if facts.classes is not None:
+            index = index.map_blocks(with_names, facts.classes, dtype=np.asarray(facts.classes).dtype)
+        coords["target"] = (inputs.sample_dims, index)
     return coords
-
-
-def _names(index: Any, classes: tuple[str, ...] | None) -> Any:
-    if classes is None:
-        return index
-    return index.map_blocks(named, classes, dtype=np.asarray(classes).dtype)
-
-
-# FOLDED attrib/labels/lazy.py: """Maps of Dask-backed inputs: of one layer for all blocks of samples, computed when they are asked for."""
-CELL = "attrib_cell"  # a map's own spatial dims are called so until it has the input's
-
-
-def settled(layer: Any, found: Explanation) -> Any:
-    """The layer of an explanation by name, in place of "auto": what the first sample chose holds for all."""
-    names = str((found.notes or {})["layer"]).split(", ")
-    if isinstance(layer, list | tuple):
-        return [n if isinstance(one, str) else one for n, one in zip(names, layer, strict=True)]
-    return names[0] if isinstance(layer, str) else layer
-
-
-def lazy_maps(explain: Explain, first: Explanation, inputs: Inputs, facts: Facts, many: bool) -> xr.DataArray:
-    """The labelled map, to be computed later.
-
-    Parameters
-    ----------
-    explain : callable
-        The method on tensors of some samples, always with a leading target dim.
-    first : Explanation
-        What it gives for the first sample.
-    inputs : Inputs
-    facts : Facts
-    many : bool
-        Whether the result keeps its target dim.
-    """
-    lead = leading(facts, many)
-    listed = LAYER in lead
-
-    def behind(e: Explanation) -> Explanation:
-        """The dim of layers after that of the samples."""
-        assert isinstance(e.attribution, torch.Tensor)
-        return e._replace(attribution=e.attribution.movedim(1, 2)) if listed else e
-
-    probe = behind(first)
-    assert isinstance(probe.attribution, torch.Tensor)
-    shape = probe.attribution.shape[2:]
-    cells: list[Hashable] = [f"{CELL}_{k}" for k in range(len(shape) - listed)]
-    own = [LAYER, *cells] if listed else cells
-    parts = in_parts(lambda *a: behind(explain(*a)), inputs, probe, [own], dict(zip(own, shape, strict=True)))
-    facts = replace(facts, engine=probe.engine, notes=probe.notes)
-    maps = asked(parts["attribution:0"], many).transpose(*lead, *inputs.sample_dims, *cells)
-    return placed(maps.data, lazy_coords(parts, inputs, probe, facts, many), inputs, facts, lead)

@@ -1,4 +1,4 @@
-"""What a model predicts, with labels."""
+"""What a model predicts, and what each of its ops contributes to that by DeepLIFT, with labels."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import numpy as np
 import torch
 import xarray as xr
 
+from attrib import functional
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.model.parameters import Model, dtype_of
-from attrib.engine.secant import OpShare
 from attrib.engine.target import TargetLike
-from attrib.functional import op_shares, prediction
+from attrib.functional.arguments import checked
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.align import baseline_tensors, sample_values
 from attrib.labels.inputs import Inputs, labelled_inputs
+from attrib.labels.lazy import bare_blocks
 
 
+@checked
 def predict(
     f: Model,
     x: Any,
@@ -65,8 +67,7 @@ def predict(
 
     Examples
     --------
-    >>> import torch
-    >>> import attrib
+    >>> import attrib, xarray as xr
     >>> x = xr.DataArray([[1.0, 2.0]], dims=("sample", "gene"), coords={"sample": ["a"]})
     >>> y = attrib.predict(lambda x: x * 2, x, classes=["on", "off"])
     >>> y.sel(sample="a", target="off").item()
@@ -75,72 +76,68 @@ def predict(
     inputs = labelled_inputs(x, sample_dims, dims, coords)
     dtype = dtype_of(f)
 
-    def ask(xs: tuple[torch.Tensor, ...], progress: Progress = False) -> np.ndarray:
-        given = xs[0] if inputs.single else xs
-        y = prediction.predict(f, given, batch_size=batch_size, device=device, progress=progress)
+    def outputs_of(xs: tuple[torch.Tensor, ...], progress: Progress = False) -> np.ndarray:
+        y = functional.predict(
+            f, xs[0] if inputs.single else xs, batch_size=batch_size, device=device, progress=progress
+        )
         return as_numpy(y)
 
     if inputs.lazy:
-        return _wrapped(_lazily(ask, inputs, dtype), inputs, classes, outputs)
-    y = ask(inputs.tensors(dtype), progress)
-    return _wrapped(y.reshape(*inputs.sample_shape, *y.shape[1:]), inputs, classes, outputs)
+        return _with_output_dims(_lazily(outputs_of, inputs, dtype), inputs, classes, outputs)
+    y = outputs_of(inputs.tensors(dtype), progress)
+    return _with_output_dims(y.reshape(*inputs.sample_shape, *y.shape[1:]), inputs, classes, outputs)
 
 
-def _wrapped(
+def _with_output_dims(
     values: Any, inputs: Inputs, classes: Sequence[str] | None, outputs: Sequence[Hashable] | None
 ) -> xr.DataArray:
     """Outputs (*sample dims, ...), which may be Dask's, with labels."""
-    own = values.shape[len(inputs.sample_dims) :]
-    names: tuple[Hashable, ...] = ("target", *(f"output_{k}" for k in range(1, len(own))))[: len(own)]
+    shape = values.shape[len(inputs.sample_dims) :]
+    names: tuple[Hashable, ...] = ("target", *(f"output_{k}" for k in range(1, len(shape))))[: len(shape)]
     if outputs is not None:
         names = tuple(outputs)
-        if len(names) != len(own) or set(names) & set(inputs.sample_dims):
+        if len(names) != len(shape) or set(names) & set(inputs.sample_dims):
             raise ValueError(
-                f"`outputs` is {names}, but a sample's output has shape {own}; name each of its dims"
+                f"`outputs` is {names}, but a sample's output has shape {shape}; name each of its dims"
             )
-    dims = (*inputs.sample_dims, *names)
-    labels = {k: v for k, v in _of_samples(inputs).items() if k not in names}
+    labels: dict[Hashable, Any] = {
+        name: c.variable
+        for x in inputs.arrays
+        for name, c in x.coords.items()
+        if set(c.dims) <= set(inputs.sample_dims) and name not in names
+    }
     if classes is not None:
-        if not own or len(classes) != own[0]:
-            raise ValueError(f"`classes` has {len(classes)} names, but a sample's output has shape {own}")
+        if not shape or len(classes) != shape[0]:
+            raise ValueError(f"`classes` has {len(classes)} names, but a sample's output has shape {shape}")
         labels[names[0]] = np.asarray([str(c) for c in classes])
     elif names[:1] == ("target",):
-        labels["target"] = np.arange(own[0])
-    return xr.DataArray(values, dims=dims, coords=labels, name="prediction")
-
-
-def _of_samples(inputs: Inputs) -> dict[Hashable, Any]:
-    """The coords that lie along the samples."""
-    along = set(inputs.sample_dims)
-    return {k: c.variable for a in inputs.arrays for k, c in a.coords.items() if set(c.dims) <= along}
+        labels["target"] = np.arange(shape[0])
+    return xr.DataArray(values, dims=(*inputs.sample_dims, *names), coords=labels, name="prediction")
 
 
 def _lazily(
-    ask: Callable[[tuple[torch.Tensor, ...]], np.ndarray], inputs: Inputs, dtype: torch.dtype | None
+    outputs_of: Callable[[tuple[torch.Tensor, ...]], np.ndarray], inputs: Inputs, dtype: torch.dtype | None
 ) -> Any:
-    """The outputs (*sample dims, ...) as a Dask array, block by block of samples; the first sample is asked right away."""
+    """The outputs (*sample dims, ...) as a Dask array, block by block of samples; the first sample is predicted right away."""
     lead = len(inputs.sample_dims)
 
-    def block(*blocks: np.ndarray) -> np.ndarray:
+    def of_block(*blocks: np.ndarray) -> np.ndarray:
         xs = (as_tensor(b).reshape(-1, *b.shape[lead:]) for b in blocks)
-        y = ask(tuple(x.to(dtype) if dtype is not None and x.is_floating_point() else x for x in xs))
+        y = outputs_of(tuple(x.to(dtype) if dtype is not None and x.is_floating_point() else x for x in xs))
         return y.reshape(*blocks[0].shape[:lead], *y.shape[1:])
 
-    core = [list(inputs.core(j)) for j in range(len(inputs.arrays))]
-    bare = [
-        a.drop_vars(list(a.coords)).transpose(*inputs.sample_dims, *c).chunk(dict.fromkeys(c, -1))
-        for a, c in zip(inputs.arrays, core, strict=True)
-    ]
-    first = block(*(a.isel(dict.fromkeys(inputs.sample_dims, slice(1))).values for a in bare))
+    blocks = bare_blocks(inputs)
+    first = of_block(*(a.isel(dict.fromkeys(inputs.sample_dims, slice(1))).values for a in blocks))
     sizes = {f"output_{k}": n for k, n in enumerate(first.shape[lead:])}
-    found = xr.apply_ufunc(
-        block, *bare, input_core_dims=core, output_core_dims=[list(sizes)], dask="parallelized",
-        output_dtypes=[first.dtype], dask_gufunc_kwargs={"output_sizes": sizes},
+    y = xr.apply_ufunc(
+        of_block, *blocks, input_core_dims=[list(inputs.core(j)) for j in range(len(blocks))],
+        output_core_dims=[list(sizes)], dask="parallelized", output_dtypes=[first.dtype],
+        dask_gufunc_kwargs={"output_sizes": sizes},
     )  # fmt: skip
-    return found.transpose(*inputs.sample_dims, *sizes).data
+    return y.transpose(*inputs.sample_dims, *sizes).data
 
 
-# FOLDED attrib/labels/predictions.py: """DeepLIFT's account of a model, op by op, as a table."""
+@checked
 def deep_lift_report(
     f: Model,
     x: Any,
@@ -152,7 +149,7 @@ def deep_lift_report(
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
-    """What each op of a model did to a DeepLIFT attribution: where a surprising map comes from.
+    """What each op of a model did to a DeepLIFT attribution: where a surprising attribution comes from.
 
     Parameters
     ----------
@@ -199,29 +196,28 @@ def deep_lift_report(
     inputs = labelled_inputs(x, sample_dims, dims, coords)
     dtype = dtype_of(f)
     tensors = inputs.tensors(dtype)
-    rows = op_shares(
+    ops = functional.op_shares(
         f,
         tensors[0] if inputs.single else tensors,
-        baselines=baseline_tensors(baselines, inputs, dtype, False),
+        baselines=baseline_tensors(baselines, inputs, dtype, "point"),
         target=sample_values(target, inputs, "target"),
         classes=classes,
     )
-    return _table(rows)
-
-
-def _table(rows: list[OpShare]) -> xr.Dataset:
-    change = np.array([r.change for r in rows])
-    whole = change[-1] if len(rows) and change[-1] else np.nan
-    numbers = {"change": change, "share": change / whole, "residual": np.array([r.residual for r in rows])}
-    units = {"change": "output", "share": "1", "residual": "output"}
-    words = {
-        "name": [r.op for r in rows],
-        "source": [r.source for r in rows],
-        "rule": [r.rule for r in rows],
-        "shape": ["x".join(map(str, r.shape)) for r in rows],
+    change = np.array([op.change for op in ops])
+    total = change[-1] if len(ops) and change[-1] else np.nan
+    numbers = {
+        "change": (change, "output"),
+        "share": (change / total, "1"),
+        "residual": (np.array([op.residual for op in ops]), "output"),
+    }
+    coords_of_ops = {
+        "name": [op.op for op in ops],
+        "source": [op.source for op in ops],
+        "rule": [op.rule for op in ops],
+        "shape": ["x".join(map(str, op.shape)) for op in ops],
     }
     return xr.Dataset(
-        {k: ("op", v, {"units": units[k]}) for k, v in numbers.items()},
-        {"op": np.arange(len(rows)), **{k: ("op", v) for k, v in words.items()}},
+        {name: ("op", values, {"units": units}) for name, (values, units) in numbers.items()},
+        {"op": np.arange(len(ops)), **{name: ("op", texts) for name, texts in coords_of_ops.items()}},
         {"method": "deep_lift", "long_name": "DeepLIFT, op by op"},
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 
+from attrib._version import __version__
 from attrib.functional.explanation import About, Explanation
 from attrib.interop.arrays import as_numpy
 from attrib.labels.inputs import Inputs
@@ -33,54 +34,65 @@ class Facts:
     ----------
     about : About
         The method.
+    units : str
+        As in `about`; of a method around another one, that one's.
     params : mapping
         Options of the call.
     classes : tuple of str, or None
         Names of the outputs.
-    engine : str
-        What computed the gradients.
-    notes : mapping or None
-        More about how it was computed.
+    explanation : Explanation, optional
+        Whose engine, notes and layers the attrs have.
     """
 
     about: About
+    units: str
     params: Mapping[str, Any]
     classes: tuple[str, ...] | None
-    engine: str
-    notes: Mapping[str, str | int | float] | None = None
+    explanation: Explanation | None = None
+
+    def of(self, explanation: Explanation) -> Facts:
+        """The facts of a call, once there is an explanation."""
+        return replace(self, explanation=explanation)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers explained."""
+        return () if self.explanation is None else self.explanation.layers or ()
+
+    @property
+    def several_layers(self) -> bool:
+        """Whether the caller listed layers, so that the result has a dim of them."""
+        return isinstance(self.params.get("layer"), list | tuple)
 
     def attrs(self, x: xr.DataArray) -> dict[str, str | int | float]:
         """Attrs of the attribution of `x`: strings and numbers, so that they survive netCDF."""
-        from attrib import __version__
-
-        params = json.dumps(
-            {k: plain(v) for k, v in self.params.items() if k not in INDIFFERENT}, sort_keys=True
-        )
         line = f"attrib {__version__} {self.about.name}"
-        before = str(x.attrs.get("history", "")).rstrip()
-        return {
+        history = str(x.attrs.get("history", "")).rstrip()
+        attrs: dict[str, str | int | float] = {
             "method": self.about.name,
-            "params": params,
+            "params": json.dumps(
+                {k: plain(v) for k, v in self.params.items() if k not in INDIFFERENT}, sort_keys=True
+            ),
             "units": self._units(x),
             "long_name": f"{self.about.long_name} attribution",
             "references": self.about.reference,
-            "engine": self.engine,
+            "engine": "" if self.explanation is None else self.explanation.engine,
             "attrib_version": __version__,
             "torch_version": torch.__version__,
-            "history": f"{before}\n{line}" if before else line,
-            **(self.notes or {}),
+            "history": f"{history}\n{line}" if history else line,
         }
+        if self.explanation is not None and self.explanation.notes:
+            attrs |= self.explanation.notes
+        if self.layers:
+            attrs["layer"] = json.dumps(self.layers) if self.several_layers else self.layers[0]
+        return attrs
 
     def _units(self, x: xr.DataArray) -> str:
-        if self.about.units == "output":
-            units = "output" if self.params.get("multiply_by_inputs", True) else f"output / {_input_units(x)}"
+        if self.units == "output" and self.params.get("multiply_by_inputs", True):
+            units = "output"
         else:
-            units = f"output / {_input_units(x)}"
+            units = f"output / {x.attrs.get('units', 'input unit')}"
         return f"({units})^2" if self.params.get("reduce", "mean") != "mean" else units
-
-
-def _input_units(x: xr.DataArray) -> str:
-    return str(x.attrs.get("units", "input unit"))
 
 
 def plain(value: Any) -> Any:
@@ -118,65 +130,55 @@ def wrap(explanation: Explanation, inputs: Inputs, facts: Facts, many: bool) -> 
         In the form of the inputs.
     """
     lead: tuple[Hashable, ...] = ("target",) if many else ()
-    parts = (
-        explanation.attribution if isinstance(explanation.attribution, tuple) else (explanation.attribution,)
-    )
-    errors = explanation.standard_error
-    each = errors if isinstance(errors, tuple) else (errors,) * len(parts)
 
-    def laid_out(t: torch.Tensor | None, j: int) -> np.ndarray | None:
-        return (
-            None
-            if t is None
-            else unstacked(
-                t, inputs, (*lead, *inputs.sample_dims, *inputs.core(j)), (*lead, *inputs.arrays[j].dims)
-            )
-        )
+    def laid_out(tensors: Any) -> list[np.ndarray | None]:
+        each = tensors if isinstance(tensors, tuple) else (tensors,) * len(inputs.arrays)
+        return [
+            None if t is None else unstacked(t, inputs, (*lead, *inputs.sample_dims, *inputs.core(j)), (*lead, *x.dims))
+            for j, (t, x) in enumerate(zip(each, inputs.arrays, strict=True))
+        ]  # fmt: skip
 
     coords = sample_coords(explanation, inputs, lead, facts.classes)
-    data = [laid_out(a, j) for j, a in enumerate(parts)]
-    return dressed(data, [laid_out(e, j) for j, e in enumerate(each)], coords, inputs, facts, lead)
+    attributions, errors = laid_out(explanation.attribution), laid_out(explanation.standard_error)
+    return with_coords(attributions, errors, coords, inputs, facts.of(explanation), lead)
 
 
-def dressed(
-    data: Sequence[Any],
+def with_coords(
+    attributions: Sequence[Any],
     errors: Sequence[Any],
     coords: Mapping[Hashable, Any],
     inputs: Inputs,
     facts: Facts,
-    lead: tuple,
+    lead: tuple[Hashable, ...],
 ) -> Any:
     """Arrays in the inputs' layout, with all their labels, in the inputs' form.
 
     Parameters
     ----------
-    data, errors : sequence of arrays
+    attributions, errors : sequence of arrays
         Attributions and standard errors (or None), one per input, dims `lead` and then the input's.
     coords : mapping
         Coords along the target and sample dims.
     inputs, facts, lead
         As in `wrap`; `lead` is ("target",) or ().
     """
-    found = []
-    for x, values, error in zip(inputs.arrays, data, errors, strict=True):
-        order = (*lead, *x.dims)
-        more = {**x.coords, **coords} | ({} if error is None else {"standard_error": (order, error)})
-        found.append(xr.DataArray(values, dims=order, coords=more, name="attribution", attrs=facts.attrs(x)))
-    return _in_form(found, inputs)
-
-
-def _in_form(found: list[xr.DataArray], inputs: Inputs) -> Any:
-    """One DataArray, a tuple, or a Dataset, as the inputs were given."""
+    arrays = []
+    for x, values, error in zip(inputs.arrays, attributions, errors, strict=True):
+        dims = (*lead, *x.dims)
+        with_error = {**x.coords, **coords} | ({} if error is None else {"standard_error": (dims, error)})
+        arrays.append(
+            xr.DataArray(values, dims=dims, coords=with_error, name="attribution", attrs=facts.attrs(x))
+        )
     if inputs.single:
-        return found[0]
+        return arrays[0]
     if inputs.names is None:
-        return tuple(found)
-    own = {
-        n: a.rename(standard_error=f"{n}_standard_error") if "standard_error" in a.coords else a
-        for n, a in zip(inputs.names, found, strict=True)
+        return tuple(arrays)
+    variables = {
+        name: a.rename(standard_error=f"{name}_standard_error") if "standard_error" in a.coords else a
+        for name, a in zip(inputs.names, arrays, strict=True)
     }
-    shared = {k: v for k, v in found[0].attrs.items() if k not in ("units", "history")}
-    return xr.Dataset(own, attrs=shared)
+    shared = {k: v for k, v in arrays[0].attrs.items() if k not in ("units", "history")}
+    return xr.Dataset(variables, attrs=shared)
 
 
 def unstacked(t: torch.Tensor, inputs: Inputs, dims: tuple, order: tuple) -> np.ndarray:
@@ -188,27 +190,36 @@ def unstacked(t: torch.Tensor, inputs: Inputs, dims: tuple, order: tuple) -> np.
 
 
 def sample_coords(
-    e: Explanation, inputs: Inputs, lead: tuple, classes: tuple[str, ...] | None
+    explanation: Explanation,
+    inputs: Inputs,
+    lead: tuple[Hashable, ...],
+    classes: tuple[str, ...] | None,
 ) -> dict[Hashable, Any]:
     """Coords along the target and sample dims: `prediction`, `target`, and those that the method has."""
-    along = (*lead, *inputs.sample_dims)
 
-    def values(t: torch.Tensor, dims: tuple = along) -> tuple[tuple, np.ndarray]:
+    def along(t: torch.Tensor, dims: tuple[Hashable, ...]) -> tuple[tuple, np.ndarray]:
         shape = (*t.shape[: len(dims) - len(inputs.sample_dims)], *inputs.sample_shape)
         return dims, as_numpy(t).reshape(shape)
 
-    coords: dict[Hashable, Any] = {"prediction": values(e.prediction)}
+    dims = (*lead, *inputs.sample_dims)
+    coords: dict[Hashable, Any] = {"prediction": along(explanation.prediction, dims)}
     if lead:
-        coords["target"] = np.asarray(e.target_labels)
-    elif e.target is not None and e.target_labels[0] in ("predicted", "per sample"):
-        coords["target"] = (inputs.sample_dims, named(values(e.target)[1], classes))
-    if e.delta is not None:
-        coords["delta"] = values(e.delta)
-    if e.n_steps is not None:
-        coords["n_steps"] = values(e.n_steps, inputs.sample_dims)
+        coords["target"] = np.asarray(explanation.target_labels)
+    elif explanation.target is not None and varies(explanation):
+        _, index = along(explanation.target, dims)
+        coords["target"] = (inputs.sample_dims, with_names(index, classes))
+    if explanation.delta is not None:
+        coords["delta"] = along(explanation.delta, dims)
+    if explanation.n_steps is not None:
+        coords["n_steps"] = along(explanation.n_steps, inputs.sample_dims)
     return coords
 
 
-def named(index: np.ndarray, classes: tuple[str, ...] | None) -> np.ndarray:
+def varies(explanation: Explanation) -> bool:
+    """Whether the one target is another output for each sample."""
+    return explanation.target_labels[0] in ("predicted", "per sample")
+
+
+def with_names(index: np.ndarray, classes: tuple[str, ...] | None) -> np.ndarray:
     """Class names of output indices, if there are names."""
     return index if classes is None else np.asarray(classes)[index]

@@ -1,38 +1,156 @@
-"""Maps and activations of a layer as DataArrays: spatial dims and coords of the input, at the input's resolution or the layer's."""
+"""Maps, activations and filters of a layer as DataArrays: spatial dims and coords of the input, at its resolution or the layer's."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 
+from attrib import functional
+from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.layers.at_layer import Layer
+from attrib.engine.layers.map_layers import Reshape
+from attrib.engine.model.parameters import Model, dtype_of
+from attrib.functional.arguments import checked
 from attrib.functional.explanation import Explanation
 from attrib.interop.arrays import as_numpy
-from attrib.labels.inputs import Inputs
-from attrib.labels.results import Facts, sample_coords
+from attrib.labels.inputs import Inputs, labelled_inputs
+from attrib.labels.results import Facts, plain, sample_coords
 
 LAYER, FILTER = "layer", "filter"
 SPATIAL = {1: ("position",), 2: ("y", "x"), 3: ("z", "y", "x")}
 
 
-def map_options(given: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
-    """The option `onto` as a number, where it is an input's name.
+@checked
+def layer_activation(
+    f: Model,
+    x: Any,
+    *,
+    layer: Layer = "auto",
+    reshape: Reshape | None = None,
+    onto: int | str = 0,
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
+    coords: Mapping[Hashable, Any] | None = None,
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+) -> xr.DataArray:
+    """Output of a layer, with labels.
+
+    Parameters
+    ----------
+    f : callable
+        The model, see `attrib.functional.layer_activation`.
+    x : DataArray, Dataset, mapping, tuple or array-like
+        Input(s).
+    layer : str or torch.nn.Module, default "auto"
+        A dotted name, the module itself, or `"auto"`: the last layer on whose positions the output depends.
+    reshape : callable, optional
+        Your own image form: a function of the layer's output that gives (N, C, *spatial).
+    onto : int or str, default 0
+        With several inputs: the one whose spatial coords the result gets.
+    sample_dims, dims, coords
+        As for every method.
+    batch_size : int or "auto", default "auto"
+        Rows per model call.
+    device : torch.device or str, optional
+        Where to run; default: where the model's parameters are.
+    progress : bool or callable, default False
+        True shows a bar.
+
+    Returns
+    -------
+    DataArray
+        Called `activation`: the sample dims, `filter`, and the input's spatial dims, whose coords are the centres of the
+        layer's positions in the input's coords.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `attrib.functional.layer_activation`.
+
+    Examples
+    --------
+    >>> import attrib, torch, xarray as xr
+    >>> net = torch.nn.Sequential(torch.nn.MaxPool1d(2), torch.nn.Flatten(), torch.nn.Linear(2, 1))
+    >>> x = xr.DataArray(
+    ...     [[[1.0, 4.0, 2.0, 3.0]]], dims=("sample", "channel", "time"), coords={"time": [0.0, 0.5, 1.0, 1.5]}
+    ... )
+    >>> a = attrib.layer_activation(net, x.astype("float32"), layer="0")
+    >>> a.dims, a.time.values.tolist(), a.values.ravel().tolist()
+    (('sample', 'filter', 'time'), [0.25, 1.25], [4.0, 3.0])
+    """
+    inputs = labelled_inputs(x, sample_dims, dims, coords)
+    at = input_number(onto, inputs)
+    tensors = inputs.tensors(dtype_of(f))
+    a = functional.layer_activation(
+        f, tensors[0] if inputs.single else tensors, layer=layer, reshape=reshape, onto=at,
+        batch_size=batch_size, device=device, progress=progress,
+    )  # fmt: skip
+    return _with_layer_dims(as_numpy(a), inputs, at, {"layer": plain(layer)})
+
+
+@checked
+def filters(f: Model, layer: Layer = "first") -> xr.DataArray:
+    """Weights of a convolution, with labels.
+
+    Parameters
+    ----------
+    f : callable
+        The model.
+    layer : str or torch.nn.Module, default "first"
+        A convolution by dotted name or as a module; `"first"` is the first one in the order of the modules.
+
+    Returns
+    -------
+    DataArray
+        Called `filters`: dims `filter`, `channel` and `position`, or `y, x`, or `z, y, x`, with offsets from the
+        kernel's centre as coords.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such layer, or it is no convolution; the message lists the convolutions.
+
+    Examples
+    --------
+    >>> import attrib, torch
+    >>> w = attrib.filters(torch.nn.Sequential(torch.nn.Conv1d(4, 8, 5)))
+    >>> w.sizes["filter"], w.sizes["channel"], w.position.values.tolist()
+    (8, 4, [-2.0, -1.0, 0.0, 1.0, 2.0])
+    """
+    weights = as_numpy(functional.filters(f, layer))
+    kernel = weights.shape[2:]
+    spatial = SPATIAL[len(kernel)]
+    coords: dict[Hashable, Any] = {FILTER: np.arange(len(weights)), "channel": np.arange(weights.shape[1])}
+    coords |= {d: np.arange(n) - (n - 1) / 2 for d, n in zip(spatial, kernel, strict=True)}
+    return xr.DataArray(
+        weights,
+        dims=(FILTER, "channel", *spatial),
+        coords=coords,
+        name="filters",
+        attrs={"layer": plain(layer)},
+    )
+
+
+def input_number(onto: int | str, inputs: Inputs) -> int:
+    """The number of the input that a map lies on, which the caller may name.
 
     Raises
     ------
     ValueError
         If no input is called so.
     """
-    onto = given.get("onto")
     if not isinstance(onto, str):
-        return {}
+        return onto
     if inputs.names is None or onto not in inputs.names:
-        known = "without names" if inputs.names is None else ", ".join(inputs.names)
-        raise ValueError(f"`onto` is {onto!r}, expected one of the inputs: {known}")
-    return {"onto": inputs.names.index(onto)}
+        names = "without names" if inputs.names is None else ", ".join(inputs.names)
+        raise ValueError(f"`onto` is {onto!r}, expected one of the inputs: {names}")
+    return inputs.names.index(onto)
 
 
 def wrap_map(explanation: Explanation, inputs: Inputs, facts: Facts, many: bool) -> xr.DataArray:
@@ -50,49 +168,49 @@ def wrap_map(explanation: Explanation, inputs: Inputs, facts: Facts, many: bool)
     Returns
     -------
     DataArray
-        Dims: target and layer if asked for, the sample dims, the input's spatial dims. At the layer's resolution the
-        coords are the centres of its cells in the input's coords.
+        Dims: target and layer where several were asked for, the sample dims, the input's spatial dims. At the layer's
+        resolution the coords are the centres of its positions in the input's coords.
     """
     lead = leading(facts, many)
     assert isinstance(explanation.attribution, torch.Tensor)
     values = as_numpy(explanation.attribution)
-    shaped = values.reshape(*values.shape[: len(lead)], *inputs.sample_shape, *values.shape[len(lead) + 1 :])
-    targets: tuple[Hashable, ...] = ("target",) if many else ()
-    return placed(shaped, sample_coords(explanation, inputs, targets, facts.classes), inputs, facts, lead)
+    maps = values.reshape(*values.shape[: len(lead)], *inputs.sample_shape, *values.shape[len(lead) + 1 :])
+    coords = sample_coords(explanation, inputs, ("target",) if many else (), facts.classes)
+    return aligned(maps, coords, inputs, facts.of(explanation), lead)
 
 
 def leading(facts: Facts, many: bool) -> tuple[Hashable, ...]:
     """The dims in front of the sample dims."""
-    listed = isinstance(facts.params.get("layer"), list | tuple)
-    return (*(("target",) if many else ()), *((LAYER,) if listed else ()))
+    return (*(("target",) if many else ()), *((LAYER,) if facts.several_layers else ()))
 
 
-def placed(
-    data: Any, coords: Mapping[Hashable, Any], inputs: Inputs, facts: Facts, lead: tuple[Hashable, ...]
+def aligned(
+    maps: Any, coords: Mapping[Hashable, Any], inputs: Inputs, facts: Facts, lead: tuple[Hashable, ...]
 ) -> xr.DataArray:
     """Maps (*lead, *sample dims, *grid) with all their labels: those of the input that they lie on, and `coords`."""
-    onto = map_options(facts.params, inputs).get("onto", facts.params.get("onto", 0))
-    x, grid = inputs.arrays[onto], data.shape[len(lead) + len(inputs.sample_dims) :]
+    onto = input_number(facts.params["onto"], inputs)
+    x, grid = inputs.arrays[onto], maps.shape[len(lead) + len(inputs.sample_dims) :]
     spatial = inputs.core(onto)[-len(grid) :]
-    own = {**_kept(x, inputs.sample_dims, spatial, grid), **coords}
-    own |= {LAYER: np.asarray(str((facts.notes or {})["layer"]).split(", "))} if LAYER in lead else {}
+    labels = {**_coords_on_grid(x, inputs.sample_dims, spatial, grid), **coords}
+    if LAYER in lead:
+        labels[LAYER] = np.asarray(facts.layers)
+    attrs = facts.attrs(x) | ({"units": "1"} if facts.params["normalize"] else {})
     dims = (*lead, *inputs.sample_dims, *spatial)
-    found = xr.DataArray(data, dims=dims, coords=own, name="attribution", attrs=facts.attrs(x))
-    return found.assign_attrs(units="1") if facts.params.get("normalize") else found
+    return xr.DataArray(maps, dims=dims, coords=labels, name="attribution", attrs=attrs)
 
 
-def _kept(
+def _coords_on_grid(
     x: xr.DataArray, samples: tuple[Hashable, ...], spatial: tuple[Hashable, ...], grid: tuple[int, ...]
 ) -> dict[Hashable, Any]:
-    """The input's coords without those of other dims; at another resolution, the centres of cells."""
+    """The input's coords along its sample and spatial dims; at another resolution, the centres of positions."""
     coarse = {d: n for d, n in zip(spatial, grid, strict=True) if n != x.sizes[d]}
-    same = {*samples, *spatial} - set(coarse)
-    kept = {n: c for n, c in x.coords.items() if set(c.dims) <= same}
-    return kept | {d: centres(x, d, n) for d, n in coarse.items()}
+    dims = {*samples, *spatial} - set(coarse)
+    fine = {n: c for n, c in x.coords.items() if set(c.dims) <= dims}
+    return fine | {d: centres(x, d, n) for d, n in coarse.items()}
 
 
 def centres(x: xr.DataArray, dim: Hashable, count: int) -> np.ndarray:
-    """Centres of `count` cells along a dim, in the input's coords; in numbers of cells where those are no numbers.
+    """Centres of `count` positions along a dim, in the input's coords; in numbers of entries where those are no numbers.
 
     Examples
     --------
@@ -102,14 +220,14 @@ def centres(x: xr.DataArray, dim: Hashable, count: int) -> np.ndarray:
     """
     size = x.sizes[dim]
     at = (np.arange(count) + 0.5) * size / count - 0.5
-    own = x.coords[dim].values if dim in x.coords else None
-    if own is None or not np.issubdtype(own.dtype, np.number) or size < 2:
+    coord = x.coords[dim].values if dim in x.coords else None
+    if coord is None or not np.issubdtype(coord.dtype, np.number) or size < 2:
         return at
     low = np.clip(np.floor(at).astype(int), 0, size - 2)
-    return own[low] + (at - low) * (own[low + 1] - own[low])
+    return coord[low] + (at - low) * (coord[low + 1] - coord[low])
 
 
-def wrap_activation(values: np.ndarray, inputs: Inputs, onto: int, attrs: Mapping[str, str]) -> xr.DataArray:
+def _with_layer_dims(values: np.ndarray, inputs: Inputs, onto: int, attrs: Mapping[str, str]) -> xr.DataArray:
     """A layer's output (N, filter, *grid) with the input's sample and spatial dims; other outputs as (N, filter, ...).
 
     Outputs (N, filter) and (N, filter, ...) that are no image have dims called `axis_2`, ... after the filter's.
@@ -120,19 +238,11 @@ def wrap_activation(values: np.ndarray, inputs: Inputs, onto: int, attrs: Mappin
         n <= x.sizes[d] for n, d in zip(grid, core[-len(grid) :], strict=True)
     )
     spatial = core[-len(grid) :] if image else tuple(f"axis_{k}" for k in range(2, values.ndim))
-    coords = _kept(x, inputs.sample_dims, spatial if image else (), grid if image else ())
-    shaped = values.reshape(*inputs.sample_shape, *values.shape[1:])
-    dims = (*inputs.sample_dims, FILTER, *spatial)
-    own = {**coords, FILTER: np.arange(values.shape[1])}
-    return xr.DataArray(shaped, dims=dims, coords=own, name="activation", attrs=dict(attrs))
-
-
-def wrap_filters(weights: np.ndarray, attrs: Mapping[str, str]) -> xr.DataArray:
-    """Weights (filter, channel, *kernel) with offsets from the kernel's centre as spatial coords."""
-    kernel = weights.shape[2:]
-    spatial = SPATIAL[len(kernel)]
-    coords: dict[Hashable, Any] = {FILTER: np.arange(len(weights)), "channel": np.arange(weights.shape[1])}
-    coords |= {d: np.arange(n) - (n - 1) / 2 for d, n in zip(spatial, kernel, strict=True)}
+    coords = _coords_on_grid(x, inputs.sample_dims, spatial if image else (), grid if image else ())
     return xr.DataArray(
-        weights, dims=(FILTER, "channel", *spatial), coords=coords, name="filters", attrs=dict(attrs)
+        values.reshape(*inputs.sample_shape, *values.shape[1:]),
+        dims=(*inputs.sample_dims, FILTER, *spatial),
+        coords={**coords, FILTER: np.arange(values.shape[1])},
+        name="activation",
+        attrs=dict(attrs),
     )

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import torch
 import xarray as xr
 
-from attrib.labelled import labelled
-from attrib.labels import labelled_inputs
+from attrib.labels import labelled, labelled_inputs
 from attrib.workflows.loading import first_line
 from attrib.workflows.plan import ALL_METHODS, Plan, arguments
 

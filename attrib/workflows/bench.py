@@ -47,7 +47,7 @@ def bench(
     x : Tensor, array, or tuple of these
         Input(s), samples on dim 0. All samples are explained in every repeat: 8 to 64 are usually enough.
     methods : sequence of str
-        Names in `attrib.functional.METHODS` and, for attributions of a layer, `MAPS`.
+        Names in `attrib.functional.METHODS`, but for methods around others and interaction.
     batch_sizes : iterable of int or "auto", optional
         Rows per model call; default: `"auto"` and powers of four up to 1024.
     device : torch.device or str, optional

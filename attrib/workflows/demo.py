@@ -115,7 +115,7 @@ def _plan(baselines: xr.DataArray, seed: int, **target: Any) -> Plan:
     """A plan of every method; distributions of baselines are training images, single baselines are zero."""
     methods = plan("all", classes=CLASSES, seed=seed, **target)
     for name, arguments in methods.by_method.items():
-        if ALL_METHODS[name].about.distribution:
+        if ALL_METHODS[name].about.baselines == "distribution":
             arguments["baselines"] = baselines
         arguments.update(REQUIRED.get(name, {}))
     return methods

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from attrib.engine.batching import BatchSize
 from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import Model
-from attrib.functional import MAPS, METHODS
+from attrib.functional import METHODS
 from attrib.functional.explanation import Method
 
 BARE = "forward+backward"
-TIMED: dict[str, Method[...]] = {**METHODS, **MAPS}
+TIMED: dict[str, Method[...]] = {
+    name: m for name, m in METHODS.items() if m.about.result != "pairs" and not m.about.wraps
+}
 
 
 class Job(NamedTuple):
@@ -59,7 +61,7 @@ def method_jobs(
     """One job per batch size that makes a difference; a first call checks the arguments."""
     explain = TIMED[name].explain
     parameters = inspect.signature(explain).parameters
-    if "baselines" in parameters and parameters["baselines"].default is inspect.Parameter.empty:
+    if TIMED[name].about.baselines == "distribution":
         options.setdefault("baselines", xs if len(xs) > 1 else xs[0])
     unknown = [o for o in options if o not in parameters]
     if unknown:

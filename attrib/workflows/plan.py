@@ -9,11 +9,15 @@ from typing import Any
 
 import xarray as xr
 
-from attrib.functional import MAPS, METHODS
-from attrib.functional.cam import PRODUCTS
+from attrib.functional import METHODS
 from attrib.functional.explanation import Method
 
-ALL_METHODS: dict[str, Method[...]] = {**METHODS, **MAPS, **PRODUCTS}
+# Attributions of a layer come last: where no method applies, the reason of the first is reported.
+ALL_METHODS: dict[str, Method[...]] = {
+    name: m
+    for name, m in sorted(METHODS.items(), key=lambda entry: entry[1].about.layer)
+    if m.about.result != "pairs"
+}
 Options = Mapping[str, Any]
 INNER = "input_x_gradient"  # what noise_tunnel averages and guided_grad_cam multiplies, by default
 
@@ -107,18 +111,16 @@ def arguments(method: str) -> dict[str, inspect.Parameter]:
 
 
 def _default_arguments(method: str, baselines: Any, seed: int) -> dict[str, Any]:
-    takes = arguments(method)
+    about = ALL_METHODS[method].about
     chosen: dict[str, Any] = {}
-    if "seed" in takes:
+    if about.draws:
         chosen["seed"] = seed
-    if "method" in takes:
+    if about.wraps:
         chosen["method"] = ALL_METHODS[INNER]
-    if "baselines" in takes and baselines is not None:
-        chosen["baselines"] = (
-            baselines if ALL_METHODS[method].about.distribution else _one_baseline(baselines)
-        )
-    elif "baselines" in takes and takes["baselines"].default is inspect.Parameter.empty:
-        chosen["baselines"] = 0.0
+    if about.baselines == "distribution":
+        chosen["baselines"] = 0.0 if baselines is None else baselines
+    elif about.baselines == "point" and baselines is not None:
+        chosen["baselines"] = _one_baseline(baselines)
     return chosen
 
 

@@ -155,7 +155,7 @@ def shares(folder: Path, images: Path, masks: Path) -> None:
     print(f"integrated gradients: {on_the_cell(fine.sum(1), inside):.1%}")
     for layer in stages:
         for name in METHODS:
-            a = attrib.functional.MAPS[name](classifier.model, x, target="predicted", layer=layer)
+            a = attrib.functional.METHODS[name](classifier.model, x, target="predicted", layer=layer)
             print(f"{layer} {name}: {on_the_cell(a, inside):.1%}")
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attrib.functional import (
-    MAPS,
+    METHODS,
     filters,
     grad_cam,
     guided_grad_cam,
@@ -23,7 +23,8 @@ from attrib.functional import (
 from attrib.testing import CONTRACT, untouched
 from tests.cams import ChannelsLast, Transformer, convnet
 
-each_map = pytest.mark.parametrize("cam", MAPS.values(), ids=MAPS.keys())
+MAPS = [m for m in METHODS.values() if m.about.result == "layer map"]
+each_map = pytest.mark.parametrize("cam", MAPS, ids=lambda m: m.about.name)
 
 
 def images(n: int = 4, size: tuple[int, ...] = (16, 16), seed: int = 0) -> Tensor:
@@ -155,7 +156,7 @@ def test_several_layers() -> None:
     names = ["features.1", "features.3", "features"]
     found = layer_cam.explain(model, x, layer=names, targets=[0, 1])
     assert found.attribution.shape == (2, 3, 4, 16, 16)
-    assert found.notes == {"layer": "features.1, features.3, features"}
+    assert found.layers == ("features.1", "features.3", "features")
     for k, name in enumerate(names):
         alone = layer_cam(model, x, layer=name, targets=[0, 1])
         assert torch.allclose(found.attribution[:, k], alone, rtol=1e-4, atol=1e-7)

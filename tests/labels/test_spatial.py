@@ -1,4 +1,8 @@
-"""Maps with labels: which coords stay, and where the cells of a coarse map lie."""
+"""Maps with labels: which coords stay, and where the positions of a coarse map lie."""
+
+import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +50,7 @@ def test_at_the_inputs_resolution_its_own_coords_stay(options: dict) -> None:
     assert a.attrs["history"].startswith("scanned\nattrib")
 
 
-def test_at_the_layers_resolution_coords_are_centres_of_cells(options: dict) -> None:
+def test_at_the_layers_resolution_coords_are_centres_of_positions(options: dict) -> None:
     a = attrib.grad_cam(convnet(), cells(), target=0, upsample=False, normalize="minmax", **options)
     assert a.sizes == {"image": 5, "y": 4, "x": 6}
     assert a.y.values.tolist() == [0.75, 2.75, 4.75, 6.75]  # of 0, 0.5, 1, 1.5 and so on
@@ -80,6 +84,39 @@ def test_targets_and_layers_have_dims(options: dict) -> None:
     one = attrib.layer_cam(convnet(), cells(), target="monocyte", layer="features", **options)
     assert np.allclose(a.sel(target="monocyte", layer="features"), one, rtol=1e-4, atol=1e-7)
     assert "target" not in one.coords
+
+
+class Commas(torch.nn.Module):
+    """Layers whose names hold commas."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        convolutions = {"stem, first": torch.nn.Conv2d(3, 2, 3, padding=1), "last": torch.nn.Conv2d(2, 4, 3)}
+        self.parts = torch.nn.ModuleDict(convolutions)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.parts["last"](self.parts["stem, first"](x).relu()).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "layer", [["parts.stem, first", "parts.last"], ["parts.stem, first"], "parts.stem, first"]
+)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_names_of_layers_may_hold_anything(options: dict, layer: Any, lazy: bool, tmp_path: Path) -> None:
+    if lazy:
+        pytest.importorskip("dask")
+    model, x = Commas().eval(), cells().chunk(image=2) if lazy else cells()
+    a = attrib.grad_cam(model, x, target=0, layer=layer, **options)
+    listed = isinstance(layer, list)
+    assert a.attrs["layer"] == (json.dumps(layer) if listed else layer)
+    assert (a.layer.values.tolist() if listed else layer) == layer
+    explanation = attrib.functional.grad_cam.explain(
+        model, torch.from_numpy(cells().values), target=0, layer=layer
+    )
+    assert explanation.layers == tuple(layer if listed else [layer])
+    assert explanation.notes is None
+    save(a, tmp_path / "a.nc")
+    assert load(tmp_path / "a.nc").attrs["layer"] == a.attrs["layer"]
 
 
 def test_several_sample_dims_and_other_orders(options: dict) -> None:

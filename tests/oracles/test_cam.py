@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attrib.functional import MAPS
+from attrib.functional import METHODS
 from tests.cams import ChannelsLast, Transformer, convnet
 
 
@@ -73,9 +73,9 @@ def test_the_peers_numbers(peer: Any, name: str, kind: str) -> None:
         scaled = peer.utils.image.scale_cam_image(maps.clip(0), None)
     model.zero_grad(set_to_none=True)
     ours = {
-        "raw": MAPS[name](model, x, layer=layer, target=classes, relu=False, upsample=False),
-        "scaled": MAPS[name](model, x, layer=layer, target=classes, upsample=False, normalize="minmax"),
-        "whole": MAPS[name](model, x, layer=layer, target=classes, normalize="minmax"),
+        "raw": METHODS[name](model, x, layer=layer, target=classes, relu=False, upsample=False),
+        "scaled": METHODS[name](model, x, layer=layer, target=classes, upsample=False, normalize="minmax"),
+        "whole": METHODS[name](model, x, layer=layer, target=classes, normalize="minmax"),
     }
     assert abs(ours["raw"].numpy() - maps).max() < 1e-6 * max(1.0, abs(maps).max())
     assert abs(ours["scaled"].numpy() - scaled).max() < 1e-5  # divided by ranges of 1e-3 and less
@@ -87,5 +87,5 @@ def test_captums_layer_grad_cam() -> None:
     model = convnet()
     x = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(3))
     expected = attr.LayerGradCam(model, model.features).attribute(x, target=2)[:, 0]
-    found = MAPS["grad_cam"](model, x, layer="features", target=2, relu=False, upsample=False)
+    found = METHODS["grad_cam"](model, x, layer="features", target=2, relu=False, upsample=False)
     assert torch.allclose(found, expected, atol=1e-6)

@@ -37,6 +37,13 @@ def from_jax(fn: Callable[..., Any], params: Any = None, *, channels_last: bool 
         Without JAX: ``pip install 'attrib[jax]'``.
     TypeError, ValueError
         For what is no function, and for weights that are traced, deleted, or spread over several devices.
+
+    Examples
+    --------
+    >>> import attrib, jax.numpy as jnp, numpy as np
+    >>> model = attrib.from_jax(lambda w, x: jnp.tanh(x) @ w, np.array([1.0, -2.0], "float32"))
+    >>> attrib.saliency(model, np.zeros((1, 2), "float32"), absolute=False).values
+    array([[ 1., -2.]], dtype=float32)
     """
     _require()
     from attrib.interop.jax.model import JaxModel

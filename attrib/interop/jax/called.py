@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -102,8 +101,8 @@ def _options(method: Callable[..., Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     while isinstance(method, functools.partial):
         found, method = {**method.keywords, **found}, method.func
-    explain = getattr(method, "explain", None)
-    if explain is None or hasattr(method, "functional") or "layer" in inspect.signature(explain).parameters:
+    about = getattr(method, "about", None)
+    if about is None or hasattr(method, "functional") or about.layer or about.result != "input":
         raise TypeError(
             f"`method` is {getattr(method, '__name__', type(method).__name__)}, expected one of attrib.functional with "
             "results shaped like the inputs, its options in a functools.partial: "

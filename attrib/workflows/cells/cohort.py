@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib import __version__
+from attrib._version import __version__
 from attrib.domains.cells import ImageFile
 from attrib.io import load, replacing, save, save_rows, write_json
 from attrib.io.place import strict

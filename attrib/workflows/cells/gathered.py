@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib import __version__
+from attrib._version import __version__
 
 
 class CohortSums:

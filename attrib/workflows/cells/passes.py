@@ -14,7 +14,7 @@ from torch import Tensor
 from attrib.domains.cells import ImageFile, read_image
 from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import device_of
-from attrib.functional import MAPS
+from attrib.functional import METHODS
 from attrib.workflows.cells.deletion import deletion
 from attrib.workflows.cells.image import Cell, stamp
 from attrib.workflows.cells.plan import Plan
@@ -57,9 +57,10 @@ def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, 
     curves: list[Tensor] = []
     layer = plan.layer
     for method in plan.methods:
-        e = MAPS[method].explain(classifier.model, x, layer=layer, targets=plan.goals, batch_size=len(x))
+        e = METHODS[method].explain(classifier.model, x, layer=layer, targets=plan.goals, batch_size=len(x))
         assert isinstance(e.attribution, Tensor)
-        layer = str((e.notes or {})["layer"])
+        assert e.layers is not None
+        layer = e.layers[0]
         maps.append(e.attribution)
         predicted = e.attribution[best, torch.arange(len(x))] if plan.goals == "all" else e.attribution[-1]
         curves.append(deletion(classifier.model, x, predicted, best, batch_size=4 * len(x)).cpu())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from attrib.functional import MAPS
+from attrib.functional import METHODS as METHODS_HERE
 from attrib.workflows.checkpoint import Classifier
 
 METHODS = ("grad_cam", "grad_cam_plus_plus", "layer_cam")
@@ -54,9 +54,10 @@ def plan_of(classifier: Classifier, methods: Sequence[str], layer: str, targets:
     ValueError
         For unknown methods and classes.
     """
-    unknown = [m for m in methods if m not in MAPS]
+    maps = [name for name, m in METHODS_HERE.items() if m.about.result == "layer map"]
+    unknown = [m for m in methods if m not in maps]
     if unknown or not methods:
-        raise ValueError(f"`methods` is {' '.join(methods) or 'empty'}, expected some of {', '.join(MAPS)}")
+        raise ValueError(f"`methods` is {' '.join(methods) or 'empty'}, expected some of {', '.join(maps)}")
     chosen = (
         targets
         if targets in ("predicted", "all")

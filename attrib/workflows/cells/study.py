@@ -66,7 +66,7 @@ def cells(
         Folder for the results. One that holds a run with the same model and settings is continued: images that are
         done are not done again.
     methods : sequence of str
-        Of `attrib.functional.MAPS`.
+        Of `attrib.functional.METHODS`, those that give a map of a layer.
     layer : str, default "auto"
         See `attrib.grad_cam`.
     targets : "predicted", "all", or sequence of class names

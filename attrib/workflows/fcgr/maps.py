@@ -118,7 +118,7 @@ def _plan(settings: Settings, background: xr.Dataset) -> Plan:
     baselines = images.drop_vars(["baseline", "label", *_texts(background)])
     for name in settings.methods:
         baseline = method_plan.by_method[name].get("baselines", 0.0)
-        if ALL[name].about.distribution and isinstance(baseline, int | float):
+        if ALL[name].about.baselines == "distribution" and isinstance(baseline, int | float):
             method_plan.by_method[name]["baselines"] = baselines
     # of the default methods, those that a network does not allow are skipped
     return replace(method_plan, every=settings.methods == METHODS)

@@ -47,7 +47,7 @@ def checked_methods(
         For names that do not exist.
     """
     for option, names, available in (
-        ("methods", methods, list(ALL)),
+        ("methods", methods, [n for n, m in ALL.items() if m.about.result == "input" and not m.about.layer]),
         ("corrections", corrections, CORRECTIONS),
     ):
         unknown = [m for m in names if m not in available]

@@ -17,11 +17,7 @@ MUTATIONS = "in_silico_mutagenesis"
 METHODS = ("deep_lift", "integrated_gradients", "saliency", MUTATIONS)
 BASELINES = ("uniform", "zeros", "shuffle", "dinucleotide")
 DRAWS = 10  # shuffles of a record, for methods that take several baselines
-NOT_HERE = (
-    "occlusion",
-    "feature_ablation",
-    "noise_tunnel",
-)  # these need more arguments: windows, groups, a method
+NOT_HERE = ("occlusion", "feature_ablation")  # these need more arguments: windows, groups
 
 
 class Settings(NamedTuple):
@@ -90,7 +86,11 @@ def check(settings: Settings) -> None:
     ValueError
         For unknown methods, outputs, baselines and dims.
     """
-    usable = [m for m in METHODS_HERE if m not in NOT_HERE]
+    usable = [
+        name
+        for name, m in METHODS_HERE.items()
+        if m.about.result == "input" and not m.about.wraps and name not in NOT_HERE
+    ]
     unknown = [m for m in settings.methods if m not in usable]
     if unknown or not settings.methods:
         raise ValueError(

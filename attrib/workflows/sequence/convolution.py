@@ -13,7 +13,7 @@ from torch import nn
 from attrib.domains.motifs import FilterMotifs, filter_counts, filter_peaks
 from attrib.domains.motifs.filters import motifs_of_counts, thresholds
 from attrib.engine.layers.at_layer import find_layer, named_layers
-from attrib.labelled import layer_activation
+from attrib.labels import layer_activation
 
 LETTERS = 4
 ROWS = 256  # sequences whose activations are in memory

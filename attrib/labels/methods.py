@@ -1,0 +1,173 @@
+"""A method on tensors as a function of labelled arrays: the same arguments, and labels in and out."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from attrib.engine.model.parameters import dtype_of
+from attrib.functional.arguments import refuse_unknown
+from attrib.functional.docstrings import labelled_doc
+from attrib.functional.explanation import About, Explanation
+from attrib.labels.align import at_samples, baseline_tensors, sample_values
+from attrib.labels.editing import edit_options
+from attrib.labels.inputs import Inputs, labelled_inputs
+from attrib.labels.lazy import lazily, lazy_maps, of_first, resolved
+from attrib.labels.results import Facts, wrap
+from attrib.labels.spatial import input_number, wrap_map
+
+# What labelled functions take beside the arguments of the method, and the arguments of which they take more.
+LABELS = {
+    "sample_dims": "Hashable | Sequence[Hashable] | None",
+    "dims": "Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None",
+    "coords": "Mapping[Hashable, Any] | None",
+}
+WIDER = {
+    "x": "Any",
+    "method": "Callable[..., Any]",
+    "baselines": "Any",
+    "target": "TargetLike | xr.DataArray | np.ndarray",
+    "axis": "Hashable",
+    "position": "Hashable",
+    "window": "int | Sequence[int] | Mapping[Any, int] | tuple[Any, ...]",
+    "stride": "int | Sequence[int] | Mapping[Any, int] | tuple[Any, ...]",
+    "only": "int | str | None",
+    "onto": "int | str",
+}
+
+
+def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., Any]:
+    """The labelled form of a pure method: same arguments, and `sample_dims`, `dims`, `coords`.
+
+    It adds no mathematics: inputs become tensors (N, ...), results get the inputs' labels back.
+
+    Parameters
+    ----------
+    method : callable
+        One of `attrib.functional.METHODS`.
+    examples : str
+        The Examples of its docstring.
+    **defaults
+        Defaults that differ: names of dims in place of numbers.
+    """
+    about: About = method.about
+    pure = inspect.signature(method)
+    pure = pure.replace(
+        parameters=[p.replace(default=defaults.get(n, p.default)) for n, p in pure.parameters.items()]
+    )
+    signature = _labelled_signature(pure, about)
+    names = tuple(signature.parameters)
+
+    @functools.wraps(method)
+    def attribute(*args: Any, **options: Any) -> Any:
+        refuse_unknown(about.name, names, options)
+        labels = {name: options.pop(name, None) for name in LABELS}
+        try:
+            call = pure.bind(*args, **options)
+        except TypeError as error:
+            raise TypeError(f"{about.name}: {error}") from None
+        call.apply_defaults()
+        settings = call.arguments
+        inputs, many = labelled_inputs(settings["x"], **labels), settings["targets"] is not None
+        facts = _facts(about, settings)
+        dtype = dtype_of(settings["f"])
+        settings |= _tensor_options(settings, inputs, dtype, about)
+        if inputs.lazy:
+            return _lazily(method, settings, inputs, facts, many)
+        tensors = inputs.tensors(dtype)
+        settings["x"] = tensors[0] if inputs.single else tensors
+        explanation = method.explain(*call.args, **call.kwargs)
+        return (wrap_map if about.result == "layer map" else wrap)(explanation, inputs, facts, many)
+
+    attribute.__module__ = "attrib"
+    attribute.__doc__ = labelled_doc(method.__doc__, about, examples)
+    attribute.__signature__ = signature  # type: ignore[attr-defined]
+    attribute.functional = method  # type: ignore[attr-defined]
+    attribute.about = about  # type: ignore[attr-defined]
+    return attribute
+
+
+def _labelled_signature(pure: inspect.Signature, about: About) -> inspect.Signature:
+    parameters = [p.replace(annotation=WIDER.get(n, p.annotation)) for n, p in pure.parameters.items()]
+    for name, annotation in LABELS.items():
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        )
+    form = (
+        "xr.DataArray"
+        if about.result == "layer map"
+        else "xr.DataArray | xr.Dataset | tuple[xr.DataArray, ...]"
+    )
+    return pure.replace(parameters=parameters, return_annotation=form)
+
+
+def _facts(about: About, settings: dict[str, Any]) -> Facts:
+    """What the attrs will tell: the options as the caller passed them."""
+    units = about.units
+    if about.wraps:
+        inner = getattr(getattr(settings["method"], "func", settings["method"]), "about", None)
+        units = "gradient" if inner is None else inner.units
+    classes = settings["classes"]
+    params = {k: v for k, v in settings.items() if k not in ("f", "x")}
+    return Facts(about, units, params, None if classes is None else tuple(map(str, classes)))
+
+
+def _tensor_options(
+    settings: dict[str, Any], inputs: Inputs, dtype: torch.dtype | None, about: About
+) -> dict[str, Any]:
+    """The options that hold arrays and names, in the form of the pure functions."""
+    options: dict[str, Any] = {"target": sample_values(settings["target"], inputs, "target")}
+    if isinstance(settings["targets"], list | tuple):
+        options["targets"] = [sample_values(t, inputs, "targets") for t in settings["targets"]]
+    if about.baselines is not None:
+        options["baselines"] = baseline_tensors(settings["baselines"], inputs, dtype, about.baselines)
+    if about.wraps:
+        options["method"] = _pure(settings["method"], inputs, dtype)
+    if about.edits:
+        options |= edit_options(settings, inputs)
+    if about.result == "layer map":
+        options["onto"] = input_number(settings["onto"], inputs)
+    return options
+
+
+def _pure(method: Callable[..., Any], inputs: Inputs, dtype: torch.dtype | None) -> Callable[..., Any]:
+    """The pure form of a method that may be labelled, or of a partial of one, its options in the pure form too."""
+    if not isinstance(method, functools.partial):
+        return getattr(method, "functional", method)
+    inner, options = _pure(method.func, inputs, dtype), dict(method.keywords)
+    about: About | None = getattr(inner, "about", None)
+    if about is not None and about.baselines is not None and "baselines" in options:
+        options["baselines"] = baseline_tensors(options["baselines"], inputs, dtype, about.baselines)
+    if about is not None and about.edits:
+        options |= edit_options({"only": None, **options}, inputs)
+    return functools.partial(inner, *method.args, **options)
+
+
+def _lazily(method: Any, settings: dict[str, Any], inputs: Inputs, facts: Facts, many: bool) -> Any:
+    """The result of a Dask-backed call: options with sample dims follow the inputs' blocks by the samples' numbers."""
+    about: About = method.about
+    dtype = dtype_of(settings["f"])
+    options = {**settings, "progress": False}
+    if not many:
+        options |= {"target": None, "targets": [options["target"]]}
+
+    def explain(xs: tuple[torch.Tensor, ...], numbers: list[int]) -> Explanation:
+        xs = tuple(x.to(dtype) if dtype is not None and x.is_floating_point() else x for x in xs)
+        of_block = {**options, "targets": at_samples(options["targets"], numbers, inputs)}
+        if about.baselines is not None:
+            of_block["baselines"] = at_samples(
+                options["baselines"], numbers, inputs, about.baselines == "distribution"
+            )
+        return method.explain(**{**of_block, "x": xs[0] if inputs.single else xs})
+
+    if not about.layer:
+        return lazily(explain, inputs, facts, many)
+    first = of_first(explain, inputs)
+    options["layer"] = resolved(options["layer"], first.layers or ())
+    if about.result == "layer map":
+        return lazy_maps(explain, first, inputs, facts, many)
+    return lazily(explain, inputs, facts, many)
