@@ -1,1 +1,1 @@
-"""Arrays and models of other libraries, safely."""
+"""Arrays and models of other libraries."""

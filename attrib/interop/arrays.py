@@ -1,4 +1,4 @@
-"""Anything array-like as a tensor or NumPy array of the same values, or a clear error."""
+"""Array-likes as tensors or NumPy arrays of the same values, or a clear error."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from torch import Tensor
 
 
 def as_tensor(x: Any, name: str = "x") -> Tensor:
-    """A tensor with the values of `x`; writing to it never changes `x` unless `x` is a tensor.
+    """A tensor with the values of `x`; writing to it does not change `x` unless `x` is a tensor.
 
     Parameters
     ----------
     x : array-like
-        A tensor, NumPy array (strided, read-only and big-endian ones too), DataFrame, DataArray, anything with
-        `__dlpack__` (a `jax.Array`, say), or nested lists of numbers.
+        A tensor, NumPy array (also strided, read-only or big-endian), DataFrame, DataArray, object with `__dlpack__`
+        (such as a `jax.Array`), or nested lists of numbers.
     name : str
-        What error messages call it.
+        Name of `x` in errors.
 
     Returns
     -------
     Tensor
-        On the device where `x` is.
+        On the device of `x`.
 
     Raises
     ------
     TypeError
-        For sparse arrays, object and string arrays, complex numbers, tables with columns that are no numbers.
+        For sparse arrays, object and string arrays, complex numbers, and tables with columns that are not numbers.
     ValueError
-        For masked arrays with masked values, and ragged lists.
+        For masked arrays with masked values, and for ragged lists.
     """
     if isinstance(x, Tensor):
         if x.layout != torch.strided:
@@ -42,15 +42,13 @@ def as_tensor(x: Any, name: str = "x") -> Tensor:
     if _by_dlpack(x):
         return torch.from_dlpack(x).clone()
     values = as_numpy(x, name)
-    if (
-        min(values.strides, default=0) < 0
-    ):  # a flipped dim of size 1 counts as contiguous, but torch refuses it
+    if min(values.strides, default=0) < 0:  # NumPy calls a flipped dim of size 1 contiguous, torch refuses it
         values = values.copy()
     return torch.from_numpy(np.require(values, requirements=["C", "W"]))
 
 
 def as_numpy(x: Any, name: str = "x") -> np.ndarray:
-    """A NumPy array of numbers with native byte order; see `as_tensor` for what is accepted and refused."""
+    """A NumPy array of numbers in native byte order; accepts the same `x` as `as_tensor`."""
     _refuse_sparse(x, name)
     _refuse_valueless(x, name)
     if isinstance(x, Tensor):
@@ -65,7 +63,7 @@ def as_numpy(x: Any, name: str = "x") -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"`{name}` is ragged or no array of numbers: {error}") from None
     _refuse_dtype(values, x, name)
-    if values.dtype.name == "bfloat16":  # an extension type that NumPy alone cannot compute with
+    if values.dtype.name == "bfloat16":  # an extension type, with which NumPy cannot compute
         values = values.astype(np.float32)
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:
         values = values.astype(np.float64)
@@ -73,7 +71,7 @@ def as_numpy(x: Any, name: str = "x") -> np.ndarray:
 
 
 def _by_dlpack(x: Any) -> bool:
-    """NumPy's own export dies on negative strides (SIGABRT in torch 2.13) and drops read-only flags."""
+    """Whether to take `x` by DLPack; NumPy's export aborts on negative strides (torch 2.13) and drops read-only flags."""
     return hasattr(x, "__dlpack__") and not isinstance(x, np.ndarray | np.generic)
 
 
@@ -92,7 +90,7 @@ def _refuse_sparse(x: Any, name: str) -> None:
 
 
 def _refuse_valueless(x: Any, name: str) -> None:
-    """JAX arrays whose values are not there: yet, or any more."""
+    """Refuse JAX arrays without values: traced, deleted or donated ones."""
     jax = sys.modules.get("jax")
     if jax is None or not isinstance(x, jax.Array):
         return
@@ -114,7 +112,7 @@ def _refuse_dtype(values: np.ndarray, x: Any, name: str) -> None:
         return
     if values.dtype.kind == "c":
         raise TypeError(f"`{name}` is complex; pass its real and imaginary parts as two inputs")
-    what = f"dtype {values.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
+    kind = f"dtype {values.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
     raise TypeError(
-        f"`{name}` is {what}, expected an array of numbers; convert it with {name}.astype('float32')"
+        f"`{name}` is {kind}, expected an array of numbers; convert it with {name}.astype('float32')"
     )

@@ -191,8 +191,9 @@ def refuse_dependent_rows(call: Call, model: Model, rows: Rows, outputs: Tensor,
         change = _what_changes_it(call, chunk, y)
     raise ValueError(
         f"`model` mixes samples: the output of the first row changes by {difference:.2g} of the largest {change}. "
-        "Usual causes: time before batch (batch_first=True), statistics of the batch (call model.eval(), also before "
-        "scripting or exporting), a closure over arrays with an entry per sample, a Python `if` on values. "
+        "Usual causes: time before batch (batch_first=True), statistics of the batch (model.eval(), also before scripting "
+        "or exporting; in JAX use_running_average=True, inference=True), a closure over arrays with an entry per sample, "
+        "a Python `if` on values. "
         "With batch_size=1 every sample, step and edit is called alone"
     )
 
@@ -203,8 +204,8 @@ def refuse_changing_outputs(call: Call, trial: Trial) -> None:
         if not _same_outputs(call(*trial.rows), trial.outputs):
             raise ValueError(
                 "`model` gives other outputs when the same rows are called again: it draws random numbers, or counts its "
-                "calls. Call model.eval(), pass training=False to functional dropout, or take NumPy's and Python's "
-                "random numbers out of the forward pass"
+                "calls. Call model.eval(), pass training=False to functional dropout (in JAX deterministic=True), or "
+                "take NumPy's and Python's random numbers out of the forward pass"
             )
 
 

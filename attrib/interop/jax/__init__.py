@@ -1,4 +1,4 @@
-"""JAX models, arrays and programs; JAX itself is loaded when the first of these functions is called."""
+"""JAX models, arrays and programs; JAX is imported by the first call of one of these functions."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ def from_jax(fn: Callable[..., Any], params: Any = None, *, channels_last: bool 
     Parameters
     ----------
     fn : callable
-        Takes arrays with samples on dim 0, returns (N,), (N, C), (N, C, ...) or an object with `.logits`. Jitted or not, but
-        such that `jax.jit` takes it. With `params` it is called ``fn(params, *xs)``, as flax's ``model.apply`` is.
+        Takes arrays with samples on dim 0, returns (N,), (N, C), (N, C, ...) or an object with `.logits`. It may be jitted,
+        and `jax.jit` must accept it. With `params` it is called as ``fn(params, *xs)``, like flax's ``model.apply``.
     params : pytree, optional
-        Weights. They are handed to the compiled programs and never copied; leaves that are no arrays stay as they are, so
-        that an equinox module can be given here.
+        Weights. They are arguments of the compiled programs and are never copied. Leaves that are not arrays stay as they
+        are, so this may be an equinox module.
     channels_last : bool, default False
-        Whether the function has the channels of images on the last dim, as flax has. The model then has them on dim 1, where
-        class activation maps look for them: inputs and outputs of three dims and more are turned on their way.
+        Whether the function has channels on the last dim, as flax does. The model then has them on dim 1, as class activation
+        maps require: inputs and outputs of three or more dims are transposed.
 
     Returns
     -------
     JaxModel
-        A `torch.nn.Module` that takes and returns tensors, for every method, and for use in other torch code.
+        A `torch.nn.Module` that takes and returns tensors, for every method and for other torch code.
 
     Raises
     ------
     ImportError
-        Without JAX: ``pip install 'attrib[jax]'``.
+        If JAX is not installed: ``pip install 'attrib[jax]'``.
     TypeError, ValueError
-        For what is no function, and for weights that are traced, deleted, or spread over several devices.
+        If `fn` is not callable, or if weights are traced, deleted, or on several devices.
 
     Examples
     --------
@@ -56,24 +56,24 @@ def from_jax(fn: Callable[..., Any], params: Any = None, *, channels_last: bool 
 
 
 def to_jax(result: Any) -> Any:
-    """A result whose data are JAX arrays.
+    """A result with JAX arrays as data.
 
     Parameters
     ----------
     result : DataArray, Dataset, tensor, array, or tuple or mapping of these
-        What a method returned, or any array.
+        The result of a method, or any array.
 
     Returns
     -------
     DataArray, Dataset, jax.Array, tuple or dict
-        In the same form. A DataArray keeps its labels, and its `.data` is a `jax.Array`; coords stay in NumPy.
+        The same structure. A DataArray keeps its labels, and its `.data` is a `jax.Array`; coords stay in NumPy.
 
     Raises
     ------
     ImportError
-        Without JAX: ``pip install 'attrib[jax]'``.
+        If JAX is not installed: ``pip install 'attrib[jax]'``.
     TypeError
-        For float64, and for integers beyond 32 bits, while JAX's x64 is off: JAX would round them.
+        For float64, and for integers beyond 32 bits, while JAX's x64 is off, as JAX would round them.
 
     Examples
     --------
@@ -84,9 +84,9 @@ def to_jax(result: Any) -> Any:
     Array([[1., 1.]], dtype=float32)
     """
     _require()
-    from attrib.interop.jax.exchange import in_jax
+    from attrib.interop.jax.exchange import result_to_jax
 
-    return in_jax(result)
+    return result_to_jax(result)
 
 
 def callback(method: Callable[..., Any], f: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,9 +95,9 @@ def callback(method: Callable[..., Any], f: Callable[..., Any]) -> Callable[...,
     Parameters
     ----------
     method : callable
-        One of `attrib.functional` whose results are shaped like the inputs; options by `functools.partial`.
+        A method of `attrib.functional` whose results are shaped like the inputs; pass options by `functools.partial`.
     f : callable
-        A JAX function of rows, or a model from `from_jax`, whose weights are then fixed.
+        A JAX function of rows, or a model from `from_jax`; its weights are fixed.
 
     Returns
     -------
@@ -107,15 +107,15 @@ def callback(method: Callable[..., Any], f: Callable[..., Any]) -> Callable[...,
     Raises
     ------
     ImportError
-        Without JAX: ``pip install 'attrib[jax]'``.
+        If JAX is not installed: ``pip install 'attrib[jax]'``.
     TypeError
-        For other functions than the methods.
+        If `method` is not such a method.
 
     Notes
     -----
-    The program stops, the method runs outside of it on the host's memory, and the program goes on; on a GPU that is two
-    copies. `jax.grad` differentiates the attribution once, with respect to the inputs; random draws stay as they are.
-    `jax.vmap` calls the method once for each example: give it rows instead where you can.
+    The program waits while the method runs outside it, in the host's memory; on a GPU that takes two copies. `jax.grad`
+    differentiates the attribution once, with respect to the inputs; random draws stay the same. `jax.vmap` calls the method
+    once for each example, so pass rows instead where possible.
 
     Examples
     --------
@@ -129,9 +129,9 @@ def callback(method: Callable[..., Any], f: Callable[..., Any]) -> Callable[...,
            [0.54030...]], dtype=float32)
     """
     _require()
-    from attrib.interop.jax.called import called_back
+    from attrib.interop.jax.pure_callback import as_callback
 
-    return called_back(method, f)
+    return as_callback(method, f)
 
 
 def _require() -> None:

@@ -1,4 +1,4 @@
-"""Tensors and JAX arrays: the same memory, or a clear error."""
+"""Tensors as JAX arrays and back, in the same memory where possible; results with JAX arrays."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _INT32 = torch.iinfo(torch.int32)
 
 
 def to_array(t: Tensor, name: str = "x") -> jax.Array:
-    """A tensor's memory as a JAX array; a copy where it is not laid out as JAX needs it.
+    """A tensor as a JAX array of the same memory; a copy if the tensor is not contiguous.
 
     Raises
     ------
     TypeError
-        For what JAX would silently turn into something else: 64-bit numbers while x64 is off.
+        For complex numbers, and for 64-bit numbers that JAX would round while x64 is off.
     ValueError
         For a tensor on a device that JAX does not have.
     """
@@ -38,12 +38,12 @@ def to_array(t: Tensor, name: str = "x") -> jax.Array:
 
 
 def narrowed(t: Tensor, name: str) -> Tensor:
-    """64-bit integers as the 32-bit ones that JAX computes with; floats are not rounded behind the caller's back."""
+    """64-bit integers as the 32-bit integers that JAX computes with; float64 raises an error, as it would be rounded."""
     if jax.config.jax_enable_x64 or t.dtype not in (torch.float64, torch.int64):  # type: ignore[attr-defined]
         return t
     if t.dtype is torch.float64:
         raise TypeError(
-            f"`{name}` is float64, but JAX computes in float32 while x64 is off; pass float32, or turn x64 on before: "
+            f"`{name}` is float64, but JAX computes in float32 while x64 is off; pass float32, or turn x64 on first: "
             'jax.config.update("jax_enable_x64", True)'
         )
     if t.numel() and not (_INT32.min <= int(t.min()) and int(t.max()) <= _INT32.max):
@@ -57,36 +57,35 @@ def to_arrays(ts: Sequence[Tensor]) -> tuple[jax.Array, ...]:
 
 
 def to_tensors(arrays: Sequence[jax.Array], others: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
-    """JAX arrays as tensors of the same memory; a copy of what is the memory of `others` too."""
-    taken = {t.data_ptr() for t in others if t.numel()}
-    found = []
+    """JAX arrays as tensors of the same memory; copies of those that share memory with `others` or each other."""
+    used = {t.data_ptr() for t in others if t.numel()}
+    tensors = []
     for a in arrays:
         t = torch.from_dlpack(a)
-        t = t.clone() if t.data_ptr() in taken else t
-        taken.add(t.data_ptr())
-        found.append(t)
-    return tuple(found)
+        t = t.clone() if t.data_ptr() in used else t
+        used.add(t.data_ptr())
+        tensors.append(t)
+    return tuple(tensors)
 
 
 def view(a: jax.Array) -> Tensor | None:
-    """A tensor on a JAX array's memory, to ask for dtype and device; None for keys and what torch cannot hold."""
+    """A tensor in the memory of a JAX array of floats; None if torch cannot hold it."""
     if not jax.numpy.issubdtype(a.dtype, np.floating) or len(a.devices()) != 1:
         return None
     try:
         return torch.from_dlpack(a)
-    except (TypeError, RuntimeError, BufferError):  # float8, or a device that torch does not have
+    except (TypeError, RuntimeError, BufferError):  # float8, or a device without torch
         return None
 
 
-# FOLDED attrib/interop/jax/exchange.py: """Results as JAX arrays."""
-def in_jax(result: Any) -> Any:
+def result_to_jax(result: Any) -> Any:
     """See `attrib.interop.jax.to_jax`."""
     if isinstance(result, tuple):
-        return tuple(map(in_jax, result))
+        return tuple(map(result_to_jax, result))
     if isinstance(result, xr.Dataset):
-        return result.map(in_jax, keep_attrs=True)
+        return result.map(result_to_jax, keep_attrs=True)
     if isinstance(result, Mapping):
-        return {k: in_jax(v) for k, v in result.items()}
+        return {k: result_to_jax(v) for k, v in result.items()}
     if isinstance(result, xr.DataArray):
         return result.copy(data=_array(result.values))
     if isinstance(result, Tensor | np.ndarray | jax.Array):

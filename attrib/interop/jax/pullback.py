@@ -1,4 +1,4 @@
-"""Pullbacks of JAX functions, and what of one program the next one needs."""
+"""Pullbacks of JAX functions, and the residuals that a forward program passes to its backward program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Flat = Callable[..., Arrays]  # (weights, *arrays) -> arrays
 
 
 def cut_off(jaxpr: Any, numbers: Sequence[int]) -> set[int]:
-    """Those of a jaxpr's outputs, by the numbers given to them, that none of its inputs reaches."""
+    """The `numbers` of those outputs of a jaxpr that do not depend on its inputs."""
     reached = set(map(id, jaxpr.invars))
     for eqn in jaxpr.eqns:
         if any(id(v) in reached for v in eqn.invars):
@@ -23,25 +23,25 @@ def cut_off(jaxpr: Any, numbers: Sequence[int]) -> set[int]:
 
 
 def floats(arrays: Sequence[Any]) -> list[int]:
-    """Numbers of the arrays, or tensors, that have derivatives."""
-    return [
-        j
-        for j, a in enumerate(arrays)
-        if (a.is_floating_point() if isinstance(a, Tensor) else jnp.issubdtype(a.dtype, jnp.floating))
-    ]
+    """Numbers of the arrays or tensors of floats, which have derivatives."""
+
+    def is_float(a: Any) -> bool:
+        return a.is_floating_point() if isinstance(a, Tensor) else jnp.issubdtype(a.dtype, jnp.floating)
+
+    return [j for j, a in enumerate(arrays) if is_float(a)]
 
 
 def floating(
     f: Flat, weights: list[jax.Array], xs: Sequence[jax.Array]
 ) -> tuple[Callable[..., tuple[Arrays, Arrays]], Arrays]:
-    """`f` from its floating inputs to its floating outputs, and all outputs; and what these inputs are."""
+    """A function of the floating inputs of `f`, which returns its floating and all outputs; and these inputs."""
     at = floats(xs)
 
-    def g(*some: jax.Array) -> tuple[Arrays, Arrays]:
-        given = list(xs)
-        for j, x in zip(at, some, strict=True):
-            given[j] = x
-        ys = f(weights, *given)
+    def g(*floating_xs: jax.Array) -> tuple[Arrays, Arrays]:
+        inputs = list(xs)
+        for j, x in zip(at, floating_xs, strict=True):
+            inputs[j] = x
+        ys = f(weights, *inputs)
         return tuple(ys[j] for j in floats(ys)), ys
 
     return g, tuple(xs[j] for j in at)
@@ -51,43 +51,46 @@ def pullback(
     f: Flat, weights: list[jax.Array], xs: Sequence[jax.Array]
 ) -> tuple[Arrays, Callable[..., Arrays]]:
     """All outputs, and the pullback from floating outputs to floating inputs."""
-    g, some = floating(f, weights, xs)
-    _, pull, ys = jax.vjp(g, *some, has_aux=True)
+    g, floating_xs = floating(f, weights, xs)
+    _, pull, ys = jax.vjp(g, *floating_xs, has_aux=True)
     return ys, pull
 
 
 class Link:
-    """How the residuals of a forward program become the pullback again; equal to itself alone.
+    """The structure by which residuals become a pullback again; equal only to itself.
 
     Parameters
     ----------
     tree : PyTreeDef
-        Of the pullback.
+        The structure of the pullback.
     places : tuple of int
-        For each of its leaves the number of the weight or input that it is, or -1.
+        For each leaf, the number of the weight or input that it is, or -1.
     """
 
     def __init__(self, tree: Any, places: tuple[int, ...]) -> None:
         self.tree, self.places = tree, places
 
-    def pullback(self, known: Sequence[jax.Array], residuals: Sequence[jax.Array]) -> Callable[..., Arrays]:
-        """The pullback, from weights and inputs, and residuals."""
-        rest = iter(residuals)
-        return jax.tree.unflatten(self.tree, [next(rest) if j < 0 else known[j] for j in self.places])
+    def pullback(
+        self, weights_and_inputs: Sequence[jax.Array], residuals: Sequence[jax.Array]
+    ) -> Callable[..., Arrays]:
+        """The pullback."""
+        others = iter(residuals)
+        leaves = [next(others) if j < 0 else weights_and_inputs[j] for j in self.places]
+        return jax.tree.unflatten(self.tree, leaves)
 
 
 @jax.tree_util.register_pytree_node_class
 class Residuals:
-    """Arrays that a backward program needs of a forward one, with their `Link`, which the programs carry along."""
+    """Arrays that a forward program passes to a backward program, with their `Link` as static data."""
 
     def __init__(self, link: Link, arrays: Sequence[jax.Array]) -> None:
         self.link, self.arrays = link, arrays
 
     def tree_flatten(self) -> tuple[Sequence[jax.Array], Link]:
-        """Arrays and link."""
+        """The arrays, and the link."""
         return self.arrays, self.link
 
     @classmethod
     def tree_unflatten(cls, link: Link, arrays: Sequence[jax.Array]) -> Residuals:
-        """The reverse."""
+        """Residuals from a link and arrays."""
         return cls(link, arrays)

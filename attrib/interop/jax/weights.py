@@ -1,4 +1,4 @@
-"""The arrays that a JAX callable holds, apart from what is to be done with them."""
+"""The arrays that a JAX callable holds, separated from its computation."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import jax
 import numpy as np
 
 
-def parted(fn: Callable[..., Any], params: Any) -> tuple[list[jax.Array], Callable[..., Any]]:
-    """Weights, and the function of (weights, *xs).
+def split_weights(fn: Callable[..., Any], params: Any) -> tuple[list[jax.Array], Callable[..., Any]]:
+    """The weights of a function, and the function as one of (weights, *xs).
 
-    Arrays among the leaves of `params`, and of `fn` itself where that is a pytree (an equinox module, a
-    `jax.tree_util.Partial`), are weights; other leaves (functions, numbers, flags) stay what they are.
+    Weights are the arrays among the leaves of `params`, and of `fn` itself if it is a pytree (an equinox module, a
+    `jax.tree_util.Partial`). Other leaves (functions, numbers, flags) stay in the function.
 
     Raises
     ------
     TypeError
         For tracers.
     ValueError
-        For arrays that were deleted, or that lie on several devices.
+        For arrays that were deleted, or that are on several devices.
     """
     leaves, tree = jax.tree.flatten((fn, params))
     at = [j for j, leaf in enumerate(leaves) if isinstance(leaf, jax.Array | np.ndarray)]
     weights = [_weight(leaves[j]) for j in at]
-    rest = [None if j in set(at) else leaf for j, leaf in enumerate(leaves)]
+    others = [None if j in set(at) else leaf for j, leaf in enumerate(leaves)]
 
     def f(weights: list[jax.Array], *xs: jax.Array) -> Any:
-        filled = list(rest)
+        filled = list(others)
         for j, w in zip(at, weights, strict=True):
             filled[j] = w
-        call, given = jax.tree.unflatten(tree, filled)
-        return call(*xs) if params is None else call(given, *xs)
+        call, filled_params = jax.tree.unflatten(tree, filled)
+        return call(*xs) if params is None else call(filled_params, *xs)
 
     return weights, f
 
@@ -48,7 +48,7 @@ def _weight(a: jax.Array | np.ndarray) -> jax.Array:
         return jax.numpy.asarray(a)
     if a.is_deleted():
         raise ValueError(
-            "`params` hold an array that was deleted, or donated to another call; pass a copy that lives"
+            "`params` hold an array that was deleted, or donated to another call; pass a copy of it"
         )
     if len(a.devices()) > 1:
         raise ValueError(
@@ -58,8 +58,8 @@ def _weight(a: jax.Array | np.ndarray) -> jax.Array:
 
 
 def closed_over(fn: Callable[..., Any]) -> list[jax.Array]:
-    """Arrays that a function names, or that the functions that it is made of name, each once."""
-    found: dict[int, jax.Array] = {}
+    """The arrays that a function, or a function that it refers to, closes over or reads as globals."""
+    arrays: dict[int, jax.Array] = {}
     seen: set[int] = set()
     queue: list[Any] = [fn]
     while queue and len(seen) < 1000:
@@ -68,20 +68,21 @@ def closed_over(fn: Callable[..., Any]) -> list[jax.Array]:
             continue
         seen.add(id(value))
         leaves = _leaves(value)
-        arrays = (v for v in leaves if isinstance(v, jax.Array) and not isinstance(v, jax.core.Tracer))
-        found.update((id(a), a) for a in arrays)
-        queue.extend(part for leaf in leaves for part in _named(leaf))
-    return list(found.values())
+        concrete = (v for v in leaves if isinstance(v, jax.Array) and not isinstance(v, jax.core.Tracer))
+        arrays.update((id(a), a) for a in concrete)
+        queue.extend(part for leaf in leaves for part in _referred(leaf))
+    return list(arrays.values())
 
 
 def _leaves(value: Any) -> list[Any]:
     try:
         return jax.tree.leaves(value)
-    except ValueError:  # a dict whose keys cannot be sorted: no pytree, but a function may name it
+    except ValueError:  # a dict whose keys cannot be sorted is no pytree, but a function may refer to it
         return list(value.values()) if isinstance(value, dict) else []
 
 
-def _named(value: Any) -> list[Any]:
+def _referred(value: Any) -> list[Any]:
+    """The values to which a function, method or partial refers."""
     if isinstance(value, functools.partial):
         return [value.func, *value.args, *value.keywords.values()]
     if hasattr(value, "__wrapped__"):  # by jax.jit, jax.vmap

@@ -1,4 +1,4 @@
-"""Arithmetic and functions of one number: `{primitive: the torch function of the same values}`."""
+"""Arithmetic, functions of one number, comparisons, logic and choice, element by element."""
 
 from __future__ import annotations
 
@@ -49,8 +49,20 @@ UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "imag": torch.imag,
     "conj": lambda x: x.conj(),
 }
-
-SAME = (  # of the same value, whatever they mean to compilers and derivatives
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "eq": lambda u, v: u == v,
+    "ne": lambda u, v: u != v,
+    "lt": lambda u, v: u < v,
+    "le": lambda u, v: u <= v,
+    "gt": lambda u, v: u > v,
+    "ge": lambda u, v: u >= v,
+}
+BITS: dict[str, Callable[[Any, Any], Any]] = {
+    "and": lambda u, v: u & v,
+    "or": lambda u, v: u | v,
+    "xor": lambda u, v: u ^ v,
+}
+IDENTITIES = (  # of values; they matter to compilers and derivatives
     *("stop_gradient", "copy", "copy_p", "name", "reduce_precision", "sharding_constraint", "mesh_cast"),
     *("pvary", "optimization_barrier", "device_put", "reshard", "layout_constraint"),
 )
@@ -58,51 +70,48 @@ SAME = (  # of the same value, whatever they mean to compilers and derivatives
 
 @translation(*UNARY, numbers=True)
 def unary(step: Step, x: Tensor) -> Tensor:
-    """f(x), element by element."""
+    """f(x)."""
     return UNARY[step.name](x)
 
 
-@translation(*SAME, numbers=True)
-def same(step: Step, *values: Any) -> list[Any]:
-    """x; of `reduce_precision` only where x has that precision."""
+@translation(*IDENTITIES, numbers=True)
+def identity(step: Step, *values: Any) -> list[Any]:
+    """x; `reduce_precision` only if x has that precision."""
     if step.name == "reduce_precision":
-        _keeps_precision(step)
+        bits = {"float64": (11, 52), "float32": (8, 23), "bfloat16": (8, 7), "float16": (5, 10)}
+        if bits[step.takes[0].dtype.name] != (step.params["exponent_bits"], step.params["mantissa_bits"]):
+            refuse(step, "it rounds to a precision that torch has no type for")
     return list(values)
-
-
-def _keeps_precision(step: Step) -> None:
-    bits = {"float64": (11, 52), "float32": (8, 23), "bfloat16": (8, 7), "float16": (5, 10)}
-    if bits[step.takes[0].dtype.name] != (step.params["exponent_bits"], step.params["mantissa_bits"]):
-        refuse(step, "it rounds to a precision that torch has no type for")
 
 
 @translation("add", "add_any", numbers=True)
 def add(step: Step, u: Any, v: Any) -> Any:
-    """U + v."""
+    """u + v."""
     return u + v
 
 
 @translation("sub", numbers=True)
 def subtract(step: Step, u: Any, v: Any) -> Any:
-    """U - v."""
+    """u - v."""
     return u - v
 
 
 @translation("mul", numbers=True)
 def multiply(step: Step, u: Any, v: Any) -> Any:
-    """U v."""
+    """u v."""
     return u * v
 
 
 @translation("div", numbers=True)
 def divide(step: Step, u: Any, v: Any) -> Any:
-    """U / v, of whole numbers without the rest."""
-    return torch.div(u, v, rounding_mode="trunc") if _whole(step) else u / v
+    """u / v; for integers, truncated."""
+    integers = step.makes[0].dtype.kind in "iu"
+    return torch.div(u, v, rounding_mode="trunc") if integers else u / v
 
 
 @translation("rem")
 def remainder(step: Step, u: Tensor, v: Tensor) -> Tensor:
-    """What is left of u / v, with the sign of u."""
+    """The remainder of u / v, with the sign of u."""
     return torch.fmod(u, v)
 
 
@@ -121,7 +130,7 @@ def integer_power(step: Step, u: Tensor) -> Tensor:
 
 @translation("max", numbers=True)
 def maximum(step: Step, u: Any, v: Any) -> Any:
-    """The larger of two; a number on either side makes it a clamp."""
+    """The larger of two; with a number, a clamp."""
     if isinstance(u, Tensor) and isinstance(v, Tensor):
         return torch.maximum(u, v)
     x, bound = (u, v) if isinstance(u, Tensor) else (v, u)
@@ -148,74 +157,49 @@ def clamp(step: Step, low: Any, x: Any, high: Any) -> Any:
 @translation("atan2", numbers=True)
 def angle(step: Step, u: Any, v: Any) -> Any:
     """The angle of the point (v, u)."""
-    return torch.atan2(*_both(u, v))
+    return torch.atan2(*_tensors(u, v))
 
 
 @translation("complex")
 def complex_number(step: Step, u: Tensor, v: Tensor) -> Tensor:
-    """U + i v."""
+    """u + i v."""
     return torch.complex(u, v)
 
 
 @translation("round", numbers=True)
 def rounded(step: Step, x: Any) -> Any:
-    """The nearest whole number; halves to even ones, or away from zero."""
+    """The nearest integer; halves go to the even one, or away from zero."""
     to_even = int(step.params["rounding_method"]) == 1
     return torch.round(x) if to_even else x.sign() * torch.floor(x.abs() + 0.5)
 
 
 @translation("convert_element_type", numbers=True)
 def convert(step: Step, x: Any) -> Any:
-    """The same numbers of another type."""
+    """x in another dtype."""
     return x.to(dtype_of(step.params["new_dtype"]))
-
-
-def _whole(step: Step) -> bool:
-    return step.makes[0].dtype.kind in "iu"
-
-
-def _both(u: Any, v: Any) -> tuple[Tensor, Tensor]:
-    like = u if isinstance(u, Tensor) else v
-    return tuple(t if isinstance(t, Tensor) else torch.full_like(like, t) for t in (u, v))  # type: ignore[return-value]
-
-
-# FOLDED attrib/interop/jaxpr/elementwise.py: """Comparisons, logic and choice."""
-COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
-    "eq": lambda u, v: u == v,
-    "ne": lambda u, v: u != v,
-    "lt": lambda u, v: u < v,
-    "le": lambda u, v: u <= v,
-    "gt": lambda u, v: u > v,
-    "ge": lambda u, v: u >= v,
-}
-BITS: dict[str, Callable[[Any, Any], Any]] = {
-    "and": lambda u, v: u & v,
-    "or": lambda u, v: u | v,
-    "xor": lambda u, v: u ^ v,
-}
 
 
 @translation(*COMPARISONS, numbers=True)
 def comparison(step: Step, u: Any, v: Any) -> Any:
-    """U == v and its kin."""
+    """u == v, u < v and the like."""
     return COMPARISONS[step.name](u, v)
 
 
 @translation(*BITS, numbers=True)
-def conjunction(step: Step, u: Any, v: Any) -> Any:
-    """U and v, u or v, u xor v; of whole numbers bit by bit."""
+def logic(step: Step, u: Any, v: Any) -> Any:
+    """u and v, u or v, u xor v; for integers bit by bit."""
     return BITS[step.name](u, v)
 
 
 @translation("not")
 def negation(step: Step, u: Tensor) -> Tensor:
-    """Not u."""
+    """not u."""
     return ~u
 
 
 @translation("is_finite")
 def finite(step: Step, x: Tensor) -> Tensor:
-    """Neither infinite nor NaN."""
+    """Whether x is neither infinite nor NaN."""
     return ~(x.isinf() | x.isnan())
 
 
@@ -228,7 +212,12 @@ def select(step: Step, which: Any, *cases: Any) -> Any:
         cases = tuple(filled(c, step.makes[0]._replace(shape=()), step.device) for c in cases)
     if which.dtype == torch.bool:
         return torch.where(which, cases[1], cases[0])
-    chosen = cases[-1]
+    selected = cases[-1]
     for i in reversed(range(len(cases) - 1)):
-        chosen = torch.where(which == i, cases[i], chosen)
-    return chosen
+        selected = torch.where(which == i, cases[i], selected)
+    return selected
+
+
+def _tensors(u: Any, v: Any) -> tuple[Tensor, Tensor]:
+    like = u if isinstance(u, Tensor) else v
+    return tuple(t if isinstance(t, Tensor) else torch.full_like(like, t) for t in (u, v))  # type: ignore[return-value]

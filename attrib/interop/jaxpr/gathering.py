@@ -1,7 +1,7 @@
 """`gather` and `scatter`: windows of an array at computed places, read or written.
 
-Both say the same of an array, of indices and of an array of windows: each dim of the windows either counts places or lies
-along a dim of the array. So both become one index per dim of the array, each shaped to broadcast over the windows.
+Both relate an array, indices and an array of windows in the same way: each dim of the windows either counts places or lies
+along a dim of the array. So both become one index per dim of the array, in a shape that broadcasts over the windows.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attrib.interop.jaxpr.contractions import others, permuted, restored
 from attrib.interop.jaxpr.program import Step
+from attrib.interop.jaxpr.shaping import others, permuted, restored
 from attrib.interop.jaxpr.table import refuse, translation
 
 COMBINE = {
@@ -33,22 +33,22 @@ class Geometry(NamedTuple):
     Attributes
     ----------
     sizes : tuple of int
-        Of a window, along each dim of the array.
+        Size of a window along each dim of the array.
     along : dict of int to int
-        Dims of the array that have a dim of the windows, and which.
-    whole : list of int
-        Those of them that every window covers: they need no index.
+        Dim of the windows for each dim of the array that has one.
+    full : list of int
+        Those dims of the array that every window covers; they need no index.
     starts : dict of int to int
-        Dims of the array that have a computed place, and its position in the index vector.
+        Position in the index vector for each dim of the array whose place is computed.
     paired : dict of int to int
-        Dims of the array that go with a dim of the indices.
+        Dim of the indices for each dim of the array that is batched with one.
     places : list of int
         Dims of the windows that count places, in the order of the indices' dims.
     """
 
     sizes: tuple[int, ...]
     along: dict[int, int]
-    whole: list[int]
+    full: list[int]
     starts: dict[int, int]
     paired: dict[int, int]
     places: list[int]
@@ -64,10 +64,10 @@ def gather(step: Step, x: Tensor, indices: Tensor) -> Tensor:
         x.shape, tuple(p["slice_sizes"]), numbers.offset_dims, numbers.collapsed_slice_dims,
         numbers.start_index_map, paired, rank,
     )  # fmt: skip
-    found, inside = _places(x.shape, indices, g)
+    index, inside = _indices(x.shape, indices, g)
     order, front = _order(x.ndim, g), _front(rank, g)
-    picked = _at_places(permuted(x, order), [found[d] for d in order[: x.ndim - len(g.whole)]])
-    out = restored(picked, [*front, *(g.along[d] for d in g.whole)])
+    windows = _at_places(permuted(x, order), [index[d] for d in order[: x.ndim - len(g.full)]])
+    out = restored(windows, [*front, *(g.along[d] for d in g.full)])
     if _mode(p) != "FILL_OR_DROP" or _all(inside):
         return out
     fill = math.nan if p["fill_value"] is None else p["fill_value"]
@@ -77,16 +77,16 @@ def gather(step: Step, x: Tensor, indices: Tensor) -> Tensor:
 
 
 class Written(NamedTuple):
-    """What a scatter writes where.
+    """The elements that a scatter writes, and their new values.
 
     Attributes
     ----------
     order : list of int
         The array's dims, those with an index first.
     places : tuple of Tensor
-        Indices of the elements that are written.
+        Indices of the elements.
     new : Tensor
-        What is written there.
+        The new values.
     """
 
     order: list[int]
@@ -96,7 +96,7 @@ class Written(NamedTuple):
 
 @translation("scatter", "scatter-add", "scatter-sub", "scatter_add", "scatter_sub")
 def scatter(step: Step, x: Tensor, indices: Tensor, new: Tensor) -> Tensor:
-    """x[index[places] + window] = or += new[places, window]; what lies outside is dropped."""
+    """x[index[places] + window] = or += new[places, window]; places outside x are dropped."""
     put = _written(step, x, indices, -new if step.name.endswith("sub") else new)
     add = step.name != "scatter"
     if not put.places:
@@ -106,32 +106,32 @@ def scatter(step: Step, x: Tensor, indices: Tensor, new: Tensor) -> Tensor:
 
 @translation(*COMBINE)
 def combined(step: Step, x: Tensor, indices: Tensor, new: Tensor) -> Tensor:
-    """x[index[places] + window] *= new[places, window], or its minimum or maximum with it, where no place comes twice."""
+    """x[index[places] + window] *= new[places, window], or min= or max=, where all places differ."""
     put = _written(step, x, indices, new)
-    there, combine = permuted(x, put.order), COMBINE[step.name]
+    x, combine = permuted(x, put.order), COMBINE[step.name]
     if not put.places:
         return combine(x, put.new)
-    if not _differ(put.places, there.shape):
+    if not _differ(put.places, x.shape):
         refuse(step, "it may write to a place more than once")
-    both = combine(_at_places(there, put.places), put.new)
-    return restored(torch.index_put(there, put.places, both), put.order)
+    values = combine(_at_places(x, put.places), put.new)
+    return restored(torch.index_put(x, put.places, values), put.order)
 
 
 def _written(step: Step, x: Tensor, indices: Tensor, new: Tensor) -> Written:
-    g = _scattered(step, x, new)
-    found, inside = _places(x.shape, indices, g)
-    order, whole = _order(x.ndim, g), [g.along[d] for d in g.whole]
-    front = [*_front(new.ndim, g), *whole]
-    index = [found[d] for d in order[: x.ndim - len(g.whole)]]
+    g = _scatter_geometry(step, x, new)
+    index_of, inside = _indices(x.shape, indices, g)
+    order, full = _order(x.ndim, g), [g.along[d] for d in g.full]
+    front = [*_front(new.ndim, g), *full]
+    index = [index_of[d] for d in order[: x.ndim - len(g.full)]]
     if _mode(step.params) != "CLIP" and not _all(inside):
         keep = permuted(_over(inside, new.ndim, g).expand(new.shape), front)
-        keep = keep.flatten(len(front) - len(whole))[..., 0] if whole else keep
+        keep = keep.flatten(len(front) - len(full))[..., 0] if full else keep
         return Written(order, tuple(i.expand(keep.shape)[keep] for i in index), permuted(new, front)[keep])
     return Written(order, tuple(index), permuted(new, front))
 
 
-def _scattered(step: Step, x: Tensor, new: Tensor) -> Geometry:
-    """The geometry of a scatter: its windows are what is written."""
+def _scatter_geometry(step: Step, x: Tensor, new: Tensor) -> Geometry:
+    """The geometry of a scatter; its windows are those of the new values."""
     numbers = step.params["dimension_numbers"]
     paired = (numbers.operand_batching_dims, numbers.scatter_indices_batching_dims)
     windows, collapsed = sorted(numbers.update_window_dims), numbers.inserted_window_dims
@@ -143,7 +143,7 @@ def _scattered(step: Step, x: Tensor, new: Tensor) -> Geometry:
 
 
 def _differ(index: tuple[Tensor, ...], shape: torch.Size) -> bool:
-    """Whether all places are known to be different."""
+    """Whether all places certainly differ."""
     flat: Any = 0
     for i, size in zip(index, shape, strict=False):
         flat = flat * size + i
@@ -174,36 +174,36 @@ def _geometry(
     )
 
 
-def _places(shape: tuple[int, ...], indices: Tensor, g: Geometry) -> tuple[dict[int, Tensor], Tensor]:
-    """An index per dim that needs one, and which places are inside the array."""
+def _indices(shape: tuple[int, ...], indices: Tensor, g: Geometry) -> tuple[dict[int, Tensor], Tensor]:
+    """An index for each dim that needs one, and whether each place is inside the array."""
     front = _front(len(g.places) + len(g.along), g)
-    found, inside = {}, torch.ones((), dtype=torch.bool, device=indices.device)
+    index_of, inside = {}, torch.ones((), dtype=torch.bool, device=indices.device)
     indices = indices.long()
-    for d, whole in enumerate(shape):
-        if d in g.whole:
+    for d, size in enumerate(shape):
+        if d in g.full:
             continue
         index = torch.zeros([1] * len(front), dtype=torch.long, device=indices.device)
         if d in g.starts:
-            start, last = indices[..., g.starts[d]], whole - g.sizes[d]
+            start, last = indices[..., g.starts[d]], size - g.sizes[d]
             inside = inside & (start >= 0) & (start <= last)
             index = _at(start.clamp(0, last), g.places, front)
         if d in g.paired:
             dim = g.places[g.paired[d]]
-            index = _at(torch.arange(whole, device=indices.device), [dim], front)
+            index = _at(torch.arange(size, device=indices.device), [dim], front)
         if d in g.along:
             offsets = torch.arange(g.sizes[d], device=indices.device)
             index = index + _at(offsets, [g.along[d]], front)
-        found[d] = index
-    return found, inside
+        index_of[d] = index
+    return index_of, inside
 
 
 def _at_places(x: Tensor, index: Sequence[Tensor]) -> Tensor:
-    """x[index] by the op itself: an index without dims would be read into Python otherwise."""
+    """x[index] by the op itself, as Python indexing reads an index without dims into Python."""
     return torch.ops.aten.index.Tensor(x, list(index)) if index else x
 
 
 def _at(values: Tensor, dims: list[int], front: list[int]) -> Tensor:
-    """Values whose dims are some of the windows', with size 1 along the others."""
+    """Values along some dims of the windows, with size 1 along the others."""
     shape = [1] * len(front)
     for d, size in zip(dims, values.shape, strict=True):
         shape[front.index(d)] = size
@@ -211,13 +211,13 @@ def _at(values: Tensor, dims: list[int], front: list[int]) -> Tensor:
 
 
 def _order(ndim: int, g: Geometry) -> list[int]:
-    """The array's dims: those with an index first."""
-    return [*others(ndim, g.whole), *g.whole]
+    """The array's dims, those with an index first."""
+    return [*others(ndim, g.full), *g.full]
 
 
 def _front(rank: int, g: Geometry) -> list[int]:
-    """The windows' dims that indices are spread over."""
-    return others(rank, [g.along[d] for d in g.whole])
+    """The windows' dims over which indices broadcast."""
+    return others(rank, [g.along[d] for d in g.full])
 
 
 def _over(inside: Tensor, rank: int, g: Geometry) -> Tensor:
@@ -228,7 +228,7 @@ def _over(inside: Tensor, rank: int, g: Geometry) -> Tensor:
 
 
 def _all(inside: Tensor) -> bool:
-    """Whether all places are known to be inside."""
+    """Whether all places are certainly inside."""
     try:
         return bool(inside.all())
     except NotImplementedError:  # they depend on the inputs

@@ -1,4 +1,4 @@
-"""Runs a program on tensors."""
+"""The interpreter: runs a program on tensors by the translations of its primitives."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def run(program: Program, inputs: Sequence[Value]) -> list[Value]:
     Raises
     ------
     NotImplementedError
-        For a primitive without a translation, or one whose course depends on the inputs; the message names it and the
-        user's line.
+        For a primitive without a translation, or one whose control flow depends on the inputs; the message names it and
+        the user's line.
     """
     values: dict[int, Any] = {**program.fixed, **dict(zip(program.inputs, inputs, strict=True))}
     for step in program.steps:
@@ -34,12 +34,12 @@ def run(program: Program, inputs: Sequence[Value]) -> list[Value]:
 
 
 def evaluate(step: Step, values: list[Value]) -> Sequence[Value]:
-    """The results of one step; those of numbers alone are numbers."""
+    """The results of one step; numbers if all arguments are numbers."""
     if step.name not in TRANSLATIONS:
         refuse(step, _reason(step.name))
     translation = TRANSLATIONS[step.name]
     if not translation.numbers:
-        values = _tensors(step, values)
+        values = [filled(v, t, step.device) for v, t in zip(values, step.takes, strict=True)]
     elif len(step.outs) == 1 and values and not any(isinstance(v, Tensor) for v in values):
         return [_number(step, translation.run, values)]
     results = _translated(step, translation.run, values)
@@ -49,9 +49,9 @@ def evaluate(step: Step, values: list[Value]) -> Sequence[Value]:
 
 def _reason(name: str) -> str:
     if name.startswith(("random_", "rng_", "threefry", "philox")):
-        return "it draws random numbers, which a model that is explained must not"
+        return "it draws random numbers, and results of the model must not be random"
     if "callback" in name:
-        return "it calls Python, which nothing can look into"
+        return "it calls Python code, which cannot be recorded"
     return "it has no translation into torch"
 
 
@@ -59,7 +59,7 @@ def _translated(step: Step, run: Any, values: list[Value]) -> Any:
     try:
         return run(step, *values)
     except NotImplementedError as error:
-        if str(error).endswith(UNSIGNED):  # torch knows uint32 and its kin, but cannot compute with them
+        if str(error).endswith(UNSIGNED):  # torch has uint16, uint32 and uint64, but no ops for them
             refuse(step, str(error))
         raise
 
@@ -71,10 +71,6 @@ def _number(step: Step, run: Any, values: list[Value]) -> Value:
     return number(result) if isinstance(result, Tensor) and result.ndim == 0 else result
 
 
-def _tensors(step: Step, values: list[Value]) -> list[Value]:
-    return [filled(v, t, step.device) for v, t in zip(values, step.takes, strict=True)]
-
-
 def _expanded(value: Value, shape: tuple[int, ...]) -> Value:
-    """JAX lets arrays without dims, and dims of size 1, meet larger ones."""
+    """A tensor in the shape of the result, as JAX broadcasts arrays without dims and dims of size 1."""
     return value.expand(shape) if isinstance(value, Tensor) and value.shape != torch.Size(shape) else value

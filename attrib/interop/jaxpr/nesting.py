@@ -1,4 +1,4 @@
-"""Loops and branches: unrolled and taken while the model is recorded, if nothing about them depends on the inputs."""
+"""Loops and branches, unrolled and taken while the model is recorded; they must not depend on the inputs' values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from attrib.interop.jaxpr.interpreter import run
 from attrib.interop.jaxpr.program import Program, Step
-from attrib.interop.jaxpr.table import filled, settled, translation
+from attrib.interop.jaxpr.table import filled, python_value, translation
 
 
 @translation("scan", numbers=True)
 def scan(step: Step, *values: Any) -> list[Any]:
-    """Carry, y[t] = body(constants, carry, x[t])."""
+    """carry, y[t] = body(constants, carry, x[t])."""
     p = step.params
     body: Program = p["jaxpr"]
     first, last = p["num_consts"], p["num_consts"] + p["num_carry"]
@@ -30,40 +30,39 @@ def scan(step: Step, *values: Any) -> list[Any]:
 
 
 def _stacked(step: Step, ys: list[list[Any]]) -> list[Tensor]:
-    """What each round gave, one after the other."""
-    made = step.makes[step.params["num_carry"] :]
+    """The results of all rounds, stacked."""
+    shapes = step.makes[step.params["num_carry"] :]
     if not ys:
-        return [filled(0, m, step.device) for m in made]
-    rows = [m._replace(shape=m.shape[1:]) for m in made]
+        return [filled(0, s, step.device) for s in shapes]
+    rows = [s._replace(shape=s.shape[1:]) for s in shapes]
     return [
-        torch.stack([filled(y, m, step.device) for y in column])
-        for column, m in zip(zip(*ys, strict=True), rows, strict=True)
+        torch.stack([filled(y, s, step.device) for y in column])
+        for column, s in zip(zip(*ys, strict=True), rows, strict=True)
     ]
 
 
 @translation("while", numbers=True)
 def loop(step: Step, *values: Any) -> list[Any]:
-    """Carry = body(carry) while test(carry), where the test does not depend on the inputs."""
+    """carry = body(carry) while test(carry), where the test does not depend on the inputs."""
     p = step.params
     m, n = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
-    testing, constants, carry = values[:m], values[m:n], list(values[n:])
-    while settled(step, run(p["cond_jaxpr"], [*testing, *carry])[0]):
+    test_constants, constants, carry = values[:m], values[m:n], list(values[n:])
+    while python_value(step, run(p["cond_jaxpr"], [*test_constants, *carry])[0]):
         carry = run(p["body_jaxpr"], [*constants, *carry])
     return carry
 
 
 @translation("platform_index", numbers=True)
 def platform(step: Step) -> int:
-    """Which of the variants of `lax.platform_dependent` is for this device; one without a name is for the others."""
-    here = step.device.type
-    names = step.params["platforms"]
-    fitting = [i for i, some in enumerate(names) if some is not None and here in some]
-    return (fitting or [i for i, some in enumerate(names) if some is None])[0]
+    """The variant of `lax.platform_dependent` for this device; a variant without names is for all other devices."""
+    variants = step.params["platforms"]
+    matching = [i for i, names in enumerate(variants) if names is not None and step.device.type in names]
+    return (matching or [i for i, names in enumerate(variants) if names is None])[0]
 
 
 @translation("cond", numbers=True)
 def branch(step: Step, which: Any, *values: Any) -> list[Any]:
     """branches[which](values), where `which` does not depend on the inputs."""
     branches = step.params["branches"]
-    chosen = min(max(int(settled(step, which)), 0), len(branches) - 1)
-    return run(branches[chosen], list(values))
+    number = min(max(int(python_value(step, which)), 0), len(branches) - 1)
+    return run(branches[number], list(values))

@@ -1,4 +1,4 @@
-"""A jaxpr as a flat list of steps: calls are inlined, names are numbers, loops and branches hold programs of their own."""
+"""A jaxpr as a flat list of steps: calls are inlined, values are numbered, loops and branches hold programs of their own."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ CALLS = {
     *("call", "composite", "custom_vmap_call"),
 }
 INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call")
+_ATTRIB = str(Path(__file__).parents[2])
+_LIBRARIES = tuple(f"/site-packages/{name}/" for name in ("jax", "jaxlib", "flax", "equinox", "haiku"))
+
+Number = bool | int | float | complex
 
 
 class Shape(NamedTuple):
-    """What is known of a value before it is computed."""
+    """Shape and dtype of a value."""
 
     shape: tuple[int, ...]
     dtype: Any
@@ -35,15 +39,15 @@ class Step:
     Attributes
     ----------
     name, params
-        As in the jaxpr; jaxprs among the parameters of loops and branches are a `Program` each.
+        As in the jaxpr; each jaxpr among the parameters of a loop or branch is a `Program`.
     ins, outs : tuple of int
-        Numbers of the values it takes and makes.
+        Numbers of the arguments and results.
     takes, makes : tuple of Shape
         Their shapes and dtypes.
     source : Source
         The user's line.
     device : torch.device
-        Where new tensors are made.
+        The device of new tensors.
     """
 
     name: str
@@ -67,11 +71,11 @@ class Program:
     steps : tuple of Step
         In order.
     fixed : dict
-        Literals and constants; a number stands for an array that holds it everywhere.
+        Literals and constants; a number stands for an array filled with it.
     makes : tuple of Shape
-        Of the outputs.
+        Shapes and dtypes of the outputs.
     device : torch.device
-        Where it runs.
+        The device on which it runs.
     """
 
     inputs: tuple[int, ...]
@@ -88,11 +92,11 @@ class Builder:
     Parameters
     ----------
     constant : callable
-        A JAX array as a tensor or, if it has no dims, as a number.
+        Maps a JAX array to a tensor or, if it has no dims, to a number.
     device : torch.device
-        Where the program is to run.
+        The device on which the program will run.
     source : Source
-        The line of steps that say none of their own.
+        The line of steps that have none themselves.
     """
 
     def __init__(
@@ -104,7 +108,7 @@ class Builder:
         self.count = 0
 
     def program(self, closed: Any) -> Program:
-        """The whole of a closed jaxpr."""
+        """The program of a closed jaxpr."""
         inputs = [self._new() for _ in closed.jaxpr.invars]
         outputs = self._inline(closed.jaxpr, closed.consts, inputs, self.source)
         makes = tuple(_shape(v) for v in closed.jaxpr.outvars)
@@ -117,14 +121,15 @@ class Builder:
         for var, value in zip(jaxpr.constvars, consts, strict=True):
             names[var] = self._fix(self.constant(value))
 
-        def known(atom: Any) -> int:
+        def ref(atom: Any) -> int:
             return self._fix(number(atom.val)) if hasattr(atom, "val") else names[atom]
 
         for equation in jaxpr.eqns:
-            here = line(equation.source_info)
-            outs = self._step(equation, [known(v) for v in equation.invars], here if here.line else source)
+            own_line = line(equation.source_info)
+            ins = [ref(v) for v in equation.invars]
+            outs = self._step(equation, ins, own_line if own_line.line else source)
             names.update(zip(equation.outvars, outs, strict=True))
-        return [known(v) for v in jaxpr.outvars]
+        return [ref(v) for v in jaxpr.outvars]
 
     def _step(self, equation: Any, ins: list[int], source: Source) -> list[int]:
         name = equation.primitive.name
@@ -133,22 +138,12 @@ class Builder:
             return self._inline(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), ins, source)
         outs = [self._new() for _ in equation.outvars]
         takes, makes = (tuple(map(_shape, vs)) for vs in (equation.invars, equation.outvars))
-        self.steps.append(
-            Step(
-                name,
-                self._params(equation, source),
-                tuple(ins),
-                tuple(outs),
-                takes,
-                makes,
-                source,
-                self.device,
-            )
-        )
+        params = self._params(equation, source)
+        self.steps.append(Step(name, params, tuple(ins), tuple(outs), takes, makes, source, self.device))
         return outs
 
     def _params(self, equation: Any, source: Source) -> dict[str, Any]:
-        """With programs for jaxprs."""
+        """Parameters with a program for each jaxpr."""
         if equation.primitive.name not in ("scan", "while", "cond"):
             return equation.params
         return {k: self._nested(v, source) for k, v in equation.params.items()}
@@ -156,9 +151,9 @@ class Builder:
     def _nested(self, value: Any, source: Source) -> Any:
         if isinstance(value, (tuple, list)):
             return tuple(self._nested(v, source) for v in value)
-        return (
-            Builder(self.constant, self.device, source).program(value) if hasattr(value, "jaxpr") else value
-        )
+        if not hasattr(value, "jaxpr"):
+            return value
+        return Builder(self.constant, self.device, source).program(value)
 
     def _new(self) -> int:
         self.count += 1
@@ -171,27 +166,22 @@ class Builder:
 
 
 def without_dead_steps(program: Program) -> Program:
-    """Only what the outputs depend on."""
-    live, kept = set(program.outputs), []
+    """The program without steps and constants that no output depends on."""
+    live, steps = set(program.outputs), []
     for step in reversed(program.steps):
         if not live.isdisjoint(step.outs):
-            kept.append(step)
+            steps.append(step)
             live.update(step.ins)
     fixed = {ref: v for ref, v in program.fixed.items() if ref in live}
-    return replace(program, steps=tuple(reversed(kept)), fixed=fixed)
+    return replace(program, steps=tuple(reversed(steps)), fixed=fixed)
 
 
 def _shape(var: Any) -> Shape:
     return Shape(tuple(getattr(var.aval, "shape", ())), getattr(var.aval, "dtype", None))
 
 
-# FOLDED attrib/interop/jaxpr/program.py: """Which line of the user asked for a primitive."""
-_ATTRIB = str(Path(__file__).parents[2])
-_LIBRARIES = tuple(f"/site-packages/{name}/" for name in ("jax", "jaxlib", "flax", "equinox", "haiku"))
-
-
 def line(info: Any) -> Source:
-    """The innermost line outside JAX, its libraries of layers, and attrib."""
+    """The user's line of a primitive: the innermost outside JAX, libraries of layers, and attrib."""
     trace = getattr(info, "traceback", None)
     for frame in trace.frames if trace is not None else ():
         file = frame.file_name.replace("\\", "/")
@@ -200,26 +190,25 @@ def line(info: Any) -> Source:
     return UNKNOWN
 
 
-# FOLDED attrib/interop/jaxpr/program.py: """Arrays and dtypes of JAX as tensors and dtypes of torch."""
-Number = bool | int | float | complex
+# ---------------------------------------------------------------------- arrays and dtypes of JAX in torch
 
 
 class Constants:
-    """Tensors of the arrays that a function closes over, each made once.
+    """Tensors of the arrays that a function closes over, one for each array.
 
-    Without a copy where DLPack can: the tensors are never written to.
+    They share the arrays' memory where DLPack allows it, as they are never written to.
     """
 
     def __init__(self) -> None:
-        self._made: dict[tuple[int, torch.device], tuple[Any, Tensor | Number]] = {}
+        self._tensors: dict[tuple[int, torch.device], tuple[Any, Tensor | Number]] = {}
 
     def on(self, array: Any, device: torch.device) -> Tensor | Number:
         """An array as a tensor; one without dims as a number."""
         key = (id(array), device)
-        if key not in self._made:  # the array is kept, so that no other gets its id
-            made = number(array) if np.ndim(array) == 0 else tensor(array).to(device)
-            self._made[key] = (array, made)
-        return self._made[key][1]
+        if key not in self._tensors:  # the reference to the array keeps its id from being used again
+            value = number(array) if np.ndim(array) == 0 else tensor(array).to(device)
+            self._tensors[key] = (array, value)
+        return self._tensors[key][1]
 
 
 def tensor(array: Any) -> Tensor:
@@ -227,10 +216,10 @@ def tensor(array: Any) -> Tensor:
     if not isinstance(array, np.ndarray) and hasattr(array, "__dlpack__"):
         try:
             return torch.from_dlpack(array)
-        except (RuntimeError, BufferError, TypeError, ValueError):  # on several devices, say
+        except (RuntimeError, BufferError, TypeError, ValueError):  # for example, on several devices
             pass
     dtype_of(array.dtype)
-    values = np.array(array)  # a copy that may be written to: torch warns of others
+    values = np.array(array)  # a writable copy: torch warns of others
     if values.dtype.name == "bfloat16":
         return torch.from_numpy(values.astype(np.float32)).to(torch.bfloat16)
     return torch.from_numpy(values)
@@ -238,7 +227,7 @@ def tensor(array: Any) -> Tensor:
 
 def number(scalar: Any) -> Number:
     """The value of an array without dims, or of a literal."""
-    with torch._C.DisableTorchFunction():  # a constant is no value that leaves torch unseen
+    with torch._C.DisableTorchFunction():  # a constant may leave torch
         return scalar.item() if hasattr(scalar, "item") else scalar
 
 
@@ -248,12 +237,12 @@ def dtype_of(dtype: Any) -> torch.dtype:
     Raises
     ------
     NotImplementedError
-        There is none: keys of random numbers, numbers of four bits.
+        If there is none, as for keys of random numbers or four-bit numbers.
     """
-    found = getattr(torch, getattr(dtype, "name", str(dtype)), None)
-    if not isinstance(found, torch.dtype):
+    of_torch = getattr(torch, getattr(dtype, "name", str(dtype)), None)
+    if not isinstance(of_torch, torch.dtype):
         raise NotImplementedError(
-            f"`f` holds an array of {dtype}, which torch has not, so that its ops cannot be followed; use "
+            f"`f` holds an array of {dtype}, a dtype that torch does not have, so its ops cannot be followed; use "
             "`integrated_gradients`, which needs no more than derivatives, or another dtype"
         )
-    return found
+    return of_torch

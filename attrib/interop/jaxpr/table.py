@@ -1,4 +1,4 @@
-"""The register of translations: which function runs which primitive."""
+"""The register of translations: the function that runs each primitive."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Run = Callable[..., Any]
 
 
 class Translation(NamedTuple):
-    """How a primitive is run: `run(step, *values)`; with `numbers`, values may be numbers."""
+    """How a primitive runs: `run(step, *values)`; with `numbers`, values may be numbers."""
 
     run: Run
     numbers: bool
@@ -29,9 +29,9 @@ def translation(*names: str, numbers: bool = False) -> Callable[[Run], Run]:
     Parameters
     ----------
     *names : str
-        Primitives.
+        Names of primitives.
     numbers : bool
-        Whether the function takes numbers too, each standing for an array that holds it everywhere.
+        Whether the function takes numbers too; each stands for an array filled with it.
     """
 
     def register(run: Run) -> Run:
@@ -42,13 +42,13 @@ def translation(*names: str, numbers: bool = False) -> Callable[[Run], Run]:
 
 
 def filled(value: Tensor | Number, like: Shape, device: torch.device) -> Tensor:
-    """A number as a tensor; a tensor as it is."""
+    """A number as a tensor; a tensor unchanged."""
     if isinstance(value, Tensor):
         return value
     return torch.full((), value, dtype=dtype_of(like.dtype), device=device).expand(like.shape)
 
 
-def settled(step: Step, value: Tensor | Number) -> Any:
+def python_value(step: Step, value: Tensor | Number) -> Any:
     """The Python value of an array without dims, which must not depend on the inputs."""
     if not isinstance(value, Tensor):
         return value
@@ -58,8 +58,8 @@ def settled(step: Step, value: Tensor | Number) -> Any:
         refuse(step, "what it does depends on the values of the inputs")
 
 
-def refuse(step: Step, why: str) -> NoReturn:
-    """Raise, naming the primitive and the user's line.
+def refuse(step: Step, reason: str) -> NoReturn:
+    """Raise an error that names the primitive and the user's line.
 
     Raises
     ------
@@ -67,6 +67,6 @@ def refuse(step: Step, why: str) -> NoReturn:
         Always.
     """
     raise NotImplementedError(
-        f"JAX's `{step.name}` at {step.source} cannot be followed op by op: {why}; use `integrated_gradients`, which "
+        f"JAX's `{step.name}` at {step.source} cannot be followed op by op: {reason}; use `integrated_gradients`, which "
         "needs no more than derivatives, or write that line in other operations"
     )

@@ -10,17 +10,29 @@ from torch import Tensor
 
 from attrib.engine.graph import Recorder
 from attrib.engine.model.external import present
-from attrib.interop.jaxpr import families  # noqa: F401  (enters the translations in the table)
+from attrib.interop.jaxpr import (
+    contractions,
+    elementwise,
+    gathering,
+    idioms,
+    nesting,
+    pooling,
+    reductions,
+    shaping,
+)
 from attrib.interop.jaxpr.idioms import simplified
 from attrib.interop.jaxpr.interpreter import run
 from attrib.interop.jaxpr.program import Builder, Constants, Program
 from attrib.interop.jaxpr.table import filled
 
+# their import registers the translations
+FAMILIES = (elementwise, contractions, reductions, pooling, shaping, gathering, idioms, nesting)
+
 Key = tuple[Any, ...]
 
 
 class Trace(NamedTuple):
-    """What a function does with inputs of some shapes, and the structure of what it returns."""
+    """The program of a function for inputs of some shapes, and the structure of its output."""
 
     program: Program
     structure: Any
@@ -41,17 +53,17 @@ class Traced:
         self.traces: dict[Key, Trace] = {}
 
     def __call__(self, *inputs: Tensor) -> Any:
-        """`fn` of tensors, as tensors, in the structure that `fn` returns."""
+        """Run `fn` on tensors; its arrays are returned as tensors, in the structure of its output."""
         import jax
 
-        given = [_narrowed(x, i) for i, x in enumerate(inputs)]
-        program, structure = self.trace(given)
-        outputs = run(program, given)
+        narrowed = [_narrowed(x, i) for i, x in enumerate(inputs)]
+        program, structure = self.trace(narrowed)
+        outputs = run(program, narrowed)
         tensors = [filled(v, m, program.device) for v, m in zip(outputs, program.makes, strict=True)]
         return jax.tree.unflatten(structure, tensors)
 
     def trace(self, inputs: Sequence[Tensor]) -> Trace:
-        """The program for inputs like these."""
+        """The program for inputs of these shapes and dtypes."""
         import jax
 
         device = inputs[0].device if inputs else torch.device("cpu")
@@ -75,31 +87,31 @@ def in_torch(fn: Callable[..., Any], *examples: Any) -> Traced:
     Parameters
     ----------
     fn : callable
-        A JAX function of arrays, jitted or not. What it closes over becomes constants, shared with JAX by DLPack and
-        never written to.
+        A JAX function of arrays, jitted or not. Arrays that it closes over become constants, which share memory with
+        JAX and are never written to.
     *examples : array-like, optional
-        Inputs to trace it for at once; other shapes and dtypes are traced when they come.
+        Inputs for which it is traced at once; other shapes and dtypes are traced at their first call.
 
     Returns
     -------
     callable
-        Takes tensors, returns tensors in the structure that `fn` returns.
+        Takes tensors, returns tensors in the structure of the output of `fn`.
 
     Raises
     ------
     ImportError
-        Without JAX.
+        If JAX is not installed.
     NotImplementedError
-        When it is called: a primitive has no translation, or a loop or branch depends on the values of the inputs;
-        the message names it and the user's line.
+        In a call: a primitive has no translation, or a loop or branch depends on the values of the inputs; the message
+        names the primitive and the user's line.
     TypeError
         An input is float64, or holds integers beyond 32 bits, and JAX runs in 32 bits.
 
     Notes
     -----
     The values are those of `fn` up to rounding; the order of sums may differ. Loops of known length are unrolled.
-    Random numbers and callbacks are refused. Softmax and its relatives, which JAX writes out, are recognised and become
-    the ops that torch has for them.
+    Random numbers and callbacks raise an error. Softmax, its logarithm and log-sum-exp, which JAX writes as several
+    primitives, are recognised and become the ops of torch.
 
     Examples
     --------
@@ -120,7 +132,7 @@ def in_torch(fn: Callable[..., Any], *examples: Any) -> Traced:
 
 
 def _narrowed(x: Tensor, i: int) -> Tensor:
-    """64-bit integers as the 32-bit ones that JAX computes with; floats are not rounded behind the caller's back."""
+    """64-bit integers as the 32-bit integers that JAX computes with; floats raise an error, as they would be rounded."""
     import jax
 
     name = _name(x.dtype)

@@ -1,4 +1,4 @@
-"""The methods inside JAX programs: a function of JAX arrays that calls out to them."""
+"""Methods inside JAX programs: a function of JAX arrays that calls a method on the host."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from attrib.interop.jax.model import JaxModel
 Arrays = tuple[jax.Array, ...]
 
 
-class Outside:
-    """A method and a model as functions of NumPy arrays, for JAX to call while a program runs.
+class HostMethod:
+    """A method and a model as functions of NumPy arrays, which JAX calls on the host while a program runs.
 
     Parameters
     ----------
     method : callable
-        One of `attrib.functional`, or a `functools.partial` of one.
+        A method of `attrib.functional`, or a `functools.partial` of one.
     model : JaxModel
+        The model to explain.
     """
 
     def __init__(self, method: Callable[..., Any], model: JaxModel) -> None:
@@ -32,7 +33,7 @@ class Outside:
         self.options = _options(method)
 
     def __call__(self, *xs: jax.Array) -> Arrays:
-        """The attribution of arrays of a program, one per input."""
+        """The attributions of arrays of a program, one per input."""
         like = self.like(xs)
         host = functools.partial(self._vmapped, self._attribution, tuple(x.ndim for x in xs))
         return tuple(jax.pure_callback(host, like, *xs, vmap_method="broadcast_all"))
@@ -40,67 +41,66 @@ class Outside:
     def derivative(self, xs: Arrays, gs: Arrays) -> Arrays:
         """Gradients at the inputs from cotangents of the attribution."""
         like = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in xs)
-        host = functools.partial(self._vmapped, self._pulled, tuple(a.ndim for a in (*xs, *gs)))
+        host = functools.partial(self._vmapped, self._gradients, tuple(a.ndim for a in (*xs, *gs)))
         return tuple(jax.pure_callback(host, like, *xs, *gs, vmap_method="broadcast_all"))
 
     def like(self, xs: Arrays) -> tuple[jax.ShapeDtypeStruct, ...]:
-        """Shapes of the attribution: those of the inputs, with a dim of targets in front if several are asked for."""
+        """Shapes of the attributions: those of the inputs, after a dim of targets if `targets` is an option."""
         targets = self.options.get("targets")
         count = () if targets is None else (self.model.classes(xs) if targets == "all" else len(targets),)
         return tuple(jax.ShapeDtypeStruct((*count, *x.shape), x.dtype) for x in xs)
 
     def _attribution(self, *xs: Tensor) -> tuple[Tensor, ...]:
-        found = self.method(self.model, xs if len(xs) > 1 else xs[0])
-        return found if isinstance(found, tuple) else (found,)
+        attributions = self.method(self.model, xs if len(xs) > 1 else xs[0])
+        return attributions if isinstance(attributions, tuple) else (attributions,)
 
-    def _pulled(self, *given: Tensor) -> tuple[Tensor, ...]:
-        half = len(given) // 2
-        _, pull = torch.func.vjp(self._attribution, *given[:half])[:2]
+    def _gradients(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Gradients at the inputs; `tensors` are inputs, then cotangents."""
+        xs, gs = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
+        _, pull = torch.func.vjp(self._attribution, *xs)[:2]
         with torch.no_grad():
-            return pull(tuple(given[half:]))
+            return pull(gs)
 
     @staticmethod
     def _vmapped(work: Callable, dims: tuple[int, ...], *arrays: jax.Array) -> tuple[np.ndarray, ...]:
-        """`work` on plain tensors; dims in front of the arrays' own come from `jax.vmap`, and are gone through."""
+        """Apply `work` to each example; dims in front of the arrays' `dims` come from `jax.vmap`."""
         tensors = [torch.from_numpy(np.array(a)) for a in arrays]
         lead = tensors[0].shape[: tensors[0].ndim - dims[0]]
         rows = zip(*(t.reshape(math.prod(lead), *t.shape[len(lead) :]) for t in tensors), strict=True)
-        each = [work(*row) for row in rows]
-        return tuple(
-            torch.stack(found).reshape(*lead, *found[0].shape).numpy() for found in zip(*each, strict=True)
-        )
+        columns = zip(*(work(*row) for row in rows), strict=True)
+        return tuple(torch.stack(c).reshape(*lead, *c[0].shape).numpy() for c in columns)
 
 
-def called_back(method: Callable[..., Any], f: Callable[..., Any]) -> Callable[..., Any]:
+def as_callback(method: Callable[..., Any], f: Callable[..., Any]) -> Callable[..., Any]:
     """See `attrib.interop.jax.callback`."""
-    outside = Outside(method, f if isinstance(f, JaxModel) else JaxModel(f, None))
+    host = HostMethod(method, f if isinstance(f, JaxModel) else JaxModel(f, None))
 
     @jax.custom_vjp
     def attribution(*xs: jax.Array) -> Any:
-        found = outside(*xs)
-        return found if len(found) > 1 else found[0]
+        attributions = host(*xs)
+        return attributions if len(attributions) > 1 else attributions[0]
 
     def forward(*xs: jax.Array) -> tuple[Any, Arrays]:
         return attribution(*xs), xs
 
     def backward(xs: Arrays, gs: Any) -> Arrays:
-        return outside.derivative(xs, gs if len(xs) > 1 else (gs,))
+        return host.derivative(xs, gs if len(xs) > 1 else (gs,))
 
     attribution.defvjp(forward, backward)
     return attribution
 
 
 def _options(method: Callable[..., Any]) -> dict[str, Any]:
-    """The options of a partial of one of the pure methods.
+    """The options of a partial of a method.
 
     Raises
     ------
     TypeError
-        For other functions, and for methods whose results are not shaped like the inputs.
+        If it is not a method of `attrib.functional`, or its results are not shaped like the inputs.
     """
-    found: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     while isinstance(method, functools.partial):
-        found, method = {**method.keywords, **found}, method.func
+        options, method = {**method.keywords, **options}, method.func
     about = getattr(method, "about", None)
     if about is None or hasattr(method, "functional") or about.layer or about.result != "input":
         raise TypeError(
@@ -108,4 +108,4 @@ def _options(method: Callable[..., Any]) -> dict[str, Any]:
             "results shaped like the inputs, its options in a functools.partial: "
             "callback(partial(attrib.functional.saliency, target=0), f)"
         )
-    return found
+    return options

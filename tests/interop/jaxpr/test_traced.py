@@ -166,7 +166,7 @@ def test_weights_are_shared_with_jax_and_left_alone():
     w = jnp.arange(12.0).reshape(4, 3)
     f = in_torch(lambda x: (x @ w).at[:, 0].set(1.0))
     f(torch.ones(2, 4, dtype=torch.float64)), f(torch.ones(3, 4, dtype=torch.float64))
-    held = [t for _, t in f.constants._made.values() if isinstance(t, Tensor) and t.shape == (4, 3)]
+    held = [t for _, t in f.constants._tensors.values() if isinstance(t, Tensor) and t.shape == (4, 3)]
     assert [t.data_ptr() for t in held] == [w.unsafe_buffer_pointer()]
     np.testing.assert_array_equal(w, np.arange(12.0).reshape(4, 3))
 
@@ -199,8 +199,8 @@ def test_x64_off():
 
 
 REFUSED = {
-    "a branch": (lambda x: lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x).sum(1), "`cond` at .*test_jaxpr.py:.*depends on the values"),
-    "a loop": (lambda x: lax.while_loop(lambda c: c.sum() < 9, lambda c: c * 2, x * x).sum(1), "`while` at .*test_jaxpr.py"),
+    "a branch": (lambda x: lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x).sum(1), "`cond` at .*test_traced.py:.*depends on the values"),
+    "a loop": (lambda x: lax.while_loop(lambda c: c.sum() < 9, lambda c: c * 2, x * x).sum(1), "`while` at .*test_traced.py"),
     "a place": (lambda x: lax.dynamic_slice(x, (0, x[0, 0].astype(int)), (len(x), 1))[:, 0], "`dynamic_slice` at"),
     "random numbers": (lambda x: (x * jax.random.normal(jax.random.key(0), x.shape)).sum(1), "draws random numbers"),
     "Python": (
@@ -208,8 +208,8 @@ REFUSED = {
         "`pure_callback` at .*it calls Python",
     ),
     "matrices": (lambda x: jnp.linalg.cholesky(x[:, :2] @ x[:, :2].T + 9 * jnp.eye(2)).sum(1), "`cholesky` at"),
-    "sorting": (lambda x: jnp.sort(x, 1)[:, 0], "no DeepLIFT rule for aten.sort.stable, at .*test_jaxpr.py"),
-    "an index": (lambda x: jnp.take(x, jnp.argmax(x[0]), axis=1), "no DeepLIFT rule for .*test_jaxpr.py"),
+    "sorting": (lambda x: jnp.sort(x, 1)[:, 0], "no DeepLIFT rule for aten.sort.stable, at .*test_traced.py"),
+    "an index": (lambda x: jnp.take(x, jnp.argmax(x[0]), axis=1), "no DeepLIFT rule for .*test_traced.py"),
 }  # fmt: skip
 
 

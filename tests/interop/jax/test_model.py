@@ -12,6 +12,7 @@ import torch
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 import attrib
+from attrib.engine.gradient.passes import Passes
 from attrib.functional import integrated_gradients, saliency
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.testing import specimen
@@ -303,12 +304,10 @@ def test_equal_rows_are_no_way_around() -> None:
 def test_a_row_costs_what_its_residuals_take() -> None:
     """Ten values of 4 bytes from each of three sines; without them, the engine would take rows for free."""
     w = jnp.ones((3, 10))
-    seen = attrib.functional.explanation.Kernel(
-        attrib.from_jax(lambda x: jnp.sin(jnp.sin(jnp.sin(x @ w))).sum(1)), (X,)
-    )
-    with seen as kernel:
-        kernel.scores((X,))
-    assert 3 * 40 <= (kernel.function.row_bytes or 0) <= 10 * 40
+    model = attrib.from_jax(lambda x: jnp.sin(jnp.sin(jnp.sin(x @ w))).sum(1))
+    with Passes(model, (X,)) as passes:
+        passes.scores((X,))
+    assert 3 * 40 <= (passes.function.row_bytes or 0) <= 10 * 40
 
 
 @pytest.mark.parametrize("engine", ["func", "autograd"])
