@@ -475,7 +475,7 @@ def guided_grad_cam(
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
-    """Product of a method's map and Grad-CAM: fine detail, where the class is."""
+    """Product of a method's attribution and Grad-CAM: fine detail, where the class is."""
 @overload
 def guided_grad_cam(
     method: Callable[..., Any], f: Model, x: tuple[Any, ...], *, layer: Layer = "auto",
@@ -486,7 +486,7 @@ def guided_grad_cam(
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
-    """Product of a method's map and Grad-CAM: fine detail, where the class is."""
+    """Product of a method's attribution and Grad-CAM: fine detail, where the class is."""
 @overload
 def guided_grad_cam(
     method: Callable[..., Any], f: Model, x: Any, *, layer: Layer = "auto",
@@ -497,4 +497,4 @@ def guided_grad_cam(
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:
-    """Product of a method's map and Grad-CAM: fine detail, where the class is."""
+    """Product of a method's attribution and Grad-CAM: fine detail, where the class is."""

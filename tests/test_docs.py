@@ -23,7 +23,41 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), README]
 MODULES = ("attrib", "attrib.functional", "attrib.testing", "attrib.interop.jax")
+LISTED_MODULES = (  # beside these in docs/reference
+    "attrib.io", "attrib.stats", "attrib.plots", "attrib.domains.sequences", "attrib.domains.motifs", "attrib.domains.fcgr",
+)  # fmt: skip
 PUBLIC = [f"{m}.{name}" for m in MODULES for name in importlib.import_module(m).__all__]
+LISTED = [f"{m}.{name}" for m in LISTED_MODULES for name in importlib.import_module(m).__all__]
+LACKING = {  # docstrings still to be completed
+    f"attrib.{name}"
+    for name in [
+        "domains.fcgr.by_cell",
+        "domains.motifs.consensus",
+        "domains.motifs.counted_motif",
+        "domains.motifs.filter_counts",
+        "domains.motifs.filter_motifs",
+        "domains.motifs.filter_peaks",
+        "domains.motifs.flipped_motif",
+        "domains.motifs.tomtom",
+        "domains.sequences.uniform",
+        "domains.sequences.zeros",
+        "io.add_group",
+        "io.load_motifs",
+        "io.read",
+        "io.write_json",
+        "plots.bar_panels",
+        "plots.comparison",
+        "plots.confusion",
+        "plots.filter_grid",
+        "plots.motif_cards",
+        "plots.motif_logo",
+        "plots.overlaid",
+        "plots.overlays",
+        "plots.panels",
+        "plots.sequence_tracks",
+        "stats.sample_dims",
+    ]
+}
 CHECKS = {"GL08", "SS01", "EX01", "PR01", "PR02", "PR03", "RT01"}  # of numpydoc, as in docs/conf.py
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
@@ -94,7 +128,7 @@ def test_the_examples_of_public_names_run(name: str) -> None:
     assert not report, "".join(report)
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", [*PUBLIC, *LISTED])
 def test_docstrings_pass_numpydocs_checks(name: str) -> None:
     """A summary, an example, the parameters in the order of the signature. Records have Attributes, see above."""
     validate = pytest.importorskip(
@@ -104,6 +138,8 @@ def test_docstrings_pass_numpydocs_checks(name: str) -> None:
         return
     doc = validate.get_doc_object(public(name))
     errors = [(code, text) for code, text in validate.validate(doc)["errors"] if code in CHECKS]
+    if errors and name in LACKING:
+        pytest.skip(str(errors))
     assert not errors
 
 

@@ -232,7 +232,7 @@ def guided_grad_cam(
     device: torch.device | str | None = None,
     progress: Progress = False,
 ) -> Explanation:
-    """Product of a method's map and Grad-CAM: fine detail, where the class is.
+    """Product of a method's attribution and Grad-CAM: fine detail, where the class is.
 
     ``a = method(f, x) * grad_cam(f, x)``, the same for all channels
 

@@ -90,8 +90,8 @@ def integrated_gradients(
     Satisfies completeness (up to the quadrature, see `delta`), sensitivity, dummy, implementation invariance,
     linearity and symmetry. Cost: `n_steps` forward and backward passes per sample and two forward passes; where the
     model's input goes into one linear layer and nowhere else, that layer runs once per sample instead of once per
-    step. Memory: `batch_size` rows. A sum that is right is no proof of a map that is right: a rule can hit the
-    difference by cancellation.
+    step. Memory: `batch_size` rows. A small completeness error does not prove that the attribution is
+    right: errors of the rule can cancel.
 
     References
     ----------

@@ -211,7 +211,7 @@ def to_unit(m: list[list[float]]) -> list[list[float]]:
 
 
 def between_centres(m: list[list[float]], size: tuple[int, int]) -> list[list[float]]:
-    """Each pixel's centre in cells of the map, linear between the centres of cells, flat beyond the outer ones."""
+    """Each pixel's centre in positions of the map, linear between their centres, flat beyond the outer ones."""
 
     def at(k: int, n: int, cells: int) -> list[tuple[int, float]]:
         place = min(max((k + 0.5) * cells / n - 0.5, 0.0), cells - 1.0)
