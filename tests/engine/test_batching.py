@@ -173,15 +173,16 @@ def test_spans_come_again_in_halves() -> None:
 
 
 def test_errors_inside_a_span_go_on_unless_fewer_rows_may_mend_them() -> None:
-    for error in (ValueError("wrong"), KeyboardInterrupt()):
-        with pytest.raises(type(error)):
-            for span in Batches(4, CPU).spans(4):
-                with span:
-                    raise error
-    with pytest.raises(torch.OutOfMemoryError):
-        for span in Batches(1, CPU).spans(4):
+    def fail(size: int, error: BaseException) -> None:
+        for span in Batches(size, CPU).spans(4):
             with span:
-                raise torch.OutOfMemoryError("no room")
+                raise error
+
+    for error in (ValueError("wrong"), KeyboardInterrupt(), torch.OutOfMemoryError("one row")):
+        with pytest.raises(type(error)):
+            fail(1, error)
+    with pytest.raises(torch.OutOfMemoryError, match="in halves"):
+        fail(4, torch.OutOfMemoryError("in halves, down to one"))
 
 
 def test_spans_of_rows_that_stand_for_several_or_for_less() -> None:

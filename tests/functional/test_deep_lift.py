@@ -363,9 +363,9 @@ def test_control_flow():
         lambda x: x.sum(1) if x.sum() > 0 else -x.sum(1),
         torch.tensor([[1.0, 2.0, 3.0], [1.0, -2.0, -4.0]]),
     )
-    with pytest.raises(ValueError, match="mixes samples.*a Python `if` on values"):
+    with pytest.raises(ValueError, match=r"mixes samples.*a Python `if` on values"):
         deep_lift(f, x)
-    with pytest.raises(NotImplementedError, match="test_deep_lift.py.*control flow"):
+    with pytest.raises(NotImplementedError, match=r"test_deep_lift.py.*control flow"):
         deep_lift(f, x, batch_size=1)
 
 
@@ -405,7 +405,7 @@ def test_memory_written_behind_torchs_back():
 def test_a_function_of_time():
     clock = itertools.count()
     with pytest.raises(
-        ValueError, match="other outputs when the same rows are called again.*counts its calls"
+        ValueError, match=r"other outputs when the same rows are called again.*counts its calls"
     ):
         deep_lift(lambda x: x.sum(1) * next(clock), torch.randn(2, 3), baselines=1.0)
 
