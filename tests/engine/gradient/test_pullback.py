@@ -391,6 +391,10 @@ def test_inputs_that_are_cut() -> None:
     assert cut_inputs(scores(lambda a, b: a.argsort(1).to(b) + b), rows, [0]) == [
         0
     ]  # changes when it is turned over
+    small = tuple(torch.full((2, 3), 0.1 * (j + 1), dtype=torch.float64) for j in range(2))
+    for sign in (1, -1):
+        rows = tuple(sign * r for r in small)
+        assert cut_inputs(scores(lambda a, b: a.sign() * b.sgn()), rows, [0, 1]) == [0, 1]
 
 
 def norm_of(x: Tensor, w: Tensor) -> Tensor:
