@@ -135,8 +135,8 @@ def has_batch_norm(node: Any) -> bool:
 def _matters(score: Forward, rows: Rows, j: int, scores: Tensor) -> bool:
     """Whether the score changes with input `j`: moved up, or turned over, so that every sign and rank changes."""
     with torch.no_grad():
-        for sign in (1, -1):
-            other = tuple(sign * (1.5 * r + 1) if i == j else r for i, r in enumerate(rows))
+        for factor, step in ((1.5, 1), (-1.5, 1), (-1.5, -1)):
+            other = tuple(factor * r + step if i == j else r for i, r in enumerate(rows))
             if not torch.equal(score(*other), scores):
                 return True
     return False

@@ -246,6 +246,21 @@ def test_forward_mode_refuses_a_cut_gradient_too(name: str) -> None:
         integrated_gradients(model, x, targets="all")
 
 
+def test_forward_mode_stops_at_no_grad_as_reverse_mode_does() -> None:
+    """A step that gradients go straight through, written with no_grad."""
+    many = torch.randn(1, 30, generator=SEED)
+
+    def model(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            step = (5 * x).round() / 5 - x
+        return (x + step).sum(1, keepdim=True) @ many
+
+    x = X[:, 0, :2]
+    for engine in ("auto", "func", "autograd"):
+        found = integrated_gradients(model, x, targets="all", multiply_by_inputs=False, engine=engine)
+        torch.testing.assert_close(found, many[0, :, None, None].expand(30, 3, 2))
+
+
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
