@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attrib.engine.batching import Batches
+from attrib.engine.batching import Batches, Span
 from attrib.functional import (
     gradient_shap,
     input_x_gradient,
@@ -100,7 +100,10 @@ def test_the_cpu_allocators_error_counts_as_out_of_memory(text: str) -> None:
 def test_the_model_never_gets_more_rows_than_asked_for(method: Any, size: int, how: dict) -> None:
     model = Small(10**6)
     method(model, X, batch_size=size, **how)
-    assert max(model.seen) <= size
+    trial, *sizes = model.seen
+    assert trial == 2  # of another size than the first chunk, unless rows go alone
+    trials_inside = method is METHODS["noise_tunnel"]  # of the method that it runs
+    assert max(sizes) <= (max(size, 2) if trials_inside else size)
 
 
 def test_the_batch_size_is_used() -> None:
@@ -112,22 +115,93 @@ def test_the_batch_size_is_used() -> None:
 def test_automatic_sizes() -> None:
     batches = Batches("auto", CPU)
     assert batches.chunk() == 8
+    batches.measured(None)
+    assert batches.chunk() == 8  # nothing is known yet
     batches.measured(row_bytes=1 << 20, largest=1 << 10)
     assert batches.chunk() == 256  # 256 MB
     assert batches.chunk(share=10) == 25
     batches.measured(row_bytes=1)
     assert batches.chunk() == 256  # settled
-    batches.measure_again()
-    batches.measured(row_bytes=1)
-    assert batches.chunk() == 4096
+    tiny = Batches("auto", CPU)
+    tiny.measured(row_bytes=1)
+    assert tiny.chunk() == 4096
     fixed = Batches(5, CPU)
     fixed.measured(1)
-    fixed.measure_again()
     assert fixed.chunk() == 5
     assert fixed.chunk(share=100) == 1
     huge = Batches("auto", CPU)
     huge.measured(1 << 40, 1 << 40)
     assert huge.chunk() == 1
+
+
+@pytest.mark.parametrize(("row_bytes", "first"), [(1, 64), (1 << 15, 64), (1 << 17, 16), (1 << 20, 8)])
+def test_an_automatic_size_is_open_while_more_rows_wait_than_the_first_call_takes(
+    row_bytes: int, first: int
+) -> None:
+    for rows, more, expected in ((first, False, False), (first + 1, False, True), (1, True, True)):
+        batches = Batches("auto", CPU, row_bytes=row_bytes)
+        assert batches.chunk() == first
+        batches.expect(rows, more)
+        assert batches.open is expected
+        batches.measured(1 << 20)
+        assert not batches.open
+    fixed = Batches(2, CPU)
+    fixed.expect(99)
+    assert not fixed.open
+
+
+@methods
+def test_an_automatic_chunk_is_full_from_the_start(method: Any) -> None:
+    """The trial measures: there is no smaller first chunk, and no more than one smaller at the end of a run."""
+    x = torch.randn(40, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    model = Small(10**6, nn.Sequential(nn.Linear(5, 2**15), nn.Linear(2**15, 3)).double())
+    method(model, x, target=1)
+    assert model.seen[:2] == [2, 40]
+
+
+def test_spans_come_again_in_halves() -> None:
+    """What was done stays done; the size that fitted is kept for what follows."""
+    batches, rows = Batches(8, CPU), []
+    for span in batches.spans(19):
+        with span:
+            if span.stop - span.start > 3:
+                raise torch.OutOfMemoryError("no room")
+            rows.append((span.start, span.stop))
+        assert span.done is (span.stop - span.start <= 3)
+    assert rows == [(start, start + 2) for start in range(0, 18, 2)] + [(18, 19)]
+    assert batches.rows == 2
+
+
+def test_errors_inside_a_span_go_on_unless_fewer_rows_may_mend_them() -> None:
+    def fail(size: int, error: BaseException) -> None:
+        for span in Batches(size, CPU).spans(4):
+            with span:
+                raise error
+
+    for error in (ValueError("wrong"), KeyboardInterrupt(), torch.OutOfMemoryError("one row")):
+        with pytest.raises(type(error)):
+            fail(1, error)
+    with pytest.raises(torch.OutOfMemoryError, match="in halves"):
+        fail(4, torch.OutOfMemoryError("in halves, down to one"))
+
+
+def test_spans_of_rows_that_stand_for_several_or_for_less() -> None:
+    def sizes(total: int, **options: Any) -> list[int]:
+        return [_through(span) for span in Batches(12, CPU).spans(total, **options)]
+
+    assert sizes(30) == [12, 12, 6]
+    assert sizes(30, share=lambda: 4) == [3] * 10
+    assert sizes(30, share=lambda: 100) == [1] * 30
+    assert sizes(30, light=2) == [24, 6]
+    shares = iter(
+        [1, 6, 6, 6, 6, 6, 6, 6, 6, 6]
+    )  # as when the first chunk settles how targets are pulled back
+    assert sizes(16, share=lambda: next(shares)) == [12, 2, 2]
+
+
+def _through(span: Span) -> int:
+    with span:
+        return span.stop - span.start
 
 
 @methods

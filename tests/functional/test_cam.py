@@ -20,6 +20,8 @@ from attrib.functional import (
     noise_tunnel,
     saliency,
 )
+from attrib.functional.cam import grad_cam_plus_plus
+from attrib.functional.layer_maps import layer_maps
 from attrib.testing import CONTRACT, untouched
 from tests.cams import ChannelsLast, Transformer, convnet
 
@@ -118,7 +120,7 @@ def test_all_targets_from_one_forward(cam: Any) -> None:
     model, x, calls = convnet(classes=20), images(3), []
     counted = lambda t: (calls.append(len(t)), model(t))[1]
     together = cam.explain(counted, x, layer="features", targets="all", classes=[f"c{k}" for k in range(20)])
-    assert calls == [3]
+    assert calls == [2, 3]  # the trial, and the pass
     assert together.evaluations == 3
     assert together.target_labels[:2] == ["c0", "c1"]
     assert together.attribution.shape == (20, 3, 16, 16)
@@ -131,6 +133,22 @@ def test_all_targets_from_one_forward(cam: Any) -> None:
     assert torch.allclose(mixed[1, 1], together.attribution[4, 1], rtol=1e-4, atol=1e-7)
     best = model(x).argmax(1)
     assert torch.allclose(mixed[0], together.attribution[best, torch.arange(3)], rtol=1e-4, atol=1e-7)
+
+
+def test_several_maps_from_one_pass() -> None:
+    model, x, calls = convnet(classes=4), images(5), []
+    counted = lambda t: (calls.append(len(t)), model(t))[1]
+    cams = [grad_cam, grad_cam_plus_plus, layer_cam]
+    options = {"layer": ["features.3", "features"], "targets": [0, 3], "normalize": "minmax"}
+    together = layer_maps([c.combine for c in cams], counted, x, batch_size=3, **options)
+    assert calls == [2, 3, 2]  # the trial, and two chunks, for all three
+    assert len(together) == 3
+    for cam, found in zip(cams, together, strict=True):
+        alone = cam.explain(model, x, **options)
+        torch.testing.assert_close(found.attribution, alone.attribution, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found.prediction, alone.prediction)
+        assert found.target_labels == [0, 3]
+        assert found.evaluations == 5
 
 
 def test_targets_of_models_that_vmap_cannot_trace() -> None:

@@ -359,8 +359,14 @@ def test_an_op_without_a_rule_is_named_with_its_line():
 
 
 def test_control_flow():
-    with pytest.raises(NotImplementedError, match=r"control flow.*|.*test_deeplift"):
-        deep_lift(lambda x: x.sum(1) if x.sum() > 0 else -x.sum(1), torch.randn(2, 3))
+    f, x = (
+        lambda x: x.sum(1) if x.sum() > 0 else -x.sum(1),
+        torch.tensor([[1.0, 2.0, 3.0], [1.0, -2.0, -4.0]]),
+    )
+    with pytest.raises(ValueError, match=r"mixes samples.*a Python `if` on values"):
+        deep_lift(f, x)
+    with pytest.raises(NotImplementedError, match=r"test_deep_lift.py.*control flow"):
+        deep_lift(f, x, batch_size=1)
 
 
 def test_an_activation_in_a_closed_over_buffer():
@@ -370,9 +376,10 @@ def test_an_activation_in_a_closed_over_buffer():
         buffer.copy_(x * 2)
         return buffer.sum(1)
 
+    x = torch.randn(2, 3)
     with pytest.raises(NotImplementedError, match="closes over"):
-        deep_lift(f, torch.randn(2, 3))
-    assert not buffer.any()
+        deep_lift(f, x)
+    assert torch.equal(buffer, 2 * x)  # as any call leaves it: nothing of the recording
 
 
 def test_a_round_trip_through_numpy():
@@ -397,7 +404,9 @@ def test_memory_written_behind_torchs_back():
 
 def test_a_function_of_time():
     clock = itertools.count()
-    with pytest.raises(ValueError, match="replay"):
+    with pytest.raises(
+        ValueError, match=r"other outputs when the same rows are called again.*counts its calls"
+    ):
         deep_lift(lambda x: x.sum(1) * next(clock), torch.randn(2, 3), baselines=1.0)
 
 
@@ -427,7 +436,7 @@ def test_shares_of_ops_add_up():
 
 @pytest.mark.parametrize("inplace", [False, True])
 def test_a_few_large_samples_are_replayed_a_few_at_a_time(inplace: bool) -> None:
-    """Also a job of few rows is measured by one."""
+    """Also a job of few rows is measured, in the trial."""
     f = nn.Sequential(
         *(nn.Linear(3, 500_000), nn.ReLU(inplace), nn.Unflatten(1, (5, 100_000)), nn.AvgPool1d(100_000)),
         nn.Flatten(),
@@ -437,7 +446,7 @@ def test_a_few_large_samples_are_replayed_a_few_at_a_time(inplace: bool) -> None
     f.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
     alone = deep_lift(f, x, baselines=pool[:1], target=1)
     # 5 x 4 MB a pair in 256 MB, to a power of two; writing in place takes half
-    assert seen == ([1, 16, 1, 4] if inplace else [1, 8, 1, 8, 4])
+    assert seen == ([2, 16, 1, 4] if inplace else [2, 8, 1, 8, 4])
     averaged = deep_lift_shap(f, x[:2], baselines=pool, targets=[0, 1])
     torch.testing.assert_close(alone, deep_lift(f, x, baselines=pool[:1], target=1, batch_size=8))
     torch.testing.assert_close(
@@ -446,7 +455,7 @@ def test_a_few_large_samples_are_replayed_a_few_at_a_time(inplace: bool) -> None
 
 
 def test_an_automatic_batch_size_records_once() -> None:
-    """One row settles the size; a small first chunk would have been recorded for itself."""
+    """The trial settles the size; a small first chunk would have been recorded for itself."""
     seen: list[int] = []
 
     def f(x: torch.Tensor) -> torch.Tensor:
@@ -454,10 +463,10 @@ def test_an_automatic_batch_size_records_once() -> None:
         return (x**2).sum(1)
 
     deep_lift(f, torch.ones(20, 3), baselines=0.5)
-    assert sorted(seen) == [1, 1, 20]  # to measure; at the shared baseline; recorded
+    assert seen == [2, 20, 1]  # the trial; recorded; at the shared baseline
     seen.clear()
     deep_lift(f, torch.ones(1, 3), baselines=0.5)
-    assert seen == [1, 1]
+    assert seen == [3, 1, 1]
 
 
 def test_traced_and_exported_modules_are_like_any_other() -> None:

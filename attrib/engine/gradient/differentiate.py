@@ -129,14 +129,29 @@ class Differentiator:
     ) -> tuple[Tensor, Rows]:
         y, derivatives = by_forward_mode(self.function, rows)
         scores = self.score(y, i, at_inputs)
+        slopes = [torch.stack([self.score(d, i) for d in derivative], 2) for derivative in derivatives]
+        if self.engine != "forward":
+            self._refuse_forward_mode(rows, i, slopes)
         gradients = []
-        for r, derivative in zip(rows, derivatives, strict=True):
-            g = torch.stack([self.score(d, i) for d in derivative], 2)
+        for r, g in zip(rows, slopes, strict=True):
             g = g if scale is None else g * scale[:, None]
             gradients.append(g.view(len(scores), *r.shape).to(r.dtype))
         self._refuse_cut(rows, i, tuple(gradients))
         self.engine = "forward"
         return scores, tuple(gradients)
+
+    def _refuse_forward_mode(self, rows: Rows, i: Tensor, slopes: list[Tensor]) -> None:
+        """Raise a RuntimeError where reverse mode gives another derivative: no_grad does not stop forward mode."""
+        leaves = leaves_of(tuple(r[:2] for r in rows))
+        with torch.enable_grad():
+            scores = self.score(self.function(*leaves), i[:2])
+        weights = torch.linspace(1, 2, len(scores)).to(scores).view(-1, 1)
+        reverse = pull_by_autograd(scores, leaves, weights.expand_as(scores)[None], True)
+        for g, forward in zip(reverse, slopes, strict=True):
+            together = (weights[:, :, None] * forward[:, : len(g[0])]).sum(0)
+            difference = (g[0].reshape(together.shape).to(together) - together).abs().max()
+            if bool(difference > 1e-3 * together.abs().max()):
+                raise RuntimeError("forward mode and reverse mode give different derivatives")
 
     def _forward_pays(self, rows: Rows) -> bool:
         self._features = sum(r[0].numel() for r in rows)

@@ -131,10 +131,10 @@ def has_batch_norm(node: Any) -> bool:
 
 
 def _matters(score: Forward, rows: Rows, j: int, scores: Tensor) -> bool:
-    """Whether the score changes with input `j`: moved up, or turned over, which changes ranks too."""
+    """Whether the score changes with input `j`: moved up, or turned over, so that every sign and rank changes."""
     with torch.no_grad():
-        for factor in (1.5, -1.5):
-            other = tuple(factor * r + 1 if i == j else r for i, r in enumerate(rows))
+        for factor, step in ((1.5, 1), (-1.5, 1), (-1.5, -1)):
+            other = tuple(factor * r + step if i == j else r for i, r in enumerate(rows))
             if not torch.equal(score(*other), scores):
                 return True
     return False

@@ -118,8 +118,8 @@ class Function:
         with padded_up_to(padded) if self._external else nullcontext():
             trial = try_row(self._plain_call, batches)
         if self._ops is not None and trial is not None:
-            count = max(1, len(trial.rows[0]))
-            known.row_bytes, known.largest = self._ops.bytes // count, max(1, self._ops.largest // count)
+            size = max(1, len(trial.rows[0]))
+            known.row_bytes, known.largest = self._ops.bytes // size, max(1, self._ops.largest // size)
         self._ops, self._alone = None, alone
         known.sizes_fixed |= trial is None or (not alone and len(trial.rows[0]) == count)
         self._trial = None if known.checked else trial

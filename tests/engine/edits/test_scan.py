@@ -112,12 +112,28 @@ def by_row_number(x: Tensor) -> Tensor:
     return suited(x) * torch.arange(1, len(x) + 1)
 
 
-@pytest.mark.parametrize("f", [mixes, reads_a_value, infinite, by_row_number])
+@pytest.mark.parametrize("f", [reads_a_value, infinite])
 def test_models_that_no_window_suits(f: Function) -> None:
     with pytest.raises(ValueError, match='`path` is "window", which is not possible here: '):
         in_silico_mutagenesis(f, drawn(1), path="window")
     _, notes = explained(f, drawn(1))
     assert notes["path"] == "dense"
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("path", ["auto", "window", "dense"])
+@pytest.mark.parametrize("f", [mixes, by_row_number])
+def test_models_that_mix_rows_are_refused_on_every_path(f: Function, path: str, n: int) -> None:
+    with pytest.raises(ValueError, match="mixes samples"):
+        in_silico_mutagenesis(f, drawn(n), path=path)
+
+
+def test_rows_that_depend_on_each_other_one_at_a_time() -> None:
+    """Alone, a row is its own mean, and the first of its batch."""
+    found, notes = explained(by_row_number, drawn(2), batch_size=1)
+    assert notes["path"] == "dense"
+    torch.testing.assert_close(found, explained(suited, drawn(2), path="dense")[0], rtol=1e-10, atol=1e-12)
+    assert not explained(mixes, drawn(2), batch_size=1)[0].any()
 
 
 def by_tolist(x: Tensor) -> Tensor:

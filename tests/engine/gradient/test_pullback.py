@@ -1,14 +1,23 @@
 """What torch.func cannot trace goes through plain autograd, and a gradient that is cut is an error."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from attrib.engine.gradient.pullback import by_autograd, by_forward_mode, by_func, cut_inputs
-from attrib.functional import integrated_gradients, saliency, smooth_grad
+from attrib.engine.gradient.pullback import by_forward_mode, cut_inputs, has_batch_norm, pull_by_autograd
+from attrib.functional import (
+    gradient_shap,
+    input_x_gradient,
+    integrated_gradients,
+    noise_tunnel,
+    saliency,
+    smooth_grad,
+)
 from attrib.testing import untouched
 
 SEED = torch.Generator().manual_seed(0)
@@ -107,6 +116,7 @@ def test_all_targets_of_what_cannot_be_traced(name: str) -> None:
         )
 
 
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # torch's, of the trial
 def test_a_reentrant_checkpoint_says_what_to_do() -> None:
     with pytest.raises(RuntimeError, match="use_reentrant=False"):  # torch's own words
         saliency(build("reentrant checkpoint"), X, target=0)
@@ -157,7 +167,7 @@ def test_where_forward_mode_fails_it_goes_back() -> None:
     torch.testing.assert_close(found.attribution, expected)
 
 
-LAYER = nn.Linear(6, 2)
+LAYER, BACKBONE = nn.Linear(6, 2), nn.Sequential(nn.Linear(6, 6), nn.Tanh())
 
 
 def under_no_grad(x: Tensor) -> Tensor:
@@ -165,10 +175,32 @@ def under_no_grad(x: Tensor) -> Tensor:
         return LAYER(x[:, 0])
 
 
+def frozen(x: Tensor) -> Tensor:
+    """As transfer learning writes it: what is behind has weights, so that the output has a graph."""
+    with torch.no_grad():
+        h = BACKBONE(x[:, 0])
+    return LAYER(h)
+
+
+def in_inference_mode(x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return LAYER(x[:, 0])
+
+
 CUT = {
     "no_grad": under_no_grad,
+    "a frozen backbone": frozen,
+    "inference_mode": in_inference_mode,
     "detach": lambda x: LAYER(x[:, 0].detach()),
-    "round": lambda x: x[:, 0].long().float(),
+    "whole numbers": lambda x: x[:, 0].long().float(),
+    "round": lambda x: LAYER((3 * x[:, 0]).round()),
+    "floor": lambda x: LAYER((3 * x[:, 0]).floor()),
+    "ceil": lambda x: LAYER((3 * x[:, 0]).ceil()),
+    "trunc": lambda x: LAYER((3 * x[:, 0]).trunc()),
+    "sign": lambda x: LAYER(x[:, 0].sign()),
+    "sgn": lambda x: LAYER(x[:, 0].sgn()),
+    "floor division": lambda x: LAYER(torch.div(x[:, 0], 0.2, rounding_mode="floor")),
+    "round of some, sign of others": lambda x: LAYER((3 * x[:, 0]).round() + x[:, 1].sign()),
     "compare": lambda x: (x[:, 0] > 0).float(),
     "argmax": lambda x: LAYER.weight.T[x.argmax(2)[:, 0]],
     "numpy": lambda x: torch.from_numpy(x.detach().numpy()).sum(1),
@@ -176,13 +208,72 @@ CUT = {
 }
 
 
+def of_zeros(method: Any) -> Any:
+    return lambda f, x, **options: method(f, x, baselines=torch.zeros_like(x[:2]), **options)
+
+
+GRADIENTS = {
+    "saliency": saliency,
+    "input_x_gradient": input_x_gradient,
+    "integrated_gradients": integrated_gradients,
+    "smooth_grad": smooth_grad,
+    "gradient_shap": of_zeros(gradient_shap),
+    "noise_tunnel": partial(noise_tunnel, saliency),
+}
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.tensor")
 @pytest.mark.parametrize("engine", ["auto", "autograd"])
-@pytest.mark.parametrize("method", [saliency, integrated_gradients, smooth_grad])
+@pytest.mark.parametrize("method", GRADIENTS.values(), ids=GRADIENTS)
 @pytest.mark.parametrize("name", CUT)
 def test_a_cut_gradient_is_an_error(name: str, method: Any, engine: str) -> None:
-    with pytest.raises(ValueError, match=r"`model` cuts the gradient:.* no_grad, detach, rounding"):
+    with pytest.raises(
+        ValueError, match=r"`model` cuts the gradient:.*no_grad, inference_mode, detach, rounding"
+    ):
         method(CUT[name], X, target=0, engine=engine)
+
+
+@pytest.mark.parametrize(
+    "name", ["no_grad", "a frozen backbone", "detach", "round", "sign", "floor division"]
+)
+def test_forward_mode_refuses_a_cut_gradient_too(name: str) -> None:
+    narrow, many = torch.randn(6, 1, generator=SEED), torch.randn(2, 30, generator=SEED)
+    model = lambda x: CUT[name]((x @ narrow.T)[:, None])[:, :2] @ many
+    x = torch.tensor([[1.0], [-2.0], [0.7]])
+    sound = integrated_gradients.explain(lambda x: LAYER(x @ narrow.T).tanh() @ many, x, targets="all")
+    assert sound.engine == "forward"
+    with pytest.raises(ValueError, match="cuts the gradient"):
+        integrated_gradients(model, x, targets="all")
+
+
+def test_forward_mode_stops_at_no_grad_as_reverse_mode_does() -> None:
+    """A step that gradients go straight through, written with no_grad."""
+    many = torch.randn(1, 30, generator=SEED)
+
+    def model(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            step = (5 * x).round() / 5 - x
+        return (x + step).sum(1, keepdim=True) @ many
+
+    x = X[:, 0, :2]
+    for engine in ("auto", "func", "autograd"):
+        found = integrated_gradients(model, x, targets="all", multiply_by_inputs=False, engine=engine)
+        torch.testing.assert_close(found, many[0, :, None, None].expand(30, 3, 2))
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (lambda x: x.round().sum((1, 2)) + x[:, 0].sum(1), [1, 0, 0, 0]),
+        (lambda x: (x - (x - x.round()).detach()).sum((1, 2)), [1, 1, 1, 1]),  # straight through
+        (lambda x: (x * x.sign()).sum((1, 2)), "sign"),
+        (lambda x: x.detach().tanh().sum((1, 2)) + 2 * x[:, 3].sum(1), [0, 0, 0, 2]),
+    ],
+)
+def test_a_path_that_is_left_open_is_enough(model: Any, expected: Any) -> None:
+    found = saliency(model, X, absolute=False)
+    gradient = X.sign() if expected == "sign" else torch.tensor(expected).view(1, 4, 1).expand_as(X).to(X)
+    torch.testing.assert_close(found, gradient)
 
 
 def test_the_input_that_is_cut_is_named() -> None:
@@ -192,7 +283,10 @@ def test_the_input_that_is_cut_is_named() -> None:
 
 @pytest.mark.parametrize(
     "model",
-    [lambda x: 0 * x[:, 0], lambda x: torch.ones(len(x), 6), lambda x: torch.relu(x[:, 0] - 100), lambda x: x[:, 0] * 0 + 3],
+    [
+        lambda x: 0 * x[:, 0], lambda x: torch.ones(len(x), 6), lambda x: torch.relu(x[:, 0] - 100), lambda x: x[:, 0] * 0 + 3,
+        lambda x: torch.relu(x[:, 0].round().detach() * 0 - 1), lambda x: x[:, 0].clamp(200, 300),
+    ],
 )  # fmt: skip
 @pytest.mark.parametrize("engine", ["auto", "autograd"])
 def test_a_gradient_that_is_zero_is_no_error(model: Any, engine: str) -> None:
@@ -273,16 +367,130 @@ def test_pullbacks_agree() -> None:
 
     rows = tuple(torch.randn(2, 3, generator=SEED, dtype=torch.float64) for _ in range(2))
     cotangents = torch.eye(3, dtype=torch.float64)[:, None].expand(3, 2, 3)
-    y, pull = by_func(f, rows)
-    y2, pull2 = by_autograd(f, rows)
-    y3, forward = by_forward_mode(f, rows)
-    first = pull(cotangents[:1], False)  # the graph stays for the rest
-    assert [g.shape for g in first] == [(1, 2, 3)] * 2
-    assert all(torch.equal(a, b) for a, b in zip(first, pull2(cotangents[:1], False), strict=True))
-    assert torch.equal(y, y2)
-    torch.testing.assert_close(y, y3)
-    for j, (g, g2) in enumerate(zip(pull(cotangents, True), pull2(cotangents, True), strict=True)):
-        torch.testing.assert_close(g, g2)
-        torch.testing.assert_close(forward[j].permute(2, 1, 0), g)
-    assert cut_inputs(f, rows) == []
-    assert cut_inputs(lambda a, b: a.detach() * b, rows) == [0]
+    leaves = tuple(r.clone().requires_grad_() for r in rows)
+    y = f(*leaves)
+    y2, forward = by_forward_mode(f, rows)
+    first = pull_by_autograd(y, leaves, cotangents[:1], False)  # the graph stays for the rest
+    torch.testing.assert_close(y2, y.detach())
+    gradients = pull_by_autograd(y, leaves, cotangents, True)
+    (a, b), zeros = rows, torch.zeros_like(rows[0])
+    of_product = torch.stack([b[:, [1, 2, 0]] * b[:, [2, 0, 1]]])[
+        0
+    ]  # d prod / d b_j: the product of the other two
+    expected = (torch.stack([b, a.cos(), zeros]), torch.stack([a, zeros, of_product]))
+    for j, (g, e) in enumerate(zip(gradients, expected, strict=True)):
+        torch.testing.assert_close(g, e)
+        assert torch.equal(first[j], g[:1])
+        torch.testing.assert_close(forward[j].permute(2, 1, 0), e)
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        pull_by_autograd(y, leaves, cotangents[:1], True)  # freed behind the last
+    for engine in ("func", "autograd"):
+        by_saliency = saliency(f, rows, targets="all", absolute=False, engine=engine)
+        for g, e in zip(by_saliency, expected, strict=True):
+            torch.testing.assert_close(g, e)
+
+
+def test_inputs_that_are_cut() -> None:
+    rows = tuple(torch.randn(2, 3, generator=SEED, dtype=torch.float64) for _ in range(2))
+
+    def scores(f: Any) -> Any:
+        return lambda *rs: f(*rs).sum(1)[None]
+
+    assert cut_inputs(scores(lambda a, b: a * b), rows, [0, 1]) == []
+    assert cut_inputs(scores(lambda a, b: a.detach() * b), rows, [0, 1]) == [0]
+    assert cut_inputs(scores(lambda a, b: a.detach() * b), rows, [1]) == []  # only where it is asked about
+    assert cut_inputs(scores(lambda a, b: a.round() * b.sign()), rows, [0, 1]) == [0, 1]
+    assert (
+        cut_inputs(scores(lambda a, b: 0 * a.detach() + b), rows, [0, 1]) == []
+    )  # the score does not change with it
+    assert cut_inputs(scores(lambda a, b: a.argsort(1) * b), rows, [0]) == [
+        0
+    ]  # changes when it is turned over
+    small = tuple(torch.full((2, 3), 0.1 * (j + 1), dtype=torch.float64) for j in range(2))
+    for sign in (1, -1):
+        rows = tuple(sign * r for r in small)
+        assert cut_inputs(scores(lambda a, b: a.sign() * b.sgn()), rows, [0, 1]) == [0, 1]
+
+
+def norm_of(x: Tensor, w: Tensor) -> Tensor:
+    return F.batch_norm(x, torch.zeros(6), torch.ones(6), w)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (lambda x, w: norm_of(x[:, 0], w).sum(), True),
+        (lambda x, w: norm_of(x[:, 0].tanh().round(), w).sum(), True),
+        (lambda x, w: (x * w).sum(), False),
+        (lambda x, w: F.layer_norm(x, (6,), w).sum(), False),
+    ],
+)
+def test_batch_norm_is_seen_in_the_graph(model: Any, expected: bool) -> None:
+    assert has_batch_norm(model(X.clone().requires_grad_(), torch.ones(6)).grad_fn) is expected
+
+
+class Sizes(nn.Module):
+    """Notes how many rows each call has."""
+
+    def __init__(self, body: Any) -> None:
+        super().__init__()
+        self.body, self.sizes = body, []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        return self.body(x)
+
+
+def strided() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
+    """Batch norm in evaluation mode, weights, and the exact gradient of its weighted sum."""
+    norm = nn.BatchNorm2d(8).double().eval()
+    with torch.no_grad():
+        norm.running_var.copy_(torch.rand(8, generator=SEED) * 4 + 0.2)
+        norm.weight.copy_(torch.rand(8, generator=SEED) * 3 + 0.2)
+    w = torch.randn(16, 8, generator=SEED, dtype=torch.float64)
+    exact = ((norm.weight / (norm.running_var + norm.eps).sqrt())[:, None] * w.t()).detach()
+    return norm, w, exact.view(1, 8, 4, 4), torch.randn(3, 8, 4, 4, generator=SEED, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("as_function", [False, True], ids=["module", "function"])
+@pytest.mark.parametrize("engine", ["func", "autograd", "auto"])
+@pytest.mark.parametrize(("n", "batch_size"), [(1, "auto"), (1, 4), (3, 1), (3, 2), (3, "auto")])
+def test_no_pass_back_through_batch_norm_has_one_row(
+    n: int, batch_size: int | str, engine: str, as_function: bool
+) -> None:
+    """Torch's own is wrong there on a CPU where gradients arrive with channels last: a row goes with its copy."""
+    norm, w, exact, x = strided()
+    plain_norm = lambda t: F.batch_norm(t, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    model = Sizes(
+        lambda t: ((plain_norm if as_function else norm)(t).flatten(2).transpose(1, 2) * w).sum((1, 2))
+    )
+    if not as_function:
+        model.norm = norm
+    options: dict[str, Any] = {"batch_size": batch_size, "engine": engine}
+    found = saliency.explain(model, x[:n], absolute=False, **options)
+    torch.testing.assert_close(found.attribution, exact.expand(n, -1, -1, -1))
+    torch.testing.assert_close(found.prediction, model(x[:n]).detach())
+    path = integrated_gradients.explain(model, x[:n], n_steps=3, **options)
+    torch.testing.assert_close(path.attribution, exact * x[:n])
+    assert float(path.delta.abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "sizes"), [(1, "auto", [3, 1]), (3, 1, [2, 1, 1, 1]), (3, 2, [3, 2, 1])]
+)
+def test_rows_of_models_without_batch_norm_stay_single(n: int, batch_size: Any, sizes: list[int]) -> None:
+    model = Sizes(lambda x: LAYER(x[:, 0]))
+    saliency(model, X[:n], target=0, batch_size=batch_size)
+    assert model.sizes == sizes
+
+
+def test_models_of_one_row_only_are_never_given_two() -> None:
+    norm, w, _, x = strided()
+
+    def one(t: Tensor) -> Tensor:
+        assert len(t) == 1, "made for one row"
+        return (norm(t) * w.t().reshape(8, 4, 4)).sum((1, 2, 3))
+
+    expected = saliency(lambda t: (norm(t) * w.t().reshape(8, 4, 4)).sum((1, 2, 3)), x)
+    for batch_size, rows in ((1, x), ("auto", x[:1])):
+        torch.testing.assert_close(saliency(one, rows, batch_size=batch_size), expected[: len(rows)])

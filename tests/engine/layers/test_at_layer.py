@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attrib.engine.gradient.passes import Passes
-from attrib.engine.layers.at_layer import OffPath, find_layer, take
+from attrib.engine.layers.at_layer import OffPath, find_layer, pass_through
 from attrib.engine.layers.map_layers import Form, form_of, layers_of, scaled, upsampled
 from attrib.functional import grad_cam, hires_cam, layer_activation
 from attrib.testing import untouched
@@ -85,7 +85,7 @@ def test_auto_is_the_last_layer_on_whose_positions_the_output_depends(
     model: nn.Module, size: int, name: str
 ) -> None:
     x = torch.randn(1, 3, size, size)
-    with Passes(model, (x,), target=0) as passes:
+    with Passes(model, (x,), 1, target=0) as passes:
         assert layers_of(passes, "auto", (x,))[0] == name
 
 
@@ -112,12 +112,12 @@ def test_gradients_at_several_layers_are_those_of_autograd() -> None:
     """Layers behind each other, with activations that the next layer overwrites."""
     model, x = convnet().double(), torch.randn(3, 3, 16, 16, dtype=torch.float64)
     names = ["features.0", "features.1", "features", "features.3"]
-    with Passes(model, (x,), targets="all") as passes:
-        taken = take(passes, {n: model.get_submodule(n) for n in names}, (x,), torch.arange(3))
-        pieces = [g for _, g in taken.gradients()]
-        grads = [torch.cat(g) for g in zip(*pieces, strict=True)]
+    with Passes(model, (x,), 3, targets="all") as passes:
+        layers = {n: model.get_submodule(n) for n in names}
+        layer_pass = pass_through(passes, layers, (x,), torch.arange(3))
+        grads = [torch.cat(g) for g in zip(*layer_pass.gradients(), strict=True)]
     y = model(x)
-    assert torch.allclose(taken.scores, y.T)
+    assert torch.allclose(layer_pass.scores, y.T)
     h, expected = x, {}
     for k, layer in enumerate(model.features):
         h = layer(h.clone())
@@ -126,10 +126,75 @@ def test_gradients_at_several_layers_are_those_of_autograd() -> None:
     expected["features"] = h
     y = model.head(h)
     for t in range(y.shape[1]):
-        for name, a, g in zip(names, taken.activations, grads, strict=True):
+        for name, a, g in zip(names, layer_pass.activations, grads, strict=True):
             assert torch.allclose(a, expected[name])
             want = torch.autograd.grad(y[:, t].sum(), expected[name], retain_graph=True)[0]
             assert torch.allclose(g[t], want, atol=1e-12)
+
+
+class Strided(nn.Module):
+    """Batch norm whose gradient arrives with channels last, which torch gets wrong for one row on a CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8).eval()
+        with torch.no_grad():
+            self.norm.running_var.uniform_(0.2, 4.0)
+            self.norm.weight.uniform_(0.2, 3.0)
+        self.weights = nn.Parameter(torch.randn(2, 16, 8))
+        self.sizes: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        h = self.norm(self.first(x)).flatten(2).transpose(1, 2)
+        return (h[:, None] * self.weights).sum((2, 3))
+
+
+@pytest.mark.parametrize("targets", [[1], [0, 1]])
+def test_one_row_and_batch_norm(targets: list[int]) -> None:
+    """Against the formula: gradient = scale of the norm x weights of the target."""
+    torch.manual_seed(0)
+    model, x = Strided().double().eval(), torch.randn(3, 3, 4, 4, dtype=torch.float64)
+    scale = model.norm.weight / (model.norm.running_var + model.norm.eps).sqrt()
+    gradient = (model.weights * scale)[targets].mT.reshape(-1, 1, 8, 4, 4)
+    with torch.no_grad():
+        expected = (gradient * model.first(x)).sum(2)
+    for size in (1, 2, 3):
+        model.sizes.clear()
+        found = hires_cam(
+            model, x, layer="first", targets=targets, relu=False, upsample=False, batch_size=size
+        )
+        torch.testing.assert_close(found, expected)
+        assert (
+            model.sizes == {1: [2, *[1, 2] * 3], 2: [3, 2, 1, 2], 3: [2, 3]}[size]
+        )  # a single row is doubled
+        y = hires_cam(model, x, layer="norm", targets=targets, relu=False, upsample=False, batch_size=size)
+        with torch.no_grad():
+            h = model.norm(model.first(x))
+        torch.testing.assert_close(y, (model.weights[targets].mT.reshape(-1, 1, 8, 4, 4) * h).sum(2))
+
+
+def test_a_program_of_one_size_is_never_padded() -> None:
+    """What takes one row only is called with one row only, and gives what the model gives for two."""
+    torch.manual_seed(0)
+    model, x = convnet().double(), torch.randn(1, 3, 16, 16, dtype=torch.float64)
+    sizes: list[int] = []
+
+    class One(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            sizes.append(len(x))
+            if len(x) != 1:
+                raise RuntimeError("made for one row")
+            return self.body(x)
+
+    found = hires_cam(One().eval(), x, layer="body.features", target=1, batch_size=1)
+    torch.testing.assert_close(found, hires_cam(model, torch.cat([x, x]), layer="features", target=1)[:1])
+    assert sizes[0] == 2  # tried, and given up
+    assert set(sizes[1:]) == {1}
 
 
 def test_nothing_before_the_layer_is_recorded() -> None:
@@ -142,7 +207,7 @@ def test_nothing_before_the_layer_is_recorded() -> None:
 
     model = nn.Sequential(Looks(), nn.Conv2d(1, 2, 3), Looks(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     grad_cam(model, torch.ones(1, 1, 8, 8), layer="1", target=0)
-    assert modes == [(False, False), (True, True)]
+    assert modes == [(False, False)] * 3 + [(True, True)]  # the trial, the pass
 
 
 class Odd(nn.Module):
