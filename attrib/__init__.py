@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrib import functional
 from attrib._version import __version__
+from attrib.functional import prepare
 from attrib.interop.jax import from_jax
 from attrib.io import load, save
 from attrib.labelled import (
@@ -55,6 +56,7 @@ __all__ = [
     "noise_tunnel",
     "occlusion",
     "predict",
+    "prepare",
     "saliency",
     "save",
     "smooth_grad",

@@ -1,8 +1,16 @@
 """The pure methods: tensors in, tensors out."""
 
+from attrib.engine.model.prepared import PreparedModel, prepare
 from attrib.engine.secant import OpShare
 from attrib.functional.activations import filters, layer_activation
-from attrib.functional.cam import grad_cam, grad_cam_plus_plus, guided_grad_cam, hires_cam, layer_cam
+from attrib.functional.cam import (
+    class_activation_maps,
+    grad_cam,
+    grad_cam_plus_plus,
+    guided_grad_cam,
+    hires_cam,
+    layer_cam,
+)
 from attrib.functional.deep_lift import deep_lift, deep_lift_shap, op_shares
 from attrib.functional.explanation import METHODS, About, Explanation
 from attrib.functional.integrated_gradients import integrated_gradients
@@ -19,6 +27,8 @@ __all__ = [
     "About",
     "Explanation",
     "OpShare",
+    "PreparedModel",
+    "class_activation_maps",
     "deep_lift",
     "deep_lift_shap",
     "feature_ablation",
@@ -38,6 +48,7 @@ __all__ = [
     "occlusion",
     "op_shares",
     "predict",
+    "prepare",
     "saliency",
     "smooth_grad",
 ]

@@ -17,8 +17,9 @@ from attrib.engine.layers.at_layer import Layer
 from attrib.engine.layers.map_layers import Reshape
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
-from attrib.functional.explanation import Explanation, method
-from attrib.functional.layer_maps import cam
+from attrib.functional.arguments import checked
+from attrib.functional.explanation import METHODS, Explanation, method
+from attrib.functional.layer_maps import Layers, cam, layer_maps
 
 
 @cam("Grad-CAM", reference="arXiv:1610.02391")
@@ -206,6 +207,73 @@ def _summed(weights: Tensor, a: Tensor) -> Tensor:
     """Weights (t, n, C) and features (n, C, *grid): their sum over channels, as one product of matrices per sample."""
     maps = torch.matmul(weights.transpose(0, 1), a.flatten(2))
     return maps.transpose(0, 1).unflatten(2, a.shape[2:])
+
+
+@checked
+def class_activation_maps(
+    methods: Sequence[str],
+    f: Model,
+    x: Tensors,
+    *,
+    layer: Layers = "auto",
+    relu: bool = True,
+    upsample: bool = True,
+    normalize: str | None = None,
+    reshape: Reshape | None = None,
+    onto: int = 0,
+    target: TargetLike = None,
+    targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None,
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+) -> dict[str, Explanation]:
+    """Several class activation maps of the same layer, from one pass of the model.
+
+    Parameters
+    ----------
+    methods : sequence of str
+        Names of methods of this family: `"grad_cam"`, `"grad_cam_plus_plus"`, `"layer_cam"`, `"hires_cam"`.
+    {f}
+    {x}
+    {map}
+    {passes}
+
+    Returns
+    -------
+    dict of str to Explanation
+        By method, each as ``method.explain`` gives it.
+
+    Raises
+    ------
+    ValueError
+        For other methods, and for what `grad_cam` refuses.
+
+    Notes
+    -----
+    One pass to the layer and back, however many methods there are.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import class_activation_maps
+    >>> net = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> x = torch.tensor([[[[4.0, 0.0], [0.0, -8.0]]]])
+    >>> both = class_activation_maps(["grad_cam", "layer_cam"], net, x, layer="0")
+    >>> torch.equal(both["grad_cam"].attribution, both["layer_cam"].attribution)
+    True
+    """
+    family = {name: m for name, m in METHODS.items() if m.about.result == "layer map"}
+    unknown = [name for name in methods if name not in family]
+    if unknown or not methods:
+        raise ValueError(f"`methods` is {list(methods)}, expected some of {', '.join(family)}")
+    combinations = [family[name].combine for name in methods]  # type: ignore[attr-defined]
+    explanations = layer_maps(
+        combinations, f, x, layer=layer, relu=relu, upsample=upsample, normalize=normalize, reshape=reshape,
+        onto=onto, target=target, targets=targets, classes=classes, batch_size=batch_size, device=device,
+        progress=progress,
+    )  # fmt: skip
+    return dict(zip(methods, explanations, strict=True))
 
 
 @method(

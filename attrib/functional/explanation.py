@@ -214,9 +214,12 @@ def method(long_name: str, **fields: Any) -> Callable[..., Any]:
         arguments = tuple(inspect.signature(explain).parameters)
         about = About(explain.__name__, long_name, arguments=arguments, **fields)
 
+        names = frozenset(arguments)
+
         @functools.wraps(explain)
         def attribute(*args: Any, **options: Any) -> Tensors:
-            check(about, args, options)
+            if about.wraps or not options.keys() <= names or type(options.get("target")) is not int:
+                check(about, args, options)
             return explain(*args, **options).attribution
 
         @functools.wraps(explain)
@@ -280,8 +283,9 @@ def finish(
         return parts if len(parts) > 1 else parts[0]
 
     targets = passes.targets
+    notes = {**(notes or {}), **passes.function.notes}
     if passes.function.compilations is not None:
-        notes = {**(notes or {}), "jax_compilations": passes.function.compilations}
+        notes["jax_compilations"] = passes.function.compilations
     return Explanation(
         each(attribution),
         shaped(prediction),
@@ -292,7 +296,7 @@ def finish(
         None if standard_error is None else each(standard_error),
         None if n_steps is None else n_steps.to(at),
         passes.function.rows,
-        None if notes is None else dict(notes),
+        notes or None,
         layers,
     )
 

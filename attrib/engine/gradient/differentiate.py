@@ -55,7 +55,8 @@ class Differentiator:
     def __init__(self, function: Function, score: Scores, batches: Batches, engine: str) -> None:
         if engine not in ENGINES:
             raise ValueError(f"`engine` is {engine!r}, expected one of {', '.join(ENGINES)}")
-        self.function, self.score, self.batches, self.engine = function, score, batches, engine
+        self.function, self.score, self.batches = function, score, batches
+        self.engine = function.knowledge.engine or engine if engine == "auto" else engine
         self._checked_cut = False
         self._forward_works = engine == "auto"
         self._in_forward_mode = False
@@ -106,7 +107,7 @@ class Differentiator:
             return tuple(g[None] for g in pull(cotangents[0], retain_graph=not last))
 
         scores, gradients = self._pulled(y, rows, i, scale, at_inputs, pull_back)
-        self.engine = "func"
+        self.engine = self.function.knowledge.engine = "func"
         return scores, gradients
 
     def _by_autograd(
@@ -121,7 +122,7 @@ class Differentiator:
             return self._by_autograd(rows, i, scale, at_inputs)
         pull = lambda c, last: pull_by_autograd(y, leaves, c, last)
         scores, gradients = self._pulled(y.detach(), rows, i, scale, at_inputs, pull)
-        self.engine = "autograd"
+        self.engine = self.function.knowledge.engine = "autograd"
         return scores, gradients
 
     def _by_forward_mode(

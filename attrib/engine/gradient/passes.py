@@ -111,13 +111,15 @@ class Passes:
         """Try the first sample in a batch of its own, and settle the automatic size."""
         count = min(len(self._xs[0]), self.batches.chunk())
         costly = self._row_cost > 1 and self.batches.rows is None  # then even a few rows may be too many
-        self.function.check(
-            tuple(t[[0, count - 1]].to(self.device) for t in self._xs),
-            count,
-            alone=self.batches.rows == 1,
-            measure=self.batches.open or costly or self.want.many,
-            padded=self.batches.padded(count),
-        )
+        measure = self.batches.open or costly or self.want.many
+        if not self.function.is_known(measure):
+            self.function.check(
+                tuple(t[[0, count - 1]].to(self.device) for t in self._xs),
+                count,
+                alone=self.batches.rows == 1,
+                measure=measure,
+                padded=self.batches.padded(count),
+            )
         self.measured()
 
     @property

@@ -57,8 +57,8 @@ class Function:
             raise TypeError(f"`model` must be callable, got {type(model).__name__}")
         prepared = model if isinstance(model, PreparedModel) else None
         self.model: Model = model if prepared is None else prepared.model
-        self.parts = parts(self.model)
         self.knowledge = prepared.knowledge(samples) if prepared else Knowledge()
+        self.parts = prepared.parts if prepared else parts(self.model)
         if not self.knowledge.checked:
             refuse_training_mode(self.model, self.parts)
         self.rows = 0
@@ -84,6 +84,10 @@ class Function:
         """Whether the model fills its calls up to a few sizes."""
         return bool(self._external)
 
+    def is_known(self, measure: bool) -> bool:
+        """Whether a check would tell nothing new; with `measure`, nothing of the memory of a row either."""
+        return self.knowledge.checked and (self.knowledge.row_bytes is not None or not measure)
+
     def check(self, rows: Sequence[Tensor], count: int, *, alone: bool, measure: bool, padded: int) -> None:
         """Call the first of some rows in a batch of its own; the first call that follows is compared with it.
 
@@ -108,8 +112,6 @@ class Function:
             If the rows have another dtype than the model.
         """
         known, rows = self.knowledge, tuple(rows)
-        if known.checked and (known.row_bytes is not None or not measure):
-            return
         if alone:
             batches = [Batch(tuple(torch.cat([r[:1], r[:1]]) for r in rows), 0)]
         else:

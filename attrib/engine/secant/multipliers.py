@@ -141,7 +141,8 @@ class Multipliers:
         self.count = pool[0].shape[1]
         self.readout = Readout(passes.function, passes.score)
         self._compiled: dict[int, Compiled] = {}
-        self._shared: Tensor | None = None
+        self._shared: Tensor | None = None  # outputs at baselines that all samples share
+        self._apart = False  # whether these have to be computed for each row
 
     def __iter__(self) -> Iterator[Chunk]:
         """The chunks in order."""
@@ -197,20 +198,19 @@ class Multipliers:
 
     def _at_baselines(self, x0: Rows, r: Tensor) -> Tensor:
         """Outputs at the baselines of rows `r`; outputs at shared baselines are computed once."""
-        if any(len(p) > 1 for p in self.pool):
+        if any(len(p) > 1 for p in self.pool) or self._apart:
             return self.readout.outputs(*x0)
-        try:
-            self._shared = self._at_shared(len(r)) if self._shared is None else self._shared
-        except _NOT_FOR_ONE_ROW:
-            return self.readout.outputs(*x0)
+        if self._shared is None:
+            device, outputs = self.passes.device, []
+            flat = (p[0].to(device).expand(-1, *x.shape[1:]) for p, x in zip(self.pool, self.xs, strict=True))
+            try:
+                for rows in zip(*(p.split(len(r)) for p in flat), strict=True):
+                    outputs.append(self.readout.outputs(*rows))
+            except _NOT_FOR_ONE_ROW:
+                self._apart = True
+                return self.readout.outputs(*x0)
+            self._shared = torch.cat(outputs)
         return self._shared[(r % self.count).to(self._shared.device)]
-
-    def _at_shared(self, rows: int) -> Tensor:
-        """Outputs at the baselines that all samples share, `rows` at a time."""
-        device = self.passes.device
-        flat = [p[0].to(device).expand(-1, *x.shape[1:]) for p, x in zip(self.pool, self.xs, strict=True)]
-        parts = zip(*(p.split(rows) for p in flat), strict=True)
-        return torch.cat([self.readout.outputs(*part) for part in parts])
 
     def _pulled(self, replay: Secant, cotangents: Tensor) -> Rows:
         """Multipliers (T, rows, ...) of all targets, for as many targets at a time as `batch_size` allows."""
