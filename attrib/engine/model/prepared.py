@@ -67,7 +67,7 @@ class PreparedModel:
     def __init__(self, model: Model) -> None:
         if not callable(model):
             raise TypeError(f"`f` must be callable, got {type(model).__name__}")
-        self.model: Model = model.model if isinstance(model, PreparedModel) else model
+        self.model = model
         self.parts = parts(self.model)
         self._knowledge = Knowledge()
         self._state: list[Any] = []
@@ -126,7 +126,7 @@ def prepare(f: Model) -> PreparedModel:
     >>> torch.equal(deep_lift(model, x), saliency(model, x, absolute=False))
     True
     """
-    return PreparedModel(f)
+    return f if isinstance(f, PreparedModel) else PreparedModel(f)
 
 
 def _state(model: Model, parts_: Sequence[nn.Module]) -> list[Any]:
