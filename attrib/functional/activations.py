@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ def layer_activation(
     layer: Layer = AUTO,
     reshape: Reshape | None = None,
     onto: int = 0,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -69,7 +72,7 @@ def layer_activation(
               [2., 0.]]]])
     """
     return outputs(
-        f, x, layer, reshape, onto, batch_size=batch_size, device=device, progress=progress,
+        f, x, layer, reshape, onto, additional_forward_args=additional_forward_args, batch_size=batch_size, device=device, progress=progress,
     )  # fmt: skip
 
 

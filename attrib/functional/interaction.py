@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,6 +43,7 @@ def interaction(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -119,6 +121,7 @@ def interaction(
     smooth = None if softplus is None else softened(f, softplus)
     with Passes(
         f, xs, len(xs[0]) * (4 + n_steps * n_steps), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress, engine="auto",
     ) as passes:  # fmt: skip
         if smooth is not None:
@@ -192,7 +195,7 @@ def _scores(passes: Passes, i: Tensor, swap: bool) -> Callable[[Tensor, Tensor],
     """Scores (T, rows) of the sample numbers `i` as a function of the two sides."""
 
     def score(a: Tensor, b: Tensor) -> Tensor:
-        return passes.score(passes.function(*((b, a) if swap else (a, b))), i)
+        return passes.score(passes.function(*((b, a) if swap else (a, b)), samples=i), i)
 
     return score
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ def in_silico_mutagenesis(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -113,6 +115,7 @@ def in_silico_mutagenesis(
 
     with Passes(
         f, xs, len(xs[0]), more=True, target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return each_input(passes, xs, chosen, one)

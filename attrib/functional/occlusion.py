@@ -40,6 +40,7 @@ def occlusion(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -105,6 +106,7 @@ def occlusion(
 
     with Passes(
         f, xs, len(xs[0]), more=True, target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return each_input(passes, xs, chosen, one)
@@ -130,6 +132,7 @@ def feature_ablation(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -199,6 +202,7 @@ def feature_ablation(
 
     with Passes(
         f, xs, len(xs[0]), more=True, target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return each_input(passes, xs, chosen, one)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ def predict(
     f: Model,
     x: Tensors,
     *,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -57,8 +60,11 @@ def predict(
             [1., 1., 1.]])
     """
     xs = _inputs(x)
-    with Passes(f, xs, len(xs[0]), batch_size=batch_size, device=device, progress=progress) as passes:
-        return passes.outputs_at(xs).detach().to(xs[0].device)
+    with Passes(
+        f, xs, len(xs[0]), additional_forward_args=additional_forward_args,
+        batch_size=batch_size, device=device, progress=progress,
+    ) as passes:  # fmt: skip
+        return passes.outputs_at(xs, torch.arange(len(xs[0]))).detach().to(xs[0].device)
 
 
 def _inputs(x: Tensors) -> tuple[Tensor, ...]:

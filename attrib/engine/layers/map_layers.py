@@ -55,7 +55,7 @@ def candidates(passes: Passes, rows: Rows, onto: int = 0) -> tuple[list[Candidat
 
     leaves = tuple(r[:1].detach().requires_grad_() for r in rows)
     with torch.enable_grad(), tapped(parts, see):
-        y = passes.function(*(leaf.clone() for leaf in leaves))
+        y = passes.function(*(leaf.clone() for leaf in leaves), samples=torch.zeros(1, dtype=torch.long))
     found = []
     for name, output in last.items():
         form = _form(parts[name], output, rows[onto])
