@@ -185,9 +185,10 @@ def finish(
 
 
 def _notes(passes: Passes, notes: dict[str, str | int | float] | None) -> dict[str, str | int | float] | None:
-    """Notes, with the programs that another library had to compile."""
+    """Notes, with those of the model, and the programs that another library had to compile."""
     compilations = passes.function.compilations
-    return notes if compilations is None else {**(notes or {}), "jax_compilations": compilations}
+    together = {**(notes or {}), **passes.function.notes}
+    return together or None if compilations is None else {**together, "jax_compilations": compilations}
 
 
 def refuse_non_finite_results(prediction: Tensor, attribution: tuple[Tensor, ...] = ()) -> None:
