@@ -65,7 +65,7 @@ class Function:
         self.notes: dict[str, str | int | float] = {}
         self._trial: Trial | None = None
         self._ops: Ops | None = None
-        self._alone = False
+        self._alone, self._fewest = False, 1
         self._external = [part for part in self.parts if isinstance(part, External)]
         self._used = used(self._external) if self._external else None
 
@@ -87,6 +87,8 @@ class Function:
     def check(self, rows: Sequence[Tensor], count: int, *, alone: bool, measure: bool, padded: int) -> None:
         """Call the first of some rows in a batch of its own; the first call that follows is compared with it.
 
+        Where there are several rows, a call of a single one is too early: nothing stands beside it.
+
         Parameters
         ----------
         rows : sequence of Tensor (2, ...)
@@ -107,7 +109,7 @@ class Function:
         TypeError
             If the rows have another dtype than the model.
         """
-        known, rows = self.knowledge, tuple(rows)
+        known, rows, self._fewest = self.knowledge, tuple(rows), min(2, count)
         if known.checked and (known.row_bytes is not None or not measure):
             return
         if alone:
@@ -145,7 +147,7 @@ class Function:
             self._refuse_for_its_rows(rows, error)
             raise
         self.rows += len(y)
-        if self._trial is not None:
+        if self._trial is not None and len(y) >= self._fewest:
             self._compare(rows, y)
         return y
 
