@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -25,6 +26,13 @@ from attrib.engine.model.checks import (
 from attrib.engine.model.external import External, padded_up_to, used
 from attrib.engine.model.parameters import Model, dtype_of, parts, weights_of
 from attrib.engine.model.prepared import Knowledge, PreparedModel
+
+_COMPARING: ContextVar[bool] = ContextVar("comparing", default=False)
+
+
+def comparing() -> bool:
+    """Whether the model is called to be compared, not to be explained: hooks on its layers look away then."""
+    return _COMPARING.get()
 
 
 class Function:
@@ -174,12 +182,16 @@ class Function:
         """
         trial, self._trial = self._trial, None
         assert trial is not None
-        if not self._alone:
-            refuse_dependent_rows(self._plain_call, self.model, rows, y, trial)
-        elif row_difference(y, trial):
-            refuse_changing_outputs(self._plain_call, trial)
-            self.knowledge.sizes_fixed = True
-            self.notes["rows"] = "the model's rows depend on each other; each was called alone"
+        token = _COMPARING.set(True)
+        try:
+            if not self._alone:
+                refuse_dependent_rows(self._plain_call, self.model, rows, y, trial)
+            elif row_difference(y, trial):
+                refuse_changing_outputs(self._plain_call, trial)
+                self.knowledge.sizes_fixed = True
+                self.notes["rows"] = "the model's rows depend on each other; each was called alone"
+        finally:
+            _COMPARING.reset(token)
         self.knowledge.checked = True
 
 
