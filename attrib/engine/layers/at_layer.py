@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows, has_batch_norm
 from attrib.engine.graph import transformed
+from attrib.engine.model.function import comparing
 from attrib.engine.model.parameters import Model, modules
 
 Layer = str | nn.Module
@@ -26,12 +27,16 @@ _HANDLES = threading.Lock()  # torch numbers its hooks without one
 def tapped(parts: Mapping[str, nn.Module], see: See) -> Iterator[None]:
     """Show `see` the outputs of some modules that this thread runs; no hook stays behind.
 
-    Other threads that run the same modules meanwhile go on undisturbed: the hook looks who is calling.
+    Other threads that run the same modules meanwhile go on undisturbed: the hook looks who is calling. So do calls that
+    only compare the model with itself.
     """
     me = threading.get_ident()
 
     def hook(name: str) -> Callable:
-        return lambda module, args, output: see(name, output) if threading.get_ident() == me else None
+        def look(module: nn.Module, args: Any, output: Any) -> Any:
+            return see(name, output) if threading.get_ident() == me and not comparing() else None
+
+        return look
 
     handles = []
     try:

@@ -300,6 +300,11 @@ class _Draws:
         self.suspected = False
         return self
 
+    def others(self) -> None:
+        """Draw other numbers than before."""
+        for generator in self._generators:
+            generator.manual_seed(generator.initial_seed() + 1)
+
     def __exit__(self, *error: object) -> None:
         for generator, state in zip(self._generators, self._states, strict=True):
             if not torch.equal(generator.get_state(), state):
@@ -318,7 +323,8 @@ def _refuse_draws_that_matter(call: Call, batch: Batch, outputs: Tensor) -> None
             except _REFUSALS:  # not every draw can be so: then the draws themselves are compared
                 y = None
         if y is None:
-            with _Draws():
+            with _Draws() as draws:
+                draws.others()
                 y = call(batch.rows, batch.samples)
         if not _same_outputs(y, outputs):
             raise ValueError(

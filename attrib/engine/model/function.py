@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -28,6 +29,13 @@ from attrib.engine.model.parameters import Model, dtype_of, parts, weights_of
 from attrib.engine.model.prepared import Knowledge, PreparedModel
 
 Rows = tuple[Tensor, ...]
+
+_COMPARING: ContextVar[bool] = ContextVar("comparing", default=False)
+
+
+def comparing() -> bool:
+    """Whether the model is called to be compared, not to be explained: hooks on its layers look away then."""
+    return _COMPARING.get()
 
 
 class Function:
@@ -73,7 +81,7 @@ class Function:
         self.notes: dict[str, str | int | float] = {}
         self._trial: Trial | None = None
         self._ops: Ops | None = None
-        self._alone = False
+        self._alone, self._fewest = False, 1
         self._external = [part for part in self.parts if isinstance(part, External)]
         self._used = used(self._external) if self._external else None
 
@@ -99,6 +107,8 @@ class Function:
     def check(self, rows: Sequence[Tensor], count: int, *, alone: bool, measure: bool, padded: int) -> None:
         """Call the first of some rows in a batch of its own; the first call that follows is compared with it.
 
+        Where there are several rows, a call of a single one is too early: nothing stands beside it.
+
         Parameters
         ----------
         rows : sequence of Tensor (2, ...)
@@ -117,7 +127,7 @@ class Function:
         ValueError
             If the model draws random numbers.
         """
-        known, rows = self.knowledge, tuple(rows)
+        known, rows, self._fewest = self.knowledge, tuple(rows), min(2, count)
         if alone:
             batches = [
                 Batch(tuple(torch.cat([r[:1], r[:1]]) for r in rows), torch.zeros(2, dtype=torch.long), 0)
@@ -171,7 +181,7 @@ class Function:
             self._refuse_for_its_rows(rows, samples, error)
             raise
         self.rows += len(y)
-        if self._trial is not None:
+        if self._trial is not None and len(y) >= self._fewest:
             self._compare(rows, samples, y)
         return y
 
@@ -199,12 +209,16 @@ class Function:
         trial, self._trial = self._trial, None
         assert trial is not None
         i = torch.arange(len(y)) if samples is None else samples.cpu().expand(len(y))
-        if not self._alone:
-            refuse_dependent_rows(self._plain_call, self.model, rows, i, y, trial)
-        elif row_difference(y, trial):
-            refuse_changing_outputs(self._plain_call, trial)
-            self.knowledge.sizes_fixed = True
-            self.notes["rows"] = "the model's rows depend on each other; each was called alone"
+        token = _COMPARING.set(True)
+        try:
+            if not self._alone:
+                refuse_dependent_rows(self._plain_call, self.model, rows, i, y, trial)
+            elif row_difference(y, trial):
+                refuse_changing_outputs(self._plain_call, trial)
+                self.knowledge.sizes_fixed = True
+                self.notes["rows"] = "the model's rows depend on each other; each was called alone"
+        finally:
+            _COMPARING.reset(token)
         self.knowledge.checked = True
 
 
