@@ -109,10 +109,10 @@ def deep_lift(
     >>> deep_lift(lambda x: torch.relu(x[:, 0] - x[:, 1]), torch.tensor([[3.0, 1.0]]))
     tensor([[ 3., -1.]])
     """
-    asked: dict[str, Any] = {"target": target, "targets": targets, "classes": classes}
+    settings: dict[str, Any] = {"target": target, "targets": targets, "classes": classes}
     _only_auto(engine)
     if transformed():
-        return _in_one_piece(f, x, baselines, multiply_by_inputs, asked)
+        return _in_one_piece(f, x, baselines, multiply_by_inputs, settings)
     xs = as_tuple(x)
     pool = tuple(b[:, None] for b in as_baselines(baselines, xs))
     with Passes(
@@ -123,7 +123,7 @@ def deep_lift(
         batch_size=batch_size,
         device=device,
         progress=progress,
-        **asked,
+        **settings,
     ) as passes:
         return _alone(passes, xs, pool, multiply_by_inputs, check, compile)
 
@@ -225,28 +225,28 @@ def _average(
         ends.add((chunk.at_input, chunk.at_baseline), chunk.start)
         if not multiply_by_inputs:
             alone.add(chunk.multipliers, chunk.start)
-    shown, (score, start) = total if multiply_by_inputs else alone, ends.mean()
+    attributions, (score, start) = total if multiply_by_inputs else alone, ends.mean()
     delta = sum(a.reshape(*a.shape[:2], -1).sum(2) for a in total.mean()) - (score - start)
-    error = shown.standard_error() if spread else None
-    found = finish(passes, xs, shown.mean(), score, delta=delta, standard_error=error)
-    return found._replace(engine="secant")
+    error = attributions.standard_error() if spread else None
+    explanation = finish(passes, xs, attributions.mean(), score, delta=delta, standard_error=error)
+    return explanation._replace(engine="secant")
 
 
 def _alone(
     passes: Passes, xs: Rows, pool: Rows, multiply_by_inputs: bool, check: bool, compile: bool
 ) -> Explanation:
     """One baseline each: nothing to average."""
-    found: list[Rows] = []
+    parts: list[Rows] = []
     ends: list[Rows] = []
     gained: list[Tensor] = []
     for chunk in Multipliers(passes, xs, pool, check, compile):
         products = tuple(m * d for m, d in zip(chunk.multipliers, chunk.differences, strict=True))
         gained.append(torch.stack([p.reshape(*p.shape[:2], -1).sum(2) for p in products]).sum(0))
-        found.append(products if multiply_by_inputs else chunk.multipliers)
+        parts.append(products if multiply_by_inputs else chunk.multipliers)
         ends.append((chunk.at_input, chunk.at_baseline))
-    (score, start), shown = _joined(ends), _joined(found)
+    (score, start), attribution = _joined(ends), _joined(parts)
     delta = torch.cat(gained, 1) - (score - start)
-    return finish(passes, xs, shown, score, delta=delta)._replace(engine="secant")
+    return finish(passes, xs, attribution, score, delta=delta)._replace(engine="secant")
 
 
 def _joined(chunks: list[Rows]) -> Rows:
@@ -255,13 +255,13 @@ def _joined(chunks: list[Rows]) -> Rows:
 
 
 def _in_one_piece(
-    f: Model, x: Tensors, baselines: Baselines, multiply_by_inputs: bool, asked: dict[str, Any]
+    f: Model, x: Tensors, baselines: Baselines, multiply_by_inputs: bool, settings: dict[str, Any]
 ) -> Explanation:
     """Under `torch.func` transforms: nothing that looks at values, and derivatives kept."""
     xs = x if isinstance(x, tuple) else (x,)
-    given = baselines if isinstance(baselines, tuple) else (baselines,) * len(xs)
-    x0s = tuple(torch.as_tensor(b).to(t).expand_as(t) for b, t in zip(given, xs, strict=True))  # type: ignore[arg-type]
-    want = wanted(**asked, n=len(xs[0]))
+    points = baselines if isinstance(baselines, tuple) else (baselines,) * len(xs)
+    x0s = tuple(torch.as_tensor(b).to(t).expand_as(t) for b, t in zip(points, xs, strict=True))  # type: ignore[arg-type]
+    want = wanted(**settings, n=len(xs[0]))
     function = Function(f)
     readout = Readout(function, Scores(want))
     with unchanged(function.parts):
@@ -270,14 +270,14 @@ def _in_one_piece(
     if any(isinstance(t, Predicted) for t in targets):
         raise ValueError('`target` is "predicted", which a torch.func transform cannot settle; pass an index')
     samples = torch.arange(len(xs[0]), device=xs[0].device)
-    found = secant(graph, x0s, xs)
-    multipliers = found.pull(readout.cotangents(graph.value, samples))
-    products = tuple(m * d for m, d in zip(multipliers, found.changes, strict=True))
-    score, start = readout.scores(found.y1, samples), readout.scores(found.y0, samples)
+    replay = secant(graph, x0s, xs)
+    multipliers = replay.pull(readout.cotangents(graph.value, samples))
+    products = tuple(m * d for m, d in zip(multipliers, replay.changes, strict=True))
+    score, start = readout.scores(replay.y1, samples), readout.scores(replay.y0, samples)
     delta = sum(p.reshape(*p.shape[:2], -1).sum(2) for p in products) - (score - start)
-    shown = [m if want.many else m[0] for m in (products if multiply_by_inputs else multipliers)]
+    attributions = [m if want.many else m[0] for m in (products if multiply_by_inputs else multipliers)]
     score, delta = (score, delta) if want.many else (score[0], delta[0])
-    attribution = tuple(shown) if len(shown) > 1 else shown[0]
+    attribution = tuple(attributions) if len(attributions) > 1 else attributions[0]
     return Explanation(attribution, score, None, labels(targets), "secant", delta)
 
 
@@ -286,7 +286,9 @@ def _only_auto(engine: str) -> None:
         raise ValueError(f'`engine` is {engine!r}, but DeepLIFT has only its own; leave it at "auto"')
 
 
-# FOLDED attrib/functional/deep_lift.py: """DeepLIFT's account of a model: what each op did to an attribution."""
+# ------------------------------------------------------------------ what each op did
+
+
 def op_shares(
     f: Model,
     x: Tensors,

@@ -108,11 +108,11 @@ def noise_tunnel(
             i = r.div(count, rounding_mode="floor")
             rows = noisy.points(i, r % count)
             goals = [repeated(t, i) for t in passes.targets]
-            found = _called(
+            attributions = _called(
                 _of_rows(method, i, xs), passes, f, rows if len(rows) > 1 else rows[0],
                 targets=goals, batch_size=batch_size, device=device, engine=engine,
             )  # fmt: skip
-            moments.add(found if isinstance(found, tuple) else (found,), start)
+            moments.add(attributions if isinstance(attributions, tuple) else (attributions,), start)
 
         for _ in passes.batches.run(len(xs[0]) * count, through):
             pass
@@ -134,26 +134,26 @@ def _called(method: Callable[..., Tensors], passes: Passes, *args: Any, **option
     inner: Any = method.func if isinstance(method, partial) else method
     if not hasattr(inner, "explain"):
         return method(*args, **options)
-    given = (method.args, method.keywords) if isinstance(method, partial) else ((), {})
+    bound = (method.args, method.keywords) if isinstance(method, partial) else ((), {})
     if inner.about.edits or inner.about.layer:  # these have no engine to choose
         del options["engine"]
-    found = inner.explain(*given[0], *args, **given[1], **options)
-    passes.engine = found.engine
-    passes.function.rows += found.evaluations
-    return found.attribution
+    explanation = inner.explain(*bound[0], *args, **bound[1], **options)
+    passes.engine = explanation.engine
+    passes.function.rows += explanation.evaluations
+    return explanation.attribution
 
 
 def _of_rows(method: Callable[..., Tensors], i: Tensor, xs: Rows) -> Callable[..., Tensors]:
     """The method, its own baselines repeated for rows of samples `i` where there is one (or a distribution) for each."""
     if not isinstance(method, partial) or "baselines" not in method.keywords:
         return method
-    about, given = getattr(method.func, "about", None), method.keywords["baselines"]
+    about, baselines = getattr(method.func, "about", None), method.keywords["baselines"]
     more = int(about is not None and about.baselines == "distribution")
 
     def picked(b: Any, x: Tensor) -> Any:
-        own = isinstance(b, Tensor) and b.ndim == x.ndim + more and len(b) == len(x) > 1
-        return b[i.to(b.device)] if own else b
+        per_sample = isinstance(b, Tensor) and b.ndim == x.ndim + more and len(b) == len(x) > 1
+        return b[i.to(b.device)] if per_sample else b
 
-    if isinstance(given, tuple | list):
-        return partial(method, baselines=tuple(picked(b, x) for b, x in zip(given, xs, strict=False)))
-    return partial(method, baselines=picked(given, xs[0]))
+    if isinstance(baselines, tuple | list):
+        return partial(method, baselines=tuple(picked(b, x) for b, x in zip(baselines, xs, strict=False)))
+    return partial(method, baselines=picked(baselines, xs[0]))
