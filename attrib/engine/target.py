@@ -287,11 +287,13 @@ def repeated(target: Target, samples: Tensor) -> Target:
 
 def labels(targets: list[Target]) -> list[int | str]:
     """Coordinates of the target dim: ints where all are ints, else strings."""
-    found = [t.label for t in targets]
-    return found if all(isinstance(v, int) for v in found) else [str(v) for v in found]
+    names = [t.label for t in targets]
+    return names if all(isinstance(v, int) for v in names) else [str(v) for v in names]
 
 
-# FOLDED attrib/engine/target.py: """The scores of several targets, and their gradients with respect to the model's output, at once."""
+# ------------------------------------------------------------------ all targets at once
+
+
 class Scores:
     """Outputs to scores (T, rows).
 

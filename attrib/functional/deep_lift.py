@@ -301,6 +301,9 @@ def _only_auto(engine: str) -> None:
         raise ValueError(f'`engine` is {engine!r}, but DeepLIFT has only its own; leave it at "auto"')
 
 
+# ------------------------------------------------------------------ what each op did
+
+
 def op_shares(
     f: Model,
     x: Tensors,

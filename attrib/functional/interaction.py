@@ -129,23 +129,23 @@ def interaction(
             passes.function.model = smooth
         score = passes.scores(xs)
         effect = _effect(passes, xs, x0s, score)
-        found, used = _integrated(passes, sides, *rule(quadrature, n_steps), engine)
+        attribution, used = _integrated(passes, sides, *rule(quadrature, n_steps), engine)
         passes.engine = used
-    delta = found.reshape(*found.shape[:2], -1).sum(2).to(effect.device) - effect
-    if not bool(found.any()):
+    delta = attribution.reshape(*attribution.shape[:2], -1).sum(2).to(effect.device) - effect
+    if not bool(attribution.any()):
         _refuse_piecewise_linear(effect, score, softplus)
     notes = None if softplus is None else {"softplus": float(softplus)}
-    return finish(passes, xs[:1], (found,), score, delta=delta, notes=notes)
+    return finish(passes, xs[:1], (attribution,), score, delta=delta, notes=notes)
 
 
 def _sides(
     xs: tuple[Tensor, ...], x0s: tuple[Tensor, ...], groups: tuple[Tensor | None, Tensor | None] | None
 ) -> tuple[InputGroups, InputGroups]:
-    given = (None, None) if groups is None else tuple(groups)
-    if len(given) != 2 or not all(g is None or isinstance(g, Tensor) for g in given):
+    each = (None, None) if groups is None else tuple(groups)
+    if len(each) != 2 or not all(g is None or isinstance(g, Tensor) for g in each):
         raise TypeError("`groups` has to be a tuple of two, each a tensor or None")
     first, second = (
-        InputGroups(t, b, g, f"groups[{j}]") for j, (t, b, g) in enumerate(zip(xs, x0s, given, strict=True))
+        InputGroups(t, b, g, f"groups[{j}]") for j, (t, b, g) in enumerate(zip(xs, x0s, each, strict=True))
     )
     return first, second
 
@@ -173,9 +173,9 @@ def _integrated(
     def work(start: int, stop: int) -> tuple[int, Tensor]:
         r = torch.arange(start, stop)
         i, k = r.div(steps, rounding_mode="floor"), r % steps
-        one, other = k % len(nodes), k.div(len(nodes), rounding_mode="floor")
-        a, b = _point(along, i, nodes[one], passes.device), _point(across, i, nodes[other], passes.device)
-        w = (weights[one] * weights[other]).to(a)
+        inner, outer = k % len(nodes), k.div(len(nodes), rounding_mode="floor")
+        a, b = _point(along, i, nodes[inner], passes.device), _point(across, i, nodes[outer], passes.device)
+        w = (weights[inner] * weights[outer]).to(a)
         score = _scores(passes, i, swap)
         most = max(1, passes.batches.chunk() // (len(r) * count))
         parts = [

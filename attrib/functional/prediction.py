@@ -69,8 +69,10 @@ def predict(
 
 def _inputs(x: Tensors) -> tuple[Tensor, ...]:
     """The inputs, checked as those of every method; whole numbers need no gradient here, and are let through."""
-    given = tuple(x) if isinstance(x, tuple | list) else (x,)
-    whole = [isinstance(t, Tensor) and not t.is_floating_point() and not t.is_complex() for t in given]
-    checked = tuple(torch.zeros(()).expand(t.shape) if w else t for t, w in zip(given, whole, strict=True))
+    inputs = tuple(x) if isinstance(x, tuple | list) else (x,)
+    integers = [isinstance(t, Tensor) and not t.is_floating_point() and not t.is_complex() for t in inputs]
+    checked = tuple(
+        torch.zeros(()).expand(t.shape) if w else t for t, w in zip(inputs, integers, strict=True)
+    )
     floats = as_tuple(checked if len(checked) > 1 else checked[0])
-    return tuple(t if w else f for t, f, w in zip(given, floats, whole, strict=True))
+    return tuple(t if w else f for t, f, w in zip(inputs, floats, integers, strict=True))
