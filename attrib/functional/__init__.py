@@ -12,6 +12,7 @@ from attrib.functional.cam import (
     hires_cam,
     layer_cam,
 )
+from attrib.functional.conductance import conductance
 from attrib.functional.deep_lift import deep_lift, deep_lift_shap, op_shares
 from attrib.functional.explanation import METHODS, About, Explanation
 from attrib.functional.integrated_gradients import integrated_gradients
@@ -32,6 +33,7 @@ __all__ = [
     "PreparedModel",
     "Shared",
     "class_activation_maps",
+    "conductance",
     "deep_lift",
     "deep_lift_shap",
     "feature_ablation",

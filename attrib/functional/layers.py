@@ -21,13 +21,13 @@ class UpTo:
 
     def __init__(self, f: Model, layer: Layer, output: int | None, call: int | None) -> None:
         self.model, self._output, self._call = f, output, call
-        self._name, self._module = _layer_of(f, layer)
+        self.name, self.module = _layer_of(f, layer)
 
     def __call__(self, *x: Any, **named: Any) -> Tensor:
         """The activation (N, ...)."""
-        tap = _Tap(self._name, self._output, self._call, len(x[0]))
+        tap = _Tap(self.name, self._output, self._call, len(x[0]))
         try:
-            with tapped({self._name: self._module}, tap.see):
+            with tapped({self.name: self.module}, tap.see):
                 self.model(*x, **named)
         except _Reached:
             assert tap.activation is not None
@@ -39,12 +39,12 @@ class FromLayer:
 
     def __init__(self, f: Model, layer: Layer, output: int | None, call: int | None) -> None:
         self.model, self._output, self._call = f, output, call
-        self._name, self._module = _layer_of(f, layer)
+        self.name, self.module = _layer_of(f, layer)
 
     def __call__(self, h: Tensor, *x: Any, **named: Any) -> Any:
         """What the model returns when the layer gives `h` (N, ...)."""
-        tap = _Tap(self._name, self._output, self._call, len(h), h)
-        with tapped({self._name: self._module}, tap.see):
+        tap = _Tap(self.name, self._output, self._call, len(h), h)
+        with tapped({self.name: self.module}, tap.see):
             y = self.model(*x, **named)
         tap.checked()
         return y
