@@ -82,8 +82,8 @@ def test_a_neuron_is_explained_by_the_model_up_to_it() -> None:
     net = _net()
     found = integrated_gradients(up_to(net, "0.3"), X, target=(1, 0, 1), n_steps=9)
     agree(found, integrated_gradients(net[0][:4], X, target=(1, 0, 1), n_steps=9))
-    h = up_to(net, net[0][3])(X)
-    agree(from_layer(net, "0.3")(h * 2, X), net[1:](torch.tanh(h * 2)))
+    h = up_to(net, net[0][3])(X).detach()
+    agree(from_layer(net, "0.3")(h * 2, X).detach(), net[1:](torch.tanh(h * 2)).detach())
 
 
 class Tokens(nn.Module):
