@@ -143,7 +143,7 @@ class Function:
         self._ops, self._alone = None, alone
         known.sizes_fixed |= trial is None or (not alone and len(trial.rows[0]) == count)
         self._trial = None if known.checked else trial
-        known.checked |= trial is None
+        known.checked |= trial is None and not alone
 
     def _plain_call(self, rows: Rows, samples: Tensor | None) -> Tensor:
         """Outputs of a trial, for copies of rows, which the model may write to."""
@@ -223,7 +223,7 @@ class Function:
                 self.notes["rows"] = "the model's rows depend on each other; each was called alone"
         finally:
             _COMPARING.reset(token)
-        self.knowledge.checked = True
+        self.knowledge.checked = not self._alone  # rows alone are no proof for rows beside each other
 
 
 def refuse_other_dtype(model: Model, rows: tuple[Tensor, ...], error: Exception) -> None:
