@@ -34,7 +34,11 @@ def run(setting: Setting) -> str:
         plain = partial(
             integrated_gradients, Twice(model).eval(), xs[0], n_steps=setting.steps, target=TARGET
         )
-        check(f"integrated gradients with the layer apart on {case.name}", difference(ours(), plain()), tolerance(setting))
+        check(
+            f"integrated gradients with the layer apart on {case.name}",
+            difference(ours(), plain()),
+            tolerance(setting),
+        )
         works = {"apart": ours, "plain": plain}
         if CAPTUM:
             works["captum"] = partial(
