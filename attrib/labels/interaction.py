@@ -43,6 +43,7 @@ def interaction(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -72,7 +73,7 @@ def interaction(
         Or captum's rules.
     softplus : float, optional
         Explain the model with softplus of this sharpness in place of ReLU.
-    target, targets, classes, batch_size, device, progress, engine
+    target, targets, classes, additional_forward_args, batch_size, device, progress, engine
         As for every method.
     sample_dims, dims, coords
         As for every method.
