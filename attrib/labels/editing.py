@@ -13,7 +13,10 @@ import xarray as xr
 from attrib.functional.edited_inputs import grid, per_input
 from attrib.functional.mutagenesis import refuse_several_letters
 from attrib.interop.arrays import as_tensor
+from attrib.labels.align import table_like
+from attrib.labels.frames import is_table
 from attrib.labels.inputs import Inputs
+from attrib.labels.matching import matched
 
 LETTERS, POSITIONS = "nucleotide", "position"  # the dims of a sequence, where the caller names no others
 
@@ -149,36 +152,29 @@ def _group_numbers(groups: Any, inputs: Inputs, j: int) -> torch.Tensor:
         if groups not in x.coords:
             raise ValueError(f"`groups` is {groups!r}, but `x` has the coords {sorted(map(str, x.coords))}")
         groups = x.coords[groups]
+    if is_table(groups):
+        groups = table_like(groups, inputs, j, "groups", numbers=False)
     if not isinstance(groups, xr.DataArray):
         t = as_tensor(groups, "groups")
         return t if not t.is_floating_point() else t.long()
     core = inputs.core(j)
-    _check_dims(groups, x, core)
+    wrong = [d for d in groups.dims if d not in core]
+    if wrong:
+        raise ValueError(
+            f"`groups` has dims {wrong}, expected some of {core}: groups are the same for all samples"
+        )
+    groups = matched(groups, x, "groups")
     numbers = pd.factorize(group_labels(groups))[0].reshape(groups.shape)
     order = [d for d in core if d in groups.dims]
     numbers = xr.DataArray(numbers, dims=groups.dims).transpose(*order).values
     return torch.from_numpy(np.ascontiguousarray(numbers)).reshape(
-        [x.sizes[d] if d in order else 1 for d in core]
+        [groups.sizes[d] if d in order else 1 for d in core]
     )
 
 
 def group_labels(groups: xr.DataArray) -> np.ndarray:
     """Labels in a line, None where there is none."""
     values = groups.values.ravel()
-    if values.dtype.kind in "OUS":
-        return np.asarray([None if v == "" or v is None or v != v else v for v in values], dtype=object)
+    if values.dtype.kind in "OUST":
+        return np.asarray([None if v is None or v != v or v == "" else v for v in values], dtype=object)
     return values
-
-
-def _check_dims(groups: xr.DataArray, x: xr.DataArray, core: tuple[Hashable, ...]) -> None:
-    wrong = [d for d in groups.dims if d not in core]
-    if wrong:
-        raise ValueError(
-            f"`groups` has dims {wrong}, expected some of {core}: groups are the same for all samples"
-        )
-    for d in groups.dims:
-        same = groups.sizes[d] == x.sizes[d]
-        if not same or (
-            d in groups.indexes and d in x.indexes and not groups.indexes[d].equals(x.indexes[d])
-        ):
-            raise ValueError(f"`groups` and `x` differ along {d!r}; pass groups.reindex({d}=x.{d})")

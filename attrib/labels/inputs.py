@@ -14,9 +14,10 @@ from torch import Tensor
 
 from attrib.engine.inputs import non_finite_samples
 from attrib.interop.arrays import as_numpy, as_tensor
+from attrib.labels.frames import is_table, table_array
 
 Dims = Sequence[Hashable]
-RESERVED = ("prediction", "delta", "standard_error", "n_steps")
+RESERVED = ("prediction", "delta", "standard_error", "n_steps")  # coords of results
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,16 @@ class Inputs:
     def samples(self) -> int:
         """How many samples there are."""
         return math.prod(self.sample_shape)
+
+    @property
+    def labels_of_samples(self) -> xr.DataArray:
+        """An array with the sample dims and their labels, of those inputs that have some."""
+        labels = {
+            d: index for a in reversed(self.arrays) for d, index in a.indexes.items() if d in self.sample_dims
+        }
+        return xr.DataArray(
+            np.broadcast_to(np.uint8(0), self.sample_shape), dims=self.sample_dims, coords=labels
+        )
 
     def core(self, j: int) -> tuple[Hashable, ...]:
         """The dims of input `j` that go to the model, in their order."""
@@ -165,30 +176,16 @@ def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None,
                 f"`dims` is {tuple(dims)}, but `{which}` already has dims {value.dims}; use {which}.rename"
             )
         return value if coords is None else value.assign_coords(_coords_for(coords, value.dims))
+    if is_table(value):
+        table = table_array(value, dims, which)
+        return table if coords is None else table.assign_coords(_coords_for(coords, table.dims))
     data = value if _is_dask(value) else as_numpy(value, which)
     if data.ndim == 0:
         raise ValueError(f"`{which}` is a single number, expected an array with samples on its first dim")
-    columns = getattr(value, "columns", None)
-    names = tuple(dims) if dims is not None else _default_dims(data.ndim, columns)
+    names = tuple(dims) if dims is not None else ("sample", *(f"dim_{k}" for k in range(1, data.ndim)))
     if len(names) != data.ndim:
         raise ValueError(f"`dims` names {len(names)} dims {names}, but `{which}` has shape {data.shape}")
-    labels = {} if columns is None else {names[0]: _plain(value.index), names[1]: _plain(columns)}
-    return xr.DataArray(data, dims=names, coords=labels | _coords_for(coords or {}, names))
-
-
-def _plain(index: Any) -> np.ndarray:
-    """A pandas index as coords: strings as NumPy strings."""
-    values = np.asarray(index)
-    return (
-        values.astype(str) if values.dtype == object and all(isinstance(v, str) for v in values) else values
-    )
-
-
-def _default_dims(ndim: int, columns: Any) -> tuple[Hashable, ...]:
-    names: list[Hashable] = ["sample", *(f"dim_{k}" for k in range(1, ndim))]
-    if columns is not None and getattr(columns, "name", None):
-        names[1] = columns.name
-    return tuple(names)
+    return xr.DataArray(data, dims=names, coords=_coords_for(coords or {}, names))
 
 
 def _coords_for(coords: Mapping[Hashable, Any], dims: Dims) -> dict[Hashable, Any]:
