@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrib import functional
 from attrib._version import __version__
-from attrib.functional import prepare
+from attrib.functional import prepare, shared
 from attrib.interop.jax import from_jax
 from attrib.io import load, save
 from attrib.labelled import (
@@ -59,6 +59,7 @@ __all__ = [
     "prepare",
     "saliency",
     "save",
+    "shared",
     "smooth_grad",
 ]
 

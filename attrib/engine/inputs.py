@@ -90,8 +90,8 @@ def as_baselines(baselines: Any, xs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     ValueError, TypeError
         For other shapes and types.
     """
-    given = _per_input(baselines, xs)
-    return tuple(_fit(b, x, _name(j, xs)) for j, (b, x) in enumerate(zip(given, xs, strict=True)))
+    parts = _per_input(baselines, xs)
+    return tuple(_fit(b, x, _name(j, xs)) for j, (b, x) in enumerate(zip(parts, xs, strict=True)))
 
 
 def as_distribution(baselines: Any, xs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -100,13 +100,13 @@ def as_distribution(baselines: Any, xs: tuple[Tensor, ...]) -> tuple[Tensor, ...
     A tensor with the input's number of dims is a shared distribution (B, ...); one dim more is a distribution per
     sample (N, B, ...); a number is a distribution of one.
     """
-    given = _per_input(baselines, xs)
-    found = tuple(_fit_many(b, x, _name(j, xs)) for j, (b, x) in enumerate(zip(given, xs, strict=True)))
-    if len({b.shape[1] for b in found}) > 1:
+    parts = _per_input(baselines, xs)
+    pools = tuple(_fit_many(b, x, _name(j, xs)) for j, (b, x) in enumerate(zip(parts, xs, strict=True)))
+    if len({b.shape[1] for b in pools}) > 1:
         raise ValueError(
-            f"`baselines` has {[b.shape[1] for b in found]} baselines for the inputs; all need the same number"
+            f"`baselines` has {[b.shape[1] for b in pools]} baselines for the inputs; all need the same number"
         )
-    return found
+    return pools
 
 
 def _name(j: int, xs: tuple[Tensor, ...]) -> str:
@@ -142,14 +142,14 @@ def _fit(b: Any, x: Tensor, which: str) -> Tensor:
     t = t[None] if t.ndim == x.ndim - 1 else t
     if t.ndim == x.ndim and len(t) in (1, len(x)) and _broadcasts(t.shape[1:], x.shape[1:]):
         return t
-    rest = ", ".join(map(str, x.shape[1:]))
+    sizes = ", ".join(map(str, x.shape[1:]))
     hint = (
         f"; pass {which}.mean(0), or use gradient_shap for a distribution"
         if t.shape[1:] == x.shape[1:]
         else ""
     )
     raise ValueError(
-        f"`{which}` has shape {tuple(t.shape)}, expected (1, {rest}) or ({len(x)}, {rest}) to match `x`{hint}"
+        f"`{which}` has shape {tuple(t.shape)}, expected (1, {sizes}) or ({len(x)}, {sizes}) to match `x`{hint}"
     )
 
 
@@ -159,9 +159,9 @@ def _fit_many(b: Any, x: Tensor, which: str) -> Tensor:
         return t[None]
     if t.ndim == x.ndim + 1 and len(t) in (1, len(x)) and _broadcasts(t.shape[2:], x.shape[1:]):
         return t
-    rest = ", ".join(map(str, x.shape[1:]))
+    sizes = ", ".join(map(str, x.shape[1:]))
     raise ValueError(
-        f"`{which}` has shape {tuple(t.shape)}, expected (B, {rest}) for all samples or ({len(x)}, B, {rest}) for each"
+        f"`{which}` has shape {tuple(t.shape)}, expected (B, {sizes}) for all samples or ({len(x)}, B, {sizes}) for each"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp
 
-Callables = Callable[[Tensor], Tensor]
+Callables = Callable[..., Tensor]
 TargetLike = int | str | tuple | Sequence | Tensor | Callables | None
 
 
@@ -68,12 +69,13 @@ class Predicted(Entry):
 class Custom:
     """A score computed by the user's function of the whole output."""
 
-    function: Callables
+    function: Callable[..., Tensor]
     label: int | str = ""
+    takes_samples: bool = False
 
     def score(self, y: Tensor, i: Tensor) -> Tensor:
         """The function's value, checked to be one number per row."""
-        s = self.function(y)
+        s = self.function(y, i.to(y.device)) if self.takes_samples else self.function(y)
         if not isinstance(s, Tensor) or s.shape != y.shape[:1]:
             got = tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__
             raise ValueError(f"`target` returned {got}, expected one number per row: ({len(y)},)")
@@ -137,7 +139,7 @@ class Wanted:
         if isinstance(t, Entry | Custom):
             return t
         if callable(t):
-            return Custom(t, _function_name(t))
+            return custom(t)
         if isinstance(t, str) and t == "predicted" and not self._is_class(t):
             return _predicted(shape, self.n)
         if t is None:
@@ -182,6 +184,23 @@ def wanted(
     if twice:
         raise ValueError(f"`targets` has {twice[0]!r} twice; results could not be told apart, pass it once")
     return Wanted(items, True, False, names, n)
+
+
+def custom(function: Callable[..., Tensor]) -> Custom:
+    """A target of the user's own: a function of the output, or of the output and the numbers of the rows' samples."""
+    return Custom(function, _function_name(function), _takes_two(function))
+
+
+def _takes_two(function: Callable) -> bool:
+    """Whether a function needs, or names `samples` as, a second argument."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # a builtin without a signature
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(positional) > 1 and (
+        positional[1].default is inspect.Parameter.empty or positional[1].name == "samples"
+    )
 
 
 def _function_name(t: Callable) -> str:
@@ -260,16 +279,21 @@ def repeated(target: Target, samples: Tensor) -> Target:
     """The target for other rows: row r of the new ones belongs to sample `samples[r]` of the old."""
     if isinstance(target, Predicted) or (isinstance(target, Entry) and len(target.index) > 1):
         return Entry(target.index[samples], target.label)
+    if isinstance(target, Custom) and target.takes_samples:
+        of_rows = lambda y, rows: target.function(y, samples.to(y.device)[rows])
+        return Custom(of_rows, target.label, True)
     return target
 
 
 def labels(targets: list[Target]) -> list[int | str]:
     """Coordinates of the target dim: ints where all are ints, else strings."""
-    found = [t.label for t in targets]
-    return found if all(isinstance(v, int) for v in found) else [str(v) for v in found]
+    names = [t.label for t in targets]
+    return names if all(isinstance(v, int) for v in names) else [str(v) for v in names]
 
 
-# FOLDED attrib/engine/target.py: """The scores of several targets, and their gradients with respect to the model's output, at once."""
+# ------------------------------------------------------------------ all targets at once
+
+
 class Scores:
     """Outputs to scores (T, rows).
 

@@ -1,5 +1,6 @@
 """The pure methods: tensors in, tensors out."""
 
+from attrib.engine.model.companions import Shared, shared
 from attrib.engine.model.prepared import PreparedModel, prepare
 from attrib.engine.secant import OpShare
 from attrib.functional.activations import filters, layer_activation
@@ -28,6 +29,7 @@ __all__ = [
     "Explanation",
     "OpShare",
     "PreparedModel",
+    "Shared",
     "class_activation_maps",
     "deep_lift",
     "deep_lift_shap",
@@ -50,5 +52,6 @@ __all__ = [
     "predict",
     "prepare",
     "saliency",
+    "shared",
     "smooth_grad",
 ]

@@ -7,6 +7,7 @@ the public function of it; `guided_grad_cam` multiplies a method's attribution b
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -224,6 +225,7 @@ def class_activation_maps(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -270,7 +272,8 @@ def class_activation_maps(
     combinations = [family[name].combine for name in methods]  # type: ignore[attr-defined]
     explanations = layer_maps(
         combinations, f, x, layer=layer, relu=relu, upsample=upsample, normalize=normalize, reshape=reshape,
-        onto=onto, target=target, targets=targets, classes=classes, batch_size=batch_size, device=device,
+        onto=onto, target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args, batch_size=batch_size, device=device,
         progress=progress,
     )  # fmt: skip
     return dict(zip(methods, explanations, strict=True))
@@ -296,6 +299,7 @@ def guided_grad_cam(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -354,9 +358,11 @@ def guided_grad_cam(
     if isinstance(layer, list | tuple):
         raise ValueError("`layer` is a list; guided_grad_cam takes one layer")
     same = {"target": target, "targets": targets, "classes": classes}
-    how = {"batch_size": batch_size, "device": device, "progress": progress}
-    where = grad_cam.explain(f, x, layer=layer, reshape=reshape, **same, **how)  # type: ignore[arg-type]
-    fine = method(f, x, **same, **how)
+    options: dict[str, Any] = {"batch_size": batch_size, "device": device, "progress": progress}
+    if additional_forward_args:
+        options["additional_forward_args"] = additional_forward_args
+    where = grad_cam.explain(f, x, layer=layer, reshape=reshape, **same, **options)  # type: ignore[arg-type]
+    fine = method(f, x, **same, **options)
     assert isinstance(fine, torch.Tensor)
     assert isinstance(where.attribution, torch.Tensor)
     maps = where.attribution

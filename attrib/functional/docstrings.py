@@ -18,13 +18,21 @@ TARGETS = """\
 target : int, str, tuple, sequence, callable or None
     Which score is explained: an output's index, its name (with `classes`), a tuple of indices for outputs
     (N, C, ...), a list with one of these per sample, a function of the output that returns (N,),
-    `"predicted"` (each sample's largest output), or None where the output is one number.
+    `"predicted"` (each sample's largest output), or None where the output is one number. A function of two
+    arguments gets the output and the number of each row's sample.
 targets : list of targets or "all", optional
     Several at once, from one forward pass: the result gains a leading dim.
 classes : sequence of str, optional
     Names of the outputs."""
 
-CHUNKS = """\
+BESIDE = """\
+additional_forward_args : tuple or mapping, default ()
+    What the model takes beside x and nobody explains: masks, ids, covariates, lengths; a tuple goes behind the
+    inputs, a mapping by name. Tensors with a row for each sample travel with their samples, also to baselines; all
+    else goes as it is (`shared` says so of a tensor that happens to have as many rows)."""
+
+CHUNKS = f"""\
+{BESIDE}
 batch_size : int or "auto", default "auto"
     Rows per model call; bounds the memory. `"auto"` derives it from the activations of the first rows. A
     chunk that runs out of GPU memory is done again in halves.

@@ -51,6 +51,7 @@ def layer_maps(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -68,6 +69,7 @@ def layer_maps(
     place = partial(_placed, relu=relu, normalize=normalize, size=size)
     with Passes(
         f, xs, len(xs[0]), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         passes.engine = "layer"
@@ -234,9 +236,10 @@ def outputs(f: Model, x: Tensors, layer: Layer, reshape: Reshape | None, onto: i
         images = []
         for span in passes.batches.spans(len(xs[0])):
             with span:
-                rows = rows_at(passes, xs, torch.arange(span.start, span.stop))
+                i = torch.arange(span.start, span.stop)
+                rows = rows_at(passes, xs, i)
                 try:
-                    a = activations(passes, layers, rows)[name]
+                    a = activations(passes, layers, rows, i)[name]
                 except OffPath as error:
                     raise explained(error, passes, rows, onto) from None
             if span.done:

@@ -43,6 +43,7 @@ def noise_tunnel(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -99,6 +100,7 @@ def noise_tunnel(
     model = prepare(f)  # the method is called many times, and need not learn everything anew
     with Passes(
         model, xs, len(xs[0]) * (count + 1), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
         score = passes.scores(xs)
@@ -110,9 +112,11 @@ def noise_tunnel(
             i = r.div(count, rounding_mode="floor")
             rows = noisy.points(i, r % count)
             goals = [repeated(t, i) for t in passes.targets]
+            beside = passes.companions.of_samples(i)
             attributions = _called(
                 _of_rows(method, i, xs), passes, model, rows if len(rows) > 1 else rows[0],
                 targets=goals, batch_size=batch_size, device=device, engine=engine,
+                **({"additional_forward_args": beside} if beside else {}),
             )  # fmt: skip
             moments.add(attributions if isinstance(attributions, tuple) else (attributions,), start)
 

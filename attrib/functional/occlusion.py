@@ -40,6 +40,7 @@ def occlusion(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -105,6 +106,7 @@ def occlusion(
 
     with Passes(
         f, xs, len(xs[0]), more=True, target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return each_input(passes, xs, chosen, one)
@@ -130,6 +132,7 @@ def feature_ablation(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -191,14 +194,15 @@ def feature_ablation(
         numbers = g[g >= 0].unique()
         edits = Groups(len(xs[j]), g, numbers, x0s[j])
         values, notes = effects(passes, xs, j, edits, score, path)
-        known = (g >= 0).expand(xs[j].shape[1:])
+        covered = (g >= 0).expand(xs[j].shape[1:])
         at = torch.searchsorted(numbers, g.clamp(min=0).contiguous()).clamp(max=max(len(numbers) - 1, 0))
         flat = -values.view(*score.shape, len(numbers)).index_select(2, at.flatten().to(values.device))
-        found = flat.view(*score.shape, *g.shape).expand(*score.shape, *xs[j].shape[1:])
-        return torch.where(known.to(found.device), found, 0.0), known, notes
+        attribution = flat.view(*score.shape, *g.shape).expand(*score.shape, *xs[j].shape[1:])
+        return torch.where(covered.to(attribution.device), attribution, 0.0), covered, notes
 
     with Passes(
         f, xs, len(xs[0]), more=True, target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return each_input(passes, xs, chosen, one)

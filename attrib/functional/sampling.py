@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ def smooth_grad(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -89,6 +91,7 @@ def smooth_grad(
     moments = Moments.of(reduce, len(xs[0]), count, xs[0].device)
     with Passes(
         f, xs, len(xs[0]) * (count + 1), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
         score = passes.scores(xs)
@@ -128,6 +131,7 @@ def gradient_shap(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -189,6 +193,7 @@ def gradient_shap(
     rows = len(xs[0]) * (count + 1) + pool[0].shape[:2].numel()
     with Passes(
         f, xs, rows, target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
         score = passes.scores(xs)
@@ -210,7 +215,8 @@ def _mean_score(passes: Passes, pool: Rows, xs: Rows) -> Tensor:
     """Score (T, N) averaged over the baselines of each sample."""
     n, b = len(xs[0]), pool[0].shape[1]
     flat = tuple(p.expand(-1, -1, *t.shape[1:]).flatten(0, 1) for p, t in zip(pool, xs, strict=True))
-    if len(pool[0]) > 1:
+    if len(pool[0]) > 1 or passes.companions.per_sample:
+        flat = tuple(p.expand(n, -1, *t.shape[1:]).flatten(0, 1) for p, t in zip(pool, xs, strict=True))
         samples = torch.arange(n).repeat_interleave(b)
         return passes.scores_at(flat, samples).unflatten(1, (n, b)).mean(2)
     samples = torch.arange(n)

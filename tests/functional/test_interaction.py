@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from attrib.functional import interaction
+from tests.examples import examples
 
 
 def pair(n: int = 3, p: int = 4, q: int = 3) -> tuple[Tensor, Tensor]:
@@ -36,7 +37,7 @@ def effect(f: nn.Module, x: Tensor, y: Tensor, x0: Tensor, y0: Tensor) -> Tensor
 
 
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@examples(20)
 def test_bilinear_functions_are_exact_with_one_step(seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
     a = torch.randn(4, 3, generator=g, dtype=torch.float64)

@@ -52,7 +52,7 @@ class FirstLayer:
         """Gradients (T, rows, features) at the output, taken to the input."""
         return (gradients @ self._layer.weight).view(*gradients.shape[:2], *self._shape)
 
-    def behind(self, h: Tensor) -> Any:
+    def behind(self, h: Tensor, *extra: Any, **named: Any) -> Any:
         """The rest of the model, as a function of the layer's output."""
         nowhere = h.new_full((1,) * (len(self._shape) + 1), torch.nan).expand(len(h), *self._shape)
         me = threading.get_ident()
@@ -70,7 +70,7 @@ class FirstLayer:
         with _HOOKS:
             hooks = self._layer.register_forward_pre_hook(before), self._layer.register_forward_hook(after)
         try:
-            return self._model(nowhere)
+            return self._model(nowhere, *extra, **named)
         finally:
             with _HOOKS:
                 for hook in hooks:
@@ -120,9 +120,13 @@ def _wide_and_alone(passes: Passes, x: Tensor, elsewhere: Tensor) -> FirstLayer 
     ends = of_samples(x, i, passes.device)
     starts = of_samples(elsewhere, i, passes.device).expand_as(ends)
     try:
-        for rows in torch.cat([ends, (ends + starts) / 2]).split(passes.batches.chunk()):
-            y = passes.function(rows)
-            if not _equal(one_tensor(first.behind(first(rows)), len(rows)), y):
+        numbers = torch.cat([i, i]).split(passes.batches.chunk())
+        for rows, samples in zip(
+            torch.cat([ends, (ends + starts) / 2]).split(passes.batches.chunk()), numbers, strict=True
+        ):
+            extra, named = passes.companions.at(samples, rows)
+            y = one_tensor(first.behind(first(rows), *extra, **named), len(rows))
+            if not _equal(y, passes.function(rows, samples=samples)):
                 return None
     except Exception:  # whatever a model does with an input of NaN: it is then not taken apart
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from attrib.engine.gradient.differentiate import Differentiator
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import of_samples
+from attrib.engine.model.companions import Companions
 from attrib.engine.model.function import Function
 from attrib.engine.model.parameters import Model, device_of, unchanged
 from attrib.engine.target import Scores, Target, TargetLike, wanted
@@ -57,7 +58,7 @@ class Passes:
         Whether rows of an unknown number follow these.
     row_cost : int
         How many times the memory of a row of the model a row of the method takes.
-    target, targets, classes, batch_size, device, progress
+    additional_forward_args, target, targets, classes, batch_size, device, progress
         As in the public functions.
     engine : {"auto", "func", "autograd"}
         `"auto"` tries torch.func and goes over to autograd where that raises.
@@ -71,6 +72,7 @@ class Passes:
         *,
         more: bool = False,
         row_cost: int = 1,
+        additional_forward_args: Any = (),
         target: TargetLike = None,
         targets: Sequence | str | None = None,
         classes: Sequence[str] | None = None,
@@ -80,7 +82,8 @@ class Passes:
         engine: str = "auto",
     ) -> None:
         self.want = wanted(target, targets, classes, len(xs[0]))
-        self.function = Function(model, xs)
+        self.companions = Companions(additional_forward_args, len(xs[0]))
+        self.function = Function(model, xs, self.companions)
         self.device = choose_device(self.function.model, xs[0], device)
         size = sum(t[0].nbytes for t in xs)
         self.batches = Batches(batch_size, self.device, progress, row_bytes=size, pads=self.function.pads)
@@ -157,24 +160,28 @@ class Passes:
         for span in self.batches.spans(len(xs[0])):
             with span:
                 i = torch.arange(span.start, span.stop)
-                part = self.score(self.function(*self.rows_of(xs, i)), i, at_inputs=True)
+                part = self.score(self.function(*self.rows_of(xs, i), samples=i), i, at_inputs=True)
             if span.done:
                 scores = part.new_zeros(len(part), len(xs[0])) if scores is None else scores
                 scores[:, span.start : span.stop] = part
         assert scores is not None
         return scores
 
-    def outputs_at(self, xs: Rows) -> Tensor:
-        """Outputs (rows, ...) at other points."""
+    def outputs_at(self, xs: Rows, samples: Tensor | None = None) -> Tensor:
+        """Outputs (rows, ...) at other points, which belong to `samples` (rows,)."""
         outputs = []
         for span in self.batches.spans(max(map(len, xs))):
             with span:
-                outputs.append(self.function(*self.rows_of(xs, torch.arange(span.start, span.stop))))
+                rows = self.rows_of(xs, torch.arange(span.start, span.stop))
+                own = None if samples is None else samples[span.start : span.stop]
+                outputs.append(self.function(*rows, samples=own))
         return torch.cat(outputs)
 
     def scores_at(self, xs: Rows, samples: Tensor) -> Tensor:
         """Scores (T, rows) at other points of the given samples; one point may stand for all."""
-        y = self.outputs_at(xs)
+        if self.companions.per_sample:
+            xs = tuple(t.expand(len(samples), *t.shape[1:]) for t in xs)
+        y = self.outputs_at(xs, samples)
         return self.score(y.expand(len(samples), *y.shape[1:]), samples)
 
     def gradients(

@@ -80,10 +80,11 @@ class PreparedModel:
         """Copies and pickles are of the model alone: what they know, they learn anew."""
         return type(self), (self.model,)
 
-    def knowledge(self, samples: Sequence[Tensor] = ()) -> Knowledge:
-        """What is known of the model as it is now, for samples (N, ...) of these shapes and dtypes."""
+    def knowledge(self, samples: Sequence[Tensor] = (), beside: Sequence[Any] = ()) -> Knowledge:
+        """What is known of the model as it is now, for samples (N, ...) of these shapes and dtypes, and values beside them."""
         self.parts = parts(self.model)
-        state = [(t.shape[1:], t.dtype, t.device) for t in samples] + _state(self.model, self.parts)
+        shapes = [(t.shape[1:], t.dtype, t.device) for t in samples]
+        state = [*shapes, *beside, *_state(self.model, self.parts)]
         if state != self._state:
             self._knowledge, self._state = Knowledge(), state
         return self._knowledge
