@@ -159,6 +159,12 @@ groups : str, DataArray, array-like, mapping or tuple of these (one per input), 
     The group of each feature: the name of a coord (a pathway, a brain region), or labels along some of the input's
     dims. Features whose label is missing (NaN, None, "") or a negative number are in no group. Default: each feature
     alone.""",
+    "additional_forward_args": """\
+additional_forward_args : tuple or mapping, default ()
+    What the model takes beside x and nobody explains: masks, ids, covariates, lengths; a tuple goes behind the
+    inputs, a mapping by name. DataArrays with sample dims, DataFrames and Series are matched to the samples by their
+    labels, arrays with a row for each sample travel with them in their order, also to baselines; all else goes as it
+    is (`shared` says so of an array that happens to have as many rows).""",
     "point": """\
 baselines : float, DataArray, Dataset, mapping, array-like, tuple or callable, default 0.0
     {purpose}: a number; a DataArray, matched by the names of its dims and the labels of its coords, with or without

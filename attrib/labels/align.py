@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from attrib.engine.target import custom, repeated
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.frames import is_table, labels_of, numbers_of
 from attrib.labels.inputs import Inputs
@@ -171,7 +172,7 @@ def sample_values(values: Any, inputs: Inputs, name: str) -> Any:
         If an array with labels does not have exactly the sample dims, or its labels differ from the inputs'.
     """
     if isinstance(values, pd.Series | pd.DataFrame):
-        values = _with_sample_dims(values, inputs, name, numbers=False)
+        values = with_sample_dims(values, inputs, name, numbers=False)
     if isinstance(values, xr.DataArray):
         if values.ndim == 0:
             return values.item()
@@ -192,7 +193,7 @@ def sample_values(values: Any, inputs: Inputs, name: str) -> Any:
     return values
 
 
-def _with_sample_dims(
+def with_sample_dims(
     table: pd.Series | pd.DataFrame, inputs: Inputs, name: str, numbers: bool
 ) -> xr.DataArray:
     """A table whose rows are samples, with the sample dims; a level of the index for each where there are several."""
@@ -224,11 +225,18 @@ def at_samples(option: Any, numbers: Sequence[int], inputs: Inputs, distribution
 
     With `distribution`, tensors with a dim more than the input are distributions for each sample.
     """
-    if isinstance(option, list):  # of targets, each a list where it has one entry per sample
-        return [[t[i] for i in numbers] if isinstance(t, list) else t for t in option]
+    if isinstance(option, list):  # of targets
+        return [_target_at(t, numbers) for t in option]
     if isinstance(option, tuple):
         return tuple(_tensor_at(t, numbers, inputs, j, distribution) for j, t in enumerate(option))
     return _tensor_at(option, numbers, inputs, 0, distribution)
+
+
+def _target_at(target: Any, numbers: Sequence[int]) -> Any:
+    """A list has an entry for each sample; a function of output and samples gets their numbers among all samples."""
+    if isinstance(target, list):
+        return [target[i] for i in numbers]
+    return repeated(custom(target), torch.tensor(list(numbers))) if callable(target) else target
 
 
 def _tensor_at(t: Any, numbers: Sequence[int], inputs: Inputs, j: int, distribution: bool) -> Any:

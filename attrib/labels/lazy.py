@@ -121,6 +121,14 @@ def bare_blocks(inputs: Inputs) -> list[xr.DataArray]:
     ]
 
 
+def sample_numbers(inputs: Inputs, blocks: list[xr.DataArray]) -> xr.DataArray:
+    """The number of each sample, in the same blocks of samples."""
+    numbers = np.arange(inputs.samples).reshape(inputs.sample_shape)
+    return xr.DataArray(numbers, dims=inputs.sample_dims).chunk(
+        {d: blocks[0].chunksizes[d] for d in inputs.sample_dims}
+    )
+
+
 @dataclass(frozen=True)
 class Block:
     """Runs a method on NumPy blocks whose leading dims are the sample dims.
@@ -190,10 +198,9 @@ def _lazy_fields(
     """
     fields = _dims_of_fields(probe, dims)
     blocks = bare_blocks(inputs)
-    positions = xr.DataArray(np.arange(inputs.samples).reshape(inputs.sample_shape), dims=inputs.sample_dims)
     arrays = xr.apply_ufunc(
         Block(explain, len(inputs.sample_dims), tuple(fields)),
-        positions.chunk({d: blocks[0].chunksizes[d] for d in inputs.sample_dims}),
+        sample_numbers(inputs, blocks),
         *blocks,
         input_core_dims=[[], *(list(inputs.core(j)) for j in range(len(blocks)))],
         output_core_dims=list(fields.values()),

@@ -14,6 +14,7 @@ from attrib.functional.arguments import refuse_unknown
 from attrib.functional.docstrings import labelled_doc
 from attrib.functional.explanation import About, Explanation
 from attrib.labels.align import at_samples, baseline_tensors, sample_values
+from attrib.labels.beside import args_at, forward_args
 from attrib.labels.editing import edit_options
 from attrib.labels.inputs import Inputs, labelled_inputs
 from attrib.labels.lazy import lazily, lazy_maps, of_first, resolved
@@ -125,6 +126,7 @@ def _tensor_options(
         options["targets"] = [sample_values(t, inputs, "targets") for t in settings["targets"]]
     if about.baselines is not None:
         options["baselines"] = baseline_tensors(settings["baselines"], inputs, dtype, about.baselines)
+    options["additional_forward_args"] = forward_args(settings["additional_forward_args"], inputs, dtype)
     if about.wraps:
         options["method"] = _pure(settings["method"], inputs, dtype)
     if about.edits:
@@ -142,6 +144,8 @@ def _pure(method: Callable[..., Any], inputs: Inputs, dtype: torch.dtype | None)
     about: About | None = getattr(inner, "about", None)
     if about is not None and about.baselines is not None and "baselines" in options:
         options["baselines"] = baseline_tensors(options["baselines"], inputs, dtype, about.baselines)
+    if "additional_forward_args" in options:
+        options["additional_forward_args"] = forward_args(options["additional_forward_args"], inputs, dtype)
     if about is not None and about.edits:
         options |= edit_options({"only": None, **options}, inputs)
     return functools.partial(inner, *method.args, **options)
@@ -157,7 +161,11 @@ def _lazily(method: Any, settings: dict[str, Any], inputs: Inputs, facts: Facts,
 
     def explain(xs: tuple[torch.Tensor, ...], numbers: list[int]) -> Explanation:
         xs = tuple(x.to(dtype) if dtype is not None and x.is_floating_point() else x for x in xs)
-        of_block = {**options, "targets": at_samples(options["targets"], numbers, inputs)}
+        of_block = {
+            **options,
+            "targets": at_samples(options["targets"], numbers, inputs),
+            "additional_forward_args": args_at(options["additional_forward_args"], numbers, inputs),
+        }
         if about.baselines is not None:
             of_block["baselines"] = at_samples(
                 options["baselines"], numbers, inputs, about.baselines == "distribution"

@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 
 from attrib._version import __version__
+from attrib.engine.model.companions import Shared
 from attrib.functional.explanation import About, Explanation
 from attrib.interop.arrays import as_numpy
 from attrib.labels.inputs import Inputs
@@ -103,6 +104,8 @@ def plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, Mapping) and not isinstance(value, xr.Dataset):
         return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, Shared):
+        return plain(value.value)
     if isinstance(value, list | tuple):
         return [plain(v) for v in value] if len(value) <= 100 else f"{type(value).__name__} of {len(value)}"
     shape = getattr(value, "sizes", None) or getattr(value, "shape", None)

@@ -17,6 +17,7 @@ from attrib.engine.model.parameters import Model, dtype_of
 from attrib.functional.arguments import checked
 from attrib.functional.explanation import Explanation
 from attrib.interop.arrays import as_numpy
+from attrib.labels.beside import forward_args
 from attrib.labels.inputs import Inputs, labelled_inputs
 from attrib.labels.results import Facts, plain, sample_coords
 
@@ -32,6 +33,7 @@ def layer_activation(
     layer: Layer = "auto",
     reshape: Reshape | None = None,
     onto: int | str = 0,
+    additional_forward_args: Any = (),
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -53,6 +55,8 @@ def layer_activation(
         Your own image form: a function of the layer's output that gives (N, C, *spatial).
     onto : int or str, default 0
         With several inputs: the one whose spatial coords the result gets.
+    additional_forward_args : tuple or mapping, default ()
+        What the model takes beside `x`, as for every method.
     sample_dims, dims, coords
         As for every method.
     batch_size : int or "auto", default "auto"
@@ -86,9 +90,11 @@ def layer_activation(
     """
     inputs = labelled_inputs(x, sample_dims, dims, coords)
     at = input_number(onto, inputs)
-    tensors = inputs.tensors(dtype_of(f))
+    dtype = dtype_of(f)
+    tensors = inputs.tensors(dtype)
     a = functional.layer_activation(
         f, tensors[0] if inputs.single else tensors, layer=layer, reshape=reshape, onto=at,
+        additional_forward_args=forward_args(additional_forward_args, inputs, dtype),
         batch_size=batch_size, device=device, progress=progress,
     )  # fmt: skip
     return _with_layer_dims(as_numpy(a), inputs, at, {"layer": plain(layer)})
