@@ -59,7 +59,7 @@ def _per_input(baselines: Any, inputs: Inputs) -> list[Any]:
     if isinstance(baselines, tuple) and not inputs.single:
         if len(baselines) != len(inputs.arrays):
             raise ValueError(f"`baselines` has {len(baselines)} entries for {len(inputs.arrays)} inputs")
-        return list(baselines)
+        return list(inputs.ordered(baselines))
     if not inputs.single:
         raise ValueError(f"`baselines` is one array for {len(inputs.arrays)} inputs; pass one per input")
     return [baselines]

@@ -50,7 +50,7 @@ def edit_options(options: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
 
 def _input_number(only: Any, inputs: Inputs) -> int | None:
     if not isinstance(only, str):
-        return only
+        return inputs.number(only) if isinstance(only, int) else only
     if inputs.names is None or only not in inputs.names:
         raise ValueError(
             f"`only` is {only!r}, but the inputs are {inputs.names or 'not named'}; pass a number"
@@ -83,7 +83,7 @@ def _dim_number(dim: Any, name: str, place: int, inputs: Inputs, j: int) -> int:
 def _sizes(sizes: Any, name: str, inputs: Inputs, edited: list[int]) -> Any:
     """Sizes by name, as sizes by number for each input; others as they are."""
     if not isinstance(sizes, Mapping):
-        return sizes
+        return inputs.ordered(sizes) if isinstance(sizes, tuple) and not inputs.single else sizes
     _refuse_unknown(sizes, name, inputs, edited)
     each = [
         {
@@ -137,7 +137,7 @@ def _groups_of_inputs(groups: Any, inputs: Inputs, edited: list[int]) -> Any:
     if isinstance(groups, Mapping) and not isinstance(groups, xr.DataArray):
         each = [groups.get(inputs.title(j)) for j in range(len(inputs.arrays))]
     elif isinstance(groups, tuple) and not inputs.single:
-        each = list(groups)
+        each = list(inputs.ordered(groups))
     else:
         each = [groups] * len(inputs.arrays)
     numbers = tuple(

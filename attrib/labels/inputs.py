@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,14 @@ import xarray as xr
 from torch import Tensor
 
 from attrib.engine.inputs import non_finite_samples
+from attrib.engine.model.parameters import Model
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.frames import is_table, table_array
+from attrib.labels.parameters import ByName, order_of, parameters
 
 Dims = Sequence[Hashable]
 RESERVED = ("prediction", "delta", "standard_error", "n_steps")  # coords of results
+DIMS_OF_RESULTS = ("target", "baseline")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Inputs:
         The dims of the batch; may be empty for one sample without a batch dim.
     original : object
         What the caller passed, for `baselines` that are functions.
+    order : tuple of int
+        The place of each input among those that the caller passed.
     """
 
     arrays: tuple[xr.DataArray, ...]
@@ -43,6 +48,7 @@ class Inputs:
     single: bool
     sample_dims: tuple[Hashable, ...]
     original: Any
+    order: tuple[int, ...]
 
     @property
     def lazy(self) -> bool:
@@ -68,6 +74,14 @@ class Inputs:
         return xr.DataArray(
             np.broadcast_to(np.uint8(0), self.sample_shape), dims=self.sample_dims, coords=labels
         )
+
+    def ordered(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """Values for each input, from the caller's order in that of the model's parameters."""
+        return tuple(values[j] for j in self.order) if len(values) == len(self.order) else tuple(values)
+
+    def number(self, place: int) -> int:
+        """The number of the input that stands at a place among those that the caller passed."""
+        return self.order.index(place) if place in self.order else place
 
     def core(self, j: int) -> tuple[Hashable, ...]:
         """The dims of input `j` that go to the model, in their order."""
@@ -149,10 +163,30 @@ def labelled_inputs(
         for j, (v, d) in enumerate(zip(values, each, strict=True))
     )
     batch = _sample_dims(arrays, sample_dims)
-    inputs = Inputs(arrays, names, single, batch, x)
+    inputs = Inputs(arrays, names, single, batch, x, tuple(range(len(arrays))))
     _check_sizes(inputs)
-    _check_coords(inputs)
+    _check_names(inputs, dims)
     return inputs
+
+
+def for_model(f: Model, inputs: Inputs) -> tuple[Model, Inputs]:
+    """The model, and its inputs in the order of its parameters if their names are names of parameters.
+
+    Raises
+    ------
+    ValueError
+        If only some names are.
+    """
+    if inputs.names is None:
+        return f, inputs
+    known = parameters(f)
+    names = order_of(inputs.names, known)
+    if known is None or names is None:
+        return f, inputs
+    order = tuple(inputs.names.index(n) for n in names)
+    arrays = tuple(inputs.arrays[j] for j in order)
+    inputs = replace(inputs, arrays=arrays, names=tuple(names), order=order)
+    return (f if tuple(names) == known.positional[: len(names)] else ByName(f, names)), inputs
 
 
 def _which(j: int, names: tuple[str, ...] | None, single: bool) -> str:
@@ -237,10 +271,15 @@ def _check_sizes(inputs: Inputs) -> None:
             )
 
 
-def _check_coords(inputs: Inputs) -> None:
+def _check_names(inputs: Inputs, dims: Any) -> None:
+    """Refuse dims and coords that are called like those of results."""
     for a in inputs.arrays:
-        if "target" in a.dims:
-            raise ValueError("`x` has a dim called 'target', which the result may need; rename it")
+        reserved = [d for d in a.dims if d in RESERVED or d in DIMS_OF_RESULTS]
+        if reserved:
+            raise ValueError(
+                f"`{'x' if dims is None else 'dims'}` has a dim called {reserved[0]!r}, a name that results need; "
+                + ("give it another name" if dims is not None else f"rename it: x.rename({reserved[0]}=...)")
+            )
         taken = [str(c) for c in a.coords if c in RESERVED]
         if taken:
             raise ValueError(

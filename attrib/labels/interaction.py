@@ -19,7 +19,7 @@ from attrib.interop.arrays import as_tensor
 from attrib.labels.align import baseline_tensors, sample_values
 from attrib.labels.beside import forward_args
 from attrib.labels.editing import group_labels
-from attrib.labels.inputs import Inputs, labelled_inputs
+from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.results import Facts, sample_coords, unstacked
 
 
@@ -104,7 +104,7 @@ def interaction(
     >>> a.dims, a.sel(dose="b", gene="INS").values.round(6)
     (('cell', 'dose', 'gene'), array([6.]))
     """
-    inputs = _two(labelled_inputs(x, sample_dims, dims, coords))
+    f, inputs = for_model(f, _two(labelled_inputs(x, sample_dims, dims, coords)))
     dtype = dtype_of(f)
     sides = [_side(groups, inputs, j) for j in (0, 1)]
     first, second = inputs.tensors(dtype)

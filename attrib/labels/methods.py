@@ -16,7 +16,7 @@ from attrib.functional.explanation import About, Explanation
 from attrib.labels.align import at_samples, baseline_tensors, sample_values
 from attrib.labels.beside import args_at, forward_args
 from attrib.labels.editing import edit_options
-from attrib.labels.inputs import Inputs, labelled_inputs
+from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.lazy import lazily, lazy_maps, of_first, resolved
 from attrib.labels.results import Facts, wrap
 from attrib.labels.spatial import input_number, wrap_map
@@ -73,8 +73,9 @@ def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., 
             raise TypeError(f"{about.name}: {error}") from None
         call.apply_defaults()
         settings = call.arguments
-        inputs, many = labelled_inputs(settings["x"], **labels), settings["targets"] is not None
+        many = settings["targets"] is not None
         facts = _facts(about, settings)
+        settings["f"], inputs = for_model(settings["f"], labelled_inputs(settings["x"], **labels))
         dtype = dtype_of(settings["f"])
         settings |= _tensor_options(settings, inputs, dtype, about)
         if inputs.lazy:

@@ -17,7 +17,7 @@ from attrib.functional.arguments import checked
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.align import baseline_tensors, floats_in, sample_values
 from attrib.labels.beside import args_at, forward_args
-from attrib.labels.inputs import Inputs, labelled_inputs
+from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.lazy import bare_blocks, sample_numbers
 
 
@@ -77,7 +77,7 @@ def predict(
     >>> y.sel(sample="a", target="off").item()
     4.0
     """
-    inputs = labelled_inputs(x, sample_dims, dims, coords)
+    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
     dtype = dtype_of(f)
     beside = forward_args(additional_forward_args, inputs, dtype)
 
@@ -207,7 +207,7 @@ def deep_lift_report(
     >>> report.share.values.tolist()
     [0.5, 0.5, 0.5, 1.0]
     """
-    inputs = labelled_inputs(x, sample_dims, dims, coords)
+    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
     dtype = dtype_of(f)
     tensors = inputs.tensors(dtype)
     ops = functional.op_shares(

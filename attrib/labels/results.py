@@ -178,7 +178,7 @@ def with_coords(
         return tuple(arrays)
     variables = {
         name: a.rename(standard_error=f"{name}_standard_error") if "standard_error" in a.coords else a
-        for name, a in zip(inputs.names, arrays, strict=True)
+        for _, name, a in sorted(zip(inputs.order, inputs.names, arrays, strict=True), key=lambda v: v[0])
     }
     shared = {k: v for k, v in arrays[0].attrs.items() if k not in ("units", "history")}
     return xr.Dataset(variables, attrs=shared)

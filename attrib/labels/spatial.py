@@ -18,7 +18,7 @@ from attrib.functional.arguments import checked
 from attrib.functional.explanation import Explanation
 from attrib.interop.arrays import as_numpy
 from attrib.labels.beside import forward_args
-from attrib.labels.inputs import Inputs, labelled_inputs
+from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.results import Facts, plain, sample_coords
 
 LAYER, FILTER = "layer", "filter"
@@ -88,7 +88,7 @@ def layer_activation(
     >>> a.dims, a.time.values.tolist(), a.values.ravel().tolist()
     (('sample', 'filter', 'time'), [0.25, 1.25], [4.0, 3.0])
     """
-    inputs = labelled_inputs(x, sample_dims, dims, coords)
+    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
     at = input_number(onto, inputs)
     dtype = dtype_of(f)
     tensors = inputs.tensors(dtype)
@@ -152,7 +152,7 @@ def input_number(onto: int | str, inputs: Inputs) -> int:
         If no input is called so.
     """
     if not isinstance(onto, str):
-        return onto
+        return inputs.number(onto)
     if inputs.names is None or onto not in inputs.names:
         names = "without names" if inputs.names is None else ", ".join(inputs.names)
         raise ValueError(f"`onto` is {onto!r}, expected one of the inputs: {names}")
