@@ -30,10 +30,11 @@ from attrib.labelled import (
     saliency,
     smooth_grad,
 )
-from attrib.labels import deep_lift_report, filters, interaction, layer_activation, predict
+from attrib.labels import conductance, deep_lift_report, filters, interaction, layer_activation, predict
 
 __all__ = [
     "__version__",
+    "conductance",
     "deep_lift",
     "deep_lift_report",
     "deep_lift_shap",

@@ -20,7 +20,8 @@ from attrib.functional.layer_maps import Layers
 
 @overload
 def saliency(
-    f: Model, x: xr.Dataset | Mapping[str, Any], *, absolute: bool = True,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, absolute: bool = True, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -31,7 +32,8 @@ def saliency(
     """Gradient of the score with respect to the input."""
 @overload
 def saliency(
-    f: Model, x: tuple[Any, ...], *, absolute: bool = True,
+    f: Model, x: tuple[Any, ...], *, absolute: bool = True, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -42,7 +44,8 @@ def saliency(
     """Gradient of the score with respect to the input."""
 @overload
 def saliency(
-    f: Model, x: Any, *, absolute: bool = True, target: TargetLike | xr.DataArray | np.ndarray = None,
+    f: Model, x: Any, *, absolute: bool = True, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     additional_forward_args: Any = (), batch_size: BatchSize = "auto",
     device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
@@ -54,7 +57,8 @@ def saliency(
 
 @overload
 def input_x_gradient(
-    f: Model, x: xr.Dataset | Mapping[str, Any], *,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -65,7 +69,8 @@ def input_x_gradient(
     """Input times the gradient of the score."""
 @overload
 def input_x_gradient(
-    f: Model, x: tuple[Any, ...], *, target: TargetLike | xr.DataArray | np.ndarray = None,
+    f: Model, x: tuple[Any, ...], *, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     additional_forward_args: Any = (), batch_size: BatchSize = "auto",
     device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
@@ -76,11 +81,11 @@ def input_x_gradient(
     """Input times the gradient of the score."""
 @overload
 def input_x_gradient(
-    f: Model, x: Any, *, target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    f: Model, x: Any, *, layer: Layer | None = None, output: int | None = None, call: int | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:
@@ -90,6 +95,7 @@ def input_x_gradient(
 def integrated_gradients(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0, n_steps: int = 50,
     quadrature: str = "gausslegendre", multiply_by_inputs: bool = True, rtol: float | None = None,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -102,6 +108,7 @@ def integrated_gradients(
 def integrated_gradients(
     f: Model, x: tuple[Any, ...], *, baselines: Any = 0.0, n_steps: int = 50,
     quadrature: str = "gausslegendre", multiply_by_inputs: bool = True, rtol: float | None = None,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -113,7 +120,8 @@ def integrated_gradients(
 @overload
 def integrated_gradients(
     f: Model, x: Any, *, baselines: Any = 0.0, n_steps: int = 50, quadrature: str = "gausslegendre",
-    multiply_by_inputs: bool = True, rtol: float | None = None,
+    multiply_by_inputs: bool = True, rtol: float | None = None, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -126,7 +134,8 @@ def integrated_gradients(
 @overload
 def smooth_grad(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, n_samples: int = 25, stdevs: Stdevs | None = None,
-    stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
+    stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -138,7 +147,8 @@ def smooth_grad(
 @overload
 def smooth_grad(
     f: Model, x: tuple[Any, ...], *, n_samples: int = 25, stdevs: Stdevs | None = None,
-    stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
+    stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -150,7 +160,8 @@ def smooth_grad(
 @overload
 def smooth_grad(
     f: Model, x: Any, *, n_samples: int = 25, stdevs: Stdevs | None = None, stdev_spread: float = 0.15,
-    reduce: str = "mean", seed: int = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
+    reduce: str = "mean", seed: int = 0, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     additional_forward_args: Any = (), batch_size: BatchSize = "auto",
     device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
@@ -164,6 +175,7 @@ def smooth_grad(
 def noise_tunnel(
     method: Callable[..., Any], f: Model, x: xr.Dataset | Mapping[str, Any], *, n_samples: int = 25,
     stdevs: Stdevs | None = None, stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -176,6 +188,7 @@ def noise_tunnel(
 def noise_tunnel(
     method: Callable[..., Any], f: Model, x: tuple[Any, ...], *, n_samples: int = 25,
     stdevs: Stdevs | None = None, stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -187,7 +200,8 @@ def noise_tunnel(
 @overload
 def noise_tunnel(
     method: Callable[..., Any], f: Model, x: Any, *, n_samples: int = 25, stdevs: Stdevs | None = None,
-    stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
+    stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -200,7 +214,8 @@ def noise_tunnel(
 @overload
 def gradient_shap(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any, n_samples: int = 50,
-    stdevs: Stdevs = 0.0, multiply_by_inputs: bool = True, seed: int = 0,
+    stdevs: Stdevs = 0.0, multiply_by_inputs: bool = True, seed: int = 0, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -212,7 +227,8 @@ def gradient_shap(
 @overload
 def gradient_shap(
     f: Model, x: tuple[Any, ...], *, baselines: Any, n_samples: int = 50, stdevs: Stdevs = 0.0,
-    multiply_by_inputs: bool = True, seed: int = 0,
+    multiply_by_inputs: bool = True, seed: int = 0, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -224,7 +240,8 @@ def gradient_shap(
 @overload
 def gradient_shap(
     f: Model, x: Any, *, baselines: Any, n_samples: int = 50, stdevs: Stdevs = 0.0,
-    multiply_by_inputs: bool = True, seed: int = 0,
+    multiply_by_inputs: bool = True, seed: int = 0, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -319,7 +336,8 @@ def occlusion(
 @overload
 def feature_ablation(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, groups: Any = None, baselines: Any = 0.0,
-    only: int | str | None = None, path: str = "auto",
+    only: int | str | None = None, path: str = "auto", layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -331,7 +349,8 @@ def feature_ablation(
 @overload
 def feature_ablation(
     f: Model, x: tuple[Any, ...], *, groups: Any = None, baselines: Any = 0.0,
-    only: int | str | None = None, path: str = "auto",
+    only: int | str | None = None, path: str = "auto", layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -343,10 +362,10 @@ def feature_ablation(
 @overload
 def feature_ablation(
     f: Model, x: Any, *, groups: Any = None, baselines: Any = 0.0, only: int | str | None = None,
-    path: str = "auto", target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    path: str = "auto", layer: Layer | None = None, output: int | None = None, call: int | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -357,6 +376,7 @@ def feature_ablation(
 def deep_lift(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0,
     multiply_by_inputs: bool = True, check: bool = True, compile: bool = False,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -368,7 +388,8 @@ def deep_lift(
 @overload
 def deep_lift(
     f: Model, x: tuple[Any, ...], *, baselines: Any = 0.0, multiply_by_inputs: bool = True,
-    check: bool = True, compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
+    check: bool = True, compile: bool = False, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     additional_forward_args: Any = (), batch_size: BatchSize = "auto",
     device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
@@ -380,7 +401,8 @@ def deep_lift(
 @overload
 def deep_lift(
     f: Model, x: Any, *, baselines: Any = 0.0, multiply_by_inputs: bool = True, check: bool = True,
-    compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
+    compile: bool = False, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     additional_forward_args: Any = (), batch_size: BatchSize = "auto",
     device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
@@ -393,7 +415,8 @@ def deep_lift(
 @overload
 def deep_lift_shap(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any, multiply_by_inputs: bool = True,
-    check: bool = True, compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
+    check: bool = True, compile: bool = False, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     additional_forward_args: Any = (), batch_size: BatchSize = "auto",
     device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
@@ -405,7 +428,8 @@ def deep_lift_shap(
 @overload
 def deep_lift_shap(
     f: Model, x: tuple[Any, ...], *, baselines: Any, multiply_by_inputs: bool = True, check: bool = True,
-    compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
+    compile: bool = False, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     additional_forward_args: Any = (), batch_size: BatchSize = "auto",
     device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
@@ -417,7 +441,8 @@ def deep_lift_shap(
 @overload
 def deep_lift_shap(
     f: Model, x: Any, *, baselines: Any, multiply_by_inputs: bool = True, check: bool = True,
-    compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
+    compile: bool = False, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     additional_forward_args: Any = (), batch_size: BatchSize = "auto",
     device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",

@@ -14,20 +14,20 @@ Tensors = Tensor | tuple[Tensor, ...]
 Baselines = float | Tensor | tuple[float | Tensor, ...] | Callable[..., Any]
 
 
-def as_tuple(x: Any, name: str = "x") -> tuple[Tensor, ...]:
-    """Inputs as a tuple of float tensors with one batch size.
+def as_tuple(x: Any, name: str = "x", *, integers: bool = False) -> tuple[Tensor, ...]:
+    """Inputs as a tuple of tensors with one batch size: of floats, or with `integers` also of whole numbers and booleans.
 
     Raises
     ------
     TypeError
-        If an input is no tensor, or an integer one (nothing can be differentiated there).
+        If an input is no tensor, or of whole numbers where something is differentiated.
     ValueError
         If batch sizes differ, there are no samples, or values are not finite (the samples are named).
     """
     xs = tuple(x) if isinstance(x, tuple | list) else (x,)
     for j, t in enumerate(xs):
         which = name if len(xs) == 1 else f"{name}[{j}]"
-        _check(t, which)
+        _check(t, which, integers)
         if len(t) != len(xs[0]):
             raise ValueError(
                 f"`{name}` has inputs of {len(xs[0])} and {len(t)} samples; all need the same number on dim 0"
@@ -35,14 +35,15 @@ def as_tuple(x: Any, name: str = "x") -> tuple[Tensor, ...]:
     return xs if transformed() else tuple(t.detach() for t in xs)
 
 
-def _check(t: Any, which: str) -> None:
+def _check(t: Any, which: str, integers: bool) -> None:
     if not isinstance(t, Tensor):
         raise TypeError(
             f"`{which}` is a {type(t).__name__}, expected a torch.Tensor; the functions of `attrib` itself take other arrays"
         )
-    if not t.is_floating_point():
+    if t.is_complex() or not (integers or t.is_floating_point()):
         raise TypeError(
-            f"`{which}` is {t.dtype}, which has no gradient; convert it with x.float(), or explain the embedding's output"
+            f"`{which}` is {t.dtype}, which has no gradient; convert it with x.float(), or explain the embedding's output "
+            "with `layer`"
         )
     if t.ndim == 0 or len(t) == 0:
         raise ValueError(f"`{which}` has shape {tuple(t.shape)}, expected at least one sample on dim 0")
@@ -127,14 +128,18 @@ def _per_input(baselines: Any, xs: tuple[Tensor, ...]) -> tuple[Any, ...]:
 
 def _as_tensor(b: Any, x: Tensor, which: str) -> Tensor:
     if isinstance(b, int | float) and not isinstance(b, bool):
-        b = x.new_full((1,) * x.ndim, float(b))
+        b = torch.full(
+            (1,) * x.ndim, float(b), dtype=torch.promote_types(x.dtype, torch.float32), device=x.device
+        )
     if not isinstance(b, Tensor):
         raise TypeError(f"`{which}` is a {type(b).__name__}, expected a number, a tensor or a function")
     if b.ndim == 0:
         b = b.reshape((1,) * x.ndim)
-    b = b.detach().to(x)
-    refuse_non_finite(b, which)
-    return b
+    refuse_non_finite(b.detach(), which)
+    converted = b.detach().to(x)
+    if not x.is_floating_point() and bool((converted != b.detach().to(x.device)).any()):
+        raise ValueError(f"`{which}` has values that are no {x.dtype}, which `x` is; pass whole numbers")
+    return converted
 
 
 def _fit(b: Any, x: Tensor, which: str) -> Tensor:

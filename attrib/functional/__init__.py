@@ -12,10 +12,12 @@ from attrib.functional.cam import (
     hires_cam,
     layer_cam,
 )
+from attrib.functional.conductance import conductance
 from attrib.functional.deep_lift import deep_lift, deep_lift_shap, op_shares
 from attrib.functional.explanation import METHODS, About, Explanation
 from attrib.functional.integrated_gradients import integrated_gradients
 from attrib.functional.interaction import interaction
+from attrib.functional.layers import from_layer, up_to
 from attrib.functional.mutagenesis import in_silico_mutagenesis
 from attrib.functional.noise_tunnel import noise_tunnel
 from attrib.functional.occlusion import feature_ablation, occlusion
@@ -31,10 +33,12 @@ __all__ = [
     "PreparedModel",
     "Shared",
     "class_activation_maps",
+    "conductance",
     "deep_lift",
     "deep_lift_shap",
     "feature_ablation",
     "filters",
+    "from_layer",
     "grad_cam",
     "grad_cam_plus_plus",
     "gradient_shap",
@@ -54,4 +58,5 @@ __all__ = [
     "saliency",
     "shared",
     "smooth_grad",
+    "up_to",
 ]

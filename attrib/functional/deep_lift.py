@@ -13,6 +13,7 @@ from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.graph import transformed
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_distribution, as_tuple
+from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.companions import Companions
 from attrib.engine.model.function import Function
 from attrib.engine.model.parameters import Model, unchanged
@@ -49,6 +50,9 @@ def deep_lift(
     multiply_by_inputs: bool = True,
     check: bool = True,
     compile: bool = False,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
@@ -76,6 +80,7 @@ def deep_lift(
     compile : bool, default False
         Compile the replay with torch.compile, once for each size of chunk: a minute or so for a large network, whose
         replays then take about half the time. Pays with many chunks; needs a C++ compiler.
+    {layer}
     {shared}
 
     Returns
@@ -149,6 +154,9 @@ def deep_lift_shap(
     multiply_by_inputs: bool = True,
     check: bool = True,
     compile: bool = False,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
@@ -176,6 +184,7 @@ def deep_lift_shap(
     compile : bool, default False
         Compile the replay with torch.compile, once for each size of chunk: a minute or so for a large network, whose
         replays then take about half the time. Pays with many chunks; needs a C++ compiler.
+    {layer}
     {shared}
 
     Returns

@@ -41,7 +41,17 @@ device : torch.device or str, optional
 progress : bool or callable, default False
     True shows a bar; a callable gets (rows done, rows in all)."""
 
+AT_LAYER = """\
+layer : str or torch.nn.Module, optional
+    Explain the output of this layer (a dotted name, or the module) in place of x, which may then be of whole
+    numbers: tokens. The attribution has the shape of that output; baselines are inputs still, noise is added at x.
+output : int, optional
+    With `layer`: which of the values that it returns, if it returns a tuple or a dict.
+call : int, optional
+    With `layer`: which of its calls, counted from 0, if the model calls it several times."""
+
 PASSAGES = {
+    "layer": AT_LAYER,
     "f": """\
 f : callable
     The model: takes input(s) batched on dim 0, returns (N,), (N, C), (N, C, ...) or an object with
@@ -78,6 +88,18 @@ path : {{"auto", "window", "dense"}}
     changes, if the model's ops allow it. `"auto"`: whichever needs fewer operations, counted on the model's
     graph. Both give the same numbers up to rounding. `"dense"` with `batch_size=1` is the deterministic mode: equal
     bits whatever the other samples and edits; see the page on mutagenesis.
+{TARGETS}
+{CHUNKS}""",
+    "edits_at_layer": f"""\
+only : int, optional
+    With several inputs: the number of the one to edit, the others held as they are; default: each in its turn.
+    What is not edited is NaN in the result.
+path : {{"auto", "window", "dense"}}
+    How edits are computed. `"dense"`: a row of the model for each. `"window"`: only the values that an edit
+    changes, if the model's ops allow it. `"auto"`: whichever needs fewer operations, counted on the model's
+    graph. Both give the same numbers up to rounding. `"dense"` with `batch_size=1` is the deterministic mode: equal
+    bits whatever the other samples and edits; see the page on mutagenesis.
+{AT_LAYER}
 {TARGETS}
 {CHUNKS}""",
     "map": """\

@@ -173,7 +173,7 @@ def each_input(passes: Passes, xs: tuple[Tensor, ...], chosen: list[int], of_inp
         something about, and notes.
     """
     score = passes.scores(xs)
-    effects = [torch.zeros(len(score), *t.shape, dtype=t.dtype) for t in xs]
+    effects = [score.new_zeros(len(score), *t.shape) for t in xs]
     covered = [torch.zeros(1, dtype=torch.bool) for _ in xs]
     notes: list[Notes] = []
     for j in chosen:

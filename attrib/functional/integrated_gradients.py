@@ -12,6 +12,7 @@ from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.affine_first_layer import Lines, straight_lines
 from attrib.engine.gradient.passes import Passes, add_by_sample
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple
+from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
 from attrib.engine.sampling.quadrature import LEVELS, nested, rule
 from attrib.engine.target import TargetLike
@@ -46,6 +47,9 @@ def integrated_gradients(
     quadrature: str = "gausslegendre",
     multiply_by_inputs: bool = True,
     rtol: float | None = None,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
@@ -77,6 +81,7 @@ def integrated_gradients(
         Instead of `n_steps`: nested Clenshaw-Curtis points (3, 5, 9, ... 1025) per sample until
         ``|delta| <= rtol * |f(x) - f(x0)|`` for every target. The points used are `n_steps` of the explanation. A
         sample that does not get there keeps its residual in `delta`.
+    {layer}
     {shared}
 
     Returns

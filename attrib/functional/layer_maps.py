@@ -60,7 +60,7 @@ def layer_maps(
 
     Dims that were not asked for (targets, layers) are left out.
     """
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
     if normalize not in NORMALIZE:
         raise ValueError(f'`normalize` is {normalize!r}, expected None or "minmax"')
     if isinstance(onto, bool) or not isinstance(onto, int) or not 0 <= onto < len(xs):
@@ -229,7 +229,7 @@ def image_form(
 
 def outputs(f: Model, x: Tensors, layer: Layer, reshape: Reshape | None, onto: int, **options: Any) -> Tensor:
     """Activations of a layer in image form where it has one: (N, C, *grid), else as they are."""
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
     with Passes(f, xs, len(xs[0]), **options) as passes:
         layers = layers_by_name(passes, layer, xs, onto)
         name, part = next(iter(layers.items()))

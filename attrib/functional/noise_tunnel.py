@@ -13,6 +13,7 @@ from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.inputs import Tensors, as_tuple
+from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
 from attrib.engine.model.prepared import prepare
 from attrib.engine.sampling.moments import Moments
@@ -40,6 +41,9 @@ def noise_tunnel(
     stdev_spread: float = 0.15,
     reduce: str = "mean",
     seed: int = 0,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
@@ -64,6 +68,7 @@ def noise_tunnel(
     {x}
     {noise}
     {seed}
+    {layer}
     {shared}
 
     Returns
@@ -94,6 +99,8 @@ def noise_tunnel(
     tensor([[2., 2.]])
     """
     _refuse_maps(method)
+    if layer is not None:
+        method = partial(method, layer=layer, output=output, call=call)
     xs = as_tuple(x)
     count, scales = draw_count(n_samples), spread(xs, stdevs, stdev_spread)
     moments = Moments.of(reduce, len(xs[0]), count, xs[0].device)
@@ -122,7 +129,8 @@ def noise_tunnel(
 
         for _ in passes.batches.run(len(xs[0]) * count, through):
             pass
-    return finish(passes, xs, moments.reduced(), score)
+    attributions = moments.reduced()
+    return finish(passes, xs[: len(attributions)], attributions, score)
 
 
 def _refuse_maps(method: Callable[..., Tensors]) -> None:

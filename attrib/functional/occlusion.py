@@ -13,6 +13,7 @@ from attrib.engine.edits.edits import Boxes, Groups
 from attrib.engine.edits.scan import Notes, effects
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple
+from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
 from attrib.functional.edited_inputs import Grid, Sizes, each_input, edited_inputs, grid, per_input
@@ -89,7 +90,7 @@ def occlusion(
     >>> occlusion(lambda x: x.sum(1), torch.tensor([[1.0, 2.0, 3.0]]), window=2)
     tensor([[3., 4., 5.]])
     """
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
     x0s = as_baselines(baselines, xs)
     chosen = edited_inputs(xs, only)
     windows, strides = per_input(window, xs, "window"), per_input(stride, xs, "stride")
@@ -129,6 +130,9 @@ def feature_ablation(
     baselines: Baselines = 0.0,
     only: int | None = None,
     path: str = "auto",
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
@@ -150,7 +154,7 @@ def feature_ablation(
         a negative number are in no group.
     baselines : float, Tensor, tuple of these, or callable, default 0.0
         What is put there: a number, a tensor shaped like a sample, (1, ...) or (N, ...), or a function of the inputs.
-    {edits}
+    {edits_at_layer}
 
     Returns
     -------
@@ -179,7 +183,7 @@ def feature_ablation(
     >>> feature_ablation(lambda x: x[:, 0] * x[:, 1] + x[:, 2], x, groups=groups)
     tensor([[2., 2., 3.]])
     """
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
     x0s = as_baselines(baselines, xs)
     chosen = edited_inputs(xs, only)
     each = groups if isinstance(groups, tuple | list) else (groups,) * len(xs)

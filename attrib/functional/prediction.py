@@ -59,20 +59,9 @@ def predict(
     tensor([[1., 1., 1.],
             [1., 1., 1.]])
     """
-    xs = _inputs(x)
+    xs = as_tuple(x, integers=True)
     with Passes(
         f, xs, len(xs[0]), additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return passes.outputs_at(xs, torch.arange(len(xs[0]))).detach().to(xs[0].device)
-
-
-def _inputs(x: Tensors) -> tuple[Tensor, ...]:
-    """The inputs, checked as those of every method; whole numbers need no gradient here, and are let through."""
-    inputs = tuple(x) if isinstance(x, tuple | list) else (x,)
-    integers = [isinstance(t, Tensor) and not t.is_floating_point() and not t.is_complex() for t in inputs]
-    checked = tuple(
-        torch.zeros(()).expand(t.shape) if w else t for t, w in zip(inputs, integers, strict=True)
-    )
-    floats = as_tuple(checked if len(checked) > 1 else checked[0])
-    return tuple(t if w else f for t, f, w in zip(inputs, floats, integers, strict=True))

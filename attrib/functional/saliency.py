@@ -10,6 +10,7 @@ import torch
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple
+from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, finish, method
@@ -27,6 +28,9 @@ def saliency(
     x: Tensors,
     *,
     absolute: bool = True,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
@@ -46,6 +50,7 @@ def saliency(
     {x}
     absolute : bool, default True
         Whether to drop the sign.
+    {layer}
     {shared}
 
     Returns
@@ -92,6 +97,9 @@ def input_x_gradient(
     f: Model,
     x: Tensors,
     *,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
@@ -109,6 +117,7 @@ def input_x_gradient(
     ----------
     {f}
     {x}
+    {layer}
     {shared}
 
     Returns

@@ -14,6 +14,7 @@ from attrib.functional.arguments import refuse_unknown
 from attrib.functional.docstrings import labelled_doc
 from attrib.functional.explanation import About, Explanation
 from attrib.labels.align import at_samples, baseline_tensors, sample_values
+from attrib.labels.at_layer import wrap_at_layer
 from attrib.labels.beside import args_at, forward_args
 from attrib.labels.editing import edit_options
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
@@ -77,12 +78,17 @@ def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., 
         facts = _facts(about, settings)
         settings["f"], inputs = for_model(settings["f"], labelled_inputs(settings["x"], **labels))
         dtype = dtype_of(settings["f"])
-        settings |= _tensor_options(settings, inputs, dtype, about)
+        at_layer = not about.layer and settings.get("layer") is not None
+        settings |= _tensor_options(settings, inputs, dtype, about, at_layer)
+        if at_layer and inputs.lazy:
+            raise ValueError("`layer` is given, and `x` is backed by Dask; pass x.compute(), in parts")
         if inputs.lazy:
             return _lazily(method, settings, inputs, facts, many)
         tensors = inputs.tensors(dtype)
         settings["x"] = tensors[0] if inputs.single else tensors
         explanation = method.explain(*call.args, **call.kwargs)
+        if at_layer:
+            return wrap_at_layer(explanation, inputs, facts, many)
         return (wrap_map if about.result == "layer map" else wrap)(explanation, inputs, facts, many)
 
     attribute.__module__ = "attrib"
@@ -119,7 +125,7 @@ def _facts(about: About, settings: dict[str, Any]) -> Facts:
 
 
 def _tensor_options(
-    settings: dict[str, Any], inputs: Inputs, dtype: torch.dtype | None, about: About
+    settings: dict[str, Any], inputs: Inputs, dtype: torch.dtype | None, about: About, at_layer: bool
 ) -> dict[str, Any]:
     """The options that hold arrays and names, in the form of the pure functions."""
     options: dict[str, Any] = {"target": sample_values(settings["target"], inputs, "target")}
@@ -130,7 +136,7 @@ def _tensor_options(
     options["additional_forward_args"] = forward_args(settings["additional_forward_args"], inputs, dtype)
     if about.wraps:
         options["method"] = _pure(settings["method"], inputs, dtype)
-    if about.edits:
+    if about.edits and not at_layer:  # groups are else those of the layer's own shape
         options |= edit_options(settings, inputs)
     if about.result == "layer map":
         options["onto"] = input_number(settings["onto"], inputs)

@@ -14,7 +14,7 @@ from attrib.engine.gradient.differentiate import Differentiator
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import of_samples
-from attrib.engine.model.companions import Companions
+from attrib.engine.model.companions import ALONE, Companions
 from attrib.engine.model.function import Function
 from attrib.engine.model.parameters import Model, device_of, unchanged
 from attrib.engine.target import Scores, Target, TargetLike, wanted
@@ -82,7 +82,8 @@ class Passes:
         engine: str = "auto",
     ) -> None:
         self.want = wanted(target, targets, classes, len(xs[0]))
-        self.companions = Companions(additional_forward_args, len(xs[0]))
+        nothing = isinstance(additional_forward_args, tuple) and not additional_forward_args
+        self.companions = ALONE if nothing else Companions(additional_forward_args, len(xs[0]))
         self.function = Function(model, xs, self.companions)
         self.device = choose_device(self.function.model, xs[0], device)
         size = sum(t[0].nbytes for t in xs)

@@ -53,7 +53,7 @@ def candidates(passes: Passes, rows: Rows, onto: int = 0) -> tuple[list[Candidat
         last[name] = output.detach().requires_grad_()
         return last[name].clone()
 
-    leaves = tuple(r[:1].detach().requires_grad_() for r in rows)
+    leaves = tuple(r[:1].detach().requires_grad_(r.is_floating_point()) for r in rows)
     with torch.enable_grad(), tapped(parts, see):
         y = passes.function(*(leaf.clone() for leaf in leaves), samples=torch.zeros(1, dtype=torch.long))
     layers = []

@@ -41,12 +41,19 @@ def shared(value: Any) -> Shared:
     return Shared(value)
 
 
+class Beside(NamedTuple):
+    """Values by position and by name at once."""
+
+    positional: tuple[Any, ...]
+    named: dict[str, Any]
+
+
 class Companions:
     """The values of `additional_forward_args`, of which each call gets those of its rows' samples.
 
     Parameters
     ----------
-    additional : tuple or mapping
+    additional : tuple, mapping or Beside
         Values by position, behind the inputs, or by name.
     count : int
         Samples. Tensors of so many rows have one for each sample; everything else goes into each call as it is.
@@ -63,9 +70,11 @@ class Companions:
     """
 
     def __init__(self, additional: Any, count: int) -> None:
-        if isinstance(additional, Mapping):
-            self._positional: tuple[Any, ...] = ()
-            self._named: dict[str, Any] = dict(additional)
+        if isinstance(additional, Beside):
+            self._positional: tuple[Any, ...] = additional.positional
+            self._named: dict[str, Any] = dict(additional.named)
+        elif isinstance(additional, Mapping):
+            self._positional, self._named = (), dict(additional)
         elif isinstance(additional, tuple | list) and not isinstance(additional, Shared):
             self._positional, self._named = tuple(additional), {}
         else:
@@ -111,9 +120,7 @@ class Companions:
         def picked(value: Any) -> Any:
             return value[samples.to(value.device)] if self._is_per_sample(value) else _kept(value)
 
-        if self._named:
-            return {name: picked(v) for name, v in self._named.items()}
-        return tuple(map(picked, self._positional))
+        return Beside(tuple(map(picked, self._positional)), {k: picked(v) for k, v in self._named.items()})
 
     def state(self) -> list[Any]:
         """What a recording of the model depends on: the shapes of rows, the values of all else."""
@@ -125,6 +132,9 @@ class Companions:
             value = value.value if isinstance(value, Shared) else value
             state += (id(value), digest(value) if isinstance(value, Tensor) else value)
         return state
+
+
+ALONE = Companions((), 0)  # nothing goes in beside the inputs
 
 
 def _kept(value: Any) -> Any:

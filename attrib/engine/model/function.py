@@ -23,7 +23,7 @@ from attrib.engine.model.checks import (
     row_difference,
     try_row,
 )
-from attrib.engine.model.companions import Companions
+from attrib.engine.model.companions import ALONE, Companions
 from attrib.engine.model.external import External, padded_up_to, used
 from attrib.engine.model.parameters import Model, dtype_of, parts, weights_of
 from attrib.engine.model.prepared import Knowledge, PreparedModel
@@ -72,7 +72,7 @@ class Function:
             raise TypeError(f"`model` must be callable, got {type(model).__name__}")
         prepared = model if isinstance(model, PreparedModel) else None
         self.model: Model = model if prepared is None else prepared.model
-        self.companions = companions or Companions((), 0)
+        self.companions = ALONE if companions is None else companions
         self.knowledge = prepared.knowledge(samples, self.companions.state()) if prepared else Knowledge()
         self.parts = prepared.parts if prepared else parts(self.model)
         if not self.knowledge.checked:
@@ -143,13 +143,13 @@ class Function:
         self._ops, self._alone = None, alone
         known.sizes_fixed |= trial is None or (not alone and len(trial.rows[0]) == count)
         self._trial = None if known.checked else trial
-        known.checked |= trial is None
+        known.checked |= trial is None and not alone
 
     def _plain_call(self, rows: Rows, samples: Tensor | None) -> Tensor:
         """Outputs of a trial, for copies of rows, which the model may write to."""
         copies = tuple(r.clone() for r in rows)
         versions = [c._version for c in copies]
-        extra, named = self.companions.at(samples, rows[0])
+        extra, named = self._beside(samples, rows[0])
         if self._ops is not None:
             self._ops.clear()
         with self._ops or nullcontext():
@@ -157,10 +157,14 @@ class Function:
         self.knowledge.writes |= [c._version for c in copies] != versions
         return one_tensor(output, len(rows[0])).detach()
 
+    def _beside(self, samples: Tensor | None, rows: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What goes in beside rows of some samples."""
+        return ((), {}) if self.companions is ALONE else self.companions.at(samples, rows)
+
     def output(self, *rows: Tensor, samples: Tensor | None = None) -> Tensor:
         """The model's output for a chunk of rows, which is not counted."""
         copies = tuple(r.clone() for r in rows) if self.knowledge.writes else rows
-        extra, named = self.companions.at(samples, rows[0])
+        extra, named = self._beside(samples, rows[0])
         return one_tensor(self.model(*copies, *extra, **named), len(rows[0]))
 
     def __call__(self, *rows: Tensor, samples: Tensor | None = None) -> Tensor:
@@ -174,7 +178,7 @@ class Function:
             The samples that they belong to.
         """
         copies = tuple(r.clone() for r in rows) if self.knowledge.writes else rows
-        extra, named = self.companions.at(samples, rows[0])
+        extra, named = self._beside(samples, rows[0])
         try:
             y = one_tensor(self.model(*copies, *extra, **named), len(rows[0]))
         except (RuntimeError, NotImplementedError, TypeError) as error:
@@ -219,7 +223,7 @@ class Function:
                 self.notes["rows"] = "the model's rows depend on each other; each was called alone"
         finally:
             _COMPARING.reset(token)
-        self.knowledge.checked = True
+        self.knowledge.checked = not self._alone  # rows alone are no proof for rows beside each other
 
 
 def refuse_other_dtype(model: Model, rows: tuple[Tensor, ...], error: Exception) -> None:
