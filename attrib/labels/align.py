@@ -12,6 +12,7 @@ import xarray as xr
 
 from attrib.engine.target import custom, repeated
 from attrib.interop.arrays import as_numpy, as_tensor
+from attrib.labels.annotated import annotated_array, is_anndata
 from attrib.labels.frames import is_table, labels_of, numbers_of
 from attrib.labels.inputs import Inputs
 from attrib.labels.matching import matched, refuse_other_labels
@@ -69,7 +70,7 @@ def _baseline_tensor(b: Any, inputs: Inputs, j: int, dtype: torch.dtype | None, 
     x = inputs.arrays[j]
     if isinstance(b, int | float):
         return b if x.dtype.kind in "iub" else float(b)
-    if is_table(b):
+    if is_table(b) or is_anndata(b):
         b = table_like(b, inputs, j, "baselines", rows=DISTRIBUTION if distribution else None)
     if not isinstance(b, xr.DataArray):
         t = as_tensor(b, "baselines")
@@ -117,6 +118,8 @@ def table_like(
         If a sample has other than one dim.
     """
     core = inputs.core(j)
+    if is_anndata(table):
+        table = frame_of(table, name)
     if isinstance(table, pd.Series) and not core:
         core = inputs.sample_dims
     if len(core) != 1:
@@ -135,6 +138,12 @@ def table_like(
     (sample,) = _one_sample_dim(inputs, name)
     coords[sample] = labels_of(table.index, sample, name)
     return xr.DataArray(values, dims=(sample, *core), coords=coords)
+
+
+def frame_of(adata: Any, name: str) -> pd.DataFrame:
+    """The numbers of an AnnData object with its names."""
+    a = annotated_array(adata, name=name)
+    return pd.DataFrame(a.values, index=a.indexes["obs"], columns=a.indexes["var"])
 
 
 def _one_sample_dim(inputs: Inputs, name: str) -> tuple[Hashable, ...]:

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 
-from attrib.engine.model.companions import Companions, Shared
+from attrib.engine.model.companions import Beside, Companions, Shared
 from attrib.interop.arrays import as_tensor
-from attrib.labels.align import floats_in, with_sample_dims
-from attrib.labels.frames import is_table
+from attrib.labels.align import floats_in, frame_of, with_sample_dims
+from attrib.labels.annotated import is_anndata
+from attrib.labels.frames import is_table, labels_of
 from attrib.labels.inputs import Inputs
 from attrib.labels.matching import matched
 
@@ -23,7 +25,8 @@ def forward_args(additional: Any, inputs: Inputs, dtype: torch.dtype | None) -> 
     Parameters
     ----------
     additional : tuple or mapping
-        DataArrays with the sample dims, DataFrames and Series are matched by their labels. Arrays without labels that are
+        DataArrays with the sample dims, DataFrames and Series are matched by their labels, columns with the labels of an
+        input's features too. Arrays without labels that are
         laid out like the samples travel with them in their order. All else goes as it is.
     inputs : Inputs
     dtype : torch.dtype, optional
@@ -39,6 +42,8 @@ def forward_args(additional: Any, inputs: Inputs, dtype: torch.dtype | None) -> 
     ValueError
         For labels that are not those of the inputs.
     """
+    if isinstance(additional, Beside):
+        return Beside(*(forward_args(part, inputs, dtype) for part in additional))
     if isinstance(additional, Mapping):
         return {
             str(k): _value(v, inputs, dtype, f"additional_forward_args[{k!r}]") for k, v in additional.items()
@@ -51,8 +56,10 @@ def forward_args(additional: Any, inputs: Inputs, dtype: torch.dtype | None) -> 
 
 
 def _value(value: Any, inputs: Inputs, dtype: torch.dtype | None, name: str) -> Any:
+    if is_anndata(value):
+        value = frame_of(value, name)
     if is_table(value):
-        value = with_sample_dims(value, inputs, name, numbers=True)
+        value = with_sample_dims(_like_features(value, inputs, name), inputs, name, numbers=True)
     if isinstance(value, xr.DataArray):
         return _by_labels(value, inputs, dtype, name)
     if not _is_array(value):
@@ -63,6 +70,17 @@ def _value(value: Any, inputs: Inputs, dtype: torch.dtype | None, name: str) -> 
     if dims > 1 and tuple(t.shape[:dims]) == inputs.sample_shape:
         return t.reshape(-1, *t.shape[dims:])
     return t if t.ndim and len(t) == inputs.samples else Shared(t)
+
+
+def _like_features(table: Any, inputs: Inputs, name: str) -> Any:
+    """A table with its columns in the order of an input's features, where they have the same labels."""
+    for j, x in enumerate(inputs.arrays):
+        for d in inputs.core(j):
+            if isinstance(table, pd.DataFrame) and d in x.indexes:
+                labels, features = labels_of(table.columns, d, name), x.indexes[d]
+                if labels.is_unique and features.is_unique and set(labels) == set(features):
+                    return table.iloc[:, labels.get_indexer(features)]
+    return table
 
 
 def _is_array(value: Any) -> bool:

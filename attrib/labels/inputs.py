@@ -15,6 +15,7 @@ from torch import Tensor
 from attrib.engine.inputs import non_finite_samples
 from attrib.engine.model.parameters import Model
 from attrib.interop.arrays import as_numpy, as_tensor
+from attrib.labels.annotated import annotated_array, is_anndata
 from attrib.labels.frames import is_table, table_array
 from attrib.labels.parameters import ByName, order_of, parameters
 
@@ -41,6 +42,8 @@ class Inputs:
         What the caller passed, for `baselines` that are functions.
     order : tuple of int
         The place of each input among those that the caller passed.
+    eager : bool
+        Whether results of lazy inputs are computed at once: the caller did not pass Dask arrays.
     """
 
     arrays: tuple[xr.DataArray, ...]
@@ -49,11 +52,16 @@ class Inputs:
     sample_dims: tuple[Hashable, ...]
     original: Any
     order: tuple[int, ...]
+    eager: bool = False
 
     @property
     def lazy(self) -> bool:
         """Whether any input is backed by Dask."""
         return any(a.chunks is not None for a in self.arrays)
+
+    def in_memory(self) -> Inputs:
+        """The same inputs computed, if the caller did not pass Dask arrays."""
+        return replace(self, arrays=tuple(a.compute() for a in self.arrays)) if self.eager else self
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -163,7 +171,7 @@ def labelled_inputs(
         for j, (v, d) in enumerate(zip(values, each, strict=True))
     )
     batch = _sample_dims(arrays, sample_dims)
-    inputs = Inputs(arrays, names, single, batch, x, tuple(range(len(arrays))))
+    inputs = Inputs(arrays, names, single, batch, x, tuple(range(len(arrays))), any(map(is_anndata, values)))
     _check_sizes(inputs)
     _check_names(inputs, dims)
     return inputs
@@ -177,6 +185,7 @@ def for_model(f: Model, inputs: Inputs) -> tuple[Model, Inputs]:
     ValueError
         If only some names are.
     """
+    refuse_pipeline(f)
     if inputs.names is None:
         return f, inputs
     known = parameters(f)
@@ -210,8 +219,11 @@ def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None,
                 f"`dims` is {tuple(dims)}, but `{which}` already has dims {value.dims}; use {which}.rename"
             )
         return value if coords is None else value.assign_coords(_coords_for(coords, value.dims))
-    if is_table(value):
-        table = table_array(value, dims, which)
+    refuse_other_kinds(value, which)
+    if is_table(value) or is_anndata(value):
+        table = (
+            annotated_array(value, dims, name=which) if is_anndata(value) else table_array(value, dims, which)
+        )
         return table if coords is None else table.assign_coords(_coords_for(coords, table.dims))
     data = value if _is_dask(value) else as_numpy(value, which)
     if data.ndim == 0:
@@ -220,6 +232,32 @@ def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None,
     if len(names) != data.ndim:
         raise ValueError(f"`dims` names {len(names)} dims {names}, but `{which}` has shape {data.shape}")
     return xr.DataArray(data, dims=names, coords=_coords_for(coords or {}, names))
+
+
+def refuse_other_kinds(value: Any, which: str) -> None:
+    """Refuse what holds numbers or stands for them, and is no array, with what to pass in its place."""
+    kind, module = type(value).__name__, type(value).__module__.partition(".")[0]
+    texts = isinstance(value, str) or (
+        isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(v, str) for v in value)
+    )
+    if texts:
+        raise TypeError(
+            f"`{which}` is text, of which no gradient can be taken; pass the ids that the tokenizer gives "
+            "(tokenizer(texts, return_tensors='pt', padding=True)), and the name of the embedding as `layer`"
+        )
+    if module == "nibabel":
+        raise TypeError(
+            f"`{which}` is a {kind}; pass its numbers, with a dim of samples in front: {which}.get_fdata(dtype='float32')[None]"
+        )
+
+
+def refuse_pipeline(f: Any) -> None:
+    """Refuse a pipeline of transformers, which takes texts and gives labels."""
+    if type(f).__module__.startswith("transformers.pipelines"):
+        raise TypeError(
+            f"`f` is a {type(f).__name__}, which takes texts or images and gives labels; pass its model, f.model.eval(), "
+            "and as `x` what f.tokenizer or f.image_processor gives"
+        )
 
 
 def _coords_for(coords: Mapping[Hashable, Any], dims: Dims) -> dict[Hashable, Any]:

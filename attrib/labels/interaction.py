@@ -104,7 +104,7 @@ def interaction(
     >>> a.dims, a.sel(dose="b", gene="INS").values.round(6)
     (('cell', 'dose', 'gene'), array([6.]))
     """
-    f, inputs = for_model(f, _two(labelled_inputs(x, sample_dims, dims, coords)))
+    f, inputs = for_model(f, _two(labelled_inputs(x, sample_dims, dims, coords).in_memory()))
     dtype = dtype_of(f)
     sides = [_side(groups, inputs, j) for j in (0, 1)]
     first, second = inputs.tensors(dtype)

@@ -111,6 +111,13 @@ def resolved(layer: Any, names: tuple[str, ...]) -> Any:
     return names[0] if isinstance(layer, str) else layer
 
 
+def computed(result: Any) -> Any:
+    """A lazy result, computed block by block, one at a time."""
+    if isinstance(result, tuple):
+        return tuple(map(computed, result))
+    return result.compute(scheduler="synchronous")
+
+
 def bare_blocks(inputs: Inputs) -> list[xr.DataArray]:
     """The inputs without coords, sample dims first, in blocks that hold samples in one piece."""
     return [

@@ -18,7 +18,7 @@ from attrib.labels.at_layer import wrap_at_layer
 from attrib.labels.beside import args_at, forward_args
 from attrib.labels.editing import edit_options
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
-from attrib.labels.lazy import lazily, lazy_maps, of_first, resolved
+from attrib.labels.lazy import computed, lazily, lazy_maps, of_first, resolved
 from attrib.labels.results import Facts, wrap
 from attrib.labels.spatial import input_number, wrap_map
 
@@ -79,11 +79,13 @@ def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., 
         settings["f"], inputs = for_model(settings["f"], labelled_inputs(settings["x"], **labels))
         dtype = dtype_of(settings["f"])
         at_layer = not about.layer and settings.get("layer") is not None
+        inputs = inputs.in_memory() if at_layer else inputs
         settings |= _tensor_options(settings, inputs, dtype, about, at_layer)
         if at_layer and inputs.lazy:
             raise ValueError("`layer` is given, and `x` is backed by Dask; pass x.compute(), in parts")
         if inputs.lazy:
-            return _lazily(method, settings, inputs, facts, many)
+            lazy = _lazily(method, settings, inputs, facts, many)
+            return computed(lazy) if inputs.eager else lazy
         tensors = inputs.tensors(dtype)
         settings["x"] = tensors[0] if inputs.single else tensors
         explanation = method.explain(*call.args, **call.kwargs)

@@ -18,7 +18,7 @@ from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.align import baseline_tensors, floats_in, sample_values
 from attrib.labels.beside import args_at, forward_args
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
-from attrib.labels.lazy import bare_blocks, sample_numbers
+from attrib.labels.lazy import bare_blocks, computed, sample_numbers
 
 
 @checked
@@ -89,7 +89,8 @@ def predict(
         return as_numpy(y)
 
     if inputs.lazy:
-        return _with_output_dims(_lazily(outputs_of, inputs, dtype, beside), inputs, classes, outputs)
+        y = _with_output_dims(_lazily(outputs_of, inputs, dtype, beside), inputs, classes, outputs)
+        return computed(y) if inputs.eager else y
     y = outputs_of(inputs.tensors(dtype), beside, progress)
     return _with_output_dims(y.reshape(*inputs.sample_shape, *y.shape[1:]), inputs, classes, outputs)
 

@@ -60,7 +60,7 @@ def test_all_else_goes_as_it_is() -> None:
     assert found[6].value.tolist() == [6, 5]
     named = forward_args({"mask": DONOR, "flag": True}, inputs, None)
     assert (named["mask"].tolist(), named["flag"]) == ([1, 2, 3], True)
-    some = args_at(forward_args((DONOR, torch.ones(2)), inputs, None), [2, 0], inputs)
+    some = args_at(forward_args((DONOR, torch.ones(2)), inputs, None), [2, 0], inputs)[0]
     assert some[0].tolist() == [3, 1]
     assert isinstance(some[1], Shared)
 
