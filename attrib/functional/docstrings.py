@@ -179,8 +179,9 @@ window : int, mapping, sequence of int, or tuple of these (one per input), defau
     "groups": """\
 groups : str, DataArray, array-like, mapping or tuple of these (one per input), optional
     The group of each feature: the name of a coord (a pathway, a brain region), or labels along some of the input's
-    dims. Features whose label is missing (NaN, None, "") or a negative number are in no group. Default: each feature
-    alone.""",
+    dims, along those of the samples too: a Series by feature, a DataFrame by sample and feature. Equal labels in several
+    inputs are one group, replaced in all of them at once. Features whose label is missing (NaN, None, ""), or a negative
+    number in an array without labels, are in no group. Default: each feature alone.""",
     "additional_forward_args": """\
 additional_forward_args : tuple or mapping, default ()
     What the model takes beside x and nobody explains: masks, ids, covariates, lengths; a tuple goes behind the

@@ -179,6 +179,8 @@ def _lazily(method: Any, settings: dict[str, Any], inputs: Inputs, facts: Facts,
             of_block["baselines"] = at_samples(
                 options["baselines"], numbers, inputs, about.baselines == "distribution"
             )
+        if "groups" in options:
+            of_block["groups"] = at_samples(options["groups"], numbers, inputs)
         return method.explain(**{**of_block, "x": xs[0] if inputs.single else xs})
 
     if not about.layer:

@@ -176,12 +176,25 @@ def with_coords(
         return arrays[0]
     if inputs.names is None:
         return tuple(arrays)
+    several = _coords_of_several(arrays)
     variables = {
-        name: a.rename(standard_error=f"{name}_standard_error") if "standard_error" in a.coords else a
+        name: a.rename({c: f"{name}_{c}" for c in several if c in a.coords})
         for _, name, a in sorted(zip(inputs.order, inputs.names, arrays, strict=True), key=lambda v: v[0])
     }
     shared = {k: v for k, v in arrays[0].attrs.items() if k not in ("units", "history")}
     return xr.Dataset(variables, attrs=shared)
+
+
+def _coords_of_several(arrays: Sequence[xr.DataArray]) -> set[Hashable]:
+    """Coords that are others in several inputs, and standard errors: in a Dataset they are called by their inputs."""
+    names: set[Hashable] = {"standard_error"}
+    first: dict[Hashable, xr.DataArray] = {}
+    for a in arrays:
+        for name, coord in a.coords.items():
+            other = first.setdefault(name, coord)
+            if name not in a.dims and not coord.variable.equals(other.variable):
+                names.add(name)
+    return names
 
 
 def unstacked(t: torch.Tensor, inputs: Inputs, dims: tuple, order: tuple) -> np.ndarray:
