@@ -179,8 +179,15 @@ window : int, mapping, sequence of int, or tuple of these (one per input), defau
     "groups": """\
 groups : str, DataArray, array-like, mapping or tuple of these (one per input), optional
     The group of each feature: the name of a coord (a pathway, a brain region), or labels along some of the input's
-    dims. Features whose label is missing (NaN, None, "") or a negative number are in no group. Default: each feature
-    alone.""",
+    dims, along those of the samples too: a Series by feature, a DataFrame by sample and feature. Equal labels in several
+    inputs are one group, replaced in all of them at once. Features whose label is missing (NaN, None, ""), or a negative
+    number in an array without labels, are in no group. Default: each feature alone.""",
+    "additional_forward_args": """\
+additional_forward_args : tuple or mapping, default ()
+    What the model takes beside x and nobody explains: masks, ids, covariates, lengths; a tuple goes behind the
+    inputs, a mapping by name. DataArrays with sample dims, DataFrames and Series are matched to the samples by their
+    labels, arrays with a row for each sample travel with them in their order, also to baselines; all else goes as it
+    is (`shared` says so of an array that happens to have as many rows).""",
     "point": """\
 baselines : float, DataArray, Dataset, mapping, array-like, tuple or callable, default 0.0
     {purpose}: a number; a DataArray, matched by the names of its dims and the labels of its coords, with or without

@@ -18,7 +18,8 @@ from attrib.functional.conductance import ABOUT, explain_conductance
 from attrib.functional.explanation import Explanation
 from attrib.interop.arrays import as_numpy
 from attrib.labels.align import baseline_tensors, sample_values
-from attrib.labels.inputs import Inputs, labelled_inputs
+from attrib.labels.beside import forward_args
+from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.results import Facts, sample_coords
 from attrib.labels.spatial import centres
 
@@ -137,7 +138,7 @@ def conductance(
     >>> a.dims, bool(a.sel(gene="GCG") == 0)
     (('cell', 'gene'), True)
     """
-    inputs = labelled_inputs(x, sample_dims, dims, coords)
+    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords).in_memory())
     if inputs.lazy:
         raise ValueError("`x` is backed by Dask, which conductance does not take; pass x.compute(), in parts")
     params = {"layer": layer, "baselines": baselines, "n_steps": n_steps, "target": target, "targets": targets, "classes": classes}  # fmt: skip
@@ -148,7 +149,7 @@ def conductance(
         baselines=baseline_tensors(baselines, inputs, dtype, "point"),
         target=sample_values(target, inputs, "target"),
         targets=[sample_values(t, inputs, "targets") for t in targets] if isinstance(targets, list | tuple) else targets,
-        classes=classes, additional_forward_args=additional_forward_args,
+        classes=classes, additional_forward_args=forward_args(additional_forward_args, inputs, dtype),
         batch_size=batch_size, device=device, progress=progress,
     )  # fmt: skip
     names = None if classes is None else tuple(map(str, classes))

@@ -102,3 +102,12 @@ def test_coarse_layers_and_fewer_samples_than_asked() -> None:
     assert set(found.y_at.values.ravel()) <= {0.75, 2.75, 4.75, 6.75}
     with pytest.raises(ValueError, match="expected a sample dim, filter"):
         strongest(x, x)
+
+
+def test_the_strongest_samples_go_by_label() -> None:
+    a = xr.DataArray([[[0.0, 3.0]], [[5.0, 1.0]]], dims=("sample", "filter", "x"), coords={"x": [0.5, 2.5], "sample": ["a", "b"]})  # fmt: skip
+    x = xr.DataArray([[1, 2, 3, 4], [5, 6, 7, 8]], dims=("sample", "x"), coords={"sample": ["b", "a"]})
+    top = strongest(a, x, count=1, size=1)
+    assert (top.sample.item(), top.patch.item()) == ("b", 2)
+    with pytest.raises(ValueError, match="`x` lacks 'b' and `x` has 'c'"):
+        strongest(a, x.assign_coords(sample=["c", "a"]))
