@@ -309,7 +309,7 @@ def test_a_row_costs_what_its_residuals_take() -> None:
     """Ten values of 4 bytes from each of three sines; without them, the engine would take rows for free."""
     w = jnp.ones((3, 10))
     model = attrib.from_jax(lambda x: jnp.sin(jnp.sin(jnp.sin(x @ w))).sum(1))
-    with Passes(model, (X,), len(X)) as passes:
+    with Passes(model, (X,), 100 * len(X), more=True) as passes:
         passes.scores((X,))
     assert 3 * 40 <= (passes.function.knowledge.row_bytes or 0) <= 10 * 40
 
