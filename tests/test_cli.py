@@ -327,7 +327,7 @@ WRONG = {
     "text data": ("explain --model mine:genes --data text.npy --output OUT", "expected numbers"),
     "empty data": ("explain --model mine:genes --data empty.nc --output OUT", "expected at least one sample"),
     "nan": ("explain --model mine:genes --data nan.nc --target 0 --output OUT", "NaN or infinite values in 1 of 4"),
-    "two variables": ("explain --model mine:genes --data two.npz --output OUT", "pass `variables`"),
+    "two variables": ("explain --model mine:genes --data two.npz --output OUT", "pass --variables"),
     "no variable": ("explain --model mine:genes --data two.npz --variables x --output OUT", "no variable 'x'"),
     "too few dims": (f"{IMAGES} --dims sample,y,x --target 0 --output OUT", "names 3 dims"),
     "dims twice": (f"{IMAGES} --dims a,a,b,c --target 0 --output OUT", "same name twice"),
