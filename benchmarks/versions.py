@@ -126,9 +126,7 @@ class Side:
 
     def close(self) -> None:
         """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()
 
 
 def compare(before: Side, after: Side, name: str) -> None:

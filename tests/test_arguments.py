@@ -96,6 +96,8 @@ def test_outputs_that_are_not_finite_are_named(case: Case) -> None:
 @cases
 def test_inputs_that_are_no_float_tensors(case: Case, x: Any) -> None:
     s, options = drawn(case, "mlp")
+    if isinstance(x, torch.Tensor) and case.method.about.edits and case.name != "in_silico_mutagenesis":
+        pytest.skip("whole numbers can be replaced")
     with pytest.raises(TypeError, match="`x"):
         case.bound()(s.f, x, **options)
 

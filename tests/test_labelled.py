@@ -210,8 +210,13 @@ def test_coords_and_attrs_of_a_result() -> None:
 
 
 def test_rtol_gives_the_steps_used() -> None:
-    found = attrib.integrated_gradients(model, example(), target=1, rtol=1e-3)
+    x = example()
+    found = attrib.integrated_gradients(model, x, target=1, rtol=1e-3)
     assert found.n_steps.dims == ("sample",)
+    change = found.prediction - model(torch.zeros(1, 3, 4).double())[:, 1].item()
+    assert bool((abs(found.delta) <= 1e-3 * abs(change)).all())
+    expected = functional.integrated_gradients.explain(model, torch.from_numpy(x.values), target=1, rtol=1e-3)
+    assert found.n_steps.values.tolist() == expected.n_steps.tolist()
 
 
 def two(a: Tensor, b: Tensor) -> Tensor:
@@ -253,7 +258,8 @@ def test_arrays_without_labels(form: Any) -> None:
 def test_the_model_gets_the_dtype_of_its_parameters() -> None:
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
     a = example()
-    assert attrib.saliency(net, a, target=0).shape == a.shape
+    slopes = net[1].weight[0].detach().abs().view(3, 4)
+    np.testing.assert_allclose(attrib.saliency(net, a, target=0), slopes.expand(*a.shape), rtol=1e-6)
     with pytest.raises(TypeError, match="int16, which has no gradient"):
         attrib.saliency(net, a.astype("int16"), target=0)
 

@@ -1,7 +1,7 @@
 """The pure methods: tensors in, tensors out."""
 
-from attrib.engine.model.companions import Shared, shared
-from attrib.engine.model.prepared import PreparedModel, prepare
+from attrib.engine.model.companions import shared
+from attrib.engine.model.prepared import prepare
 from attrib.engine.secant import OpShare
 from attrib.functional.activations import filters, layer_activation
 from attrib.functional.cam import (
@@ -30,8 +30,6 @@ __all__ = [
     "About",
     "Explanation",
     "OpShare",
-    "PreparedModel",
-    "Shared",
     "class_activation_maps",
     "conductance",
     "deep_lift",

@@ -23,7 +23,7 @@ from attrib.functional.explanation import METHODS, Explanation, method
 from attrib.functional.layer_maps import Layers, cam, layer_maps
 
 
-@cam("Grad-CAM", reference="arXiv:1610.02391")
+@cam(layer_maps, "Grad-CAM", reference="arXiv:1610.02391")
 def grad_cam(a: Tensor, g: Tensor) -> Tensor:
     """Features of a layer, weighted by their mean gradient.
 
@@ -68,7 +68,7 @@ def grad_cam(a: Tensor, g: Tensor) -> Tensor:
     return _summed(g.mean(positions), a)
 
 
-@cam("Grad-CAM++", reference="arXiv:1710.11063")
+@cam(layer_maps, "Grad-CAM++", reference="arXiv:1710.11063")
 def grad_cam_plus_plus(a: Tensor, g: Tensor) -> Tensor:
     """Features of a layer, weighted by positive gradients where several objects may share them.
 
@@ -117,7 +117,7 @@ def grad_cam_plus_plus(a: Tensor, g: Tensor) -> Tensor:
     return _summed((alpha * g.clamp(min=0)).sum(positions), a)
 
 
-@cam("Layer-CAM", reference="doi:10.1109/TIP.2021.3089943")
+@cam(layer_maps, "Layer-CAM", reference="doi:10.1109/TIP.2021.3089943")
 def layer_cam(a: Tensor, g: Tensor) -> Tensor:
     """Features of a layer times their positive gradients, position by position.
 
@@ -160,7 +160,7 @@ def layer_cam(a: Tensor, g: Tensor) -> Tensor:
     return (g.clamp(min=0) * a).sum(2)
 
 
-@cam("HiResCAM", reference="arXiv:2011.08891")
+@cam(layer_maps, "HiResCAM", reference="arXiv:2011.08891")
 def hires_cam(a: Tensor, g: Tensor) -> Tensor:
     """Features of a layer times their gradients, position by position.
 

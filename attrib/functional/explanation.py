@@ -228,7 +228,8 @@ def method(long_name: str, **fields: Any) -> Callable[..., Any]:
 
         @functools.wraps(explain)
         def attribute(*args: Any, **options: Any) -> Tensors:
-            if about.wraps or not options.keys() <= names or type(options.get("target")) is not int:
+            plain = type(options.get("target")) is int and options.get("targets") is None
+            if about.wraps or not plain or not options.keys() <= names:
                 check(about, args, options)
             if about.takes_layer and options.get("layer") is not None:
                 return _at_layer(explain, about, *args, **options).attribution

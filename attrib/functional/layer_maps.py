@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ Combine = Callable[[Tensor, Tensor], Tensor]  # (n, C, *grid), (t, n, C, *grid) 
 Layers = Layer | Sequence[Layer]
 Rows = tuple[Tensor, ...]
 
+P = ParamSpec("P")
 NORMALIZE = (None, "minmax")
 
 
@@ -156,23 +157,23 @@ def _finished(
     return explanation._replace(attribution=explanation.attribution.movedim(lead + 1, lead).contiguous())
 
 
-def cam(long_name: str, *, reference: str) -> Callable[[Combine], TensorMethod[...]]:
-    """Make a method of a way to combine features and gradients: the arguments of `layer_maps` after its first."""
+def cam(
+    maps: Callable[Concatenate[Sequence[Combine], P], list[Explanation]], long_name: str, *, reference: str
+) -> Callable[[Combine], TensorMethod[P]]:
+    """Make a method of a way to combine features and gradients: the arguments of `maps` after its first."""
 
-    def register(combine: Combine) -> TensorMethod[...]:
+    def register(combine: Combine) -> TensorMethod[P]:
         @functools.wraps(combine)
-        def explain(*args: Any, **kwargs: Any) -> Explanation:
-            return layer_maps([combine], *args, **kwargs)[0]
+        def explain(*args: P.args, **kwargs: P.kwargs) -> Explanation:
+            return maps([combine], *args, **kwargs)[0]
 
-        signature = inspect.signature(layer_maps)
+        signature = inspect.signature(maps)
         signature = signature.replace(
             parameters=list(signature.parameters.values())[1:], return_annotation="Explanation"
         )
         explain.__signature__ = signature  # type: ignore[attr-defined]
-        explain.__annotations__ = {
-            k: v for k, v in layer_maps.__annotations__.items() if k in signature.parameters
-        }
-        explain.__wrapped__ = layer_maps  # type: ignore  # whose file knows the names in the annotations
+        explain.__annotations__ = {k: v for k, v in maps.__annotations__.items() if k in signature.parameters}
+        explain.__wrapped__ = maps  # type: ignore  # whose file knows the names in the annotations
         cam_method = method(
             long_name,
             axioms=(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,8 +12,10 @@ from attrib.engine.inputs import as_baselines, as_distribution, as_tuple
 from attrib.engine.layers.at_layer import Layer, OffPath, check_output, find_layer, tapped
 from attrib.engine.model.companions import Beside, Companions
 from attrib.engine.model.parameters import Model
-from attrib.functional.explanation import About, Explanation
 from attrib.functional.prediction import predict
+
+if TYPE_CHECKING:
+    from attrib.functional.explanation import About, Explanation
 
 
 class UpTo:

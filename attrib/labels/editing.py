@@ -187,7 +187,9 @@ def _numbered(groups: list[torch.Tensor | np.ndarray | None]) -> tuple[torch.Ten
 
 def _without_negative(groups: torch.Tensor) -> np.ndarray:
     values = as_numpy(groups)
-    return np.where(values < 0, None, values.astype(object)) if (values < 0).any() else values
+    labels = values.astype(object)
+    labels[values < 0] = None
+    return labels if (values < 0).any() else values
 
 
 def group_labels(groups: xr.DataArray) -> np.ndarray:

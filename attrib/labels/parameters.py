@@ -68,7 +68,7 @@ def parameters(model: Any) -> Parameters | None:
     if isinstance(model, PreparedModel):
         return parameters(model.model)
     if isinstance(model, torch.jit.ScriptModule):
-        names = tuple(a.name for a in model.forward.schema.arguments[1:])
+        names = tuple(a.name for a in model.forward.schema.arguments[1:])  # type: ignore[attr-defined]
         return Parameters(names, names)
     if isinstance(model, functools.partial) and isinstance(model.func, nn.Module):
         model = functools.partial(_forward(model.func), *model.args, **model.keywords)

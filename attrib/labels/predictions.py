@@ -89,8 +89,8 @@ def predict(
         return as_numpy(y)
 
     if inputs.lazy:
-        y = _with_output_dims(_lazily(outputs_of, inputs, dtype, beside), inputs, classes, outputs)
-        return computed(y) if inputs.eager else y
+        lazy = _with_output_dims(_lazily(outputs_of, inputs, dtype, beside), inputs, classes, outputs)
+        return computed(lazy) if inputs.eager else lazy
     y = outputs_of(inputs.tensors(dtype), beside, progress)
     return _with_output_dims(y.reshape(*inputs.sample_shape, *y.shape[1:]), inputs, classes, outputs)
 

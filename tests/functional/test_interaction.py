@@ -107,7 +107,8 @@ def test_images_keep_their_shapes() -> None:
     x, y = torch.rand(2, 1, 3, 4).double(), torch.rand(2, 2, 2).double()
     f = lambda u, v: u.flatten(1).pow(2).sum(1) * v.flatten(1).sum(1)
     found = interaction(f, (x, y))
-    assert found.shape == (2, 1, 3, 4, 2, 2)
+    by_pair = x.square()[:, :, :, :, None, None] * y[:, None, None, None]
+    torch.testing.assert_close(found, by_pair, rtol=1e-12, atol=0)
     torch.testing.assert_close(found.sum((1, 2, 3, 4, 5)), f(x, y), rtol=1e-12, atol=0)
 
 

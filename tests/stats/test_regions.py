@@ -93,8 +93,11 @@ def test_samples_places_and_patches() -> None:
 
 def test_coarse_layers_and_fewer_samples_than_asked() -> None:
     x = images()
-    found = strongest(attrib.layer_activation(convnet(), x), x)
+    a = attrib.layer_activation(convnet(), x)
+    found = strongest(a, x)
     assert found.sizes["rank"] == 5
+    best = np.sort(a.max(("y", "x")).transpose("sample", "filter").values, axis=0)[::-1].T
+    np.testing.assert_allclose(found.activation.transpose("filter", "rank").values, best)
     assert found.patch.shape == (9, 5, 3, 15, 15)
     assert set(found.y_at.values.ravel()) <= {0.75, 2.75, 4.75, 6.75}
     with pytest.raises(ValueError, match="expected a sample dim, filter"):

@@ -229,6 +229,8 @@ class Differentiator:
         knowledge = self.function.knowledge
         if knowledge.sizes_fixed or self.batches.device.type != "cpu":
             return False
+        if self.function.alone_untested:  # a row with its copy is not alone
+            return None
         if knowledge.two_rows is None and any(isinstance(part, _BATCH_NORM) for part in self.function.parts):
             knowledge.two_rows = True
         return knowledge.two_rows

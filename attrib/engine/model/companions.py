@@ -11,7 +11,13 @@ from attrib.engine.model.prepared import digest
 
 
 class Shared(NamedTuple):
-    """A value that goes into the model as it is, although it has as many rows as there are samples."""
+    """A value that goes into the model as it is, although it has as many rows as there are samples.
+
+    Attributes
+    ----------
+    value : object
+        Usually a tensor.
+    """
 
     value: Any
 

@@ -91,6 +91,11 @@ class Function:
         return sum(t.numel() * t.element_size() for t in weights_of(self.parts))
 
     @property
+    def alone_untested(self) -> bool:
+        """Whether rows go one by one, and none was called by itself so far."""
+        return self._alone and self._trial is not None
+
+    @property
     def compilations(self) -> int | None:
         """How many programs another library had to compile for this function's calls; None if torch runs the model."""
         return None if self._used is None else len(used(self._external) - self._used)

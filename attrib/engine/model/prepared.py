@@ -115,7 +115,7 @@ def prepare(f: Model) -> PreparedModel:
     Remembered: that rows are independent and nothing is drawn, the memory that a row takes, the engine that works, the
     recorded graphs of DeepLIFT, the affine first layer. All is forgotten when weights or buffers change (version counters,
     and a checksum of the values, which sees writes through `.data` too), when modules are exchanged or switched between
-    training and evaluation, when numbers that modules hold change, and when samples come in another shape, dtype or device.
+    training and evaluation, when numbers, tensors, functions or hooks that modules hold change, and when samples come in another shape, dtype or device.
     Not seen are changes of numbers that a plain function closes over. Cost: one read of all weights per call.
 
     Examples
@@ -134,11 +134,23 @@ def _state(model: Model, parts_: Sequence[nn.Module]) -> list[Any]:
     """All that the outputs of a model depend on, small enough to be kept and compared."""
     state: list[Any] = []
     for part in parts_:
-        state += (id(part), *(v for v in part.__dict__.values() if type(v) in _SETTINGS))
+        state.append(id(part))
+        for v in part.__dict__.values():
+            if type(v) in _SETTINGS:
+                state.append(v)
+            elif isinstance(v, dict):  # weights, modules and hooks, by name or number
+                state += (*v, *map(id, v.values()))
+            elif isinstance(v, Tensor):
+                state += _tensor_state(v)
+            elif callable(v):
+                state.append(id(v))
     for t in weights(model) if not isinstance(model, nn.Module) else weights_of(parts_):
-        version = -1 if t.is_inference() else t._version
-        state += (id(t), t.dtype, t.device, version, digest(t))
+        state += _tensor_state(t)
     return state
+
+
+def _tensor_state(t: Tensor) -> tuple[Any, ...]:
+    return id(t), t.dtype, t.device, -1 if t.is_inference() else t._version, digest(t)
 
 
 _SETTINGS = (bool, int, float, str, tuple)  # numbers and texts that modules hold, `training` among them

@@ -59,11 +59,12 @@ def test_tokens_become_the_image_they_were_cut_from() -> None:
     assert torch.equal(Form("last", 0, (4, 8))(image.permute(0, 2, 3, 1)), image)
 
 
-def test_upsampling_is_linear_between_centres_of_cells() -> None:
+def test_upsampling_is_linear_between_centres_of_positions() -> None:
     found = upsampled(torch.tensor([[0.0, 4.0]]), (4,))
     assert found.tolist() == [[0.0, 1.0, 3.0, 4.0]]
     ramp = torch.arange(4.0).view(1, 2, 2)
-    assert upsampled(ramp, (8, 6)).shape == (1, 8, 6)
+    rows, columns = (((torch.arange(n) + 0.5) * 2 / n - 0.5).clamp(0, 1) for n in (8, 6))
+    torch.testing.assert_close(upsampled(ramp, (8, 6))[0], 2 * rows[:, None] + columns)
     with pytest.raises(ValueError, match="upsample=False"):
         upsampled(torch.ones(1, 2, 2, 2, 2), (4, 4, 4, 4))
 

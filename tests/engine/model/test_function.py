@@ -371,7 +371,7 @@ def test_one_trial_then_one_call_and_nothing_more() -> None:
     assert torch.equal(function(X), (X**2).sum(1))
     assert sizes == [2, 4]
     assert function.knowledge.checked
-    _check(function, measure=True)  # known already
+    assert function.is_known(measure=True)
     function(X)
     assert sizes == [2, 4, 4]
     sizes.clear()
