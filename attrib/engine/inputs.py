@@ -99,15 +99,18 @@ def as_distribution(baselines: Any, xs: tuple[Tensor, ...]) -> tuple[Tensor, ...
     """A distribution of baselines per input: (1, B, ...) shared by all samples, or (N, B, ...).
 
     A tensor with the input's number of dims is a shared distribution (B, ...); one dim more is a distribution per
-    sample (N, B, ...); a number is a distribution of one.
+    sample (N, B, ...); a number is a distribution of one. Where one input has a distribution per sample, all have; one
+    baseline alone stands beside each of those of other inputs.
     """
     parts = _per_input(baselines, xs)
     pools = tuple(_fit_many(b, x, _name(j, xs)) for j, (b, x) in enumerate(zip(parts, xs, strict=True)))
-    if len({b.shape[1] for b in pools}) > 1:
+    counts = {b.shape[1] for b in pools}
+    if len(counts - {1}) > 1:
         raise ValueError(
             f"`baselines` has {[b.shape[1] for b in pools]} baselines for the inputs; all need the same number"
         )
-    return pools
+    samples = max(len(b) for b in pools)
+    return tuple(b.expand(samples, max(counts), *b.shape[2:]) for b in pools)
 
 
 def _name(j: int, xs: tuple[Tensor, ...]) -> str:

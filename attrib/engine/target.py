@@ -133,7 +133,17 @@ class Wanted:
         if self.every:
             index = torch.arange(_count(shape))[:, None, None]
             return [Entry(i[:, : len(shape)], self._label(c)) for c, i in enumerate(index)]
-        return [self._one(t, shape) for t in self.items]
+        targets = [self._one(t, shape) for t in self.items]
+        entries = [
+            tuple(t.index[0].tolist()) if type(t) is Entry and len(t.index) == 1 else None for t in targets
+        ]
+        for j, entry in enumerate(entries):
+            if entry is not None and entry in entries[:j]:
+                first = self.items[entries.index(entry)]
+                raise ValueError(
+                    f"`targets` has {first!r} and {self.items[j]!r}, which are the same output; pass it once"
+                )
+        return targets
 
     def _one(self, t: Any, shape: tuple[int, ...]) -> Target:
         if isinstance(t, Entry | Custom):
@@ -146,7 +156,7 @@ class Wanted:
             return _only(shape)
         rows, per_sample = _rows(t, self.n)
         index = torch.tensor([_index(r, shape, self.classes) for r in rows], dtype=torch.long)
-        return Entry(index, "per sample" if per_sample else self._label(rows[0]))
+        return Entry(index, "per sample" if per_sample else self._label(_from_start(rows[0], index[0])))
 
     def _label(self, row: Any) -> int | str:
         if isinstance(row, tuple):
@@ -238,6 +248,8 @@ def _rows(t: Any, n: int) -> tuple[list, bool]:
     """One value for all samples, or one per sample."""
     if isinstance(t, Tensor) or (hasattr(t, "tolist") and not isinstance(t, int)):
         t = t.tolist()
+        if isinstance(t, list) and len(t) == 1:  # an array of one element stands for all samples
+            return t, False
     if isinstance(t, list):
         if len(t) != n:
             raise ValueError(
@@ -253,16 +265,23 @@ def _index(t: Any, shape: tuple[int, ...], classes: tuple[str, ...] | None) -> l
     parts = [_class(p, classes) if isinstance(p, str) else p for p in parts]
     if any(isinstance(p, bool) or not isinstance(p, int) for p in parts):
         raise TypeError(f"`target` is {t!r}, expected an int, a class name, a tuple of ints or a function")
-    if not shape and parts == [0]:
+    if not shape and list(parts) in ([0], [-1]):
         return []
     if len(parts) != len(shape):
         raise ValueError(
             f"`target` is {t!r}, but the model gives {shape} per sample; pass a tuple of {len(shape)} ints, or a function"
         )
     for p, size in zip(parts, shape, strict=True):
-        if not 0 <= p < size:
+        if not -size <= p < size:
             raise ValueError(f"`target` {t!r} is out of range: the model has outputs 0 to {size - 1}")
-    return list(parts)
+    return [p % size for p, size in zip(parts, shape, strict=True)]
+
+
+def _from_start(row: Any, index: Tensor) -> Any:
+    """A target as the caller named it; numbers from the end as numbers from the start."""
+    if isinstance(row, tuple | list):
+        return tuple(_from_start(p, i[None]) for p, i in zip(row, index, strict=True))
+    return int(index[0]) if isinstance(row, int) and len(index) else row
 
 
 def _class(name: str, classes: tuple[str, ...] | None) -> int:

@@ -43,7 +43,7 @@ def baseline_tensors(baselines: Any, inputs: Inputs, dtype: torch.dtype | None, 
         x = inputs.original
         baselines = baselines(*x) if isinstance(x, tuple) else baselines(x)
     if isinstance(baselines, int | float):
-        return baselines
+        return int(baselines) if isinstance(baselines, bool) else baselines
     each = _per_input(baselines, inputs)
     tensors = tuple(_baseline_tensor(b, inputs, j, dtype, kind == "distribution") for j, b in enumerate(each))
     return tensors[0] if inputs.single else tensors
@@ -69,7 +69,7 @@ def _per_input(baselines: Any, inputs: Inputs) -> list[Any]:
 def _baseline_tensor(b: Any, inputs: Inputs, j: int, dtype: torch.dtype | None, distribution: bool) -> Any:
     x = inputs.arrays[j]
     if isinstance(b, int | float):
-        return b if x.dtype.kind in "iub" else float(b)
+        return int(b) if x.dtype.kind in "iub" and b == int(b) else float(b)
     if is_table(b) or is_anndata(b):
         b = table_like(b, inputs, j, "baselines", rows=DISTRIBUTION if distribution else None)
     if not isinstance(b, xr.DataArray):

@@ -13,8 +13,10 @@ import xarray as xr
 from torch import Tensor
 
 from attrib.engine.inputs import non_finite_samples
+from attrib.engine.model.external import External
 from attrib.engine.model.parameters import Model
 from attrib.interop.arrays import as_numpy, as_tensor
+from attrib.interop.jax.recognised import is_jax_array, recognised, with_mapping
 from attrib.labels.annotated import annotated_array, is_anndata
 from attrib.labels.frames import is_table, table_array
 from attrib.labels.parameters import ByName, order_of, parameters
@@ -44,6 +46,8 @@ class Inputs:
         The place of each input among those that the caller passed.
     eager : bool
         Whether results of lazy inputs are computed at once: the caller did not pass Dask arrays.
+    of_jax : bool
+        Whether the caller passed a JAX array.
     """
 
     arrays: tuple[xr.DataArray, ...]
@@ -53,6 +57,7 @@ class Inputs:
     original: Any
     order: tuple[int, ...]
     eager: bool = False
+    of_jax: bool = False
 
     @property
     def lazy(self) -> bool:
@@ -171,7 +176,16 @@ def labelled_inputs(
         for j, (v, d) in enumerate(zip(values, each, strict=True))
     )
     batch = _sample_dims(arrays, sample_dims)
-    inputs = Inputs(arrays, names, single, batch, x, tuple(range(len(arrays))), any(map(is_anndata, values)))
+    inputs = Inputs(
+        arrays,
+        names,
+        single,
+        batch,
+        x,
+        tuple(range(len(arrays))),
+        any(map(is_anndata, values)),
+        any(is_jax_array(getattr(v, "data", v)) or is_jax_array(v) for v in values),
+    )
     _check_sizes(inputs)
     _check_names(inputs, dims)
     return inputs
@@ -186,12 +200,15 @@ def for_model(f: Model, inputs: Inputs) -> tuple[Model, Inputs]:
         If only some names are.
     """
     refuse_pipeline(f)
+    shapes = [((2, *(a.sizes[d] for d in inputs.core(j))), str(a.dtype)) for j, a in enumerate(inputs.arrays)]
+    f = recognised(f, shapes, inputs.of_jax)
     if inputs.names is None:
         return f, inputs
     known = parameters(f)
     names = order_of(inputs.names, known)
     if known is None or names is None:
-        return f, inputs
+        one_mapping = isinstance(f, External) and known is not None and len(known.positional) == 1
+        return with_mapping(f, inputs.names) if one_mapping and len(inputs.names) > 1 else f, inputs
     order = tuple(inputs.names.index(n) for n in names)
     arrays = tuple(inputs.arrays[j] for j in order)
     inputs = replace(inputs, arrays=arrays, names=tuple(names), order=order)

@@ -138,3 +138,15 @@ def test_rows_of_samples() -> None:
     for i in ([0, 1], [1, 1, 1, 2], [3], [0, 2, 3], [0, 0, 3], [0, 0, 2]):
         assert torch.equal(of_samples(t, torch.tensor(i), CPU), t[i])
     assert torch.equal(of_samples(t[:1], torch.tensor([0, 3]), CPU), t[:1])
+
+
+def test_a_distribution_for_all_beside_one_for_each() -> None:
+    a, b = torch.randn(4, 3), torch.randn(4, 2)
+    shared, each = torch.randn(5, 3), torch.randn(4, 5, 2)
+    u, v = as_distribution((shared, each), (a, b))
+    assert torch.equal(u, shared.expand(4, 5, 3))
+    assert torch.equal(v, each)
+    u, v = as_distribution((0.5, each), (a, b))
+    assert torch.equal(u.expand(4, 5, 3), torch.full((4, 5, 3), 0.5))
+    u, v = as_distribution((shared[:1], each[:, :1]), (a, b))
+    assert (u.shape, v.shape) == ((4, 1, 3), (4, 1, 2))
