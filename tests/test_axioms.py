@@ -25,10 +25,12 @@ def test_claims_are_checks() -> None:
 @pytest.mark.parametrize(("case", "axiom"), CLAIMS, ids=[f"{case.name}-{axiom}" for case, axiom in CLAIMS])
 def test_axiom(case: Case, axiom: str) -> None:
     kinds = [k for k in case.kinds if axiom != "sensitivity" or k in ("mlp", "number", "two_inputs")]
+    # A step of a ReLU between two points of a path is seen by neither: what quadrature promises, it promises on smooth models.
+    smooth = True if axiom == "completeness" or (axiom == "sensitivity" and "n_steps" in case.light) else None
     targets = ("one", "each") if axiom == "linearity" else ("one", "each", "predicted")
 
     @examples(12)
-    @given(specimens(kinds, smooth=True if axiom == "completeness" else None, targets=targets))
+    @given(specimens(kinds, smooth=smooth, targets=targets))
     def check(s: Specimen) -> None:
         holds(case, axiom, s)
 
