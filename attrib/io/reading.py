@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from attrib.io.claims import numbers, refuse_codecs, refuse_members
 from attrib.io.netcdf import Labelled
 
 
@@ -59,7 +62,16 @@ def read(
         ds = READERS[file.suffix.lower()](file)
     except ImportError as error:
         raise ValueError(f"reading {file.name} needs another package: {error}") from error
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        RuntimeError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ValueError(f"{file} cannot be read as {file.suffix}: {error}") from error
     names = _chosen(ds, variables, file)
     prefix = dict.fromkeys(names, "dim") if len(names) == 1 else {n: n for n in names}
@@ -119,14 +131,21 @@ def _netcdf(file: Path) -> xr.Dataset:
 def _zarr(file: Path) -> xr.Dataset:
     import zarr  # noqa: F401  (a clear ImportError instead of xarray's list of engines)
 
-    return xr.open_zarr(file, chunks=None).load()
+    refuse_codecs(file)
+    consolidated = any(
+        '"consolidated_metadata"' in (file / n).read_text() for n in ("zarr.json",) if (file / n).is_file()
+    )
+    return xr.open_zarr(
+        file, chunks=None, consolidated=consolidated or (file / ".zmetadata").is_file()
+    ).load()
 
 
 def _npy(file: Path) -> xr.Dataset:
-    return xr.Dataset({"x": _unlabelled("x", np.load(file, allow_pickle=False))})
+    return xr.Dataset({"x": _unlabelled("x", numbers(file))})
 
 
 def _npz(file: Path) -> xr.Dataset:
+    refuse_members(file)
     with np.load(file, allow_pickle=False) as arrays:
         return xr.Dataset({k: _unlabelled(k, arrays[k]) for k in arrays.files})
 

@@ -21,6 +21,7 @@ def deletion(
     target: Tensor,
     steps: int = STEPS,
     batch_size: int = 32,
+    several: bool = False,
 ) -> Tensor:
     """Probability of a class after the most important share of the pixels has been replaced by the image's mean.
 
@@ -38,6 +39,8 @@ def deletion(
         Shares from 0 to 1.
     batch_size : int, default 32
         Rows per model call.
+    several : bool, default False
+        Whether an image may have several labels: probabilities are sigmoids then.
 
     Returns
     -------
@@ -56,6 +59,7 @@ def deletion(
         gone = rank[some, None] < (shares[None, :, None] * order.shape[1]).round()
         gone = gone.view(n, steps, 1, *x.shape[2:])
         left = torch.where(gone, x.mean((2, 3), keepdim=True)[:, None], x[:, None]).flatten(0, 1)
-        p = one_tensor(model(left), len(left)).float().softmax(1).view(n, steps, -1)
+        logits = one_tensor(model(left), len(left)).float()
+        p = (logits.sigmoid() if several else logits.softmax(1)).view(n, steps, -1)
         curves.append(p.gather(2, target[some].view(-1, 1, 1).expand(-1, steps, 1))[..., 0])
     return torch.cat(curves)
