@@ -299,7 +299,9 @@ def _volume(image: Any, volume: int | str, name: str) -> list[int]:
     if volume == "all":
         return list(range(count))
     if not isinstance(volume, int) or not 0 <= volume < count:
-        raise ValueError(f"`volume` is {volume!r}, but {name} has {count}; expected a number below that, or all")
+        raise ValueError(
+            f"`volume` is {volume!r}, but {name} has {count}; expected a number below that, or all"
+        )
     return [volume]
 
 

@@ -56,7 +56,9 @@ def read(
     if is_nifti(file):
         return _image(file, dims, variables)
     if file.suffix.lower() not in READERS:
-        raise ValueError(f"data file {file} has an unknown format, expected one of {', '.join(READERS)}, .nii, .nii.gz")
+        raise ValueError(
+            f"data file {file} has an unknown format, expected one of {', '.join(READERS)}, .nii, .nii.gz"
+        )
     if not file.exists():
         raise FileNotFoundError(f"there is no data file {file}")
     try:
