@@ -219,34 +219,35 @@ def _average(
     spread = count > 1
     total, alone = (Moments(n, count, passes.device, second=spread) for _ in range(2))
     ends = Moments(n, count, passes.device)
-    for chunk in Multipliers(passes, xs, pool, check, compile):
-        products = tuple(m * d for m, d in zip(chunk.multipliers, chunk.differences, strict=True))
-        total.add(products, chunk.start)
+    chunks = Multipliers(passes, xs, pool, check, compile)
+    for chunk in chunks:
+        total.add(chunk.products, chunk.start)
         ends.add((chunk.at_input, chunk.at_baseline), chunk.start)
         if not multiply_by_inputs:
             alone.add(chunk.multipliers, chunk.start)
-    shown, (score, start) = total if multiply_by_inputs else alone, ends.mean()
+    moments, (score, start) = total if multiply_by_inputs else alone, ends.mean()
     delta = sum(a.reshape(*a.shape[:2], -1).sum(2) for a in total.mean()) - (score - start)
-    error = shown.standard_error() if spread else None
-    found = finish(passes, xs, shown.mean(), score, delta=delta, standard_error=error)
-    return found._replace(engine="secant")
+    error = moments.standard_error() if spread else None
+    explanation = finish(
+        passes, xs, moments.mean(), score, delta=delta, standard_error=error, notes=chunks.notes()
+    )
+    return explanation._replace(engine="secant")
 
 
 def _alone(
     passes: Passes, xs: Rows, pool: Rows, multiply_by_inputs: bool, check: bool, compile: bool
 ) -> Explanation:
     """One baseline each: nothing to average."""
-    found: list[Rows] = []
-    ends: list[Rows] = []
-    gained: list[Tensor] = []
-    for chunk in Multipliers(passes, xs, pool, check, compile):
-        products = tuple(m * d for m, d in zip(chunk.multipliers, chunk.differences, strict=True))
-        gained.append(torch.stack([p.reshape(*p.shape[:2], -1).sum(2) for p in products]).sum(0))
-        found.append(products if multiply_by_inputs else chunk.multipliers)
-        ends.append((chunk.at_input, chunk.at_baseline))
-    (score, start), shown = _joined(ends), _joined(found)
-    delta = torch.cat(gained, 1) - (score - start)
-    return finish(passes, xs, shown, score, delta=delta)._replace(engine="secant")
+    attributions: list[Rows] = []
+    sums: list[Rows] = []
+    chunks = Multipliers(passes, xs, pool, check, compile)
+    for chunk in chunks:
+        attributions.append(chunk.products if multiply_by_inputs else chunk.multipliers)
+        sums.append((chunk.total, chunk.at_input, chunk.at_baseline))
+    total, score, start = _joined(sums)
+    delta = total - (score - start)
+    explanation = finish(passes, xs, _joined(attributions), score, delta=delta, notes=chunks.notes())
+    return explanation._replace(engine="secant")
 
 
 def _joined(chunks: list[Rows]) -> Rows:

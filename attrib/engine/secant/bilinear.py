@@ -65,8 +65,8 @@ def matmul_add(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> P
 
 
 def _matmul_change(u: Any, v: Any, change: Tensor) -> Tensor:
-    terms = [_linear_change(u.dv, change, _times_transposed, mean(v))] if isinstance(u, Pair) else []
-    terms += [_linear_change(v.dv, change, _transposed_times, mean(u))] if isinstance(v, Pair) else []
+    terms = [linear_change(u.dv, change, _times_transposed, mean(v))] if isinstance(u, Pair) else []
+    terms += [linear_change(v.dv, change, _transposed_times, mean(u))] if isinstance(v, Pair) else []
     return sum(terms[1:], terms[0])
 
 
@@ -78,7 +78,7 @@ def convolution(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> 
     change = v1 - v0
     terms = []
     if isinstance(u, Pair):
-        terms.append(_linear_change(u.dv, change, partial(_deconvolved, options), u.dv, mean(w)))
+        terms.append(linear_change(u.dv, change, partial(_deconvolved, options), u.dv, mean(w)))
     if isinstance(w, Pair):
         terms.append(op(mean(u), w.dv, None, *options))
     if isinstance(bias, Pair):
@@ -121,7 +121,7 @@ def _deconvolved(options: Sequence[Any], g: Tensor, dv: Tensor, w: Tensor) -> Te
     return aten.convolution_backward(g, dv, w, None, *options, [True, False, False])[0]
 
 
-def _linear_change(dv: Tensor, change: Tensor, transpose: Callable[..., Tensor], *needed: Tensor) -> Tensor:
+def linear_change(dv: Tensor, change: Tensor, transpose: Callable[..., Tensor], *needed: Tensor) -> Tensor:
     """A linear function of `dv` whose value is `change` and whose transpose is ``transpose(g, *needed)``."""
     return (_LinearChangeOfFunc if transformed() else _LinearChange).apply(dv, change, transpose, *needed)
 
