@@ -11,7 +11,7 @@ from torch.func import vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from attrib.engine.graph import Graph, Node, Ref, record, transformed
-from attrib.engine.secant import bilinear, elementwise, linear, normalisation, norms, pooling, sums
+from attrib.engine.secant import bilinear, elementwise, linear, normalisation, norms, pooling, recurrent, sums
 from attrib.engine.secant.decompositions import decompose
 from attrib.engine.secant.pair import Arguments, NoRule, Pair, has_pair
 from attrib.engine.secant.rules import RULES
@@ -25,6 +25,7 @@ FAMILIES = (
     pooling,
     normalisation,
     norms,
+    recurrent,
 )  # their import registers their rules
 
 Pull = Callable[..., tuple[Tensor, ...]]
