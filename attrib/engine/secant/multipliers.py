@@ -235,10 +235,13 @@ class Multipliers:
 
     def _note_large(self, chunk: Chunk) -> None:
         """Count the rows with attributions far beyond the change of their score."""
-        floor = rounding(chunk.at_input, chunk.at_baseline)
-        change = torch.maximum((chunk.at_input - chunk.at_baseline).abs(), floor)
+        at_input, at_baseline = chunk.at_input.detach(), chunk.at_baseline.detach()
+        change = torch.maximum((at_input - at_baseline).abs(), rounding(at_input, at_baseline))
         largest = torch.stack(
-            [p.flatten(2).abs().amax(2) if p.ndim > 2 else p.abs() for p in chunk.products]
+            [
+                p.flatten(2).abs().amax(2) if p.ndim > 2 else p.abs()
+                for p in map(torch.Tensor.detach, chunk.products)
+            ]
         ).amax(0)
         ratio = torch.where(largest > LARGE * change, largest / change, 0).nan_to_num(posinf=0.0)
         self.large += int((ratio > 0).any(0).sum())
