@@ -254,9 +254,9 @@ def oriented(image: Any, orientation: str | None) -> Any:
 
 def refuse_other_grid(image: Any, affine: np.ndarray, shape: Sequence[int], name: str, other: str) -> None:
     """Raise a ValueError that names both images, unless they have the same voxels."""
-    own = _shape(image, name)
-    if own != tuple(shape):
-        raise ValueError(f"{name} has {_by(own)} voxels, but {other} has {_by(shape)}; resample them to one grid, as nilearn.image.resample_to_img does")  # fmt: skip
+    voxels = _shape(image, name)
+    if voxels != tuple(shape):
+        raise ValueError(f"{name} has {_by(voxels)} voxels, but {other} has {_by(shape)}; resample them to one grid, as nilearn.image.resample_to_img does")  # fmt: skip
     mine = checked_affine(image.affine, f"affine of {name}")
     if not np.allclose(mine, affine, atol=CLOSE, rtol=0):
         far = float(np.abs(mine - affine).max())
@@ -325,9 +325,9 @@ def _in_grid_of(a: xr.DataArray, image: Any, name: str) -> Any:
     orientations = importlib.import_module("nibabel.orientations")
     shape, affine = _shape(image, name), checked_affine(image.affine)
     values = np.asarray(a.values, dtype=np.float32)
-    own = affine_of(a) if AFFINE in a.coords else affine
-    turned = nibabel.Nifti1Image(values, own).as_reoriented(
-        orientations.ornt_transform(orientations.io_orientation(own), orientations.io_orientation(affine))
+    start = affine_of(a) if AFFINE in a.coords else affine
+    turned = nibabel.Nifti1Image(values, start).as_reoriented(
+        orientations.ornt_transform(orientations.io_orientation(start), orientations.io_orientation(affine))
     )
     if turned.shape != shape or not np.allclose(turned.affine, affine, atol=CLOSE, rtol=0):
         raise ValueError(f"`like` is {name} of {_by(shape)} voxels, and `result` has {_by(turned.shape)} on another grid; pass the image that it explains")  # fmt: skip

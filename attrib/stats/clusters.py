@@ -310,9 +310,9 @@ def _over_positions(
     """Numbers per entry as arrays over all positions; NaN, and cluster 0, outside of the mask."""
     arrays = {}
     for name, values in entries.items():
-        whole = np.zeros(inside.shape, int) if name == "cluster" else np.full(inside.shape, np.nan)
-        whole[inside] = values
-        arrays[name] = like.copy(data=whole).assign_attrs({"units": units} if name == "difference" else {})
+        laid_out = np.zeros(inside.shape, int) if name == "cluster" else np.full(inside.shape, np.nan)
+        laid_out[inside] = values
+        arrays[name] = like.copy(data=laid_out).assign_attrs({"units": units} if name == "difference" else {})
     return xr.Dataset(arrays)
 
 

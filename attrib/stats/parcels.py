@@ -64,11 +64,11 @@ def region_shares(
     numbers = numbers[numbers != 0].astype(int)
     labels = _region_names(numbers, names)
     heads = [d for d in a.dims if d not in atlas.dims]
-    own = [d for d in atlas.dims if d == dim]
-    positions = [d for d in atlas.dims if d not in own]
-    ordered = a.transpose(*own, *heads, *positions)
-    flat = np.asarray(ordered.values, dtype=np.float64).reshape(*ordered.shape[: len(own) + len(heads)], -1)
-    where = np.asarray(atlas.transpose(*own, *positions).values).reshape(*[atlas.sizes[d] for d in own], -1)
+    sample = [d for d in atlas.dims if d == dim]
+    positions = [d for d in atlas.dims if d not in sample]
+    ordered = a.transpose(*sample, *heads, *positions)
+    flat = np.asarray(ordered.values, dtype=np.float64).reshape(*ordered.shape[: len(sample) + len(heads)], -1)
+    where = np.asarray(atlas.transpose(*sample, *positions).values).reshape(*[atlas.sizes[d] for d in sample], -1)
     where = where.reshape(*where.shape[:-1], *[1] * len(heads), where.shape[-1])
     place = np.searchsorted(numbers, where)
     place = np.where(where == 0, len(numbers), place)
@@ -79,7 +79,7 @@ def region_shares(
     with np.errstate(divide="ignore", invalid="ignore"):
         density = share / np.where(sizes > 0, sizes / flat.shape[-1], np.nan)
     rank = np.argsort(np.argsort(-share, axis=-1, kind="stable"), axis=-1, kind="stable") + 1
-    dims = (*own, *heads, "region")
+    dims = (*sample, *heads, "region")
     figures = {
         "sum": sums,
         "absolute_sum": absolute,
@@ -88,7 +88,7 @@ def region_shares(
         "rank": rank,
         "size": sizes,
     }
-    kept = {k: c for k, c in a.coords.items() if set(c.dims) <= {*own, *heads}}
+    kept = {k: c for k, c in a.coords.items() if set(c.dims) <= {*sample, *heads}}
     result = xr.Dataset({k: (dims, v) for k, v in figures.items()}, coords=kept).assign_coords(
         region=labels, number=("region", numbers)
     )
@@ -161,16 +161,16 @@ def region_contrast(
     if min(counts) < 3:
         raise ValueError(f"`label` has {counts[0]} positives and {counts[1]} negatives, expected at least three of each")  # fmt: skip
     x = np.asarray(values.transpose(dim, other).values, dtype=np.float64)
-    whole = np.isfinite(x).all(0)
+    complete = np.isfinite(x).all(0)
     names = values[other].values if other in values.coords else np.arange(values.sizes[other])
     columns = {c: np.full(x.shape[1], np.nan) for c in ("positives", "negatives", "difference", "lower", "upper", "t", "p", "p_holm")}  # fmt: skip
-    if whole.any():
-        y = x[:, whole]
-        columns["positives"][whole], columns["negatives"][whole] = y[positive].mean(0), y[~positive].mean(0)
+    if complete.any():
+        y = x[:, complete]
+        columns["positives"][complete], columns["negatives"][complete] = y[positive].mean(0), y[~positive].mean(0)
         columns["difference"] = columns["positives"] - columns["negatives"]
-        columns["lower"][whole], columns["upper"][whole] = studentised(y, positive, n_bootstrap, level, seed)
-        columns["t"][whole], columns["p"][whole] = _permuted(y, positive, n_permutations, seed)
-        columns["p_holm"][whole] = holm(columns["p"][whole])
+        columns["lower"][complete], columns["upper"][complete] = studentised(y, positive, n_bootstrap, level, seed)
+        columns["t"][complete], columns["p"][complete] = _permuted(y, positive, n_permutations, seed)
+        columns["p_holm"][complete] = holm(columns["p"][complete])
     table = pd.DataFrame({str(other): names, **columns})
     return table.sort_values(["p", "t"], key=lambda c: -c.abs() if c.name == "t" else c, kind="stable").reset_index(drop=True)  # fmt: skip
 
