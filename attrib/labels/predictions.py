@@ -17,7 +17,7 @@ from attrib.functional.arguments import checked
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.align import baseline_tensors, sample_values
 from attrib.labels.inputs import Inputs, labelled_inputs
-from attrib.labels.lazy import bare_blocks
+from attrib.labels.lazy import Named, bare_blocks
 
 
 @checked
@@ -130,7 +130,7 @@ def _lazily(
     first = of_block(*(a.isel(dict.fromkeys(inputs.sample_dims, slice(1))).values for a in blocks))
     sizes = {f"output_{k}": n for k, n in enumerate(first.shape[lead:])}
     y = xr.apply_ufunc(
-        of_block, *blocks, input_core_dims=[list(inputs.core(j)) for j in range(len(blocks))],
+        Named(of_block), *blocks, input_core_dims=[list(inputs.core(j)) for j in range(len(blocks))],
         output_core_dims=[list(sizes)], dask="parallelized", output_dtypes=[first.dtype],
         dask_gufunc_kwargs={"output_sizes": sizes},
     )  # fmt: skip

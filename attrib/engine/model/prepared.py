@@ -72,6 +72,10 @@ class PreparedModel:
         """What the model returns."""
         return self.model(*x, **options)
 
+    def __reduce__(self) -> tuple:
+        """Copies and pickles are of the model alone: what they know, they learn anew."""
+        return type(self), (self.model,)
+
     def knowledge(self, samples: Sequence[Tensor] = ()) -> Knowledge:
         """What is known of the model as it is now, for samples (N, ...) of these shapes and dtypes."""
         shapes = tuple((t.shape[1:], t.dtype, t.device) for t in samples)
