@@ -3,12 +3,13 @@
 from attrib.io.files import add_group, load, save, save_rows
 from attrib.io.motifs import load_motifs, save_motifs
 from attrib.io.place import replacing, write_json
-from attrib.io.reading import read
+from attrib.io.reading import opened, read
 
 __all__ = [
     "add_group",
     "load",
     "load_motifs",
+    "opened",
     "read",
     "replacing",
     "save",

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from attrib.io import read
+from attrib.scale.loading import load_model
 from attrib.workflows.attribute import Done, Result, Tell, rehearse, trial
 from attrib.workflows.data import baselines_of, floating
 from attrib.workflows.folder import RECORD, Folder
-from attrib.workflows.loading import class_names, load_model
 from attrib.workflows.plan import Plan, plan
 from attrib.workflows.study import carry_out, draw, overview, write_table
-from attrib.workflows.targets import targets
+from attrib.workflows.targets import class_names, targets
 
 
 class Explained(NamedTuple):

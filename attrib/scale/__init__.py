@@ -1,0 +1,1 @@
+"""Cohorts larger than memory, on one machine or many."""
