@@ -108,6 +108,9 @@ class Block(NamedTuple):
     codes: np.ndarray
 
 
+Outcome = tuple[Block, str | None]  # a block, and the error that it raised
+
+
 class Survey(NamedTuple):
     """What the first samples tell.
 
@@ -228,7 +231,7 @@ class Session:
             if isinstance(result, xr.DataArray)
             else result
         )
-        store = zarr.open_group(plan.output, mode="r+") if plan.variables else {}
+        store: Any = zarr.open_group(plan.output, mode="r+") if plan.variables else {}
         for name, dims in plan.variables.items():
             here = slice(block.start, block.stop)
             region = tuple(here if d == self.source.dims[0] else slice(None) for d in dims)

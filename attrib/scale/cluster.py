@@ -6,15 +6,15 @@ import logging
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 import xarray as xr
 from distributed import Client, LocalCluster, WorkerPlugin, as_completed, get_worker
 
-from attrib.scale.blocks import Block, Job, Plan, Session, Survey
+from attrib.scale.blocks import Block, Job, Outcome, Plan, Session, Survey
 from attrib.scale.loading import first_line
-from attrib.scale.runners import Outcome, on_worker
 
 
 class Worker(WorkerPlugin):
@@ -89,7 +89,7 @@ class OnCluster:
         self.client = cluster
 
     def _registered(self, job: Job) -> str:
-        plugin = Worker(on_worker(job))
+        plugin = Worker(replace(job, source=job.source.shipped()))
         self.client.register_plugin(plugin)
         self._plugins.append(plugin.name)
         return plugin.name

@@ -71,7 +71,7 @@ class Histograms:
         """Quantiles (groups, quantiles, ...), linear between order statistics as in NumPy; NaN where there are no samples."""
         groups = len(count)
         quantiles = np.full((groups, len(QUANTILES), int(np.prod(self._shape))), np.nan)
-        for group in np.flatnonzero(count):
+        for group in map(int, np.flatnonzero(count)):
             for k, q in enumerate(QUANTILES):
                 rank, part = divmod(q * (count[group] - 1), 1)
                 low = self._order_statistic(group, int(rank))

@@ -191,9 +191,9 @@ class Reduction:
                 coords |= {f"top_{d}": (kept, values if lead else values[0]) for d, values in labels.items()}
         units = template.attrs.get("units", "")
         results = xr.Dataset(variables, coords)
-        for name, a in results.data_vars.items():
-            if name != "count":
-                a.attrs["units"] = f"({units})^2" if name == "var" and units else units
+        for key, a in results.data_vars.items():
+            if key != "count":
+                a.attrs["units"] = f"({units})^2" if key == "var" and units else units
         return results
 
     def _top(

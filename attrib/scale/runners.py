@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
-from attrib.scale.blocks import Block, Job, Plan, Session, Survey
+from attrib.scale.blocks import Block, Job, Outcome, Plan, Session, Survey
 
-Outcome = tuple[Block, str | None]
+Progress = bool | Callable[[int, int], None]
 
 
 class InProcess:
@@ -72,11 +71,3 @@ def shares(threads: int, cluster: Any) -> int:
     if cluster is None:
         return threads
     return max(1, threads // cluster) if isinstance(cluster, int) else 1
-
-
-def on_worker(job: Job) -> Job:
-    """A job as workers get it."""
-    return replace(job, source=job.source.shipped())
-
-
-Progress = bool | Callable[[int, int], None]

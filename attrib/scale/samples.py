@@ -249,7 +249,7 @@ def _feed(sha256: Any, value: Any) -> None:
         for entry in value:
             _feed(sha256, entry)
     elif isinstance(value, xr.Dataset):
-        _feed(sha256, {str(k): v.variable for k, v in value.variables.items()})
+        _feed(sha256, {str(k): v for k, v in value.variables.items()})
     elif isinstance(value, xr.DataArray):
         _feed(sha256, [value.variable, {str(k): v.variable for k, v in value.coords.items()}])
     elif isinstance(value, xr.Variable):

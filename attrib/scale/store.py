@@ -12,7 +12,7 @@ import uuid
 import warnings
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -25,7 +25,7 @@ RECORD = "run.json"
 LOCK = "lock.json"
 BEAT = 10.0  # seconds between two signs of life of a run
 SILENCE = 90.0  # seconds without one after which a run on another host counts as gone
-ZARR = 2  # the format whose texts and consolidated metadata every reader knows
+ZARR: Literal[2] = 2  # the format whose texts and consolidated metadata every reader knows
 
 
 class Lock:
@@ -194,7 +194,7 @@ def create(
             group.create_array(
                 name, shape=v.shape, dtype=v.dtype, fill_value=np.nan if v.dtype.kind == "f" else None,
                 chunks=tuple(min(chunk[1], n) if d == chunk[0] else n for d, n in v.sizes.items()),
-                attributes={"_ARRAY_DIMENSIONS": list(v.dims), **v.attrs},
+                attributes={"_ARRAY_DIMENSIONS": list(map(str, v.dims)), **v.attrs},
             )  # fmt: skip
         coords = [
             *str(group.attrs.get("coordinates", "")).split(),
