@@ -267,7 +267,7 @@ class _Run:
             lock = self._begin(record)
         else:
             _refuse_another(self.path, self._earlier, record)
-            sweep(self.private)
+            sweep(self.path)
             self._record_of_store = self._earlier
         self._plan = Plan(
             str(self.path), self._threads, self._survey.batch_size,
@@ -430,8 +430,10 @@ class _Run:
         if self.reductions and not reduced.is_file():
             self._write_reductions(failed)
         group = zarr.open_group(str(self.path), mode="r+")
-        if group.attrs.get("failed", "") != "\n".join(reports):
+        if reports:
             group.attrs["failed"] = "\n".join(reports)
+        elif "failed" in group.attrs:
+            del group.attrs["failed"]
         stores.consolidate(self.path)
         if not failed:
             write_json({}, reduced)

@@ -48,15 +48,11 @@ def runner(cluster: Any) -> Any:
     ------
     ImportError
         If Dask's distributed scheduler is wanted and not installed.
-    TypeError, ValueError
+    TypeError
         For a cluster of another kind.
     """
     if cluster is None:
         return InProcess()
-    if isinstance(cluster, bool) or (isinstance(cluster, int) and cluster < 1):
-        raise ValueError(
-            f"`cluster` is {cluster!r}, expected None, a number of processes, an address or a Client"
-        )
     try:
         from attrib.scale.cluster import OnCluster
     except ImportError as error:
@@ -67,7 +63,17 @@ def runner(cluster: Any) -> Any:
 
 
 def shares(threads: int, cluster: Any) -> int:
-    """Threads of each block: those of this process, divided among workers on this machine; one on other machines."""
+    """Threads of each block: those of this process, divided among workers on this machine; one on other machines.
+
+    Raises
+    ------
+    ValueError
+        If `cluster` is a number that is no number of workers.
+    """
+    if isinstance(cluster, bool) or (isinstance(cluster, int) and cluster < 1):
+        raise ValueError(
+            f"`cluster` is {cluster!r}, expected None, a number of processes, an address or a Client"
+        )
     if cluster is None:
         return threads
     return max(1, threads // cluster) if isinstance(cluster, int) else 1

@@ -54,7 +54,7 @@ def zarr_file(folder: Path, x: xr.DataArray | xr.Dataset | None = None, **chunks
 def test_equals_the_eager_call(block: int, tmp_path: Path) -> None:
     tree = explained(tmp_path / "out.zarr", block=block)
     eager = attrib.integrated_gradients(net(), expression(), **HOW)
-    xr.testing.assert_allclose(tree["attribution"], eager, rtol=1e-5, atol=1e-7)
+    xr.testing.assert_allclose(tree["attribution"], eager, rtol=1e-5, atol=1e-6)
     assert tree["attribution"].attrs == eager.attrs
     assert tree["attribution"].dims == eager.dims
     assert set(tree["attribution"].coords) == set(eager.coords)
@@ -214,14 +214,15 @@ def test_additional_arguments_are_cut_with_the_blocks(tmp_path: Path) -> None:
     def method(f: Any, x: xr.Dataset, *, additional_forward_args: tuple = ()) -> xr.Dataset:
         mask, scale = additional_forward_args
         assert mask.sizes["sample"] == x.sizes["sample"]
-        model = lambda a, b: f(a, b, torch.from_numpy(np.array(mask.values))[: len(a)], scale)
-        return attrib.input_x_gradient(model, x, batch_size=1000, engine="autograd")
+        a, b, m = (torch.tensor(v.values, requires_grad=True) for v in (x.a, x.b, mask))
+        f(a, b, m, scale).sum().backward()
+        return x.copy(data={"a": a.grad.numpy(), "b": b.grad.numpy()})
 
     ds = two()
     tree = attrib.cohort(
-        method, Masked(), ds, tmp_path / "out.zarr", block=20, additional_forward_args=("mask", 2.0)
+        method, Masked(), ds, tmp_path / "out.zarr", block=6, additional_forward_args=("mask", 2.0)
     )
-    np.testing.assert_allclose(tree["a"].values, 4 * ds.a**2 * ds["mask"] ** 2, rtol=1e-5)
+    np.testing.assert_allclose(tree["a"].values, 4 * ds.a * ds["mask"] ** 2, rtol=1e-5)
 
 
 def test_blocks_follow_the_bytes_and_the_chunks_of_the_file(tmp_path: Path) -> None:
@@ -248,7 +249,7 @@ def test_a_finished_cohort_is_not_computed_again(tmp_path: Path) -> None:
 
 
 def test_a_missing_block_is_computed_again(tmp_path: Path) -> None:
-    first = explained(tmp_path / "out.zarr", reductions=())
+    first = explained(tmp_path / "out.zarr", reductions=(), by=None)
     (tmp_path / "out.zarr" / PRIVATE / DONE / "00000002.json").unlink()
     (tmp_path / "out.zarr" / "attribution" / "2.0").unlink()
     xr.testing.assert_identical(first, explained(tmp_path / "out.zarr", reductions=(), by=None))
@@ -424,10 +425,8 @@ def test_blocks_that_failed_are_tried_again_and_merged_in_their_order(
         explained(tmp_path / "out.zarr")
     monkeypatch.undo()
     tree = explained(tmp_path / "out.zarr")
-    assert tree.attrs.pop("failed") == ""
-    xr.testing.assert_identical(
-        tree, whole.assign_attrs({k: v for k, v in whole.attrs.items() if k != "failed"})
-    )
+    assert "failed" not in tree.attrs
+    xr.testing.assert_identical(tree, whole)
 
 
 def test_if_every_block_fails_so_does_the_call(tmp_path: Path) -> None:
