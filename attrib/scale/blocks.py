@@ -6,6 +6,7 @@ import copy
 import inspect
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +153,7 @@ class Session:
         """Explain the first samples, and settle the batch size."""
         takes_batch_size = "batch_size" in getattr(getattr(self.job.method, "about", None), "arguments", ())
         batch_size: Any = self.job.options.get("batch_size", "auto") if takes_batch_size else None
-        with _threads(threads):
+        with Threads(threads):
             if batch_size == "auto":
                 batch_size = self._batch_size()
             result = self._explained(self.job.first, self.job.start, batch_size)
@@ -213,7 +214,7 @@ class Session:
         """
         private = Path(plan.output) / PRIVATE
         try:
-            with _threads(plan.threads):
+            with Threads(plan.threads):
                 if not self._tried:  # every process knows the same of the model then
                     self._explained(self.job.first, self.job.start, plan.batch_size)
                     self._tried = True
@@ -253,7 +254,7 @@ class Session:
             np.savez(stream, **fields)  # type: ignore[arg-type]
 
 
-class _threads:
+class Threads:
     """A number of threads of torch, in this thread of Python and for as long as the context lasts."""
 
     def __init__(self, count: int) -> None:
@@ -320,9 +321,11 @@ def read_json(file: Path) -> dict[str, Any]:
         return {}
 
 
-def sweep(folder: Path) -> None:
-    """Remove temporary files that a killed run left."""
-    for place, _, files in os.walk(folder):
+def sweep(store: Path) -> None:
+    """Remove temporary files that a killed run left in a store."""
+    for place, _, files in os.walk(store):
         for name in files:
             if name.endswith(".partial") or (name.startswith(".") and name.endswith((".json", ".npz"))):
                 (Path(place) / name).unlink(missing_ok=True)
+    for folder in (store / PRIVATE).glob("reductions.*"):
+        shutil.rmtree(folder)

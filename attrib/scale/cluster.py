@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -105,12 +106,26 @@ class OnCluster:
     def run(self, job: Job, blocks: Sequence[Block], plan: Plan) -> Iterator[Outcome]:
         """Each block with the error it raised, or None, as they are finished."""
         name = self._registered(job)
-        futures = {self._submitted(name, job, block, plan): block for block in blocks}
-        for future in as_completed(list(futures)):
+        waiting = iter(blocks)
+        futures = {
+            self._submitted(name, job, block, plan): block for block in islice(waiting, self._most(job))
+        }
+        finished = as_completed(list(futures))
+        for future in finished:
             block = futures.pop(future)
             error = future.exception() if future.status == "error" else None
             yield block, future.result() if error is None else first_line(error)
             future.release()
+            for following in islice(waiting, max(0, self._most(job) - len(futures))):
+                added = self._submitted(name, job, following, plan)
+                futures[added] = following
+                finished.add(added)
+
+    def _most(self, job: Job) -> int:
+        """Blocks that may wait for a worker: of those that are sent with their samples a few for each."""
+        if job.source.path is not None:
+            return 100_000
+        return 2 + 2 * sum(self.client.nthreads().values())
 
     def _submitted(self, name: str, job: Job, block: Block, plan: Plan) -> Any:
         """The future of a block: workers read it from the file, or it comes with the task."""

@@ -160,21 +160,18 @@ def cohort(
         path, _callable(method), model, None if weights is None else str(Path(weights).resolve()), samples, options,
         block, cluster, reductions, groups, by, keep, progress,
     )  # fmt: skip
-    lock = None
-    if stores.is_begun(path):
-        lock = stores.Lock(path)
-        lock.take()
     try:
+        if stores.is_begun(path):
+            run.lock.take()
         worker = runner(cluster)
         try:
-            lock = run.prepared(worker, lock)
+            run.prepare(worker)
             run.carry_out(worker)
         finally:
             worker.close()
         failed = run.finish()
     finally:
-        if lock is not None:
-            lock.release()
+        run.lock.release()
     if failed:
         warnings.warn(
             f"{len(failed)} of {len(run.blocks)} blocks failed: {'; '.join(failed[:3])}",
@@ -231,6 +228,7 @@ class _Run:
         by: str | None, keep: bool, progress: Progress,
     ) -> None:  # fmt: skip
         self.path, self.private, self.samples = path, path / PRIVATE, samples
+        self.lock = stores.Lock(path)
         self.codes, self.groups = groups
         self.reductions, self.by, self.keep = reductions, by, keep
         self._earlier = read_json(self.private / stores.RECORD)
@@ -259,16 +257,16 @@ class _Run:
             None if device is None else str(device),
         )  # fmt: skip
 
-    def prepared(self, worker: Any, lock: stores.Lock | None) -> stores.Lock:
-        """Try the model on some samples; then compare with the run that is there, or begin one. The lock of the store."""
+    def prepare(self, worker: Any) -> None:
+        """Try the model on some samples; then compare with the run that is there, or begin one."""
         self._survey = self._surveyed(worker)
         record = self._record()
-        if lock is None:
-            lock = self._begin(record)
-        else:
+        if self.lock.held:
             _refuse_another(self.path, self._earlier, record)
             sweep(self.path)
             self._record_of_store = self._earlier
+        else:
+            self._begin(record)
         self._plan = Plan(
             str(self.path), self._threads, self._survey.batch_size,
             {k: tuple(v) for k, v in self._record_of_store["arrays"].items()}, self.reductions,
@@ -280,7 +278,6 @@ class _Run:
             for k, start in enumerate(range(0, self.samples.size, size))
         ]
         self._refuse_other_values()
-        return lock
 
     def _surveyed(self, worker: Any) -> Survey:
         """The survey of the first samples that the model takes."""
@@ -319,30 +316,31 @@ class _Run:
             "start": self._job.start,
         }
 
-    def _begin(self, record: dict[str, Any]) -> stores.Lock:
+    def _begin(self, record: dict[str, Any]) -> None:
         """Create the store for the results that the survey shows."""
-        ds, shown = self.samples.dataset, self._survey.result
+        ds, surveyed = self.samples.dataset, self._survey.result
         dim, dims = self.samples.dims[0], self.samples.dims
-        coords = {k: v.variable for k, v in ds.coords.items() if k in shown.coords}
-        coords |= {k: v.variable for k, v in shown.coords.items() if k not in coords and dim not in v.dims}
+        coords = {k: v.variable for k, v in ds.coords.items() if k in surveyed.coords}
+        coords |= {k: v.variable for k, v in surveyed.coords.items() if k not in coords and dim not in v.dims}
         arrays: dict[str, xr.Variable] = {}
-        for name, v in shown.variables.items():
-            small = set(v.dims) <= {*dims, "target"} and name not in shown.data_vars
+        for name, v in surveyed.variables.items():
+            small = set(v.dims) <= {*dims, "target"} and name not in surveyed.data_vars
             if name in coords or dim not in v.dims or not (self.keep or small):
                 continue
             shape = tuple(self.samples.size if d == dim else n for d, n in v.sizes.items())
             arrays[str(name)] = xr.Variable(
                 v.dims, np.broadcast_to(np.zeros((), v.dtype), shape), self._attrs(v.attrs)
             )
-        labels = xr.Dataset(coords=xr.Coordinates(coords, indexes={}), attrs=shown.attrs)
+        labels = xr.Dataset(coords=xr.Coordinates(coords, indexes={}), attrs=surveyed.attrs)
         record |= {
-            "coords": [str(k) for k in shown.coords],
+            "coords": [str(k) for k in surveyed.coords],
             "arrays": {k: list(map(str, v.dims)) for k, v in arrays.items()},
-            "attrs": {str(k): self._attrs(v.attrs) for k, v in shown.data_vars.items()},
+            "attrs": {str(k): self._attrs(v.attrs) for k, v in surveyed.data_vars.items()},
             "stamp": stamp(self.samples.path),
         }
         self._record_of_store = record
-        return stores.create(self.path, labels, arrays, (dim, self._size), record)
+        stores.create(self.path, labels, arrays, (dim, self._size), record)
+        self.lock.keep()
 
     def _attrs(self, attrs: Mapping[Any, Any]) -> dict[str, Any]:
         """Attrs of a result, whose options are those of all samples."""

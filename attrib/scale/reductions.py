@@ -185,10 +185,12 @@ class Reduction:
                     np.where(missing, np.nan, state["mean"]),
                     template,
                 )
-                kept = (*lead, *(d for d in template.dims if d == "target"), "rank")
-                variables[name] = (kept, top if lead else top[0])
+                ranked_dims = (*lead, *(d for d in template.dims if d == "target"), "rank")
+                variables[name] = (ranked_dims, top if lead else top[0])
                 coords["rank"] = np.arange(1, top.shape[-1] + 1)
-                coords |= {f"top_{d}": (kept, values if lead else values[0]) for d, values in labels.items()}
+                coords |= {
+                    f"top_{d}": (ranked_dims, values if lead else values[0]) for d, values in labels.items()
+                }
         units = template.attrs.get("units", "")
         results = xr.Dataset(variables, coords)
         for key, a in results.data_vars.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from torch import nn
 
 from attrib.io import opened
 from attrib.labels import labelled_inputs
@@ -23,6 +25,18 @@ BLOCK_BYTES = (
 )  # of inputs in an automatic block: workers stay small, and compute much longer than they read
 MOST_SAMPLES = 256
 INPUT = "attrib_input"  # the name of an input that came without one
+PLAIN = (
+    bool,
+    int,
+    float,
+    str,
+    tuple,
+    list,
+    dict,
+    np.ndarray,
+    torch.Tensor,
+)  # what a closure holds and a digest can tell apart
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # another one in each process
 Labelled = xr.DataArray | xr.Dataset
 
 
@@ -135,16 +149,18 @@ def source(
         raise ValueError(
             f"`inputs` has {missing or 'no names'}, but `data` has the variables {', '.join(map(str, arrays.data_vars))}"
         )
-    whole = Source(path, _without_levels(arrays), tuple(names), len(names) == 1, arguments, ())
-    whole = replace(whole, dims=labelled_inputs(whole.explained(whole.dataset), sample_dims).sample_dims)
-    if not whole.dims or not whole.size:
-        raise ValueError(f"`data` has no samples along {whole.dims or 'any dim'}")
-    apart = [n for n in others if whole.dims[0] not in arrays[n].dims]
+    samples = Source(path, _without_levels(arrays), tuple(names), len(names) == 1, arguments, ())
+    samples = replace(
+        samples, dims=labelled_inputs(samples.explained(samples.dataset), sample_dims).sample_dims
+    )
+    if not samples.dims or not samples.size:
+        raise ValueError(f"`data` has no samples along {samples.dims or 'any dim'}")
+    apart = [n for n in others if samples.dims[0] not in arrays[n].dims]
     if apart:
         raise ValueError(
-            f"`additional_forward_args` names {apart}, which lack the sample dim {whole.dims[0]!r}; pass the values"
+            f"`additional_forward_args` names {apart}, which lack the sample dim {samples.dims[0]!r}; pass the values"
         )
-    return whole
+    return samples
 
 
 def _names(arguments: Any, ds: xr.Dataset) -> list[str]:
@@ -162,7 +178,7 @@ def _without_levels(ds: xr.Dataset) -> xr.Dataset:
     return ds.reset_index(several) if several else ds
 
 
-def block_size(whole: Source, block: int | str) -> int:
+def block_size(samples: Source, block: int | str) -> int:
     """Samples in a block; `"auto"` fits the bytes of a sample and the chunks of the file.
 
     Raises
@@ -173,17 +189,17 @@ def block_size(whole: Source, block: int | str) -> int:
     if block != "auto":
         if isinstance(block, bool) or not isinstance(block, int) or block < 1:
             raise ValueError(f'`block` is {block!r}, expected a positive int or "auto"')
-        return min(block, whole.size)
-    ds, dim = whole.dataset, whole.dims[0]
-    nbytes = sum(v.nbytes for v in ds.data_vars.values() if dim in v.dims) // whole.size
-    most = min(whole.size, MOST_SAMPLES, max(1, BLOCK_BYTES // max(nbytes, 1)))
-    first = ds[whole.inputs[0]]
+        return min(block, samples.size)
+    ds, dim = samples.dataset, samples.dims[0]
+    nbytes = sum(v.nbytes for v in ds.data_vars.values() if dim in v.dims) // samples.size
+    most = min(samples.size, MOST_SAMPLES, max(1, BLOCK_BYTES // max(nbytes, 1)))
+    first = ds[samples.inputs[0]]
     chunk = dict(
         zip(first.dims, first.encoding.get("chunks") or first.encoding.get("chunksizes") or (), strict=False)
     ).get(dim)
     if first.chunks is not None:
         chunk = first.chunksizes[dim][0]
-    if not chunk or chunk >= whole.size:
+    if not chunk or chunk >= samples.size:
         return most
     if chunk <= most:
         return most // chunk * chunk
@@ -214,12 +230,12 @@ def checksum(ds: xr.Dataset) -> int:
     return crc
 
 
-def labels_digest(whole: Source) -> str:
+def labels_digest(samples: Source) -> str:
     """Of all that names the samples and their entries: variables, dims, sizes, dtypes, coords."""
-    ds = whole.dataset
+    ds = samples.dataset
     parts: list[Any] = [
         [(str(k), v.dims, v.shape, str(v.dtype)) for k, v in ds.data_vars.items()],
-        whole.dims,
+        samples.dims,
     ]
     parts += [(str(k), digest_of(v.variable)) for k, v in ds.coords.items()]
     return digest_of(parts)
@@ -270,17 +286,31 @@ def _feed(sha256: Any, value: Any) -> None:
             if value.dtype.kind in "OUST"
             else np.ascontiguousarray(value).tobytes()
         )
+    elif isinstance(value, nn.Module):
+        _feed(sha256, [repr(value), list(value.state_dict().values())])
     elif callable(value) and hasattr(value, "func"):  # functools.partial
         _feed(sha256, [value.func, list(value.args), dict(value.keywords)])
     elif callable(value):
-        code = getattr(value, "__code__", None)
-        sha256.update(
-            f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}".encode()
-        )
-        sha256.update(
-            b""
-            if code is None
-            else code.co_code + repr([c for c in code.co_consts if not hasattr(c, "co_code")]).encode()
-        )
+        name = getattr(value, "__qualname__", type(value).__name__)
+        sha256.update(f"{getattr(value, '__module__', '')}.{name}".encode())
+        if hasattr(value, "__code__"):
+            _feed_code(sha256, value.__code__)
+            _feed(
+                sha256,
+                [c.cell_contents for c in value.__closure__ or () if isinstance(c.cell_contents, PLAIN)],
+            )
+    elif isinstance(value, set | frozenset):
+        _feed(sha256, sorted(map(repr, value)))
     else:
-        sha256.update(f"{type(value).__name__}:{value!r}".encode())
+        sha256.update(f"{type(value).__name__}:{ADDRESS.sub('', repr(value))}".encode())
+
+
+def _feed_code(sha256: Any, code: Any) -> None:
+    """What a function does, by names, constants and instructions; the same in every process."""
+    sha256.update(code.co_code)
+    for constant in code.co_consts:
+        if hasattr(constant, "co_code"):
+            _feed_code(sha256, constant)
+        else:
+            _feed(sha256, constant)
+    _feed(sha256, code.co_names)

@@ -44,8 +44,9 @@ class Lock:
 
     def __init__(self, store: Path) -> None:
         self.file = store / PRIVATE / LOCK
+        self.held = False
         self._stop = threading.Event()
-        self._beat: threading.Thread | None = None
+        self._beat = threading.Thread(target=self._beats, name="attrib lock", daemon=True)
 
     def take(self) -> None:
         """Take the lock of a store that exists."""
@@ -82,7 +83,7 @@ class Lock:
 
     def keep(self) -> None:
         """Give signs of life until `release`."""
-        self._beat = threading.Thread(target=self._beats, name="attrib lock", daemon=True)
+        self.held = True
         self._beat.start()
 
     def _beats(self) -> None:
@@ -93,12 +94,14 @@ class Lock:
                 return
 
     def release(self) -> None:
-        """Let others have it."""
-        self._stop.set()
-        if self._beat is not None:
+        """Let others have it, if this process has it."""
+        if self.held:
+            self._stop.set()
             self._beat.join()
-            self.file.unlink(missing_ok=True)
-            self._beat = None
+            holder = read_json(self.file)
+            if (holder.get("process"), holder.get("host")) == (os.getpid(), socket.gethostname()):
+                self.file.unlink(missing_ok=True)
+            self.held = False
 
 
 def write_lock(file: Path, then: Any = None) -> None:
@@ -164,8 +167,8 @@ def create(
     arrays: Mapping[str, xr.Variable],
     chunk: tuple[Hashable, int],
     record: Mapping[str, Any],
-) -> Lock:
-    """Create a store, whole or not at all, and take its lock.
+) -> None:
+    """Create a store that this process has locked, whole or not at all.
 
     Parameters
     ----------
@@ -214,17 +217,16 @@ def create(
             ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    lock = Lock(store)
-    lock.keep()
-    return lock
 
 
 def _sweep_aside(store: Path) -> None:
     """Remove what killed runs left beside the store."""
-    for left in store.parent.glob(f".{store.name}.{'[0-9a-f]' * 32}"):
+    prefix = f".{store.name}."
+    for left in [p for p in store.parent.iterdir() if p.name.startswith(prefix)]:
         lock = left / PRIVATE / LOCK
         holder = read_json(lock)
-        if holder and not in_use(holder, lock):
+        begun = time.time() - left.stat().st_mtime < SILENCE
+        if not (in_use(holder, lock) if holder else begun):
             shutil.rmtree(left, ignore_errors=True)
 
 

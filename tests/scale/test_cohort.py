@@ -22,7 +22,7 @@ import xarray as xr
 import attrib
 from attrib.io import save
 from attrib.scale.blocks import DONE, PARTS, PRIVATE
-from attrib.scale.samples import block_size, source
+from attrib.scale.samples import block_size, digest_of, source
 from attrib.scale.store import LOCK
 from tests.scale.models import Masked, Picky, expression, net, other
 
@@ -497,3 +497,25 @@ def test_a_job_is_pickled_without_its_arrays() -> None:
     x = expression(5000)
     shipped = source(x, None, (), None).shipped()
     assert len(pickle.dumps(shipped)) < 2000
+
+
+def chosen(y: torch.Tensor) -> torch.Tensor:
+    return y[:, 0] if y.ndim in {1, 2, 3} else y
+
+
+def test_digests_tell_options_apart_and_are_the_same_in_every_process() -> None:
+    def entry(k: int) -> Any:
+        return lambda y: y[:, k]
+
+    layers = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    values = [None, 0, 0.0, "0", [0], entry(0), entry(1), chosen, np.zeros(2), np.zeros(2, int), *layers]
+    assert len({digest_of(v) for v in values}) == len(values)
+    code = "from tests.scale.test_cohort import *; print(digest_of(chosen), digest_of({'b': {1, 2}, 'a': object()}))"
+    reports = {
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(reports) == 1
