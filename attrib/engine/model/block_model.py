@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
-from attrib.engine.model.parameters import Model, parts, weights
-from attrib.engine.model.prepared import Knowledge, PreparedModel
+from attrib.engine.model.parameters import Model, parts
+from attrib.engine.model.prepared import Knowledge, PreparedModel, state_of
 
 
 class BlockModel(PreparedModel):
@@ -32,17 +33,11 @@ class BlockModel(PreparedModel):
         super().__init__(model)
         self._of_first_block: tuple[list, Knowledge] = ([], Knowledge())
 
-    def knowledge(self, samples: Sequence[Tensor] = ()) -> Knowledge:
-        """What is known of the model as it is now, for samples (N, ...) of these shapes and dtypes."""
+    def knowledge(self, samples: Sequence[Tensor] = (), beside: Sequence[Any] = ()) -> Knowledge:
+        """What is known of the model as it is now, for samples (N, ...) of these shapes and dtypes, and values beside them."""
         self.parts = parts(self.model)
-        state: list = [(t.shape[1:], t.dtype, t.device) for t in samples]
-        for part in self.parts:
-            state += (
-                id(part),
-                *(v for v in vars(part).values() if type(v) in (bool, int, float, str, tuple)),
-            )
-        for t in weights(self.model):
-            state += (id(t), t.dtype, t.device, -1 if t.is_inference() else t._version)
+        shapes = [(t.shape[1:], t.dtype, t.device) for t in samples]
+        state = [*shapes, *beside, *state_of(self.model, self.parts, values=False)]
         last, learned = self._of_first_block
         if state == last and learned.checked:
             learned.graphs.clear()
