@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import attrib
 from attrib.engine.model.block_model import BlockModel
+from attrib.engine.model.companions import ALONE
 
 pytest.importorskip("dask")
 
@@ -110,6 +111,6 @@ def test_blocks_do_not_depend_on_the_blocks_before_them() -> None:
 def test_a_pickled_model_has_forgotten_what_was_learned() -> None:
     model = BlockModel(nn.Linear(5, 1).eval())
     attrib.functional.saliency(model, torch.ones(3, 5))
-    assert model.knowledge([torch.ones(3, 5)]).checked
+    assert model.knowledge([torch.ones(3, 5)], ALONE.state()).checked
     copy = pickle.loads(pickle.dumps(model))
-    assert not copy.knowledge([torch.ones(3, 5)]).checked
+    assert not copy.knowledge([torch.ones(3, 5)], ALONE.state()).checked
