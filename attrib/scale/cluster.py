@@ -54,7 +54,8 @@ def _device(device: str | None, worker: Any) -> str | None:
 
 
 def _do(name: str, work: str, *arguments: Any) -> Any:
-    return get_worker().plugins[name].do(work, *arguments)
+    plugin: Any = get_worker().plugins[name]
+    return plugin.do(work, *arguments)
 
 
 class OnCluster:
