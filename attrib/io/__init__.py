@@ -5,7 +5,7 @@ from attrib.io.files import add_group, load, save, save_rows
 from attrib.io.motifs import load_motifs, save_motifs
 from attrib.io.nifti import from_nifti, save_nifti, to_nifti
 from attrib.io.place import replacing, write_json
-from attrib.io.reading import read
+from attrib.io.reading import opened, read
 
 __all__ = [
     "add_group",
@@ -13,6 +13,7 @@ __all__ = [
     "from_nifti",
     "load",
     "load_motifs",
+    "opened",
     "read",
     "replacing",
     "save",

@@ -67,8 +67,12 @@ def region_shares(
     sample = [d for d in atlas.dims if d == dim]
     positions = [d for d in atlas.dims if d not in sample]
     ordered = a.transpose(*sample, *heads, *positions)
-    flat = np.asarray(ordered.values, dtype=np.float64).reshape(*ordered.shape[: len(sample) + len(heads)], -1)
-    where = np.asarray(atlas.transpose(*sample, *positions).values).reshape(*[atlas.sizes[d] for d in sample], -1)
+    flat = np.asarray(ordered.values, dtype=np.float64).reshape(
+        *ordered.shape[: len(sample) + len(heads)], -1
+    )
+    where = np.asarray(atlas.transpose(*sample, *positions).values).reshape(
+        *[atlas.sizes[d] for d in sample], -1
+    )
     where = where.reshape(*where.shape[:-1], *[1] * len(heads), where.shape[-1])
     place = np.searchsorted(numbers, where)
     place = np.where(where == 0, len(numbers), place)
@@ -166,9 +170,14 @@ def region_contrast(
     columns = {c: np.full(x.shape[1], np.nan) for c in ("positives", "negatives", "difference", "lower", "upper", "t", "p", "p_holm")}  # fmt: skip
     if complete.any():
         y = x[:, complete]
-        columns["positives"][complete], columns["negatives"][complete] = y[positive].mean(0), y[~positive].mean(0)
+        columns["positives"][complete], columns["negatives"][complete] = (
+            y[positive].mean(0),
+            y[~positive].mean(0),
+        )
         columns["difference"] = columns["positives"] - columns["negatives"]
-        columns["lower"][complete], columns["upper"][complete] = studentised(y, positive, n_bootstrap, level, seed)
+        columns["lower"][complete], columns["upper"][complete] = studentised(
+            y, positive, n_bootstrap, level, seed
+        )
         columns["t"][complete], columns["p"][complete] = _permuted(y, positive, n_permutations, seed)
         columns["p_holm"][complete] = holm(columns["p"][complete])
     table = pd.DataFrame({str(other): names, **columns})
