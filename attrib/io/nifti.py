@@ -147,10 +147,12 @@ def save_nifti(result: xr.DataArray, path: str | os.PathLike[str], like: Any = N
 
     Parameters
     ----------
-    result, like
+    result : DataArray
         As for `to_nifti`.
     path : str or path
         Ends in `.nii` or `.nii.gz`.
+    like : path or image of nibabel, optional
+        As for `to_nifti`.
 
     Returns
     -------
