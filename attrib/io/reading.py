@@ -11,6 +11,7 @@ import xarray as xr
 
 from attrib.io import netcdf
 from attrib.io.netcdf import Labelled
+from attrib.io.nifti import from_nifti, is_nifti
 
 
 def read(
@@ -21,10 +22,11 @@ def read(
     Parameters
     ----------
     path : str or path
-        `.nc`, `.nc4`, `.h5`, `.zarr`, `.npy` or `.npz`.
+        `.nc`, `.nc4`, `.h5`, `.zarr`, `.npy`, `.npz`, or an image of `attrib.io.from_nifti`: `.nii`, `.nii.gz`, `.mgz`.
     dims : sequence of str, optional
         Of `.npy` and `.npz`: the names of the dims; default: `sample, dim_1, ...`, and `sample, NAME_1, ...` for several
-        variables. Of labelled files: their dims in the order that the model takes.
+        variables. Of labelled files: their dims in the order that the model takes. Images have sample, channel, i, j, k; without
+        `channel` here, models get no channel.
     variables : sequence of str, optional
         The variables to read, in the order of the model's arguments; default: the only one.
 
@@ -52,8 +54,12 @@ def read(
     ('sample', 'gene')
     """
     file = Path(path)
+    if is_nifti(file):
+        return _image(file, dims, variables)
     if file.suffix.lower() not in READERS:
-        raise ValueError(f"data file {file} has an unknown format, expected one of {', '.join(READERS)}")
+        raise ValueError(
+            f"data file {file} has an unknown format, expected one of {', '.join(READERS)}, .nii, .nii.gz"
+        )
     if not file.exists():
         raise FileNotFoundError(f"there is no data file {file}")
     try:
@@ -66,6 +72,14 @@ def read(
     prefix = dict.fromkeys(names, "dim") if len(names) == 1 else {n: n for n in names}
     arrays = {n: _with_dims(ds[n], dims, file, prefix[n]) for n in names}
     return arrays[names[0]] if len(names) == 1 else xr.Dataset(arrays, attrs=ds.attrs)
+
+
+def _image(file: Path, dims: Sequence[str] | None, variables: Sequence[str] | None) -> xr.DataArray:
+    """An image of a brain or the like: its first volume, if it has several."""
+    if variables is not None:
+        raise ValueError(f"`variables` is {', '.join(variables)}, but {file.name} is an image; leave it out")
+    a = from_nifti(file, channel=dims is None or "channel" in dims)
+    return a if dims is None else _with_dims(a, dims, file, "dim")
 
 
 def opened(path: str | os.PathLike[str]) -> xr.Dataset:
