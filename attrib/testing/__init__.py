@@ -1,4 +1,4 @@
-"""The axioms of attribution as checks, for the methods here and for yours, and strategies that draw models and inputs.
+"""The axioms of attribution as checks, for the methods here and for yours; strategies that draw models and inputs; pictures.
 
 The checks run without hypothesis; the strategies need it: ``pip install "attrib[test]"``.
 """
@@ -12,6 +12,7 @@ from attrib.testing.contract import (
     row_independence,
 )
 from attrib.testing.invariance import implementation_invariance, linearity, symmetry, translation
+from attrib.testing.legibility import LegibilityError, legible
 from attrib.testing.models import KINDS, Specimen, specimen
 from attrib.testing.rows import independent_rows
 from attrib.testing.state import untouched
@@ -34,6 +35,7 @@ __all__ = [
     "CONTRACT",
     "KINDS",
     "AxiomError",
+    "LegibilityError",
     "Specimen",
     "Violation",
     "chunk_independence",
@@ -43,6 +45,7 @@ __all__ = [
     "implementation_invariance",
     "independent_rows",
     "labelled_arrays",
+    "legible",
     "linearity",
     "order_independence",
     "purity",
