@@ -20,8 +20,8 @@ import xarray as xr
 from torch import nn
 
 from attrib.io import load_motifs, read
-from attrib.workflows.exported import load_exported
-from attrib.workflows.loading import read_weights
+from attrib.scale.exported import load_exported
+from attrib.scale.loading import read_weights
 
 
 class Code:
@@ -165,7 +165,7 @@ def _structure(mark: Path) -> Callable[[dict[str, Any]], None]:
 
 PROGRAMS: dict[str, tuple[Callable[[Path], Callable[[dict[str, Any]], None]], str]] = {
     "an expression": (_expression, "the expression"),
-    "an argument's name": (_argument, "the name 'x=__import__"),
+    "an argument's name": (_argument, "the name .x=__import__"),
     "a guard": (_guard, "the expression"),
     "a structure": (_structure, "the structure"),
     "a function of torch": (lambda mark: _target("torch.load"), "the op 'torch.load'"),
@@ -267,7 +267,7 @@ def test_zarr_stores_do_not_choose_a_codec_that_runs_code(place: str, tmp_path: 
 def test_sound_zarr_stores_are_read(tmp_path: Path) -> None:
     pytest.importorskip("zarr")
     a = xr.DataArray(
-        np.arange(6.0).reshape(2, 3), dims=("sample", "gene"), coords={"gene": ["a", "b", "c"]}, name="x"
+        np.arange(6.0).reshape(2, 3), dims=("sample", "gene"), coords={"gene": [3, 1, 2]}, name="x"
     )
     for version in (2, 3):
         a.to_dataset().to_zarr(tmp_path / f"{version}.zarr", zarr_format=version, consolidated=False)

@@ -330,5 +330,5 @@ def timm_preparation(described: Mapping[str, Any]) -> Preparation:
     if mode not in modes:
         raise ValueError(f"`crop_mode` is {mode!r}, expected center, squash or border")
     return Preparation(
-        crop=size, resample=FILTERS[filter_name], mean=mean, std=std, middle="round", **resized
+        crop=size, resample=FILTERS[filter_name], mean=mean, std=std, middle="round", **modes[mode]
     )

@@ -81,6 +81,16 @@ def refuse_codecs(store: Path) -> None:
                 )
 
 
+def is_consolidated(store: Path) -> bool:
+    """Whether a Zarr group has the descriptions of all its arrays in one place."""
+    if (store / ".zmetadata").is_file():
+        return True
+    described = store / "zarr.json"
+    return described.is_file() and "consolidated_metadata" in json.loads(
+        described.read_text(encoding="utf-8")
+    )
+
+
 def _descriptions(folder: Path) -> Iterator[tuple[Path, Any]]:
     """The descriptions of a group and all below it; folders of chunks are not listed."""
     found = {n: json.loads((folder / n).read_text(encoding="utf-8")) for n in DESCRIPTIONS if (folder / n).is_file()}  # fmt: skip

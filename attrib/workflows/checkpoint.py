@@ -17,8 +17,8 @@ from torch.nn.functional import interpolate
 from attrib._install import install_hint
 from attrib.domains.preparation import Preparation
 from attrib.domains.processors import is_fast, preparation_of, timm_preparation
+from attrib.scale.loading import check_device, load_model
 from attrib.workflows.identity import fingerprint
-from attrib.workflows.loading import check_device, load_model
 
 CONFIG, WEIGHTS, PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
 SHARDS, PROCESSORS, ADAPTER = WEIGHTS + ".index.json", "processor_config.json", "adapter_config.json"
@@ -324,7 +324,7 @@ def load_classifier(
     Parameters
     ----------
     model : str
-        `"package.module:factory"`, see `attrib.workflows.loading.load_model`.
+        `"package.module:factory"`, see `attrib.scale.loading.load_model`.
     weights : path, optional
         A state dict.
     classes : sequence of str

@@ -413,7 +413,9 @@ def own_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = {"stem.weight": torch.randn(4, 3, 4, 4), "stem.bias": torch.zeros(4), "head.weight": torch.randn(3, 4), "head.bias": torch.zeros(3)}  # fmt: skip
     torch.save(weights, folder / "weights.pt")
     processor = {"size": {"height": 24, "width": 24}, "resample": 2, "do_center_crop": False}
-    (folder / "processor.json").write_text(json.dumps(processor))
+    (folder / "processor.json").write_text(
+        json.dumps(processor | {"image_processor_type": "ViTImageProcessor"})
+    )
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -11,13 +12,22 @@ from torch.func import vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from attrib.engine.graph import Graph, Node, Ref, record, transformed
-from attrib.engine.secant import bilinear, elementwise, linear, normalisation, pooling, sums
+from attrib.engine.secant import bilinear, elementwise, linear, normalisation, norms, pooling, recurrent, sums
 from attrib.engine.secant.decompositions import decompose
 from attrib.engine.secant.pair import Arguments, NoRule, Pair, has_pair
 from attrib.engine.secant.rules import RULES
 from attrib.engine.secant.shared_baselines import shared_arguments
 
-FAMILIES = (linear, sums, bilinear, elementwise, pooling, normalisation)  # their import registers their rules
+FAMILIES = (
+    linear,
+    sums,
+    bilinear,
+    elementwise,
+    pooling,
+    normalisation,
+    norms,
+    recurrent,
+)  # their import registers their rules
 
 Pull = Callable[..., tuple[Tensor, ...]]
 Program = Callable[..., tuple[Tensor, ...]]
@@ -45,7 +55,7 @@ class Secant(NamedTuple):
 
 def expressed(f: Callable[..., Tensor], inputs: Sequence[Tensor], keep: bool = False) -> Graph:
     """Record `f` in ops that have rules, as far as possible; see `record` for `keep`."""
-    return record(f, inputs, decompose, keep)
+    return norms.with_norms(record(f, inputs, decompose, keep))
 
 
 def secant(
@@ -137,10 +147,17 @@ def _replay(
             arguments = Arguments(arguments, node.op, kwargs, result)
         return apply_rule(node, arguments, kwargs)
 
-    y = graph.run(start(x0, x1, changes), call)
+    with _as_recorded(x1):
+        y = graph.run(start(x0, x1, changes), call)
     if not isinstance(y, Pair):
         raise ValueError("the output of `f` does not depend on its inputs; is `target` the output you meant?")
     return y
+
+
+def _as_recorded(x1: Sequence[Tensor]) -> AbstractContextManager:
+    """Context without autocast: its casts are ops of the graph already, and a rule mixes values before and after them."""
+    kinds = {t.device.type for t in x1 if torch.is_autocast_enabled(t.device.type)}
+    return torch.autocast(kinds.pop(), enabled=False) if kinds else nullcontext()
 
 
 def _take_seen(out: Any, seen: dict[Ref, Tensor]) -> Any:
