@@ -27,6 +27,7 @@ from attrib.labelled import (
     noise_tunnel,
     occlusion,
     saliency,
+    shapley_values,
     smooth_grad,
 )
 from attrib.labels import deep_lift_report, filters, interaction, layer_activation, predict
@@ -57,6 +58,7 @@ __all__ = [
     "predict",
     "saliency",
     "save",
+    "shapley_values",
     "smooth_grad",
 ]
 

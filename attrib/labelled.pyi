@@ -349,6 +349,43 @@ def feature_ablation(
     """What the score loses when a feature, or a group of features, is replaced by its baseline."""
 
 @overload
+def shapley_values(
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0, groups: Any = None,
+    n_permutations: int = 25, exact: bool | str = "auto", rtol: float | None = None, seed: int = 0,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
+    coords: Mapping[Hashable, Any] | None = None,
+) -> xr.Dataset:
+    """What a feature, or a group of features, adds to the score, averaged over all orders in which they can come."""
+@overload
+def shapley_values(
+    f: Model, x: tuple[Any, ...], *, baselines: Any = 0.0, groups: Any = None, n_permutations: int = 25,
+    exact: bool | str = "auto", rtol: float | None = None, seed: int = 0,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
+    coords: Mapping[Hashable, Any] | None = None,
+) -> tuple[xr.DataArray, ...]:
+    """What a feature, or a group of features, adds to the score, averaged over all orders in which they can come."""
+@overload
+def shapley_values(
+    f: Model, x: Any, *, baselines: Any = 0.0, groups: Any = None, n_permutations: int = 25,
+    exact: bool | str = "auto", rtol: float | None = None, seed: int = 0,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
+    coords: Mapping[Hashable, Any] | None = None,
+) -> xr.DataArray:
+    """What a feature, or a group of features, adds to the score, averaged over all orders in which they can come."""
+
+@overload
 def deep_lift(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0,
     multiply_by_inputs: bool = True, check: bool = True, compile: bool = False,

@@ -13,6 +13,7 @@ from attrib.functional.occlusion import feature_ablation, occlusion
 from attrib.functional.prediction import predict
 from attrib.functional.saliency import input_x_gradient, saliency
 from attrib.functional.sampling import gradient_shap, smooth_grad
+from attrib.functional.shapley_values import shapley_values
 
 __all__ = [
     "METHODS",
@@ -39,5 +40,6 @@ __all__ = [
     "op_shares",
     "predict",
     "saliency",
+    "shapley_values",
     "smooth_grad",
 ]

@@ -84,8 +84,8 @@ class About:
         How many inputs the model may have.
     result : {"input", "layer map", "pairs"}
         Shaped like the input(s); (N, *spatial) at a layer; an entry for each pair of values of two inputs.
-    baselines : {"point", "distribution"} or None
-        What `baselines` is, where the method takes them. A distribution has no default.
+    baselines : {"point", "distribution", "any"} or None
+        What `baselines` is, where the method takes them. A distribution has no default; `"any"` is one or a distribution.
     complete : bool
         Whether attributions add up to a change of the score, in expectation for those that draw: `delta` is the error.
     draws : bool

@@ -148,11 +148,11 @@ def _of_rows(method: Callable[..., Tensors], i: Tensor, xs: Rows) -> Callable[..
     if not isinstance(method, partial) or "baselines" not in method.keywords:
         return method
     about, given = getattr(method.func, "about", None), method.keywords["baselines"]
-    more = int(about is not None and about.baselines == "distribution")
+    ranks = {"distribution": (1,), "any": (0, 1)}.get(str(getattr(about, "baselines", None)), (0,))
 
     def picked(b: Any, x: Tensor) -> Any:
-        own = isinstance(b, Tensor) and b.ndim == x.ndim + more and len(b) == len(x) > 1
-        return b[i.to(b.device)] if own else b
+        per_sample = isinstance(b, Tensor) and b.ndim - x.ndim in ranks and len(b) == len(x) > 1
+        return b[i.to(b.device)] if per_sample else b
 
     if isinstance(given, tuple | list):
         return partial(method, baselines=tuple(picked(b, x) for b, x in zip(given, xs, strict=False)))

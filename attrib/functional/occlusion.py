@@ -182,7 +182,7 @@ def feature_ablation(
     each = groups if isinstance(groups, tuple | list) else (groups,) * len(xs)
     if len(each) != len(xs):
         raise ValueError(f"`groups` has {len(each)} entries for {len(xs)} inputs; pass one per input")
-    members = {j: None if each[j] is None else _groups(each[j], xs[j]) for j in chosen}
+    members = {j: None if each[j] is None else group_numbers(each[j], xs[j]) for j in chosen}
 
     def one(passes: Passes, j: int, score: Tensor) -> tuple[Tensor, Tensor, Notes]:
         g = members[j]
@@ -213,7 +213,7 @@ def _singly(
     return -values.view(*score.shape, *xs[j].shape[1:]), torch.ones_like(xs[j]), notes
 
 
-def _groups(groups: Any, x: Tensor) -> Tensor:
+def group_numbers(groups: Any, x: Tensor) -> Tensor:
     """The group of each feature of a sample, on the CPU."""
     if not isinstance(groups, Tensor) or groups.is_floating_point() or groups.dtype == torch.bool:
         got = groups.dtype if isinstance(groups, Tensor) else type(groups).__name__

@@ -26,9 +26,9 @@ def edit_options(options: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
     ValueError
         For names of dims, coords and inputs that do not exist, and groups that do not fit the inputs.
     """
-    only = _input_number(options["only"], inputs)
+    only = _input_number(options.get("only"), inputs)
     edited = list(range(len(inputs.arrays))) if only is None else [only]
-    pure: dict[str, Any] = {"only": only}
+    pure: dict[str, Any] = {"only": only} if "only" in options else {}
     for place, name in enumerate(("axis", "position")):
         if name in options:
             pure[name] = _dim_number_in_all(options[name], name, place, inputs, edited)
@@ -137,13 +137,16 @@ def _groups_of_inputs(groups: Any, inputs: Inputs, edited: list[int]) -> Any:
         each = list(groups)
     else:
         each = [groups] * len(inputs.arrays)
+    labels: dict[Any, int] = {}  # equal labels are one group in all inputs
     numbers = tuple(
-        _group_numbers(g, inputs, j) if j in edited and g is not None else None for j, g in enumerate(each)
+        _group_numbers(g, inputs, j, labels) if j in edited and g is not None else None
+        for j, g in enumerate(each)
     )
     return numbers[0] if inputs.single else numbers
 
 
-def _group_numbers(groups: Any, inputs: Inputs, j: int) -> torch.Tensor:
+def _group_numbers(groups: Any, inputs: Inputs, j: int, labels: dict[Any, int]) -> torch.Tensor:
+    """The group of each feature of an input as a number; the numbers of labels are looked up in `labels`, and added."""
     x = inputs.arrays[j]
     if isinstance(groups, str):
         if groups not in x.coords:
@@ -154,7 +157,11 @@ def _group_numbers(groups: Any, inputs: Inputs, j: int) -> torch.Tensor:
         return t if not t.is_floating_point() else t.long()
     core = inputs.core(j)
     _check_dims(groups, x, core)
-    numbers = pd.factorize(group_labels(groups))[0].reshape(groups.shape)
+    codes, names = pd.factorize(group_labels(groups))
+    by_code = np.array(
+        [*(labels.setdefault(name, len(labels)) for name in names), -1]
+    )  # the last: of no label
+    numbers = by_code[codes].reshape(groups.shape)
     order = [d for d in core if d in groups.dims]
     numbers = xr.DataArray(numbers, dims=groups.dims).transpose(*order).values
     return torch.from_numpy(np.ascontiguousarray(numbers)).reshape(
@@ -167,7 +174,7 @@ def group_labels(groups: xr.DataArray) -> np.ndarray:
     values = groups.values.ravel()
     if values.dtype.kind in "OUS":
         return np.asarray([None if v == "" or v is None or v != v else v for v in values], dtype=object)
-    return values
+    return np.where(values < 0, np.nan, values) if values.dtype.kind in "if" else values
 
 
 def _check_dims(groups: xr.DataArray, x: xr.DataArray, core: tuple[Hashable, ...]) -> None:

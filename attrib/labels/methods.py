@@ -159,9 +159,7 @@ def _lazily(method: Any, settings: dict[str, Any], inputs: Inputs, facts: Facts,
         xs = tuple(x.to(dtype) if dtype is not None and x.is_floating_point() else x for x in xs)
         of_block = {**options, "targets": at_samples(options["targets"], numbers, inputs)}
         if about.baselines is not None:
-            of_block["baselines"] = at_samples(
-                options["baselines"], numbers, inputs, about.baselines == "distribution"
-            )
+            of_block["baselines"] = at_samples(options["baselines"], numbers, inputs, about.baselines)
         return method.explain(**{**of_block, "x": xs[0] if inputs.single else xs})
 
     if not about.layer:
