@@ -30,13 +30,25 @@ from attrib.labelled import (
     shapley_values,
     smooth_grad,
 )
-from attrib.labels import deep_lift_report, filters, interaction, layer_activation, predict
+from attrib.labels import (
+    deep_lift_report,
+    deletion,
+    filters,
+    infidelity,
+    insertion,
+    interaction,
+    layer_activation,
+    predict,
+    randomization,
+    sensitivity_max,
+)
 
 __all__ = [
     "__version__",
     "deep_lift",
     "deep_lift_report",
     "deep_lift_shap",
+    "deletion",
     "feature_ablation",
     "filters",
     "from_jax",
@@ -47,7 +59,9 @@ __all__ = [
     "guided_grad_cam",
     "hires_cam",
     "in_silico_mutagenesis",
+    "infidelity",
     "input_x_gradient",
+    "insertion",
     "integrated_gradients",
     "interaction",
     "layer_activation",
@@ -56,8 +70,10 @@ __all__ = [
     "noise_tunnel",
     "occlusion",
     "predict",
+    "randomization",
     "saliency",
     "save",
+    "sensitivity_max",
     "shapley_values",
     "smooth_grad",
 ]

@@ -4,13 +4,16 @@ from attrib.engine.secant import OpShare
 from attrib.functional.activations import filters, layer_activation
 from attrib.functional.cam import grad_cam, grad_cam_plus_plus, guided_grad_cam, hires_cam, layer_cam
 from attrib.functional.deep_lift import deep_lift, deep_lift_shap, op_shares
+from attrib.functional.deletion import Curve, deletion, insertion
 from attrib.functional.explanation import METHODS, About, Explanation
+from attrib.functional.infidelity import infidelity, sensitivity_max
 from attrib.functional.integrated_gradients import integrated_gradients
 from attrib.functional.interaction import interaction
 from attrib.functional.mutagenesis import in_silico_mutagenesis
 from attrib.functional.noise_tunnel import noise_tunnel
 from attrib.functional.occlusion import feature_ablation, occlusion
 from attrib.functional.prediction import predict
+from attrib.functional.randomization import Randomized, randomization
 from attrib.functional.saliency import input_x_gradient, saliency
 from attrib.functional.sampling import gradient_shap, smooth_grad
 from attrib.functional.shapley_values import shapley_values
@@ -18,10 +21,13 @@ from attrib.functional.shapley_values import shapley_values
 __all__ = [
     "METHODS",
     "About",
+    "Curve",
     "Explanation",
     "OpShare",
+    "Randomized",
     "deep_lift",
     "deep_lift_shap",
+    "deletion",
     "feature_ablation",
     "filters",
     "grad_cam",
@@ -30,7 +36,9 @@ __all__ = [
     "guided_grad_cam",
     "hires_cam",
     "in_silico_mutagenesis",
+    "infidelity",
     "input_x_gradient",
+    "insertion",
     "integrated_gradients",
     "interaction",
     "layer_activation",
@@ -39,7 +47,9 @@ __all__ = [
     "occlusion",
     "op_shares",
     "predict",
+    "randomization",
     "saliency",
+    "sensitivity_max",
     "shapley_values",
     "smooth_grad",
 ]

@@ -108,8 +108,8 @@ def noise_tunnel(
             i = r.div(count, rounding_mode="floor")
             rows = noisy.points(i, r % count)
             goals = [repeated(t, i) for t in passes.targets]
-            found = _called(
-                _of_rows(method, i, xs), passes, f, rows if len(rows) > 1 else rows[0],
+            found = called_with(
+                of_rows(method, i, xs), passes, f, rows if len(rows) > 1 else rows[0],
                 targets=goals, batch_size=batch_size, device=device, engine=engine,
             )  # fmt: skip
             moments.add(found if isinstance(found, tuple) else (found,), start)
@@ -129,7 +129,7 @@ def _refuse_maps(method: Callable[..., Tensors]) -> None:
         )
 
 
-def _called(method: Callable[..., Tensors], passes: Passes, *args: Any, **options: Any) -> Tensors:
+def called_with(method: Callable[..., Tensors], passes: Passes, *args: Any, **options: Any) -> Tensors:
     """A method's attributions; where it gives an `Explanation`, `passes` takes over its engine and evaluations."""
     inner: Any = method.func if isinstance(method, partial) else method
     if not hasattr(inner, "explain"):
@@ -143,7 +143,7 @@ def _called(method: Callable[..., Tensors], passes: Passes, *args: Any, **option
     return found.attribution
 
 
-def _of_rows(method: Callable[..., Tensors], i: Tensor, xs: Rows) -> Callable[..., Tensors]:
+def of_rows(method: Callable[..., Tensors], i: Tensor, xs: Rows) -> Callable[..., Tensors]:
     """The method, its own baselines repeated for rows of samples `i` where there is one (or a distribution) for each."""
     if not isinstance(method, partial) or "baselines" not in method.keywords:
         return method

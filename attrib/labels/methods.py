@@ -126,7 +126,7 @@ def _tensor_options(
     if about.baselines is not None:
         options["baselines"] = baseline_tensors(settings["baselines"], inputs, dtype, about.baselines)
     if about.wraps:
-        options["method"] = _pure(settings["method"], inputs, dtype)
+        options["method"] = pure_form(settings["method"], inputs, dtype)
     if about.edits:
         options |= edit_options(settings, inputs)
     if about.result == "layer map":
@@ -134,16 +134,16 @@ def _tensor_options(
     return options
 
 
-def _pure(method: Callable[..., Any], inputs: Inputs, dtype: torch.dtype | None) -> Callable[..., Any]:
+def pure_form(method: Callable[..., Any], inputs: Inputs, dtype: torch.dtype | None) -> Callable[..., Any]:
     """The pure form of a method that may be labelled, or of a partial of one, its options in the pure form too."""
     if not isinstance(method, functools.partial):
         return getattr(method, "functional", method)
-    inner, options = _pure(method.func, inputs, dtype), dict(method.keywords)
+    inner, options = pure_form(method.func, inputs, dtype), dict(method.keywords)
     about: About | None = getattr(inner, "about", None)
     if about is not None and about.baselines is not None and "baselines" in options:
         options["baselines"] = baseline_tensors(options["baselines"], inputs, dtype, about.baselines)
     if about is not None and about.edits:
-        options |= edit_options({"only": None, **options}, inputs)
+        options |= edit_options(options, inputs)
     return functools.partial(inner, *method.args, **options)
 
 

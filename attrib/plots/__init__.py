@@ -2,6 +2,7 @@
 
 from attrib.plots.bars import bar_panels, bars
 from attrib.plots.comparison import comparison
+from attrib.plots.curves import curves
 from attrib.plots.image import confusion, image, overlaid, overlays
 from attrib.plots.logo import attribution_logo, letters, motif_logo
 from attrib.plots.mutations import mutation_map
@@ -15,6 +16,7 @@ __all__ = [
     "bars",
     "comparison",
     "confusion",
+    "curves",
     "filter_grid",
     "image",
     "letters",

@@ -1,6 +1,6 @@
 """Statistics of attributions: tables, groups, regions and agreement, from labelled arrays."""
 
-from attrib.stats.agreement import agreement, entropy, mass_inside, rank_correlation
+from attrib.stats.agreement import agreement, entropy, mass_inside, pointing_game, rank_correlation
 from attrib.stats.assembly import assemble
 from attrib.stats.contrast import contrast
 from attrib.stats.performance import performance
@@ -16,6 +16,7 @@ __all__ = [
     "mass_inside",
     "mean_by",
     "performance",
+    "pointing_game",
     "rank_correlation",
     "regions",
     "sample_dims",

@@ -14,9 +14,9 @@ from torch import Tensor
 from attrib.domains.cells import ImageFile, read_image
 from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import device_of
-from attrib.functional import METHODS
+from attrib.functional import METHODS, Curve
 from attrib.workflows.cells.deletion import deletion
-from attrib.workflows.cells.image import Cell, stamp
+from attrib.workflows.cells.image import Cell, Deletion, stamp
 from attrib.workflows.cells.plan import Plan
 from attrib.workflows.checkpoint import Classifier
 
@@ -39,12 +39,20 @@ def explained(
             file, image = batch[k]
             frame = classifier.preparation.frame(*image.shape[:2])
             yield Cell(
-                file, stamp(file.path), image, probability[j], frame.back(maps[:, :, j]), maps[:, :, j], curves[:, j],
+                file, stamp(file.path), image, probability[j], frame.back(maps[:, :, j]), maps[:, :, j], deletion_of(curves, j),
                 plan.classes, plan.methods, plan.labels, name, mask_of(file, image, masks),
             )  # fmt: skip
 
 
-def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+def deletion_of(curves: Curve, j: int) -> Deletion:
+    """The curves of image `j`, method by method."""
+    assert curves.random_area is not None
+    assert curves.z is not None
+    fields = (curves.score, curves.area, curves.random_area, curves.z)
+    return Deletion(*(t[:, j].cpu().double().numpy() for t in fields))
+
+
+def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, np.ndarray, Curve, str]:
     """Attributions (target, method, N, y, x), probabilities (N, C), deletion curves (method, N, share), the layer's name."""
     device = device_of(classifier.model) or x.device
     x = x.to(device)
@@ -54,7 +62,7 @@ def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, 
         raise ValueError(f"the model gives {tuple(logits.shape)} for {len(x)} images, expected logits of {len(plan.classes)} classes, at least 2")  # fmt: skip
     best = logits.argmax(1)
     maps: list[Tensor] = []
-    curves: list[Tensor] = []
+    of_predicted: list[Tensor] = []
     layer = plan.layer
     for method in plan.methods:
         e = METHODS[method].explain(classifier.model, x, layer=layer, targets=plan.goals, batch_size=len(x))
@@ -62,10 +70,12 @@ def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, 
         assert e.layers is not None
         layer = e.layers[0]
         maps.append(e.attribution)
-        predicted = e.attribution[best, torch.arange(len(x))] if plan.goals == "all" else e.attribution[-1]
-        curves.append(deletion(classifier.model, x, predicted, best, batch_size=4 * len(x)).cpu())
+        of_predicted.append(
+            e.attribution[best, torch.arange(len(x))] if plan.goals == "all" else e.attribution[-1]
+        )
     stacked = torch.stack(maps, 1).cpu().numpy()
-    return stacked, logits.softmax(1).cpu().double().numpy(), torch.stack(curves).numpy(), layer
+    curves = deletion(classifier.model, x, torch.stack(of_predicted), best, batch_size=4 * len(x))
+    return stacked, logits.softmax(1).cpu().double().numpy(), curves, layer
 
 
 def mask_of(file: ImageFile, image: xr.DataArray, masks: str | Path | None) -> xr.DataArray | None:
