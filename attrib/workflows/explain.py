@@ -14,7 +14,7 @@ from attrib.workflows.data import baselines_of, floating
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.loading import class_names, load_model
 from attrib.workflows.plan import Plan, plan
-from attrib.workflows.study import carry_out, draw, overview, write_table
+from attrib.workflows.study import carry_out, draw, overview, write_agreement, write_table
 from attrib.workflows.targets import targets
 
 
@@ -105,6 +105,7 @@ def explain(
         outcomes = carry_out(f, x, settings, folder, tell)
         results = {outcome.method: outcome.result for outcome in outcomes if isinstance(outcome, Done)}
         write_table(results, folder)
+        write_agreement(results, folder)
         if not draw(x, results, folder):
             say("No pictures: they show samples of one or two dims beside a channel.")
     return Explained(folder.path, [*folder.record["files"], RECORD], overview(outcomes))

@@ -189,7 +189,7 @@ def picture(judged: Judgement) -> Figure:
     Figure
     """
     table = judged.table[judged.table["seconds"].notna()]
-    drawing = figure((12.0, 7.4))
+    drawing = figure((12.5, 8.2))
     grid = drawing.add_gridspec(2, 3, width_ratios=[1, 1, 0.9])
     titles = {
         "deletion": "deletion: the most important go first (low is good)",
@@ -206,12 +206,12 @@ def picture(judged: Judgement) -> Figure:
             continue
         dim = "layer" if name == "randomization" else "fraction"
         curves(
-            lines, dim, control=judged.controls.get(name), ax=ax, legend=name == "deletion",
+            lines, dim, control=judged.controls.get(name), ax=ax, legend=False,
             label="rank correlation" if dim == "layer" else "score",
         )  # fmt: skip
     bars = {
-        "deletion_z": "deletion, z against random orders",
-        "insertion_z": "insertion, z against random orders",
+        "deletion_z": "deletion: z against chance",
+        "insertion_z": "insertion: z against chance",
         "sensitivity": f"sensitivity to {NUDGE:.0%} of the range",
     }
     column = grid[:, 2].subgridspec(3, 1)
@@ -224,6 +224,13 @@ def picture(judged: Judgement) -> Figure:
         ax.axvline(0, color="black", linewidth=0.8)
         ax.spines[["top", "right"]].set_visible(False)
         ax.set_title(title, fontsize=9)
+    handles = {
+        str(line.get_label()): line for ax in drawing.axes for line in ax.get_lines() if str(line.get_label())[0] != "_"
+    }
+    if handles:
+        drawing.legend(
+            list(handles.values()), list(handles), loc="outside lower center", ncols=6, fontsize=8, frameon=False
+        )
     return drawing
 
 
