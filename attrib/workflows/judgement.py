@@ -225,11 +225,19 @@ def picture(judged: Judgement) -> Figure:
         ax.spines[["top", "right"]].set_visible(False)
         ax.set_title(title, fontsize=9)
     handles = {
-        str(line.get_label()): line for ax in drawing.axes for line in ax.get_lines() if str(line.get_label())[0] != "_"
+        str(line.get_label()): line
+        for ax in drawing.axes
+        for line in ax.get_lines()
+        if str(line.get_label())[0] != "_"
     }
     if handles:
         drawing.legend(
-            list(handles.values()), list(handles), loc="outside lower center", ncols=6, fontsize=8, frameon=False
+            list(handles.values()),
+            list(handles),
+            loc="outside lower center",
+            ncols=6,
+            fontsize=8,
+            frameon=False,
         )
     return drawing
 

@@ -97,6 +97,12 @@ def write_table(results: Mapping[str, Result], folder: Folder) -> None:
     save(summary(results), folder.file(TABLE))
 
 
+def agreement_frame(table: xr.DataArray) -> pd.DataFrame:
+    """A table of agreement with the methods in rows and columns."""
+    names = table["method"].values
+    return pd.DataFrame(table.values, columns=list(names)).assign(method=names)[["method", *names]]
+
+
 def write_agreement(results: Mapping[str, Result], folder: Folder) -> None:
     """Write `agreement.csv`: the mean rank correlation of each pair of methods whose attributions have one form."""
     arrays = {m: a for m, a in results.items() if isinstance(a, xr.DataArray)}
@@ -107,7 +113,7 @@ def write_agreement(results: Mapping[str, Result], folder: Folder) -> None:
         samples = {
             m: a.drop_vars(list(a.coords)).stack(sample_=dims, create_index=False) for m, a in alike.items()
         }
-        save(agreement(samples, dim="sample_").to_pandas().reset_index(), folder.file(AGREEMENT))
+        save(agreement_frame(agreement(samples, dim="sample_")), folder.file(AGREEMENT))
 
 
 def draw(x: Result, results: Mapping[str, Result], folder: Folder, **options: Any) -> list[str]:

@@ -18,6 +18,7 @@ from attrib.workflows.sequence.importance import importance
 from attrib.workflows.sequence.page import page
 from attrib.workflows.sequence.parts import Attributed
 from attrib.workflows.sequence.pictures import draw, draw_records
+from attrib.workflows.study import agreement_frame
 
 
 def write(run: RunFolder, findings: Findings, pictures: int) -> None:
@@ -101,9 +102,9 @@ def agreement_table(findings: Findings) -> pd.DataFrame:
         done = output.attributed
         by_position = {m: importance(m, a, done.x) for m, a in done.results.items()}
         plain = {m: a.drop_vars([c for c in a.coords if c != "sample"]) for m, a in by_position.items()}
-        table = agreement(plain).to_pandas()
+        table = agreement_frame(agreement(plain))
         tables.append(table if output.output is None else table.assign(target=output.output))
-    return pd.concat(tables).reset_index()
+    return pd.concat(tables, ignore_index=True)
 
 
 def motifs_table(findings: Findings) -> pd.DataFrame:

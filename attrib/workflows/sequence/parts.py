@@ -169,7 +169,7 @@ def _results(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> 
 
 def _deletion(
     model: Callable[..., Any], x: xr.DataArray, by_position: xr.DataArray, plan: Plan
-) -> xr.DataArray:
+) -> xr.Variable:
     """z of the deletion of positions, which get what the methods take for a baseline."""
     start = next((o["baselines"] for o in plan.by_method.values() if "baselines" in o), 0.0)
     if isinstance(start, xr.DataArray) and "baseline" in start.dims:
