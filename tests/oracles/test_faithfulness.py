@@ -4,11 +4,12 @@ import warnings
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from attrib.functional import infidelity, input_x_gradient, sensitivity_max
+from attrib.functional import deletion, infidelity, input_x_gradient, randomization, sensitivity_max
 from attrib.testing import specimen
 
 if find_spec("captum") is None:
@@ -83,3 +84,40 @@ def test_sensitivity_max(kind: str) -> None:
         )
     assert isinstance(found, Tensor)
     assert torch.allclose(found, expected, rtol=1e-8)
+
+
+@pytest.mark.skipif(find_spec("quantus") is None, reason="quantus is not installed")
+def test_deletion_is_pixel_flipping() -> None:
+    """Quantus flips one pixel at a time and keeps all scores but the first."""
+    import quantus
+
+    s = specimen("cnn", 1)
+    a = input_x_gradient(s.f, s.x, target=2)
+    metric = quantus.PixelFlipping(
+        features_in_step=1,
+        normalise=False,
+        perturb_baseline="black",
+        disable_warnings=True,
+        display_progressbar=False,
+    )
+    expected = metric(
+        model=s.f,
+        x_batch=s.x.numpy(),
+        y_batch=torch.full((3,), 2).numpy(),
+        a_batch=a.numpy(),
+        softmax=False,
+        device="cpu",
+    )
+    black = s.x.amin((1, 2, 3), keepdim=True)  # of each sample
+    curve = deletion(s.f, s.x, a, target=2, steps=36, baselines=black)
+    assert torch.allclose(curve[:, 1:].double(), torch.as_tensor(np.array(expected)), atol=1e-6)
+
+
+@pytest.mark.skipif(find_spec("quantus") is None, reason="quantus is not installed")
+def test_randomization_redraws_what_quantus_redraws() -> None:
+    from quantus.helpers.model.pytorch_model import PyTorchModel
+
+    s = specimen("cnn", 1)
+    wrapped = PyTorchModel(s.f, channel_first=True, softmax=False)
+    names = [name for name, _ in wrapped.get_random_layer_generator(order="top_down", seed=0)]
+    assert list(randomization.explain(input_x_gradient, s.f, s.x, target=2).layers) == names
