@@ -94,6 +94,8 @@ def row(name: str, problem: Problem) -> list[str] | None:
         spent = (time.process_time() - begin) / problem.x.sizes["sample"]
     except REFUSALS:
         return None
+    if not set(problem.positions) <= set(a.dims):  # a map of a layer without positions
+        return None
     over = [d for d in a.dims if d not in ("sample", *problem.positions)]
     on_positions = abs(a).sum(over) if about.units == "gradient" else a.sum(over)
     inside = mass_inside(on_positions, problem.truth, problem.positions)
