@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrib import functional
 from attrib._version import __version__
+from attrib.functional import prepare, shared
 from attrib.interop.jax import from_jax
 from attrib.io import load, save
 from attrib.labelled import (
@@ -31,6 +32,7 @@ from attrib.labelled import (
     smooth_grad,
 )
 from attrib.labels import (
+    conductance,
     deep_lift_report,
     deletion,
     filters,
@@ -45,6 +47,7 @@ from attrib.labels import (
 
 __all__ = [
     "__version__",
+    "conductance",
     "deep_lift",
     "deep_lift_report",
     "deep_lift_shap",
@@ -70,11 +73,13 @@ __all__ = [
     "noise_tunnel",
     "occlusion",
     "predict",
+    "prepare",
     "randomization",
     "saliency",
     "save",
     "sensitivity_max",
     "shapley_values",
+    "shared",
     "smooth_grad",
 ]
 

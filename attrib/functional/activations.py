@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ def layer_activation(
     layer: Layer = AUTO,
     reshape: Reshape | None = None,
     onto: int = 0,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -69,7 +72,7 @@ def layer_activation(
               [2., 0.]]]])
     """
     return outputs(
-        f, x, layer, reshape, onto, batch_size=batch_size, device=device, progress=progress,
+        f, x, layer, reshape, onto, additional_forward_args=additional_forward_args, batch_size=batch_size, device=device, progress=progress,
     )  # fmt: skip
 
 
@@ -105,15 +108,15 @@ def filters(f: Model, layer: Layer = "first") -> Tensor:
     >>> filters(torch.nn.Sequential(torch.nn.Conv1d(2, 5, 3))).shape
     torch.Size([5, 2, 3])
     """
-    known = {n: p for n, p in named_layers(f).items() if isinstance(p, _CONVOLUTIONS)}
+    convolutions = {n: p for n, p in named_layers(f).items() if isinstance(p, _CONVOLUTIONS)}
     if isinstance(f, _CONVOLUTIONS):
-        known = {"": f}
-    if layer == "first" and known:
-        found: nn.Module | None = next(iter(known.values()))
+        convolutions = {"": f}
+    if layer == "first" and convolutions:
+        part: nn.Module | None = next(iter(convolutions.values()))
     else:
         named = find_layer(f, layer)
-        found = None if named is None else named[1]
-    if not isinstance(found, _CONVOLUTIONS):
-        there = ", ".join(list(known)[:10]) or "none"
-        raise ValueError(f"`layer` {layer!r} is no convolution of the model; its convolutions: {there}")
-    return found.weight.detach().clone()
+        part = None if named is None else named[1]
+    if not isinstance(part, _CONVOLUTIONS):
+        names = ", ".join(list(convolutions)[:10]) or "none"
+        raise ValueError(f"`layer` {layer!r} is no convolution of the model; its convolutions: {names}")
+    return part.weight.detach().clone()

@@ -88,6 +88,7 @@ def deletion(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -136,7 +137,7 @@ def deletion(
     tensor([2.3333])
     """
     settings = (baselines, steps, groups, order, n_random, seed)
-    passing = {"target": target, "targets": targets, "classes": classes, "batch_size": batch_size, "device": device, "progress": progress}  # fmt: skip
+    passing = {"target": target, "targets": targets, "classes": classes, "additional_forward_args": additional_forward_args, "batch_size": batch_size, "device": device, "progress": progress}  # fmt: skip
     return _curve(False, f, x, attribution, *settings, passing)
 
 
@@ -155,6 +156,7 @@ def insertion(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -198,7 +200,7 @@ def insertion(
     tensor([[0., 3., 5., 6.]])
     """
     settings = (baselines, steps, groups, order, n_random, seed)
-    passing = {"target": target, "targets": targets, "classes": classes, "batch_size": batch_size, "device": device, "progress": progress}  # fmt: skip
+    passing = {"target": target, "targets": targets, "classes": classes, "additional_forward_args": additional_forward_args, "batch_size": batch_size, "device": device, "progress": progress}  # fmt: skip
     return _curve(True, f, x, attribution, *settings, passing)
 
 
@@ -216,7 +218,7 @@ def _curve(
     passing: dict[str, Any],
 ) -> Curve:
     """The curve of insertion or deletion."""
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
     pool = tuple(b[:, None] for b in as_baselines(baselines, xs))
     if order not in ORDERS:
         raise ValueError(f"`order` is {order!r}, expected one of {', '.join(ORDERS)}")
@@ -225,10 +227,12 @@ def _curve(
     attributions = fitting(attribution, xs, passing["targets"] is not None, groups is None)
     players = _players(attributions, xs) if groups is None else players_of(groups, xs)
     importance = _importance(players, attributions, xs, groups is None)
+    if order == "magnitude":
+        importance = torch.where(importance == -torch.inf, importance, importance.abs())
     keys = sample_keys(xs, seed)
     per_target = importance.ndim == 3
     n, lead = len(xs[0]), len(importance) if per_target else 1
-    counts = (torch.arange(steps + 1) * players.count / steps).round().long()
+    counts = (players.counts[:, None] * torch.arange(steps + 1) / steps).round().long()
     each = (lead + n_random) * (steps + 1)
     with Passes(f, xs, n * (1 + each), **passing) as passes:
         score = passes.scores(xs)
@@ -238,7 +242,8 @@ def _curve(
         game = Coalitions(passes, xs, pool, players)
 
         def present(i: Tensor, k: Tensor) -> Tensor:
-            which, size = k.div(steps + 1, rounding_mode="floor"), counts[k % (steps + 1)]
+            which = k.div(steps + 1, rounding_mode="floor")
+            size = counts[i if len(counts) > 1 else 0, k % (steps + 1)]
             ids, back = torch.stack([i, which]).unique_consecutive(dim=1, return_inverse=True)
             orders = torch.stack([ordered(int(a), int(b)) for a, b in ids.T])
             changed = orders.argsort(dim=1)[back] < size[:, None]
@@ -248,10 +253,12 @@ def _curve(
             """An order of the players of sample `i`, the most important first; those after the targets' are of chance."""
             if order == "random" or which >= lead:
                 draw = torch.tensor([which])
-                return permutations(keys[i : i + 1], draw, RANDOM_ORDER, players.count)[0]
-            values = importance[which, i] if per_target else importance[i]
-            values = values.abs() if order == "magnitude" else values
-            return values.argsort(descending=True, stable=True)
+                own = int(players.counts[i if len(players.counts) > 1 else 0])
+                order_of_chance = permutations(keys[i : i + 1], draw, RANDOM_ORDER, own)[0]
+                return torch.cat([order_of_chance, torch.arange(own, players.count)])
+            return (importance[which, i] if per_target else importance[i]).argsort(
+                descending=True, stable=True
+            )
 
         rows = score.new_zeros(len(score), n * each)
         for start, part in passes.scores_along(
@@ -299,9 +306,9 @@ def _players(attributions: tuple[Tensor, ...], xs: tuple[Tensor, ...]) -> Player
     numbers, count = [], 0
     for a, x in zip(attributions, xs, strict=True):
         shape = a.shape[a.ndim - x.ndim + 1 :]
-        numbers.append(torch.arange(count, count + shape.numel()).view(shape).expand(x.shape[1:]))
+        numbers.append(torch.arange(count, count + shape.numel()).view(1, *shape).expand(1, *x.shape[1:]))
         count += shape.numel()
-    return Players(tuple(numbers), count)
+    return Players(tuple(numbers), count, torch.tensor([count]))
 
 
 def _importance(
@@ -311,10 +318,9 @@ def _importance(
     if each:
         parts = [a.flatten(a.ndim - x.ndim + 1) for a, x in zip(attributions, xs, strict=True)]
         return torch.cat([p.cpu().double() for p in parts], -1)
-    importance = players.means(
+    return players.means(
         [
             a.expand(*a.shape[: a.ndim - x.ndim], *x.shape).nan_to_num(nan=0.0)
             for a, x in zip(attributions, xs, strict=True)
         ]
     )
-    return importance

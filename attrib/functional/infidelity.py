@@ -13,6 +13,7 @@ from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes, by_sample
 from attrib.engine.inputs import Tensors, as_tuple
 from attrib.engine.model.parameters import Model
+from attrib.engine.model.prepared import prepare
 from attrib.engine.sampling.noise import sample_keys, signed_uniform
 from attrib.engine.sampling.perturbations import Noise, Stdevs, stdevs_of
 from attrib.engine.target import TargetLike, repeated
@@ -38,6 +39,7 @@ def infidelity(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -97,8 +99,8 @@ def infidelity(
     n, steps = len(xs[0]), n_perturb_samples
     per_target = attributions[0].ndim > xs[0].ndim
     with Passes(
-        f, xs, n * (1 + steps), target=target, targets=targets, classes=classes, batch_size=batch_size,
-        device=device, progress=progress,
+        f, xs, n * (1 + steps), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args, batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         score = passes.scores(xs)
         refuse_non_finite_results(score)
@@ -190,6 +192,7 @@ def sensitivity_max(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -244,17 +247,20 @@ def sensitivity_max(
     if not 0 <= perturb_radius < float("inf"):
         raise ValueError(f"`perturb_radius` is {perturb_radius}, expected a number of at least 0")
     n, steps, keys = len(xs[0]), n_perturb_samples, sample_keys(xs, seed)
+    model = prepare(f)  # the method is called many times, and need not learn everything anew
     with Passes(
-        f, xs, n * (1 + steps), target=target, targets=targets, classes=classes, batch_size=batch_size,
-        device=device, progress=progress,
+        model, xs, n * (1 + steps), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args, batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         refuse_non_finite_results(passes.scores(xs))
 
         def attributed(rows: tuple[Tensor, ...], i: Tensor) -> Tensor:
             goals = [repeated(t, i) for t in passes.targets]
+            beside = passes.companions.of_samples(i)
             values = called_with(
-                of_rows(method, i, xs), passes, f, rows if len(rows) > 1 else rows[0], targets=goals,
+                of_rows(method, i, xs), passes, model, rows if len(rows) > 1 else rows[0], targets=goals,
                 batch_size=batch_size, device=device, engine="auto",
+                **({"additional_forward_args": beside} if beside else {}),
             )  # fmt: skip
             parts = values if isinstance(values, tuple) else (values,)
             return torch.cat(

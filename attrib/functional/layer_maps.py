@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ Combine = Callable[[Tensor, Tensor], Tensor]  # (n, C, *grid), (t, n, C, *grid) 
 Layers = Layer | Sequence[Layer]
 Rows = tuple[Tensor, ...]
 
+P = ParamSpec("P")
 NORMALIZE = (None, "minmax")
 
 
@@ -51,6 +52,7 @@ def layer_maps(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -59,7 +61,7 @@ def layer_maps(
 
     Dims that were not asked for (targets, layers) are left out.
     """
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
     if normalize not in NORMALIZE:
         raise ValueError(f'`normalize` is {normalize!r}, expected None or "minmax"')
     if isinstance(onto, bool) or not isinstance(onto, int) or not 0 <= onto < len(xs):
@@ -68,6 +70,7 @@ def layer_maps(
     place = partial(_placed, relu=relu, normalize=normalize, size=size)
     with Passes(
         f, xs, len(xs[0]), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         passes.engine = "layer"
@@ -154,23 +157,23 @@ def _finished(
     return explanation._replace(attribution=explanation.attribution.movedim(lead + 1, lead).contiguous())
 
 
-def cam(long_name: str, *, reference: str) -> Callable[[Combine], TensorMethod[...]]:
-    """Make a method of a way to combine features and gradients: the arguments of `layer_maps` after its first."""
+def cam(
+    maps: Callable[Concatenate[Sequence[Combine], P], list[Explanation]], long_name: str, *, reference: str
+) -> Callable[[Combine], TensorMethod[P]]:
+    """Make a method of a way to combine features and gradients: the arguments of `maps` after its first."""
 
-    def register(combine: Combine) -> TensorMethod[...]:
+    def register(combine: Combine) -> TensorMethod[P]:
         @functools.wraps(combine)
-        def explain(*args: Any, **kwargs: Any) -> Explanation:
-            return layer_maps([combine], *args, **kwargs)[0]
+        def explain(*args: P.args, **kwargs: P.kwargs) -> Explanation:
+            return maps([combine], *args, **kwargs)[0]
 
-        signature = inspect.signature(layer_maps)
+        signature = inspect.signature(maps)
         signature = signature.replace(
             parameters=list(signature.parameters.values())[1:], return_annotation="Explanation"
         )
         explain.__signature__ = signature  # type: ignore[attr-defined]
-        explain.__annotations__ = {
-            k: v for k, v in layer_maps.__annotations__.items() if k in signature.parameters
-        }
-        explain.__wrapped__ = layer_maps  # type: ignore  # whose file knows the names in the annotations
+        explain.__annotations__ = {k: v for k, v in maps.__annotations__.items() if k in signature.parameters}
+        explain.__wrapped__ = maps  # type: ignore  # whose file knows the names in the annotations
         cam_method = method(
             long_name,
             axioms=(),
@@ -227,16 +230,17 @@ def image_form(
 
 def outputs(f: Model, x: Tensors, layer: Layer, reshape: Reshape | None, onto: int, **options: Any) -> Tensor:
     """Activations of a layer in image form where it has one: (N, C, *grid), else as they are."""
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
     with Passes(f, xs, len(xs[0]), **options) as passes:
         layers = layers_by_name(passes, layer, xs, onto)
         name, part = next(iter(layers.items()))
         images = []
         for span in passes.batches.spans(len(xs[0])):
             with span:
-                rows = rows_at(passes, xs, torch.arange(span.start, span.stop))
+                i = torch.arange(span.start, span.stop)
+                rows = rows_at(passes, xs, i)
                 try:
-                    a = activations(passes, layers, rows)[name]
+                    a = activations(passes, layers, rows, i)[name]
                 except OffPath as error:
                     raise explained(error, passes, rows, onto) from None
             if span.done:

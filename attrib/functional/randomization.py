@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from threading import Lock
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +13,15 @@ from torch import Tensor, nn
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple
-from attrib.engine.model.parameters import Model
+from attrib.engine.model.companions import Companions
+from attrib.engine.model.parameters import Model, modules
 from attrib.engine.model.prepared import PreparedModel
 from attrib.engine.target import TargetLike, repeated
 from attrib.functional.explanation import refuse_non_finite_results
 from attrib.functional.measures import measured, samples_first
 from attrib.functional.noise_tunnel import called_with
+
+_DRAWING = Lock()  # torch draws for all threads from one generator: one thread at a time sets its seed
 
 
 class Randomized(NamedTuple):
@@ -45,6 +49,7 @@ def randomization(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -59,7 +64,7 @@ def randomization(
         As for `noise_tunnel`; its own options in a `functools.partial`. Maps of a layer may be given too, but not at a
         `torch.nn.Module`: name it.
     f : torch.nn.Module
-        The model; a copy of it is changed.
+        The model, or an object or `functools.partial` around it; a copy of it is changed.
     {x}
     seed : int, default 0
         Of the parameters that are drawn.
@@ -76,7 +81,7 @@ def randomization(
     Raises
     ------
     {raises_measure}
-        Also for a model that is no module, or has no parameters.
+        Also for a function around modules, and a model without parameters.
 
     Notes
     -----
@@ -100,24 +105,22 @@ def randomization(
     """
     xs = as_tuple(x)
     model = f.model if isinstance(f, PreparedModel) else f
-    if not isinstance(model, nn.Module):
-        raise ValueError(
-            f"`f` is a {type(model).__name__}, whose weights cannot be drawn anew; pass the torch.nn.Module itself"
-        )
     changed = copy.deepcopy(model)
+    layers = _with_parameters(changed, model)
     everything = torch.arange(len(xs[0]))
     with Passes(
-        model, xs, len(xs[0]), target=target, targets=targets, classes=classes, batch_size=batch_size,
-        device=device, progress=progress,
+        model, xs, len(xs[0]), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args, batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         refuse_non_finite_results(passes.scores(xs))
         goals = [repeated(t, everything) for t in passes.targets]
-        layers = _from_the_output(changed, passes.rows_of(xs, everything[:1]))
+        beside = passes.companions.of_samples(everything)
+        names = _from_the_output(changed, layers, passes.rows_of(xs, everything[:1]), passes.companions)
 
-        def ranks(g: nn.Module) -> Tensor:
+        def ranks(g: Model) -> Tensor:
             values = called_with(
                 method, passes, g, xs if len(xs) > 1 else xs[0], targets=goals, batch_size=batch_size, device=device,
-                engine="auto",
+                engine="auto", **({"additional_forward_args": beside} if beside else {}),
             )  # fmt: skip
             parts = values if isinstance(values, tuple) else (values,)
             flat = [p.detach().reshape(len(p), len(xs[0]), -1) for p in map(samples_first(len(xs[0])), parts)]
@@ -125,23 +128,51 @@ def randomization(
 
         origin = ranks(model)
         correlations = []
-        for number, name in enumerate(layers):
-            redraw(changed.get_submodule(name), seed + number)
+        for number, name in enumerate(names):
+            redraw(layers[name], seed + number)
             correlations.append(_correlation(origin, ranks(changed)))
-    found = torch.stack(correlations, 1)
-    return Randomized((found if passes.want.many else found[0]).to(xs[0]), tuple(layers))
+    correlation = torch.stack(correlations, 1)
+    return Randomized((correlation if passes.want.many else correlation[0]).to(xs[0].device), tuple(names))
 
 
-def _from_the_output(model: nn.Module, rows: tuple[Tensor, ...]) -> list[str]:
-    """Names of the modules with parameters of their own, from the output down."""
-    names = {m: n for n, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))}
-    if not names:
-        raise ValueError("`f` has no parameters, so that nothing can be drawn anew")
+def _with_parameters(changed: Model, model: Model) -> dict[str, nn.Module]:
+    """The modules, by name, of a copy of the model that have parameters of their own.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or if they are those of the model itself: a function shares what it names with its copy.
+    """
+    own = modules(changed)
+    if any(a is b for a in own for b in modules(model)):
+        raise ValueError(
+            f"`f` is a {type(model).__name__} around modules, whose weights cannot be drawn anew; pass the torch.nn.Module itself"
+        )
+    layers = {
+        name if len(own) == 1 else ".".join([str(k), *([name] if name else [])]): m
+        for k, root in enumerate(own)
+        for name, m in root.named_modules()
+        if any(True for _ in m.parameters(recurse=False))
+    }
+    if not layers:
+        raise ValueError(
+            f"`f` is a {type(model).__name__} without parameters of torch, so that nothing can be drawn anew; pass a "
+            "torch.nn.Module with weights"
+        )
+    return layers
+
+
+def _from_the_output(
+    model: Model, layers: dict[str, nn.Module], rows: tuple[Tensor, ...], companions: Companions
+) -> list[str]:
+    """Names of the layers, from the output down."""
+    names = {m: n for n, m in layers.items()}
     calls: dict[nn.Module, None] = {}
     hooks = [m.register_forward_pre_hook(lambda m, _: calls.setdefault(m)) for m in names]
     try:
         with torch.no_grad():
-            model(*rows)
+            extra, named = companions.at(torch.zeros(1, dtype=torch.long), rows[0])
+            model(*rows, *extra, **named)
     finally:
         for hook in hooks:
             hook.remove()
@@ -153,7 +184,7 @@ def redraw(module: nn.Module, seed: int) -> None:
     """Draw the parameters of a module itself, not of those below it, anew. Torch's own generators are left as they were."""
     fresh = copy.deepcopy(module).cpu()
     reset = getattr(fresh, "reset_parameters", None) or getattr(fresh, "_reset_parameters", None)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with _DRAWING, torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         if callable(reset):
             reset()

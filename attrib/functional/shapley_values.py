@@ -12,6 +12,7 @@ from torch import Tensor
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes, by_sample
 from attrib.engine.inputs import Baselines, Tensors, as_pool, as_tuple
+from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
 from attrib.engine.sampling.moments import Moments
 from attrib.engine.sampling.noise import permutations, sample_keys
@@ -46,9 +47,13 @@ def shapley_values(
     exact: bool | str = "auto",
     rtol: float | None = None,
     seed: int = 0,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -79,6 +84,7 @@ def shapley_values(
         times the largest magnitude of the sample's values, for every target. `n_steps` of the explanation are the model
         evaluations of each sample.
     {seed}
+    {layer}
     {passes}
 
     Returns
@@ -117,7 +123,7 @@ def shapley_values(
     >>> shapley_values(lambda x: x[:, 0] * x[:, 1] + x[:, 2], x)
     tensor([[3., 3., 1.]])
     """
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
     pool = as_pool(baselines, xs)
     players = players_of(groups, xs)
     every = _takes_all(exact, players.count)
@@ -128,7 +134,8 @@ def shapley_values(
     coalitions = 2**players.count - 1 if every else 1 + 2 * pairs * (players.count - 1)
     with Passes(
         f, xs, len(xs[0]) * (1 + coalitions * pool[0].shape[1]), more=rtol is not None and not every,
-        target=target, targets=targets, classes=classes, batch_size=batch_size, device=device, progress=progress,
+        target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args, batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         passes.engine = "dense"
         score = passes.scores(xs)

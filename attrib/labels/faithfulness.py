@@ -16,7 +16,7 @@ from attrib.engine.target import TargetLike
 from attrib.functional.arguments import checked
 from attrib.labels.align import at_samples, baseline_tensors
 from attrib.labels.editing import edit_options
-from attrib.labels.inputs import Inputs, labelled_inputs
+from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.measures import TARGET, Fields, measured
 from attrib.labels.methods import pure_form
 
@@ -36,6 +36,7 @@ def deletion(
     target: TargetLike | xr.DataArray = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -68,7 +69,7 @@ def deletion(
         Random orders as a control: coords `random_area` and `z`.
     seed : int, default 0
         Of the random orders.
-    target, targets, classes, batch_size, device, progress
+    target, targets, classes, additional_forward_args, batch_size, device, progress
         As for every method.
     sample_dims, dims, coords
         As for every method.
@@ -100,11 +101,11 @@ def deletion(
     }  # fmt: skip
     passing: dict[str, Any] = {
         "target": target, "targets": targets, "classes": classes,
+        "additional_forward_args": additional_forward_args,
         "batch_size": batch_size, "device": device, "progress": progress,
     }  # fmt: skip
-    return _curve(
-        "deletion", f, labelled_inputs(x, sample_dims, dims, coords), attribution, settings, passing
-    )
+    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
+    return _curve("deletion", f, inputs, attribution, settings, passing)
 
 
 @checked
@@ -122,6 +123,7 @@ def insertion(
     target: TargetLike | xr.DataArray = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -141,7 +143,7 @@ def insertion(
         Where the curve begins.
     steps, groups, order, n_random, seed
         As for `deletion`.
-    target, targets, classes, batch_size, device, progress
+    target, targets, classes, additional_forward_args, batch_size, device, progress
         As for every method.
     sample_dims, dims, coords
         As for every method.
@@ -171,11 +173,11 @@ def insertion(
     }  # fmt: skip
     passing: dict[str, Any] = {
         "target": target, "targets": targets, "classes": classes,
+        "additional_forward_args": additional_forward_args,
         "batch_size": batch_size, "device": device, "progress": progress,
     }  # fmt: skip
-    return _curve(
-        "insertion", f, labelled_inputs(x, sample_dims, dims, coords), attribution, settings, passing
-    )
+    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
+    return _curve("insertion", f, inputs, attribution, settings, passing)
 
 
 @checked
@@ -192,6 +194,7 @@ def infidelity(
     target: TargetLike | xr.DataArray = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -209,7 +212,7 @@ def infidelity(
         As for `deletion`; the attribution has all dims of the input.
     perturb_func, n_perturb_samples, stdevs, normalize, seed
         As for `attrib.functional.infidelity`; `perturb_func` gets tensors.
-    target, targets, classes, batch_size, device, progress
+    target, targets, classes, additional_forward_args, batch_size, device, progress
         As for every method.
     sample_dims, dims, coords
         As for every method.
@@ -238,9 +241,10 @@ def infidelity(
     }  # fmt: skip
     passing: dict[str, Any] = {
         "target": target, "targets": targets, "classes": classes,
+        "additional_forward_args": additional_forward_args,
         "batch_size": batch_size, "device": device, "progress": progress,
     }  # fmt: skip
-    inputs = labelled_inputs(x, sample_dims, dims, coords)
+    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
 
     def measure(xs: Any, attributions: Any, options: Any) -> Fields:
         return {"infidelity": functional.infidelity(f, xs, attributions, **settings, **options)}
@@ -261,6 +265,7 @@ def sensitivity_max(
     target: TargetLike | xr.DataArray = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -282,7 +287,7 @@ def sensitivity_max(
         Input(s).
     perturb_func, perturb_radius, n_perturb_samples, seed
         As for `attrib.functional.sensitivity_max`; `perturb_func` gets tensors.
-    target, targets, classes, batch_size, device, progress
+    target, targets, classes, additional_forward_args, batch_size, device, progress
         As for every method.
     sample_dims, dims, coords
         As for every method.
@@ -310,9 +315,10 @@ def sensitivity_max(
     }  # fmt: skip
     passing: dict[str, Any] = {
         "target": target, "targets": targets, "classes": classes,
+        "additional_forward_args": additional_forward_args,
         "batch_size": batch_size, "device": device, "progress": progress,
     }  # fmt: skip
-    inputs = labelled_inputs(x, sample_dims, dims, coords)
+    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
     inner = pure_form(method, inputs, dtype_of(f))
 
     def measure(xs: Any, _: Any, options: Any) -> Fields:
@@ -331,6 +337,7 @@ def randomization(
     target: TargetLike | xr.DataArray = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -352,7 +359,7 @@ def randomization(
         Input(s).
     seed : int, default 0
         Of the parameters that are drawn.
-    target, targets, classes, batch_size, device, progress
+    target, targets, classes, additional_forward_args, batch_size, device, progress
         As for every method.
     sample_dims, dims, coords
         As for every method.
@@ -379,9 +386,10 @@ def randomization(
     """
     passing: dict[str, Any] = {
         "target": target, "targets": targets, "classes": classes,
+        "additional_forward_args": additional_forward_args,
         "batch_size": batch_size, "device": device, "progress": progress,
     }  # fmt: skip
-    inputs = labelled_inputs(x, sample_dims, dims, coords)
+    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
     inner = pure_form(method, inputs, dtype_of(f))
     layers: list[str] = []
 
@@ -410,7 +418,9 @@ def _curve(
 
     def measure(xs: Any, attributions: Any, options: Any, numbers: Sequence[int]) -> Fields:
         baselines = at_samples(tensors["baselines"], numbers, inputs)
-        curve = explain(f, xs, attributions, **{**tensors, "baselines": baselines}, **options)
+        groups = at_samples(tensors["groups"], numbers, inputs)
+        of_some = {**tensors, "baselines": baselines, "groups": groups}
+        curve = explain(f, xs, attributions, **of_some, **options)
         fields = {name: curve.score, "area": curve.area, "random_area": curve.random_area, "z": curve.z}
         fields["prediction"] = curve.prediction
         return {n: t for n, t in fields.items() if t is not None}

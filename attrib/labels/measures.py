@@ -14,8 +14,10 @@ from attrib._version import __version__
 from attrib.engine.model.parameters import Model, dtype_of
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.align import at_samples, sample_values
+from attrib.labels.beside import args_at, forward_args
 from attrib.labels.inputs import Inputs
 from attrib.labels.lazy import bare_blocks
+from attrib.labels.matching import matched
 from attrib.labels.results import plain
 
 Fields = dict[str, torch.Tensor]  # by name, (targets, samples, ...)
@@ -64,6 +66,7 @@ def measured(
         options["targets"] = [sample_values(t, inputs, "targets") for t in passing["targets"]]
     if not many:
         options |= {"target": None, "targets": [options["target"]]}
+    options["additional_forward_args"] = forward_args(passing["additional_forward_args"], inputs, dtype)
     if inputs.lazy:
         options["progress"] = False
     lead = len(inputs.sample_dims)
@@ -79,7 +82,11 @@ def measured(
             for t, a in zip(tensors[len(xs) :], attributions, strict=True)
         )
         some = numbers.ravel().tolist()
-        of_samples = {**options, "targets": at_samples(options["targets"], some, inputs)}
+        of_samples = {
+            **options,
+            "targets": at_samples(options["targets"], some, inputs),
+            "additional_forward_args": args_at(options["additional_forward_args"], some, inputs),
+        }
         one = lambda ts: ts[0] if len(ts) == 1 and inputs.single else ts
         numbered = (some,) if with_numbers else ()
         fields = measure(one(xs), one(parts) if parts else None, of_samples, *numbered)
@@ -214,16 +221,9 @@ def _attribution(a: Any, inputs: Inputs, j: int, many: bool) -> xr.DataArray:
             f"`{which}` has the dims {a.dims}, `x` has {x.dims}; select or rename {extra or lacking}"
             + ("; dims of targets need `targets`" if TARGET in extra else "")
         )
-    for d in a.dims:
-        if d == TARGET or (a.sizes[d] == 1 and d in core):
-            continue
-        labels, wanted = a.indexes.get(d), x.indexes.get(d)
-        if a.sizes[d] != x.sizes[d]:
-            raise ValueError(f"`{which}` has size {a.sizes[d]} along {d!r}, `x` has {x.sizes[d]}")
-        if labels is not None and wanted is not None and not labels.equals(wanted):
-            if labels.has_duplicates or set(labels) != set(wanted):
-                raise ValueError(f"`{which}` and `x` have other labels along {d!r}; select the same in both")
-            a = a.sel({d: wanted})
+    a = matched(
+        a.drop_vars([c for c in a.coords if c not in a.indexes]), x, which, free=(TARGET,), repeated=core
+    )
     a = a.drop_vars(list(a.coords)).expand_dims([d for d in core if d not in a.dims])
     lead = (TARGET,) if TARGET in a.dims else ()
     return a.transpose(*inputs.sample_dims, *lead, *core)

@@ -8,6 +8,8 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
+from attrib.labels.matching import matched
+
 POSITIONS = ("z", "y", "x", "position")  # dims of positions, where the caller names none
 
 
@@ -108,7 +110,7 @@ def mass_inside(a: xr.DataArray, mask: xr.DataArray, dims: Sequence[Hashable] | 
     a : DataArray
         Attributions, with any other dims; a position with NaN is left out.
     mask : DataArray
-        True or nonzero inside; some or all dims of `a`.
+        True or nonzero inside; some or all dims of `a`, matched by their labels where both have them.
     dims : sequence of hashable, optional
         The dims of the positions; default: those of "z", "y", "x" and "position" that `a` has, else all dims of the mask but
         "sample".
@@ -122,7 +124,7 @@ def mass_inside(a: xr.DataArray, mask: xr.DataArray, dims: Sequence[Hashable] | 
     Raises
     ------
     ValueError
-        If the mask has other dims, sizes or labels than `a`, or there are no dims of positions.
+        If the mask has dims that `a` lacks, other sizes or other labels, or there are no dims of positions.
 
     Examples
     --------
@@ -154,7 +156,7 @@ def pointing_game(
     a : DataArray
         Attributions, with any other dims; a position with NaN is left out.
     mask : DataArray
-        True or nonzero inside; some or all dims of `a`.
+        True or nonzero inside; some or all dims of `a`, matched by their labels where both have them.
     dims : sequence of hashable, optional
         The dims of the positions, as for `mass_inside`.
     tolerance : float, default 0
@@ -206,20 +208,8 @@ def _inside(
     a: xr.DataArray, mask: xr.DataArray, dims: Sequence[Hashable] | None
 ) -> tuple[xr.DataArray, list[Hashable]]:
     """The mask as booleans, and the dims of the positions."""
-    extra = [d for d in mask.dims if d not in a.dims]
-    if extra:
-        raise ValueError(f"`mask` has the dims {extra}, expected some of {a.dims}; select along them first")
-    for d in mask.dims:
-        if mask.sizes[d] != a.sizes[d]:
-            raise ValueError(f"`mask` has size {mask.sizes[d]} along {d!r}, the attribution has {a.sizes[d]}")
-        labels, wanted = mask.indexes.get(d), a.indexes.get(d)
-        if labels is None or wanted is None or labels.equals(wanted):
-            continue
-        if labels.has_duplicates or set(labels) != set(wanted):
-            raise ValueError(
-                f"`mask` and the attribution have other labels along {d!r}; select the same in both"
-            )
-        mask = mask.sel({d: wanted})
+    mask = matched(mask.drop_vars([c for c in mask.coords if c not in mask.indexes]), a, "mask", other="a")
+    mask = mask.drop_vars(list(mask.coords)).isel({d: 0 for d in mask.dims if mask.sizes[d] != a.sizes[d]})
     if dims is None:
         dims = [d for d in POSITIONS if d in a.dims] or [d for d in mask.dims if d != "sample"]
     lacking = [d for d in dims if d not in a.dims]
@@ -250,7 +240,7 @@ def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
     Parameters
     ----------
     a, b : DataArray
-        Attributions of the same shape.
+        Attributions of the same shape. Where they have the same dims, entries are matched by their labels.
 
     Returns
     -------
@@ -260,7 +250,7 @@ def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
     Raises
     ------
     ValueError
-        If the shapes differ.
+        If the shapes or the labels differ.
 
     Examples
     --------
@@ -271,6 +261,8 @@ def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
     """
     from scipy.stats import rankdata
 
+    if isinstance(a, xr.DataArray) and isinstance(b, xr.DataArray) and dict(a.sizes) == dict(b.sizes):
+        b = matched(b, a, "b", other="a").transpose(*a.dims)
     if a.shape != b.shape:
         raise ValueError(f"`a` has shape {a.shape}, `b` has {b.shape}; expected the same")
     both = np.isfinite(a.values) & np.isfinite(b.values)
@@ -283,7 +275,7 @@ def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
 def _along(name: str, a: xr.DataArray, dim: str) -> xr.DataArray:
     if dim not in a.dims:
         raise ValueError(
-            f"`results`: {name!r} has dims {a.dims}, expected {dim!r} among them; or pass dim=None"
+            f"`results[{name!r}]` has dims {a.dims}, expected {dim!r} among them; or pass dim=None"
         )
     return a.transpose(dim, ...)
 
@@ -292,18 +284,9 @@ def _like(first: xr.DataArray, a: xr.DataArray, name: str) -> xr.DataArray:
     """The attribution with its entries in the order of the first."""
     if dict(a.sizes) != dict(first.sizes):
         raise ValueError(
-            f"`results`: {name!r} has {dict(a.sizes)}, expected {dict(first.sizes)} as the first"
+            f"`results[{name!r}]` has {dict(a.sizes)}, expected {dict(first.sizes)} as the first"
         )
-    for d in first.dims:
-        wanted, labels = first.indexes.get(d), a.indexes.get(d)
-        if wanted is None or labels is None or wanted.equals(labels):
-            continue
-        if wanted.has_duplicates or set(wanted) != set(labels):
-            raise ValueError(
-                f"`results`: {name!r} has other labels along {d!r} than the first; select the same in all"
-            )
-        a = a.sel({d: wanted})
-    return a.transpose(*first.dims)
+    return matched(a, first, f"results[{name!r}]", other="the first result").transpose(*first.dims)
 
 
 def _overlap(a: xr.DataArray, b: xr.DataArray, top: float) -> float:

@@ -94,7 +94,11 @@ def test_ranks() -> None:
 
 def test_models_without_weights() -> None:
     x = torch.ones(1, 2)
-    with pytest.raises(ValueError, match=r"pass the torch\.nn\.Module itself"):
-        randomization(saliency, lambda x: x.sum(1), x)
-    with pytest.raises(ValueError, match="has no parameters"):
-        randomization(saliency, nn.Flatten(), x, target=0)
+    layer = nn.Linear(2, 1)
+    with pytest.raises(
+        ValueError, match=r"`f` is a function around modules.*pass the torch\.nn\.Module itself"
+    ):
+        randomization(saliency, lambda x: layer(x), x, target=0)
+    for f in (nn.Flatten(), lambda x: x.sum(1)):
+        with pytest.raises(ValueError, match="without parameters of torch"):
+            randomization(saliency, f, x, target=0)

@@ -105,9 +105,9 @@ def test_maps_of_a_layer_lack_the_channel() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a: a.isel(gene=[0, 1]), "has size 2 along 'gene'"),
+        (lambda a: a.isel(gene=[0, 1]), "`attribution` lacks 'x', 'y', 'z'"),
         (lambda a: a.rename(gene="region"), "select or rename"),
-        (lambda a: a.assign_coords(gene=list("abcde")), "other labels along 'gene'"),
+        (lambda a: a.assign_coords(gene=list("abcde")), "different labels along 'gene'"),
         (lambda a: a.isel(donor=0), "select or rename"),
         (lambda a: a.expand_dims(target=2), "dims of targets need `targets`"),
         (lambda a: a.values[0], r"has shape \(3, 5\)"),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows, has_batch_norm
 from attrib.engine.graph import transformed
+from attrib.engine.model.function import comparing
 from attrib.engine.model.parameters import Model, modules
 
 Layer = str | nn.Module
@@ -26,12 +27,16 @@ _HANDLES = threading.Lock()  # torch numbers its hooks without one
 def tapped(parts: Mapping[str, nn.Module], see: See) -> Iterator[None]:
     """Show `see` the outputs of some modules that this thread runs; no hook stays behind.
 
-    Other threads that run the same modules meanwhile go on undisturbed: the hook looks who is calling.
+    Other threads that run the same modules meanwhile go on undisturbed: the hook looks who is calling. So do calls that
+    only compare the model with itself.
     """
     me = threading.get_ident()
 
     def hook(name: str) -> Callable:
-        return lambda module, args, output: see(name, output) if threading.get_ident() == me else None
+        def look(module: nn.Module, args: Any, output: Any) -> Any:
+            return see(name, output) if threading.get_ident() == me and not comparing() else None
+
+        return look
 
     handles = []
     try:
@@ -184,16 +189,16 @@ def pass_through(passes: Passes, layers: Mapping[str, nn.Module], rows: Rows, i:
             "gradients at a layer cannot be differentiated again: torch.func transforms do not reach into the model there; "
             "explain the input, or the part of the model behind the layer"
         )
-    y, leaves = _from_layers(passes, layers, rows)
+    y, leaves = _from_layers(passes, layers, rows, i)
     may_double = len(i) == 1 and rows[0].is_cpu and not passes.function.knowledge.sizes_fixed
     if may_double and y.grad_fn is not None and has_batch_norm(y.grad_fn):
         # torch's pass back through it is wrong for one row
-        y, leaves = _from_layers(passes, layers, tuple(torch.cat([r, r]) for r in rows))
+        y, leaves = _from_layers(passes, layers, tuple(torch.cat([r, r]) for r in rows), i)
     return LayerPass(passes, y, i, list(layers), [leaves[name] for name in layers])
 
 
 def _from_layers(
-    passes: Passes, layers: Mapping[str, nn.Module], rows: Rows
+    passes: Passes, layers: Mapping[str, nn.Module], rows: Rows, i: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The output, and the layers' outputs on its graph."""
     leaves: dict[str, Tensor] = {}
@@ -209,12 +214,12 @@ def _from_layers(
         return leaves[name].clone()  # the next layer may write to it
 
     with torch.no_grad(), tapped(layers, see):  # on leaving, the grad mode is as it was
-        y = passes.function(*rows)
+        y = passes.function(*rows, samples=i)
     check_calls(calls)
     return y, leaves
 
 
-def activations(passes: Passes, layers: Mapping[str, nn.Module], rows: Rows) -> dict[str, Tensor]:
+def activations(passes: Passes, layers: Mapping[str, nn.Module], rows: Rows, i: Tensor) -> dict[str, Tensor]:
     """Outputs (rows, ...) of some layers, without gradients; the errors are those of `pass_through`."""
     outputs: dict[str, Tensor] = {}
     calls = dict.fromkeys(layers, 0)
@@ -226,7 +231,7 @@ def activations(passes: Passes, layers: Mapping[str, nn.Module], rows: Rows) -> 
             outputs[name] = output.detach().clone()
 
     with torch.no_grad(), tapped(layers, see):
-        passes.function(*rows)
+        passes.function(*rows, samples=i)
     check_calls(calls)
     return outputs
 

@@ -1,4 +1,4 @@
-"""Which layers of a model have maps: to choose one, and to name them where the caller's does not."""
+"""Layers with maps: which a model has, how a layer's output becomes an image, and maps on the input's grid."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def candidates(passes: Passes, rows: Rows, onto: int = 0) -> tuple[list[Candidat
         last[name] = output.detach().requires_grad_()
         return last[name].clone()
 
-    leaves = tuple(r[:1].detach().requires_grad_() for r in rows)
+    leaves = tuple(r[:1].detach().requires_grad_(r.is_floating_point()) for r in rows)
     with torch.enable_grad(), tapped(parts, see):
-        y = passes.function(*(leaf.clone() for leaf in leaves))
-    found = []
+        y = passes.function(*(leaf.clone() for leaf in leaves), samples=torch.zeros(1, dtype=torch.long))
+    layers = []
     for name, output in last.items():
         form = _form(parts[name], output, rows[onto])
         if form is not None and output is not y:
-            found.append(Candidate(name, parts[name], output, form))
-    return found, y
+            layers.append(Candidate(name, parts[name], output, form))
+    return layers, y
 
 
 def _form(part: nn.Module, output: Tensor, x: Tensor) -> Form | None:
@@ -71,7 +71,7 @@ def _form(part: nn.Module, output: Tensor, x: Tensor) -> Form | None:
     return form if form is not None and math.prod(form.grid) > 1 else None
 
 
-def last_map(found: Sequence[Candidate], y: Tensor) -> Candidate | None:
+def last_map(layers: Sequence[Candidate], y: Tensor) -> Candidate | None:
     """The last layer on whose positions the output depends; among layers of tokens, the last block or norm.
 
     (Behind the last attention of a transformer with a class token, the output depends on that token alone.)
@@ -79,7 +79,7 @@ def last_map(found: Sequence[Candidate], y: Tensor) -> Candidate | None:
     if not y.requires_grad:
         return None
     along = torch.cos(torch.arange(y.numel(), dtype=y.dtype, device=y.device)).view_as(y)
-    for c in reversed(found):
+    for c in reversed(layers):
         if c.form.order == "tokens" and not _is_stage(c.module):
             continue
         g = torch.autograd.grad(y, c.output, along, retain_graph=True, allow_unused=True)[0]
@@ -101,12 +101,12 @@ def layers_of(passes: Passes, layer: Layer, rows: Rows, onto: int = 0) -> tuple[
         If there is no such layer, or none that `"auto"` could choose; the message lists layers with maps.
     """
     if isinstance(layer, str) and layer == AUTO:
-        found, y = candidates(passes, rows, onto)
-        best = last_map(found, y)
+        layers, y = candidates(passes, rows, onto)
+        best = last_map(layers, y)
         if best is None:
             raise ValueError(
                 '`layer` is "auto", but no layer has spatial dims on which the output depends; '
-                f"pass a layer by name, with reshape= to put it in image form{listing(found)}"
+                f"pass a layer by name, with reshape= to put it in image form{listing(layers)}"
             )
         return best.name, best.module
     named = find_layer(passes.function.model, layer)
@@ -126,15 +126,16 @@ def _tried(passes: Passes, rows: Rows, onto: int) -> list[Candidate]:
     return candidates(passes, rows, onto)[0]
 
 
-def listing(found: Sequence[Candidate]) -> str:
+def listing(layers: Sequence[Candidate]) -> str:
     """The last few layers with maps, as the end of a message."""
-    if not found:
+    if not layers:
         return "; no layer of the model has a map"
-    shown = [f"{c.name} ({' x '.join(map(str, c.form.grid))})" for c in found[-10:]]
-    return f"; layers with maps: {'..., ' * (len(found) > 10)}{', '.join(shown)}"
+    grids = [f"{c.name} ({' x '.join(map(str, c.form.grid))})" for c in layers[-10:]]
+    return f"; layers with maps: {'..., ' * (len(layers) > 10)}{', '.join(grids)}"
 
 
-# FOLDED attrib/engine/layers/map_layers.py: """Feature maps in image form, whatever layout a layer gives them, and maps on the input's own grid."""
+# ------------------------------------------------------------------ a layer's output as an image
+
 Reshape = Callable[[Tensor], Tensor]
 
 _FIRST = (
@@ -164,8 +165,8 @@ class Form(NamedTuple):
 
     def blank(self, gradient: Tensor) -> bool:
         """Whether a gradient (N, T, C) is that of the tokens in front alone, so that no position matters."""
-        front, rest = gradient[:, : self.prefix], gradient[:, self.prefix :]
-        return self.prefix > 0 and bool(front.any()) and not bool(rest.any())
+        front, positions = gradient[:, : self.prefix], gradient[:, self.prefix :]
+        return self.prefix > 0 and bool(front.any()) and not bool(positions.any())
 
     def __call__(self, t: Tensor) -> Tensor:
         """(N, ...) as (N, C, *grid)."""
@@ -197,18 +198,18 @@ def form_of(shape: Sequence[int], module: nn.Module, inputs: Sequence[int]) -> F
 
 def _layout(shape: Sequence[int], module: nn.Module, spatial: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
     first, last = tuple(shape[2:]), tuple(shape[1:-1])
-    told = _told(module)
-    if told is None:
+    order = _order_by_type(module)
+    if order is None:
         if len(spatial) == 1:
-            told = "last" if first[0] > spatial[0] >= last[0] else "first"
+            order = "last" if first[0] > spatial[0] >= last[0] else "first"
         elif not _fits(first, spatial):
-            told = "last" if _fits(last, spatial) else "first"
+            order = "last" if _fits(last, spatial) else "first"
         else:
-            told = "last" if _even(last, spatial) and not _even(first, spatial) else "first"
-    return told, first if told == "first" else last
+            order = "last" if _even(last, spatial) and not _even(first, spatial) else "first"
+    return order, first if order == "first" else last
 
 
-def _told(module: nn.Module) -> str | None:
+def _order_by_type(module: nn.Module) -> str | None:
     """What the types of a layer and its parts say of its layout, if they agree."""
     parts = [module] if not any(True for _ in module.children()) else list(module.modules())
     first = any(isinstance(p, _FIRST) for p in parts)
@@ -238,10 +239,10 @@ def _tokens(count: int, spatial: tuple[int, ...]) -> Form | None:
         for prefix in range(_PREFIX)
         if prefix < 2 or 8 * prefix < count
     ]
-    found = [Form("tokens", prefix, grid) for prefix, grid in grids if grid is not None]
-    whole = [f for f in found if len({s / g for s, g in zip(spatial, f.grid, strict=True)}) == 1]
-    exact = [f for f in whole if spatial[0] % f.grid[0] == 0]
-    return next(iter([*exact, *whole, *found]), None)
+    forms = [Form("tokens", prefix, grid) for prefix, grid in grids if grid is not None]
+    even = [f for f in forms if len({s / g for s, g in zip(spatial, f.grid, strict=True)}) == 1]
+    exact = [f for f in even if spatial[0] % f.grid[0] == 0]
+    return next(iter([*exact, *even, *forms]), None)
 
 
 def _grid(count: int, spatial: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -264,7 +265,7 @@ def reshaped(t: Tensor, reshape: Reshape, n: int) -> Tensor:
 
 
 def upsampled(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Maps (..., *grid) on a grid of another size, linear between the centres of cells."""
+    """Maps (..., *grid) on a grid of another size, linear between the centres of positions."""
     mode = {1: "linear", 2: "bilinear", 3: "trilinear"}.get(len(size))
     if mode is None:
         raise ValueError(f"maps of {len(size)} spatial dims cannot be resized; pass upsample=False")
