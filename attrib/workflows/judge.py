@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from attrib.io import read, replacing, save
+from attrib.scale.loading import load_model
 from attrib.workflows.attribute import Tell, trial
 from attrib.workflows.data import baselines_of, floating
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.judgement import Judgement, judgement, picture, samples_of
-from attrib.workflows.loading import class_names, load_model
 from attrib.workflows.plan import plan
 from attrib.workflows.study import carry_out
-from attrib.workflows.targets import targets
+from attrib.workflows.targets import class_names, targets
 
 TABLE, PICTURE = "judged.csv", "judged.png"
 METHODS = ("saliency", "input_x_gradient", "integrated_gradients", "smooth_grad")

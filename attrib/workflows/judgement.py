@@ -14,8 +14,8 @@ from attrib import labels
 from attrib.labels import labelled_inputs
 from attrib.plots import curves
 from attrib.plots.scale import figure
+from attrib.scale.loading import first_line
 from attrib.workflows.attribute import Done, Result, Skipped, Tell
-from attrib.workflows.loading import first_line
 from attrib.workflows.plan import ALL_METHODS, Plan
 from attrib.workflows.study import completeness
 

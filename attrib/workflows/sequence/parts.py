@@ -13,8 +13,8 @@ import xarray as xr
 from attrib.functional import prepare
 from attrib.io import load, save
 from attrib.labels import deletion
+from attrib.scale.loading import first_line
 from attrib.workflows.attribute import Done, Tell, attribute, trial
-from attrib.workflows.loading import first_line
 from attrib.workflows.plan import Plan
 from attrib.workflows.sequence.asked import Settings
 from attrib.workflows.sequence.importance import importance
