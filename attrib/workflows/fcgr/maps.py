@@ -25,7 +25,7 @@ from attrib.workflows.plan import Plan, plan
 
 STEPS, CONTROLS = 10, 5  # of the deletion curves: points, and random orders beside them
 CORRECTED = "saliency"  # the plain gradient, which the corrections are applied to
-DEFAULTS = {"saliency.absolute": False, "integrated_gradients.n_steps": 32}
+DEFAULTS = {"saliency.absolute": False}
 
 
 @contextmanager
