@@ -117,7 +117,7 @@ def _default_arguments(method: str, baselines: Any, seed: int) -> dict[str, Any]
     chosen: dict[str, Any] = {}
     if about.draws:
         chosen["seed"] = seed
-    if "rtol" in about.arguments:
+    if set(about.arguments) >= PRECISION.keys():
         chosen |= PRECISION
     if about.wraps:
         chosen["method"] = ALL_METHODS[INNER]
