@@ -97,10 +97,9 @@ def test_several_targets_are_the_single_ones(case: Case, kind: str) -> None:
     del options["target"]
     if not case.alone:
         pytest.skip("the targets share their points")
-    wanted: list[Any] = {
-        "number": [None, [0, 0, 0]],
-        "sequence": [(0, 1), (2, 4), [(1, 1), (0, 2), (2, 0)]],
-    }.get(kind, [1, 0, [1, 0, 1], "predicted"])
+    wanted: list[Any] = {"number": [None, 0], "sequence": [(0, 1), (2, 4), [(1, 1), (0, 2), (2, 0)]]}.get(
+        kind, [1, 0, [1, 0, 1], "predicted"]
+    )
     together = each(case.bound()(s.f, s.x, targets=wanted, **options))
     for k, target in enumerate(wanted):
         agree(tuple(a[k] for a in together), each(case.bound()(s.f, s.x, target=target, **options)), 1e-9)
