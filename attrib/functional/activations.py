@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.inputs import Tensors
 from attrib.engine.layers.at_layer import Layer, find_layer, named_layers
-from attrib.engine.layers.map_layers import AUTO, Reshape
+from attrib.engine.layers.image_form import Reshape
+from attrib.engine.layers.map_layers import AUTO
 from attrib.engine.model.parameters import Model
 from attrib.functional.arguments import checked
 from attrib.functional.layer_maps import outputs
@@ -22,6 +23,7 @@ def layer_activation(
     x: Tensors,
     *,
     layer: Layer = AUTO,
+    call: int | None = None,
     reshape: Reshape | None = None,
     onto: int = 0,
     batch_size: BatchSize = "auto",
@@ -35,7 +37,10 @@ def layer_activation(
     {f}
     {x}
     layer : str or torch.nn.Module, default "auto"
-        A dotted name, the module itself, or `"auto"`: the last layer on whose positions the output depends.
+        A dotted name, the module itself, or `"auto"`: the last layer whose positions are the input's and count for the
+        output.
+    call : int, optional
+        Which call, from 0, of a layer that the model calls several times.
     reshape : callable, optional
         Your own image form: a function of the layer's output that gives (N, C, *spatial).
     onto : int, default 0
@@ -69,8 +74,8 @@ def layer_activation(
               [2., 0.]]]])
     """
     return outputs(
-        f, x, layer, reshape, onto, batch_size=batch_size, device=device, progress=progress,
-    )  # fmt: skip
+        f, x, layer, reshape, onto, call, batch_size=batch_size, device=device, progress=progress,
+    ).values  # fmt: skip
 
 
 @checked
@@ -105,15 +110,15 @@ def filters(f: Model, layer: Layer = "first") -> Tensor:
     >>> filters(torch.nn.Sequential(torch.nn.Conv1d(2, 5, 3))).shape
     torch.Size([5, 2, 3])
     """
-    known = {n: p for n, p in named_layers(f).items() if isinstance(p, _CONVOLUTIONS)}
+    convolutions = {n: p for n, p in named_layers(f).items() if isinstance(p, _CONVOLUTIONS)}
     if isinstance(f, _CONVOLUTIONS):
-        known = {"": f}
-    if layer == "first" and known:
-        found: nn.Module | None = next(iter(known.values()))
+        convolutions = {"": f}
+    if layer == "first" and convolutions:
+        convolution: nn.Module | None = next(iter(convolutions.values()))
     else:
-        named = find_layer(f, layer)
-        found = None if named is None else named[1]
-    if not isinstance(found, _CONVOLUTIONS):
-        there = ", ".join(list(known)[:10]) or "none"
-        raise ValueError(f"`layer` {layer!r} is no convolution of the model; its convolutions: {there}")
-    return found.weight.detach().clone()
+        pair = find_layer(f, layer)
+        convolution = None if pair is None else pair[1]
+    if not isinstance(convolution, _CONVOLUTIONS):
+        names = ", ".join(list(convolutions)[:10]) or "none"
+        raise ValueError(f"`layer` {layer!r} is no convolution of the model; its convolutions: {names}")
+    return convolution.weight.detach().clone()

@@ -167,7 +167,7 @@ def _lazily(method: Any, settings: dict[str, Any], inputs: Inputs, facts: Facts,
     if not about.layer:
         return lazily(explain, inputs, facts, many)
     first = of_first(explain, inputs)
-    options["layer"] = resolved(options["layer"], first.layers or ())
+    options = resolved(options, first)
     if about.result == "layer map":
         return lazy_maps(explain, first, inputs, facts, many)
     return lazily(explain, inputs, facts, many)
