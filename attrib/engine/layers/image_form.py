@@ -18,7 +18,7 @@ _FIRST = (
 )  # fmt: skip
 _LAST = (nn.Linear, nn.LayerNorm)  # of exactly these types: subclasses exist that put channels first
 _PREFIX = 9  # class token, distillation token, registers: at most so many, and few beside the positions
-_UNEVEN = 1.5  # strides along two dims of a grid of tokens differ by less
+UNEVEN = 1.5  # strides along two dims of a grid of tokens differ by less
 
 
 class Form(NamedTuple):
@@ -108,7 +108,7 @@ def _grids(count: int, sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
         return
     stride = (math.prod(sizes) / count) ** (1 / len(sizes))
     near = [
-        [g for g in range(1, count + 1) if count % g == 0 and 1 / _UNEVEN < size / g / stride < _UNEVEN]
+        [g for g in range(1, count + 1) if count % g == 0 and 1 / UNEVEN < size / g / stride < UNEVEN]
         for size in sizes
     ]
     yield from (grid for grid in itertools.product(*near) if math.prod(grid) == count)

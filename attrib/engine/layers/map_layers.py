@@ -272,7 +272,10 @@ def _is_head(c: Candidate, form: Form, y: Tensor) -> bool:
     channels = form(c.output).shape[1]
     if channels not in y.shape[1:] and not (channels == 1 and y.numel() == 1):
         return False
-    gradient = torch.autograd.grad(y.flatten()[0], c.output, retain_graph=True, allow_unused=True)[0]
+    first = torch.zeros(y.numel(), dtype=y.dtype, device=y.device).index_fill(
+        0, torch.tensor(0, device=y.device), 1
+    )
+    gradient = torch.autograd.grad(y, c.output, first.view_as(y), retain_graph=True, allow_unused=True)[0]
     return gradient is not None and int(form(gradient).flatten(2).any(2).sum()) == 1
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.layers.at_layer import See, Site, tapped
-from attrib.engine.layers.image_form import Form, form_by_types, layouts, order_by_types
+from attrib.engine.layers.image_form import UNEVEN, Form, form_by_types, layouts, order_by_types
 from attrib.engine.model.function import one_tensor
 
 PLACES = 6
@@ -25,6 +25,7 @@ REFUSED = "the model takes no changed input"  # why positions could not be teste
 UNMOVED = "it does not depend on the input"
 DIFFUSE = "every position answers to changes anywhere in the input"
 FOLLOWS = 0.5  # correlation of shares with places from which on a dim of a grid follows one of the input
+SURELY = 0.75  # the same of grids that are unlikely by their sizes
 _ORDERS = (
     (0, 1, 2, 3, 4, 5),
     (1, 3, 5, 2, 0, 4),
@@ -248,6 +249,9 @@ def _best(response: Response, moves: Moves, module: nn.Module, sample: tuple[int
             continue
         form, score = placed
         agrees = (form.order == "first") == (order == "first") if order else False
+        strides = [sample[d] / g for d, g in zip(form.axes or (), form.grid, strict=True) if g > 1]
+        if max(strides) > UNEVEN * min(strides) and not (agrees and order == "first") and score < SURELY:
+            continue
         rank = grid_dims, round(score + 0.05 * agrees, 2)
         if best is None or rank > best[0]:
             best = rank, form
