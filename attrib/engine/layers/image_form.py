@@ -154,6 +154,18 @@ def order_by_types(module: nn.Module) -> str | None:
     return None if first == last else "first" if first else "last"
 
 
+def convolution_gave(module: nn.Module, channels: int) -> bool:
+    """Whether a layer's types put channels first, and one of its parts gives so many."""
+    counts = {
+        getattr(part, name)
+        for part in module.modules()
+        if isinstance(part, _FIRST)
+        for name in ("out_channels", "num_features", "num_channels")
+        if hasattr(part, name)
+    }
+    return order_by_types(module) == "first" and (not counts or channels in counts)
+
+
 def _fits(grid: tuple[int, ...], spatial: tuple[int, ...]) -> bool:
     return all(s <= size for s, size in zip(grid, spatial, strict=True))
 

@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.layers.at_layer import See, Site, tapped
-from attrib.engine.layers.image_form import UNEVEN, Form, form_by_types, layouts, order_by_types
+from attrib.engine.layers.image_form import (
+    UNEVEN,
+    Form,
+    convolution_gave,
+    form_by_types,
+    layouts,
+    order_by_types,
+)
 from attrib.engine.model.function import one_tensor
 
 PLACES = 6
@@ -224,7 +231,7 @@ def placed_by_moves(
     form = _best(response, moves, module, inputs[1:])
     if form is not None:
         return Placement(form, True)
-    if likely is not None and likely.order == "first" == order_by_types(module):
+    if likely is not None and likely.order == "first" and convolution_gave(module, response.shape[1]):
         return Placement(likely, False, DIFFUSE)
     reason = "its positions do not follow the input's: a change at one place does not move it there"
     return Placement(None, False, reason if likely else _no_form(response.shape, inputs))
@@ -236,12 +243,12 @@ def _no_form(shape: tuple[int, ...], inputs: tuple[int, ...]) -> str:
 
 def _best(response: Response, moves: Moves, module: nn.Module, sample: tuple[int, ...]) -> Form | None:
     """The form whose grid follows the input best; on a tie in the order in which `layouts` has them."""
-    order = order_by_types(module)
+    order, convolution = order_by_types(module), convolution_gave(module, response.shape[1])
     best: tuple[tuple[int, float], Form] | None = None
     for form in layouts(response.shape, sample, moves.dims):
         grid_dims = sum(g > 1 for g in form.grid)
         if grid_dims == 0 or (
-            grid_dims < min(len(form.grid), len(moves.dims)) and not order == form.order == "first"
+            grid_dims < min(len(form.grid), len(moves.dims)) and not (convolution and form.order == "first")
         ):  # a grid of fewer dims than the input's can be a sequence in which only whole rows follow
             continue
         placed = _followed(form, follows(response.at(form), moves.spans), moves.dims, len(sample))
@@ -250,7 +257,11 @@ def _best(response: Response, moves: Moves, module: nn.Module, sample: tuple[int
         form, score = placed
         agrees = (form.order == "first") == (order == "first") if order else False
         strides = [sample[d] / g for d, g in zip(form.axes or (), form.grid, strict=True) if g > 1]
-        if max(strides) > UNEVEN * min(strides) and not (agrees and order == "first") and score < SURELY:
+        if (
+            max(strides) > UNEVEN * min(strides)
+            and not (convolution and form.order == "first")
+            and score < SURELY
+        ):
             continue
         rank = grid_dims, round(score + 0.05 * agrees, 2)
         if best is None or rank > best[0]:
