@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 CLASSES = 5
 SAMPLES = 2
+STAND_IN = torch.library.Library("torchvision", "FRAGMENT")
 
 
 class Family(NamedTuple):
@@ -33,12 +34,15 @@ class Family(NamedTuple):
 
 def torchvision_without_ops() -> None:
     """Let timm and transformers import where torchvision was built for another torch: none of its ops is needed."""
-    if importlib.util.find_spec("torchvision") is None or hasattr(torchvision_without_ops, "library"):
+    try:
+        importlib.import_module("torchvision")
+    except ModuleNotFoundError:
         return
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    torchvision_without_ops.library = library  # type: ignore[attr-defined]
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for name in ("nms", "qnms"):
+            STAND_IN.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 def images(size: int = 96, channels: int = 3) -> Tensor:
@@ -251,8 +255,8 @@ def monai_model(name: str) -> tuple[nn.Module, Tensor]:
         "Regressor": lambda: (nets.Regressor((1, 32, 32, 32), (CLASSES,), (4, 8), (2, 2)), volume),
         "SENet154": lambda: (nets.SENet(2, 1, "se_bottleneck", [1, 1, 1, 1], 4, 16, num_classes=CLASSES), image),
         "UNet": lambda: (nets.UNet(2, 1, 2, (4, 8, 16), (2, 2)), image),
-        "SwinUNETR": lambda: (nets.SwinUNETR(1, 2, feature_size=12, spatial_dims=3, use_checkpoint=False), volume),
-        "TorchVisionFCModel": lambda: (nets.TorchVisionFCModel("resnet18", CLASSES, pretrained=False), images(64)),
+        "SwinUNETR": lambda: (nets.SwinUNETR(1, 2, feature_size=12, spatial_dims=2, use_checkpoint=False), image),
+        "TorchVisionFCModel": lambda: (nets.TorchVisionFCModel("resnet18", CLASSES, pool=("avg", {"kernel_size": 2, "stride": 1}), pretrained=False), images(64)),
     }  # fmt: skip
     model, x = build[name]()
     return OfFirst(model) if name == "ViT" else model, x
@@ -333,7 +337,7 @@ def chrombpnet() -> tuple[nn.Module, Tensor]:
 
 def tabnet() -> tuple[nn.Module, Tensor]:
     package = importlib.import_module("pytorch_tabnet.tab_network")
-    group = torch.eye(12)
+    group = torch.eye(12, dtype=torch.float64)
     model = package.TabNet(12, CLASSES, n_d=8, n_a=8, n_steps=3, group_attention_matrix=group)
     return OfFirst(model), torch.randn(SAMPLES, 12, generator=torch.Generator().manual_seed(1))
 

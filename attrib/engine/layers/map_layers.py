@@ -127,18 +127,26 @@ def _named(
     pairs = [_find(passes, layer, rows, onto) for layer in layers]
     if not tested and call != "all":
         return [[MapLayer(Site(name, module, call), None)] for name, module in pairs]  # type: ignore[arg-type]
-    trial, inputs = responses(passes, dict(pairs), rows, onto), tuple(rows[onto].shape)
+    modules, inputs = dict(pairs), tuple(rows[onto].shape)
+    trial = responses(passes, modules, rows, onto)
+
+    def placed(name: str, call: int | None) -> Placement | None:
+        key = name, call or 0
+        placement = None if trial is None else trial.placement(key, modules[name], inputs)
+        if placement != Placement(None, False, DIFFUSE):
+            return placement
+        everywhere = named_layers(passes.function.model)
+        wide = responses(passes, everywhere, rows, onto)
+        return (wide.like_others(key, everywhere, inputs) if wide else None) or placement
+
     each = []
     for name, module in pairs:
         numbers: Sequence[int | None] = [call]  # type: ignore[list-item]
         if call == "all":
             numbers = range(0 if trial is None else trial.calls[name])
-        placements = [
-            None if trial is None else trial.placement((name, k or 0), module, inputs) for k in numbers
-        ]
-        each.append([MapLayer(Site(name, module, k), p) for k, p in zip(numbers, placements, strict=True)])
-        if not each[-1]:
+        if not numbers:
             raise explained(OffPath(name, "the model does not call it"), passes, rows, onto)
+        each.append([MapLayer(Site(name, module, k), placed(name, k)) for k in numbers])
     return each
 
 
@@ -194,8 +202,8 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
     outputs = [c for c in outputs if c.gradient is not None and bool(c.gradient.any())]
     if isinstance(call, int):
         outputs = [c for c in outputs if (c.site.call or 0) == call]
-    trial = responses(passes, {c.site.name: c.site.module for c in outputs}, rows, onto)
-    inputs = tuple(rows[onto].shape)
+    parts = {c.site.name: c.site.module for c in outputs}
+    trial, inputs = responses(passes, parts, rows, onto), tuple(rows[onto].shape)
     tips: list[MapLayer] = []
     second_choice: list[MapLayer] = []
     passed_over: dict[str, str] = {}
@@ -209,6 +217,8 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
             if trial is None
             else trial.placement(c.key, c.site.module, inputs)
         )
+        if trial is not None and placement is not None and placement == Placement(None, False, DIFFUSE):
+            placement = trial.like_others(c.key, parts, inputs) or placement
         reason = _objection(c, placement, likely, y)
         if reason is None:
             tips.append(MapLayer(c.site, placement))
@@ -228,10 +238,10 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
     best, words = tips[0], "the last layer whose positions are the input's and count for the output"
     if len(tips) > 1 and trial is not None:
         by_name = {c.key: c.output.detach() for c in outputs}
-        parts = [trial.part(m.site, by_name[m.site.name, m.site.call or 0]) for m in tips]
-        best = tips[max(range(len(tips)), key=parts.__getitem__)]
+        changes = [trial.part(m.site, by_name[m.site.name, m.site.call or 0]) for m in tips]
+        best = tips[max(range(len(tips)), key=changes.__getitem__)]
         others = ", ".join(m.site.name for m in tips if m is not best)
-        words += f", on the branch with the larger part of the output's change ({max(parts):.0%}; others: {others})"
+        words += f", on the branch with the larger part of the output's change ({max(changes):.0%}; others: {others})"
     if best.placement is not None and best.placement.reason:
         words += f"; not tested by moving the input: {best.placement.reason}"
     if passed_over:
@@ -255,7 +265,7 @@ def _objection(c: Candidate, placement: Placement | None, likely: Form | None, y
     assert c.gradient is not None
     if not bool(form(c.gradient).any()):
         return "its positions do not count for the output"
-    if not placement.tested and placement.reason != DIFFUSE:
+    if not placement.tested and not placement.reason.startswith(DIFFUSE):
         return placement.reason
     if form.reversed:
         return "it runs from the input's end to its beginning"

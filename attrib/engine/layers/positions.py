@@ -31,8 +31,15 @@ PLACES = 6
 REFUSED = "the model takes no changed input"  # why positions could not be tested
 UNMOVED = "it does not depend on the input"
 DIFFUSE = "every position answers to changes anywhere in the input"
-FOLLOWS = 0.5  # correlation of shares with places from which on a dim of a grid follows one of the input
-SURELY = 0.75  # the same of grids that are unlikely by their sizes
+ELSEWHERE = "its positions do not follow the input's: a change at one place does not move it there"
+LOCAL = 0.5  # share of the change at a position that one place has, from which on it belongs to that place
+FOLLOWS = {
+    2: 0.83,
+    3: 0.66,
+    4: 0.57,
+}  # correlation of shares with places from which on a dim of so many positions follows
+FOLLOWS_LONG = 0.5  # the same of more positions; chance gives as much once in a hundred dims, or less
+SURELY = 0.75  # the same of grids that are unlikely by their sizes, and of dims that are reversed or in another order
 _ORDERS = (
     (0, 1, 2, 3, 4, 5),
     (1, 3, 5, 2, 0, 4),
@@ -70,12 +77,18 @@ class Response(NamedTuple):
     shape : tuple of int
         Of the output for one row, (1, ...).
     first, last : Tensor (PLACES, ...)
-        Squared changes, summed over dim 1 and over the last dim.
+        Squared changes less what all positions have in common, summed over dim 1 and over the last dim.
     """
 
     shape: tuple[int, ...]
     first: Tensor
     last: Tensor
+
+    @property
+    def local(self) -> bool:
+        """Whether most of what moves a position comes from one place."""
+        shares = _shares(self.last.flatten(1))
+        return float(shares.amax(0).mean()) > LOCAL
 
     def at(self, form: Form) -> Tensor:
         """The squared changes (PLACES, *grid) in a form."""
@@ -172,8 +185,10 @@ class Trial:
                 return
             unchanged.setdefault(key, output[:1].detach().clone())
             change = output.detach() - unchanged[key]
-            squared = (change.float() if change.itemsize < 4 else change).square()
-            sums.setdefault(key, []).append((squared.sum(1), squared.sum(-1)))
+            change = change.float() if change.itemsize < 4 else change
+            first = change - change.mean(tuple(range(2, change.ndim)), keepdim=True)
+            last = change - change.mean(tuple(range(1, change.ndim - 1)), keepdim=True)
+            sums.setdefault(key, []).append((first.square().sum(1), last.square().sum(-1)))
 
         self._y = self.run(parts, see)
         for key, pairs in sums.items():
@@ -185,6 +200,18 @@ class Trial:
         """How the positions of a call of a layer lie on inputs (N, ...); None where it gave no tensor with positions."""
         response = self._responses.get(key)
         return None if response is None else placed_by_moves(response, self.moves, module, inputs)
+
+    def like_others(
+        self, key: Key, layers: Mapping[str, nn.Module], inputs: tuple[int, ...]
+    ) -> Placement | None:
+        """The placement of another layer, whose output has the same shape and positions that follow the input's."""
+        shape = self._responses[key].shape
+        for (name, call), response in reversed(self._responses.items()):
+            if response.shape == shape and name in layers:
+                other = self.placement((name, call), layers[name], inputs)
+                if other is not None and other.form is not None and other.tested and not other.form.reversed:
+                    return Placement(other.form, False, f"{DIFFUSE}, so it is read like {name}")
+        return None
 
     def part(self, site: Site, output: Tensor) -> float:
         """The part of the model's change that is gone where a layer's output (1, ...) is held."""
@@ -233,8 +260,9 @@ def placed_by_moves(
         return Placement(form, True)
     if likely is not None and likely.order == "first" and convolution_gave(module, response.shape[1]):
         return Placement(likely, False, DIFFUSE)
-    reason = "its positions do not follow the input's: a change at one place does not move it there"
-    return Placement(None, False, reason if likely else _no_form(response.shape, inputs))
+    if likely is None:
+        return Placement(None, False, _no_form(response.shape, inputs))
+    return Placement(None, False, ELSEWHERE if response.local else DIFFUSE)
 
 
 def _no_form(shape: tuple[int, ...], inputs: tuple[int, ...]) -> str:
@@ -281,7 +309,7 @@ def _followed(
             continue
         j = int(torch.maximum(forward[k], backward[k]).argmax())
         score = max(float(forward[k, j]), float(backward[k, j]))
-        if score < FOLLOWS or dims[j] in axes.values():
+        if score < FOLLOWS.get(size, FOLLOWS_LONG) or dims[j] in axes.values():
             return None
         axes[k] = dims[j]
         scores.append(score)
@@ -315,8 +343,7 @@ def follows(changes: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
     backward = forward.clone()
     for k, size in enumerate(changes.shape[1:]):
         profile = changes.movedim(1 + k, 1).flatten(2).sum(2) if changes.ndim > 2 else changes
-        profile = profile / profile.sum(1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-        shares = profile / profile.sum(0).clamp(min=torch.finfo(torch.float64).tiny)
+        shares = _shares(profile)
         low = torch.arange(size, dtype=torch.float64) / size
         for j in range(spans.shape[1]):
             start, stop = spans[:, j, :1], spans[:, j, 1:]
@@ -324,6 +351,13 @@ def follows(changes: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
             forward[k, j] = _correlation(shares, on)
             backward[k, j] = _correlation(shares, on.flip(1))
     return forward, backward
+
+
+def _shares(changes: Tensor) -> Tensor:
+    """The places' shares of the change at each position (PLACES, positions), each place's changes being 1 in all."""
+    tiny = torch.finfo(changes.dtype).tiny
+    changes = changes / changes.sum(1, keepdim=True).clamp(min=tiny)
+    return changes / changes.sum(0).clamp(min=tiny)
 
 
 def _correlation(a: Tensor, b: Tensor) -> float:
