@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrib import functional
 from attrib._version import __version__
+from attrib.functional import prepare, shared
 from attrib.interop.jax import from_jax
 from attrib.io import load, save
 from attrib.labelled import (
@@ -29,10 +30,11 @@ from attrib.labelled import (
     saliency,
     smooth_grad,
 )
-from attrib.labels import deep_lift_report, filters, interaction, layer_activation, predict
+from attrib.labels import conductance, deep_lift_report, filters, interaction, layer_activation, predict
 
 __all__ = [
     "__version__",
+    "conductance",
     "deep_lift",
     "deep_lift_report",
     "deep_lift_shap",
@@ -55,8 +57,10 @@ __all__ = [
     "noise_tunnel",
     "occlusion",
     "predict",
+    "prepare",
     "saliency",
     "save",
+    "shared",
     "smooth_grad",
 ]
 

@@ -20,32 +20,36 @@ from attrib.functional.layer_maps import Layers
 
 @overload
 def saliency(
-    f: Model, x: xr.Dataset | Mapping[str, Any], *, absolute: bool = True,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, absolute: bool = True, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
     """Gradient of the score with respect to the input."""
 @overload
 def saliency(
-    f: Model, x: tuple[Any, ...], *, absolute: bool = True,
+    f: Model, x: tuple[Any, ...], *, absolute: bool = True, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
     """Gradient of the score with respect to the input."""
 @overload
 def saliency(
-    f: Model, x: Any, *, absolute: bool = True, target: TargetLike | xr.DataArray | np.ndarray = None,
+    f: Model, x: Any, *, absolute: bool = True, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:
@@ -53,29 +57,33 @@ def saliency(
 
 @overload
 def input_x_gradient(
-    f: Model, x: xr.Dataset | Mapping[str, Any], *,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
     """Input times the gradient of the score."""
 @overload
 def input_x_gradient(
-    f: Model, x: tuple[Any, ...], *, target: TargetLike | xr.DataArray | np.ndarray = None,
+    f: Model, x: tuple[Any, ...], *, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
     """Input times the gradient of the score."""
 @overload
 def input_x_gradient(
-    f: Model, x: Any, *, target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    f: Model, x: Any, *, layer: Layer | None = None, output: int | None = None, call: int | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
@@ -87,10 +95,11 @@ def input_x_gradient(
 def integrated_gradients(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0, n_steps: int = 50,
     quadrature: str = "gausslegendre", multiply_by_inputs: bool = True, rtol: float | None = None,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
@@ -99,10 +108,11 @@ def integrated_gradients(
 def integrated_gradients(
     f: Model, x: tuple[Any, ...], *, baselines: Any = 0.0, n_steps: int = 50,
     quadrature: str = "gausslegendre", multiply_by_inputs: bool = True, rtol: float | None = None,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
@@ -110,11 +120,12 @@ def integrated_gradients(
 @overload
 def integrated_gradients(
     f: Model, x: Any, *, baselines: Any = 0.0, n_steps: int = 50, quadrature: str = "gausslegendre",
-    multiply_by_inputs: bool = True, rtol: float | None = None,
+    multiply_by_inputs: bool = True, rtol: float | None = None, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:
@@ -123,11 +134,12 @@ def integrated_gradients(
 @overload
 def smooth_grad(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, n_samples: int = 25, stdevs: Stdevs | None = None,
-    stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
+    stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
@@ -135,11 +147,12 @@ def smooth_grad(
 @overload
 def smooth_grad(
     f: Model, x: tuple[Any, ...], *, n_samples: int = 25, stdevs: Stdevs | None = None,
-    stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
+    stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
@@ -147,10 +160,12 @@ def smooth_grad(
 @overload
 def smooth_grad(
     f: Model, x: Any, *, n_samples: int = 25, stdevs: Stdevs | None = None, stdev_spread: float = 0.15,
-    reduce: str = "mean", seed: int = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
+    reduce: str = "mean", seed: int = 0, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:
@@ -160,10 +175,11 @@ def smooth_grad(
 def noise_tunnel(
     method: Callable[..., Any], f: Model, x: xr.Dataset | Mapping[str, Any], *, n_samples: int = 25,
     stdevs: Stdevs | None = None, stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
@@ -172,10 +188,11 @@ def noise_tunnel(
 def noise_tunnel(
     method: Callable[..., Any], f: Model, x: tuple[Any, ...], *, n_samples: int = 25,
     stdevs: Stdevs | None = None, stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
@@ -183,11 +200,12 @@ def noise_tunnel(
 @overload
 def noise_tunnel(
     method: Callable[..., Any], f: Model, x: Any, *, n_samples: int = 25, stdevs: Stdevs | None = None,
-    stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0,
+    stdev_spread: float = 0.15, reduce: str = "mean", seed: int = 0, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:
@@ -196,11 +214,12 @@ def noise_tunnel(
 @overload
 def gradient_shap(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any, n_samples: int = 50,
-    stdevs: Stdevs = 0.0, multiply_by_inputs: bool = True, seed: int = 0,
+    stdevs: Stdevs = 0.0, multiply_by_inputs: bool = True, seed: int = 0, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
@@ -208,11 +227,12 @@ def gradient_shap(
 @overload
 def gradient_shap(
     f: Model, x: tuple[Any, ...], *, baselines: Any, n_samples: int = 50, stdevs: Stdevs = 0.0,
-    multiply_by_inputs: bool = True, seed: int = 0,
+    multiply_by_inputs: bool = True, seed: int = 0, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
@@ -220,11 +240,12 @@ def gradient_shap(
 @overload
 def gradient_shap(
     f: Model, x: Any, *, baselines: Any, n_samples: int = 50, stdevs: Stdevs = 0.0,
-    multiply_by_inputs: bool = True, seed: int = 0,
+    multiply_by_inputs: bool = True, seed: int = 0, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:
@@ -236,8 +257,8 @@ def in_silico_mutagenesis(
     position: Hashable = "position", positions: Sequence[int] | Tensor | slice | None = None,
     center: bool = False, only: int | str | None = None, path: str = "auto",
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -249,8 +270,8 @@ def in_silico_mutagenesis(
     positions: Sequence[int] | Tensor | slice | None = None, center: bool = False,
     only: int | str | None = None, path: str = "auto",
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -262,8 +283,8 @@ def in_silico_mutagenesis(
     positions: Sequence[int] | Tensor | slice | None = None, center: bool = False,
     only: int | str | None = None, path: str = "auto",
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -277,8 +298,8 @@ def occlusion(
     stride: int | Sequence[int] | Mapping[Any, int] | tuple[Any, ...] = 1, baselines: Any = 0.0,
     only: int | str | None = None, path: str = "auto",
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -291,8 +312,8 @@ def occlusion(
     stride: int | Sequence[int] | Mapping[Any, int] | tuple[Any, ...] = 1, baselines: Any = 0.0,
     only: int | str | None = None, path: str = "auto",
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -304,8 +325,8 @@ def occlusion(
     stride: int | Sequence[int] | Mapping[Any, int] | tuple[Any, ...] = 1, baselines: Any = 0.0,
     only: int | str | None = None, path: str = "auto",
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -315,10 +336,11 @@ def occlusion(
 @overload
 def feature_ablation(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, groups: Any = None, baselines: Any = 0.0,
-    only: int | str | None = None, path: str = "auto",
+    only: int | str | None = None, path: str = "auto", layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -327,10 +349,11 @@ def feature_ablation(
 @overload
 def feature_ablation(
     f: Model, x: tuple[Any, ...], *, groups: Any = None, baselines: Any = 0.0,
-    only: int | str | None = None, path: str = "auto",
+    only: int | str | None = None, path: str = "auto", layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -339,8 +362,9 @@ def feature_ablation(
 @overload
 def feature_ablation(
     f: Model, x: Any, *, groups: Any = None, baselines: Any = 0.0, only: int | str | None = None,
-    path: str = "auto", target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    path: str = "auto", layer: Layer | None = None, output: int | None = None, call: int | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
@@ -352,10 +376,11 @@ def feature_ablation(
 def deep_lift(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0,
     multiply_by_inputs: bool = True, check: bool = True, compile: bool = False,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
@@ -363,10 +388,12 @@ def deep_lift(
 @overload
 def deep_lift(
     f: Model, x: tuple[Any, ...], *, baselines: Any = 0.0, multiply_by_inputs: bool = True,
-    check: bool = True, compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
+    check: bool = True, compile: bool = False, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
@@ -374,10 +401,12 @@ def deep_lift(
 @overload
 def deep_lift(
     f: Model, x: Any, *, baselines: Any = 0.0, multiply_by_inputs: bool = True, check: bool = True,
-    compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
+    compile: bool = False, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:
@@ -386,10 +415,12 @@ def deep_lift(
 @overload
 def deep_lift_shap(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any, multiply_by_inputs: bool = True,
-    check: bool = True, compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
+    check: bool = True, compile: bool = False, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
@@ -397,10 +428,12 @@ def deep_lift_shap(
 @overload
 def deep_lift_shap(
     f: Model, x: tuple[Any, ...], *, baselines: Any, multiply_by_inputs: bool = True, check: bool = True,
-    compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
+    compile: bool = False, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
@@ -408,20 +441,22 @@ def deep_lift_shap(
 @overload
 def deep_lift_shap(
     f: Model, x: Any, *, baselines: Any, multiply_by_inputs: bool = True, check: bool = True,
-    compile: bool = False, target: TargetLike | xr.DataArray | np.ndarray = None,
+    compile: bool = False, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:
     """DeepLIFT averaged over a distribution of baselines."""
 
 def grad_cam(
-    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
-    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
-    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True, upsample: bool = True,
+    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
@@ -430,10 +465,10 @@ def grad_cam(
     """Features of a layer, weighted by their mean gradient."""
 
 def grad_cam_plus_plus(
-    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
-    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
-    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True, upsample: bool = True,
+    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
@@ -442,10 +477,10 @@ def grad_cam_plus_plus(
     """Features of a layer, weighted by positive gradients where several objects may share them."""
 
 def layer_cam(
-    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
-    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
-    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True, upsample: bool = True,
+    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
@@ -454,10 +489,10 @@ def layer_cam(
     """Features of a layer times their positive gradients, position by position."""
 
 def hires_cam(
-    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
-    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
-    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True, upsample: bool = True,
+    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
@@ -468,9 +503,9 @@ def hires_cam(
 @overload
 def guided_grad_cam(
     method: Callable[..., Any], f: Model, x: xr.Dataset | Mapping[str, Any], *, layer: Layer = "auto",
-    call: int | None = None, reshape: Reshape | None = None,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    call: int | None = None, reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
     device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
@@ -480,9 +515,9 @@ def guided_grad_cam(
 @overload
 def guided_grad_cam(
     method: Callable[..., Any], f: Model, x: tuple[Any, ...], *, layer: Layer = "auto",
-    call: int | None = None, reshape: Reshape | None = None,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, batch_size: BatchSize = "auto",
+    call: int | None = None, reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
     device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
@@ -494,7 +529,8 @@ def guided_grad_cam(
     method: Callable[..., Any], f: Model, x: Any, *, layer: Layer = "auto", call: int | None = None,
     reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 import attrib
-from benchmarks import classes, hoisted, memory, small, smooth, speed, sweep
+from benchmarks import classes, first_layer, memory, small, smooth, speed, sweep
 from benchmarks.peers import CAPTUM
 from benchmarks.setting import Setting
 
@@ -24,7 +24,7 @@ SECTIONS = {
     "memory": memory.run,  # first: its forked processes should find little in this one
     "time": speed.run,
     "classes": classes.run,
-    "first-layer": hoisted.run,
+    "first-layer": first_layer.run,
     "quadrature": smooth.run,
     "batch-sizes": sweep.run,
     "overhead": small.run,

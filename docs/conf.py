@@ -31,8 +31,8 @@ myst_heading_anchors = 3
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings give type, shape and unit
 numpydoc_show_class_members = False
-# what may be missing from no docstring: itself, a parameter, what it returns; tests/test_docs.py checks more
-numpydoc_validation_checks = {"GL08", "SS01", "PR01", "PR02", "RT01"}
+# what no docstring lacks: itself, its first line, an example, the parameters in their order, what it returns
+numpydoc_validation_checks = {"GL08", "SS01", "EX01", "PR01", "PR02", "PR03", "RT01"}
 # records have Attributes instead, which tests/test_docs.py checks
 numpydoc_validation_exclude = {
     r"\.(Explanation|About|OpShare|Specimen|Violation|AxiomError)$",

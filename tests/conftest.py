@@ -1,12 +1,20 @@
-"""One hypothesis profile: the same examples on every run, no deadline on slow machines."""
+"""Which examples hypothesis draws, and which tests can draw others."""
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import settings
 
-settings.register_profile(
-    "attrib",
-    deadline=None,
-    derandomize=True,
-    max_examples=25,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-settings.load_profile("attrib")
+from tests import examples  # noqa: F401 (registers the profiles)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`pytest -m explore` draws new examples; every other run draws the same ones."""
+    profile = "explore" if config.getoption("markexpr") == "explore" else "ci"
+    settings.load_profile(config.getoption("--hypothesis-profile") or profile)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that hypothesis calls; those that call it themselves are marked where they stand."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.explore)

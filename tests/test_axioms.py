@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 
 from attrib.testing import AXIOMS, Specimen, specimens
 from tests.cases import CASES, Case
+from tests.examples import examples
 
 CLAIMS = [(case, axiom) for case in CASES.values() for axiom in case.axioms]
 # Relative to the largest value. Quadrature converges geometrically on smooth networks, slowest where a layer norm meets
@@ -20,13 +21,16 @@ def test_claims_are_checks() -> None:
     assert {axiom for _, axiom in CLAIMS} <= set(AXIOMS)
 
 
+@pytest.mark.explore
 @pytest.mark.parametrize(("case", "axiom"), CLAIMS, ids=[f"{case.name}-{axiom}" for case, axiom in CLAIMS])
 def test_axiom(case: Case, axiom: str) -> None:
     kinds = [k for k in case.kinds if axiom != "sensitivity" or k in ("mlp", "number", "two_inputs")]
+    # A step of a ReLU between two points of a path is seen by neither: what quadrature promises, it promises on smooth models.
+    smooth = True if axiom == "completeness" or (axiom == "sensitivity" and "n_steps" in case.light) else None
     targets = ("one", "each") if axiom == "linearity" else ("one", "each", "predicted")
 
-    @settings(max_examples=12)
-    @given(specimens(kinds, smooth=True if axiom == "completeness" else None, targets=targets))
+    @examples(12)
+    @given(specimens(kinds, smooth=smooth, targets=targets))
     def check(s: Specimen) -> None:
         holds(case, axiom, s)
 

@@ -261,7 +261,12 @@ def test_other_data(here: Path, tmp_path: Path, data: str) -> None:
         )
         == 0
     )
-    assert load(tmp_path / "o" / "attributions.nc", "saliency").shape == (4, 6)
+    torch.manual_seed(0)  # as in CODE
+    model = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
+    values = np.load("whole.npy") if data == "whole.npy" else xr.load_dataarray("genes.nc").values
+    expected = attrib.functional.saliency(model, torch.from_numpy(values).float(), target=1)
+    a = load(tmp_path / "o" / "attributions.nc", "saliency")
+    np.testing.assert_allclose(a.transpose(..., a.dims[-1]), expected, rtol=1e-5)
 
 
 def test_two_inputs(here: Path, tmp_path: Path) -> None:
@@ -273,7 +278,12 @@ def test_two_inputs(here: Path, tmp_path: Path) -> None:
         == 0
     )
     results = load(out / "attributions.nc", "saliency")
-    assert {k: v.shape for k, v in results.data_vars.items()} == {"rna": (4, 6), "atac": (4, 2)}
+    rna, atac = results["rna"], results["atac"]  # of w(rna) sum(tanh(atac)) at ones
+    assert (rna.shape, atac.shape) == ((4, 6), (4, 2))
+    np.testing.assert_allclose(rna, np.broadcast_to(rna[:1], (4, 6)), rtol=1e-5)
+    score = np.abs(rna["prediction"].values)[:, None]
+    expected = score / (2 * np.tanh(1)) * (1 - np.tanh(1) ** 2)
+    np.testing.assert_allclose(atac, np.broadcast_to(expected, (4, 2)), rtol=1e-4)
     assert (out / "rna_comparison.png").exists()
     assert set(pd.read_csv(out / "summary.csv")["input"]) == {"rna", "atac"}
 
@@ -317,7 +327,7 @@ WRONG = {
     "text data": ("explain --model mine:genes --data text.npy --output OUT", "expected numbers"),
     "empty data": ("explain --model mine:genes --data empty.nc --output OUT", "expected at least one sample"),
     "nan": ("explain --model mine:genes --data nan.nc --target 0 --output OUT", "NaN or infinite values in 1 of 4"),
-    "two variables": ("explain --model mine:genes --data two.npz --output OUT", "pass `variables`"),
+    "two variables": ("explain --model mine:genes --data two.npz --output OUT", "pass --variables"),
     "no variable": ("explain --model mine:genes --data two.npz --variables x --output OUT", "no variable 'x'"),
     "too few dims": (f"{IMAGES} --dims sample,y,x --target 0 --output OUT", "names 3 dims"),
     "dims twice": (f"{IMAGES} --dims a,a,b,c --target 0 --output OUT", "same name twice"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -16,6 +16,7 @@ import attrib
 from attrib import functional
 from attrib.io import load, save
 from attrib.testing import labelled_arrays
+from tests.examples import examples
 
 W = torch.randn(12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 CLASSES = ["low", "mid", "high"]
@@ -52,6 +53,7 @@ def same_labels(found: xr.DataArray, a: xr.DataArray) -> None:
         assert found.coords[name].variable.identical(coord.variable)
 
 
+@pytest.mark.explore
 @methods
 def test_any_dim_order_and_any_coords(name: str) -> None:
     @given(labelled_arrays(FEATURES))
@@ -66,11 +68,12 @@ def test_any_dim_order_and_any_coords(name: str) -> None:
     check()
 
 
+@pytest.mark.explore
 @methods
 def test_several_sample_dims(name: str) -> None:
     dims = ("subject", "visit")
 
-    @settings(max_examples=12)
+    @examples(12)
     @given(labelled_arrays(FEATURES, sample_dims=dims))
     def check(a: xr.DataArray) -> None:
         found = getattr(attrib, name)(model, a, target=2, sample_dims=dims, **METHODS[name])
@@ -82,11 +85,12 @@ def test_several_sample_dims(name: str) -> None:
     check()
 
 
+@pytest.mark.explore
 @methods
 def test_dask_is_lazy_and_equal(name: str) -> None:
     pytest.importorskip("dask")
 
-    @settings(max_examples=5)
+    @examples(5)
     @given(
         labelled_arrays(FEATURES, most=3, chunked=True), st.sampled_from([{"target": 1}, {"targets": "all"}])
     )
@@ -101,9 +105,10 @@ def test_dask_is_lazy_and_equal(name: str) -> None:
     check()
 
 
+@pytest.mark.explore
 @methods
 def test_targets_are_a_labelled_dim(name: str) -> None:
-    @settings(max_examples=8)
+    @examples(8)
     @given(labelled_arrays(FEATURES))
     def check(a: xr.DataArray) -> None:
         found = getattr(attrib, name)(model, a, targets="all", classes=CLASSES, **METHODS[name])
@@ -115,11 +120,12 @@ def test_targets_are_a_labelled_dim(name: str) -> None:
     check()
 
 
+@pytest.mark.explore
 @methods
 def test_results_survive_a_file(name: str, tmp_path: Path) -> None:
     numbers = iter(range(1000))
 
-    @settings(max_examples=10)
+    @examples(10)
     @given(
         labelled_arrays(FEATURES),
         st.sampled_from([{"target": 1}, {"targets": "all"}, {"target": "predicted"}]),
@@ -133,9 +139,10 @@ def test_results_survive_a_file(name: str, tmp_path: Path) -> None:
     check()
 
 
+@pytest.mark.explore
 @methods
 def test_some_samples_alone(name: str) -> None:
-    @settings(max_examples=8)
+    @examples(8)
     @given(labelled_arrays(FEATURES))
     def check(a: xr.DataArray) -> None:
         whole = getattr(attrib, name)(model, a, target=0, **METHODS[name])
@@ -203,8 +210,13 @@ def test_coords_and_attrs_of_a_result() -> None:
 
 
 def test_rtol_gives_the_steps_used() -> None:
-    found = attrib.integrated_gradients(model, example(), target=1, rtol=1e-3)
+    x = example()
+    found = attrib.integrated_gradients(model, x, target=1, rtol=1e-3)
     assert found.n_steps.dims == ("sample",)
+    change = found.prediction - model(torch.zeros(1, 3, 4).double())[:, 1].item()
+    assert bool((abs(found.delta) <= 1e-3 * abs(change)).all())
+    expected = functional.integrated_gradients.explain(model, torch.from_numpy(x.values), target=1, rtol=1e-3)
+    assert found.n_steps.values.tolist() == expected.n_steps.tolist()
 
 
 def two(a: Tensor, b: Tensor) -> Tensor:
@@ -246,7 +258,8 @@ def test_arrays_without_labels(form: Any) -> None:
 def test_the_model_gets_the_dtype_of_its_parameters() -> None:
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
     a = example()
-    assert attrib.saliency(net, a, target=0).shape == a.shape
+    slopes = net[1].weight[0].detach().abs().view(3, 4)
+    np.testing.assert_allclose(attrib.saliency(net, a, target=0), slopes.expand(*a.shape), rtol=1e-6)
     with pytest.raises(TypeError, match="int16, which has no gradient"):
         attrib.saliency(net, a.astype("int16"), target=0)
 

@@ -14,20 +14,20 @@ Tensors = Tensor | tuple[Tensor, ...]
 Baselines = float | Tensor | tuple[float | Tensor, ...] | Callable[..., Any]
 
 
-def as_tuple(x: Any, name: str = "x") -> tuple[Tensor, ...]:
-    """Inputs as a tuple of float tensors with one batch size.
+def as_tuple(x: Any, name: str = "x", *, integers: bool = False) -> tuple[Tensor, ...]:
+    """Inputs as a tuple of tensors with one batch size: of floats, or with `integers` also of whole numbers and booleans.
 
     Raises
     ------
     TypeError
-        If an input is no tensor, or an integer one (nothing can be differentiated there).
+        If an input is no tensor, or of whole numbers where something is differentiated.
     ValueError
         If batch sizes differ, there are no samples, or values are not finite (the samples are named).
     """
     xs = tuple(x) if isinstance(x, tuple | list) else (x,)
     for j, t in enumerate(xs):
         which = name if len(xs) == 1 else f"{name}[{j}]"
-        _check(t, which)
+        _check(t, which, integers)
         if len(t) != len(xs[0]):
             raise ValueError(
                 f"`{name}` has inputs of {len(xs[0])} and {len(t)} samples; all need the same number on dim 0"
@@ -35,14 +35,15 @@ def as_tuple(x: Any, name: str = "x") -> tuple[Tensor, ...]:
     return xs if transformed() else tuple(t.detach() for t in xs)
 
 
-def _check(t: Any, which: str) -> None:
+def _check(t: Any, which: str, integers: bool) -> None:
     if not isinstance(t, Tensor):
         raise TypeError(
             f"`{which}` is a {type(t).__name__}, expected a torch.Tensor; the functions of `attrib` itself take other arrays"
         )
-    if not t.is_floating_point():
+    if t.is_complex() or not (integers or t.is_floating_point()):
         raise TypeError(
-            f"`{which}` is {t.dtype}, which has no gradient; convert it with x.float(), or explain the embedding's output"
+            f"`{which}` is {t.dtype}, which has no gradient; convert it with x.float(), or explain the embedding's output "
+            "with `layer`"
         )
     if t.ndim == 0 or len(t) == 0:
         raise ValueError(f"`{which}` has shape {tuple(t.shape)}, expected at least one sample on dim 0")
@@ -90,23 +91,26 @@ def as_baselines(baselines: Any, xs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     ValueError, TypeError
         For other shapes and types.
     """
-    given = _per_input(baselines, xs)
-    return tuple(_fit(b, x, _name(j, xs)) for j, (b, x) in enumerate(zip(given, xs, strict=True)))
+    parts = _per_input(baselines, xs)
+    return tuple(_fit(b, x, _name(j, xs)) for j, (b, x) in enumerate(zip(parts, xs, strict=True)))
 
 
 def as_distribution(baselines: Any, xs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """A distribution of baselines per input: (1, B, ...) shared by all samples, or (N, B, ...).
 
     A tensor with the input's number of dims is a shared distribution (B, ...); one dim more is a distribution per
-    sample (N, B, ...); a number is a distribution of one.
+    sample (N, B, ...); a number is a distribution of one. Where one input has a distribution per sample, all have; one
+    baseline alone stands beside each of those of other inputs.
     """
-    given = _per_input(baselines, xs)
-    found = tuple(_fit_many(b, x, _name(j, xs)) for j, (b, x) in enumerate(zip(given, xs, strict=True)))
-    if len({b.shape[1] for b in found}) > 1:
+    parts = _per_input(baselines, xs)
+    pools = tuple(_fit_many(b, x, _name(j, xs)) for j, (b, x) in enumerate(zip(parts, xs, strict=True)))
+    counts = {b.shape[1] for b in pools}
+    if len(counts - {1}) > 1:
         raise ValueError(
-            f"`baselines` has {[b.shape[1] for b in found]} baselines for the inputs; all need the same number"
+            f"`baselines` has {[b.shape[1] for b in pools]} baselines for the inputs; all need the same number"
         )
-    return found
+    samples = max(len(b) for b in pools)
+    return tuple(b.expand(samples, max(counts), *b.shape[2:]) for b in pools)
 
 
 def _name(j: int, xs: tuple[Tensor, ...]) -> str:
@@ -127,14 +131,18 @@ def _per_input(baselines: Any, xs: tuple[Tensor, ...]) -> tuple[Any, ...]:
 
 def _as_tensor(b: Any, x: Tensor, which: str) -> Tensor:
     if isinstance(b, int | float) and not isinstance(b, bool):
-        b = x.new_full((1,) * x.ndim, float(b))
+        b = torch.full(
+            (1,) * x.ndim, float(b), dtype=torch.promote_types(x.dtype, torch.float32), device=x.device
+        )
     if not isinstance(b, Tensor):
         raise TypeError(f"`{which}` is a {type(b).__name__}, expected a number, a tensor or a function")
     if b.ndim == 0:
         b = b.reshape((1,) * x.ndim)
-    b = b.detach().to(x)
-    refuse_non_finite(b, which)
-    return b
+    refuse_non_finite(b.detach(), which)
+    converted = b.detach().to(x)
+    if not x.is_floating_point() and bool((converted != b.detach().to(x.device)).any()):
+        raise ValueError(f"`{which}` has values that are no {x.dtype}, which `x` is; pass whole numbers")
+    return converted
 
 
 def _fit(b: Any, x: Tensor, which: str) -> Tensor:
@@ -142,14 +150,14 @@ def _fit(b: Any, x: Tensor, which: str) -> Tensor:
     t = t[None] if t.ndim == x.ndim - 1 else t
     if t.ndim == x.ndim and len(t) in (1, len(x)) and _broadcasts(t.shape[1:], x.shape[1:]):
         return t
-    rest = ", ".join(map(str, x.shape[1:]))
+    sizes = ", ".join(map(str, x.shape[1:]))
     hint = (
         f"; pass {which}.mean(0), or use gradient_shap for a distribution"
         if t.shape[1:] == x.shape[1:]
         else ""
     )
     raise ValueError(
-        f"`{which}` has shape {tuple(t.shape)}, expected (1, {rest}) or ({len(x)}, {rest}) to match `x`{hint}"
+        f"`{which}` has shape {tuple(t.shape)}, expected (1, {sizes}) or ({len(x)}, {sizes}) to match `x`{hint}"
     )
 
 
@@ -159,9 +167,9 @@ def _fit_many(b: Any, x: Tensor, which: str) -> Tensor:
         return t[None]
     if t.ndim == x.ndim + 1 and len(t) in (1, len(x)) and _broadcasts(t.shape[2:], x.shape[1:]):
         return t
-    rest = ", ".join(map(str, x.shape[1:]))
+    sizes = ", ".join(map(str, x.shape[1:]))
     raise ValueError(
-        f"`{which}` has shape {tuple(t.shape)}, expected (B, {rest}) for all samples or ({len(x)}, B, {rest}) for each"
+        f"`{which}` has shape {tuple(t.shape)}, expected (B, {sizes}) for all samples or ({len(x)}, B, {sizes}) for each"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp
 
-Callables = Callable[[Tensor], Tensor]
+Callables = Callable[..., Tensor]
 TargetLike = int | str | tuple | Sequence | Tensor | Callables | None
 
 
@@ -68,12 +69,13 @@ class Predicted(Entry):
 class Custom:
     """A score computed by the user's function of the whole output."""
 
-    function: Callables
+    function: Callable[..., Tensor]
     label: int | str = ""
+    takes_samples: bool = False
 
     def score(self, y: Tensor, i: Tensor) -> Tensor:
         """The function's value, checked to be one number per row."""
-        s = self.function(y)
+        s = self.function(y, i.to(y.device)) if self.takes_samples else self.function(y)
         if not isinstance(s, Tensor) or s.shape != y.shape[:1]:
             got = tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__
             raise ValueError(f"`target` returned {got}, expected one number per row: ({len(y)},)")
@@ -131,20 +133,30 @@ class Wanted:
         if self.every:
             index = torch.arange(_count(shape))[:, None, None]
             return [Entry(i[:, : len(shape)], self._label(c)) for c, i in enumerate(index)]
-        return [self._one(t, shape) for t in self.items]
+        targets = [self._one(t, shape) for t in self.items]
+        entries = [
+            tuple(t.index[0].tolist()) if type(t) is Entry and len(t.index) == 1 else None for t in targets
+        ]
+        for j, entry in enumerate(entries):
+            if entry is not None and entry in entries[:j]:
+                first = self.items[entries.index(entry)]
+                raise ValueError(
+                    f"`targets` has {first!r} and {self.items[j]!r}, which are the same output; pass it once"
+                )
+        return targets
 
     def _one(self, t: Any, shape: tuple[int, ...]) -> Target:
         if isinstance(t, Entry | Custom):
             return t
         if callable(t):
-            return Custom(t, _function_name(t))
+            return custom(t)
         if isinstance(t, str) and t == "predicted" and not self._is_class(t):
             return _predicted(shape, self.n)
         if t is None:
             return _only(shape)
         rows, per_sample = _rows(t, self.n)
         index = torch.tensor([_index(r, shape, self.classes) for r in rows], dtype=torch.long)
-        return Entry(index, "per sample" if per_sample else self._label(rows[0]))
+        return Entry(index, "per sample" if per_sample else self._label(_from_start(rows[0], index[0])))
 
     def _label(self, row: Any) -> int | str:
         if isinstance(row, tuple):
@@ -184,6 +196,23 @@ def wanted(
     return Wanted(items, True, False, names, n)
 
 
+def custom(function: Callable[..., Tensor]) -> Custom:
+    """A target of the user's own: a function of the output, or of the output and the numbers of the rows' samples."""
+    return Custom(function, _function_name(function), _takes_two(function))
+
+
+def _takes_two(function: Callable) -> bool:
+    """Whether a function needs, or names `samples` as, a second argument."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # a builtin without a signature
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(positional) > 1 and (
+        positional[1].default is inspect.Parameter.empty or positional[1].name == "samples"
+    )
+
+
 def _function_name(t: Callable) -> str:
     name = getattr(t, "__name__", type(t).__name__)
     return "function" if name == "<lambda>" else name
@@ -219,6 +248,8 @@ def _rows(t: Any, n: int) -> tuple[list, bool]:
     """One value for all samples, or one per sample."""
     if isinstance(t, Tensor) or (hasattr(t, "tolist") and not isinstance(t, int)):
         t = t.tolist()
+        if isinstance(t, list) and len(t) == 1:  # an array of one element stands for all samples
+            return t, False
     if isinstance(t, list):
         if len(t) != n:
             raise ValueError(
@@ -234,16 +265,23 @@ def _index(t: Any, shape: tuple[int, ...], classes: tuple[str, ...] | None) -> l
     parts = [_class(p, classes) if isinstance(p, str) else p for p in parts]
     if any(isinstance(p, bool) or not isinstance(p, int) for p in parts):
         raise TypeError(f"`target` is {t!r}, expected an int, a class name, a tuple of ints or a function")
-    if not shape and parts == [0]:
+    if not shape and list(parts) in ([0], [-1]):
         return []
     if len(parts) != len(shape):
         raise ValueError(
             f"`target` is {t!r}, but the model gives {shape} per sample; pass a tuple of {len(shape)} ints, or a function"
         )
     for p, size in zip(parts, shape, strict=True):
-        if not 0 <= p < size:
+        if not -size <= p < size:
             raise ValueError(f"`target` {t!r} is out of range: the model has outputs 0 to {size - 1}")
-    return list(parts)
+    return [p % size for p, size in zip(parts, shape, strict=True)]
+
+
+def _from_start(row: Any, index: Tensor) -> Any:
+    """A target as the caller named it; numbers from the end as numbers from the start."""
+    if isinstance(row, tuple | list):
+        return tuple(_from_start(p, i[None]) for p, i in zip(row, index, strict=True))
+    return int(index[0]) if isinstance(row, int) and len(index) else row
 
 
 def _class(name: str, classes: tuple[str, ...] | None) -> int:
@@ -260,16 +298,21 @@ def repeated(target: Target, samples: Tensor) -> Target:
     """The target for other rows: row r of the new ones belongs to sample `samples[r]` of the old."""
     if isinstance(target, Predicted) or (isinstance(target, Entry) and len(target.index) > 1):
         return Entry(target.index[samples], target.label)
+    if isinstance(target, Custom) and target.takes_samples:
+        of_rows = lambda y, rows: target.function(y, samples.to(y.device)[rows])
+        return Custom(of_rows, target.label, True)
     return target
 
 
 def labels(targets: list[Target]) -> list[int | str]:
     """Coordinates of the target dim: ints where all are ints, else strings."""
-    found = [t.label for t in targets]
-    return found if all(isinstance(v, int) for v in found) else [str(v) for v in found]
+    names = [t.label for t in targets]
+    return names if all(isinstance(v, int) for v in names) else [str(v) for v in names]
 
 
-# FOLDED attrib/engine/target.py: """The scores of several targets, and their gradients with respect to the model's output, at once."""
+# ------------------------------------------------------------------ all targets at once
+
+
 class Scores:
     """Outputs to scores (T, rows).
 

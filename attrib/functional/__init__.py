@@ -1,12 +1,23 @@
 """The pure methods: tensors in, tensors out."""
 
+from attrib.engine.model.companions import shared
+from attrib.engine.model.prepared import prepare
 from attrib.engine.secant import OpShare
 from attrib.functional.activations import filters, layer_activation
-from attrib.functional.cam import grad_cam, grad_cam_plus_plus, guided_grad_cam, hires_cam, layer_cam
+from attrib.functional.cam import (
+    class_activation_maps,
+    grad_cam,
+    grad_cam_plus_plus,
+    guided_grad_cam,
+    hires_cam,
+    layer_cam,
+)
+from attrib.functional.conductance import conductance
 from attrib.functional.deep_lift import deep_lift, deep_lift_shap, op_shares
 from attrib.functional.explanation import METHODS, About, Explanation
 from attrib.functional.integrated_gradients import integrated_gradients
 from attrib.functional.interaction import interaction
+from attrib.functional.layers import from_layer, up_to
 from attrib.functional.mutagenesis import in_silico_mutagenesis
 from attrib.functional.noise_tunnel import noise_tunnel
 from attrib.functional.occlusion import feature_ablation, occlusion
@@ -19,10 +30,13 @@ __all__ = [
     "About",
     "Explanation",
     "OpShare",
+    "class_activation_maps",
+    "conductance",
     "deep_lift",
     "deep_lift_shap",
     "feature_ablation",
     "filters",
+    "from_layer",
     "grad_cam",
     "grad_cam_plus_plus",
     "gradient_shap",
@@ -38,6 +52,9 @@ __all__ = [
     "occlusion",
     "op_shares",
     "predict",
+    "prepare",
     "saliency",
+    "shared",
     "smooth_grad",
+    "up_to",
 ]

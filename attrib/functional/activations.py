@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +28,7 @@ def layer_activation(
     call: int | None = None,
     reshape: Reshape | None = None,
     onto: int = 0,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -74,7 +77,8 @@ def layer_activation(
               [2., 0.]]]])
     """
     return outputs(
-        f, x, layer, reshape, onto, call, batch_size=batch_size, device=device, progress=progress,
+        f, x, layer, reshape, onto, call, additional_forward_args=additional_forward_args, batch_size=batch_size,
+        device=device, progress=progress,
     ).values  # fmt: skip
 
 
@@ -114,11 +118,11 @@ def filters(f: Model, layer: Layer = "first") -> Tensor:
     if isinstance(f, _CONVOLUTIONS):
         convolutions = {"": f}
     if layer == "first" and convolutions:
-        convolution: nn.Module | None = next(iter(convolutions.values()))
+        part: nn.Module | None = next(iter(convolutions.values()))
     else:
-        pair = find_layer(f, layer)
-        convolution = None if pair is None else pair[1]
-    if not isinstance(convolution, _CONVOLUTIONS):
+        named = find_layer(f, layer)
+        part = None if named is None else named[1]
+    if not isinstance(part, _CONVOLUTIONS):
         names = ", ".join(list(convolutions)[:10]) or "none"
         raise ValueError(f"`layer` {layer!r} is no convolution of the model; its convolutions: {names}")
-    return convolution.weight.detach().clone()
+    return part.weight.detach().clone()

@@ -41,7 +41,6 @@ SYNONYMS = {
 }
 # What has no argument here, and what to do instead.
 ADVICE = {
-    "additional_forward_args": "close over them: lambda x: model(x, mask)",
     "return_convergence_delta": "the completeness error is `delta` of `.explain(...)`, and a coord of labelled results",
     "draw_baseline_from_distrib": "gradient_shap and deep_lift_shap take a distribution of baselines",
     "attribute_to_layer_input": "pass the layer before as `layer`",

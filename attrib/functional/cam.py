@@ -7,21 +7,23 @@ the public function of it; `guided_grad_cam` multiplies a method's attribution b
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.inputs import Tensors, as_tuple
-from attrib.engine.layers.at_layer import Layer
+from attrib.engine.layers.at_layer import Call, Layer
 from attrib.engine.layers.image_form import Reshape
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
-from attrib.functional.explanation import Explanation, method
-from attrib.functional.layer_maps import cam
+from attrib.functional.arguments import checked
+from attrib.functional.explanation import METHODS, Explanation, method
+from attrib.functional.layer_maps import Layers, cam, layer_maps
 
 
-@cam("Grad-CAM", reference="arXiv:1610.02391")
+@cam(layer_maps, "Grad-CAM", reference="arXiv:1610.02391")
 def grad_cam(a: Tensor, g: Tensor) -> Tensor:
     """Features of a layer, weighted by their mean gradient.
 
@@ -66,7 +68,7 @@ def grad_cam(a: Tensor, g: Tensor) -> Tensor:
     return _summed(g.mean(positions), a)
 
 
-@cam("Grad-CAM++", reference="arXiv:1710.11063")
+@cam(layer_maps, "Grad-CAM++", reference="arXiv:1710.11063")
 def grad_cam_plus_plus(a: Tensor, g: Tensor) -> Tensor:
     """Features of a layer, weighted by positive gradients where several objects may share them.
 
@@ -115,7 +117,7 @@ def grad_cam_plus_plus(a: Tensor, g: Tensor) -> Tensor:
     return _summed((alpha * g.clamp(min=0)).sum(positions), a)
 
 
-@cam("Layer-CAM", reference="doi:10.1109/TIP.2021.3089943")
+@cam(layer_maps, "Layer-CAM", reference="doi:10.1109/TIP.2021.3089943")
 def layer_cam(a: Tensor, g: Tensor) -> Tensor:
     """Features of a layer times their positive gradients, position by position.
 
@@ -158,7 +160,7 @@ def layer_cam(a: Tensor, g: Tensor) -> Tensor:
     return (g.clamp(min=0) * a).sum(2)
 
 
-@cam("HiResCAM", reference="arXiv:2011.08891")
+@cam(layer_maps, "HiResCAM", reference="arXiv:2011.08891")
 def hires_cam(a: Tensor, g: Tensor) -> Tensor:
     """Features of a layer times their gradients, position by position.
 
@@ -208,6 +210,76 @@ def _summed(weights: Tensor, a: Tensor) -> Tensor:
     return maps.transpose(0, 1).unflatten(2, a.shape[2:])
 
 
+@checked
+def class_activation_maps(
+    methods: Sequence[str],
+    f: Model,
+    x: Tensors,
+    *,
+    layer: Layers = "auto",
+    call: Call = None,
+    relu: bool = True,
+    upsample: bool = True,
+    normalize: str | None = None,
+    reshape: Reshape | None = None,
+    onto: int = 0,
+    target: TargetLike = None,
+    targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+) -> dict[str, Explanation]:
+    """Several class activation maps of the same layer, from one pass of the model.
+
+    Parameters
+    ----------
+    methods : sequence of str
+        Names of methods of this family: `"grad_cam"`, `"grad_cam_plus_plus"`, `"layer_cam"`, `"hires_cam"`.
+    {f}
+    {x}
+    {map}
+    {passes}
+
+    Returns
+    -------
+    dict of str to Explanation
+        By method, each as ``method.explain`` gives it.
+
+    Raises
+    ------
+    ValueError
+        For other methods, and for what `grad_cam` refuses.
+
+    Notes
+    -----
+    One pass to the layer and back, however many methods there are.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import class_activation_maps
+    >>> net = torch.nn.Sequential(torch.nn.Identity(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> x = torch.tensor([[[[4.0, 0.0], [0.0, -8.0]]]])
+    >>> both = class_activation_maps(["grad_cam", "layer_cam"], net, x, layer="0")
+    >>> torch.equal(both["grad_cam"].attribution, both["layer_cam"].attribution)
+    True
+    """
+    family = {name: m for name, m in METHODS.items() if m.about.result == "layer map"}
+    unknown = [name for name in methods if name not in family]
+    if unknown or not methods:
+        raise ValueError(f"`methods` is {list(methods)}, expected some of {', '.join(family)}")
+    combinations = [family[name].combine for name in methods]  # type: ignore[attr-defined]
+    explanations = layer_maps(
+        combinations, f, x, layer=layer, call=call, relu=relu, upsample=upsample, normalize=normalize, reshape=reshape,
+        onto=onto, target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args, batch_size=batch_size, device=device,
+        progress=progress,
+    )  # fmt: skip
+    return dict(zip(methods, explanations, strict=True))
+
+
 @method(
     "Guided Grad-CAM",
     axioms=(),
@@ -229,6 +301,7 @@ def guided_grad_cam(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -291,9 +364,11 @@ def guided_grad_cam(
     if call == "all":
         raise ValueError('`call` is "all"; guided_grad_cam takes one call: call=0')
     same = {"target": target, "targets": targets, "classes": classes}
-    how = {"batch_size": batch_size, "device": device, "progress": progress}
-    where = grad_cam.explain(f, x, layer=layer, call=call, reshape=reshape, **same, **how)  # type: ignore[arg-type]
-    fine = method(f, x, **same, **how)
+    options: dict[str, Any] = {"batch_size": batch_size, "device": device, "progress": progress}
+    if additional_forward_args:
+        options["additional_forward_args"] = additional_forward_args
+    where = grad_cam.explain(f, x, layer=layer, call=call, reshape=reshape, **same, **options)  # type: ignore[arg-type]
+    fine = method(f, x, **same, **options)
     assert isinstance(fine, torch.Tensor)
     assert isinstance(where.attribution, torch.Tensor)
     maps = where.attribution

@@ -1,8 +1,9 @@
-"""DeepLIFT (rescale) and DeepLIFT/SHAP: secants in place of slopes, op by op."""
+"""DeepLIFT (rescale), DeepLIFT/SHAP, and what each op contributed: secants in place of slopes, op by op."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.graph import transformed
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_distribution, as_tuple
+from attrib.engine.layers.at_layer import Layer
+from attrib.engine.model.companions import Companions
 from attrib.engine.model.function import Function
 from attrib.engine.model.parameters import Model, unchanged
 from attrib.engine.sampling.moments import Moments
@@ -47,9 +50,13 @@ def deep_lift(
     multiply_by_inputs: bool = True,
     check: bool = True,
     compile: bool = False,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -73,6 +80,7 @@ def deep_lift(
     compile : bool, default False
         Compile the replay with torch.compile, once for each size of chunk: a minute or so for a large network, whose
         replays then take about half the time. Pays with many chunks; needs a C++ compiler.
+    {layer}
     {shared}
 
     Returns
@@ -109,10 +117,10 @@ def deep_lift(
     >>> deep_lift(lambda x: torch.relu(x[:, 0] - x[:, 1]), torch.tensor([[3.0, 1.0]]))
     tensor([[ 3., -1.]])
     """
-    asked: dict[str, Any] = {"target": target, "targets": targets, "classes": classes}
+    wish: dict[str, Any] = {"target": target, "targets": targets, "classes": classes}
     _only_auto(engine)
     if transformed():
-        return _in_one_piece(f, x, baselines, multiply_by_inputs, asked)
+        return _in_one_piece(f, x, baselines, multiply_by_inputs, additional_forward_args, wish)
     xs = as_tuple(x)
     pool = tuple(b[:, None] for b in as_baselines(baselines, xs))
     with Passes(
@@ -123,7 +131,8 @@ def deep_lift(
         batch_size=batch_size,
         device=device,
         progress=progress,
-        **asked,
+        additional_forward_args=additional_forward_args,
+        **wish,
     ) as passes:
         return _alone(passes, xs, pool, multiply_by_inputs, check, compile)
 
@@ -145,9 +154,13 @@ def deep_lift_shap(
     multiply_by_inputs: bool = True,
     check: bool = True,
     compile: bool = False,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -171,6 +184,7 @@ def deep_lift_shap(
     compile : bool, default False
         Compile the replay with torch.compile, once for each size of chunk: a minute or so for a large network, whose
         replays then take about half the time. Pays with many chunks; needs a C++ compiler.
+    {layer}
     {shared}
 
     Returns
@@ -206,6 +220,7 @@ def deep_lift_shap(
     pool = as_distribution(baselines, xs)
     with Passes(
         f, xs, len(xs[0]) * pool[0].shape[1], row_cost=VALUES_PER_ACTIVATION, target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return _average(passes, xs, pool, multiply_by_inputs, check, compile)
@@ -217,36 +232,37 @@ def _average(
     """Mean over the baselines, with the model's scores at both ends."""
     n, count = len(xs[0]), pool[0].shape[1]
     spread = count > 1
-    total, alone = (Moments(n, count, passes.device, second=spread) for _ in range(2))
+    products, multipliers = (Moments(n, count, passes.device, second=spread) for _ in range(2))
     ends = Moments(n, count, passes.device)
     for chunk in Multipliers(passes, xs, pool, check, compile):
-        products = tuple(m * d for m, d in zip(chunk.multipliers, chunk.differences, strict=True))
-        total.add(products, chunk.start)
+        differences = zip(chunk.multipliers, chunk.differences, strict=True)
+        products.add(tuple(m * d for m, d in differences), chunk.start)
         ends.add((chunk.at_input, chunk.at_baseline), chunk.start)
         if not multiply_by_inputs:
-            alone.add(chunk.multipliers, chunk.start)
-    shown, (score, start) = total if multiply_by_inputs else alone, ends.mean()
-    delta = sum(a.reshape(*a.shape[:2], -1).sum(2) for a in total.mean()) - (score - start)
-    error = shown.standard_error() if spread else None
-    found = finish(passes, xs, shown.mean(), score, delta=delta, standard_error=error)
-    return found._replace(engine="secant")
+            multipliers.add(chunk.multipliers, chunk.start)
+    moments, (score, start) = products if multiply_by_inputs else multipliers, ends.mean()
+    delta = sum(a.reshape(*a.shape[:2], -1).sum(2) for a in products.mean()) - (score - start)
+    error = moments.standard_error() if spread else None
+    passes.engine = "secant"
+    return finish(passes, xs, moments.mean(), score, delta=delta, standard_error=error)
 
 
 def _alone(
     passes: Passes, xs: Rows, pool: Rows, multiply_by_inputs: bool, check: bool, compile: bool
 ) -> Explanation:
     """One baseline each: nothing to average."""
-    found: list[Rows] = []
+    attributions: list[Rows] = []
     ends: list[Rows] = []
-    gained: list[Tensor] = []
+    sums: list[Tensor] = []
     for chunk in Multipliers(passes, xs, pool, check, compile):
         products = tuple(m * d for m, d in zip(chunk.multipliers, chunk.differences, strict=True))
-        gained.append(torch.stack([p.reshape(*p.shape[:2], -1).sum(2) for p in products]).sum(0))
-        found.append(products if multiply_by_inputs else chunk.multipliers)
+        sums.append(torch.stack([p.reshape(*p.shape[:2], -1).sum(2) for p in products]).sum(0))
+        attributions.append(products if multiply_by_inputs else chunk.multipliers)
         ends.append((chunk.at_input, chunk.at_baseline))
-    (score, start), shown = _joined(ends), _joined(found)
-    delta = torch.cat(gained, 1) - (score - start)
-    return finish(passes, xs, shown, score, delta=delta)._replace(engine="secant")
+    score, start = _joined(ends)
+    delta = torch.cat(sums, 1) - (score - start)
+    passes.engine = "secant"
+    return finish(passes, xs, _joined(attributions), score, delta=delta)
 
 
 def _joined(chunks: list[Rows]) -> Rows:
@@ -255,29 +271,37 @@ def _joined(chunks: list[Rows]) -> Rows:
 
 
 def _in_one_piece(
-    f: Model, x: Tensors, baselines: Baselines, multiply_by_inputs: bool, asked: dict[str, Any]
+    f: Model,
+    x: Tensors,
+    baselines: Baselines,
+    multiply_by_inputs: bool,
+    additional_forward_args: Any,
+    wish: dict[str, Any],
 ) -> Explanation:
     """Under `torch.func` transforms: nothing that looks at values, and derivatives kept."""
     xs = x if isinstance(x, tuple) else (x,)
-    given = baselines if isinstance(baselines, tuple) else (baselines,) * len(xs)
-    x0s = tuple(torch.as_tensor(b).to(t).expand_as(t) for b, t in zip(given, xs, strict=True))  # type: ignore[arg-type]
-    want = wanted(**asked, n=len(xs[0]))
-    function = Function(f)
+    per_input = baselines if isinstance(baselines, tuple) else (baselines,) * len(xs)
+    x0s = tuple(torch.as_tensor(b).to(t).expand_as(t) for b, t in zip(per_input, xs, strict=True))  # type: ignore[arg-type]
+    want = wanted(**wish, n=len(xs[0]))
+    function = Function(f, xs, Companions(additional_forward_args, len(xs[0])))
     readout = Readout(function, Scores(want))
+    samples = torch.arange(len(xs[0]), device=xs[0].device)
     with unchanged(function.parts):
-        graph = expressed(readout.outputs, xs)
+        function.check(
+            tuple(t[[0, -1]] for t in xs), len(xs[0]), alone=False, measure=False, padded=len(xs[0])
+        )
+        graph = expressed(partial(readout.outputs, samples=samples), xs)
     targets = readout.resolve(graph.value)
     if any(isinstance(t, Predicted) for t in targets):
         raise ValueError('`target` is "predicted", which a torch.func transform cannot settle; pass an index')
-    samples = torch.arange(len(xs[0]), device=xs[0].device)
-    found = secant(graph, x0s, xs)
-    multipliers = found.pull(readout.cotangents(graph.value, samples))
-    products = tuple(m * d for m, d in zip(multipliers, found.changes, strict=True))
-    score, start = readout.scores(found.y1, samples), readout.scores(found.y0, samples)
+    replay = secant(graph, x0s, xs)
+    multipliers = replay.pull(readout.cotangents(graph.value, samples))
+    products = tuple(m * d for m, d in zip(multipliers, replay.changes, strict=True))
+    score, start = readout.scores(replay.y1, samples), readout.scores(replay.y0, samples)
     delta = sum(p.reshape(*p.shape[:2], -1).sum(2) for p in products) - (score - start)
-    shown = [m if want.many else m[0] for m in (products if multiply_by_inputs else multipliers)]
+    parts = [m if want.many else m[0] for m in (products if multiply_by_inputs else multipliers)]
     score, delta = (score, delta) if want.many else (score[0], delta[0])
-    attribution = tuple(shown) if len(shown) > 1 else shown[0]
+    attribution = tuple(parts) if len(parts) > 1 else parts[0]
     return Explanation(attribution, score, None, labels(targets), "secant", delta)
 
 
@@ -286,7 +310,9 @@ def _only_auto(engine: str) -> None:
         raise ValueError(f'`engine` is {engine!r}, but DeepLIFT has only its own; leave it at "auto"')
 
 
-# FOLDED attrib/functional/deep_lift.py: """DeepLIFT's account of a model: what each op did to an attribution."""
+# ------------------------------------------------------------------ what each op did
+
+
 def op_shares(
     f: Model,
     x: Tensors,
@@ -294,6 +320,7 @@ def op_shares(
     baselines: Baselines = 0.0,
     target: TargetLike = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
 ) -> list[OpShare]:
     """What each op of a model contributed to a DeepLIFT attribution, in the order of the model.
 
@@ -309,6 +336,8 @@ def op_shares(
         Which score is explained.
     classes : sequence of str, optional
         Names of the outputs.
+    additional_forward_args : tuple or mapping, default ()
+        What the model takes beside `x`, see `deep_lift`.
 
     Returns
     -------
@@ -325,9 +354,11 @@ def op_shares(
     """
     xs = as_tuple(x)
     x0s = tuple(b.expand_as(t) for b, t in zip(as_baselines(baselines, xs), xs, strict=True))
-    with Passes(f, xs, len(xs[0]), target=target, classes=classes) as passes:
+    with Passes(
+        f, xs, len(xs[0]), target=target, classes=classes, additional_forward_args=additional_forward_args
+    ) as passes:
         readout = Readout(passes.function, passes.score)
-        graph = expressed(readout.outputs, xs)
         samples = torch.arange(len(xs[0]), device=xs[0].device)
+        graph = expressed(partial(readout.outputs, samples=samples), xs)
         readout.scores(graph.value, samples, at_inputs=True)
         return shares(graph, x0s, xs, readout.cotangents(graph.value, samples)[0])

@@ -18,13 +18,21 @@ TARGETS = """\
 target : int, str, tuple, sequence, callable or None
     Which score is explained: an output's index, its name (with `classes`), a tuple of indices for outputs
     (N, C, ...), a list with one of these per sample, a function of the output that returns (N,),
-    `"predicted"` (each sample's largest output), or None where the output is one number.
+    `"predicted"` (each sample's largest output), or None where the output is one number. A function of two
+    arguments gets the output and the number of each row's sample.
 targets : list of targets or "all", optional
     Several at once, from one forward pass: the result gains a leading dim.
 classes : sequence of str, optional
     Names of the outputs."""
 
-CHUNKS = """\
+BESIDE = """\
+additional_forward_args : tuple or mapping, default ()
+    What the model takes beside x and nobody explains: masks, ids, covariates, lengths; a tuple goes behind the
+    inputs, a mapping by name. Tensors with a row for each sample travel with their samples, also to baselines; all
+    else goes as it is (`shared` says so of a tensor that happens to have as many rows)."""
+
+CHUNKS = f"""\
+{BESIDE}
 batch_size : int or "auto", default "auto"
     Rows per model call; bounds the memory. `"auto"` derives it from the activations of the first rows. A
     chunk that runs out of GPU memory is done again in halves.
@@ -33,7 +41,17 @@ device : torch.device or str, optional
 progress : bool or callable, default False
     True shows a bar; a callable gets (rows done, rows in all)."""
 
+AT_LAYER = """\
+layer : str or torch.nn.Module, optional
+    Explain the output of this layer (a dotted name, or the module) in place of x, which may then be of whole
+    numbers: tokens. The attribution has the shape of that output; baselines are inputs still, noise is added at x.
+output : int, optional
+    With `layer`: which of the values that it returns, if it returns a tuple or a dict.
+call : int, optional
+    With `layer`: which of its calls, counted from 0, if the model calls it several times."""
+
 PASSAGES = {
+    "layer": AT_LAYER,
     "f": """\
 f : callable
     The model: takes input(s) batched on dim 0, returns (N,), (N, C), (N, C, ...) or an object with
@@ -70,6 +88,18 @@ path : {{"auto", "window", "dense"}}
     changes, if the model's ops allow it. `"auto"`: whichever needs fewer operations, counted on the model's
     graph. Both give the same numbers up to rounding. `"dense"` with `batch_size=1` is the deterministic mode: equal
     bits whatever the other samples and edits; see the page on mutagenesis.
+{TARGETS}
+{CHUNKS}""",
+    "edits_at_layer": f"""\
+only : int, optional
+    With several inputs: the number of the one to edit, the others held as they are; default: each in its turn.
+    What is not edited is NaN in the result.
+path : {{"auto", "window", "dense"}}
+    How edits are computed. `"dense"`: a row of the model for each. `"window"`: only the values that an edit
+    changes, if the model's ops allow it. `"auto"`: whichever needs fewer operations, counted on the model's
+    graph. Both give the same numbers up to rounding. `"dense"` with `batch_size=1` is the deterministic mode: equal
+    bits whatever the other samples and edits; see the page on mutagenesis.
+{AT_LAYER}
 {TARGETS}
 {CHUNKS}""",
     "map": """\
@@ -152,8 +182,15 @@ window : int, mapping, sequence of int, or tuple of these (one per input), defau
     "groups": """\
 groups : str, DataArray, array-like, mapping or tuple of these (one per input), optional
     The group of each feature: the name of a coord (a pathway, a brain region), or labels along some of the input's
-    dims. Features whose label is missing (NaN, None, "") or a negative number are in no group. Default: each feature
-    alone.""",
+    dims, along those of the samples too: a Series by feature, a DataFrame by sample and feature. Equal labels in several
+    inputs are one group, replaced in all of them at once. Features whose label is missing (NaN, None, ""), or a negative
+    number in an array without labels, are in no group. Default: each feature alone.""",
+    "additional_forward_args": """\
+additional_forward_args : tuple or mapping, default ()
+    What the model takes beside x and nobody explains: masks, ids, covariates, lengths; a tuple goes behind the
+    inputs, a mapping by name. DataArrays with sample dims, DataFrames and Series are matched to the samples by their
+    labels, arrays with a row for each sample travel with them in their order, also to baselines; all else goes as it
+    is (`shared` says so of an array that happens to have as many rows).""",
     "point": """\
 baselines : float, DataArray, Dataset, mapping, array-like, tuple or callable, default 0.0
     {purpose}: a number; a DataArray, matched by the names of its dims and the labels of its coords, with or without

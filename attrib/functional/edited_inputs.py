@@ -1,4 +1,4 @@
-"""Windows on a regular grid over an input."""
+"""What the methods that edit share: windows on a regular grid, and several inputs of which one is edited at a time."""
 
 from __future__ import annotations
 
@@ -119,24 +119,25 @@ def _per_dim(sizes: Any, shape: tuple[int, ...], name: str, default: tuple[int, 
             raise ValueError(
                 f"`{name}` names the dims {wrong}, expected some of 1 to {len(shape)} (0 is the batch)"
             )
-        found = tuple(sizes.get(d + 1, default[d]) for d in range(len(shape)))
+        each = tuple(sizes.get(d + 1, default[d]) for d in range(len(shape)))
     elif isinstance(sizes, Sequence) and not isinstance(sizes, str):
-        found = tuple(sizes)
+        each = tuple(sizes)
     else:
-        found = (sizes,) * len(shape)
-    if len(found) != len(shape):
+        each = (sizes,) * len(shape)
+    if len(each) != len(shape):
         raise ValueError(
-            f"`{name}` has {len(found)} sizes, expected one for each of the {len(shape)} dims of a sample"
+            f"`{name}` has {len(each)} sizes, expected one for each of the {len(shape)} dims of a sample"
         )
-    if any(isinstance(s, bool) or not isinstance(s, int) for s in found):
+    if any(isinstance(s, bool) or not isinstance(s, int) for s in each):
         raise TypeError(f"`{name}` is {sizes!r}, expected ints")
-    if any(s < 1 for s in found):
+    if any(s < 1 for s in each):
         raise ValueError(f"`{name}` is {sizes!r}, expected positive ints")
-    return found
+    return each
 
 
-# FOLDED attrib/functional/edited_inputs.py: """Several inputs: one is edited, the others are held."""
-One = Callable[[Passes, int, Tensor], tuple[Tensor, Tensor, Notes]]
+# ------------------------------------------------------------------ several inputs
+
+OneInput = Callable[[Passes, int, Tensor], tuple[Tensor, Tensor, Notes]]
 
 
 def edited_inputs(xs: Sequence[Tensor], only: int | None) -> list[int]:
@@ -156,7 +157,7 @@ def edited_inputs(xs: Sequence[Tensor], only: int | None) -> list[int]:
     return [only]
 
 
-def each_input(passes: Passes, xs: tuple[Tensor, ...], chosen: list[int], one: One) -> Explanation:
+def each_input(passes: Passes, xs: tuple[Tensor, ...], chosen: list[int], of_input: OneInput) -> Explanation:
     """The attribution of every chosen input, NaN for the others.
 
     Parameters
@@ -167,27 +168,27 @@ def each_input(passes: Passes, xs: tuple[Tensor, ...], chosen: list[int], one: O
         The inputs.
     chosen : list of int
         Inputs to edit.
-    one : callable
+    of_input : callable
         (passes, number of the input, scores (T, N)) to its attribution (T, N, ...), which features of (N, ...) it says
         something about, and notes.
     """
     score = passes.scores(xs)
-    found = [torch.zeros(len(score), *t.shape, dtype=t.dtype) for t in xs]
-    known = [torch.zeros(1, dtype=torch.bool) for _ in xs]
+    effects = [score.new_zeros(len(score), *t.shape) for t in xs]
+    covered = [torch.zeros(1, dtype=torch.bool) for _ in xs]
     notes: list[Notes] = []
     for j in chosen:
-        found[j], seen, more = one(passes, j, score)
-        known[j] = seen.bool()
+        effects[j], seen, more = of_input(passes, j, score)
+        covered[j] = seen.bool()
         notes.append(more)
-    explanation = finish(passes, xs, tuple(found), score, notes=_joined(notes))
-    given = explanation.attribution
-    parts = given if isinstance(given, tuple) else (given,)
-    shown = tuple(torch.where(k.to(p.device), p, torch.nan) for p, k in zip(parts, known, strict=True))
-    return explanation._replace(attribution=_like(given, shown))
+    explanation = finish(passes, xs, tuple(effects), score, notes=_joined(notes))
+    attribution = explanation.attribution
+    parts = attribution if isinstance(attribution, tuple) else (attribution,)
+    masked = tuple(torch.where(k.to(p.device), p, torch.nan) for p, k in zip(parts, covered, strict=True))
+    return explanation._replace(attribution=_like(attribution, masked))
 
 
-def _like(given: Tensors, parts: tuple[Tensor, ...]) -> Tensors:
-    return parts if isinstance(given, tuple) else parts[0]
+def _like(attribution: Tensors, parts: tuple[Tensor, ...]) -> Tensors:
+    return parts if isinstance(attribution, tuple) else parts[0]
 
 
 def _joined(notes: list[Notes]) -> Notes:

@@ -119,6 +119,16 @@ class About:
     wraps: bool = False
     arguments: tuple[str, ...] = ()
 
+    @property
+    def noisy(self) -> bool:
+        """Whether it adds noise to the inputs, which then come before a layer."""
+        return self.wraps or (self.draws and self.baselines is None)
+
+    @property
+    def takes_layer(self) -> bool:
+        """Whether the output of a `layer` can stand in place of the input."""
+        return "layer" in self.arguments and not self.layer and not self.noisy
+
 
 class Registered(Protocol):
     """What every method has beside its call."""
@@ -217,14 +227,22 @@ def method(long_name: str, **fields: Any) -> Callable[..., Any]:
         arguments = tuple(inspect.signature(explain).parameters)
         about = About(explain.__name__, long_name, arguments=arguments, **fields)
 
+        names = frozenset(arguments)
+
         @functools.wraps(explain)
         def attribute(*args: Any, **options: Any) -> Tensors:
-            check(about, args, options)
+            plain = type(options.get("target")) is int and options.get("targets") is None
+            if about.wraps or not plain or not options.keys() <= names:
+                check(about, args, options)
+            if about.takes_layer and options.get("layer") is not None:
+                return _at_layer(explain, about, *args, **options).attribution
             return explain(*args, **options).attribution
 
         @functools.wraps(explain)
         def explanation(*args: Any, **options: Any) -> Explanation:
             check(about, args, options)
+            if about.takes_layer and options.get("layer") is not None:
+                return _at_layer(explain, about, *args, **options)
             return explain(*args, **options)
 
         attribute.__annotations__ = {**explain.__annotations__, "return": "Tensors"}
@@ -234,6 +252,23 @@ def method(long_name: str, **fields: Any) -> Callable[..., Any]:
         return registered
 
     return register
+
+
+def _at_layer(
+    explain: Callable[..., Explanation],
+    about: About,
+    f: Model,
+    x: Tensors,
+    *,
+    layer: Any,
+    output: int | None = None,
+    call: int | None = None,
+    **options: Any,
+) -> Explanation:
+    """The same method with the output of a layer in place of the input."""
+    from attrib.functional.layers import at_layer  # stands on this file
+
+    return at_layer(explain, about, f, x, layer, output, call, options)
 
 
 def finish(
@@ -279,12 +314,14 @@ def finish(
         return (t if many else t[0]).to(at)
 
     def each(tensors: tuple[Tensor, ...]) -> Tensors:
-        parts = tuple(shaped(t).to(x.dtype) for t, x in zip(tensors, xs, strict=True))
+        kinds = (x.dtype if x.is_floating_point() else prediction.dtype for x in xs)
+        parts = tuple(shaped(t).to(kind) for t, kind in zip(tensors, kinds, strict=True))
         return parts if len(parts) > 1 else parts[0]
 
     targets = passes.targets
+    notes = {**(notes or {}), **passes.function.notes}
     if passes.function.compilations is not None:
-        notes = {**(notes or {}), "jax_compilations": passes.function.compilations}
+        notes["jax_compilations"] = passes.function.compilations
     return Explanation(
         each(attribution),
         shaped(prediction),
@@ -295,7 +332,7 @@ def finish(
         None if standard_error is None else each(standard_error),
         None if n_steps is None else n_steps.to(at),
         passes.function.rows,
-        None if notes is None else dict(notes),
+        notes or None,
         layers,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.affine_first_layer import Lines, straight_lines
 from attrib.engine.gradient.passes import Passes, add_by_sample
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple
+from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
 from attrib.engine.sampling.quadrature import LEVELS, nested, rule
 from attrib.engine.target import TargetLike
@@ -45,9 +47,13 @@ def integrated_gradients(
     quadrature: str = "gausslegendre",
     multiply_by_inputs: bool = True,
     rtol: float | None = None,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -75,6 +81,7 @@ def integrated_gradients(
         Instead of `n_steps`: nested Clenshaw-Curtis points (3, 5, 9, ... 1025) per sample until
         ``|delta| <= rtol * |f(x) - f(x0)|`` for every target. The points used are `n_steps` of the explanation. A
         sample that does not get there keeps its residual in `delta`.
+    {layer}
     {shared}
 
     Returns
@@ -113,6 +120,7 @@ def integrated_gradients(
     rows = len(xs[0]) * (1 + (n_steps if rtol is None else LEVELS[0])) + len(starts[0])
     with Passes(
         f, xs, rows, target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
         score = passes.scores(xs)

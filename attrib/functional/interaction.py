@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,6 +43,7 @@ def interaction(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -119,6 +121,7 @@ def interaction(
     smooth = None if softplus is None else softened(f, softplus)
     with Passes(
         f, xs, len(xs[0]) * (4 + n_steps * n_steps), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress, engine="auto",
     ) as passes:  # fmt: skip
         if smooth is not None:
@@ -126,23 +129,23 @@ def interaction(
             passes.function.model = smooth
         score = passes.scores(xs)
         effect = _effect(passes, xs, x0s, score)
-        found, used = _integrated(passes, sides, *rule(quadrature, n_steps), engine)
+        attribution, used = _integrated(passes, sides, *rule(quadrature, n_steps), engine)
         passes.engine = used
-    delta = found.reshape(*found.shape[:2], -1).sum(2).to(effect.device) - effect
-    if not bool(found.any()):
+    delta = attribution.reshape(*attribution.shape[:2], -1).sum(2).to(effect.device) - effect
+    if not bool(attribution.any()):
         _refuse_piecewise_linear(effect, score, softplus)
     notes = None if softplus is None else {"softplus": float(softplus)}
-    return finish(passes, xs[:1], (found,), score, delta=delta, notes=notes)
+    return finish(passes, xs[:1], (attribution,), score, delta=delta, notes=notes)
 
 
 def _sides(
     xs: tuple[Tensor, ...], x0s: tuple[Tensor, ...], groups: tuple[Tensor | None, Tensor | None] | None
 ) -> tuple[InputGroups, InputGroups]:
-    given = (None, None) if groups is None else tuple(groups)
-    if len(given) != 2 or not all(g is None or isinstance(g, Tensor) for g in given):
+    each = (None, None) if groups is None else tuple(groups)
+    if len(each) != 2 or not all(g is None or isinstance(g, Tensor) for g in each):
         raise TypeError("`groups` has to be a tuple of two, each a tensor or None")
     first, second = (
-        InputGroups(t, b, g, f"groups[{j}]") for j, (t, b, g) in enumerate(zip(xs, x0s, given, strict=True))
+        InputGroups(t, b, g, f"groups[{j}]") for j, (t, b, g) in enumerate(zip(xs, x0s, each, strict=True))
     )
     return first, second
 
@@ -170,9 +173,9 @@ def _integrated(
     def work(start: int, stop: int) -> tuple[int, Tensor]:
         r = torch.arange(start, stop)
         i, k = r.div(steps, rounding_mode="floor"), r % steps
-        one, other = k % len(nodes), k.div(len(nodes), rounding_mode="floor")
-        a, b = _point(along, i, nodes[one], passes.device), _point(across, i, nodes[other], passes.device)
-        w = (weights[one] * weights[other]).to(a)
+        inner, outer = k % len(nodes), k.div(len(nodes), rounding_mode="floor")
+        a, b = _point(along, i, nodes[inner], passes.device), _point(across, i, nodes[outer], passes.device)
+        w = (weights[inner] * weights[outer]).to(a)
         score = _scores(passes, i, swap)
         most = max(1, passes.batches.chunk() // (len(r) * count))
         parts = [
@@ -192,7 +195,7 @@ def _scores(passes: Passes, i: Tensor, swap: bool) -> Callable[[Tensor, Tensor],
     """Scores (T, rows) of the sample numbers `i` as a function of the two sides."""
 
     def score(a: Tensor, b: Tensor) -> Tensor:
-        return passes.score(passes.function(*((b, a) if swap else (a, b))), i)
+        return passes.score(passes.function(*((b, a) if swap else (a, b)), samples=i), i)
 
     return score
 

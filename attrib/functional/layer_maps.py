@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Concatenate, NamedTuple, ParamSpec
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ Combine = Callable[[Tensor, Tensor], Tensor]  # (n, C, *grid), (t, n, C, *grid) 
 Layers = Layer | Sequence[Layer]
 Rows = tuple[Tensor, ...]
 
+P = ParamSpec("P")
 NORMALIZE = (None, "minmax")
 
 
@@ -51,6 +52,7 @@ def layer_maps(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -59,7 +61,7 @@ def layer_maps(
 
     Dims that were not asked for (targets, layers) are left out.
     """
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
     if normalize not in NORMALIZE:
         raise ValueError(f'`normalize` is {normalize!r}, expected None or "minmax"')
     if isinstance(onto, bool) or not isinstance(onto, int) or not 0 <= onto < len(xs):
@@ -69,6 +71,7 @@ def layer_maps(
     finish_maps = partial(_placed, relu=relu, normalize=normalize)
     with Passes(
         f, xs, len(xs[0]), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         passes.engine = "layer"
@@ -203,23 +206,23 @@ def _notes(layers: Sequence[MapLayer], maps: Sequence[Tensor]) -> dict[str, str 
     return notes
 
 
-def cam(long_name: str, *, reference: str) -> Callable[[Combine], TensorMethod[...]]:
-    """Make a method of a way to combine features and gradients: the arguments of `layer_maps` after its first."""
+def cam(
+    maps: Callable[Concatenate[Sequence[Combine], P], list[Explanation]], long_name: str, *, reference: str
+) -> Callable[[Combine], TensorMethod[P]]:
+    """Make a method of a way to combine features and gradients: the arguments of `maps` after its first."""
 
-    def register(combine: Combine) -> TensorMethod[...]:
+    def register(combine: Combine) -> TensorMethod[P]:
         @functools.wraps(combine)
-        def explain(*args: Any, **kwargs: Any) -> Explanation:
-            return layer_maps([combine], *args, **kwargs)[0]
+        def explain(*args: P.args, **kwargs: P.kwargs) -> Explanation:
+            return maps([combine], *args, **kwargs)[0]
 
-        signature = inspect.signature(layer_maps)
+        signature = inspect.signature(maps)
         signature = signature.replace(
             parameters=list(signature.parameters.values())[1:], return_annotation="Explanation"
         )
         explain.__signature__ = signature  # type: ignore[attr-defined]
-        explain.__annotations__ = {
-            k: v for k, v in layer_maps.__annotations__.items() if k in signature.parameters
-        }
-        explain.__wrapped__ = layer_maps  # type: ignore  # whose file knows the names in the annotations
+        explain.__annotations__ = {k: v for k, v in maps.__annotations__.items() if k in signature.parameters}
+        explain.__wrapped__ = maps  # type: ignore  # whose file knows the names in the annotations
         cam_method = method(
             long_name,
             axioms=(),
@@ -293,7 +296,7 @@ def outputs(
     f: Model, x: Tensors, layer: Layer, reshape: Reshape | None, onto: int, call: Call = None, **options: Any
 ) -> Outputs:
     """Activations of a layer in image form where it has one."""
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
     if call == "all":
         raise ValueError('`call` is "all"; layer_activation takes one call: call=0')
     refuse_transforms()
@@ -302,9 +305,10 @@ def outputs(
         images = []
         for span in passes.batches.spans(len(xs[0])):
             with span:
-                rows = rows_at(passes, xs, torch.arange(span.start, span.stop))
+                i = torch.arange(span.start, span.stop)
+                rows = rows_at(passes, xs, i)
                 try:
-                    (a,) = activations(passes, [chosen.site], rows)
+                    (a,) = activations(passes, [chosen.site], rows, i)
                 except OffPath as error:
                     raise explained(error, passes, rows, onto) from None
             if span.done:

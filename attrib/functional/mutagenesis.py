@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ def in_silico_mutagenesis(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -103,16 +105,17 @@ def in_silico_mutagenesis(
     def one(passes: Passes, j: int, score: Tensor) -> tuple[Tensor, Tensor, Notes]:
         edits = Letters(xs[j], axis % 3, position % 3, wanted[j])
         values, notes = effects(passes, xs, j, edits, score, path)
-        found, known = values.new_zeros(len(score), *xs[j].shape), torch.zeros_like(xs[j])
-        columns = found.movedim((axis % 3 + 1, position % 3 + 1), (2, 3))
+        attribution, covered = values.new_zeros(len(score), *xs[j].shape), torch.zeros_like(xs[j])
+        columns = attribution.movedim((axis % 3 + 1, position % 3 + 1), (2, 3))
         columns[:, edits.samples, edits.letters, edits.positions] = values
         if center:
             columns -= columns.mean(2, keepdim=True)
-        known.movedim(position, 0)[wanted[j]] = 1
-        return found, known, notes
+        covered.movedim(position, 0)[wanted[j]] = 1
+        return attribution, covered, notes
 
     with Passes(
         f, xs, len(xs[0]), more=True, target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return each_input(passes, xs, chosen, one)
@@ -141,17 +144,19 @@ def _sites(
     every = torch.arange(x.shape[position])
     if positions is None:
         return every
-    found = torch.as_tensor(every.tolist()[positions] if isinstance(positions, slice) else positions)
-    if found.numel() == 0:
+    numbers = torch.as_tensor(every.tolist()[positions] if isinstance(positions, slice) else positions)
+    if numbers.numel() == 0:
         return every[:0]
-    if found.is_floating_point() or found.dtype == torch.bool:
-        raise TypeError(f"`positions` has dtype {found.dtype}, expected ints; for a mask pass mask.nonzero()")
-    wrong = found[(found < -len(every)) | (found >= len(every))]
+    if numbers.is_floating_point() or numbers.dtype == torch.bool:
+        raise TypeError(
+            f"`positions` has dtype {numbers.dtype}, expected ints; for a mask pass mask.nonzero()"
+        )
+    wrong = numbers[(numbers < -len(every)) | (numbers >= len(every))]
     if len(wrong):
         raise ValueError(
             f"`positions` has {wrong.tolist()[:5]}, but `{which}` has positions 0 to {len(every) - 1}"
         )
-    return found.long().remainder(len(every)).unique()
+    return numbers.long().remainder(len(every)).unique()
 
 
 def refuse_several_letters(

@@ -13,7 +13,9 @@ from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.inputs import Tensors, as_tuple
+from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
+from attrib.engine.model.prepared import prepare
 from attrib.engine.sampling.moments import Moments
 from attrib.engine.sampling.perturbations import Noise, Stdevs, draw_count, spread
 from attrib.engine.target import TargetLike, repeated
@@ -39,9 +41,13 @@ def noise_tunnel(
     stdev_spread: float = 0.15,
     reduce: str = "mean",
     seed: int = 0,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -62,6 +68,7 @@ def noise_tunnel(
     {x}
     {noise}
     {seed}
+    {layer}
     {shared}
 
     Returns
@@ -92,11 +99,15 @@ def noise_tunnel(
     tensor([[2., 2.]])
     """
     _refuse_maps(method)
+    if layer is not None:
+        method = partial(method, layer=layer, output=output, call=call)
     xs = as_tuple(x)
     count, scales = draw_count(n_samples), spread(xs, stdevs, stdev_spread)
     moments = Moments.of(reduce, len(xs[0]), count, xs[0].device)
+    model = prepare(f)  # the method is called many times, and need not learn everything anew
     with Passes(
-        f, xs, len(xs[0]) * (count + 1), target=target, targets=targets, classes=classes,
+        model, xs, len(xs[0]) * (count + 1), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
         score = passes.scores(xs)
@@ -108,15 +119,18 @@ def noise_tunnel(
             i = r.div(count, rounding_mode="floor")
             rows = noisy.points(i, r % count)
             goals = [repeated(t, i) for t in passes.targets]
-            found = _called(
-                _of_rows(method, i, xs), passes, f, rows if len(rows) > 1 else rows[0],
+            beside = passes.companions.of_samples(i)
+            attributions = _called(
+                _of_rows(method, i, xs), passes, model, rows if len(rows) > 1 else rows[0],
                 targets=goals, batch_size=batch_size, device=device, engine=engine,
+                **({"additional_forward_args": beside} if beside else {}),
             )  # fmt: skip
-            moments.add(found if isinstance(found, tuple) else (found,), start)
+            moments.add(attributions if isinstance(attributions, tuple) else (attributions,), start)
 
         for _ in passes.batches.run(len(xs[0]) * count, through):
             pass
-    return finish(passes, xs, moments.reduced(), score)
+    attributions = moments.reduced()
+    return finish(passes, xs[: len(attributions)], attributions, score)
 
 
 def _refuse_maps(method: Callable[..., Tensors]) -> None:
@@ -134,26 +148,26 @@ def _called(method: Callable[..., Tensors], passes: Passes, *args: Any, **option
     inner: Any = method.func if isinstance(method, partial) else method
     if not hasattr(inner, "explain"):
         return method(*args, **options)
-    given = (method.args, method.keywords) if isinstance(method, partial) else ((), {})
+    first, settings = (method.args, method.keywords) if isinstance(method, partial) else ((), {})
     if inner.about.edits or inner.about.layer:  # these have no engine to choose
         del options["engine"]
-    found = inner.explain(*given[0], *args, **given[1], **options)
-    passes.engine = found.engine
-    passes.function.rows += found.evaluations
-    return found.attribution
+    explanation = inner.explain(*first, *args, **settings, **options)
+    passes.engine = explanation.engine
+    passes.function.rows += explanation.evaluations
+    return explanation.attribution
 
 
 def _of_rows(method: Callable[..., Tensors], i: Tensor, xs: Rows) -> Callable[..., Tensors]:
     """The method, its own baselines repeated for rows of samples `i` where there is one (or a distribution) for each."""
     if not isinstance(method, partial) or "baselines" not in method.keywords:
         return method
-    about, given = getattr(method.func, "about", None), method.keywords["baselines"]
+    about, baselines = getattr(method.func, "about", None), method.keywords["baselines"]
     more = int(about is not None and about.baselines == "distribution")
 
     def picked(b: Any, x: Tensor) -> Any:
-        own = isinstance(b, Tensor) and b.ndim == x.ndim + more and len(b) == len(x) > 1
-        return b[i.to(b.device)] if own else b
+        per_sample = isinstance(b, Tensor) and b.ndim == x.ndim + more and len(b) == len(x) > 1
+        return b[i.to(b.device)] if per_sample else b
 
-    if isinstance(given, tuple | list):
-        return partial(method, baselines=tuple(picked(b, x) for b, x in zip(given, xs, strict=False)))
-    return partial(method, baselines=picked(given, xs[0]))
+    if isinstance(baselines, tuple | list):
+        return partial(method, baselines=tuple(picked(b, x) for b, x in zip(baselines, xs, strict=False)))
+    return partial(method, baselines=picked(baselines, xs[0]))

@@ -13,6 +13,7 @@ from attrib.engine.edits.edits import Boxes, Groups
 from attrib.engine.edits.scan import Notes, effects
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple
+from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
 from attrib.functional.edited_inputs import Grid, Sizes, each_input, edited_inputs, grid, per_input
@@ -40,6 +41,7 @@ def occlusion(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -88,7 +90,7 @@ def occlusion(
     >>> occlusion(lambda x: x.sum(1), torch.tensor([[1.0, 2.0, 3.0]]), window=2)
     tensor([[3., 4., 5.]])
     """
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
     x0s = as_baselines(baselines, xs)
     chosen = edited_inputs(xs, only)
     windows, strides = per_input(window, xs, "window"), per_input(stride, xs, "stride")
@@ -105,6 +107,7 @@ def occlusion(
 
     with Passes(
         f, xs, len(xs[0]), more=True, target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return each_input(passes, xs, chosen, one)
@@ -127,9 +130,13 @@ def feature_ablation(
     baselines: Baselines = 0.0,
     only: int | None = None,
     path: str = "auto",
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -143,11 +150,12 @@ def feature_ablation(
     {f}
     {x}
     groups : Tensor of int, tuple of these (one per input; None: each feature alone), or None
-        The group of each feature, shaped like a sample, or (1, ...), or so that it broadcasts to a sample; features with
-        a negative number are in no group.
+        The group of each feature, shaped like a sample, or (1, ...), or so that it broadcasts to a sample; or (N, ...),
+        groups for each sample. Equal numbers in several inputs are one group, replaced in all of them at once. Features
+        with a negative number are in no group.
     baselines : float, Tensor, tuple of these, or callable, default 0.0
         What is put there: a number, a tensor shaped like a sample, (1, ...) or (N, ...), or a function of the inputs.
-    {edits}
+    {edits_at_layer}
 
     Returns
     -------
@@ -160,9 +168,9 @@ def feature_ablation(
 
     Notes
     -----
-    One edit per sample and group; groups of several inputs are replaced one input at a time. Satisfies dummy, linearity
-    and implementation invariance. Equal to captum's `FeatureAblation`. Groups of more than one feature take the dense
-    path. Memory: `batch_size` rows of the model and the scores of all groups.
+    One edit per sample and group; features without groups are replaced one input at a time. Satisfies dummy, linearity
+    and implementation invariance. Equal to captum's `FeatureAblation` (0.9). Groups of more than one feature take the
+    dense path. Memory: `batch_size` rows of the model and the scores of all groups.
 
     References
     ----------
@@ -176,29 +184,48 @@ def feature_ablation(
     >>> feature_ablation(lambda x: x[:, 0] * x[:, 1] + x[:, 2], x, groups=groups)
     tensor([[2., 2., 3.]])
     """
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
     x0s = as_baselines(baselines, xs)
     chosen = edited_inputs(xs, only)
     each = groups if isinstance(groups, tuple | list) else (groups,) * len(xs)
     if len(each) != len(xs):
         raise ValueError(f"`groups` has {len(each)} entries for {len(xs)} inputs; pass one per input")
-    members = {j: None if each[j] is None else _groups(each[j], xs[j]) for j in chosen}
+    members = {j: _groups(each[j], xs[j]) for j in chosen if each[j] is not None}
+    numbers = {j: g[g >= 0].unique() for j, g in members.items()}
+    joint = _joint(members, numbers)
+    if joint and path not in ("auto", "dense"):
+        raise ValueError(
+            f'`path` is {path!r}, but groups for each sample, and groups over several inputs, take "dense"; pass that or "auto"'
+        )
+    losses: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def one(passes: Passes, j: int, score: Tensor) -> tuple[Tensor, Tensor, Notes]:
-        g = members[j]
-        if g is None:
+        if j not in members:
             return _singly(passes, xs, x0s[j], j, score, path)
-        numbers = g[g >= 0].unique()
-        edits = Groups(len(xs[j]), g, numbers, x0s[j])
-        values, notes = effects(passes, xs, j, edits, score, path)
-        known = (g >= 0).expand(xs[j].shape[1:])
-        at = torch.searchsorted(numbers, g.clamp(min=0).contiguous()).clamp(max=max(len(numbers) - 1, 0))
-        flat = -values.view(*score.shape, len(numbers)).index_select(2, at.flatten().to(values.device))
-        found = flat.view(*score.shape, *g.shape).expand(*score.shape, *xs[j].shape[1:])
-        return torch.where(known.to(found.device), found, 0.0), known, notes
+        g, shape, notes = members[j], xs[j].shape[1:], Notes()
+        covered = (g >= 0).expand(-1, *shape)
+        if not len(numbers[j]):
+            return score.new_zeros(*score.shape, *shape), covered, notes
+        if j in joint:
+            if not losses:
+                losses.append(_losses(passes, xs, x0s, {k: members[k] for k in joint}, score))
+                edits = int(losses[0][0].bincount().max())
+                notes = {
+                    "path": "dense",
+                    "path_reason": "groups of several inputs or samples",
+                    "edits": edits,
+                }
+            attribution = _of_features(g, len(xs[0]), *losses[0])
+        else:
+            values, notes = effects(passes, xs, j, Groups(len(xs[j]), g[0], numbers[j], x0s[j]), score, path)
+            at = torch.searchsorted(numbers[j], g.clamp(min=int(numbers[j][0])).contiguous())
+            attribution = -values.view(*score.shape, -1)[:, :, at[0].to(values.device)]
+        attribution = attribution.expand(*score.shape, *shape)
+        return torch.where(covered.to(attribution.device), attribution, 0.0), covered, notes
 
     with Passes(
         f, xs, len(xs[0]), more=True, target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         return each_input(passes, xs, chosen, one)
@@ -213,17 +240,77 @@ def _singly(
     return -values.view(*score.shape, *xs[j].shape[1:]), torch.ones_like(xs[j]), notes
 
 
+def _joint(members: dict[int, Tensor], numbers: dict[int, Tensor]) -> list[int]:
+    """The inputs whose groups are replaced together: some are groups of two inputs, or they differ between samples."""
+    named = torch.cat(list(numbers.values())) if numbers else torch.zeros(0)
+    if len(named.unique()) == len(named) and all(len(g) == 1 for g in members.values()):
+        return []
+    return list(members)
+
+
+def _losses(
+    passes: Passes, xs: tuple[Tensor, ...], x0s: tuple[Tensor, ...], members: dict[int, Tensor], score: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the score loses with each group of each sample, in all inputs at once.
+
+    Returns
+    -------
+    samples, numbers : Tensor (R,)
+        Sample and group, in ascending order.
+    losses : Tensor (T, R)
+    """
+    pairs = [
+        torch.stack([torch.full_like(ids, i), ids])
+        for i in range(len(xs[0]))
+        for ids in [torch.cat([_of_sample(g, i).flatten() for g in members.values()]).unique()]
+    ]
+    samples, numbers = torch.cat(pairs, 1)
+    samples, numbers = samples[numbers >= 0], numbers[numbers >= 0]
+    total = score.new_zeros(len(score), len(samples))
+
+    def work(start: int, stop: int) -> tuple[int, Tensor]:
+        i, k = samples[start:stop], numbers[start:stop]
+        rows = [t[i.to(t.device)].to(passes.device) for t in xs]
+        for j, g in members.items():
+            inside = (g if len(g) == 1 else g[i]) == k.view(-1, *[1] * (g.ndim - 1))
+            baseline = x0s[j] if len(x0s[j]) == 1 else x0s[j][i.to(x0s[j].device)]
+            rows[j] = torch.where(inside.to(passes.device), baseline.to(rows[j]), rows[j])
+        return start, passes.score(passes.function(*rows, samples=i), i.to(passes.device))
+
+    passes.batches.expect(len(samples))
+    for start, part in passes.batches.run(len(samples), work):
+        total[:, start : start + part.shape[1]] = part
+    passes.engine = "dense"
+    return samples, numbers, score.index_select(1, samples.to(score.device)) - total
+
+
+def _of_sample(groups: Tensor, i: int) -> Tensor:
+    return groups[0 if len(groups) == 1 else i]
+
+
+def _of_features(groups: Tensor, n: int, samples: Tensor, numbers: Tensor, losses: Tensor) -> Tensor:
+    """Losses (T, R) of the groups of samples, for the features (N, ...) whose groups they are: (T, N, ...)."""
+    compact = numbers.unique()
+    keys = samples * len(compact) + torch.searchsorted(compact, numbers)
+    own = torch.searchsorted(compact, groups.clamp(min=int(compact[0])).contiguous())
+    wanted = torch.arange(n).view(-1, *[1] * (groups.ndim - 1)) * len(compact) + own
+    at = torch.searchsorted(keys, wanted.contiguous()).clamp(max=len(keys) - 1)
+    return losses[:, at.to(losses.device)]
+
+
 def _groups(groups: Any, x: Tensor) -> Tensor:
-    """The group of each feature of a sample, on the CPU."""
+    """The group of each feature, on the CPU: (1, ...) for all samples or (N, ...)."""
     if not isinstance(groups, Tensor) or groups.is_floating_point() or groups.dtype == torch.bool:
         got = groups.dtype if isinstance(groups, Tensor) else type(groups).__name__
         raise TypeError(f"`groups` is {got}, expected a tensor of ints: the group of each feature")
-    g = groups.detach().cpu()
-    g = g[0] if g.ndim == x.ndim and len(g) == 1 else g
+    g = groups.detach().cpu().long()
+    g = g if g.ndim == x.ndim and len(g) in (1, len(x)) else g[None]
     shape = tuple(x.shape[1:])
-    fits = g.ndim <= len(shape) and all(a in (1, b) for a, b in zip(g.shape[::-1], shape[::-1], strict=False))
+    own = tuple(g.shape[1:])
+    fits = len(own) <= len(shape) and all(a in (1, b) for a, b in zip(own[::-1], shape[::-1], strict=False))
     if not fits:
         raise ValueError(
-            f"`groups` has shape {tuple(groups.shape)}, expected {shape} or one that broadcasts to it"
+            f"`groups` has shape {tuple(groups.shape)}, expected {shape} or one that broadcasts to it, or ({len(x)}, ...) "
+            "with groups for each sample"
         )
-    return g[(None,) * (len(shape) - g.ndim)]
+    return g.view(len(g), *[1] * (len(shape) - len(own)), *own)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ def predict(
     f: Model,
     x: Tensors,
     *,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -56,15 +59,9 @@ def predict(
     tensor([[1., 1., 1.],
             [1., 1., 1.]])
     """
-    xs = _inputs(x)
-    with Passes(f, xs, len(xs[0]), batch_size=batch_size, device=device, progress=progress) as passes:
-        return passes.outputs_at(xs).detach().to(xs[0].device)
-
-
-def _inputs(x: Tensors) -> tuple[Tensor, ...]:
-    """The inputs, checked as those of every method; whole numbers need no gradient here, and are let through."""
-    given = tuple(x) if isinstance(x, tuple | list) else (x,)
-    whole = [isinstance(t, Tensor) and not t.is_floating_point() and not t.is_complex() for t in given]
-    checked = tuple(torch.zeros(()).expand(t.shape) if w else t for t, w in zip(given, whole, strict=True))
-    floats = as_tuple(checked if len(checked) > 1 else checked[0])
-    return tuple(t if w else f for t, f, w in zip(given, floats, whole, strict=True))
+    xs = as_tuple(x, integers=True)
+    with Passes(
+        f, xs, len(xs[0]), additional_forward_args=additional_forward_args,
+        batch_size=batch_size, device=device, progress=progress,
+    ) as passes:  # fmt: skip
+        return passes.outputs_at(xs, torch.arange(len(xs[0]))).detach().to(xs[0].device)

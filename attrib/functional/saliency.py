@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple
+from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, finish, method
@@ -26,9 +28,13 @@ def saliency(
     x: Tensors,
     *,
     absolute: bool = True,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -44,6 +50,7 @@ def saliency(
     {x}
     absolute : bool, default True
         Whether to drop the sign.
+    {layer}
     {shared}
 
     Returns
@@ -72,6 +79,7 @@ def saliency(
     xs = as_tuple(x)
     with Passes(
         f, xs, len(xs[0]), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
         scores, gradients = passes.gradients_at_inputs(xs)
@@ -89,9 +97,13 @@ def input_x_gradient(
     f: Model,
     x: Tensors,
     *,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -105,6 +117,7 @@ def input_x_gradient(
     ----------
     {f}
     {x}
+    {layer}
     {shared}
 
     Returns
@@ -134,6 +147,7 @@ def input_x_gradient(
     xs = as_tuple(x)
     with Passes(
         f, xs, len(xs[0]), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
         scores, gradients = passes.gradients_at_inputs(xs)

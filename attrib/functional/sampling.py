@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,11 +14,14 @@ from attrib.engine.gradient.affine_first_layer import affine_first_layer
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.inputs import Baselines, Tensors, as_distribution, as_tuple
+from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
 from attrib.engine.sampling.moments import Moments
 from attrib.engine.sampling.perturbations import Noise, Stdevs, draw_count, draws_between, spread, stdevs_of
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, finish, method
+from attrib.functional.noise_tunnel import noise_tunnel
+from attrib.functional.saliency import saliency
 
 
 @method(
@@ -36,9 +41,13 @@ def smooth_grad(
     stdev_spread: float = 0.15,
     reduce: str = "mean",
     seed: int = 0,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -54,6 +63,7 @@ def smooth_grad(
     {x}
     {noise}
     {seed}
+    {layer}
     {shared}
 
     Returns
@@ -84,25 +94,33 @@ def smooth_grad(
     >>> smooth_grad(lambda x: (x**2).sum(1), torch.tensor([[1.0, -1.0]]), stdevs=0.0)
     tensor([[ 2., -2.]])
     """
+    if layer is not None:  # noise is added at x, gradients are taken at the layer
+        gradient = partial(saliency, absolute=False, layer=layer, output=output, call=call)
+        return noise_tunnel.explain(
+            gradient, f, x, n_samples=n_samples, stdevs=stdevs, stdev_spread=stdev_spread, reduce=reduce, seed=seed,
+            target=target, targets=targets, classes=classes, additional_forward_args=additional_forward_args,
+            batch_size=batch_size, device=device, progress=progress, engine=engine,
+        )  # fmt: skip
     xs = as_tuple(x)
     count, scales = draw_count(n_samples), spread(xs, stdevs, stdev_spread)
     moments = Moments.of(reduce, len(xs[0]), count, xs[0].device)
     with Passes(
         f, xs, len(xs[0]) * (count + 1), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
         score = passes.scores(xs)
         noisy = Noise(xs, scales, seed, passes.device)
         linear = reduce == "mean"  # only a mean may be taken behind the first layer
-        layer = affine_first_layer(passes, xs, -xs[0][:2], count, wide_rows=True) if linear else None
-        points = noisy.points if layer is None else lambda i, k: (layer(noisy.points(i, k)[0]),)
+        first_layer = affine_first_layer(passes, xs, -xs[0][:2], count, wide_rows=True) if linear else None
+        points = noisy.points if first_layer is None else lambda i, k: (first_layer(noisy.points(i, k)[0]),)
         for chunk in passes.gradients(points, torch.arange(len(xs[0])), count):
             moments.add(chunk.gradients, chunk.start)
             del chunk  # not kept while the next one is made
         average = moments.reduced()
-        if layer is not None:
+        if first_layer is not None:
             size = max(1, passes.batches.chunk() // len(average[0]))
-            average = (torch.cat([layer.back(part) for part in average[0].split(size, 1)], 1),)
+            average = (torch.cat([first_layer.back(part) for part in average[0].split(size, 1)], 1),)
     return finish(passes, xs, average, score)
 
 
@@ -125,9 +143,13 @@ def gradient_shap(
     stdevs: Stdevs = 0.0,
     multiply_by_inputs: bool = True,
     seed: int = 0,
+    layer: Layer | None = None,
+    output: int | None = None,
+    call: int | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -152,6 +174,7 @@ def gradient_shap(
     multiply_by_inputs : bool, default True
         False leaves out the factor ``x - b``: the expected gradient, in output units per input unit.
     {seed}
+    {layer}
     {shared}
 
     Returns
@@ -189,6 +212,7 @@ def gradient_shap(
     rows = len(xs[0]) * (count + 1) + pool[0].shape[:2].numel()
     with Passes(
         f, xs, rows, target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
         score = passes.scores(xs)
@@ -210,7 +234,8 @@ def _mean_score(passes: Passes, pool: Rows, xs: Rows) -> Tensor:
     """Score (T, N) averaged over the baselines of each sample."""
     n, b = len(xs[0]), pool[0].shape[1]
     flat = tuple(p.expand(-1, -1, *t.shape[1:]).flatten(0, 1) for p, t in zip(pool, xs, strict=True))
-    if len(pool[0]) > 1:
+    if len(pool[0]) > 1 or passes.companions.per_sample:
+        flat = tuple(p.expand(n, -1, *t.shape[1:]).flatten(0, 1) for p, t in zip(pool, xs, strict=True))
         samples = torch.arange(n).repeat_interleave(b)
         return passes.scores_at(flat, samples).unflatten(1, (n, b)).mean(2)
     samples = torch.arange(n)

@@ -82,7 +82,8 @@ def _refuse_sparse(x: Any, name: str) -> None:
         raise TypeError(f"`{name}` is a sparse {type(x).__name__}; pass {fix}")
     dtypes = getattr(x, "dtypes", None)
     if dtypes is not None and hasattr(x, "columns"):
-        wrong = [str(c) for c, d in zip(x.columns, dtypes, strict=True) if not _is_number(d)]
+        kinds = {d: _is_number(d) for d in set(dtypes)}
+        wrong = [str(c) for c, d in zip(x.columns, dtypes, strict=True) if not kinds[d]]
         if wrong:
             raise TypeError(
                 f"`{name}` has columns that are no numbers: {', '.join(wrong[:5])}; drop or encode them"

@@ -1,5 +1,6 @@
 """Results on disk: netCDF, .npy with its labels, CSV tables and MEME motifs. A file is whole or absent."""
 
+from attrib.io.annotated import from_anndata, to_anndata
 from attrib.io.files import add_group, load, save, save_rows
 from attrib.io.motifs import load_motifs, save_motifs
 from attrib.io.place import replacing, write_json
@@ -7,6 +8,7 @@ from attrib.io.reading import read
 
 __all__ = [
     "add_group",
+    "from_anndata",
     "load",
     "load_motifs",
     "read",
@@ -14,5 +16,6 @@ __all__ = [
     "save",
     "save_motifs",
     "save_rows",
+    "to_anndata",
     "write_json",
 ]

@@ -6,11 +6,16 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 
+from attrib.engine.target import custom, repeated
 from attrib.interop.arrays import as_numpy, as_tensor
+from attrib.labels.annotated import annotated_array, is_anndata
+from attrib.labels.frames import is_table, labels_of, numbers_of
 from attrib.labels.inputs import Inputs
+from attrib.labels.matching import matched, refuse_other_labels
 
 DISTRIBUTION = "baseline"  # the dim along which a distribution of baselines lies
 
@@ -20,14 +25,14 @@ def baseline_tensors(baselines: Any, inputs: Inputs, dtype: torch.dtype | None, 
 
     Parameters
     ----------
-    baselines : float, array-like, DataArray, Dataset, mapping, tuple, or callable
-        Arrays without labels are laid out like the inputs; DataArrays are matched by name. A callable gets the inputs
-        as the caller passed them.
+    baselines : float, array-like, DataArray, DataFrame, Series, Dataset, mapping, tuple, or callable
+        Arrays without labels are laid out like the inputs; those with labels are matched by them. A callable gets the
+        inputs as the caller passed them.
     inputs : Inputs
     dtype : torch.dtype, optional
         The model's.
     kind : {"point", "distribution"}
-        What the method takes: one baseline per sample, or many along a dim called `"baseline"`.
+        What the method takes: one baseline per sample, or many along a dim called `"baseline"`, the rows of a table.
 
     Raises
     ------
@@ -38,7 +43,7 @@ def baseline_tensors(baselines: Any, inputs: Inputs, dtype: torch.dtype | None, 
         x = inputs.original
         baselines = baselines(*x) if isinstance(x, tuple) else baselines(x)
     if isinstance(baselines, int | float):
-        return baselines
+        return int(baselines) if isinstance(baselines, bool) else baselines
     each = _per_input(baselines, inputs)
     tensors = tuple(_baseline_tensor(b, inputs, j, dtype, kind == "distribution") for j, b in enumerate(each))
     return tensors[0] if inputs.single else tensors
@@ -55,58 +60,98 @@ def _per_input(baselines: Any, inputs: Inputs) -> list[Any]:
     if isinstance(baselines, tuple) and not inputs.single:
         if len(baselines) != len(inputs.arrays):
             raise ValueError(f"`baselines` has {len(baselines)} entries for {len(inputs.arrays)} inputs")
-        return list(baselines)
+        return list(inputs.ordered(baselines))
     if not inputs.single:
         raise ValueError(f"`baselines` is one array for {len(inputs.arrays)} inputs; pass one per input")
     return [baselines]
 
 
 def _baseline_tensor(b: Any, inputs: Inputs, j: int, dtype: torch.dtype | None, distribution: bool) -> Any:
-    if isinstance(b, int | float):
-        return float(b)
     x = inputs.arrays[j]
+    if isinstance(b, int | float):
+        return int(b) if x.dtype.kind in "iub" and b == int(b) else float(b)
+    if is_table(b) or is_anndata(b):
+        b = table_like(b, inputs, j, "baselines", rows=DISTRIBUTION if distribution else None)
     if not isinstance(b, xr.DataArray):
         t = as_tensor(b, "baselines")
         if tuple(t.shape) != x.shape or len(inputs.sample_dims) == 1:
-            return t.to(dtype)  # laid out for the model: (1, ...), (N, ...), a sample, or a distribution
+            return floats_in(
+                dtype, t
+            )  # laid out for the model: (1, ...), (N, ...), a sample, or a distribution
         b = xr.DataArray(as_numpy(t), dims=x.dims)
     if DISTRIBUTION in b.dims and not distribution:
         raise ValueError(
             "`baselines` has a dim 'baseline', but this method takes one baseline; pass baselines.mean('baseline')"
         )
-    t = _by_name(matched(b, x), inputs, j)
+    b = matched(b, x, "baselines", free=(DISTRIBUTION,), repeated=inputs.sample_dims)
+    t = _by_name(b, inputs, j)
     one_per_sample = distribution and DISTRIBUTION not in b.dims and len(t) > 1
-    return (t[:, None] if one_per_sample else t).to(dtype)
+    return floats_in(dtype, t[:, None] if one_per_sample else t)
 
 
-def matched(b: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
-    """A baseline whose labels stand in the order of the input's.
+def floats_in(dtype: torch.dtype | None, t: torch.Tensor) -> torch.Tensor:
+    """A tensor of floats in the model's dtype, if that is known; whole numbers stay what they are."""
+    return t.to(dtype) if dtype is not None and t.is_floating_point() else t
+
+
+def table_like(
+    table: Any, inputs: Inputs, j: int, name: str, *, rows: Hashable | None = None, numbers: bool = True
+) -> xr.DataArray:
+    """A table with the dims of input `j`: a Series has one value per entry of a sample, a DataFrame rows of these.
+
+    Parameters
+    ----------
+    table : DataFrame or Series
+    inputs : Inputs
+    j : int
+        Number of the input.
+    name : str
+        What errors call the table.
+    rows : str, optional
+        Dim of the rows; default: those are the samples, matched by their labels, or one row for all of them.
+    numbers : bool, default True
+        Whether the values have to be numbers.
 
     Raises
     ------
     ValueError
-        If it has dims that the input lacks, other sizes, or other labels.
+        If a sample has other than one dim.
     """
-    extra = [d for d in b.dims if d not in x.dims and d != DISTRIBUTION]
-    if extra:
-        raise ValueError(f"`baselines` has dims {extra} that `x` lacks ({x.dims}); rename them")
-    for d in b.dims:
-        if d == DISTRIBUTION:
-            continue
-        if b.sizes[d] not in (1, x.sizes[d]):
-            raise ValueError(f"`baselines` has size {b.sizes[d]} along {d!r}, `x` has {x.sizes[d]}")
-        if (
-            d in b.indexes
-            and d in x.indexes
-            and b.sizes[d] == x.sizes[d]
-            and not b.indexes[d].equals(x.indexes[d])
-        ):
-            if set(b.indexes[d]) != set(x.indexes[d]) or not b.indexes[d].is_unique:
-                raise ValueError(
-                    f"`baselines` and `x` have different labels along {d!r}; select the same ones in both"
-                )
-            b = b.reindex({d: x.indexes[d]})
-    return b
+    core = inputs.core(j)
+    if is_anndata(table):
+        table = frame_of(table, name)
+    if isinstance(table, pd.Series) and not core:
+        core = inputs.sample_dims
+    if len(core) != 1:
+        raise ValueError(
+            f"`{name}` is a {type(table).__name__}, but a sample of `{inputs.called(j)}` has the dims {core}; "
+            "pass a DataArray that names them"
+        )
+    values = numbers_of(table, name) if numbers else table.to_numpy(dtype=object)
+    if isinstance(table, pd.Series):
+        return xr.DataArray(values, dims=core, coords={core[0]: labels_of(table.index, core[0], name)})
+    coords = {core[0]: labels_of(table.columns, core[0], name)}
+    if rows is not None:
+        return xr.DataArray(values, dims=(rows, *core), coords=coords)
+    if len(table) == 1:
+        return xr.DataArray(values[0], dims=core, coords=coords)
+    (sample,) = _one_sample_dim(inputs, name)
+    coords[sample] = labels_of(table.index, sample, name)
+    return xr.DataArray(values, dims=(sample, *core), coords=coords)
+
+
+def frame_of(adata: Any, name: str) -> pd.DataFrame:
+    """The numbers of an AnnData object with its names."""
+    a = annotated_array(adata, name=name)
+    return pd.DataFrame(a.values, index=a.indexes["obs"], columns=a.indexes["var"])
+
+
+def _one_sample_dim(inputs: Inputs, name: str) -> tuple[Hashable, ...]:
+    if len(inputs.sample_dims) != 1:
+        raise ValueError(
+            f"`{name}` is a DataFrame, but `x` has the sample dims {inputs.sample_dims}; pass a DataArray that names them"
+        )
+    return inputs.sample_dims
 
 
 def _by_name(b: xr.DataArray, inputs: Inputs, j: int) -> torch.Tensor:
@@ -133,8 +178,10 @@ def sample_values(values: Any, inputs: Inputs, name: str) -> Any:
     Raises
     ------
     ValueError
-        If a labelled array does not have exactly the sample dims, or its labels differ from the inputs'.
+        If an array with labels does not have exactly the sample dims, or its labels differ from the inputs'.
     """
+    if isinstance(values, pd.Series | pd.DataFrame):
+        values = with_sample_dims(values, inputs, name, numbers=False)
     if isinstance(values, xr.DataArray):
         if values.ndim == 0:
             return values.item()
@@ -142,12 +189,44 @@ def sample_values(values: Any, inputs: Inputs, name: str) -> Any:
             raise ValueError(
                 f"`{name}` has dims {values.dims}, expected the sample dims {inputs.sample_dims}"
             )
-        return matched(values, inputs.arrays[0]).transpose(*inputs.sample_dims).values.ravel().tolist()
-    if hasattr(values, "to_numpy") and not isinstance(values, np.ndarray):  # a pandas Series
+        ordered = matched(values, inputs.labels_of_samples, name).transpose(*inputs.sample_dims)
+        if ordered.shape != inputs.sample_shape:
+            raise ValueError(
+                f"`{name}` has the sizes {dict(ordered.sizes)}, expected one value per sample: {inputs.sample_shape}"
+            )
+        return ordered.values.ravel().tolist()
+    if hasattr(values, "to_numpy") and not isinstance(values, np.ndarray):  # a pandas Index or array
         values = values.to_numpy()
     if isinstance(values, np.ndarray) and values.ndim > 0 and values.shape == inputs.sample_shape:
         return values.ravel().tolist()
     return values
+
+
+def with_sample_dims(
+    table: pd.Series | pd.DataFrame, inputs: Inputs, name: str, numbers: bool
+) -> xr.DataArray:
+    """A table whose rows are samples, with the sample dims; a level of the index for each where there are several."""
+    dims: tuple[Hashable, ...] = inputs.sample_dims
+    values = numbers_of(table, name) if numbers else table.to_numpy(dtype=object)
+    columns: tuple[Hashable, ...] = ("column",) * (values.ndim - 1)
+    if len(dims) == 1:
+        coords = {dims[0]: labels_of(table.index, dims[0], name)}
+        return xr.DataArray(values, dims=(*dims, *columns), coords=coords)
+    index = table.index
+    if not isinstance(index, pd.MultiIndex) or index.nlevels != len(dims):
+        raise ValueError(
+            f"`{name}` is a {type(table).__name__}, but `x` has the sample dims {dims}; give its index one level for each"
+        )
+    if set(index.names) == set(dims):
+        index = index.reorder_levels(list(dims))
+    like = inputs.labels_of_samples
+    wanted = pd.MultiIndex.from_product([like.get_index(d) for d in dims])
+    if not index.equals(wanted):
+        refuse_other_labels(index, wanted, name, dims, "x")
+        values = values[index.get_indexer(wanted)]
+    return xr.DataArray(
+        values.reshape(*inputs.sample_shape, *values.shape[1:]), dims=(*dims, *columns), coords=like.coords
+    )
 
 
 def at_samples(option: Any, numbers: Sequence[int], inputs: Inputs, distribution: bool = False) -> Any:
@@ -155,11 +234,18 @@ def at_samples(option: Any, numbers: Sequence[int], inputs: Inputs, distribution
 
     With `distribution`, tensors with a dim more than the input are distributions for each sample.
     """
-    if isinstance(option, list):  # of targets, each a list where it has one entry per sample
-        return [[t[i] for i in numbers] if isinstance(t, list) else t for t in option]
+    if isinstance(option, list):  # of targets
+        return [_target_at(t, numbers) for t in option]
     if isinstance(option, tuple):
         return tuple(_tensor_at(t, numbers, inputs, j, distribution) for j, t in enumerate(option))
     return _tensor_at(option, numbers, inputs, 0, distribution)
+
+
+def _target_at(target: Any, numbers: Sequence[int]) -> Any:
+    """A list has an entry for each sample; a function of output and samples gets their numbers among all samples."""
+    if isinstance(target, list):
+        return [target[i] for i in numbers]
+    return repeated(custom(target), torch.tensor(list(numbers))) if callable(target) else target
 
 
 def _tensor_at(t: Any, numbers: Sequence[int], inputs: Inputs, j: int, distribution: bool) -> Any:

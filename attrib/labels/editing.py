@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,11 @@ import xarray as xr
 
 from attrib.functional.edited_inputs import grid, per_input
 from attrib.functional.mutagenesis import refuse_several_letters
-from attrib.interop.arrays import as_tensor
+from attrib.interop.arrays import as_numpy, as_tensor
+from attrib.labels.align import table_like
+from attrib.labels.frames import is_table
 from attrib.labels.inputs import Inputs
+from attrib.labels.matching import matched
 
 LETTERS, POSITIONS = "nucleotide", "position"  # the dims of a sequence, where the caller names no others
 
@@ -47,7 +50,7 @@ def edit_options(options: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
 
 def _input_number(only: Any, inputs: Inputs) -> int | None:
     if not isinstance(only, str):
-        return only
+        return inputs.number(only) if isinstance(only, int) else only
     if inputs.names is None or only not in inputs.names:
         raise ValueError(
             f"`only` is {only!r}, but the inputs are {inputs.names or 'not named'}; pass a number"
@@ -80,7 +83,7 @@ def _dim_number(dim: Any, name: str, place: int, inputs: Inputs, j: int) -> int:
 def _sizes(sizes: Any, name: str, inputs: Inputs, edited: list[int]) -> Any:
     """Sizes by name, as sizes by number for each input; others as they are."""
     if not isinstance(sizes, Mapping):
-        return sizes
+        return inputs.ordered(sizes) if isinstance(sizes, tuple) and not inputs.single else sizes
     _refuse_unknown(sizes, name, inputs, edited)
     each = [
         {
@@ -134,51 +137,64 @@ def _groups_of_inputs(groups: Any, inputs: Inputs, edited: list[int]) -> Any:
     if isinstance(groups, Mapping) and not isinstance(groups, xr.DataArray):
         each = [groups.get(inputs.title(j)) for j in range(len(inputs.arrays))]
     elif isinstance(groups, tuple) and not inputs.single:
-        each = list(groups)
+        each = list(inputs.ordered(groups))
     else:
         each = [groups] * len(inputs.arrays)
-    numbers = tuple(
-        _group_numbers(g, inputs, j) if j in edited and g is not None else None for j, g in enumerate(each)
-    )
+    labels = [
+        _groups_like_input(g, inputs, j) if j in edited and g is not None else None
+        for j, g in enumerate(each)
+    ]
+    numbers = _numbered(labels)
+    if all(numbers[j] is not None and not (numbers[j] >= 0).any() for j in edited):  # type: ignore[operator, union-attr]
+        raise ValueError("`groups` puts no feature into a group: all labels are missing")
     return numbers[0] if inputs.single else numbers
 
 
-def _group_numbers(groups: Any, inputs: Inputs, j: int) -> torch.Tensor:
+def _groups_like_input(groups: Any, inputs: Inputs, j: int) -> torch.Tensor | np.ndarray:
+    """Groups of an input: numbers as a tensor, labels as an array (1, ...) or (N, ...) with None where there is none."""
     x = inputs.arrays[j]
     if isinstance(groups, str):
         if groups not in x.coords:
             raise ValueError(f"`groups` is {groups!r}, but `x` has the coords {sorted(map(str, x.coords))}")
-        groups = x.coords[groups]
+        groups = x.coords[groups].reset_coords(drop=True)
+    if is_table(groups):
+        groups = table_like(groups, inputs, j, "groups", numbers=False)
+    core, samples = inputs.core(j), inputs.sample_dims
     if not isinstance(groups, xr.DataArray):
         t = as_tensor(groups, "groups")
+        if len(samples) > 1 and t.ndim == x.ndim and tuple(t.shape[: len(samples)]) == inputs.sample_shape:
+            t = t.reshape(-1, *t.shape[len(samples) :])
         return t if not t.is_floating_point() else t.long()
-    core = inputs.core(j)
-    _check_dims(groups, x, core)
-    numbers = pd.factorize(group_labels(groups))[0].reshape(groups.shape)
-    order = [d for d in core if d in groups.dims]
-    numbers = xr.DataArray(numbers, dims=groups.dims).transpose(*order).values
-    return torch.from_numpy(np.ascontiguousarray(numbers)).reshape(
-        [x.sizes[d] if d in order else 1 for d in core]
-    )
+    groups = matched(groups, x, "groups")
+    lead = samples if any(d in samples for d in groups.dims) else ()
+    labels = group_labels(groups).reshape(groups.shape)
+    array = xr.DataArray(labels, dims=groups.dims)
+    array = array.expand_dims([d for d in (*lead, *core) if d not in array.dims]).transpose(*lead, *core)
+    values = np.broadcast_to(array.values, (*(x.sizes[d] for d in lead), *array.shape[len(lead) :]))
+    return values.reshape(-1 if lead else 1, *values.shape[len(lead) :])
+
+
+def _numbered(groups: list[torch.Tensor | np.ndarray | None]) -> tuple[torch.Tensor | None, ...]:
+    """Groups as tensors of numbers: equal labels of several inputs have one number."""
+    if not any(isinstance(g, np.ndarray) for g in groups):
+        return tuple(groups)  # type: ignore[arg-type]
+    arrays = [None if g is None else g if isinstance(g, np.ndarray) else _without_negative(g) for g in groups]
+    flat = np.concatenate([a.ravel() for a in arrays if a is not None])
+    numbers = torch.from_numpy(pd.factorize(flat)[0])
+    parts = iter(numbers.split([a.size for a in arrays if a is not None]))
+    return tuple(None if a is None else next(parts).reshape(a.shape) for a in arrays)
+
+
+def _without_negative(groups: torch.Tensor) -> np.ndarray:
+    values = as_numpy(groups)
+    labels = values.astype(object)
+    labels[values < 0] = None
+    return labels if (values < 0).any() else values
 
 
 def group_labels(groups: xr.DataArray) -> np.ndarray:
     """Labels in a line, None where there is none."""
     values = groups.values.ravel()
-    if values.dtype.kind in "OUS":
-        return np.asarray([None if v == "" or v is None or v != v else v for v in values], dtype=object)
+    if values.dtype.kind in "OUST":
+        return np.asarray([None if v is None or v != v or v == "" else v for v in values], dtype=object)
     return values
-
-
-def _check_dims(groups: xr.DataArray, x: xr.DataArray, core: tuple[Hashable, ...]) -> None:
-    wrong = [d for d in groups.dims if d not in core]
-    if wrong:
-        raise ValueError(
-            f"`groups` has dims {wrong}, expected some of {core}: groups are the same for all samples"
-        )
-    for d in groups.dims:
-        same = groups.sizes[d] == x.sizes[d]
-        if not same or (
-            d in groups.indexes and d in x.indexes and not groups.indexes[d].equals(x.indexes[d])
-        ):
-            raise ValueError(f"`groups` and `x` differ along {d!r}; pass groups.reindex({d}=x.{d})")

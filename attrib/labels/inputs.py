@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,17 @@ import xarray as xr
 from torch import Tensor
 
 from attrib.engine.inputs import non_finite_samples
+from attrib.engine.model.external import External
+from attrib.engine.model.parameters import Model
 from attrib.interop.arrays import as_numpy, as_tensor
+from attrib.interop.jax.recognised import is_jax_array, recognised, with_mapping
+from attrib.labels.annotated import annotated_array, is_anndata
+from attrib.labels.frames import is_table, table_array
+from attrib.labels.parameters import ByName, order_of, parameters
 
 Dims = Sequence[Hashable]
-RESERVED = ("prediction", "delta", "standard_error", "n_steps")
+RESERVED = ("prediction", "delta", "standard_error", "n_steps")  # coords of results
+DIMS_OF_RESULTS = ("target", "baseline")
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,12 @@ class Inputs:
         The dims of the batch; may be empty for one sample without a batch dim.
     original : object
         What the caller passed, for `baselines` that are functions.
+    order : tuple of int
+        The place of each input among those that the caller passed.
+    eager : bool
+        Whether results of lazy inputs are computed at once: the caller did not pass Dask arrays.
+    of_jax : bool
+        Whether the caller passed a JAX array.
     """
 
     arrays: tuple[xr.DataArray, ...]
@@ -42,11 +55,18 @@ class Inputs:
     single: bool
     sample_dims: tuple[Hashable, ...]
     original: Any
+    order: tuple[int, ...]
+    eager: bool = False
+    of_jax: bool = False
 
     @property
     def lazy(self) -> bool:
         """Whether any input is backed by Dask."""
         return any(a.chunks is not None for a in self.arrays)
+
+    def in_memory(self) -> Inputs:
+        """The same inputs computed, if the caller did not pass Dask arrays."""
+        return replace(self, arrays=tuple(a.compute() for a in self.arrays)) if self.eager else self
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -57,6 +77,24 @@ class Inputs:
     def samples(self) -> int:
         """How many samples there are."""
         return math.prod(self.sample_shape)
+
+    @property
+    def labels_of_samples(self) -> xr.DataArray:
+        """An array with the sample dims and their labels, of those inputs that have some."""
+        labels = {
+            d: index for a in reversed(self.arrays) for d, index in a.indexes.items() if d in self.sample_dims
+        }
+        return xr.DataArray(
+            np.broadcast_to(np.uint8(0), self.sample_shape), dims=self.sample_dims, coords=labels
+        )
+
+    def ordered(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """Values for each input, from the caller's order in that of the model's parameters."""
+        return tuple(values[j] for j in self.order) if len(values) == len(self.order) else tuple(values)
+
+    def number(self, place: int) -> int:
+        """The number of the input that stands at a place among those that the caller passed."""
+        return self.order.index(place) if place in self.order else place
 
     def core(self, j: int) -> tuple[Hashable, ...]:
         """The dims of input `j` that go to the model, in their order."""
@@ -138,10 +176,43 @@ def labelled_inputs(
         for j, (v, d) in enumerate(zip(values, each, strict=True))
     )
     batch = _sample_dims(arrays, sample_dims)
-    inputs = Inputs(arrays, names, single, batch, x)
+    inputs = Inputs(
+        arrays,
+        names,
+        single,
+        batch,
+        x,
+        tuple(range(len(arrays))),
+        any(map(is_anndata, values)),
+        any(is_jax_array(getattr(v, "data", v)) or is_jax_array(v) for v in values),
+    )
     _check_sizes(inputs)
-    _check_coords(inputs)
+    _check_names(inputs, dims)
     return inputs
+
+
+def for_model(f: Model, inputs: Inputs) -> tuple[Model, Inputs]:
+    """The model, and its inputs in the order of its parameters if their names are names of parameters.
+
+    Raises
+    ------
+    ValueError
+        If only some names are.
+    """
+    refuse_pipeline(f)
+    shapes = [((2, *(a.sizes[d] for d in inputs.core(j))), str(a.dtype)) for j, a in enumerate(inputs.arrays)]
+    f = recognised(f, shapes, inputs.of_jax)
+    if inputs.names is None:
+        return f, inputs
+    known = parameters(f)
+    names = order_of(inputs.names, known)
+    if known is None or names is None:
+        one_mapping = isinstance(f, External) and known is not None and len(known.positional) == 1
+        return with_mapping(f, inputs.names) if one_mapping and len(inputs.names) > 1 else f, inputs
+    order = tuple(inputs.names.index(n) for n in names)
+    arrays = tuple(inputs.arrays[j] for j in order)
+    inputs = replace(inputs, arrays=arrays, names=tuple(names), order=order)
+    return (f if tuple(names) == known.positional[: len(names)] else ByName(f, names)), inputs
 
 
 def _which(j: int, names: tuple[str, ...] | None, single: bool) -> str:
@@ -165,30 +236,45 @@ def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None,
                 f"`dims` is {tuple(dims)}, but `{which}` already has dims {value.dims}; use {which}.rename"
             )
         return value if coords is None else value.assign_coords(_coords_for(coords, value.dims))
+    refuse_other_kinds(value, which)
+    if is_table(value) or is_anndata(value):
+        table = (
+            annotated_array(value, dims, name=which) if is_anndata(value) else table_array(value, dims, which)
+        )
+        return table if coords is None else table.assign_coords(_coords_for(coords, table.dims))
     data = value if _is_dask(value) else as_numpy(value, which)
     if data.ndim == 0:
         raise ValueError(f"`{which}` is a single number, expected an array with samples on its first dim")
-    columns = getattr(value, "columns", None)
-    names = tuple(dims) if dims is not None else _default_dims(data.ndim, columns)
+    names = tuple(dims) if dims is not None else ("sample", *(f"dim_{k}" for k in range(1, data.ndim)))
     if len(names) != data.ndim:
         raise ValueError(f"`dims` names {len(names)} dims {names}, but `{which}` has shape {data.shape}")
-    labels = {} if columns is None else {names[0]: _plain(value.index), names[1]: _plain(columns)}
-    return xr.DataArray(data, dims=names, coords=labels | _coords_for(coords or {}, names))
+    return xr.DataArray(data, dims=names, coords=_coords_for(coords or {}, names))
 
 
-def _plain(index: Any) -> np.ndarray:
-    """A pandas index as coords: strings as NumPy strings."""
-    values = np.asarray(index)
-    return (
-        values.astype(str) if values.dtype == object and all(isinstance(v, str) for v in values) else values
+def refuse_other_kinds(value: Any, which: str) -> None:
+    """Refuse what holds numbers or stands for them, and is no array, with what to pass in its place."""
+    kind, module = type(value).__name__, type(value).__module__.partition(".")[0]
+    texts = isinstance(value, str) or (
+        isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(v, str) for v in value)
     )
+    if texts:
+        raise TypeError(
+            f"`{which}` is text, of which no gradient can be taken; pass the ids that the tokenizer gives "
+            "(tokenizer(texts, return_tensors='pt', padding=True)), and the name of the embedding as `layer`"
+        )
+    if module == "nibabel":
+        raise TypeError(
+            f"`{which}` is a {kind}; pass its numbers, with a dim of samples in front: {which}.get_fdata(dtype='float32')[None]"
+        )
 
 
-def _default_dims(ndim: int, columns: Any) -> tuple[Hashable, ...]:
-    names: list[Hashable] = ["sample", *(f"dim_{k}" for k in range(1, ndim))]
-    if columns is not None and getattr(columns, "name", None):
-        names[1] = columns.name
-    return tuple(names)
+def refuse_pipeline(f: Any) -> None:
+    """Refuse a pipeline of transformers, which takes texts and gives labels."""
+    if type(f).__module__.startswith("transformers.pipelines"):
+        raise TypeError(
+            f"`f` is a {type(f).__name__}, which takes texts or images and gives labels; pass its model, f.model.eval(), "
+            "and as `x` what f.tokenizer or f.image_processor gives"
+        )
 
 
 def _coords_for(coords: Mapping[Hashable, Any], dims: Dims) -> dict[Hashable, Any]:
@@ -240,10 +326,15 @@ def _check_sizes(inputs: Inputs) -> None:
             )
 
 
-def _check_coords(inputs: Inputs) -> None:
+def _check_names(inputs: Inputs, dims: Any) -> None:
+    """Refuse dims and coords that are called like those of results."""
     for a in inputs.arrays:
-        if "target" in a.dims:
-            raise ValueError("`x` has a dim called 'target', which the result may need; rename it")
+        reserved = [d for d in a.dims if d in RESERVED or d in DIMS_OF_RESULTS]
+        if reserved:
+            raise ValueError(
+                f"`{'x' if dims is None else 'dims'}` has a dim called {reserved[0]!r}, a name that results need; "
+                + ("give it another name" if dims is not None else f"rename it: x.rename({reserved[0]}=...)")
+            )
         taken = [str(c) for c in a.coords if c in RESERVED]
         if taken:
             raise ValueError(

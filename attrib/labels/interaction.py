@@ -17,8 +17,9 @@ from attrib.engine.target import TargetLike
 from attrib.functional.arguments import checked
 from attrib.interop.arrays import as_tensor
 from attrib.labels.align import baseline_tensors, sample_values
+from attrib.labels.beside import forward_args
 from attrib.labels.editing import group_labels
-from attrib.labels.inputs import Inputs, labelled_inputs
+from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.results import Facts, sample_coords, unstacked
 
 
@@ -43,6 +44,7 @@ def interaction(
     target: TargetLike = None,
     targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     batch_size: BatchSize = "auto",
     device: torch.device | str | None = None,
     progress: Progress = False,
@@ -72,7 +74,7 @@ def interaction(
         Or captum's rules.
     softplus : float, optional
         Explain the model with softplus of this sharpness in place of ReLU.
-    target, targets, classes, batch_size, device, progress, engine
+    target, targets, classes, additional_forward_args, batch_size, device, progress, engine
         As for every method.
     sample_dims, dims, coords
         As for every method.
@@ -102,7 +104,7 @@ def interaction(
     >>> a.dims, a.sel(dose="b", gene="INS").values.round(6)
     (('cell', 'dose', 'gene'), array([6.]))
     """
-    inputs = _two(labelled_inputs(x, sample_dims, dims, coords))
+    f, inputs = for_model(f, _two(labelled_inputs(x, sample_dims, dims, coords).in_memory()))
     dtype = dtype_of(f)
     sides = [_side(groups, inputs, j) for j in (0, 1)]
     first, second = inputs.tensors(dtype)
@@ -113,6 +115,7 @@ def interaction(
         f, (first, second), baselines=baseline_tensors(baselines, inputs, dtype, "point"),
         groups=(sides[0].groups, sides[1].groups), target=sample_values(target, inputs, "target"),
         targets=[sample_values(t, inputs, "targets") for t in targets] if isinstance(targets, list | tuple) else targets,
+        additional_forward_args=forward_args(additional_forward_args, inputs, dtype),
         batch_size=batch_size, device=device, progress=progress, engine=engine, **options,
     )  # fmt: skip
     about = functional.interaction.about

@@ -119,6 +119,13 @@ def resolved(options: Mapping[str, Any], first: Explanation) -> dict[str, Any]:
     return {**options, "layer": layer} | ({} if call is None else {"call": call})
 
 
+def computed(result: Any) -> Any:
+    """A lazy result, computed block by block, one at a time."""
+    if isinstance(result, tuple):
+        return tuple(map(computed, result))
+    return result.compute(scheduler="synchronous")
+
+
 def bare_blocks(inputs: Inputs) -> list[xr.DataArray]:
     """The inputs without coords, sample dims first, in blocks that hold samples in one piece."""
     return [
@@ -127,6 +134,14 @@ def bare_blocks(inputs: Inputs) -> list[xr.DataArray]:
         .chunk(dict.fromkeys(inputs.core(j), -1))
         for j, a in enumerate(inputs.arrays)
     ]
+
+
+def sample_numbers(inputs: Inputs, blocks: list[xr.DataArray]) -> xr.DataArray:
+    """The number of each sample, in the same blocks of samples."""
+    numbers = np.arange(inputs.samples).reshape(inputs.sample_shape)
+    return xr.DataArray(numbers, dims=inputs.sample_dims).chunk(
+        {d: blocks[0].chunksizes[d] for d in inputs.sample_dims}
+    )
 
 
 @dataclass(frozen=True)
@@ -198,10 +213,9 @@ def _lazy_fields(
     """
     fields = _dims_of_fields(probe, dims)
     blocks = bare_blocks(inputs)
-    positions = xr.DataArray(np.arange(inputs.samples).reshape(inputs.sample_shape), dims=inputs.sample_dims)
     arrays = xr.apply_ufunc(
         Block(explain, len(inputs.sample_dims), tuple(fields)),
-        positions.chunk({d: blocks[0].chunksizes[d] for d in inputs.sample_dims}),
+        sample_numbers(inputs, blocks),
         *blocks,
         input_core_dims=[[], *(list(inputs.core(j)) for j in range(len(blocks)))],
         output_core_dims=list(fields.values()),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,9 +15,11 @@ from attrib.functional.arguments import refuse_unknown
 from attrib.functional.docstrings import labelled_doc
 from attrib.functional.explanation import About, Explanation
 from attrib.labels.align import at_samples, baseline_tensors, sample_values
+from attrib.labels.at_layer import wrap_at_layer
+from attrib.labels.beside import args_at, forward_args
 from attrib.labels.editing import edit_options
-from attrib.labels.inputs import Inputs, labelled_inputs
-from attrib.labels.lazy import lazily, lazy_maps, of_first, resolved
+from attrib.labels.inputs import Inputs, for_model, labelled_inputs
+from attrib.labels.lazy import computed, lazily, lazy_maps, of_first, resolved
 from attrib.labels.results import Facts, wrap
 from attrib.labels.spatial import input_number, wrap_map
 
@@ -72,15 +75,24 @@ def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., 
             raise TypeError(f"{about.name}: {error}") from None
         call.apply_defaults()
         settings = call.arguments
-        inputs, many = labelled_inputs(settings["x"], **labels), settings["targets"] is not None
+        many = settings["targets"] is not None
         facts = _facts(about, settings)
+        settings["f"], inputs = for_model(settings["f"], labelled_inputs(settings["x"], **labels))
         dtype = dtype_of(settings["f"])
-        settings |= _tensor_options(settings, inputs, dtype, about)
+        at_layer = not about.layer and settings.get("layer") is not None
+        inputs = inputs.in_memory() if at_layer else inputs
+        settings |= _tensor_options(settings, inputs, dtype, about, at_layer)
+        if at_layer and inputs.lazy:
+            raise ValueError("`layer` is given, and `x` is backed by Dask; pass x.compute(), in parts")
         if inputs.lazy:
-            return _lazily(method, settings, inputs, facts, many)
+            lazy = _lazily(method, settings, inputs, facts, many)
+            return computed(lazy) if inputs.eager else lazy
         tensors = inputs.tensors(dtype)
         settings["x"] = tensors[0] if inputs.single else tensors
-        explanation = method.explain(*call.args, **call.kwargs)
+        with arrays_inside_told():
+            explanation = method.explain(*call.args, **call.kwargs)
+        if at_layer:
+            return wrap_at_layer(explanation, inputs, facts, many)
         return (wrap_map if about.result == "layer map" else wrap)(explanation, inputs, facts, many)
 
     attribute.__module__ = "attrib"
@@ -89,6 +101,20 @@ def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., 
     attribute.functional = method  # type: ignore[attr-defined]
     attribute.about = about  # type: ignore[attr-defined]
     return attribute
+
+
+@contextmanager
+def arrays_inside_told() -> Iterator[None]:
+    """Where a model makes NumPy or JAX arrays of tensors, say so in place of torch's error."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "numpy()" not in str(error):
+            raise
+        raise TypeError(
+            "`f` turns tensors into NumPy or JAX arrays, through which no gradient leads; write it with torch's functions, "
+            "or pass attrib.from_jax(f) where it is a function of JAX"
+        ) from error
 
 
 def _labelled_signature(pure: inspect.Signature, about: About) -> inspect.Signature:
@@ -117,7 +143,7 @@ def _facts(about: About, settings: dict[str, Any]) -> Facts:
 
 
 def _tensor_options(
-    settings: dict[str, Any], inputs: Inputs, dtype: torch.dtype | None, about: About
+    settings: dict[str, Any], inputs: Inputs, dtype: torch.dtype | None, about: About, at_layer: bool
 ) -> dict[str, Any]:
     """The options that hold arrays and names, in the form of the pure functions."""
     options: dict[str, Any] = {"target": sample_values(settings["target"], inputs, "target")}
@@ -125,9 +151,10 @@ def _tensor_options(
         options["targets"] = [sample_values(t, inputs, "targets") for t in settings["targets"]]
     if about.baselines is not None:
         options["baselines"] = baseline_tensors(settings["baselines"], inputs, dtype, about.baselines)
+    options["additional_forward_args"] = forward_args(settings["additional_forward_args"], inputs, dtype)
     if about.wraps:
         options["method"] = _pure(settings["method"], inputs, dtype)
-    if about.edits:
+    if about.edits and not at_layer:  # groups are else those of the layer's own shape
         options |= edit_options(settings, inputs)
     if about.result == "layer map":
         options["onto"] = input_number(settings["onto"], inputs)
@@ -142,6 +169,8 @@ def _pure(method: Callable[..., Any], inputs: Inputs, dtype: torch.dtype | None)
     about: About | None = getattr(inner, "about", None)
     if about is not None and about.baselines is not None and "baselines" in options:
         options["baselines"] = baseline_tensors(options["baselines"], inputs, dtype, about.baselines)
+    if "additional_forward_args" in options:
+        options["additional_forward_args"] = forward_args(options["additional_forward_args"], inputs, dtype)
     if about is not None and about.edits:
         options |= edit_options({"only": None, **options}, inputs)
     return functools.partial(inner, *method.args, **options)
@@ -157,11 +186,17 @@ def _lazily(method: Any, settings: dict[str, Any], inputs: Inputs, facts: Facts,
 
     def explain(xs: tuple[torch.Tensor, ...], numbers: list[int]) -> Explanation:
         xs = tuple(x.to(dtype) if dtype is not None and x.is_floating_point() else x for x in xs)
-        of_block = {**options, "targets": at_samples(options["targets"], numbers, inputs)}
+        of_block = {
+            **options,
+            "targets": at_samples(options["targets"], numbers, inputs),
+            "additional_forward_args": args_at(options["additional_forward_args"], numbers, inputs),
+        }
         if about.baselines is not None:
             of_block["baselines"] = at_samples(
                 options["baselines"], numbers, inputs, about.baselines == "distribution"
             )
+        if "groups" in options:
+            of_block["groups"] = at_samples(options["groups"], numbers, inputs)
         return method.explain(**{**of_block, "x": xs[0] if inputs.single else xs})
 
     if not about.layer:

@@ -15,9 +15,10 @@ from attrib.engine.model.parameters import Model, dtype_of
 from attrib.engine.target import TargetLike
 from attrib.functional.arguments import checked
 from attrib.interop.arrays import as_numpy, as_tensor
-from attrib.labels.align import baseline_tensors, sample_values
-from attrib.labels.inputs import Inputs, labelled_inputs
-from attrib.labels.lazy import bare_blocks
+from attrib.labels.align import baseline_tensors, floats_in, sample_values
+from attrib.labels.beside import args_at, forward_args
+from attrib.labels.inputs import Inputs, for_model, labelled_inputs
+from attrib.labels.lazy import bare_blocks, computed, sample_numbers
 
 
 @checked
@@ -27,6 +28,7 @@ def predict(
     *,
     classes: Sequence[str] | None = None,
     outputs: Sequence[Hashable] | None = None,
+    additional_forward_args: Any = (),
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -46,6 +48,8 @@ def predict(
         Names along the first dim of the outputs.
     outputs : sequence of hashable, optional
         Names of the dims of a sample's output; default `"target"`, `"output_1"`, ...
+    additional_forward_args : tuple or mapping, default ()
+        What the model takes beside `x`, as for every method.
     sample_dims, dims, coords
         As for every method.
     batch_size : int or "auto", default "auto"
@@ -73,18 +77,21 @@ def predict(
     >>> y.sel(sample="a", target="off").item()
     4.0
     """
-    inputs = labelled_inputs(x, sample_dims, dims, coords)
+    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
     dtype = dtype_of(f)
+    beside = forward_args(additional_forward_args, inputs, dtype)
 
-    def outputs_of(xs: tuple[torch.Tensor, ...], progress: Progress = False) -> np.ndarray:
+    def outputs_of(xs: tuple[torch.Tensor, ...], beside: Any, progress: Progress = False) -> np.ndarray:
         y = functional.predict(
-            f, xs[0] if inputs.single else xs, batch_size=batch_size, device=device, progress=progress
-        )
+            f, xs[0] if inputs.single else xs, additional_forward_args=beside,
+            batch_size=batch_size, device=device, progress=progress,
+        )  # fmt: skip
         return as_numpy(y)
 
     if inputs.lazy:
-        return _with_output_dims(_lazily(outputs_of, inputs, dtype), inputs, classes, outputs)
-    y = outputs_of(inputs.tensors(dtype), progress)
+        lazy = _with_output_dims(_lazily(outputs_of, inputs, dtype, beside), inputs, classes, outputs)
+        return computed(lazy) if inputs.eager else lazy
+    y = outputs_of(inputs.tensors(dtype), beside, progress)
     return _with_output_dims(y.reshape(*inputs.sample_shape, *y.shape[1:]), inputs, classes, outputs)
 
 
@@ -116,22 +123,27 @@ def _with_output_dims(
 
 
 def _lazily(
-    outputs_of: Callable[[tuple[torch.Tensor, ...]], np.ndarray], inputs: Inputs, dtype: torch.dtype | None
+    outputs_of: Callable[[tuple[torch.Tensor, ...], Any], np.ndarray],
+    inputs: Inputs,
+    dtype: torch.dtype | None,
+    beside: Any,
 ) -> Any:
     """The outputs (*sample dims, ...) as a Dask array, block by block of samples; the first sample is predicted right away."""
     lead = len(inputs.sample_dims)
 
-    def of_block(*blocks: np.ndarray) -> np.ndarray:
-        xs = (as_tensor(b).reshape(-1, *b.shape[lead:]) for b in blocks)
-        y = outputs_of(tuple(x.to(dtype) if dtype is not None and x.is_floating_point() else x for x in xs))
-        return y.reshape(*blocks[0].shape[:lead], *y.shape[1:])
+    def of_block(numbers: np.ndarray, *blocks: np.ndarray) -> np.ndarray:
+        xs = tuple(floats_in(dtype, as_tensor(b).reshape(-1, *b.shape[lead:])) for b in blocks)
+        y = outputs_of(xs, args_at(beside, numbers.ravel().tolist(), inputs))
+        return y.reshape(*numbers.shape, *y.shape[1:])
 
     blocks = bare_blocks(inputs)
-    first = of_block(*(a.isel(dict.fromkeys(inputs.sample_dims, slice(1))).values for a in blocks))
-    sizes = {f"output_{k}": n for k, n in enumerate(first.shape[lead:])}
+    numbers = sample_numbers(inputs, blocks)
+    first = [a.isel(dict.fromkeys(inputs.sample_dims, slice(1))).values for a in (numbers, *blocks)]
+    probe = of_block(*first)
+    sizes = {f"output_{k}": n for k, n in enumerate(probe.shape[lead:])}
     y = xr.apply_ufunc(
-        of_block, *blocks, input_core_dims=[list(inputs.core(j)) for j in range(len(blocks))],
-        output_core_dims=[list(sizes)], dask="parallelized", output_dtypes=[first.dtype],
+        of_block, numbers, *blocks, input_core_dims=[[], *(list(inputs.core(j)) for j in range(len(blocks)))],
+        output_core_dims=[list(sizes)], dask="parallelized", output_dtypes=[probe.dtype],
         dask_gufunc_kwargs={"output_sizes": sizes},
     )  # fmt: skip
     return y.transpose(*inputs.sample_dims, *sizes).data
@@ -145,6 +157,7 @@ def deep_lift_report(
     *,
     target: TargetLike = None,
     classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -163,6 +176,8 @@ def deep_lift_report(
         Which score is explained.
     classes : sequence of str, optional
         Names of the outputs.
+    additional_forward_args : tuple or mapping, default ()
+        What the model takes beside `x`, as for every method.
     sample_dims : hashable or sequence of hashable, optional
         The batch dims of `x`.
     dims : sequence of hashable, or one per input, optional
@@ -193,7 +208,7 @@ def deep_lift_report(
     >>> report.share.values.tolist()
     [0.5, 0.5, 0.5, 1.0]
     """
-    inputs = labelled_inputs(x, sample_dims, dims, coords)
+    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
     dtype = dtype_of(f)
     tensors = inputs.tensors(dtype)
     ops = functional.op_shares(
@@ -202,6 +217,7 @@ def deep_lift_report(
         baselines=baseline_tensors(baselines, inputs, dtype, "point"),
         target=sample_values(target, inputs, "target"),
         classes=classes,
+        additional_forward_args=forward_args(additional_forward_args, inputs, dtype),
     )
     change = np.array([op.change for op in ops])
     total = change[-1] if len(ops) and change[-1] else np.nan

@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 
 from attrib._version import __version__
+from attrib.engine.model.companions import Shared
 from attrib.functional.explanation import About, Explanation
 from attrib.interop.arrays import as_numpy
 from attrib.labels.inputs import Inputs
@@ -108,6 +109,8 @@ def plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, Mapping) and not isinstance(value, xr.Dataset):
         return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, Shared):
+        return plain(value.value)
     if isinstance(value, list | tuple):
         return [plain(v) for v in value] if len(value) <= 100 else f"{type(value).__name__} of {len(value)}"
     shape = getattr(value, "sizes", None) or getattr(value, "shape", None)
@@ -178,12 +181,25 @@ def with_coords(
         return arrays[0]
     if inputs.names is None:
         return tuple(arrays)
+    several = _coords_of_several(arrays)
     variables = {
-        name: a.rename(standard_error=f"{name}_standard_error") if "standard_error" in a.coords else a
-        for name, a in zip(inputs.names, arrays, strict=True)
+        name: a.rename({c: f"{name}_{c}" for c in several if c in a.coords})
+        for _, name, a in sorted(zip(inputs.order, inputs.names, arrays, strict=True), key=lambda v: v[0])
     }
     shared = {k: v for k, v in arrays[0].attrs.items() if k not in ("units", "history")}
     return xr.Dataset(variables, attrs=shared)
+
+
+def _coords_of_several(arrays: Sequence[xr.DataArray]) -> set[Hashable]:
+    """Coords that are others in several inputs, and standard errors: in a Dataset they are called by their inputs."""
+    names: set[Hashable] = {"standard_error"}
+    first: dict[Hashable, xr.DataArray] = {}
+    for a in arrays:
+        for name, coord in a.coords.items():
+            other = first.setdefault(name, coord)
+            if name not in a.dims and not coord.variable.equals(other.variable):
+                names.add(name)
+    return names
 
 
 def unstacked(t: torch.Tensor, inputs: Inputs, dims: tuple, order: tuple) -> np.ndarray:

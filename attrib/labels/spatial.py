@@ -18,7 +18,8 @@ from attrib.functional.arguments import checked
 from attrib.functional.explanation import Explanation
 from attrib.functional.layer_maps import Outputs, outputs
 from attrib.interop.arrays import as_numpy
-from attrib.labels.inputs import Inputs, labelled_inputs
+from attrib.labels.beside import forward_args
+from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.results import Facts, plain, sample_coords
 
 LAYER, CALL, FILTER = "layer", "call", "filter"
@@ -34,6 +35,7 @@ def layer_activation(
     call: int | None = None,
     reshape: Reshape | None = None,
     onto: int | str = 0,
+    additional_forward_args: Any = (),
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -58,6 +60,8 @@ def layer_activation(
         Your own image form: a function of the layer's output that gives (N, C, *spatial).
     onto : int or str, default 0
         With several inputs: the one whose spatial coords the result gets.
+    additional_forward_args : tuple or mapping, default ()
+        What the model takes beside `x`, as for every method.
     sample_dims, dims, coords
         As for every method.
     batch_size : int or "auto", default "auto"
@@ -89,11 +93,13 @@ def layer_activation(
     >>> a.dims, a.time.values.tolist(), a.values.ravel().tolist()
     (('sample', 'filter', 'time'), [0.25, 1.25], [4.0, 3.0])
     """
-    inputs = labelled_inputs(x, sample_dims, dims, coords)
+    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
     at = input_number(onto, inputs)
-    tensors = inputs.tensors(dtype_of(f))
+    dtype = dtype_of(f)
+    tensors = inputs.tensors(dtype)
     activation = outputs(
         f, tensors[0] if inputs.single else tensors, layer, reshape, at, call,
+        additional_forward_args=forward_args(additional_forward_args, inputs, dtype),
         batch_size=batch_size, device=device, progress=progress,
     )  # fmt: skip
     return _with_layer_dims(
@@ -153,7 +159,7 @@ def input_number(onto: int | str, inputs: Inputs) -> int:
         If no input is called so.
     """
     if not isinstance(onto, str):
-        return onto
+        return inputs.number(onto)
     if inputs.names is None or onto not in inputs.names:
         names = "without names" if inputs.names is None else ", ".join(inputs.names)
         raise ValueError(f"`onto` is {onto!r}, expected one of the inputs: {names}")

@@ -8,6 +8,8 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
+from attrib.labels.matching import matched
+
 
 def agreement(results: Mapping[str, xr.DataArray], *, dim: str | None = "sample") -> xr.DataArray:
     """Rank correlation of each pair of methods, averaged over the samples.
@@ -94,7 +96,7 @@ def mass_inside(a: xr.DataArray, mask: xr.DataArray, dims: Sequence[str] = ("y",
     a : DataArray
         Attributions, with any other dims.
     mask : DataArray
-        True or nonzero inside; some or all dims of `a`.
+        True or nonzero inside; some or all dims of `a`, matched by their labels where both have them.
     dims : sequence of str, default ("y", "x")
         The dims of the positions.
 
@@ -102,6 +104,11 @@ def mass_inside(a: xr.DataArray, mask: xr.DataArray, dims: Sequence[str] = ("y",
     -------
     DataArray
         Over the other dims, from 0 to 1; NaN where no value is positive.
+
+    Raises
+    ------
+    ValueError
+        If the mask has dims that `a` lacks, other sizes or other labels.
 
     Examples
     --------
@@ -113,7 +120,10 @@ def mass_inside(a: xr.DataArray, mask: xr.DataArray, dims: Sequence[str] = ("y",
     """
     up = a.clip(min=0).fillna(0)
     total = up.sum(dims)
-    return up.where(mask.astype(bool), 0.0).sum(dims) / total.where(total > 0)
+    inside = matched(
+        mask.astype(bool).drop_vars([c for c in mask.coords if c not in mask.indexes]), a, "mask", other="a"
+    )
+    return up.where(inside.drop_vars(list(inside.coords)).variable, 0.0).sum(dims) / total.where(total > 0)
 
 
 def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
@@ -122,7 +132,7 @@ def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
     Parameters
     ----------
     a, b : DataArray
-        Attributions of the same shape.
+        Attributions of the same shape. Where they have the same dims, entries are matched by their labels.
 
     Returns
     -------
@@ -132,7 +142,7 @@ def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
     Raises
     ------
     ValueError
-        If the shapes differ.
+        If the shapes or the labels differ.
 
     Examples
     --------
@@ -143,6 +153,8 @@ def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
     """
     from scipy.stats import rankdata
 
+    if isinstance(a, xr.DataArray) and isinstance(b, xr.DataArray) and dict(a.sizes) == dict(b.sizes):
+        b = matched(b, a, "b", other="a").transpose(*a.dims)
     if a.shape != b.shape:
         raise ValueError(f"`a` has shape {a.shape}, `b` has {b.shape}; expected the same")
     both = np.isfinite(a.values) & np.isfinite(b.values)
@@ -155,7 +167,7 @@ def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
 def _along(name: str, a: xr.DataArray, dim: str) -> xr.DataArray:
     if dim not in a.dims:
         raise ValueError(
-            f"`results`: {name!r} has dims {a.dims}, expected {dim!r} among them; or pass dim=None"
+            f"`results[{name!r}]` has dims {a.dims}, expected {dim!r} among them; or pass dim=None"
         )
     return a.transpose(dim, ...)
 
@@ -164,15 +176,6 @@ def _like(first: xr.DataArray, a: xr.DataArray, name: str) -> xr.DataArray:
     """The attribution with its entries in the order of the first."""
     if dict(a.sizes) != dict(first.sizes):
         raise ValueError(
-            f"`results`: {name!r} has {dict(a.sizes)}, expected {dict(first.sizes)} as the first"
+            f"`results[{name!r}]` has {dict(a.sizes)}, expected {dict(first.sizes)} as the first"
         )
-    for d in first.dims:
-        wanted, labels = first.indexes.get(d), a.indexes.get(d)
-        if wanted is None or labels is None or wanted.equals(labels):
-            continue
-        if wanted.has_duplicates or set(wanted) != set(labels):
-            raise ValueError(
-                f"`results`: {name!r} has other labels along {d!r} than the first; select the same in all"
-            )
-        a = a.sel({d: wanted})
-    return a.transpose(*first.dims)
+    return matched(a, first, f"results[{name!r}]", other="the first result").transpose(*first.dims)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 CHUNK = 1 << 22  # numbers in memory at a time
@@ -14,7 +15,7 @@ CLOSE = 1 - 1e-9  # what rounding may do to a statistic that two permutations sh
 
 def contrast(
     a: xr.DataArray,
-    label: str | Sequence[Any] | np.ndarray | xr.DataArray,
+    label: str | Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,
     *,
     dim: str = "sample",
     n_permutations: int = 999,
@@ -32,8 +33,8 @@ def contrast(
     a : DataArray
         Attributions with the dim `dim`; all other dims together are the entries. No NaN.
     label : str or array
-        A coord along `dim`, or one value per sample: 1 or True for positives, 0 or False for negatives. A DataArray is
-        matched by the samples' labels where both have them.
+        A coord along `dim`, or one value per sample: 1 or True for positives, 0 or False for negatives. A DataArray or
+        a Series is matched by the samples' labels where both have them; it may have more samples than `a`.
     dim : str, default "sample"
         The samples.
     n_permutations : int, default 999
@@ -127,6 +128,8 @@ def _labels(a: xr.DataArray, label: Any, dim: str) -> np.ndarray:
     if isinstance(label, str) and (label not in a.coords or a[label].dims != (dim,)):
         raise ValueError(f"`label` is {label!r}, expected a coord along {dim!r}; there are {', '.join(str(c) for c in a.coords if a[c].dims == (dim,)) or 'none'}")  # fmt: skip
     group = a[label] if isinstance(label, str) else label
+    if isinstance(group, pd.Series):
+        group = xr.DataArray(group.to_numpy(), dims=dim, coords={dim: group.index})
     values = np.asarray(_by_name(group, a, dim) if isinstance(group, xr.DataArray) else group)
     if values.shape != (a.sizes[dim],) or not set(np.unique(values)) <= {0, 1}:
         raise ValueError(f"`label` has {values.shape} values {np.unique(values)[:4].tolist()}, expected {a.sizes[dim]} of 0 and 1")  # fmt: skip

@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
+
+from attrib.stats.matching import in_order, labels_of
 
 
 def performance(
-    label: Sequence[Any] | np.ndarray,
-    probability: Sequence[float] | np.ndarray,
+    label: Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,
+    probability: Sequence[float] | np.ndarray | pd.Series | xr.DataArray,
     *,
-    groups: Sequence[Any] | np.ndarray | None = None,
+    groups: Sequence[Any] | np.ndarray | pd.Series | xr.DataArray | None = None,
     threshold: float = 0.5,
     n_bootstrap: int = 999,
     level: float = 0.95,
@@ -30,7 +33,8 @@ def performance(
     label : array (N,)
         1 or True for positives, 0 or False for negatives; both must occur.
     probability : array (N,)
-        Predicted probability of the positive class.
+        Predicted probability of the positive class. A Series or a DataArray is matched to `label` by the samples' labels
+        where both have them; so are `groups`.
     groups : array (N,), optional
         Which samples belong together, such as all pairs of one miRNA. A group is resampled as a unit; default: each sample
         is its own group.
@@ -53,7 +57,8 @@ def performance(
     Raises
     ------
     ValueError
-        For labels other than 0 and 1, labels that are all the same, and probabilities outside [0, 1].
+        For labels other than 0 and 1, labels that are all the same, probabilities outside [0, 1], and samples that are
+        not the same in all arguments.
 
     Examples
     --------
@@ -62,14 +67,16 @@ def performance(
     >>> table.value[["accuracy", "sensitivity", "auroc"]].tolist()
     [0.75, 0.5, 1.0]
     """
-    y, p = np.asarray(label), np.asarray(probability, dtype=np.float64)
+    y, samples = np.asarray(label), labels_of(label)
+    p = in_order(probability, samples, "probability", "label").astype(np.float64)
     if y.ndim != 1 or set(np.unique(y).tolist()) != {0, 1}:
         raise ValueError(f"`label` has the values {np.unique(y)[:5].tolist()}, expected 0 and 1, both")
     if p.shape != y.shape or not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"`probability` has shape {p.shape}, expected {y.shape} with values from 0 to 1")
     if n_bootstrap < 1 or not 0 < level < 1:
         raise ValueError(f"`n_bootstrap` is {n_bootstrap}, `level` {level}; expected at least 1, and a share")
-    weights = _weights(np.arange(len(y)) if groups is None else np.asarray(groups), len(y), n_bootstrap, seed)
+    together = np.arange(len(y)) if groups is None else in_order(groups, samples, "groups", "label")
+    weights = _weights(together, len(y), n_bootstrap, seed)
     figures = _figures(y.astype(bool), p, threshold, np.concatenate([np.ones((1, len(y))), weights]))
     table = pd.DataFrame({"value": figures.iloc[0]})
     ends = figures.iloc[1:].quantile([(1 - level) / 2, (1 + level) / 2])

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from attrib.labels.matching import matched
+
 MOST = 500  # entries that are clustered
 
 
@@ -132,7 +134,7 @@ def strongest(activation: xr.DataArray, x: xr.DataArray, *, count: int = 9, size
     activation : DataArray
         Of `attrib.layer_activation`: a sample dim, `filter`, and spatial dims with coords in those of `x`.
     x : DataArray
-        The input, with the same sample dim and the same spatial dims, whose coords ascend.
+        The input, with the same sample dim, matched by its labels, and the same spatial dims, whose coords ascend.
     count : int, default 9
         Samples per filter, at most as many as there are.
     size : int, default 15
@@ -148,7 +150,7 @@ def strongest(activation: xr.DataArray, x: xr.DataArray, *, count: int = 9, size
     Raises
     ------
     ValueError
-        If dims do not fit.
+        If dims do not fit, or samples differ.
 
     Examples
     --------
@@ -166,6 +168,8 @@ def strongest(activation: xr.DataArray, x: xr.DataArray, *, count: int = 9, size
             f"`activation` has dims {activation.dims}, expected a sample dim, filter, and dims of `x` {x.dims}"
         )
     a = activation.transpose(lead, "filter", *spatial)
+    same_samples = a.isel({d: 0 for d in a.dims if d != lead}, drop=True)
+    x = matched(x, same_samples, "x", free=[d for d in x.dims if d != lead], other="activation")
     flat = a.values.reshape(*a.shape[:2], -1)
     position, peak = flat.argmax(2), flat.max(2)
     ranked = np.argsort(-peak, axis=0, kind="stable")[:count].T  # (filter, rank)

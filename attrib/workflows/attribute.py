@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 import xarray as xr
 
+from attrib.functional import prepare
 from attrib.labels import labelled, labelled_inputs
 from attrib.workflows.loading import first_line
 from attrib.workflows.plan import ALL_METHODS, Plan, arguments
@@ -84,6 +85,7 @@ def attribute(
     ValueError, TypeError, NotImplementedError
         An error of a method. If the plan holds every method and all fail, the first error.
     """
+    model = prepare(model)
     refused: list[Exception] = []
     for name in plan.methods:
         try:

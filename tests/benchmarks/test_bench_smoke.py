@@ -16,6 +16,7 @@ from torch import nn
 
 from attrib.workflows.bench import bench, best_batch_sizes
 from attrib.workflows.peak import peak_memory
+from benchmarks import versions, way
 from benchmarks.bare import bare_passes
 from benchmarks.gradients import main
 from benchmarks.setting import check
@@ -190,3 +191,33 @@ def test_the_benchmark_of_jax_checks_its_answers() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "| MLP 64 |" in done.stdout
+
+
+def test_the_way_to_the_model_is_measured_beside_captums(tmp_path: Path) -> None:
+    pytest.importorskip("captum")
+    way.main(["--quick", "--output", str(tmp_path / "way.md")])
+    page = (tmp_path / "way.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| CNN")]
+    assert len(rows) == 2 * 5  # methods, twice
+    frames = {row[1]: [int(n) for n in row[2].split(" / ")] for row in rows[:5]}
+    assert all(0 < ours < 20 and 0 < captums < 10 for ours, captums in frames.values())
+
+
+def test_two_checkouts_do_the_same_work(tmp_path: Path) -> None:
+    words = [
+        "--quick",
+        "--before",
+        str(ROOT),
+        "--sections",
+        "deeplift",
+        "edits",
+        "--output",
+        str(tmp_path / "versions.md"),
+    ]
+    versions.main(words)
+    rows = [
+        line.split(" | ") for line in (tmp_path / "versions.md").read_text().splitlines() if ", " in line[:40]
+    ]
+    ratios = [float(row[2]) for row in rows if row[0].startswith(("| DeepLIFT", "| edits"))]
+    assert len(ratios) == 2
+    assert all(0.05 < ratio < 20 for ratio in ratios)  # the same checkout, on a busy machine

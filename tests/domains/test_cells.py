@@ -37,6 +37,8 @@ def test_grey_deep_transparent_and_turned_images(tmp_path: Path) -> None:
     assert np.array_equal(read_image(tmp_path / "deep.tif").values, np.repeat(grey[..., None], 3, 2))
     assert np.array_equal(read_image(tmp_path / "clear.png").values, picture(3, 4))
     assert read_image(tmp_path / "turned.jpg").shape == (4, 3, 3)
+    turned.save(tmp_path / "turned.png", exif=exif)  # without loss
+    assert np.array_equal(read_image(tmp_path / "turned.png").values, np.rot90(picture(3, 4), -1))
 
 
 def test_print_colours_and_pages(tmp_path: Path) -> None:

@@ -11,12 +11,15 @@ from attrib.engine.inputs import as_baselines, as_distribution, as_tuple, of_sam
 
 X = torch.ones(4, 2, 3)
 Z = torch.ones(4, 5)
+POINT, EACH, MANY = (torch.arange(float(n)) for n in (6, 24, 168))
 CPU = torch.device("cpu")
 
 
 def test_inputs() -> None:
-    assert as_tuple(X)[0] is not None
-    assert [t.shape for t in as_tuple((X, Z))] == [(4, 2, 3), (4, 5)]
+    assert torch.equal(as_tuple(X)[0], X)
+    x, z = as_tuple((X, 2 * Z))
+    assert torch.equal(x, X)
+    assert torch.equal(z, 2 * Z)
     assert not as_tuple(X.clone().requires_grad_())[0].requires_grad
 
 
@@ -44,24 +47,27 @@ def test_wrong_inputs(x: Any, error: type[Exception], text: str) -> None:
 @pytest.mark.parametrize(
     ("given", "shape"),
     [
-        (0, (1, 1, 1)), (0.5, (1, 1, 1)), (torch.tensor(0.5), (1, 1, 1)), (torch.ones(2, 3), (1, 2, 3)),
-        (torch.ones(1, 2, 3), (1, 2, 3)), (torch.ones(4, 2, 3), (4, 2, 3)), (torch.ones(2, 1), (1, 2, 1)),
-        (torch.ones(4, 1, 1), (4, 1, 1)), (lambda x: x.mean(0), (1, 2, 3)), (lambda x: 0.0, (1, 1, 1)),
-        (torch.ones(2, 3, dtype=torch.float64), (1, 2, 3)),
+        (0, (1, 1, 1)), (0.5, (1, 1, 1)), (torch.tensor(0.5), (1, 1, 1)), (POINT.view(2, 3), (1, 2, 3)),
+        (POINT.view(1, 2, 3), (1, 2, 3)), (EACH.view(4, 2, 3), (4, 2, 3)), (POINT[:2].view(2, 1), (1, 2, 1)),
+        (POINT[:4].view(4, 1, 1), (4, 1, 1)), (lambda x: x.mean(0), (1, 2, 3)), (lambda x: 0.0, (1, 1, 1)),
+        (POINT.view(2, 3).double(), (1, 2, 3)),
     ],
 )  # fmt: skip
 def test_baselines(given: Any, shape: tuple[int, ...]) -> None:
     (found,) = as_baselines(given, (X,))
-    assert found.shape == shape
+    values = given(X) if callable(given) else given
+    assert torch.equal(found, torch.as_tensor(values).to(X).reshape(shape))
     assert found.dtype == X.dtype
 
 
 def test_baselines_of_several_inputs() -> None:
-    a, b = as_baselines((1.0, torch.zeros(5)), (X, Z))
-    assert a.shape == (1, 1, 1)
-    assert b.shape == (1, 5)
-    assert [t.shape for t in as_baselines(0.0, (X, Z))] == [(1, 1, 1), (1, 1)]
-    assert [t.shape for t in as_baselines(lambda x, z: (x * 0, z.mean(0)), (X, Z))] == [(4, 2, 3), (1, 5)]
+    a, b = as_baselines((1.0, POINT[:5]), (X, Z))
+    assert a.tolist() == [[[1.0]]]
+    assert b.tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0]]
+    assert [t.tolist() for t in as_baselines(0.5, (X, Z))] == [[[[0.5]]], [[0.5]]]
+    a, b = as_baselines(lambda x, z: (x * 3, z.mean(0)), (X, Z))
+    assert torch.equal(a, 3 * X)
+    assert b.tolist() == [[1.0] * 5]
 
 
 @pytest.mark.parametrize(
@@ -98,14 +104,15 @@ def test_one_tensor_for_two_inputs() -> None:
 @pytest.mark.parametrize(
     ("given", "shape"),
     [
-        (0.0, (1, 1, 1, 1)), (torch.ones(7, 2, 3), (1, 7, 2, 3)), (torch.ones(4, 7, 2, 3), (4, 7, 2, 3)),
-        (torch.ones(1, 7, 2, 3), (1, 7, 2, 3)), (torch.ones(4, 2, 3), (1, 4, 2, 3)),
-        (torch.ones(7, 1, 3), (1, 7, 1, 3)), (lambda x: x + 1, (1, 4, 2, 3)),
+        (0.5, (1, 1, 1, 1)), (MANY[:42].view(7, 2, 3), (1, 7, 2, 3)), (MANY.view(4, 7, 2, 3), (4, 7, 2, 3)),
+        (MANY[:42].view(1, 7, 2, 3), (1, 7, 2, 3)), (EACH.view(4, 2, 3), (1, 4, 2, 3)),
+        (MANY[:21].view(7, 1, 3), (1, 7, 1, 3)), (lambda x: x + 1, (1, 4, 2, 3)),
     ],
 )  # fmt: skip
 def test_distributions(given: Any, shape: tuple[int, ...]) -> None:
     (found,) = as_distribution(given, (X,))
-    assert found.shape == shape
+    values = given(X) if callable(given) else given
+    assert torch.equal(found, torch.as_tensor(values).reshape(shape))
 
 
 @pytest.mark.parametrize(
@@ -130,4 +137,16 @@ def test_rows_of_samples() -> None:
     t = torch.arange(12.0).view(4, 3)
     for i in ([0, 1], [1, 1, 1, 2], [3], [0, 2, 3], [0, 0, 3], [0, 0, 2]):
         assert torch.equal(of_samples(t, torch.tensor(i), CPU), t[i])
-    assert of_samples(t[:1], torch.tensor([0, 3]), CPU).shape == (1, 3)
+    assert torch.equal(of_samples(t[:1], torch.tensor([0, 3]), CPU), t[:1])
+
+
+def test_a_distribution_for_all_beside_one_for_each() -> None:
+    a, b = torch.randn(4, 3), torch.randn(4, 2)
+    shared, each = torch.randn(5, 3), torch.randn(4, 5, 2)
+    u, v = as_distribution((shared, each), (a, b))
+    assert torch.equal(u, shared.expand(4, 5, 3))
+    assert torch.equal(v, each)
+    u, v = as_distribution((0.5, each), (a, b))
+    assert torch.equal(u.expand(4, 5, 3), torch.full((4, 5, 3), 0.5))
+    u, v = as_distribution((shared[:1], each[:, :1]), (a, b))
+    assert (u.shape, v.shape) == ((4, 1, 3), (4, 1, 2))

@@ -93,7 +93,13 @@ def test_all() -> None:
     ("how", "error", "text"),
     [
         ({"target": 3}, ValueError, "out of range: the model has outputs 0 to 2"),
-        ({"target": -1}, ValueError, "out of range"),
+        ({"target": -4}, ValueError, "`target` -4 is out of range: the model has outputs 0 to 2"),
+        ({"targets": [0, -3]}, ValueError, "`targets` has 0 and -3, which are the same output"),
+        (
+            {"targets": ["a", 0], "classes": "abc"},
+            ValueError,
+            "`targets` has 'a' and 0, which are the same output",
+        ),
         ({"target": [0, 3]}, ValueError, "`target` 3 is out of range"),
         ({"target": True}, TypeError, "`target` is True, expected an int"),
         ({"target": 1.0}, TypeError, "`target` is 1.0, expected an int"),
@@ -136,3 +142,21 @@ def test_the_number_of_targets_is_known_early_but_for_all() -> None:
 def test_the_same_target_twice(targets: list) -> None:
     with pytest.raises(ValueError, match=r"`targets` has .* twice; results could not be told apart"):
         wanted(None, targets, ["a", "b", "c"], 3)
+
+
+def test_numbers_from_the_end() -> None:
+    y = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    i = torch.arange(2)
+    score = lambda target, **how: (
+        wanted(target, None, how.get("classes"), 2).settle(y)[0].score(y, i).tolist()
+    )
+    assert score(-1) == [3, 6]
+    assert score([-3, -1]) == [1, 6]
+    assert labels(wanted(None, [-1, 0], None, 2).settle(y)) == [2, 0]
+    assert labels(wanted(-1, None, ["a", "b", "c"], 2).settle(y)) == ["c"]
+
+
+def test_an_array_of_one_element_stands_for_all_samples() -> None:
+    y = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    for target in (torch.tensor([1]), torch.tensor(1)):
+        assert wanted(target, None, None, 2).settle(y)[0].score(y, torch.arange(2)).tolist() == [2, 4]

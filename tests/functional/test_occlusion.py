@@ -146,3 +146,53 @@ def test_wrong_groups() -> None:
     both = specimen("two_inputs")
     with pytest.raises(ValueError, match="1 entries for 2 inputs"):
         feature_ablation(both.f, both.x, groups=(None,), target=0)
+
+
+def test_equal_numbers_of_several_inputs_are_one_group() -> None:
+    f = lambda a, b: (a * b).sum(1)
+    a, b = torch.tensor([[1.0, 2.0, 3.0], [2.0, 1.0, 1.0]]), torch.tensor([[4.0, 5.0, 6.0], [1.0, 1.0, 3.0]])
+    groups = (torch.tensor([0, 0, 1]), torch.tensor([0, 2, 2]))
+    u, v = feature_ablation(f, (a, b), groups=groups)
+    assert u.tolist() == [[14, 14, 18], [3, 3, 3]]
+    assert v.tolist() == [[14, 28, 28], [3, 4, 4]]
+    held = feature_ablation(f, (a, b), groups=groups, only=1)[1]
+    assert held.tolist() == [[4, 28, 28], [2, 4, 4]]
+    for batch_size in (1, 3):
+        again = feature_ablation(f, (a, b), groups=groups, batch_size=batch_size)
+        assert torch.equal(again[0], u)
+        assert torch.equal(again[1], v)
+    several = feature_ablation(f, (a, b), groups=groups, targets=[lambda y: y, lambda y: 2 * y])
+    assert torch.equal(several[1][1], 2 * v)
+
+
+def test_groups_for_each_sample() -> None:
+    s = specimen("cnn", dtype=torch.float64)
+    groups = torch.randint(-1, 5, s.x.shape, generator=torch.Generator().manual_seed(0)) * 1000
+    baselines = torch.randn(s.x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    every = feature_ablation(s.f, s.x, groups=groups, baselines=baselines, target=1)
+    alone = [
+        feature_ablation(s.f, s.x[[i]], groups=groups[i], baselines=baselines[[i]], target=1)
+        for i in range(3)
+    ]
+    torch.testing.assert_close(every, torch.cat(alone), rtol=1e-10, atol=1e-12, equal_nan=True)
+    columns = groups[:, :, :1]  # the same for all rows of an image
+    broad = feature_ablation(s.f, s.x, groups=columns, target=1)
+    full = feature_ablation(s.f, s.x, groups=columns.expand_as(s.x), target=1)
+    assert torch.equal(broad.nan_to_num(7), full.nan_to_num(7))
+    found = feature_ablation.explain(s.f, s.x, groups=groups, target=1)
+    assert (found.engine, found.notes["path"]) == ("dense", "dense")
+    with pytest.raises(ValueError, match="`path` is 'window', but groups for each sample"):
+        feature_ablation(s.f, s.x, groups=groups, target=1, path="window")
+
+
+def test_inputs_of_which_no_feature_is_in_a_group() -> None:
+    f, x, none = (lambda a, b: a.sum(1) + b.sum(1)), torch.ones(2, 3), torch.tensor([-1, -1, -1])
+    u, v = feature_ablation(f, (x, x), groups=(torch.tensor([0, 0, 1]), none))
+    assert u.tolist() == [[2, 2, 1]] * 2
+    assert v.isnan().all()
+    assert feature_ablation(lambda x: x.sum(1), x, groups=none).isnan().all()
+    assert all(t.isnan().all() for t in feature_ablation(f, (x, x), groups=(none, none)))
+    some = feature_ablation(lambda x: x.sum(1), x, groups=torch.tensor([[-1, -1, -1], [0, 0, -1]]))
+    torch.testing.assert_close(some, torch.tensor([[torch.nan] * 3, [2, 2, torch.nan]]), equal_nan=True)
+    last = feature_ablation(lambda x: x.sum(1), x, groups=torch.tensor([[0, 0, -1], [-1, -1, -1]]))
+    torch.testing.assert_close(last, torch.tensor([[2, 2, torch.nan], [torch.nan] * 3]), equal_nan=True)

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from attrib.io import add_group, load, save, save_rows
+from tests.examples import examples
 
 A = xr.DataArray(np.ones((2, 3)), dims=("sample", "x"), coords={"x": ["a", "b", "c"]}, name="attribution")
 
@@ -207,7 +208,7 @@ arrays = st.sampled_from(["f2", "f4", "f8", ">f4", "i1", "i8", "u4", "?", "U3", 
 )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(
     data=hnp.arrays(st.sampled_from(["f4", "f8", "i4", "?"]), (4, 2)),
     coord=arrays,

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -116,7 +117,8 @@ def test_regions_by_coord_and_by_array() -> None:
     ("groups", "text"),
     [
         ("lobe", "`groups` is 'lobe', but `x` has the coords"),
-        (xr.DataArray([0, 1, 2], dims="subject"), "groups are the same for all samples"),
+        (xr.DataArray([0, 1, 2], dims="mouse"), r"`groups` has dims \['mouse'\] that `x` lacks"),
+        (xr.DataArray(["", None], dims="channel").isel(channel=[0]), "`groups` puts no feature into a group"),
         (xr.DataArray([0, 1, 2], dims="x"), "differ along 'x'"),
     ],
 )
@@ -186,3 +188,37 @@ def test_result_survives_netcdf(tmp_path: Any) -> None:
     found = attrib.occlusion(f, x.drop_vars("region"), window={"y": 2, "x": 3}, targets=[0, 1])
     found.to_netcdf(tmp_path / "a.nc")
     assert xr.load_dataarray(tmp_path / "a.nc").attrs["path"] == "dense"
+
+
+def test_groups_for_each_sample() -> None:
+    x = xr.DataArray(
+        [[1.0, 2.0, 4.0], [1.0, 2.0, 4.0]],
+        dims=("cell", "gene"),
+        coords={"cell": ["p", "q"], "gene": list("abc")},
+    )
+    x = x.assign_coords(module=(("cell", "gene"), [["u", "u", ""], ["u", "v", "v"]]))
+    f = lambda x: x[:, 0] * x[:, 1] + x[:, 1] * x[:, 2]  # 2 + 8
+    expected = [[10, 10, np.nan], [2, 10, 10]]
+    np.testing.assert_array_equal(attrib.feature_ablation(f, x, groups="module"), expected)
+    frame = pd.DataFrame([["v", "v", "u"], ["", "u", "u"]], index=["q", "p"], columns=list("cba"))
+    np.testing.assert_array_equal(attrib.feature_ablation(f, x, groups=frame), expected)
+    numbers = torch.tensor([[0, 0, -1], [0, 1, 1]])
+    np.testing.assert_array_equal(attrib.feature_ablation(f, x, groups=numbers), expected)
+    np.testing.assert_array_equal(attrib.feature_ablation(f, x.chunk(cell=1), groups=numbers), expected)
+    np.testing.assert_array_equal(attrib.feature_ablation(f, x.chunk(cell=1), groups="module"), expected)
+
+
+def test_equal_labels_of_several_inputs_are_one_group() -> None:
+    a = xr.DataArray([[1.0, 2.0, 3.0]], dims=("cell", "gene"), coords={"pathway": ("gene", ["p", "p", "q"])})
+    b = xr.DataArray([[4.0, 5.0, 6.0]], dims=("cell", "peak"), coords={"pathway": ("peak", ["p", "", "r"])})
+    f = lambda a, b: (a * b).sum(1)  # 4 + 10 + 18
+    found = attrib.feature_ablation(f, {"a": a, "b": b}, groups="pathway")
+    np.testing.assert_array_equal(found.a, [[14, 14, 18]])
+    np.testing.assert_array_equal(found.b, [[14, np.nan, 18]])
+    assert found.a_pathway.values.tolist() == ["p", "p", "q"]
+    assert found.b_pathway.values.tolist() == ["p", "", "r"]
+    mixed = attrib.feature_ablation(
+        f, (a, b), groups=(xr.DataArray([7, 7, 8], dims="gene"), torch.tensor([7, -1, 9]))
+    )
+    for one, other in zip(mixed, (found.a, found.b), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -131,8 +131,11 @@ def test_several_sample_dims_and_other_orders(options: dict) -> None:
 
 
 def test_arrays_without_labels() -> None:
-    a = attrib.grad_cam(convnet(), cells().values, target=0, dims=("sample", "channel", "row", "column"))
+    model, values = convnet(), np.ascontiguousarray(cells().values)
+    a = attrib.grad_cam(model, values, target=0, dims=("sample", "channel", "row", "column"))
     assert a.dims == ("sample", "row", "column")
+    expected = attrib.functional.grad_cam(model, torch.from_numpy(values), target=0)
+    np.testing.assert_allclose(a, expected, rtol=1e-6)
 
 
 def test_the_named_input(options: dict) -> None:

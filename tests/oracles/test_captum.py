@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from attrib.engine.inputs import as_distribution
 from attrib.engine.sampling.noise import normal, sample_keys
-from attrib.engine.sampling.perturbations import Draws, Noise, given
+from attrib.engine.sampling.perturbations import Draws, Noise, stdevs_of
 from attrib.functional import gradient_shap, input_x_gradient, integrated_gradients, saliency, smooth_grad
 from attrib.testing import specimen
 
@@ -90,7 +90,7 @@ def test_gradient_shap_with_the_same_draws(kind: str, dtype: torch.dtype, stdevs
     s = specimen(kind, 5, dtype=dtype)
     xs, count = each(s.x), 7
     pool = tuple(torch.stack([0.3 * t[0], 0.1 - t[1], t[2] ** 2]) for t in xs)
-    noisy = Noise(xs, given(xs, stdevs), 11, torch.device("cpu"))
+    noisy = Noise(xs, stdevs_of(xs, stdevs), 11, torch.device("cpu"))
     draws = Draws(noisy, as_distribution(pool, xs))
     total = [torch.zeros_like(t) for t in xs]
     i = torch.arange(len(xs[0]))

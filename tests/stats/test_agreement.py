@@ -50,7 +50,7 @@ def test_agreement_matches_labels() -> None:
     turned = a.isel(sample=[2, 0, 3, 1], x=slice(None, None, -1)).transpose("x", "sample")
     assert agreement({"one": a, "other": turned}).values.tolist() == [[1.0, 1.0], [1.0, 1.0]]
     for other in (a[:3], a.assign_coords(sample=list("efgh")), a.rename(x="y"), a[:, :4]):
-        with pytest.raises(ValueError, match="`results`: 'other'"):
+        with pytest.raises(ValueError, match=r"results\['other'\]"):
             agreement({"one": a, "other": other})
 
 
@@ -66,5 +66,18 @@ def test_agreement_is_the_mean_over_samples() -> None:
     assert np.array_equal(np.diag(found), np.ones(3))
     single = agreement({n: a[0] for n, a in results.items()}, dim=None)
     assert float(single[0, 1]) == pytest.approx(expected[0])
-    with pytest.raises(ValueError, match="'a' has dims"):
+    with pytest.raises(ValueError, match=r"results\['a'\]` has dims"):
         agreement(results, dim="cell")
+
+
+def test_masks_and_second_attributions_go_by_labels() -> None:
+    a = xr.DataArray([[3.0, 1.0, 4.0]], dims=("y", "x"), coords={"x": ["l", "m", "r"]})
+    mask = xr.DataArray([0, 1, 0], dims="x", coords={"x": ["r", "l", "m"]})
+    assert mass_inside(a, mask).item() == 3 / 8
+    with pytest.raises(ValueError, match="`mask` and `a` have different labels along 'x': `mask` lacks 'r'"):
+        mass_inside(a, mask.assign_coords(x=["u", "l", "m"]))
+    with pytest.raises(ValueError, match="`mask` lacks 'r'"):
+        mass_inside(a, mask.isel(x=[1, 2]))
+    assert rank_correlation(a, a.isel(x=[2, 0, 1])) == 1
+    with pytest.raises(ValueError, match="`b` lacks 'l'"):
+        rank_correlation(a, a.assign_coords(x=["u", "m", "r"]))

@@ -3,6 +3,7 @@
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy.stats import ttest_ind
@@ -126,3 +127,13 @@ def test_labels_with_coords_are_matched_by_name() -> None:
 def test_attributions_without_entries_are_refused() -> None:
     with pytest.raises(ValueError, match="`a` has no entries"):
         contrast(attributions(np.ones((4, 0))), [0, 1, 0, 1])
+
+
+def test_a_series_of_labels_goes_by_sample() -> None:
+    values = np.random.default_rng(0).normal(size=(4, 2))
+    a = xr.DataArray(values, dims=("sample", "gene"), coords={"sample": list("abcd")})
+    label = pd.Series([1, 0, 1, 0, 0], index=list("dbaec"))
+    groups = contrast(a, label, n_permutations=9, n_bootstrap=9)
+    np.testing.assert_allclose(groups.difference, values[[0, 3]].mean(0) - values[[1, 2]].mean(0))
+    with pytest.raises(ValueError, match="`label` lacks 1 of the 4 samples of `a`, such as 'b'"):
+        contrast(a, label.drop("b"))

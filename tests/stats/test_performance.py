@@ -1,7 +1,9 @@
 """Figures of a classifier against scikit-learn, and intervals that know which samples belong together."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
@@ -67,3 +69,19 @@ def test_what_belongs_together_is_drawn_together() -> None:
 def test_refusals(label: list, probability: list, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         performance(label, probability)
+
+
+def test_labels_of_samples_are_matched() -> None:
+    label = pd.Series([1, 0, 1, 0], index=list("abcd"))
+    probability = pd.Series([0.9, 0.2, 0.8, 0.1], index=list("abcd"))
+    families = pd.Series(list("uuvv"), index=list("abcd"))
+    expected = performance(label, probability, groups=families)
+    assert expected.value["auroc"] == 1
+    turned = xr.DataArray(probability[::-1].values, dims="sample", coords={"sample": list("dcba")})
+    pd.testing.assert_frame_equal(performance(label, turned, groups=families[::-1]), expected)
+    with pytest.raises(
+        ValueError, match=r"`probability` and `label` have different labels .* `probability` lacks 'a'"
+    ):
+        performance(label, probability.rename({"a": "z"}))
+    with pytest.raises(ValueError, match="`groups` lacks 'd'"):
+        performance(label, probability, groups=families[:3])

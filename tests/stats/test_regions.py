@@ -93,9 +93,21 @@ def test_samples_places_and_patches() -> None:
 
 def test_coarse_layers_and_fewer_samples_than_asked() -> None:
     x = images()
-    found = strongest(attrib.layer_activation(convnet(), x), x)
+    a = attrib.layer_activation(convnet(), x)
+    found = strongest(a, x)
     assert found.sizes["rank"] == 5
+    best = np.sort(a.max(("y", "x")).transpose("sample", "filter").values, axis=0)[::-1].T
+    np.testing.assert_allclose(found.activation.transpose("filter", "rank").values, best)
     assert found.patch.shape == (9, 5, 3, 15, 15)
     assert set(found.y_at.values.ravel()) <= {0.75, 2.75, 4.75, 6.75}
     with pytest.raises(ValueError, match="expected a sample dim, filter"):
         strongest(x, x)
+
+
+def test_the_strongest_samples_go_by_label() -> None:
+    a = xr.DataArray([[[0.0, 3.0]], [[5.0, 1.0]]], dims=("sample", "filter", "x"), coords={"x": [0.5, 2.5], "sample": ["a", "b"]})  # fmt: skip
+    x = xr.DataArray([[1, 2, 3, 4], [5, 6, 7, 8]], dims=("sample", "x"), coords={"sample": ["b", "a"]})
+    top = strongest(a, x, count=1, size=1)
+    assert (top.sample.item(), top.patch.item()) == ("b", 2)
+    with pytest.raises(ValueError, match="`x` lacks 'b' and `x` has 'c'"):
+        strongest(a, x.assign_coords(sample=["c", "a"]))

@@ -69,7 +69,7 @@ def test_several_sample_dims() -> None:
         dims=[d for d, _ in sizes],
         coords={"prediction": (("subject", "slice"), np.ones((2, 2)))},
     )
-    assert flat_samples(x).shape == (4, 4, 5)
+    np.testing.assert_array_equal(flat_samples(x), np.arange(80.0).reshape(4, 4, 5))
     a = result(*sizes, targets=2, samples=("subject", "slice"))
     assert set(files(x, {"saliency": a})) == {"comparison", "mean_per_class"}
 

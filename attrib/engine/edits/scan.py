@@ -10,7 +10,6 @@ from torch import Tensor
 
 from attrib.engine.edits.edits import edited
 from attrib.engine.gradient.passes import Passes
-from attrib.engine.model.function import one_tensor
 from attrib.engine.window import Plan, Unsuited, Windows, dispatch, learn_layout, program
 from attrib.engine.window.boxes import Edits
 from attrib.engine.window.plan import finite
@@ -127,7 +126,7 @@ class Scan:
         Unsuited
             If the window does not suit the sample, or differs from the model for the edits that are checked.
         """
-        reusable = self.plan is not None and len(self.xs) == 1  # other inputs are constants of the recording
+        reusable = self.plan is not None and not self._of_one_sample
         reference = self._reference(i) if reusable else self._begin(i, must)
         r = self._edits_of(i)
         checked = r[dispatch.edits_to_check(len(r), self.checked)]
@@ -165,7 +164,7 @@ class Scan:
         self.plan, gain = dispatch.cheapest(recorded, layout, edits, r)
         self.notes.setdefault("path_gain", round(gain, 2))
         if not must:
-            dispatch.refuse_costly(self.plan, gain, len(r) if len(self.xs) > 1 else len(edits.samples))
+            dispatch.refuse_costly(self.plan, gain, len(r) if self._of_one_sample else len(edits.samples))
         if not finite(values, list(self.plan.demand)):
             raise Unsuited("the model has values that are not finite")
         if not dispatch.agrees(values[recorded.output], recorded.outputs[:1]):
@@ -192,6 +191,11 @@ class Scan:
             raise Unsuited("the model takes another way for some samples")
         return reference
 
+    @property
+    def _of_one_sample(self) -> bool:
+        """Whether a recording is of one sample alone: other inputs, and values beside them, are constants in it."""
+        return len(self.xs) > 1 or self.passes.companions.per_sample
+
     def _inputs(self, i: int, rows: Tensor) -> list[Tensor]:
         """All inputs of a sample, with `rows` in place of the edited one."""
         device, n = self.passes.device, len(rows)
@@ -200,13 +204,14 @@ class Scan:
         return inputs
 
     def _model(self, i: int, rows: Tensor) -> Tensor:
-        return one_tensor(self.passes.function.model(*self._inputs(i, rows)), len(rows))
+        return self.passes.function.output(*self._inputs(i, rows), samples=torch.tensor([i]))
 
     def _by_model(self, i: int, r: Tensor) -> Tensor:
         """Outputs of the model for edits `r` of a sample."""
         x, chunks = self._sample(i), r.split(self.passes.batches.chunk())
         rows = (edited(x.expand(len(c), *x.shape[1:]), self.edits, c) for c in chunks)
-        return torch.cat([self.passes.function(*self._inputs(i, t)) for t in rows])
+        sample = torch.tensor([i])
+        return torch.cat([self.passes.function(*self._inputs(i, t), samples=sample) for t in rows])
 
     def _sample(self, i: int) -> Tensor:
         return self.xs[self.j][i : i + 1].to(self.passes.device)
@@ -230,7 +235,7 @@ class Scan:
             i = self.edits.samples[r[start:stop]]
             rows = [t[i.to(t.device)].to(passes.device) for t in self.xs]
             rows[self.j] = edited(rows[self.j], self.edits, r[start:stop])
-            return start, passes.score(passes.function(*rows), i.to(passes.device))
+            return start, passes.score(passes.function(*rows, samples=i), i.to(passes.device))
 
         for start, part in passes.batches.run(len(r), work):
             total[:, start : start + part.shape[1]] = part

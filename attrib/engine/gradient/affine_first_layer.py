@@ -4,14 +4,16 @@ Between baseline and input the rows are ``x0 + alpha (x - x0)``. If all that the
 one linear layer A, then ``A(row) = A(x0) + alpha (A(x) - A(x0))``: A runs twice per sample instead of once per step, and
 its transpose once, on the sum of the gradients behind it. On a network of 20,000 genes that is most of the work.
 
-That the input goes nowhere else is tried, not assumed: the model has to give the same outputs when its input is NaN and
-the layer's output is put in by a hook.
+Both conditions are tried, not assumed. The layer has to be handed the input itself: the same memory, so that no op stands in
+between. And the model has to give the same outputs when its input is NaN or infinite, and the layer's output is put in by a
+hook: then the input goes nowhere else.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,25 +54,56 @@ class FirstLayer:
         """Gradients (T, rows, features) at the output, taken to the input."""
         return (gradients @ self._layer.weight).view(*gradients.shape[:2], *self._shape)
 
-    def behind(self, h: Tensor) -> Any:
-        """The rest of the model, as a function of the layer's output."""
-        nowhere = h.new_full((1,) * (len(self._shape) + 1), torch.nan).expand(len(h), *self._shape)
-        me = threading.get_ident()
+    def behind(self, h: Tensor, *extra: Any, **named: Any) -> Any:
+        """The rest of the model, as a function of the layer's output, and of what the model takes beside its input."""
+        nowhere = h.new_full((1,) * (len(self._shape) + 1), torch.nan)
+        return self.behind_with(nowhere, h, *extra, **named)
+
+    def behind_with(self, nowhere: Tensor, h: Tensor, /, *extra: Any, **named: Any) -> Any:
+        """The same, `nowhere` (rows, ...) standing in for the input."""
         calls: list[int] = []
 
-        def before(module: nn.Module, args: tuple) -> tuple | None:
-            return (args[0][:0],) if threading.get_ident() == me else None
+        def before(args: tuple) -> tuple:
+            return (args[0][:0],)
 
-        def after(module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
-            if threading.get_ident() != me:
-                return None
+        def after(output: Tensor) -> Tensor:
             calls.append(len(calls))
             return h if calls == [0] else output.new_full((len(h), output.shape[-1]), torch.nan)
 
+        call = lambda rows: self._model(rows, *extra, **named)
+        return self._hooked(call, nowhere.expand(len(h), *self._shape), before, after)
+
+    def outputs(self, call: Callable[..., Tensor], rows: Tensor) -> Tensor | None:
+        """The model's outputs by `call`; None if the layer is not handed these rows themselves, laid flat."""
+        alike: list[bool] = []
+
+        def before(args: tuple) -> None:
+            t = args[0]
+            alike.append(t.data_ptr() == rows.data_ptr() and t.numel() == rows.numel() and t.is_contiguous())
+
+        y = self._hooked(call, rows, before, lambda output: None)
+        return y if alike == [True] else None
+
+    def _hooked(
+        self,
+        call: Callable[..., Any],
+        rows: Tensor,
+        before: Callable[[tuple], Any],
+        after: Callable[[Tensor], Any],
+    ) -> Any:
+        """A call of the model, with hooks on the layer in this thread."""
+        me = threading.get_ident()
+
+        def pre(module: nn.Module, args: tuple) -> Any:
+            return before(args) if threading.get_ident() == me else None
+
+        def post(module: nn.Module, args: tuple, output: Tensor) -> Any:
+            return after(output) if threading.get_ident() == me else None
+
         with _HOOKS:
-            hooks = self._layer.register_forward_pre_hook(before), self._layer.register_forward_hook(after)
+            hooks = self._layer.register_forward_pre_hook(pre), self._layer.register_forward_hook(post)
         try:
-            return self._model(nowhere)
+            return call(rows)
         finally:
             with _HOOKS:
                 for hook in hooks:
@@ -116,13 +149,18 @@ def _wide_and_alone(passes: Passes, x: Tensor, elsewhere: Tensor) -> FirstLayer 
     if layer._forward_hooks or layer._forward_pre_hooks:
         return None
     first = FirstLayer(passes.function.model, layer, x.shape[1:])
-    i = torch.arange(min(2, len(x)))
-    ends = of_samples(x, i, passes.device)
-    starts = of_samples(elsewhere, i, passes.device).expand_as(ends)
+    ends = of_samples(x[:2], torch.arange(min(2, len(x))), passes.device).expand(2, *x.shape[1:])
+    starts = of_samples(elsewhere[:2], torch.arange(min(2, len(elsewhere))), passes.device).expand_as(ends)
+    points = torch.cat([ends, (ends + starts) / 2])
+    nowhere = points.new_tensor([torch.nan, torch.inf, -torch.inf, torch.nan]).view(-1, *[1] * (x.ndim - 1))
+    size = passes.batches.chunk()
+    samples = torch.arange(len(points)) % 2 % len(x)
     try:
-        for rows in torch.cat([ends, (ends + starts) / 2]).split(passes.batches.chunk()):
-            y = passes.function(rows)
-            if not _equal(one_tensor(first.behind(first(rows)), len(rows)), y):
+        for rows, values, i in zip(points.split(size), nowhere.split(size), samples.split(size), strict=True):
+            y = first.outputs(partial(passes.function, samples=i), rows)
+            extra, named = passes.companions.at(i, rows)
+            behind = one_tensor(first.behind_with(values, first(rows), *extra, **named), len(rows))
+            if y is None or not _equal(behind, y):
                 return None
     except Exception:  # whatever a model does with an input of NaN: it is then not taken apart
         return None

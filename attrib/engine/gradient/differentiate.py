@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,8 @@ class Differentiator:
     def __init__(self, function: Function, score: Scores, batches: Batches, engine: str) -> None:
         if engine not in ENGINES:
             raise ValueError(f"`engine` is {engine!r}, expected one of {', '.join(ENGINES)}")
-        self.function, self.score, self.batches, self.engine = function, score, batches, engine
+        self.function, self.score, self.batches = function, score, batches
+        self.engine = function.knowledge.engine or engine if engine == "auto" else engine
         self._checked_cut = False
         self._forward_works = engine == "auto"
         self._in_forward_mode = False
@@ -96,7 +98,8 @@ class Differentiator:
         """By `torch.func.vjp`, under no_grad: parameters stay out of the graph."""
         points = self._points(rows)
         unknown = len(points[0]) == 1 and self._doubles() is None
-        y, pull = vjp(self._looked_through if unknown else self.function, *points)[:2]
+        f = partial(self._looked_through if unknown else self.function, samples=i)
+        y, pull = vjp(f, *points)[:2]
         if unknown and self._doubles():
             return self._by_func(rows, i, scale, at_inputs)
 
@@ -106,7 +109,7 @@ class Differentiator:
             return tuple(g[None] for g in pull(cotangents[0], retain_graph=not last))
 
         scores, gradients = self._pulled(y, rows, i, scale, at_inputs, pull_back)
-        self.engine = "func"
+        self.engine = self.function.knowledge.engine = "func"
         return scores, gradients
 
     def _by_autograd(
@@ -116,18 +119,18 @@ class Differentiator:
         leaves = leaves_of(self._points(rows))
         unknown = len(leaves[0]) == 1 and self._doubles() is None
         with torch.enable_grad():
-            y = (self._looked_through if unknown else self.function)(*leaves)
+            y = (self._looked_through if unknown else self.function)(*leaves, samples=i)
         if unknown and self._doubles():
             return self._by_autograd(rows, i, scale, at_inputs)
         pull = lambda c, last: pull_by_autograd(y, leaves, c, last)
         scores, gradients = self._pulled(y.detach(), rows, i, scale, at_inputs, pull)
-        self.engine = "autograd"
+        self.engine = self.function.knowledge.engine = "autograd"
         return scores, gradients
 
     def _by_forward_mode(
         self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool
     ) -> tuple[Tensor, Rows]:
-        y, derivatives = by_forward_mode(self.function, rows)
+        y, derivatives = by_forward_mode(partial(self.function, samples=i), rows)
         scores = self.score(y, i, at_inputs)
         slopes = [torch.stack([self.score(d, i) for d in derivative], 2) for derivative in derivatives]
         if self.engine != "forward":
@@ -226,13 +229,15 @@ class Differentiator:
         knowledge = self.function.knowledge
         if knowledge.sizes_fixed or self.batches.device.type != "cpu":
             return False
+        if self.function.alone_untested:  # a row with its copy is not alone
+            return None
         if knowledge.two_rows is None and any(isinstance(part, _BATCH_NORM) for part in self.function.parts):
             knowledge.two_rows = True
         return knowledge.two_rows
 
-    def _looked_through(self, *rows: Tensor) -> Tensor:
+    def _looked_through(self, *rows: Tensor, samples: Tensor) -> Tensor:
         """The model, and whether its graph holds batch norm."""
-        y = self.function(*rows)
+        y = self.function(*rows, samples=samples)
         self.function.knowledge.two_rows = y.grad_fn is not None and has_batch_norm(y.grad_fn)
         return y
 
@@ -245,7 +250,7 @@ class Differentiator:
         if not zero:
             return
         some = tuple(r[:2] for r in rows)
-        cut = cut_inputs(lambda *rs: self.score(self.function(*rs), i[:2]), some, zero)
+        cut = cut_inputs(lambda *rs: self.score(self.function(*rs, samples=i[:2]), i[:2]), some, zero)
         if cut:
             which = "" if len(rows) == 1 else f" of input {', '.join(map(str, cut))}"
             raise ValueError(

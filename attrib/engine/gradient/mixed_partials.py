@@ -40,14 +40,14 @@ class Mixed:
         try:
             with warnings.catch_warnings():  # vmap warns of slow fallbacks
                 warnings.simplefilter("ignore", UserWarning)
-                found = _pulled_twice(score, a, b, along, weights, count)
+                derivatives = _pulled_twice(score, a, b, along, weights, count)
             self.engine = "func"
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, NotImplementedError):
-            found = _double_backward(score, a, b, along, weights, count)
+            derivatives = _double_backward(score, a, b, along, weights, count)
             self.engine = "autograd"
-        return found
+        return derivatives
 
 
 def _pulled_twice(score: Score, a: Tensor, b: Tensor, along: Tensor, weights: Tensor, count: int) -> Tensor:
@@ -72,8 +72,8 @@ def _double_backward(
     with torch.enable_grad():
         a, b = a.detach().requires_grad_(), b.detach().requires_grad_()
         scores = score(a, b)
-        found = [_slopes(row, a, b, along, weights) for row in scores]
-    return torch.stack(found)
+        derivatives = [_slopes(row, a, b, along, weights) for row in scores]
+    return torch.stack(derivatives)
 
 
 def _slopes(scores: Tensor, a: Tensor, b: Tensor, along: Tensor, weights: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from attrib.engine.gradient.differentiate import Differentiator
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import of_samples
+from attrib.engine.model.companions import ALONE, Companions
 from attrib.engine.model.function import Function
 from attrib.engine.model.parameters import Model, device_of, unchanged
 from attrib.engine.target import Scores, Target, TargetLike, wanted
@@ -57,7 +58,7 @@ class Passes:
         Whether rows of an unknown number follow these.
     row_cost : int
         How many times the memory of a row of the model a row of the method takes.
-    target, targets, classes, batch_size, device, progress
+    additional_forward_args, target, targets, classes, batch_size, device, progress
         As in the public functions.
     engine : {"auto", "func", "autograd"}
         `"auto"` tries torch.func and goes over to autograd where that raises.
@@ -71,6 +72,7 @@ class Passes:
         *,
         more: bool = False,
         row_cost: int = 1,
+        additional_forward_args: Any = (),
         target: TargetLike = None,
         targets: Sequence | str | None = None,
         classes: Sequence[str] | None = None,
@@ -80,7 +82,9 @@ class Passes:
         engine: str = "auto",
     ) -> None:
         self.want = wanted(target, targets, classes, len(xs[0]))
-        self.function = Function(model, xs)
+        nothing = isinstance(additional_forward_args, tuple) and not additional_forward_args
+        self.companions = ALONE if nothing else Companions(additional_forward_args, len(xs[0]))
+        self.function = Function(model, xs, self.companions)
         self.device = choose_device(self.function.model, xs[0], device)
         size = sum(t[0].nbytes for t in xs)
         self.batches = Batches(batch_size, self.device, progress, row_bytes=size, pads=self.function.pads)
@@ -111,13 +115,15 @@ class Passes:
         """Try the first sample in a batch of its own, and settle the automatic size."""
         count = min(len(self._xs[0]), self.batches.chunk())
         costly = self._row_cost > 1 and self.batches.rows is None  # then even a few rows may be too many
-        self.function.check(
-            tuple(t[[0, count - 1]].to(self.device) for t in self._xs),
-            count,
-            alone=self.batches.rows == 1,
-            measure=self.batches.open or costly or self.want.many,
-            padded=self.batches.padded(count),
-        )
+        measure = self.batches.open or costly or self.want.many
+        if not self.function.is_known(measure):
+            self.function.check(
+                tuple(t[[0, count - 1]].to(self.device) for t in self._xs),
+                count,
+                alone=self.batches.rows == 1,
+                measure=measure,
+                padded=self.batches.padded(count),
+            )
         self.measured()
 
     @property
@@ -155,24 +161,28 @@ class Passes:
         for span in self.batches.spans(len(xs[0])):
             with span:
                 i = torch.arange(span.start, span.stop)
-                part = self.score(self.function(*self.rows_of(xs, i)), i, at_inputs=True)
+                part = self.score(self.function(*self.rows_of(xs, i), samples=i), i, at_inputs=True)
             if span.done:
                 scores = part.new_zeros(len(part), len(xs[0])) if scores is None else scores
                 scores[:, span.start : span.stop] = part
         assert scores is not None
         return scores
 
-    def outputs_at(self, xs: Rows) -> Tensor:
-        """Outputs (rows, ...) at other points."""
+    def outputs_at(self, xs: Rows, samples: Tensor | None = None) -> Tensor:
+        """Outputs (rows, ...) at other points, which belong to `samples` (rows,)."""
         outputs = []
         for span in self.batches.spans(max(map(len, xs))):
             with span:
-                outputs.append(self.function(*self.rows_of(xs, torch.arange(span.start, span.stop))))
+                rows = self.rows_of(xs, torch.arange(span.start, span.stop))
+                own = None if samples is None else samples[span.start : span.stop]
+                outputs.append(self.function(*rows, samples=own))
         return torch.cat(outputs)
 
     def scores_at(self, xs: Rows, samples: Tensor) -> Tensor:
         """Scores (T, rows) at other points of the given samples; one point may stand for all."""
-        y = self.outputs_at(xs)
+        if self.companions.per_sample:
+            xs = tuple(t.expand(len(samples), *t.shape[1:]) for t in xs)
+        y = self.outputs_at(xs, samples)
         return self.score(y.expand(len(samples), *y.shape[1:]), samples)
 
     def gradients(

@@ -93,6 +93,9 @@ def cut_inputs(score: Forward, rows: Rows, inputs: Iterable[int]) -> list[int]:
         leaves = tuple(r.detach().requires_grad_() for r in rows)
         scores = score(*leaves)
         open_leaves = _reached(scores.sum().grad_fn) if scores.requires_grad else set()
+        if open_leaves:  # an autograd function of its own, as JAX functions have, says so with None
+            gradients = torch.autograd.grad(scores.sum(), leaves, allow_unused=True)
+            open_leaves -= {id(leaf) for leaf, g in zip(leaves, gradients, strict=True) if g is None}
     return [
         j for j in inputs if id(leaves[j]) not in open_leaves and _matters(score, rows, j, scores.detach())
     ]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows, has_batch_norm
 from attrib.engine.graph import transformed
+from attrib.engine.model.function import comparing
 from attrib.engine.model.parameters import Model, modules
 
 Layer = str | nn.Module
@@ -27,12 +28,16 @@ _HANDLES = threading.Lock()  # torch numbers its hooks without one
 def tapped(parts: Mapping[str, nn.Module], see: See) -> Iterator[None]:
     """Show `see` the outputs of some modules that this thread runs; no hook stays behind.
 
-    Other threads that run the same modules meanwhile go on undisturbed: the hook looks who is calling.
+    Other threads that run the same modules meanwhile go on undisturbed: the hook looks who is calling. So do calls that
+    only compare the model with itself.
     """
     me = threading.get_ident()
 
     def hook(name: str) -> Callable:
-        return lambda module, args, output: see(name, output) if threading.get_ident() == me else None
+        def look(module: nn.Module, args: Any, output: Any) -> Any:
+            return see(name, output) if threading.get_ident() == me and not comparing() else None
+
+        return look
 
     handles = []
     try:
@@ -206,15 +211,15 @@ def pass_through(passes: Passes, sites: Sequence[Site], rows: Rows, i: Tensor) -
         Under a `torch.func` transform.
     """
     refuse_transforms()
-    y, leaves = _from_layers(passes, sites, rows)
+    y, leaves = _from_layers(passes, sites, rows, i)
     may_double = len(i) == 1 and rows[0].is_cpu and not passes.function.knowledge.sizes_fixed
     if may_double and y.grad_fn is not None and has_batch_norm(y.grad_fn):
         # torch's pass back through it is wrong for one row
-        y, leaves = _from_layers(passes, sites, tuple(torch.cat([r, r]) for r in rows))
+        y, leaves = _from_layers(passes, sites, tuple(torch.cat([r, r]) for r in rows), i)
     return LayerPass(passes, y, i, sites, leaves)
 
 
-def _from_layers(passes: Passes, sites: Sequence[Site], rows: Rows) -> tuple[Tensor, list[Tensor]]:
+def _from_layers(passes: Passes, sites: Sequence[Site], rows: Rows, i: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The output, and the layers' outputs on its graph."""
     leaves: dict[Site, Tensor] = {}
 
@@ -224,11 +229,11 @@ def _from_layers(passes: Passes, sites: Sequence[Site], rows: Rows) -> tuple[Ten
         return leaves[site].clone()  # the next layer may write to it
 
     with torch.no_grad(), at_sites(sites, len(rows[0]), leaf):  # on leaving, the grad mode is as it was
-        y = passes.function(*rows)
+        y = passes.function(*rows, samples=i)
     return y, [leaves[site] for site in sites]
 
 
-def activations(passes: Passes, sites: Sequence[Site], rows: Rows) -> list[Tensor]:
+def activations(passes: Passes, sites: Sequence[Site], rows: Rows, i: Tensor) -> list[Tensor]:
     """Outputs (rows, ...) of some layers, without gradients; the errors are those of `pass_through`."""
     outputs: dict[Site, Tensor] = {}
 
@@ -236,7 +241,7 @@ def activations(passes: Passes, sites: Sequence[Site], rows: Rows) -> list[Tenso
         outputs[site] = output.detach().clone()
 
     with torch.no_grad(), at_sites(sites, len(rows[0]), keep):
-        passes.function(*rows)
+        passes.function(*rows, samples=i)
     return [outputs[site] for site in sites]
 
 

@@ -178,9 +178,9 @@ def candidates(passes: Passes, rows: Rows) -> tuple[list[Candidate], Tensor]:
         outputs[key] = output if output.requires_grad else output.detach().requires_grad_()
         return outputs[key].clone()  # the next layer may write to it
 
-    leaves = tuple(r[:1].detach().requires_grad_() for r in rows)
+    leaves = tuple(r[:1].detach().requires_grad_(r.is_floating_point()) for r in rows)
     with torch.enable_grad(), tapped(parts, see):
-        y = passes.function(*(leaf.clone() for leaf in leaves))
+        y = passes.function(*(leaf.clone() for leaf in leaves), samples=torch.zeros(1, dtype=torch.long))
     gradients: Sequence[Tensor | None] = [None] * len(outputs)
     if y.requires_grad and outputs:
         along = torch.cos(torch.arange(y.numel(), dtype=y.dtype, device=y.device)).view_as(y)

@@ -25,7 +25,6 @@ from attrib.engine.layers.image_form import (
     layouts,
     order_by_types,
 )
-from attrib.engine.model.function import one_tensor
 
 PLACES = 6
 REFUSED = "the model takes no changed input"  # why positions could not be tested
@@ -98,14 +97,11 @@ class Response(NamedTuple):
 
 
 def moved(x: Tensor) -> Moves:
-    """A sample (1, ...) and its changes: by one to three halves of its standard deviation, in a box."""
+    """A sample (1, ...) and its changes in a box: by one to three halves of its standard deviation, or to other ids of it."""
     sizes = x.shape[1:]
     dims = _position_dims(sizes)
-    sample = x.detach()
-    deviation = float(sample.float().std(correction=0))
-    noise = torch.rand(sizes, generator=torch.Generator().manual_seed(0)).to(sample)
-    change = (deviation if 0 < deviation < math.inf else 1.0) * (0.5 + noise)
-    rows, spans = [sample[0]], torch.zeros(PLACES, len(dims), 2, dtype=torch.float64)
+    sample, changed = x[0].detach(), _changed(x[0].detach())
+    rows, spans = [sample], torch.zeros(PLACES, len(dims), 2, dtype=torch.float64)
     for place in range(PLACES):
         box = [slice(None)] * len(sizes)
         for k, d in enumerate(dims):
@@ -113,10 +109,20 @@ def moved(x: Tensor) -> Moves:
             start, stop = nth * sizes[d] // PLACES, math.ceil((nth + 1) * sizes[d] / PLACES)
             box[d] = slice(start, stop)
             spans[place, k] = torch.tensor([start, stop], dtype=torch.float64) / sizes[d]
-        row = sample[0].clone()
-        row[tuple(box)] += change[tuple(box)]
+        row = sample.clone()
+        row[tuple(box)] = changed[tuple(box)]
         rows.append(row)
     return Moves(dims, spans, torch.stack(rows))
+
+
+def _changed(sample: Tensor) -> Tensor:
+    """A sample with other values everywhere; whole numbers and booleans become the next higher that it holds."""
+    if not sample.is_floating_point():
+        ids, at = sample.unique(return_inverse=True)
+        return ids[(at + 1) % len(ids)]
+    deviation = float(sample.float().std(correction=0))
+    noise = torch.rand(sample.shape, generator=torch.Generator().manual_seed(0)).to(sample)
+    return sample + (deviation if 0 < deviation < math.inf else 1.0) * (0.5 + noise)
 
 
 def _position_dims(sizes: torch.Size) -> tuple[int, ...]:
@@ -157,7 +163,7 @@ class Trial:
     def __init__(self, passes: Passes, rows: Rows, onto: int, moves: Moves, size: int) -> None:
         self.moves = moves
         self.calls: dict[str, int] = {}
-        self._model, self._rows, self._onto, self._size = passes.function.model, rows, onto, size
+        self._function, self._rows, self._onto, self._size = passes.function, rows, onto, size
         self._responses: dict[Key, Response] = {}
         self._y: Tensor | None = None
 
@@ -169,8 +175,8 @@ class Trial:
             beside = [t[:1].expand(len(batch), *t.shape[1:]) for t in self._rows]
             beside[self._onto] = batch
             with torch.no_grad(), tapped(parts, see):
-                y = self._model(*(t.clone() for t in beside))
-            outputs.append(one_tensor(y, len(batch)))
+                first = torch.zeros(1, dtype=torch.long)
+                outputs.append(self._function.output(*(t.clone() for t in beside), samples=first))
         return torch.cat(outputs)
 
     def watch(self, parts: Mapping[str, nn.Module]) -> None:

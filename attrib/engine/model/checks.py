@@ -20,7 +20,7 @@ from attrib.engine.graph.modes import outside_transforms, plain, transformed
 from attrib.engine.model.parameters import Model, modules
 
 Rows = tuple[Tensor, ...]
-Call = Callable[..., Tensor]  # rows to outputs (rows, ...)
+Call = Callable[[Rows, Tensor], Tensor]  # rows, and their samples, to outputs (rows, ...)
 
 ROUNDING = 100  # eps of the largest output: smaller differences are rounding
 
@@ -81,6 +81,8 @@ class Trial(NamedTuple):
     ----------
     rows : tuple of Tensor (rows, ...)
         The batch.
+    samples : Tensor (rows,)
+        The samples of the rows.
     place : int
         Where the row stands in it.
     outputs : Tensor (rows, ...)
@@ -88,14 +90,16 @@ class Trial(NamedTuple):
     """
 
     rows: Rows
+    samples: Tensor
     place: int
     outputs: Tensor
 
 
 class Batch(NamedTuple):
-    """Rows to call, and where among them the first row of the chunk stands."""
+    """Rows to call, their samples, and where among them the first row of the chunk stands."""
 
     rows: Rows
+    samples: Tensor
     place: int
 
 
@@ -112,16 +116,19 @@ def batches_to_try(rows: Rows, count: int, size: int | None = None) -> list[Batc
         Rows of the batches, if the model fills them up to that many anyway.
     """
     sizes = [3 if count < 3 else 2, count] if size is None else [max(2, size)]
-    return [_around(rows, n, change) for n in sizes if n > 1 for change in (_changed, _nearer, _same)]
+    changes = (_changed, _nearer, _same)
+    return [_around(rows, count - 1, n, change) for n in sizes if n > 1 for change in changes]
 
 
-def _around(rows: Rows, size: int, change: Callable[[Tensor], Tensor]) -> Batch:
+def _around(rows: Rows, last: int, size: int, change: Callable[[Tensor], Tensor]) -> Batch:
     """The first row at place 1 of a batch, the last row of the chunk, changed, everywhere else."""
     batch = []
     for r in rows:
         other = change(r[-1:])
         batch.append(torch.cat([other, r[:1], *[other] * (size - 2)]))
-    return Batch(tuple(batch), 1)
+    samples = torch.full((size,), last)
+    samples[1] = 0
+    return Batch(tuple(batch), samples, 1)
 
 
 def _changed(row: Tensor) -> Tensor:
@@ -145,22 +152,23 @@ def try_row(call: Call, batches: Sequence[Batch]) -> Trial | None:
     ValueError
         If the model's outputs change from call to call.
     """
-    batches = [Batch(tuple(map(bare, batch.rows)), batch.place) for batch in batches]
+    batches = [batch._replace(rows=tuple(map(bare, batch.rows))) for batch in batches]
     with plain_calls():
         for batch in batches:
-            rows = batch.rows
             try:
                 with _Draws() as draws:
-                    outputs = call(*rows)
+                    outputs = call(batch.rows, batch.samples)
             except _REFUSALS:  # or there is no memory for so many rows
                 continue
             if draws.suspected:
-                _refuse_draws_that_matter(call, rows, outputs)
-            return Trial(rows, batch.place, outputs)
+                _refuse_draws_that_matter(call, batch, outputs)
+            return Trial(*batch, outputs)
     return None
 
 
-def refuse_dependent_rows(call: Call, model: Model, rows: Rows, outputs: Tensor, trial: Trial) -> None:
+def refuse_dependent_rows(
+    call: Call, model: Model, rows: Rows, samples: Tensor, outputs: Tensor, trial: Trial
+) -> None:
     """Raise if the first row's output in a chunk is another than in the trial.
 
     Parameters
@@ -171,6 +179,8 @@ def refuse_dependent_rows(call: Call, model: Model, rows: Rows, outputs: Tensor,
         The same as the user gave it: tried again in double precision where only rounding may be the cause.
     rows : tuple of Tensor (n, ...)
         The chunk.
+    samples : Tensor (n,)
+        The samples of its rows.
     outputs : Tensor (n, ...)
         Its outputs.
     trial : Trial
@@ -188,11 +198,12 @@ def refuse_dependent_rows(call: Call, model: Model, rows: Rows, outputs: Tensor,
         refuse_changing_outputs(call, trial)
         if _is_rounding(model, chunk, trial, difference):
             return
-        change = _what_changes_it(call, chunk, y)
+        change = _what_changes_it(call, chunk, samples, y)
     raise ValueError(
         f"`model` mixes samples: the output of the first row changes by {difference:.2g} of the largest {change}. "
         "Usual causes: time before batch (batch_first=True), statistics of the batch (model.eval(), also before scripting "
-        "or exporting; in JAX use_running_average=True, inference=True), a closure over arrays with an entry per sample, "
+        "or exporting; in JAX use_running_average=True, inference=True), a closure over arrays with an entry per sample (pass these "
+        "as `additional_forward_args`), "
         "a Python `if` on values. "
         "With batch_size=1 every sample, step and edit is called alone"
     )
@@ -201,7 +212,7 @@ def refuse_dependent_rows(call: Call, model: Model, rows: Rows, outputs: Tensor,
 def refuse_changing_outputs(call: Call, trial: Trial) -> None:
     """Raise a ValueError if the rows of a trial have other outputs when they are called again."""
     with plain_calls():
-        if not _same_outputs(call(*trial.rows), trial.outputs):
+        if not _same_outputs(call(trial.rows, trial.samples), trial.outputs):
             raise ValueError(
                 "`model` gives other outputs when the same rows are called again: it draws random numbers, or counts its "
                 "calls. Call model.eval(), pass training=False to functional dropout (in JAX deterministic=True), or "
@@ -254,21 +265,23 @@ def _output(y: Any) -> Tensor:
     return y["logits"] if isinstance(y, dict) else y
 
 
-def _what_changes_it(call: Call, rows: Rows, outputs: Tensor) -> str:
+def _what_changes_it(call: Call, rows: Rows, samples: Tensor, outputs: Tensor) -> str:
     """Which change of the chunk changes the first row's output, as the end of a sentence."""
-    beside = tuple(torch.cat([r[:1], _changed(r[1:] if len(r) > 1 else r)]) for r in rows)
+    alone = len(samples) == 1
+    beside = tuple(torch.cat([r[:1], _changed(r if alone else r[1:])]) for r in rows)
     turned = tuple(r.flip(0) for r in rows)
     longer = tuple(torch.cat([r, r[-1:]]) for r in rows)
-    for change, batch, place in (
-        ("when other rows stand beside it", beside, 0),
-        ("when it stands at another place in the batch", turned, -1),
-        ("in a batch of another size", longer, 0),
+    more = torch.cat([samples, samples[-1:]])
+    for change, batch in (
+        ("when other rows stand beside it", Batch(beside, more if alone else samples, 0)),
+        ("when it stands at another place in the batch", Batch(turned, samples.flip(0), -1)),
+        ("in a batch of another size", Batch(longer, more, 0)),
     ):
         try:
-            y = call(*batch)
+            y = call(batch.rows, batch.samples)
         except _REFUSALS:
             continue
-        if row_difference(outputs, Trial(batch, place, y)):
+        if row_difference(outputs, Trial(*batch, y)):
             return change
     return "in another batch"
 
@@ -287,6 +300,11 @@ class _Draws:
         self.suspected = False
         return self
 
+    def others(self) -> None:
+        """Draw other numbers than before."""
+        for generator in self._generators:
+            generator.manual_seed(generator.initial_seed() + 1)
+
     def __exit__(self, *error: object) -> None:
         for generator, state in zip(self._generators, self._states, strict=True):
             if not torch.equal(generator.get_state(), state):
@@ -294,19 +312,20 @@ class _Draws:
                 generator.set_state(state)
 
 
-def _refuse_draws_that_matter(call: Call, rows: Rows, outputs: Tensor) -> None:
+def _refuse_draws_that_matter(call: Call, batch: Batch, outputs: Tensor) -> None:
     """Raise if outputs are others when every draw comes out at the lower or at the upper end."""
     for end in (0.0, 0.999):
         with ExitStack() as stack:
             stack.enter_context(_Draws())
             stack.enter_context(_Fixed(end))
             try:
-                y = call(*rows)
+                y = call(batch.rows, batch.samples)
             except _REFUSALS:  # not every draw can be so: then the draws themselves are compared
                 y = None
         if y is None:
-            with _Draws():
-                y = call(*rows)
+            with _Draws() as draws:
+                draws.others()
+                y = call(batch.rows, batch.samples)
         if not _same_outputs(y, outputs):
             raise ValueError(
                 "`model` draws random numbers, so the same input gives different results; call model.eval(), or pass "

@@ -35,10 +35,10 @@ class External(nn.Module):
         """Refuse a move (`.to`, `.half`), which would do nothing."""
         for w in self.weights():
             empty = w.new_empty(0)
-            there = fn(empty)
-            if (there.dtype, there.device) != (empty.dtype, empty.device):
+            moved = fn(empty)
+            if (moved.dtype, moved.device) != (empty.dtype, empty.device):
                 raise TypeError(
-                    f"torch cannot move the weights of {type(self).__name__} to {there.device}, {there.dtype}: "
+                    f"torch cannot move the weights of {type(self).__name__} to {moved.device}, {moved.dtype}: "
                     "they belong to the other library; convert them there and wrap the model again"
                 )
         return self

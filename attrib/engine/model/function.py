@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -22,9 +23,19 @@ from attrib.engine.model.checks import (
     row_difference,
     try_row,
 )
+from attrib.engine.model.companions import ALONE, Companions
 from attrib.engine.model.external import External, padded_up_to, used
 from attrib.engine.model.parameters import Model, dtype_of, parts, weights_of
 from attrib.engine.model.prepared import Knowledge, PreparedModel
+
+Rows = tuple[Tensor, ...]
+
+_COMPARING: ContextVar[bool] = ContextVar("comparing", default=False)
+
+
+def comparing() -> bool:
+    """Whether the model is called to be compared, not to be explained: hooks on its layers look away then."""
+    return _COMPARING.get()
 
 
 class Function:
@@ -37,6 +48,8 @@ class Function:
         model, what was learned of it is used and added to.
     samples : sequence of Tensor (N, ...), optional
         The inputs: a prepared model knows things of samples of one shape.
+    companions : Companions, optional
+        What goes into the model beside them.
 
     Attributes
     ----------
@@ -52,20 +65,23 @@ class Function:
         What users should know of how it was called.
     """
 
-    def __init__(self, model: Model, samples: Sequence[Tensor] = ()) -> None:
+    def __init__(
+        self, model: Model, samples: Sequence[Tensor] = (), companions: Companions | None = None
+    ) -> None:
         if not callable(model):
             raise TypeError(f"`model` must be callable, got {type(model).__name__}")
         prepared = model if isinstance(model, PreparedModel) else None
         self.model: Model = model if prepared is None else prepared.model
-        self.parts = parts(self.model)
-        self.knowledge = prepared.knowledge(samples) if prepared else Knowledge()
+        self.companions = ALONE if companions is None else companions
+        self.knowledge = prepared.knowledge(samples, self.companions.state()) if prepared else Knowledge()
+        self.parts = prepared.parts if prepared else parts(self.model)
         if not self.knowledge.checked:
             refuse_training_mode(self.model, self.parts)
         self.rows = 0
         self.notes: dict[str, str | int | float] = {}
         self._trial: Trial | None = None
         self._ops: Ops | None = None
-        self._alone = False
+        self._alone, self._fewest = False, 1
         self._external = [part for part in self.parts if isinstance(part, External)]
         self._used = used(self._external) if self._external else None
 
@@ -73,6 +89,11 @@ class Function:
     def weight_bytes(self) -> int:
         """Bytes of the parameters and buffers."""
         return sum(t.numel() * t.element_size() for t in weights_of(self.parts))
+
+    @property
+    def alone_untested(self) -> bool:
+        """Whether rows go one by one, and none was called by itself so far."""
+        return self._alone and self._trial is not None
 
     @property
     def compilations(self) -> int | None:
@@ -84,13 +105,19 @@ class Function:
         """Whether the model fills its calls up to a few sizes."""
         return bool(self._external)
 
+    def is_known(self, measure: bool) -> bool:
+        """Whether a check would tell nothing new; with `measure`, nothing of the memory of a row either."""
+        return self.knowledge.checked and (self.knowledge.row_bytes is not None or not measure)
+
     def check(self, rows: Sequence[Tensor], count: int, *, alone: bool, measure: bool, padded: int) -> None:
         """Call the first of some rows in a batch of its own; the first call that follows is compared with it.
+
+        Where there are several rows, a call of a single one is too early: nothing stands beside it.
 
         Parameters
         ----------
         rows : sequence of Tensor (2, ...)
-            The first and the last of the rows that will be called first.
+            The first and the last of the rows that will be called first, which are those of the first samples.
         count : int
             How many these are.
         alone : bool
@@ -104,14 +131,12 @@ class Function:
         ------
         ValueError
             If the model draws random numbers.
-        TypeError
-            If the rows have another dtype than the model.
         """
-        known, rows = self.knowledge, tuple(rows)
-        if known.checked and (known.row_bytes is not None or not measure):
-            return
+        known, rows, self._fewest = self.knowledge, tuple(rows), min(2, count)
         if alone:
-            batches = [Batch(tuple(torch.cat([r[:1], r[:1]]) for r in rows), 0)]
+            batches = [
+                Batch(tuple(torch.cat([r[:1], r[:1]]) for r in rows), torch.zeros(2, dtype=torch.long), 0)
+            ]
         else:
             batches = batches_to_try(rows, count, padded if self._external else None)
         self._ops = Ops() if measure else None
@@ -123,34 +148,54 @@ class Function:
         self._ops, self._alone = None, alone
         known.sizes_fixed |= trial is None or (not alone and len(trial.rows[0]) == count)
         self._trial = None if known.checked else trial
-        known.checked |= trial is None
+        known.checked |= trial is None and not alone
 
-    def _plain_call(self, *rows: Tensor) -> Tensor:
+    def _plain_call(self, rows: Rows, samples: Tensor | None) -> Tensor:
         """Outputs of a trial, for copies of rows, which the model may write to."""
         copies = tuple(r.clone() for r in rows)
         versions = [c._version for c in copies]
+        extra, named = self._beside(samples, rows[0])
         if self._ops is not None:
             self._ops.clear()
         with self._ops or nullcontext():
-            output = self.model(*copies)
+            output = self.model(*copies, *extra, **named)
         self.knowledge.writes |= [c._version for c in copies] != versions
         return one_tensor(output, len(rows[0])).detach()
 
-    def __call__(self, *rows: Tensor) -> Tensor:
-        """Outputs for a chunk of rows."""
+    def _beside(self, samples: Tensor | None, rows: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What goes in beside rows of some samples."""
+        return ((), {}) if self.companions is ALONE else self.companions.at(samples, rows)
+
+    def output(self, *rows: Tensor, samples: Tensor | None = None) -> Tensor:
+        """The model's output for a chunk of rows, which is not counted."""
         copies = tuple(r.clone() for r in rows) if self.knowledge.writes else rows
+        extra, named = self._beside(samples, rows[0])
+        return one_tensor(self.model(*copies, *extra, **named), len(rows[0]))
+
+    def __call__(self, *rows: Tensor, samples: Tensor | None = None) -> Tensor:
+        """Outputs for a chunk of rows.
+
+        Parameters
+        ----------
+        *rows : Tensor (rows, ...)
+            One per input.
+        samples : Tensor (rows,) or (1,)
+            The samples that they belong to.
+        """
+        copies = tuple(r.clone() for r in rows) if self.knowledge.writes else rows
+        extra, named = self._beside(samples, rows[0])
         try:
-            y = one_tensor(self.model(*copies), len(rows[0]))
+            y = one_tensor(self.model(*copies, *extra, **named), len(rows[0]))
         except (RuntimeError, NotImplementedError, TypeError) as error:
-            self._refuse_for_its_rows(rows, error)
+            self._refuse_for_its_rows(rows, samples, error)
             refuse_numpy(error)
             raise
         self.rows += len(y)
-        if self._trial is not None:
-            self._compare(rows, y)
+        if self._trial is not None and len(y) >= self._fewest:
+            self._compare(rows, samples, y)
         return y
 
-    def _refuse_for_its_rows(self, rows: tuple[Tensor, ...], error: Exception) -> None:
+    def _refuse_for_its_rows(self, rows: Rows, samples: Tensor | None, error: Exception) -> None:
         """Raise a better error than the model's own, where its dtype or its dependent rows are the cause."""
         refuse_other_dtype(self.model, rows, error)
         if self._trial is None or isinstance(error, torch.OutOfMemoryError):
@@ -158,12 +203,12 @@ class Function:
         points = tuple(bare(r) for r in rows)
         with plain_calls():
             try:
-                y = self._plain_call(*points)
+                y = self._plain_call(points, samples)
             except Exception:  # then the model's own error is the one to see
                 return
-        self._compare(points, y)
+        self._compare(points, samples, y)
 
-    def _compare(self, rows: tuple[Tensor, ...], y: Tensor) -> None:
+    def _compare(self, rows: Rows, samples: Tensor | None, y: Tensor) -> None:
         """Compare the first call with the trial.
 
         Raises
@@ -173,13 +218,18 @@ class Function:
         """
         trial, self._trial = self._trial, None
         assert trial is not None
-        if not self._alone:
-            refuse_dependent_rows(self._plain_call, self.model, rows, y, trial)
-        elif row_difference(y, trial):
-            refuse_changing_outputs(self._plain_call, trial)
-            self.knowledge.sizes_fixed = True
-            self.notes["rows"] = "the model's rows depend on each other; each was called alone"
-        self.knowledge.checked = True
+        i = torch.arange(len(y)) if samples is None else samples.cpu().expand(len(y))
+        token = _COMPARING.set(True)
+        try:
+            if not self._alone:
+                refuse_dependent_rows(self._plain_call, self.model, rows, i, y, trial)
+            elif row_difference(y, trial):
+                refuse_changing_outputs(self._plain_call, trial)
+                self.knowledge.sizes_fixed = True
+                self.notes["rows"] = "the model's rows depend on each other; each was called alone"
+        finally:
+            _COMPARING.reset(token)
+        self.knowledge.checked = not self._alone  # rows alone are no proof for rows beside each other
 
 
 def refuse_other_dtype(model: Model, rows: tuple[Tensor, ...], error: Exception) -> None:

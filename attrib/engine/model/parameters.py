@@ -46,8 +46,10 @@ def weights(model: Model) -> Iterator[Tensor]:
 def weights_of(modules_: Iterator[nn.Module] | Sequence[nn.Module]) -> Iterator[Tensor]:
     """Parameters and buffers of some modules, without those below them."""
     for part in modules_:
-        yield from part.parameters(recurse=False)
-        yield from part.buffers(recurse=False)
+        for tensors in (part._parameters, part._buffers):
+            for t in tensors.values():
+                if t is not None:
+                    yield t
         if isinstance(part, External):
             yield from part.weights()
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attrib.engine.model.parameters import Model, modules, parts, weights
+from attrib.engine.model.parameters import Model, parts, weights, weights_of
 
 
 @dataclass
@@ -27,6 +27,8 @@ class Knowledge:
         Whether it takes no other number of rows, or rows depend on each other: no row may then be added to a call.
     row_bytes, largest : int or None
         Bytes of all values that a row makes, and of the largest.
+    engine : str or None
+        The engine that traces it.
     two_rows : bool or None
         Whether passes back have to be of two rows at least.
     first_layer : object
@@ -42,6 +44,7 @@ class Knowledge:
     sizes_fixed: bool = False
     row_bytes: int | None = None
     largest: int = 1
+    engine: str | None = None
     two_rows: bool | None = None
     first_layer: Any = "unknown"
     graphs: dict[Any, Any] = field(default_factory=dict)
@@ -67,40 +70,93 @@ class PreparedModel:
     def __init__(self, model: Model) -> None:
         if not callable(model):
             raise TypeError(f"`f` must be callable, got {type(model).__name__}")
-        self.model: Model = model.model if isinstance(model, PreparedModel) else model
+        self.model = model
+        self.parts = parts(self.model)
         self._knowledge = Knowledge()
-        self._state: tuple = ()
+        self._state: list[Any] = []
 
     def __call__(self, *x: Any, **options: Any) -> Any:
         """What the model returns."""
         return self.model(*x, **options)
 
-    def knowledge(self, samples: Sequence[Tensor] = ()) -> Knowledge:
-        """What is known of the model as it is now, for samples (N, ...) of these shapes and dtypes."""
-        shapes = tuple((t.shape[1:], t.dtype, t.device) for t in samples)
-        state = (shapes, _state(self.model))
+    def __reduce__(self) -> tuple:
+        """Copies and pickles are of the model alone: what they know, they learn anew."""
+        return type(self), (self.model,)
+
+    def knowledge(self, samples: Sequence[Tensor] = (), beside: Sequence[Any] = ()) -> Knowledge:
+        """What is known of the model as it is now, for samples (N, ...) of these shapes and dtypes, and values beside them."""
+        self.parts = parts(self.model)
+        shapes = [(t.shape[1:], t.dtype, t.device) for t in samples]
+        state = [*shapes, *beside, *_state(self.model, self.parts)]
         if state != self._state:
             self._knowledge, self._state = Knowledge(), state
         return self._knowledge
 
 
-def _state(model: Model) -> tuple:
+def prepare(f: Model) -> PreparedModel:
+    """A model that remembers what was learned of it, so that later calls of any method are cheaper.
+
+    Every method takes it where it takes a model; results are the same.
+
+    Parameters
+    ----------
+    f : callable
+        The model.
+
+    Returns
+    -------
+    PreparedModel
+        Callable as the model is. It holds the model itself, not a copy.
+
+    Raises
+    ------
+    TypeError
+        If `f` is not callable.
+
+    Notes
+    -----
+    Remembered: that rows are independent and nothing is drawn, the memory that a row takes, the engine that works, the
+    recorded graphs of DeepLIFT, the affine first layer. All is forgotten when weights or buffers change (version counters,
+    and a checksum of the values, which sees writes through `.data` too), when modules are exchanged or switched between
+    training and evaluation, when numbers, tensors, functions or hooks that modules hold change, and when samples come in another shape, dtype or device.
+    Not seen are changes of numbers that a plain function closes over. Cost: one read of all weights per call.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import deep_lift, prepare, saliency
+    >>> model = prepare(torch.nn.Linear(2, 1, bias=False).eval())
+    >>> x = torch.ones(1, 2)
+    >>> torch.equal(deep_lift(model, x), saliency(model, x, absolute=False))
+    True
+    """
+    return f if isinstance(f, PreparedModel) else PreparedModel(f)
+
+
+def _state(model: Model, parts_: Sequence[nn.Module]) -> list[Any]:
     """All that the outputs of a model depend on, small enough to be kept and compared."""
-    modules_ = parts(model)
-    return (
-        tuple((id(part), part.training, _settings(part)) for part in modules_),
-        tuple((id(t), t.dtype, t.device, t.shape, _version(t), digest(t)) for t in weights(model)),
-        tuple(id(root) for root in modules(model)),
-    )
+    state: list[Any] = []
+    for part in parts_:
+        state.append(id(part))
+        for v in part.__dict__.values():
+            if type(v) in _SETTINGS:
+                state.append(v)
+            elif isinstance(v, dict):  # weights, modules and hooks, by name or number
+                state += (*v, *map(id, v.values()))
+            elif isinstance(v, Tensor):
+                state += _tensor_state(v)
+            elif callable(v):
+                state.append(id(v))
+    for t in weights(model) if not isinstance(model, nn.Module) else weights_of(parts_):
+        state += _tensor_state(t)
+    return state
 
 
-def _settings(part: nn.Module) -> tuple:
-    """The numbers and texts that a module holds."""
-    return tuple(v for v in vars(part).values() if isinstance(v, bool | int | float | str | tuple))
+def _tensor_state(t: Tensor) -> tuple[Any, ...]:
+    return id(t), t.dtype, t.device, -1 if t.is_inference() else t._version, digest(t)
 
 
-def _version(t: Tensor) -> int:
-    return -1 if t.is_inference() else t._version
+_SETTINGS = (bool, int, float, str, tuple)  # numbers and texts that modules hold, `training` among them
 
 
 def digest(t: Tensor) -> int:
@@ -111,7 +167,7 @@ def digest(t: Tensor) -> int:
     """
     if t.numel() == 0 or t.is_meta:
         return 0
-    bits = t.detach().contiguous().reshape(-1).view(torch.uint8)
+    bits = t.detach().reshape(-1).view(torch.uint8)
     if not bits.is_cpu:
         table = torch.nn.functional.pad(bits, (0, -len(bits) % 1024)).view(torch.int32).view(-1, 256)
         bits = torch.cat([table.sum(0), table.sum(1)]).cpu().view(torch.uint8)

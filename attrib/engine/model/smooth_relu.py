@@ -47,9 +47,9 @@ def softened(model: Model, beta: float) -> Callable[..., Any]:
     if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 < beta < float("inf"):
         raise ValueError(f"`softplus` is {beta!r}, expected a positive number, such as 10.0, or None")
 
-    def smooth(*x: Tensor) -> Any:
+    def smooth(*x: Any, **named: Any) -> Any:
         with _Softplus(float(beta)) as mode:
-            y = model(*x)
+            y = model(*x, **named)
         if not mode.met:
             raise ValueError(
                 "`softplus` is given, but `f` calls no ReLU that could be replaced; leave it out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from attrib.engine.inputs import of_samples
 from attrib.engine.model.function import Function
 from attrib.engine.secant.decompositions import decompose
 from attrib.engine.secant.replay import Compiled, Secant, secant
-from attrib.engine.target import Custom, Scores, Target
+from attrib.engine.target import Custom, Scores, Target, custom
 
 Rows = tuple[Tensor, ...]
 
@@ -46,16 +47,15 @@ class Readout:
         """The targets that are functions of the output."""
         return [t for t in self.score.targets if isinstance(t, Custom)]
 
-    def outputs(self, *rows: Tensor) -> Tensor:
-        """The model's output (rows, ...); with custom targets (rows, entries + scores)."""
-        y = self.function(*rows)
+    def outputs(self, *rows: Tensor, samples: Tensor) -> Tensor:
+        """The model's output (rows, ...) for rows of `samples`; with custom targets (rows, entries + scores)."""
+        y = self.function(*rows, samples=samples)
         if not self.score.want.functions:  # then the model alone is recorded
             return y
         self._shape = tuple(y.shape[1:])
         with _disable_current_modes():
             self.resolve(y.detach())
-        i = torch.arange(len(y), device=y.device)
-        extra = [t.score(y, i) for t in self.custom]
+        extra = [t.score(y, samples.to(y.device)) for t in self.custom]
         return torch.cat([y.reshape(len(y), -1), torch.stack(extra, 1)], 1)
 
     def resolve(self, y: Tensor) -> list[Target]:
@@ -141,7 +141,11 @@ class Multipliers:
         self.count = pool[0].shape[1]
         self.readout = Readout(passes.function, passes.score)
         self._compiled: dict[int, Compiled] = {}
-        self._shared: Tensor | None = None
+        self._shared: Tensor | None = None  # outputs at baselines that all samples share
+        self._apart = False  # whether these have to be computed for each row
+        # whether a recording holds values of its samples, and is of no use for others
+        takes_samples = any(callable(t) and custom(t).takes_samples for t in passes.want.items)
+        self._of_samples = passes.companions.per_sample or takes_samples
 
     def __iter__(self) -> Iterator[Chunk]:
         """The chunks in order."""
@@ -161,14 +165,18 @@ class Multipliers:
         )
         graphs = self.passes.function.knowledge.graphs  # by rows: shapes are part of what is recorded
         name = (len(r), tuple(t for t in self.passes.want.items if callable(t)))
-        fresh = name not in graphs
-        graph = graphs[name] if not fresh else record(self.readout.outputs, x1, decompose, keep=True)
+        fresh = name not in graphs or self._of_samples
+        graph = (
+            record(partial(self.readout.outputs, samples=i), x1, decompose, keep=True)
+            if fresh
+            else graphs[name]
+        )
         graphs[name] = graph
         has_outputs = fresh and self.count == 1 and not graph.translated
         seen_output = has_outputs and graph.output in graph.seen  # the replay's own output then
         y1 = graph.value if has_outputs else self._at_samples(i)
         scores = self.readout.scores(y1, i, at_inputs=True)
-        y0 = self._at_baselines(x0, r)
+        y0 = self._at_baselines(x0, r, i)
         cotangents = self.readout.cotangents(y1, i)
         if self.compile:
             replay = self._compiled.setdefault(len(r), Compiled(graph))(x0, x1, cotangents)
@@ -191,26 +199,24 @@ class Multipliers:
         """Outputs for samples `i`; the model runs once for each sample."""
         first, last = int(i[0]), int(i[-1])
         samples, device = torch.arange(first, last + 1), self.passes.device
-        return self.readout.outputs(*(of_samples(x, samples, device) for x in self.xs))[
-            (i - first).to(device)
-        ]
+        rows = (of_samples(x, samples, device) for x in self.xs)
+        return self.readout.outputs(*rows, samples=samples)[(i - first).to(device)]
 
-    def _at_baselines(self, x0: Rows, r: Tensor) -> Tensor:
+    def _at_baselines(self, x0: Rows, r: Tensor, i: Tensor) -> Tensor:
         """Outputs at the baselines of rows `r`; outputs at shared baselines are computed once."""
-        if any(len(p) > 1 for p in self.pool):
-            return self.readout.outputs(*x0)
-        try:
-            self._shared = self._at_shared(len(r)) if self._shared is None else self._shared
-        except _NOT_FOR_ONE_ROW:
-            return self.readout.outputs(*x0)
+        if any(len(p) > 1 for p in self.pool) or self._apart or self._of_samples:
+            return self.readout.outputs(*x0, samples=i)
+        if self._shared is None:
+            device, outputs = self.passes.device, []
+            flat = (p[0].to(device).expand(-1, *x.shape[1:]) for p, x in zip(self.pool, self.xs, strict=True))
+            try:
+                for rows in zip(*(p.split(len(r)) for p in flat), strict=True):
+                    outputs.append(self.readout.outputs(*rows, samples=i[:1]))
+            except _NOT_FOR_ONE_ROW:
+                self._apart = True
+                return self.readout.outputs(*x0, samples=i)
+            self._shared = torch.cat(outputs)
         return self._shared[(r % self.count).to(self._shared.device)]
-
-    def _at_shared(self, rows: int) -> Tensor:
-        """Outputs at the baselines that all samples share, `rows` at a time."""
-        device = self.passes.device
-        flat = [p[0].to(device).expand(-1, *x.shape[1:]) for p, x in zip(self.pool, self.xs, strict=True)]
-        parts = zip(*(p.split(rows) for p in flat), strict=True)
-        return torch.cat([self.readout.outputs(*part) for part in parts])
 
     def _pulled(self, replay: Secant, cotangents: Tensor) -> Rows:
         """Multipliers (T, rows, ...) of all targets, for as many targets at a time as `batch_size` allows."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -62,13 +64,29 @@ class JaxModel(External):
         """Calls of each program so far."""
         return self._log.uses
 
-    def forward(self, *xs: Tensor) -> Any:
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The JAX function of its inputs alone."""
+        fn, params, _ = self._arguments
+        return fn if params is None else partial(fn, params)
+
+    def forward(self, *xs: Tensor, **named: Tensor) -> Any:
         """The output of the JAX function, with tensors for its arrays."""
+        xs = self._by_position(xs, named) if named else xs
         _refuse(xs)
         if not self.channels_last:
             return self._run(xs)
         ys = self._run(tuple(x.movedim(1, -1) if x.ndim > 2 else x for x in xs))
         return jax.tree.map(lambda y: y.movedim(-1, 1) if y.ndim > 2 else y, ys)
+
+    def _by_position(self, xs: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        """Inputs and values by name, in the order of the function's parameters."""
+        arguments = inspect.signature(self.function).bind(*xs, **named)
+        if arguments.kwargs:
+            raise TypeError(
+                f"the JAX function takes {', '.join(arguments.kwargs)} by name alone; wrap it so that they go by position"
+            )
+        return arguments.args
 
     def _run(self, xs: Sequence[Tensor]) -> Any:
         """Run the function on inputs in its own layout; while recording, run its translation to torch."""

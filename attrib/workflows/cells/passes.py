@@ -14,7 +14,7 @@ from torch import Tensor
 from attrib.domains.cells import ImageFile, read_image
 from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import device_of
-from attrib.functional import METHODS
+from attrib.functional import class_activation_maps
 from attrib.workflows.cells.deletion import deletion
 from attrib.workflows.cells.image import Cell, stamp
 from attrib.workflows.cells.plan import Plan
@@ -53,19 +53,16 @@ def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, 
     if logits.ndim != 2 or logits.shape[1] != len(plan.classes) or len(plan.classes) < 2:
         raise ValueError(f"the model gives {tuple(logits.shape)} for {len(x)} images, expected logits of {len(plan.classes)} classes, at least 2")  # fmt: skip
     best = logits.argmax(1)
-    maps: list[Tensor] = []
-    curves: list[Tensor] = []
-    layer = plan.layer
-    for method in plan.methods:
-        e = METHODS[method].explain(classifier.model, x, layer=layer, targets=plan.goals, batch_size=len(x))
-        assert isinstance(e.attribution, Tensor)
-        assert e.layers is not None
-        layer = e.layers[0]
-        maps.append(e.attribution)
-        predicted = e.attribution[best, torch.arange(len(x))] if plan.goals == "all" else e.attribution[-1]
-        curves.append(deletion(classifier.model, x, predicted, best, batch_size=4 * len(x)).cpu())
-    stacked = torch.stack(maps, 1).cpu().numpy()
-    return stacked, logits.softmax(1).cpu().double().numpy(), torch.stack(curves).numpy(), layer
+    explanations = class_activation_maps(
+        plan.methods, classifier.model, x, layer=plan.layer, targets=plan.goals, batch_size=len(x)
+    )
+    maps = torch.stack([torch.as_tensor(e.attribution) for e in explanations.values()])
+    predicted = maps[:, best, torch.arange(len(x))] if plan.goals == "all" else maps[:, -1]
+    curves = [deletion(classifier.model, x, m, best, batch_size=4 * len(x)).cpu() for m in predicted]
+    layers = next(iter(explanations.values())).layers
+    assert layers is not None
+    probability = logits.softmax(1).cpu().double().numpy()
+    return maps.transpose(0, 1).cpu().numpy(), probability, torch.stack(curves).numpy(), layers[0]
 
 
 def mask_of(file: ImageFile, image: xr.DataArray, masks: str | Path | None) -> xr.DataArray | None:

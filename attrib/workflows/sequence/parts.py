@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib.functional import prepare
 from attrib.io import load, save
 from attrib.workflows.attribute import Done, Tell, attribute, trial
 from attrib.workflows.loading import first_line
@@ -80,6 +81,7 @@ def attributed(
     ValueError
         If no record can be explained, with the first reason, and for a model whose output is no score.
     """
+    model = prepare(model)  # for all records of one length
     results: list[Results] = []
     refused: dict[str, str] = {}
     faults: dict[int, str] = {}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import attrib
@@ -26,6 +26,7 @@ from attrib.domains.sequences import (
     space,
     zeros,
 )
+from tests.examples import examples
 
 WEIGHTS = (
     np.random.default_rng(0).integers(-9, 10, (4, 5)).astype(float)
@@ -59,7 +60,7 @@ def linear_scan(letters: str) -> float:
     )
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(
     st.lists(st.text("ACGTN", min_size=12, max_size=20), min_size=1, max_size=3),
     st.text("ACGTN", min_size=1, max_size=6),
@@ -234,7 +235,7 @@ def test_space_shows_the_distance_that_counts() -> None:
     assert (other_strand.interaction == 5).all()
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(
     st.lists(st.text("ACGTN", min_size=6, max_size=9), min_size=1, max_size=3),
     st.integers(0, 2),

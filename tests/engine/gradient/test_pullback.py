@@ -480,8 +480,11 @@ def test_no_pass_back_through_batch_norm_has_one_row(
 )
 def test_rows_of_models_without_batch_norm_stay_single(n: int, batch_size: Any, sizes: list[int]) -> None:
     model = Sizes(lambda x: LAYER(x[:, 0]))
-    saliency(model, X[:n], target=0, batch_size=batch_size)
+    slopes = saliency(model, X[:n], target=0, batch_size=batch_size)
     assert model.sizes == sizes
+    expected = torch.zeros_like(X[:n])
+    expected[:, 0] = LAYER.weight[0].detach().abs()
+    torch.testing.assert_close(slopes, expected)
 
 
 def test_models_of_one_row_only_are_never_given_two() -> None:

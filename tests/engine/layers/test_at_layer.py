@@ -2,6 +2,7 @@
 
 import threading
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -59,11 +60,12 @@ def test_tokens_become_the_image_they_were_cut_from() -> None:
     assert torch.equal(Form("last", 0, (4, 8))(image.permute(0, 2, 3, 1)), image)
 
 
-def test_upsampling_is_linear_between_centres_of_cells() -> None:
+def test_upsampling_is_linear_between_centres_of_positions() -> None:
     found = upsampled(torch.tensor([[0.0, 4.0]]), (4,))
     assert found.tolist() == [[0.0, 1.0, 3.0, 4.0]]
     ramp = torch.arange(4.0).view(1, 2, 2)
-    assert upsampled(ramp, (8, 6)).shape == (1, 8, 6)
+    rows, columns = (((torch.arange(n) + 0.5) * 2 / n - 0.5).clamp(0, 1) for n in (8, 6))
+    torch.testing.assert_close(upsampled(ramp, (8, 6))[0], 2 * rows[:, None] + columns)
     with pytest.raises(ValueError, match="upsample=False"):
         upsampled(torch.ones(1, 2, 2, 2, 2), (4, 4, 4, 4))
 
@@ -176,6 +178,29 @@ def test_one_row_and_batch_norm(targets: list[int]) -> None:
         with torch.no_grad():
             h = model.norm(model.first(x))
         torch.testing.assert_close(y, (model.weights[targets].mT.reshape(-1, 1, 8, 4, 4) * h).sum(2))
+
+
+class Rounds(nn.Module):
+    """Rounding that differs with the number of rows, as that of kernels does: the model is looked at again for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = convnet()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) * (1 + torch.finfo(x.dtype).eps * 500 * (len(x) == 3))
+
+
+@pytest.mark.parametrize("as_function", [False, True])
+@pytest.mark.parametrize("layer", ["auto", "body.features", ["body.features.3", "body.features"]])
+def test_what_is_called_to_be_compared_is_no_call_of_the_layer(as_function: bool, layer: Any) -> None:
+    torch.manual_seed(0)
+    model, x = Rounds(), torch.randn(3, 3, 16, 16)
+    f = (lambda t: model(t)) if as_function else model
+    with untouched(model, x):
+        found = hires_cam(f, x, layer=layer, target=1)
+    expected = hires_cam(f, torch.cat([x, x]), layer=layer, target=1, batch_size=6)[..., :3, :, :]
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_program_of_one_size_is_never_padded() -> None:

@@ -1,9 +1,15 @@
 """Any callable as a function of rows: what is accepted, what is refused, and that nothing is left changed."""
 
+import copy
+import io
+import itertools
+import pickle
+import random
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,16 +17,20 @@ from torch import Tensor, nn
 
 from attrib.engine.model.function import Function, one_tensor
 from attrib.engine.model.parameters import device_of, dtype_of, modules
-from attrib.functional import deep_lift, integrated_gradients, predict, saliency
+from attrib.functional import deep_lift, feature_ablation, integrated_gradients, predict, saliency
 from attrib.testing import untouched
 
 X = torch.linspace(-1, 1, 12).view(4, 3)
+METHODS = [saliency, integrated_gradients, deep_lift, feature_ablation]
+OTHER_OUTPUTS = "other outputs when the same rows are called again"
+GENERATOR, COUNT, BUFFER = torch.Generator().manual_seed(0), itertools.count(1), torch.zeros(())
+KERNEL = torch.randn(4, 1, 2, generator=torch.Generator().manual_seed(0))
 
 
-def _of_a_seed(made: Any) -> Tensor:
-    """The same numbers each time, and the generator put back: still, a row's would depend on the rows before it."""
+def _of_a_seed(made: Any, seed: int = 0) -> Tensor:
+    """The same numbers each time, and the generator put back: still, a row's depend on its place."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return made()
 
 
@@ -108,40 +118,148 @@ def test_training_mode_that_changes_nothing_is_accepted(model: nn.Module) -> Non
         (lambda x: x + torch.randn_like(x), "draws random numbers"),
         (lambda x: x * torch.rand(3), "draws random numbers"),
         (lambda x: x * torch.bernoulli(torch.full_like(x, 0.5)), "draws random numbers"),
-        (lambda x: F.batch_norm(x, None, None, training=True), "statistics of the batch"),
+        (lambda x: F.batch_norm(x, None, None, training=True), "mixes samples.*statistics of the batch"),
         (
             lambda x: F.batch_norm(x, torch.zeros(3), torch.ones(3), None, None, True),
-            "statistics of the batch",
+            "mixes samples.*statistics of the batch",
+        ),
+        (
+            lambda x: torch.ops.aten.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, False),
+            "mixes samples.*statistics of the batch",
+        ),
+        (
+            lambda x: torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, False),
+            "mixes samples.*statistics of the batch",
         ),
         (lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.5), "draws random numbers"),
-        (lambda x: x + torch.rand(3, generator=torch.Generator().manual_seed(1)), "draws random numbers"),
-        (lambda x: _of_a_seed(lambda: x + torch.randn_like(x)), "draws random numbers"),
-        (lambda x: _of_a_seed(lambda: F.dropout(x, 0.5)), "draws random numbers"),
-        (lambda x: _of_a_seed(lambda: nn.Dropout1d(0.5)(x)), "draws random numbers"),
-        (lambda x: _of_a_seed(lambda: x + torch.empty_like(x).normal_()), "draws random numbers"),
+        (lambda x: _of_a_seed(lambda: x + torch.randn_like(x)), "mixes samples"),
+        (lambda x: _of_a_seed(lambda: F.dropout(x, 0.5)), "mixes samples"),
+        (lambda x: _of_a_seed(lambda: nn.Dropout1d(0.5)(x), 4), "mixes samples"),
+        (lambda x: _of_a_seed(lambda: x + torch.empty_like(x).normal_()), "mixes samples"),
+        (lambda x: x + torch.rand(3, generator=GENERATOR), OTHER_OUTPUTS),
+        (lambda x: x + torch.from_numpy(np.random.default_rng().random(3, "float32")), OTHER_OUTPUTS),
+        (lambda x: x * float(np.random.normal()), OTHER_OUTPUTS),  # noqa: NPY002
+        (lambda x: x * random.random(), OTHER_OUTPUTS),
+        (lambda x: x * next(COUNT), OTHER_OUTPUTS),
+        (lambda x: x * BUFFER.add_(1.0), OTHER_OUTPUTS),
         (torch.jit.script(_drops), "draws random numbers"),
     ],
 )
-@pytest.mark.parametrize("method", [saliency, integrated_gradients, deep_lift])
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.__name__)
 def test_functions_that_draw_or_use_the_batch_are_refused(method: Any, model: Any, text: str) -> None:
     state = torch.get_rng_state()
-    with pytest.raises(ValueError, match=text):
-        method(model, X, target=0)
+    for batch_size in ("auto", 2) if text.startswith("mixes samples") else ("auto", 2, 1):
+        with pytest.raises(ValueError, match=text):
+            method(model, X, target=0, batch_size=batch_size)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        lambda x: F.dropout(x, 0.5, training=False),
-        lambda x: F.batch_norm(x, torch.zeros(3), torch.ones(3)),
-        lambda x: F.scaled_dot_product_attention(x, x, x),
-        lambda x: F.instance_norm(x[:, None])[:, 0],
-        lambda x: F.group_norm(x, 1),
-    ],
-)
-def test_functions_that_could_but_do_not_are_accepted(model: Any) -> None:
-    assert saliency(model, X, target=0).shape == X.shape
+class CallsMatter(nn.Module):
+    """A buffer that every call changes, and that the output depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x * self.calls
+
+
+class Remembers(nn.Module):
+    """An attribute that every call changes."""
+
+    last: Any = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        before, self.last = self.last, 2 + float(x.detach().abs().sum())
+        return x * (before or 1.0)
+
+
+@pytest.mark.parametrize("batch_size", ["auto", 1, 2])
+@pytest.mark.parametrize("build", [CallsMatter, Remembers])
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.__name__)
+def test_modules_whose_calls_change_the_next_output_are_refused(
+    method: Any, build: Any, batch_size: Any
+) -> None:
+    model = build()
+    with pytest.raises(
+        ValueError, match=r"other outputs when the same rows are called again.*counts its calls"
+    ):
+        method(model, X, target=0, batch_size=batch_size)
+    assert build is Remembers or model.calls == 0
+
+
+class LayerDrop(nn.Module):
+    """Draws, also in evaluation mode, where the draw is not used (Wav2Vec2, HuBERT)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.o = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = (torch.rand([]) < 0.1) and self.training
+        return self.o(F.pad(x, (0, 1)) if skip else self.a(x).tanh())
+
+
+def _standardised(x: Tensor) -> Tensor:
+    """Weights normalised by batch norm, their channels as rows (BiT, NFNet)."""
+    w = F.batch_norm(KERNEL.reshape(1, 4, -1), None, None, training=True, momentum=0.0).view_as(KERNEL)
+    return F.conv1d(x[:, None], w).flatten(1)
+
+
+def _of_unit_range(x: Tensor) -> Tensor:
+    assert float(x.detach().abs().max()) <= 1.0
+    return x.tanh()
+
+
+def _by_batch_norm(x: Tensor) -> Tensor:
+    return F.batch_norm(x, torch.zeros(3), torch.ones(3))
+
+
+SOUND: dict[str, tuple[Any, Tensor]] = {  # what each is by definition has no draw and no batch in it
+    "a seeded draw for all rows": (
+        lambda x: x + torch.rand(3, generator=torch.Generator().manual_seed(1)),
+        X,
+    ),
+    "a draw that is not used": (LayerDrop().eval(), X),
+    "a draw times zero": (lambda x: x.tanh() + 0.0 * torch.randn_like(x), X),
+    "a draw of numpy that is not used": (lambda x: (np.random.rand(), x.tanh())[1], X),  # noqa: NPY002
+    "weights by batch norm": (_standardised, X),
+    "instance norm": (lambda x: F.instance_norm(x[:, None])[:, 0] * torch.arange(3.0), X),
+    "group norm": (lambda x: F.group_norm(x, 1).tanh(), X),
+    "attention inside of samples": (
+        lambda x: F.scaled_dot_product_attention(x, x, x).sum(1),
+        X.view(2, 2, 3),
+    ),
+    "dropout that is off": (lambda x: F.dropout(x.tanh(), 0.5, training=False), X),
+    "batch norm with statistics": (lambda x: _by_batch_norm(x).tanh(), X),
+    "RReLU in evaluation mode": (nn.Sequential(nn.Linear(3, 2), nn.RReLU()).eval(), X),
+    "the range of the input": (_of_unit_range, X),
+}
+
+
+@pytest.mark.parametrize("batch_size", ["auto", 1, 2, 5])
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_functions_are_explained(name: str, batch_size: Any) -> None:
+    model, x = SOUND[name]
+    expected = []
+    for row in x:  # each by itself, without any check
+        leaf = row[None].clone().requires_grad_()
+        expected.append(torch.autograd.grad(model(leaf)[0, 1], leaf)[0])
+    state = torch.get_rng_state()
+    found = saliency(model, x, target=1, absolute=False, batch_size=batch_size)
+    torch.testing.assert_close(found, torch.cat(expected))
+    path = integrated_gradients.explain(model, x, target=1, baselines=0.1, batch_size=batch_size)
+    assert name.startswith("RReLU") or float(path.delta.abs().max()) < 1e-4
+    if name not in (
+        "a draw that is not used",
+        "the range of the input",
+    ):  # deep_lift records no values in Python
+        replay = deep_lift.explain(model, x, target=1, baselines=0.1, batch_size=batch_size)
+        assert float(replay.delta.abs().max()) < 1e-6 * (1 + float(replay.attribution.abs().sum()))
+    if "draw" not in name:
+        assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_outputs_of_many_forms() -> None:
@@ -216,22 +334,105 @@ def test_a_model_that_writes_to_its_input() -> None:
     assert torch.allclose(found, 8 * X)
 
 
-def test_rows_are_counted_and_measured() -> None:
+def _check(function: Function, x: Tensor = X, alone: bool = False, measure: bool = False) -> None:
+    function.check((x[[0, -1]],), len(x), alone=alone, measure=measure, padded=len(x))
+
+
+def test_rows_are_counted() -> None:
     function = Function(nn.Linear(3, 5))
+    _check(function)
+    assert function.rows == 0  # the trial is nobody's row
     function(X)
     function(X[:1])
     assert function.rows == 5
-    assert function.row_bytes == 5 * 4
 
 
-def test_rows_are_measured_once_that_is_needed() -> None:
-    wanted: list[bool] = []
-    function = Function(nn.Linear(3, 5), lambda: bool(wanted))
+@pytest.mark.parametrize("alone", [False, True])
+def test_rows_are_measured_in_the_trial_where_that_is_needed(alone: bool) -> None:
+    function = Function(nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Flatten(), nn.Linear(5, 1)))
+    _check(function, alone=alone)
+    assert function.knowledge.row_bytes is None
+    _check(function, alone=alone, measure=True)
+    assert function.knowledge.row_bytes == (5 + 5 + 1) * 4
+    assert function.knowledge.largest == 5 * 4
+    assert not function.knowledge.sizes_fixed  # it took the trial: rows may be added to its calls
+    assert not function.knowledge.checked  # before the first call
+
+
+def test_one_trial_then_one_call_and_nothing_more() -> None:
+    sizes: list[int] = []
+
+    def model(x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return (x**2).sum(1)
+
+    function = Function(model)
+    _check(function, measure=True)
+    assert torch.equal(function(X), (X**2).sum(1))
+    assert sizes == [2, 4]
+    assert function.knowledge.checked
+    assert function.is_known(measure=True)
     function(X)
-    assert function.row_bytes is None
-    wanted.append(True)
+    assert sizes == [2, 4, 4]
+    sizes.clear()
+    alone = Function(model)
+    _check(alone, X[:1])
+    alone(X[:1])
+    assert sizes == [3, 1]
+
+
+def test_a_model_that_takes_one_size_only_is_checked_within_it() -> None:
+    def sized(x: Tensor) -> Tensor:
+        if len(x) != 4:
+            raise RuntimeError("exported for four rows")
+        return (x**2).sum(1)
+
+    function = Function(sized)
+    _check(function)
+    assert function.knowledge.sizes_fixed
+    assert not function.knowledge.checked
     function(X)
-    assert function.row_bytes == 5 * 4
+    mixing = Function(lambda x: sized(x - x.mean(0)))
+    _check(mixing)
+    with pytest.raises(ValueError, match=r"mixes samples.*when other rows stand beside it"):
+        mixing(X)
+
+
+def test_a_model_that_takes_one_row_only_has_nothing_to_be_checked() -> None:
+    def sized(x: Tensor) -> Tensor:
+        assert len(x) == 1
+        return (x**2).sum(1)
+
+    function = Function(sized)
+    _check(function, X[:1])
+    assert function.knowledge.sizes_fixed
+    assert function.knowledge.checked
+    assert torch.equal(function(X[:1]), (X[:1] ** 2).sum(1))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.__name__)
+def test_rows_that_depend_on_each_other_alone(method: Any) -> None:
+    """The documented way out: every row by itself, and a note that says so."""
+    model, own = lambda x: (x * x.sum(0))[:, :2], lambda x: (x * x)[:, :2]
+    with pytest.raises(ValueError, match="mixes samples"):
+        method(model, X, target=0)
+    found, expected = (method.explain(f, X, target=0, batch_size=1) for f in (model, own))
+    torch.testing.assert_close(found.attribution, expected.attribution)
+    assert found.notes["rows"] == "the model's rows depend on each other; each was called alone"
+    assert "rows" not in (expected.notes or {})
+
+
+def test_which_change_of_the_batch_changes_a_row_is_said() -> None:
+    weights = torch.arange(1.0, 9.0)[:, None]
+    for model, change in (
+        (lambda x: x * x.mean(0), "when other rows stand beside it"),
+        (lambda x: x * weights[: len(x)], "when it stands at another place in the batch"),
+        (lambda x: x * len(x), "in a batch of another size"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"mixes samples: the output of the first row changes by [\d.e+-]+ .*{change}"
+        ):
+            saliency(model, X, target=0)
 
 
 def _normalised() -> nn.Module:
@@ -304,7 +505,7 @@ def test_rounding_of_one_row_and_of_two_is_not_taken_for_mixing() -> None:
 
 
 def test_a_draw_beside_the_model_is_not_taken_for_its_own() -> None:
-    """The default generator is everybody's: what moved it is looked for op by op before a model is refused."""
+    """The default generator is everybody's: where it moved, the outputs are looked at before a model is refused."""
     calls: list[int] = []
 
     def model(x: Tensor) -> Tensor:
@@ -313,8 +514,46 @@ def test_a_draw_beside_the_model_is_not_taken_for_its_own() -> None:
             torch.default_generator.manual_seed(5)  # as if by another thread
         return (x**2).sum(1)
 
-    assert torch.equal(Function(model, lambda: False)(X), (X**2).sum(1))
-    assert len(calls) == 2
+    assert torch.equal(predict(model, X), (X**2).sum(1))
+    assert calls == [2, 2, 2, 4]  # the trial, with draws at either end, the chunk
+
+
+class Cached(nn.Module):
+    """Keeps a table that its first call makes from its input (ESM's rotary tables, LeViT's biases)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.table = nn.Linear(3, 3), None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.table is None:
+            self.table = torch.arange(3.0).cos() * torch.ones_like(x[0])
+        return self.layer(x) * self.table
+
+
+@pytest.mark.parametrize("batch_size", ["auto", 1])
+@pytest.mark.parametrize("engine", ["auto", "func", "autograd"])
+@pytest.mark.parametrize("x", [X, X[:1]], ids=len)
+def test_a_table_that_the_first_pass_of_all_makes_is_a_plain_one(
+    x: Tensor, engine: str, batch_size: Any
+) -> None:
+    model = Cached()
+    found = saliency(model, x, target=1, absolute=False, engine=engine, batch_size=batch_size)
+    torch.testing.assert_close(found, (model.layer.weight[1] * np.cos(1)).detach().expand(len(x), 3))
+    assert type(model.table) is Tensor
+    assert not model.table.requires_grad
+    torch.testing.assert_close(copy.deepcopy(model).table, torch.arange(3.0).cos())
+    torch.save(model.state_dict(), io.BytesIO())
+    pickle.dumps(model)
+    for _ in range(2):
+        model(x).sum().backward()  # it trains as before
+
+
+def test_a_table_of_a_model_whose_first_method_is_another() -> None:
+    for method in METHODS:
+        model = Cached()
+        method(model, X, target=0)
+        assert torch.equal(copy.deepcopy(model).table, torch.arange(3.0).cos())
 
 
 def test_requires_grad_and_frozen_parameters_stay() -> None:
@@ -342,5 +581,7 @@ def test_inputs_of_another_dtype_than_the_model() -> None:
             TypeError, match=r"`x` is torch.float64, .* parameters are torch.float32; .*x.to\(torch.float32\)"
         ):
             Function(model)(x)
+        with pytest.raises(TypeError, match=r"`x` is torch.float64"):
+            saliency(model, x, target=0)
     layer = torch.nn.Linear(3, 2)
     assert Function(lambda x: layer(x.float()))(x).shape == (2, 2)

@@ -1,0 +1,146 @@
+"""AnnData in and out: its layers as DataArrays, attributions as its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attrib.labels.annotated import annotated_array
+from attrib.labels.matching import refuse_other_labels
+from attrib.stats.summary import sample_dims
+
+COORDS = ("prediction", "delta", "n_steps")  # of results, along the samples
+
+
+def from_anndata(
+    adata: Any, layer: str | None = None, *, dims: Sequence[Hashable] | None = None
+) -> xr.DataArray:
+    """The numbers of an AnnData object, of ``X`` or of a layer, as a DataArray.
+
+    Every method takes an AnnData object as it is, and then ``X``. This function picks a layer.
+
+    Parameters
+    ----------
+    adata : AnnData
+        Cells by genes.
+    layer : str, optional
+        One of ``adata.layers``; default ``adata.X``.
+    dims : sequence of str, optional
+        Names of the two dims; default `"obs"` and `"var"`.
+
+    Returns
+    -------
+    DataArray
+        Labels are ``obs_names`` and ``var_names``; every column of ``obs`` and ``var`` is a coord. Columns of one name in
+        both, and of names that results need (`prediction`, `delta`, ...), are called ``obs_NAME`` and ``var_NAME``. Sparse
+        numbers are backed by Dask, where it is installed, and become dense block by block of rows.
+
+    Raises
+    ------
+    ValueError
+        For an object without numbers, and layers that do not exist.
+
+    Examples
+    --------
+    >>> from attrib.io import from_anndata
+    >>> import pytest
+    >>> anndata = pytest.importorskip("anndata")
+    >>> import numpy as np
+    >>> adata = anndata.AnnData(np.ones((2, 3), "float32"), layers={"counts": np.zeros((2, 3), "float32")})
+    >>> from_anndata(adata, "counts").sizes["var"]
+    3
+    """
+    return annotated_array(adata, dims, layer=layer, name="adata")
+
+
+def to_anndata(result: xr.DataArray, adata: Any = None, *, key: str | None = None) -> Any:
+    """Attributions as layers of an AnnData object.
+
+    Parameters
+    ----------
+    result : DataArray
+        Attributions with the dim of the cells, that of the genes, and at most one more, `target`.
+    adata : AnnData, optional
+        Where to put them; its cells and genes are matched by their names. It may have more genes, which get NaN, and not
+        more cells. Default: a new object without ``X``.
+    key : str, optional
+        Name of the layer; default: the method's. With several targets a layer each, called ``key:target``.
+
+    Returns
+    -------
+    AnnData
+        `adata` itself, with the layers, and with `prediction` and `delta` as columns of ``obs`` (``KEY_prediction``, and
+        ``KEY:TARGET_prediction`` for several targets).
+
+    Raises
+    ------
+    ImportError
+        Without `adata`, if anndata is not installed: ``pip install 'attrib[anndata]'``.
+    ValueError
+        For other dims, and names of cells and genes that `adata` lacks.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> anndata = pytest.importorskip("anndata")
+    >>> import attrib, numpy as np
+    >>> from attrib.io import to_anndata
+    >>> adata = anndata.AnnData(np.ones((2, 3), "float32"))
+    >>> to_anndata(attrib.input_x_gradient(lambda x: x.sum(1), adata), adata).layers["input_x_gradient"].tolist()
+    [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    """
+    samples = sample_dims(result)
+    genes = [d for d in result.dims if d not in (*samples, "target")]
+    if not isinstance(result, xr.DataArray) or len(samples) != 1 or len(genes) != 1:
+        raise ValueError(
+            f"`result` has dims {result.dims}, expected one of cells, one of genes, and `target` for several targets"
+        )
+    cell, gene = samples[0], genes[0]
+    names = {d: result.get_index(d).astype(str) for d in (cell, gene)}
+    if adata is None:
+        adata = _new(names[cell], names[gene])
+    key = str(result.attrs.get("method", result.name or "attribution")) if key is None else key
+    rows, columns = _places(names[cell], adata.obs_names, "obs"), _places(names[gene], adata.var_names, "var")
+    for layer, a in _by_target(result, key).items():
+        values = np.full(adata.shape, np.nan, dtype=a.dtype)
+        values[np.ix_(rows, columns)] = a.transpose(cell, gene).values
+        adata.layers[layer] = values
+        for coord in COORDS:
+            if coord in a.coords and a[coord].dims == (cell,):
+                figures = np.full(adata.n_obs, np.nan)
+                figures[rows] = a[coord].values
+                adata.obs[f"{layer}_{coord}"] = figures
+    return adata
+
+
+def _by_target(result: xr.DataArray, key: str) -> Mapping[str, xr.DataArray]:
+    """The layers by name."""
+    if "target" not in result.dims:
+        return {key: result}
+    return {f"{key}:{t}": result.isel(target=k) for k, t in enumerate(result.get_index("target"))}
+
+
+def _new(cells: pd.Index, genes: pd.Index) -> Any:
+    try:
+        import anndata
+    except ImportError as error:
+        raise ImportError("anndata is needed for this; install it: pip install 'attrib[anndata]'") from error
+    return anndata.AnnData(obs=pd.DataFrame(index=cells), var=pd.DataFrame(index=genes))
+
+
+def _places(names: pd.Index, wanted: pd.Index, which: str) -> np.ndarray:
+    """The place of each name in the object.
+
+    Raises
+    ------
+    ValueError
+        For names that it lacks, and names that come twice.
+    """
+    if names.equals(wanted):
+        return np.arange(len(wanted))
+    refuse_other_labels(names, wanted[wanted.isin(names)], "result", which, f"adata.{which}_names")
+    return wanted.get_indexer(names)

@@ -1,0 +1,178 @@
+"""Attribution at a layer: methods between the layer and the output, tokens, tuples, several calls."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attrib.functional import (
+    conductance,
+    deep_lift,
+    deep_lift_shap,
+    feature_ablation,
+    from_layer,
+    gradient_shap,
+    input_x_gradient,
+    integrated_gradients,
+    noise_tunnel,
+    saliency,
+    smooth_grad,
+    up_to,
+)
+from attrib.testing import untouched
+from tests.cases import agree
+
+
+def _net() -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        body = nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 3, 3), nn.Tanh()
+        )
+        return nn.Sequential(body, nn.Flatten(), nn.Linear(12, 5)).double().eval()
+
+
+X = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+X0 = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+POOL = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+WAYS: dict[str, Any] = {
+    "saliency": (saliency, {}, {}),
+    "input x gradient": (input_x_gradient, {}, {}),
+    "integrated gradients": (integrated_gradients, {"baselines": X0}, {"n_steps": 7}),
+    "deep lift": (deep_lift, {"baselines": X0}, {}),
+    "deep lift shap": (deep_lift_shap, {"baselines": POOL}, {}),
+    "gradient shap": (gradient_shap, {"baselines": POOL}, {"n_samples": 6}),
+    "ablation": (feature_ablation, {"baselines": X0}, {}),
+}
+
+
+@pytest.mark.parametrize("batch_size", ["auto", 2])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_method_at_a_layer_is_the_method_behind_it(way: str, batch_size: Any) -> None:
+    method, baselines, options = WAYS[way]
+    net = _net()
+    head = net[1:]
+    with untouched(net, X):
+        explanation = method.explain(
+            net, X, target=2, layer="0.4", batch_size=batch_size, **baselines, **options
+        )
+    moved = {k: net[0](v).detach() for k, v in baselines.items()}
+    expected = method.explain(lambda h: head(h), net[0](X).detach(), target=2, **moved, **options)
+    agree(explanation.attribution, expected.attribution)
+    agree(explanation.prediction, expected.prediction)
+
+
+def test_noise_is_added_at_the_input() -> None:
+    net = _net()
+    options = {"target": 1, "n_samples": 4, "stdevs": 0.2, "seed": 3}
+    found = smooth_grad(net, X, layer="0.1", **options)
+    assert found.shape == (3, 4, 8, 8)
+    agree(found, noise_tunnel(partial(saliency, absolute=False, layer="0.1"), net, X, **options))
+    agree(
+        smooth_grad(net, X, layer="0.1", target=1, stdevs=0.0),
+        saliency(net, X, layer="0.1", target=1, absolute=False),
+    )
+    with pytest.raises(ValueError, match="`stdevs` is noise at `x`"):
+        gradient_shap(net, X, baselines=POOL, layer="0.1", target=1, stdevs=0.1)
+
+
+def test_a_neuron_is_explained_by_the_model_up_to_it() -> None:
+    net = _net()
+    found = integrated_gradients(up_to(net, "0.3"), X, target=(1, 0, 1), n_steps=9)
+    agree(found, integrated_gradients(net[0][:4], X, target=(1, 0, 1), n_steps=9))
+    h = up_to(net, net[0][3])(X).detach()
+    agree(from_layer(net, "0.3")(h * 2, X).detach(), net[1:](torch.tanh(h * 2)).detach())
+
+
+class Tokens(nn.Module):
+    """A small text classifier: a padded sentence is to have the attribution that it has alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embeddings = nn.Embedding(20, 8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.0)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
+        h = self.block(self.embeddings(ids), src_key_padding_mask=attention_mask == 0)
+        return self.head((h * attention_mask[..., None]).sum(1) / attention_mask.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("method", [saliency, input_x_gradient, integrated_gradients, deep_lift])
+def test_tokens_by_the_output_of_their_embedding(method: Any) -> None:
+    torch.manual_seed(0)
+    model = Tokens().double().eval()
+    ids, mask = torch.randint(1, 20, (3, 7)), torch.ones(3, 7, dtype=torch.long)
+    ids[1, 4:], mask[1, 4:] = 0, 0
+    found = method(model, ids, target=1, layer="embeddings", additional_forward_args={"attention_mask": mask})
+    alone = method(
+        model, ids[1:2, :4], target=1, layer="embeddings", additional_forward_args=(mask[1:2, :4],)
+    )
+    agree(found[1:2, :4], alone)
+    assert not found[1, 4:].any()
+    with pytest.raises(TypeError, match=r"int64, which has no gradient.*`layer`"):
+        method(model, ids, target=1, additional_forward_args=(mask,))
+
+
+def test_token_ids_are_ablated_to_a_pad() -> None:
+    torch.manual_seed(0)
+    model = Tokens().double().eval()
+    ids, mask = torch.randint(1, 20, (2, 5)), torch.ones(2, 5, dtype=torch.long)
+    found = feature_ablation(model, ids, target=0, baselines=7, additional_forward_args=(mask,))
+    for k in range(5):
+        edited = ids.clone()
+        edited[:, k] = 7
+        agree(found[:, k], (model(ids, mask) - model(edited, mask))[:, 0].detach(), rtol=1e-9)
+    with pytest.raises(ValueError, match=r"`baselines` has values that are no torch\.int64"):
+        feature_ablation(model, ids, target=0, baselines=0.5, additional_forward_args=(mask,))
+
+
+class Twice(nn.Module):
+    """An encoder that runs twice and returns a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.head = nn.GRU(3, 4, batch_first=True), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.cat([self.rnn(x)[0][:, -1], self.rnn(x.flip(1))[0][:, -1]], 1))
+
+
+def test_layers_that_return_tuples_or_are_called_twice() -> None:
+    torch.manual_seed(0)
+    model, x = Twice().double().eval(), torch.randn(2, 5, 3, dtype=torch.float64)
+    weight = model.head.weight.detach()[1]
+    for call in (0, 1):
+        found = saliency(model, x, target=1, absolute=False, layer="rnn", output=0, call=call)
+        assert found.shape == (2, 5, 4)
+        agree(found[:, -1], weight[4 * call : 4 * call + 4].expand(2, 4))
+        assert not found[:, :-1].any()
+    with pytest.raises(ValueError, match="calls it 2 times; pass `call`"):
+        saliency(model, x, target=1, layer="rnn", output=0)
+    with pytest.raises(ValueError, match="`call` is 2, but the model calls it 2 times"):
+        saliency(model, x, target=1, layer="rnn", output=0, call=2)
+    with pytest.raises(ValueError, match="returns a tuple, expected a tensor"):
+        saliency(model, x, target=1, layer="rnn", call=0)
+    with pytest.raises(ValueError, match="`layer` 'nothing' is not in the model"):
+        saliency(model, x, target=1, layer="nothing")
+
+
+def test_conductance_adds_up_and_is_exact_where_the_layer_is_linear() -> None:
+    torch.manual_seed(0)
+    net = (
+        nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 4), nn.GELU(), nn.Linear(4, 3)).double().eval()
+    )
+    x = torch.randn(3, 5, dtype=torch.float64)
+    found = conductance(net, x, layer="1", target=1, n_steps=200)
+    change = (net(x) - net(torch.zeros_like(x)))[:, 1].detach()
+    assert torch.allclose(found.sum(1), change, atol=1e-6)
+    first = conductance(
+        net, x, layer="0", target=1, n_steps=50
+    )  # of a linear layer: integrated gradients behind it
+    h, h0 = net[0](x).detach(), net[0](torch.zeros_like(x)).detach()
+    expected = integrated_gradients(
+        net[1:], h, baselines=h0, target=1, quadrature="riemann_middle", n_steps=50
+    )
+    agree(first, expected)

@@ -1,0 +1,111 @@
+"""AnnData goes in as it is and attributions come back as layers."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+import xarray as xr
+from torch import nn
+
+import attrib
+from attrib.io import from_anndata, load, save, to_anndata
+from attrib.labels import annotated
+
+anndata = pytest.importorskip("anndata")
+VALUES = np.random.default_rng(0).poisson(1.0, (5, 4)).astype("float32")
+CELLS, GENES = [f"cell{k}" for k in range(5)], ["INS", "GCG", "SST", "ACTB"]
+
+
+def example(form: Any = np.asarray) -> Any:
+    obs = pd.DataFrame(
+        {"donor": pd.Categorical([*"aabb", None]), "n": range(5), "prediction": 0.5}, index=CELLS
+    )
+    var = pd.DataFrame({"pathway": ["p", "q", "p", None], "n": [4, 3, 2, 1]}, index=GENES)
+    return anndata.AnnData(form(VALUES), obs=obs, var=var, layers={"counts": form(2 * VALUES)})
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)).eval()
+
+
+FORMS = {"dense": np.asarray, "csr": sp.csr_matrix, "csc": sp.csc_matrix, "array": sp.csr_array}
+METHODS: dict[str, dict[str, Any]] = {
+    "saliency": {}, "integrated_gradients": {}, "smooth_grad": {"n_samples": 2}, "feature_ablation": {"groups": "pathway"},
+    "deep_lift": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", METHODS)
+def test_the_numbers_are_those_of_the_array(form: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(annotated, "BLOCK_BYTES", 2 * 4 * 4)  # two rows in a block
+    method = getattr(attrib, name)
+    a = method(model(), example(FORMS[form]), target=1, **METHODS[name])
+    x = xr.DataArray(VALUES, dims=("obs", "var"), coords={"pathway": ("var", ["p", "q", "p", ""])})
+    np.testing.assert_allclose(a, method(model(), x, target=1, **METHODS[name]), atol=1e-6)
+    assert a.chunks is None
+    assert a.obs.values.tolist() == CELLS
+    assert a["var"].values.tolist() == GENES
+
+
+def test_columns_are_coords_that_can_be_saved(tmp_path: Any) -> None:
+    a = attrib.saliency(model(), example(sp.csr_matrix), target=0)
+    assert a.donor.values.tolist() == ["a", "a", "b", "b", ""]
+    assert a.obs_n.values.tolist() == [0, 1, 2, 3, 4]
+    assert a.var_n.values.tolist() == [4, 3, 2, 1]
+    assert a.obs_prediction.values.tolist() == [0.5] * 5
+    save(a, tmp_path / "a.nc")
+    assert load(tmp_path / "a.nc").identical(a)
+
+
+def test_a_layer_baselines_and_targets_by_label() -> None:
+    adata = example(sp.csr_matrix)
+    counts = from_anndata(adata, "counts", dims=("cell", "gene"))
+    np.testing.assert_array_equal(counts, 2 * VALUES)
+    assert counts.dims == ("cell", "gene")
+    with pytest.raises(ValueError, match="`adata` has no numbers in the layer 'raw'; its layers: counts"):
+        from_anndata(adata, "raw")
+    control = adata[::-1, ["ACTB", "SST", "GCG", "INS"]]
+    a = attrib.integrated_gradients(model(), adata, baselines=control, target=0)
+    np.testing.assert_allclose(a, np.zeros((5, 4)), atol=1e-7)
+    shap = attrib.deep_lift_shap(model(), adata, baselines=control, target=0)
+    np.testing.assert_allclose(
+        shap, attrib.deep_lift_shap(model(), VALUES, baselines=VALUES, target=0), atol=1e-6
+    )
+    kinds = adata.obs["donor"].astype(object).fillna("a")[::-1]
+    by_name = attrib.saliency(model(), adata, target=kinds, classes=["a", "b"])
+    assert by_name.target.values.tolist() == ["a", "a", "b", "b", "a"]
+    y = attrib.predict(model(), adata)
+    np.testing.assert_allclose(y, model()(torch.from_numpy(VALUES)).detach(), atol=1e-6)
+    assert y.chunks is None
+    beside = attrib.input_x_gradient(lambda x, c: (x * c).sum(1), adata, additional_forward_args=(control,))
+    np.testing.assert_allclose(beside, VALUES**2)
+
+
+def test_attributions_come_back_as_layers() -> None:
+    adata = example()
+    a = attrib.integrated_gradients(model(), adata, targets="all", classes=["beta", "alpha"])
+    some = a.isel(obs=[3, 1], var=[2, 0])
+    assert to_anndata(some, adata, key="ig") is adata
+    expected = np.full((5, 4), np.nan, dtype="float32")
+    expected[np.ix_([3, 1], [2, 0])] = some.sel(target="alpha").values
+    np.testing.assert_array_equal(adata.layers["ig:alpha"], expected)
+    np.testing.assert_array_equal(adata.obs["ig:beta_prediction"].notna(), [False, True, False, True, False])
+    one = to_anndata(attrib.saliency(model(), example(), target=0))
+    assert one.obs_names.tolist() == CELLS
+    assert list(one.layers) == ["saliency"]
+    with pytest.raises(ValueError, match="`result` has 'cell4'"):
+        to_anndata(a, adata[:4].copy())
+    with pytest.raises(ValueError, match="expected one of cells, one of genes"):
+        to_anndata(xr.DataArray(np.ones((1, 2, 3)), dims=("sample", "y", "x")), adata)
+
+
+def test_without_anndata_the_install_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    a = attrib.saliency(model(), example(), target=0)
+    monkeypatch.setitem(__import__("sys").modules, "anndata", None)
+    with pytest.raises(ImportError, match=r"pip install 'attrib\[anndata\]'"):
+        to_anndata(a)

@@ -1,0 +1,117 @@
+"""Inputs with names go to the parameters of those names, whatever their order; names that results need are refused."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+import attrib
+from attrib.labels.parameters import parameters
+
+
+class Pair(nn.Module):
+    def forward(self, mirna: torch.Tensor, target: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+        return (mirna * 10 + target).sum(1) * scale
+
+
+def free(*xs: torch.Tensor) -> torch.Tensor:
+    return Pair()(*xs)
+
+
+U, V = np.ones((1, 2), dtype="float32"), np.full((1, 2), 3, dtype="float32")
+MODELS: dict[str, Any] = {
+    "module": Pair(),
+    "function": lambda mirna, target: Pair()(mirna, target),
+    "partial": partial(Pair(), scale=1.0),
+    "partial of a function": partial(lambda scale, mirna, target: Pair()(mirna, target, scale), 1.0),
+    "DataParallel": nn.DataParallel(Pair()),
+    "prepared": attrib.prepare(Pair()),
+    "compiled": torch.compile(Pair(), backend="eager"),
+    "by name alone": lambda *, target, mirna: Pair()(mirna, target),
+    "with others between": lambda target=None, other=None, mirna=None: Pair()(mirna, target),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "method", [attrib.input_x_gradient, attrib.integrated_gradients, attrib.feature_ablation]
+)
+def test_inputs_go_by_the_names_of_parameters(name: str, method: Any) -> None:
+    for x in ({"mirna": U, "target": V}, {"target": V, "mirna": U}):
+        a = method(MODELS[name], x)
+        assert list(a) == list(x)
+        np.testing.assert_allclose(a.mirna, [[10, 10]], rtol=1e-6)
+        np.testing.assert_allclose(a.target, [[3, 3]], rtol=1e-6)
+        assert attrib.predict(MODELS[name], x).values.tolist() == [26]
+
+
+def test_a_scripted_module_tells_its_names() -> None:
+    with pytest.warns(DeprecationWarning, match="jit"):
+        scripted = torch.jit.trace(Pair(), (torch.ones(1, 2), torch.ones(1, 2)))
+    a = attrib.input_x_gradient(scripted, {"target": V, "mirna": U})
+    np.testing.assert_allclose(a.mirna, [[10, 10]])
+
+
+@pytest.mark.parametrize("f", [free, lambda a, b: Pair()(a, b)])
+def test_names_of_no_parameter_go_by_position(f: Any) -> None:
+    a = attrib.input_x_gradient(f, {"target": U, "mirna": V})
+    np.testing.assert_allclose(a.target, [[10, 10]])
+
+
+def test_names_of_which_some_are_parameters() -> None:
+    with pytest.raises(ValueError, match=r"`x` has the names \['rna'\], which are no parameters .*\(mirna, target, scale\), beside \['mirna'\]"):  # fmt: skip
+        attrib.saliency(Pair(), {"mirna": U, "rna": V})
+
+
+def test_what_names_inputs_by_their_place_means_the_callers_places() -> None:
+    x = {"target": V, "mirna": U}
+    a = attrib.integrated_gradients(Pair(), x, baselines=(V, 0 * U))
+    np.testing.assert_allclose(a.target, [[0, 0]])
+    np.testing.assert_allclose(a.mirna, [[10, 10]])
+    a = attrib.integrated_gradients(Pair(), x, baselines={"mirna": 0.0, "target": V})
+    np.testing.assert_allclose(a.mirna, [[10, 10]])
+    a = attrib.feature_ablation(Pair(), x, only=0)
+    assert a.mirna.isnull().all()
+    np.testing.assert_allclose(a.target, [[3, 3]])
+    a = attrib.feature_ablation(Pair(), x, groups=(torch.tensor([0, 0]), torch.tensor([0, 1])), only="target")
+    np.testing.assert_allclose(a.target, [[6, 6]])
+    a = attrib.occlusion(Pair(), x, window=(2, 1))
+    np.testing.assert_allclose(a.target, [[6, 6]])
+    np.testing.assert_allclose(a.mirna, [[10, 10]])
+
+
+def test_values_beside_inputs_that_go_by_name() -> None:
+    f = lambda target=None, other=None, mirna=None, *, scale=1.0: Pair()(mirna, target, scale)
+    x = {"mirna": U, "target": V}
+    a = attrib.input_x_gradient(f, x, additional_forward_args={"scale": torch.tensor(2.0)})
+    np.testing.assert_allclose(a.mirna, [[20, 20]])
+    with pytest.raises(TypeError, match="pass a mapping of the values by their names"):
+        attrib.input_x_gradient(f, x, additional_forward_args=(2.0,))
+    a = attrib.input_x_gradient(Pair(), {"target": V, "mirna": U}, additional_forward_args=(2.0,))
+    np.testing.assert_allclose(a.mirna, [[20, 20]])
+
+
+def test_interaction_by_name() -> None:
+    x = {"target": xr.DataArray(V, dims=("sample", "t")), "mirna": xr.DataArray(U, dims=("sample", "m"))}
+    a = attrib.interaction(lambda mirna, target: mirna[:, 0] * target[:, 1] ** 2, x)
+    np.testing.assert_allclose(a.sel(m=0, t=1).item(), 9, rtol=1e-5)
+
+
+def test_parameters_that_nobody_can_tell() -> None:
+    assert parameters(free) is None
+    assert parameters(torch.relu) is None
+
+
+@pytest.mark.parametrize("name", ["delta", "prediction", "target", "baseline", "n_steps", "standard_error"])
+def test_dims_that_results_need(name: str) -> None:
+    x = xr.DataArray(np.ones((2, 3)), dims=("sample", name))
+    with pytest.raises(ValueError, match=rf"`x` has a dim called '{name}', a name that results need; rename it: x.rename\({name}="):  # fmt: skip
+        attrib.saliency(lambda x: x.sum(1), x)
+    with pytest.raises(ValueError, match=f"`x` has a dim called '{name}'"):
+        attrib.saliency(lambda x: x.sum(1), x.rename({"sample": "gene", name: "sample"}).rename(sample=name), sample_dims=name)  # fmt: skip
+    with pytest.raises(ValueError, match=f"`dims` has a dim called '{name}'"):
+        attrib.saliency(lambda x: x.sum(1), x.values, dims=("sample", name))
