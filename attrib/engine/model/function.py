@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attrib.engine.graph.modes import transformed
 from attrib.engine.model.checks import (
     Batch,
     Ops,
@@ -244,8 +245,11 @@ def refuse_other_dtype(model: Model, rows: tuple[Tensor, ...], error: Exception)
 
 
 def refuse_numpy(error: Exception) -> None:
-    """Raise a TypeError where a model takes tensors out of torch, so that nothing can be differentiated."""
-    if "numpy" in str(error).lower() or "data pointer" in str(error):
+    """Raise a TypeError where a model takes tensors out of torch, so that nothing can be differentiated.
+
+    Under a transform of `torch.func` it says nothing: what autograd can do is tried afterwards.
+    """
+    if "call numpy()" in str(error) and not transformed():
         raise TypeError(
             "`model` computes with NumPy, which has no gradient; methods that compare outputs take it: occlusion, "
             "feature_ablation, in_silico_mutagenesis, predict"

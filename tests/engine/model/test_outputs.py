@@ -58,7 +58,7 @@ def test_the_advice_works(x: Tensor) -> None:
 def test_a_predictor_of_numpy(x: Tensor) -> None:
     """Edits and predictions take it; gradients say why they do not."""
     fitted = LogisticRegression().fit(x.repeat(9, 1).numpy(), np.arange(27) % 3)
-    y = torch.from_numpy(fitted.predict_proba(x.numpy()))
+    y = torch.from_numpy(fitted.predict_proba(x.numpy())).double()
     assert torch.allclose(predict(fitted.predict_proba, x).double(), y)
     for method in (occlusion, feature_ablation):
         a = method(fitted.predict_proba, x, target=1)
