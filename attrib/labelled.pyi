@@ -453,11 +453,12 @@ def deep_lift_shap(
     """DeepLIFT averaged over a distribution of baselines."""
 
 def grad_cam(
-    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True, upsample: bool = True,
-    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
+    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
+    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -465,11 +466,12 @@ def grad_cam(
     """Features of a layer, weighted by their mean gradient."""
 
 def grad_cam_plus_plus(
-    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True, upsample: bool = True,
-    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
+    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
+    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -477,11 +479,12 @@ def grad_cam_plus_plus(
     """Features of a layer, weighted by positive gradients where several objects may share them."""
 
 def layer_cam(
-    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True, upsample: bool = True,
-    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
+    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
+    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -489,11 +492,12 @@ def layer_cam(
     """Features of a layer times their positive gradients, position by position."""
 
 def hires_cam(
-    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True, upsample: bool = True,
-    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
+    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
+    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -503,10 +507,10 @@ def hires_cam(
 @overload
 def guided_grad_cam(
     method: Callable[..., Any], f: Model, x: xr.Dataset | Mapping[str, Any], *, layer: Layer = "auto",
-    call: int | None = None, reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    call: int | None = None, reshape: Reshape | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -515,10 +519,10 @@ def guided_grad_cam(
 @overload
 def guided_grad_cam(
     method: Callable[..., Any], f: Model, x: tuple[Any, ...], *, layer: Layer = "auto",
-    call: int | None = None, reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    call: int | None = None, reshape: Reshape | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,

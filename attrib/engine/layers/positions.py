@@ -97,7 +97,7 @@ class Response(NamedTuple):
 
 
 def moved(x: Tensor) -> Moves:
-    """A sample (1, ...) and its changes in a box: by one to three halves of its standard deviation, or to other ids of it."""
+    """A sample (1, ...) and its changes in boxes, to other values or to other ids that it holds."""
     sizes = x.shape[1:]
     dims = _position_dims(sizes)
     sample, changed = x[0].detach(), _changed(x[0].detach())
@@ -116,13 +116,17 @@ def moved(x: Tensor) -> Moves:
 
 
 def _changed(sample: Tensor) -> Tensor:
-    """A sample with other values everywhere; whole numbers and booleans become the next higher that it holds."""
+    """A sample with other values everywhere; whole numbers and booleans become the next higher that it holds.
+
+    Changes are noise, so that layers that see edges answer in all of a box, and are positive on average, so that layers
+    that take means do.
+    """
     if not sample.is_floating_point():
         ids, at = sample.unique(return_inverse=True)
         return ids[(at + 1) % len(ids)]
     deviation = float(sample.float().std(correction=0))
     noise = torch.rand(sample.shape, generator=torch.Generator().manual_seed(0)).to(sample)
-    return sample + (deviation if 0 < deviation < math.inf else 1.0) * (0.5 + noise)
+    return sample + (deviation if 0 < deviation < math.inf else 1.0) * (3 * noise - 0.75)
 
 
 def _position_dims(sizes: torch.Size) -> tuple[int, ...]:
