@@ -141,9 +141,7 @@ def explain_conductance(
                 )
                 extra, named = passes.companions.at(i, low[0])
                 difference = (before(*high, *extra, **named) - before(*low, *extra, **named)).detach()
-                gradients = [
-                    g[0] for g in pass_through(passes, [site], middle, i).gradients()
-                ]
+                gradients = [g[0] for g in pass_through(passes, [site], middle, i).gradients()]
                 part = torch.cat(gradients) * difference
             if span.done:
                 if total is None:

@@ -31,6 +31,10 @@ REFUSED = "the model takes no changed input"  # why positions could not be teste
 UNMOVED = "it does not depend on the input"
 DIFFUSE = "every position answers to changes anywhere in the input"
 ELSEWHERE = "its positions do not follow the input's: a change at one place does not move it there"
+REACHES = (
+    0.08,
+    0.15,
+)  # parts of the input's length that positions see: deviations of bells, for boxes and for wider ones
 LOCAL = 0.5  # share of the change at a position that one place has, from which on it belongs to that place
 FOLLOWS = {
     2: 0.83,
@@ -347,19 +351,19 @@ def follows(changes: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     forward, backward : Tensor (grid dims, dims)
-        Correlations of the places' shares of the change at a position with the places that it lies on.
+        Correlations of the places' shares of the change at a position with bells around the places.
     """
     forward = torch.zeros(changes.ndim - 1, spans.shape[1], dtype=torch.float64)
     backward = forward.clone()
     for k, size in enumerate(changes.shape[1:]):
         profile = changes.movedim(1 + k, 1).flatten(2).sum(2) if changes.ndim > 2 else changes
         shares = _shares(profile)
-        low = torch.arange(size, dtype=torch.float64) / size
+        centres = (torch.arange(size, dtype=torch.float64) + 0.5) / size
         for j in range(spans.shape[1]):
-            start, stop = spans[:, j, :1], spans[:, j, 1:]
-            on = (torch.minimum(stop, low + 1 / size) - torch.maximum(start, low)).clamp(min=0)
-            forward[k, j] = _correlation(shares, on)
-            backward[k, j] = _correlation(shares, on.flip(1))
+            distances = centres - spans[:, j].mean(1, keepdim=True)
+            bells = [torch.exp(-((distances / reach) ** 2) / 2) for reach in REACHES]
+            forward[k, j] = max(_correlation(shares, near) for near in bells)
+            backward[k, j] = max(_correlation(shares, near.flip(1)) for near in bells)
     return forward, backward
 
 
