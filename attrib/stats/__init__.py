@@ -2,7 +2,10 @@
 
 from attrib.stats.agreement import agreement, entropy, mass_inside, rank_correlation
 from attrib.stats.assembly import assemble
+from attrib.stats.clusters import cluster_contrast
+from attrib.stats.consistency import consistency
 from attrib.stats.contrast import contrast
+from attrib.stats.parcels import lateralisation, region_contrast, region_shares
 from attrib.stats.performance import performance
 from attrib.stats.regions import regions, strongest
 from attrib.stats.summary import describe, mean_by, sample_dims, summary
@@ -10,13 +13,18 @@ from attrib.stats.summary import describe, mean_by, sample_dims, summary
 __all__ = [
     "agreement",
     "assemble",
+    "cluster_contrast",
+    "consistency",
     "contrast",
     "describe",
     "entropy",
+    "lateralisation",
     "mass_inside",
     "mean_by",
     "performance",
     "rank_correlation",
+    "region_contrast",
+    "region_shares",
     "regions",
     "sample_dims",
     "strongest",
