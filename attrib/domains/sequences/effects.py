@@ -179,8 +179,9 @@ def _joined(
             a, b = near[0]
             overlapping.append((str(name), b.row + 1, f"{a.name} and {b.name} overlap, so they cannot be put in together", False))  # fmt: skip
             continue
-        parts = (tuple(v for e in some for v in getattr(e, field)) for field in ("positions", "refs", "alts"))
-        joined.append(Edit(str(name), sample, *parts, some[0].row))
+        positions = tuple(p for e in some for p in e.positions)
+        refs, alts = tuple(r for e in some for r in e.refs), tuple(a for e in some for a in e.alts)
+        joined.append(Edit(str(name), sample, positions, refs, alts, some[0].row))
     more = pd.DataFrame(overlapping, columns=PROBLEM_COLUMNS)
     return joined, pd.concat([problems, more], ignore_index=True) if overlapping else problems
 
