@@ -3,8 +3,12 @@
 from attrib.stats.agreement import agreement, entropy, mass_inside, rank_correlation
 from attrib.stats.assembly import assemble
 from attrib.stats.contrast import contrast
+from attrib.stats.enrichment import enrichment
+from attrib.stats.fold_change import fold_change
+from attrib.stats.one_against_rest import false_discovery_rate, moments_by, one_against_rest, overlap, top
 from attrib.stats.performance import performance
 from attrib.stats.regions import regions, strongest
+from attrib.stats.report import report
 from attrib.stats.summary import describe, mean_by, sample_dims, summary
 
 __all__ = [
@@ -12,13 +16,21 @@ __all__ = [
     "assemble",
     "contrast",
     "describe",
+    "enrichment",
     "entropy",
+    "false_discovery_rate",
+    "fold_change",
     "mass_inside",
     "mean_by",
+    "moments_by",
+    "one_against_rest",
+    "overlap",
     "performance",
     "rank_correlation",
     "regions",
+    "report",
     "sample_dims",
     "strongest",
     "summary",
+    "top",
 ]

@@ -6,7 +6,7 @@ from attrib.domains.expression.genes import aligned, gene_list, without_version
 from attrib.domains.expression.genesets import read_gmt
 from attrib.domains.expression.matrices import read_matrix
 from attrib.domains.expression.splits import check_split, split_by_group
-from attrib.domains.expression.transforms import transformed
+from attrib.domains.expression.transforms import scaled, transformed
 
 __all__ = [
     "aligned",
@@ -15,6 +15,7 @@ __all__ = [
     "gene_list",
     "read_gmt",
     "read_matrix",
+    "scaled",
     "split_by_group",
     "transformed",
     "with_samples",
