@@ -34,6 +34,7 @@ from attrib.labels import conductance, deep_lift_report, filters, interaction, l
 
 __all__ = [
     "__version__",
+    "cohort",
     "conductance",
     "deep_lift",
     "deep_lift_report",
@@ -65,16 +66,19 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from attrib import domains, interop, io, plots, stats, testing, workflows  # noqa: F401
+    from attrib import domains, interop, io, plots, scale, stats, testing, workflows  # noqa: F401
+    from attrib.scale import cohort
 else:
-    _ROOMS = ("domains", "interop", "io", "plots", "stats", "testing", "workflows")
+    _ROOMS = ("domains", "interop", "io", "plots", "scale", "stats", "testing", "workflows")
 
     def __getattr__(name: str) -> object:
         """The other rooms, imported when they are first used: `attrib.plots.logo(...)`."""
         if name in _ROOMS:
             return _import_module(f"attrib.{name}")
+        if name == "cohort":  # it needs Zarr, which takes as long to import as all else here
+            return _import_module("attrib.scale").cohort
         raise AttributeError(f"module 'attrib' has no attribute {name!r}")
 
     def __dir__() -> list[str]:
         """The public names and the rooms."""
-        return sorted({*globals(), *_ROOMS})
+        return sorted({*globals(), *_ROOMS, "cohort"})

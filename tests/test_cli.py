@@ -516,3 +516,49 @@ def test_what_is_no_fault_of_the_user(
     )
     with pytest.raises(RuntimeError, match="a bug"):
         call(f"--traceback {GENES} --output {tmp_path / 'o'}")
+
+
+COHORT = "explain --model mine:genes --data genes.zarr --target 1 --block 3"
+
+
+def test_a_store_in_blocks_with_statistics(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.zarr"
+    words = f"{COHORT} --output {out} --methods saliency --reduce mean,var --weights genes.pt"
+    assert call(words) == 0
+    message = capsys.readouterr()
+    assert "attribution (cell 4, gene 6)" in message.out
+    assert "reductions/mean (gene 6)" in message.out
+    tree = xr.open_datatree(out, engine="zarr", chunks=None)
+    genes = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
+    genes.load_state_dict(torch.load("genes.pt"))
+    eager = attrib.saliency(genes, xr.open_zarr("genes.zarr", chunks=None).expression.load(), target=1)
+    np.testing.assert_allclose(tree["attribution"], eager, rtol=1e-5)
+    np.testing.assert_allclose(tree["reductions/mean"], eager.mean("cell"), rtol=1e-5)
+    assert call(words) == 0
+    assert call(words.replace("genes.pt", "checkpoint.pt")) == 0
+    assert call(words.replace("--weights genes.pt", "")) == 2
+    assert "another model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (f"{COHORT} --output NEW.zarr --methods all", "one method"),
+        (f"{COHORT} --output NEW.zarr --dims gene,cell", "--dims"),
+        (f"{COHORT} --output NEW.zarr --by cell", "--by"),
+        (f"{COHORT} --output NEW.zarr --variables nothing", "it has: expression"),
+        (f"{COHORT} --output NEW.zarr --reduce median", "median"),
+        (f"{COHORT} --output NEW.zarr --block none".replace("--block 3", ""), "--block is 'none'"),
+        (f"{COHORT} --output NEW", "--block and --no-keep are for stores"),
+    ],
+)
+def test_refusals_of_stores(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    assert call(words.replace("NEW", str(tmp_path / "new"))) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not any(tmp_path.iterdir())

@@ -83,12 +83,20 @@ def explain(
     model: Model,
     data: Data,
     output: Annotated[
-        Path, typer.Option(help="Folder for the results: new, empty, or with --overwrite an earlier run's.")
+        Path,
+        typer.Option(
+            help="Folder for the results: new, empty, or with --overwrite an earlier run's. Or a store, "
+            "NAME.zarr: data of any size, in blocks; one that was begun is continued."
+        ),
     ],
     weights: Weights = None,
     methods: Annotated[
-        str, typer.Option(help="Names with commas (see: attrib methods), or all; some take a pass per pixel.")
-    ] = "saliency,integrated_gradients",
+        str | None,
+        typer.Option(
+            help="Names with commas (see: attrib methods), or all; some take a pass per pixel. Default: "
+            "saliency,integrated_gradients; of a store, which holds one, integrated_gradients."
+        ),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(help="Which output: a number, a class name, several with commas, predicted, or all."),
@@ -109,15 +117,59 @@ def explain(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier run in --output.")
     ] = False,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a store: a number of worker processes, or the address of a Dask scheduler.",
+            metavar="N|tcp://...",
+        ),
+    ] = None,
+    reduce: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a store: statistics over the samples: mean,var,abs_mean,min,max,count,quantiles,top:20."
+        ),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Of a store: the coord whose labels get a statistic each.")
+    ] = None,
+    block: Annotated[str, typer.Option(help="Of a store: samples in a block, or auto.")] = "auto",
+    keep: Annotated[
+        bool,
+        typer.Option("--keep/--no-keep", help="Of a store: write the attributions, or the statistics alone."),
+    ] = True,
 ) -> None:
     """Explain your own model on your own data."""
     from attrib.workflows.explain import explain as work
+    from attrib.workflows.explain import explain_cohort
     from attrib.workflows.folder import command_line
 
+    if output.suffix == ".zarr":
+        if dims is not None or overwrite:
+            raise ValueError(
+                f"--dims and --overwrite are for folders, and {output} is a store; leave them out"
+            )
+        with show.progress() as tell:
+            of_cohort = explain_cohort(
+                str(model), str(data), output, weights=weights, variables=names(variables), classes=classes, baselines=baselines,
+                methods=chosen(methods or "integrated_gradients"), target=target, batch_size=rows(batch_size),
+                device=device, seed=seed, options=assignments(options or []), block=rows(block, "--block"), cluster=cluster,
+                reductions=names(reduce) or (), by=by, keep=keep, tell=tell, say=show.say,
+            )  # fmt: skip
+        show.files(output, of_cohort.lines)
+        for problem in of_cohort.problems:
+            show.say(f"failed: block {problem}")
+        if of_cohort.problems:
+            raise typer.Exit(1)
+        return
+    if cluster or reduce or by or block != "auto" or not keep:
+        raise ValueError(
+            f"--cluster, --reduce, --by, --block and --no-keep are for stores, and {output} is a folder; name it NAME.zarr"
+        )
     with show.progress() as tell:
         done = work(
             model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=classes,
-            baselines=baselines, methods=chosen(methods), target=target, batch_size=rows(batch_size), device=device,
+            baselines=baselines, methods=chosen(methods or "saliency,integrated_gradients"), target=target, batch_size=rows(batch_size), device=device,
             seed=seed, options=assignments(options or []), overwrite=overwrite, command=command_line(), tell=tell,
             say=show.say,
         )  # fmt: skip

@@ -16,11 +16,11 @@ def chosen(text: str) -> list[str] | str:
     return "all" if text.strip() == "all" else names(text) or []
 
 
-def rows(text: str) -> int | str:
-    """A batch size."""
+def rows(text: str, flag: str = "--batch-size") -> int | str:
+    """A number of rows."""
     if text == "auto" or (text.isdecimal() and int(text) > 0):
         return text if text == "auto" else int(text)
-    raise ValueError(f"--batch-size is {text!r}, expected a positive whole number or auto")
+    raise ValueError(f"{flag} is {text!r}, expected a positive whole number or auto")
 
 
 def assignments(settings: list[str]) -> dict[str, Any]:

@@ -234,9 +234,9 @@ def _average(
     spread = count > 1
     products, multipliers = (Moments(n, count, passes.device, second=spread) for _ in range(2))
     ends = Moments(n, count, passes.device)
-    for chunk in Multipliers(passes, xs, pool, check, compile):
-        differences = zip(chunk.multipliers, chunk.differences, strict=True)
-        products.add(tuple(m * d for m, d in differences), chunk.start)
+    chunks = Multipliers(passes, xs, pool, check, compile)
+    for chunk in chunks:
+        products.add(chunk.products, chunk.start)
         ends.add((chunk.at_input, chunk.at_baseline), chunk.start)
         if not multiply_by_inputs:
             multipliers.add(chunk.multipliers, chunk.start)
@@ -244,7 +244,7 @@ def _average(
     delta = sum(a.reshape(*a.shape[:2], -1).sum(2) for a in products.mean()) - (score - start)
     error = moments.standard_error() if spread else None
     passes.engine = "secant"
-    return finish(passes, xs, moments.mean(), score, delta=delta, standard_error=error)
+    return finish(passes, xs, moments.mean(), score, delta=delta, standard_error=error, notes=chunks.notes())
 
 
 def _alone(
@@ -252,17 +252,16 @@ def _alone(
 ) -> Explanation:
     """One baseline each: nothing to average."""
     attributions: list[Rows] = []
-    ends: list[Rows] = []
-    sums: list[Tensor] = []
-    for chunk in Multipliers(passes, xs, pool, check, compile):
-        products = tuple(m * d for m, d in zip(chunk.multipliers, chunk.differences, strict=True))
-        sums.append(torch.stack([p.reshape(*p.shape[:2], -1).sum(2) for p in products]).sum(0))
-        attributions.append(products if multiply_by_inputs else chunk.multipliers)
-        ends.append((chunk.at_input, chunk.at_baseline))
-    score, start = _joined(ends)
-    delta = torch.cat(sums, 1) - (score - start)
+    sums: list[Rows] = []
+    chunks = Multipliers(passes, xs, pool, check, compile)
+    for chunk in chunks:
+        attributions.append(chunk.products if multiply_by_inputs else chunk.multipliers)
+        sums.append((chunk.total, chunk.at_input, chunk.at_baseline))
+    total, score, start = _joined(sums)
     passes.engine = "secant"
-    return finish(passes, xs, _joined(attributions), score, delta=delta)
+    return finish(
+        passes, xs, _joined(attributions), score, delta=total - (score - start), notes=chunks.notes()
+    )
 
 
 def _joined(chunks: list[Rows]) -> Rows:

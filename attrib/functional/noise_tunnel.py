@@ -55,7 +55,7 @@ def noise_tunnel(
 ) -> Explanation:
     """Any method averaged over noisy copies of the input.
 
-    ``a = mean over k of method(f, x + s e_k)``, ``e_k`` standard normal
+    ``a = mean over k of method(f, x + s e_k)``, ``e_k`` standard normal in antithetic pairs, ``e_2j+1 = -e_2j``
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def noise_tunnel(
     ) as passes:  # fmt: skip
         score = passes.scores(xs)
         refuse_non_finite_results(score)
-        noisy = Noise(xs, scales, seed, passes.device)
+        noisy = Noise(xs, scales, seed, passes.device, antithetic=True)
 
         def through(start: int, stop: int) -> None:
             r = torch.arange(start, stop)

@@ -16,7 +16,7 @@ from attrib.engine.gradient.pullback import Rows
 from attrib.engine.inputs import Baselines, Tensors, as_distribution, as_tuple
 from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
-from attrib.engine.sampling.moments import Moments
+from attrib.engine.sampling.moments import Moments, Successive
 from attrib.engine.sampling.perturbations import Noise, Stdevs, draw_count, draws_between, spread, stdevs_of
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, finish, method
@@ -55,7 +55,7 @@ def smooth_grad(
 ) -> Explanation:
     """Gradient averaged over noisy copies of the input.
 
-    ``a = mean over k of d f(x + s e_k) / d x``, ``e_k`` standard normal
+    ``a = mean over k of d f(x + s e_k) / d x``, ``e_k`` standard normal in antithetic pairs, ``e_2j+1 = -e_2j``
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def smooth_grad(
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
         score = passes.scores(xs)
-        noisy = Noise(xs, scales, seed, passes.device)
+        noisy = Noise(xs, scales, seed, passes.device, antithetic=True)
         linear = reduce == "mean"  # only a mean may be taken behind the first layer
         first_layer = affine_first_layer(passes, xs, -xs[0][:2], count, wide_rows=True) if linear else None
         points = noisy.points if first_layer is None else lambda i, k: (first_layer(noisy.points(i, k)[0]),)
@@ -158,7 +158,7 @@ def gradient_shap(
     """Expected gradient between the input and a distribution of baselines.
 
     ``a = mean over k of (x + s e_k - b_k) * d f(b_k + u_k (x + s e_k - b_k)) / d x``, ``b_k`` drawn from the
-    baselines, ``u_k`` uniform on (0, 1), ``e_k`` standard normal
+    baselines in balance, ``u_k`` uniform in a stratum of (0, 1) of its own, ``e_k`` standard normal
 
     Parameters
     ----------
@@ -188,7 +188,8 @@ def gradient_shap(
     Notes
     -----
     Complete in expectation: the sum tends to ``f(x) - mean f(b)``; `delta` holds the difference from that, and
-    `standard_error` the standard error of each attribution over the draws. Cost: `n_samples` forward and backward
+    `standard_error` the standard error of each attribution, from the differences of draws next to each other on the way from one
+    baseline (see the page on noise); with fewer draws than twice the baselines it is that of independent draws. Cost: `n_samples` forward and backward
     passes per sample, one forward for it and one for each baseline; where the model's input goes into one linear layer
     and nowhere else, and there is no noise, that layer runs once for each sample and baseline instead of once per
     draw. Memory: `batch_size` rows.
@@ -218,7 +219,9 @@ def gradient_shap(
         score = passes.scores(xs)
         change = score - _mean_score(passes, pool, xs)
         draws = draws_between(passes, Noise(xs, scales, seed, passes.device), pool, count)
-        products, multipliers = (Moments(len(xs[0]), count, xs[0].device, second=True) for _ in range(2))
+        products, multipliers = (
+            Successive(len(xs[0]), count, xs[0].device, *draws.differences()) for _ in range(2)
+        )
         for chunk in passes.gradients(draws.points, torch.arange(len(xs[0])), count):
             gradients = draws.at_input(chunk.gradients)
             if not multiply_by_inputs:

@@ -3,19 +3,24 @@
 from attrib.io.annotated import from_anndata, to_anndata
 from attrib.io.files import add_group, load, save, save_rows
 from attrib.io.motifs import load_motifs, save_motifs
+from attrib.io.nifti import from_nifti, save_nifti, to_nifti
 from attrib.io.place import replacing, write_json
-from attrib.io.reading import read
+from attrib.io.reading import opened, read
 
 __all__ = [
     "add_group",
     "from_anndata",
+    "from_nifti",
     "load",
     "load_motifs",
+    "opened",
     "read",
     "replacing",
     "save",
     "save_motifs",
+    "save_nifti",
     "save_rows",
     "to_anndata",
+    "to_nifti",
     "write_json",
 ]

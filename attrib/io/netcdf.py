@@ -81,6 +81,15 @@ def read(path: Path, group: str | None = None) -> Labelled:
     return xr.load_dataset(path, group=group, engine="netcdf4")
 
 
+def opened(path: Path) -> Labelled:
+    """One result whose numbers are read when they are needed."""
+    ds = xr.open_dataset(path, engine="netcdf4", mask_and_scale=False, decode_times=False)
+    if RECORD in ds.attrs:
+        return unpack(ds)
+    ds.close()
+    return xr.open_dataset(path, engine="netcdf4")
+
+
 def write_all(results: Mapping[str, Labelled], path: Path) -> None:
     """Write each result as a group of its own."""
     name_groups(path, list(results))
@@ -237,6 +246,8 @@ def _unpacked(v: xr.Variable, record: dict[str, Any]) -> xr.Variable:
         values = np.asarray(v.values, dtype=np.int64).view(dtype)
     elif dtype == "object" or dtype.startswith(("str", "string", "StringDType")):
         values = v.values.astype(object)
+    elif dtype == str(v.dtype):  # as it is, and unread where the file was opened lazily
+        return v.copy(deep=False)._replace(attrs=attrs)
     else:
         values = np.asarray(v.values).astype(dtype, copy=False)
     return xr.Variable(v.dims, values, attrs)

@@ -51,7 +51,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise FileNotFoundError(f"`path` is {final}, but there is no folder {final.parent}; create it first")
     if final.is_dir():
         raise IsADirectoryError(f"`path` is {final}, which is a folder; name a file in it")
-    temporary = final.with_name(f".{final.stem}-{uuid.uuid4().hex[:8]}{final.suffix}")
+    suffix = "".join(final.suffixes[-2:]) if final.suffix == ".gz" else final.suffix
+    temporary = final.with_name(f".{final.name.removesuffix(suffix)}-{uuid.uuid4().hex[:8]}{suffix}")
     try:
         yield temporary
         os.replace(temporary, final)

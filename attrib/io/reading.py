@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from attrib.io import netcdf
 from attrib.io.netcdf import Labelled
+from attrib.io.nifti import from_nifti, is_nifti
 
 
 def read(
@@ -20,10 +22,11 @@ def read(
     Parameters
     ----------
     path : str or path
-        `.nc`, `.nc4`, `.h5`, `.zarr`, `.npy` or `.npz`.
+        `.nc`, `.nc4`, `.h5`, `.zarr`, `.npy`, `.npz`, or an image of `attrib.io.from_nifti`: `.nii`, `.nii.gz`, `.mgz`.
     dims : sequence of str, optional
         Of `.npy` and `.npz`: the names of the dims; default: `sample, dim_1, ...`, and `sample, NAME_1, ...` for several
-        variables. Of labelled files: their dims in the order that the model takes.
+        variables. Of labelled files: their dims in the order that the model takes. Images have sample, channel, i, j, k; without
+        `channel` here, models get no channel.
     variables : sequence of str, optional
         The variables to read, in the order of the model's arguments; default: the only one.
 
@@ -51,8 +54,12 @@ def read(
     ('sample', 'gene')
     """
     file = Path(path)
+    if is_nifti(file):
+        return _image(file, dims, variables)
     if file.suffix.lower() not in READERS:
-        raise ValueError(f"data file {file} has an unknown format, expected one of {', '.join(READERS)}")
+        raise ValueError(
+            f"data file {file} has an unknown format, expected one of {', '.join(READERS)}, .nii, .nii.gz"
+        )
     if not file.exists():
         raise FileNotFoundError(f"there is no data file {file}")
     try:
@@ -65,6 +72,55 @@ def read(
     prefix = dict.fromkeys(names, "dim") if len(names) == 1 else {n: n for n in names}
     arrays = {n: _with_dims(ds[n], dims, file, prefix[n]) for n in names}
     return arrays[names[0]] if len(names) == 1 else xr.Dataset(arrays, attrs=ds.attrs)
+
+
+def _image(file: Path, dims: Sequence[str] | None, variables: Sequence[str] | None) -> xr.DataArray:
+    """An image of a brain or the like: its first volume, if it has several."""
+    if variables is not None:
+        raise ValueError(f"`variables` is {', '.join(variables)}, but {file.name} is an image; leave it out")
+    a = from_nifti(file, channel=dims is None or "channel" in dims)
+    return a if dims is None else _with_dims(a, dims, file, "dim")
+
+
+def opened(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Open a file of labelled arrays whose numbers are read when they are needed.
+
+    Parameters
+    ----------
+    path : str or path
+        `.zarr` (a folder, or an address such as ``"s3://bucket/x.zarr"``), `.nc`, `.nc4` or `.h5`.
+
+    Returns
+    -------
+    Dataset
+        All variables. A DataArray without a name is called `x`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        For another suffix, and for a file that cannot be read or holds several results.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import xarray as xr
+    >>> from attrib.io import opened, save
+    >>> path = save(xr.DataArray([1.0, 2.0], dims="gene", name="rna"), pathlib.Path(tempfile.mkdtemp()) / "x.nc")
+    >>> opened(path).rna.sum().item()
+    3.0
+    """
+    address = os.fspath(path)
+    file = Path(address)
+    if file.suffix.lower() not in LAZY:
+        raise ValueError(f"data file {address} has an unknown format, expected one of {', '.join(LAZY)}")
+    if "://" not in address and not file.exists():
+        raise FileNotFoundError(f"there is no data file {address}")
+    try:
+        return LAZY[file.suffix.lower()](address)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise ValueError(f"{address} cannot be read as {file.suffix}: {error}") from error
 
 
 def _chosen(ds: xr.Dataset, variables: Sequence[str] | None, file: Path) -> list[str]:
@@ -107,19 +163,26 @@ def _with_dims(a: xr.DataArray, dims: Sequence[str] | None, file: Path, prefix: 
 
 
 def _netcdf(file: Path) -> xr.Dataset:
-    from attrib.io.netcdf import group_names
-    from attrib.io.netcdf import read as read_result
+    return _one_result(file, netcdf.read)
 
-    if group_names(file):
+
+def _opened_netcdf(address: str) -> xr.Dataset:
+    return _one_result(Path(address), netcdf.opened)
+
+
+def _one_result(file: Path, reader: Callable[[Path], Labelled]) -> xr.Dataset:
+    if netcdf.group_names(file):
         raise ValueError("it holds several results of attrib; pass a file with the model's input")
-    content = read_result(file)
+    content = reader(file)
     return content if isinstance(content, xr.Dataset) else content.to_dataset(name=content.name or "x")
 
 
 def _zarr(file: Path) -> xr.Dataset:
-    import zarr  # noqa: F401  (a clear ImportError instead of xarray's list of engines)
+    return _opened_zarr(str(file)).load()
 
-    return xr.open_zarr(file, chunks=None).load()
+
+def _opened_zarr(address: str) -> xr.Dataset:
+    return xr.open_zarr(address, chunks=None)
 
 
 def _npy(file: Path) -> xr.Dataset:
@@ -137,4 +200,7 @@ def _unlabelled(name: str, values: np.ndarray) -> xr.DataArray:
 
 READERS: dict[str, Callable[[Path], xr.Dataset]] = {
     ".nc": _netcdf, ".nc4": _netcdf, ".h5": _netcdf, ".zarr": _zarr, ".npy": _npy, ".npz": _npz,
+}  # fmt: skip
+LAZY: dict[str, Callable[[str], xr.Dataset]] = {
+    ".zarr": _opened_zarr, ".nc": _opened_netcdf, ".nc4": _opened_netcdf, ".h5": _opened_netcdf,
 }  # fmt: skip

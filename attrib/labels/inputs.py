@@ -19,6 +19,7 @@ from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.interop.jax.recognised import is_jax_array, recognised, with_mapping
 from attrib.labels.annotated import annotated_array, is_anndata
 from attrib.labels.frames import is_table, table_array
+from attrib.labels.grids import is_metatensor, of_metatensor
 from attrib.labels.parameters import ByName, order_of, parameters
 
 Dims = Sequence[Hashable]
@@ -242,6 +243,9 @@ def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None,
             annotated_array(value, dims, name=which) if is_anndata(value) else table_array(value, dims, which)
         )
         return table if coords is None else table.assign_coords(_coords_for(coords, table.dims))
+    if is_metatensor(value):
+        dims, grid = of_metatensor(value, dims)
+        coords = {**grid, **(coords or {})}
     data = value if _is_dask(value) else as_numpy(value, which)
     if data.ndim == 0:
         raise ValueError(f"`{which}` is a single number, expected an array with samples on its first dim")
@@ -264,7 +268,7 @@ def refuse_other_kinds(value: Any, which: str) -> None:
         )
     if module == "nibabel":
         raise TypeError(
-            f"`{which}` is a {kind}; pass its numbers, with a dim of samples in front: {which}.get_fdata(dtype='float32')[None]"
+            f"`{which}` is a {kind}; pass attrib.io.from_nifti({which}), which has a dim of samples in front and the affine"
         )
 
 

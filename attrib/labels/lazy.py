@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,25 +21,21 @@ Explain = Callable[[tuple[torch.Tensor, ...], list[int]], Explanation]
 POSITION = "attrib_position"  # a map's own spatial dims are called so until it has the input's
 
 
-def lazily(explain: Explain, inputs: Inputs, facts: Facts, many: bool) -> Any:
+def lazily(explain: Explain, probe: Explanation, inputs: Inputs, facts: Facts, many: bool) -> Any:
     """The labelled result in the form of the inputs, to be computed later.
 
     Parameters
     ----------
     explain : callable
         The method on tensors of some samples, always with a leading target dim.
+    probe : Explanation
+        Of one sample: it tells the number of targets, the dtypes and the engine.
     inputs : Inputs
     facts : Facts
     many : bool
         Whether the result keeps its target dim.
-
-    Notes
-    -----
-    One sample is explained right away, to learn the number of targets, the dtypes and the engine: one of zeros, or
-    the first one if the model gives nothing finite for zeros.
     """
     lead: tuple[Hashable, ...] = ("target",) if many else ()
-    probe = _of_zeros(explain, inputs)
     core = [list(inputs.core(j)) for j in range(len(inputs.arrays))]
     fields = _lazy_fields(explain, inputs, probe, core)
 
@@ -62,7 +59,7 @@ def lazy_maps(explain: Explain, first: Explanation, inputs: Inputs, facts: Facts
     explain : callable
         The method on tensors of some samples, always with a leading target dim.
     first : Explanation
-        What it gives for the first sample.
+        Of the first sample.
     inputs : Inputs
     facts : Facts
     many : bool
@@ -104,6 +101,17 @@ def of_first(explain: Explain, inputs: Inputs) -> Explanation:
     return explain(tuple(as_tensor(a.values)[None] for a in first), [0])
 
 
+def of_zeros(explain: Explain, inputs: Inputs) -> Explanation:
+    """The explanation of a sample of zeros, or of the first one where the model gives nothing finite for zeros."""
+    zeros = [
+        np.zeros((1, *(a.sizes[d] for d in inputs.core(j))), a.dtype) for j, a in enumerate(inputs.arrays)
+    ]
+    try:
+        return explain(tuple(map(as_tensor, zeros)), [0])
+    except ValueError:
+        return of_first(explain, inputs)
+
+
 def resolved(layer: Any, names: tuple[str, ...]) -> Any:
     """The caller's layer or layers by name in place of "auto": what the first sample chose holds for all."""
     if isinstance(layer, list | tuple):
@@ -134,6 +142,28 @@ def sample_numbers(inputs: Inputs, blocks: list[xr.DataArray]) -> xr.DataArray:
     return xr.DataArray(numbers, dims=inputs.sample_dims).chunk(
         {d: blocks[0].chunksizes[d] for d in inputs.sample_dims}
     )
+
+
+class Named:
+    """A function of blocks whose name Dask finds without a look at the model in it; by default it pickles and hashes it.
+
+    Parameters
+    ----------
+    function : callable
+        NumPy blocks to NumPy blocks.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self._token = uuid.uuid4().hex
+
+    def __dask_tokenize__(self) -> str:
+        """Another name for each lazy result."""
+        return self._token
+
+    def __call__(self, *blocks: np.ndarray) -> Any:
+        """What the function returns."""
+        return self.function(*blocks)
 
 
 @dataclass(frozen=True)
@@ -206,7 +236,7 @@ def _lazy_fields(
     fields = _dims_of_fields(probe, dims)
     blocks = bare_blocks(inputs)
     arrays = xr.apply_ufunc(
-        Block(explain, len(inputs.sample_dims), tuple(fields)),
+        Named(Block(explain, len(inputs.sample_dims), tuple(fields))),
         sample_numbers(inputs, blocks),
         *blocks,
         input_core_dims=[[], *(list(inputs.core(j)) for j in range(len(blocks)))],
@@ -216,17 +246,6 @@ def _lazy_fields(
         dask_gufunc_kwargs={"output_sizes": {"target": len(probe.target_labels), **(sizes or {})}},
     )
     return dict(zip(fields, arrays if isinstance(arrays, tuple) else (arrays,), strict=True))
-
-
-def _of_zeros(explain: Explain, inputs: Inputs) -> Explanation:
-    """The explanation of a sample of zeros, or of the first one where that is refused."""
-    zeros = [
-        np.zeros((1, *(a.sizes[d] for d in inputs.core(j))), a.dtype) for j, a in enumerate(inputs.arrays)
-    ]
-    try:
-        return explain(tuple(map(as_tensor, zeros)), [0])
-    except ValueError:
-        return of_first(explain, inputs)
 
 
 def _one_or_many(field: xr.DataArray, many: bool) -> xr.DataArray:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from attrib.engine.model.block_model import BlockModel
 from attrib.engine.model.parameters import dtype_of
 from attrib.functional.arguments import refuse_unknown
 from attrib.functional.docstrings import labelled_doc
@@ -19,7 +20,7 @@ from attrib.labels.at_layer import wrap_at_layer
 from attrib.labels.beside import args_at, forward_args
 from attrib.labels.editing import edit_options
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
-from attrib.labels.lazy import computed, lazily, lazy_maps, of_first, resolved
+from attrib.labels.lazy import computed, lazily, lazy_maps, of_first, of_zeros, resolved
 from attrib.labels.results import Facts, wrap
 from attrib.labels.spatial import input_number, wrap_map
 
@@ -179,7 +180,7 @@ def _pure(method: Callable[..., Any], inputs: Inputs, dtype: torch.dtype | None)
 def _lazily(method: Any, settings: dict[str, Any], inputs: Inputs, facts: Facts, many: bool) -> Any:
     """The result of a Dask-backed call: options with sample dims follow the inputs' blocks by the samples' numbers."""
     about: About = method.about
-    dtype = dtype_of(settings["f"])
+    model, dtype = settings["f"], dtype_of(settings["f"])
     options = {**settings, "progress": False}
     if not many:
         options |= {"target": None, "targets": [options["target"]]}
@@ -199,10 +200,11 @@ def _lazily(method: Any, settings: dict[str, Any], inputs: Inputs, facts: Facts,
             of_block["groups"] = at_samples(options["groups"], numbers, inputs)
         return method.explain(**{**of_block, "x": xs[0] if inputs.single else xs})
 
-    if not about.layer:
-        return lazily(explain, inputs, facts, many)
-    first = of_first(explain, inputs)
-    options["layer"] = resolved(options["layer"], first.layers or ())
-    if about.result == "layer map":
-        return lazy_maps(explain, first, inputs, facts, many)
-    return lazily(explain, inputs, facts, many)
+    probe = (of_first if about.layer else of_zeros)(explain, inputs)
+    if about.layer:
+        options["layer"] = resolved(options["layer"], probe.layers or ())
+    options["f"] = BlockModel(
+        model
+    )  # only now: a sample of zeros tells nothing of rows that depend on each other
+    lay_out = lazy_maps if about.result == "layer map" else lazily
+    return lay_out(explain, probe, inputs, facts, many)

@@ -18,7 +18,7 @@ from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.align import baseline_tensors, floats_in, sample_values
 from attrib.labels.beside import args_at, forward_args
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
-from attrib.labels.lazy import bare_blocks, computed, sample_numbers
+from attrib.labels.lazy import Named, bare_blocks, computed, sample_numbers
 
 
 @checked
@@ -142,7 +142,8 @@ def _lazily(
     probe = of_block(*first)
     sizes = {f"output_{k}": n for k, n in enumerate(probe.shape[lead:])}
     y = xr.apply_ufunc(
-        of_block, numbers, *blocks, input_core_dims=[[], *(list(inputs.core(j)) for j in range(len(blocks)))],
+        Named(of_block), numbers, *blocks,
+        input_core_dims=[[], *(list(inputs.core(j)) for j in range(len(blocks)))],
         output_core_dims=[list(sizes)], dask="parallelized", output_dtypes=[probe.dtype],
         dask_gufunc_kwargs={"output_sizes": sizes},
     )  # fmt: skip

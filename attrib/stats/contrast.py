@@ -86,18 +86,18 @@ def contrast(
         )
     if min(n_permutations, n_bootstrap) < 1 or not 0 < level < 1:
         raise ValueError(f"`n_permutations` is {n_permutations}, `n_bootstrap` {n_bootstrap}, `level` {level}; expected positive numbers and a share")  # fmt: skip
-    positive = _labels(a, label, dim)
+    positive = two_groups(a, label, dim)
     ordered = a.transpose(dim, ...)
-    x = _values(ordered)
+    x = rows_of(ordered)
     x = x - x.mean(0)  # leaves the difference as it is, and rounding small
     lower, upper = _bootstrap(x, positive, n_bootstrap, level, seed)
     t, p, corrected = _permuted(x, positive, n_permutations, seed)
     numbers = {"difference": x[positive].mean(0) - x[~positive].mean(0), "lower": lower, "upper": upper, "t": t, "p": p, "p_corrected": corrected}  # fmt: skip
-    entries = _labelled(numbers, _first(ordered, dim), a.attrs.get("units", ""))
+    entries = _labelled(numbers, entry_labels(ordered, dim), a.attrs.get("units", ""))
     return entries.assign_attrs(positives=int(positive.sum()), negatives=int((~positive).sum()))
 
 
-def _values(ordered: xr.DataArray) -> np.ndarray:
+def rows_of(ordered: xr.DataArray) -> np.ndarray:
     """A row per sample."""
     if not ordered.size:
         raise ValueError(f"`a` has no entries, its sizes are {dict(ordered.sizes)}")
@@ -107,7 +107,7 @@ def _values(ordered: xr.DataArray) -> np.ndarray:
     return x
 
 
-def _first(a: xr.DataArray, dim: str) -> xr.DataArray:
+def entry_labels(a: xr.DataArray, dim: str) -> xr.DataArray:
     """The labels of an entry: one sample without the coords along `dim`."""
     return a.isel({dim: 0}, drop=True).drop_vars(
         [c for c, v in a.coords.items() if dim in v.dims], errors="ignore"
@@ -124,7 +124,8 @@ def _labelled(numbers: dict[str, np.ndarray], like: xr.DataArray, units: str) ->
     return entries
 
 
-def _labels(a: xr.DataArray, label: Any, dim: str) -> np.ndarray:
+def two_groups(a: xr.DataArray, label: Any, dim: str) -> np.ndarray:
+    """Which samples are positives, for `label` as in `contrast`."""
     if isinstance(label, str) and (label not in a.coords or a[label].dims != (dim,)):
         raise ValueError(f"`label` is {label!r}, expected a coord along {dim!r}; there are {', '.join(str(c) for c in a.coords if a[c].dims == (dim,)) or 'none'}")  # fmt: skip
     group = a[label] if isinstance(label, str) else label
@@ -180,7 +181,7 @@ def _permuted(
     """t, p-values, and step-down p-values: each entry against the largest statistic among the entries of no larger |t|."""
     rng = np.random.default_rng([seed, 2])
     squares = (x**2).sum(0)
-    t = _statistics(positive[None].astype(float), x, squares)[0]
+    t = pooled_t(positive[None].astype(float), x, squares)[0]
     order = np.argsort(-np.abs(t), kind="stable")
     seen = np.abs(t[order])
     least = np.where(seen > 0, seen * CLOSE, 0.0)
@@ -188,7 +189,7 @@ def _permuted(
     step = max(1, CHUNK // max(1, x.shape[1]))
     for start in range(0, count, step):
         rows = np.tile(positive.astype(float), (min(step, count - start), 1))
-        permuted = np.abs(_statistics(rng.permuted(rows, axis=1), x, squares)[:, order])
+        permuted = np.abs(pooled_t(rng.permuted(rows, axis=1), x, squares)[:, order])
         single += (permuted >= least).sum(0)
         largest += (np.maximum.accumulate(permuted[:, ::-1], axis=1)[:, ::-1] >= least).sum(0)
     p, corrected = np.empty(len(t)), np.empty(len(t))
@@ -197,7 +198,7 @@ def _permuted(
     return t, p, corrected
 
 
-def _statistics(chosen: np.ndarray, x: np.ndarray, squares: np.ndarray) -> np.ndarray:
+def pooled_t(chosen: np.ndarray, x: np.ndarray, squares: np.ndarray) -> np.ndarray:
     """Pooled t of each relabelling (rows, entries); x is centred, so the chosen samples' sums are enough."""
     n, n1 = x.shape[0], chosen[0].sum()
     n0 = n - n1

@@ -12,7 +12,7 @@ import xarray as xr
 
 from attrib.functional import prepare
 from attrib.labels import labelled, labelled_inputs
-from attrib.workflows.loading import first_line
+from attrib.scale.loading import first_line
 from attrib.workflows.plan import ALL_METHODS, Plan, arguments
 
 Result = xr.DataArray | xr.Dataset

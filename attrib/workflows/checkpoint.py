@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from attrib.domains.preparation import Preparation, preparation_of
+from attrib.scale.loading import check_device, load_model
 from attrib.workflows.identity import fingerprint
-from attrib.workflows.loading import check_device, load_model
 
 CONFIG, WEIGHTS, PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
 
@@ -164,7 +164,7 @@ def load_classifier(
     Parameters
     ----------
     model : str
-        `"package.module:factory"`, see `attrib.workflows.loading.load_model`.
+        `"package.module:factory"`, see `attrib.scale.loading.load_model`.
     weights : path, optional
         A state dict.
     classes : sequence of str

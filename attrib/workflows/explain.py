@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from attrib.io import read
+from attrib.io import opened, read
+from attrib.scale import cohort
+from attrib.scale.loading import load_model
 from attrib.workflows.attribute import Done, Result, Tell, rehearse, trial
 from attrib.workflows.data import baselines_of, floating
 from attrib.workflows.folder import RECORD, Folder
-from attrib.workflows.loading import class_names, load_model
-from attrib.workflows.plan import Plan, plan
+from attrib.workflows.plan import ALL_METHODS, Plan, plan
 from attrib.workflows.study import carry_out, draw, overview, write_table
-from attrib.workflows.targets import targets
+from attrib.workflows.targets import class_names, targets
 
 
 class Explained(NamedTuple):
@@ -32,6 +35,107 @@ class Explained(NamedTuple):
     folder: Path
     files: list[str]
     table: pd.DataFrame
+
+
+class OfCohort(NamedTuple):
+    """What a cohort gave.
+
+    Attributes
+    ----------
+    lines : list of str
+        What is in the store.
+    problems : list of str
+        Blocks that failed, each with its reason.
+    """
+
+    lines: list[str]
+    problems: list[str]
+
+
+def explain_cohort(
+    model: str,
+    data: str | Path,
+    output: str | Path,
+    *,
+    weights: str | Path | None = None,
+    variables: Sequence[str] | None = None,
+    classes: str | None = None,
+    baselines: str | None = None,
+    methods: Sequence[str] = ("integrated_gradients",),
+    target: str | None = None,
+    batch_size: int | str = "auto",
+    device: str | None = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    block: int | str = "auto",
+    cluster: str | None = None,
+    reductions: Sequence[str] = (),
+    by: str | None = None,
+    keep: bool = True,
+    tell: Tell | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> OfCohort:
+    """Explain a file that may be larger than memory with one method, block by block, into a Zarr store.
+
+    Parameters
+    ----------
+    model, weights
+        As for `load_model`.
+    data : str or path
+        `.zarr` or netCDF.
+    output : str or path
+        The store; one that was begun is continued.
+    variables, classes, baselines, target, batch_size, device, seed, options
+        As for `explain`.
+    methods : sequence of str
+        The method.
+    block, reductions, by, keep
+        As for `attrib.cohort`.
+    cluster : str, optional
+        A number of processes, or the address of a Dask scheduler.
+    tell, say
+        As for `demo`.
+
+    Raises
+    ------
+    ValueError
+        For several methods, and as `attrib.cohort`.
+    """
+    if isinstance(methods, str) or len(methods) != 1:
+        names_ = methods if isinstance(methods, str) else ", ".join(methods)
+        raise ValueError(f"`methods` is {names_}, but a store such as {output} holds one method; name one")
+    ds = opened(data)
+    missing = [v for v in variables or () if v not in ds.data_vars]
+    if missing:
+        raise ValueError(
+            f"{data} has no variable {missing[0]!r}, it has: {', '.join(map(str, ds.data_vars))}"
+        )
+    names, several = class_names(classes), list(variables or map(str, ds.data_vars))
+    x = ds[several[0]] if len(several) == 1 else ds[several]
+    settings = plan(
+        methods, **targets(target, names), classes=names, baselines=baselines_of(baselines, x, say),
+        batch_size=batch_size, device=device, seed=seed, options=options,
+    )  # fmt: skip
+    how = {**settings.shared, **settings.by_method[methods[0]]}
+    method: Any = ALL_METHODS[methods[0]]
+    if "method" in how:
+        method = functools.partial(method, how.pop("method"))
+    with warnings.catch_warnings(record=True) as reports:
+        warnings.simplefilter("always", RuntimeWarning)
+        tree = cohort(
+            method, model, data, output, weights=weights, inputs=several, block=block,
+            cluster=int(cluster) if cluster is not None and cluster.isdecimal() else cluster,
+            reductions=reductions, by=by, keep=keep,
+            progress=False if tell is None else lambda done, total: tell(methods[0], done, total), **how,
+        )  # fmt: skip
+    for report in reports:
+        if report.category is not RuntimeWarning:
+            warnings.warn_explicit(report.message, report.category, report.filename, report.lineno)
+    lines = [
+        f"{f'{node.path}/{name}'.lstrip('/')} ({', '.join(f'{d} {n}' for d, n in a.sizes.items()) or 'a number'})"
+        for node in tree.subtree for name, a in node.dataset.data_vars.items()
+    ]  # fmt: skip
+    return OfCohort(lines, str(tree.attrs.get("failed", "")).splitlines())
 
 
 def explain(

@@ -10,11 +10,11 @@ import pandas as pd
 
 from attrib.io import read, save
 from attrib.labels import labelled_inputs
+from attrib.scale.loading import load_model
 from attrib.workflows.attribute import trial
 from attrib.workflows.bench import bench
 from attrib.workflows.data import floating
-from attrib.workflows.loading import class_names, load_model
-from attrib.workflows.targets import targets
+from attrib.workflows.targets import class_names, targets
 
 METHODS = ("saliency", "integrated_gradients", "smooth_grad")
 

@@ -1,8 +1,9 @@
-"""Which outputs are explained: the text of an option as the argument of a method."""
+"""Which outputs are explained, and their names: the text of options as arguments of a method."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -34,3 +35,20 @@ def _target(text: str, classes: Sequence[str] | None) -> int | str:
             f"`target` is {text!r}: to name a class, give `classes`; else a number, predicted or all"
         )
     raise ValueError(f"`target` is {text!r}, which is not among the classes {', '.join(classes[:12])}")
+
+
+def class_names(classes: str | None) -> list[str] | None:
+    """Names from a list with commas, or from a file with one per line."""
+    if classes is None:
+        return None
+    file = Path(classes)
+    if "," not in classes and file.suffix and not file.is_file():
+        raise FileNotFoundError(
+            f"there is no file {classes} with class names; or list them in `classes`: a,b,c"
+        )
+    text = file.read_text(encoding="utf-8").splitlines() if file.is_file() else classes.split(",")
+    names = [n.strip() for n in text if n.strip()]
+    if len(set(names)) != len(names):
+        twice = next(n for n in names if names.count(n) > 1)
+        raise ValueError(f"`classes` has {twice!r} twice; targets could not be told apart")
+    return names

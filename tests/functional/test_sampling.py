@@ -75,8 +75,19 @@ def test_seeds() -> None:
 
 def test_the_first_draws_of_a_longer_run_are_those_of_a_shorter_one() -> None:
     few, many = (smooth_grad(cubes, X, n_samples=n, stdevs=0.2, seed=3) * n for n in (4, 5))
-    draw = normal(sample_keys((X,), 3), torch.full((3,), 4), 0, X.shape[1:], X.dtype)
+    draw = normal(sample_keys((X,), 3), torch.full((3,), 2), 0, X.shape[1:], X.dtype)  # of the third pair
     torch.testing.assert_close(many - few, 3 * (X + 0.2 * draw) ** 2)
+
+
+def test_noise_comes_in_antithetic_pairs() -> None:
+    """What is odd in the noise cancels in a pair: the gradient of a quadratic function is exact."""
+    found = smooth_grad(squares, X, n_samples=6, stdevs=0.5)
+    torch.testing.assert_close(found, 2 * X, rtol=1e-14, atol=1e-14)
+    tunnel = noise_tunnel(
+        partial(saliency, absolute=False), squares, X, n_samples=2, stdevs=0.5, batch_size=1
+    )
+    torch.testing.assert_close(tunnel, 2 * X, rtol=1e-14, atol=1e-14)
+    assert not torch.allclose(smooth_grad(squares, X, n_samples=3, stdevs=0.5), 2 * X)
 
 
 def test_a_tunnel_around_the_gradient_is_smooth_grad() -> None:
@@ -118,13 +129,13 @@ def test_what_a_tunnel_costs() -> None:
 
 
 def test_gradient_shap_of_a_product() -> None:
-    """From zero to x: (x_i) E of u x_j is x_i x_j / 2, with variance (x_i x_j)^2 / 12."""
+    """From zero to x: (x_i) E of u x_j is x_i x_j / 2; in a stratum of n, u has the variance 1 / (12 n^2)."""
     x = torch.tensor([[2.0, 3.0]], dtype=torch.float64)
     n = 4000
     found = gradient_shap.explain(
         lambda x: x[:, 0] * x[:, 1], x, baselines=torch.zeros(1, 2).double(), n_samples=n
     )
-    error = 6 / 12**0.5 / n**0.5
+    error = 6 / 12**0.5 / n**1.5
     assert bool(((found.attribution - 3).abs() < 4 * error).all())
     torch.testing.assert_close(found.standard_error, torch.full_like(x, error), rtol=0.05, atol=0)
     torch.testing.assert_close(found.delta, found.attribution.sum(1) - 6)
@@ -140,13 +151,107 @@ def test_gradient_shap_of_a_linear_model_with_one_baseline_is_exact() -> None:
     torch.testing.assert_close(without, w.expand(3, 4))
 
 
-def test_gradient_shap_draws_all_baselines_and_measures_against_their_mean() -> None:
+def test_gradient_shap_has_all_baselines_in_balance_and_measures_against_their_mean() -> None:
+    """On a linear model draws differ by their baseline alone, so that balance makes the mean exact."""
     w = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
     pool = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = gradient_shap.explain(lambda x: x @ w, X, baselines=pool, n_samples=3000)
-    expected = (X - pool.mean(0)) * w
-    assert bool(((found.attribution - expected).abs() < 4.5 * found.standard_error).all())
-    torch.testing.assert_close(found.delta, found.attribution.sum(1) - (X @ w - (pool @ w).mean()))
+    found = gradient_shap.explain(lambda x: x @ w, X, baselines=pool, n_samples=18)
+    torch.testing.assert_close(found.attribution, (X - pool.mean(0)) * w)
+    torch.testing.assert_close(found.standard_error, torch.zeros(3, 4).double())
+    torch.testing.assert_close(found.delta, torch.zeros(3).double(), atol=1e-12, rtol=0)
+    few = gradient_shap.explain(lambda x: x @ w, X, baselines=pool, n_samples=4)
+    torch.testing.assert_close(few.delta, few.attribution.sum(1) - (X @ w - (pool @ w).mean()))
+    assert bool((few.standard_error > 0).all())
+
+
+class Counts(torch.autograd.Function):
+    """The gradient of a point is one: what remains is how often each baseline was drawn."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.sum(1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.shape = inputs[0].shape
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g[:, None].expand(ctx.shape)
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 5), (3, 5), (5, 5), (8, 5), (50, 10), (7, 1)])
+def test_every_baseline_is_drawn_as_often_as_the_others(count: int, size: int) -> None:
+    pool = torch.eye(size, dtype=torch.float64)
+    x = torch.randn(4, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    drawn = (x - gradient_shap(Counts.apply, x, baselines=pool, n_samples=count)) * count
+    torch.testing.assert_close(drawn, drawn.round())
+    assert bool((drawn.sum(1).round() == count).all())
+    assert bool((drawn.amax(1) - drawn.amin(1) <= 1 + 1e-9).all())
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_draws_are_in_strata(size: int) -> None:
+    count, x = 20, torch.zeros(1, size + 1, dtype=torch.float64)
+    pool = torch.cat(
+        [torch.eye(size), torch.ones(size, 1)], 1
+    ).double()  # the last feature falls from one to zero
+    places: list[Tensor] = []
+
+    def f(rows: Tensor) -> Tensor:
+        places.append(rows.detach())
+        return rows.sum(1)
+
+    gradient_shap(f, x, baselines=pool, n_samples=count, batch_size=7)
+    rows = torch.cat(places)
+    rows = rows[(rows[:, -1] > 0) & (rows[:, -1] < 1)].unique(dim=0)
+    place, baseline = 1 - rows[:, -1], rows[:, :-1].argmax(1)
+    assert (place * count).floor().sort().values.tolist() == list(range(count))
+    for b in range(size):
+        own = (place[baseline == b] * count / size).floor().sort().values
+        assert own.tolist() == list(range(count // size))
+
+
+def test_the_mean_over_seeds_has_no_bias() -> None:
+    pool = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = X[:1]
+    expected = torch.stack([integrated_gradients(cubes, x, baselines=b[None], n_steps=5) for b in pool]).mean(
+        0
+    )
+    for count in (2, 4):  # more baselines than draws, and one draw more than baselines
+        each = torch.stack(
+            [gradient_shap(cubes, x, baselines=pool, n_samples=count, seed=s) for s in range(300)]
+        )
+        error = each.std(0) / 300**0.5
+        assert bool(((each.mean(0) - expected).abs() < 4.5 * error).all())
+
+
+@pytest.mark.parametrize(("count", "size", "least", "most"), [(24, 1, 0.85, 1.3), (24, 4, 0.85, 2.3), (8, 4, 0.9, 4.0), (4, 4, 0.9, 8.0)])  # fmt: skip
+def test_the_standard_error_is_that_of_other_seeds(count: int, size: int, least: float, most: float) -> None:
+    """Root mean square over entries: close where a baseline has three draws or more, else an upper bound."""
+    torch.manual_seed(0)
+    w, v = torch.randn(4, 16, dtype=torch.float64), torch.randn(16, dtype=torch.float64)
+    pool, x = torch.randn(size, 4, dtype=torch.float64), 1.5 * torch.ones(1, 4, dtype=torch.float64)
+    runs = [
+        gradient_shap.explain(lambda t: (t @ w).sigmoid() @ v, x, baselines=pool, n_samples=count, seed=s)
+        for s in range(200)
+    ]
+    spread = torch.stack([r.attribution for r in runs]).var(0).mean().sqrt()
+    told = torch.stack([r.standard_error for r in runs]).square().mean().sqrt()
+    assert least < float(told / spread) < most
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 20, 64])
+def test_draws_and_errors_do_not_depend_on_chunks(batch_size: int) -> None:
+    pool = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = gradient_shap.explain(cubes, X, baselines=pool, n_samples=10)
+    found = gradient_shap.explain(cubes, X, baselines=pool, n_samples=10, batch_size=batch_size)
+    torch.testing.assert_close(found.attribution, expected.attribution, rtol=1e-13, atol=1e-14)
+    torch.testing.assert_close(found.standard_error, expected.standard_error, rtol=1e-10, atol=1e-14)
+    alone = gradient_shap.explain(cubes, X[1:2], baselines=pool, n_samples=10, batch_size=batch_size)
+    torch.testing.assert_close(alone.standard_error, expected.standard_error[1:2], rtol=1e-10, atol=1e-14)
 
 
 def test_gradient_shap_with_a_distribution_for_each_sample() -> None:

@@ -17,7 +17,7 @@ def kind(name: str, module: str) -> Any:
         ("a sentence", "`x` is text, of which no gradient can be taken; pass the ids that the tokenizer gives"),
         (["two", "sentences"], r"`x` is text.*tokenizer\(texts, return_tensors='pt', padding=True\)"),
         ({"words": ["two"]}, r"`x\['words'\]` is text"),
-        (kind("Nifti1Image", "nibabel.nifti1"), r"`x` is a Nifti1Image; pass its numbers, .*: x.get_fdata\(dtype='float32'\)\[None\]"),
+        (kind("Nifti1Image", "nibabel.nifti1"), r"`x` is a Nifti1Image; pass attrib.io.from_nifti\(x\)"),
     ],
 )  # fmt: skip
 def test_inputs(x: Any, text: str) -> None:

@@ -167,7 +167,7 @@ def own() -> nn.Module:
 
 def test_models_of_ones_own(tmp_path: Path) -> None:
     weights = own().state_dict()
-    torch.save({"state_dict": {f"model.{k}": v for k, v in weights.items()}, "epoch": 3}, tmp_path / "w.ckpt")
+    torch.save({"state_dict": weights, "epoch": 3}, tmp_path / "w.ckpt")
     spec = f"{__name__}:own"
     loaded = load_checkpoint(model=spec, weights=tmp_path / "w.ckpt", classes=["a", "b", "c"])
     assert loaded.genes is None

@@ -16,7 +16,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 _ATTENTION = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
-_RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
+_RECURRENT = {  # with the op of sequences, and that of packed ones
+    getattr(torch, name): (getattr(torch.ops.aten, name).input, getattr(torch.ops.aten, name).data)
+    for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
+}
 _MEMORY = {  # functions that hand out memory, to which other code can write unseen
     *(Tensor.numpy, Tensor.__array__, Tensor.__dlpack__, Tensor.data_ptr, Tensor.untyped_storage),
     *(Tensor.storage, Tensor.share_memory_),
@@ -26,6 +29,13 @@ _MEMORY = {  # functions that hand out memory, to which other code can write uns
 class Unfused(TorchFunctionMode):
     """Runs attention and recurrent layers by plain ops.
 
+    Parameters
+    ----------
+    single : callable, optional
+        `single(op)` says whether a recurrent layer is one op for the modes inside; the default says no.
+
+    Notes
+    -----
     The setting changes around each such call only, so the model's code runs under the user's global settings. torch's
     transformer layers leave their fused path as soon as any such mode is active.
 
@@ -35,9 +45,9 @@ class Unfused(TorchFunctionMode):
         Whether the memory of a tensor was handed to code outside torch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, single: Callable[[Any], bool] = lambda op: False) -> None:
         super().__init__()
-        self.exposed = False
+        self.single, self.exposed = single, False
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -48,9 +58,26 @@ class Unfused(TorchFunctionMode):
             with sdpa_kernel(SDPBackend.MATH):
                 return func(*args, **kwargs)
         if func in _RECURRENT:
+            op = _RECURRENT[func][_is_packed(func, args)]
+            if self.single(op) and not kwargs and not _drops_out(args):
+                with torch._C._AutoDispatchBelowAutograd():  # above it, torch takes the layer apart
+                    return op(*args)
             with _without_fused_rnn():
                 return func(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def _is_packed(func: Callable, args: tuple) -> bool:
+    """Whether a recurrent function is called with the sizes of packed steps: then its weights come one later."""
+    return len(args) > 2 and isinstance(args[1 if func is torch.lstm else 2], Tensor)
+
+
+def _drops_out(args: tuple) -> bool:
+    """Whether a recurrent layer draws random numbers: its arguments have the dropout and then the mode."""
+    after_weights = [
+        a for a in args if isinstance(a, (bool, int, float))
+    ]  # biases, layers, dropout, training, ...
+    return bool(after_weights[2] and after_weights[3])
 
 
 @contextlib.contextmanager

@@ -269,7 +269,7 @@ def record(
         copies = [plain(x).clone(memory_format=torch.contiguous_format) for x in inputs]
         recorder = Recorder(copies, decompose, record.__code__)  # no source line is looked for outside
         lifted.register = recorder.memory.activate
-        with Unfused() as mode, recorder:
+        with Unfused(lambda op: decompose(op) is None) as mode, recorder:
             value = f(*copies)
         if not isinstance(value, Tensor):
             raise TypeError(

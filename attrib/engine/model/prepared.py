@@ -84,7 +84,7 @@ class PreparedModel:
         """What is known of the model as it is now, for samples (N, ...) of these shapes and dtypes, and values beside them."""
         self.parts = parts(self.model)
         shapes = [(t.shape[1:], t.dtype, t.device) for t in samples]
-        state = [*shapes, *beside, *_state(self.model, self.parts)]
+        state = [*shapes, *beside, *state_of(self.model, self.parts)]
         if state != self._state:
             self._knowledge, self._state = Knowledge(), state
         return self._knowledge
@@ -130,8 +130,8 @@ def prepare(f: Model) -> PreparedModel:
     return f if isinstance(f, PreparedModel) else PreparedModel(f)
 
 
-def _state(model: Model, parts_: Sequence[nn.Module]) -> list[Any]:
-    """All that the outputs of a model depend on, small enough to be kept and compared."""
+def state_of(model: Model, parts_: Sequence[nn.Module], values: bool = True) -> list[Any]:
+    """All that the outputs of a model depend on, small enough to be kept and compared; weights by their values if `values`."""
     state: list[Any] = []
     for part in parts_:
         state.append(id(part))
@@ -141,16 +141,17 @@ def _state(model: Model, parts_: Sequence[nn.Module]) -> list[Any]:
             elif isinstance(v, dict):  # weights, modules and hooks, by name or number
                 state += (*v, *map(id, v.values()))
             elif isinstance(v, Tensor):
-                state += _tensor_state(v)
+                state += _tensor_state(v, values)
             elif callable(v):
                 state.append(id(v))
     for t in weights(model) if not isinstance(model, nn.Module) else weights_of(parts_):
-        state += _tensor_state(t)
+        state += _tensor_state(t, values)
     return state
 
 
-def _tensor_state(t: Tensor) -> tuple[Any, ...]:
-    return id(t), t.dtype, t.device, -1 if t.is_inference() else t._version, digest(t)
+def _tensor_state(t: Tensor, values: bool) -> tuple[Any, ...]:
+    version = -1 if t.is_inference() else t._version
+    return id(t), t.dtype, t.device, version, digest(t) if values else 0
 
 
 _SETTINGS = (bool, int, float, str, tuple)  # numbers and texts that modules hold, `training` among them

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -122,6 +122,87 @@ class Moments:
         if self.steps == 1:
             return self._shaped(torch.full_like(s, torch.inf) for s in self._sums)
         return tuple((v / (self.steps - 1)).sqrt() for v in self.variance())
+
+
+class Successive:
+    """Sums of rows, and the standard error of their mean where successive rows are not draws of one distribution.
+
+    Rows from strata of a path differ by their place more than by chance. The mean of squares of their differences of order d, by
+    the sum of squares of its binomial coefficients (2, 6), is the variance of a row in its stratum, plus what a difference sees of the
+    path: it overstates the error, by little where the path is smooth.
+
+    Parameters
+    ----------
+    n, steps : int
+        Samples, and rows per sample.
+    device : torch.device
+        Where the sums are kept.
+    order : {1, 2}
+        Of the differences.
+    counted : callable
+        Samples (a range) to (n, steps - order): which differences count, by their first row.
+    """
+
+    def __init__(
+        self, n: int, steps: int, device: torch.device, order: int, counted: Callable[[range], Tensor]
+    ) -> None:
+        self.n, self.steps, self.device, self.order, self._counted = n, steps, device, order, counted
+        self._sums: list[Tensor] = []
+        self._squares: list[Tensor] = []
+        self._before: list[Tensor | None] = []  # the last rows of a sample that is not complete
+        self._shapes: list[torch.Size] = []
+        self._count = torch.zeros(n, dtype=torch.float64)
+
+    def add(self, values: Rows, start: int) -> None:
+        """Add rows (T, rows, ...) that begin with row `start` of `n * steps`, in this order."""
+        if not self._sums:
+            shape = lambda v: (len(v), self.n, v[0, 0].numel())
+            zeros = lambda v: torch.zeros(shape(v), dtype=torch.float64, device=self.device)
+            self._sums, self._squares = ([zeros(v) for v in values] for _ in range(2))
+            self._before, self._shapes = [None] * len(values), [v.shape[2:] for v in values]
+        for j, v in enumerate(values):
+            row = start
+            for samples, _, rows in by_sample(_flat(v), start, self.steps):
+                self._add(j, samples, rows, row % self.steps)
+                row += rows.shape[1] * rows.shape[2]
+
+    def _add(self, j: int, samples: slice, rows: Tensor, step: int) -> None:
+        """Add rows (T, n, rows, features) of samples, from a step on."""
+        before, fresh = self._before[j], rows.shape[2]
+        if step and before is not None:
+            rows = torch.cat([before, rows], 2)
+        at, windows = max(0, step - self.order), rows.shape[2] - self.order
+        counted = self._counted(range(samples.start, samples.stop))[:, at : at + max(windows, 0)]
+        mask = counted.to(rows.device)[None, :, :, None]
+        for n, f in _blocks(rows):
+            part, place = rows[:, n, :, f], (slice(None), _within(samples, n), f)
+            self._sums[j][place] += part[:, :, -fresh:].sum(2).to(self.device)
+            if windows > 0:
+                if self.order == 2:
+                    difference = (part[:, :, 2:] + part[:, :, :-2]).sub_(part[:, :, 1:-1], alpha=2)
+                else:
+                    difference = part[:, :, 1:] - part[:, :, :-1]
+                squares = difference.square_().mul_(mask[:, n])
+                self._squares[j][place] += squares.sum(2).to(self.device)
+        if j == 0:
+            self._count[samples] += counted.sum(1)
+        self._before[j] = rows[:, :, -self.order :].clone() if at + rows.shape[2] < self.steps else None
+
+    def mean(self) -> Rows:
+        """Mean over the rows of each sample: (T, n, ...) per input."""
+        return self._shaped(s / self.steps for s in self._sums)
+
+    def standard_error(self) -> Rows:
+        """Standard error of the mean; infinite where there is no difference to tell it from."""
+        of_difference = {1: 2, 2: 6}[self.order] * self._count.to(self.device)[None, :, None] * self.steps
+        known = of_difference > 0
+        return self._shaped(
+            torch.where(known, (q / torch.where(known, of_difference, 1)).sqrt(), torch.inf)
+            for q in self._squares
+        )
+
+    def _shaped(self, flat: Iterable[Tensor]) -> Rows:
+        return tuple(t.reshape(*t.shape[:2], *shape) for t, shape in zip(flat, self._shapes, strict=True))
 
 
 def _blocks(rows: Tensor) -> Iterator[tuple[slice, slice]]:

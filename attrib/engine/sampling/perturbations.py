@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import of_samples
-from attrib.engine.sampling.noise import block, choice, normal_blocks, sample_keys, uniform
+from attrib.engine.sampling.noise import block, normal_blocks, sample_keys, uniform
 
 Stdevs = float | tuple[float, ...]
 NOISE, BASELINE, MIX = 0, 64, 65  # streams of draws; noise takes one per input
@@ -58,10 +60,14 @@ class Noise:
         See `attrib.engine.sampling.noise`.
     device : torch.device
         Where the copies are made.
+    antithetic : bool
+        Whether copies 2j and 2j + 1 have opposite noise: what is odd in the noise then cancels in an average.
     """
 
-    def __init__(self, xs: Rows, stdevs: list[Tensor], seed: int, device: torch.device) -> None:
-        self.xs, self.stdevs, self.device = xs, stdevs, device
+    def __init__(
+        self, xs: Rows, stdevs: list[Tensor], seed: int, device: torch.device, *, antithetic: bool = False
+    ) -> None:
+        self.xs, self.stdevs, self.device, self.antithetic = xs, stdevs, device, antithetic
         self.keys = sample_keys(xs, seed)
 
     def points(self, i: Tensor, k: Tensor) -> Rows:
@@ -81,6 +87,9 @@ class Noise:
         )
         out = part.new_empty(len(i), part.shape[1])
         scale = of_samples(s, i, self.device).expand(len(i))[:, None]
+        if self.antithetic:
+            scale = torch.where((k % 2 == 1)[:, None], -scale, scale)
+            k = k.div(2, rounding_mode="floor")
         blocks = normal_blocks(keys, k, NOISE + j, out.shape[1], out.dtype)
         if transformed():  # what is written to has no derivative
             out = torch.cat([part[at[rows]] + (z.clone() * scale[rows]).to(part.dtype) for rows, z in blocks])
@@ -99,11 +108,57 @@ class Draws:
         The inputs' copies.
     pool : tuple of Tensor (1, B, ...) or (N, B, ...)
         Baselines to draw from; rows of equal number belong together.
+    count : int
+        Draws per sample.
+
+    Notes
+    -----
+    The path is cut into `count` strata, with one draw in each, uniform in it. Of every B strata in a row each is given to another
+    baseline, in random order. So baselines are in balance, and the draws of each are spread along its path. Every stratum is as
+    likely to be given to one baseline as to another, so the mean over the draws is unbiased.
     """
 
-    def __init__(self, noisy: Noise, pool: Rows) -> None:
-        self.noisy, self.pool = noisy, pool
+    def __init__(self, noisy: Noise, pool: Rows, count: int) -> None:
+        self.noisy, self.pool, self.count = noisy, pool, count
         self._difference: Rows = ()  # of the chunk drawn last, which is the one `products` is asked for
+        self._designed: tuple[range, Tensor, Tensor] | None = None
+
+    def design(self, samples: range) -> tuple[Tensor, Tensor]:
+        """Baseline and place on the way from it (n, count) of each draw of some samples: by baseline, then by place."""
+        computed = range(0) if self._designed is None else self._designed[0]
+        if samples[0] not in computed or samples[-1] not in computed:
+            n, count, size = len(samples), self.count, self.pool[0].shape[1]
+            keys = self.noisy.keys[samples.start : samples.stop]
+
+            def draws(number: int, stream: int) -> Tensor:
+                each = keys.repeat_interleave(number, 0)
+                return uniform(each, torch.arange(number).repeat(n), stream).view(n, number)
+
+            rounds = -(-count // size)
+            order = draws(rounds * size, BASELINE).view(n, rounds, size).argsort(2)
+            baselines = order.flatten(1)[:, :count]
+            place = (torch.arange(count) + draws(count, MIX)) / count
+            by_baseline = baselines.argsort(dim=1, stable=True)
+            self._designed = samples, baselines.gather(1, by_baseline), place.gather(1, by_baseline)
+        assert self._designed is not None
+        computed, baselines, place = self._designed
+        part = slice(samples.start - computed.start, samples.stop - computed.start)
+        return baselines[part], place[part]
+
+    def differences(self) -> tuple[int, Callable[[range], Tensor]]:
+        """Which differences of successive draws tell the error of their mean: their order, and those that count.
+
+        The second differences within a baseline, which a path that bends evenly leaves small; with fewer than three draws of
+        each, the first; with one of each, the first between baselines, which overstate the error.
+        """
+        each = self.count // self.pool[0].shape[1]
+        order = 2 if each > 2 else 1
+
+        def counted(samples: range) -> Tensor:
+            baselines = self.design(samples)[0]
+            return (baselines[:, order:] == baselines[:, :-order]) | (each < 2)
+
+        return order, counted
 
     def points(self, i: Tensor, k: Tensor) -> Rows:
         """Draw `k` of samples `i`."""
@@ -118,9 +173,10 @@ class Draws:
 
     def _drawn(self, i: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """The baseline and the place on the way from it, for each row."""
-        keys, k = self.noisy.keys[i], k.cpu()
-        baselines = choice(keys, k, BASELINE, self.pool[0].shape[1])
-        return baselines, uniform(keys, k, MIX).to(self.noisy.device)
+        first = int(i[0])
+        baselines, place = self.design(range(first, int(i[-1]) + 1))
+        at = i - first, k.cpu()
+        return baselines[at], place[at].to(self.noisy.device)
 
     def at_input(self, gradients: Rows) -> Rows:
         """Gradients (T, rows, ...) at the points drawn last."""
@@ -143,14 +199,16 @@ class DrawsBehind(Draws):
         The inputs, without noise.
     pool : tuple of Tensor (1, B, ...)
         Baselines shared by all samples.
+    count : int
+        Draws per sample.
     layer : FirstLayer
         The layer.
     size : int
         Rows that go through it at a time.
     """
 
-    def __init__(self, noisy: Noise, pool: Rows, layer: FirstLayer, size: int) -> None:
-        super().__init__(noisy, pool)
+    def __init__(self, noisy: Noise, pool: Rows, count: int, layer: FirstLayer, size: int) -> None:
+        super().__init__(noisy, pool, count)
         self._layer = layer
         self._ends, self._starts = (
             torch.cat([layer(part.to(noisy.device)) for part in t.split(size)])
@@ -184,9 +242,11 @@ def draws_between(passes: Passes, noisy: Noise, pool: Rows, steps: int) -> Draws
     """Points between inputs and drawn baselines: at the input, or behind the first layer where ends are without noise."""
     without_noise = not any(bool(s.any()) for s in noisy.stdevs)
     if len(pool[0]) > 1 or not without_noise:
-        return Draws(noisy, pool)
+        return Draws(noisy, pool, steps)
     layer = affine_first_layer(passes, noisy.xs, pool[0][0, :1], steps, wide_rows=True)
-    return Draws(noisy, pool) if layer is None else DrawsBehind(noisy, pool, layer, passes.batches.chunk())
+    if layer is None:
+        return Draws(noisy, pool, steps)
+    return DrawsBehind(noisy, pool, steps, layer, passes.batches.chunk())
 
 
 def _picked(pool: Tensor, i: Tensor, numbers: Tensor, device: torch.device) -> Tensor:

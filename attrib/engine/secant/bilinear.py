@@ -65,8 +65,8 @@ def matmul_add(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> P
 
 
 def _matmul_change(u: Any, v: Any, change: Tensor) -> Tensor:
-    terms = [_linear_change(u.dv, change, _times_transposed, mean(v))] if isinstance(u, Pair) else []
-    terms += [_linear_change(v.dv, change, _transposed_times, mean(u))] if isinstance(v, Pair) else []
+    terms = [linear_change(u.dv, change, _times_transposed, mean(v))] if isinstance(u, Pair) else []
+    terms += [linear_change(v.dv, change, _transposed_times, mean(u))] if isinstance(v, Pair) else []
     return sum(terms[1:], terms[0])
 
 
@@ -78,7 +78,7 @@ def convolution(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> 
     change = v1 - v0
     terms = []
     if isinstance(u, Pair):
-        terms.append(_linear_change(u.dv, change, partial(_deconvolved, options), u.dv, mean(w)))
+        terms.append(linear_change(u.dv, change, partial(_deconvolved, options), u.dv, mean(w)))
     if isinstance(w, Pair):
         terms.append(op(mean(u), w.dv, None, *options))
     if isinstance(bias, Pair):
@@ -121,41 +121,53 @@ def _deconvolved(options: Sequence[Any], g: Tensor, dv: Tensor, w: Tensor) -> Te
     return aten.convolution_backward(g, dv, w, None, *options, [True, False, False])[0]
 
 
-def _linear_change(dv: Tensor, change: Tensor, transpose: Callable[..., Tensor], *needed: Tensor) -> Tensor:
+def linear_change(dv: Tensor, change: Tensor, transpose: Callable[..., Tensor], *needed: Tensor) -> Tensor:
     """A linear function of `dv` whose value is `change` and whose transpose is ``transpose(g, *needed)``."""
-    return (_LinearChangeOfFunc if transformed() else _LinearChange).apply(dv, change, transpose, *needed)
+    return linear_changes((dv,), (change,), transpose, *needed)[0]
 
 
-class _LinearChange(torch.autograd.Function):
-    """dv -> change; backward is ``transpose(g, *needed)``."""
+def linear_changes(
+    dvs: tuple[Tensor, ...], changes: tuple[Tensor, ...], transpose: Callable[..., Any], *needed: Tensor
+) -> tuple[Tensor, ...]:
+    """Linear functions of all `dvs`: their values are `changes`, their transpose ``transpose(*gs, *needed)``."""
+    function = _LinearChangesOfFunc if transformed() else _LinearChanges
+    return function.apply(transpose, len(dvs), len(changes), *dvs, *changes, *needed)
+
+
+class _LinearChanges(torch.autograd.Function):
+    """dvs -> changes; backward is ``transpose(*gs, *needed)``."""
 
     @staticmethod
     def forward(
-        ctx: Any, dv: Tensor, change: Tensor, transpose: Callable[..., Tensor], *needed: Tensor
-    ) -> Tensor:
-        """Pass on the value."""
-        _LinearChangeOfFunc.setup_context(ctx, (dv, change, transpose, *needed), change)
-        return change.view_as(change)
+        ctx: Any, transpose: Callable[..., Any], inputs: int, outputs: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Pass on the values."""
+        _LinearChangesOfFunc.setup_context(ctx, (transpose, inputs, outputs, *tensors), ())
+        return tuple(t.view_as(t) for t in tensors[inputs : inputs + outputs])
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gs: Tensor) -> tuple[Tensor | None, ...]:
         """Apply the transpose."""
-        return ctx.transpose(g, *ctx.saved_tensors), *[None] * (2 + len(ctx.saved_tensors))
+        multipliers = ctx.transpose(*gs, *ctx.saved_tensors)
+        multipliers = multipliers if isinstance(multipliers, tuple) else (multipliers,)
+        return None, None, None, *multipliers, *[None] * (len(gs) + len(ctx.saved_tensors))
 
 
-class _LinearChangeOfFunc(torch.autograd.Function):
-    """`_LinearChange` for torch.func."""
+class _LinearChangesOfFunc(torch.autograd.Function):
+    """`_LinearChanges` for torch.func."""
 
     generate_vmap_rule = True
-    backward = _LinearChange.backward
+    backward = _LinearChanges.backward
 
     @staticmethod
-    def forward(dv: Tensor, change: Tensor, transpose: Callable[..., Tensor], *needed: Tensor) -> Tensor:
-        """Pass on the value."""
-        return change.view_as(change)
+    def forward(
+        transpose: Callable[..., Any], inputs: int, outputs: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Pass on the values."""
+        return tuple(t.view_as(t) for t in tensors[inputs : inputs + outputs])
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple, output: Any) -> None:
         """Save the tensors that the transpose needs."""
-        _, _, ctx.transpose, *needed = inputs
-        ctx.save_for_backward(*needed)
+        ctx.transpose, count, outputs, *tensors = inputs
+        ctx.save_for_backward(*tensors[count + outputs :])

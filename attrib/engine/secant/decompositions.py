@@ -106,6 +106,27 @@ def logit(x: Tensor, eps: float | None = None) -> Tensor:
     return x.log() - (1 - x).log()
 
 
+def pack_padded(x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
+    """The steps of padded sequences one behind the other, and how many rows each step has, which is no function of x."""
+    steps = torch.arange(int(lengths.max()))
+    inside = steps[:, None] < lengths.cpu()
+    x = x.transpose(0, 1) if batch_first else x
+    return x[: len(steps)].flatten(0, 1)[inside.flatten().nonzero()[:, 0].to(x.device)], inside.sum(1)
+
+
+def pad_packed(
+    data: Tensor, sizes: Tensor, batch_first: bool, value: float | Tensor, total: int
+) -> tuple[Tensor, Tensor]:
+    """Padded sequences of `total` steps, or as many as there are, and their lengths."""
+    sizes = torch.cat([sizes, sizes.new_zeros(max(0, total - len(sizes)))])
+    inside = torch.arange(int(sizes[0])) < sizes[:, None]
+    place = (inside.flatten().cumsum(0) - 1).view(inside.shape).to(data.device)
+    mask = inside.to(data.device).view(*inside.shape, *[1] * (data.ndim - 1))
+    padding = torch.as_tensor(value, dtype=data.dtype, device=data.device)
+    padded = torch.where(mask, data[place], padding)
+    return padded.transpose(0, 1) if batch_first else padded, inside.sum(0)
+
+
 DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     **NORMALISATIONS,
     aten.masked_fill.Scalar: masked_fill,
@@ -124,6 +145,8 @@ DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten._cdist_forward.default: distances,
     aten._euclidean_dist.default: distances,
     aten._trilinear.default: trilinear,
+    aten._pack_padded_sequence.default: pack_padded,
+    aten._pad_packed_sequence.default: pad_packed,
     aten._convolution.default: lambda *args: aten.convolution(*args[:9]),  # in models from torch.jit.trace
     aten.square.default: lambda x: x * x,
     aten.hypot.default: lambda u, v: (u * u + v * v).sqrt(),

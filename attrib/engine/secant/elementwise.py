@@ -92,7 +92,14 @@ def kinked(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     _check_real(x)
     v0, v1 = values(op, args, kwargs)
     change = v1 - v0
-    return Pair(v0, v1, ratio(change, x.change, slope(op, x.v1, options, kwargs)) * x.dv, change)
+    return Pair(v0, v1, kinked_slope(op, x, change, options, kwargs) * x.dv, change)
+
+
+def kinked_slope(
+    op: OpOverload, x: Pair, change: Tensor, options: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+) -> Tensor:
+    """The secant of a function of straight pieces that changes by `change`."""
+    return ratio(change, x.change, slope(op, x.v1, options, kwargs or {}))
 
 
 @rule(
@@ -105,12 +112,19 @@ def smooth(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     x, *options = args
     _check_real(x)
     v0, v1 = values(op, args, kwargs)
-    change, d = v1 - v0, x.change
+    change = v1 - v0
+    return Pair(v0, v1, smooth_slope(op, x, change, options, kwargs) * x.dv, change)
+
+
+def smooth_slope(
+    op: OpOverload, x: Pair, change: Tensor, options: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+) -> Tensor:
+    """The secant of a smooth function that changes by `change`."""
+    d = x.change
     large = d.abs() >= smallest_change(d.dtype)
     for bend in BENDS[op](*options) if op in BENDS else ():
         large = large | ((x.v0 > bend) != (x.v1 > bend))
-    m = torch.where(large, divided(change, d, large), slope(op, x.mean, options, kwargs))
-    return Pair(v0, v1, m * x.dv, change)
+    return torch.where(large, divided(change, d, large), slope(op, x.mean, options, kwargs or {}))
 
 
 def _check_real(x: Any) -> None:

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from attrib.engine.gradient.passes import Passes
-from attrib.engine.graph import record
+from attrib.engine.graph import Graph
 from attrib.engine.inputs import of_samples
 from attrib.engine.model.function import Function
-from attrib.engine.secant.decompositions import decompose
-from attrib.engine.secant.replay import Compiled, Secant, secant
+from attrib.engine.secant.precision import LARGE, adds_up, in_double, most_lost, rounding
+from attrib.engine.secant.replay import Compiled, Secant, expressed, secant
 from attrib.engine.target import Custom, Scores, Target, custom
 
 Rows = tuple[Tensor, ...]
@@ -104,15 +104,18 @@ class Chunk(NamedTuple):
         Number of the first row.
     multipliers : tuple of Tensor (T, rows, ...)
         One per input.
-    differences : tuple of Tensor (rows, ...)
-        Input minus baseline.
+    products : tuple of Tensor (T, rows, ...)
+        Multipliers times input minus baseline.
+    total : Tensor (T, rows)
+        Sum of the products.
     at_input, at_baseline : Tensor (T, rows)
         Scores that the model itself gives.
     """
 
     start: int
     multipliers: Rows
-    differences: Rows
+    products: Rows
+    total: Tensor
     at_input: Tensor
     at_baseline: Tensor
 
@@ -132,6 +135,15 @@ class Multipliers:
         Whether to compare the replay with the model.
     compile : bool
         Whether to compile the replays, once for each chunk size.
+
+    Attributes
+    ----------
+    in_double : int
+        How many rows were computed in double precision, because single precision lost their sum.
+    large : int
+        How many rows have attributions beyond `LARGE` times the change of their score.
+    largest : float
+        The largest attribution of these, as a multiple of the change.
     """
 
     def __init__(
@@ -146,6 +158,7 @@ class Multipliers:
         # whether a recording holds values of its samples, and is of no use for others
         takes_samples = any(callable(t) and custom(t).takes_samples for t in passes.want.items)
         self._of_samples = passes.companions.per_sample or takes_samples
+        self.in_double, self.large, self.largest = 0, 0, 0.0
 
     def __iter__(self) -> Iterator[Chunk]:
         """The chunks in order."""
@@ -166,11 +179,7 @@ class Multipliers:
         graphs = self.passes.function.knowledge.graphs  # by rows: shapes are part of what is recorded
         name = (len(r), tuple(t for t in self.passes.want.items if callable(t)))
         fresh = name not in graphs or self._of_samples
-        graph = (
-            record(partial(self.readout.outputs, samples=i), x1, decompose, keep=True)
-            if fresh
-            else graphs[name]
-        )
+        graph = expressed(partial(self.readout.outputs, samples=i), x1, keep=True) if fresh else graphs[name]
         graphs[name] = graph
         has_outputs = fresh and self.count == 1 and not graph.translated
         seen_output = has_outputs and graph.output in graph.seen  # the replay's own output then
@@ -187,7 +196,74 @@ class Multipliers:
         if self.check:
             compare(replay, y0, None if seen_output else y1)
         multipliers = replay.pull(cotangents) if self.compile else self._pulled(replay, cotangents)
-        return Chunk(start, multipliers, replay.changes, scores, self.readout.scores(y0, i))
+        products = _products(multipliers, replay.changes)
+        chunk = Chunk(start, multipliers, products, _total(products), scores, self.readout.scores(y0, i))
+        right = adds_up(chunk.total, chunk.at_input, chunk.at_baseline)
+        if not bool(right.all()):
+            chunk = self._again(chunk, ~right, graph, x0, x1, i)
+        self._note_large(chunk)
+        return chunk
+
+    def _again(self, chunk: Chunk, off: Tensor, graph: Graph, x0: Rows, x1: Rows, i: Tensor) -> Chunk:
+        """The chunk, with rows in which a score is `off` (T, rows) computed in double precision.
+
+        Raises
+        ------
+        ValueError
+            If they do not add up then either, unless `check` is False.
+        """
+        wide, (x0, x1) = in_double(graph), (tuple(t.double() for t in ts) for ts in (x0, x1))
+        replay = secant(wide, x0, x1)
+        cotangents = self.readout.cotangents(replay.y1, i)
+        multipliers = self._pulled(replay, cotangents)
+        products = _products(multipliers, replay.changes)
+        ends = self.readout.scores(replay.y1, i), self.readout.scores(replay.y0, i)
+        wrong = off & ~adds_up(_total(products), *ends, replay.y1, replay.y0)
+        if self.check and bool(wrong.any()):
+            target, row = wrong.nonzero()[0].tolist()
+            cotangent = torch.zeros_like(cotangents[target])
+            cotangent[row] = cotangents[target, row]
+            at = target, row
+            reached, change = float(_total(products)[at]), float((ends[0] - ends[1])[at])
+            raise ValueError(
+                f"the attributions of sample {int(i[row])} add up to {reached:.6g}, expected {change:.6g}; most is lost in "
+                f"{most_lost(wide, x0, x1, cotangent)}. Pass other `baselines`, or check=False to get them as they are"
+            )
+        rows = off.any(0)
+        self.in_double += int(rows.sum())
+        mixed = [
+            _merged(rows, *pair) for pair in ((chunk.multipliers, multipliers), (chunk.products, products))
+        ]
+        total = torch.where(rows, _total(products).to(chunk.total.dtype), chunk.total)
+        return chunk._replace(multipliers=mixed[0], products=mixed[1], total=total)
+
+    def _note_large(self, chunk: Chunk) -> None:
+        """Count the rows with attributions far beyond the change of their score."""
+        at_input, at_baseline = chunk.at_input.detach(), chunk.at_baseline.detach()
+        change = torch.maximum((at_input - at_baseline).abs(), rounding(at_input, at_baseline))
+        largest = torch.stack(
+            [
+                p.flatten(2).abs().amax(2) if p.ndim > 2 else p.abs()
+                for p in map(torch.Tensor.detach, chunk.products)
+            ]
+        ).amax(0)
+        ratio = torch.where(largest > LARGE * change, largest / change, 0).nan_to_num(posinf=0.0)
+        self.large += int((ratio > 0).any(0).sum())
+        self.largest = max(self.largest, float(ratio.max()))
+
+    def notes(self) -> dict[str, str | int | float] | None:
+        """What a user should know of the rows so far; None if there is nothing."""
+        notes: dict[str, str | int | float] = {}
+        if self.in_double:
+            notes["in_double"] = (
+                f"{self.in_double} pairs of sample and baseline were computed in double precision, in which they add up"
+            )
+        if self.large:
+            notes["large_entries"] = (
+                f"{self.large} pairs of sample and baseline have attributions of up to {self.largest:.0e} times the change "
+                "of the score; choose another baseline (docs/deeplift.md, Which baseline)"
+            )
+        return notes or None
 
     def _baselines(self, pool: Tensor, i: Tensor, which: Tensor) -> Tensor:
         device = self.passes.device
@@ -224,6 +300,23 @@ class Multipliers:
         blocks = cotangents.split(block)
         parts = [replay.pull(c, keep=c is not blocks[-1]) for c in blocks]
         return parts[0] if len(parts) == 1 else tuple(torch.cat(m) for m in zip(*parts, strict=True))
+
+
+def _products(multipliers: Rows, changes: Rows) -> Rows:
+    return tuple(m * d for m, d in zip(multipliers, changes, strict=True))
+
+
+def _total(products: Rows) -> Tensor:
+    """Sum (T, rows) over all entries."""
+    return torch.stack([p.reshape(*p.shape[:2], -1).sum(2) for p in products]).sum(0)
+
+
+def _merged(rows: Tensor, single: Rows, double: Rows) -> Rows:
+    """Values (T, rows, ...) in double precision at some rows, in the dtype of the others."""
+    return tuple(
+        torch.where(rows.view(1, -1, *[1] * (s.ndim - 2)), d.to(s.dtype), s)
+        for s, d in zip(single, double, strict=True)
+    )
 
 
 def compare(replay: Secant, y0: Tensor, y1: Tensor | None) -> None:

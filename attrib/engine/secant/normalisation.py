@@ -28,7 +28,7 @@ def variance(
     x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
 ) -> Tensor:
     """sum((x - mean)^2) / (n - correction)."""
-    dims = list(range(x.ndim)) if dim is None or len(dim) == 0 else list(dim)
+    dims = list(dim or range(x.ndim))
     centred = x - x.mean(dims, keepdim=True)
     count = math.prod(x.shape[d] for d in dims) - (1 if correction is None else correction)
     return (centred * centred).sum(dims, keepdim=keepdim) / count
@@ -45,7 +45,7 @@ def variance_and_mean(
     x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Both moments."""
-    dims = list(range(x.ndim)) if dim is None else list(dim)
+    dims = list(dim or range(x.ndim))
     return variance(x, dim, correction=correction, keepdim=keepdim), x.mean(dims, keepdim=keepdim)
 
 

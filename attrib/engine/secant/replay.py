@@ -11,13 +11,22 @@ from torch.func import vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from attrib.engine.graph import Graph, Node, Ref, record, transformed
-from attrib.engine.secant import bilinear, elementwise, linear, normalisation, pooling, sums
+from attrib.engine.secant import bilinear, elementwise, linear, normalisation, norms, pooling, recurrent, sums
 from attrib.engine.secant.decompositions import decompose
 from attrib.engine.secant.pair import Arguments, NoRule, Pair, has_pair
 from attrib.engine.secant.rules import RULES
 from attrib.engine.secant.shared_baselines import shared_arguments
 
-FAMILIES = (linear, sums, bilinear, elementwise, pooling, normalisation)  # their import registers their rules
+FAMILIES = (
+    linear,
+    sums,
+    bilinear,
+    elementwise,
+    pooling,
+    normalisation,
+    norms,
+    recurrent,
+)  # their import registers their rules
 
 Pull = Callable[..., tuple[Tensor, ...]]
 Program = Callable[..., tuple[Tensor, ...]]
@@ -45,7 +54,7 @@ class Secant(NamedTuple):
 
 def expressed(f: Callable[..., Tensor], inputs: Sequence[Tensor], keep: bool = False) -> Graph:
     """Record `f` in ops that have rules, as far as possible; see `record` for `keep`."""
-    return record(f, inputs, decompose, keep)
+    return norms.with_norms(record(f, inputs, decompose, keep))
 
 
 def secant(

@@ -15,9 +15,9 @@ from torch import nn
 from attrib.domains.expression import aligned, scaled, transformed
 from attrib.domains.expression.transforms import TRANSFORMS
 from attrib.io import load, replacing, save, write_json
+from attrib.scale.loading import check_device, fill, load_model, read_weights
 from attrib.workflows.expression.network import Dense
 from attrib.workflows.identity import fingerprint
-from attrib.workflows.loading import check_device, fill, load_model, read_weights
 
 WEIGHTS, SETTINGS, MEANS, SPLIT = "model.safetensors", "model.json", "label_means.nc", "split.csv"
 ROWS = 256
@@ -148,7 +148,7 @@ def load_checkpoint(
     checkpoint : path, optional
         The folder of a training, or its `model.safetensors`.
     model : str, optional
-        ``"package.module:factory"`` instead, see `attrib.workflows.loading.load_model`.
+        ``"package.module:factory"`` instead, see `attrib.scale.loading.load_model`.
     weights : path, optional
         Its state dict: `.safetensors`, `.pt`, or a Lightning `.ckpt`, whose prefix (`model.`, `module.`, ...) is cut where the
         names then fit. Settings in a `.json` of the same name are used: `genes`, `mean`, `sd`, `classes`, `transform`.

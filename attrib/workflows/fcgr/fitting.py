@@ -8,10 +8,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from attrib.scale.loading import first_line
 from attrib.workflows.fcgr.branches import Layers, branch_layers
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.predictor import Predictor
-from attrib.workflows.loading import first_line
 
 
 def layers_of(predictor: Predictor, x: xr.Dataset, named: Mapping[str, str]) -> dict[str, Layers]:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from attrib.engine.model.function import one_tensor
 from attrib.io import replacing, write_json
+from attrib.scale.loading import WEIGHTS, check_device, fill, load_model, read_weights
 from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import Images
 from attrib.workflows.identity import fingerprint
-from attrib.workflows.loading import WEIGHTS, check_device, fill, load_model, read_weights
 
 OUTPUTS = ("logit", "probability")
 
@@ -107,7 +107,7 @@ def load_predictor(
         Of `attrib fcgr train`: `.safetensors` with its settings in a `.json` of the same name. Or a file that
         ``torch.load(weights_only=True)`` reads, with `model_state_dict`. None only with `model`.
     model : str, optional
-        ``"package.module:factory"`` for a network of your own, see `attrib.workflows.loading.load_model`.
+        ``"package.module:factory"`` for a network of your own, see `attrib.scale.loading.load_model`.
     k, dropout, scale : optional
         If the checkpoint holds them too, they must be equal.
     output_kind : {"logit", "probability"}, default "logit"

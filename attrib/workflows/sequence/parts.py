@@ -12,8 +12,8 @@ import xarray as xr
 
 from attrib.functional import prepare
 from attrib.io import load, save
+from attrib.scale.loading import first_line
 from attrib.workflows.attribute import Done, Tell, attribute, trial
-from attrib.workflows.loading import first_line
 from attrib.workflows.sequence.asked import Settings
 from attrib.workflows.sequence.outputs import check_outputs
 from attrib.workflows.sequence.records import Chunk, chunks

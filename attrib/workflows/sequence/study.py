@@ -11,10 +11,10 @@ import pandas as pd
 from attrib.domains.motifs import Clusters
 from attrib.domains.sequences import Reading, one_hot
 from attrib.io import load_motifs
+from attrib.scale.loading import load_model
 from attrib.workflows.attribute import Tell
 from attrib.workflows.continued import RunFolder
 from attrib.workflows.folder import RECORD
-from attrib.workflows.loading import class_names, load_model
 from attrib.workflows.sequence.asked import METHODS, Settings, check
 from attrib.workflows.sequence.convolution import first_kernel
 from attrib.workflows.sequence.discovery import Discovered
@@ -24,6 +24,7 @@ from attrib.workflows.sequence.parts import Attributed, attributed
 from attrib.workflows.sequence.records import Source, problem_entries, read_records, refusal_entries
 from attrib.workflows.sequence.search import Search, searched
 from attrib.workflows.sequence.variation import read_variants
+from attrib.workflows.targets import class_names
 
 PROGRAM = "attrib sequence"
 NOTHING = Discovered(None, Clusters({}, {}, pd.DataFrame()), None, {})
@@ -91,7 +92,7 @@ def sequence(
     Parameters
     ----------
     model : str or callable
-        As for `attrib.workflows.loading.load_model`, or the model itself: one-hot sequences to one score or several.
+        As for `attrib.scale.loading.load_model`, or the model itself: one-hot sequences to one score or several.
     output : path
         Folder for the results. One that holds a run with the same model and settings is continued: records that are
         done are not done again.

@@ -324,7 +324,7 @@ def over_draws(model: Any, points: Any, target: int, product: Any = lambda g: g)
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 @pytest.mark.parametrize("name", MODELS)
 def test_smooth_grad(name: str, batch_size: int) -> None:
-    model, noisy = MODELS[name], Noise((SAMPLES,), spread((SAMPLES,), 0.3, 0.0), 5, CPU)
+    model, noisy = MODELS[name], Noise((SAMPLES,), spread((SAMPLES,), 0.3, 0.0), 5, CPU, antithetic=True)
     with untouched(model, SAMPLES):
         found = smooth_grad(
             model, SAMPLES, stdevs=0.3, n_samples=COUNT, seed=5, targets="all", batch_size=batch_size
@@ -340,7 +340,7 @@ def test_smooth_grad(name: str, batch_size: int) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_gradient_shap(name: str, batch_size: int, multiply: bool) -> None:
     model = MODELS[name]
-    draws = Draws(Noise((SAMPLES,), spread((SAMPLES,), 0.0, 0.0), 5, CPU), (POOL[None],))
+    draws = Draws(Noise((SAMPLES,), spread((SAMPLES,), 0.0, 0.0), 5, CPU), (POOL[None],), COUNT)
     with untouched(model, (SAMPLES, POOL)):
         found = gradient_shap.explain(
             model, SAMPLES, baselines=POOL, n_samples=COUNT, seed=5, targets="all", batch_size=batch_size,
@@ -350,7 +350,10 @@ def test_gradient_shap(name: str, batch_size: int, multiply: bool) -> None:
         product = (lambda g: draws.products((g[None],))[0][0]) if multiply else (lambda g: g)
         rows = over_draws(model, draws.points, target, product)
         torch.testing.assert_close(found.attribution[target], rows.mean(0), rtol=1e-10, atol=1e-12)
-        error = rows.std(0) / COUNT**0.5
+        order, counted = draws.differences()
+        mask = counted(range(len(SAMPLES))).T.reshape(-1, len(SAMPLES), *[1] * (rows.ndim - 2))
+        squares = (rows.diff(n=order, dim=0).square() * mask).sum(0) / mask.sum(0)
+        error = (squares / {1: 2, 2: 6}[order] / COUNT).sqrt()
         torch.testing.assert_close(found.standard_error[target], error, rtol=1e-8, atol=1e-10)
 
 
@@ -358,7 +361,7 @@ def test_gradient_shap(name: str, batch_size: int, multiply: bool) -> None:
 def test_points_and_products_behind_the_layer_are_those_before_it(pool: Tensor) -> None:
     model, noisy = MODELS["narrowing"], Noise((SAMPLES,), spread((SAMPLES,), 0.0, 0.0), 0, CPU)
     layer = FirstLayer(model, model[1], SAMPLES.shape[1:])
-    before, behind = Draws(noisy, (pool[None],)), DrawsBehind(noisy, (pool[None],), layer, 2)
+    before, behind = Draws(noisy, (pool[None],), 4), DrawsBehind(noisy, (pool[None],), 4, layer, 2)
     i, k = torch.tensor([0, 0, 2]), torch.tensor([1, 2, 1])
     (rows,), (hidden,) = before.points(i, k), behind.points(i, k)
     torch.testing.assert_close(hidden, model[1](rows.flatten(1)))

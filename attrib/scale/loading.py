@@ -1,4 +1,4 @@
-"""The user's own model, weights, class names and baselines."""
+"""The user's own model: from the name of its code, or a file, and from a file of weights."""
 
 from __future__ import annotations
 
@@ -205,23 +205,6 @@ def fill(model: Any, weights: Mapping[str, Tensor], where: str) -> None:
     if misfits:
         raise ValueError(f"{where} does not fit the model ({'; '.join(misfits)})")
     model.load_state_dict(dict(weights))
-
-
-def class_names(classes: str | None) -> list[str] | None:
-    """Names from a list with commas, or from a file with one per line."""
-    if classes is None:
-        return None
-    file = Path(classes)
-    if "," not in classes and file.suffix and not file.is_file():
-        raise FileNotFoundError(
-            f"there is no file {classes} with class names; or list them in `classes`: a,b,c"
-        )
-    text = file.read_text(encoding="utf-8").splitlines() if file.is_file() else classes.split(",")
-    names = [n.strip() for n in text if n.strip()]
-    if len(set(names)) != len(names):
-        twice = next(n for n in names if names.count(n) > 1)
-        raise ValueError(f"`classes` has {twice!r} twice; targets could not be told apart")
-    return names
 
 
 def first_line(error: BaseException) -> str:

@@ -1,0 +1,135 @@
+"""Where the voxels of an image lie: its affine, as a coord that files and methods keep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+AFFINE = "affine"
+VOXEL_DIMS = ("i", "j", "k")
+CLOSE = 1e-3  # mm
+
+
+def affine_coord(affine: np.ndarray, **attrs: Any) -> xr.Variable:
+    """An affine as a coord of no dims: its sixteen numbers as text, since a coord may have no dims that its array lacks.
+
+    Parameters
+    ----------
+    affine : array (4, 4)
+        From voxel indices to mm, right, anterior and superior positive.
+    **attrs
+        More attributes.
+
+    Returns
+    -------
+    Variable
+
+    Raises
+    ------
+    ValueError
+        For an affine that is not invertible.
+    """
+    return xr.Variable((), affine_text(affine), {"long_name": "voxel indices to mm (RAS)", **attrs})
+
+
+def affine_text(affine: Any) -> str:
+    """The numbers of an affine as text that gives them back exactly."""
+    matrix = checked_affine(affine)
+    return json.dumps([[float(v) for v in row] for row in matrix])
+
+
+def checked_affine(affine: Any, name: str = "affine") -> np.ndarray:
+    """The affine as float64 (4, 4).
+
+    Raises
+    ------
+    ValueError
+        If it has another shape, entries that are not finite, or is not invertible.
+    """
+    matrix = np.asarray(affine, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise ValueError(f"`{name}` has shape {matrix.shape}, expected 4 x 4 finite numbers")
+    sizes = np.linalg.norm(matrix[:3, :3], axis=0)
+    if not sizes.all() or abs(np.linalg.det(matrix[:3, :3] / sizes)) < 1e-6:
+        raise ValueError(f"`{name}` is not invertible: voxels would lie in a plane; its columns are {matrix[:3, :3].T.tolist()}")  # fmt: skip
+    return matrix
+
+
+def affine_of(a: xr.DataArray, dims: Sequence[Hashable] = VOXEL_DIMS) -> np.ndarray:
+    """The affine of an array's own grid.
+
+    Parameters
+    ----------
+    a : DataArray
+        With the coord `affine`. Labels along `dims` are voxel indices of the whole image, so that a part of it, or one with
+        coarser voxels, still lies where it lay.
+    dims : sequence of str
+        The voxels' dims.
+
+    Returns
+    -------
+    array (4, 4)
+        From places in `a` to mm.
+
+    Raises
+    ------
+    ValueError
+        Without the coord or dims, for labels that are not evenly spaced, and for samples on other grids.
+    """
+    missing = [d for d in dims if d not in a.dims]
+    if AFFINE not in a.coords or missing:
+        raise ValueError(f"`a` has dims {a.dims} and {'a' if AFFINE in a.coords else 'no'} coord 'affine', expected voxels along {', '.join(map(str, dims))} and their affine, as attrib.io.from_nifti gives them")  # fmt: skip
+    texts = np.unique(np.asarray(a[AFFINE].values, dtype=str))
+    matrices = [checked_affine(json.loads(t)) for t in texts.tolist()]
+    if any(not np.allclose(m, matrices[0], atol=CLOSE, rtol=0) for m in matrices):
+        raise ValueError("`a` has samples on different grids; select one of them")
+    return matrices[0] @ _of_places(a, dims)
+
+
+def _of_places(a: xr.DataArray, dims: Sequence[Hashable]) -> np.ndarray:
+    """From places to the labels along `dims`."""
+    inner = np.eye(4)
+    for n, d in enumerate(dims):
+        if d not in a.coords:
+            continue
+        labels = np.asarray(a[d].values, dtype=np.float64)
+        steps = np.diff(labels)
+        if len(steps) and not np.allclose(steps, steps[0]):
+            raise ValueError(f"`a` has labels along {d!r} that are not evenly spaced, so that no affine fits")
+        inner[n, n] = steps[0] if len(steps) else 1.0
+        inner[n, 3] = labels[0]
+    return inner
+
+
+def to_mm(affine: np.ndarray, voxels: Any) -> np.ndarray:
+    """Positions (..., 3) in mm of voxels (..., 3)."""
+    return np.asarray(voxels, dtype=np.float64) @ affine[:3, :3].T + affine[:3, 3]
+
+
+def voxel_sizes(affine: np.ndarray) -> np.ndarray:
+    """Edge lengths of a voxel in mm, along each dim."""
+    return np.linalg.norm(affine[:3, :3], axis=0)
+
+
+def is_metatensor(value: Any) -> bool:
+    """Whether `value` is a tensor of MONAI that knows its affine."""
+    return any(c.__name__ == "MetaTensor" and c.__module__.startswith("monai.") for c in type(value).__mro__)
+
+
+def of_metatensor(value: Any, dims: Sequence[Hashable] | None) -> tuple[Sequence[Hashable] | None, Mapping[Hashable, Any]]:  # fmt: skip
+    """Dims and coords of a MetaTensor: samples, channels, voxels, and one affine for all or one for each sample."""
+    if dims is None and value.ndim == 5:
+        dims = ("sample", "channel", *VOXEL_DIMS)
+    affine = np.asarray(value.affine.detach().cpu() if hasattr(value.affine, "detach") else value.affine)
+    if affine.shape == (4, 4):
+        return dims, {AFFINE: affine_coord(affine)}
+    if dims is None or affine.ndim != 3 or len(affine) != len(value):
+        return dims, {}
+    texts = [affine_text(m) for m in affine]
+    if len(set(texts)) == 1:
+        return dims, {AFFINE: affine_coord(affine[0])}
+    return dims, {AFFINE: (dims[0], texts)}

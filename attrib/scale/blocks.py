@@ -1,0 +1,331 @@
+"""One block of a cohort: read, explained, written with a marker. Every process that works on a cohort has a `Session`."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+import zarr
+from torch import nn
+
+from attrib.engine.batching import Batches
+from attrib.engine.gradient.passes import choose_device
+from attrib.engine.model.block_model import BlockModel
+from attrib.engine.model.function import Function
+from attrib.engine.model.parameters import Model, dtype_of, parts, weights
+from attrib.engine.model.prepared import digest
+from attrib.engine.secant import VALUES_PER_ACTIVATION
+from attrib.io import replacing, write_json
+from attrib.labels import labelled_inputs
+from attrib.scale.loading import fill, first_line, load_model, read_weights
+from attrib.scale.options import cut
+from attrib.scale.reductions import Reduction
+from attrib.scale.samples import Labelled, Source, checksum, digest_of, loaded
+
+PRIVATE = ".attrib"  # the folder in the store with the record of the run, markers and parts
+DONE, FAILED, PARTS = "done", "failed", "parts"
+RESULT = "attribution"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process needs once.
+
+    Attributes
+    ----------
+    method : callable
+        (model, x, **options) to a labelled result.
+    model : str or callable
+        As in `cohort`.
+    weights : str or None
+        A file.
+    options : mapping
+        Of the method, for all samples.
+    source : Source
+        The samples; those that come from no file are sent with each block.
+    labels : DataArray or Dataset
+        Stands for all inputs where options are cut: their dims, sizes and sample labels.
+    first : Dataset
+        The samples with which the model is tried.
+    start : int
+        Number of the first of them.
+    device : str or None
+    """
+
+    method: Callable[..., Any]
+    model: Any
+    weights: str | None
+    options: Mapping[str, Any]
+    source: Source
+    labels: Labelled
+    first: xr.Dataset
+    start: int
+    device: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How blocks are computed and what is written: small, as it goes with every block.
+
+    Attributes
+    ----------
+    output : str
+        The store.
+    threads : int
+        Threads of torch for each block.
+    batch_size : int or None
+        Rows per call of the model; None for methods that take no batch size.
+    variables : mapping of str to tuple of str
+        Dims of the arrays that are written.
+    reductions : tuple of str
+    groups : int
+        Number of groups of the reductions.
+    """
+
+    output: str
+    threads: int
+    batch_size: int | None
+    variables: Mapping[str, tuple[str, ...]]
+    reductions: tuple[str, ...]
+    groups: int
+
+
+class Block(NamedTuple):
+    """Samples `start` to `stop` along the first sample dim, and the group of each."""
+
+    number: int
+    start: int
+    stop: int
+    codes: np.ndarray
+
+
+Outcome = tuple[Block, str | None]  # a block, and the error that it raised
+
+
+class Survey(NamedTuple):
+    """What the first samples tell.
+
+    Attributes
+    ----------
+    result : Dataset
+        Their attributions.
+    single : bool
+        Whether the method gives one array.
+    model : str
+        Digest of the modules and weights.
+    batch_size : int or None
+        Rows per call of the model.
+    """
+
+    result: xr.Dataset
+    single: bool
+    model: str
+    batch_size: int | None
+
+
+class Session:
+    """The model of a job, loaded once in a process, and what it does with blocks.
+
+    Parameters
+    ----------
+    job : Job
+    device : str, optional
+        Where this process computes; default: as the job says.
+    """
+
+    def __init__(self, job: Job, device: str | None = None) -> None:
+        self.job = job
+        self.source = job.source.opened()
+        self.model = BlockModel(_loaded_model(job.model, job.weights, device or job.device))
+        self._tried = False
+
+    def survey(self, threads: int) -> Survey:
+        """Explain the first samples, and settle the batch size."""
+        takes_batch_size = "batch_size" in getattr(getattr(self.job.method, "about", None), "arguments", ())
+        batch_size: Any = self.job.options.get("batch_size", "auto") if takes_batch_size else None
+        with Threads(threads):
+            if batch_size == "auto":
+                batch_size = self._batch_size()
+            result = self._explained(self.job.first, self.job.start, batch_size)
+        self._tried = True
+        single = isinstance(result, xr.DataArray)
+        ds = result.to_dataset(name=RESULT, promote_attrs=False) if single else result
+        return Survey(ds, single, model_digest(self.model.model), batch_size)
+
+    def _batch_size(self) -> int:
+        """Rows that fit into memory, as `"auto"` finds them."""
+        inputs = labelled_inputs(self.source.explained(self.job.first), self.source.dims)
+        if self.job.source.arguments:  # rows alone cannot be tried
+            return 64
+        xs = inputs.tensors(dtype_of(self.model.model))
+        device = choose_device(self.model.model, xs[0], self.job.options.get("device"))
+        function = Function(BlockModel(self.model.model), xs)
+        ends = tuple(x[[0, -1]].to(device) for x in xs)
+        with torch.no_grad():
+            function.check(ends, 2, alone=False, measure=True, padded=2)
+        cost = VALUES_PER_ACTIVATION if self.job.method.about.name.startswith("deep_lift") else 1  # type: ignore[attr-defined]
+        batches = Batches("auto", device)
+        batches.measured(cost * (function.knowledge.row_bytes or 1), function.knowledge.largest)
+        return batches.rows or 1
+
+    def _explained(self, ds: xr.Dataset, start: int, batch_size: int | None) -> Any:
+        x = self.source.explained(ds)
+        stop = start + ds.sizes[self.source.dims[0]]
+        first = x if isinstance(x, xr.DataArray) else x[self.source.inputs[0]]
+        options = cut(
+            self.job.options,
+            slice(start, stop),
+            self.job.labels,
+            self.source.dims,
+            (first.ndim, first.ndim + 1),
+        )
+        if batch_size is not None:
+            options["batch_size"] = batch_size
+        if self.job.source.arguments:
+            options["additional_forward_args"] = cut(
+                {"additional_forward_args": self.source.additional(ds)}, slice(start, stop), self.job.labels, self.source.dims, tuple(range(1, 9)),
+            )["additional_forward_args"]  # fmt: skip
+        return self.job.method(self.model, x, **options)
+
+    def run(self, block: Block, plan: Plan, ds: xr.Dataset | None = None) -> str | None:
+        """Explain a block, and write it, its part of the reductions, and then its marker.
+
+        Parameters
+        ----------
+        block : Block
+        plan : Plan
+        ds : Dataset, optional
+            Its samples, where they come from no file.
+
+        Returns
+        -------
+        str or None
+            What the model, the method or the data raised.
+        """
+        private = Path(plan.output) / PRIVATE
+        try:
+            with Threads(plan.threads):
+                if not self._tried:  # every process knows the same of the model then
+                    self._explained(self.job.first, self.job.start, plan.batch_size)
+                    self._tried = True
+                ds = loaded(self.source.block(block.start, block.stop) if ds is None else ds)
+                result = self._explained(ds, block.start, plan.batch_size)
+        except Exception as error:  # the user's model and data
+            report = first_line(error)
+            write_json(
+                {"start": block.start, "stop": block.stop, "error": report},
+                private / FAILED / f"{block.number:08d}.json",
+            )
+            return report
+        arrays = (
+            result.to_dataset(name=RESULT, promote_attrs=False)
+            if isinstance(result, xr.DataArray)
+            else result
+        )
+        store: Any = zarr.open_group(plan.output, mode="r+") if plan.variables else {}
+        for name, dims in plan.variables.items():
+            here = slice(block.start, block.stop)
+            region = tuple(here if d == self.source.dims[0] else slice(None) for d in dims)
+            store[name][region] = np.asarray(arrays[name].values)
+        if plan.reductions:
+            self._write_part(arrays, block, plan, private / PARTS / f"{block.number:08d}.npz")
+        write_json({"crc": checksum(ds)}, private / DONE / f"{block.number:08d}.json")
+        return None
+
+    def _write_part(self, arrays: xr.Dataset, block: Block, plan: Plan, file: Path) -> None:
+        reduction = Reduction(plan.reductions, plan.groups)
+        fields: dict[str, np.ndarray] = {}
+        for name in arrays.data_vars:
+            a = arrays[name].transpose(*self.source.dims, ...)
+            values = a.values.reshape(-1, *a.shape[len(self.source.dims) :])
+            for field, part in reduction.part(values, block.codes.ravel()).items():
+                fields[f"{name}|{field}"] = part
+        with replacing(file) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **fields)  # type: ignore[arg-type]
+
+
+class Threads:
+    """A number of threads of torch, in this thread of Python and for as long as the context lasts."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __enter__(self) -> None:
+        self._before = torch.get_num_threads()
+        torch.set_num_threads(self._count)
+
+    def __exit__(self, *error: object) -> None:
+        torch.set_num_threads(self._before)
+
+
+def read_part(file: Path) -> dict[str, dict[str, np.ndarray]]:
+    """The parts of a block, by variable."""
+    variables: dict[str, dict[str, np.ndarray]] = {}
+    with np.load(file, allow_pickle=False) as fields:
+        for key in fields.files:
+            name, _, field = key.rpartition("|")
+            variables.setdefault(name, {})[field] = fields[key]
+    return variables
+
+
+def _loaded_model(model: Any, weights_: str | None, device: str | None) -> Model:
+    """The model that a name, a function that makes it, or a callable stands for."""
+    if isinstance(model, str):
+        return load_model(model, weights_, device)
+    if is_factory(model):
+        model = model()
+        model = model.eval() if isinstance(model, nn.Module) else model
+    elif weights_ is not None or (device is not None and isinstance(model, nn.Module)):
+        model = copy.deepcopy(model)  # the caller's stays as it is
+    if weights_ is not None:
+        fill(model, read_weights(Path(weights_)), weights_)
+    return model.to(device) if isinstance(model, nn.Module) and device is not None else model
+
+
+def is_factory(model: Any) -> bool:
+    """Whether a callable makes the model: a class, or a function that can be called with nothing."""
+    if isinstance(model, nn.Module) or not (inspect.isclass(model) or inspect.isfunction(model)):
+        return False
+    parameters = inspect.signature(model).parameters.values()
+    return not any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters)
+
+
+def model_digest(model: Model) -> str:
+    """A digest of the modules of a model, the numbers that they hold, and their weights."""
+    modules = [
+        [
+            type(part).__qualname__,
+            [(k, v) for k, v in sorted(vars(part).items()) if isinstance(v, bool | int | float | str)],
+        ]
+        for part in parts(model)
+    ]
+    tensors = [(tuple(t.shape), str(t.dtype), digest(t.detach().cpu())) for t in weights(model)]
+    return digest_of([modules, tensors, None if isinstance(model, nn.Module) else model])
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A mapping that `write_json` wrote; empty if the file is not there."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def sweep(store: Path) -> None:
+    """Remove temporary files that a killed run left in a store."""
+    for place, _, files in os.walk(store):
+        for name in files:
+            if name.endswith(".partial") or (name.startswith(".") and name.endswith((".json", ".npz"))):
+                (Path(place) / name).unlink(missing_ok=True)
+    for folder in (store / PRIVATE).glob("reductions.*"):
+        shutil.rmtree(folder)
