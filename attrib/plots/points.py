@@ -22,6 +22,7 @@ def points(
     by: str,
     *,
     n: int = 10,
+    labels: Sequence[str] | None = None,
     limits: Sequence[tuple[float, float]] | None = None,
     title: str = "",
     ax: Axes | None = None,
@@ -36,6 +37,8 @@ def points(
         A coord along the samples.
     n : int, default 10
         Labels with colours of their own: those with the most samples. Other samples are grey, and the legend counts their labels.
+    labels : sequence of str, optional
+        The labels with colours of their own instead, at most 20, so that several pictures have the same colours.
     limits : two pairs of float, optional
         Ends of the axes, so that several pictures can be compared; default: those of the data.
     title : str
@@ -64,29 +67,36 @@ def points(
             f"`a` has shape {a.shape} and `by` is {by!r}, expected (samples, 2) and a coord along the samples"
         )
     ax = axes(ax, (6.4, 4.4))
-    labels = pd.Series(a[by].values.astype(str))
-    shown = labels.value_counts().index[:n]
-    colours = _colours(len(shown))
-    rest = ~labels.isin(shown).to_numpy()
-    if rest.any():
+    of = pd.Series(a[by].values.astype(str))
+    coloured = of.value_counts().index[:n].tolist() if labels is None else list(labels)
+    colours = _colours(len(coloured))
+    others = ~of.isin(coloured).to_numpy()
+    if others.any():
         ax.scatter(
-            *a.values[rest].T,
+            a.values[others, 0],
+            a.values[others, 1],
             s=8,
             color=OTHERS,
             linewidths=0,
-            label=f"{labels[rest].nunique()} other labels ({int(rest.sum())})",
+            label=f"{of[others].nunique()} other labels ({int(others.sum())})",
         )
-    for name, colour in zip(shown, colours, strict=True):
-        own = (labels == name).to_numpy()
+    for name, colour in zip(coloured, colours, strict=True):
+        of_label = (of == name).to_numpy()
         ax.scatter(
-            *a.values[own].T, s=10, color=colour, linewidths=0, alpha=0.8, label=f"{name} ({int(own.sum())})"
+            a.values[of_label, 0],
+            a.values[of_label, 1],
+            s=10,
+            color=colour,
+            linewidths=0,
+            alpha=0.8,
+            label=f"{name} ({int(of_label.sum())})",
         )
     dim = a.dims[1]
     names = a[dim].values if dim in a.coords else (f"{dim} 1", f"{dim} 2")
     ax.set_xlabel(with_unit(names[0], a.attrs))
     ax.set_ylabel(with_unit(names[1], a.attrs))
-    for set_limits, ends in zip((ax.set_xlim, ax.set_ylim), limits or (), strict=False):
-        set_limits(*ends)
+    if limits is not None:
+        ax.set(xlim=limits[0], ylim=limits[1])
     ax.set_title(title, fontsize=10)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.6)

@@ -60,27 +60,27 @@ def enrichment(
 
     genes = pd.Index(background).unique()
     inside = {name: genes.intersection(pd.Index(list(members)).unique()) for name, members in sets.items()}
-    kept = {name: members for name, members in inside.items() if len(members) >= least}
-    if not kept:
+    tested = {name: members for name, members in inside.items() if len(members) >= least}
+    if not tested:
         some = [g for members in sets.values() for g in members][:3]
         raise ValueError(
             f"`sets` has no set with {least} genes of the background; its genes are called {', '.join(some)}, those of the "
             f"background {', '.join(map(str, genes[:3]))}"
         )
     tables = []
-    for label, own in chosen.items():
-        leading = pd.Index(list(own)).unique()
+    for label, members in chosen.items():
+        leading = pd.Index(list(members)).unique()
         outside = leading[~leading.isin(genes)]
         if len(outside):
             raise ValueError(f"`chosen` has {outside[0]!r} for {label}, which is not in the background")
-        shared = {name: [g for g in leading if g in members] for name, members in kept.items()}
-        size = np.array([len(m) for m in kept.values()])
+        shared = {name: [g for g in leading if g in members] for name, members in tested.items()}
+        size = np.array([len(m) for m in tested.values()])
         hits = np.array([len(s) for s in shared.values()])
         p = hypergeom.sf(hits - 1, len(genes), size, len(leading))
         table = pd.DataFrame(
             {
                 "label": label,
-                "set": list(kept),
+                "set": list(tested),
                 "overlap": hits,
                 "size": size,
                 "chosen": len(leading),

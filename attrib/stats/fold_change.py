@@ -46,7 +46,7 @@ def fold_change(x: xr.DataArray, by: str, *, pseudocount: float = 1.0) -> xr.Dat
     if moments.sizes[by] < 2:
         raise ValueError(f"`by` has the label {moments[by].values.tolist()} alone, expected two or more")
     mean, n = moments["mean"], moments["count"]
-    rest = ((mean * n).sum(by) - mean * n) / (n.sum() - n)
+    elsewhere = ((mean * n).sum(by) - mean * n) / (n.sum() - n)
     with np.errstate(divide="ignore", invalid="ignore"):
-        change = np.log2(mean + pseudocount) - np.log2(rest + pseudocount)
+        change = xr.DataArray(np.log2(mean + pseudocount) - np.log2(elsewhere + pseudocount))
     return xr.Dataset({"mean_expression": mean, "log2_fold_change": change.transpose(*mean.dims)})

@@ -132,16 +132,16 @@ def one_against_rest(moments: xr.Dataset) -> xr.Dataset:
     entry = next(d for d in moments["mean"].dims if d != by)
     mean, var = (moments[n].transpose(by, entry).values.astype(np.float64) for n in ("mean", "var"))
     n = moments["count"].values.astype(np.float64)[:, None]
-    rest, rest_mean, rest_var = _rest(n, mean, var)
+    others, rest_mean, rest_var = _rest(n, mean, var)
     with np.errstate(divide="ignore", invalid="ignore"):
-        own, other = var / (n - 1), rest_var / (rest - 1)  # squared standard errors
-        t = (mean - rest_mean) / np.sqrt(own + other)
-        freedom = (own + other) ** 2 / (own**2 / (n - 1) + other**2 / (rest - 1))
+        error, other = var / (n - 1), rest_var / (others - 1)  # squared standard errors
+        t = (mean - rest_mean) / np.sqrt(error + other)
+        freedom = (error + other) ** 2 / (error**2 / (n - 1) + other**2 / (others - 1))
         p = 2 * stats.t.sf(np.abs(t), freedom)
-    still = (own + other == 0) & (n > 1) & (rest > 1)
+    still = (error + other == 0) & (n > 1) & (others > 1)
     same = still & (np.abs(mean - rest_mean) <= 1e-12 * np.maximum(np.abs(mean), np.abs(rest_mean)))
     p = np.where(same, 1.0, np.where(still, 0.0, p))
-    p = np.where((n > 1) & (rest > 1), p, np.nan)
+    p = np.where((n > 1) & (others > 1), p, np.nan)
     t = np.where(same, 0.0, np.where(np.isnan(p), np.nan, t))
     numbers = {"difference": mean - rest_mean, "t": t, "p": p, "q": false_discovery_rate(p)}
     out = xr.Dataset({k: ((by, entry), v) for k, v in numbers.items()}, coords=moments.coords)
@@ -154,11 +154,11 @@ def _rest(n: np.ndarray, mean: np.ndarray, var: np.ndarray) -> tuple[np.ndarray,
     total = n.sum()
     centre = (n * mean).sum(0) / total
     first, second = n * (mean - centre), n * (var + (mean - centre) ** 2)
-    rest = total - n
+    others = total - n
     with np.errstate(divide="ignore", invalid="ignore"):
-        shift = (first.sum(0) - first) / rest
-        spread = np.maximum((second.sum(0) - second) / rest - shift**2, 0.0)
-    return rest, centre + shift, spread
+        shift = (first.sum(0) - first) / others
+        spread = np.maximum((second.sum(0) - second) / others - shift**2, 0.0)
+    return others, centre + shift, spread
 
 
 def false_discovery_rate(p: np.ndarray) -> np.ndarray:
@@ -184,9 +184,9 @@ def false_discovery_rate(p: np.ndarray) -> np.ndarray:
 
     rows = np.atleast_2d(np.asarray(p, dtype=np.float64))
     q = np.full_like(rows, np.nan)
-    whole = np.isfinite(rows).all(-1)
-    if whole.any() and rows.shape[-1]:
-        q[whole] = stats.false_discovery_control(np.clip(rows[whole], 0, 1), axis=-1)
+    finite = np.isfinite(rows).all(-1)
+    if finite.any() and rows.shape[-1]:
+        q[finite] = stats.false_discovery_control(np.clip(rows[finite], 0, 1), axis=-1)
     return q.reshape(np.shape(p))
 
 
@@ -246,7 +246,7 @@ def top(
     at = order.reshape(-1)
     take = lambda v: v.transpose(by, entry).values[rows, at]
     count = moments["count"].values[rows]
-    whole = np.abs(mean).sum(0)[at]
+    finite = np.abs(mean).sum(0)[at]
     table: dict[Hashable, np.ndarray] = {
         by: moments[by].values[rows],
         "rank": np.tile(np.arange(1, k + 1), len(mean)),
@@ -259,7 +259,7 @@ def top(
             count > 1, np.sqrt(take(moments["var"]) * count / np.maximum(count - 1, 1)), np.nan
         )
         table["se"] = table["sd"] / np.sqrt(count)
-        table["specificity"] = np.where(whole > 0, np.abs(mean[rows, at]) / whole, np.nan)
+        table["specificity"] = np.where(finite > 0, np.abs(mean[rows, at]) / finite, np.nan)
     if "positive" in moments:
         table["same_sign"] = np.where(
             table["mean"] >= 0, take(moments["positive"]), take(moments["negative"])

@@ -108,11 +108,11 @@ def _figures(
     hits, support, calls = weights @ (truth * called), weights @ truth, weights @ called
     with np.errstate(divide="ignore", invalid="ignore"):
         each = np.stack([np.where(calls > 0, hits / calls, np.where(support > 0, 0.0, np.nan)), hits / support, 2 * hits / (calls + support)], 2)  # fmt: skip
-    there = (support > 0)[..., None]
+    occurs = (support > 0)[..., None]
     total = weights.sum(1)
     accuracy = np.repeat((hits.sum(1) / total)[:, None, None], 3, 2)
-    inside = np.where(there, each, 0.0)
-    macro = inside.sum(1, keepdims=True) / there.sum(1, keepdims=True)
+    inside = np.where(occurs, each, 0.0)
+    macro = inside.sum(1, keepdims=True) / occurs.sum(1, keepdims=True)
     weighted = (inside * support[..., None]).sum(1, keepdims=True) / total[:, None, None]
     return np.concatenate([each, accuracy, macro, weighted], 1), support
 

@@ -71,7 +71,7 @@ def test_standardised_by_the_training_samples_alone(trained) -> None:
     folder, data, done = trained
     split = pd.read_csv(folder / "model" / "split.csv").set_index("sample").split
     logs = np.log1p(data.tpm[split[data.tpm.index] == "train"])
-    np.testing.assert_allclose(done.classifier.mean, logs.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(done.classifier.mean, logs.to_numpy().mean(0), rtol=1e-5)
     np.testing.assert_allclose(done.classifier.sd, logs.std(ddof=0), rtol=1e-4)
     np.testing.assert_allclose(done.classifier.median, logs.median(), rtol=1e-5)
     means = load(folder / "model" / "label_means.nc")

@@ -134,9 +134,9 @@ def with_samples(
 
 def _joined(x: xr.DataArray, table: Table, problems: dict[str, str]) -> xr.DataArray:
     ids = pd.Index(x["sample"].values.astype(str))
-    found = {c: int(ids.isin(table.rows[c].astype(str)).sum()) for c in table.rows.columns}
-    column = max(found, key=lambda c: found[c])
-    if not found[column]:
+    hits = {c: int(ids.isin(table.rows[c].astype(str)).sum()) for c in table.rows.columns}
+    column = max(hits, key=lambda c: hits[c])
+    if not hits[column]:
         raise ValueError(
             f"`samples`: {table.source} names none of the samples of `data`, such as {', '.join(ids[:3])}; its columns: "
             f"{', '.join(map(str, table.rows.columns[:8]))}"
@@ -148,16 +148,16 @@ def _joined(x: xr.DataArray, table: Table, problems: dict[str, str]) -> xr.DataA
             "samples have several rows, of which the first counts", again[again.isin(ids)].unique()
         )
         rows = rows[~rows.index.duplicated()]
-    there = ids.isin(rows.index)
-    if not there.all():
-        problems["not in the sample table"] = _some("samples are left out", ids[~there])
+    listed = ids.isin(rows.index)
+    if not listed.all():
+        problems["not in the sample table"] = _some("samples are left out", ids[~listed])
     unused = int((~rows.index.isin(ids)).sum())
     if unused:
         problems["only in the sample table"] = f"{unused} rows have no sample in the data"
-    x = x.isel(sample=there)
-    own = rows.loc[x["sample"].values.astype(str)]
+    x = x.isel(sample=listed)
+    matched = rows.loc[x["sample"].values.astype(str)]
     taken = set(map(str, x.coords)) | set(RESERVED)
-    columns = {str(c): own[c].to_numpy(dtype=object) for c in own.columns if c != column}
+    columns = {str(c): matched[c].to_numpy(dtype=object) for c in matched.columns if c != column}
     return x.assign_coords(
         {
             (f"sample_{c}" if c in taken and c not in ("label", "group") else c): ("sample", v)

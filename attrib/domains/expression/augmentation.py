@@ -72,35 +72,35 @@ def augmented(x: np.ndarray, label: np.ndarray, least: int, way: str = "mix", se
     labels = np.asarray(label)
     rows, names = [np.asarray(x)], [labels]
     for k, name in enumerate(np.unique(labels)):
-        own = rows[0][labels == name]
-        count = least - len(own)
+        samples = rows[0][labels == name]
+        count = least - len(samples)
         if count > 0:
-            made = _made(own, count, way, np.random.default_rng([seed, k]))
-            rows.append(made.astype(rows[0].dtype))
+            fresh = _made(samples, count, way, np.random.default_rng([seed, k]))
+            rows.append(fresh.astype(rows[0].dtype))
             names.append(np.full(count, name, dtype=labels.dtype))
     total = np.concatenate(names)
     return Augmented(np.concatenate(rows), total, np.arange(len(total)) >= len(labels))
 
 
-def _made(own: np.ndarray, count: int, way: str, rng: np.random.Generator) -> np.ndarray:
+def _made(samples: np.ndarray, count: int, way: str, rng: np.random.Generator) -> np.ndarray:
     """New samples (count, genes) of one label."""
-    first = rng.integers(len(own), size=count)
+    first = rng.integers(len(samples), size=count)
     if way == "gaussian":
-        return own[first] + NOISE * own.std(0) * rng.standard_normal((count, own.shape[1]))
-    if len(own) == 1:
-        return own[first]
+        return samples[first] + NOISE * samples.std(0) * rng.standard_normal((count, samples.shape[1]))
+    if len(samples) == 1:
+        return samples[first]
     if way == "smote":
-        near = _neighbours(own)
+        near = _neighbours(samples)
         second = near[first, rng.integers(near.shape[1], size=count)]
     else:
-        second = (first + rng.integers(1, len(own), size=count)) % len(own)
+        second = (first + rng.integers(1, len(samples), size=count)) % len(samples)
     share = rng.random((count, 1))
-    return own[first] + share * (own[second] - own[first])
+    return samples[first] + share * (samples[second] - samples[first])
 
 
-def _neighbours(own: np.ndarray) -> np.ndarray:
+def _neighbours(samples: np.ndarray) -> np.ndarray:
     """The nearest samples of each, without itself."""
     from sklearn.neighbors import NearestNeighbors
 
-    k = min(NEIGHBOURS, len(own) - 1)
-    return NearestNeighbors(n_neighbors=k).fit(own).kneighbors(return_distance=False)
+    k = min(NEIGHBOURS, len(samples) - 1)
+    return NearestNeighbors(n_neighbors=k).fit(samples).kneighbors(return_distance=False)

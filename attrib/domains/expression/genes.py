@@ -113,17 +113,17 @@ def aligned(
     >>> aligned(x, ["ENSG00000000001", "ENSG00000000002"], 0.0).x.values
     array([[2., 1.]])
     """
-    wanted, there = without_version(list(genes)), without_version(x[gene].values)
-    if there.has_duplicates:
-        x = x.isel({gene: ~there.duplicated()})
-        there = there[~there.duplicated()]
-    place = there.get_indexer(wanted)
+    wanted, present = without_version(list(genes)), without_version(x[gene].values)
+    if present.has_duplicates:
+        x = x.isel({gene: ~present.duplicated()})
+        present = present[~present.duplicated()]
+    place = present.get_indexer(wanted)
     absent = place < 0
     missing = wanted[absent].tolist()
     if len(missing) > MOST_MISSING * len(wanted):
         raise ValueError(
             f"`data` lacks {len(missing)} of the {len(wanted)} genes of the model, such as {', '.join(missing[:3])} (it has "
-            f"{', '.join(map(str, there[:3]))}, ...); at most {MOST_MISSING:.0%} may be missing"
+            f"{', '.join(map(str, present[:3]))}, ...); at most {MOST_MISSING:.0%} may be missing"
         )
     rows = x.isel({gene: np.where(absent, 0, place)})
     labels: dict[str, object] = {gene: (gene, np.array(wanted, dtype=object))}

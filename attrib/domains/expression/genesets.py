@@ -40,11 +40,11 @@ def read_gmt(file: str | Path) -> dict[str, list[str]]:
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         if not line.strip():
             continue
-        name, *rest = line.rstrip("\r\n").split("\t")
-        genes = [g.strip() for g in rest[1:] if g.strip()]
+        name, *fields = line.rstrip("\r\n").split("\t")
+        genes = [g.strip() for g in fields[1:] if g.strip()]
         if not genes:
             raise ValueError(
-                f"`gene_sets`: line {number} of {path} has {len(rest) + 1} fields, expected a name, a description and "
+                f"`gene_sets`: line {number} of {path} has {len(fields) + 1} fields, expected a name, a description and "
                 "genes with tabs between"
             )
         if name in sets:

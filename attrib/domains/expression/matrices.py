@@ -301,19 +301,19 @@ def _samples_in_rows(
 ) -> bool:
     down, across = table.index, table.columns
     if samples is not None:
-        found = int(down.isin(list(samples)).sum()), int(across.isin(list(samples)).sum())
-        if not any(found):
+        hits = int(down.isin(list(samples)).sum()), int(across.isin(list(samples)).sum())
+        if not any(hits):
             raise ValueError(
                 f"`samples` and `data` have no sample in common; `data` has {', '.join(map(str, down[:2]))}, ... and "
                 f"{', '.join(map(str, across[:2]))}, ..., `samples` {', '.join(map(str, list(samples)[:2]))}, ..."
             )
-        return found[0] > found[1]
+        return hits[0] > hits[1]
     if any(c in across for c in columns):
         return True
     if wanted is not None:
-        found = int(without_version(across).isin(wanted).sum()), int(without_version(down).isin(wanted).sum())
-        if found[0] != found[1]:
-            return found[0] > found[1]
+        hits = int(without_version(across).isin(wanted).sum()), int(without_version(down).isin(wanted).sum())
+        if hits[0] != hits[1]:
+            return hits[0] > hits[1]
     return sum(map(_is_ensembl, down)) <= sum(map(_is_ensembl, across))
 
 
@@ -360,13 +360,13 @@ def _finished(x: xr.DataArray, wanted: pd.Index | None) -> Matrix:
         gene=np.array(without_version(x["gene"].values), dtype=object),
     )
     if wanted is not None:
-        there = pd.Index(x["gene"].values)
-        absent = wanted[~wanted.isin(there)]
+        present = pd.Index(x["gene"].values)
+        absent = wanted[~wanted.isin(present)]
         if len(absent):
             problems["input_filter"] = (
                 f"{len(absent)} of {len(wanted)} genes are not in the data, such as {', '.join(absent[:3])}"
             )
-        x = x.isel(gene=np.flatnonzero(there.isin(wanted)))
+        x = x.isel(gene=np.flatnonzero(present.isin(wanted)))
     for dim in ("sample", "gene"):
         twice = pd.Index(x[dim].values).duplicated()
         if twice.any():

@@ -64,11 +64,11 @@ def split_by_group(
             f"`group` has {count} different values for {len(labels)} samples, expected at least {len(SPLITS)}: one for each split"
         )
     place = np.full(len(labels), "train", dtype="<U10")
-    rest = np.arange(len(labels))
+    remaining = np.arange(len(labels))
     for name, share in (("test", test), ("validation", validation / (1 - test))):
-        held = _fold(labels[rest], groups[rest], share, seed)
-        place[rest[held]] = name
-        rest = rest[~held]
+        held = _fold(labels[remaining], groups[remaining], share, seed)
+        place[remaining[held]] = name
+        remaining = remaining[~held]
     check_split(place, groups)
     return place
 

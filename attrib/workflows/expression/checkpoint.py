@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
-from torch import nn
 
 from attrib.domains.expression import aligned, scaled, transformed
 from attrib.domains.expression.transforms import TRANSFORMS
@@ -46,7 +45,7 @@ class Classifier(NamedTuple):
         The folder of `attrib expression train`.
     """
 
-    model: Callable[..., Any]
+    model: Any
     classes: tuple[str, ...]
     genes: tuple[str, ...] | None = None
     mean: np.ndarray | None = None
@@ -113,7 +112,6 @@ def save_classifier(classifier: Classifier, settings: Mapping[str, Any], folder:
         from safetensors.torch import save as packed
     except ImportError as error:
         raise ImportError('checkpoints need safetensors: pip install "attrib[expression]"') from error
-    assert isinstance(classifier.model, nn.Module)
     assert classifier.label_means is not None
     with replacing(folder / WEIGHTS) as temporary:
         temporary.write_bytes(packed({k: v.contiguous() for k, v in classifier.model.state_dict().items()}))
@@ -192,7 +190,7 @@ def load_checkpoint(
     names = tuple(map(str, classes or settings.get("classes", ())))
     if not names:
         raise ValueError("`classes` is missing: the names of the outputs of `model`")
-    known = genes or settings.get("genes")
+    gene_order = genes or settings.get("genes")
     way = transform or settings.get("transform", "none")
     if way not in TRANSFORMS:
         raise ValueError(f"`transform` is {way!r}, expected {' or '.join(TRANSFORMS)}")
@@ -204,8 +202,12 @@ def load_checkpoint(
         else ""
     )
     network = load_model(str(model), weights, device)
-    arrays = {n: np.asarray(settings[n], dtype=np.float64) for n in ("mean", "sd", "median") if n in settings}
-    return Classifier(network, names, tuple(known) if known else None, transform=way, source=source, **arrays)
+    arrays: dict[str, Any] = {
+        n: np.asarray(settings[n], dtype=np.float64) for n in ("mean", "sd", "median") if n in settings
+    }
+    return Classifier(
+        network, names, tuple(gene_order) if gene_order else None, transform=way, source=source, **arrays
+    )
 
 
 def _settings_beside(weights: str | Path | None) -> dict[str, Any]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from attrib.plots import points
+
+COLOURED = 10  # labels: those that augmentation added most to, then those with the most samples
 
 
 def principal_components(x: np.ndarray, label: np.ndarray, new: np.ndarray, seed: int) -> xr.DataArray:
@@ -35,19 +40,21 @@ def principal_components(x: np.ndarray, label: np.ndarray, new: np.ndarray, seed
     )
 
 
-def component_pictures(plane: xr.DataArray) -> dict[str, object]:
+def component_pictures(plane: xr.DataArray) -> dict[str, Any]:
     """Figures of the samples without and with those that were made, on the same axes, in the same colours."""
     ends = [
         (v.min() - 0.05 * np.ptp(v), v.max() + 0.05 * np.ptp(v)) if np.ptp(v) else None
         for v in plane.values.T
     ]
-    limits = None if None in ends else ends
+    limits = None if any(e is None for e in ends) else [e for e in ends if e is not None]
     new = plane["new"].values
     order = plane.isel(sample=np.argsort(plane["label"].values.astype(str), kind="stable"))
-    pictures = {}
+    labels = pd.Series(plane["label"].values.astype(str))
+    coloured = labels[new].value_counts().index.union(labels.value_counts().index, sort=False)[:COLOURED]
+    pictures: dict[str, Any] = {}
     for name, part in (("original", order.isel(sample=~order["new"].values)), ("augmented", order)):
         title = f"{part.sizes['sample']} training samples" + (
             f", {int(new.sum())} of them made" if name == "augmented" else ""
         )
-        pictures[f"pca_{name}"] = points(part, "label", limits=limits, title=title).figure  # type: ignore[arg-type]
+        pictures[f"pca_{name}"] = points(part, "label", labels=coloured, limits=limits, title=title).figure
     return pictures

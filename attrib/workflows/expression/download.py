@@ -49,7 +49,7 @@ def download(folder: str | Path, source: str | None = None, progress: bool = Fal
         raise ImportError('downloads need pooch: pip install "attrib[download]"') from error
     pooch.get_logger().setLevel("ERROR")
     base = (source or SOURCE).rstrip("/")
-    found = []
+    files = []
     for path in (MATRIX, SAMPLES):
         file = Path(folder) / Path(path).name
         if not file.is_file():
@@ -61,8 +61,8 @@ def download(folder: str | Path, source: str | None = None, progress: bool = Fal
                 raise OSError(
                     f"`download`: {base}/{path} cannot be fetched: {' '.join(str(error).split())[:200]}"
                 ) from error
-        found.append(file)
-    return Files(*found)
+        files.append(file)
+    return Files(*files)
 
 
 def local_files(path: str | Path) -> Files:

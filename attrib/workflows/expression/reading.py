@@ -54,10 +54,12 @@ def read_expression(
         if input_filter is None or not isinstance(input_filter, str | Path)
         else gene_list(input_filter)
     )
-    own = [c for c in (label, None if group is None or "(" in group else group, *columns) if c is not None]
+    described = [
+        c for c in (label, None if group is None or "(" in group else group, *columns) if c is not None
+    ]
     matrix = read_matrix(
         data, genes=wanted if genes is None else genes, samples=None if table is None else known_samples(table),
-        columns=[] if table is not None else own, layer=layer,
+        columns=[] if table is not None else described, layer=layer,
     )  # fmt: skip
     if genes is not None:
         matrix.problems.pop("input_filter", None)

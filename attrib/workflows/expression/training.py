@@ -205,8 +205,8 @@ def train(
 
 
 def _check(fit: Fit, hidden: Sequence[int], dropout: float, min_samples: int, augment: str) -> None:
-    whole = {"epochs": fit.epochs, "patience": fit.patience, "batch_size": fit.batch_size}
-    wrong = [f"`{n}` is {v}" for n, v in whole.items() if v < 1] + [f"`lr` is {fit.lr}"] * (not fit.lr > 0)
+    counts = {"epochs": fit.epochs, "patience": fit.patience, "batch_size": fit.batch_size}
+    wrong = [f"`{n}` is {v}" for n, v in counts.items() if v < 1] + [f"`lr` is {fit.lr}"] * (not fit.lr > 0)
     wrong += [
         f"`{n}` is {v}"
         for n, v in (("delta", fit.delta), ("decay", fit.decay), ("min_samples", min_samples))
