@@ -2,7 +2,8 @@
 
 from attrib.plots.bars import bar_panels, bars
 from attrib.plots.comparison import comparison
-from attrib.plots.image import confusion, image, overlaid, overlays
+from attrib.plots.heatmap import confusion, heatmap
+from attrib.plots.image import image, overlaid, overlays
 from attrib.plots.logo import attribution_logo, letters, motif_logo
 from attrib.plots.mutations import mutation_map
 from attrib.plots.panels import filter_grid, motif_cards, panels
@@ -17,6 +18,7 @@ __all__ = [
     "comparison",
     "confusion",
     "filter_grid",
+    "heatmap",
     "image",
     "letters",
     "motif_cards",

@@ -1,4 +1,4 @@
-"""The axioms of attribution as checks, for the methods here and for yours, and strategies that draw models and inputs.
+"""The axioms of attribution as checks, for the methods here and for yours; strategies that draw models and inputs; pictures.
 
 The checks run without hypothesis; the strategies need it: ``pip install "attrib[test]"``.
 """
@@ -6,6 +6,7 @@ The checks run without hypothesis; the strategies need it: ``pip install "attrib
 from attrib.testing.axioms import completeness, dummy, sensitivity
 from attrib.testing.contract import chunk_independence, order_independence, purity, row_independence
 from attrib.testing.invariance import implementation_invariance, linearity, symmetry, translation
+from attrib.testing.legibility import LegibilityError, legible
 from attrib.testing.models import KINDS, Specimen, specimen
 from attrib.testing.state import untouched
 from attrib.testing.strategies import labelled_arrays, specimens, tensors
@@ -26,6 +27,7 @@ __all__ = [
     "CONTRACT",
     "KINDS",
     "AxiomError",
+    "LegibilityError",
     "Specimen",
     "Violation",
     "chunk_independence",
@@ -33,6 +35,7 @@ __all__ = [
     "dummy",
     "implementation_invariance",
     "labelled_arrays",
+    "legible",
     "linearity",
     "order_independence",
     "purity",
