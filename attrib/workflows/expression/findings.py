@@ -28,7 +28,8 @@ class Findings(NamedTuple):
     overlap : DataArray
         Leading genes that two labels share.
     agreement : DataFrame
-        A row per label: Spearman's rho of mean attribution and change of expression over the genes.
+        A row per label: Spearman's rho of mean attribution and change of expression over the genes, and of their magnitudes. (A gene
+        that is low in a label and speaks for it has a positive attribution and a negative change.)
     """
 
     moments: xr.Dataset
@@ -87,17 +88,25 @@ def _agreement(moments: xr.Dataset, beside: Mapping[str, xr.DataArray]) -> pd.Da
         pair = moments["mean"].sel(label=label).values, beside[change].sel(label=label).values  # type: ignore[index]
         usable = np.isfinite(pair[0]) & np.isfinite(pair[1])
         varies = usable.sum() > 2 and all(np.ptp(v[usable]) > 0 for v in pair)
-        rho = float(spearmanr(pair[0][usable], pair[1][usable]).statistic) if varies else np.nan
+        first, second = (v[usable] for v in pair)
+        signed, sizes = (
+            (float(spearmanr(first, second).statistic), float(spearmanr(abs(first), abs(second)).statistic))
+            if varies
+            else (np.nan, np.nan)
+        )
         rows.append(
             {
                 "label": label,
                 "against": change,
-                "spearman": rho,
+                "spearman": signed,
+                "spearman_of_magnitudes": sizes,
                 "genes": int(usable.sum()),
                 "samples": int(moments["count"].sel(label=label)),
             }
         )
-    return pd.DataFrame(rows, columns=["label", "against", "spearman", "genes", "samples"])
+    return pd.DataFrame(
+        rows, columns=["label", "against", "spearman", "spearman_of_magnitudes", "genes", "samples"]
+    )
 
 
 def sets_of(found: Findings, sets: Mapping[str, Sequence[str]]) -> pd.DataFrame:

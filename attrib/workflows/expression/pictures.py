@@ -32,7 +32,7 @@ def label_heatmap(found: Findings, label: str, method: str) -> Figure:
     table = found.top[found.top["label"] == label]
     mean = _named(found.moments).sel(gene_id=table["gene"].astype(str).values)
     samples = int(found.moments["count"].sel(label=label))
-    title = f"The {len(table)} leading genes of {label} ({samples} samples) over all labels"
+    title = f"Leading genes of {label} ({samples} samples)"
     return heatmap(
         mean.swap_dims(gene_id="gene").drop_vars("gene_id"),
         outline={"label": label},
@@ -66,7 +66,11 @@ def overlap_heatmap(found: Findings) -> Figure:
     counts = found.overlap.rename(other="shares with").astype(float)
     shared = counts.where(counts["label"] != counts["shares with"])  # the diagonal is no finding
     return heatmap(
-        shared, label="leading genes in common", title="Leading genes that two labels share", most=LABELS
+        shared,
+        limit=max(1.0, float(shared.max())),
+        label="leading genes in common",
+        title="Leading genes that two labels share",
+        most=LABELS,
     ).figure  # type: ignore[return-value]
 
 
@@ -84,10 +88,10 @@ def against_expression(found: Findings, change: xr.DataArray, method: str) -> Fi
         ax.axhline(0, color="0.8", linewidth=0.6, zorder=0)
         ax.axvline(0, color="0.8", linewidth=0.6, zorder=0)
         ax.scatter(x, y, s=5, color="0.45", linewidths=0, rasterized=True)
-        rho = found.agreement.set_index("label").loc[label, "spearman"]
+        rho = found.agreement.set_index("label").loc[label, "spearman_of_magnitudes"]
         first = int(np.nanargmax(np.abs(y)))
         ax.scatter(x[first], y[first], s=16, color="#b2182b", linewidths=0)
-        ax.set_title(f"{label}\nrho {rho:.2f}, first: {names[first]}", fontsize=8)
+        ax.set_title(f"{label}\nrho of magnitudes {rho:.2f}\nfirst: {names[first]}", fontsize=8)
         ax.tick_params(labelsize=7)
         ax.spines[["top", "right"]].set_visible(False)
     drawing.supxlabel(f"{unit} against all other samples", fontsize=9)

@@ -228,6 +228,7 @@ def _explained(
             continue
         a = outcome.result
         assert isinstance(a, xr.DataArray)
+        a = a.assign_attrs(units=_unit(str(a.attrs.get("units", "")), classifier))
         if normalize and outcome.method == "saliency":
             a = numbers.normalised(a)
         add_group(a, folder.file("attributions.nc"), outcome.method)
@@ -242,6 +243,12 @@ def _explained(
         with replacing(folder.file("attributions.h5ad")) as temporary:
             adata.write_h5ad(temporary, compression="gzip")
     return found, outcomes
+
+
+def _unit(unit: str, classifier: Classifier) -> str:
+    """The unit in the words of the study: outputs are logits, inputs standard deviations of a gene where they are standardised."""
+    inputs = "sd" if classifier.mean is not None else "expression"
+    return {"output": "logit", "output / input": f"logit / {inputs}"}.get(unit, unit)
 
 
 def _beside(selected: Samples, classifier: Classifier) -> dict[str, xr.DataArray]:

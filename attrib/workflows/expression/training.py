@@ -318,12 +318,26 @@ def _tested(
     counts = confusion_matrix(held, classifier.classes)
     save(counts.to_pandas().rename_axis("true").reset_index(), folder.file("confusion_matrix.csv"))
     with replacing(folder.file("confusion_matrix.png")) as temporary:
-        confusion(counts).savefig(temporary)
+        confusion(ordered(counts), normalize=True).savefig(temporary)
     overall = {
         n: {c: float(v) for c, v in metrics.loc[n].items()} for n in ("accuracy", "macro avg", "weighted avg")
     }
     write_json({"test": overall}, folder.file("metrics.json"))
     return metrics
+
+
+def ordered(counts: xr.DataArray) -> xr.DataArray:
+    """A confusion matrix in which classes that are taken for each other lie side by side: leaves of average linkage."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    if counts.sizes["true"] < 3:
+        return counts
+    share = counts.values / np.maximum(counts.values.sum(1, keepdims=True), 1)
+    distance = 1 - np.clip((share + share.T) / 2, 0, 1)
+    np.fill_diagonal(distance, 0)
+    order = leaves_list(linkage(squareform(distance, checks=False), "average"))
+    return counts.isel(true=order, predicted=order)
 
 
 def confusion_matrix(table: pd.DataFrame, classes: Sequence[str]) -> xr.DataArray:
