@@ -95,11 +95,12 @@ def input_x_gradient(
 def integrated_gradients(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0, n_steps: int = 50,
     quadrature: str = "gausslegendre", multiply_by_inputs: bool = True, rtol: float | None = None,
-    layer: Layer | None = None, output: int | None = None, call: int | None = None,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    max_steps: int = 1025, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
@@ -108,11 +109,12 @@ def integrated_gradients(
 def integrated_gradients(
     f: Model, x: tuple[Any, ...], *, baselines: Any = 0.0, n_steps: int = 50,
     quadrature: str = "gausslegendre", multiply_by_inputs: bool = True, rtol: float | None = None,
-    layer: Layer | None = None, output: int | None = None, call: int | None = None,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    max_steps: int = 1025, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
@@ -120,8 +122,8 @@ def integrated_gradients(
 @overload
 def integrated_gradients(
     f: Model, x: Any, *, baselines: Any = 0.0, n_steps: int = 50, quadrature: str = "gausslegendre",
-    multiply_by_inputs: bool = True, rtol: float | None = None, layer: Layer | None = None,
-    output: int | None = None, call: int | None = None,
+    multiply_by_inputs: bool = True, rtol: float | None = None, max_steps: int = 1025,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,

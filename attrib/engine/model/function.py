@@ -215,7 +215,7 @@ class Function:
         ValueError
             If the first row's output differs, and calls are of more than one row.
         """
-        trial, self._trial = self._trial, None
+        trial = self._trial
         assert trial is not None
         i = torch.arange(len(y)) if samples is None else samples.cpu().expand(len(y))
         token = _COMPARING.set(True)
@@ -228,6 +228,7 @@ class Function:
                 self.notes["rows"] = "the model's rows depend on each other; each was called alone"
         finally:
             _COMPARING.reset(token)
+        self._trial = None  # only now: a model that was refused is refused again
         self.knowledge.checked = not self._alone  # rows alone are no proof for rows beside each other
 
 

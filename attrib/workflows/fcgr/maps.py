@@ -24,7 +24,7 @@ from attrib.workflows.fcgr.todo import METHODS, Settings
 from attrib.workflows.plan import Plan, plan
 
 CORRECTED = "saliency"  # the plain gradient, which the corrections are applied to
-DEFAULTS = {"saliency.absolute": False, "integrated_gradients.n_steps": 32}
+DEFAULTS = {"saliency.absolute": False}
 
 
 @contextmanager
