@@ -49,6 +49,8 @@ class Explanation(NamedTuple):
         More about how it was computed, by name.
     layers : tuple of str, or None
         For methods that need a layer: the names of the layers explained.
+    per_sample : dict of str to Tensor (N,), or None
+        More numbers of each sample, such as the linear segments of its path.
     """
 
     attribution: Tensors
@@ -62,6 +64,7 @@ class Explanation(NamedTuple):
     evaluations: int = 0
     notes: dict[str, str | int | float] | None = None
     layers: tuple[str, ...] | None = None
+    per_sample: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -279,6 +282,7 @@ def finish(
     n_steps: Tensor | None = None,
     notes: Mapping[str, str | int | float] | None = None,
     layers: tuple[str, ...] | None = None,
+    per_sample: Mapping[str, Tensor] | None = None,
 ) -> Explanation:
     """Drop the target dim where one target was asked for, bring results to the inputs' device, refuse non-finite ones.
 
@@ -297,6 +301,7 @@ def finish(
     n_steps : Tensor (N,), optional
     notes : dict, optional
     layers : tuple of str, optional
+    per_sample : mapping of str to Tensor (N,), optional
         Fields of the `Explanation`.
 
     Raises
@@ -331,6 +336,7 @@ def finish(
         passes.function.rows,
         notes or None,
         layers,
+        None if per_sample is None else {name: t.to(at) for name, t in per_sample.items()},
     )
 
 

@@ -12,7 +12,16 @@ from attrib.labels.frames import as_coord, labels_of
 
 DIMS = ("obs", "var")
 BLOCK_BYTES = 64 << 20  # of dense numbers in a block of rows
-RESERVED = ("prediction", "delta", "standard_error", "n_steps", "target", "baseline")
+RESERVED = (
+    "prediction",
+    "delta",
+    "standard_error",
+    "n_steps",
+    "segments",
+    "evaluations",
+    "target",
+    "baseline",
+)
 
 
 def is_anndata(value: Any) -> bool:

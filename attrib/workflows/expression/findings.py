@@ -109,23 +109,23 @@ def _agreement(moments: xr.Dataset, beside: Mapping[str, xr.DataArray]) -> pd.Da
     )
 
 
-def sets_of(found: Findings, sets: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def sets_of(results: Findings, sets: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Gene sets among the leading genes of each label, by symbol where the sets name more symbols than ids."""
-    genes = found.moments["gene"].values.astype(str)
+    genes = results.moments["gene"].values.astype(str)
     names, column = genes, "gene"
-    if "symbol" in found.moments.coords:
-        symbols = found.moments["symbol"].values.astype(str)
+    if "symbol" in results.moments.coords:
+        symbols = results.moments["symbol"].values.astype(str)
         members = {g for s in sets.values() for g in s}
         if sum(s in members for s in symbols) > sum(g in members for g in genes):
             names, column = symbols, "symbol"
-    chosen = {str(label): part[column].astype(str).tolist() for label, part in found.top.groupby("label")}
+    chosen = {str(label): part[column].astype(str).tolist() for label, part in results.top.groupby("label")}
     return enrichment(chosen, sets, names)
 
 
-def wide(found: Mapping[str, Findings]) -> pd.DataFrame:
+def wide(results: Mapping[str, Findings]) -> pd.DataFrame:
     """Mean attributions: a row per method and gene, a column per label."""
     tables = []
-    for method, part in found.items():
+    for method, part in results.items():
         means = part.moments["mean"].transpose("gene", "label")
         table = pd.DataFrame(means.values, columns=means["label"].values)
         table.insert(0, "method", method)
@@ -136,10 +136,10 @@ def wide(found: Mapping[str, Findings]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def long_tests(found: Mapping[str, Findings], q: float = 0.05) -> pd.DataFrame:
+def long_tests(results: Mapping[str, Findings], q: float = 0.05) -> pd.DataFrame:
     """Genes with a false discovery rate of at most `q`: a row per method, label and gene, by label and p."""
     tables = []
-    for method, part in found.items():
+    for method, part in results.items():
         if part.tests is None:
             continue
         numbers = part.tests.reset_coords(drop=True) if "symbol" not in part.tests.coords else part.tests

@@ -58,9 +58,9 @@ label.addEventListener("change",show); how.addEventListener("change",show); show
 </script>"""
 
 
-def gene_data(found: Mapping[str, Findings]) -> str:
+def gene_data(results: Mapping[str, Findings]) -> str:
     """The mean attributions of all genes by label, as a script that the page loads."""
-    moments = next(iter(found.values())).moments
+    moments = next(iter(results.values())).moments
     data: dict[str, Any] = {
         "genes": moments["gene"].values.astype(str).tolist(),
         "symbols": moments["symbol"].values.astype(str).tolist() if "symbol" in moments.coords else None,
@@ -69,8 +69,8 @@ def gene_data(found: Mapping[str, Findings]) -> str:
         "units": {},
     }
     size = moments["mean"].size * 4
-    for method in list(found)[: max(1, SEARCHED // max(1, size))]:
-        mean = found[method].moments["mean"].transpose("gene", "label")
+    for method in list(results)[: max(1, SEARCHED // max(1, size))]:
+        mean = results[method].moments["mean"].transpose("gene", "label")
         data["means"][method] = base64.b64encode(
             np.ascontiguousarray(mean.values, dtype="<f4").tobytes()
         ).decode()
@@ -80,7 +80,7 @@ def gene_data(found: Mapping[str, Findings]) -> str:
 
 def page(
     summary: Mapping[str, Any],
-    found: Mapping[str, Findings],
+    results: Mapping[str, Findings],
     enriched: pd.DataFrame | None,
     files: Sequence[str],
 ) -> str:
@@ -94,7 +94,7 @@ def page(
         listing("Genes of the model that the data lack", summary["missing_genes"], "summary.json"),
         _methods(summary["methods"]),
         SEARCH,
-        _browser(summary, found),
+        _browser(summary, results),
         "<h2>Over all labels</h2>",
         pictures(overviews),
         _sets(enriched),
@@ -131,13 +131,13 @@ def _methods(methods: Sequence[Mapping[str, Any]]) -> str:
     return f"<h2>Methods</h2>{table(rows, 'run.json')}"
 
 
-def _browser(summary: Mapping[str, Any], found: Mapping[str, Findings]) -> str:
+def _browser(summary: Mapping[str, Any], results: Mapping[str, Findings]) -> str:
     """Leading genes and heat map of a label and a method, which are chosen."""
     labels = sorted(summary["labels"])
     options = "".join(f"<option>{escape(n)}</option>" for n in labels)
-    methods = "".join(f'<option value="{m}">{escape(m.replace("_", " "))}</option>' for m in found)
+    methods = "".join(f'<option value="{m}">{escape(m.replace("_", " "))}</option>' for m in results)
     panels = []
-    for method, part in found.items():
+    for method, part in results.items():
         for label, rows in part.top.groupby("label"):
             file = summary["heatmaps"].get(str(label), {}).get(method)
             picture = f'<p><img data-src="{quote(file)}" alt="{escape(file)}"></p>' if file else ""

@@ -154,19 +154,19 @@ def expression(
             "model": classifier.source, "data": str(data) if isinstance(data, str | Path) else type(data).__name__, "seed": seed,
             "baselines": baselines, "target": names or "predicted", "split": split, "problems": matrix.problems,
         }  # fmt: skip
-        found, outcomes = _explained(classifier, selected, settings, folder, normalize, top, tell)
-        if not found:
+        results, outcomes = _explained(classifier, selected, settings, folder, normalize, top, tell)
+        if not results:
             raise ValueError(
                 f"`methods`: none applies: {next(o.reason for o in outcomes if isinstance(o, Skipped))}"
             )
-        enriched = _tables(found, selected, every_sample, sets, folder)
+        enriched = _tables(results, selected, every_sample, sets, folder)
         if names:
             means = means_of_targets(classifier, selected.z, settings, names, tell)
             save(means, folder.file("mean_by_target.nc"))
-        shown = _draw(found, _beside(selected, classifier), limit, folder, say, tell)
-        summary = _summary(matrix.problems, every_sample, selected, found, outcomes, classifier, shown)
+        heatmaps = _draw(results, _beside(selected, classifier), limit, folder, say, tell)
+        summary = _summary(matrix.problems, every_sample, selected, results, outcomes, classifier, heatmaps)
         write_json(summary, folder.file("summary.json"))
-        _write_page(folder, summary, found, enriched, every_sample)
+        _write_page(folder, summary, results, enriched, every_sample)
     return Study(folder.path, summary, [*folder.record["files"], RECORD])
 
 
@@ -217,7 +217,7 @@ def _explained(
     tell: Tell | None,
 ) -> tuple[dict[str, Findings], list[Done | Skipped]]:
     """Run the methods; each is in `attributions.nc` before the next begins, and all are in `attributions.h5ad`."""
-    found: dict[str, Findings] = {}
+    results: dict[str, Findings] = {}
     outcomes: list[Done | Skipped] = []
     beside = _beside(selected, classifier)
     adata = _annotated(selected, settings)
@@ -232,17 +232,17 @@ def _explained(
         if normalize and outcome.method == "saliency":
             a = numbers.normalised(a)
         add_group(a, folder.file("attributions.nc"), outcome.method)
-        found[outcome.method] = numbers.findings(a.assign_coords(label=a["predicted"]), beside, top)
+        results[outcome.method] = numbers.findings(a.assign_coords(label=a["predicted"]), beside, top)
         if adata is not None:
             to_anndata(a, adata)
-            means = found[outcome.method].moments["mean"].transpose("gene", "label")
+            means = results[outcome.method].moments["mean"].transpose("gene", "label")
             adata.varm[f"{outcome.method}_mean"] = pd.DataFrame(
                 means.values, index=adata.var_names, columns=means["label"].values.astype(str)
             )
     if adata is not None:
         with replacing(folder.file("attributions.h5ad")) as temporary:
             adata.write_h5ad(temporary, compression="gzip")
-    return found, outcomes
+    return results, outcomes
 
 
 def _unit(unit: str, classifier: Classifier) -> str:
@@ -286,20 +286,21 @@ def _entry(outcome: Done | Skipped) -> dict[str, Any]:
 
 
 def _tables(
-    found: Mapping[str, Findings],
+    results: Mapping[str, Findings],
     selected: Samples,
     every: Samples,
     sets: Mapping[str, Sequence[str]] | None,
     folder: Folder,
 ) -> pd.DataFrame | None:
     """Write the tables; returns the gene sets of the leading genes."""
-    save(numbers.wide(found), folder.file("mean_by_label.csv"))
-    save(_by_method({m: f.top for m, f in found.items()}), folder.file("top_genes.csv"))
-    save(numbers.long_tests(found), folder.file("label_tests.csv"))
-    counts = {m: f.overlap.to_dataframe("shared").reset_index() for m, f in found.items()}
+    save(numbers.wide(results), folder.file("mean_by_label.csv"))
+    save(_by_method({m: f.top for m, f in results.items()}), folder.file("top_genes.csv"))
+    save(numbers.long_tests(results), folder.file("label_tests.csv"))
+    counts = {m: f.overlap.to_dataframe("shared").reset_index() for m, f in results.items()}
     save(_by_method(counts), folder.file("overlap.csv"))
     save(
-        _by_method({m: f.agreement for m, f in found.items()}), folder.file("attribution_and_expression.csv")
+        _by_method({m: f.agreement for m, f in results.items()}),
+        folder.file("attribution_and_expression.csv"),
     )
     z = every.z
     columns = [c for c in ("label", "group", "predicted", "probability", "correct") if c in z.coords]
@@ -310,7 +311,7 @@ def _tables(
     )
     if not sets:
         return None
-    enriched = _by_method({m: numbers.sets_of(f, sets) for m, f in found.items()})
+    enriched = _by_method({m: numbers.sets_of(f, sets) for m, f in results.items()})
     save(enriched, folder.file("enrichment.csv"))
     return enriched
 
@@ -322,25 +323,25 @@ def _by_method(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _draw(
-    found: Mapping[str, Findings], beside: Mapping[str, xr.DataArray], limit: int | None, folder: Folder,
+    results: Mapping[str, Findings], beside: Mapping[str, xr.DataArray], limit: int | None, folder: Folder,
     say: Callable[[str], None], tell: Tell | None,
 ) -> dict[str, dict[str, str]]:  # fmt: skip
     """Draw the pictures; returns the heat maps' files by label and method."""
-    shown: dict[str, dict[str, str]] = {}
+    heatmaps: dict[str, dict[str, str]] = {}
     if limit == 0:
-        return shown
-    first = next(iter(found.values()))
+        return heatmaps
+    first = next(iter(results.values()))
     order = first.moments["count"].to_series().sort_values(ascending=False, kind="stable").index
     labels = [str(v) for v in (order if limit is None else order[:limit])]
     if len(labels) < len(order):
         say(f"Heat maps of {len(labels)} of {len(order)} labels, those with the most samples.")
     change = next((beside[c] for c in ("log2_fold_change", "expression_difference") if c in beside), None)
     stems = _stems(labels)
-    for k, method in enumerate(found):
+    for k, method in enumerate(results):
         suffix = "" if k == 0 else f"_{method}"
-        _write(folder, f"leading_genes_{method}.png", drawn.leading_heatmap(found[method], method))
+        _write(folder, f"leading_genes_{method}.png", drawn.leading_heatmap(results[method], method))
         if len(order) > 1:
-            _write(folder, f"overlap_{method}.png", drawn.overlap_heatmap(found[method]))
+            _write(folder, f"overlap_{method}.png", drawn.overlap_heatmap(results[method]))
         if change is not None:
             named = change.rename(
                 "log2_fold_change" if "log2_fold_change" in beside else "expression_difference"
@@ -348,15 +349,15 @@ def _draw(
             _write(
                 folder,
                 f"attribution_and_expression_{method}.png",
-                drawn.against_expression(found[method], named, method),
+                drawn.against_expression(results[method], named, method),
             )
         for j, label in enumerate(labels):
             file = f"heatmap_{stems[label]}{suffix}.png"
-            _write(folder, file, drawn.label_heatmap(found[method], label, method))
-            shown.setdefault(label, {})[method] = file
+            _write(folder, file, drawn.label_heatmap(results[method], label, method))
+            heatmaps.setdefault(label, {})[method] = file
             if tell is not None:
-                tell("pictures", k * len(labels) + j + 1, len(found) * len(labels))
-    return shown
+                tell("pictures", k * len(labels) + j + 1, len(results) * len(labels))
+    return heatmaps
 
 
 def _stems(labels: Sequence[str]) -> dict[str, str]:
@@ -378,13 +379,13 @@ def _write(folder: Folder, name: str, picture: Any) -> None:
 
 
 def _summary(
-    problems: Mapping[str, str], every: Samples, selected: Samples, found: Mapping[str, Findings], outcomes: Sequence[Done | Skipped],
-    classifier: Classifier, shown: Mapping[str, Mapping[str, str]],
+    problems: Mapping[str, str], every: Samples, selected: Samples, results: Mapping[str, Findings], outcomes: Sequence[Done | Skipped],
+    classifier: Classifier, heatmaps: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Any]:  # fmt: skip
-    counts = next(iter(found.values())).moments["count"].to_series()
+    counts = next(iter(results.values())).moments["count"].to_series()
     correct = float(every.z["correct"].values.mean()) if "correct" in every.z.coords else None
     leading = {}
-    for method, part in found.items():
+    for method, part in results.items():
         column = "symbol" if "symbol" in part.top else "gene"
         leading[method] = {
             str(n): t[column].astype(str).head(5).tolist() for n, t in part.top.groupby("label")
@@ -395,7 +396,7 @@ def _summary(
         "labels_with_few_samples": [str(k) for k, v in counts.items() if v < numbers.FEW],
         "labels_without_explained_samples": [c for c in classifier.classes if c not in counts.index],
         "missing_genes": selected.missing, "problems": dict(problems), "methods": [_entry(o) for o in outcomes],
-        "leading_genes": leading, "heatmaps": shown,
+        "leading_genes": leading, "heatmaps": heatmaps,
     }  # fmt: skip
     return dict(strict(content))
 
@@ -403,12 +404,12 @@ def _summary(
 def _write_page(
     folder: Folder,
     summary: Mapping[str, Any],
-    found: Mapping[str, Findings],
+    results: Mapping[str, Findings],
     enriched: pd.DataFrame | None,
     every: Samples,
 ) -> None:
     with replacing(folder.file("genes.js")) as temporary:
-        temporary.write_text(gene_data(found), encoding="utf-8")
-    text = page(summary, found, enriched, [f for f in folder.record["files"] if f != "genes.js"])
+        temporary.write_text(gene_data(results), encoding="utf-8")
+    text = page(summary, results, enriched, [f for f in folder.record["files"] if f != "genes.js"])
     with replacing(folder.file("index.html")) as temporary:
         temporary.write_text(text, encoding="utf-8")
