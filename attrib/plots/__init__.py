@@ -2,6 +2,7 @@
 
 from attrib.plots.bars import bar_panels, bars
 from attrib.plots.comparison import comparison
+from attrib.plots.curves import curves
 from attrib.plots.heatmap import confusion, heatmap
 from attrib.plots.image import image, overlaid, overlays
 from attrib.plots.logo import attribution_logo, letters, motif_logo
@@ -17,6 +18,7 @@ __all__ = [
     "bars",
     "comparison",
     "confusion",
+    "curves",
     "filter_grid",
     "heatmap",
     "image",

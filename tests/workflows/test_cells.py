@@ -130,10 +130,12 @@ def test_quality_figures(study: Path) -> None:
     for method, other in (("grad_cam", "layer_cam"), ("layer_cam", "grad_cam")):
         q = masked[method]
         assert 0 <= q["mass_inside"] <= 1
+        assert 0 < q["mass_inside_chance"] < 1
         assert plain[method]["mass_inside"] is None
         assert q["entropy"] is None or 0 < q["entropy"] <= 1
         assert len(q["deletion_curve"]) == 11
-        assert q["deletion_area"] == pytest.approx(np.mean(q["deletion_curve"]))
+        assert q["deletion_area"] == pytest.approx(np.trapezoid(q["deletion_curve"], dx=0.1), abs=1e-6)
+        assert np.isfinite([q["deletion_random_area"], q["deletion_z"]]).all()
         r = q["rank_correlation"][other]
         assert r is None or -1 <= r <= 1
     confidence = strict(study / "cell0_results.json")["confidence"]
@@ -160,7 +162,7 @@ def test_maps_of_the_cohort_lie_on_the_images_pixels(study: Path) -> None:
 def test_tables_and_summary(study: Path) -> None:
     table = pd.read_csv(study / "results.csv")
     assert len(table) == 5
-    assert {"image", "predicted", "confidence", "label", "correct", "grad_cam_entropy", "layer_cam_deletion_area", "grad_cam~layer_cam_rank_correlation"} <= set(table)  # fmt: skip
+    assert {"image", "predicted", "confidence", "label", "correct", "grad_cam_entropy", "layer_cam_deletion_area", "layer_cam_deletion_z", "grad_cam_mass_inside", "grad_cam_mass_inside_chance", "grad_cam~layer_cam_rank_correlation"} <= set(table)  # fmt: skip
     counts = pd.read_csv(study / "confusion_matrix.csv", index_col="true")
     assert counts.to_numpy().sum() == 5
     assert counts.loc["blast"].sum() == 3
@@ -347,7 +349,7 @@ def test_maps_lie_on_a_disc_whose_place_is_known(kind: str, tmp_path: Path) -> N
     classifier = Classifier(Redness().eval(), ("red", "grey"), PREPARED[kind], "test")
     files = [tmp_path / f"{k}.png" for k in range(len(places))]
     done = cells(classifier, files, tmp_path / "out", layer="body", methods=METHODS, masks=tmp_path / "masks")
-    assert min(v for k, v in done.summary["mean_quality"].items() if "mass_inside" in k) > 0.97
+    assert min(v for k, v in done.summary["mean_quality"].items() if k.endswith("mass_inside")) > 0.97
     maps = load(tmp_path / "out" / "attributions.nc").isel(target=0)
     for k, (y, x) in enumerate(places):
         for method in METHODS:
@@ -528,10 +530,17 @@ def test_deletion_of_what_counts_is_fast() -> None:
     right = torch.zeros(3, 16, 16)
     right[:, :8, :8] = 1
     target = torch.zeros(3, dtype=torch.long)
-    good, bad = (deletion(model, x, m, target, batch_size=b) for m, b in ((right, 1000), (1 - right, 1)))
+    curves = deletion(model, x, torch.stack([right, 1 - right]), target)
+    one_by_one = deletion(model, x, torch.stack([right, 1 - right]), target, batch_size=1)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(curves[:4], one_by_one[:4], strict=True))
+    good, bad = curves.score
+    assert good.shape == (3, 11)
     assert torch.allclose(good[:, 0], model(x).softmax(1)[:, 0])
     assert torch.allclose(good[:, -1], bad[:, -1])
-    assert bool((good.mean(1) < bad.mean(1)).all())
+    assert bool((curves.area[0] < curves.random_area[0]).all())
+    assert bool((curves.area[1] > curves.random_area[1]).all())
+    assert torch.equal(curves.random_area[0], curves.random_area[1])
+    assert bool((curves.z[0] > 2).all() and (curves.z[1] < -2).all())
 
 
 def test_what_a_model_of_timm_says_of_itself() -> None:
