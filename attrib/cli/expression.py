@@ -263,9 +263,8 @@ def _report_training(done: Trained) -> None:
     """Print the figures of the test, what was left out, and the next command."""
     for name, reason in done.problems.items():
         show.say(f"{name}: {reason}")
-    show.say(
-        f"{len(done.history)} epochs; on the test samples, of donors that were never seen (95% intervals):"
-    )
+    unseen = "of donors that were never seen" if done.grouped else "which were never seen"
+    show.say(f"{len(done.history)} epochs; on the test samples, {unseen} (95% intervals):")
     for name, column in (("accuracy", "recall"), ("macro avg", "f1"), ("weighted avg", "f1")):
         row = done.metrics.loc[name]
         words = name if name == "accuracy" else f"{name} of f1"

@@ -160,6 +160,25 @@ def test_labels_of_one_sample_are_left_out_and_told(tmp_path: Path) -> None:
     assert "rare" in done.problems["labels with few samples"]
 
 
+def test_data_that_are_logarithms_already(tmp_path: Path) -> None:
+    data = made(3, 30, 9)
+    done = train(
+        np.log1p(data.tpm) - 1,
+        tmp_path / "m",
+        samples=data.samples,
+        transform="none",
+        **SETTINGS | {"epochs": 2},
+    )
+    out = study.expression(load_checkpoint(done.folder), np.log1p(data.tpm) - 1, tmp_path / "o", samples=data.samples, label="tissue", split="all", every=True, methods=["saliency"], pictures=1)  # fmt: skip
+    table = pd.read_csv(out.folder / "top_genes.csv")
+    row = table.iloc[0]
+    gene = next(g for g in data.tpm.columns if g.startswith(row.gene))
+    samples = pd.read_csv(out.folder / "samples.csv").set_index("sample")
+    inside = (samples.predicted == row.label)[data.tpm.index].to_numpy()
+    logs = np.log1p(data.tpm[gene].to_numpy())
+    assert row.expression_difference == pytest.approx(logs[inside].mean() - logs[~inside].mean(), rel=1e-3)
+
+
 def own() -> nn.Module:
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(30, 3))

@@ -32,7 +32,7 @@ def label_heatmap(results: Findings, label: str, method: str) -> Figure:
     table = results.top[results.top["label"] == label]
     mean = _named(results.moments).sel(gene_id=table["gene"].astype(str).values)
     samples = int(results.moments["count"].sel(label=label))
-    title = f"{shortened(label)} ({samples} samples)"
+    title = f"{shortened(label, 26)} ({samples} samples)"
     return heatmap(
         mean.swap_dims(gene_id="gene").drop_vars("gene_id"),
         outline={"label": label},
@@ -48,14 +48,16 @@ def leading_heatmap(results: Findings, method: str) -> Figure:
     table = results.top[results.top["rank"] <= min(count, 5)].drop_duplicates("gene").head(GENES)
     mean = _named(results.moments).sel(gene_id=table["gene"].astype(str).values)
     labels = mean["label"].values
-    frame = xr.DataArray(table["label"].values[:, None] == labels[None], dims=("gene_id", "label"))
+    frame = xr.DataArray(
+        table["label"].to_numpy(dtype=object)[:, None] == labels[None], dims=("gene_id", "label")
+    )
     frame = frame.assign_coords(gene_id=mean["gene_id"].values, label=labels)
     strip = lambda v: (
         v.swap_dims(gene_id="gene").drop_vars("gene_id")
         if "gene" in v.coords
         else v.rename(gene_id="gene").drop_vars(["gene", "label"])
     )
-    title = f"The first {min(count, 5)} genes of each label"
+    title = f"First {min(count, 5)} genes of each label"
     return heatmap(
         strip(mean), outline=strip(frame), label=_quantity(results, method), title=title, most=LABELS
     ).figure  # type: ignore[return-value]
@@ -69,7 +71,7 @@ def overlap_heatmap(results: Findings) -> Figure:
         shared,
         limit=max(1.0, float(shared.max())),
         label="leading genes in common",
-        title="Leading genes that two labels share",
+        title="Shared leading genes",
         most=LABELS,
     ).figure  # type: ignore[return-value]
 
@@ -91,7 +93,9 @@ def against_expression(results: Findings, change: xr.DataArray, method: str) -> 
         rho = results.agreement.set_index("label").loc[label, "spearman_of_magnitudes"]
         first = int(np.nanargmax(np.abs(y)))
         ax.scatter(x[first], y[first], s=16, color="#b2182b", linewidths=0)
-        ax.set_title(f"{label}\nrho of magnitudes {rho:.2f}\nfirst: {names[first]}", fontsize=8)
+        ax.set_title(
+            f"{shortened(str(label), 34)}\nrho of magnitudes {rho:.2f}\nfirst: {names[first]}", fontsize=8
+        )
         ax.tick_params(labelsize=7)
         ax.spines[["top", "right"]].set_visible(False)
     drawing.supxlabel(f"{unit} against all other samples", fontsize=9)

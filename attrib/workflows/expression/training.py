@@ -47,6 +47,8 @@ class Trained(NamedTuple):
     problems : dict of str to str
         What was left out, and why.
     files : list of str
+    grouped : bool
+        Whether samples were split by donor.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class Trained(NamedTuple):
     history: pd.DataFrame
     problems: dict[str, str]
     files: list[str]
+    grouped: bool
 
 
 def train(
@@ -201,7 +204,9 @@ def train(
             "samples": {s: int((place == s).sum()) for s in rows},
             "made": int(more.new.sum()),
         }
-    return Trained(folder.path, classifier, metrics, history, problems, folder.record["files"])
+    return Trained(
+        folder.path, classifier, metrics, history, problems, folder.record["files"], "group" in x.coords
+    )
 
 
 def _check(fit: Fit, hidden: Sequence[int], dropout: float, min_samples: int, augment: str) -> None:
@@ -274,7 +279,7 @@ def _reference(logs: xr.DataArray, place: np.ndarray, transform: str) -> tuple[C
     means = (
         means.drop_vars([c for c in means.coords if c not in ("label", "gene")])
         .rename("expression")
-        .assign_attrs(units=logs.attrs["units"])
+        .assign_attrs(units=logs.attrs.get("units", "expression"))
     )
     reference = Classifier(
         None, classes, tuple(logs["gene"].values.tolist()), values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64),
