@@ -81,10 +81,8 @@ class Noise:
         if not bool(s.any()):
             return of_samples(x, i, self.device).expand(len(i), *x.shape[1:])
         first = int(i[0])
-        part, at = (
-            x[first : int(i[-1]) + 1].to(self.device, non_blocking=True).flatten(1),
-            (i - first).to(self.device),
-        )
+        part = x[first : int(i[-1]) + 1].to(self.device, non_blocking=True)
+        part, at = part.reshape(len(part), -1), (i - first).to(self.device)  # also one number per sample
         out = part.new_empty(len(i), part.shape[1])
         scale = of_samples(s, i, self.device).expand(len(i))[:, None]
         if self.antithetic:
