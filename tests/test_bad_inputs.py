@@ -148,7 +148,7 @@ EXPLAIN = "explain --model register:genes --data x.npy --target 0 --output OUT"
 FLAGS: list[tuple[str, str, tuple[str, ...]]] = [
     (EXPLAIN, "--batch-size", ("0", "-1", "2.5", "many", "")), (EXPLAIN, "--device", ("abacus", "cuda:99", "mps:7")),
     (EXPLAIN, "--target", ("7", "-9", "eta", "0.5", "0,0")), (EXPLAIN, "--seed", ("1.5", "x")), (EXPLAIN, "--dims", ("a", "a,a", "a,b,c")),
-    (EXPLAIN, "--methods", ("saliance", "")), (EXPLAIN, "--classes", ("a", "a,b", "a,a,b")), (EXPLAIN, "--baselines", ("zero", "nothing.npy")),
+    (EXPLAIN, "--methods", ("saliance", "saliency,saliance")), (EXPLAIN, "--classes", ("a", "a,b", "a,a,b")), (EXPLAIN, "--baselines", ("zero", "nothing.npy")),
     ("bench --model register:genes --data x.npy --target 0", "--batch-sizes", ("0", "-4", "x", "1000000000000")),
     ("bench --model register:genes --data x.npy --target 0", "--repeats", ("0", "-1", "1.5")),
     ("fcgr train --data pairs.csv --output OUT", "--patience", ("-1", "0", "x")),
