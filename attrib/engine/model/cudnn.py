@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-_RECURRENT = {torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu}
+from attrib.engine.graph.modes import RECURRENT
+
 _NAMES = {"LSTM", "GRU", "RNN"}
 
 
@@ -25,7 +26,7 @@ class PlainRecurrence(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        with without_cudnn() if func in _RECURRENT else nullcontext():
+        with without_cudnn() if func in RECURRENT else nullcontext():
             return func(*args, **(kwargs or {}))
 
 
