@@ -14,6 +14,7 @@ __all__ = [
     "deep_lift",
     "deep_lift_report",
     "deep_lift_shap",
+    "deletion",
     "feature_ablation",
     "filters",
     "from_jax",
@@ -24,7 +25,9 @@ __all__ = [
     "guided_grad_cam",
     "hires_cam",
     "in_silico_mutagenesis",
+    "infidelity",
     "input_x_gradient",
+    "insertion",
     "integrated_gradients",
     "interaction",
     "layer_activation",
@@ -34,8 +37,11 @@ __all__ = [
     "occlusion",
     "predict",
     "prepare",
+    "randomization",
     "saliency",
     "save",
+    "sensitivity_max",
+    "shapley_values",
     "shared",
     "smooth_grad",
 ]
@@ -62,9 +68,21 @@ if TYPE_CHECKING:
         noise_tunnel,
         occlusion,
         saliency,
+        shapley_values,
         smooth_grad,
     )
-    from attrib.labels import conductance, deep_lift_report, filters, layer_activation, predict
+    from attrib.labels import (
+        conductance,
+        deep_lift_report,
+        deletion,
+        filters,
+        infidelity,
+        insertion,
+        layer_activation,
+        predict,
+        randomization,
+        sensitivity_max,
+    )
     from attrib.labels.interaction import interaction  # by its file: a module of its own name is there too
     from attrib.scale.cohort import cohort
 else:
@@ -73,8 +91,10 @@ else:
         **dict.fromkeys(("prepare", "shared"), "functional"),
         **dict.fromkeys(("load", "save"), "io"),
         **dict.fromkeys(
-            ("conductance", "deep_lift_report", "filters", "interaction", "layer_activation", "predict"),
-            "labels",
+            ("conductance", "deep_lift_report", "deletion", "filters", "infidelity", "insertion"), "labels"
+        ),
+        **dict.fromkeys(
+            ("interaction", "layer_activation", "predict", "randomization", "sensitivity_max"), "labels"
         ),
         "__version__": "_version",
         "from_jax": "interop.jax",

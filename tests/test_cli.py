@@ -128,7 +128,7 @@ def test_genes(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert message.err == ""
     assert "integrated_gradients" in message.out
     assert {p.name for p in out.iterdir()} == {
-        "attributions.nc", "summary.csv", "run.json", "comparison.png", "mean_per_class.png",
+        "attributions.nc", "summary.csv", "agreement.csv", "run.json", "comparison.png", "mean_per_class.png",
     }  # fmt: skip
     results = load(out / "attributions.nc")
     assert list(results) == ["saliency", "integrated_gradients"]
@@ -464,9 +464,10 @@ def test_interrupted(here: Path, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        for _ in range(600):
+        for _ in range(2400):  # two minutes: a busy machine takes long to import torch
             if (out / "attributions.nc").exists() and "saliency" in (out / "run.json").read_text():
                 break
+            assert process.poll() is None
             time.sleep(0.05)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)

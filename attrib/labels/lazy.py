@@ -15,9 +15,10 @@ from attrib.functional.explanation import Explanation
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.inputs import Inputs
 from attrib.labels.results import Facts, varies, with_coords, with_names
-from attrib.labels.spatial import LAYER, aligned, leading
+from attrib.labels.spatial import aligned, leading
 
 Explain = Callable[[tuple[torch.Tensor, ...], list[int]], Explanation]
+PER_SAMPLE = ("n_steps", "per_sample:")  # fields without a target dim
 POSITION = "attrib_position"  # a map's own spatial dims are called so until it has the input's
 
 
@@ -66,10 +67,10 @@ def lazy_maps(explain: Explain, first: Explanation, inputs: Inputs, facts: Facts
         Whether the result keeps its target dim.
     """
     lead = leading(facts, many)
-    listed = LAYER in lead
+    listed = [d for d in lead if d != "target"]  # the dim of layers, or of calls
 
     def layers_last(explanation: Explanation) -> Explanation:
-        """The dim of layers after that of the samples."""
+        """The dim of layers or calls after that of the samples."""
         assert isinstance(explanation.attribution, torch.Tensor)
         return (
             explanation._replace(attribution=explanation.attribution.movedim(1, 2)) if listed else explanation
@@ -78,8 +79,8 @@ def lazy_maps(explain: Explain, first: Explanation, inputs: Inputs, facts: Facts
     probe = layers_last(first)
     assert isinstance(probe.attribution, torch.Tensor)
     shape = probe.attribution.shape[2:]
-    grid: list[Hashable] = [f"{POSITION}_{k}" for k in range(len(shape) - listed)]
-    dims = [LAYER, *grid] if listed else grid
+    grid: list[Hashable] = [f"{POSITION}_{k}" for k in range(len(shape) - len(listed))]
+    dims = [*listed, *grid]
     fields = _lazy_fields(
         lambda *block: layers_last(explain(*block)),
         inputs,
@@ -89,6 +90,10 @@ def lazy_maps(explain: Explain, first: Explanation, inputs: Inputs, facts: Facts
     )
     maps = _one_or_many(fields["attribution:0"], many).transpose(*lead, *inputs.sample_dims, *grid)
     coords = _lazy_coords(fields, inputs, probe, facts, many)
+    notes = {
+        k: v for k, v in (probe.notes or {}).items() if k != "zero_maps"
+    }  # it counts maps of the first sample
+    probe = probe._replace(notes=notes)
     return aligned(maps.data, coords, inputs, facts.of(probe), lead)
 
 
@@ -112,11 +117,15 @@ def of_zeros(explain: Explain, inputs: Inputs) -> Explanation:
         return of_first(explain, inputs)
 
 
-def resolved(layer: Any, names: tuple[str, ...]) -> Any:
-    """The caller's layer or layers by name in place of "auto": what the first sample chose holds for all."""
+def resolved(options: Mapping[str, Any], first: Explanation) -> dict[str, Any]:
+    """The options with layers by name, and a call by number, in place of "auto": the first sample chooses for all."""
+    layer, names = options["layer"], first.layers or ()
     if isinstance(layer, list | tuple):
-        return [n if isinstance(choice, str) else choice for n, choice in zip(names, layer, strict=True)]
-    return names[0] if isinstance(layer, str) else layer
+        layer = [n if isinstance(choice, str) else choice for n, choice in zip(names, layer, strict=True)]
+    elif isinstance(layer, str):
+        layer = names[0]
+    call = (first.notes or {}).get("call")
+    return {**options, "layer": layer} | ({} if call is None else {"call": call})
 
 
 def computed(result: Any) -> Any:
@@ -191,15 +200,17 @@ class Block:
         arrays = []
         for name in self.fields:
             values = as_numpy(_field(explanation, name))
-            values = values if name == "n_steps" else np.moveaxis(values, 0, 1)
+            values = values if name.startswith(PER_SAMPLE) else np.moveaxis(values, 0, 1)
             arrays.append(values.reshape(*numbers.shape, *values.shape[1:]))
         return tuple(arrays)
 
 
 def _field(explanation: Explanation, name: str) -> torch.Tensor:
-    """A field by name; that of one of several inputs as `name:number`."""
+    """A field by name; that of one of several inputs as `name:number`, a number of each sample as `per_sample:name`."""
     base, _, j = name.partition(":")
     value = getattr(explanation, base)
+    if base == "per_sample":
+        return value[j]
     return value[int(j)] if j and isinstance(value, tuple) else value
 
 
@@ -210,7 +221,9 @@ def _dims_of_fields(probe: Explanation, dims: list[list[Hashable]]) -> dict[str,
         if getattr(probe, name) is not None:
             fields |= {f"{name}:{j}": ["target", *d] for j, d in enumerate(dims)}
     fields |= {n: ["target"] for n in ("prediction", "delta", "target") if getattr(probe, n) is not None}
-    return fields if probe.n_steps is None else {**fields, "n_steps": []}
+    if probe.n_steps is not None:
+        fields["n_steps"] = []
+    return fields | {f"per_sample:{name}": [] for name in probe.per_sample or {}}
 
 
 def _lazy_fields(
@@ -264,8 +277,10 @@ def _lazy_coords(
         for n in ("prediction", "delta")
         if n in fields
     }
-    if "n_steps" in fields:
-        coords["n_steps"] = (inputs.sample_dims, fields["n_steps"].transpose(*inputs.sample_dims).data)
+    for name in fields:
+        if name.startswith(PER_SAMPLE):
+            numbers = fields[name].transpose(*inputs.sample_dims).data
+            coords[name.removeprefix("per_sample:")] = (inputs.sample_dims, numbers)
     if many:
         coords["target"] = np.asarray(probe.target_labels)
     elif "target" in fields and varies(probe):

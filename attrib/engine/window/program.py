@@ -197,7 +197,8 @@ class _Merge:
         dim = _dim_of_rows(few, more)
         if dim is None:
             raise Unsuited("the model makes a constant that depends on the number of rows")
-        if dim == 0 and all(torch.equal(t, _counting(t[:1], len(t))) for t in (few, more)):
+        counts = dim == 0 and few.dtype != torch.bool
+        if counts and all(torch.equal(t, _counting(t[:1], len(t))) for t in (few, more)):
             self.constants[ref] = few[:1]
             self.counted.add(ref)
             return ref
