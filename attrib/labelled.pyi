@@ -11,8 +11,8 @@ import xarray as xr
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.layers.at_layer import Layer
-from attrib.engine.layers.map_layers import Reshape
+from attrib.engine.layers.at_layer import Call, Layer
+from attrib.engine.layers.image_form import Reshape
 from attrib.engine.model.parameters import Model
 from attrib.engine.sampling.perturbations import Stdevs
 from attrib.engine.target import TargetLike
@@ -455,11 +455,12 @@ def deep_lift_shap(
     """DeepLIFT averaged over a distribution of baselines."""
 
 def grad_cam(
-    f: Model, x: Any, *, layer: Layers = "auto", relu: bool = True, upsample: bool = True,
-    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
+    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
+    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -467,11 +468,12 @@ def grad_cam(
     """Features of a layer, weighted by their mean gradient."""
 
 def grad_cam_plus_plus(
-    f: Model, x: Any, *, layer: Layers = "auto", relu: bool = True, upsample: bool = True,
-    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
+    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
+    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -479,11 +481,12 @@ def grad_cam_plus_plus(
     """Features of a layer, weighted by positive gradients where several objects may share them."""
 
 def layer_cam(
-    f: Model, x: Any, *, layer: Layers = "auto", relu: bool = True, upsample: bool = True,
-    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
+    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
+    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -491,11 +494,12 @@ def layer_cam(
     """Features of a layer times their positive gradients, position by position."""
 
 def hires_cam(
-    f: Model, x: Any, *, layer: Layers = "auto", relu: bool = True, upsample: bool = True,
-    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
+    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
+    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -505,10 +509,10 @@ def hires_cam(
 @overload
 def guided_grad_cam(
     method: Callable[..., Any], f: Model, x: xr.Dataset | Mapping[str, Any], *, layer: Layer = "auto",
-    reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    call: int | None = None, reshape: Reshape | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -517,10 +521,10 @@ def guided_grad_cam(
 @overload
 def guided_grad_cam(
     method: Callable[..., Any], f: Model, x: tuple[Any, ...], *, layer: Layer = "auto",
-    reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    call: int | None = None, reshape: Reshape | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -528,7 +532,7 @@ def guided_grad_cam(
     """Product of a method's attribution and Grad-CAM: fine detail, where the class is."""
 @overload
 def guided_grad_cam(
-    method: Callable[..., Any], f: Model, x: Any, *, layer: Layer = "auto",
+    method: Callable[..., Any], f: Model, x: Any, *, layer: Layer = "auto", call: int | None = None,
     reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     additional_forward_args: Any = (), batch_size: BatchSize = "auto",

@@ -49,6 +49,8 @@ class Explanation(NamedTuple):
         More about how it was computed, by name.
     layers : tuple of str, or None
         For methods that need a layer: the names of the layers explained.
+    dims : tuple of int, or None
+        For maps of a layer: the dims of a sample (from 0) that the map lies on.
     """
 
     attribution: Tensors
@@ -62,6 +64,7 @@ class Explanation(NamedTuple):
     evaluations: int = 0
     notes: dict[str, str | int | float] | None = None
     layers: tuple[str, ...] | None = None
+    dims: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

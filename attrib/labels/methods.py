@@ -202,7 +202,7 @@ def _lazily(method: Any, settings: dict[str, Any], inputs: Inputs, facts: Facts,
 
     probe = (of_first if about.layer else of_zeros)(explain, inputs)
     if about.layer:
-        options["layer"] = resolved(options["layer"], probe.layers or ())
+        options |= resolved(options, probe)
     options["f"] = BlockModel(
         model
     )  # only now: a sample of zeros tells nothing of rows that depend on each other
