@@ -8,6 +8,7 @@ from attrib.plots.logo import attribution_logo, letters, motif_logo
 from attrib.plots.mutations import mutation_map
 from attrib.plots.panels import filter_grid, motif_cards, panels
 from attrib.plots.scale import robust_limit
+from attrib.plots.text import text
 from attrib.plots.tracks import sequence_tracks
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "panels",
     "robust_limit",
     "sequence_tracks",
+    "text",
 ]
