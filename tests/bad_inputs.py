@@ -28,7 +28,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "device": ("cuda:99", "abacus", 7.5, "mps:3"),
     "baselines": ("zero", float("nan"), float("inf"), torch.zeros(7, 7, 7), torch.zeros(0, 4, 10), [[1.0], [2.0, 3.0]], {}),
     "window": (0, -1, 2.5, "wide", True, (3, 3, 3)), "stride": (0, -1, 2.5, "far", True, (3, 3, 3)),
-    "groups": ("pathway", torch.zeros(7, dtype=torch.long), 2.5, torch.full((4, 10), -1)),
+    "groups": ("pathway", torch.zeros(7, dtype=torch.long), 2.5),
     "positions": ([50], [-11], "all", 2.5, [1.5], [], slice(8, 3), slice(0, 0)),
     "layer": ("nowhere", 99, "", ["0", "nowhere"], b"0"), "output": ("first", 99, 1.5, -7), "call": ("first", 99, 1.5, -7),
     "additional_forward_args": (3, "mask", {1: 2}),
