@@ -1,5 +1,6 @@
 """Pictures of labelled arrays. Only colours, limits and orders are computed here."""
 
+from attrib.plots.anatomy import slice_panels, slice_summary
 from attrib.plots.bars import bar_panels, bars
 from attrib.plots.comparison import comparison
 from attrib.plots.image import confusion, image, overlaid, overlays
@@ -26,4 +27,6 @@ __all__ = [
     "panels",
     "robust_limit",
     "sequence_tracks",
+    "slice_panels",
+    "slice_summary",
 ]
