@@ -216,12 +216,20 @@ class _Views(NamedTuple):
                     f"`{name}` has sizes {dict(a.sizes)}, expected i, j, k of {dict(anatomy.sizes)}"
                 )
         turned = anatomical(anatomy)
-        several = [None if a is None else _turned_like(a, anatomy, turned) for a in (attribution, atlas)]
+        regions = None if atlas is None else _turned_like(atlas, anatomy)
         axis = turned.dims.index(dim)
         across, up = [n for n in range(3) if n != axis]
         everything = (0.0, 0.0, 0.0, 0.0)
         views = cls(
-            turned, several[0], several[1], dim, axis, across, up, affine_of(turned, turned.dims), everything
+            turned,
+            _turned_like(attribution, anatomy),
+            regions,
+            dim,
+            axis,
+            across,
+            up,
+            affine_of(turned, turned.dims),
+            everything,
         )
         return views._replace(window=views.head())
 
@@ -277,16 +285,16 @@ class _Views(NamedTuple):
         middle[self.axis] = place
         mm = float((self.affine @ [*middle, 1.0])[self.axis])
 
-        def cut(a: xr.DataArray | None) -> np.ndarray | None:
-            return None if a is None else np.asarray(a.isel({self.dim: place}).values).T
+        def cut(a: xr.DataArray) -> np.ndarray:
+            return np.asarray(a.isel({self.dim: place}).values).T
 
         return _Plane(
             cut(self.anatomy),
             cut(self.attribution),
-            cut(self.atlas),
+            None if self.atlas is None else cut(self.atlas),
             self.extent(place),
             f"{NAMES[self.axis]} = {mm:.3g} mm",
-        )  # type: ignore[arg-type]
+        )
 
 
 class SlicePanels:
@@ -343,7 +351,7 @@ class SlicePanels:
         return self.figure
 
 
-def _turned_like(a: xr.DataArray, anatomy: xr.DataArray, turned: xr.DataArray) -> xr.DataArray:
+def _turned_like(a: xr.DataArray, anatomy: xr.DataArray) -> xr.DataArray:
     """Another array on the voxels of `anatomy`, turned as it was."""
     if AFFINE in a.coords:
         return anatomical(a)
@@ -361,7 +369,7 @@ def _figure(size: tuple[float, float]) -> Figure:
     return figure
 
 
-def _grey(anatomy: xr.DataArray) -> dict[str, float]:
+def _grey(anatomy: xr.DataArray) -> dict[str, Any]:
     low, high = np.percentile(anatomy.values, [1, 99.5])
     return {"vmin": float(low), "vmax": float(high if high > low else low + 1)}
 

@@ -115,7 +115,6 @@ def cohort_of(
     brain_mask: str | Path | None,
     atlas: str | Path | None,
     atlas_names: str | Path | None,
-    classes: Sequence[str] | None,
     say: Say,
 ) -> Cohort:
     """Read a table and the headers of its images; what does not fit is listed.
@@ -156,8 +155,6 @@ def cohort_of(
             problems.append({"subject": s.name, "problem": str(error), "kept": False})
         else:
             kept.append(s)
-    if classes is not None:
-        kept = [_with_class(s, classes, problems) for s in kept]
     brain = (
         None if brain_mask is None else on_grid(Path(brain_mask), shape, affine, orientation, reference) > 0
     )
@@ -175,6 +172,36 @@ def cohort_of(
     return Cohort(
         kept, problems, (shape[0], shape[1], shape[2]), affine, orientation, intensity, brain, regions, names
     )
+
+
+def with_classes(
+    subjects: Sequence[Subject], classes: Sequence[str], named: bool
+) -> tuple[list[Subject], list[dict[str, Any]]]:
+    """The subjects with their labels as classes, and the problems of those whose label is none.
+
+    Parameters
+    ----------
+    subjects : sequence of Subject
+    classes : sequence of str
+        In the order of the outputs.
+    named : bool
+        Whether the caller named them.
+
+    Raises
+    ------
+    ValueError
+        If no label is a class and the caller named none.
+    """
+    names = [class_of(s.label, classes) if s.label else "" for s in subjects]
+    labels = sorted({s.label for s in subjects if s.label})
+    if labels and not any(names) and not named:
+        raise ValueError(f"`classes` is missing: the labels are {', '.join(labels[:8])}; name the model's {len(classes)} outputs in their order")  # fmt: skip
+    problems = [
+        {"subject": s.name, "problem": f"its label {s.label!r} is none of the classes {', '.join(classes)}; studied without a label", "kept": True}
+        for s, name in zip(subjects, names, strict=True)
+        if s.label and not name
+    ]  # fmt: skip
+    return [s._replace(label=name) for s, name in zip(subjects, names, strict=True)], problems
 
 
 def _names(atlas: xr.DataArray | None, path: Any, file: str | Path | None, say: Say) -> dict[int, str]:
@@ -201,16 +228,6 @@ def _whole(values: np.ndarray, path: Path) -> np.ndarray:
     if not np.array_equal(rounded, values) or values.min() < 0:
         raise ValueError(f"`atlas`: {path.name} holds values that are no whole numbers from 0 on; resample atlases by the nearest voxel")  # fmt: skip
     return rounded.astype(np.int32)
-
-
-def _with_class(s: Subject, classes: Sequence[str], problems: list[dict[str, Any]]) -> Subject:
-    """The subject with its label as a class, or without one."""
-    if not s.label:
-        return s
-    name = class_of(s.label, classes)
-    if not name:
-        problems.append({"subject": s.name, "problem": f"its label {s.label!r} is none of the classes {', '.join(classes)}; studied without a label", "kept": True})  # fmt: skip
-    return s._replace(label=name)
 
 
 def _most_common(images: Mapping[str, Any]) -> str:
