@@ -17,7 +17,7 @@ from attrib.stats import cluster_contrast, consistency, lateralisation, rank_cor
 from attrib.stats.clusters import LEAST
 from attrib.workflows.mri.intake import Cohort
 from attrib.workflows.mri.plan import Plan
-from attrib.workflows.mri.subjectfiles import COARSE
+from attrib.workflows.mri.subjectfiles import COARSE, INSIDE
 
 REGIONS_LEAST = 3  # subjects in a group
 
@@ -102,7 +102,7 @@ def compare(
             coords={"sample": [p["subject"] for p in labelled or parts], **grid.coords},
         )
         if min(counts) >= LEAST:
-            mask = _mask(a, cohort, grid)
+            mask = _mask(folder, a)
             result = cluster_contrast(
                 a, positive, mask=mask, threshold=options.threshold, connectivity=options.connectivity, tfce=options.tfce,
                 n_permutations=options.permutations, seed=plan.seed,
@@ -152,13 +152,11 @@ def _coarse(folder: Path, subject: str, method: str) -> np.ndarray:
         return np.asarray(maps[method])
 
 
-def _mask(a: xr.DataArray, cohort: Cohort, grid: xr.DataArray) -> xr.DataArray | None:
-    """The brain, if a mask says where it is; else where maps differ."""
+def _mask(folder: Path, a: xr.DataArray) -> xr.DataArray:
+    """Where maps differ inside the brain of at least half of the subjects."""
+    inside = sum(_coarse(folder, str(s), INSIDE) for s in a["sample"].values) / a.sizes["sample"]
     differs = (a.max("sample") != a.min("sample")).drop_vars("affine", errors="ignore")
-    if cohort.brain is None:
-        return differs
-    brain = coarsened(cohort.volume(cohort.brain.astype(np.float32)), COARSE) >= 0.5
-    return differs & brain.drop_vars("affine", errors="ignore")
+    return differs & (inside >= 0.5)
 
 
 def _clusters(result: xr.Dataset, method: str, cohort: Cohort) -> pd.DataFrame:
@@ -166,6 +164,7 @@ def _clusters(result: xr.Dataset, method: str, cohort: Cohort) -> pd.DataFrame:
     names = ["sign", "size", "mass", "p_mass", "p_size", "peak", *(f"peak_{d}" for d in VOXEL_DIMS)]
     table = (
         result[names]
+        .drop_vars("affine", errors="ignore")
         .to_dataframe()
         .reset_index()
         .rename(columns={"number": "cluster", "size": "blocks", "peak": "peak_t"})

@@ -37,8 +37,8 @@ def overview(table: pd.DataFrame, groups: Groups, methods: Sequence[str]) -> Fig
         4,
         min(REGIONS, len(groups.regions[groups.regions.method == methods[0]]) if len(groups.regions) else 0),
     )
-    drawing = figure((11.5, 4.2 + max(3.6, 0.26 * rows + 1.2)))
-    (a, b), (c, d) = drawing.subplots(2, 2, height_ratios=(3.8, max(3.2, 0.26 * rows + 1.0)))
+    drawing = figure((11.5, 4.9 + max(3.6, 0.26 * rows + 1.2)))
+    (a, b), (c, d) = drawing.subplots(2, 2, height_ratios=(4.4, max(3.2, 0.26 * rows + 1.0)))
     _distributions(a, table, groups, methods)
     _confidence(b, table, methods)
     _methods(c, groups, methods)
@@ -51,23 +51,27 @@ def _shown(method: str) -> str:
 
 
 def _distributions(ax: Any, table: pd.DataFrame, groups: Groups, methods: Sequence[str]) -> None:
-    """Boxes of the subjects' mean magnitude, by method and label."""
+    """Boxes of the subjects' sums of magnitudes, by method and label, as multiples of the method's median."""
     labels: list[str | None] = [g for g in (groups.negative, groups.positive) if g in set(table.label)]
     labels = labels or [None]
     colours = [NEGATIVE, POSITIVE] if len(labels) == 2 else [GREY]
+    medians = {m: float(_of(table, m, None).abs_sum.median()) for m in methods}
     for k, (label, colour) in enumerate(zip(labels, colours, strict=False)):
-        values = [np.maximum(_of(table, m, label).abs_sum.to_numpy(dtype=float), 1e-30) for m in methods]
+        values = [_of(table, m, label).abs_sum.to_numpy(dtype=float) / (medians[m] or 1.0) for m in methods]
         at = np.arange(len(methods)) + (k - (len(labels) - 1) / 2) * 0.36
         ax.boxplot(
             values, positions=at, widths=0.3, patch_artist=True, boxprops={"facecolor": colour, "alpha": 0.55},
             medianprops={"color": "black"}, flierprops={"markersize": 3}, manage_ticks=False,
         )  # fmt: skip
         ax.plot([], [], "s", color=colour, alpha=0.55, label=f"{label or 'all'} (n = {len(values[0])})")
-    ax.set_yscale("log")
-    ax.set_xticks(np.arange(len(methods)), [_shown(m) for m in methods], fontsize=8)
-    ax.set_ylabel("sum of magnitudes\n(unit of the method)", fontsize=9)
+    ax.set_xticks(
+        np.arange(len(methods)),
+        [f"{_shown(m)}\n(median {medians[m]:.3g})" for m in methods],
+        fontsize=8 if len(methods) < 6 else 7,
+    )
+    ax.set_ylabel("sum of magnitudes / median of the method", fontsize=9)
     ax.set_title("Strength of attributions by method", fontsize=10)
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
 
 
 def _of(table: pd.DataFrame, method: str, label: str | None) -> pd.DataFrame:
@@ -92,7 +96,9 @@ def _confidence(ax: Any, table: pd.DataFrame, methods: Sequence[str]) -> None:
     ax.set_xlabel("probability of the predicted class", fontsize=9)
     ax.set_ylabel("strength / median of the method", fontsize=9)
     ax.set_title(f"Confidence and strength (n = {table.subject.nunique()})", fontsize=10)
-    ax.legend(fontsize=8, frameon=False, title="Spearman's rho", title_fontsize=8)
+    ax.legend(
+        fontsize=8, frameon=False, title="Spearman's rho", title_fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2,
+    )  # fmt: skip
 
 
 def _rho(chosen: pd.DataFrame) -> str:
@@ -125,7 +131,9 @@ def _methods(ax: Any, groups: Groups, methods: Sequence[str]) -> None:
         )
     ax.set_xticks(range(count), [_shown(m) for m in methods], fontsize=8 if count < 7 else 7)
     ax.set_yticks(range(count), [_shown(m) for m in methods], fontsize=8)
-    ax.set_title("Methods against each other: rank correlation of magnitudes (mean ± sd)", fontsize=10)
+    ax.set_title(
+        "Methods against each other:\nrank correlation of magnitudes (mean ± sd over subjects)", fontsize=10
+    )
 
 
 def _regions(ax: Any, table: pd.DataFrame, groups: Groups, methods: Sequence[str]) -> None:

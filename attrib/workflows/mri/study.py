@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.domains.mri import Subject, evenly, plane_dim, read_subjects, slice_at
+from attrib.domains.mri import Subject, evenly, head, plane_dim, read_subjects, slice_at
 from attrib.domains.mri import key_slices as middle_slices
 from attrib.io import replacing, save, save_rows, write_json
 from attrib.io.nifti import nibabel_module, numbers, open_image, oriented
@@ -542,8 +542,7 @@ def _slices(
     if wanted is not None and mm is not None:
         raise ValueError("`key_slices` and `key_mm` are both given; pass one of them")
     if wanted is None and mm is None:
-        inside = volume.values > volume.values.min() + 0.02 * float(np.ptp(volume.values))
-        return middle_slices(inside, across)
+        return middle_slices(head(volume.values), across)
     chosen = list(wanted) if wanted is not None else [slice_at(cohort.affine, across, v) for v in mm or ()]
     outside = [k for k in chosen if not 0 <= k < count]
     if outside or not chosen:

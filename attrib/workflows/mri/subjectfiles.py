@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attrib.domains.mri import Subject, coarsened, peak, plane_dim, smoothed
+from attrib.domains.mri import Subject, coarsened, head, peak, plane_dim, smoothed
 from attrib.io import replacing, save_nifti, write_json
 from attrib.io.place import strict
 from attrib.labels.grids import VOXEL_DIMS, affine_of
@@ -20,6 +20,7 @@ from attrib.workflows.mri.intake import Cohort
 from attrib.workflows.mri.plan import BY_REGION, Plan
 
 COARSE = 150_000  # voxels of the maps that groups are compared on
+INSIDE = "inside"  # beside the coarse maps: the share of each block that is brain
 
 
 def map_name(method: str, subject: str, ending: str) -> str:
@@ -47,7 +48,9 @@ def write_subject(
     names: list[str] = []
     rows: list[dict[str, Any]] = []
     regions: list[dict[str, Any]] = []
-    coarse: dict[str, np.ndarray] = {}
+    brain = cohort.brain_of(subject)
+    inside = head(volume.values) if brain is None else brain
+    coarse = {INSIDE: coarsened(volume.copy(data=inside.astype(np.float32)), COARSE).values}
     for method, a in explained.maps.items():
         (folder / method / subject.name).mkdir(parents=True, exist_ok=True)
         name = map_name(method, subject.name, ".nii.gz")
