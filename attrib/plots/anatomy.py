@@ -376,13 +376,15 @@ def _grey(anatomy: xr.DataArray) -> dict[str, Any]:
 
 def _marks(ax: Any, views: _Views, *, first: bool, last: bool, colour: str) -> None:
     """Ends of both axes as letters inside the panel, mm along the outer ones."""
+    from matplotlib.patheffects import withStroke
     from matplotlib.ticker import MaxNLocator
 
+    halo = [withStroke(linewidth=2, foreground="white" if colour == "black" else "black")]
     for n, places in ((views.across, ((0.02, 0.5), (0.98, 0.5))), (views.up, ((0.5, 0.02), (0.5, 0.98)))):
         for letter, (x, y), which in zip(ENDS[n], places, ("low", "high"), strict=True):
             sides = {"low": ("left", "bottom"), "high": ("right", "top")}[which]
             ax.text(
-                x, y, letter, transform=ax.transAxes, fontsize=8, color=colour, fontweight="bold",
+                x, y, letter, transform=ax.transAxes, fontsize=8, color=colour, fontweight="bold", path_effects=halo,
                 ha=sides[0] if n == views.across else "center", va=sides[1] if n == views.up else "center",
             )  # fmt: skip
     ax.tick_params(labelsize=7, length=2, pad=1.5)

@@ -19,6 +19,7 @@ from attrib.workflows.mri.intake import Cohort
 from attrib.workflows.mri.plan import Plan
 from attrib.workflows.mri.subjectfiles import COARSE, INSIDE
 
+MOST = 1e6  # of t in a file of float32: it is infinite where both groups are constant
 REGIONS_LEAST = 3  # subjects in a group
 
 
@@ -220,7 +221,7 @@ def _spread(values: np.ndarray, shape: Sequence[int], result: xr.Dataset, fill: 
         factor = round(float(result[d].values[1] - result[d].values[0])) if result.sizes[d] > 1 else n
         places.append(np.arange(min(n, factor * result.sizes[d])) // factor)
     whole[tuple(slice(len(p)) for p in places)] = values[np.ix_(*places)]
-    return np.nan_to_num(whole, nan=fill)
+    return np.clip(np.nan_to_num(whole, nan=fill), -MOST, MOST)
 
 
 def _table(regions: pd.DataFrame, subjects: Sequence[str]) -> xr.DataArray:

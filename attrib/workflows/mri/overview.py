@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 
 from attrib.plots.scale import NEGATIVE, POSITIVE, figure, wrapped
 from attrib.workflows.mri.groups import Groups
+from attrib.workflows.mri.plan import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,8 +47,14 @@ def overview(table: pd.DataFrame, groups: Groups, methods: Sequence[str]) -> Fig
     return drawing
 
 
-def _shown(method: str) -> str:
-    return wrapped(method.replace("_", " "), 12)
+def _name_methods(ax: Any, methods: Sequence[str], beside: Sequence[str] = ()) -> None:
+    """Names of methods along an axis: below each other's words where they fit, slanted where they are many."""
+    slanted = len(methods) > 4
+    names = [shown(m) if slanted else wrapped(shown(m), 12) for m in methods]
+    if beside:
+        names = [f"{n} ({b})" if slanted else f"{n}\n({b})" for n, b in zip(names, beside, strict=True)]
+    turned = {"rotation": 28, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    ax.set_xticks(np.arange(len(methods)), names, fontsize=8, **turned)
 
 
 def _distributions(ax: Any, table: pd.DataFrame, groups: Groups, methods: Sequence[str]) -> None:
@@ -64,14 +71,10 @@ def _distributions(ax: Any, table: pd.DataFrame, groups: Groups, methods: Sequen
             medianprops={"color": "black"}, flierprops={"markersize": 3}, manage_ticks=False,
         )  # fmt: skip
         ax.plot([], [], "s", color=colour, alpha=0.55, label=f"{label or 'all'} (n = {len(values[0])})")
-    ax.set_xticks(
-        np.arange(len(methods)),
-        [f"{_shown(m)}\n(median {medians[m]:.3g})" for m in methods],
-        fontsize=8 if len(methods) < 6 else 7,
-    )
+    _name_methods(ax, methods, [f"median {medians[m]:.3g}" for m in methods])
     ax.set_ylabel("sum of magnitudes / median of the method", fontsize=9)
     ax.set_title("Strength of attributions by method", fontsize=10)
-    ax.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
+    ax.legend(fontsize=8, frameon=False, loc="best")
 
 
 def _of(table: pd.DataFrame, method: str, label: str | None) -> pd.DataFrame:
@@ -91,7 +94,7 @@ def _confidence(ax: Any, table: pd.DataFrame, methods: Sequence[str]) -> None:
             markersize=4,
             alpha=0.7,
             color=f"C{k}",
-            label=f"{method.replace('_', ' ')}: {_rho(chosen)}",
+            label=f"{shown(method)}: {_rho(chosen)}",
         )
     ax.set_xlabel("probability of the predicted class", fontsize=9)
     ax.set_ylabel("strength / median of the method", fontsize=9)
@@ -129,8 +132,8 @@ def _methods(ax: Any, groups: Groups, methods: Sequence[str]) -> None:
             fontsize=8 if count < 7 else 6.5,
             color="white" if matrix[i, j] > 0.85 else "black",
         )
-    ax.set_xticks(range(count), [_shown(m) for m in methods], fontsize=8 if count < 7 else 7)
-    ax.set_yticks(range(count), [_shown(m) for m in methods], fontsize=8)
+    _name_methods(ax, methods)
+    ax.set_yticks(range(count), [shown(m) for m in methods], fontsize=8)
     ax.set_title(
         "Methods against each other:\nrank correlation of magnitudes (mean ± sd over subjects)", fontsize=10
     )
@@ -173,9 +176,9 @@ def _regions(ax: Any, table: pd.DataFrame, groups: Groups, methods: Sequence[str
         f"share in {groups.positive} less share in {groups.negative} (percentage points), 95% interval",
         fontsize=8,
     )
-    shown = f"{len(chosen)} of {total}, largest |t|" if total > len(chosen) else f"all {total}"
+    counted = f"{len(chosen)} of {total}, largest |t|" if total > len(chosen) else f"all {total}"
     ax.set_title(
-        f"{groups.positive} and {groups.negative} by region, {method.replace('_', ' ')} ({shown};\nfilled: p < 0.05 by Holm over all regions)",
+        f"{groups.positive} and {groups.negative} by region, {shown(method)} ({counted};\nfilled: p < 0.05 by Holm over all regions)",
         fontsize=9,
     )
 
@@ -194,6 +197,6 @@ def _strengths(ax: Any, table: pd.DataFrame, groups: Groups, method: str) -> Non
     ax.set_xlim(-0.5, 1.5)
     ax.set_ylabel("sum of the attribution", fontsize=9)
     ax.set_title(
-        f"By label, {method.replace('_', ' ')}: subjects, mean and 95% interval\n(pass an atlas for regions)",
+        f"By label, {shown(method)}: subjects, mean and 95% interval\n(pass an atlas for regions)",
         fontsize=9,
     )

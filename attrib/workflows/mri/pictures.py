@@ -12,6 +12,7 @@ import xarray as xr
 from attrib.io import replacing, to_nifti
 from attrib.plots.anatomy import SEQUENTIAL, SlicePanels, colours_of, slice_summary
 from attrib.plots.scale import DIVERGING
+from attrib.workflows.mri.plan import shown
 from attrib.workflows.mri.subjectfiles import map_name
 
 COMPRESSION = {"compress_level": 3}
@@ -64,7 +65,7 @@ class Sheet(NamedTuple):
 def draw(sheet: Sheet) -> list[str]:
     """Write a subject's pictures; their names."""
     for method, a in sheet.maps.items():
-        title = f"{sheet.title}\n{method.replace('_', ' ')}"
+        title = f"{sheet.title}\n{shown(method)}"
         options: dict[str, Any] = {"atlas": sheet.atlas, "percentile": sheet.percentile, "label": sheet.labels[method], "title": title}  # fmt: skip
         panels = SlicePanels(sheet.anatomy, a, sheet.dim, **options)
         for k in sheet.slices:

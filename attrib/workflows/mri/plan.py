@@ -100,6 +100,15 @@ class Plan:
         return True
 
 
+def shown(method: str) -> str:
+    """A method's name in pictures."""
+    return (
+        method.replace("noise_tunnel_ig", "noise_tunnel of IG")
+        .replace("_", " ")
+        .replace("grad cam", "Grad-CAM")
+    )
+
+
 def checked(plan: Plan, has_atlas: bool) -> Plan:
     """The plan, if everything in it exists.
 

@@ -164,7 +164,7 @@ def _counted_once(table: xr.Dataset, of_slices: xr.Dataset, across: str) -> xr.D
     """Figures of regions whose voxels all have the region's own value, or the region's part of each slice its own."""
     size = of_slices["size"].where(of_slices["size"] > 0)
     absolute = (of_slices["absolute_sum"] / size).sum(across)
-    share = absolute / absolute.sum("region")
+    share = absolute / max(float(absolute.sum("region")), 1e-300)
     rank = np.argsort(np.argsort(-share.values, kind="stable"), kind="stable") + 1
     return table.assign(
         sum=(of_slices["sum"] / size).sum(across), absolute_sum=absolute, share=share, rank=("region", rank),
