@@ -11,8 +11,8 @@ import xarray as xr
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.layers.at_layer import Layer
-from attrib.engine.layers.map_layers import Reshape
+from attrib.engine.layers.at_layer import Call, Layer
+from attrib.engine.layers.image_form import Reshape
 from attrib.engine.model.parameters import Model
 from attrib.engine.sampling.perturbations import Stdevs
 from attrib.engine.target import TargetLike
@@ -95,11 +95,12 @@ def input_x_gradient(
 def integrated_gradients(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0, n_steps: int = 50,
     quadrature: str = "gausslegendre", multiply_by_inputs: bool = True, rtol: float | None = None,
-    layer: Layer | None = None, output: int | None = None, call: int | None = None,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    max_steps: int = 1025, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
@@ -108,11 +109,12 @@ def integrated_gradients(
 def integrated_gradients(
     f: Model, x: tuple[Any, ...], *, baselines: Any = 0.0, n_steps: int = 50,
     quadrature: str = "gausslegendre", multiply_by_inputs: bool = True, rtol: float | None = None,
-    layer: Layer | None = None, output: int | None = None, call: int | None = None,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    max_steps: int = 1025, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
@@ -120,8 +122,8 @@ def integrated_gradients(
 @overload
 def integrated_gradients(
     f: Model, x: Any, *, baselines: Any = 0.0, n_steps: int = 50, quadrature: str = "gausslegendre",
-    multiply_by_inputs: bool = True, rtol: float | None = None, layer: Layer | None = None,
-    output: int | None = None, call: int | None = None,
+    multiply_by_inputs: bool = True, rtol: float | None = None, max_steps: int = 1025,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -373,6 +375,46 @@ def feature_ablation(
     """What the score loses when a feature, or a group of features, is replaced by its baseline."""
 
 @overload
+def shapley_values(
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0, groups: Any = None,
+    n_permutations: int = 25, exact: bool | str = "auto", rtol: float | None = None, seed: int = 0,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
+    coords: Mapping[Hashable, Any] | None = None,
+) -> xr.Dataset:
+    """What a feature, or a group of features, adds to the score, averaged over all orders in which they can come."""
+@overload
+def shapley_values(
+    f: Model, x: tuple[Any, ...], *, baselines: Any = 0.0, groups: Any = None, n_permutations: int = 25,
+    exact: bool | str = "auto", rtol: float | None = None, seed: int = 0, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
+    coords: Mapping[Hashable, Any] | None = None,
+) -> tuple[xr.DataArray, ...]:
+    """What a feature, or a group of features, adds to the score, averaged over all orders in which they can come."""
+@overload
+def shapley_values(
+    f: Model, x: Any, *, baselines: Any = 0.0, groups: Any = None, n_permutations: int = 25,
+    exact: bool | str = "auto", rtol: float | None = None, seed: int = 0, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
+    coords: Mapping[Hashable, Any] | None = None,
+) -> xr.DataArray:
+    """What a feature, or a group of features, adds to the score, averaged over all orders in which they can come."""
+
+@overload
 def deep_lift(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0,
     multiply_by_inputs: bool = True, check: bool = True, compile: bool = False,
@@ -453,11 +495,12 @@ def deep_lift_shap(
     """DeepLIFT averaged over a distribution of baselines."""
 
 def grad_cam(
-    f: Model, x: Any, *, layer: Layers = "auto", relu: bool = True, upsample: bool = True,
-    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
+    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
+    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -465,11 +508,12 @@ def grad_cam(
     """Features of a layer, weighted by their mean gradient."""
 
 def grad_cam_plus_plus(
-    f: Model, x: Any, *, layer: Layers = "auto", relu: bool = True, upsample: bool = True,
-    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
+    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
+    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -477,11 +521,12 @@ def grad_cam_plus_plus(
     """Features of a layer, weighted by positive gradients where several objects may share them."""
 
 def layer_cam(
-    f: Model, x: Any, *, layer: Layers = "auto", relu: bool = True, upsample: bool = True,
-    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
+    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
+    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -489,11 +534,12 @@ def layer_cam(
     """Features of a layer times their positive gradients, position by position."""
 
 def hires_cam(
-    f: Model, x: Any, *, layer: Layers = "auto", relu: bool = True, upsample: bool = True,
-    normalize: str | None = None, reshape: Reshape | None = None, onto: int | str = 0,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    f: Model, x: Any, *, layer: Layers = "auto", call: Call = None, relu: bool = True,
+    upsample: bool = True, normalize: str | None = None, reshape: Reshape | None = None,
+    onto: int | str = 0, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -503,10 +549,10 @@ def hires_cam(
 @overload
 def guided_grad_cam(
     method: Callable[..., Any], f: Model, x: xr.Dataset | Mapping[str, Any], *, layer: Layer = "auto",
-    reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    call: int | None = None, reshape: Reshape | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -515,10 +561,10 @@ def guided_grad_cam(
 @overload
 def guided_grad_cam(
     method: Callable[..., Any], f: Model, x: tuple[Any, ...], *, layer: Layer = "auto",
-    reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False,
+    call: int | None = None, reshape: Reshape | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
     sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
@@ -526,7 +572,7 @@ def guided_grad_cam(
     """Product of a method's attribution and Grad-CAM: fine detail, where the class is."""
 @overload
 def guided_grad_cam(
-    method: Callable[..., Any], f: Model, x: Any, *, layer: Layer = "auto",
+    method: Callable[..., Any], f: Model, x: Any, *, layer: Layer = "auto", call: int | None = None,
     reshape: Reshape | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     additional_forward_args: Any = (), batch_size: BatchSize = "auto",

@@ -28,8 +28,8 @@ import xarray as xr
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.layers.at_layer import Layer
-from attrib.engine.layers.map_layers import Reshape
+from attrib.engine.layers.at_layer import Call, Layer
+from attrib.engine.layers.image_form import Reshape
 from attrib.engine.model.parameters import Model
 from attrib.engine.sampling.perturbations import Stdevs
 from attrib.engine.target import TargetLike

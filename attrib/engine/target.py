@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Protocol
 
 import torch
@@ -135,7 +136,8 @@ class Wanted:
             return [Entry(i[:, : len(shape)], self._label(c)) for c, i in enumerate(index)]
         targets = [self._one(t, shape) for t in self.items]
         entries = [
-            tuple(t.index[0].tolist()) if type(t) is Entry and len(t.index) == 1 else None for t in targets
+            tuple(t.index[0].tolist()) if type(t) is Entry and _is_fixed(item) else None
+            for t, item in zip(targets, self.items, strict=True)
         ]
         for j, entry in enumerate(entries):
             if entry is not None and entry in entries[:j]:
@@ -242,6 +244,11 @@ def _predicted(shape: tuple[int, ...], n: int) -> Entry:
             f'`target="predicted"` needs outputs (N, C), the model gives {shape} per sample; pass a function'
         )
     return Predicted(torch.zeros(n, len(shape), dtype=torch.long), "predicted")
+
+
+def _is_fixed(item: Any) -> bool:
+    """Whether a target as given names one output for all samples, whatever the samples are."""
+    return isinstance(item, Integral | tuple) or (isinstance(item, str) and item != "predicted")
 
 
 def _rows(t: Any, n: int) -> tuple[list, bool]:

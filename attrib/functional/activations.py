@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.inputs import Tensors
 from attrib.engine.layers.at_layer import Layer, find_layer, named_layers
-from attrib.engine.layers.map_layers import AUTO, Reshape
+from attrib.engine.layers.image_form import Reshape
+from attrib.engine.layers.map_layers import AUTO
 from attrib.engine.model.parameters import Model
 from attrib.functional.arguments import checked
 from attrib.functional.layer_maps import outputs
@@ -24,6 +25,7 @@ def layer_activation(
     x: Tensors,
     *,
     layer: Layer = AUTO,
+    call: int | None = None,
     reshape: Reshape | None = None,
     onto: int = 0,
     additional_forward_args: Any = (),
@@ -38,7 +40,10 @@ def layer_activation(
     {f}
     {x}
     layer : str or torch.nn.Module, default "auto"
-        A dotted name, the module itself, or `"auto"`: the last layer on whose positions the output depends.
+        A dotted name, the module itself, or `"auto"`: the last layer whose positions are the input's and count for the
+        output.
+    call : int, optional
+        Which call, from 0, of a layer that the model calls several times.
     reshape : callable, optional
         Your own image form: a function of the layer's output that gives (N, C, *spatial).
     onto : int, default 0
@@ -72,8 +77,9 @@ def layer_activation(
               [2., 0.]]]])
     """
     return outputs(
-        f, x, layer, reshape, onto, additional_forward_args=additional_forward_args, batch_size=batch_size, device=device, progress=progress,
-    )  # fmt: skip
+        f, x, layer, reshape, onto, call, additional_forward_args=additional_forward_args, batch_size=batch_size,
+        device=device, progress=progress,
+    ).values  # fmt: skip
 
 
 @checked

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.inputs import Tensors, as_tuple
-from attrib.engine.layers.at_layer import Layer
-from attrib.engine.layers.map_layers import Reshape
+from attrib.engine.layers.at_layer import Call, Layer
+from attrib.engine.layers.image_form import Reshape
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
 from attrib.functional.arguments import checked
@@ -217,6 +217,7 @@ def class_activation_maps(
     x: Tensors,
     *,
     layer: Layers = "auto",
+    call: Call = None,
     relu: bool = True,
     upsample: bool = True,
     normalize: str | None = None,
@@ -271,7 +272,7 @@ def class_activation_maps(
         raise ValueError(f"`methods` is {list(methods)}, expected some of {', '.join(family)}")
     combinations = [family[name].combine for name in methods]  # type: ignore[attr-defined]
     explanations = layer_maps(
-        combinations, f, x, layer=layer, relu=relu, upsample=upsample, normalize=normalize, reshape=reshape,
+        combinations, f, x, layer=layer, call=call, relu=relu, upsample=upsample, normalize=normalize, reshape=reshape,
         onto=onto, target=target, targets=targets, classes=classes,
         additional_forward_args=additional_forward_args, batch_size=batch_size, device=device,
         progress=progress,
@@ -295,6 +296,7 @@ def guided_grad_cam(
     x: Tensors,
     *,
     layer: Layer = "auto",
+    call: int | None = None,
     reshape: Reshape | None = None,
     target: TargetLike = None,
     targets: Sequence | str | None = None,
@@ -319,6 +321,8 @@ def guided_grad_cam(
         One input, of spatial dims.
     layer : str or torch.nn.Module, default "auto"
         As for `grad_cam`.
+    call : int, optional
+        As for `grad_cam`; one call.
     reshape : callable, optional
         As for `grad_cam`.
     {passes}
@@ -357,16 +361,19 @@ def guided_grad_cam(
         raise ValueError(f"`x` has {len(xs)} inputs; guided_grad_cam takes one: close over the others")
     if isinstance(layer, list | tuple):
         raise ValueError("`layer` is a list; guided_grad_cam takes one layer")
+    if call == "all":
+        raise ValueError('`call` is "all"; guided_grad_cam takes one call: call=0')
     same = {"target": target, "targets": targets, "classes": classes}
     options: dict[str, Any] = {"batch_size": batch_size, "device": device, "progress": progress}
     if additional_forward_args:
         options["additional_forward_args"] = additional_forward_args
-    where = grad_cam.explain(f, x, layer=layer, reshape=reshape, **same, **options)  # type: ignore[arg-type]
+    where = grad_cam.explain(f, x, layer=layer, call=call, reshape=reshape, **same, **options)  # type: ignore[arg-type]
     fine = method(f, x, **same, **options)
     assert isinstance(fine, torch.Tensor)
     assert isinstance(where.attribution, torch.Tensor)
     maps = where.attribution
-    lead = int(targets is not None)
-    for _ in range(xs[0].ndim + lead - maps.ndim):
-        maps = maps.unsqueeze(lead + 1)
+    lead = 1 + int(targets is not None)
+    dims = where.dims or tuple(range(xs[0].ndim - 1 - (maps.ndim - lead), xs[0].ndim - 1))
+    for d in range(xs[0].ndim - 1):
+        maps = maps if d in dims else maps.unsqueeze(lead + d)
     return where._replace(attribution=fine * maps, engine="layer")

@@ -11,7 +11,7 @@ from torch import Tensor
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes, add_by_sample
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple, of_samples
-from attrib.engine.layers.at_layer import Layer, pass_through
+from attrib.engine.layers.at_layer import Layer, Site, pass_through
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
 from attrib.functional.arguments import checked
@@ -118,6 +118,7 @@ def explain_conductance(
     if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 1:
         raise ValueError(f"`n_steps` is {n_steps!r}, expected a positive int")
     before = up_to(f, layer)
+    site = Site(before.name, before.module)
     n = len(xs[0])
     with Passes(
         f, xs, n * (2 + 3 * n_steps), additional_forward_args=additional_forward_args, **options
@@ -140,9 +141,7 @@ def explain_conductance(
                 )
                 extra, named = passes.companions.at(i, low[0])
                 difference = (before(*high, *extra, **named) - before(*low, *extra, **named)).detach()
-                gradients = [
-                    g[0] for g in pass_through(passes, {before.name: before.module}, middle, i).gradients()
-                ]
+                gradients = [g[0] for g in pass_through(passes, [site], middle, i).gradients()]
                 part = torch.cat(gradients) * difference
             if span.done:
                 if total is None:

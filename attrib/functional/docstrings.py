@@ -104,9 +104,12 @@ path : {{"auto", "window", "dense"}}
 {CHUNKS}""",
     "map": """\
 layer : str, torch.nn.Module, or list of these, default "auto"
-    Where: a dotted name (``"stages.3"``), the module itself, or `"auto"`: the last layer on whose positions the
-    output depends. A list gives a dim of layers. Layers with channels on the last dim (ConvNeXt, Swin) and
-    sequences of tokens (ViT, with or without a class token) are put in image form by their shape.
+    Where: a dotted name (``"stages.3"``), the module itself, or `"auto"`: the last layer whose positions are the
+    input's and count for the output. A list gives a dim of layers. Layers with channels on the last dim (ConvNeXt,
+    Swin) and sequences of tokens (ViT, with or without a class token) are put in image form, in which a change at one
+    place of the input moves the layer there.
+call : int or "all", optional
+    Which call, from 0, of a layer that the model calls several times; `"all"` gives a dim of calls.
 relu : bool, default True
     Whether to drop what speaks against the score; False keeps the sign.
 upsample : bool, default True
@@ -133,9 +136,9 @@ Tensor or tuple of Tensor
     ``.explain(...)`` with the same arguments returns an `Explanation`: prediction, notes on the path, and more.""",
     "returns_map": """\
 Tensor
-    (N, *spatial): no channels. With `targets` a leading dim of targets, with a list of layers one of layers
-    after it. Unit: output units, unless normalised.
-    ``.explain(...)`` with the same arguments returns an `Explanation`: prediction, names of the layers, and more.""",
+    (N, *spatial): no channels. With `targets` a leading dim of targets, with a list of layers or all calls one of
+    these after it. Unit: output units, unless normalised. ``.explain(...)`` with the same arguments returns an
+    `Explanation`: prediction, names of the layers, notes on the choice and on maps of zeros, and more.""",
     "raises": """\
 TypeError
     For inputs that are no float tensors, names that are no arguments, and targets of a wrong type.
@@ -152,9 +155,9 @@ ValueError
 TypeError
     For inputs that are no float tensors, names that are no arguments, and targets and layers of a wrong type.
 ValueError
-    For a layer that does not exist, that the model does not call, calls twice, that returns a tuple, has no
-    image form, or that no gradient reaches: the message lists layers that can be explained. Also for targets
-    out of range, a model in training mode, NaN or infinite values (the samples are named).""",
+    For a layer that does not exist, that the model does not call, calls several times (without `call`), that returns
+    a tuple, whose positions are not the input's, or that no gradient reaches: the message lists layers that can be
+    explained. Also for targets out of range, a model in training mode, NaN or infinite values (the samples are named).""",
 }
 
 # Parameters as the labelled functions have them, by name; baselines by their kind.
@@ -193,6 +196,12 @@ baselines : float, DataArray, Dataset, mapping, array-like, tuple or callable, d
     {purpose}: a number; a DataArray, matched by the names of its dims and the labels of its coords, with or without
     the sample dims; an array without labels, laid out like a sample or like the input; by name or as a tuple where
     there are several inputs; or a function of the input(s) that returns one of these.""",
+    "any": """\
+baselines : float, DataArray, Dataset, mapping, array-like, tuple or callable, default 0.0
+    {purpose}: a number; a DataArray, matched by the names of its dims and the labels of its coords, with or without
+    the sample dims, and with the dim `"baseline"` where it is a distribution, which is averaged; an array without labels,
+    laid out like a sample or like the input (a distribution: (1, B, ...)); by name or as a tuple where there are several
+    inputs; or a function of the input(s) that returns one of these.""",
     "distribution": """\
 baselines : DataArray, Dataset, mapping, array-like, tuple, float or callable
     {purpose}: a DataArray with the dim `"baseline"` and those of a sample, and with the sample dims where each sample
@@ -221,8 +230,8 @@ DataArray, tuple of DataArray, or Dataset
 
 RESULT_OF_MAPS = """\
 DataArray
-    Called `attribution`: the sample dims and the input's spatial dims, without channels; with `targets` a leading
-    `target` dim, with a list of layers a `layer` dim after it. Coords: the input's own; at the layer's resolution the
+    Called `attribution`: the input's dims in their order, without channels; with `targets` a leading `target` dim, with
+    a list of layers a `layer` dim after it, with all calls of a layer a `call` dim. Coords: the input's own; at the layer's resolution the
     centres of its positions in the input's coords. Along the samples `prediction`, and `target` where it varies. Attrs
     as for every method, and `layer`: its name, or a JSON list of names where layers were listed."""
 

@@ -49,6 +49,8 @@ class Explanation(NamedTuple):
         More about how it was computed, by name.
     layers : tuple of str, or None
         For methods that need a layer: the names of the layers explained.
+    dims : tuple of int, or None
+        For maps of a layer: the dims of a sample (from 0) that the map lies on.
     """
 
     attribution: Tensors
@@ -62,6 +64,7 @@ class Explanation(NamedTuple):
     evaluations: int = 0
     notes: dict[str, str | int | float] | None = None
     layers: tuple[str, ...] | None = None
+    dims: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ class About:
         How many inputs the model may have.
     result : {"input", "layer map", "pairs"}
         Shaped like the input(s); (N, *spatial) at a layer; an entry for each pair of values of two inputs.
-    baselines : {"point", "distribution"} or None
-        What `baselines` is, where the method takes them. A distribution has no default.
+    baselines : {"point", "distribution", "any"} or None
+        What `baselines` is, where the method takes them. A distribution has no default; `"any"` is one or a distribution.
     complete : bool
         Whether attributions add up to a change of the score, in expectation for those that draw: `delta` is the error.
     draws : bool

@@ -6,26 +6,25 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, NamedTuple, ParamSpec
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple, of_samples
-from attrib.engine.layers.at_layer import Layer, LayerPass, OffPath, activations, pass_through
-from attrib.engine.layers.map_layers import (
-    Form,
-    Reshape,
-    explained,
-    form_of,
-    layers_of,
-    lead_merged,
-    reshaped,
-    scaled,
-    upsampled,
+from attrib.engine.layers.at_layer import (
+    Call,
+    Layer,
+    LayerPass,
+    OffPath,
+    activations,
+    pass_through,
+    refuse_transforms,
 )
+from attrib.engine.layers.image_form import Form, Reshape, lead_merged, reshaped, scaled, upsampled
+from attrib.engine.layers.map_layers import MapLayer, explained, map_layers
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, TensorMethod, finish, method
@@ -44,6 +43,7 @@ def layer_maps(
     x: Tensors,
     *,
     layer: Layers = "auto",
+    call: Call = None,
     relu: bool = True,
     upsample: bool = True,
     normalize: str | None = None,
@@ -66,15 +66,17 @@ def layer_maps(
         raise ValueError(f'`normalize` is {normalize!r}, expected None or "minmax"')
     if isinstance(onto, bool) or not isinstance(onto, int) or not 0 <= onto < len(xs):
         raise ValueError(f"`onto` is {onto!r}, expected the number of one of the {len(xs)} inputs")
-    size = xs[onto].shape[1:] if upsample else None
-    place = partial(_placed, relu=relu, normalize=normalize, size=size)
+    refuse_transforms()
+    shape = tuple(xs[onto].shape)
+    finish_maps = partial(_placed, relu=relu, normalize=normalize)
     with Passes(
         f, xs, len(xs[0]), target=target, targets=targets, classes=classes,
         additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         passes.engine = "layer"
-        layers = layers_by_name(passes, layer, xs, onto)
+        layers = map_layers_of(passes, layer, xs, onto, call, reshape)
+        sites = [m.site for m in layers]
         chunks: list[list[list[Tensor]]] = []  # per combination, per layer: maps (T, n, *spatial)
         scores = []
         for span in passes.batches.spans(len(xs[0])):
@@ -82,65 +84,85 @@ def layer_maps(
                 i = torch.arange(span.start, span.stop)
                 rows = rows_at(passes, xs, i)
                 try:
-                    at_layers = pass_through(passes, layers, rows, i)
-                    maps = _maps(at_layers, layers, reshape, rows[onto].shape, combinations, place)
+                    at_layers = pass_through(passes, sites, rows, i)
+                    forms = [
+                        reshape or m.form(a.shape, rows[onto].shape)
+                        for m, a in zip(layers, at_layers.activations, strict=True)
+                    ]
+                    sizes = [_size(form, shape) if upsample else None for form in forms]
+                    maps = _maps(
+                        at_layers, forms, [m.site.name for m in layers], sizes, combinations, finish_maps
+                    )
                 except OffPath as error:
                     raise explained(error, passes, rows, onto) from None
             if span.done:
                 chunks.append(maps)
                 scores.append(at_layers.scores)
-    listed = isinstance(layer, list | tuple)
+    each_dims = {form.dims(len(shape) - 1) if isinstance(form, Form) else None for form in forms}
+    dims = each_dims.pop() if len(each_dims) == 1 else None
     return [
         _finished(
-            passes, xs[onto], [torch.cat(m, 1) for m in zip(*each, strict=True)], torch.cat(scores, 1),
-            list(layers), listed,
+            passes, xs[onto], [torch.cat(m, 1) for m in zip(*each, strict=True)], torch.cat(scores, 1), layers,
+            isinstance(layer, list | tuple) or call == "all", dims,
         )
         for each in zip(*chunks, strict=True)
     ]  # fmt: skip
 
 
+def _size(form: Form | Reshape, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The input's sizes along the dims that a map lies on; of the caller's own form these are its last ones."""
+    return tuple(shape[1 + d] for d in form.dims(len(shape) - 1)) if isinstance(form, Form) else shape
+
+
 def _maps(
     at_layers: LayerPass,
-    layers: dict[str, nn.Module],
-    reshape: Reshape | None,
-    shape: torch.Size,
+    forms: Sequence[Form | Reshape],
+    names: Sequence[str],
+    sizes: Sequence[tuple[int, ...] | None],
     combinations: Sequence[Combine],
-    place: Callable[[Tensor], Tensor],
+    finish_maps: Callable[..., Tensor],
 ) -> list[list[Tensor]]:
     """One chunk's maps (T, n, *spatial) per combination and layer; gradients of some targets are there at a time."""
-    forms = [
-        image_form(name, part, a, shape, reshape)
-        for (name, part), a in zip(layers.items(), at_layers.activations, strict=True)
-    ]
-    images = [form(a) for form, a in zip(forms, at_layers.activations, strict=True)]
-    blocks: list[list[list[Tensor]]] = [[[] for _ in layers] for _ in combinations]
+    images = [_image(form, a) for form, a in zip(forms, at_layers.activations, strict=True)]
+    blocks: list[list[list[Tensor]]] = [[[] for _ in names] for _ in combinations]
     for gradients in at_layers.gradients():
-        for j, (name, form, a, g) in enumerate(zip(layers, forms, images, gradients, strict=True)):
+        for j, (name, form, a, g) in enumerate(zip(names, forms, images, gradients, strict=True)):
             if isinstance(form, Form) and form.blank(g.flatten(0, 1)):
                 raise OffPath(
                     name, "the output depends on its class token and on no position; take an earlier one"
                 )
             gradient = lead_merged(form, g)
             for combine, of_layers in zip(combinations, blocks, strict=True):
-                of_layers[j].append(place(combine(a, gradient)))
+                of_layers[j].append(finish_maps(combine(a, gradient), size=sizes[j]))
     return [[torch.cat(b) for b in of_layers] for of_layers in blocks]
 
 
-def _placed(maps: Tensor, *, relu: bool, normalize: str | None, size: Sequence[int] | None) -> Tensor:
+def _image(form: Form | Reshape, a: Tensor) -> Tensor:
+    return form(a) if isinstance(form, Form) else reshaped(a, form, len(a))
+
+
+def _placed(maps: Tensor, *, relu: bool, normalize: str | None, size: tuple[int, ...] | None) -> Tensor:
     """Maps (t, n, *grid): negative values dropped, on the input's grid, scaled, as asked."""
     dims = maps.ndim - 2
     maps = maps.clamp(min=0) if relu else maps
     maps = scaled(maps, dims) if normalize else maps
     if size is None:
         return maps
-    maps = upsampled(maps, tuple(size[-dims:]))
+    maps = upsampled(maps, size[-dims:])
     return scaled(maps, dims) if normalize else maps
 
 
 def _finished(
-    passes: Passes, x: Tensor, maps: list[Tensor], scores: Tensor, names: list[str], listed: bool
+    passes: Passes,
+    x: Tensor,
+    maps: list[Tensor],
+    scores: Tensor,
+    layers: Sequence[MapLayer],
+    listed: bool,
+    dims: tuple[int, ...] | None,
 ) -> Explanation:
-    """Maps (T, N, *spatial) per layer as one explanation."""
+    """Maps (T, N, *spatial) per layer or call as one explanation."""
+    names = [m.site.name for m in layers]
     if len({m.shape[2:] for m in maps}) > 1:
         sizes = ", ".join(f"{n} {tuple(m.shape[2:])}" for n, m in zip(names, maps, strict=True))
         raise ValueError(
@@ -149,12 +171,39 @@ def _finished(
     together = (
         torch.stack(maps, 2) if listed else maps[0]
     )  # (T, N, L, ...): finish looks for samples on dim 1
-    explanation = finish(passes, (x,), (together,), scores, layers=tuple(names))
+    explanation = finish(
+        passes,
+        (x,),
+        (together,),
+        scores,
+        layers=tuple(dict.fromkeys(names)),
+        notes=_notes(layers, maps) or None,
+    )._replace(dims=dims)
     if not listed:
         return explanation
     lead = int(passes.want.many)
     assert isinstance(explanation.attribution, Tensor)
     return explanation._replace(attribution=explanation.attribution.movedim(lead + 1, lead).contiguous())
+
+
+def _notes(layers: Sequence[MapLayer], maps: Sequence[Tensor]) -> dict[str, str | int | float]:
+    """What was chosen and why, what was not tested, and how many maps are zero everywhere."""
+    notes: dict[str, str | int | float] = {}
+    for layer in layers:
+        if layer.choice:
+            notes |= {"layer": layer.site.name, "layer_choice": layer.choice}
+            if layer.site.call is not None:
+                notes["call"] = layer.site.call
+        elif layer.placement is not None and layer.placement.reason:
+            notes["layer_positions"] = f"not tested by moving the input: {layer.placement.reason}"
+    zero = sum(int((~m.flatten(2).any(2)).sum()) for m in maps)
+    if zero:
+        count = sum(m.shape[0] * m.shape[1] for m in maps)
+        notes["zero_maps"] = (
+            f"{zero} of {count} maps are zero everywhere: nothing at the layer speaks for the score (relu=False shows what "
+            "speaks against it)"
+        )
+    return notes
 
 
 def cam(
@@ -189,22 +238,34 @@ def cam(
     return register
 
 
-def layers_by_name(passes: Passes, layer: Layers, xs: Rows, onto: int) -> dict[str, nn.Module]:
-    """The layers by name.
+def map_layers_of(
+    passes: Passes, layer: Layers, xs: Rows, onto: int, call: Call = None, reshape: Reshape | None = None
+) -> list[MapLayer]:
+    """The layers and their calls.
 
     Raises
     ------
     ValueError
-        For an empty list, the same layer twice, and layers that do not exist.
+        For an empty list, the same layer twice, layers that do not exist, and calls that are none.
     """
     requested: list[Any] = list(layer) if isinstance(layer, list | tuple) else [layer]
     if not requested:
         raise ValueError('`layer` is empty; pass at least one, or "auto"')
+    if (
+        call is not None
+        and call != "all"
+        and (isinstance(call, bool) or not isinstance(call, int) or call < 0)
+    ):
+        raise ValueError(f'`call` is {call!r}, expected None, the number of a call from 0, or "all"')
+    if call == "all" and (requested != [layer] or layer == "auto"):
+        raise ValueError('`call` is "all", which takes one layer by name: layer="encoder"')
     rows = rows_at(passes, xs, torch.arange(1))
-    pairs = [layers_of(passes, name, rows, onto) for name in requested]
-    layers = dict(pairs)
-    if len(layers) < len(pairs) or len({id(p) for p in layers.values()}) < len(pairs):
-        raise ValueError(f"`layer` names the same layer twice: {', '.join(n for n, _ in pairs)}")
+    layers = map_layers(passes, requested, rows, onto, call=call, tested=reshape is None)
+    if call != "all" and (
+        len({id(m.site.module) for m in layers}) < len(layers)
+        or len({m.site.name for m in layers}) < len(layers)
+    ):
+        raise ValueError(f"`layer` names the same layer twice: {', '.join(m.site.name for m in layers)}")
     return layers
 
 
@@ -214,36 +275,49 @@ def rows_at(passes: Passes, xs: Rows, i: Tensor) -> Rows:
     return tuple(t.clone() if t.is_inference() else t for t in rows)
 
 
-def image_form(
-    name: str, part: nn.Module, a: Tensor, shape: Sequence[int], reshape: Reshape | None
-) -> Form | Reshape:
-    """How a layer's output becomes (N, C, *grid): by the caller's function, else by its shape."""
-    if reshape is not None:
-        return lambda t: reshaped(t, reshape, len(t))
-    form = form_of(a.shape, part, shape)
-    if form is None:
-        raise OffPath(
-            name, f"its output {tuple(a.shape)} has no image form for inputs {tuple(shape)}; pass reshape="
-        )
-    return form
+class Outputs(NamedTuple):
+    """Outputs of a layer.
+
+    Attributes
+    ----------
+    values : Tensor
+        (N, C, *grid) where the layer has an image form, else as they are.
+    dims : tuple of int, optional
+        The dims of a sample that the grid lies on.
+    layer : MapLayer
+    """
+
+    values: Tensor
+    dims: tuple[int, ...] | None
+    layer: MapLayer
 
 
-def outputs(f: Model, x: Tensors, layer: Layer, reshape: Reshape | None, onto: int, **options: Any) -> Tensor:
-    """Activations of a layer in image form where it has one: (N, C, *grid), else as they are."""
+def outputs(
+    f: Model, x: Tensors, layer: Layer, reshape: Reshape | None, onto: int, call: Call = None, **options: Any
+) -> Outputs:
+    """Activations of a layer in image form where it has one."""
     xs = as_tuple(x, integers=True)
+    if call == "all":
+        raise ValueError('`call` is "all"; layer_activation takes one call: call=0')
+    refuse_transforms()
     with Passes(f, xs, len(xs[0]), **options) as passes:
-        layers = layers_by_name(passes, layer, xs, onto)
-        name, part = next(iter(layers.items()))
+        (chosen,) = map_layers_of(passes, layer, xs, onto, call, reshape)
         images = []
         for span in passes.batches.spans(len(xs[0])):
             with span:
                 i = torch.arange(span.start, span.stop)
                 rows = rows_at(passes, xs, i)
                 try:
-                    a = activations(passes, layers, rows, i)[name]
+                    (a,) = activations(passes, [chosen.site], rows, i)
                 except OffPath as error:
                     raise explained(error, passes, rows, onto) from None
             if span.done:
-                form = form_of(a.shape, part, rows[onto].shape)
-                images.append(reshaped(a, reshape, len(a)) if reshape else a if form is None else form(a))
-        return torch.cat(images).to(xs[0].device)
+                form: Form | Reshape | None = reshape
+                if reshape is None:
+                    try:
+                        form = chosen.form(a.shape, rows[onto].shape)
+                    except OffPath:
+                        form = None
+                images.append(a if form is None else _image(form, a))
+        dims = form.dims(xs[onto].ndim - 1) if isinstance(form, Form) else None
+        return Outputs(torch.cat(images).to(xs[0].device), dims, chosen)

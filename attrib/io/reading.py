@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,8 +12,13 @@ import numpy as np
 import xarray as xr
 
 from attrib.io import netcdf
+from attrib.io.claims import is_consolidated, numbers, refuse_codecs, refuse_members
 from attrib.io.netcdf import Labelled
 from attrib.io.nifti import from_nifti, is_nifti
+
+UNREADABLE = (  # what readers raise for files that are torn or lie
+    OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, AttributeError, IndexError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def read(
@@ -66,7 +73,7 @@ def read(
         ds = READERS[file.suffix.lower()](file)
     except ImportError as error:
         raise ValueError(f"reading {file.name} needs another package: {error}") from error
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{file} cannot be read as {file.suffix}: {error}") from error
     names = _chosen(ds, variables, file)
     prefix = dict.fromkeys(names, "dim") if len(names) == 1 else {n: n for n in names}
@@ -119,7 +126,7 @@ def opened(path: str | os.PathLike[str]) -> xr.Dataset:
         raise FileNotFoundError(f"there is no data file {address}")
     try:
         return LAZY[file.suffix.lower()](address)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{address} cannot be read as {file.suffix}: {error}") from error
 
 
@@ -182,14 +189,18 @@ def _zarr(file: Path) -> xr.Dataset:
 
 
 def _opened_zarr(address: str) -> xr.Dataset:
-    return xr.open_zarr(address, chunks=None)
+    if "://" in address:
+        return xr.open_zarr(address, chunks=None)
+    refuse_codecs(Path(address))
+    return xr.open_zarr(address, chunks=None, consolidated=is_consolidated(Path(address)))
 
 
 def _npy(file: Path) -> xr.Dataset:
-    return xr.Dataset({"x": _unlabelled("x", np.load(file, allow_pickle=False))})
+    return xr.Dataset({"x": _unlabelled("x", numbers(file))})
 
 
 def _npz(file: Path) -> xr.Dataset:
+    refuse_members(file)
     with np.load(file, allow_pickle=False) as arrays:
         return xr.Dataset({k: _unlabelled(k, arrays[k]) for k in arrays.files})
 

@@ -15,7 +15,7 @@ from attrib.functional.explanation import Explanation
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.inputs import Inputs
 from attrib.labels.results import Facts, varies, with_coords, with_names
-from attrib.labels.spatial import LAYER, aligned, leading
+from attrib.labels.spatial import aligned, leading
 
 Explain = Callable[[tuple[torch.Tensor, ...], list[int]], Explanation]
 POSITION = "attrib_position"  # a map's own spatial dims are called so until it has the input's
@@ -66,10 +66,10 @@ def lazy_maps(explain: Explain, first: Explanation, inputs: Inputs, facts: Facts
         Whether the result keeps its target dim.
     """
     lead = leading(facts, many)
-    listed = LAYER in lead
+    listed = [d for d in lead if d != "target"]  # the dim of layers, or of calls
 
     def layers_last(explanation: Explanation) -> Explanation:
-        """The dim of layers after that of the samples."""
+        """The dim of layers or calls after that of the samples."""
         assert isinstance(explanation.attribution, torch.Tensor)
         return (
             explanation._replace(attribution=explanation.attribution.movedim(1, 2)) if listed else explanation
@@ -78,8 +78,8 @@ def lazy_maps(explain: Explain, first: Explanation, inputs: Inputs, facts: Facts
     probe = layers_last(first)
     assert isinstance(probe.attribution, torch.Tensor)
     shape = probe.attribution.shape[2:]
-    grid: list[Hashable] = [f"{POSITION}_{k}" for k in range(len(shape) - listed)]
-    dims = [LAYER, *grid] if listed else grid
+    grid: list[Hashable] = [f"{POSITION}_{k}" for k in range(len(shape) - len(listed))]
+    dims = [*listed, *grid]
     fields = _lazy_fields(
         lambda *block: layers_last(explain(*block)),
         inputs,
@@ -89,6 +89,10 @@ def lazy_maps(explain: Explain, first: Explanation, inputs: Inputs, facts: Facts
     )
     maps = _one_or_many(fields["attribution:0"], many).transpose(*lead, *inputs.sample_dims, *grid)
     coords = _lazy_coords(fields, inputs, probe, facts, many)
+    notes = {
+        k: v for k, v in (probe.notes or {}).items() if k != "zero_maps"
+    }  # it counts maps of the first sample
+    probe = probe._replace(notes=notes)
     return aligned(maps.data, coords, inputs, facts.of(probe), lead)
 
 
@@ -112,11 +116,15 @@ def of_zeros(explain: Explain, inputs: Inputs) -> Explanation:
         return of_first(explain, inputs)
 
 
-def resolved(layer: Any, names: tuple[str, ...]) -> Any:
-    """The caller's layer or layers by name in place of "auto": what the first sample chose holds for all."""
+def resolved(options: Mapping[str, Any], first: Explanation) -> dict[str, Any]:
+    """The options with layers by name, and a call by number, in place of "auto": the first sample chooses for all."""
+    layer, names = options["layer"], first.layers or ()
     if isinstance(layer, list | tuple):
-        return [n if isinstance(choice, str) else choice for n, choice in zip(names, layer, strict=True)]
-    return names[0] if isinstance(layer, str) else layer
+        layer = [n if isinstance(choice, str) else choice for n, choice in zip(names, layer, strict=True)]
+    elif isinstance(layer, str):
+        layer = names[0]
+    call = (first.notes or {}).get("call")
+    return {**options, "layer": layer} | ({} if call is None else {"call": call})
 
 
 def computed(result: Any) -> Any:

@@ -65,6 +65,11 @@ class Facts:
         """Whether the caller listed layers, so that the result has a dim of them."""
         return isinstance(self.params.get("layer"), list | tuple)
 
+    @property
+    def several_calls(self) -> bool:
+        """Whether the caller wanted all calls of a layer, so that the result has a dim of them."""
+        return self.params.get("call") == "all"
+
     def attrs(self, x: xr.DataArray) -> dict[str, str | int | float]:
         """Attrs of the attribution of `x`: strings and numbers, so that they survive netCDF."""
         line = f"attrib {__version__} {self.about.name}"

@@ -12,16 +12,17 @@ import xarray as xr
 from attrib import functional
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.layers.at_layer import Layer
-from attrib.engine.layers.map_layers import Reshape
+from attrib.engine.layers.image_form import Reshape
 from attrib.engine.model.parameters import Model, dtype_of
 from attrib.functional.arguments import checked
 from attrib.functional.explanation import Explanation
+from attrib.functional.layer_maps import Outputs, outputs
 from attrib.interop.arrays import as_numpy
 from attrib.labels.beside import forward_args
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.results import Facts, plain, sample_coords
 
-LAYER, FILTER = "layer", "filter"
+LAYER, CALL, FILTER = "layer", "call", "filter"
 SPATIAL = {1: ("position",), 2: ("y", "x"), 3: ("z", "y", "x")}
 
 
@@ -31,6 +32,7 @@ def layer_activation(
     x: Any,
     *,
     layer: Layer = "auto",
+    call: int | None = None,
     reshape: Reshape | None = None,
     onto: int | str = 0,
     additional_forward_args: Any = (),
@@ -50,7 +52,10 @@ def layer_activation(
     x : DataArray, Dataset, mapping, tuple or array-like
         Input(s).
     layer : str or torch.nn.Module, default "auto"
-        A dotted name, the module itself, or `"auto"`: the last layer on whose positions the output depends.
+        A dotted name, the module itself, or `"auto"`: the last layer whose positions are the input's and count for the
+        output.
+    call : int, optional
+        Which call, from 0, of a layer that the model calls several times.
     reshape : callable, optional
         Your own image form: a function of the layer's output that gives (N, C, *spatial).
     onto : int or str, default 0
@@ -92,12 +97,14 @@ def layer_activation(
     at = input_number(onto, inputs)
     dtype = dtype_of(f)
     tensors = inputs.tensors(dtype)
-    a = functional.layer_activation(
-        f, tensors[0] if inputs.single else tensors, layer=layer, reshape=reshape, onto=at,
+    activation = outputs(
+        f, tensors[0] if inputs.single else tensors, layer, reshape, at, call,
         additional_forward_args=forward_args(additional_forward_args, inputs, dtype),
         batch_size=batch_size, device=device, progress=progress,
     )  # fmt: skip
-    return _with_layer_dims(as_numpy(a), inputs, at, {"layer": plain(layer)})
+    return _with_layer_dims(
+        activation, inputs, at, {"layer": activation.layer.site.name}, reshape is not None
+    )
 
 
 @checked
@@ -165,8 +172,8 @@ def wrap_map(explanation: Explanation, inputs: Inputs, facts: Facts, many: bool)
     Parameters
     ----------
     explanation : Explanation
-        Its attribution is (N, *spatial), with a leading target dim if `many` and then one of layers if several were
-        listed.
+        Its attribution is (N, *spatial), with a leading target dim if `many` and then one of layers or calls if there are
+        several.
     inputs : Inputs
     facts : Facts
     many : bool
@@ -174,8 +181,8 @@ def wrap_map(explanation: Explanation, inputs: Inputs, facts: Facts, many: bool)
     Returns
     -------
     DataArray
-        Dims: target and layer where several were asked for, the sample dims, the input's spatial dims. At the layer's
-        resolution the coords are the centres of its positions in the input's coords.
+        Dims: target, layer and call where several were asked for, then the input's but for those of channels, in the
+        input's order. At the layer's resolution the coords are the centres of its positions in the input's coords.
     """
     lead = leading(facts, many)
     assert isinstance(explanation.attribution, torch.Tensor)
@@ -187,7 +194,8 @@ def wrap_map(explanation: Explanation, inputs: Inputs, facts: Facts, many: bool)
 
 def leading(facts: Facts, many: bool) -> tuple[Hashable, ...]:
     """The dims in front of the sample dims."""
-    return (*(("target",) if many else ()), *((LAYER,) if facts.several_layers else ()))
+    several = {LAYER: facts.several_layers, CALL: facts.several_calls, "target": many}
+    return tuple(dim for dim in ("target", LAYER, CALL) if several[dim])
 
 
 def aligned(
@@ -196,13 +204,17 @@ def aligned(
     """Maps (*lead, *sample dims, *grid) with all their labels: those of the input that they lie on, and `coords`."""
     onto = input_number(facts.params["onto"], inputs)
     x, grid = inputs.arrays[onto], maps.shape[len(lead) + len(inputs.sample_dims) :]
-    spatial = inputs.core(onto)[-len(grid) :]
+    core, on = inputs.core(onto), None if facts.explanation is None else facts.explanation.dims
+    spatial = core[len(core) - len(grid) :] if on is None else tuple(core[d] for d in on)
     labels = {**_coords_on_grid(x, inputs.sample_dims, spatial, grid), **coords}
     if LAYER in lead:
         labels[LAYER] = np.asarray(facts.layers)
+    if CALL in lead:
+        labels[CALL] = np.arange(maps.shape[lead.index(CALL)])
     attrs = facts.attrs(x) | ({"units": "1"} if facts.params["normalize"] else {})
     dims = (*lead, *inputs.sample_dims, *spatial)
-    return xr.DataArray(maps, dims=dims, coords=labels, name="attribution", attrs=attrs)
+    a = xr.DataArray(maps, dims=dims, coords=labels, name="attribution", attrs=attrs)
+    return a.transpose(*lead, *(d for d in x.dims if d in dims))
 
 
 def _coords_on_grid(
@@ -233,17 +245,20 @@ def centres(x: xr.DataArray, dim: Hashable, count: int) -> np.ndarray:
     return coord[low] + (at - low) * (coord[low + 1] - coord[low])
 
 
-def _with_layer_dims(values: np.ndarray, inputs: Inputs, onto: int, attrs: Mapping[str, str]) -> xr.DataArray:
+def _with_layer_dims(
+    activation: Outputs, inputs: Inputs, onto: int, attrs: Mapping[str, str], in_callers_form: bool
+) -> xr.DataArray:
     """A layer's output (N, filter, *grid) with the input's sample and spatial dims; other outputs as (N, filter, ...).
 
     Outputs (N, filter) and (N, filter, ...) that are no image have dims called `axis_2`, ... after the filter's.
     """
+    values = as_numpy(activation.values)
     x, core = inputs.arrays[onto], inputs.core(onto)
-    grid = values.shape[2:]
-    image = 0 < len(grid) <= len(core) and all(
-        n <= x.sizes[d] for n, d in zip(grid, core[-len(grid) :], strict=True)
-    )
-    spatial = core[-len(grid) :] if image else tuple(f"axis_{k}" for k in range(2, values.ndim))
+    grid, on = values.shape[2:], activation.dims
+    if on is None and in_callers_form and len(grid) <= len(core):
+        on = tuple(range(len(core) - len(grid), len(core)))
+    spatial = tuple(f"axis_{k}" for k in range(2, values.ndim)) if on is None else tuple(core[d] for d in on)
+    image = on is not None
     coords = _coords_on_grid(x, inputs.sample_dims, spatial if image else (), grid if image else ())
     return xr.DataArray(
         values.reshape(*inputs.sample_shape, *values.shape[1:]),

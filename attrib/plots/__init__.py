@@ -3,7 +3,9 @@
 from attrib.plots.anatomy import slice_panels, slice_summary
 from attrib.plots.bars import bar_panels, bars
 from attrib.plots.comparison import comparison
-from attrib.plots.image import confusion, image, overlaid, overlays
+from attrib.plots.curves import curves
+from attrib.plots.heatmap import confusion, heatmap
+from attrib.plots.image import image, overlaid, overlays
 from attrib.plots.logo import attribution_logo, letters, motif_logo
 from attrib.plots.mutations import mutation_map
 from attrib.plots.panels import filter_grid, motif_cards, panels
@@ -16,7 +18,9 @@ __all__ = [
     "bars",
     "comparison",
     "confusion",
+    "curves",
     "filter_grid",
+    "heatmap",
     "image",
     "letters",
     "motif_cards",

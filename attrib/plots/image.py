@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from attrib.plots.heatmap import is_words, two_dims
+from attrib.plots.orientation import orient
 from attrib.plots.scale import (
     DIVERGING,
     PERCENTILE,
     axes,
+    colour_bar,
+    colours,
     dim_label,
+    extends,
     figure,
+    limit_text,
     number,
     robust_limit,
     value_label,
-    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -37,16 +42,17 @@ def image(
     percentile: float = PERCENTILE,
     colorbar: bool = True,
 ) -> Axes:
-    """Draw two dims as an image, in diverging colours centred at zero.
+    """Draw two dims as an image: colours centred at zero, or from zero where no value is negative.
 
     Parameters
     ----------
     a : DataArray
-        Two dims: rows from the top, and columns. Dims of size 1 are dropped.
+        Two dims: rows and columns. Dims of size 1 are dropped. Higher coordinates lie up and right, as `xarray.plot` has
+        it; rows without coords, those called y with coords from 0, and names go down.
     ax : matplotlib Axes, optional
         Where to draw; default: a new figure without a window (``ax.figure.savefig(...)``).
     limit : float, optional
-        The colours go from ``-limit`` to ``limit``, in the unit of `a`; default: `robust_limit`.
+        The value of the last colour, in the unit of `a`; default: `robust_limit`.
     percentile : float, default 99
         Percentile of the magnitudes for the default limit.
     colorbar : bool, default True
@@ -71,23 +77,24 @@ def image(
     'x'
     """
     a = two_dims(a)
-    ax = axes(ax, (5.2, 4.4))
+    ax = axes(ax, _size(a))
     bound = robust_limit(a, percentile) if limit is None else limit
-    picture = ax.imshow(
-        a.values, cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest", aspect=aspect(a)
-    )
+    picture = ax.imshow(a.values, **colours(a.values, bound), interpolation="nearest", aspect=aspect(a))
+    orient(ax, a)
     label_axes(ax, a)
     if colorbar:
-        bar = ax.figure.colorbar(
-            picture, ax=ax, extend="both" if bound < np.nanmax(np.abs(a.values), initial=0) else "neither"
-        )
-        limit_text = (
-            f"{percentile:g}th percentile of magnitudes: {number(bound)}"
-            if limit is None
-            else f"limit {number(bound)}"
-        )
-        bar.set_label(f"{wrapped(value_label(a), 44)}\n({limit_text})")
+        note = limit_text(bound, percentile if limit is None else None)
+        colour_bar(ax.figure, picture, ax, value_label(a), note, extends(a.values, bound))
     return ax
+
+
+def _size(a: xr.DataArray) -> tuple[float, float]:
+    """Inches: as high as square pixels, or the names of rows, need."""
+    rows, columns = a.shape
+    if aspect(a) == "equal":
+        return 5.2, min(6.0, max(2.4, 0.8 + 3.6 * rows / columns))
+    named = rows if is_words(a, a.dims[0]) else 0
+    return 5.2, max(3.0, 1.2 + 0.15 * min(named, 40))
 
 
 def overlaid(
@@ -208,66 +215,11 @@ def overlays(
     return drawing
 
 
-def confusion(table: xr.DataArray) -> Figure:
-    """Draw a confusion matrix: counts of true by predicted classes.
-
-    Parameters
-    ----------
-    table : DataArray
-        Dims true, predicted, with the classes as labels.
-
-    Returns
-    -------
-    Figure
-
-    Notes
-    -----
-    scikit-learn's `ConfusionMatrixDisplay` would load pyplot and its global state.
-
-    Examples
-    --------
-    >>> import xarray as xr
-    >>> from attrib.plots import confusion
-    >>> classes = {"true": ["a", "b"], "predicted": ["a", "b"]}
-    >>> ax = confusion(xr.DataArray([[3, 1], [0, 2]], dims=("true", "predicted"), coords=classes)).axes[0]
-    >>> [t.get_text() for t in ax.texts]
-    ['3', '1', '0', '2']
-    """
-    drawing = figure((1.6 + 0.8 * table.sizes["predicted"], 1.2 + 0.7 * table.sizes["true"]))
-    ax = drawing.add_subplot()
-    ax.imshow(table.values, cmap="Blues", vmin=0)
-    for (i, j), n in np.ndenumerate(table.values):
-        ax.text(
-            j, i, str(n), ha="center", va="center", color="white" if n > table.values.max() / 2 else "black"
-        )
-    ax.set_xticks(range(table.sizes["predicted"]), table["predicted"].values, rotation=30, ha="right")
-    ax.set_yticks(range(table.sizes["true"]), table["true"].values)
-    ax.set_xlabel("predicted")
-    ax.set_ylabel("true")
-    return drawing
-
-
-def two_dims(a: xr.DataArray) -> xr.DataArray:
-    """The array without dims of size 1, refused unless two dims remain."""
-    single = [d for d in a.dims if a.sizes[d] == 1]
-    slim = a.squeeze(single, drop=True) if a.ndim - len(single) >= 2 else a
-    if slim.ndim != 2:
-        dims = ", ".join(f"{d}: {n}" for d, n in a.sizes.items())
-        raise ValueError(
-            f"`a` has the dims ({dims}), expected 2; select or add up the others, e.g. a.sum({str(a.dims[0])!r})"
-        )
-    return slim
-
-
 def aspect(a: xr.DataArray) -> Literal["equal", "auto"]:
     """Square pixels, unless an axis holds words or the image would be too long."""
     rows, columns = a.shape
-    numeric = not any(_words(a, d) for d in a.dims)
+    numeric = not any(is_words(a, d) for d in a.dims)
     return "equal" if numeric and max(rows, columns) <= 6 * min(rows, columns) else "auto"
-
-
-def _words(a: xr.DataArray, dim: Any) -> bool:
-    return a[dim].dtype.kind not in "iuf"
 
 
 def label_axes(ax: Axes, a: xr.DataArray) -> None:
@@ -276,15 +228,22 @@ def label_axes(ax: Axes, a: xr.DataArray) -> None:
     ax.set_xlabel(dim_label(a, x))
     ax.set_ylabel(dim_label(a, y))
     places, names = ticks(a, x)
-    ax.set_xticks(places, names, rotation=90 if _words(a, x) and max(map(len, names)) > 2 else 0)
-    places, names = ticks(a, y, 40 if a.sizes[y] <= 40 and _words(a, y) else TICKS)
+    ax.set_xticks(places, names, rotation=90 if is_words(a, x) and max(map(len, names)) > 2 else 0)
+    places, names = ticks(a, y, 40 if a.sizes[y] <= 40 and is_words(a, y) else TICKS)
     ax.set_yticks(places, names)
 
 
-def ticks(a: xr.DataArray, dim: Any, most: int | None = None) -> tuple[list[int], list[str]]:
-    """Evenly spaced positions along a dim and their labels: at most `most`, by default 40 words or 8 numbers."""
-    n, words = a.sizes[dim], _words(a, dim)
+def ticks(a: xr.DataArray, dim: Any, most: int | None = None) -> tuple[list[Any], list[str]]:
+    """Evenly spaced positions along a dim and their labels: about `most` at most, by default 40 words or 8 round numbers."""
+    n, words = a.sizes[dim], is_words(a, dim)
     most = most or (40 if words else TICKS)
-    places = list(range(0, n, -(-n // most)))
     values = a[dim].values
+    if not words and n > most and values.dtype.kind in "iuf" and (np.diff(values.astype(float)) > 0).all():
+        from matplotlib.ticker import MaxNLocator
+
+        low, high = float(values[0]), float(values[-1])
+        locator = MaxNLocator(most, integer=values.dtype.kind in "iu", steps=[1, 2, 5, 10])
+        rounded = [v for v in locator.tick_values(low, high) if low <= v <= high]
+        return np.interp(rounded, values, np.arange(n)).tolist(), [f"{v:g}" for v in rounded]
+    places = list(range(0, n, -(-n // most)))
     return places, [number(float(values[i])) if not words else str(values[i]) for i in places]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DIVERGING = "RdBu_r"
+SEQUENTIAL = "Reds"  # of values without a sign: the upper half of the diverging colours, so to speak
+BAR = 2.2  # inches of a colour bar
 POSITIVE, NEGATIVE = "#b2182b", "#2166ac"  # the ends of the colour map
 PERCENTILE = 99.0
 
@@ -53,6 +55,40 @@ def robust_limit(a: xr.DataArray, percentile: float = PERCENTILE) -> float:
     return float(np.percentile(size, percentile)) or float(size.max())
 
 
+def colours(values: np.ndarray, limit: float) -> dict[str, Any]:
+    """The colour map and its ends: centred at zero where there are negative values, else from zero."""
+    signed = bool((np.asarray(values) < 0).any())
+    return {"cmap": DIVERGING if signed else SEQUENTIAL, "vmin": -limit if signed else 0.0, "vmax": limit}
+
+
+def extends(values: np.ndarray, limit: float) -> str:
+    """At which ends of the colours values go on."""
+    values = np.asarray(values, dtype=float)
+    below = bool((values < -limit * (1 + 1e-6)).any())
+    above = bool((values > limit * (1 + 1e-6)).any())
+    return {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
+
+
+def limit_text(limit: float, percentile: float | None) -> str:
+    """What the last colour is: a percentile, or a value that somebody chose."""
+    what = "limit" if percentile is None else f"{percentile:g}th percentile of magnitudes:"
+    return f"({what} {number(limit)})"
+
+
+def colour_bar(
+    drawing: Any, picture: Any, ax: Any, label: str, note: str = "", extend: Any = "neither"
+) -> Any:
+    """A short colour bar with its label, and a note such as `limit_text` below."""
+    first = ax if not np.ndim(ax) else np.ravel(ax)[0]
+    height = drawing.get_size_inches()[1] * (0.8 if np.ndim(ax) else first.get_position().height)
+    length = min(height, BAR)
+    bar = drawing.colorbar(picture, ax=ax, extend=extend, shrink=length / height, aspect=18, pad=0.02)
+    letters = max(12, int(1.15 * length / 0.068))
+    bar.set_label("\n".join(wrapped(text, letters) for text in (label, note) if text), fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    return bar
+
+
 def axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
     """`ax`, or the axes of a new figure of that size."""
     return figure(size).add_subplot() if ax is None else ax
@@ -88,6 +124,12 @@ def value_label(a: xr.DataArray) -> str:
 def wrapped(text: str, width: int) -> str:
     """Text in lines of at most `width` characters."""
     return "\n".join(textwrap.wrap(text, width)) or text
+
+
+def shortened(text: str, most: int = 44) -> str:
+    """A name without its middle, if it is longer than `most`."""
+    keep = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:keep]}…{text[-keep:]}"
 
 
 def number(value: float) -> str:

@@ -1,6 +1,6 @@
 """Statistics of attributions: tables, groups, regions and agreement, from labelled arrays."""
 
-from attrib.stats.agreement import agreement, entropy, mass_inside, rank_correlation
+from attrib.stats.agreement import agreement, entropy, mass_inside, pointing_game, rank_correlation
 from attrib.stats.assembly import assemble
 from attrib.stats.clusters import cluster_contrast
 from attrib.stats.consistency import consistency
@@ -22,6 +22,7 @@ __all__ = [
     "mass_inside",
     "mean_by",
     "performance",
+    "pointing_game",
     "rank_correlation",
     "region_contrast",
     "region_shares",

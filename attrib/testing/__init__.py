@@ -1,12 +1,20 @@
-"""The axioms of attribution as checks, for the methods here and for yours, and strategies that draw models and inputs.
+"""The axioms of attribution as checks, for the methods here and for yours; strategies that draw models and inputs; pictures.
 
-The checks run without hypothesis; the strategies need it: ``pip install "attrib[test]"``.
+The checks run without hypothesis; the strategies need it: ``pip install -e '.[test]'``.
 """
 
 from attrib.testing.axioms import completeness, dummy, sensitivity
-from attrib.testing.contract import chunk_independence, order_independence, purity, row_independence
+from attrib.testing.contract import (
+    chunk_independence,
+    context_independence,
+    order_independence,
+    purity,
+    row_independence,
+)
 from attrib.testing.invariance import implementation_invariance, linearity, symmetry, translation
+from attrib.testing.legibility import LegibilityError, legible
 from attrib.testing.models import KINDS, Specimen, specimen
+from attrib.testing.rows import independent_rows
 from attrib.testing.state import untouched
 from attrib.testing.strategies import labelled_arrays, specimens, tensors
 from attrib.testing.violation import AxiomError, Violation
@@ -18,7 +26,8 @@ AXIOMS = {
     )
 }  # fmt: skip
 CONTRACT = {
-    check.__name__: check for check in (row_independence, order_independence, chunk_independence, purity)
+    check.__name__: check
+    for check in (row_independence, order_independence, chunk_independence, context_independence, purity)
 }
 
 __all__ = [
@@ -26,13 +35,17 @@ __all__ = [
     "CONTRACT",
     "KINDS",
     "AxiomError",
+    "LegibilityError",
     "Specimen",
     "Violation",
     "chunk_independence",
     "completeness",
+    "context_independence",
     "dummy",
     "implementation_invariance",
+    "independent_rows",
     "labelled_arrays",
+    "legible",
     "linearity",
     "order_independence",
     "purity",

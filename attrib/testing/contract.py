@@ -10,7 +10,16 @@ from torch import Tensor
 
 from attrib.engine.inputs import Tensors
 from attrib.engine.model.parameters import Model
-from attrib.testing.calling import Attribute, Rows, as_argument, attributions, documented, of_samples, rows_of
+from attrib.testing.calling import (
+    Attribute,
+    Rows,
+    as_argument,
+    attributions,
+    documented,
+    of_samples,
+    output,
+    rows_of,
+)
 from attrib.testing.state import changed, state
 from attrib.testing.violation import Violation, difference, judged, largest
 
@@ -75,6 +84,70 @@ def row_independence(
         text = "attribution of a sample among others"
         worst = largest(worst, _at(difference(among, expected, text, together), i, lead))
     return judged("row independence", worst, tolerance)
+
+
+@documented
+def context_independence(
+    method: Attribute,
+    f: Model,
+    x: Tensors,
+    *,
+    shared: Sequence[str] = (),
+    tolerance: float | None = None,
+    **options: Any,
+) -> Violation:
+    """A sample that comes with values of its own has the attributions that it has alone with them.
+
+    The model under test is ``g(x, scale) = f(x) * scale`` with a scale for each sample, handed along as
+    ``additional_forward_args``: ``a(g, x, scale)[i] = a(g, x[i:i+1], scale[i:i+1])[0]``.
+
+    Parameters
+    ----------
+    {method}
+    {f}
+    {x}
+    {shared}
+    {tolerance}
+    {options}
+
+    Returns
+    -------
+    Violation
+        Relative to the largest attribution.
+
+    Raises
+    ------
+    {raises}
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import saliency
+    >>> from attrib.testing import context_independence
+    >>> context_independence(saliency, lambda x: (x**2).sum(1), torch.tensor([[1.0, 2.0], [3.0, 4.0]])).size
+    0.0
+    """
+    xs, lead = rows_of(x), _lead(options)
+    scale = torch.linspace(0.5, 2.0, len(xs[0]), dtype=xs[0].dtype, device=xs[0].device)
+
+    def g(*rows: Tensor, scale: Tensor) -> Tensor:
+        y = output(f, rows)
+        return y * scale.reshape(-1, *[1] * (y.ndim - 1))
+
+    together = attributions(method, g, xs, {**options, "additional_forward_args": {"scale": scale}})
+    worst = Violation(0.0)
+    for i in range(len(xs[0])):
+        index = torch.tensor([i])
+        own = {
+            **of_samples(options, index, xs, shared),
+            "additional_forward_args": {"scale": scale[i : i + 1]},
+        }
+        alone = attributions(method, g, _rows(xs, index), own)
+        expected = _rows(together, index, lead)
+        worst = largest(
+            worst, _at(difference(alone, expected, "attribution of a sample alone", together), i, lead)
+        )
+    return judged("context independence", worst, tolerance)
 
 
 def _lead(options: dict[str, Any]) -> int:

@@ -120,7 +120,7 @@ def test_all_targets_from_one_forward(cam: Any) -> None:
     model, x, calls = convnet(classes=20), images(3), []
     counted = lambda t: (calls.append(len(t)), model(t))[1]
     together = cam.explain(counted, x, layer="features", targets="all", classes=[f"c{k}" for k in range(20)])
-    assert calls == [2, 3]  # the trial, and the pass
+    assert calls == [2, 7, 3]  # the trial, the input moved, and the pass
     assert together.evaluations == 3
     assert together.target_labels[:2] == ["c0", "c1"]
     assert together.attribution.shape == (20, 3, 16, 16)
@@ -141,7 +141,7 @@ def test_several_maps_from_one_pass() -> None:
     cams = [grad_cam, grad_cam_plus_plus, layer_cam]
     options = {"layer": ["features.3", "features"], "targets": [0, 3], "normalize": "minmax"}
     together = layer_maps([c.combine for c in cams], counted, x, batch_size=3, **options)
-    assert calls == [2, 3, 2]  # the trial, and two chunks, for all three
+    assert calls == [2, 3, 3, 1, 3, 2]  # the trial, the input moved, and two chunks, for all three
     assert len(together) == 3
     for cam, found in zip(cams, together, strict=True):
         alone = cam.explain(model, x, **options)

@@ -515,6 +515,19 @@ def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         deep_lift(lambda x: x.tanh().sum(1), torch.randn(2, 3), compile=True)
 
 
+@pytest.mark.parametrize("kind", ["attention", "lstm"])
+def test_under_autocast_it_is_that_of_single_precision(kind):
+    """The casts are ops of the graph; values before and after them meet in one rule."""
+    torch.manual_seed(0)
+    lstm = nn.LSTM(8, 4, batch_first=True).eval()
+    f = {"attention": lambda v: F.scaled_dot_product_attention(v, v, v), "lstm": lambda v: lstm(v)[0]}[kind]
+    x, target = torch.randn(4, 3, 8), lambda y: y.flatten(1).sum(1)
+    expected = deep_lift(f, x, target=target)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = deep_lift(f, x, target=target)
+    assert float((found - expected).abs().max()) < 0.03 * float(expected.abs().max())
+
+
 def test_samples_that_are_single_numbers():
     x, pool = torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0])
     assert deep_lift(lambda t: t * t, x).tolist() == [1.0, 9.0]

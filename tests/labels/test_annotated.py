@@ -107,5 +107,5 @@ def test_attributions_come_back_as_layers() -> None:
 def test_without_anndata_the_install_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     a = attrib.saliency(model(), example(), target=0)
     monkeypatch.setitem(__import__("sys").modules, "anndata", None)
-    with pytest.raises(ImportError, match=r"pip install 'attrib\[anndata\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[anndata\]'"):
         to_anndata(a)

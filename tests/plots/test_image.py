@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from attrib.plots import confusion, image, overlaid, overlays
+from attrib.plots import image, overlaid, overlays
+from attrib.testing import legible
 from tests.pictures import drawn, plane, texts
 
 IMAGE = xr.DataArray(np.full((4, 4, 3), 100, np.uint8), dims=("y", "x", "channel"))
@@ -31,7 +32,7 @@ def test_image_takes_axes_limit_and_single_dims() -> None:
     ax = Figure().add_subplot()
     a = plane(np.ones((1, 2, 3)))
     assert image(a, ax=ax, limit=4, colorbar=False) is ax
-    assert ax.images[0].get_clim() == (-4, 4)
+    assert ax.images[0].get_clim() == (0, 4)
     with pytest.raises(
         ValueError, match=r"has the dims \(sample: 2, y: 2, x: 3\), expected 2; .*a.sum\('sample'\)"
     ):
@@ -76,10 +77,24 @@ def test_panels_and_their_titles() -> None:
     assert np.abs(np.asarray(shared, int) - 100).sum() < np.abs(np.asarray(separate, int) - 100).sum()
 
 
-def test_confusion_matrix_names_classes() -> None:
-    table = xr.DataArray(
-        [[3, 1], [0, 2]], dims=("true", "predicted"), coords={"true": ["a", "b"], "predicted": ["a", "b"]}
-    )
-    ax = confusion(table).axes[0]
-    assert [t.get_text() for t in ax.texts] == ["3", "1", "0", "2"]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
+def test_higher_coordinates_lie_up_and_right() -> None:
+    def axes_of(y: object, x: object, rows: str = "y") -> tuple[bool, bool]:
+        a = xr.DataArray(np.eye(3), dims=(rows, "x"), coords={rows: y, "x": x})
+        ax = image(a)
+        return ax.yaxis_inverted(), ax.xaxis_inverted()
+
+    rising, falling = [1.5, 2.5, 3.5], [3.5, 2.5, 1.5]
+    assert axes_of(rising, rising) == (False, False)
+    assert axes_of(falling, falling) == (True, True)
+    assert axes_of([0, 1, 2], [0, 1, 2]) == (True, False)  # rows of an image
+    assert axes_of([0, 1, 2], [0, 1, 2], "depth") == (False, False)
+    assert axes_of(list("abc"), list("abc")) == (True, False)
+    assert image(xr.DataArray(np.eye(3), dims=("y", "x"))).yaxis_inverted()
+
+
+def test_ticks_of_many_numbers_are_round() -> None:
+    a = xr.DataArray(np.eye(50), dims=("lat", "lon"), coords={"lat": np.linspace(-5, 5, 50)})
+    ax = image(a)
+    assert {t.get_text() for t in ax.get_yticklabels()} >= {"-4", "0", "4"}
+    assert ax.get_yticks()[[t.get_text() for t in ax.get_yticklabels()].index("0")] == pytest.approx(24.5)
+    legible(ax.figure)

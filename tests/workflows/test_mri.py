@@ -204,7 +204,11 @@ def test_group_maps_have_t_p_and_clusters(study: Path) -> None:
 
 
 def test_shuffled_labels_give_clusters_as_seldom_as_claimed(study: Path) -> None:
-    a = load(study / "attributions.nc").sel({"method": "integrated_gradients"}, drop=True).rename(subject="sample")
+    a = (
+        load(study / "attributions.nc")
+        .sel({"method": "integrated_gradients"}, drop=True)
+        .rename(subject="sample")
+    )
     mask = xr.DataArray(phantom.brain(), dims=("i", "j", "k"))
     rng = np.random.default_rng(0)
     called = [

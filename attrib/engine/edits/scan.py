@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -71,6 +72,20 @@ def effects(
     return Effects(values - before, {**scan.notes, "edits": edits.each})
 
 
+@contextmanager
+def _errors_as_reasons(must: bool) -> Iterator[None]:
+    """Unless the window `must` be taken, what fails on its way is a reason for the dense path, which has errors of its own."""
+    try:
+        yield
+    except Unsuited:
+        raise
+    except Exception as error:
+        if must:
+            raise
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise Unsuited(f"the window failed with {type(error).__name__}: {first}") from error
+
+
 class Scan:
     """All edits of one input.
 
@@ -100,8 +115,9 @@ class Scan:
         samples = self.edits.samples.unique().tolist()
         cause = "asked for" if must else "fewer operations"
         try:
-            dispatch.refuse_edits(self.edits, self.xs[self.j].dtype, self.passes.device, must)
-            self._window(samples[0], total, must)
+            with _errors_as_reasons(must):
+                dispatch.refuse_edits(self.edits, self.xs[self.j].dtype, self.passes.device, must)
+                self._window(samples[0], total, must)
         except Unsuited as reason:
             if must:
                 raise ValueError(
@@ -111,7 +127,8 @@ class Scan:
         self.notes.update(path="window", path_reason=cause)
         for i in samples[1:]:
             try:
-                self._window(i, total, must)
+                with _errors_as_reasons(must):
+                    self._window(i, total, must)
             except Unsuited as reason:
                 r = self._edits_of(i)
                 total[:, r.to(total.device)] = self.dense(r)

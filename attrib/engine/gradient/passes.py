@@ -185,6 +185,22 @@ class Passes:
         y = self.outputs_at(xs, samples)
         return self.score(y.expand(len(samples), *y.shape[1:]), samples)
 
+    def scores_along(self, points: Points, samples: Tensor, steps: int) -> Iterator[tuple[int, Tensor]]:
+        """Scores at `steps` points for each of `samples`, chunk by chunk: the number of the first row, and (T, rows).
+
+        Parameters
+        ----------
+        points, samples, steps
+            As for `gradients`.
+        """
+        for span in self.batches.spans(len(samples) * steps):
+            with span:
+                r = torch.arange(span.start, span.stop)
+                i, k = samples[r.div(steps, rounding_mode="floor")], r % steps
+                scores = self.score(self.function(*points(i, k), samples=i), i)
+            if span.done:
+                yield span.start, scores
+
     def gradients(
         self,
         points: Points,

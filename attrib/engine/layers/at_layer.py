@@ -6,7 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from attrib.engine.model.function import comparing
 from attrib.engine.model.parameters import Model, modules
 
 Layer = str | nn.Module
+Call = int | str | None  # number of a call of a layer, "all", or None where there is one
 See = Callable[[str, Any], Any]  # name and output of a layer -> what it returns instead, or None
 
 _HANDLES = threading.Lock()  # torch numbers its hooks without one
@@ -86,6 +87,22 @@ def find_layer(model: Model, layer: Layer) -> tuple[str, nn.Module] | None:
     return next(((layer, part) for part in namesakes.values()), None)
 
 
+class Site(NamedTuple):
+    """One call of a layer.
+
+    Attributes
+    ----------
+    name : str
+    module : torch.nn.Module
+    call : int, optional
+        Its number; None where the model calls the layer once.
+    """
+
+    name: str
+    module: nn.Module
+    call: int | None = None
+
+
 class LayerPass:
     """One chunk's pass through a model: scores, activations at some layers, and the gradients at them.
 
@@ -93,13 +110,13 @@ class LayerPass:
     ----------
     scores : Tensor (T, rows)
     activations : list of Tensor (rows, ...)
-        One per layer.
+        One per layer and call.
     """
 
     def __init__(
-        self, passes: Passes, y: Tensor, i: Tensor, names: Sequence[str], leaves: list[Tensor]
+        self, passes: Passes, y: Tensor, i: Tensor, sites: Sequence[Site], leaves: list[Tensor]
     ) -> None:
-        self._passes, self._y, self._i, self._names, self._leaves = passes, y, i, names, leaves
+        self._passes, self._y, self._i, self._sites, self._leaves = passes, y, i, sites, leaves
         self.activations = [a.detach()[: len(i)] for a in leaves]
         self.scores = passes.score(y.detach()[: len(i)], i, at_inputs=True)
 
@@ -119,7 +136,7 @@ class LayerPass:
             if len(self._y) > rows:  # a single row and its copy
                 cotangents = torch.cat([cotangents, torch.zeros_like(cotangents)], 1)
             gradients = self._pulled(cotangents)
-            cut = [n for n, g in zip(self._names, gradients, strict=True) if g is None]
+            cut = [site.name for site, g in zip(self._sites, gradients, strict=True) if g is None]
             if cut:
                 raise OffPath(cut[0], "no gradient path leads from the output back to it")
             yield [g[:, :rows] for g in gradients if g is not None]
@@ -160,7 +177,16 @@ class OffPath(ValueError):
         self.layer, self.why = layer, why
 
 
-def pass_through(passes: Passes, layers: Mapping[str, nn.Module], rows: Rows, i: Tensor) -> LayerPass:
+def refuse_transforms() -> None:
+    """Raise a NotImplementedError under a `torch.func` transform: hooks do not see what it traces."""
+    if transformed():
+        raise NotImplementedError(
+            "gradients at a layer cannot be differentiated again: torch.func transforms do not reach into the model there; "
+            "explain the input, or the part of the model behind the layer"
+        )
+
+
+def pass_through(passes: Passes, sites: Sequence[Site], rows: Rows, i: Tensor) -> LayerPass:
     """Run the model on some rows up to the layers without a graph, and from there on with one.
 
     The first layer's output goes on as a leaf of the graph, so that nothing before it is recorded; layers behind it
@@ -170,8 +196,8 @@ def pass_through(passes: Passes, layers: Mapping[str, nn.Module], rows: Rows, i:
     ----------
     passes : Passes
         Entered.
-    layers : mapping
-        The layers by name.
+    sites : sequence of Site
+        The layers and their calls.
     rows : tuple of Tensor (rows, ...)
         Inputs.
     i : Tensor (rows,)
@@ -180,60 +206,63 @@ def pass_through(passes: Passes, layers: Mapping[str, nn.Module], rows: Rows, i:
     Raises
     ------
     OffPath
-        If a layer is not called, is called more than once, or returns something else than a float tensor (rows, ...).
+        If a layer is not called as often as its site says, or returns something else than a float tensor (rows, ...).
     NotImplementedError
         Under a `torch.func` transform.
     """
-    if transformed():
-        raise NotImplementedError(
-            "gradients at a layer cannot be differentiated again: torch.func transforms do not reach into the model there; "
-            "explain the input, or the part of the model behind the layer"
-        )
-    y, leaves = _from_layers(passes, layers, rows, i)
+    refuse_transforms()
+    y, leaves = _from_layers(passes, sites, rows, i)
     may_double = len(i) == 1 and rows[0].is_cpu and not passes.function.knowledge.sizes_fixed
     if may_double and y.grad_fn is not None and has_batch_norm(y.grad_fn):
         # torch's pass back through it is wrong for one row
-        y, leaves = _from_layers(passes, layers, tuple(torch.cat([r, r]) for r in rows), i)
-    return LayerPass(passes, y, i, list(layers), [leaves[name] for name in layers])
+        y, leaves = _from_layers(passes, sites, tuple(torch.cat([r, r]) for r in rows), i)
+    return LayerPass(passes, y, i, sites, leaves)
 
 
-def _from_layers(
-    passes: Passes, layers: Mapping[str, nn.Module], rows: Rows, i: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _from_layers(passes: Passes, sites: Sequence[Site], rows: Rows, i: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The output, and the layers' outputs on its graph."""
-    leaves: dict[str, Tensor] = {}
-    calls = dict.fromkeys(layers, 0)
+    leaves: dict[Site, Tensor] = {}
 
-    def see(name: str, output: Any) -> Tensor | None:
-        calls[name] += 1
-        if calls[name] > 1:
-            return None
-        check_output(name, output, len(rows[0]))
+    def leaf(site: Site, output: Tensor) -> Tensor:
         torch.set_grad_enabled(True)
-        leaves[name] = output if leaves and output.requires_grad else output.detach().requires_grad_()
-        return leaves[name].clone()  # the next layer may write to it
+        leaves[site] = output if leaves and output.requires_grad else output.detach().requires_grad_()
+        return leaves[site].clone()  # the next layer may write to it
 
-    with torch.no_grad(), tapped(layers, see):  # on leaving, the grad mode is as it was
+    with torch.no_grad(), at_sites(sites, len(rows[0]), leaf):  # on leaving, the grad mode is as it was
         y = passes.function(*rows, samples=i)
-    check_calls(calls)
-    return y, leaves
+    return y, [leaves[site] for site in sites]
 
 
-def activations(passes: Passes, layers: Mapping[str, nn.Module], rows: Rows, i: Tensor) -> dict[str, Tensor]:
+def activations(passes: Passes, sites: Sequence[Site], rows: Rows, i: Tensor) -> list[Tensor]:
     """Outputs (rows, ...) of some layers, without gradients; the errors are those of `pass_through`."""
-    outputs: dict[str, Tensor] = {}
-    calls = dict.fromkeys(layers, 0)
+    outputs: dict[Site, Tensor] = {}
 
-    def see(name: str, output: Any) -> None:
-        calls[name] += 1
-        if calls[name] == 1:
-            check_output(name, output, len(rows[0]))
-            outputs[name] = output.detach().clone()
+    def keep(site: Site, output: Tensor) -> None:
+        outputs[site] = output.detach().clone()
 
-    with torch.no_grad(), tapped(layers, see):
+    with torch.no_grad(), at_sites(sites, len(rows[0]), keep):
         passes.function(*rows, samples=i)
-    check_calls(calls)
-    return outputs
+    return [outputs[site] for site in sites]
+
+
+@contextmanager
+def at_sites(sites: Sequence[Site], n: int, see: Callable[[Site, Tensor], Tensor | None]) -> Iterator[None]:
+    """Show `see` the outputs at some sites while the model runs `n` rows; each must come once."""
+    calls = {site.name: 0 for site in sites}
+    by_call = {(site.name, site.call or 0): site for site in sites}
+
+    def look(name: str, output: Any) -> Tensor | None:
+        site = by_call.get((name, calls[name]))
+        calls[name] += 1
+        if site is None:
+            return None
+        check_output(name, output, n)
+        return see(site, output)
+
+    with tapped({site.name: site.module for site in sites}, look):
+        yield
+    for site in sites:
+        check_calls(site, calls[site.name])
 
 
 def check_output(name: str, output: Any, n: int) -> None:
@@ -248,12 +277,18 @@ def check_output(name: str, output: Any, n: int) -> None:
         )
 
 
-def check_calls(calls: Mapping[str, int]) -> None:
-    """Raise `OffPath` for a layer that did not run exactly once."""
-    for name, count in calls.items():
-        if count == 0:
-            raise OffPath(
-                name, "the model does not call it (compiled and exported models run without their modules)"
-            )
-        if count > 1:
-            raise OffPath(name, f"the model calls it {count} times, so that its output is not one map")
+def check_calls(site: Site, count: int) -> None:
+    """Raise `OffPath` for a layer that the model calls `count` times, and not as its site says."""
+    name, _, call = site
+    if count == 0:
+        raise OffPath(
+            name, "the model does not call it (compiled and exported models run without their modules)"
+        )
+    if call is None and count > 1:
+        raise OffPath(
+            name,
+            f"the model calls it {count} times, so that its output is not one map; pass call=0 to {count - 1} for one of "
+            'them, or call="all"',
+        )
+    if call is not None and call >= count:
+        raise OffPath(name, f"`call` is {call}, but the model calls it {count} times; the first is call=0")

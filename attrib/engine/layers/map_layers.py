@@ -1,286 +1,329 @@
-"""Layers with maps: which a model has, how a layer's output becomes an image, and maps on the input's grid."""
+"""Which layers of a model have maps: those that the caller names, or the last one whose positions are the input's."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attrib.engine.gradient.passes import Passes
-from attrib.engine.layers.at_layer import Layer, OffPath, Rows, find_layer, named_layers, tapped
+from attrib.engine.layers.at_layer import Call, Layer, OffPath, Rows, Site, find_layer, named_layers, tapped
+from attrib.engine.layers.image_form import Form, form_by_types
+from attrib.engine.layers.positions import DIFFUSE, REFUSED, Placement, responses
 
 AUTO = "auto"
+_LISTED = 10  # layers that a message names
 
 
-class Candidate(NamedTuple):
-    """A layer that ran once and gave a map.
+class MapLayer(NamedTuple):
+    """A call of a layer, and how its output becomes an image.
 
     Attributes
     ----------
-    name : str
-    module : torch.nn.Module
+    site : Site
+    placement : Placement, optional
+        None where the layer gave nothing that may have positions.
+    choice : str
+        Why `"auto"` took it.
+    """
+
+    site: Site
+    placement: Placement | None
+    choice: str = ""
+
+    def form(self, shape: Sequence[int], inputs: Sequence[int]) -> Form:
+        """The form of an output of `shape`.
+
+        Raises
+        ------
+        OffPath
+            If there is none.
+        """
+        if self.placement is None:
+            likely = form_by_types(shape, self.site.module, inputs)
+            reason = f"its output {tuple(shape)} has no image form for inputs {tuple(inputs)}"
+        else:
+            likely, reason = self.placement.form, self.placement.reason
+        if likely is None:
+            raise OffPath(self.site.name, f"{reason}; pass reshape=")
+        return likely
+
+
+class Candidate(NamedTuple):
+    """A call of a layer whose output may be a map.
+
+    Attributes
+    ----------
+    site : Site
     output : Tensor (1, ...)
-        On the graph of the output.
-    form : Form
-        How the output becomes an image.
+        On the graph of the model's output.
+    gradient : Tensor (1, ...), optional
+        Of a combination of all the model's outputs; None where these do not depend on it.
     """
 
-    name: str
-    module: nn.Module
+    site: Site
     output: Tensor
-    form: Form
+    gradient: Tensor | None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Name and number of the call."""
+        return self.site.name, self.site.call or 0
 
 
-def candidates(passes: Passes, rows: Rows, onto: int = 0) -> tuple[list[Candidate], Tensor]:
-    """Layers with maps in the order in which they finish, and the model's output, for the first of some rows."""
-    parts = named_layers(passes.function.model)
-    last: dict[str, Tensor] = {}
-    calls = dict.fromkeys(parts, 0)
+def map_layers(
+    passes: Passes,
+    layers: Sequence[Layer],
+    rows: Rows,
+    onto: int = 0,
+    *,
+    call: Call = None,
+    tested: bool = True,
+) -> list[MapLayer]:
+    """The layers that the caller means, one call of each, or all calls if `call` is "all".
 
-    def see(name: str, output: Any) -> Tensor | None:
-        calls[name] += 1
-        last.pop(name, None)
-        if calls[name] > 1 or not isinstance(output, Tensor) or not output.is_floating_point():
-            return None
-        if output.requires_grad:
-            last[name] = output
-            return None
-        last[name] = output.detach().requires_grad_()
-        return last[name].clone()
-
-    leaves = tuple(r[:1].detach().requires_grad_(r.is_floating_point()) for r in rows)
-    with torch.enable_grad(), tapped(parts, see):
-        y = passes.function(*(leaf.clone() for leaf in leaves), samples=torch.zeros(1, dtype=torch.long))
-    layers = []
-    for name, output in last.items():
-        form = _form(parts[name], output, rows[onto])
-        if form is not None and output is not y:
-            layers.append(Candidate(name, parts[name], output, form))
-    return layers, y
-
-
-def _form(part: nn.Module, output: Tensor, x: Tensor) -> Form | None:
-    if output.ndim < 3 or len(output) != 1:
-        return None
-    form = form_of(output.shape, part, x.shape)
-    return form if form is not None and math.prod(form.grid) > 1 else None
-
-
-def last_map(layers: Sequence[Candidate], y: Tensor) -> Candidate | None:
-    """The last layer on whose positions the output depends; among layers of tokens, the last block or norm.
-
-    (Behind the last attention of a transformer with a class token, the output depends on that token alone.)
-    """
-    if not y.requires_grad:
-        return None
-    along = torch.cos(torch.arange(y.numel(), dtype=y.dtype, device=y.device)).view_as(y)
-    for c in reversed(layers):
-        if c.form.order == "tokens" and not _is_stage(c.module):
-            continue
-        g = torch.autograd.grad(y, c.output, along, retain_graph=True, allow_unused=True)[0]
-        if g is not None and bool(c.form(g).any()):
-            return c
-    return None
-
-
-def _is_stage(part: nn.Module) -> bool:
-    return any(True for _ in part.children()) or "norm" in type(part).__name__.lower()
-
-
-def layers_of(passes: Passes, layer: Layer, rows: Rows, onto: int = 0) -> tuple[str, nn.Module]:
-    """Name and module of the layer that the caller means.
+    Parameters
+    ----------
+    passes : Passes
+        Entered.
+    layers : sequence of str or torch.nn.Module
+    rows : tuple of Tensor (rows, ...)
+        Inputs, of which the first is tried.
+    onto : int
+        The input that the map lies on.
+    call : int or "all", optional
+        Number of the call.
+    tested : bool
+        Whether the image form of named layers is asked for; of `"auto"` it always is.
 
     Raises
     ------
     ValueError
         If there is no such layer, or none that `"auto"` could choose; the message lists layers with maps.
     """
-    if isinstance(layer, str) and layer == AUTO:
-        layers, y = candidates(passes, rows, onto)
-        best = last_map(layers, y)
-        if best is None:
-            raise ValueError(
-                '`layer` is "auto", but no layer has spatial dims on which the output depends; '
-                f"pass a layer by name, with reshape= to put it in image form{listing(layers)}"
-            )
-        return best.name, best.module
-    named = find_layer(passes.function.model, layer)
-    if named is None:
+    remembered = passes.function.knowledge.map_layers
+    key = tuple(n if isinstance(n, str) else id(n) for n in layers), onto, call, tested
+    if key not in remembered:
+        named = [n for n in layers if not _is_auto(n)]
+        pairs = iter(_named(passes, named, rows, onto, call, tested) if named else ())
+        remembered[key] = [
+            m for n in layers for m in ([_last_map(passes, rows, onto, call)] if _is_auto(n) else next(pairs))
+        ]
+    return list(remembered[key])
+
+
+def _is_auto(layer: Layer) -> bool:
+    return isinstance(layer, str) and layer == AUTO
+
+
+def _named(
+    passes: Passes, layers: Sequence[Layer], rows: Rows, onto: int, call: Call, tested: bool
+) -> list[list[MapLayer]]:
+    """The calls of each of some layers, from one trial."""
+    pairs = [_find(passes, layer, rows, onto) for layer in layers]
+    if not tested and call != "all":
+        return [[MapLayer(Site(name, module, call), None)] for name, module in pairs]  # type: ignore[arg-type]
+    modules, inputs = dict(pairs), tuple(rows[onto].shape)
+    trial = responses(passes, modules, rows, onto)
+
+    def placed(name: str, call: int | None) -> Placement | None:
+        key = name, call or 0
+        placement = None if trial is None else trial.placement(key, modules[name], inputs)
+        if placement != Placement(None, False, DIFFUSE):
+            return placement
+        everywhere = named_layers(passes.function.model)
+        wide = responses(passes, everywhere, rows, onto)
+        return (wide.like_others(key, everywhere, inputs) if wide else None) or placement
+
+    each = []
+    for name, module in pairs:
+        numbers: Sequence[int | None] = [call]  # type: ignore[list-item]
+        if call == "all":
+            numbers = range(0 if trial is None else trial.calls[name])
+        if not numbers:
+            raise explained(OffPath(name, "the model does not call it"), passes, rows, onto)
+        each.append([MapLayer(Site(name, module, k), placed(name, k)) for k in numbers])
+    return each
+
+
+def _find(passes: Passes, layer: Layer, rows: Rows, onto: int) -> tuple[str, nn.Module]:
+    pair = find_layer(passes.function.model, layer)
+    if pair is None:
         near = get_close_matches(str(layer), named_layers(passes.function.model), 3)
         meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ValueError(f"`layer` {layer!r} is not in the model{meant}{listing(_tried(passes, rows, onto))}")
-    return named
+        raise ValueError(f"`layer` {layer!r} is not in the model{meant}{listing(passes, rows, onto)}")
+    return pair
+
+
+# ------------------------------------------------------------------ the last map
+
+
+def candidates(passes: Passes, rows: Rows) -> tuple[list[Candidate], Tensor]:
+    """Outputs of layers in the order in which they finish, and the model's output, for the first of some rows."""
+    parts = named_layers(passes.function.model)
+    outputs: dict[tuple[str, int], Tensor] = {}
+    counts = dict.fromkeys(parts, 0)
+
+    def see(name: str, output: Any) -> Tensor | None:
+        key = name, counts[name]
+        counts[name] += 1
+        if not isinstance(output, Tensor) or not output.is_floating_point() or output.ndim < 3:
+            return None
+        if len(output) != 1:
+            return None
+        outputs[key] = output if output.requires_grad else output.detach().requires_grad_()
+        return outputs[key].clone()  # the next layer may write to it
+
+    leaves = tuple(r[:1].detach().requires_grad_(r.is_floating_point()) for r in rows)
+    with torch.enable_grad(), tapped(parts, see):
+        y = passes.function(*(leaf.clone() for leaf in leaves), samples=torch.zeros(1, dtype=torch.long))
+    gradients: Sequence[Tensor | None] = [None] * len(outputs)
+    if y.requires_grad and outputs:
+        along = torch.cos(torch.arange(y.numel(), dtype=y.dtype, device=y.device)).view_as(y)
+        gradients = torch.autograd.grad(
+            y, list(outputs.values()), along, retain_graph=True, allow_unused=True
+        )
+    return [
+        Candidate(Site(name, parts[name], call if counts[name] > 1 else None), output, gradient)
+        for ((name, call), output), gradient in zip(outputs.items(), gradients, strict=True)
+    ], y
+
+
+def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
+    """The last layer on the main path whose positions are the input's, and count for the output.
+
+    Layers in parallel branches are compared by the part of the output's change that goes through them.
+    """
+    outputs, y = candidates(passes, rows)
+    outputs = [c for c in outputs if c.gradient is not None and bool(c.gradient.any())]
+    if isinstance(call, int):
+        outputs = [c for c in outputs if (c.site.call or 0) == call]
+    parts = {c.site.name: c.site.module for c in outputs}
+    trial, inputs = responses(passes, parts, rows, onto), tuple(rows[onto].shape)
+    tips: list[MapLayer] = []
+    second_choice: list[MapLayer] = []
+    passed_over: dict[str, str] = {}
+    behind: set[Any] = set()
+    for c in reversed(outputs):
+        if tips and _node(c.output) in behind:
+            continue
+        likely = form_by_types(c.output.shape, c.site.module, inputs)
+        placement = (
+            Placement(likely, False, REFUSED)
+            if trial is None
+            else trial.placement(c.key, c.site.module, inputs)
+        )
+        if trial is not None and placement is not None and placement == Placement(None, False, DIFFUSE):
+            placement = trial.like_others(c.key, parts, inputs) or placement
+        reason = _objection(c, placement, likely, y)
+        if reason is None:
+            tips.append(MapLayer(c.site, placement))
+            behind |= set(_nodes(c.output))
+            continue
+        if tips or reason == _PART:
+            continue
+        passed_over.setdefault(reason, c.site.name)
+        if placement is not None and placement.form is not None and reason in (_HEAD, REFUSED):
+            second_choice.append(MapLayer(c.site, placement))
+    tips = tips or second_choice[:1]
+    if not tips:
+        raise ValueError(
+            '`layer` is "auto", but no layer has positions that follow the input\'s and count for the output; '
+            f"pass a layer by name, with reshape= to put it in image form{listing(passes, rows, onto)}"
+        )
+    best, words = tips[0], "the last layer whose positions are the input's and count for the output"
+    if len(tips) > 1 and trial is not None:
+        by_name = {c.key: c.output.detach() for c in outputs}
+        changes = [trial.part(m.site, by_name[m.site.name, m.site.call or 0]) for m in tips]
+        best = tips[max(range(len(tips)), key=changes.__getitem__)]
+        others = ", ".join(m.site.name for m in tips if m is not best)
+        words += f", on the branch with the larger part of the output's change ({max(changes):.0%}; others: {others})"
+    if best.placement is not None and best.placement.reason:
+        words += f"; not tested by moving the input: {best.placement.reason}"
+    if passed_over:
+        words += f"; passed over: {', '.join(f'{name} ({reason})' for reason, name in passed_over.items())}"
+    return best._replace(choice=words)
+
+
+_PART = "a part of a block"
+_HEAD = "scores of the outputs, position by position"
+
+
+def _objection(c: Candidate, placement: Placement | None, likely: Form | None, y: Tensor) -> str | None:
+    """Why a layer is not the one whose map is wanted; None if it is."""
+    if likely is not None and math.prod(likely.grid) < 2:
+        return "one position"
+    if placement is None or placement.form is None:
+        return placement.reason if placement is not None and likely is not None else _PART
+    form = placement.form
+    if form.order == "tokens" and not _is_stage(c.site.module):
+        return _PART
+    assert c.gradient is not None
+    if not bool(form(c.gradient).any()):
+        return "its positions do not count for the output"
+    if not placement.tested and not placement.reason.startswith(DIFFUSE):
+        return placement.reason
+    if form.reversed:
+        return "it runs from the input's end to its beginning"
+    return _HEAD if _is_head(c, form, y) else None
+
+
+def _is_stage(part: nn.Module) -> bool:
+    """Whether a module of a transformer is a block or a norm: others see tokens of which the last do not count alike."""
+    return any(True for _ in part.children()) or "norm" in type(part).__name__.lower()
+
+
+def _is_head(c: Candidate, form: Form, y: Tensor) -> bool:
+    """Whether each output depends on one channel of its own: scores of single positions, summed or taken as they are."""
+    channels = form(c.output).shape[1]
+    if channels not in y.shape[1:] and not (channels == 1 and y.numel() == 1):
+        return False
+    first = torch.zeros(y.numel(), dtype=y.dtype, device=y.device).index_fill(
+        0, torch.tensor(0, device=y.device), 1
+    )
+    gradient = torch.autograd.grad(y, c.output, first.view_as(y), retain_graph=True, allow_unused=True)[0]
+    return gradient is not None and int(form(gradient).flatten(2).any(2).sum()) == 1
+
+
+def _node(output: Tensor) -> Any:
+    return torch.autograd.graph.get_gradient_edge(output).node
+
+
+def _nodes(output: Tensor) -> Iterator[Any]:
+    """Everything in the graph that an output was computed from."""
+    seen: set[Any] = set()
+    stack = [_node(output)]
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            stack.extend(fn for fn, _ in node.next_functions)
+            yield node
+
+
+# ------------------------------------------------------------------ messages
 
 
 def explained(error: OffPath, passes: Passes, rows: Rows, onto: int = 0) -> ValueError:
     """The error with the layers that could be chosen instead."""
-    return ValueError(f"{error}{listing(_tried(passes, rows, onto))}")
+    return ValueError(f"{error}{listing(passes, rows, onto)}")
 
 
-def _tried(passes: Passes, rows: Rows, onto: int) -> list[Candidate]:
-    return candidates(passes, rows, onto)[0]
-
-
-def listing(layers: Sequence[Candidate]) -> str:
+def listing(passes: Passes, rows: Rows, onto: int) -> str:
     """The last few layers with maps, as the end of a message."""
-    if not layers:
+    outputs, y = candidates(passes, rows)
+    outputs = [c for c in outputs if c.output is not y]
+    trial = responses(passes, {c.site.name: c.site.module for c in outputs}, rows, onto)
+    grids: dict[str, str] = {}
+    for c in outputs:
+        placement = None if trial is None else trial.placement(c.key, c.site.module, tuple(rows[onto].shape))
+        if placement is not None and placement.form is not None and math.prod(placement.form.grid) > 1:
+            grids[c.site.name] = " x ".join(map(str, placement.form.grid))
+    if not grids:
         return "; no layer of the model has a map"
-    grids = [f"{c.name} ({' x '.join(map(str, c.form.grid))})" for c in layers[-10:]]
-    return f"; layers with maps: {'..., ' * (len(layers) > 10)}{', '.join(grids)}"
-
-
-# ------------------------------------------------------------------ a layer's output as an image
-
-Reshape = Callable[[Tensor], Tensor]
-
-_FIRST = (
-    nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm,
-    nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd,
-)  # fmt: skip
-_LAST = (nn.Linear, nn.LayerNorm)  # of exactly these types: subclasses exist that put channels first
-_PREFIX = 9  # class token, distillation token, registers: at most so many, and few beside the positions
-
-
-class Form(NamedTuple):
-    """How a layer's output (N, ...) becomes an image (N, C, *grid).
-
-    Attributes
-    ----------
-    order : {"first", "last", "tokens"}
-        Channels on dim 1, on the last dim, or a sequence (N, T, C) of positions.
-    prefix : int
-        Tokens in front of those that have a position.
-    grid : tuple of int
-        Sizes of the spatial dims.
-    """
-
-    order: str
-    prefix: int
-    grid: tuple[int, ...]
-
-    def blank(self, gradient: Tensor) -> bool:
-        """Whether a gradient (N, T, C) is that of the tokens in front alone, so that no position matters."""
-        front, positions = gradient[:, : self.prefix], gradient[:, self.prefix :]
-        return self.prefix > 0 and bool(front.any()) and not bool(positions.any())
-
-    def __call__(self, t: Tensor) -> Tensor:
-        """(N, ...) as (N, C, *grid)."""
-        if self.order == "first":
-            return t
-        if self.order == "tokens":
-            t = t[:, self.prefix :].unflatten(1, self.grid)
-        return t.movedim(-1, 1)
-
-
-def form_of(shape: Sequence[int], module: nn.Module, inputs: Sequence[int]) -> Form | None:
-    """The image form of an output of `shape` (N, ...) for an input of shape (N, C, ...) or (N, ...); None if it has none.
-
-    Types of layers tell (a convolution puts channels first, `nn.Linear` last); else the layout whose grid has the
-    same stride in all dims. A sequence of tokens is cut into the grid that has the input's proportions.
-    """
-    dims = len(shape) - 2
-    if dims >= 1 and len(inputs) - 2 <= dims <= len(inputs) - 1:
-        spatial = tuple(inputs[-dims:])
-        order, grid = _layout(shape, module, spatial)
-        if order == "last" and dims == 1:
-            prefix = _class_token(grid[0], spatial[0])
-            return Form("tokens", prefix, (grid[0] - prefix,))
-        return Form(order, 0, grid)
-    if len(shape) == 3 and len(inputs) > 3:
-        return _tokens(shape[1], tuple(inputs[2:]))
-    return None
-
-
-def _layout(shape: Sequence[int], module: nn.Module, spatial: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
-    first, last = tuple(shape[2:]), tuple(shape[1:-1])
-    order = _order_by_type(module)
-    if order is None:
-        if len(spatial) == 1:
-            order = "last" if first[0] > spatial[0] >= last[0] else "first"
-        elif not _fits(first, spatial):
-            order = "last" if _fits(last, spatial) else "first"
-        else:
-            order = "last" if _even(last, spatial) and not _even(first, spatial) else "first"
-    return order, first if order == "first" else last
-
-
-def _order_by_type(module: nn.Module) -> str | None:
-    """What the types of a layer and its parts say of its layout, if they agree."""
-    parts = [module] if not any(True for _ in module.children()) else list(module.modules())
-    first = any(isinstance(p, _FIRST) for p in parts)
-    last = any(type(p) in _LAST for p in parts)
-    return None if first == last else "first" if first else "last"
-
-
-def _fits(grid: tuple[int, ...], spatial: tuple[int, ...]) -> bool:
-    return all(s <= size for s, size in zip(grid, spatial, strict=True))
-
-
-def _even(grid: tuple[int, ...], spatial: tuple[int, ...]) -> bool:
-    """Whether one stride leads from the input's size to the grid's in all dims, up to rounding."""
-    low = max(size / (s + 1) for s, size in zip(grid, spatial, strict=True))
-    high = min(size / (s - 1) if s > 1 else math.inf for s, size in zip(grid, spatial, strict=True))
-    return _fits(grid, spatial) and low < high
-
-
-def _class_token(tokens: int, length: int) -> int:
-    return int(tokens > 2 and length % tokens != 0 and length % (tokens - 1) == 0)
-
-
-def _tokens(count: int, spatial: tuple[int, ...]) -> Form | None:
-    """The grid of a sequence: whole patches first, then up to rounding; fewest tokens in front."""
-    grids = [
-        (prefix, _grid(count - prefix, spatial))
-        for prefix in range(_PREFIX)
-        if prefix < 2 or 8 * prefix < count
-    ]
-    forms = [Form("tokens", prefix, grid) for prefix, grid in grids if grid is not None]
-    even = [f for f in forms if len({s / g for s, g in zip(spatial, f.grid, strict=True)}) == 1]
-    exact = [f for f in even if spatial[0] % f.grid[0] == 0]
-    return next(iter([*exact, *even, *forms]), None)
-
-
-def _grid(count: int, spatial: tuple[int, ...]) -> tuple[int, ...] | None:
-    if count < 1:
-        return None
-    patch = (math.prod(spatial) / count) ** (1 / len(spatial))
-    grid = tuple(max(1, round(s / patch)) for s in spatial)
-    return grid if math.prod(grid) == count and _even(grid, spatial) else None
-
-
-def reshaped(t: Tensor, reshape: Reshape, n: int) -> Tensor:
-    """The caller's own image form of a layer's output, checked."""
-    image = reshape(t)
-    if not isinstance(image, Tensor) or image.ndim < 3 or len(image) != n:
-        got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
-        raise ValueError(
-            f"`reshape` made {got} of a layer's output {tuple(t.shape)}, expected ({n}, C, ...) with spatial dims"
-        )
-    return image
-
-
-def upsampled(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Maps (..., *grid) on a grid of another size, linear between the centres of positions."""
-    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}.get(len(size))
-    if mode is None:
-        raise ValueError(f"maps of {len(size)} spatial dims cannot be resized; pass upsample=False")
-    lead = maps.shape[: maps.ndim - len(size)]
-    flat = maps.reshape(-1, 1, *maps.shape[len(lead) :])
-    return F.interpolate(flat, size, mode=mode, align_corners=False).reshape(*lead, *size)
-
-
-def scaled(maps: Tensor, dims: int) -> Tensor:
-    """Each map, its last `dims` dims, from 0 to 1: less its minimum, divided by what is then its maximum (+ 1e-7)."""
-    over = tuple(range(-dims, 0))
-    above = maps - maps.amin(over, keepdim=True)
-    return above / (1e-7 + above.amax(over, keepdim=True))
-
-
-def lead_merged(form: Form | Reshape, t: Tensor) -> Tensor:
-    """A form applied to (T, N, ...)."""
-    return form(t.flatten(0, 1)).unflatten(0, t.shape[:2])
+    last = [f"{name} ({grid})" for name, grid in list(grids.items())[-_LISTED:]]
+    return f"; layers with maps: {'..., ' * (len(grids) > _LISTED)}{', '.join(last)}"

@@ -231,7 +231,10 @@ def row_difference(outputs: Tensor, trial: Trial) -> float:
         lost = y.isfinite() != again.isfinite()
         scale = float(torch.maximum(y.abs(), again.abs()).nan_to_num(0.0, 0.0).max()) if y.numel() else 0.0
         largest = float("inf") if bool(lost.any()) else float(off.max()) if y.numel() else 0.0
-    if largest <= ROUNDING * torch.finfo(y.dtype).eps * scale:
+    eps = max(
+        torch.finfo(t.dtype).eps for t in (y, again)
+    )  # under autocast a kernel may choose another dtype
+    if largest <= ROUNDING * eps * scale:
         return 0.0
     return largest / max(scale, torch.finfo(y.dtype).tiny)
 
@@ -241,8 +244,9 @@ def _same_outputs(y: Tensor, again: Tensor) -> bool:
     if y.shape != again.shape:
         return False
     scale = again.abs().nan_to_num(0.0, 0.0).max() if again.numel() else torch.zeros(())
-    tolerance = torch.finfo(again.dtype).eps ** 0.5 * float(scale)
-    return bool(torch.isclose(y, again, rtol=0, atol=tolerance, equal_nan=True).all())
+    tolerance = max(torch.finfo(t.dtype).eps for t in (y, again)) ** 0.5 * float(scale)
+    wide = torch.promote_types(y.dtype, again.dtype)
+    return bool(torch.isclose(y.to(wide), again.to(wide), rtol=0, atol=tolerance, equal_nan=True).all())
 
 
 def _is_rounding(model: Model, rows: Rows, trial: Trial, difference: float) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attrib.engine.graph.modes import transformed
 from attrib.engine.model.checks import (
     Batch,
     Ops,
@@ -188,6 +189,7 @@ class Function:
             y = one_tensor(self.model(*copies, *extra, **named), len(rows[0]))
         except (RuntimeError, NotImplementedError, TypeError) as error:
             self._refuse_for_its_rows(rows, samples, error)
+            refuse_numpy(error)
             raise
         self.rows += len(y)
         if self._trial is not None and len(y) >= self._fewest:
@@ -215,7 +217,7 @@ class Function:
         ValueError
             If the first row's output differs, and calls are of more than one row.
         """
-        trial, self._trial = self._trial, None
+        trial = self._trial
         assert trial is not None
         i = torch.arange(len(y)) if samples is None else samples.cpu().expand(len(y))
         token = _COMPARING.set(True)
@@ -228,6 +230,7 @@ class Function:
                 self.notes["rows"] = "the model's rows depend on each other; each was called alone"
         finally:
             _COMPARING.reset(token)
+        self._trial = None  # only now: a model that was refused is refused again
         self.knowledge.checked = not self._alone  # rows alone are no proof for rows beside each other
 
 
@@ -242,23 +245,36 @@ def refuse_other_dtype(model: Model, rows: tuple[Tensor, ...], error: Exception)
         ) from error
 
 
+def refuse_numpy(error: Exception) -> None:
+    """Raise a TypeError where a model takes tensors out of torch, so that nothing can be differentiated.
+
+    Under a transform of `torch.func` it says nothing: what autograd can do is tried afterwards.
+    """
+    if "call numpy()" in str(error) and not transformed():
+        raise TypeError(
+            "`model` computes with NumPy, which has no gradient; methods that compare outputs take it: occlusion, "
+            "feature_ablation, in_silico_mutagenesis, predict"
+        ) from error
+
+
 def one_tensor(output: Any, n: int) -> Tensor:
-    """The float tensor in a model's output, its rows first.
+    """The float tensor in a model's output, its rows first; of arrays of NumPy their tensor.
 
     Raises
     ------
     TypeError
-        For tuples, dicts without `logits`, and integer outputs.
+        For tuples, dicts and objects without `logits`, and integer outputs; the message says how to take one of theirs.
     ValueError
         If the first dim is not the batch.
     """
     y = getattr(output, "logits", output)
     if isinstance(y, dict) and "logits" in y:
         y = y["logits"]
+    if type(y).__module__ == "numpy" and hasattr(y, "__array_interface__"):
+        y = torch.as_tensor(y)
     if not isinstance(y, Tensor):
         raise TypeError(
-            f"`model` returned a {type(output).__name__}, expected a tensor or an object with `.logits`; "
-            "wrap it: lambda *x: model(*x)[0]"
+            f"`model` returned {_described(output)}, expected a tensor or an object with `.logits`; {_advice(output, n)}"
         )
     if y.ndim == 0 or y.shape[0] != n:
         raise ValueError(
@@ -268,3 +284,42 @@ def one_tensor(output: Any, n: int) -> Tensor:
     if not y.is_floating_point():
         raise TypeError(f"`model` returned {y.dtype}, which has no gradient; return logits, not labels")
     return y
+
+
+LISTED = 6  # entries of an output that a message names
+
+
+def _entries(output: Any) -> dict[str, Any]:
+    """What a tuple, a mapping or an object holds, by the code that takes it out."""
+    if hasattr(output, "_fields"):
+        return {f".{name}": getattr(output, name) for name in output._fields}
+    if isinstance(output, tuple | list):
+        return {f"[{k}]": value for k, value in enumerate(output)}
+    if isinstance(output, Mapping):
+        return {f"[{name!r}]": value for name, value in output.items()}
+    return {
+        f".{name}": value
+        for name, value in getattr(output, "__dict__", {}).items()
+        if not name.startswith("_") and value is not None
+    }
+
+
+def _described(output: Any) -> str:
+    """The type of an output, and what it holds."""
+    parts = [
+        f"{code} {tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__}"
+        for code, value in _entries(output).items()
+    ]
+    listed = ", ".join(parts[:LISTED]) + ", ..." * (len(parts) > LISTED)
+    return f"a {type(output).__name__}" + (f" ({listed})" if listed else "")
+
+
+def _advice(output: Any, n: int) -> str:
+    """How to wrap a model so that it returns the first tensor with rows that its output holds, however deep."""
+    depth: list[tuple[str, Any]] = [("", output)]
+    for code, value in depth:
+        if isinstance(value, Tensor) and value.is_floating_point() and value.ndim and len(value) == n:
+            return f"wrap it: lambda *x: model(*x){code}"
+        if code.count("[") + code.count(".") < 3 and not isinstance(value, Tensor):
+            depth.extend((code + step, inner) for step, inner in _entries(value).items())
+    return "wrap it in a function that returns a float tensor with a row for each sample"

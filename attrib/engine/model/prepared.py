@@ -35,6 +35,8 @@ class Knowledge:
         The affine first layer, None where there is none; `"unknown"` before it was looked for.
     graphs : dict
         Recorded graphs, by what was recorded.
+    map_layers : dict
+        Layers with maps and their image form, by what was asked for.
     """
 
     checked: bool = False
@@ -46,6 +48,7 @@ class Knowledge:
     two_rows: bool | None = None
     first_layer: Any = "unknown"
     graphs: dict[Any, Any] = field(default_factory=dict)
+    map_layers: dict[Any, Any] = field(default_factory=dict)
 
 
 class PreparedModel:

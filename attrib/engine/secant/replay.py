@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -146,10 +147,17 @@ def _replay(
             arguments = Arguments(arguments, node.op, kwargs, result)
         return apply_rule(node, arguments, kwargs)
 
-    y = graph.run(start(x0, x1, changes), call)
+    with _as_recorded(x1):
+        y = graph.run(start(x0, x1, changes), call)
     if not isinstance(y, Pair):
         raise ValueError("the output of `f` does not depend on its inputs; is `target` the output you meant?")
     return y
+
+
+def _as_recorded(x1: Sequence[Tensor]) -> AbstractContextManager:
+    """Context without autocast: its casts are ops of the graph already, and a rule mixes values before and after them."""
+    kinds = {t.device.type for t in x1 if torch.is_autocast_enabled(t.device.type)}
+    return torch.autocast(kinds.pop(), enabled=False) if kinds else nullcontext()
 
 
 def _take_seen(out: Any, seen: dict[Ref, Tensor]) -> Any:

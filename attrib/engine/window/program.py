@@ -189,7 +189,7 @@ class _Merge:
             raise Unsuited("the model writes to parts of a value, by an index over all rows")
         if not (few.ndim and len(few) == FEW and len(more) == MORE):
             raise Unsuited("the model makes a constant that depends on the number of rows")
-        if all(torch.equal(t, _counting(t[:1], len(t))) for t in (few, more)):
+        if few.dtype != torch.bool and all(torch.equal(t, _counting(t[:1], len(t))) for t in (few, more)):
             self.constants[ref] = few[:1]
             self.counted.add(ref)
             return ref

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._install import install_hint
 from attrib.domains.mri import Subject, evenly, head, plane_dim, read_subjects, slice_at
 from attrib.domains.mri import key_slices as middle_slices
 from attrib.io import replacing, save, save_rows, write_json
@@ -171,13 +172,13 @@ def mri(
     ValueError
         For arguments that do not fit, before anything is written, and if no subject can be explained.
     ImportError
-        If nibabel or nilearn is missing: ``pip install 'attrib[mri]'``.
+        If nibabel or nilearn is missing: they are in the extra ``mri``.
     """
     nibabel_module()
     drawn_count = _count(pictures)
     if viewers and drawn_count and find_spec("nilearn") is None:
         raise ImportError(
-            "nilearn is needed for its viewer; install it: pip install 'attrib[mri]' (or pass `viewers` False)"
+            f"nilearn is needed for its viewer; install it: {install_hint('mri')}; or pass `viewers` False"
         )
     names = class_names(classes)
     plan = checked(

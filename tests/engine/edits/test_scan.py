@@ -13,7 +13,7 @@ from attrib.engine.edits import scan
 from attrib.engine.window import convolution, dispatch, linear, pointwise, pooling
 from attrib.engine.window.propagate import Propagation
 from attrib.engine.window.rule import RULES
-from attrib.functional import feature_ablation, in_silico_mutagenesis
+from attrib.functional import feature_ablation, in_silico_mutagenesis, occlusion
 
 Function = Callable[[Tensor], Tensor]
 
@@ -242,6 +242,40 @@ def test_samples_that_the_window_does_not_suit_are_computed_densely() -> None:
     assert notes["path"] == "window"
     assert "not for sample 1" in notes["path_reason"]
     assert float((found - explained(f, x, path="dense")[0]).abs().max()) < 1e-12
+
+
+def test_a_mask_of_one_sample_is_held() -> None:
+    """A mask of the held input is a constant of booleans in the recording."""
+
+    def f(a: Tensor, mask: Tensor) -> Tensor:
+        return suited(a.masked_fill(mask[:, None] == 0, 0.0))
+
+    x = drawn(2)
+    mask = (torch.rand(2, 400, generator=torch.Generator().manual_seed(4)) > 0.3).double()
+    one, two = (
+        occlusion.explain(f, (x, mask), window=((4, 1), (1,)), only=0, path=p) for p in ("auto", "dense")
+    )
+    assert one.notes is not None
+    assert "failed" not in str(one.notes["path_reason"])
+    assert float((one.attribution[0] - two.attribution[0]).abs().max()) < 1e-12
+
+
+def test_what_fails_on_the_window_goes_by_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any) -> None:
+        raise AttributeError("no such op\nand more")
+
+    monkeypatch.setattr(scan, "program", broken)
+    found, notes = explained(suited, drawn(2))
+    assert notes["path"] == "dense"
+    assert notes["path_reason"] == "the window failed with AttributeError: no such op"
+    assert torch.equal(found, explained(suited, drawn(2), path="dense")[0])
+    with pytest.raises(AttributeError):
+        explained(suited, drawn(2), path="window")
+
+
+def test_a_model_that_mixes_rows_is_refused_behind_the_window_too() -> None:
+    with pytest.raises(ValueError, match="mixes samples"):
+        explained(lambda x: suited(x) - suited(x).mean(), drawn(1))
 
 
 def test_half_precision_is_dense() -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from attrib.engine.gradient.passes import Passes
-from attrib.engine.layers.at_layer import OffPath, find_layer, pass_through
-from attrib.engine.layers.map_layers import Form, form_of, layers_of, scaled, upsampled
+from attrib.engine.layers.at_layer import OffPath, Site, find_layer, pass_through
+from attrib.engine.layers.image_form import Form, form_by_types, scaled, upsampled
+from attrib.engine.layers.map_layers import map_layers
 from attrib.functional import grad_cam, hires_cam, layer_activation
 from attrib.testing import untouched
 from tests.cams import ChannelsLast, Transformer, convnet
@@ -47,13 +48,13 @@ IDENTITY = nn.Identity()
     ],
 )  # fmt: skip
 def test_image_form(shape: tuple, module: nn.Module, inputs: tuple, form: Form | None) -> None:
-    assert form_of(shape, module, inputs) == form
+    assert form_by_types(shape, module, inputs) == form
 
 
 def test_tokens_become_the_image_they_were_cut_from() -> None:
     image = torch.arange(2 * 3 * 4 * 8.0).view(2, 3, 4, 8)
     tokens = torch.cat([torch.full((2, 1, 3), -1.0), image.flatten(2).transpose(1, 2)], 1)
-    form = form_of(tokens.shape, IDENTITY, (2, 3, 16, 32))
+    form = form_by_types(tokens.shape, IDENTITY, (2, 3, 16, 32))
     assert form == Form("tokens", 1, (4, 8))
     assert torch.equal(form(tokens), image)
     assert torch.equal(Form("last", 0, (4, 8))(image.permute(0, 2, 3, 1)), image)
@@ -88,7 +89,10 @@ def test_auto_is_the_last_layer_on_whose_positions_the_output_depends(
 ) -> None:
     x = torch.randn(1, 3, size, size)
     with Passes(model, (x,), 1, target=0) as passes:
-        assert layers_of(passes, "auto", (x,))[0] == name
+        (chosen,) = map_layers(passes, ["auto"], (x,))
+        assert chosen.site.name == name
+        assert chosen.placement is not None
+        assert chosen.placement.tested
 
 
 def test_auto_says_that_there_is_none() -> None:
@@ -115,8 +119,8 @@ def test_gradients_at_several_layers_are_those_of_autograd() -> None:
     model, x = convnet().double(), torch.randn(3, 3, 16, 16, dtype=torch.float64)
     names = ["features.0", "features.1", "features", "features.3"]
     with Passes(model, (x,), 3, targets="all") as passes:
-        layers = {n: model.get_submodule(n) for n in names}
-        layer_pass = pass_through(passes, layers, (x,), torch.arange(3))
+        sites = [Site(n, model.get_submodule(n)) for n in names]
+        layer_pass = pass_through(passes, sites, (x,), torch.arange(3))
         grads = [torch.cat(g) for g in zip(*layer_pass.gradients(), strict=True)]
     y = model(x)
     assert torch.allclose(layer_pass.scores, y.T)
@@ -167,9 +171,9 @@ def test_one_row_and_batch_norm(targets: list[int]) -> None:
             model, x, layer="first", targets=targets, relu=False, upsample=False, batch_size=size
         )
         torch.testing.assert_close(found, expected)
-        assert (
-            model.sizes == {1: [2, *[1, 2] * 3], 2: [3, 2, 1, 2], 3: [2, 3]}[size]
-        )  # a single row is doubled
+        moved = {1: [1] * 7, 2: [2, 2, 2, 1], 3: [3, 3, 1]}[size]  # one row and its changes
+        single = {1: [1, 2] * 3, 2: [2, 1, 2], 3: [3]}[size]  # a single row is doubled
+        assert model.sizes == [2 if size == 1 or size == 3 else 3, *moved, *single]
         y = hires_cam(model, x, layer="norm", targets=targets, relu=False, upsample=False, batch_size=size)
         with torch.no_grad():
             h = model.norm(model.first(x))
@@ -232,7 +236,7 @@ def test_nothing_before_the_layer_is_recorded() -> None:
 
     model = nn.Sequential(Looks(), nn.Conv2d(1, 2, 3), Looks(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     grad_cam(model, torch.ones(1, 1, 8, 8), layer="1", target=0)
-    assert modes == [(False, False)] * 3 + [(True, True)]  # the trial, the pass
+    assert modes == [(False, False)] * 5 + [(True, True)]  # the trial, the input moved, the pass
 
 
 class Odd(nn.Module):

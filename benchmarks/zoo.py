@@ -1,0 +1,436 @@
+"""Every model that the fields use, against autograd, brute force, hooks and finite differences: ``python -m benchmarks.zoo``.
+
+Each family of timm, transformers, MONAI and others that are installed (``pip install attrib[zoo]``) is built small, with random
+weights and with biases and statistics that are not trivial, in double precision. Nothing is downloaded. ``--only TEXT`` runs the
+families whose names hold a text, ``--output FILE`` writes the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from attrib.engine.sampling.quadrature import rule
+from attrib.functional import deep_lift, feature_ablation, grad_cam, integrated_gradients, occlusion, saliency
+from benchmarks.zoo_families import FAMILIES, Family
+
+EXACT = 1e-6  # of the largest value, in double precision
+SECONDS = 120
+CHECKS: dict[str, Callable[[Case], float | str]] = {}
+
+
+class Case(NamedTuple):
+    """A model that is run through the checks.
+
+    Attributes
+    ----------
+    model : callable
+        One float input to outputs (N, C).
+    x, baseline : Tensor
+        Samples, and one to compare them with.
+    """
+
+    model: Any
+    x: Tensor
+    baseline: Tensor
+
+
+def check(compute: Callable[[Case], float | str]) -> Callable[[Case], float | str]:
+    """Register a check: a case to its error, relative to the largest value, or a remark."""
+    CHECKS[compute.__name__.replace("_", " ").strip()] = compute
+    return compute
+
+
+def lively(module: nn.Module) -> nn.Module:
+    """Weights, biases and statistics that are not trivial: no zeros, no ones, no scale of a layer near nothing."""
+    generator = torch.Generator().manual_seed(0)
+
+    def uniform(t: Tensor, low: float, high: float) -> None:
+        t.copy_(torch.rand(t.shape, generator=generator) * (high - low) + low)
+
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            if not p.is_floating_point() or p.numel() == 0:
+                continue
+            constant = bool((p == p.flatten()[0]).all())
+            if constant and p.flatten()[0] == 0:
+                p.copy_(
+                    torch.randn(p.shape, generator=generator) * (0.2 if p.ndim < 2 else p[0].numel() ** -0.5)
+                )
+            elif constant and (
+                "weight" in name or "gamma" in name or p.ndim <= 1 or p.numel() == max(p.shape)
+            ):
+                uniform(p, 0.5, 1.5)
+    return module.eval()
+
+
+def case_of(family: Family) -> Case:
+    torch.manual_seed(0)
+    model, x = family.build()
+    for part in modules_of(model):
+        lively(part).double().requires_grad_(False)
+    x = x.double()
+    measured(model, x)
+    return Case(
+        model,
+        x,
+        0.3 * torch.randn(1, *x.shape[1:], dtype=x.dtype, generator=torch.Generator().manual_seed(7)),
+    )
+
+
+def measured(model: Any, x: Tensor) -> None:
+    """Batch norms get the statistics of some samples, moved a little, so that no signal dies on its way."""
+    norms = [
+        part
+        for m in modules_of(model)
+        for part in m.modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm)
+    ]
+    norms = [part for part in norms if part.running_mean is not None]
+    for part in norms:
+        part.train()
+        part.momentum = 1.0
+    if norms:
+        with torch.no_grad():
+            model(torch.cat([x, x.flip(0) + torch.randn(x.shape, dtype=x.dtype)]))
+    for part in norms:
+        part.eval()
+        deviation = part.running_var.sqrt()
+        part.running_mean += 0.2 * deviation * torch.randn(deviation.shape, dtype=deviation.dtype)
+        part.running_var *= torch.rand(deviation.shape, dtype=deviation.dtype) + 0.5
+
+
+def modules_of(model: Any) -> list[nn.Module]:
+    from attrib.engine.model.parameters import modules
+
+    return modules(model)
+
+
+def score(case: Case, x: Tensor) -> Tensor:
+    """The output explained, (N,)."""
+    y = case.model(x)
+    return y if y.ndim == 1 else y.flatten(1)[:, 0]
+
+
+def target_of(case: Case) -> Any:
+    with torch.no_grad():
+        y = case.model(case.x)
+    return None if y.ndim == 1 else (0,) * (y.ndim - 1) if y.ndim > 2 else 0
+
+
+def gradient(case: Case, x: Tensor) -> Tensor:
+    leaf = x.clone().requires_grad_()
+    return torch.autograd.grad(score(case, leaf).sum(), leaf)[0]
+
+
+def off(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max().clamp(min=1e-300))
+
+
+@check
+def rows(case: Case) -> float:
+    """Each row beside the others, and in pairs with another: what the model itself does."""
+    with torch.no_grad():
+        y = case.model(case.x)
+        return max(off(case.model(case.x[[i, i - 1]])[0], y[i]) for i in range(len(y)))
+
+
+@check
+def saliency_(case: Case) -> float:
+    return off(saliency(case.model, case.x, target=target_of(case), absolute=False), gradient(case, case.x))
+
+
+@check
+def one_row(case: Case) -> float:
+    """A sample alone against the sample beside others."""
+    many = saliency(case.model, case.x, target=target_of(case), absolute=False)
+    return off(saliency(case.model, case.x[:1], target=target_of(case), absolute=False), many[:1])
+
+
+@check
+def finite_differences(case: Case) -> float:
+    """The derivative along a random direction from the scores alone."""
+    v = torch.randn(case.x.shape, dtype=case.x.dtype, generator=torch.Generator().manual_seed(3))
+    along = (saliency(case.model, case.x, target=target_of(case), absolute=False) * v).flatten(1).sum(1)
+    errors = []
+    with torch.no_grad():
+        for h in (1e-3, 1e-4, 1e-5, 1e-6, 1e-7):
+            slope = (score(case, case.x + h * v) - score(case, case.x - h * v)) / (2 * h)
+            errors.append((slope - along).abs() / along.abs().max().clamp(min=1e-300))
+    return (
+        float(torch.stack(errors).amin(0).max()) / 1e3
+    )  # what differences can tell, in the unit of the others
+
+
+@check
+def integrated(case: Case) -> float:
+    a = integrated_gradients(case.model, case.x, baselines=case.baseline, n_steps=4, target=target_of(case))
+    nodes, weights = (t.to(case.x) for t in rule("gausslegendre", 4))
+    path = [
+        w * gradient(case, case.baseline + s * (case.x - case.baseline))
+        for s, w in zip(nodes, weights, strict=True)
+    ]
+    return off(a, (case.x - case.baseline) * torch.stack(path).sum(0))
+
+
+@check
+def deeplift(case: Case) -> float:
+    """How far attributions are from adding up to the change of the score."""
+    e = deep_lift.explain(case.model, case.x, baselines=case.baseline, target=target_of(case))
+    with torch.no_grad():
+        change = score(case, case.x) - score(case, case.baseline)
+    return float((e.attribution.flatten(1).sum(1) - change).abs().max() / change.abs().max())
+
+
+@check
+def occluded(case: Case) -> float:
+    """One window in eight along the longest dim, covered by hand."""
+    sizes = case.x.shape[1:]
+    d = max(range(len(sizes)), key=lambda k: sizes[k])
+    width = max(1, sizes[d] // 8)
+    window = tuple(width if k == d else s for k, s in enumerate(sizes))
+    stride = window
+    a = occlusion(
+        case.model, case.x, window=window, stride=stride, baselines=case.baseline, target=target_of(case)
+    )
+    largest, worst = float(a.abs().max()), 0.0
+    for k in (0, 3):
+        edited, place = case.x.clone(), slice(k * width, (k + 1) * width)
+        edited.narrow(1 + d, k * width, width).copy_(
+            case.baseline.narrow(1 + d, k * width, width).expand(
+                len(edited), *[width if j == d else s for j, s in enumerate(sizes)]
+            )
+        )
+        with torch.no_grad():
+            expected = score(case, case.x) - score(case, edited)
+        index = [slice(None)] + [0] * len(sizes)
+        index[1 + d] = place.start
+        worst = max(worst, float((a[tuple(index)] - expected).abs().max()))
+    return worst / max(largest, 1e-300)
+
+
+@check
+def ablation(case: Case) -> float:
+    """Two groups, odd and even features, replaced by hand."""
+    groups = (torch.arange(case.x[0].numel()) % 2).view(case.x.shape[1:])
+    a = feature_ablation(case.model, case.x, groups=groups, baselines=case.baseline, target=target_of(case))
+    worst = 0.0
+    for k in (0, 1):
+        with torch.no_grad():
+            expected = score(case, case.x) - score(case, torch.where(groups == k, case.baseline, case.x))
+        worst = max(worst, float((a[:, groups == k][:, 0] - expected).abs().max()))
+    return worst / max(float(a.abs().max()), 1e-300)
+
+
+@check
+def cam(case: Case) -> float | str:
+    """Grad-CAM of `"auto"` from hooks, and whether gradients of the positions see the input where the map lies."""
+    e = grad_cam.explain(case.model, case.x, target=target_of(case), relu=False, upsample=False)
+    (name,), grid, call = e.layers, tuple(e.attribution.shape[1:]), (e.notes or {}).get("call", 0)
+    module = next(
+        dict(m.named_modules())[name] for m in modules_of(case.model) if name in dict(m.named_modules())
+    )
+    outputs: list[Tensor] = []
+
+    def hook(part: nn.Module, args: object, output: Tensor) -> Tensor:
+        outputs.append(output if output.requires_grad else output.requires_grad_())
+        return outputs[-1].clone()
+
+    handle = module.register_forward_hook(hook)
+    leaf = case.x.clone().requires_grad_()
+    y = score(case, leaf)
+    handle.remove()
+    h = outputs[call]
+    g = torch.autograd.grad(y.sum(), h, retain_graph=True)[0]
+    forms = list(_forms(h, grid))
+    errors = [off(_by_hand(form(h), form(g)), e.attribution) for form in forms]
+    if not errors or min(errors) > EXACT:
+        return f"wrong map at {name} {grid}: hooks differ by {min(errors, default=float('nan')):.1e}"
+    form = forms[errors.index(min(errors))]
+    agreement = _locality(form(h).square().sum(1), leaf, e.dims or ())
+    remark = f"{name} {' x '.join(map(str, grid))}, sees its place {agreement:.2f}"
+    if "not tested" in str((e.notes or {}).get("layer_choice")):
+        return f"{remark} (and everything else: told by its types)"
+    return remark if agreement > 0.3 else f"wrong place: {remark}"
+
+
+def _forms(h: Tensor, grid: tuple[int, ...]) -> Iterator[Callable[[Tensor], Tensor]]:
+    """All ways to read an output as (N, C, *grid), written apart from those of the library."""
+    count = torch.Size(grid).numel()
+    if tuple(h.shape[2:]) == grid:
+        yield lambda t: t
+    if tuple(h.shape[1:-1]) == grid:
+        yield lambda t: t.movedim(-1, 1)
+    if h.ndim == 3 and h.shape[1] >= count:
+        yield lambda t: t[:, t.shape[1] - count :].mT.unflatten(2, grid)
+    if len(grid) == 2 and tuple(h.shape[2:]) == grid[::-1]:
+        yield lambda t: t.transpose(2, 3)
+
+
+def _by_hand(a: Tensor, g: Tensor) -> Tensor:
+    return (a * g.flatten(2).mean(2).view(*g.shape[:2], *[1] * (g.ndim - 2))).sum(1)
+
+
+def _locality(positions: Tensor, leaf: Tensor, dims: tuple[int, ...]) -> float:
+    """Correlation of a position's place with the centre of the input that its gradient weighs, the least of all dims."""
+    grid = positions.shape[1:]
+    picks = torch.randperm(torch.Size(grid).numel(), generator=torch.Generator().manual_seed(1))[:24]
+    places, centres = [], []
+    for k in picks.tolist():
+        g = torch.autograd.grad(positions.flatten(1)[0, k], leaf, retain_graph=True)[0][0].square()
+        total = g.sum().clamp(min=1e-300)
+        centres.append(
+            [
+                float(
+                    (g.movedim(d, 0).reshape(g.shape[d], -1).sum(1) * torch.arange(g.shape[d])).sum() / total
+                )
+                for d in dims
+            ]
+        )
+        places.append([int(v) for v in torch.unravel_index(torch.tensor(k), grid)])
+    place, centre = torch.tensor(places, dtype=torch.float64), torch.tensor(centres, dtype=torch.float64)
+    follows = [
+        float(torch.corrcoef(torch.stack([place[:, j], centre[:, j]]))[0, 1])
+        for j, n in enumerate(grid)
+        if n > 1
+    ]
+    return min(follows, default=1.0)
+
+
+class Line(NamedTuple):
+    """A family's results: an error or a remark for each check, or the reason why it was not built."""
+
+    package: str
+    name: str
+    results: dict[str, str]
+    reason: str = ""
+
+
+def run(family: Family) -> Line:
+    """Build a family and run the checks on it, each within the time limit."""
+    warnings.simplefilter("ignore")
+    try:
+        case = _limited(lambda: case_of(family))
+        with torch.no_grad():
+            y = case.model(case.x)
+        if not bool(y.isfinite().all()):
+            return Line(family.package, family.name, {}, "the model gives no finite numbers")
+    except Exception as error:
+        return Line(family.package, family.name, {}, f"{type(error).__name__}: {_first_line(error)}")
+    results = {}
+    for name, compute in CHECKS.items():
+        try:
+            result = _limited(lambda compute=compute: compute(case))
+            results[name] = (
+                result if isinstance(result, str) else f"{'ok' if result <= EXACT else 'WRONG'} {result:.0e}"
+            )
+        except Exception as error:
+            results[name] = f"{type(error).__name__}: {_first_line(error)}"
+    return Line(family.package, family.name, results)
+
+
+def _limited(work: Callable[[], Any]) -> Any:
+    def stop(*args: object) -> None:
+        raise TimeoutError(f"longer than {SECONDS} s")
+
+    signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of the processor: other programs do not count
+    try:
+        return work()
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0].replace("|", "/")[:300]
+
+
+def versions() -> str:
+    listed = []
+    for package in (
+        "attrib",
+        "torch",
+        "timm",
+        "transformers",
+        "monai",
+        *sorted({f.package for f in FAMILIES} - {"timm", "transformers", "monai"}),
+    ):
+        try:
+            listed.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            listed.append(f"{package} not installed")
+    return ", ".join(listed)
+
+
+def report(lines: Sequence[Line]) -> str:
+    """The table, its sums, and the families that were not built."""
+    built = [line for line in lines if line.results]
+    fine = lambda text: text.startswith("ok") or ("sees its place" in text and not text.startswith("wrong"))
+    columns = list(CHECKS)
+    body = [
+        f"| {line.package} | {line.name} | "
+        + " | ".join(
+            line.results.get(c, "")
+            if c == "cam" or not fine(line.results.get(c, ""))
+            else line.results[c][3:]
+            for c in columns
+        )
+        + " |"
+        for line in built
+    ]
+    sums = [
+        f"| {c} | {sum(fine(line.results.get(c, '')) for line in built)} of {len(built)} |" for c in columns
+    ]
+    absent = [f"* {line.package} {line.name}: {line.reason}" for line in lines if not line.results]
+    return "\n".join([
+        "# Every model that the fields use", "", f"{versions()}; double precision, one thread, random weights.", "",
+        "Errors are relative to the largest value; finite differences are divided by 1000, as they cannot tell more.", "",
+        "| check | passed |", "| --- | --- |", *sums, "",
+        "| package | family | " + " | ".join(columns) + " |", "| --- " * (2 + len(columns)) + "|", *body, "",
+        "## Not built", "", *(absent or ["none"]), "",
+    ])  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="families whose package and name hold this text")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--lines", type=Path, help="a file of finished lines (JSON), which a run continues")
+    chosen = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    finished = {}
+    if chosen.lines and chosen.lines.exists():
+        finished = {
+            (v["package"], v["name"]): Line(**v)
+            for v in map(json.loads, chosen.lines.read_text().splitlines())
+        }
+    lines = []
+    for family in FAMILIES:
+        if not all(word in f"{family.package} {family.name}" for word in chosen.only.split()):
+            continue
+        line = finished.get((family.package, family.name))
+        if line is None:
+            line = run(family)
+            print(json.dumps(line._asdict()), flush=True)
+            if chosen.lines:
+                with chosen.lines.open("a") as file:
+                    file.write(json.dumps(line._asdict()) + "\n")
+        lines.append(line)
+    text = report(lines)
+    if chosen.output:
+        chosen.output.write_text(text)
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,385 @@
+"""The families of `benchmarks.zoo`: how each is built small, without downloads."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+CLASSES = 5
+SAMPLES = 2
+STAND_IN = torch.library.Library("torchvision", "FRAGMENT")
+
+
+class Family(NamedTuple):
+    """A family of models.
+
+    Attributes
+    ----------
+    package, name : str
+        Where it comes from, and what it is called.
+    build : callable
+        No arguments to the model and samples (SAMPLES, ...).
+    """
+
+    package: str
+    name: str
+    build: Callable[[], tuple[Any, Tensor]]
+
+
+def torchvision_without_ops() -> None:
+    """Let timm and transformers import where torchvision was built for another torch: none of its ops is needed."""
+    try:
+        importlib.import_module("torchvision")
+    except ModuleNotFoundError:
+        return
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for name in ("nms", "qnms"):
+            STAND_IN.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+def images(size: int = 96, channels: int = 3) -> Tensor:
+    return torch.randn(SAMPLES, channels, size, size, generator=torch.Generator().manual_seed(1))
+
+
+# ------------------------------------------------------------------ timm
+
+TIMM = (
+    "beit_base_patch16_224", "cait_xs24_384", "coat_tiny", "coatnet_nano_cc_224", "convit_tiny",
+    "convmixer_768_32", "convnext_atto_rms", "cpubone_nano", "crossvit_tiny_240", "cs3darknet_focus_s",
+    "csatv2", "cspnext_tiny", "davit_tiny", "deit_tiny_patch16_224", "densenet121", "dla46x_c", "dpn48b",
+    "edgenext_xx_small", "efficientformer_l1", "efficientformerv2_s0", "efficientvim_m1", "efficientvit_b0",
+    "efficientvit_m0", "ese_vovnet19b_slim", "fasternet_t0", "fastvit_t8", "focalnet_tiny_srf",
+    "gcvit_xxtiny", "ghostnet_050", "gmixer_12_224", "gmlp_ti16_224", "halonet_h1", "hardcorenas_b",
+    "hgnetv2_b0", "hiera_tiny_224", "hrnet_w18_small", "iformer_t", "inception_next_atto",
+    "inception_resnet_v2", "inception_v3", "inception_v4", "lcnetv2_small", "legacy_seresnet18",
+    "legacy_xception", "levit_128s", "lowformer_b0", "mixer_s16_224", "mnasnet_small",
+    "mobilenetv3_small_050", "mobilenetv5_base", "mobileone_s1", "mobilevit_xxs", "mvitv2_tiny",
+    "naflexvit_base_patch16_gap", "nasnetalarge", "nest_tiny", "nest_tiny_jx", "nextvit_small", "nf_resnet26",
+    "pit_ti_224", "pnasnet5large", "poolformerv2_s12", "pvt_v2_b0", "rdnet_tiny", "regnetx_002",
+    "regnety_002", "repghostnet_050", "repvit_m0_9", "res2net50_26w_4s", "resmlp_12_224", "resnest14d",
+    "resnet10t", "resnet18", "resnetv2_18", "resnetv2_50x1_bit", "rexnet_100", "sam2_hiera_tiny",
+    "samvit_base_patch16_224", "selecsls42", "sequencer2d_s", "shvit_s1", "skresnet18", "starnet_s050",
+    "swiftformer_xs", "swin_tiny_patch4_window7_224", "swinv2_cr_tiny_ns_224", "swinv2_tiny_window8_256",
+    "test_byobnet", "test_convnext", "test_efficientnet", "test_mambaout", "test_nfnet", "test_resnet",
+    "test_vit", "test_vit2", "tiny_vit_5m_224", "tnt_s_legacy_patch16_224", "tresnet_m", "twins_svt_small",
+    "vgg11", "visformer_tiny", "vit_relpos_small_patch16_224", "vit_small_patch14_reg4_dinov2",
+    "vit_tiny_patch16_224", "vit_tiny_patch16_dinov3_qkvb", "vit_tiny_r_s16_p8_224", "vitamin_small_224",
+    "volo_d1_224", "xception41", "xcit_nano_12_p16_224",
+)  # fmt: skip
+
+
+def timm_model(name: str) -> tuple[nn.Module, Tensor]:
+    """A model of timm for images of 96 x 96 if it takes them, else of 128 x 128, else of its own size."""
+    import timm
+
+    for size in (96, 128, None):
+        for options in ({"img_size": size}, {}) if size else ({},):
+            try:
+                torch.manual_seed(0)
+                model = timm.create_model(name, num_classes=CLASSES, **options).eval()
+                x = images(size or model.default_cfg["input_size"][-1])
+                with torch.no_grad():
+                    model(x[:1])
+                return model, x
+            except Exception:
+                if size is None:
+                    raise
+    raise AssertionError
+
+
+# ------------------------------------------------------------------ transformers
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 32, "d_model": 32, "n_embd": 32, "embed_dim": 32, "dim": 32, "embedding_size": 32, "emb_dim": 32,
+    "num_hidden_layers": 2, "num_layers": 2, "n_layer": 2, "n_layers": 2, "encoder_layers": 2, "decoder_layers": 2,
+    "num_encoder_layers": 2, "num_decoder_layers": 2, "num_attention_heads": 4, "n_head": 4, "n_heads": 4, "num_heads": 4,
+    "encoder_attention_heads": 4, "decoder_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "d_kv": 8,
+    "intermediate_size": 64, "ffn_dim": 64, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "d_ff": 64, "n_inner": 64,
+    "dff": 64, "hidden_dim": 64, "d_inner": 64, "vocab_size": 99, "max_position_embeddings": 64, "pad_token_id": 0,
+    "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "moe_intermediate_size": 32, "image_size": 64,
+    "patch_size": 8, "num_labels": CLASSES, "num_channels": 3, "rotary_dim": 4, "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4, "decoder_hidden_size": 32, "num_mel_bins": 16,
+}  # fmt: skip
+
+
+def small_config(config: Any) -> Any:
+    """A configuration with a few layers of a few channels, as far as it has sizes that are known."""
+    for name, value in SMALL.items():
+        current = getattr(config, name, None)
+        if isinstance(current, int) and not isinstance(current, bool):
+            try:
+                setattr(config, name, value)
+            except Exception:
+                continue
+        elif isinstance(current, list | tuple) and name == "image_size":
+            setattr(config, name, [64, 64])
+    for nested in ("text_config", "vision_config"):
+        if hasattr(getattr(config, nested, None), "to_dict"):
+            small_config(getattr(config, nested))
+    return config
+
+
+class OfEmbeddings(nn.Module):
+    """A model of tokens as a function of embeddings (N, L, C)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(inputs_embeds=x, attention_mask=torch.ones(x.shape[:2], dtype=torch.long)).logits
+
+
+class Named(nn.Module):
+    """A model whose input has a name."""
+
+    def __init__(self, model: nn.Module, name: str) -> None:
+        super().__init__()
+        self.model, self.name = model, name
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(**{self.name: x}).logits
+
+
+def transformers_model(kind: str, name: str) -> tuple[nn.Module, Tensor]:
+    """A model of transformers for images, token embeddings, sounds or films."""
+    import transformers
+
+    config = transformers.CONFIG_MAPPING[name]()
+    # the smallest that can be built: sizes that do not fit each other are left as they are
+    for configuration in (small_config(transformers.CONFIG_MAPPING[name]()), config):
+        configuration.num_labels = CLASSES
+        for attention in ("eager", None):
+            try:
+                torch.manual_seed(0)
+                auto = getattr(transformers, f"AutoModelFor{kind}")
+                options = {} if attention is None else {"attn_implementation": attention}
+                model = auto.from_config(configuration, **options).eval()
+                if sum(p.numel() for p in model.parameters()) > 40_000_000:
+                    raise ValueError("no small configuration is known")
+                wrapped, x = _with_input(kind, model, configuration)
+                with torch.no_grad():
+                    wrapped(x)
+                return wrapped, x
+            except Exception as error:
+                first = error if configuration is not config and attention == "eager" else first  # noqa: F821
+    raise first
+
+
+def _with_input(kind: str, model: nn.Module, config: Any) -> tuple[nn.Module, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    if kind == "ImageClassification":
+        size = getattr(config, "image_size", 64)
+        size = size if isinstance(size, int) else size[0] if size else 64
+        return Named(model, "pixel_values"), images(size, getattr(config, "num_channels", 3))
+    if kind == "SequenceClassification":
+        size = model.get_input_embeddings().weight.shape[1]
+        return OfEmbeddings(model), torch.randn(SAMPLES, 16, size, generator=generator)
+    if kind == "AudioClassification":
+        if hasattr(config, "max_source_positions"):
+            return Named(model, "input_features"), torch.randn(
+                SAMPLES, config.num_mel_bins, 2 * config.max_source_positions, generator=generator
+            )
+        if hasattr(config, "feature_projection_input_dim"):
+            return Named(model, "input_features"), torch.randn(
+                SAMPLES, 40, config.feature_projection_input_dim, generator=generator
+            )
+        if hasattr(config, "frequency_stride"):
+            return Named(model, "input_values"), torch.randn(
+                SAMPLES, config.max_length, config.num_mel_bins, generator=generator
+            )
+        return Named(model, "input_values"), torch.randn(SAMPLES, 4000, generator=generator)
+    frames = getattr(config, "num_frames", 8)
+    return Named(model, "pixel_values"), torch.randn(SAMPLES, frames, 3, 64, 64, generator=generator)
+
+
+TRANSFORMERS = {
+    "ImageClassification": (
+        "beit", "bit", "clip", "convnext", "convnextv2", "cvt", "data2vec-vision", "deit", "dinat", "dinov2",
+        "dinov2_with_registers", "donut-swin", "efficientnet", "focalnet", "hgnet_v2", "hiera", "ijepa",
+        "imagegpt", "levit", "metaclip_2", "mobilenet_v1", "mobilenet_v2", "mobilevit", "mobilevitv2",
+        "perceiver", "poolformer", "pp_lcnet", "pvt", "pvt_v2", "regnet", "resnet", "segformer", "siglip",
+        "siglip2", "swiftformer", "swin", "swinv2", "textnet", "vit", "vit_msn",
+    ),
+    "SequenceClassification": (
+        "albert", "arcee", "axk1", "axk2", "bart", "bert", "big_bird", "bigbird_pegasus", "biogpt", "bloom",
+        "camembert", "canine", "cohere_compass_text", "convbert", "ctrl", "data2vec-text", "deberta",
+        "deberta-v2", "deepseek_v2", "deepseek_v3", "diffllama", "distilbert", "doge", "electra", "ernie",
+        "esm", "esmc", "eurobert", "exaone4", "falcon", "flaubert", "fnet", "funnel", "gemma", "gemma2",
+        "gemma3", "gemma3_text", "glm", "glm4", "gpt-sw3", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox",
+        "gpt_oss", "gptj", "gte", "helium", "hunyuan_v1_dense", "hunyuan_v1_moe", "ibert", "jamba", "jetmoe",
+        "jina_embeddings_v3", "layoutlm", "layoutlmv2", "layoutlmv3", "lilt", "llama", "longformer", "luke",
+        "markuplm", "mbart", "megatron-bert", "minicpm3", "minimax", "ministral", "ministral3", "mistral",
+        "mistral4", "mixtral", "mobilebert", "modernbert", "modernbert-decoder", "modernvbert", "mpnet",
+        "mpt", "mra", "mt5", "mvp", "nemotron", "nomic_bert", "nystromformer", "olmo", "olmo2", "olmo3",
+        "openai-gpt", "opt", "perceiver", "persimmon", "phi", "phi3", "phimoe", "plbart", "qwen2",
+        "qwen2_moe", "qwen3", "qwen3_5", "qwen3_5_text", "qwen3_moe", "qwen3_next", "reformer", "rembert",
+        "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "seed_oss", "smollm3", "squeezebert",
+        "stablelm", "starcoder2", "t5", "t5gemma", "t5gemma2", "tapas", "ultrabert", "ultravbert", "umt5",
+        "xlm", "xlm-roberta", "xlm-roberta-xl", "xlnet", "xmod", "yoso", "zamba", "zamba2",
+    ),
+    "AudioClassification": (
+        "audio-spectrogram-transformer", "data2vec-audio", "hubert", "sew", "sew-d", "unispeech",
+        "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wav2vec2-conformer", "wavlm", "whisper",
+    ),
+    "VideoClassification": (
+        "timesformer", "videomae", "videoprism_vision_model", "vivit", "vjepa2",
+    ),
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------ the fields' own packages
+
+
+def monai_model(name: str) -> tuple[nn.Module, Tensor]:
+    """A network of MONAI for volumes of 32 x 32 x 32 or images of 64 x 64."""
+    nets = importlib.import_module("monai.networks.nets")
+    volume = torch.randn(SAMPLES, 1, 32, 32, 32, generator=torch.Generator().manual_seed(1))
+    image = images(64, 1)
+    torch.manual_seed(0)
+    build: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
+        "DenseNet121": lambda: (nets.DenseNet121(2, 1, CLASSES), image),
+        "ResNet": lambda: (nets.resnet10(spatial_dims=3, n_input_channels=1, num_classes=CLASSES), volume),
+        "SEResNet50": lambda: (nets.SEResNet50(spatial_dims=2, in_channels=1, num_classes=CLASSES), image),
+        "EfficientNetBN": lambda: (nets.EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=1, num_classes=CLASSES), image),
+        "ViT": lambda: (nets.ViT(1, (32, 32, 32), (8, 8, 8), hidden_size=32, mlp_dim=64, num_layers=2, num_heads=4, classification=True, num_classes=CLASSES, post_activation=""), volume),
+        "Classifier": lambda: (nets.Classifier((1, 32, 32, 32), CLASSES, (4, 8), (2, 2)), volume),
+        "Regressor": lambda: (nets.Regressor((1, 32, 32, 32), (CLASSES,), (4, 8), (2, 2)), volume),
+        "SENet154": lambda: (nets.SENet(2, 1, "se_bottleneck", [1, 1, 1, 1], 4, 16, num_classes=CLASSES), image),
+        "UNet": lambda: (nets.UNet(2, 1, 2, (4, 8, 16), (2, 2)), image),
+        "SwinUNETR": lambda: (nets.SwinUNETR(1, 2, feature_size=12, spatial_dims=2, use_checkpoint=False), image),
+        "TorchVisionFCModel": lambda: (nets.TorchVisionFCModel("resnet18", CLASSES, pool=("avg", {"kernel_size": 2, "stride": 1}), pretrained=False), images(64)),
+    }  # fmt: skip
+    model, x = build[name]()
+    return OfFirst(model) if name == "ViT" else model, x
+
+
+class OfFirst(nn.Module):
+    """The first of the outputs of a model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)[0]
+
+
+def sequences(length: int, channels_last: bool = False) -> Tensor:
+    letters = torch.randint(0, 4, (SAMPLES, length), generator=torch.Generator().manual_seed(1))
+    x = nn.functional.one_hot(letters, 4).float()
+    return x if channels_last else x.mT.contiguous()
+
+
+def enformer() -> tuple[nn.Module, Tensor]:
+    package = importlib.import_module("enformer_pytorch")
+    model = package.Enformer.from_hparams(
+        dim=96,
+        depth=2,
+        heads=4,
+        output_heads={"human": CLASSES},
+        target_length=8,
+        num_downsamples=5,
+        dim_divisible_by=8,
+    )
+
+    class Mean(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.model(x)["human"].mean(1)
+
+    return Mean(), sequences(512, channels_last=True)
+
+
+def bpnet() -> tuple[nn.Module, Tensor]:
+    package = importlib.import_module("bpnetlite.bpnet")
+
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = package.BPNet(n_filters=8, n_layers=3, n_outputs=1, n_control_tracks=0, trimming=24)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.model(x)[1]
+
+    return Counts(), sequences(256)
+
+
+def chrombpnet() -> tuple[nn.Module, Tensor]:
+    package, whole = (
+        importlib.import_module("bpnetlite.bpnet"),
+        importlib.import_module("bpnetlite.chrombpnet"),
+    )
+
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            bias = package.BPNet(n_filters=4, n_layers=2, n_outputs=1, n_control_tracks=0, trimming=24)
+            main = package.BPNet(n_filters=8, n_layers=3, n_outputs=1, n_control_tracks=0, trimming=24)
+            self.model = whole.ChromBPNet(bias=bias, accessibility=main, name="small")
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.model(x)[1]
+
+    return Counts(), sequences(256)
+
+
+def tabnet() -> tuple[nn.Module, Tensor]:
+    package = importlib.import_module("pytorch_tabnet.tab_network")
+    group = torch.eye(12, dtype=torch.float64)
+    model = package.TabNet(12, CLASSES, n_d=8, n_a=8, n_steps=3, group_attention_matrix=group)
+    return OfFirst(model), torch.randn(SAMPLES, 12, generator=torch.Generator().manual_seed(1))
+
+
+def ft_transformer() -> tuple[nn.Module, Tensor]:
+    package = importlib.import_module("rtdl_revisiting_models")
+    model = package.FTTransformer(
+        n_cont_features=12, cat_cardinalities=[], d_out=CLASSES, n_blocks=2, d_block=16, attention_n_heads=4,
+        attention_dropout=0.1, ffn_d_hidden_multiplier=2.0, ffn_dropout=0.1, residual_dropout=0.0,
+    )  # fmt: skip
+
+    class Continuous(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.model(x, None)
+
+    return Continuous(), torch.randn(SAMPLES, 12, generator=torch.Generator().manual_seed(1))
+
+
+MONAI = (
+    "DenseNet121", "ResNet", "SEResNet50", "EfficientNetBN", "ViT", "Classifier", "Regressor", "SENet154", "UNet", "SwinUNETR",
+    "TorchVisionFCModel",
+)  # fmt: skip
+OTHERS = {
+    ("enformer-pytorch", "Enformer"): enformer,
+    ("bpnet-lite", "BPNet"): bpnet,
+    ("bpnet-lite", "ChromBPNet"): chrombpnet,
+    ("pytorch-tabnet", "TabNet"): tabnet,
+    ("rtdl_revisiting_models", "FTTransformer"): ft_transformer,
+}
+
+torchvision_without_ops()
+FAMILIES = [
+    *(Family("timm", name, partial(timm_model, name)) for name in TIMM),
+    *(
+        Family("transformers", f"{kind} {name}", partial(transformers_model, kind, name))
+        for kind, names in TRANSFORMERS.items()
+        for name in names
+    ),
+    *(Family("monai", name, partial(monai_model, name)) for name in MONAI),
+    *(Family(package, name, build) for (package, name), build in OTHERS.items()),
+]

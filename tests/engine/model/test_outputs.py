@@ -1,0 +1,71 @@
+"""Outputs as packages give them: what is taken, and advice that fits what the model returned."""
+
+from collections import namedtuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from attrib.functional import feature_ablation, integrated_gradients, occlusion, predict, saliency
+
+LAYER = torch.nn.Linear(6, 2)
+Heads = namedtuple("Heads", ["loss", "scores"])
+
+
+@dataclass
+class Output:
+    """As a package of one's own may return it."""
+
+    hidden: int
+    scores: Tensor
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("wrap", "words"),
+    [
+        (
+            lambda y: (y, y.sum(1)),
+            r"a tuple \(\[0\] \(3, 2\), \[1\] \(3,\)\).*wrap it: lambda \*x: model\(\*x\)\[0\]$",
+        ),
+        (lambda y: {"human": y, "mouse": y}, r"a dict .*model\(\*x\)\['human'\]$"),
+        (lambda y: Output(1, y), r"a Output \(\.hidden int, \.scores \(3, 2\)\).*model\(\*x\)\.scores$"),
+        (lambda y: Heads(y.sum(), y), r"a Heads .*model\(\*x\)\.scores$"),
+        (lambda y: ([y.sum(), {"a": y}],), r"model\(\*x\)\[0\]\[1\]\['a'\]$"),
+        (lambda y: "text", r"a str, expected .*wrap it in a function that returns a float tensor"),
+        (lambda y: None, "a NoneType, expected"),
+    ],
+)
+def test_advice_fits_the_output(x: Tensor, wrap: Callable[[Tensor], Any], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        saliency(lambda v: wrap(LAYER(v)), x, target=0)
+
+
+def test_the_advice_works(x: Tensor) -> None:
+    model = lambda v: ([LAYER(v).sum(), {"a": LAYER(v)}],)
+    assert torch.equal(saliency(lambda *v: model(*v)[0][1]["a"], x, target=0), saliency(LAYER, x, target=0))
+
+
+def test_a_predictor_of_numpy(x: Tensor) -> None:
+    """Edits and predictions take it; gradients say why they do not."""
+    fitted = LogisticRegression().fit(x.repeat(9, 1).numpy(), np.arange(27) % 3)
+    y = torch.from_numpy(fitted.predict_proba(x.numpy())).double()
+    assert torch.allclose(predict(fitted.predict_proba, x).double(), y)
+    for method in (occlusion, feature_ablation):
+        a = method(fitted.predict_proba, x, target=1)
+        edited = x.clone()
+        edited[:, 4] = 0
+        expected = y[:, 1] - torch.from_numpy(fitted.predict_proba(edited.numpy()))[:, 1]
+        assert torch.allclose(a[:, 4].double(), expected, atol=1e-6)
+    for gradient in (saliency, integrated_gradients):
+        with pytest.raises(TypeError, match=r"`model` computes with NumPy, which has no gradient.*occlusion"):
+            gradient(fitted.predict_proba, x, target=1)
