@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import zlib
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from attrib._install import install_hint
+from attrib._memory import refuse_what_cannot_fit
 from attrib.io.place import replacing
 from attrib.labels.grids import AFFINE, CLOSE, VOXEL_DIMS, affine_coord, affine_of, checked_affine
 
@@ -275,6 +277,7 @@ def numbers(image: Any, volumes: Sequence[int] = (0,)) -> np.ndarray:
     ValueError
         For a file that ends too early, or is damaged inside.
     """
+    refuse_what_cannot_fit(4.0 * len(volumes) * math.prod(map(float, image.shape[:3])), "images", f"{image.get_filename() or 'the image'} in memory")  # fmt: skip
     try:
         if len(image.shape) == 4:
             values = np.stack([np.asarray(image.dataobj[..., v], dtype=np.float32) for v in volumes])

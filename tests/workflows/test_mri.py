@@ -18,7 +18,10 @@ from attrib.stats import cluster_contrast
 nibabel = pytest.importorskip("nibabel")
 pytest.importorskip("nilearn")
 
+from attrib.testing import legible  # noqa: E402
 from attrib.workflows.mri import mri  # noqa: E402
+from attrib.workflows.mri.groups import Groups  # noqa: E402
+from attrib.workflows.mri.overview import overview  # noqa: E402
 from tests.workflows import phantom  # noqa: E402
 
 CODE = "tests.workflows.phantom"
@@ -497,6 +500,48 @@ def test_the_command_line_refuses_in_one_line(
     assert run(words(place, tmp_path / "out", "--key-slices", "a")) == REFUSED
     assert "--key-slices is 'a', expected numbers" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_overview_can_be_read(study: Path, drawn: Path) -> None:
+    """With eight methods and regions, and with two and one subject of each label."""
+    for folder in (study, drawn):
+        frames = {
+            k: pd.read_csv(folder / f"{n}.csv") if (folder / f"{n}.csv").is_file() else pd.DataFrame()
+            for k, n in (("clusters", "clusters"), ("regions", "group_regions"), ("agreement", "agreement"))
+        }
+        table = pd.read_csv(folder / "attribution_statistics.csv", keep_default_na=False, na_values=[""])
+        empty = pd.DataFrame()
+        groups = Groups(
+            "TLE",
+            "HC",
+            frames["clusters"],
+            frames["regions"],
+            empty,
+            empty,
+            empty,
+            frames["agreement"],
+            [],
+            [],
+        )
+        figure = overview(table, groups, list(dict.fromkeys(table.method)))
+        legible(figure)
+        assert len(figure.axes) == 4
+
+
+def test_shapley_values_of_regions_add_up(place: Path, tmp_path: Path) -> None:
+    """With what lies outside of the atlas they are the score less that of zeros; four regions are few enough to be exact."""
+    out = mri(
+        place / "subjects.csv", phantom.volumes(), tmp_path / "out", classes="HC,TLE", methods=["shapley_values"], intensity="zscore-brain",
+        samples=["sub-01"], atlas=place / "atlas.nii.gz", atlas_names=place / "names.csv", pictures=0, store=False,
+    )  # fmt: skip
+    regions = pd.read_csv(out / "regions.csv")
+    outside = nibabel.load(out / "shapley_values" / "sub-01" / "sub-01_shapley_values.nii.gz").get_fdata()[
+        phantom.atlas() == 0
+    ]
+    assert np.ptp(outside) == pytest.approx(0, abs=1e-5)
+    score = pd.read_csv(out / "attribution_statistics.csv").score[0]
+    assert regions["sum"].sum() + outside[0] == pytest.approx(score, rel=1e-4)
+    assert regions.sort_values("rank").region.iloc[0] == "Hippocampus_L"
 
 
 def test_the_page_names_what_it_shows(drawn: Path) -> None:
