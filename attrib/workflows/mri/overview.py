@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from attrib.plots.scale import NEGATIVE, POSITIVE, figure, wrapped
+from attrib.plots.scale import NEGATIVE, POSITIVE, wrapped
 from attrib.workflows.mri.groups import Groups
 from attrib.workflows.mri.plan import shown
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 REGIONS = 14  # rows of the comparison by region
 GREY = "#767676"
@@ -34,12 +33,20 @@ def overview(table: pd.DataFrame, groups: Groups, methods: Sequence[str]) -> Fig
     -------
     Figure
     """
-    rows = max(
-        4,
-        min(REGIONS, len(groups.regions[groups.regions.method == methods[0]]) if len(groups.regions) else 0),
-    )
-    drawing = figure((11.5, 4.9 + max(3.6, 0.26 * rows + 1.2)))
-    (a, b), (c, d) = drawing.subplots(2, 2, height_ratios=(4.4, max(3.2, 0.26 * rows + 1.0)))
+    compared = groups.regions[groups.regions.method == methods[0]] if len(groups.regions) else groups.regions
+    low = max(3.2, 0.26 * min(REGIONS, len(compared)) + 0.6)  # inches of the lower panels
+    lines = 0.2 * -(-len(methods) // 2) + 0.3  # of the legend under the upper right one
+    left, wide, gap, right, top, high, bottom = 1.5, 4.6, 2.3, 0.25, 0.4, 3.4, 1.2
+    between = max(1.5, 0.6 + lines) + 0.6
+    width, height = left + 2 * wide + gap + right, top + high + between + low + bottom
+    drawing = Figure(figsize=(width, height), dpi=110)
+    FigureCanvasAgg(drawing)
+
+    def panel(x: float, y: float, inches: float) -> Any:
+        return drawing.add_axes((x / width, y / height, wide / width, inches / height))
+
+    a, b = (panel(x, bottom + low + between, high) for x in (left, left + wide + gap))
+    c, d = (panel(x, bottom, low) for x in (left, left + wide + gap))
     _distributions(a, table, groups, methods)
     _confidence(b, table, methods)
     _methods(c, groups, methods)
@@ -96,6 +103,9 @@ def _confidence(ax: Any, table: pd.DataFrame, methods: Sequence[str]) -> None:
             color=f"C{k}",
             label=f"{shown(method)}: {_rho(chosen)}",
         )
+    low, high = float(table.probability.min()), float(table.probability.max())
+    if high - low < 0.002:  # all alike: no enlarged rounding
+        ax.set_xlim(low - 0.05, high + 0.05)
     ax.set_xlabel("probability of the predicted class", fontsize=9)
     ax.set_ylabel("strength / median of the method", fontsize=9)
     ax.set_title(f"Confidence and strength (n = {table.subject.nunique()})", fontsize=10)
@@ -192,7 +202,7 @@ def _strengths(ax: Any, table: pd.DataFrame, groups: Groups, method: str) -> Non
         ax.plot(k + np.linspace(-0.12, 0.12, len(values)), values, "o", color=colour, alpha=0.5, markersize=4)
         half = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
         ax.errorbar(k + 0.25, values.mean(), half, fmt="s", color=colour, capsize=3)
-        ax.text(k, ax.get_ylim()[0], f"n = {len(values)}", ha="center", va="bottom", fontsize=8)
+        ax.text(k, 0.02, f"n = {len(values)}", ha="center", fontsize=8, transform=ax.get_xaxis_transform())
     ax.set_xticks([0, 1], [groups.negative, groups.positive], fontsize=9)
     ax.set_xlim(-0.5, 1.5)
     ax.set_ylabel("sum of the attribution", fontsize=9)
