@@ -18,6 +18,7 @@ SEVERAL = {
     "cells": ("--images", "--methods", "--targets"),
     "fcgr": ("--samples", "--methods", "--corrections"),
     "mri": ("--methods", "--key-slices", "--key-mm", "--samples"),
+    "expression": ("--methods", "--target", "--classes"),
 }
 
 

@@ -9,6 +9,7 @@ import typer
 
 from attrib.cli import show
 from attrib.cli.cells import cells
+from attrib.cli.expression import commands as expression
 from attrib.cli.fcgr import group as fcgr
 from attrib.cli.mri import mri
 from attrib.cli.sequence import sequence
@@ -268,6 +269,7 @@ app.command()(cells)
 app.command()(mri)
 app.command()(sequence)
 app.add_typer(fcgr, name="fcgr")
+app.add_typer(expression, name="expression")
 
 
 @app.command("methods")

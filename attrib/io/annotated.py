@@ -14,7 +14,7 @@ from attrib.labels.annotated import annotated_array
 from attrib.labels.matching import refuse_other_labels
 from attrib.stats.summary import sample_dims
 
-COORDS = ("prediction", "delta", "n_steps")  # of results, along the samples
+COORDS = ("prediction", "delta", "n_steps", "segments", "evaluations")  # of results, along the samples
 
 
 def from_anndata(

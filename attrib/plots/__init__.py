@@ -9,6 +9,7 @@ from attrib.plots.image import image, overlaid, overlays
 from attrib.plots.logo import attribution_logo, letters, motif_logo
 from attrib.plots.mutations import mutation_map
 from attrib.plots.panels import filter_grid, motif_cards, panels
+from attrib.plots.points import points
 from attrib.plots.scale import robust_limit
 from attrib.plots.tracks import sequence_tracks
 
@@ -29,6 +30,7 @@ __all__ = [
     "overlaid",
     "overlays",
     "panels",
+    "points",
     "robust_limit",
     "sequence_tracks",
     "slice_panels",
