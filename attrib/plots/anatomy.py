@@ -135,10 +135,12 @@ def slice_summary(
 
     Parameters
     ----------
-    anatomy, attribution, dim, atlas, percentile, label, title
+    anatomy, attribution, dim
         As for `slice_panels`.
     indices : sequence of int
         The slices' labels along `dim`.
+    atlas, percentile, label, title
+        As for `slice_panels`.
 
     Returns
     -------
@@ -322,12 +324,12 @@ class SlicePanels:
             int(self.views.anatomy[dim].values[0]) if dim in self.views.anatomy.coords else 0
         )
         grey = _grey(anatomy)
-        shown = {"origin": "lower", "extent": blank.extent}
+        layout = {"origin": "lower", "extent": blank.extent}
         self.images = [
-            self.panels[0].imshow(blank.anatomy, cmap="gray", **grey, **shown),
-            self.panels[1].imshow(blank.attribution, **self.colours.picture(), **shown),
-            self.panels[2].imshow(blank.anatomy, cmap="gray", **grey, **shown),
-            self.panels[2].imshow(self.colours.over(blank.attribution), **shown),
+            self.panels[0].imshow(blank.anatomy, cmap="gray", **grey, **layout),
+            self.panels[1].imshow(blank.attribution, **self.colours.picture(), **layout),
+            self.panels[2].imshow(blank.anatomy, cmap="gray", **grey, **layout),
+            self.panels[2].imshow(self.colours.over(blank.attribution), **layout),
         ]
         for n, ax in enumerate(self.panels):
             light = n == 1 and self.colours.signed

@@ -93,8 +93,8 @@ def region_shares(
         "rank": rank,
         "size": sizes,
     }
-    kept = {k: c for k, c in a.coords.items() if set(c.dims) <= {*sample, *heads}}
-    result = xr.Dataset({k: (dims, v) for k, v in figures.items()}, coords=kept).assign_coords(
+    labels_kept = {k: c for k, c in a.coords.items() if set(c.dims) <= {*sample, *heads}}
+    result = xr.Dataset({k: (dims, v) for k, v in figures.items()}, coords=labels_kept).assign_coords(
         region=labels, number=("region", numbers)
     )
     for name in ("sum", "absolute_sum"):

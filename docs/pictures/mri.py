@@ -128,7 +128,7 @@ def known(work: Path, folder: Path) -> pd.DataFrame:
     regions, clusters = pd.read_csv(folder / "regions.csv"), pd.read_csv(folder / "clusters.csv")
     contrast = pd.read_csv(folder / "group_regions.csv")
     rows = []
-    for method in METHODS:
+    for method in dict.fromkeys(table.method):
         patients = table[(table.method == method) & (table.label == "TLE")]
         distance = far[patients.peak_i, patients.peak_j, patients.peak_k]
         share = regions[(regions.method == method) & (regions.region == LESION)].groupby("label").share.mean()

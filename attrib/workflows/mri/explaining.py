@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -92,6 +92,7 @@ class Explainer:
     def __init__(self, model: Callable[..., Any], plan: Plan, across: str) -> None:
         self.model, self.plan, self.across = prepare(model), plan, across
         self._bare = model
+        self._layers: dict[str, str] = {}
 
     def try_out(self, volume: xr.DataArray) -> Prediction:
         """Call the model with a volume, and find how slices go in.
@@ -209,6 +210,8 @@ class Explainer:
             if method in BY_REGION and regions is not None:
                 options["groups"] = self._laid_out(regions)
             try:
+                if options.get("layer") == "auto":
+                    options["layer"] = self._layer_of(base, x, options)
                 a = labelled(ALL_METHODS[base])(*lead, self.model, x, **options, sample_dims=self.sample_dims)
             except (ValueError, TypeError, NotImplementedError) as error:
                 raise _advised(error, method, self.plan) from error
@@ -217,19 +220,29 @@ class Explainer:
                 delta[method] = float(a["delta"].mean())
         return Explained(prediction, maps, delta)
 
+    def _layer_of(self, base: str, x: xr.DataArray, options: Mapping[str, Any]) -> str:
+        """The layer that is found by itself, sought on the sample that varies most: empty slices may not reach the output."""
+        if base not in self._layers:
+            fullest = int(
+                x.stack(inside=[d for d in x.dims if d not in self.sample_dims]).std("inside").values.argmax()
+            )
+            one_row = x.isel({self.sample_dims[0]: [fullest]})
+            self._layers[base] = str(labelled(ALL_METHODS[base])(self.model, one_row, **options, sample_dims=self.sample_dims).attrs["layer"])  # fmt: skip
+        return self._layers[base]
+
     def _volume(self, a: xr.DataArray, volume: xr.DataArray, prediction: Prediction) -> xr.DataArray:
         """An attribution as a volume: of slices, of the mean of their scores, so that it is divided by their number."""
         slices = 1 if self.plan.input == "volume" else a.sizes[self.across]
         extra = [d for d in a.dims if d not in VOXEL_DIMS]
         values = a.sum(extra) / slices
-        whole = (
+        on_grid = (
             values.transpose(*VOXEL_DIMS).reindex_like(volume, fill_value=0.0)
             if slices < volume.sizes[self.across]
             else values.transpose(*VOXEL_DIMS)
         )
         units = str(a.attrs.get("units", "output")).replace("output", f"score of {prediction.target_name}")
         attrs = {k: v for k, v in a.attrs.items() if k != "layer"} | {"units": units}
-        return volume.copy(data=np.asarray(whole.values, dtype=np.float32)).assign_attrs(attrs)
+        return volume.copy(data=np.asarray(on_grid.values, dtype=np.float32)).assign_attrs(attrs)
 
     def _laid_out(self, a: xr.DataArray) -> xr.DataArray:
         """Another volume, or several along a dim in front, with the rows' dims; the volume itself needs no dim of samples."""

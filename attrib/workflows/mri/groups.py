@@ -203,8 +203,8 @@ def _group_map(folder: Path, result: xr.Dataset, cohort: Cohort, method: str) ->
     like = cohort.subjects[0].path
     volumes = []
     for name, fill in (("t", 0.0), ("p_corrected", 1.0), ("cluster", 0.0)):
-        whole = _spread(result[name].transpose(*VOXEL_DIMS).values, cohort.shape, result, fill)
-        volumes.append(to_nifti(cohort.volume(whole.astype(np.float32)), like=like))
+        spread = _spread(result[name].transpose(*VOXEL_DIMS).values, cohort.shape, result, fill)
+        volumes.append(to_nifti(cohort.volume(spread.astype(np.float32)), like=like))
     image = concat_images(volumes)
     image.header["descrip"] = f"attrib {method}: t, p_corrected, cluster".encode()[:79]
     name = f"group_{method}.nii.gz"
@@ -215,13 +215,13 @@ def _group_map(folder: Path, result: xr.Dataset, cohort: Cohort, method: str) ->
 
 def _spread(values: np.ndarray, shape: Sequence[int], result: xr.Dataset, fill: float) -> np.ndarray:
     """Coarse values on all voxels: each voxel has its block's value."""
-    whole = np.full(shape, fill, dtype=np.float64)
+    spread = np.full(shape, fill, dtype=np.float64)
     places = []
     for d, n in zip(VOXEL_DIMS, shape, strict=True):
         factor = round(float(result[d].values[1] - result[d].values[0])) if result.sizes[d] > 1 else n
         places.append(np.arange(min(n, factor * result.sizes[d])) // factor)
-    whole[tuple(slice(len(p)) for p in places)] = values[np.ix_(*places)]
-    return np.clip(np.nan_to_num(whole, nan=fill), -MOST, MOST)
+    spread[tuple(slice(len(p)) for p in places)] = values[np.ix_(*places)]
+    return np.clip(np.nan_to_num(spread, nan=fill), -MOST, MOST)
 
 
 def _table(regions: pd.DataFrame, subjects: Sequence[str]) -> xr.DataArray:

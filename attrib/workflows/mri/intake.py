@@ -141,7 +141,7 @@ def cohort_of(
         raise ValueError(f"`subjects`: none of {len(subjects)} images can be used; {problems[0]['subject']}: {problems[0]['problem']}")  # fmt: skip
     reference = _most_common(images)
     shape, affine = _shape(images[reference]), checked_affine(images[reference].affine)
-    kept = []
+    fitting = []
     for s in subjects:
         if s.name not in images:
             continue
@@ -154,7 +154,7 @@ def cohort_of(
         except (ValueError, OSError) as error:
             problems.append({"subject": s.name, "problem": str(error), "kept": False})
         else:
-            kept.append(s)
+            fitting.append(s)
     brain = (
         None if brain_mask is None else on_grid(Path(brain_mask), shape, affine, orientation, reference) > 0
     )
@@ -167,10 +167,18 @@ def cohort_of(
             sample=0, drop=True
         )
         regions = regions.copy(data=values)
-    if atlas is not None or any(s.atlas is not None for s in kept):
+    if atlas is not None or any(s.atlas is not None for s in fitting):
         names = _names(regions, atlas, atlas_names, say)
     return Cohort(
-        kept, problems, (shape[0], shape[1], shape[2]), affine, orientation, intensity, brain, regions, names
+        fitting,
+        problems,
+        (shape[0], shape[1], shape[2]),
+        affine,
+        orientation,
+        intensity,
+        brain,
+        regions,
+        names,
     )
 
 
@@ -212,11 +220,11 @@ def _names(atlas: xr.DataArray | None, path: Any, file: str | Path | None, say: 
         )
     names = read_names(file)
     if atlas is not None:
-        there = np.unique(atlas.values)
-        nameless = [int(n) for n in there if n and int(n) not in names]
+        numbers_in_it = np.unique(atlas.values)
+        nameless = [int(n) for n in numbers_in_it if n and int(n) not in names]
         if nameless:
             raise ValueError(f"`atlas_names`: {file} has no name for {len(nameless)} regions of {path}: {', '.join(map(str, nameless[:8]))}")  # fmt: skip
-        absent = [n for n in names if n not in there and n != 0]
+        absent = [n for n in names if n not in numbers_in_it and n != 0]
         if absent:
             say(f"{len(absent)} regions of {Path(file).name} have no voxel in the atlas on this grid.")
     return names

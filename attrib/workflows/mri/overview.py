@@ -36,7 +36,7 @@ def overview(table: pd.DataFrame, groups: Groups, methods: Sequence[str]) -> Fig
     compared = groups.regions[groups.regions.method == methods[0]] if len(groups.regions) else groups.regions
     low = max(3.2, 0.26 * min(REGIONS, len(compared)) + 0.6)  # inches of the lower panels
     lines = 0.2 * -(-len(methods) // 2) + 0.3  # of the legend under the upper right one
-    left, wide, gap, right, top, high, bottom = 1.5, 4.6, 2.3, 0.25, 0.4, 3.4, 1.2
+    left, wide, gap, right, top, high, bottom = 1.5, 4.6, 2.3, 0.6, 0.4, 3.4, 1.2
     between = max(1.5, 0.6 + lines) + 0.6
     width, height = left + 2 * wide + gap + right, top + high + between + low + bottom
     drawing = Figure(figsize=(width, height), dpi=110)

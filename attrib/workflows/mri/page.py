@@ -89,14 +89,14 @@ def page(
     parts.append(listing("Problems", [f"{p['subject']}: {p['problem']}" for p in problems], "problems.csv"))
     if drawn:
         people = [_person(r) for r in once.to_dict("records") if r["subject"] in set(drawn)]
-        shown = {
+        content = {
             "subjects": people,
             "methods": list(methods),
             "slices": list(slices),
             "dim": dim,
             "viewers": subject_viewers,
         }
-        parts.append(BROWSER.replace("DATA", json.dumps(shown).replace("<", "\\u003c")))
+        parts.append(BROWSER.replace("DATA", json.dumps(content).replace("<", "\\u003c")))
         if len(drawn) < len(once):
             parts.append(
                 f'<p class="note">Pictures of {len(drawn)} of {len(once)} subjects; more with --pictures all.</p>'

@@ -28,14 +28,14 @@ def baseline_of(plan: Plan, cohort: Cohort) -> Baseline:
     ValueError
         For another form, and labels that no subject has.
     """
-    form, _, rest = plan.baselines.partition(":")
+    form, _, detail = plan.baselines.partition(":")
     if plan.baselines == "zeros":
         return lambda volume: None
     if form == "blurred":
-        width = _number(rest) if rest else BLUR
+        width = _number(detail) if detail else BLUR
         return lambda volume: volume.copy(data=smoothed(volume.values, cohort.affine, width))
-    if form in ("mean", "samples") and rest:
-        label = rest.partition(":")[0]
+    if form in ("mean", "samples") and detail:
+        label = detail.partition(":")[0]
         subjects = reference_subjects(plan, cohort)
         if not subjects:
             raise ValueError(f"`baselines` is {plan.baselines!r}, but no subject has the label {label!r}")
@@ -57,10 +57,10 @@ def baseline_of(plan: Plan, cohort: Cohort) -> Baseline:
 
 def reference_subjects(plan: Plan, cohort: Cohort) -> list[Subject]:
     """The subjects that the baselines are made of."""
-    form, _, rest = plan.baselines.partition(":")
+    form, _, detail = plan.baselines.partition(":")
     if form not in ("mean", "samples"):
         return []
-    label, _, count = rest.partition(":")
+    label, _, count = detail.partition(":")
     subjects = [s for s in cohort.subjects if s.label == label]
     return (
         subjects if form == "mean" else evenly(subjects, int(_number(count)) if count else SEVERAL, plan.seed)

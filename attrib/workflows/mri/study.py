@@ -276,8 +276,8 @@ class _Work:
             raise ValueError(
                 f"`subjects`: none could be explained; {self.problems[-1]['subject']}: {self.problems[-1]['problem']}"
             )
-        kept = {p["subject"] for p in parts}
-        self.drawn = [s for s in self.drawn if s in kept]
+        explained = {p["subject"] for p in parts}
+        self.drawn = [s for s in self.drawn if s in explained]
         return parts
 
     def _subject(
@@ -396,7 +396,7 @@ def _finish(
     start = time.perf_counter()
     with replacing(run.file("attribution_summary.png")) as temporary:
         overview(table, groups, work.plan.methods).savefig(temporary)
-    shown = _group_viewers(run, work, groups) if work.viewers and work.drawn else {}
+    pages = _group_viewers(run, work, groups) if work.viewers and work.drawn else {}
     work.seconds["summary picture and viewers"] = round(time.perf_counter() - start, 2)
     if store:
         start = time.perf_counter()
@@ -407,7 +407,7 @@ def _finish(
     cohort_files = [f for f in run.files if "/" not in f]
     with replacing(run.file("index.html")) as temporary:
         text = page(
-            summary, table, groups, cohort_files, work.problems, work.drawn, work.plan.methods, work.across, work.slices, shown,
+            summary, table, groups, cohort_files, work.problems, work.drawn, work.plan.methods, work.across, work.slices, pages,
             work.viewers,
         )  # fmt: skip
         temporary.write_text(text, encoding="utf-8")

@@ -101,14 +101,14 @@ def _figures(
     size = np.abs(values)
     voxel, mm = peak(soft)
     region = "" if atlas is None else names.get(int(atlas.sel(dict(zip(VOXEL_DIMS, voxel, strict=True)))), "")
-    known = subject.label in p.classes
+    has_class = subject.label in p.classes
     return {
         "subject": subject.name,
         "label": subject.label,
         "method": method,
         "predicted": p.predicted,
         "probability": float(p.probability.max()),
-        "correct": subject.label == p.predicted if known else None,
+        "correct": subject.label == p.predicted if has_class else None,
         "target": p.target_name,
         "score": p.score,
         "delta": explained.delta.get(method),
