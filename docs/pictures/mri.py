@@ -32,6 +32,9 @@ METHODS = (
     "integrated_gradients", "saliency", "gradient_shap", "input_x_gradient", "deep_lift", "noise_tunnel_ig", "grad_cam",
     "feature_ablation",
 )  # fmt: skip
+OPTIONS = {
+    "integrated_gradients.n_steps": 25, "gradient_shap.n_samples": 25, "noise_tunnel_ig.n_steps": 10, "noise_tunnel_ig.n_samples": 5,
+}  # fmt: skip
 IMAGES = Path(__file__).parents[1] / "images"
 
 
@@ -170,14 +173,12 @@ def main() -> None:
         print(f"accuracy on {SUBJECTS - TRAINED} subjects that were not trained on: {train(given.work):.0%}")
     if given.stage == "make":
         return
-    start = time.perf_counter()
+    start, chosen = time.perf_counter(), given.methods.split(",")
     folder = mri(
         given.work / "subjects.csv", "mri_network:network", given.work / f"results_{given.baselines.replace(':', '_')}",
-        weights=given.work / "best_model.pth", classes="HC,TLE", methods=given.methods.split(","), intensity="zscore",
+        weights=given.work / "best_model.pth", classes="HC,TLE", methods=chosen, intensity="zscore",
         baselines=given.baselines, atlas=given.work / "atlas.nii.gz", atlas_names=given.work / "names.csv", pictures=4,
-        options={
-            "integrated_gradients.n_steps": 25, "gradient_shap.n_samples": 25, "noise_tunnel_ig.n_steps": 10, "noise_tunnel_ig.n_samples": 5,
-        },
+        options={k: v for k, v in OPTIONS.items() if k.partition(".")[0] in chosen},
         key_slices=[12, 13, 14, 15, 16, 17, 18], say=print,
     )  # fmt: skip
     print(

@@ -262,9 +262,5 @@ def _advised(error: Exception, method: str, plan: Plan) -> Exception:
     folded = (
         plan.input == "volume" and ALL_METHODS.get(method) is not None and ALL_METHODS[method].about.layer
     )
-    hint = (
-        f"; {FOLDED}"
-        if folded and ("spatial dims" in text or "expected floats" in text or "rows" in text)
-        else ""
-    )
+    hint = f"; {FOLDED}" if folded and ("`layer`" in text or "expected floats" in text) else ""
     return type(error)(f"{method}: {text}{hint}")
