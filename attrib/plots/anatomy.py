@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SEQUENTIAL = "inferno"
-PERCENTILE = 99.5  # of magnitudes, where the colours end
+PERCENTILE = 99.5  # of magnitudes that are not 0, where the colours end
 NAMES = ("x", "y", "z")
 ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
 PANEL = 2.6  # inches, the longer side of a panel
@@ -59,7 +59,8 @@ def colours_of(a: xr.DataArray, percentile: float = 95.0) -> Colours:
     """The colours of an attribution: their end at a high percentile of magnitudes, the threshold at `percentile`."""
     size = np.abs(np.asarray(a.values))
     size = size[np.isfinite(size)]
-    limit = float(np.percentile(size, PERCENTILE)) or float(size.max()) or 1.0
+    inside = size[size > 0]
+    limit = float(np.percentile(inside, PERCENTILE)) if inside.size else 1.0
     threshold = min(float(np.percentile(size, percentile)), limit)
     return Colours(limit, threshold, bool((np.asarray(a.values) < 0).any()))
 
@@ -100,7 +101,8 @@ def slice_panels(
     -------
     Figure
         Left is left and anterior (of sagittal slices: superior) is up. Positions are in mm. Values with signs are blue and
-        red, those without from black to yellow; the end of the colours is the 99.5th percentile of the volume's magnitudes.
+        red, those without from black to yellow; the end of the colours is the 99.5th percentile of the volume's magnitudes that are
+        not 0.
 
     Raises
     ------
