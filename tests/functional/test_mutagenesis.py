@@ -207,5 +207,5 @@ def test_letters_on_another_dim_in_one_of_several_inputs() -> None:
 
 def test_no_positions() -> None:
     for none in ([], slice(0, 0), slice(8, 3)):
-        with pytest.raises(ValueError, match="`positions` is .*, which picks none of"):
+        with pytest.raises(ValueError, match=r"`positions` is .*, which picks none of"):
             in_silico_mutagenesis(network(), sequences(), target=0, positions=none)
