@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from attrib.domains.cells import ImageFile, read_image
+from attrib.domains.cells import ImageFile, read_mask
 from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import device_of
 from attrib.functional import Curve, class_activation_maps
@@ -88,7 +88,7 @@ def mask_of(file: ImageFile, image: xr.DataArray, masks: str | Path | None) -> x
     files = [p for place in places if place.is_dir() for p in sorted(place.iterdir()) if p.stem == file.path.stem and p.is_file()]  # fmt: skip
     if not files:
         return None
-    mask = read_image(files[0]).max("channel") > 0
+    mask = read_mask(files[0])
     if mask.shape != image.shape[:2]:
         raise ValueError(f"`masks`: {files[0]} is {mask.shape}, its image {image.shape[:2]}")
     return mask
