@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from attrib.domains.cells import ImageFile, find_images, read_image
+from attrib.domains.cells import ImageFile, find_images, left_out, read_image
 from attrib.io import load
 from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.image import write_cell
