@@ -86,10 +86,10 @@ class Cell(NamedTuple):
         return xr.DataArray(self.maps, dims=("target", "method", "y", "x"), coords=coords, name="attribution")
 
 
-def stamp(path: Path) -> str:
-    """Size and time of a file, by which a change is noticed."""
-    facts = path.stat()
-    return f"{facts.st_size} {facts.st_mtime_ns}"
+def stamp(*paths: Path | None) -> str:
+    """Sizes and times of files, by which a change is noticed."""
+    facts = [path.stat() for path in paths if path is not None]
+    return " ".join(f"{f.st_size} {f.st_mtime_ns}" for f in facts)
 
 
 def write_cell(cell: Cell, targets: tuple[str, ...], folder: Path) -> None:
