@@ -132,7 +132,7 @@ def _earlier(path: Path, program: str, settings: Mapping[str, Any]) -> list[str]
         for p in CAUSES
         if before.get(p, current[p]) != current[p]
     ]
-    if other and any((path / PARTS).glob("*.nc")):
+    if other and any((path / PARTS).glob("*")):
         raise ValueError(
             f"`output` is {path}, which holds a run with other {', '.join(other)}; name another folder"
         )

@@ -86,12 +86,6 @@ class Cell(NamedTuple):
         return xr.DataArray(self.maps, dims=("target", "method", "y", "x"), coords=coords, name="attribution")
 
 
-def stamp(*paths: Path | None) -> str:
-    """Sizes and times of files, by which a change is noticed."""
-    facts = [path.stat() for path in paths if path is not None]
-    return " ".join(f"{f.st_size} {f.st_mtime_ns}" for f in facts)
-
-
 def write_cell(cell: Cell, targets: tuple[str, ...], folder: Path) -> None:
     """Write pictures, the prediction as JSON, and last the attributions: their file marks the image as finished."""
     name, maps = cell.file.name, cell.labelled()
