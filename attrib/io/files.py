@@ -349,7 +349,8 @@ def _unzipped(ds: xr.Dataset) -> Labelled:
     if ENCODED not in ds.attrs:
         return ds
     plain = ds.copy()
-    for v in (plain, *plain.variables.values()):
+    holders: list[Any] = [plain, *plain.variables.values()]
+    for v in holders:
         v.attrs = {k: decode(x) for k, x in json.loads(v.attrs.pop(ENCODED)).items()}
     return unpack(plain)
 
