@@ -38,9 +38,7 @@ class Reference:
     def __init__(self, plan: Plan, x: Tensor, values: dict[Ref, Tensor] | None = None) -> None:
         self.plan, self.x, self.values = plan, x, values or plan.program.values(x)
         self._tables: dict[Ref, Tensor] = {}
-        self._constants: dict[
-            int, tuple[Tensor, Tensor]
-        ] = {}  # by their ids: they, which keeps the ids, and their tables
+        self._constants: dict[tuple[int, Ref], tuple[Tensor, Tensor]] = {}  # with their tables
 
     def value(self, ref: Ref) -> Tensor:
         """A value (1, ...) in the shape of its layout."""
