@@ -1,5 +1,6 @@
 """Training of a classifier of expression: honest splits, files, checkpoints that come back the same."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -158,6 +159,17 @@ def test_labels_of_one_sample_are_left_out_and_told(tmp_path: Path) -> None:
     done = train(data.tpm, tmp_path / "m", samples=data.samples, **SETTINGS | {"epochs": 1})
     assert done.classifier.classes == ("tissue_00", "tissue_01", "tissue_02")
     assert "rare" in done.problems["labels with few samples"]
+
+
+def test_a_log_for_tensorboard(tmp_path: Path) -> None:
+    data = made(3, 20, 6)
+    if importlib.util.find_spec("tensorboard") is None:
+        with pytest.raises(ImportError, match=r"pip install .attrib\[tensorboard\]"):
+            train(data.tpm, tmp_path / "m", samples=data.samples, tensorboard=True, **SETTINGS)
+        assert not (tmp_path / "m").exists()
+        return
+    train(data.tpm, tmp_path / "m", samples=data.samples, tensorboard=True, **SETTINGS | {"epochs": 2})
+    assert list((tmp_path / "m" / "tensorboard").glob("events*"))
 
 
 def test_data_that_are_logarithms_already(tmp_path: Path) -> None:
