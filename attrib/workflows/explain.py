@@ -212,7 +212,7 @@ def explain(
         results = {outcome.method: outcome.result for outcome in outcomes if isinstance(outcome, Done)}
         write_table(results, folder)
         write_agreement(results, folder)
-        if Path(data).suffix.lower() == ".h5ad":
+        if Path(data).suffix.lower() == ".h5ad" and isinstance(x, xr.DataArray):
             _write_annotated(x, results, folder)
         if not draw(x, results, folder):
             say("No pictures: they show samples of one or two dims beside a channel.")
@@ -226,7 +226,7 @@ def _try(f: Callable[..., Any], x: Result, settings: Plan, device: str | None, t
         rehearse(f, x, settings, tell)
 
 
-def _write_annotated(x: Result, results: Mapping[str, Result], folder: Folder) -> None:
+def _write_annotated(x: xr.DataArray, results: Mapping[str, Result], folder: Folder) -> None:
     """Write `attributions.h5ad`: the matrix, with the attributions of each method as a layer."""
     adata = annotated_object(x)
     for a in results.values():
