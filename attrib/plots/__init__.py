@@ -10,6 +10,7 @@ from attrib.plots.mutations import mutation_map
 from attrib.plots.panels import filter_grid, motif_cards, panels
 from attrib.plots.points import points
 from attrib.plots.scale import robust_limit
+from attrib.plots.text import text
 from attrib.plots.tracks import sequence_tracks
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "points",
     "robust_limit",
     "sequence_tracks",
+    "text",
 ]
