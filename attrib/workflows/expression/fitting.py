@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from attrib._install import install_hint
 from attrib.io import replacing, save
 from attrib.plots.scale import figure
 from attrib.workflows.expression.network import Dense
@@ -78,7 +79,7 @@ def require(tensorboard: bool = False) -> None:
     )
     for package, extra in needed.items():
         if importlib.util.find_spec(package) is None:
-            raise ImportError(f'training needs {package} here: pip install "attrib[{extra}]"')
+            raise ImportError(f"training needs {package} here: {install_hint(extra)}")
 
 
 def fitted(
