@@ -174,8 +174,8 @@ class Passes:
         for span in self.batches.spans(max(map(len, xs))):
             with span:
                 rows = self.rows_of(xs, torch.arange(span.start, span.stop))
-                own = None if samples is None else samples[span.start : span.stop]
-                outputs.append(self.function(*rows, samples=own))
+                numbers = None if samples is None else samples[span.start : span.stop]
+                outputs.append(self.function(*rows, samples=numbers))
         return torch.cat(outputs)
 
     def scores_at(self, xs: Rows, samples: Tensor) -> Tensor:

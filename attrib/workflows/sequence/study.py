@@ -167,11 +167,11 @@ def sequence(
     settings = Settings(
         tuple(methods), target, class_names(classes), baselines, tuple(dims), batch_size, device, seed, options or {},
     )  # fmt: skip
-    known = None if motifs is None else motif_reading(motifs)
-    for problem in [] if known is None else known.problems.itertuples():
+    reading = None if motifs is None else motif_reading(motifs)
+    for problem in [] if reading is None else reading.problems.itertuples():
         say(f"{motifs}, line {problem.line}, {problem.record}: {problem.problem}")
     search = Search(
-        None if known is None else known.motifs,
+        None if reading is None else reading.motifs,
         tuple(insert),
         layer,
         windows,
