@@ -151,6 +151,11 @@ class Passes:
             largest = knowledge.largest if self._row_cost == 1 else 1
             self.batches.measured(self._row_cost * knowledge.row_bytes, largest)
 
+    def sums_at(self, sums: int) -> torch.device:
+        """Where `sums` float64 sums for each entry of the inputs, and each target, are kept."""
+        size = 8 * sums * len(self.targets) * sum(t.numel() for t in self._xs)
+        return self.batches.sums_at(self._xs[0].device, size)
+
     def rows_of(self, xs: Rows, i: Tensor) -> Rows:
         """Rows of samples `i` where the model is."""
         return tuple(of_samples(t, i, self.device) for t in xs)
