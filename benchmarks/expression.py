@@ -30,7 +30,7 @@ from benchmarks.setting import table, verdict
 GENES, LABELS, STEPS = 20_000, 54, 50
 
 
-def alternating(works: dict[str, Callable[[], object]], rounds: int = 5) -> dict[str, float]:
+def alternating(works: dict[str, Callable[[], object]], rounds: int = 3) -> dict[str, float]:
     """Median seconds of this thread, in turns, after one turn that is not counted."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(rounds + 1):
