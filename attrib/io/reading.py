@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -19,7 +21,8 @@ from attrib.io.netcdf import Labelled
 from attrib.io.nifti import from_nifti, is_nifti
 
 UNREADABLE = (  # what readers raise for files that are torn or lie
-    OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, AttributeError, IndexError, zipfile.BadZipFile, zlib.error,
+    OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, AttributeError, IndexError, zipfile.BadZipFile, zlib.error, SyntaxError,
+    ArithmeticError, AssertionError, NotImplementedError, struct.error, tokenize.TokenError,
 )  # fmt: skip
 
 PHONY = re.compile(r"phony_dim_\d+|unnamed_\d+|dim_\d+")
