@@ -236,13 +236,19 @@ class Function:
 
 def refuse_other_dtype(model: Model, rows: tuple[Tensor, ...], error: Exception) -> None:
     """Raise a TypeError that names `x` where torch's error is about dtypes, and the inputs' is not the model's."""
-    expected, dtypes = dtype_of(model), [r.dtype for r in rows if r.is_floating_point()]
-    if "type" in str(error) and expected is not None and any(dtype != expected for dtype in dtypes):
-        name = str(expected).removeprefix("torch.")
-        raise TypeError(
-            f"`x` is {', '.join(map(str, dtypes))}, but the model's parameters are {expected}; convert it with "
-            f"x.to(torch.{name}), or the model with model.to(x.dtype)"
-        ) from error
+    expected, text = dtype_of(model), str(error)
+    if expected is None or "type" not in text:
+        return
+    others = [r.dtype for r in rows if r.dtype != expected]
+    floats = [dtype for dtype in others if dtype.is_floating_point]
+    if not floats and not (others and "same" in text):  # whole numbers are right for many models
+        return
+    name = str(expected).removeprefix("torch.")
+    way_out = ", or the model with model.to(x.dtype)" if floats else ""
+    raise TypeError(
+        f"`x` is {', '.join(map(str, floats or others))}, but the model's parameters are {expected}; convert it with "
+        f"x.to(torch.{name}){way_out}"
+    ) from error
 
 
 def refuse_numpy(error: Exception) -> None:

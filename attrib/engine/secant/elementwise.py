@@ -47,7 +47,9 @@ def smallest_change(dtype: torch.dtype) -> float:
 
 
 def slope(op: OpOverload, x: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """The derivative of an op at x."""
+    """The derivative of an op at x; of whole numbers, which change in steps or not at all, none."""
+    if not x.is_floating_point():
+        return torch.zeros_like(x)
     if op in SLOPES:
         return SLOPES[op](x, *args, **kwargs)
     return vjp(lambda t: op(t, *args, **kwargs), x)[1](torch.ones_like(x))[0]
