@@ -260,7 +260,11 @@ def map_layers_of(
     if call == "all" and (requested != [layer] or layer == "auto"):
         raise ValueError('`call` is "all", which takes one layer by name: layer="encoder"')
     rows = rows_at(passes, xs, torch.arange(1))
-    layers = map_layers(passes, requested, rows, onto, call=call, tested=reshape is None)
+    try:
+        layers = map_layers(passes, requested, rows, onto, call=call, tested=reshape is None)
+    except ValueError:
+        passes.scores(xs)  # where rows depend on each other no layer follows the input, and that is the error to see
+        raise
     if call != "all" and (
         len({id(m.site.module) for m in layers}) < len(layers)
         or len({m.site.name for m in layers}) < len(layers)
