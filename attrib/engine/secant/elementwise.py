@@ -83,7 +83,7 @@ BENDS: dict[OpOverload, Callable[..., tuple[float, ...]]] = {
 @rule(
     *(aten.relu, aten.relu6, aten.leaky_relu, aten.threshold, aten.hardtanh, aten.clamp.default),
     *(aten.clamp_min.default, aten.clamp_max.default, aten.hardsigmoid),
-    *(aten.abs, aten.sign, aten.sgn, aten.round, aten.floor, aten.ceil, aten.trunc, aten.frac),
+    *(aten.sign, aten.sgn, aten.round, aten.floor, aten.ceil, aten.trunc, aten.frac),
     *(aten.hardshrink, aten.softshrink, aten.heaviside),
 )
 def kinked(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:

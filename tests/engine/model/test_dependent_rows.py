@@ -225,3 +225,27 @@ def test_rows_that_do_not_are_explained(kind: str, method: str) -> None:
         for size in SIZES:
             found = METHODS[method](model, X[:n], target=0, batch_size=size)
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("mixing", [False, True])
+def test_points_of_a_path_are_not_taken_for_the_first_sample(
+    mixing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where memory allows one row, batch norm doubles it: the first call of two rows is of points between the samples."""
+    from attrib.engine import batching
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Conv2d(4, 3, 3)
+    )
+    net = net.double().eval()
+    f = lambda x: (lambda y: y - y.mean(0) if mixing else y)(net(x).mean((2, 3)))
+    x, baseline = torch.randn(2, 3, 2, 9, 9, dtype=torch.float64)
+    expected = None if mixing else integrated_gradients(f, x, baselines=baseline, n_steps=3, target=1)
+    monkeypatch.setattr(batching, "CPU_BYTES", 1)
+    if expected is None:
+        with pytest.raises(ValueError, match="mixes samples"):
+            integrated_gradients(f, x, baselines=baseline, n_steps=3, target=1)
+    else:
+        found = integrated_gradients(f, x, baselines=baseline, n_steps=3, target=1)
+        torch.testing.assert_close(found, expected)
