@@ -28,9 +28,22 @@ from attrib.labelled import (
     noise_tunnel,
     occlusion,
     saliency,
+    shapley_values,
     smooth_grad,
 )
-from attrib.labels import conductance, deep_lift_report, filters, interaction, layer_activation, predict
+from attrib.labels import (
+    conductance,
+    deep_lift_report,
+    deletion,
+    filters,
+    infidelity,
+    insertion,
+    interaction,
+    layer_activation,
+    predict,
+    randomization,
+    sensitivity_max,
+)
 
 __all__ = [
     "__version__",
@@ -39,6 +52,7 @@ __all__ = [
     "deep_lift",
     "deep_lift_report",
     "deep_lift_shap",
+    "deletion",
     "feature_ablation",
     "filters",
     "from_jax",
@@ -49,7 +63,9 @@ __all__ = [
     "guided_grad_cam",
     "hires_cam",
     "in_silico_mutagenesis",
+    "infidelity",
     "input_x_gradient",
+    "insertion",
     "integrated_gradients",
     "interaction",
     "layer_activation",
@@ -59,8 +75,11 @@ __all__ = [
     "occlusion",
     "predict",
     "prepare",
+    "randomization",
     "saliency",
     "save",
+    "sensitivity_max",
+    "shapley_values",
     "shared",
     "smooth_grad",
 ]

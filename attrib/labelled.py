@@ -111,6 +111,20 @@ feature_ablation = labelled(
     array([[3., 3., 4.]])
     """,
 )
+shapley_values = labelled(
+    functional.shapley_values,
+    """
+    Players are the labels of a coord, here pathways; absent ones have the values of other cells, in turn:
+
+    >>> import attrib, xarray as xr
+    >>> coords = {"gene": ["INS", "GCG", "SST"], "pathway": ("gene", ["hormone", "hormone", "other"])}
+    >>> x = xr.DataArray([[1.0, 2.0, 4.0]], dims=("cell", "gene"), coords=coords)
+    >>> others = xr.DataArray([[0.0, 0.0, 0.0], [0.0, 2.0, 2.0]], dims=("baseline", "gene"), coords=coords)
+    >>> a = attrib.shapley_values(lambda x: x.sum(1), x, groups="pathway", baselines=others)
+    >>> a.values, a.delta.values
+    (array([[2., 2., 3.]]), array([0.]))
+    """,
+)
 deep_lift = labelled(
     functional.deep_lift,
     """

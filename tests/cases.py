@@ -25,6 +25,7 @@ from attrib.functional import (
     noise_tunnel,
     occlusion,
     saliency,
+    shapley_values,
     smooth_grad,
 )
 from attrib.testing import KINDS, Specimen, specimen
@@ -39,7 +40,7 @@ class Case:
     `options` are always given; `light` make it fast where accuracy does not matter; `takes` says which baselines it has,
     a "point" or a "distribution"; `axioms` are those it claims (in `about`, unless the options change that); `engines` can be asked for by
     `engine=`; `kinds` of models it can explain; `alone` is False where several targets at once are not what each would
-    be on its own.
+    be on its own; `many_baselines` where a method that takes one baseline or many is tried with many.
     """
 
     name: str
@@ -50,10 +51,12 @@ class Case:
     engines: tuple[str, ...] = ("func", "autograd")
     kinds: tuple[str, ...] = KINDS
     alone: bool = True
+    many_baselines: bool = False
 
     @property
     def takes(self) -> str | None:
-        return self.method.about.baselines
+        kind = self.method.about.baselines
+        return kind if kind != "any" else "distribution" if self.many_baselines else "point"
 
     def bound(self, light: bool = True) -> Callable[..., Any]:
         """The method with its options."""
@@ -67,14 +70,18 @@ class Case:
         """Baselines of a specimen, in the form that the method takes."""
         if self.takes is None:
             return {}
-        return {"baselines": s.baselines if self.takes == "point" else distribution(s)}
+        if self.takes == "point":
+            return {"baselines": s.baselines}
+        return {"baselines": distribution(s, lead=self.method.about.baselines == "any")}
 
 
-def distribution(s: Specimen, count: int = 3) -> Any:
-    """Baselines (B, ...) for all samples, or (N, B, ...) where the specimen has one for each."""
+def distribution(s: Specimen, count: int = 3, lead: bool = False) -> Any:
+    """Baselines (B, ...) or with `lead` (1, B, ...) for all samples, or (N, B, ...) where the specimen has one for each."""
     xs = s.x if isinstance(s.x, tuple) else (s.x,)
     x0s = s.baselines if isinstance(s.baselines, tuple) else (s.baselines,) * len(xs)
     found = tuple(_around(x, b, count) for x, b in zip(xs, x0s, strict=True))
+    if lead:
+        found = tuple(b[None] if b.ndim == x.ndim else b for x, b in zip(xs, found, strict=True))
     return found if len(found) > 1 else found[0]
 
 
@@ -138,6 +145,24 @@ register(deep_lift_shap, engines=("secant",))
 register(occlusion, engines=EDITS)
 register(occlusion, "windows", engines=EDITS, options={"window": 2, "stride": 2})
 register(feature_ablation, engines=EDITS)
+FEW = ("mlp", "lstm", "two_inputs", "number", "sequence", "logits")  # of at most 12 features
+register(shapley_values, engines=("dense",), kinds=FEW)
+register(
+    shapley_values,
+    "baselines",
+    engines=("dense",),
+    kinds=FEW,
+    many_baselines=True,
+    but=("completeness", "sensitivity"),
+)
+register(
+    shapley_values, "sampled", engines=("dense",), options={"exact": False}, light={"n_permutations": 4},
+    but=("symmetry",),  # in expectation only
+)  # fmt: skip
+register(
+    shapley_values, "rtol", engines=("dense",), options={"exact": False, "rtol": 0.2}, light={"n_permutations": 4},
+    kinds=("mlp", "two_inputs"), alone=False, but=("symmetry", "linearity"),
+)  # fmt: skip
 register(in_silico_mutagenesis, engines=EDITS, kinds=("sequence", "attention", "lstm"))
 
 

@@ -76,3 +76,9 @@ def wrong(net: Net, a: Array, both: xr.Dataset, t: Tensor) -> None:
     functional.guided_grad_cam(saliency, net, t, layers="0")  # wrong
     functional.interaction(net, t)  # wrong
     functional.predict(net, t, batchsize=3)  # wrong
+    assert_type(functional.deletion(net, t, t, steps=3), Tensor)
+    assert_type(functional.deletion.explain(net, t, t).area, Tensor)
+    functional.deletion(net, t, t, step=3)  # wrong
+    functional.randomization.explain(saliency, net, t, seeds=3)  # wrong
+    functional.sensitivity_max(saliency, net, t, radius=3)  # wrong
+    attrib.deletion(net, t, t, step=3)  # wrong

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SEVERAL = {
     "cells": ("--images", "--methods", "--targets"),
     "fcgr": ("--samples", "--methods", "--corrections"),
+    "expression": ("--methods", "--target", "--classes"),
 }
 
 

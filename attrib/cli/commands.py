@@ -9,6 +9,7 @@ import typer
 
 from attrib.cli import show
 from attrib.cli.cells import cells
+from attrib.cli.expression import commands as expression
 from attrib.cli.fcgr import group as fcgr
 from attrib.cli.sequence import sequence
 from attrib.cli.values import assignments, chosen, names, rows
@@ -178,6 +179,57 @@ def explain(
 
 
 @app.command()
+def judge(
+    model: Model,
+    data: Data,
+    output: Annotated[
+        Path, typer.Option(help="Folder for the results: new, empty, or with --overwrite an earlier run's.")
+    ],
+    weights: Weights = None,
+    methods: Annotated[
+        str, typer.Option(help="Names with commas (see: attrib methods), or all.")
+    ] = "saliency,input_x_gradient,integrated_gradients,smooth_grad",
+    target: Annotated[
+        str | None, typer.Option(help="One output: a number, a class name, or predicted.")
+    ] = None,
+    dims: Dims = None,
+    variables: Variables = None,
+    classes: Classes = None,
+    baselines: Annotated[
+        str | None, typer.Option(help="A number, or a file like --data: what stands for absent features.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="How many of the first samples to use.")] = 32,
+    steps: Annotated[int, typer.Option(help="Points of the curves of deletion and insertion.")] = 20,
+    n_random: Annotated[int, typer.Option(help="Random orders that these are compared with.")] = 10,
+    batch_size: Annotated[str, typer.Option(help="Rows per call of the model, or auto.")] = "auto",
+    device: Device = None,
+    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="An argument of a method: n_steps=20, or integrated_gradients.n_steps=20."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier run in --output.")
+    ] = False,
+) -> None:
+    """Compare how far methods can be trusted on your own model: deletion, insertion, infidelity, randomization."""
+    from attrib.workflows.folder import command_line
+    from attrib.workflows.judge import judge as work
+
+    with show.progress() as tell:
+        done = work(
+            model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=classes,
+            baselines=baselines, methods=chosen(methods), target=target, samples=samples, steps=steps, n_random=n_random,
+            batch_size=rows(batch_size), device=device, seed=seed, options=assignments(options or []),
+            overwrite=overwrite, command=command_line(), tell=tell, say=show.say,
+        )  # fmt: skip
+    show.judged_table(done.table)
+    show.files(done.folder, done.files)
+
+
+@app.command()
 def bench(
     model: Model,
     data: Data,
@@ -215,6 +267,7 @@ def bench(
 app.command()(cells)
 app.command()(sequence)
 app.add_typer(fcgr, name="fcgr")
+app.add_typer(expression, name="expression")
 
 
 @app.command("methods")

@@ -109,6 +109,31 @@ def _error(value: float) -> str:
     return "–" if value != value else f"{value:.2g}"
 
 
+def judged_table(table: pd.DataFrame) -> None:
+    """Print the table of `judge`."""
+    heads = {
+        "completeness_error": "completeness\nerror", "deletion_z": "deletion\nz", "insertion_z": "insertion\nz",
+        "infidelity": "\ninfidelity", "sensitivity": "\nsensitivity", "randomization": "\nrandomization",
+        "seconds": "\nseconds",
+    }  # fmt: skip
+    printed = _table("method", *heads.values())
+    for row in table[table["seconds"].notna()].to_dict("records"):
+        printed.add_row(row["method"], *(_error(row[name]) for name in heads))
+    console().print(printed)
+    say(
+        "deletion and insertion: standard deviations by which the area is better than those of random orders (median over samples);"
+    )
+    say(
+        "infidelity: error in predicting small changes, sensitivity: largest relative change under such; both low is good;"
+    )
+    say(
+        "randomization: rank correlation with the attribution of a model whose weights were drawn anew; near 1 is bad."
+    )
+    for row in table.to_dict("records"):
+        if row["remarks"]:
+            say(f"{row['method']}: {row['remarks']}")
+
+
 def bench_table(table: pd.DataFrame) -> None:
     """Print `bench`'s table, the best batch size of each method marked."""
     printed = _table(

@@ -113,6 +113,28 @@ def as_distribution(baselines: Any, xs: tuple[Tensor, ...]) -> tuple[Tensor, ...
     return tuple(b.expand(samples, max(counts), *b.shape[2:]) for b in pools)
 
 
+def as_pool(baselines: Any, xs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """One baseline or a distribution per input, always as a distribution: (1, B, ...) shared by all samples, or (N, B, ...).
+
+    A tensor with a dim more than the input is a distribution, (1, B, ...) for all samples or (N, B, ...) for each; anything
+    else is one baseline, as in `as_baselines`.
+    """
+    pool = []
+    for j, (b, x) in enumerate(zip(_per_input(baselines, xs), xs, strict=True)):
+        many = isinstance(b, Tensor) and b.ndim == x.ndim + 1
+        pool.append(
+            _fit_many(b, x, _name(j, xs))
+            if many
+            else _fit(b, x, _name(j, xs), f"{_name(j, xs)}[None]")[:, None]
+        )
+    count = max(b.shape[1] for b in pool)
+    if any(b.shape[1] not in (1, count) for b in pool):
+        raise ValueError(
+            f"`baselines` has {[b.shape[1] for b in pool]} baselines for the inputs; all need the same number"
+        )
+    return tuple(b.expand(-1, count, *b.shape[2:]) for b in pool)
+
+
 def _name(j: int, xs: tuple[Tensor, ...]) -> str:
     return "baselines" if len(xs) == 1 else f"baselines[{j}]"
 
@@ -145,14 +167,14 @@ def _as_tensor(b: Any, x: Tensor, which: str) -> Tensor:
     return converted
 
 
-def _fit(b: Any, x: Tensor, which: str) -> Tensor:
+def _fit(b: Any, x: Tensor, which: str, distribution: str = "gradient_shap") -> Tensor:
     t = _as_tensor(b, x, which)
     t = t[None] if t.ndim == x.ndim - 1 else t
     if t.ndim == x.ndim and len(t) in (1, len(x)) and _broadcasts(t.shape[1:], x.shape[1:]):
         return t
     sizes = ", ".join(map(str, x.shape[1:]))
     hint = (
-        f"; pass {which}.mean(0), or use gradient_shap for a distribution"
+        f"; pass {which}.mean(0), or use {distribution} for a distribution"
         if t.shape[1:] == x.shape[1:]
         else ""
     )

@@ -14,7 +14,9 @@ from attrib.functional.cam import (
 )
 from attrib.functional.conductance import conductance
 from attrib.functional.deep_lift import deep_lift, deep_lift_shap, op_shares
+from attrib.functional.deletion import Curve, deletion, insertion
 from attrib.functional.explanation import METHODS, About, Explanation
+from attrib.functional.infidelity import infidelity, sensitivity_max
 from attrib.functional.integrated_gradients import integrated_gradients
 from attrib.functional.interaction import interaction
 from attrib.functional.layers import from_layer, up_to
@@ -22,18 +24,23 @@ from attrib.functional.mutagenesis import in_silico_mutagenesis
 from attrib.functional.noise_tunnel import noise_tunnel
 from attrib.functional.occlusion import feature_ablation, occlusion
 from attrib.functional.prediction import predict
+from attrib.functional.randomization import Randomized, randomization
 from attrib.functional.saliency import input_x_gradient, saliency
 from attrib.functional.sampling import gradient_shap, smooth_grad
+from attrib.functional.shapley_values import shapley_values
 
 __all__ = [
     "METHODS",
     "About",
+    "Curve",
     "Explanation",
     "OpShare",
+    "Randomized",
     "class_activation_maps",
     "conductance",
     "deep_lift",
     "deep_lift_shap",
+    "deletion",
     "feature_ablation",
     "filters",
     "from_layer",
@@ -43,7 +50,9 @@ __all__ = [
     "guided_grad_cam",
     "hires_cam",
     "in_silico_mutagenesis",
+    "infidelity",
     "input_x_gradient",
+    "insertion",
     "integrated_gradients",
     "interaction",
     "layer_activation",
@@ -53,7 +62,10 @@ __all__ = [
     "op_shares",
     "predict",
     "prepare",
+    "randomization",
     "saliency",
+    "sensitivity_max",
+    "shapley_values",
     "shared",
     "smooth_grad",
     "up_to",

@@ -196,6 +196,12 @@ baselines : float, DataArray, Dataset, mapping, array-like, tuple or callable, d
     {purpose}: a number; a DataArray, matched by the names of its dims and the labels of its coords, with or without
     the sample dims; an array without labels, laid out like a sample or like the input; by name or as a tuple where
     there are several inputs; or a function of the input(s) that returns one of these.""",
+    "any": """\
+baselines : float, DataArray, Dataset, mapping, array-like, tuple or callable, default 0.0
+    {purpose}: a number; a DataArray, matched by the names of its dims and the labels of its coords, with or without
+    the sample dims, and with the dim `"baseline"` where it is a distribution, which is averaged; an array without labels,
+    laid out like a sample or like the input (a distribution: (1, B, ...)); by name or as a tuple where there are several
+    inputs; or a function of the input(s) that returns one of these.""",
     "distribution": """\
 baselines : DataArray, Dataset, mapping, array-like, tuple, float or callable
     {purpose}: a DataArray with the dim `"baseline"` and those of a sample, and with the sample dims where each sample

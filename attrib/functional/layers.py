@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from attrib.engine.inputs import as_baselines, as_distribution, as_tuple
+from attrib.engine.inputs import as_baselines, as_distribution, as_pool, as_tuple
 from attrib.engine.layers.at_layer import Layer, OffPath, check_output, find_layer, tapped
 from attrib.engine.model.companions import Beside, Companions
 from attrib.engine.model.parameters import Model
@@ -254,8 +254,9 @@ def at_layer(
         shared = all(len(b) == 1 for b in starts) and not beside.per_sample
         starts = tuple(b.expand(-1, *t.shape[1:]) for b, t in zip(starts, xs, strict=True))
         options["baselines"] = activations(starts, everyone[:1] if shared else everyone)
-    elif about.baselines == "distribution":
-        pool = as_distribution(options.pop("baselines"), xs)
+    elif about.baselines is not None:
+        distribution = as_distribution if about.baselines == "distribution" else as_pool
+        pool = distribution(options.pop("baselines", 0.0), xs)
         count = pool[0].shape[1]
         shared = all(len(b) == 1 for b in pool) and not beside.per_sample
         samples = (everyone[:1] if shared else everyone).repeat_interleave(count)
@@ -264,7 +265,8 @@ def at_layer(
             for b, t in zip(pool, xs, strict=True)
         )
         at_baselines = activations(flat, samples)
-        options["baselines"] = at_baselines if shared else at_baselines.unflatten(0, (-1, count))
+        each = at_baselines.unflatten(0, (-1, count))
+        options["baselines"] = at_baselines if shared and about.baselines == "distribution" else each
     behind_all = beside.of_samples(everyone)
     named = dict(behind_all.named) if behind_all else {}
     extra = behind_all.positional if behind_all else ()

@@ -120,8 +120,8 @@ def noise_tunnel(
             rows = noisy.points(i, r % count)
             goals = [repeated(t, i) for t in passes.targets]
             beside = passes.companions.of_samples(i)
-            attributions = _called(
-                _of_rows(method, i, xs), passes, model, rows if len(rows) > 1 else rows[0],
+            attributions = called_with(
+                of_rows(method, i, xs), passes, model, rows if len(rows) > 1 else rows[0],
                 targets=goals, batch_size=batch_size, device=device, engine=engine,
                 **({"additional_forward_args": beside} if beside else {}),
             )  # fmt: skip
@@ -143,7 +143,7 @@ def _refuse_maps(method: Callable[..., Tensors]) -> None:
         )
 
 
-def _called(method: Callable[..., Tensors], passes: Passes, *args: Any, **options: Any) -> Tensors:
+def called_with(method: Callable[..., Tensors], passes: Passes, *args: Any, **options: Any) -> Tensors:
     """A method's attributions; where it gives an `Explanation`, `passes` takes over its engine and evaluations."""
     inner: Any = method.func if isinstance(method, partial) else method
     if not hasattr(inner, "explain"):
@@ -157,15 +157,15 @@ def _called(method: Callable[..., Tensors], passes: Passes, *args: Any, **option
     return explanation.attribution
 
 
-def _of_rows(method: Callable[..., Tensors], i: Tensor, xs: Rows) -> Callable[..., Tensors]:
+def of_rows(method: Callable[..., Tensors], i: Tensor, xs: Rows) -> Callable[..., Tensors]:
     """The method, its own baselines repeated for rows of samples `i` where there is one (or a distribution) for each."""
     if not isinstance(method, partial) or "baselines" not in method.keywords:
         return method
     about, baselines = getattr(method.func, "about", None), method.keywords["baselines"]
-    more = int(about is not None and about.baselines == "distribution")
+    ranks = {"distribution": (1,), "any": (0, 1)}.get(str(getattr(about, "baselines", None)), (0,))
 
     def picked(b: Any, x: Tensor) -> Any:
-        per_sample = isinstance(b, Tensor) and b.ndim == x.ndim + more and len(b) == len(x) > 1
+        per_sample = isinstance(b, Tensor) and b.ndim - x.ndim in ranks and len(b) == len(x) > 1
         return b[i.to(b.device)] if per_sample else b
 
     if isinstance(baselines, tuple | list):

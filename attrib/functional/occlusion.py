@@ -190,7 +190,7 @@ def feature_ablation(
     each = groups if isinstance(groups, tuple | list) else (groups,) * len(xs)
     if len(each) != len(xs):
         raise ValueError(f"`groups` has {len(each)} entries for {len(xs)} inputs; pass one per input")
-    members = {j: _groups(each[j], xs[j]) for j in chosen if each[j] is not None}
+    members = {j: group_numbers(each[j], xs[j]) for j in chosen if each[j] is not None}
     numbers = {j: g[g >= 0].unique() for j, g in members.items()}
     joint = _joint(members, numbers)
     if joint and path not in ("auto", "dense"):
@@ -298,7 +298,7 @@ def _of_features(groups: Tensor, n: int, samples: Tensor, numbers: Tensor, losse
     return losses[:, at.to(losses.device)]
 
 
-def _groups(groups: Any, x: Tensor) -> Tensor:
+def group_numbers(groups: Any, x: Tensor) -> Tensor:
     """The group of each feature, on the CPU: (1, ...) for all samples or (N, ...)."""
     if not isinstance(groups, Tensor) or groups.is_floating_point() or groups.dtype == torch.bool:
         got = groups.dtype if isinstance(groups, Tensor) else type(groups).__name__

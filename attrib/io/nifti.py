@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from attrib._install import install_hint
 from attrib.io.place import replacing
 from attrib.labels.grids import AFFINE, CLOSE, VOXEL_DIMS, affine_coord, affine_of, checked_affine
 
@@ -52,7 +53,7 @@ def from_nifti(
     FileNotFoundError, ValueError
         For files that cannot be read, other grids, affines that are not invertible, colours, and more than four dims.
     ImportError
-        If nibabel is missing: ``pip install 'attrib[mri]'``.
+        If nibabel is missing: ``pip install -e '.[mri]'``.
 
     Notes
     -----
@@ -202,7 +203,7 @@ def nibabel_module() -> Any:
     try:
         return importlib.import_module("nibabel")
     except ImportError as error:
-        raise ImportError("nibabel is needed for this; install it: pip install 'attrib[mri]'") from error
+        raise ImportError(f"nibabel is needed for this; install it: {install_hint('mri')}") from error
 
 
 def is_nifti(path: str | os.PathLike[str]) -> bool:
@@ -312,7 +313,7 @@ def _lazily(images: Sequence[Any], chosen: Sequence[Sequence[int]], shape: tuple
         import dask
         import dask.array as da
     except ImportError as error:
-        raise ImportError("`lazy` takes Dask; install it: pip install 'attrib[large]'") from error
+        raise ImportError(f"`lazy` takes Dask; install it: {install_hint('large')}") from error
     later = dask.delayed(numbers, pure=False)
     blocks = [
         da.from_delayed(later(dask.delayed(i, traverse=False), c), (len(c), *shape), np.float32)

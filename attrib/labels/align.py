@@ -31,8 +31,8 @@ def baseline_tensors(baselines: Any, inputs: Inputs, dtype: torch.dtype | None, 
     inputs : Inputs
     dtype : torch.dtype, optional
         The model's.
-    kind : {"point", "distribution"}
-        What the method takes: one baseline per sample, or many along a dim called `"baseline"`, the rows of a table.
+    kind : {"point", "distribution", "any"}
+        What the method takes: one baseline per sample; many along a dim called `"baseline"`, the rows of a table; or either.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def baseline_tensors(baselines: Any, inputs: Inputs, dtype: torch.dtype | None, 
     if isinstance(baselines, int | float):
         return int(baselines) if isinstance(baselines, bool) else baselines
     each = _per_input(baselines, inputs)
-    tensors = tuple(_baseline_tensor(b, inputs, j, dtype, kind == "distribution") for j, b in enumerate(each))
+    tensors = tuple(_baseline_tensor(b, inputs, j, dtype, kind) for j, b in enumerate(each))
     return tensors[0] if inputs.single else tensors
 
 
@@ -66,12 +66,12 @@ def _per_input(baselines: Any, inputs: Inputs) -> list[Any]:
     return [baselines]
 
 
-def _baseline_tensor(b: Any, inputs: Inputs, j: int, dtype: torch.dtype | None, distribution: bool) -> Any:
+def _baseline_tensor(b: Any, inputs: Inputs, j: int, dtype: torch.dtype | None, kind: str) -> Any:
     x = inputs.arrays[j]
     if isinstance(b, int | float):
         return int(b) if x.dtype.kind in "iub" and b == int(b) else float(b)
     if is_table(b) or is_anndata(b):
-        b = table_like(b, inputs, j, "baselines", rows=DISTRIBUTION if distribution else None)
+        b = table_like(b, inputs, j, "baselines", rows=DISTRIBUTION if kind == "distribution" else None)
     if not isinstance(b, xr.DataArray):
         t = as_tensor(b, "baselines")
         if tuple(t.shape) != x.shape or len(inputs.sample_dims) == 1:
@@ -79,14 +79,18 @@ def _baseline_tensor(b: Any, inputs: Inputs, j: int, dtype: torch.dtype | None, 
                 dtype, t
             )  # laid out for the model: (1, ...), (N, ...), a sample, or a distribution
         b = xr.DataArray(as_numpy(t), dims=x.dims)
-    if DISTRIBUTION in b.dims and not distribution:
+    many = DISTRIBUTION in b.dims
+    if many and kind == "point":
         raise ValueError(
             "`baselines` has a dim 'baseline', but this method takes one baseline; pass baselines.mean('baseline')"
         )
     b = matched(b, x, "baselines", free=(DISTRIBUTION,), repeated=inputs.sample_dims)
     t = _by_name(b, inputs, j)
-    one_per_sample = distribution and DISTRIBUTION not in b.dims and len(t) > 1
-    return floats_in(dtype, t[:, None] if one_per_sample else t)
+    if kind == "distribution" and not many and len(t) > 1:  # one for each sample
+        t = t[:, None]
+    if kind == "any" and many and t.ndim == 1 + len(inputs.core(j)):  # the same for all samples
+        t = t[None]
+    return floats_in(dtype, t)
 
 
 def floats_in(dtype: torch.dtype | None, t: torch.Tensor) -> torch.Tensor:
@@ -229,16 +233,16 @@ def with_sample_dims(
     )
 
 
-def at_samples(option: Any, numbers: Sequence[int], inputs: Inputs, distribution: bool = False) -> Any:
+def at_samples(option: Any, numbers: Sequence[int], inputs: Inputs, kind: str = "point") -> Any:
     """An option of the pure functions, cut down to some samples: lists and tensors with one entry per sample.
 
-    With `distribution`, tensors with a dim more than the input are distributions for each sample.
+    Of a distribution, tensors with a dim more than the input are distributions for each sample.
     """
     if isinstance(option, list):  # of targets
         return [_target_at(t, numbers) for t in option]
     if isinstance(option, tuple):
-        return tuple(_tensor_at(t, numbers, inputs, j, distribution) for j, t in enumerate(option))
-    return _tensor_at(option, numbers, inputs, 0, distribution)
+        return tuple(_tensor_at(t, numbers, inputs, j, kind) for j, t in enumerate(option))
+    return _tensor_at(option, numbers, inputs, 0, kind)
 
 
 def _target_at(target: Any, numbers: Sequence[int]) -> Any:
@@ -248,7 +252,8 @@ def _target_at(target: Any, numbers: Sequence[int]) -> Any:
     return repeated(custom(target), torch.tensor(list(numbers))) if callable(target) else target
 
 
-def _tensor_at(t: Any, numbers: Sequence[int], inputs: Inputs, j: int, distribution: bool) -> Any:
-    rank = 1 + len(inputs.core(j)) + distribution  # with samples, and baselines, in front
-    per_sample = isinstance(t, torch.Tensor) and t.ndim == rank and len(t) == inputs.samples > 1
+def _tensor_at(t: Any, numbers: Sequence[int], inputs: Inputs, j: int, kind: str) -> Any:
+    point = 1 + len(inputs.core(j))  # the samples in front; of a distribution the baselines too
+    ranks = {"point": (point,), "distribution": (point + 1,), "any": (point, point + 1)}[kind]
+    per_sample = isinstance(t, torch.Tensor) and t.ndim in ranks and len(t) == inputs.samples > 1
     return t[list(numbers)] if per_sample else t

@@ -29,9 +29,9 @@ def edit_options(options: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
     ValueError
         For names of dims, coords and inputs that do not exist, and groups that do not fit the inputs.
     """
-    only = _input_number(options["only"], inputs)
+    only = _input_number(options.get("only"), inputs)
     edited = list(range(len(inputs.arrays))) if only is None else [only]
-    pure: dict[str, Any] = {"only": only}
+    pure: dict[str, Any] = {"only": only} if "only" in options else {}
     for place, name in enumerate(("axis", "position")):
         if name in options:
             pure[name] = _dim_number_in_all(options[name], name, place, inputs, edited)
@@ -197,4 +197,6 @@ def group_labels(groups: xr.DataArray) -> np.ndarray:
     values = groups.values.ravel()
     if values.dtype.kind in "OUST":
         return np.asarray([None if v is None or v != v or v == "" else v for v in values], dtype=object)
-    return values
+    return (
+        np.where(values < 0, np.nan, values) if values.dtype.kind in "if" and (values < 0).any() else values
+    )

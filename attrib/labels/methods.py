@@ -154,7 +154,7 @@ def _tensor_options(
         options["baselines"] = baseline_tensors(settings["baselines"], inputs, dtype, about.baselines)
     options["additional_forward_args"] = forward_args(settings["additional_forward_args"], inputs, dtype)
     if about.wraps:
-        options["method"] = _pure(settings["method"], inputs, dtype)
+        options["method"] = pure_form(settings["method"], inputs, dtype)
     if about.edits and not at_layer:  # groups are else those of the layer's own shape
         options |= edit_options(settings, inputs)
     if about.result == "layer map":
@@ -162,18 +162,18 @@ def _tensor_options(
     return options
 
 
-def _pure(method: Callable[..., Any], inputs: Inputs, dtype: torch.dtype | None) -> Callable[..., Any]:
+def pure_form(method: Callable[..., Any], inputs: Inputs, dtype: torch.dtype | None) -> Callable[..., Any]:
     """The pure form of a method that may be labelled, or of a partial of one, its options in the pure form too."""
     if not isinstance(method, functools.partial):
         return getattr(method, "functional", method)
-    inner, options = _pure(method.func, inputs, dtype), dict(method.keywords)
+    inner, options = pure_form(method.func, inputs, dtype), dict(method.keywords)
     about: About | None = getattr(inner, "about", None)
     if about is not None and about.baselines is not None and "baselines" in options:
         options["baselines"] = baseline_tensors(options["baselines"], inputs, dtype, about.baselines)
     if "additional_forward_args" in options:
         options["additional_forward_args"] = forward_args(options["additional_forward_args"], inputs, dtype)
     if about is not None and about.edits:
-        options |= edit_options({"only": None, **options}, inputs)
+        options |= edit_options(options, inputs)
     return functools.partial(inner, *method.args, **options)
 
 
@@ -193,9 +193,7 @@ def _lazily(method: Any, settings: dict[str, Any], inputs: Inputs, facts: Facts,
             "additional_forward_args": args_at(options["additional_forward_args"], numbers, inputs),
         }
         if about.baselines is not None:
-            of_block["baselines"] = at_samples(
-                options["baselines"], numbers, inputs, about.baselines == "distribution"
-            )
+            of_block["baselines"] = at_samples(options["baselines"], numbers, inputs, about.baselines)
         if "groups" in options:
             of_block["groups"] = at_samples(options["groups"], numbers, inputs)
         return method.explain(**{**of_block, "x": xs[0] if inputs.single else xs})

@@ -233,6 +233,8 @@ def sample_coords(
         coords["delta"] = along(explanation.delta, dims)
     if explanation.n_steps is not None:
         coords["n_steps"] = along(explanation.n_steps, inputs.sample_dims)
+    for name, numbers in (explanation.per_sample or {}).items():
+        coords[name] = along(numbers, inputs.sample_dims)
     return coords
 
 

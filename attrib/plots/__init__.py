@@ -2,12 +2,15 @@
 
 from attrib.plots.bars import bar_panels, bars
 from attrib.plots.comparison import comparison
+from attrib.plots.curves import curves
 from attrib.plots.heatmap import confusion, heatmap
 from attrib.plots.image import image, overlaid, overlays
 from attrib.plots.logo import attribution_logo, letters, motif_logo
 from attrib.plots.mutations import mutation_map
 from attrib.plots.panels import filter_grid, motif_cards, panels
+from attrib.plots.points import points
 from attrib.plots.scale import robust_limit
+from attrib.plots.text import text
 from attrib.plots.tracks import sequence_tracks
 
 __all__ = [
@@ -16,6 +19,7 @@ __all__ = [
     "bars",
     "comparison",
     "confusion",
+    "curves",
     "filter_grid",
     "heatmap",
     "image",
@@ -26,6 +30,8 @@ __all__ = [
     "overlaid",
     "overlays",
     "panels",
+    "points",
     "robust_limit",
     "sequence_tracks",
+    "text",
 ]

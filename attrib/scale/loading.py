@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attrib._install import install_hint
+from attrib.scale.exported import load_exported
+
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
@@ -77,10 +80,7 @@ def _exported(file: Path, weights: str | Path | None) -> Any:
         raise ValueError(f"`weights` is {weights}, but {file} has its weights inside; leave `weights` out")
     if not file.is_file():
         raise FileNotFoundError(f"there is no model file {file}")
-    try:
-        return torch.export.load(file).module()
-    except Exception as error:  # whatever a file that is no export does to the reader
-        raise ValueError(f"{file} is no model written by torch.export.save: {first_line(error)}") from error
+    return load_exported(file)
 
 
 def _from_factory(spec: str) -> Any:
@@ -155,7 +155,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     try:
         weights = _safetensors(file) if file.suffix == ".safetensors" else _pickled_tensors(file)
     except ImportError as error:
-        raise ValueError(f"{file.name} needs the package safetensors: pip install safetensors") from error
+        raise ValueError(f"{file.name} needs the package safetensors: {install_hint('weights')}") from error
     except Exception as error:  # whatever a file that is no state dict does to the reader
         raise ValueError(
             f"{file} cannot be read as weights only ({first_line(error)}); write it with "

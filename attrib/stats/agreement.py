@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -10,9 +10,13 @@ import xarray as xr
 
 from attrib.labels.matching import matched
 
+POSITIONS = ("z", "y", "x", "position")  # dims of positions, where the caller names none
 
-def agreement(results: Mapping[str, xr.DataArray], *, dim: str | None = "sample") -> xr.DataArray:
-    """Rank correlation of each pair of methods, averaged over the samples.
+
+def agreement(
+    results: Mapping[str, xr.DataArray], *, dim: str | None = "sample", top: float | None = None
+) -> xr.DataArray:
+    """Rank correlation of each pair of methods, or the overlap of their largest entries, averaged over the samples.
 
     Parameters
     ----------
@@ -21,17 +25,20 @@ def agreement(results: Mapping[str, xr.DataArray], *, dim: str | None = "sample"
         in any order.
     dim : str or None, default "sample"
         The samples; None where each result is a single attribution.
+    top : float, optional
+        Instead of the correlation: the share of the `top` largest entries (a fraction, such as 0.1) that two methods have in
+        common; that of two random orders is `top`.
 
     Returns
     -------
     DataArray (method, other)
-        Mean of Spearman's correlation over the samples in which both attributions vary; 1 on the diagonal, NaN where there
+        Mean of Spearman's correlation (or the overlap) over the samples in which both attributions vary; 1 on the diagonal, NaN where there
         are no such samples. Coord `count` (method, other): the number of these samples.
 
     Raises
     ------
     ValueError
-        If shapes or labels differ, or there are no results.
+        If shapes or labels differ, there are no results, or `top` is no fraction.
 
     Examples
     --------
@@ -43,18 +50,23 @@ def agreement(results: Mapping[str, xr.DataArray], *, dim: str | None = "sample"
     """
     if not results:
         raise ValueError("`results` is empty, expected at least one")
+    if top is not None and not 0 < top < 1:
+        raise ValueError(f"`top` is {top}, expected a fraction between 0 and 1")
     names = list(results)
     ordered = [a.expand_dims("sample") if dim is None else _along(n, a, dim) for n, a in results.items()]
     ordered = [ordered[0], *(_like(ordered[0], a, n) for a, n in zip(ordered[1:], names[1:], strict=True))]
     mean, count = np.eye(len(names)), np.full((len(names), len(names)), len(ordered[0]))
     for i, j in combinations(range(len(names)), 2):
         pairs = zip(ordered[i], ordered[j], strict=True)
-        correlations = np.array([rank_correlation(a, b) for a, b in pairs])
+        correlations = np.array(
+            [rank_correlation(a, b) if top is None else _overlap(a, b, top) for a, b in pairs]
+        )
         defined = correlations[np.isfinite(correlations)]
         mean[i, j] = mean[j, i] = defined.mean() if len(defined) else np.nan
         count[i, j] = count[j, i] = len(defined)
     coords = {"method": names, "other": names, "count": (("method", "other"), count)}
-    attrs = {"units": "1", "long_name": "mean rank correlation"}
+    what = "mean rank correlation" if top is None else f"mean overlap of the largest {top:.0%}"
+    attrs = {"units": "1", "long_name": what}
     return xr.DataArray(mean, dims=("method", "other"), coords=coords, name="agreement", attrs=attrs)
 
 
@@ -88,42 +100,138 @@ def entropy(a: xr.DataArray, dims: Sequence[str] = ("y", "x")) -> xr.DataArray:
     return nats / np.log(a.notnull().sum(dims))
 
 
-def mass_inside(a: xr.DataArray, mask: xr.DataArray, dims: Sequence[str] = ("y", "x")) -> xr.DataArray:
-    """Share of an attribution's positive mass that lies inside a mask.
+def mass_inside(a: xr.DataArray, mask: xr.DataArray, dims: Sequence[Hashable] | None = None) -> xr.DataArray:
+    """Share of an attribution's positive mass that lies inside a mask, and the share that chance would put there.
+
+    ``sum over the mask of max(a, 0) / sum of max(a, 0)``
 
     Parameters
     ----------
     a : DataArray
-        Attributions, with any other dims.
+        Attributions, with any other dims; a position with NaN is left out.
     mask : DataArray
         True or nonzero inside; some or all dims of `a`, matched by their labels where both have them.
-    dims : sequence of str, default ("y", "x")
-        The dims of the positions.
+    dims : sequence of hashable, optional
+        The dims of the positions; default: those of "z", "y", "x" and "position" that `a` has, else all dims of the mask but
+        "sample".
 
     Returns
     -------
     DataArray
-        Over the other dims, from 0 to 1; NaN where no value is positive.
+        Over the other dims, from 0 to 1; NaN where no value is positive. Coord `chance`: the mask's share of the positions,
+        which is what an attribution without a preference has inside. Without a unit.
 
     Raises
     ------
     ValueError
-        If the mask has dims that `a` lacks, other sizes or other labels.
+        If the mask has dims that `a` lacks, other sizes or other labels, or there are no dims of positions.
 
     Examples
     --------
     >>> import xarray as xr
     >>> from attrib.stats import mass_inside
     >>> a = xr.DataArray([[1.0, 3.0]], dims=("y", "x"))
-    >>> mass_inside(a, a > 2).item()
-    0.75
+    >>> inside = mass_inside(a, a > 2)
+    >>> inside.item(), inside.chance.item()
+    (0.75, 0.5)
     """
+    inside, dims = _inside(a, mask, dims)
     up = a.clip(min=0).fillna(0)
     total = up.sum(dims)
-    inside = matched(
-        mask.astype(bool).drop_vars([c for c in mask.coords if c not in mask.indexes]), a, "mask", other="a"
-    )
-    return up.where(inside.drop_vars(list(inside.coords)).variable, 0.0).sum(dims) / total.where(total > 0)
+    share = up.where(inside, 0.0).sum(dims) / total.where(total > 0)
+    return share.assign_coords(chance=_chance(a, inside, dims))
+
+
+def pointing_game(
+    a: xr.DataArray,
+    mask: xr.DataArray,
+    dims: Sequence[Hashable] | None = None,
+    *,
+    tolerance: float = 0.0,
+) -> xr.DataArray:
+    """Whether the largest attribution lies inside a mask, and how often chance would put it there.
+
+    Parameters
+    ----------
+    a : DataArray
+        Attributions, with any other dims; a position with NaN is left out.
+    mask : DataArray
+        True or nonzero inside; some or all dims of `a`, matched by their labels where both have them.
+    dims : sequence of hashable, optional
+        The dims of the positions, as for `mass_inside`.
+    tolerance : float, default 0
+        How far from the mask, in positions, still counts as inside.
+
+    Returns
+    -------
+    DataArray
+        Over the other dims: 1 where the largest value lies inside, 0 where not, NaN where there is no largest: all values are
+        equal, or all are NaN. Of several equal values the first counts. Its mean over samples is the score of the pointing game.
+        Coord `chance`: the share of positions inside.
+
+    Raises
+    ------
+    ValueError
+        As `mass_inside`.
+
+    References
+    ----------
+    Zhang, Bargal, Lin, Brandt, Shen, Sclaroff (2018), Top-down neural attention by excitation backprop.
+    doi:10.1007/s11263-017-1059-x
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.stats import pointing_game
+    >>> a = xr.DataArray([[1.0, 3.0], [4.0, 0.0]], dims=("sample", "x"))
+    >>> hits = pointing_game(a, xr.DataArray([False, True], dims="x"))
+    >>> hits.values.tolist(), hits.chance.item()
+    ([1.0, 0.0], 0.5)
+    """
+    if not tolerance >= 0:
+        raise ValueError(f"`tolerance` is {tolerance}, expected a number of at least 0")
+    inside, dims = _inside(a, mask, dims)
+    if tolerance > 0:
+        inside = xr.apply_ufunc(
+            _widened, inside, tolerance, input_core_dims=[dims, []], output_core_dims=[dims], vectorize=True
+        )
+    positions = {"position of all": list(dims)}
+    values = a.stack(positions)
+    varies = values.max("position of all") > values.min("position of all")
+    largest = values.fillna(-np.inf).argmax("position of all")
+    hits = inside.broadcast_like(a).transpose(*a.dims).stack(positions).isel({"position of all": largest})
+    hits = hits.drop_vars([*dims, "position of all"], errors="ignore")
+    return hits.astype(float).where(varies).assign_coords(chance=_chance(a, inside, dims))
+
+
+def _inside(
+    a: xr.DataArray, mask: xr.DataArray, dims: Sequence[Hashable] | None
+) -> tuple[xr.DataArray, list[Hashable]]:
+    """The mask as booleans, and the dims of the positions."""
+    mask = matched(mask.drop_vars([c for c in mask.coords if c not in mask.indexes]), a, "mask", other="a")
+    mask = mask.drop_vars(list(mask.coords)).isel({d: 0 for d in mask.dims if mask.sizes[d] != a.sizes[d]})
+    if dims is None:
+        dims = [d for d in POSITIONS if d in a.dims] or [d for d in mask.dims if d != "sample"]
+    lacking = [d for d in dims if d not in a.dims]
+    if lacking or not dims:
+        raise ValueError(f"`dims` is {list(dims)}, expected some of {a.dims}: the dims of the positions")
+    return mask.fillna(0).astype(bool), list(dims)
+
+
+def _chance(a: xr.DataArray, inside: xr.DataArray, dims: Sequence[Hashable]) -> xr.DataArray:
+    """Share of the positions that lie inside; the same for all attributions unless the mask or NaN differ among them."""
+    if bool(a.notnull().all()):
+        lacking = {d: a.sizes[d] for d in dims if d not in inside.dims}
+        return inside.expand_dims(lacking).mean(dims)
+    valid = a.notnull()
+    return inside.where(valid, False).sum(dims) / valid.sum(dims)
+
+
+def _widened(inside: np.ndarray, tolerance: float) -> np.ndarray:
+    """A mask with all positions that are at most so far from it."""
+    from scipy.ndimage import distance_transform_edt
+
+    return distance_transform_edt(~inside) <= tolerance if inside.any() else inside
 
 
 def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
@@ -179,3 +287,14 @@ def _like(first: xr.DataArray, a: xr.DataArray, name: str) -> xr.DataArray:
             f"`results[{name!r}]` has {dict(a.sizes)}, expected {dict(first.sizes)} as the first"
         )
     return matched(a, first, f"results[{name!r}]", other="the first result").transpose(*first.dims)
+
+
+def _overlap(a: xr.DataArray, b: xr.DataArray, top: float) -> float:
+    """Share of the largest entries that two attributions have in common; NaN where one is constant."""
+    both = np.isfinite(a.values) & np.isfinite(b.values)
+    values = [t.values[both] for t in (a, b)]
+    if any(len(v) == 0 or v.min() == v.max() for v in values):
+        return float("nan")
+    size = max(1, round(top * len(values[0])))
+    one, other = (set(np.argsort(-v, kind="stable")[:size].tolist()) for v in values)
+    return len(one & other) / size

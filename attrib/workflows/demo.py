@@ -16,13 +16,19 @@ from attrib.io import replacing, save
 from attrib.workflows.attribute import Done, Result, Tell
 from attrib.workflows.digits import CLASSES, Digits, accuracy, digits, trained
 from attrib.workflows.folder import Folder
+from attrib.workflows.judge import write
+from attrib.workflows.judgement import judgement, samples_of
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
 from attrib.workflows.study import carry_out, draw, overview, write_table
 
 EXPLAINED = 200  # held-out images
 BASELINES = 50  # training images that stand for "no digit in particular"
+JUDGED = 20  # of them, by which the methods are judged
 SHOWN = 6  # columns of the comparison, which has many rows
-REQUIRED = {"occlusion": {"window": {"y": 2, "x": 2}}}  # required arguments of methods, for these images
+SETTINGS: dict[str, dict[str, Any]] = {  # of methods, for these images
+    "occlusion": {"window": {"y": 2, "x": 2}},
+    "shapley_values": {"n_permutations": 4},
+}
 
 
 class Demo(NamedTuple):
@@ -76,7 +82,7 @@ def demo(
     Notes
     -----
     Writes `attributions.nc` (a group per result: `predicted/saliency`, `all/saliency`, ...), `summary.csv`,
-    `comparison.png`, `mean_per_class.png`, the images (`digits.nc`) and weights (`model.pt`) to try
+    `comparison.png`, `mean_per_class.png`, how far each method can be trusted (`judged.csv`, `judged.png`), the images (`digits.nc`) and weights (`model.pt`) to try
     `attrib explain` on, and `run.json`.
     """
     with Folder(output, command, overwrite=True) as folder:
@@ -87,14 +93,16 @@ def demo(
             f"Explaining {len(x)} held-out images with {len(ALL_METHODS)} methods, for the predicted class and all ten."
         )
         baselines = data.train[:BASELINES].drop_vars(["sample", "digit"]).rename(sample="baseline")
-        predicted = carry_out(
-            model, x, _plan(baselines, seed, target="predicted"), folder, tell, "predicted/"
-        )
+        settings = _plan(baselines, seed, target="predicted")
+        predicted = carry_out(model, x, settings, folder, tell, "predicted/")
         every = carry_out(model, x, _plan(baselines, seed, targets="all"), folder, tell, "all/")
         results = {done.method: done.result for done in predicted if isinstance(done, Done)}
         write_table({f"predicted/{m}": a for m, a in results.items()}
                     | {f"all/{d.method}": d.result for d in every if isinstance(d, Done)}, folder)  # fmt: skip
         draw(x, results, folder, **_comparison_samples(results))
+        say(f"Judging the methods on {JUDGED} of the images.")
+        some, of_these = samples_of(predicted, x, JUDGED)
+        write(judgement(model, some, of_these, settings, seed=seed, tell=tell), folder)
     return Demo(folder.path, folder.record["files"], right, _table(overview(predicted), overview(every)))
 
 
@@ -117,7 +125,7 @@ def _plan(baselines: xr.DataArray, seed: int, **target: Any) -> Plan:
     for name, arguments in methods.by_method.items():
         if ALL_METHODS[name].about.baselines == "distribution":
             arguments["baselines"] = baselines
-        arguments.update(REQUIRED.get(name, {}))
+        arguments.update(SETTINGS.get(name, {}))
     return methods
 
 

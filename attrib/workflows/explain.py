@@ -17,7 +17,7 @@ from attrib.workflows.attribute import Done, Result, Tell, rehearse, trial
 from attrib.workflows.data import baselines_of, floating
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
-from attrib.workflows.study import carry_out, draw, overview, write_table
+from attrib.workflows.study import carry_out, draw, overview, write_agreement, write_table
 from attrib.workflows.targets import class_names, targets
 
 
@@ -209,6 +209,7 @@ def explain(
         outcomes = carry_out(f, x, settings, folder, tell)
         results = {outcome.method: outcome.result for outcome in outcomes if isinstance(outcome, Done)}
         write_table(results, folder)
+        write_agreement(results, folder)
         if not draw(x, results, folder):
             say("No pictures: they show samples of one or two dims beside a channel.")
     return Explained(folder.path, [*folder.record["files"], RECORD], overview(outcomes))

@@ -117,13 +117,13 @@ def _default_arguments(method: str, baselines: Any, seed: int) -> dict[str, Any]
     chosen: dict[str, Any] = {}
     if about.draws:
         chosen["seed"] = seed
-    if "rtol" in about.arguments:
+    if set(about.arguments) >= PRECISION.keys():
         chosen |= PRECISION
     if about.wraps:
         chosen["method"] = ALL_METHODS[INNER]
     if about.baselines == "distribution":
         chosen["baselines"] = 0.0 if baselines is None else baselines
-    elif about.baselines == "point" and baselines is not None:
+    elif about.baselines is not None and baselines is not None:
         chosen["baselines"] = _one_baseline(baselines)
     return chosen
 

@@ -11,13 +11,13 @@ import pandas as pd
 import xarray as xr
 
 from attrib.io import add_group, save
-from attrib.stats import summary
+from attrib.stats import agreement, summary
 from attrib.workflows.attribute import Done, Result, Skipped, Tell, attribute
 from attrib.workflows.drawing import pictures
 from attrib.workflows.folder import Folder
 from attrib.workflows.plan import Plan
 
-RESULTS, TABLE = "attributions.nc", "summary.csv"
+RESULTS, TABLE, AGREEMENT = "attributions.nc", "summary.csv", "agreement.csv"
 
 
 def carry_out(
@@ -95,6 +95,25 @@ def overview(outcomes: Sequence[Done | Skipped]) -> pd.DataFrame:
 def write_table(results: Mapping[str, Result], folder: Folder) -> None:
     """Write `summary.csv`."""
     save(summary(results), folder.file(TABLE))
+
+
+def agreement_frame(table: xr.DataArray) -> pd.DataFrame:
+    """A table of agreement with the methods in rows and columns."""
+    names = table["method"].values
+    return pd.DataFrame(table.values, columns=list(names)).assign(method=names)[["method", *names]]
+
+
+def write_agreement(results: Mapping[str, Result], folder: Folder) -> None:
+    """Write `agreement.csv`: the mean rank correlation of each pair of methods whose attributions have one form."""
+    arrays = {m: a for m, a in results.items() if isinstance(a, xr.DataArray)}
+    first = next(iter(arrays.values()), None)
+    alike = {m: a for m, a in arrays.items() if first is not None and a.sizes == first.sizes}
+    if len(alike) > 1 and first is not None:
+        dims = [d for d in first.dims if d in first["prediction"].dims]
+        samples = {
+            m: a.drop_vars(list(a.coords)).stack(sample_=dims, create_index=False) for m, a in alike.items()
+        }
+        save(agreement_frame(agreement(samples, dim="sample_")), folder.file(AGREEMENT))
 
 
 def draw(x: Result, results: Mapping[str, Result], folder: Folder, **options: Any) -> list[str]:

@@ -69,9 +69,8 @@ def of_sample(values: Any, i: int) -> Any:
 @pytest.mark.parametrize("name", [n for n, c in CASES.items() if "mlp" in c.kinds])
 def test_a_sample_has_the_attribution_that_it_has_alone(name: str, form: str, batch_size: Any) -> None:
     case, model = CASES[name], _model()
-    baselines = {
-        None: {}, "point": {"baselines": X.flip(0)}, "distribution": {"baselines": X[:3] / 2},
-    }[case.takes]  # fmt: skip
+    pool = X[None, :3] / 2 if case.method.about.baselines == "any" else X[:3] / 2
+    baselines = {None: {}, "point": {"baselines": X.flip(0)}, "distribution": {"baselines": pool}}[case.takes]
     together = case.explain()(
         model, X, target=1, additional_forward_args=FORMS[form], batch_size=batch_size, **baselines
     )

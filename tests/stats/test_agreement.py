@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from attrib.stats import agreement, entropy, mass_inside, rank_correlation
+from attrib.stats import agreement, entropy, mass_inside, pointing_game, rank_correlation
 
 
 def attributions(*values: list) -> xr.DataArray:
@@ -68,6 +68,70 @@ def test_agreement_is_the_mean_over_samples() -> None:
     assert float(single[0, 1]) == pytest.approx(expected[0])
     with pytest.raises(ValueError, match=r"results\['a'\]` has dims"):
         agreement(results, dim="cell")
+
+
+def test_chance_beside_mass_inside() -> None:
+    mask = xr.DataArray([[1, 0], [0, 0]], dims=("y", "x"))
+    inside = mass_inside(attributions([[3, 1], [0, 0]], [[1, 1], [1, 1]]), mask)
+    assert inside.chance.item() == 0.25
+    assert inside[1].item() == pytest.approx(0.25)  # without a preference: chance
+    partly = mass_inside(attributions([[3, 1], [0, math.nan]], [[1, 1], [1, 1]]), mask)
+    assert partly.chance.values == pytest.approx([1 / 3, 1 / 4])
+    each = mass_inside(
+        attributions([[3, 1], [0, 0]], [[1, 1], [1, 1]]), mask * xr.DataArray([0, 1], dims="image")
+    )
+    assert each.chance.values.tolist() == [0, 0.25]
+    assert each.values.tolist() == [0, 0.25]
+    volume = xr.DataArray(np.arange(8.0).reshape(1, 2, 2, 2), dims=("sample", "z", "y", "x"))
+    assert mass_inside(volume, volume[0] > 6).values.tolist() == [0.25]
+    whole = mass_inside(volume, xr.ones_like(volume[0]))
+    assert (whole.item(), whole.chance.item()) == (1, 1)
+    genes = xr.DataArray([[1.0, 3.0]], dims=("sample", "gene"), coords={"gene": ["a", "b"]})
+    back = xr.DataArray([1, 0], dims="gene", coords={"gene": ["b", "a"]})
+    assert mass_inside(genes, back).item() == 0.75
+
+
+def test_pointing_game() -> None:
+    mask = xr.DataArray([[1, 0, 0, 0]], dims=("y", "x"))
+    a = attributions([[9, 1, 0, 0]], [[0, 0, 5, 0]], [[0, 2, 0, 0]], [[1, 1, 1, 1]], [[math.nan, 4, 1, 0]])
+    hits = pointing_game(a, mask)
+    assert hits.values[:3].tolist() == [1, 0, 0]
+    assert math.isnan(hits[3])
+    assert hits[4].item() == 0
+    assert hits.chance.values == pytest.approx([0.25, 0.25, 0.25, 0.25, 0])
+    assert pointing_game(a, mask, tolerance=1).values[:3].tolist() == [1, 0, 1]
+    nothing = pointing_game(a, 0 * mask, tolerance=1)
+    assert nothing.values[:3].tolist() == [0, 0, 0]
+    assert nothing.chance.max() == 0
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (xr.DataArray([1, 0, 0], dims="x"), "`mask` and `a` differ along 'x': 3 entries and 2"),
+        (xr.DataArray([1, 0], dims="z"), r"`mask` has dims \['z'\] that `a` lacks"),
+        (xr.DataArray([1, 0], dims="x", coords={"x": [5, 6]}), "different labels along 'x'"),
+    ],
+)
+def test_masks_of_another_shape(mask: xr.DataArray, message: str) -> None:
+    a = attributions([[3, 1], [0, 0]]).assign_coords(x=[0, 1])
+    for measure in (mass_inside, pointing_game):
+        with pytest.raises(ValueError, match=message):
+            measure(a, mask)
+    with pytest.raises(ValueError, match=r"`dims` is \['q'\]"):
+        mass_inside(a, a > 1, dims=["q"])
+    with pytest.raises(ValueError, match="`tolerance` is -1"):
+        pointing_game(a, a > 1, tolerance=-1)
+
+
+def test_overlap_of_the_largest() -> None:
+    a = xr.DataArray([np.arange(10.0), np.arange(10.0)], dims=("sample", "x"))
+    b = a.copy(data=[np.arange(10.0), -np.arange(10.0)])
+    both = agreement({"one": a, "other": b}, top=0.2)
+    assert both[0, 1].item() == 0.5
+    assert "largest 20%" in both.attrs["long_name"]
+    with pytest.raises(ValueError, match="`top` is 2"):
+        agreement({"one": a, "other": b}, top=2)
 
 
 def test_masks_and_second_attributions_go_by_labels() -> None:

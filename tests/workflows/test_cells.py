@@ -14,12 +14,13 @@ from attrib.cli.cells import repeated
 from attrib.cli.run import OK, REFUSED, run
 from attrib.domains.cells import ImageFile
 from attrib.domains.preparation import Preparation
+from attrib.domains.processors import timm_preparation
 from attrib.functional import grad_cam
 from attrib.io import load, save
 from attrib.workflows.cells import METHODS, cells
 from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.deletion import deletion
-from attrib.workflows.checkpoint import Classifier, load_checkpoint, timm_preparation
+from attrib.workflows.checkpoint import Classifier, load_checkpoint
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("safetensors")
@@ -130,10 +131,12 @@ def test_quality_figures(study: Path) -> None:
     for method, other in (("grad_cam", "layer_cam"), ("layer_cam", "grad_cam")):
         q = masked[method]
         assert 0 <= q["mass_inside"] <= 1
+        assert 0 < q["mass_inside_chance"] < 1
         assert plain[method]["mass_inside"] is None
         assert q["entropy"] is None or 0 < q["entropy"] <= 1
         assert len(q["deletion_curve"]) == 11
-        assert q["deletion_area"] == pytest.approx(np.mean(q["deletion_curve"]))
+        assert q["deletion_area"] == pytest.approx(np.trapezoid(q["deletion_curve"], dx=0.1), abs=1e-6)
+        assert np.isfinite([q["deletion_random_area"], q["deletion_z"]]).all()
         r = q["rank_correlation"][other]
         assert r is None or -1 <= r <= 1
     confidence = strict(study / "cell0_results.json")["confidence"]
@@ -160,7 +163,7 @@ def test_maps_of_the_cohort_lie_on_the_images_pixels(study: Path) -> None:
 def test_tables_and_summary(study: Path) -> None:
     table = pd.read_csv(study / "results.csv")
     assert len(table) == 5
-    assert {"image", "predicted", "confidence", "label", "correct", "grad_cam_entropy", "layer_cam_deletion_area", "grad_cam~layer_cam_rank_correlation"} <= set(table)  # fmt: skip
+    assert {"image", "predicted", "confidence", "label", "correct", "grad_cam_entropy", "layer_cam_deletion_area", "layer_cam_deletion_z", "grad_cam_mass_inside", "grad_cam_mass_inside_chance", "grad_cam~layer_cam_rank_correlation"} <= set(table)  # fmt: skip
     counts = pd.read_csv(study / "confusion_matrix.csv", index_col="true")
     assert counts.to_numpy().sum() == 5
     assert counts.loc["blast"].sum() == 3
@@ -274,7 +277,7 @@ def test_without_the_extra(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     assert run(["cells", "--checkpoint", str(checkpoint), "--images", str(images)]) == REFUSED
-    assert 'pip install "attrib[cells]"' in capsys.readouterr().err
+    assert "pip install -e '.[cells]'" in capsys.readouterr().err
 
 
 class Brightness(nn.Module):
@@ -347,7 +350,7 @@ def test_maps_lie_on_a_disc_whose_place_is_known(kind: str, tmp_path: Path) -> N
     classifier = Classifier(Redness().eval(), ("red", "grey"), PREPARED[kind], "test")
     files = [tmp_path / f"{k}.png" for k in range(len(places))]
     done = cells(classifier, files, tmp_path / "out", layer="body", methods=METHODS, masks=tmp_path / "masks")
-    assert min(v for k, v in done.summary["mean_quality"].items() if "mass_inside" in k) > 0.97
+    assert min(v for k, v in done.summary["mean_quality"].items() if k.endswith("mass_inside")) > 0.97
     maps = load(tmp_path / "out" / "attributions.nc").isel(target=0)
     for k, (y, x) in enumerate(places):
         for method in METHODS:
@@ -412,7 +415,9 @@ def own_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = {"stem.weight": torch.randn(4, 3, 4, 4), "stem.bias": torch.zeros(4), "head.weight": torch.randn(3, 4), "head.bias": torch.zeros(3)}  # fmt: skip
     torch.save(weights, folder / "weights.pt")
     processor = {"size": {"height": 24, "width": 24}, "resample": 2, "do_center_crop": False}
-    (folder / "processor.json").write_text(json.dumps(processor))
+    (folder / "processor.json").write_text(
+        json.dumps(processor | {"image_processor_type": "ViTImageProcessor"})
+    )
     return folder
 
 
@@ -528,10 +533,17 @@ def test_deletion_of_what_counts_is_fast() -> None:
     right = torch.zeros(3, 16, 16)
     right[:, :8, :8] = 1
     target = torch.zeros(3, dtype=torch.long)
-    good, bad = (deletion(model, x, m, target, batch_size=b) for m, b in ((right, 1000), (1 - right, 1)))
+    curves = deletion(model, x, torch.stack([right, 1 - right]), target)
+    one_by_one = deletion(model, x, torch.stack([right, 1 - right]), target, batch_size=1)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(curves[:4], one_by_one[:4], strict=True))
+    good, bad = curves.score
+    assert good.shape == (3, 11)
     assert torch.allclose(good[:, 0], model(x).softmax(1)[:, 0])
     assert torch.allclose(good[:, -1], bad[:, -1])
-    assert bool((good.mean(1) < bad.mean(1)).all())
+    assert bool((curves.area[0] < curves.random_area[0]).all())
+    assert bool((curves.area[1] > curves.random_area[1]).all())
+    assert torch.equal(curves.random_area[0], curves.random_area[1])
+    assert bool((curves.z[0] > 2).all() and (curves.z[1] < -2).all())
 
 
 def test_what_a_model_of_timm_says_of_itself() -> None:
@@ -543,7 +555,7 @@ def test_what_a_model_of_timm_says_of_itself() -> None:
         "std": (0.2,) * 3,
     }
     assert timm_preparation(described) == Preparation(
-        shortest=256, crop=(224, 224), resample=3, mean=(0.5,) * 3, std=(0.2,) * 3
+        shortest=256, crop=(224, 224), resample=3, mean=(0.5,) * 3, std=(0.2,) * 3, middle="round"
     )
     squashed = timm_preparation(
         described | {"crop_pct": 1.0, "crop_mode": "squash", "interpolation": "bilinear"}

@@ -32,6 +32,8 @@ def test_files(done: Demo) -> None:
         "run.json",
         "comparison.png",
         "mean_per_class.png",
+        "judged.csv",
+        "judged.png",
         "digits.nc",
         "model.pt",
     }

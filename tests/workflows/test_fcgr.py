@@ -242,6 +242,7 @@ def test_the_summary_tells_bad_pairs_and_correlations(study: Path) -> None:
     assert summary["methods"]["integrated_gradients"]["completeness_error_max"] < 1e-2
     assert set(summary["seconds"]) >= {"integrated_gradients", "interaction", "pictures of each pair"}
     table = pd.read_csv(study / "out" / "attribution_statistics.csv")
+    assert bool(table["deletion_z"].notna().any())
     assert len(table) == 2 * 2 * 4  # pairs, branches, methods
     a = load(study / "out" / "attributions.nc")
     row = table.query("sample == 'pair 1' and branch == 'mrna' and method == 'saliency'").iloc[0]
@@ -511,4 +512,4 @@ def test_without_the_extra(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "skorch", None)
     assert run(["fcgr", "train", "--data", str(data), "--output", str(tmp_path / "out"), *SMALL]) == REFUSED
-    assert 'pip install "attrib[train]"' in capsys.readouterr().err
+    assert "pip install -e '.[train]'" in capsys.readouterr().err

@@ -180,6 +180,14 @@ def test_what_is_written(study: Path) -> None:
     assert dict(a.sizes) == {"sample": 40, "nucleotide": 4, "position": LENGTH}
     np.testing.assert_allclose(a.sum(("nucleotide", "position")) - a.delta, a.prediction - float(_scores(0.25)), rtol=1e-4, atol=1e-3)  # fmt: skip
     records = pd.read_csv(study / "records.csv")
+    measured = [c for c in records if c.endswith("_deletion_z")]
+    assert {c.removesuffix("_delta") + "_deletion_z" for c in records if c.endswith("_delta")} <= set(
+        measured
+    )
+    assert bool(np.isfinite(records[measured]).all(axis=None))
+    agreement = pd.read_csv(study / "method_agreement.csv", index_col="method")
+    assert agreement.shape == (len(measured), len(measured))
+    assert np.allclose(np.diag(agreement), 1)
     assert records.record.tolist() == [f"s{k}" for k in range(40)]
     assert records.score.to_numpy() == pytest.approx(a.prediction.values, rel=1e-5)
     assert x.sample.values.tolist() == records.record.tolist()

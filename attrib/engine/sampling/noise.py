@@ -107,6 +107,24 @@ def choice(keys: Tensor, draws: Tensor, stream: int, n: int) -> Tensor:
     return (uniform(keys, draws, stream) * n).long().clamp_(max=n - 1)
 
 
+def permutations(keys: Tensor, draws: Tensor, stream: int, n: int) -> Tensor:
+    """A random order (rows, n) of the integers 0 to n - 1 in each row."""
+    return _words(keys, draws, stream, n).argsort(dim=1, stable=True)
+
+
+def signed_uniform(keys: Tensor, draws: Tensor, stream: int, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """Values (rows, *shape), uniform on (-1, 1): 2^24 evenly spaced ones."""
+    words = _words(keys, draws, stream, math.prod(shape)) >> 8  # signed 24-bit numbers
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    return ((words.to(wide) + 0.5) * 2.0**-23).to(dtype).reshape(len(draws), *shape)
+
+
+def _words(keys: Tensor, draws: Tensor, stream: int, n: int) -> Tensor:
+    """Random int32 words (rows, n)."""
+    first, second = _seeds(keys, draws, stream)
+    return _mix((_places(n, draws.device) ^ first) + second)
+
+
 def normal(keys: Tensor, draws: Tensor, stream: int, shape: torch.Size, dtype: torch.dtype) -> Tensor:
     """Standard normal values (rows, *shape): quantiles of 2^24 evenly spaced probabilities, between -5.42 and 5.42."""
     out = torch.empty(len(draws), math.prod(shape), dtype=dtype, device=draws.device)

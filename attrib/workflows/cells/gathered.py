@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib._version import __version__
+from attrib.workflows.cells.image import FIGURES
 
 
 class CohortSums:
@@ -119,9 +120,7 @@ def row(part: xr.Dataset, methods: tuple[str, ...]) -> dict[str, Any]:
         figures |= {"label": label, "correct": label == figures["predicted"]}
     for m in methods:
         values = part.sel({"method": m})
-        figures[f"{m}_entropy"] = float(values["entropy"])
-        figures[f"{m}_deletion_area"] = float(values["deletion"].mean())
-        if np.isfinite(values["mass_inside"]):
-            figures[f"{m}_mass_inside"] = float(values["mass_inside"])
+        inside = bool(np.isfinite(values["mass_inside"]))
+        figures |= {f"{m}_{n}": float(values[n]) for n in FIGURES if inside or not n.startswith("mass")}
     pairs = zip(part["pair"].values, part["agreement"].values, strict=True)
     return figures | {f"{pair}_rank_correlation": float(v) for pair, v in pairs}

@@ -17,6 +17,19 @@ from attrib.io.place import strict
 from attrib.plots import overlaid, overlays
 from attrib.stats import entropy, mass_inside, rank_correlation
 
+FIGURES = (
+    "entropy", "mass_inside", "mass_inside_chance", "deletion_area", "deletion_random_area", "deletion_z",
+)  # fmt: skip
+
+
+class Deletion(NamedTuple):
+    """Deletion curves of one image: of each method, its area, that of random orders, and z against these."""
+
+    curve: np.ndarray
+    area: np.ndarray
+    random_area: np.ndarray
+    z: np.ndarray
+
 
 class Cell(NamedTuple):
     """An image and its results.
@@ -31,8 +44,8 @@ class Cell(NamedTuple):
         Attributions on the image's pixels; NaN outside the network's input.
     seen : array (target, method, row, column)
         Attributions on the network's input.
-    curves : array (method, share)
-        Deletion curves of the predicted class.
+    deletion : Deletion
+        Of the predicted class.
     classes, methods, labels : tuple of str
         `labels` belong to the target dim.
     layer : str
@@ -45,7 +58,7 @@ class Cell(NamedTuple):
     probability: np.ndarray
     maps: np.ndarray
     seen: np.ndarray
-    curves: np.ndarray
+    deletion: Deletion
     classes: tuple[str, ...]
     methods: tuple[str, ...]
     labels: tuple[str, ...]
@@ -128,9 +141,12 @@ def figures(cell: Cell, attributions: xr.DataArray) -> dict[str, dict[str, Any]]
     for k, method in enumerate(cell.methods):
         quality[method] = {
             "entropy": float(entropies[k]),
-            "deletion_area": float(cell.curves[k].mean()),
-            "deletion_curve": [float(v) for v in cell.curves[k]],
+            "deletion_area": float(cell.deletion.area[k]),
+            "deletion_random_area": float(cell.deletion.random_area[k]),
+            "deletion_z": float(cell.deletion.z[k]),
+            "deletion_curve": [float(v) for v in cell.deletion.curve[k]],
             "mass_inside": None if inside is None else float(inside[k]),
+            "mass_inside_chance": None if inside is None else float(inside.chance.broadcast_like(inside)[k]),
             "rank_correlation": {},
         }
     for method, other in combinations(cell.methods, 2):
@@ -145,9 +161,9 @@ def _part(cell: Cell, targets: tuple[str, ...], quality: dict[str, Any]) -> xr.D
     on_input = cell.seen[cell.at("predicted")]
     part = xr.Dataset({"attribution": maps})
     part["seen"] = (("method", "row", "column"), on_input.astype(np.float32))
-    part["deletion"] = (("method", "share"), cell.curves.astype(float))
+    part["deletion"] = (("method", "share"), cell.deletion.curve)
     part["probability"] = ("class", cell.probability)
-    for figure in ("entropy", "mass_inside"):
+    for figure in FIGURES:
         values = [quality[m][figure] for m in cell.methods]
         part[figure] = ("method", [math.nan if v is None else v for v in values])
     pairs = {f"{a}~{b}": quality[a]["rank_correlation"][b] for a, b in combinations(cell.methods, 2)}

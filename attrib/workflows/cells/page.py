@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from attrib.workflows.cells.image import FIGURES
+
 STYLE = (
     "body{font:15px sans-serif;margin:2em}img{max-width:100%}td,th{padding:2px 10px;vertical-align:middle;text-align:left}"
     "td.n{text-align:right}figure{display:inline-block;margin:0 1em 1em 0}.wrong{background:#fdd}p.s{max-width:60em}"
@@ -16,7 +18,10 @@ STYLE = (
 MEANINGS = {
     "entropy": "entropy, from 0 (one pixel has all) to 1 (all the same)",
     "deletion_area": "deletion area: small if the attribution ranks the pixels well",
+    "deletion_random_area": "deletion area of random orders",
+    "deletion_z": "standard deviations by which the deletion area is smaller than those of random orders",
     "mass_inside": "share of the attribution inside the mask",
+    "mass_inside_chance": "share inside the mask by chance: its share of the pixels",
     "rank_correlation": "rank correlation of two methods",
 }
 
@@ -63,7 +68,7 @@ def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> str:
     """Figures in rows, methods in columns; pairs of methods below."""
     mean = dict(summary["mean_quality"])
     lines = []
-    for figure in ("mass_inside", "deletion_area", "entropy"):
+    for figure in FIGURES[::-1]:
         values = [mean.pop(f"{m}_{figure}", None) for m in methods]
         if any(v is not None for v in values):
             lines.append(f"<tr><td>{MEANINGS[figure]}</td>{''.join(map(_cell, values))}</tr>")

@@ -14,9 +14,9 @@ from torch import Tensor
 from attrib.domains.cells import ImageFile, read_image
 from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import device_of
-from attrib.functional import class_activation_maps
+from attrib.functional import Curve, class_activation_maps
 from attrib.workflows.cells.deletion import deletion
-from attrib.workflows.cells.image import Cell, stamp
+from attrib.workflows.cells.image import Cell, Deletion, stamp
 from attrib.workflows.cells.plan import Plan
 from attrib.workflows.checkpoint import Classifier
 
@@ -39,12 +39,20 @@ def explained(
             file, image = batch[k]
             frame = classifier.preparation.frame(*image.shape[:2])
             yield Cell(
-                file, stamp(file.path), image, probability[j], frame.back(maps[:, :, j]), maps[:, :, j], curves[:, j],
+                file, stamp(file.path), image, probability[j], frame.back(maps[:, :, j]), maps[:, :, j], deletion_of(curves, j),
                 plan.classes, plan.methods, plan.labels, name, mask_of(file, image, masks),
             )  # fmt: skip
 
 
-def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+def deletion_of(curves: Curve, j: int) -> Deletion:
+    """The curves of image `j`, method by method."""
+    assert curves.random_area is not None
+    assert curves.z is not None
+    fields = (curves.score, curves.area, curves.random_area, curves.z)
+    return Deletion(*(t[:, j].cpu().double().numpy() for t in fields))
+
+
+def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, np.ndarray, Curve, str]:
     """Attributions (target, method, N, y, x), probabilities (N, C), deletion curves (method, N, share), the layer's name."""
     device = device_of(classifier.model) or x.device
     x = x.to(device)
@@ -58,11 +66,11 @@ def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, 
     )
     maps = torch.stack([torch.as_tensor(e.attribution) for e in explanations.values()])
     predicted = maps[:, best, torch.arange(len(x))] if plan.goals == "all" else maps[:, -1]
-    curves = [deletion(classifier.model, x, m, best, batch_size=4 * len(x)).cpu() for m in predicted]
+    curves = deletion(classifier.model, x, predicted, best, batch_size=4 * len(x), several=classifier.several)
     layers = next(iter(explanations.values())).layers
     assert layers is not None
-    probability = logits.softmax(1).cpu().double().numpy()
-    return maps.transpose(0, 1).cpu().numpy(), probability, torch.stack(curves).numpy(), layers[0]
+    probability = (logits.sigmoid() if classifier.several else logits.softmax(1)).cpu().double().numpy()
+    return maps.transpose(0, 1).cpu().numpy(), probability, curves, layers[0]
 
 
 def mask_of(file: ImageFile, image: xr.DataArray, masks: str | Path | None) -> xr.DataArray | None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from attrib import grad_cam
+from attrib import deletion, grad_cam
 from attrib.domains.fcgr import along, divided, smoothed, tangent
 from attrib.functional import METHODS as ALL
 from attrib.workflows.attribute import Skipped, Tell, attribute
@@ -23,6 +23,7 @@ from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.fcgr.todo import METHODS, Settings
 from attrib.workflows.plan import Plan, plan
 
+STEPS, CONTROLS = 10, 5  # of the deletion curves: points, and random orders beside them
 CORRECTED = "saliency"  # the plain gradient, which the corrections are applied to
 DEFAULTS = {"saliency.absolute": False}
 
@@ -63,7 +64,8 @@ def explained(
     Dataset
         Along `sample`: `mirna` and `mrna` (method, y, x); `mirna_along`, `mrna_along` (method, positions) and their
         coords `..._remainder`, `..._letter`; `mirna_cam`, `mrna_cam` (y, x) and `interaction` (positions of both) where
-        there are any; `mirna_image`, `mrna_image`; `delta` (method); coords `score`, `probability`, `label`.
+        there are any; `mirna_image`, `mrna_image`; `delta` and
+        `deletion_z` (method); coords `score`, `probability`, `label`.
     """
     skipped: dict[str, str] = {}
     results = _attributions(predictor, x, background, settings, seconds, skipped, tell)
@@ -84,6 +86,8 @@ def explained(
         pairs = pairs.assign(_cams(predictor, x, settings, skipped))
     with timed(seconds, "interaction"):
         pairs = pairs.assign(interactions(predictor, x, settings))
+    with timed(seconds, "deletion"):
+        pairs["deletion_z"] = _deletion(predictor, x, background, results, settings)
     return _with_scores(pairs, predictor, x, results).assign_attrs(skipped=json.dumps(skipped))
 
 
@@ -173,6 +177,28 @@ def _cams(
         others = [c for c in a.coords if c not in ("sample", "y", "x", "kmer")]
         cams[f"{name}_cam"] = a.drop_vars(others).drop_attrs()
     return cams
+
+
+def _deletion(
+    predictor: Predictor,
+    x: xr.Dataset,
+    background: xr.Dataset,
+    results: Mapping[str, xr.Dataset],
+    settings: Settings,
+) -> xr.DataArray:
+    """z (sample, method) of deletion against random orders; NaN for attributions that are not finite."""
+    start = background[list(BRANCHES)].mean("sample")
+    scores = []
+    for result in results.values():
+        try:
+            curve = deletion(
+                predictor.model, x[list(BRANCHES)], result[list(BRANCHES)], baselines=start, steps=STEPS, n_random=CONTROLS,
+                seed=settings.seed, batch_size=settings.batch_size,
+            )  # fmt: skip
+            scores.append(curve["z"].values.astype(float))
+        except ValueError:
+            scores.append(np.full(x.sizes["sample"], np.nan))
+    return xr.DataArray(np.stack(scores, 1), dims=("sample", "method"))
 
 
 def _with_scores(

@@ -135,7 +135,7 @@ def rows(pair: xr.Dataset, sample: str) -> list[dict[str, Any]]:
                 "probability": float(pair["probability"]),
             }
             row |= {"branch": branch, "method": method} | _figures(a) | _places(pair, branch, method, site)
-            row["delta"] = float(pair["delta"].sel({"method": method}))
+            row |= {n: float(pair[n].sel({"method": method})) for n in ("delta", "deletion_z")}
             row["correlation_with_ig"] = _with_reference(pair, branch, method)
             table.append(row)
     return table

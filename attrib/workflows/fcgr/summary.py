@@ -46,11 +46,14 @@ def summed_up(results: xr.Dataset, table: pd.DataFrame, facts: Mapping[str, Any]
 
 
 def _methods(table: pd.DataFrame) -> dict[str, Any]:
-    """Completeness error, correlation with integrated gradients and the share of tops in the site, by method."""
+    """Completeness error, deletion against random orders, correlation with integrated gradients and the share of tops in the site, by method."""
     summary: dict[str, Any] = {}
     for method, part in table.groupby("method", sort=False):
         with_site = part[(part["label"] == 1) & part["has_site"]]
-        figures: dict[str, Any] = {"completeness_error_max": float(part["delta"].abs().max())}
+        figures: dict[str, Any] = {
+            "completeness_error_max": float(part["delta"].abs().max()),
+            "deletion_z_median": float(part["deletion_z"].median()),
+        }
         for b in BRANCHES:
             here, tops = part[part["branch"] == b], with_site[with_site["branch"] == b]["top_in_site"]
             figures[b] = {

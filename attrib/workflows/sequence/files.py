@@ -10,6 +10,7 @@ import xarray as xr
 
 from attrib.domains.motifs import consensus, information_content
 from attrib.io import replacing, save, save_motifs
+from attrib.stats import agreement
 from attrib.workflows.continued import RunFolder
 from attrib.workflows.sequence.asked import MUTATIONS
 from attrib.workflows.sequence.findings import Findings
@@ -17,6 +18,7 @@ from attrib.workflows.sequence.importance import importance
 from attrib.workflows.sequence.page import page
 from attrib.workflows.sequence.parts import Attributed
 from attrib.workflows.sequence.pictures import draw, draw_records
+from attrib.workflows.study import agreement_frame
 
 
 def write(run: RunFolder, findings: Findings, pictures: int) -> None:
@@ -48,6 +50,8 @@ def _tables(run: RunFolder, findings: Findings) -> None:
     save(records_table(findings), run.file("records.csv"))
     save(seqlets_table(findings.seqlets, findings.attributed.x), run.file("seqlets.csv"))
     save(findings.experiments, run.file("experiments.csv"))
+    if len(findings.attributed.results) > 1:
+        save(agreement_table(findings), run.file("method_agreement.csv"))
     if d.filters is not None:
         save(d.filters.table, run.file("filters.csv"))
     if d.motifs:
@@ -68,7 +72,7 @@ def records_table(findings: Findings) -> pd.DataFrame:
 
 
 def _records(findings: Findings) -> pd.DataFrame:
-    """Each record's coordinates, score, strongest position and completeness error by method, and number of seqlets."""
+    """Each record's coordinates, score, strongest position, completeness error and deletion against random orders by method, and number of seqlets."""
     done, x = findings.attributed, findings.attributed.x
     columns_of_records = [str(c) for c in x.coords if x[c].dims == ("sample",) and c != "sample"]
     columns: dict[str, Any] = {"record": x["sample"].values} | {c: x[c].values for c in columns_of_records}
@@ -78,8 +82,9 @@ def _records(findings: Findings) -> pd.DataFrame:
     columns["score"] = first["prediction"].values
     for method, a in done.results.items():
         columns[f"{method}_top_position"] = _top(importance(method, a, x))
-        if "delta" in a.coords:
-            columns[f"{method}_delta"] = a["delta"].values
+        for figure in ("delta", "deletion_z"):
+            if figure in a.coords:
+                columns[f"{method}_{figure}"] = a[figure].values
     counts = findings.seqlets.record.value_counts()
     columns["seqlets"] = [int(counts.get(r, 0)) for r in x["sample"].values]
     return pd.DataFrame(columns)
@@ -88,6 +93,18 @@ def _records(findings: Findings) -> pd.DataFrame:
 def _top(size: xr.DataArray) -> np.ndarray:
     """Each record's strongest position."""
     return np.nan_to_num(np.abs(size.transpose("sample", "position").values), nan=-1).argmax(1)
+
+
+def agreement_table(findings: Findings) -> pd.DataFrame:
+    """Mean rank correlation of each pair of methods over the records, for each output."""
+    tables = []
+    for output in findings.by_output():
+        done = output.attributed
+        by_position = {m: importance(m, a, done.x) for m, a in done.results.items()}
+        plain = {m: a.drop_vars([c for c in a.coords if c != "sample"]) for m, a in by_position.items()}
+        table = agreement_frame(agreement(plain))
+        tables.append(table if output.output is None else table.assign(target=output.output))
+    return pd.concat(tables, ignore_index=True)
 
 
 def motifs_table(findings: Findings) -> pd.DataFrame:

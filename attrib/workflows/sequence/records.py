@@ -14,7 +14,7 @@ import xarray as xr
 from attrib.domains.sequences import Reading, one_hot, read_bed, read_fasta, read_table
 
 Problem = dict[str, Any]
-TAKEN = ("sample", "nucleotide", "position", "length", "mask", "locus", "target", "baseline", "prediction", "delta", "standard_error", "n_steps", "record", "score", "seqlets")  # fmt: skip
+TAKEN = ("sample", "nucleotide", "position", "length", "mask", "locus", "target", "baseline", "prediction", "delta", "standard_error", "n_steps", "record", "score", "seqlets", "deletion_z")  # fmt: skip
 
 
 class Source(NamedTuple):

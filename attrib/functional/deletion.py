@@ -1,0 +1,326 @@
+"""Deletion and insertion: the score as the features that an attribution calls important go, and come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.gradient.passes import Passes
+from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple
+from attrib.engine.model.parameters import Model
+from attrib.engine.sampling.noise import permutations, sample_keys
+from attrib.engine.target import TargetLike
+from attrib.functional.explanation import refuse_non_finite_results
+from attrib.functional.measures import at_least, fitting, measured
+from attrib.functional.players import Coalitions, Players, players_of
+
+ORDERS = ("largest", "magnitude", "random")
+RANDOM_ORDER = 67  # stream of draws
+
+CURVE = """\
+f : callable
+    The model, as for every method.
+x : Tensor or tuple of Tensor
+    Input(s), samples on dim 0.
+attribution : Tensor or tuple of Tensor
+    Shaped like the input(s); with `targets` also with a leading dim of targets, each of which then has its own order.
+    A dim of size 1 where the input's is larger, such as (N, 1, y, x) for images (N, C, y, x), means that the features
+    along it go together."""
+SETTINGS = """\
+steps : int, default 20
+    Points of the curve after the first.
+groups : Tensor of int, tuple of these, or None
+    Features that go together, as for `shapley_values`; their importance is their mean attribution. Those of no group
+    always keep their values.
+order : {"largest", "magnitude", "random"}, default "largest"
+    The largest attributions first, the largest absolute ones, or the order of chance. Among equals the first feature
+    goes first.
+n_random : int, default 0
+    Random orders as a control, for `random_area` and `z` of ``.explain(...)``: each costs as much as the curve.
+seed : int, default 0
+    Of the random orders. A sample's depend on it and on the sample's own values alone."""
+
+
+class Curve(NamedTuple):
+    """A curve of deletion or insertion, and its control.
+
+    Attributes
+    ----------
+    score : Tensor (N, steps + 1) or (T, N, steps + 1)
+        The score at each fraction.
+    fraction : Tensor (steps + 1,)
+        0 to 1: of the features or groups that are gone (deletion) or there (insertion).
+    area : Tensor (N,) or (T, N)
+        Mean of the curve, by trapezoids.
+    random_area : Tensor (N,) or (T, N), or None
+        The mean area of random orders.
+    z : Tensor (N,) or (T, N), or None
+        How many standard deviations of the random areas the area is better than their mean: smaller for deletion,
+        larger for insertion. Zero where it equals the mean; infinite where it differs from random areas that are all equal.
+    prediction : Tensor (N,) or (T, N)
+        The score of the inputs.
+    """
+
+    score: Tensor
+    fraction: Tensor
+    area: Tensor
+    random_area: Tensor | None
+    z: Tensor | None
+    prediction: Tensor
+
+
+@measured({"curve": CURVE, "settings": SETTINGS})
+def deletion(
+    f: Model,
+    x: Tensors,
+    attribution: Tensors,
+    *,
+    baselines: Baselines = 0.0,
+    steps: int = 20,
+    groups: Any = None,
+    order: str = "largest",
+    n_random: int = 0,
+    seed: int = 0,
+    target: TargetLike = None,
+    targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+) -> Curve:
+    """The score as the most important features are replaced by their baselines.
+
+    ``c_k = f(x with the baseline in the k / steps most important features)``
+
+    Parameters
+    ----------
+    {curve}
+    baselines : float, Tensor, tuple of these, or callable, default 0.0
+        What replaces features: a number, a tensor shaped like a sample, (1, ...) or (N, ...), or a function of the inputs.
+    {settings}
+    {passes}
+
+    Returns
+    -------
+    Tensor
+        (N, steps + 1), with `targets` (T, N, steps + 1). Unit: output units. A curve that falls at once says that the
+        attribution found what the score rests on. ``.explain(...)`` with the same arguments returns a `Curve`: areas, and z.
+
+    Raises
+    ------
+    {raises_measure}
+
+    Notes
+    -----
+    Cost: ``steps + 1`` forward passes per sample and order; several targets share them unless each has its own order.
+    Features are replaced by values that the model may never have seen together: compare orders on one model, not models.
+
+    References
+    ----------
+    Petsiuk, Das, Saenko (2018), RISE: randomized input sampling for explanation of black-box models. arXiv:1806.07421
+    Samek et al. (2017), Evaluating the visualization of what a deep neural network has learned.
+    doi:10.1109/TNNLS.2016.2599820
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import deletion
+    >>> x = torch.tensor([[1.0, 3.0, 2.0]])
+    >>> deletion(lambda x: x.sum(1), x, x, steps=3)
+    tensor([[6., 3., 1., 0.]])
+    >>> deletion.explain(lambda x: x.sum(1), x, x, steps=3).area
+    tensor([2.3333])
+    """
+    settings = (baselines, steps, groups, order, n_random, seed)
+    passing = {"target": target, "targets": targets, "classes": classes, "additional_forward_args": additional_forward_args, "batch_size": batch_size, "device": device, "progress": progress}  # fmt: skip
+    return _curve(False, f, x, attribution, *settings, passing)
+
+
+@measured({"curve": CURVE, "settings": SETTINGS})
+def insertion(
+    f: Model,
+    x: Tensors,
+    attribution: Tensors,
+    *,
+    baselines: Baselines = 0.0,
+    steps: int = 20,
+    groups: Any = None,
+    order: str = "largest",
+    n_random: int = 0,
+    seed: int = 0,
+    target: TargetLike = None,
+    targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None,
+    progress: Progress = False,
+) -> Curve:
+    """The score of the baseline as the most important features are put in.
+
+    ``c_k = f(baseline with the k / steps most important features of x)``
+
+    Parameters
+    ----------
+    {curve}
+    baselines : float, Tensor, tuple of these, or callable, default 0.0
+        Where the curve begins: a number, a tensor shaped like a sample, (1, ...) or (N, ...), or a function of the inputs.
+    {settings}
+    {passes}
+
+    Returns
+    -------
+    Tensor
+        (N, steps + 1), with `targets` (T, N, steps + 1). Unit: output units. A curve that rises at once says that the
+        attribution found what the score needs. ``.explain(...)`` with the same arguments returns a `Curve`: areas, and z.
+
+    Raises
+    ------
+    {raises_measure}
+
+    Notes
+    -----
+    Cost: as `deletion`.
+
+    References
+    ----------
+    Petsiuk, Das, Saenko (2018), RISE: randomized input sampling for explanation of black-box models. arXiv:1806.07421
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import insertion
+    >>> x = torch.tensor([[1.0, 3.0, 2.0]])
+    >>> insertion(lambda x: x.sum(1), x, x, steps=3)
+    tensor([[0., 3., 5., 6.]])
+    """
+    settings = (baselines, steps, groups, order, n_random, seed)
+    passing = {"target": target, "targets": targets, "classes": classes, "additional_forward_args": additional_forward_args, "batch_size": batch_size, "device": device, "progress": progress}  # fmt: skip
+    return _curve(True, f, x, attribution, *settings, passing)
+
+
+def _curve(
+    insert: bool,
+    f: Model,
+    x: Tensors,
+    attribution: Tensors,
+    baselines: Baselines,
+    steps: int,
+    groups: Any,
+    order: str,
+    n_random: int,
+    seed: int,
+    passing: dict[str, Any],
+) -> Curve:
+    """The curve of insertion or deletion."""
+    xs = as_tuple(x, integers=True)
+    pool = tuple(b[:, None] for b in as_baselines(baselines, xs))
+    if order not in ORDERS:
+        raise ValueError(f"`order` is {order!r}, expected one of {', '.join(ORDERS)}")
+    at_least(steps, "steps", 1)
+    at_least(n_random, "n_random", 0)
+    attributions = fitting(attribution, xs, passing["targets"] is not None, groups is None)
+    players = _players(attributions, xs) if groups is None else players_of(groups, xs)
+    importance = _importance(players, attributions, xs, groups is None)
+    if order == "magnitude":
+        importance = torch.where(importance == -torch.inf, importance, importance.abs())
+    keys = sample_keys(xs, seed)
+    per_target = importance.ndim == 3
+    n, lead = len(xs[0]), len(importance) if per_target else 1
+    counts = (players.counts[:, None] * torch.arange(steps + 1) / steps).round().long()
+    each = (lead + n_random) * (steps + 1)
+    with Passes(f, xs, n * (1 + each), **passing) as passes:
+        score = passes.scores(xs)
+        refuse_non_finite_results(score)
+        if per_target and lead != len(score):
+            raise ValueError(f"`attribution` has {lead} targets, expected {len(score)}")
+        game = Coalitions(passes, xs, pool, players)
+
+        def present(i: Tensor, k: Tensor) -> Tensor:
+            which = k.div(steps + 1, rounding_mode="floor")
+            size = counts[i if len(counts) > 1 else 0, k % (steps + 1)]
+            ids, back = torch.stack([i, which]).unique_consecutive(dim=1, return_inverse=True)
+            orders = torch.stack([ordered(int(a), int(b)) for a, b in ids.T])
+            changed = orders.argsort(dim=1)[back] < size[:, None]
+            return changed if insert else ~changed
+
+        def ordered(i: int, which: int) -> Tensor:
+            """An order of the players of sample `i`, the most important first; those after the targets' are of chance."""
+            if order == "random" or which >= lead:
+                draw = torch.tensor([which])
+                own = int(players.counts[i if len(players.counts) > 1 else 0])
+                order_of_chance = permutations(keys[i : i + 1], draw, RANDOM_ORDER, own)[0]
+                return torch.cat([order_of_chance, torch.arange(own, players.count)])
+            return (importance[which, i] if per_target else importance[i]).argsort(
+                descending=True, stable=True
+            )
+
+        rows = score.new_zeros(len(score), n * each)
+        for start, part in passes.scores_along(
+            lambda i, k: game.points(present, i, k), torch.arange(n), each
+        ):
+            rows[:, start : start + part.shape[1]] = part
+    curves = rows.view(len(score), n, lead + n_random, steps + 1)
+    targets = torch.arange(len(score), device=curves.device)
+    curve = curves[targets, :, targets if per_target else 0]
+    refuse_non_finite_results(curve.flatten(2).mean(2))
+    shaped = lambda t: (t if passes.want.many else t[0]).to(xs[0].device)
+    areas = _area(curve)
+    mean = z = None
+    if n_random:
+        control = _area(curves[:, :, lead:])
+        mean = control.mean(2)
+        z = _z((areas - mean) if insert else (mean - areas), control)
+    return Curve(
+        shaped(curve),
+        torch.arange(steps + 1, dtype=curve.dtype) / steps,
+        shaped(areas),
+        None if mean is None else shaped(mean),
+        None if z is None else shaped(z),
+        shaped(score),
+    )
+
+
+def _area(curve: Tensor) -> Tensor:
+    """Mean over the last dim, by trapezoids."""
+    return (curve[..., 1:] + curve[..., :-1]).mean(-1) / 2
+
+
+def _z(gain: Tensor, control: Tensor) -> Tensor:
+    """A gain over the mean of a control (..., R) in standard deviations of the control; zero where there is none."""
+    spread = control.std(-1, correction=min(1, control.shape[-1] - 1))
+    rounding = 16 * torch.finfo(control.dtype).eps * control.abs().amax(-1)
+    gain = torch.where(gain.abs() <= rounding, 0.0, gain)
+    return torch.where(
+        gain == 0, 0.0, gain / torch.where(spread <= rounding, torch.zeros_like(spread), spread)
+    )
+
+
+def _players(attributions: tuple[Tensor, ...], xs: tuple[Tensor, ...]) -> Players:
+    """Each entry of the attributions a player."""
+    numbers, count = [], 0
+    for a, x in zip(attributions, xs, strict=True):
+        shape = a.shape[a.ndim - x.ndim + 1 :]
+        numbers.append(torch.arange(count, count + shape.numel()).view(1, *shape).expand(1, *x.shape[1:]))
+        count += shape.numel()
+    return Players(tuple(numbers), count, torch.tensor([count]))
+
+
+def _importance(
+    players: Players, attributions: tuple[Tensor, ...], xs: tuple[Tensor, ...], each: bool
+) -> Tensor:
+    """The importance (N, P) or (T, N, P) of the players."""
+    if each:
+        parts = [a.flatten(a.ndim - x.ndim + 1) for a, x in zip(attributions, xs, strict=True)]
+        return torch.cat([p.cpu().double() for p in parts], -1)
+    return players.means(
+        [
+            a.expand(*a.shape[: a.ndim - x.ndim], *x.shape).nan_to_num(nan=0.0)
+            for a, x in zip(attributions, xs, strict=True)
+        ]
+    )

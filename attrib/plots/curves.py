@@ -1,0 +1,101 @@
+"""Lines over one dim, such as the score as features are taken away: the mean over samples, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from attrib.plots.scale import axes, dim_label, value_label, wrapped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+STYLES = ("-", "--", ":", "-.")  # each for ten lines
+
+
+def curves(
+    lines: Mapping[str, xr.DataArray],
+    dim: str = "fraction",
+    *,
+    control: xr.DataArray | None = None,
+    ax: Axes | None = None,
+    label: str | None = None,
+    legend: bool = True,
+) -> Axes:
+    """Draw curves, each averaged over all its other dims.
+
+    Parameters
+    ----------
+    lines : mapping of str to DataArray
+        Names and curves.
+    dim : str, default "fraction"
+        The dim along the horizontal axis: numbers, or names, which are written out.
+    control : DataArray, optional
+        A curve drawn in grey, such as that of random orders.
+    ax : matplotlib Axes, optional
+        Where to draw; default: a new figure without a window.
+    label : str, optional
+        What the values are; default: the first curve's long name and unit.
+    legend : bool, default True
+        Whether to name the lines in the picture.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If there are no curves, or one lacks the dim.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.plots import curves
+    >>> curve = xr.DataArray([[3.0, 1.0]], dims=("sample", "fraction"), coords={"fraction": [0.0, 1.0]})
+    >>> len(curves({"saliency": curve, "deep_lift": curve}).lines)
+    2
+    """
+    if not lines:
+        raise ValueError("`lines` is empty, expected at least one curve")
+    lacking = [name for name, a in lines.items() if dim not in a.dims]
+    if lacking:
+        raise ValueError(
+            f"`lines`: {lacking[0]!r} has dims {lines[lacking[0]].dims}, expected {dim!r} among them"
+        )
+    ax = axes(ax, (5.0, 3.6))
+    first = next(iter(lines.values()))
+    names = first[dim].values.dtype.kind not in "iuf"
+    if control is not None:
+        ax.plot(*_points(control, dim), color="0.55", linewidth=3, alpha=0.7, label="random order", zorder=1)
+    for k, (name, a) in enumerate(lines.items()):
+        style = STYLES[k // 10 % len(STYLES)]
+        ax.plot(
+            *_points(a, dim),
+            style,
+            color=f"C{k % 10}",
+            linewidth=1.5,
+            marker="o" if names else "",
+            markersize=3,
+            label=name,
+        )
+    if names:
+        ax.set_xticks(
+            range(first.sizes[dim]), [str(v) for v in first[dim].values], rotation=60, ha="right", fontsize=7
+        )
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_xlabel(wrapped(dim_label(first, dim), 60))
+    ax.set_ylabel(wrapped(value_label(first) if label is None else label, 40))
+    if legend:
+        ax.legend(fontsize=7, frameon=False)
+    return ax
+
+
+def _points(a: xr.DataArray, dim: str) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and mean values along the dim."""
+    mean = a.mean([d for d in a.dims if d != dim])
+    labels = a[dim].values
+    return (labels if labels.dtype.kind in "iuf" else np.arange(len(labels))), mean.values

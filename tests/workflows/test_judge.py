@@ -1,0 +1,79 @@
+"""The judgement of methods on a model from files: the table, the picture, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+
+from attrib.cli.run import run
+from attrib.io import save
+from attrib.plots import curves
+from attrib.workflows.digits import cnn
+from attrib.workflows.judge import Judged, judge
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("judge")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(cnn().state_dict(), folder / "model.pt")
+    values = np.random.default_rng(0).random((5, 1, 8, 8)).astype(np.float32)
+    save(xr.DataArray(values, dims=("sample", "channel", "y", "x"), name="image"), folder / "x.nc")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judged(files: Path) -> Judged:
+    return judge(
+        "attrib.workflows.digits:cnn", files / "x.nc", files / "out", weights=files / "model.pt", samples=4,
+        methods=["integrated_gradients", "grad_cam", "shapley_values", "noise_tunnel"], target="predicted", steps=8,
+        n_random=4, options={"shapley_values.n_permutations": 2, "n_steps": 8, "n_samples": 2},
+    )  # fmt: skip
+
+
+def test_table_and_files(judged: Judged) -> None:
+    table = judged.table.set_index("method")
+    assert list(table.index) == ["integrated_gradients", "grad_cam", "shapley_values", "noise_tunnel"]
+    assert bool((table.remarks == "").all())
+    measures = table.drop(columns=["remarks", "completeness_error"])
+    assert bool(np.isfinite(measures.to_numpy(float)).all())
+    assert np.isfinite(table.completeness_error).tolist() == [True, False, True, False]
+    assert table.deletion_random_area.nunique() == 1  # the same orders for all methods
+    assert bool((table.deletion_z[["integrated_gradients", "shapley_values"]] > 1).all())
+    assert {p.name for p in judged.folder.iterdir()} == {
+        "attributions.nc",
+        "judged.csv",
+        "judged.png",
+        "run.json",
+    }
+    assert pd.read_csv(judged.folder / "judged.csv").method.tolist() == list(table.index)
+
+
+def test_the_command(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "judge", "--model", "attrib.workflows.digits:cnn", "--data", str(files / "x.nc"), "--samples", "2", "--steps", "4",
+        "--n-random", "2", "--methods", "saliency", "--output", str(files / "by-command"),
+    ]  # fmt: skip
+    assert run([*words, "--target", "3"]) == 0
+    assert "randomization: rank correlation" in capsys.readouterr().out
+    assert run([*words, "--overwrite", "--target", "1,2"]) == 2
+    assert "--target is '1,2', but methods are judged on one target" in capsys.readouterr().err
+    assert run([*words, "--overwrite", "--target", "1", "--samples", "0"]) == 2
+    assert "--samples is 0, expected at least 1" in capsys.readouterr().err
+
+
+def test_curves_of_names() -> None:
+    a = xr.DataArray([[1.0, 0.5]], dims=("sample", "layer"), coords={"layer": ["2", "0"]})
+    ax = curves({"saliency": a}, "layer", control=a)
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["2", "0"]
+    assert len(ax.lines) == 2
+    with pytest.raises(ValueError, match="expected 'fraction' among them"):
+        curves({"saliency": a})
+    with pytest.raises(ValueError, match="expected at least one curve"):
+        curves({})
