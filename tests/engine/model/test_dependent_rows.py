@@ -208,8 +208,6 @@ SOUND: dict[str, Any] = {
 
 UNSUITED = {  # torch has no second derivative, DeepLIFT no rule, the window no way
     ("attention inside of samples", "interaction"),
-    ("sorted inside of samples", "deep_lift"),
-    ("sorted inside of samples", "deep_lift_shap"),
     *((k, "occlusion by window") for k in SOUND if k not in ("nothing", "batch norm with statistics")),
 }
 EXPLAINED = [(k, m) for k in SOUND for m in METHODS if (k, m) not in UNSUITED]
