@@ -372,8 +372,8 @@ def versions() -> str:
     return ", ".join(listed)
 
 
-def report(lines: Sequence[Line]) -> str:
-    """The table, its sums, and the families that were not built."""
+def report(lines: Sequence[Line], waiting: Sequence[str] = ()) -> str:
+    """The table, its sums, the families that were not built, and those for which there was no time."""
     built = [line for line in lines if line.results]
     fine = lambda text: text.startswith("ok") or ("sees its place" in text and not text.startswith("wrong"))
     columns = list(CHECKS)
@@ -398,6 +398,7 @@ def report(lines: Sequence[Line]) -> str:
         "| check | passed |", "| --- | --- |", *sums, "",
         "| package | family | " + " | ".join(columns) + " |", "| --- " * (2 + len(columns)) + "|", *body, "",
         "## Not built", "", *(absent or ["none"]), "",
+        *(["## Not run", "", ", ".join(waiting), ""] if waiting else []),
     ])  # fmt: skip
 
 
@@ -416,12 +417,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             (v["package"], v["name"]): Line(**v)
             for v in map(json.loads, chosen.lines.read_text().splitlines())
         }
-    lines = []
+    lines, waiting = [], []
     for family in FAMILIES:
         if not all(word in f"{family.package} {family.name}" for word in chosen.only.split()):
             continue
         line = finished.get((family.package, family.name))
         if line is None and time.monotonic() - started > chosen.seconds:
+            waiting.append(f"{family.package} {family.name}")
             continue
         if line is None:
             line = run(family)
@@ -430,7 +432,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 with chosen.lines.open("a") as file:
                     file.write(json.dumps(line._asdict()) + "\n")
         lines.append(line)
-    text = report(lines)
+    text = report(lines, waiting)
     if chosen.output:
         chosen.output.write_text(text)
     else:
