@@ -16,9 +16,10 @@ from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import device_of
 from attrib.functional import Curve, class_activation_maps
 from attrib.workflows.cells.deletion import deletion
-from attrib.workflows.cells.image import Cell, Deletion, stamp
+from attrib.workflows.cells.image import Cell, Deletion
 from attrib.workflows.cells.plan import Plan
 from attrib.workflows.checkpoint import Classifier
+from attrib.workflows.identity import stamp
 
 
 def explained(
