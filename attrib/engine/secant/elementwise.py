@@ -99,7 +99,8 @@ def kinked_slope(
     op: OpOverload, x: Pair, change: Tensor, options: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
 ) -> Tensor:
     """The secant of a function of straight pieces that changes by `change`."""
-    return ratio(change, x.change, slope(op, x.v1, options, kwargs or {}))
+    at = x.v1.to(x.dv.dtype) if x.is_discrete else x.v1
+    return ratio(change, x.change, slope(op, at, options, kwargs or {}))
 
 
 @rule(
