@@ -93,7 +93,7 @@ def input_x_gradient(
 
 @overload
 def integrated_gradients(
-    f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0, n_steps: int = 50,
+    f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0, n_steps: int | None = None,
     quadrature: str = "gausslegendre", multiply_by_inputs: bool = True, rtol: float | None = None,
     max_steps: int = 1025, layer: Layer | None = None, output: int | None = None,
     call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
@@ -107,7 +107,7 @@ def integrated_gradients(
     """Gradient integrated along the straight line from a baseline to the input."""
 @overload
 def integrated_gradients(
-    f: Model, x: tuple[Any, ...], *, baselines: Any = 0.0, n_steps: int = 50,
+    f: Model, x: tuple[Any, ...], *, baselines: Any = 0.0, n_steps: int | None = None,
     quadrature: str = "gausslegendre", multiply_by_inputs: bool = True, rtol: float | None = None,
     max_steps: int = 1025, layer: Layer | None = None, output: int | None = None,
     call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
@@ -121,13 +121,14 @@ def integrated_gradients(
     """Gradient integrated along the straight line from a baseline to the input."""
 @overload
 def integrated_gradients(
-    f: Model, x: Any, *, baselines: Any = 0.0, n_steps: int = 50, quadrature: str = "gausslegendre",
-    multiply_by_inputs: bool = True, rtol: float | None = None, max_steps: int = 1025,
-    layer: Layer | None = None, output: int | None = None, call: int | None = None,
-    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
-    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
+    f: Model, x: Any, *, baselines: Any = 0.0, n_steps: int | None = None,
+    quadrature: str = "gausslegendre", multiply_by_inputs: bool = True, rtol: float | None = None,
+    max_steps: int = 1025, layer: Layer | None = None, output: int | None = None,
+    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
+    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
+    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
+    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:

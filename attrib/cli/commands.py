@@ -9,7 +9,9 @@ import typer
 
 from attrib.cli import show
 from attrib.cli.cells import cells
+from attrib.cli.expression import commands as expression
 from attrib.cli.fcgr import group as fcgr
+from attrib.cli.mri import mri
 from attrib.cli.sequence import sequence
 from attrib.cli.values import assignments, chosen, names, rows
 
@@ -18,7 +20,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Wh
 Model = Annotated[
     str, typer.Option(help="package.module:factory (a function that returns the model), or FILE.pt2.")
 ]
-Data = Annotated[Path, typer.Option(help="The input: .nc, .zarr, .npy or .npz.")]
+Data = Annotated[Path, typer.Option(help="The input: .nc, .zarr, .npy, .npz, or an image (.nii, .nii.gz).")]
 Weights = Annotated[
     Path | None, typer.Option(help="State dict: .safetensors, or .pt/.pth read as weights only.")
 ]
@@ -264,8 +266,10 @@ def bench(
 
 
 app.command()(cells)
+app.command()(mri)
 app.command()(sequence)
 app.add_typer(fcgr, name="fcgr")
+app.add_typer(expression, name="expression")
 
 
 @app.command("methods")

@@ -12,6 +12,12 @@ import xarray as xr
 from attrib.domains.preparation import pillow_module
 
 SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+FORMATS = (
+    "BMP",
+    "PNG",
+    "JPEG",
+    "TIFF",
+)  # all that Pillow may open: others run programs (EPS) or are seldom looked after
 
 TWELVE_BIT = 4096
 
@@ -115,7 +121,7 @@ def read_image(path: str | Path) -> xr.DataArray:
     Parameters
     ----------
     path : path
-        A file that Pillow reads: 8 or 16 bit, grey, colour, palette or with transparency. Of several pages the first
+        BMP, PNG, JPEG or TIFF, by its content, whatever its suffix: 8 or 16 bit, grey, colour, palette or with transparency. Of several pages the first
         is read. The image is turned as its EXIF orientation says.
 
     Returns
@@ -134,14 +140,17 @@ def read_image(path: str | Path) -> xr.DataArray:
     --------
     >>> import pathlib, tempfile
     >>> from attrib.domains.cells import read_image
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.ppm"
-    >>> _ = path.write_bytes(b"P6 2 1 255 " + bytes([255, 0, 0, 0, 0, 255]))
+    >>> from PIL import Image
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.png"
+    >>> picture = Image.new("RGB", (2, 1), "red")
+    >>> picture.putpixel((1, 0), (0, 0, 255))
+    >>> picture.save(path)
     >>> read_image(path).values.tolist()
     [[[255, 0, 0], [0, 0, 255]]]
     """
     pillow = pillow_module()
     try:
-        with pillow.Image.open(path) as file:
+        with pillow.Image.open(path, formats=FORMATS) as file:
             image = pillow.ImageOps.exif_transpose(file)
             if image.mode.startswith("I;16"):
                 image = pillow.Image.fromarray(_eight_bit(np.asarray(image)))

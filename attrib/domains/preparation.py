@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-WARPED_FROM = 384  # ConvNeXt's processor crops below this size and squeezes from it on
+from attrib._install import install_hint
+from attrib._memory import refuse_what_cannot_fit
+
+Resize: TypeAlias = Callable[[np.ndarray, tuple[int, int], int], np.ndarray]
 
 
 def pillow_module() -> Any:
@@ -17,7 +20,7 @@ def pillow_module() -> Any:
         import PIL.Image
         import PIL.ImageOps
     except ImportError as error:
-        raise ImportError('reading images needs Pillow: pip install "attrib[cells]"') from error
+        raise ImportError(f"reading images needs Pillow: {install_hint('cells')}") from error
     return PIL
 
 
@@ -69,16 +72,30 @@ class Preparation:
 
     Attributes
     ----------
-    shortest, square : int or None, (int, int) or None
-        The shorter side after resizing, or height and width. With neither the size stays.
+    shortest, square, fit : int or None, (int, int) or None
+        The shorter side after resizing; or height and width; or a box of height and width that the image keeps its shape to
+        fill (`inside=False`) or to lie in. With none of these the size stays.
     crop : (int, int) or None
-        Height and width of the crop from the middle; smaller images are padded with zeros.
+        Height and width of the crop from the middle; smaller images are padded.
     resample : int
         Pillow's number of the filter: 2 linear, 3 cubic.
     factor : float
         Multiplies the values 0 to 255.
     mean, std : tuple of float
         Per channel, after `factor`.
+    inside : bool
+        See `fit`.
+    divisor : int
+        Sides after resizing are rounded up to multiples of it.
+    middle : {"floor", "round"}
+        Where a crop begins if the difference is odd: `"floor"` as most processors do, `"round"` as torchvision does, to the
+        even number.
+    fill : tuple of int
+        Colour of the padding.
+    flip : bool
+        Whether the network takes blue first.
+    resize : callable, optional
+        ``(image, (height, width), resample) -> image``; default: Pillow's.
     """
 
     shortest: int | None = None
@@ -88,83 +105,62 @@ class Preparation:
     factor: float = 1 / 255
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    fit: tuple[int, int] | None = None
+    inside: bool = False
+    divisor: int = 1
+    middle: str = "floor"
+    fill: tuple[int, int, int] = (0, 0, 0)
+    flip: bool = False
+    resize: Resize | None = None
 
     def frame(self, height: int, width: int) -> Frame:
-        """Where the input lies on an image of that size."""
-        resized = self.square or (height, width)
-        if self.shortest is not None:
-            short = min(height, width)
-            long = int(self.shortest * max(height, width) / short)
-            resized = (self.shortest, long) if height <= width else (long, self.shortest)
+        """Where the input lies on an image of that size.
+
+        Raises
+        ------
+        ValueError
+            If it cannot fit in memory.
+        """
+        resized = tuple(-(-n // self.divisor) * self.divisor for n in self._resized(height, width))
         size = self.crop or resized
-        offset = ((resized[0] - size[0]) // 2, (resized[1] - size[1]) // 2)
-        return Frame((height, width), resized, size, offset)
+        for n, m in (resized, size):
+            refuse_what_cannot_fit(12.0 * n * m, "size", f"an image of {n} x {m} pixels")
+        offset = tuple(self._begin(n - m) for n, m in zip(resized, size, strict=True))
+        return Frame((height, width), resized, size, offset)  # type: ignore[arg-type]
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        if self.shortest is not None:
+            long = int(self.shortest * max(height, width) / min(height, width))
+            return (self.shortest, long) if height <= width else (long, self.shortest)
+        if self.fit is not None:
+            ratios = height / self.fit[0], width / self.fit[1]
+            ratio = max(ratios) if self.inside else min(ratios)
+            return round(height / ratio), round(width / ratio)
+        return self.square or (height, width)
+
+    def _begin(self, spare: int) -> int:
+        """Where a crop begins that leaves out so many rows; negative for padding."""
+        if self.middle == "floor":
+            return spare // 2
+        return round(spare / 2) if spare > 0 else -(-spare // 2)
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """An RGB image (y, x, 3), unsigned 8 bit, as the network's input (3, *size), float32."""
         frame = self.frame(*image.shape[:2])
         if frame.resized != frame.image:
-            pillow = pillow_module()
-            small = pillow.Image.fromarray(np.ascontiguousarray(image))
-            image = np.asarray(small.resize(frame.resized[::-1], resample=self.resample))
-        values = np.zeros((*frame.size, 3), np.float32)
+            image = (self.resize or _by_pillow)(np.ascontiguousarray(image), frame.resized, self.resample)
+        values = np.empty((*frame.size, 3), np.float32)
+        values[:] = self.fill
         (top, left), (h, w) = frame.offset, frame.size
         part = image[max(0, top) : top + h, max(0, left) : left + w]
-        values[max(0, -top) : max(0, -top) + part.shape[0], max(0, -left) : max(0, -left) + part.shape[1]] = (
-            part
-        )
+        below, right = max(0, -top), max(0, -left)
+        values[below : below + part.shape[0], right : right + part.shape[1]] = part
+        if self.flip:
+            values = values[..., ::-1]
         mean, std = (np.array(v, np.float32) for v in (self.mean, self.std))
         values = (values * np.float32(self.factor) - mean) / std
         return np.ascontiguousarray(values.transpose(2, 0, 1))
 
 
-def preparation_of(config: Mapping[str, Any]) -> Preparation:
-    """The preparation that a `preprocessor_config.json` of Hugging Face describes.
-
-    Raises
-    ------
-    ValueError
-        For a size that cannot be understood.
-    """
-    size, convnext = config.get("size"), "convnext" in str(config.get("image_processor_type", config.get("feature_extractor_type", ""))).lower()  # fmt: skip
-    shortest, square = _size(size, convnext or "crop_pct" in config)
-    crop = _pair(config.get("crop_size")) if config.get("do_center_crop") else None
-    if (convnext or "crop_pct" in config) and shortest is not None:
-        sides = (shortest, shortest)
-        if shortest >= WARPED_FROM:
-            shortest, square = None, sides
-        else:
-            shortest, crop = int(shortest / (config.get("crop_pct") or 224 / 256)), crop or sides
-    if not config.get("do_resize", True):
-        shortest, square = None, None
-        crop = None if convnext and not config.get("do_center_crop") else crop
-    normal = config.get("do_normalize", True)
-    return Preparation(
-        shortest, square, crop,
-        resample=int(config.get("resample", 3 if convnext else 2)),
-        factor=float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0,
-        mean=tuple(config.get("image_mean") or (0.5,) * 3) if normal else (0.0,) * 3,
-        std=tuple(config.get("image_std") or (0.5,) * 3) if normal else (1.0,) * 3,
-    )  # fmt: skip
-
-
-def _size(size: Any, shorter: bool) -> tuple[int | None, tuple[int, int] | None]:
-    if isinstance(size, Mapping) and size.get("shortest_edge"):
-        return int(size["shortest_edge"]), None
-    if isinstance(size, int) and shorter:
-        return size, None
-    return None, _pair(size)
-
-
-def _pair(size: Any) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    if isinstance(size, int):
-        return size, size
-    if isinstance(size, Mapping) and {"height", "width"} <= set(size):
-        return int(size["height"]), int(size["width"])
-    if isinstance(size, list | tuple) and len(size) == 2:
-        return int(size[0]), int(size[1])
-    raise ValueError(
-        f"the preprocessor's size is {size!r}, expected a number, shortest_edge, or height and width"
-    )
+def _by_pillow(image: np.ndarray, size: tuple[int, int], resample: int) -> np.ndarray:
+    return np.asarray(pillow_module().Image.fromarray(image).resize(size[::-1], resample=resample))

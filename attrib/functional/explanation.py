@@ -51,6 +51,8 @@ class Explanation(NamedTuple):
         For methods that need a layer: the names of the layers explained.
     dims : tuple of int, or None
         For maps of a layer: the dims of a sample (from 0) that the map lies on.
+    per_sample : dict of str to Tensor (N,), or None
+        More numbers of each sample, such as the linear segments of its path.
     """
 
     attribution: Tensors
@@ -65,6 +67,7 @@ class Explanation(NamedTuple):
     notes: dict[str, str | int | float] | None = None
     layers: tuple[str, ...] | None = None
     dims: tuple[int, ...] | None = None
+    per_sample: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -282,6 +285,7 @@ def finish(
     n_steps: Tensor | None = None,
     notes: Mapping[str, str | int | float] | None = None,
     layers: tuple[str, ...] | None = None,
+    per_sample: Mapping[str, Tensor] | None = None,
 ) -> Explanation:
     """Drop the target dim where one target was asked for, bring results to the inputs' device, refuse non-finite ones.
 
@@ -300,6 +304,7 @@ def finish(
     n_steps : Tensor (N,), optional
     notes : dict, optional
     layers : tuple of str, optional
+    per_sample : mapping of str to Tensor (N,), optional
         Fields of the `Explanation`.
 
     Raises
@@ -334,6 +339,7 @@ def finish(
         passes.function.rows,
         notes or None,
         layers,
+        per_sample=None if per_sample is None else {name: t.to(at) for name, t in per_sample.items()},
     )
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._install import install_hint
 from attrib.labels.annotated import annotated_array
 from attrib.labels.matching import refuse_other_labels
 from attrib.stats.summary import sample_dims
 
-COORDS = ("prediction", "delta", "n_steps")  # of results, along the samples
+COORDS = ("prediction", "delta", "n_steps", "segments", "evaluations")  # of results, along the samples
 
 
 def from_anndata(
@@ -79,7 +80,7 @@ def to_anndata(result: xr.DataArray, adata: Any = None, *, key: str | None = Non
     Raises
     ------
     ImportError
-        Without `adata`, if anndata is not installed: ``pip install 'attrib[anndata]'``.
+        Without `adata`, if anndata is not installed: ``pip install -e '.[anndata]'``.
     ValueError
         For other dims, and names of cells and genes that `adata` lacks.
 
@@ -128,7 +129,7 @@ def _new(cells: pd.Index, genes: pd.Index) -> Any:
     try:
         import anndata
     except ImportError as error:
-        raise ImportError("anndata is needed for this; install it: pip install 'attrib[anndata]'") from error
+        raise ImportError(f"anndata is needed for this; install it: {install_hint('anndata')}") from error
     return anndata.AnnData(obs=pd.DataFrame(index=cells), var=pd.DataFrame(index=genes))
 
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from attrib.domains.expression.matrices import SUFFIXES, is_expression_file, read_matrix
 from attrib.io import netcdf
+from attrib.io.claims import is_consolidated, numbers, refuse_codecs, refuse_members
 from attrib.io.netcdf import Labelled
 from attrib.io.nifti import from_nifti, is_nifti
+
+UNREADABLE = (  # what readers raise for files that are torn or lie
+    OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, AttributeError, IndexError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def read(
@@ -22,7 +30,8 @@ def read(
     Parameters
     ----------
     path : str or path
-        `.nc`, `.nc4`, `.h5`, `.zarr`, `.npy`, `.npz`, or an image of `attrib.io.from_nifti`: `.nii`, `.nii.gz`, `.mgz`.
+        `.nc`, `.nc4`, `.h5`, `.zarr`, `.npy`, `.npz`, an expression matrix of `attrib.domains.expression.read_matrix` (`.gct`, `.csv`,
+        `.tsv`, `.txt`, `.parquet`, `.h5ad`: dims sample, gene), or an image of `attrib.io.from_nifti`: `.nii`, `.nii.gz`, `.mgz`.
     dims : sequence of str, optional
         Of `.npy` and `.npz`: the names of the dims; default: `sample, dim_1, ...`, and `sample, NAME_1, ...` for several
         variables. Of labelled files: their dims in the order that the model takes. Images have sample, channel, i, j, k; without
@@ -56,9 +65,11 @@ def read(
     file = Path(path)
     if is_nifti(file):
         return _image(file, dims, variables)
+    if is_expression_file(file):
+        return _expression(file, dims, variables)
     if file.suffix.lower() not in READERS:
         raise ValueError(
-            f"data file {file} has an unknown format, expected one of {', '.join(READERS)}, .nii, .nii.gz"
+            f"data file {file} has an unknown format, expected one of {', '.join([*READERS, *SUFFIXES])}, .nii, .nii.gz"
         )
     if not file.exists():
         raise FileNotFoundError(f"there is no data file {file}")
@@ -66,7 +77,7 @@ def read(
         ds = READERS[file.suffix.lower()](file)
     except ImportError as error:
         raise ValueError(f"reading {file.name} needs another package: {error}") from error
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{file} cannot be read as {file.suffix}: {error}") from error
     names = _chosen(ds, variables, file)
     prefix = dict.fromkeys(names, "dim") if len(names) == 1 else {n: n for n in names}
@@ -80,6 +91,22 @@ def _image(file: Path, dims: Sequence[str] | None, variables: Sequence[str] | No
         raise ValueError(f"`variables` is {', '.join(variables)}, but {file.name} is an image; leave it out")
     a = from_nifti(file, channel=dims is None or "channel" in dims)
     return a if dims is None else _with_dims(a, dims, file, "dim")
+
+
+def _expression(file: Path, dims: Sequence[str] | None, variables: Sequence[str] | None) -> xr.DataArray:
+    """An expression matrix, with the names of samples and genes."""
+    if variables is not None:
+        raise ValueError(
+            f"`variables` is {', '.join(variables)}, but {file.name} is one matrix; leave it out"
+        )
+    a = read_matrix(file).x
+    return a if dims is None else a.rename(dict(zip(a.dims, _two(dims, file), strict=True)))
+
+
+def _two(dims: Sequence[str], file: Path) -> list[str]:
+    if len(dims) != 2 or dims[0] == dims[1]:
+        raise ValueError(f"`dims` names {', '.join(dims)}, but {file.name} has two dims: samples and genes")
+    return list(dims)
 
 
 def opened(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -119,7 +146,7 @@ def opened(path: str | os.PathLike[str]) -> xr.Dataset:
         raise FileNotFoundError(f"there is no data file {address}")
     try:
         return LAZY[file.suffix.lower()](address)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{address} cannot be read as {file.suffix}: {error}") from error
 
 
@@ -182,14 +209,18 @@ def _zarr(file: Path) -> xr.Dataset:
 
 
 def _opened_zarr(address: str) -> xr.Dataset:
-    return xr.open_zarr(address, chunks=None)
+    if "://" in address:
+        return xr.open_zarr(address, chunks=None)
+    refuse_codecs(Path(address))
+    return xr.open_zarr(address, chunks=None, consolidated=is_consolidated(Path(address)))
 
 
 def _npy(file: Path) -> xr.Dataset:
-    return xr.Dataset({"x": _unlabelled("x", np.load(file, allow_pickle=False))})
+    return xr.Dataset({"x": _unlabelled("x", numbers(file))})
 
 
 def _npz(file: Path) -> xr.Dataset:
+    refuse_members(file)
     with np.load(file, allow_pickle=False) as arrays:
         return xr.Dataset({k: _unlabelled(k, arrays[k]) for k in arrays.files})
 

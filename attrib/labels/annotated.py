@@ -12,7 +12,16 @@ from attrib.labels.frames import as_coord, labels_of
 
 DIMS = ("obs", "var")
 BLOCK_BYTES = 64 << 20  # of dense numbers in a block of rows
-RESERVED = ("prediction", "delta", "standard_error", "n_steps", "target", "baseline")
+RESERVED = (
+    "prediction",
+    "delta",
+    "standard_error",
+    "n_steps",
+    "segments",
+    "evaluations",
+    "target",
+    "baseline",
+)
 
 
 def is_anndata(value: Any) -> bool:
@@ -24,7 +33,7 @@ def is_anndata(value: Any) -> bool:
 
 def is_sparse(values: Any) -> bool:
     """Whether an array is a sparse one, of scipy or on disk."""
-    return hasattr(values, "toarray") or (hasattr(values, "to_memory") and "Sparse" in type(values).__name__)
+    return hasattr(values, "toarray") or hasattr(values, "to_memory")  # the second: anndata's, on disk
 
 
 def annotated_array(
@@ -83,6 +92,8 @@ def _dense(values: Any) -> Any:
         import dask.array as da
     except ImportError:
         return _rows(values, slice(None))
+    if str(getattr(values, "format", "")) == "csc":  # whose rows are found by reading all of it
+        values = (values.to_memory() if hasattr(values, "to_memory") else values).tocsr()
     rows, columns = values.shape
     step = max(1, BLOCK_BYTES // max(1, columns * np.dtype(values.dtype).itemsize))
     blocks = [

@@ -72,7 +72,8 @@ def layer_dims(shape: tuple[int, ...], inputs: Inputs) -> tuple[tuple[Hashable, 
         if len(shape) == len(core) + 1 and not free:
             names[-1] = "feature"
     same = {d for d, n in zip(names, shape, strict=True) if d in core and n == x.sizes[d]}
-    coords |= {n: c for n, c in x.coords.items() if c.dims and set(c.dims) <= same}
+    kept = same.union(inputs.sample_dims)
+    coords |= {n: c for n, c in x.coords.items() if same.intersection(c.dims) and set(c.dims) <= kept}
     return tuple(names), coords
 
 

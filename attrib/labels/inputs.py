@@ -23,7 +23,14 @@ from attrib.labels.grids import is_metatensor, of_metatensor
 from attrib.labels.parameters import ByName, order_of, parameters
 
 Dims = Sequence[Hashable]
-RESERVED = ("prediction", "delta", "standard_error", "n_steps")  # coords of results
+RESERVED = (
+    "prediction",
+    "delta",
+    "standard_error",
+    "n_steps",
+    "segments",
+    "evaluations",
+)  # coords of results
 DIMS_OF_RESULTS = ("target", "baseline")
 
 

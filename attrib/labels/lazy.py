@@ -18,6 +18,7 @@ from attrib.labels.results import Facts, varies, with_coords, with_names
 from attrib.labels.spatial import aligned, leading
 
 Explain = Callable[[tuple[torch.Tensor, ...], list[int]], Explanation]
+PER_SAMPLE = ("n_steps", "per_sample:")  # fields without a target dim
 POSITION = "attrib_position"  # a map's own spatial dims are called so until it has the input's
 
 
@@ -199,15 +200,17 @@ class Block:
         arrays = []
         for name in self.fields:
             values = as_numpy(_field(explanation, name))
-            values = values if name == "n_steps" else np.moveaxis(values, 0, 1)
+            values = values if name.startswith(PER_SAMPLE) else np.moveaxis(values, 0, 1)
             arrays.append(values.reshape(*numbers.shape, *values.shape[1:]))
         return tuple(arrays)
 
 
 def _field(explanation: Explanation, name: str) -> torch.Tensor:
-    """A field by name; that of one of several inputs as `name:number`."""
+    """A field by name; that of one of several inputs as `name:number`, a number of each sample as `per_sample:name`."""
     base, _, j = name.partition(":")
     value = getattr(explanation, base)
+    if base == "per_sample":
+        return value[j]
     return value[int(j)] if j and isinstance(value, tuple) else value
 
 
@@ -218,7 +221,9 @@ def _dims_of_fields(probe: Explanation, dims: list[list[Hashable]]) -> dict[str,
         if getattr(probe, name) is not None:
             fields |= {f"{name}:{j}": ["target", *d] for j, d in enumerate(dims)}
     fields |= {n: ["target"] for n in ("prediction", "delta", "target") if getattr(probe, n) is not None}
-    return fields if probe.n_steps is None else {**fields, "n_steps": []}
+    if probe.n_steps is not None:
+        fields["n_steps"] = []
+    return fields | {f"per_sample:{name}": [] for name in probe.per_sample or {}}
 
 
 def _lazy_fields(
@@ -272,8 +277,10 @@ def _lazy_coords(
         for n in ("prediction", "delta")
         if n in fields
     }
-    if "n_steps" in fields:
-        coords["n_steps"] = (inputs.sample_dims, fields["n_steps"].transpose(*inputs.sample_dims).data)
+    for name in fields:
+        if name.startswith(PER_SAMPLE):
+            numbers = fields[name].transpose(*inputs.sample_dims).data
+            coords[name.removeprefix("per_sample:")] = (inputs.sample_dims, numbers)
     if many:
         coords["target"] = np.asarray(probe.target_labels)
     elif "target" in fields and varies(probe):

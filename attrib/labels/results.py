@@ -117,7 +117,9 @@ def plain(value: Any) -> Any:
     if shape is not None:
         return f"array {dict(shape) if isinstance(shape, Mapping) else tuple(shape)}"
     function = getattr(value, "func", value)
-    return str(getattr(function, "__name__", type(value).__name__))
+    name = str(getattr(function, "__name__", type(value).__name__))
+    settings = getattr(value, "keywords", None)
+    return f"{name}({', '.join(f'{k}={plain(v)}' for k, v in settings.items())})" if settings else name
 
 
 def wrap(explanation: Explanation, inputs: Inputs, facts: Facts, many: bool) -> Any:
@@ -233,6 +235,8 @@ def sample_coords(
         coords["delta"] = along(explanation.delta, dims)
     if explanation.n_steps is not None:
         coords["n_steps"] = along(explanation.n_steps, inputs.sample_dims)
+    for name, numbers in (explanation.per_sample or {}).items():
+        coords[name] = along(numbers, inputs.sample_dims)
     return coords
 
 

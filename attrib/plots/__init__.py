@@ -1,5 +1,6 @@
 """Pictures of labelled arrays. Only colours, limits and orders are computed here."""
 
+from attrib.plots.anatomy import slice_panels, slice_summary
 from attrib.plots.bars import bar_panels, bars
 from attrib.plots.comparison import comparison
 from attrib.plots.curves import curves
@@ -8,7 +9,9 @@ from attrib.plots.image import image, overlaid, overlays
 from attrib.plots.logo import attribution_logo, letters, motif_logo
 from attrib.plots.mutations import mutation_map
 from attrib.plots.panels import filter_grid, motif_cards, panels
+from attrib.plots.points import points
 from attrib.plots.scale import robust_limit
+from attrib.plots.text import text
 from attrib.plots.tracks import sequence_tracks
 
 __all__ = [
@@ -28,6 +31,10 @@ __all__ = [
     "overlaid",
     "overlays",
     "panels",
+    "points",
     "robust_limit",
     "sequence_tracks",
+    "slice_panels",
+    "slice_summary",
+    "text",
 ]

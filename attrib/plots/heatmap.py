@@ -93,8 +93,8 @@ def heatmap(
     for dim in a.dims:
         if a.sizes[dim] > most and is_words(a, dim):
             notes.append(f"{most} of {a.sizes[dim]} {dim} labels, those of the largest mean magnitude")
-            kept = {dim: _strongest(a, dim, most)}
-            a, frame = a.isel(kept), None if frame is None else frame.isel(kept)
+            strongest = {dim: _strongest(a, dim, most)}
+            a, frame = a.isel(strongest), None if frame is None else frame.isel(strongest)
     ax = axes(ax, _size(a))
     bound = robust_limit(a, percentile) if limit is None else limit
     picture = ax.imshow(a.values, **colours(a.values, bound), interpolation="nearest", aspect="auto")
@@ -145,15 +145,15 @@ def confusion(table: xr.DataArray, *, normalize: bool = False) -> Figure:
     counts = table.values
     totals = counts.sum(1)
     title = ""
-    shown = np.arange(len(counts))
+    places = np.arange(len(counts))
     if len(counts) > NAMES and counts.shape[0] == counts.shape[1]:
         errors = totals + counts.sum(0) - 2 * np.diag(counts)
-        shown = np.sort(np.argsort(-errors, kind="stable")[:NAMES])
+        places = np.sort(np.argsort(-errors, kind="stable")[:NAMES])
         title = f"{NAMES} of {len(counts)} classes, those with the most errors"
-        table = table.isel(true=shown, predicted=shown)
+        table = table.isel(true=places, predicted=places)
     values = table.values.astype(float)
     if normalize:
-        values = 100 * values / np.maximum(totals[shown], 1)[:, None]
+        values = 100 * values / np.maximum(totals[places], 1)[:, None]
     width, height = _size(table)
     drawing = figure((width, height))
     ax = drawing.add_subplot()

@@ -28,7 +28,7 @@ from attrib.engine.secant import VALUES_PER_ACTIVATION
 from attrib.io import replacing, write_json
 from attrib.labels import labelled_inputs
 from attrib.scale.loading import fill, first_line, load_model, read_weights
-from attrib.scale.options import cut
+from attrib.scale.options import cut, cut_beside
 from attrib.scale.reductions import Reduction
 from attrib.scale.samples import Labelled, Source, checksum, digest_of, loaded
 
@@ -192,9 +192,9 @@ class Session:
         if batch_size is not None:
             options["batch_size"] = batch_size
         if self.job.source.arguments:
-            options["additional_forward_args"] = cut(
-                {"additional_forward_args": self.source.additional(ds)}, slice(start, stop), self.job.labels, self.source.dims, tuple(range(1, 9)),
-            )["additional_forward_args"]  # fmt: skip
+            options["additional_forward_args"] = cut_beside(
+                self.source.additional(ds), slice(start, stop), self.job.labels, self.source.dims
+            )
         return self.job.method(self.model, x, **options)
 
     def run(self, block: Block, plan: Plan, ds: xr.Dataset | None = None) -> str | None:

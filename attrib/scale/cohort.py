@@ -239,6 +239,11 @@ class _Run:
         ds = samples.dataset
         x = samples.explained(ds)
         self._options = aligned(options, x, samples.dims)
+        beside = samples.arguments
+        named = {"additional_forward_args": dict(beside) if isinstance(beside, Mapping) else tuple(beside)}
+        samples = self.samples = replace(
+            samples, arguments=aligned(named, x, samples.dims)["additional_forward_args"]
+        )
         self._bar = _Bar(progress, samples.size)
         labels = xr.Dataset(coords={d: ds.coords[d] for d in samples.dims if d in ds.coords})
         template = xr.DataArray(

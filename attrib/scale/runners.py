@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from attrib._install import install_hint
 from attrib.scale.blocks import Block, Job, Outcome, Plan, Session, Survey
 
 Progress = bool | Callable[[int, int], None]
@@ -56,9 +57,7 @@ def runner(cluster: Any) -> Any:
     try:
         from attrib.scale.cluster import OnCluster
     except ImportError as error:
-        raise ImportError(
-            f'`cluster` needs dask.distributed: pip install "attrib[large]" ({error})'
-        ) from error
+        raise ImportError(f"`cluster` needs dask.distributed: {install_hint('large')} ({error})") from error
     return OnCluster(cluster)
 
 

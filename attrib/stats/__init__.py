@@ -5,9 +5,13 @@ from attrib.stats.assembly import assemble
 from attrib.stats.clusters import cluster_contrast
 from attrib.stats.consistency import consistency
 from attrib.stats.contrast import contrast
+from attrib.stats.enrichment import enrichment
+from attrib.stats.fold_change import fold_change
+from attrib.stats.one_against_rest import false_discovery_rate, moments_by, one_against_rest, overlap, top
 from attrib.stats.parcels import lateralisation, region_contrast, region_shares
 from attrib.stats.performance import performance
 from attrib.stats.regions import regions, strongest
+from attrib.stats.report import report
 from attrib.stats.summary import describe, mean_by, sample_dims, summary
 
 __all__ = [
@@ -17,17 +21,25 @@ __all__ = [
     "consistency",
     "contrast",
     "describe",
+    "enrichment",
     "entropy",
+    "false_discovery_rate",
+    "fold_change",
     "lateralisation",
     "mass_inside",
     "mean_by",
+    "moments_by",
+    "one_against_rest",
+    "overlap",
     "performance",
     "pointing_game",
     "rank_correlation",
     "region_contrast",
     "region_shares",
     "regions",
+    "report",
     "sample_dims",
     "strongest",
     "summary",
+    "top",
 ]

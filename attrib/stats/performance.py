@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib.stats.matching import in_order, labels_of
+from attrib.stats.resampling import group_weights
 
 
 def performance(
@@ -76,22 +77,11 @@ def performance(
     if n_bootstrap < 1 or not 0 < level < 1:
         raise ValueError(f"`n_bootstrap` is {n_bootstrap}, `level` {level}; expected at least 1, and a share")
     together = np.arange(len(y)) if groups is None else in_order(groups, samples, "groups", "label")
-    weights = _weights(together, len(y), n_bootstrap, seed)
+    weights = group_weights(together, len(y), n_bootstrap, seed)
     figures = _figures(y.astype(bool), p, threshold, np.concatenate([np.ones((1, len(y))), weights]))
     table = pd.DataFrame({"value": figures.iloc[0]})
     ends = figures.iloc[1:].quantile([(1 - level) / 2, (1 + level) / 2])
     return table.assign(lower=ends.iloc[0], upper=ends.iloc[1])
-
-
-def _weights(groups: np.ndarray, n: int, count: int, seed: int) -> np.ndarray:
-    """How often each sample is drawn in each resampling (count, n)."""
-    if groups.shape != (n,):
-        raise ValueError(f"`groups` has shape {groups.shape}, expected {(n,)}")
-    names, place = np.unique(groups, return_inverse=True)
-    drawn = np.random.default_rng(seed).multinomial(
-        len(names), np.full(len(names), 1 / len(names)), size=count
-    )
-    return drawn[:, place].astype(float)
 
 
 def _figures(y: np.ndarray, p: np.ndarray, threshold: float, weights: np.ndarray) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The axioms of attribution as checks, for the methods here and for yours; strategies that draw models and inputs; pictures.
 
-The checks run without hypothesis; the strategies need it: ``pip install "attrib[test]"``.
+The checks run without hypothesis; the strategies need it: ``pip install -e '.[test]'``.
 """
 
 from attrib.testing.axioms import completeness, dummy, sensitivity

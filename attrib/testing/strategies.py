@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from attrib._install import install_hint
 from attrib.testing.models import KINDS, Specimen, specimen
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def _strategies() -> Any:
         from hypothesis import strategies
     except ImportError as error:
         raise ImportError(
-            'strategies need hypothesis, which is not installed; pip install "attrib[test]"'
+            f"strategies need hypothesis, which is not installed: {install_hint('test')}"
         ) from error
     return strategies
 

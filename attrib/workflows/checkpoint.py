@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from torch import nn
+from torch.nn.functional import interpolate
 
-from attrib.domains.preparation import Preparation, preparation_of
+from attrib._install import install_hint
+from attrib.domains.preparation import Preparation
+from attrib.domains.processors import is_fast, preparation_of, timm_preparation
 from attrib.scale.loading import check_device, load_model
 from attrib.workflows.identity import fingerprint
 
 CONFIG, WEIGHTS, PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
+SHARDS, PROCESSORS, ADAPTER = WEIGHTS + ".index.json", "processor_config.json", "adapter_config.json"
+ATTENTIONS = (None, "eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
 
 
 class Classifier(NamedTuple):
@@ -30,12 +38,15 @@ class Classifier(NamedTuple):
         From an image to the network's input.
     source : str
         Where it comes from, with a fingerprint of its weights where they are a file.
+    several : bool
+        Whether an image may have several labels: probabilities are sigmoids then, each by itself, and not a softmax.
     """
 
     model: Callable[..., Any]
     classes: tuple[str, ...]
     preparation: Preparation
     source: str
+    several: bool = False
 
 
 def load_checkpoint(folder: str | Path, device: str | None = None) -> Classifier:
@@ -44,8 +55,9 @@ def load_checkpoint(folder: str | Path, device: str | None = None) -> Classifier
     Parameters
     ----------
     folder : path
-        With `config.json`, `model.safetensors` and `preprocessor_config.json`; other files are ignored. Nothing is
-        downloaded, and no code of the folder is run.
+        With `config.json`; `model.safetensors`, or `model.safetensors.index.json` and its shards; and
+        `preprocessor_config.json` (models of timm: the `pretrained_cfg` in `config.json`; else `processor_config.json`). Other
+        files are ignored. Nothing is downloaded, and no code of the folder is run.
     device : str, optional
         Where to put it; default: the CPU.
 
@@ -58,20 +70,135 @@ def load_checkpoint(folder: str | Path, device: str | None = None) -> Classifier
     FileNotFoundError
         Naming the files that are missing.
     ImportError
-        Without transformers and safetensors: ``pip install "attrib[cells]"``.
+        Without transformers and safetensors: ``pip install -e '.[cells]'``.
     ValueError
-        If the weights do not fit the config.
+        If the weights do not fit the config, for models that are no classifiers of RGB images, class names that are equal,
+        adapters (LoRA), and folders that ask for code of their own.
     """
     path = Path(folder)
-    missing = [n for n in (CONFIG, WEIGHTS, PROCESSOR) if not (path / n).is_file()]
-    if missing:
+    if (path / ADAPTER).is_file():
+        raise ValueError(
+            f"`checkpoint`: {path} is an adapter (LoRA and the like), which changes another model; load both with peft, "
+            "merge_and_unload(), and save the result with save_pretrained"
+        )
+    weights = _weights(path)
+    config = _json(path / CONFIG) if (path / CONFIG).is_file() else {}
+    described = _described(path, config)
+    missing = [CONFIG] * (not (path / CONFIG).is_file()) + [WEIGHTS] * (not weights) + [PROCESSOR] * (described is None)  # fmt: skip
+    if missing or described is None:
         raise FileNotFoundError(f"`checkpoint`: {path} lacks {', '.join(missing)}{_pickled(path, missing)}")
     check_device(device)
-    model = _from_transformers(path)
+    _refuse_code(path, config)
+    _refuse_regression(path, config)
+    preparation = _preparation(*described)
+    model = _from_transformers(path, config)
     names = {int(k): str(v) for k, v in model.config.id2label.items()}
-    preparation = _preparation(path / PROCESSOR)
+    classes = tuple(names[k] for k in sorted(names))
+    _refuse_classes(path, classes, model.config)
     placed = model.to(device) if device is not None else model
-    return Classifier(placed, tuple(names[k] for k in sorted(names)), preparation, _source(path / WEIGHTS))
+    several = model.config.problem_type == "multi_label_classification"
+    return Classifier(placed, classes, preparation, _source(path, weights), several)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"`checkpoint`: {file.parent} cannot be loaded: {file} is no JSON: {error}"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"`checkpoint`: {file.parent} cannot be loaded: {file} is a {type(content).__name__}, expected a mapping")  # fmt: skip
+    return content
+
+
+def _weights(path: Path) -> list[Path]:
+    """The files of weights; none if they are missing.
+
+    Raises
+    ------
+    FileNotFoundError
+        For shards that the index names and the folder lacks.
+    ValueError
+        For an index that leads out of the folder.
+    """
+    if (path / WEIGHTS).is_file():
+        return [path / WEIGHTS]
+    if not (path / SHARDS).is_file():
+        return []
+    names = sorted({str(n) for n in dict(_json(path / SHARDS).get("weight_map") or {}).values()})
+    strange = [n for n in names if Path(n).name != n or not n.endswith(".safetensors")]
+    if strange or not names:
+        raise ValueError(
+            f"`checkpoint`: {path / SHARDS} names {strange[0] if strange else 'no files'!r}, expected safetensors files beside it"
+        )
+    missing = [n for n in names if not (path / n).is_file()]
+    if missing:
+        raise FileNotFoundError(f"`checkpoint`: {path} lacks {', '.join(missing[:3])}, which {SHARDS} names")
+    return [path / n for n in names]
+
+
+def _described(path: Path, config: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any], bool] | None:
+    """Where the preparation of images is described, the description, and whether it is timm's."""
+    if (path / PROCESSOR).is_file():
+        return path / PROCESSOR, _json(path / PROCESSOR), False
+    if isinstance(config.get("pretrained_cfg"), dict):
+        return path / CONFIG, config["pretrained_cfg"], True
+    if (path / PROCESSORS).is_file():
+        content = _json(path / PROCESSORS)
+        inner = content.get("image_processor", content)
+        return (path / PROCESSORS, inner, False) if isinstance(inner, dict) else None
+    return None
+
+
+def _refuse_code(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse configs that name attention kernels or a model of timm elsewhere: transformers would fetch and run them."""
+    for key, value in _everything(config):
+        if "attn_implementation" in key or "experts_implementation" in key:
+            parts = list(value.values()) if isinstance(value, dict) else [value]
+            if any(v not in ATTENTIONS for v in parts):
+                raise ValueError(
+                    f"`checkpoint`: {path / CONFIG} asks for `{key}` {value!r}, which is not fetched; take it out"
+                )
+    architecture = str(config.get("architecture", ""))
+    if ":" in architecture or "/" in architecture:
+        raise ValueError(
+            f"`checkpoint`: {path / CONFIG} asks for the `architecture` {architecture!r}, which is not fetched"
+        )
+
+
+def _everything(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        yield str(key), value
+        if isinstance(value, Mapping):
+            yield from _everything(value)
+
+
+def _refuse_regression(path: Path, config: Mapping[str, Any]) -> None:
+    labels = config.get("id2label")
+    count = len(labels) if isinstance(labels, dict) else config.get("num_labels", config.get("num_classes"))
+    if config.get("problem_type") == "regression" or count == 1:
+        raise ValueError(
+            f"`checkpoint`: {path} has one output or is a regression; expected a classifier with at least 2 classes"
+        )
+    channels = config.get("num_channels")
+    if isinstance(channels, int) and channels != 3:
+        raise ValueError(
+            f"`checkpoint`: {path} takes images of {channels} channels (`num_channels`), expected 3: RGB"
+        )
+
+
+def _refuse_classes(path: Path, classes: Sequence[str], config: Any) -> None:
+    twice = next((c for c in classes if classes.count(c) > 1), None)
+    if twice is not None:
+        raise ValueError(
+            f"`checkpoint`: {path / CONFIG} has the class {twice!r} twice in id2label; results could not be told apart"
+        )
+    channels = getattr(config, "num_channels", 3)
+    if len(classes) < 2 or channels != 3:
+        raise ValueError(
+            f"`checkpoint`: {path} has {len(classes)} classes and takes {channels} channels, expected at least 2 and 3"
+        )
 
 
 def _pickled(path: Path, missing: Sequence[str]) -> str:
@@ -87,27 +214,60 @@ def _pickled(path: Path, missing: Sequence[str]) -> str:
     )
 
 
-def _preparation(file: Path) -> Preparation:
+def _preparation(file: Path, described: Mapping[str, Any], timm: bool = False) -> Preparation:
     try:
-        return preparation_of(json.loads(file.read_text()))
+        if timm:
+            return timm_preparation(described)
+        preparation = preparation_of(described)
     except ValueError as error:
         raise ValueError(f"{file} does not say how images are prepared: {error}") from error
+    return replace(preparation, resize=_by_torch) if is_fast(described) else preparation
 
 
-def _from_transformers(path: Path) -> Any:
+def _by_torch(image: np.ndarray, size: tuple[int, int], resample: int) -> np.ndarray:
+    """An image resized as processors on torchvision do: as a tensor of unsigned 8 bit.
+
+    Raises
+    ------
+    ValueError
+        For filters that torch lacks.
+    """
+    modes = {2: "bilinear", 3: "bicubic"}
+    if resample not in modes:
+        raise ValueError(f"`resample` is {resample}, expected 2 or 3 for a processor whose name ends in Fast")
+    rows = torch.from_numpy(image).permute(2, 0, 1)[None]
+    return interpolate(rows, size, mode=modes[resample], antialias=True)[0].permute(1, 2, 0).numpy()
+
+
+def _from_transformers(path: Path, config: Mapping[str, Any]) -> Any:
     try:
         from safetensors import SafetensorError
         from transformers import AutoModelForImageClassification
     except ImportError as error:
         raise ImportError(
-            'checkpoints need transformers and safetensors: pip install "attrib[cells]"'
+            f"checkpoints need transformers and safetensors: {install_hint('cells')}"
         ) from error
     try:
         with _quiet():
             model, info = AutoModelForImageClassification.from_pretrained(
                 str(path), local_files_only=True, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True,
+                trust_remote_code=False,
             )  # fmt: skip
-    except (OSError, RuntimeError, KeyError, ValueError, SafetensorError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        ImportError,
+        SafetensorError,
+    ) as error:
+        if config.get("auto_map"):
+            raise ValueError(
+                f"`checkpoint`: {path / CONFIG} asks for code of its own (`auto_map`), which is never run; if you trust it, load "
+                "the model in a function of your own and pass package.module:factory as `model`"
+            ) from error
         raise ValueError(f"`checkpoint`: {path} cannot be loaded: {_first(error)}") from error
     _check_weights(info)
     return model.eval()
@@ -147,8 +307,8 @@ def _first(error: Exception) -> str:
     return str(error).splitlines()[0].split(". ")[0][:200]
 
 
-def _source(file: Path) -> str:
-    return f"{file.parent.name} {fingerprint(file)}"
+def _source(folder: Path, files: Sequence[Path]) -> str:
+    return " ".join([folder.name, *map(fingerprint, files)])
 
 
 def load_classifier(
@@ -183,10 +343,15 @@ def load_classifier(
     ValueError
         If the preparation of images is unknown, and for errors of loading.
     """
+    twice = next((c for c in classes if list(classes).count(c) > 1), None)
+    if twice is not None or len(classes) < 2:
+        raise ValueError(
+            f"`classes` has {f'{twice!r} twice' if twice is not None else f'{len(classes)} names'}, expected at least 2 different ones"
+        )
     network = load_model(model, weights, device)
-    source = model if weights is None else f"{model} {_source(Path(weights))}"
+    source = model if weights is None else f"{model} {_source(Path(weights).parent, [Path(weights)])}"
     if processor is not None:
-        preparation = _preparation(Path(processor))
+        preparation = _preparation(Path(processor), _processor(Path(processor)))
     else:
         described = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
         if not isinstance(network, nn.Module) or not described:
@@ -197,13 +362,20 @@ def load_classifier(
     return Classifier(network, tuple(map(str, classes)), preparation, source)
 
 
-def timm_preparation(described: Any) -> Preparation:
-    """The preparation in a `pretrained_cfg` of timm: shorter side to size / crop_pct, the middle, mean and std."""
-    size = tuple(described["input_size"])[1:]
-    wide = int(size[0] / (described.get("crop_pct") or 0.875))
-    squashed = described.get("crop_mode") == "squash"
-    return Preparation(
-        None if squashed else wide, (wide, int(size[1] / (described.get("crop_pct") or 0.875))) if squashed else None,
-        (size[0], size[1]), {"bilinear": 2, "bicubic": 3, "lanczos": 1, "nearest": 0}.get(described.get("interpolation", "bicubic"), 3),
-        mean=tuple(described["mean"]), std=tuple(described["std"]),
-    )  # fmt: skip
+def _processor(file: Path) -> dict[str, Any]:
+    """The content of a `preprocessor_config.json`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is none, or it is no JSON.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"`processor`: there is no file {file}")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"`processor`: {file} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"`processor`: {file} is a {type(content).__name__}, expected a mapping")
+    return content

@@ -109,7 +109,7 @@ def _earlier(path: Path, program: str, settings: Mapping[str, Any]) -> list[str]
         )
     earlier = record.get("settings") or {}
     other = [k for k in settings if earlier.get(k) != settings[k]]
-    if other and any((path / PARTS).glob("*.nc")):
+    if other and any((path / PARTS).glob("*")):
         raise ValueError(
             f"`output` is {path}, which holds a run with other {', '.join(other)}; name another folder"
         )

@@ -27,3 +27,9 @@ def fingerprint(file: Path) -> str:
     """A short digest of a file's content."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def stamp(path: Path) -> str:
+    """Size and time of a file, by which a change is noticed."""
+    facts = path.stat()
+    return f"{facts.st_size} {facts.st_mtime_ns}"

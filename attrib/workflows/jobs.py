@@ -18,6 +18,7 @@ from attrib.functional import METHODS
 from attrib.functional.explanation import Method
 
 BARE = "forward+backward"
+DEFAULT_STEPS = 50  # of integrated gradients
 TIMED: dict[str, Method[...]] = {
     name: m for name, m in METHODS.items() if m.about.result != "pairs" and not m.about.wraps
 }
@@ -89,10 +90,11 @@ def _passes(
     options: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter], evaluations: float
 ) -> float:
     """Passes per sample: `n_steps` or `n_samples`, else the counted number."""
-    if options.get("rtol") is None:
+    if options.get("rtol") is None and options.get("quadrature") != "exact":
         for name in ("n_steps", "n_samples"):
             if name in parameters:
-                return float(options.get(name, parameters[name].default))
+                steps = options.get(name, parameters[name].default)
+                return float(DEFAULT_STEPS if steps is None else steps)
     return max(1.0, evaluations)
 
 

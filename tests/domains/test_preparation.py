@@ -1,57 +1,15 @@
 """An image as a network's input, as transformers prepares it, and back to the image's pixels."""
 
-import json
-
 import numpy as np
 import pytest
 
-from attrib.domains.preparation import Preparation, preparation_of
+from attrib.domains.preparation import Preparation
 
 Image = pytest.importorskip("PIL.Image")
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-CONFIGS = {
-    "convnext": {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 28}, "crop_pct": 0.875},
-    "convnext, large": {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384}},
-    "vit": {"image_processor_type": "ViTImageProcessor", "size": {"height": 20, "width": 24}, "resample": 2},
-    "number": {"feature_extractor_type": "ViTFeatureExtractor", "size": 16, "resample": 2},
-    "crop": {
-        "image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 30}, "do_center_crop": True,
-        "crop_size": {"height": 21, "width": 24}, "resample": 3,
-    },
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("size", [(40, 64), (65, 33), (20, 20), (37, 50)])
-@pytest.mark.parametrize("name", CONFIGS)
-def test_images_are_prepared_as_transformers_does(name: str, size: tuple[int, int]) -> None:
-    transformers = pytest.importorskip("transformers")
-    stats = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.25, 0.3]}
-    config = CONFIGS[name] | stats
-    kinds = {
-        "convnext": "ConvNext",
-        "convnext, large": "ConvNext",
-        "vit": "ViT",
-        "number": "ViT",
-        "crop": "CLIP",
-    }
-    processor = getattr(transformers, f"{kinds[name]}ImageProcessorPil", None)
-    if processor is None:
-        pytest.skip("a release of transformers without processors on Pillow")
-    given = {k: v for k, v in config.items() if not k.endswith("_type")}
-    image = picture(*size)
-    theirs = processor(**given)(Image.fromarray(image), return_tensors="np")["pixel_values"][0]
-    saved = json.loads(processor(**given).to_json_string()) | {
-        "image_processor_type": f"{kinds[name]}ImageProcessor"
-    }
-    for described in (config, saved):
-        ours = preparation_of(described).apply(image)
-        assert ours.shape == theirs.shape
-        assert np.abs(ours - theirs).max() < 1e-5
 
 
 PREPARATIONS = {
@@ -61,6 +19,9 @@ PREPARATIONS = {
     "squeezed": Preparation(square=(24, 40)),
     "odd middle": Preparation(shortest=33, crop=(20, 25)),
     "padded": Preparation(crop=(70, 90)),
+    "whole in a box": Preparation(fit=(30, 40), inside=True, crop=(28, 36), middle="round"),
+    "a box filled": Preparation(fit=(30, 40), crop=(27, 36), middle="round"),
+    "multiples": Preparation(shortest=30, divisor=8),
 }
 
 
@@ -121,7 +82,6 @@ def test_a_spot_comes_back_to_its_pixel() -> None:
     assert (y, x) == (14, 44)
 
 
-def test_sizes_that_cannot_be_understood() -> None:
-    with pytest.raises(ValueError, match="preprocessor's size"):
-        preparation_of({"size": {"longest_edge": 3}})
-    assert preparation_of({"size": {"height": 8, "width": 9}, "do_resize": False}).square is None
+def test_a_size_that_cannot_fit_is_refused_before_memory_is_touched() -> None:
+    with pytest.raises(ValueError, match="`size`: an image of 1000000 x 1000000 pixels would take"):
+        Preparation(square=(10**6, 10**6)).apply(picture(4, 4))

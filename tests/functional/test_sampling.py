@@ -22,6 +22,22 @@ def squares(x: Tensor) -> Tensor:
     return (x**2).sum(1)
 
 
+@pytest.mark.parametrize("shape", [(2000,), (2000, 1)])
+def test_noise_on_samples_that_are_single_numbers(shape: tuple[int, ...]) -> None:
+    x = torch.linspace(2.9, 3.1, 2000, dtype=torch.float64).reshape(shape)  # equal samples have equal noise
+
+    def f(x: Tensor) -> Tensor:
+        return x.reshape(-1) ** 3
+
+    for run in (smooth_grad, partial(noise_tunnel, saliency)):
+        mean = run(f, x, stdevs=0.5, n_samples=10).mean()  # E[3 (x + s e)^2] = 3 (x^2 + s^2)
+        assert float(mean) == pytest.approx(3 * (9 + 0.25), rel=0.01)
+        with pytest.raises(ValueError, match="pass `stdevs`"):
+            run(f, x)
+    paths = gradient_shap(f, x, baselines=x[:1] * 0, stdevs=0.5, n_samples=20)
+    assert float(paths.mean()) == pytest.approx(27 + 3 * 3 * 0.25, rel=0.02)  # E[(x + s e)^3]
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_without_noise_the_average_is_the_gradient(n: int) -> None:
     x = torch.ones(n, 3)

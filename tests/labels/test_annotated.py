@@ -107,5 +107,16 @@ def test_attributions_come_back_as_layers() -> None:
 def test_without_anndata_the_install_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     a = attrib.saliency(model(), example(), target=0)
     monkeypatch.setitem(__import__("sys").modules, "anndata", None)
-    with pytest.raises(ImportError, match=r"pip install 'attrib\[anndata\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[anndata\]'"):
         to_anndata(a)
+
+
+@pytest.mark.parametrize("form", ["dense", "csr", "csc"])
+def test_files_that_stay_on_disk(form: str, tmp_path: Any) -> None:
+    adata = example(FORMS[form])
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    try:
+        np.testing.assert_array_equal(from_anndata(backed).values, VALUES)
+    finally:
+        backed.file.close()

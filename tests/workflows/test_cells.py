@@ -14,12 +14,13 @@ from attrib.cli.cells import repeated
 from attrib.cli.run import OK, REFUSED, run
 from attrib.domains.cells import ImageFile
 from attrib.domains.preparation import Preparation
+from attrib.domains.processors import timm_preparation
 from attrib.functional import grad_cam
 from attrib.io import load, save
 from attrib.workflows.cells import METHODS, cells
 from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.deletion import deletion
-from attrib.workflows.checkpoint import Classifier, load_checkpoint, timm_preparation
+from attrib.workflows.checkpoint import Classifier, load_checkpoint
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("safetensors")
@@ -276,7 +277,7 @@ def test_without_the_extra(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     assert run(["cells", "--checkpoint", str(checkpoint), "--images", str(images)]) == REFUSED
-    assert 'pip install "attrib[cells]"' in capsys.readouterr().err
+    assert "pip install -e '.[cells]'" in capsys.readouterr().err
 
 
 class Brightness(nn.Module):
@@ -414,7 +415,9 @@ def own_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weights = {"stem.weight": torch.randn(4, 3, 4, 4), "stem.bias": torch.zeros(4), "head.weight": torch.randn(3, 4), "head.bias": torch.zeros(3)}  # fmt: skip
     torch.save(weights, folder / "weights.pt")
     processor = {"size": {"height": 24, "width": 24}, "resample": 2, "do_center_crop": False}
-    (folder / "processor.json").write_text(json.dumps(processor))
+    (folder / "processor.json").write_text(
+        json.dumps(processor | {"image_processor_type": "ViTImageProcessor"})
+    )
     return folder
 
 
@@ -552,7 +555,7 @@ def test_what_a_model_of_timm_says_of_itself() -> None:
         "std": (0.2,) * 3,
     }
     assert timm_preparation(described) == Preparation(
-        shortest=256, crop=(224, 224), resample=3, mean=(0.5,) * 3, std=(0.2,) * 3
+        shortest=256, crop=(224, 224), resample=3, mean=(0.5,) * 3, std=(0.2,) * 3, middle="round"
     )
     squashed = timm_preparation(
         described | {"crop_pct": 1.0, "crop_mode": "squash", "interpolation": "bilinear"}

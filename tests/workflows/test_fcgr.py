@@ -512,4 +512,4 @@ def test_without_the_extra(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "skorch", None)
     assert run(["fcgr", "train", "--data", str(data), "--output", str(tmp_path / "out"), *SMALL]) == REFUSED
-    assert 'pip install "attrib[train]"' in capsys.readouterr().err
+    assert "pip install -e '.[train]'" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._install import install_hint
 from attrib.domains.motifs.matrix import matrix_of
 
 FEW = 25  # with fewer targets, p-values depend strongly on which targets these are
@@ -46,7 +47,7 @@ def tomtom(
     Raises
     ------
     ImportError
-        Without memelite: ``pip install 'attrib[sequence]'``.
+        Without memelite: ``pip install -e '.[sequence]'``.
     ValueError
         If a mapping is empty.
 
@@ -102,7 +103,7 @@ def _memelite_tomtom(
     try:
         import memelite
     except ImportError as error:
-        raise ImportError("matching motifs needs memelite: pip install 'attrib[sequence]'") from error
+        raise ImportError(f"matching motifs needs memelite: {install_hint('sequence')}") from error
     queries, targets = ([matrix_of(m) for m in group.values()] for group in (motifs, database))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="tomtom was given")  # `tomtom` warns in its own words

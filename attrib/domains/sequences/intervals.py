@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from attrib._install import install_hint
 from attrib.domains.sequences.alphabet import other_strand
 from attrib.domains.sequences.fasta import Reading, Records, entries, text_of
 
@@ -205,5 +206,5 @@ def _indexed(fasta: Path, index: bool | None) -> bool:
     if importlib.util.find_spec("pyfaidx") is not None:
         return fasta.with_name(fasta.name + ".fai").is_file() if index is None else index
     if index:
-        raise ImportError('an index of a FASTA file needs pyfaidx: pip install "attrib[sequence]"')
+        raise ImportError(f"an index of a FASTA file needs pyfaidx: {install_hint('sequence')}")
     return False

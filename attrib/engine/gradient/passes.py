@@ -209,6 +209,7 @@ class Passes:
         *,
         weights: Tensor | None = None,
         at_inputs: bool = False,
+        numbers: Tensor | None = None,
     ) -> Iterator[Chunk]:
         """Gradients at `steps` points for each of `samples`.
 
@@ -224,11 +225,16 @@ class Passes:
             Factors of the gradients; they cost nothing.
         at_inputs : bool
             Whether the points are the inputs, whose outputs settle `"predicted"`.
+        numbers : Tensor (rows,), optional
+            What `points` and `weights` get as the step of each row, where samples have other numbers of steps.
         """
         for span in self.batches.spans(len(samples) * steps, share=self.share):
             with span:
                 r = torch.arange(span.start, span.stop)
-                i, k = samples[r.div(steps, rounding_mode="floor")], r % steps
+                i, k = (
+                    samples[r.div(steps, rounding_mode="floor")],
+                    r % steps if numbers is None else numbers[r],
+                )
                 rows = tuple(t.clone() if t.is_inference() else t for t in points(i, k))
                 scale = None if weights is None else weights[k].to(rows[0])
                 scores, gradients = self._differentiate(rows, i, scale, at_inputs)

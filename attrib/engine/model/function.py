@@ -25,6 +25,7 @@ from attrib.engine.model.checks import (
     try_row,
 )
 from attrib.engine.model.companions import ALONE, Companions
+from attrib.engine.model.cudnn import differentiable
 from attrib.engine.model.external import External, padded_up_to, used
 from attrib.engine.model.parameters import Model, dtype_of, parts, weights_of
 from attrib.engine.model.prepared import Knowledge, PreparedModel
@@ -78,6 +79,7 @@ class Function:
         self.parts = prepared.parts if prepared else parts(self.model)
         if not self.knowledge.checked:
             refuse_training_mode(self.model, self.parts)
+        self._tracked = differentiable(self.parts)
         self.rows = 0
         self.notes: dict[str, str | int | float] = {}
         self._trial: Trial | None = None
@@ -186,7 +188,8 @@ class Function:
         copies = tuple(r.clone() for r in rows) if self.knowledge.writes else rows
         extra, named = self._beside(samples, rows[0])
         try:
-            y = one_tensor(self.model(*copies, *extra, **named), len(rows[0]))
+            with self._tracked() if torch.is_grad_enabled() else nullcontext():
+                y = one_tensor(self.model(*copies, *extra, **named), len(rows[0]))
         except (RuntimeError, NotImplementedError, TypeError) as error:
             self._refuse_for_its_rows(rows, samples, error)
             refuse_numpy(error)

@@ -44,6 +44,10 @@ def spread(xs: Rows, stdevs: Stdevs | None, stdev_spread: float) -> list[Tensor]
     if not 0 <= stdev_spread < float("inf"):
         raise ValueError(f"`stdev_spread` is {stdev_spread}, expected a number of at least 0")
     flat = [t.reshape(len(t), -1) for t in xs]
+    if all(t.shape[1] == 1 for t in flat):
+        raise ValueError(
+            "`stdev_spread` is a share of each sample's range, which is 0 where a sample is a single number; pass `stdevs`"
+        )
     return [stdev_spread * (t.amax(1) - t.amin(1)) for t in flat]
 
 
@@ -81,10 +85,8 @@ class Noise:
         if not bool(s.any()):
             return of_samples(x, i, self.device).expand(len(i), *x.shape[1:])
         first = int(i[0])
-        part, at = (
-            x[first : int(i[-1]) + 1].to(self.device, non_blocking=True).flatten(1),
-            (i - first).to(self.device),
-        )
+        part = x[first : int(i[-1]) + 1].to(self.device, non_blocking=True)
+        part, at = part.reshape(len(part), -1), (i - first).to(self.device)
         out = part.new_empty(len(i), part.shape[1])
         scale = of_samples(s, i, self.device).expand(len(i))[:, None]
         if self.antithetic:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from attrib._install import install_hint
+
 if TYPE_CHECKING:
     from attrib.interop.jax.model import JaxModel
 
@@ -34,7 +36,7 @@ def from_jax(fn: Callable[..., Any], params: Any = None, *, channels_last: bool 
     Raises
     ------
     ImportError
-        If JAX is not installed: ``pip install 'attrib[jax]'``.
+        If JAX is not installed: ``pip install -e '.[jax]'``.
     TypeError, ValueError
         If `fn` is not callable, or if weights are traced, deleted, or on several devices.
 
@@ -71,7 +73,7 @@ def to_jax(result: Any) -> Any:
     Raises
     ------
     ImportError
-        If JAX is not installed: ``pip install 'attrib[jax]'``.
+        If JAX is not installed: ``pip install -e '.[jax]'``.
     TypeError
         For float64, and for integers beyond 32 bits, while JAX's x64 is off, as JAX would round them.
 
@@ -107,7 +109,7 @@ def callback(method: Callable[..., Any], f: Callable[..., Any]) -> Callable[...,
     Raises
     ------
     ImportError
-        If JAX is not installed: ``pip install 'attrib[jax]'``.
+        If JAX is not installed: ``pip install -e '.[jax]'``.
     TypeError
         If `method` is not such a method.
 
@@ -138,4 +140,4 @@ def _require() -> None:
     try:
         import jax  # noqa: F401
     except ImportError as error:
-        raise ImportError("JAX is needed for this; install it: pip install 'attrib[jax]'") from error
+        raise ImportError(f"JAX is needed for this; install it: {install_hint('jax')}") from error

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from attrib._install import install_hint
 from attrib.engine.graph import Recorder
 from attrib.engine.model.external import present
 from attrib.interop.jaxpr import (
@@ -124,7 +125,7 @@ def in_torch(fn: Callable[..., Any], *examples: Any) -> Traced:
     try:
         import jax  # noqa: F401
     except ImportError as error:
-        raise ImportError("JAX is not installed: pip install 'attrib[jax]'") from error
+        raise ImportError(f"JAX is not installed: {install_hint('jax')}") from error
     traced = Traced(fn)
     if examples:
         traced.trace([_narrowed(torch.as_tensor(x), i) for i, x in enumerate(examples)])

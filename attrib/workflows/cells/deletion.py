@@ -15,7 +15,12 @@ CONTROLS = 5  # random orders, shared by all methods
 
 
 def deletion(
-    model: Callable[..., Any], rows: Tensor, maps: Tensor, target: Tensor, batch_size: int = 32
+    model: Callable[..., Any],
+    rows: Tensor,
+    maps: Tensor,
+    target: Tensor,
+    batch_size: int = 32,
+    several: bool = False,
 ) -> functional.Curve:
     """Deletion curves of several methods, beside random orders of the pixels.
 
@@ -31,6 +36,8 @@ def deletion(
         The class of each image.
     batch_size : int, default 32
         Rows per model call.
+    several : bool, default False
+        Whether an image may have several labels: probabilities are sigmoids then.
 
     Returns
     -------
@@ -40,7 +47,8 @@ def deletion(
     """
 
     def probabilities(x: Tensor) -> Tensor:
-        return one_tensor(model(x), len(x)).float().softmax(1)
+        logits = one_tensor(model(x), len(x)).float()
+        return logits.sigmoid() if several else logits.softmax(1)
 
     return functional.deletion.explain(
         probabilities, rows, maps[:, :, None].to(rows.device), baselines=rows.mean((2, 3), keepdim=True),

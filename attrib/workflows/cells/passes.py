@@ -16,9 +16,10 @@ from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import device_of
 from attrib.functional import Curve, class_activation_maps
 from attrib.workflows.cells.deletion import deletion
-from attrib.workflows.cells.image import Cell, Deletion, stamp
+from attrib.workflows.cells.image import Cell, Deletion
 from attrib.workflows.cells.plan import Plan
 from attrib.workflows.checkpoint import Classifier
+from attrib.workflows.identity import stamp
 
 
 def explained(
@@ -66,10 +67,10 @@ def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, 
     )
     maps = torch.stack([torch.as_tensor(e.attribution) for e in explanations.values()])
     predicted = maps[:, best, torch.arange(len(x))] if plan.goals == "all" else maps[:, -1]
-    curves = deletion(classifier.model, x, predicted, best, batch_size=4 * len(x))
+    curves = deletion(classifier.model, x, predicted, best, batch_size=4 * len(x), several=classifier.several)
     layers = next(iter(explanations.values())).layers
     assert layers is not None
-    probability = logits.softmax(1).cpu().double().numpy()
+    probability = (logits.sigmoid() if classifier.several else logits.softmax(1)).cpu().double().numpy()
     return maps.transpose(0, 1).cpu().numpy(), probability, curves, layers[0]
 
 

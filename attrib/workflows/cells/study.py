@@ -11,12 +11,12 @@ import xarray as xr
 from attrib.domains.cells import ImageFile, find_images, read_image
 from attrib.io import load
 from attrib.workflows.cells.cohort import write_cohort
-from attrib.workflows.cells.image import stamp, write_cell
+from attrib.workflows.cells.image import write_cell
 from attrib.workflows.cells.passes import explained
 from attrib.workflows.cells.plan import METHODS, Plan, plan_of
 from attrib.workflows.checkpoint import Classifier
 from attrib.workflows.continued import RunFolder
-from attrib.workflows.identity import digest
+from attrib.workflows.identity import digest, stamp
 
 PROGRAM = "attrib cells"
 

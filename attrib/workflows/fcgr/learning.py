@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from attrib._install import install_hint
 from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import BRANCHES, Images
 
@@ -92,7 +93,7 @@ def _classifier(
         from skorch.dataset import Dataset
         from skorch.helper import predefined_split
     except ImportError as error:
-        raise ImportError('training needs skorch: pip install "attrib[train]"') from error
+        raise ImportError(f"training needs skorch: {install_hint('train')}") from error
     return NeuralNetClassifier(
         TwoBranch, **module, criterion=torch.nn.CrossEntropyLoss, optimizer=torch.optim.Adam,
         optimizer__weight_decay=1e-4, lr=fit.rate, batch_size=fit.batch_size, max_epochs=fit.epochs,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from attrib._install import install_hint
 from attrib.engine.model.function import one_tensor
 from attrib.io import replacing, write_json
 from attrib.scale.loading import WEIGHTS, check_device, fill, load_model, read_weights
@@ -83,7 +84,7 @@ def save_predictor(network: TwoBranch, settings: Mapping[str, Any], file: Path) 
     try:
         from safetensors.torch import save
     except ImportError as error:
-        raise ImportError('checkpoints need safetensors: pip install "attrib[train]"') from error
+        raise ImportError(f"checkpoints need safetensors: {install_hint('train')}") from error
     with replacing(file) as temporary:
         temporary.write_bytes(save({k: v.contiguous() for k, v in network.state_dict().items()}))
     return file, write_json(settings, file.with_suffix(".json"))

@@ -104,7 +104,7 @@ def train(
     Raises
     ------
     ImportError
-        Without skorch: ``pip install "attrib[train]"``.
+        Without skorch: ``pip install -e '.[train]'``.
     ValueError
         For data with fewer than three miRNAs, or a split with labels of one kind only.
 

@@ -52,5 +52,5 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="`motifs` is empty"):
         tomtom({}, matrices())
     monkeypatch.setitem(sys.modules, "memelite", None)
-    with pytest.raises(ImportError, match=r"pip install 'attrib\[sequence\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[sequence\]'"):
         tomtom(matrices(), database())

@@ -86,7 +86,7 @@ def test_an_index_without_pyfaidx(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     fasta, bed = written(tmp_path / "g.fa", ">c\nACGT\n"), written(tmp_path / "a.bed", "c\t0\t3\n")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert read_bed(bed, fasta).sequences.sequence.tolist() == ["ACG"]
-    with pytest.raises(ImportError, match=r"attrib\[sequence\]"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[sequence\]'"):
         read_bed(bed, fasta, index=True)
 
 

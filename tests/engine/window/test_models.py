@@ -34,6 +34,8 @@ ATTENTION = seeded(nn.MultiheadAttention(6, 2, batch_first=True))
 CIRCULAR = seeded(nn.Conv1d(4, 6, 5, padding=2, padding_mode="circular"))
 REPLICATE = seeded(nn.Conv1d(4, 6, 5, padding="same", padding_mode="replicate"))
 GRU = seeded(nn.GRU(6, 6, batch_first=True))
+LSTM = seeded(nn.LSTM(6, 6, num_layers=2, bidirectional=True))
+RNN = seeded(nn.RNN(6, 6, batch_first=True))
 STRIDED = seeded(nn.Conv1d(6, 6, 5, groups=3, dilation=3, stride=2, padding=6))
 UP = seeded(nn.ConvTranspose1d(6, 6, 4, stride=2, padding=1))
 ORDER = torch.randperm(LENGTH, generator=torch.Generator().manual_seed(3))
@@ -74,6 +76,8 @@ MODELS: dict[str, Function] = {
     "group norm": lambda x: GROUPS(FIRST(x)).square().mean(2) @ HEAD,
     "attention": attention,
     "recurrent": lambda x: GRU(FIRST(x).transpose(1, 2))[0][:, -1] @ HEAD,
+    "two recurrent layers": lambda x: LSTM(F.max_pool1d(FIRST(x), 2).permute(2, 0, 1))[1][0][-2:].sum(0) @ HEAD,
+    "recurrent over all": lambda x: RNN(FIRST(x).mT)[0].amax(1) @ HEAD,
     "transposed": lambda x: UP(FIRST(x)).relu().mean(2) @ HEAD,
     "grouped, dilated, strided": lambda x: STRIDED(FIRST(x)).relu().amax(2) @ HEAD,
     "circular": lambda x: CIRCULAR(x).relu().mean(2) @ HEAD,
@@ -98,7 +102,6 @@ REFUSED = {
     "written in place": "writes to parts of a value",
     "written into zeros": "makes a constant that depends on the number of rows",
     "circular": "makes a constant that depends on the number of rows",
-    "recurrent": "makes a constant that depends on the number of rows",
     "replicate": "from aten.replication_pad1d",
     "gather": "looks values up by an index that differs",
     "pieces": "from aten.im2col",

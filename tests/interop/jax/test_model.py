@@ -381,5 +381,5 @@ def test_filled_rows_change_nothing() -> None:
 
 def test_without_jax_the_error_names_the_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jax", None)
-    with pytest.raises(ImportError, match=r"pip install 'attrib\[jax\]'"):
+    with pytest.raises(ImportError, match=r"pip install -e '.\[jax\]'"):
         attrib.from_jax(waves)

@@ -1,0 +1,275 @@
+"""`attrib expression`: the study of expression, and the training of its classifiers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from attrib.cli import show
+from attrib.cli.cells import listed
+from attrib.cli.values import assignments, rows
+
+if TYPE_CHECKING:
+    from attrib.workflows.expression import Study, Trained
+
+commands = typer.Typer(
+    no_args_is_help=False, invoke_without_command=True,
+    help=(
+        "Explain a classifier of expression: genes, label by label; or train one (attrib expression train).\n\n"
+        "Examples:\n\n  attrib expression train --data tpm.gct.gz --samples samples.txt --label SMTSD --group '^([^-]+-[^-]+)'\n\n"
+        "  attrib expression --checkpoint attrib-expression-model --data tpm.gct.gz --samples samples.txt --label SMTSD"
+    ),
+)  # fmt: skip
+
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="Matrix: .gct, .csv, .tsv, .txt (also .gz), .parquet or .h5ad; or a folder with it and a sample table."
+    ),
+]
+Samples = Annotated[
+    Path | None, typer.Option(help="Sample table (CSV, or tabs); its ids are matched to the matrix.")
+]
+Label = Annotated[str | None, typer.Option(help="Column with what is predicted, such as the tissue.")]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        help="Column with the donor, or a regular expression with one (group) that finds it in the sample's id."
+    ),
+]
+Genes = Annotated[
+    Path | None, typer.Option(help="Genes to use: a file with an ENSEMBL id (or another id) a line.")
+]
+Layer = Annotated[str | None, typer.Option(help="Layer of an .h5ad; default: X.")]
+Download = Annotated[
+    Path | None,
+    typer.Option(help="Instead of --data: fetch the public matrix of GTEx (1.6 GB) into this folder, once."),
+]
+Source = Annotated[str | None, typer.Option(help="Another address for --download, such as a mirror.")]
+Device = Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --output.")]
+
+
+@commands.callback()
+def explain(
+    context: typer.Context,
+    data: Data = None,
+    samples: Samples = None,
+    label: Label = None,
+    group: Annotated[str | None, typer.Option(help="Column with the donor, for the tables.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Folder of attrib expression train.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Instead of --checkpoint: package.module:factory (with --classes).")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="State dict for --model: .safetensors, .pt, or a Lightning .ckpt; settings in a .json beside it."
+        ),
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(help="Names of the outputs of --model: a,b,c, or a file with one a line."),
+    ] = None,
+    input_filter: Annotated[
+        Path | None,
+        typer.Option(help="Genes of --model, in the order of its input: a file with an id a line."),
+    ] = None,
+    transform: Annotated[str | None, typer.Option(help="What --model takes: log1p or none.")] = None,
+    layer: Layer = None,
+    output: Annotated[
+        Path, typer.Option(help="Folder for the results: new, empty, or with --overwrite an earlier run's.")
+    ] = Path("attrib-expression"),
+    methods: Annotated[list[str] | None, typer.Option(help="See: attrib methods.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="predicted; all, or labels: then also mean_by_target.nc.")
+    ] = None,
+    baselines: Annotated[
+        str, typer.Option(help="mean or median of the training samples, label:NAME, or a number.")
+    ] = "mean",
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Samples of the training that are explained: auto (the test), train, validation, test, all."
+        ),
+    ] = "auto",
+    every: Annotated[
+        bool, typer.Option("--all-samples", help="Explain wrongly predicted samples too.")
+    ] = False,
+    max_samples: Annotated[
+        int | None, typer.Option(help="At most so many, drawn evenly over the labels.")
+    ] = None,
+    normalize: Annotated[
+        bool, typer.Option("--normalize", help="Saliency from 0 to 1 in each sample.")
+    ] = False,
+    top: Annotated[int, typer.Option(help="Leading genes of each label.")] = 20,
+    gene_sets: Annotated[
+        Path | None, typer.Option(help="A .gmt file to test the leading genes against.")
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An argument of a method: integrated_gradients.quadrature=exact."),
+    ] = None,
+    batch_size: Annotated[str, typer.Option(help="Rows per call of the network, or auto.")] = "auto",
+    pictures: Annotated[str, typer.Option(help="Heat maps of so many labels, all, or none.")] = "all",
+    download: Download = None,
+    source: Source = None,
+    seed: Annotated[int, typer.Option(help="Of --max-samples and of methods that draw.")] = 0,
+    device: Device = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Explain a classifier of expression, or train one (attrib expression train)."""
+    if context.invoked_subcommand is not None:
+        return
+    from attrib.domains.expression import gene_list
+    from attrib.workflows.expression import METHODS, load_checkpoint
+    from attrib.workflows.expression import expression as work
+    from attrib.workflows.folder import command_line
+
+    names = listed(targets_or_classes(classes))
+    classifier = load_checkpoint(
+        checkpoint, model=model, weights=weights, classes=names or None, transform=transform, device=device,
+        genes=None if input_filter is None else gene_list(input_filter),
+    )  # fmt: skip
+    goals = listed(target) or ["predicted"]
+    with show.progress() as tell:
+        done = work(
+            classifier, matrix_of(data, download, source), output, samples=samples, label=label, group=group, layer=layer,
+            split=split, every=every, max_samples=max_samples, methods=listed(methods) or METHODS, target=goals, baselines=baselines,
+            normalize=normalize, top=top, gene_sets=gene_sets, options=assignments(options or []), batch_size=rows(batch_size),
+            seed=seed, pictures=pictures, overwrite=overwrite, command=command_line(), tell=tell, say=show.say,
+        )  # fmt: skip
+    _report(done)
+
+
+def targets_or_classes(classes: list[str] | None) -> list[str] | None:
+    """Names of classes; a single name of a file stands for its lines."""
+    if classes is None or len(classes) != 1 or not Path(classes[0]).is_file():
+        return classes
+    return [line for line in Path(classes[0]).read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def matrix_of(data: str | None, download: Path | None, source: str | None) -> Any:
+    """The matrix that the options name; fetched, if they say so."""
+    if (data is None) == (download is None):
+        raise ValueError("pass either --data MATRIX or --download FOLDER; see attrib expression --help")
+    if download is None:
+        if source is not None:
+            raise ValueError("--source is an address for --download; leave it out, or add --download FOLDER")
+        return data
+    from attrib.workflows.expression import download as fetch
+
+    fetch(download, source, progress=True)
+    return str(download)
+
+
+def _report(done: Study) -> None:
+    """Print what was explained, what was left out, and the files."""
+    summary = done.summary
+    show.say(f"{summary['explained']} samples of {len(summary['labels'])} labels explained")
+    for name, reason in summary["problems"].items():
+        show.say(f"{name}: {reason}")
+    if summary["missing_genes"]:
+        show.say(
+            f"{len(summary['missing_genes'])} genes of the model are not in the data and hold their mean: {', '.join(summary['missing_genes'][:5])}"
+        )
+    if summary["labels_with_few_samples"]:
+        show.say(
+            f"labels with fewer than three samples, whose figures say little: {', '.join(summary['labels_with_few_samples'])}"
+        )
+    for entry in summary["methods"]:
+        if "skipped" in entry:
+            show.say(f"{entry['method']} does not apply: {entry['skipped']}")
+    heatmaps = [f for f in done.files if f.startswith("heatmap_")]
+    show.files(
+        done.folder,
+        [f for f in done.files if f not in heatmaps] + [f"{len(heatmaps)} heat maps"] * bool(heatmaps),
+    )
+    if "attributions.h5ad" not in done.files:
+        show.say(
+            "No attributions.h5ad: it needs anndata (pip install 'attrib[anndata]') and attributions that fit into memory."
+        )
+    show.say(f"Browse the labels and search for genes: {done.folder / 'index.html'}")
+
+
+@commands.command("train")
+def train(
+    data: Data = None,
+    samples: Samples = None,
+    label: Label = None,
+    group: Group = None,
+    split: Annotated[
+        str | None, typer.Option(help="Column with a split of your own: train, validation, test.")
+    ] = None,
+    input_filter: Genes = None,
+    layer: Layer = None,
+    transform: Annotated[str, typer.Option(help="Before standardisation: log1p or none.")] = "log1p",
+    output: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for the checkpoint: new, empty, or with --overwrite an earlier training's."
+        ),
+    ] = Path("attrib-expression-model"),
+    min_samples: Annotated[
+        int, typer.Option(help="Training samples that each label gets at least, by augmentation.")
+    ] = 0,
+    augment: Annotated[
+        str, typer.Option(help="How: mix, gaussian or smote; never in validation or test.")
+    ] = "mix",
+    class_weights: Annotated[
+        bool, typer.Option("--class-weights", help="Labels count alike in the loss.")
+    ] = False,
+    hidden: Annotated[
+        str, typer.Option(help="Sizes of the layers between input and output.")
+    ] = "512,256,128",
+    dropout: Annotated[float, typer.Option(help="Share of features dropped in training.")] = 0.2,
+    epochs: Annotated[int, typer.Option(help="Passes through the training samples, at most.")] = 50,
+    batch_size: Annotated[int, typer.Option(help="Samples per step.")] = 32,
+    lr: Annotated[float, typer.Option(help="Learning rate of AdamW.")] = 1e-3,
+    delta: Annotated[
+        float, typer.Option(help="By how much the validation loss has to fall to count as better.")
+    ] = 0.0,
+    patience: Annotated[int, typer.Option(help="Stop after so many epochs that were not better.")] = 5,
+    decay: Annotated[float, typer.Option(help="Weight decay.")] = 1e-4,
+    test: Annotated[float, typer.Option(help="Share of the samples to test on.")] = 0.2,
+    validation: Annotated[float, typer.Option(help="Share of the samples that decide when to stop.")] = 0.1,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write a log for TensorBoard too.")
+    ] = False,
+    download: Download = None,
+    source: Source = None,
+    seed: Annotated[int, typer.Option(help="Of split, augmentation, weights and batches.")] = 0,
+    device: Device = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train dense layers that tell the label of a sample; no donor of the test is seen in training."""
+    from attrib.workflows.expression import train as work
+    from attrib.workflows.folder import command_line
+
+    sizes = [int(v) if v.isdecimal() else 0 for v in listed([hidden])]
+    with show.progress() as tell:
+        done = work(
+            matrix_of(data, download, source), output, samples=samples, label=label, group=group, split=split, input_filter=input_filter,
+            layer=layer, transform=transform, min_samples=min_samples, augment=augment, class_weights=class_weights, hidden=sizes,
+            dropout=dropout, epochs=epochs, patience=patience, delta=delta, batch_size=batch_size, lr=lr, decay=decay, test=test,
+            validation=validation, seed=seed, device=device, tensorboard=tensorboard, overwrite=overwrite, command=command_line(), tell=tell,
+        )  # fmt: skip
+    _report_training(done)
+
+
+def _report_training(done: Trained) -> None:
+    """Print the figures of the test, what was left out, and the next command."""
+    for name, reason in done.problems.items():
+        show.say(f"{name}: {reason}")
+    unseen = "of donors that were never seen" if done.grouped else "which were never seen"
+    show.say(f"{len(done.history)} epochs; on the test samples, {unseen} (95% intervals):")
+    for name, column in (("accuracy", "recall"), ("macro avg", "f1"), ("weighted avg", "f1")):
+        row = done.metrics.loc[name]
+        words = name if name == "accuracy" else f"{name} of f1"
+        show.say(
+            f"  {words:20} {row[column]:.3f}  ({row[f'{column}_lower']:.3f} to {row[f'{column}_upper']:.3f})"
+        )
+    show.files(done.folder, done.files)
+    show.say(f"Next: attrib expression --checkpoint {done.folder} --data ... --samples ... --label ...")

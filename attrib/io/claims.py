@@ -1,0 +1,122 @@
+"""What a file claims, looked at before a library believes it: sizes, names inside, and codecs that would run code."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from attrib._memory import refuse_what_cannot_fit
+
+CODECS = {  # of Zarr, versions 2 and 3; `pickle` and codecs of other packages run code
+    "adler32", "astype", "base64", "bitround", "blosc", "bytes", "bz2", "cast_value", "categorize", "checksum", "crc32", "crc32c", "default", "delta",
+    "endian",     "fixedscaleoffset", "fletcher32", "gzip", "jenkins_lookup3", "json2", "lz4", "lzma", "msgpack2", "packbits", "pcodec", "quantize", "regular",
+    "scale_offset", "sharding_indexed", "shuffle", "transpose", "v2", "vlen-array", "vlen-bytes", "vlen-utf8", "zfpy", "zlib", "zstd",
+}  # fmt: skip
+PREFIX = "numcodecs."
+DESCRIPTIONS = (".zarray", ".zmetadata", "zarr.json")
+
+
+def numbers(file: Path) -> np.ndarray:
+    """The array of a `.npy` file.
+
+    Raises
+    ------
+    ValueError
+        For Python objects, and for a header that claims more than the file holds.
+    """
+    with file.open("rb") as raw:
+        shape, kind = _header(raw)
+        claimed = raw.tell() + prod(shape) * kind.itemsize
+    if not kind.hasobject and claimed > file.stat().st_size:
+        raise ValueError(
+            f"its header says {shape} of {kind}, {claimed:,} bytes, but it has {file.stat().st_size:,}"
+        )
+    return np.load(file, allow_pickle=False)
+
+
+def _header(raw: Any) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(raw)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(raw)
+    return shape, kind
+
+
+def refuse_members(file: Path) -> None:
+    """Refuse a zip file whose members cannot be unpacked in memory, or lead out of it.
+
+    Raises
+    ------
+    ValueError
+        Naming the member.
+    """
+    with zipfile.ZipFile(file) as archive:
+        size = 0
+        for member in archive.infolist():
+            if member.filename.startswith(("/", "\\")) or ".." in PurePosixPath(member.filename).parts:
+                raise ValueError(f"its member {member.filename!r} lies outside of the archive")
+            size += member.file_size
+            refuse_what_cannot_fit(size, "path", f"{file.name}, unpacked up to {member.filename!r},")
+
+
+def refuse_codecs(store: Path) -> None:
+    """Refuse a Zarr store that is packed by codecs which run code when they unpack.
+
+    Raises
+    ------
+    ValueError
+        Naming the codec. Plain codecs of Zarr and numcodecs are read.
+    """
+    for path, description in _descriptions(store):
+        for codec in _codecs(description):
+            if codec.removeprefix(PREFIX) not in CODECS:
+                raise ValueError(
+                    f"{path.relative_to(store)} asks for the codec {codec!r}, which is not run; write it again with "
+                    "numbers and text only"
+                )
+
+
+def is_consolidated(store: Path) -> bool:
+    """Whether a Zarr group has the descriptions of all its arrays in one place."""
+    if (store / ".zmetadata").is_file():
+        return True
+    described = store / "zarr.json"
+    return described.is_file() and "consolidated_metadata" in json.loads(
+        described.read_text(encoding="utf-8")
+    )
+
+
+def _descriptions(folder: Path) -> Iterator[tuple[Path, Any]]:
+    """The descriptions of a group and all below it; folders of chunks are not listed."""
+    found = {n: json.loads((folder / n).read_text(encoding="utf-8")) for n in DESCRIPTIONS if (folder / n).is_file()}  # fmt: skip
+    yield from ((folder / n, d) for n, d in found.items())
+    if ".zarray" not in found and found.get("zarr.json", {}).get("node_type") != "array":
+        for below in sorted(p for p in folder.iterdir() if p.is_dir()):
+            yield from _descriptions(below)
+
+
+def _codecs(description: Any) -> Iterator[str]:
+    """Names of the codecs in the description of an array, at any depth."""
+    if isinstance(description, list):
+        for part in description:
+            yield from _codecs(part)
+    if isinstance(description, dict):
+        for key, value in description.items():
+            if key in ("filters", "compressor", "codecs", "compressors", "serializer", "index_codecs"):
+                yield from _named(value)
+            elif key != "attributes":
+                yield from _codecs(value)
+
+
+def _named(value: Any) -> Iterator[str]:
+    for codec in value if isinstance(value, list) else [value]:
+        if isinstance(codec, dict):
+            yield str(codec.get("id", codec.get("name", "")))
+            yield from _codecs(codec.get("configuration"))
+        elif isinstance(codec, str):
+            yield codec

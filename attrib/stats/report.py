@@ -1,0 +1,123 @@
+"""Figures of a classifier of several labels, with intervals: label by label, and over all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attrib.stats.matching import in_order, labels_of
+from attrib.stats.resampling import group_weights
+
+FIGURES = ("precision", "recall", "f1")
+OVERALL = ("accuracy", "macro avg", "weighted avg")
+
+
+def report(
+    label: Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,
+    predicted: Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,
+    *,
+    classes: Sequence[Any] | None = None,
+    groups: Sequence[Any] | np.ndarray | pd.Series | xr.DataArray | None = None,
+    n_bootstrap: int = 999,
+    level: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Precision, recall and F1 of each label, their averages and the accuracy, with bootstrap intervals.
+
+    ``precision = hits / called``, ``recall = hits / support``, ``f1 = 2 hits / (called + support)``
+
+    Parameters
+    ----------
+    label : array (N,)
+        The true labels.
+    predicted : array (N,)
+        A Series or a DataArray is matched to `label` by the samples' labels where both have them; so are `groups`.
+    classes : sequence, optional
+        The labels and their order; default: those that occur, sorted.
+    groups : array (N,), optional
+        Which samples belong together, such as all samples of one donor. A group is resampled as a unit; default: each
+        sample is its own group.
+    n_bootstrap : int, default 999
+        Number of resamplings.
+    level : float, default 0.95
+        Coverage of the intervals.
+    seed : int, default 0
+        Seed of the resamplings.
+
+    Returns
+    -------
+    DataFrame
+        A row per label, then `accuracy`, `macro avg` (the mean over the labels that have samples) and `weighted avg` (weighted
+        by support). Columns `precision`, `recall`, `f1`, each with `_lower` and `_upper` (percentiles), and `support`, the
+        number of samples. The row `accuracy` has the accuracy in all three. Of a label that is never predicted precision is 0;
+        of one without samples recall is NaN, and intervals leave out resamplings in which it has none.
+
+    Raises
+    ------
+    ValueError
+        For samples that are not the same in all arguments, and values that are not among `classes`.
+
+    Notes
+    -----
+    Percentile intervals of a figure that is 0 or 1 in all samples have no width: they then say nothing.
+
+    Examples
+    --------
+    >>> from attrib.stats import report
+    >>> table = report(["a", "a", "b", "c"], ["a", "b", "b", "c"])
+    >>> table.loc[["a", "b", "accuracy"], "recall"].to_dict()
+    {'a': 0.5, 'b': 1.0, 'accuracy': 0.75}
+    """
+    y, samples = np.asarray(label), labels_of(label)
+    called = in_order(predicted, samples, "predicted", "label")
+    if y.ndim != 1 or called.shape != y.shape or not len(y):
+        raise ValueError(
+            f"`predicted` has shape {called.shape}, `label` {y.shape}; expected the same samples, at least one"
+        )
+    if n_bootstrap < 1 or not 0 < level < 1:
+        raise ValueError(f"`n_bootstrap` is {n_bootstrap}, `level` {level}; expected at least 1, and a share")
+    names = pd.Index(sorted(set(y.tolist()) | set(called.tolist())) if classes is None else list(classes))
+    true, guess = (_places(v, names, n) for v, n in ((y, "label"), (called, "predicted")))
+    together = np.arange(len(y)) if groups is None else in_order(groups, samples, "groups", "label")
+    weights = np.concatenate([np.ones((1, len(y))), group_weights(together, len(y), n_bootstrap, seed)])
+    figures, support = _figures(true, guess, weights, len(names))
+    low, high = np.nanquantile(_seen(figures[1:]), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    columns: dict[str, np.ndarray] = {}
+    for k, name in enumerate(FIGURES):
+        columns |= {name: figures[0, :, k], f"{name}_lower": low[:, k], f"{name}_upper": high[:, k]}
+    columns["support"] = np.append(support[0], [len(y)] * len(OVERALL)).astype(int)
+    return pd.DataFrame(columns, index=pd.Index([*names, *OVERALL], name="label"))
+
+
+def _places(values: np.ndarray, names: pd.Index, argument: str) -> np.ndarray:
+    place = names.get_indexer(pd.Index(values))
+    if (place < 0).any():
+        raise ValueError(f"`{argument}` has {str(values[place < 0][0])!r}, which is not among `classes`")
+    return place
+
+
+def _figures(
+    true: np.ndarray, guess: np.ndarray, weights: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Figures (resamplings, labels + 3, 3) and support (resamplings, labels)."""
+    truth, called = np.eye(count)[true], np.eye(count)[guess]
+    hits, support, calls = weights @ (truth * called), weights @ truth, weights @ called
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = np.stack([np.where(calls > 0, hits / calls, np.where(support > 0, 0.0, np.nan)), hits / support, 2 * hits / (calls + support)], 2)  # fmt: skip
+    occurs = (support > 0)[..., None]
+    total = weights.sum(1)
+    accuracy = np.repeat((hits.sum(1) / total)[:, None, None], 3, 2)
+    inside = np.where(occurs, each, 0.0)
+    macro = inside.sum(1, keepdims=True) / occurs.sum(1, keepdims=True)
+    weighted = (inside * support[..., None]).sum(1, keepdims=True) / total[:, None, None]
+    return np.concatenate([each, accuracy, macro, weighted], 1), support
+
+
+def _seen(figures: np.ndarray) -> np.ndarray:
+    """The same, with 0 for what no resampling defines at all, such as a label without samples."""
+    never = np.isnan(figures).all(0)
+    return np.where(never, 0.0, figures)

@@ -1,0 +1,91 @@
+"""The public matrix and sample table of GTEx, fetched once into a folder; and the files of such a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from attrib.domains.expression.matrices import is_expression_file
+
+SOURCE = "https://storage.googleapis.com/adult-gtex"
+MATRIX = "bulk-gex/v8/rna-seq/GTEx_Analysis_2017-06-05_v8_RNASeQCv1.1.9_gene_tpm.gct.gz"
+SAMPLES = "annotations/v8/metadata-files/GTEx_Analysis_v8_Annotations_SampleAttributesDS.txt"
+LABEL, GROUP = "SMTSD", "^([^-]+-[^-]+)"
+
+
+class Files(NamedTuple):
+    """An expression matrix and its sample table."""
+
+    matrix: Path
+    samples: Path | None
+
+
+def download(folder: str | Path, source: str | None = None, progress: bool = False) -> Files:
+    """Fetch the public TPM matrix of GTEx (v8, 1.6 GB) and its sample table; what is there already stays.
+
+    Parameters
+    ----------
+    folder : path
+        Created if it does not exist.
+    source : str, optional
+        Another address in front of the files' paths, such as a mirror; default: `SOURCE`.
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    Files
+
+    Raises
+    ------
+    ImportError
+        Without pooch: ``pip install "attrib[download]"``.
+    OSError
+        If a file cannot be fetched, naming its address. A file that is cut off leaves nothing.
+    """
+    try:
+        import pooch
+    except ImportError as error:
+        raise ImportError('downloads need pooch: pip install "attrib[download]"') from error
+    pooch.get_logger().setLevel("ERROR")
+    base = (source or SOURCE).rstrip("/")
+    files = []
+    for path in (MATRIX, SAMPLES):
+        file = Path(folder) / Path(path).name
+        if not file.is_file():
+            try:
+                pooch.retrieve(
+                    f"{base}/{path}", known_hash=None, fname=file.name, path=folder, progressbar=progress
+                )
+            except Exception as error:  # of the network, in many classes
+                raise OSError(
+                    f"`download`: {base}/{path} cannot be fetched: {' '.join(str(error).split())[:200]}"
+                ) from error
+        files.append(file)
+    return Files(*files)
+
+
+def local_files(path: str | Path) -> Files:
+    """The matrix and the sample table of a folder, or a matrix alone.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        For a folder with no matrix or several, naming them.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return Files(folder, None)
+    files = sorted(p for p in folder.iterdir() if p.is_file() and is_expression_file(p))
+    tables = [
+        p for p in files if any(w in p.name.lower() for w in ("sample", "annotation", "metadata", "pheno"))
+    ]
+    matrices = [p for p in files if p not in tables]
+    if not matrices:
+        raise FileNotFoundError(
+            f"`data`: {folder} holds no expression matrix (.gct, .csv, .tsv, .parquet, .h5ad)"
+        )
+    if len(matrices) > 1 or len(tables) > 1:
+        names = ", ".join(p.name for p in (matrices if len(matrices) > 1 else tables))
+        raise ValueError(f"`data`: {folder} holds {names}; name one file")
+    return Files(matrices[0], tables[0] if tables else None)

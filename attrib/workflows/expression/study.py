@@ -1,0 +1,415 @@
+"""The study of expression: which genes a classifier looks at, label by label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attrib.domains.expression import read_gmt
+from attrib.io import add_group, replacing, save, to_anndata, write_json
+from attrib.io.place import strict
+from attrib.workflows.attribute import Done, Skipped, Tell, attribute, rehearse
+from attrib.workflows.expression import findings as numbers
+from attrib.workflows.expression import pictures as drawn
+from attrib.workflows.expression.checkpoint import Classifier
+from attrib.workflows.expression.findings import Findings
+from attrib.workflows.expression.page import gene_data, page
+from attrib.workflows.expression.reading import read_expression
+from attrib.workflows.expression.selection import Samples, background, baseline_of, chosen, classified
+from attrib.workflows.expression.targets import means_of_targets, target_names
+from attrib.workflows.folder import RECORD, Folder
+from attrib.workflows.plan import ALL_METHODS, Plan, plan
+from attrib.workflows.study import completeness
+
+METHODS = ("saliency", "integrated_gradients", "deep_lift")
+MAX_H5AD = 8 << 30  # bytes of attributions that are written as h5ad, which has to be in memory
+
+
+class Study(NamedTuple):
+    """Results of a run.
+
+    Attributes
+    ----------
+    folder : Path
+    summary : dict
+        The content of `summary.json`.
+    files : list of str
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+    files: list[str]
+
+
+def expression(
+    classifier: Classifier,
+    data: Any,
+    output: str | Path,
+    *,
+    samples: Any = None,
+    label: str | None = None,
+    group: str | None = None,
+    input_filter: str | Path | Sequence[str] | None = None,
+    layer: str | None = None,
+    split: str = "auto",
+    every: bool = False,
+    max_samples: int | None = None,
+    methods: Sequence[str] = METHODS,
+    target: str | Sequence[str] = "predicted",
+    baselines: str = "mean",
+    normalize: bool = False,
+    top: int = 20,
+    gene_sets: str | Path | Mapping[str, Sequence[str]] | None = None,
+    options: Mapping[str, Any] | None = None,
+    batch_size: int | str = "auto",
+    seed: int = 0,
+    pictures: int | str = "all",
+    overwrite: bool = False,
+    command: Sequence[str] = (),
+    tell: Tell | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Study:
+    """Explain a classifier of expression: attributions of genes for the predicted label, with tables, tests, pictures and a page.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Of `load_checkpoint`.
+    data, samples, label, group, layer
+        As for `train`. Genes are matched to the classifier's by their ids. Without labels all samples are explained.
+    output : path
+        Folder for the results.
+    input_filter : path or sequence of str, optional
+        Genes to use, for a model of your own that says nothing of its genes.
+    split : {"auto", "test", "validation", "train", "all"}
+        Of the training. `"auto"`: the test samples, if the data hold samples of the training; else all.
+    every : bool, default False
+        Whether wrongly predicted samples are explained too.
+    max_samples : int, optional
+        At most so many, drawn evenly over the labels.
+    methods : sequence of str, default ("saliency", "integrated_gradients", "deep_lift")
+        Methods that give a value for each gene.
+    target : str or sequence of str, default "predicted"
+        `"all"` or names of labels: then `mean_by_target.nc` holds, beside everything about the predicted label, the mean
+        attribution of every target over the samples of every label.
+    baselines : str, default "mean"
+        See `attrib.workflows.expression.selection.baseline_of`: mean, median, label:NAME or a number.
+    normalize : bool, default False
+        Whether saliency runs from 0 to 1 in each sample.
+    top : int, default 20
+        Leading genes of each label.
+    gene_sets : path or mapping, optional
+        A .gmt file: the leading genes of each label are tested against its sets.
+    options : mapping, optional
+        Arguments of methods: ``{"integrated_gradients.quadrature": "exact"}``.
+    batch_size : int or "auto"
+        Rows per call of the model.
+    seed : int, default 0
+        Of draws.
+    pictures : int, "all" or "none"
+        For how many labels heat maps are drawn: those with the most samples.
+    overwrite : bool, default False
+        Whether to replace an earlier run in `output`.
+    command, tell, say
+        As for `attrib.workflows.explain.explain`.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    ValueError, FileNotFoundError, ImportError
+        For arguments that do not fit, before anything is written.
+
+    Notes
+    -----
+    `label` in the tables is the predicted label, which for correctly predicted samples is the true one. Memory: the data twice, and the
+    attributions of one method (of all methods for the h5ad file).
+    """
+    limit = _pictures(pictures)
+    if top < 1:
+        raise ValueError(f"`top` is {top}, expected at least 1")
+    sets = read_gmt(gene_sets) if isinstance(gene_sets, str | Path) else gene_sets
+    names = target_names(target, classifier.classes)
+    matrix = read_expression(
+        data, samples=samples, label=label, group=group, layer=layer, genes=classifier.genes,
+        input_filter=None if classifier.genes else input_filter,
+    )  # fmt: skip
+    every_sample = classified(classifier, matrix.x)
+    selected = chosen(
+        every_sample, classifier, split=split, every=every, max_samples=max_samples, seed=seed, say=say
+    )
+    settings = _settings(
+        classifier, selected, every_sample, methods, baselines, batch_size, seed, options, say
+    )
+    with Folder(output, command, overwrite=overwrite) as folder:
+        rehearse(classifier.model, selected.z, settings, tell)
+        folder.record |= {
+            "model": classifier.source, "data": str(data) if isinstance(data, str | Path) else type(data).__name__, "seed": seed,
+            "baselines": baselines, "target": names or "predicted", "split": split, "problems": matrix.problems,
+        }  # fmt: skip
+        results, outcomes = _explained(classifier, selected, settings, folder, normalize, top, tell)
+        if not results:
+            raise ValueError(
+                f"`methods`: none applies: {next(o.reason for o in outcomes if isinstance(o, Skipped))}"
+            )
+        enriched = _tables(results, selected, every_sample, sets, folder)
+        if names:
+            means = means_of_targets(classifier, selected.z, settings, names, tell)
+            save(means, folder.file("mean_by_target.nc"))
+        heatmaps = _draw(results, _beside(selected, classifier), limit, folder, say, tell)
+        summary = _summary(matrix.problems, every_sample, selected, results, outcomes, classifier, heatmaps)
+        write_json(summary, folder.file("summary.json"))
+        _write_page(folder, summary, results, enriched, every_sample)
+    return Study(folder.path, summary, [*folder.record["files"], RECORD])
+
+
+def _pictures(pictures: int | str) -> int | None:
+    """How many labels get heat maps; None for all."""
+    if pictures == "all":
+        return None
+    if pictures == "none":
+        return 0
+    if isinstance(pictures, bool) or not str(pictures).isdecimal():
+        raise ValueError(f"`pictures` is {pictures!r}, expected a number, all or none")
+    return int(pictures)
+
+
+def _settings(
+    classifier: Classifier, selected: Samples, samples: Samples, methods: Sequence[str], baselines: str, batch_size: int | str,
+    seed: int, options: Mapping[str, Any] | None, say: Callable[[str], None],
+) -> Plan:  # fmt: skip
+    for m in methods:
+        about = ALL_METHODS[m].about if m in ALL_METHODS else None
+        if about is not None and (about.layer or about.result != "input"):
+            raise ValueError(
+                f"`methods` names {m}, which gives no value for each gene; expected some of {', '.join(_for_genes())}"
+            )
+    point = baseline_of(baselines, classifier, samples.x, say)
+    distributions = {
+        f"{m}.baselines": background(classifier, samples.z, seed)
+        for m in methods
+        if m in ALL_METHODS and ALL_METHODS[m].about.baselines == "distribution"
+    }
+    return plan(
+        list(methods), target="predicted", classes=list(classifier.classes), baselines=point, batch_size=batch_size, seed=seed,
+        options={**distributions, **(options or {})},
+    )  # fmt: skip
+
+
+def _for_genes() -> list[str]:
+    return [n for n, m in ALL_METHODS.items() if not m.about.layer and m.about.result == "input"]
+
+
+def _explained(
+    classifier: Classifier,
+    selected: Samples,
+    settings: Plan,
+    folder: Folder,
+    normalize: bool,
+    top: int,
+    tell: Tell | None,
+) -> tuple[dict[str, Findings], list[Done | Skipped]]:
+    """Run the methods; each is in `attributions.nc` before the next begins, and all are in `attributions.h5ad`."""
+    results: dict[str, Findings] = {}
+    outcomes: list[Done | Skipped] = []
+    beside = _beside(selected, classifier)
+    adata = _annotated(selected, settings)
+    for outcome in attribute(classifier.model, selected.z, settings, tell):
+        outcomes.append(outcome)
+        folder.record.setdefault("methods", []).append(_entry(outcome))
+        if not isinstance(outcome, Done):
+            continue
+        a = outcome.result
+        assert isinstance(a, xr.DataArray)
+        a = a.assign_attrs(units=_unit(str(a.attrs.get("units", "")), classifier))
+        if normalize and outcome.method == "saliency":
+            a = numbers.normalised(a)
+        add_group(a, folder.file("attributions.nc"), outcome.method)
+        results[outcome.method] = numbers.findings(a.assign_coords(label=a["predicted"]), beside, top)
+        if adata is not None:
+            to_anndata(a, adata)
+            means = results[outcome.method].moments["mean"].transpose("gene", "label")
+            adata.varm[f"{outcome.method}_mean"] = pd.DataFrame(
+                means.values, index=adata.var_names, columns=means["label"].values.astype(str)
+            )
+    if adata is not None:
+        with replacing(folder.file("attributions.h5ad")) as temporary:
+            adata.write_h5ad(temporary, compression="gzip")
+    return results, outcomes
+
+
+def _unit(unit: str, classifier: Classifier) -> str:
+    """The unit in the words of the study: outputs are logits, inputs standard deviations of a gene where they are standardised."""
+    inputs = "sd" if classifier.mean is not None else "expression"
+    return {"output": "logit", "output / input": f"logit / {inputs}"}.get(unit, unit)
+
+
+def _beside(selected: Samples, classifier: Classifier) -> dict[str, xr.DataArray]:
+    x = selected.x.assign_coords(label=("sample", selected.z["predicted"].values))
+    return numbers.expression_beside(x, classifier.transform)
+
+
+def _annotated(selected: Samples, settings: Plan) -> Any:
+    """An AnnData object of the samples' expression; None without anndata, and where it would be too large."""
+    if selected.z.nbytes * len(settings.methods) > MAX_H5AD:
+        return None
+    try:
+        import anndata
+    except ImportError:
+        return None
+    z = selected.z
+    obs = {c: z[c].values for c in ("label", "predicted", "probability", "correct", "group") if c in z.coords}
+    table = pd.DataFrame(obs, index=z["sample"].values.astype(str))
+    for c in ("label", "predicted", "group"):
+        if c in table:
+            table[c] = pd.Categorical(table[c])
+    genes = z["gene"].values.astype(str)
+    var = pd.DataFrame({"symbol": z["symbol"].values} if "symbol" in z.coords else {}, index=genes)
+    return anndata.AnnData(np.asarray(selected.x.values, dtype=np.float32), obs=table, var=var)
+
+
+def _entry(outcome: Done | Skipped) -> dict[str, Any]:
+    if isinstance(outcome, Skipped):
+        return {"method": outcome.method, "skipped": outcome.reason}
+    median, largest = completeness(outcome.result)
+    return {
+        "method": outcome.method, "params": outcome.result.attrs.get("params"), "seconds": round(outcome.seconds, 3),
+        "evaluations": outcome.evaluations, "completeness_error_median": median, "completeness_error_max": largest,
+    }  # fmt: skip
+
+
+def _tables(
+    results: Mapping[str, Findings],
+    selected: Samples,
+    every: Samples,
+    sets: Mapping[str, Sequence[str]] | None,
+    folder: Folder,
+) -> pd.DataFrame | None:
+    """Write the tables; returns the gene sets of the leading genes."""
+    save(numbers.wide(results), folder.file("mean_by_label.csv"))
+    save(_by_method({m: f.top for m, f in results.items()}), folder.file("top_genes.csv"))
+    save(numbers.long_tests(results), folder.file("label_tests.csv"))
+    counts = {m: f.overlap.to_dataframe("shared").reset_index() for m, f in results.items()}
+    save(_by_method(counts), folder.file("overlap.csv"))
+    save(
+        _by_method({m: f.agreement for m, f in results.items()}),
+        folder.file("attribution_and_expression.csv"),
+    )
+    z = every.z
+    columns = [c for c in ("label", "group", "predicted", "probability", "correct") if c in z.coords]
+    table = pd.DataFrame({"sample": z["sample"].values} | {c: z[c].values for c in columns})
+    save(
+        table.assign(explained=np.isin(z["sample"].values, selected.z["sample"].values)),
+        folder.file("samples.csv"),
+    )
+    if not sets:
+        return None
+    enriched = _by_method({m: numbers.sets_of(f, sets) for m, f in results.items()})
+    save(enriched, folder.file("enrichment.csv"))
+    return enriched
+
+
+def _by_method(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(
+        [t.assign(method=m)[["method", *t.columns]] for m, t in tables.items()], ignore_index=True
+    )
+
+
+def _draw(
+    results: Mapping[str, Findings], beside: Mapping[str, xr.DataArray], limit: int | None, folder: Folder,
+    say: Callable[[str], None], tell: Tell | None,
+) -> dict[str, dict[str, str]]:  # fmt: skip
+    """Draw the pictures; returns the heat maps' files by label and method."""
+    heatmaps: dict[str, dict[str, str]] = {}
+    if limit == 0:
+        return heatmaps
+    first = next(iter(results.values()))
+    order = first.moments["count"].to_series().sort_values(ascending=False, kind="stable").index
+    labels = [str(v) for v in (order if limit is None else order[:limit])]
+    if len(labels) < len(order):
+        say(f"Heat maps of {len(labels)} of {len(order)} labels, those with the most samples.")
+    change = next((beside[c] for c in ("log2_fold_change", "expression_difference") if c in beside), None)
+    stems = _stems(labels)
+    for k, method in enumerate(results):
+        suffix = "" if k == 0 else f"_{method}"
+        _write(folder, f"leading_genes_{method}.png", drawn.leading_heatmap(results[method], method))
+        if len(order) > 1:
+            _write(folder, f"overlap_{method}.png", drawn.overlap_heatmap(results[method]))
+        if change is not None:
+            named = change.rename(
+                "log2_fold_change" if "log2_fold_change" in beside else "expression_difference"
+            )
+            _write(
+                folder,
+                f"attribution_and_expression_{method}.png",
+                drawn.against_expression(results[method], named, method),
+            )
+        for j, label in enumerate(labels):
+            file = f"heatmap_{stems[label]}{suffix}.png"
+            _write(folder, file, drawn.label_heatmap(results[method], label, method))
+            heatmaps.setdefault(label, {})[method] = file
+            if tell is not None:
+                tell("pictures", k * len(labels) + j + 1, len(results) * len(labels))
+    return heatmaps
+
+
+def _stems(labels: Sequence[str]) -> dict[str, str]:
+    """Names of files for labels: letters, digits, and `_` for all else; numbered where two would be the same."""
+    stems: dict[str, str] = {}
+    for label in labels:
+        stem = "".join(c if c.isalnum() or c in "-+." else "_" for c in label).strip("._")[:80] or "label"
+        again = sum(
+            s.casefold() == stem.casefold() or s.casefold().startswith(f"{stem.casefold()}~")
+            for s in stems.values()
+        )
+        stems[label] = f"{stem}~{again + 1}" if again else stem
+    return stems
+
+
+def _write(folder: Folder, name: str, picture: Any) -> None:
+    with replacing(folder.file(name)) as temporary:
+        picture.savefig(temporary)
+
+
+def _summary(
+    problems: Mapping[str, str], every: Samples, selected: Samples, results: Mapping[str, Findings], outcomes: Sequence[Done | Skipped],
+    classifier: Classifier, heatmaps: Mapping[str, Mapping[str, str]],
+) -> dict[str, Any]:  # fmt: skip
+    counts = next(iter(results.values())).moments["count"].to_series()
+    correct = float(every.z["correct"].values.mean()) if "correct" in every.z.coords else None
+    leading = {}
+    for method, part in results.items():
+        column = "symbol" if "symbol" in part.top else "gene"
+        leading[method] = {
+            str(n): t[column].astype(str).head(5).tolist() for n, t in part.top.groupby("label")
+        }
+    content: dict[str, Any] = {
+        "samples": every.z.sizes["sample"], "explained": selected.z.sizes["sample"], "genes": every.z.sizes["gene"],
+        "accuracy_of_all_samples": correct, "labels": {str(k): int(v) for k, v in counts.items()},
+        "labels_with_few_samples": [str(k) for k, v in counts.items() if v < numbers.FEW],
+        "labels_without_explained_samples": [c for c in classifier.classes if c not in counts.index],
+        "missing_genes": selected.missing, "problems": dict(problems), "methods": [_entry(o) for o in outcomes],
+        "leading_genes": leading, "heatmaps": heatmaps,
+    }  # fmt: skip
+    return dict(strict(content))
+
+
+def _write_page(
+    folder: Folder,
+    summary: Mapping[str, Any],
+    results: Mapping[str, Findings],
+    enriched: pd.DataFrame | None,
+    every: Samples,
+) -> None:
+    with replacing(folder.file("genes.js")) as temporary:
+        temporary.write_text(gene_data(results), encoding="utf-8")
+    text = page(summary, results, enriched, [f for f in folder.record["files"] if f != "genes.js"])
+    with replacing(folder.file("index.html")) as temporary:
+        temporary.write_text(text, encoding="utf-8")

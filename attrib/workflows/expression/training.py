@@ -1,0 +1,354 @@
+"""Train a classifier of expression, and test it on donors that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attrib._version import __version__
+from attrib.domains.expression import augmented, check_split, split_by_group, transformed
+from attrib.domains.expression.augmentation import WAYS
+from attrib.io import replacing, save, write_json
+from attrib.plots import confusion
+from attrib.stats import report
+from attrib.stats.one_against_rest import moments_by
+from attrib.workflows.expression.checkpoint import (
+    MEANS,
+    SETTINGS,
+    SPLIT,
+    WEIGHTS,
+    Classifier,
+    save_classifier,
+)
+from attrib.workflows.expression.components import component_pictures, principal_components
+from attrib.workflows.expression.fitting import Fit, Rows, Tell, fitted
+from attrib.workflows.expression.reading import read_expression
+from attrib.workflows.folder import Folder
+
+LEAST = 3  # samples of a label: one per split
+
+
+class Trained(NamedTuple):
+    """Results of a training.
+
+    Attributes
+    ----------
+    folder : Path
+    classifier : Classifier
+    metrics : DataFrame
+        Of the test samples, see `attrib.stats.report`.
+    history : DataFrame
+        A row per epoch.
+    problems : dict of str to str
+        What was left out, and why.
+    files : list of str
+    grouped : bool
+        Whether samples were split by donor.
+    """
+
+    folder: Path
+    classifier: Classifier
+    metrics: pd.DataFrame
+    history: pd.DataFrame
+    problems: dict[str, str]
+    files: list[str]
+    grouped: bool
+
+
+def train(
+    data: Any,
+    output: str | Path,
+    *,
+    samples: Any = None,
+    label: str | None = None,
+    group: str | None = None,
+    split: str | None = None,
+    input_filter: str | Path | Sequence[str] | None = None,
+    layer: str | None = None,
+    transform: str = "log1p",
+    min_samples: int = 0,
+    augment: str = "mix",
+    class_weights: bool = False,
+    hidden: Sequence[int] = (512, 256, 128),
+    dropout: float = 0.2,
+    epochs: int = 50,
+    patience: int = 5,
+    delta: float = 0.0,
+    batch_size: int = 32,
+    lr: float = 1e-3,
+    decay: float = 1e-4,
+    test: float = 0.2,
+    validation: float = 0.1,
+    seed: int = 0,
+    device: str | None = None,
+    tensorboard: bool = False,
+    overwrite: bool = False,
+    command: Sequence[str] = (),
+    tell: Tell | None = None,
+) -> Trained:
+    """Train dense layers that tell the label of a sample, such as its tissue, from its expression.
+
+    Parameters
+    ----------
+    data : path, AnnData, DataFrame or DataArray
+        See `attrib.domains.expression.read_matrix`; or a folder with one matrix and one sample table.
+    output : path
+        Folder for the checkpoint (`model.safetensors`, `model.json`, `label_means.nc`), `metrics.csv`, `confusion_matrix.csv` and
+        `.png`, `history.csv` and `training.png` (written each epoch), `split.csv`, `predictions.csv`, `pca_original.png`,
+        `pca_augmented.png` and `run.json`.
+    samples : path or DataFrame, optional
+        Sample table; default: the columns that come with `data`.
+    label, group, split : str
+        Columns of the samples: what is predicted; whom samples are of (or a regular expression on the sample's id), so that
+        no donor is in two splits; and a split of your own (train, validation, test), which is refused if it divides a donor.
+    input_filter : path or sequence of str, optional
+        Genes to use: a file with an id a line, or the ids.
+    layer : str, optional
+        Of AnnData.
+    transform : {"log1p", "none"}
+        Before genes are standardised by the training samples.
+    min_samples : int, default 0
+        Training samples that each label gets at least, by augmentation.
+    augment : {"mix", "gaussian", "smote"}
+        See `attrib.domains.expression.augmented`. What it makes is used for training alone.
+    class_weights : bool, default False
+        Whether labels count alike in the loss: the other remedy for labels with few samples.
+    hidden : sequence of int, default (512, 256, 128)
+        Sizes of the layers between input and output: four dense layers.
+    dropout, epochs, patience, delta, batch_size, lr, decay
+        Share dropped; passes at most; training stops after `patience` passes in which the validation loss did not fall by more
+        than `delta`, and keeps the best; samples per step; learning rate and weight decay of AdamW.
+    test, validation : float, default 0.2, 0.1
+        Shares of the samples, about.
+    seed : int, default 0
+        Of split, augmentation, weights and batches.
+    device : str, optional
+        Where to train.
+    tensorboard : bool, default False
+        Whether to write the folder `tensorboard` too.
+    overwrite : bool, default False
+        Whether to replace an earlier training in `output`.
+    command : sequence of str
+        As typed, for `run.json`.
+    tell : callable, optional
+        Gets ("epochs", done, at most).
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    ImportError
+        Without skorch or safetensors: ``pip install "attrib[expression]"``.
+    ValueError
+        For columns, files and settings that do not fit, before anything is written.
+
+    Notes
+    -----
+    Memory: four bytes per gene of each sample, twice; and of each sample made.
+    """
+    fit = Fit(epochs, patience, delta, batch_size, lr, decay, class_weights, seed, device)
+    _check(fit, hidden, dropout, min_samples, augment)
+    x, problems = read_expression(
+        data,
+        samples=samples,
+        label=label,
+        group=group,
+        input_filter=input_filter,
+        layer=layer,
+        columns=[c for c in (split,) if c],
+    )
+    if "label" not in x.coords:
+        raise ValueError(
+            "`label` is missing: the column of the samples with what is predicted, such as the tissue"
+        )
+    x = _enough(x, problems)
+    logs = transformed(x, transform)
+    place = _splits(x, split, test, validation, seed)
+    with Folder(output, command, overwrite=overwrite) as folder:
+        untrained, z = _reference(logs, place, transform)
+        codes = pd.Index(untrained.classes).get_indexer(pd.Index(x["label"].values))
+        rows = {s: Rows(z[place == s], codes[place == s]) for s in np.unique(place)}
+        more = augmented(*rows["train"], min_samples, augment, seed)
+        _refuse_made_ones(more.new, place)
+        plane = principal_components(
+            more.x, np.array(untrained.classes, dtype=object)[more.label], more.new, seed
+        )
+        for name, picture in component_pictures(plane).items():
+            with replacing(folder.file(f"{name}.png")) as temporary:
+                picture.savefig(temporary)  # type: ignore[attr-defined]
+        for name in ("history.csv", "training.png"):
+            folder.file(name)
+        network, history = fitted(
+            Rows(more.x, more.label), rows["validation"], len(untrained.classes), hidden, dropout, fit, folder.path,
+            tensorboard=tensorboard, tell=tell,
+        )  # fmt: skip
+        settings = {
+            "hidden": list(hidden), "dropout": dropout, "label": label, "group": group, "seed": seed, "epochs": len(history),
+            "min_samples": min_samples, "augment": augment, "made": int(more.new.sum()), "lr": lr, "decay": decay, "delta": delta,
+            "patience": patience, "batch_size": batch_size, "class_weights": class_weights, "attrib_version": __version__,
+        }  # fmt: skip
+        classifier = untrained._replace(model=network, folder=folder.path)
+        for name in (WEIGHTS, SETTINGS, MEANS):
+            folder.file(name)
+        save_classifier(classifier, settings, folder.path)
+        metrics = _tested(classifier, x, z, place, folder, seed)
+        folder.record |= {
+            "problems": problems,
+            "samples": {s: int((place == s).sum()) for s in rows},
+            "made": int(more.new.sum()),
+        }
+    return Trained(
+        folder.path, classifier, metrics, history, problems, folder.record["files"], "group" in x.coords
+    )
+
+
+def _check(fit: Fit, hidden: Sequence[int], dropout: float, min_samples: int, augment: str) -> None:
+    counts = {"epochs": fit.epochs, "patience": fit.patience, "batch_size": fit.batch_size}
+    wrong = [f"`{n}` is {v}" for n, v in counts.items() if v < 1] + [f"`lr` is {fit.lr}"] * (not fit.lr > 0)
+    wrong += [
+        f"`{n}` is {v}"
+        for n, v in (("delta", fit.delta), ("decay", fit.decay), ("min_samples", min_samples))
+        if v < 0
+    ]
+    if wrong:
+        raise ValueError(
+            f"{wrong[0]}, expected a number above 0"
+            if "min_samples" not in wrong[0]
+            else f"{wrong[0]}, expected 0 or more"
+        )
+    if not hidden or min(hidden) < 1:
+        raise ValueError(f"`hidden` is {list(hidden)}, expected sizes of layers, such as 512,256,128")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"`dropout` is {dropout}, expected a share below 1")
+    if augment not in WAYS:
+        raise ValueError(f"`augment` is {augment!r}, expected {', '.join(WAYS)}")
+
+
+def _enough(x: xr.DataArray, problems: dict[str, str]) -> xr.DataArray:
+    """The samples of labels with enough of them.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two such labels.
+    """
+    counts = pd.Series(x["label"].values).value_counts()
+    few = counts[counts < LEAST]
+    if len(few):
+        problems["labels with few samples"] = (
+            f"{len(few)} labels have fewer than {LEAST} samples and are left out: {', '.join(few.index[:5])}"
+        )
+        x = x.isel(sample=~np.isin(x["label"].values, few.index))
+    if len(counts) - len(few) < 2:
+        raise ValueError(
+            f"`label`: {len(counts) - len(few)} label has {LEAST} samples or more, expected at least two"
+        )
+    return x
+
+
+def _splits(x: xr.DataArray, split: str | None, test: float, validation: float, seed: int) -> np.ndarray:
+    group = x["group"].values if "group" in x.coords else x["sample"].values
+    if split is not None:
+        if split not in x.coords:
+            raise ValueError(f"`split` is {split!r}, which is no column of the samples")
+        check_split(x[split].values, group)
+        place = x[split].values.astype(str)
+    else:
+        place = split_by_group(x["label"].values, group, test=test, validation=validation, seed=seed)
+    unseen = sorted(set(x["label"].values) - set(x["label"].values[place == "train"]))
+    if unseen:
+        raise ValueError(
+            f"`label`: {unseen[0]} has no training sample; its donors are all in the test; take another `seed` or `split`"
+        )
+    return place
+
+
+def _reference(logs: xr.DataArray, place: np.ndarray, transform: str) -> tuple[Classifier, np.ndarray]:
+    """What is known of the training samples, as a classifier without a network; and all samples standardised by it."""
+    training = logs.isel(sample=place == "train")
+    values = training.values
+    classes = tuple(np.unique(training["label"].values.astype(str)).tolist())
+    means = moments_by(training, "label")["mean"].astype(np.float32)
+    means = (
+        means.drop_vars([c for c in means.coords if c not in ("label", "gene")])
+        .rename("expression")
+        .assign_attrs(units=logs.attrs.get("units", "expression"))
+    )
+    reference = Classifier(
+        None, classes, tuple(logs["gene"].values.tolist()), values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64),
+        np.median(values, 0), transform, means,
+    )  # type: ignore[arg-type]  # fmt: skip
+    return reference, reference.standardised(logs).values
+
+
+def _refuse_made_ones(new: np.ndarray, place: np.ndarray) -> None:
+    """What is made must come after the training samples, and never be evaluated."""
+    if new[: int((place == "train").sum())].any():
+        raise AssertionError("samples that augmentation made are among those that were measured")
+
+
+def _tested(
+    classifier: Classifier, x: xr.DataArray, z: np.ndarray, place: np.ndarray, folder: Folder, seed: int
+) -> pd.DataFrame:
+    """Write the predictions of all samples, the split, and the figures of the test samples."""
+    logits = classifier.logits(x.copy(data=z))
+    chance = np.exp(logits - logits.max(1, keepdims=True))
+    chance /= chance.sum(1, keepdims=True)
+    names = np.array(classifier.classes, dtype=object)
+    table = pd.DataFrame({
+        "sample": x["sample"].values, "label": x["label"].values, "predicted": names[logits.argmax(1)],
+        "probability": chance.max(1), "split": place,
+    })  # fmt: skip
+    if "group" in x.coords:
+        table.insert(2, "group", x["group"].values)
+    save(table, folder.file("predictions.csv"))
+    save(table[[c for c in ("sample", "label", "group", "split") if c in table]], folder.file(SPLIT))
+    held = table[table["split"] == "test"]
+    groups = held["group"].to_numpy() if "group" in held else None
+    metrics = report(
+        held["label"].to_numpy(),
+        held["predicted"].to_numpy(),
+        classes=classifier.classes,
+        groups=groups,
+        seed=seed,
+    )
+    save(metrics.reset_index(), folder.file("metrics.csv"))
+    counts = confusion_matrix(held, classifier.classes)
+    save(counts.to_pandas().rename_axis("true").reset_index(), folder.file("confusion_matrix.csv"))
+    with replacing(folder.file("confusion_matrix.png")) as temporary:
+        confusion(ordered(counts), normalize=True).savefig(temporary)
+    overall = {
+        n: {c: float(v) for c, v in metrics.loc[n].items()} for n in ("accuracy", "macro avg", "weighted avg")
+    }
+    write_json({"test": overall}, folder.file("metrics.json"))
+    return metrics
+
+
+def ordered(counts: xr.DataArray) -> xr.DataArray:
+    """A confusion matrix in which classes that are taken for each other lie side by side: leaves of average linkage."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    if counts.sizes["true"] < 3:
+        return counts
+    share = counts.values / np.maximum(counts.values.sum(1, keepdims=True), 1)
+    distance = 1 - np.clip((share + share.T) / 2, 0, 1)
+    np.fill_diagonal(distance, 0)
+    order = leaves_list(linkage(squareform(distance, checks=False), "average"))
+    return counts.isel(true=order, predicted=order)
+
+
+def confusion_matrix(table: pd.DataFrame, classes: Sequence[str]) -> xr.DataArray:
+    """Counts (true, predicted) of a table with the columns `label` and `predicted`."""
+    names = list(classes)
+    counts = pd.crosstab(table["label"], table["predicted"]).reindex(index=names, columns=names, fill_value=0)
+    return xr.DataArray(
+        counts.to_numpy(), dims=("true", "predicted"), coords={"true": names, "predicted": names}
+    )

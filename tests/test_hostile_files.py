@@ -1,0 +1,371 @@
+"""Files that would run code where a library believes them: a hostile one of each format, and proof that its code did not run.
+
+Where the library alone does run it, the test shows that first: a file whose code cannot run proves nothing.
+"""
+
+import contextlib
+import json
+import os
+import pickle
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+from attrib.io import load_motifs, read
+from attrib.scale.exported import load_exported
+from attrib.scale.loading import read_weights
+
+
+class Code:
+    """An object whose pickle makes a file when it is opened."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    return tmp_path / "mark"
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound `.pt2` file whose number of rows is free."""
+    file = tmp_path_factory.mktemp("program") / "model.pt2"
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    free = ({0: torch.export.Dim.AUTO},)
+    torch.export.save(torch.export.export(model, (torch.randn(2, 3),), dynamic_shapes=free), file)
+    return file
+
+
+def rewritten(
+    file: Path, to: Path, change: Callable[[str, bytes], bytes], more: dict[str, bytes] | None = None
+) -> Path:
+    """The archive with other members."""
+    with zipfile.ZipFile(file) as old, zipfile.ZipFile(to, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+        root = old.namelist()[0].split("/")[0]
+        for name, raw in (more or {}).items():
+            new.writestr(f"{root}/{name}", raw)
+    return to
+
+
+def in_program(edit: Callable[[dict[str, Any]], None]) -> Callable[[str, bytes], bytes]:
+    def change(name: str, raw: bytes) -> bytes:
+        if not name.endswith("models/model.json"):
+            return raw
+        content = json.loads(raw)
+        edit(content)
+        return json.dumps(content).encode()
+
+    return change
+
+
+def test_a_sound_program_is_read(program: Path) -> None:
+    x = torch.randn(5, 3)
+    expected = torch.export.load(program).module()(x)
+    assert torch.equal(load_exported(program)(x), expected)
+
+
+def test_sample_inputs_of_a_program_are_not_unpickled(program: Path, tmp_path: Path, mark: Path) -> None:
+    bad = pickle.dumps(((Code(mark),), {}))
+    file = rewritten(program, tmp_path / "bad.pt2", lambda n, raw: bad if "sample_inputs" in n else raw)
+    with pytest.raises(ValueError, match=r"sample_inputs/model.pt is a pickle that could run code"):
+        load_exported(file)
+    assert not mark.exists()
+    with pytest.raises(Exception):  # noqa: B017, PT011 - torch runs it, and then finds it odd
+        torch.export.load(file)
+    assert mark.exists()
+
+
+def test_weights_of_a_program_are_not_unpickled(program: Path, tmp_path: Path, mark: Path) -> None:
+    def change(name: str, raw: bytes) -> bytes:
+        if name.endswith("weights/weight_0"):
+            return pickle.dumps(Code(mark))
+        if name.endswith("model_weights_config.json"):
+            content = json.loads(raw)
+            next(iter(content["config"].values()))["use_pickle"] = True
+            return json.dumps(content).encode()
+        return raw
+
+    with pytest.raises(ValueError, match=r"weights/weight_0 is a pickle that could run code"):
+        load_exported(rewritten(program, tmp_path / "bad.pt2", change))
+    assert not mark.exists()
+
+
+def test_objects_of_a_program_are_not_read(program: Path, tmp_path: Path, mark: Path) -> None:
+    def change(name: str, raw: bytes) -> bytes:
+        if name.endswith("model_constants_config.json"):
+            payload = {
+                "path_name": "opaque_obj_0",
+                "is_param": False,
+                "use_pickle": True,
+                "tensor_meta": None,
+            }
+            return json.dumps({"config": {"c": payload}}).encode()
+        return raw
+
+    more = {"data/constants/opaque_obj_0": pickle.dumps(Code(mark))}
+    with pytest.raises(ValueError, match="the object 'opaque_obj_0'"):
+        load_exported(rewritten(program, tmp_path / "bad.pt2", change, more))
+    assert not mark.exists()
+
+
+def _expression(mark: Path) -> Callable[[dict[str, Any]], None]:
+    def edit(content: dict[str, Any]) -> None:
+        sizes = content["graph_module"]["graph"]["tensor_values"]["input"]["sizes"]
+        sizes[0]["as_expr"]["expr_str"] = f"__import__('os').mkdir({str(mark)!r}) or Integer(1)"
+
+    return edit
+
+
+def _argument(mark: Path) -> Callable[[dict[str, Any]], None]:
+    def edit(content: dict[str, Any]) -> None:
+        signature = content["graph_module"]["module_call_graph"][0]["signature"]
+        signature["forward_arg_names"] = [f"x=__import__('os').mkdir({str(mark)!r})"]
+
+    return edit
+
+
+def _target(target: str) -> Callable[[dict[str, Any]], None]:
+    def edit(content: dict[str, Any]) -> None:
+        content["graph_module"]["graph"]["nodes"][0]["target"] = target
+
+    return edit
+
+
+def _guard(mark: Path) -> Callable[[dict[str, Any]], None]:
+    def edit(content: dict[str, Any]) -> None:
+        content["guards_code"] = [f"__import__('os').mkdir({str(mark)!r})"]
+
+    return edit
+
+
+def _structure(mark: Path) -> Callable[[dict[str, Any]], None]:
+    def edit(content: dict[str, Any]) -> None:
+        context = json.dumps({"__enum__": True, "fqn": "antigravity:a", "name": "b"})
+        spec = [1, {"type": "builtins.dict", "context": context, "children_spec": []}]
+        content["graph_module"]["module_call_graph"][0]["signature"]["out_spec"] = json.dumps(spec)
+
+    return edit
+
+
+PROGRAMS: dict[str, tuple[Callable[[Path], Callable[[dict[str, Any]], None]], str]] = {
+    "an expression": (_expression, "the expression"),
+    "an argument's name": (_argument, "the name .x=__import__"),
+    "a guard": (_guard, "the expression"),
+    "a structure": (_structure, "the structure"),
+    "a function of torch": (lambda mark: _target("torch.load"), "the op 'torch.load'"),
+    "a library": (lambda mark: _target("torch.ops.load_library"), "the op 'torch.ops.load_library'"),
+    "a file": (lambda mark: _target("torch.ops.aten.from_file.default"), "the op 'torch.ops.aten.from_file.default'"),
+    "a custom op": (lambda mark: _target("torch.ops.mine.run.default"), "the op 'torch.ops.mine.run.default'"),
+    "a function of Python": (lambda mark: _target("_operator.methodcaller"), "the op '_operator.methodcaller'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", PROGRAMS)
+def test_programs_do_not_run_what_they_name(what: str, program: Path, tmp_path: Path, mark: Path) -> None:
+    make, text = PROGRAMS[what]
+    file = rewritten(program, tmp_path / "bad.pt2", in_program(make(mark)))
+    with pytest.raises(ValueError, match=text):
+        load_exported(file)
+    assert not mark.exists()
+    if what == "an expression":  # torch alone runs it
+        with contextlib.suppress(Exception):
+            torch.export.load(file)
+        assert mark.exists()
+
+
+ARCHIVES: dict[str, tuple[str, str]] = {
+    "compiled code": ("data/aotinductor/model/x.so", "no compiled code"),
+    "a path that leads away": ("../../evil", "outside of the archive's folder"),
+    "a member twice": ("archive_version", "twice"),
+}
+
+
+@pytest.mark.parametrize("what", ARCHIVES)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_that_no_program_has(what: str, program: Path, tmp_path: Path) -> None:
+    name, text = ARCHIVES[what]
+    with pytest.raises(ValueError, match=text):
+        load_exported(rewritten(program, tmp_path / "bad.pt2", lambda n, raw: raw, {name: b"0"}))
+
+
+def test_a_compressed_program_is_refused(program: Path, tmp_path: Path) -> None:
+    with (
+        zipfile.ZipFile(program) as old,
+        zipfile.ZipFile(tmp_path / "a.pt2", "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(ValueError, match="is compressed"):
+        load_exported(tmp_path / "a.pt2")
+
+
+def test_state_dicts_are_read_as_weights_only(tmp_path: Path, mark: Path) -> None:
+    torch.save({"weight": torch.ones(1), "more": Code(mark)}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="cannot be read as weights only"):
+        read_weights(tmp_path / "w.pt")
+    assert not mark.exists()
+    torch.load(tmp_path / "w.pt", weights_only=False)
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_arrays_of_objects_are_not_unpickled(suffix: str, tmp_path: Path, mark: Path) -> None:
+    values = np.array([Code(mark)], dtype=object)
+    file = tmp_path / f"x{suffix}"
+    np.save(file, values, allow_pickle=True) if suffix == ".npy" else np.savez(
+        file, x=values, allow_pickle=True
+    )
+    with pytest.raises(ValueError, match="cannot be read as"):
+        read(file, variables=None if suffix == ".npy" else ["x"])
+    assert not mark.exists()
+    opened = np.load(file, allow_pickle=True)
+    if suffix == ".npz":
+        opened["x"]
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("place", [".zarray", ".zmetadata", "zarr.json"])
+def test_zarr_stores_do_not_choose_a_codec_that_runs_code(place: str, tmp_path: Path, mark: Path) -> None:
+    pytest.importorskip("zarr")
+    numcodecs = pytest.importorskip("numcodecs")
+    store = tmp_path / "x.zarr"
+    xr.DataArray(np.ones(2), dims="sample", name="x").to_dataset().to_zarr(
+        store, zarr_format=3 if place == "zarr.json" else 2, consolidated=place == ".zmetadata"
+    )
+    pickled = {"id": "pickle", "protocol": 5}
+    file = next(p for p in store.rglob(place) if place == ".zmetadata" or p.parent.name == "x")
+    content = json.loads(file.read_text())
+    if place == ".zarray":
+        content["filters"] = [pickled]
+        (store / "x" / "0").write_bytes(numcodecs.get_codec(content["compressor"]).encode(pickle.dumps(Code(mark))) if content["compressor"] else pickle.dumps(Code(mark)))  # fmt: skip
+    elif place == ".zmetadata":
+        content["metadata"]["x/.zarray"]["filters"] = [pickled]
+    else:
+        content["codecs"] = [{"name": "numcodecs.pickle", "configuration": pickled}]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"asks for the codec '(numcodecs.)?pickle', which is not run"):
+        read(store)
+    assert not mark.exists()
+
+
+def test_sound_zarr_stores_are_read(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    a = xr.DataArray(
+        np.arange(6.0).reshape(2, 3), dims=("sample", "gene"), coords={"gene": [3, 1, 2]}, name="x"
+    )
+    for version in (2, 3):
+        a.to_dataset().to_zarr(tmp_path / f"{version}.zarr", zarr_format=version, consolidated=False)
+        assert np.array_equal(read(tmp_path / f"{version}.zarr"), a)
+
+
+def test_images_of_other_formats_are_not_opened(
+    tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An EPS picture whose file is called .png: Pillow would hand it to Ghostscript."""
+    image = pytest.importorskip("PIL.Image")
+    from attrib.domains.cells import read_image
+
+    program = tmp_path / "bin" / "gs"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nmkdir {mark}\n")
+    program.chmod(program.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    eps = pytest.importorskip("PIL.EpsImagePlugin")
+    monkeypatch.setattr(eps, "gs_binary", None)
+    file = tmp_path / "a.png"
+    file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(ValueError, match="no image that can be read"):
+        read_image(file)
+    assert not mark.exists()
+    with pytest.raises(Exception), image.open(file) as opened:  # noqa: B017, PT011 - it is a picture to Pillow
+        opened.load()
+    assert mark.exists()
+
+
+def test_configs_of_checkpoints_do_not_run_code(
+    tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a person asked on the terminal whether they may."""
+    transformers = pytest.importorskip("transformers")
+    from attrib.workflows.checkpoint import load_checkpoint
+
+    config = transformers.ConvNextV2Config(
+        num_stages=1, hidden_sizes=[4], depths=[1], patch_size=4, num_labels=2
+    )
+    transformers.ConvNextV2ForImageClassification(config).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(
+        '{"image_processor_type": "ViTImageProcessor", "size": 8}'
+    )
+    content = json.loads((tmp_path / "config.json").read_text())
+    content |= {
+        "model_type": "mine",
+        "auto_map": {n: f"mine.{n}" for n in ("AutoConfig", "AutoModelForImageClassification")},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    (tmp_path / "mine.py").write_text(f"import os\nos.mkdir({str(mark)!r})\n")
+    monkeypatch.setattr("builtins.input", lambda *a: pytest.fail("a question on the terminal"))
+    with pytest.raises(ValueError, match=r"`auto_map`., which is never run"):
+        load_checkpoint(tmp_path)
+    assert not mark.exists()
+
+
+CLAIMS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "a header that claims more than the file": (lambda f: _header(f, (10**12,)), "its header says"),
+    "a member that leads away": (lambda f: _member(f, "../x.npy"), "lies outside of the archive"),
+    "a member larger than memory": (lambda f: _huge(f), "would take"),
+}  # fmt: skip
+
+
+def _header(file: Path, shape: tuple[int, ...]) -> Path:
+    with (file.with_suffix(".npy")).open("wb") as raw:
+        np.lib.format.write_array_header_1_0(raw, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return file.with_suffix(".npy")
+
+
+def _member(file: Path, name: str) -> Path:
+    with zipfile.ZipFile(file.with_suffix(".npz"), "w") as archive:
+        archive.writestr(name, b"")
+    return file.with_suffix(".npz")
+
+
+def _huge(file: Path) -> Path:
+    """The directory of the archive claims 2^50 bytes for a member that has none: a bomb that took no time to make."""
+    path = _member(file, "x.npy")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.filelist[0].file_size = 2**50
+        archive._didModify = True
+    return path
+
+
+@pytest.mark.parametrize("what", CLAIMS)
+def test_claims_of_arrays_are_checked_before_memory_is_asked_for(what: str, tmp_path: Path) -> None:
+    make, text = CLAIMS[what]
+    with pytest.raises(ValueError, match=text):
+        read(make(tmp_path / "x"))
+
+
+def test_text_formats_hold_no_code(tmp_path: Path, mark: Path) -> None:
+    """A motif whose numbers are Python is no motif."""
+    file = tmp_path / "a.meme"
+    file.write_text(
+        f"MEME version 4\n\nALPHABET= ACGT\n\nMOTIF a\nletter-probability matrix: w= 1\n__import__('os').mkdir({str(mark)!r})\n"
+    )
+    with pytest.raises(ValueError, match=r"a\.meme"):
+        load_motifs(file)
+    assert not mark.exists()

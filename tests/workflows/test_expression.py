@@ -1,0 +1,405 @@
+"""The study of expression: planted markers lead, files agree with each other, arguments are refused early."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+import attrib
+from attrib.cli.run import run
+from attrib.domains.expression import read_matrix
+from attrib.io import load
+from attrib.testing import legible
+from attrib.workflows.expression import expression, load_checkpoint, train
+from attrib.workflows.expression import pictures as drawn
+from attrib.workflows.expression.findings import findings, normalised
+from attrib.workflows.expression.selection import _evenly, baseline_of
+from tests.expression import MARKERS, Made, made
+
+pytest.importorskip("skorch")
+pytest.importorskip("safetensors")
+SETTINGS = {"label": "tissue", "group": "donor", "hidden": (64, 32, 16), "epochs": 15, "lr": 2e-3}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """12 labels of 400 genes, 20 planted markers each: trained, and explained on its test samples."""
+    folder = tmp_path_factory.mktemp("study")
+    data = made()
+    symbols = [f"GENE{k}" for k in range(data.tpm.shape[1])]
+    table = data.tpm.T.assign(Description=symbols).rename_axis("gene")
+    table.to_csv(folder / "tpm.csv")
+    data.samples.to_csv(folder / "samples.csv", index=False)
+    sets = [
+        [f"markers {n}", "planted", *(g for g, s in zip(symbols, row, strict=True) if s)]
+        for n, row in zip(data.sign.index, data.sign.values, strict=True)
+    ]
+    (folder / "sets.gmt").write_text("\n".join("\t".join(s) for s in sets))
+    train(folder / "tpm.csv", folder / "model", samples=folder / "samples.csv", **SETTINGS)
+    done = expression(
+        load_checkpoint(folder / "model"), folder / "tpm.csv", folder / "out", samples=folder / "samples.csv", label="tissue",
+        gene_sets=folder / "sets.gmt", pictures=1, target=["tissue_01", "tissue_02"],
+    )  # fmt: skip
+    return folder, data, done
+
+
+def hits(top: pd.DataFrame, data: Made) -> pd.Series:
+    """Whether each leading gene is a planted marker of its label."""
+    return pd.Series([data.sign.loc[r.label, r.gene] != 0 for r in top.itertuples()], index=top.index)
+
+
+def test_planted_markers_lead(study) -> None:
+    folder, data, _ = study
+    top = pd.read_csv(folder / "out" / "top_genes.csv")
+    for method in ("integrated_gradients", "deep_lift"):
+        part = top[top.method == method]
+        assert len(part) == 12 * MARKERS
+        hit = hits(part, data)
+        assert hit.mean() >= 0.85
+        markers = part[hit]
+        planted = np.array([data.sign.loc[r.label, r.gene] for r in markers.itertuples()])
+        assert (markers["mean"] > 0).mean() >= 0.98  # up or down, a marker speaks for its label
+        assert (np.sign(markers.log2_fold_change) == planted).mean() >= 0.98
+        assert (planted < 0).sum() > 20
+        assert (markers.same_sign > 0.9).mean() > 0.9
+        assert markers.specificity.median() > 2 / 12
+
+
+def test_signs_of_gradients_are_those_of_the_markers(study) -> None:
+    folder, data, _ = study
+    classifier = load_checkpoint(folder / "model")
+    z = classifier.prepared(read_matrix(data.tpm).x)[0]
+    label = data.samples.tissue.to_numpy()
+    a = attrib.integrated_gradients(
+        classifier.model,
+        z,
+        target=list(label),
+        classes=list(classifier.classes),
+        multiply_by_inputs=False,
+        n_steps=20,
+    )
+    mean = a.assign_coords(label=("sample", label)).groupby("label").mean()
+    sign = data.sign.loc[list(mean.label.values), list(mean.gene.values)].to_numpy()
+    agree = np.sign(mean.values)[sign != 0] == sign[sign != 0]
+    assert agree.mean() >= 0.95
+
+
+def test_shuffled_labels_are_at_chance(tmp_path: Path) -> None:
+    data = made(6, 120, 20, shuffled=True)
+    done = train(data.tpm, tmp_path / "model", samples=data.samples, **SETTINGS | {"epochs": 8})
+    assert done.metrics.loc["accuracy", "recall"] < 0.4  # chance: 1/6 of about 24
+    study = expression(
+        load_checkpoint(tmp_path / "model"),
+        data.tpm,
+        tmp_path / "out",
+        samples=data.samples,
+        label="tissue",
+        split="all",
+        every=True,
+        pictures="none",
+        methods=["integrated_gradients"],
+    )
+    hit = hits(pd.read_csv(study.folder / "top_genes.csv"), data).mean()
+    assert hit < 0.35  # a sixth of the genes are markers of a label
+
+
+def test_order_and_versions_of_genes_do_not_matter(study, tmp_path: Path) -> None:
+    folder, data, _ = study
+    order = np.random.default_rng(1).permutation(data.tpm.shape[1])
+    shuffled = data.tpm.iloc[:, order].rename(columns=lambda g: g.split(".")[0])
+    expression(
+        load_checkpoint(folder / "model"),
+        shuffled,
+        tmp_path / "out",
+        samples=data.samples,
+        label="tissue",
+        pictures="none",
+        methods=["integrated_gradients"],
+    )
+    a, b = (
+        load(tmp_path / "out" / "attributions.nc", "integrated_gradients"),
+        load(folder / "out" / "attributions.nc", "integrated_gradients"),
+    )
+    np.testing.assert_array_equal(a.sel(gene=b.gene).values, b.values)
+    assert a["sample"].values.tolist() == b["sample"].values.tolist()
+
+
+def test_only_test_samples_that_are_right_are_explained(study) -> None:
+    folder, _, done = study
+    samples = pd.read_csv(folder / "out" / "samples.csv").set_index("sample")
+    split = pd.read_csv(folder / "model" / "split.csv").set_index("sample").split
+    assert set(split[samples.index[samples.explained]]) == {"test"}
+    assert samples[samples.explained].correct.all()
+    expected = samples.correct & (split[samples.index] == "test")
+    assert (samples.explained == expected).all()
+    assert done.summary["explained"] == expected.sum()
+
+
+def test_tables_agree_with_the_attributions(study) -> None:
+    folder, data, _ = study
+    a = load(folder / "out" / "attributions.nc", "integrated_gradients")
+    assert (a.label.values == a.predicted.values).all()
+    assert a.attrs["units"] == "logit"
+    np.testing.assert_allclose(
+        a.sum("gene") - a.delta, a.prediction - baseline_score(folder, a), rtol=1e-3, atol=1e-3
+    )
+    own = a[a.label.values == "tissue_03"]
+    wide = pd.read_csv(folder / "out" / "mean_by_label.csv").set_index(["method", "gene"])
+    np.testing.assert_allclose(
+        wide.loc["integrated_gradients"].loc[a.gene.values, "tissue_03"],
+        own.mean("sample"),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    assert wide.symbol.iloc[0].startswith("GENE")
+    top = pd.read_csv(folder / "out" / "top_genes.csv")
+    row = top[(top.method == "integrated_gradients") & (top.label == "tissue_03")].iloc[0]
+    assert row["mean"] == pytest.approx(float(own.sel(gene=row.gene).mean()), rel=1e-4)
+    assert row.sd == pytest.approx(float(own.sel(gene=row.gene).std(ddof=1)), rel=1e-3)
+    raw = np.array(
+        [data.tpm.loc[s].iloc[list(data.sign.columns).index(row.gene)] for s in own["sample"].values]
+    )
+    assert row.mean_expression == pytest.approx(raw.mean(), rel=1e-4)
+    tests = pd.read_csv(folder / "out" / "label_tests.csv")
+    assert (tests.q <= 0.05).all()
+    sets = pd.read_csv(folder / "out" / "enrichment.csv")
+    first = sets[sets.method == "integrated_gradients"].groupby("label").first()
+    assert (first["set"] == "markers " + first.index).all()
+    targets = load(folder / "out" / "mean_by_target.nc")
+    here = targets.integrated_gradients.sel(target="tissue_01", label="tissue_01")
+    np.testing.assert_allclose(here, a[a.label.values == "tissue_01"].mean("sample"), rtol=1e-3, atol=1e-5)
+
+
+def baseline_score(folder: Path, a: xr.DataArray) -> np.ndarray:
+    model = load_checkpoint(folder / "model")
+    scores = model.logits(xr.DataArray(np.zeros((1, a.sizes["gene"]), np.float32), dims=("sample", "gene")))[
+        0
+    ]
+    return scores[[model.classes.index(t) for t in a.predicted.values]]
+
+
+def test_page_and_pictures(study) -> None:
+    folder, _, done = study
+    page = (folder / "out" / "index.html").read_text()
+    assert 'id="gene"' in page
+    files = {f for f in done.files if f.endswith(".png")}
+    assert len([f for f in files if f.startswith("heatmap_")]) == 3  # one label, three methods
+    assert all((folder / "out" / f).exists() for f in done.files)
+    genes = json.loads(
+        (folder / "out" / "genes.js").read_text().removeprefix("window.GENES = ").rstrip().rstrip(";")
+    )
+    import base64
+
+    means = np.frombuffer(base64.b64decode(genes["means"]["deep_lift"]), "<f4").reshape(
+        len(genes["genes"]), -1
+    )
+    wide = pd.read_csv(folder / "out" / "mean_by_label.csv").set_index(["method", "gene"]).loc["deep_lift"]
+    np.testing.assert_allclose(means, wide.loc[genes["genes"], genes["labels"]], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("labels", [3, 54])
+def test_pictures_are_legible(labels: int) -> None:
+    rng = np.random.default_rng(0)
+    names = [f"brain_nucleus_accumbens_basal_ganglia_{k}" for k in range(labels)]
+    a = xr.DataArray(
+        rng.normal(size=(labels * 3, 80)), dims=("sample", "gene"), name="attribution", attrs={"units": "logit"},
+        coords={"gene": [f"ENSG{k:011d}" for k in range(80)], "symbol": ("gene", [f"SYMBOL{k}" for k in range(80)]), "label": ("sample", np.repeat(names, 3))},
+    )  # fmt: skip
+    change = xr.DataArray(
+        rng.normal(size=(labels, 80)),
+        dims=("label", "gene"),
+        coords={"label": sorted(names), "gene": a.gene},
+        name="log2_fold_change",
+    )
+    found = findings(a, {"log2_fold_change": change}, 20)
+    for figure in (
+        drawn.label_heatmap(found, names[1], "deep_lift"), drawn.leading_heatmap(found, "deep_lift"), drawn.overlap_heatmap(found),
+        drawn.against_expression(found, change, "deep_lift"),
+    )[: 4 if labels == 3 else 1]:  # fmt: skip
+        legible(figure)
+
+
+def test_saliency_from_zero_to_one() -> None:
+    a = xr.DataArray([[2.0, 4.0, 3.0], [5.0, 5.0, 5.0]], dims=("sample", "gene"))
+    assert normalised(a).values.tolist() == [[0, 1, 0.5], [0, 0, 0]]
+
+
+def test_samples_are_drawn_evenly() -> None:
+    labels = np.array(["a"] * 90 + ["b"] * 6 + ["c"] * 4)
+    places = _evenly(np.arange(100), labels, 15, 0)
+    assert (
+        pd.Series(labels[places]).value_counts().to_dict() == {"a": 6, "b": 5, "c": 4}
+        or pd.Series(labels[places]).value_counts().min() == 4
+    )
+
+
+def test_baselines(study) -> None:
+    folder, data, _ = study
+    classifier = load_checkpoint(folder / "model")
+    x = read_matrix(data.tpm).x
+    np.testing.assert_allclose(baseline_of("mean", classifier, x), 0, atol=1e-5)
+    logs = np.log1p(data.tpm.to_numpy())
+    zero = baseline_of("0", classifier, x)
+    np.testing.assert_allclose(zero, np.clip(-classifier.mean / classifier.sd, -10, 10), rtol=1e-3)
+    split = pd.read_csv(folder / "model" / "split.csv").set_index("sample").split[data.tpm.index].to_numpy()
+    inside = (split == "train") & (data.samples.tissue == "tissue_05").to_numpy()
+    expected = (logs[inside].mean(0) - classifier.mean) / classifier.sd
+    np.testing.assert_allclose(baseline_of("label:tissue_05", classifier, x), expected, atol=1e-3)
+    median = (np.median(logs[split == "train"], 0) - classifier.mean) / classifier.sd
+    np.testing.assert_allclose(baseline_of("median", classifier, x), median, atol=1e-3)
+    for text in ("label:moon", "zeros"):
+        with pytest.raises(ValueError, match="`baselines`"):
+            baseline_of(text, classifier, x)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"methods": ["grad_cam"]}, "grad_cam, which gives no value for each gene"),
+        ({"methods": ["salency"]}, "there is no method"),
+        ({"target": ["moon"]}, "`target` is moon"),
+        ({"split": "holdout"}, "`split` is 'holdout'"),
+        ({"pictures": "some"}, "`pictures` is 'some'"),
+        ({"max_samples": 0}, "`max_samples` is 0"),
+        ({"top": 0}, "`top` is 0"),
+        ({"label": "tisue"}, "did you mean 'tissue'"),
+        ({"options": {"n_step": 3}}, "n_step"),
+    ],
+)
+def test_wrong_arguments_leave_no_folder(study, tmp_path: Path, change: dict, words: str) -> None:
+    folder, data, _ = study
+    with pytest.raises(ValueError, match=words):
+        expression(
+            load_checkpoint(folder / "model"),
+            data.tpm,
+            tmp_path / "out",
+            **{"samples": data.samples, "label": "tissue", **change},
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def own() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(40, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+def test_a_model_of_ones_own_without_labels(tmp_path: Path) -> None:
+    data = made(3, 40, 6)
+    classifier = load_checkpoint(model=f"{__name__}:own", classes=["a", "b", "c"], transform="log1p")
+    done = expression(
+        classifier,
+        data.tpm,
+        tmp_path / "out",
+        methods=["integrated_gradients", "gradient_shap"],
+        max_samples=9,
+        pictures="none",
+        target="all",
+    )
+    assert done.summary["explained"] == 9
+    assert done.summary["accuracy_of_all_samples"] is None
+    assert load(tmp_path / "out" / "mean_by_target.nc").sizes["target"] == 3
+
+
+def test_missing_genes_hold_the_mean_and_are_told(study, tmp_path: Path) -> None:
+    folder, data, _ = study
+    fewer = data.tpm.iloc[:, :-4]
+    done = expression(
+        load_checkpoint(folder / "model"),
+        fewer,
+        tmp_path / "out",
+        samples=data.samples,
+        label="tissue",
+        pictures="none",
+        methods=["deep_lift"],
+    )
+    assert done.summary["missing_genes"] == [g.split(".")[0] for g in data.tpm.columns[-4:]]
+    a = load(tmp_path / "out" / "attributions.nc", "deep_lift")
+    np.testing.assert_allclose(a.sel(gene=done.summary["missing_genes"]), 0, atol=1e-6)
+    with pytest.raises(ValueError, match="at most 5% may be missing"):
+        expression(
+            load_checkpoint(folder / "model"),
+            data.tpm.iloc[:, 40:],
+            tmp_path / "o",
+            samples=data.samples,
+            label="tissue",
+        )
+
+
+def test_h5ad_that_scanpy_plots(study) -> None:
+    anndata = pytest.importorskip("anndata")
+    folder, _, done = study
+    adata = anndata.read_h5ad(folder / "out" / "attributions.h5ad")
+    a = load(folder / "out" / "attributions.nc", "saliency")
+    assert set(adata.layers) == {"saliency", "integrated_gradients", "deep_lift"}
+    np.testing.assert_array_equal(adata[:, a.gene.values].layers["saliency"], a.values)
+    assert {"label", "predicted", "correct", "probability", "integrated_gradients_delta"} <= set(adata.obs)
+    assert adata.varm["deep_lift_mean"].columns.tolist() == sorted(done.summary["labels"])
+    scanpy = pytest.importorskip("scanpy")
+    genes = pd.read_csv(folder / "out" / "top_genes.csv").gene[:4].tolist()
+    import matplotlib
+
+    matplotlib.use("Agg")
+    axes = scanpy.pl.matrixplot(adata, genes, groupby="label", layer="integrated_gradients", show=False)
+    assert axes
+
+
+def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder, _, _ = study
+    common = [
+        "--data",
+        str(folder / "tpm.csv"),
+        "--samples",
+        str(folder / "samples.csv"),
+        "--label",
+        "tissue",
+    ]
+    code = run(
+        [
+            "expression",
+            "train",
+            *common,
+            "--group",
+            "donor",
+            "--epochs",
+            "2",
+            "--hidden",
+            "16,8,8",
+            "--output",
+            str(tmp_path / "m"),
+            "--min-samples",
+            "25",
+        ]
+    )
+    assert code == 0
+    text = capsys.readouterr().out
+    assert "of donors that were never seen" in text
+    code = run(["expression", "--checkpoint", str(tmp_path / "m"), *common, "--methods", "saliency", "--normalize", "--pictures", "none", "--all-samples", "--max-samples", "20", "--output", str(tmp_path / "o")])  # fmt: skip
+    text = capsys.readouterr().out
+    assert code == 0
+    assert "20 of" in text
+    a = load(tmp_path / "o" / "attributions.nc", "saliency")
+    assert (float(a.min()), float(a.max())) == (0, 1)
+    assert (
+        run(
+            [
+                "expression",
+                "--checkpoint",
+                str(tmp_path / "m"),
+                *common,
+                "--split",
+                "x",
+                "--output",
+                str(tmp_path / "p"),
+            ]
+        )
+        == 2
+    )
+    assert "attrib: --split is 'x'" in capsys.readouterr().err
+    assert run(["expression", *common]) == 2
+    assert run(["expression", "--checkpoint", str(tmp_path / "m")]) == 2
+    assert "--data MATRIX or --download FOLDER" in capsys.readouterr().err
