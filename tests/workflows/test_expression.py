@@ -403,3 +403,15 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
     assert run(["expression", *common]) == 2
     assert run(["expression", "--checkpoint", str(tmp_path / "m")]) == 2
     assert "--data MATRIX or --download FOLDER" in capsys.readouterr().err
+
+
+def test_methods_are_compared_with_chance_and_with_each_other(study) -> None:
+    folder, _, done = study
+    record = json.loads((folder / "out" / "run.json").read_text())
+    z = {m["method"]: m["deletion_z_median"] for m in record["methods"]}
+    assert min(z["integrated_gradients"], z["deep_lift"]) > 2
+    table = pd.read_csv(folder / "out" / "agreement.csv").set_index("method")
+    assert set(table.index) == set(z) == set(table.columns)
+    assert table.loc["integrated_gradients", "deep_lift"] > 0.8
+    assert "agreement.csv" in done.files
+    assert "deletion z (median)" in (folder / "out" / "index.html").read_text()
