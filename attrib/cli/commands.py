@@ -257,7 +257,7 @@ def bench(
         table = measure(
             model, data, weights=weights, dims=names(dims), variables=names(variables), classes=classes,
             methods=names(methods) or [], target=target, samples=samples, repeats=repeats, device=device, output=output,
-            batch_sizes=None if batch_sizes is None else [rows(b) for b in names(batch_sizes) or []],
+            batch_sizes=None if batch_sizes is None else [rows(b, "--batch-sizes") for b in names(batch_sizes) or []],
             tell=False if tell is None else lambda done, total: tell("bench", done, total),
         )  # fmt: skip
     show.bench_table(table)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attrib._install import install_hint
 from attrib.cli import show
 from attrib.cli.cells import listed
 from attrib.cli.values import assignments, rows
@@ -189,7 +190,7 @@ def _report(done: Study) -> None:
     )
     if "attributions.h5ad" not in done.files:
         show.say(
-            "No attributions.h5ad: it needs anndata (pip install 'attrib[anndata]') and attributions that fit into memory."
+            f"No attributions.h5ad: it needs anndata ({install_hint('anndata')}) and attributions that fit into memory."
         )
     show.say(f"Browse the labels and search for genes: {done.folder / 'index.html'}")
 

@@ -98,7 +98,7 @@ def plan(
     unknown = [n for n in names if n not in ALL_METHODS]
     if unknown or not names:
         raise ValueError(
-            f"there is no method {', '.join(map(repr, unknown)) or 'given'}; there are {', '.join(ALL_METHODS)}, all"
+            f"`methods`: there is no method {', '.join(map(repr, unknown)) or 'given'}; there are {', '.join(ALL_METHODS)}, all"
         )
     shared = {
         "target": target,

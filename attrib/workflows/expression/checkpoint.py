@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from attrib._install import install_hint
 from attrib.domains.expression import aligned, scaled, transformed
 from attrib.domains.expression.transforms import TRANSFORMS
 from attrib.io import load, replacing, save, write_json
@@ -111,7 +112,7 @@ def save_classifier(classifier: Classifier, settings: Mapping[str, Any], folder:
     try:
         from safetensors.torch import save as packed
     except ImportError as error:
-        raise ImportError('checkpoints need safetensors: pip install "attrib[expression]"') from error
+        raise ImportError(f"checkpoints need safetensors: {install_hint('expression')}") from error
     assert classifier.label_means is not None
     with replacing(folder / WEIGHTS) as temporary:
         temporary.write_bytes(packed({k: v.contiguous() for k, v in classifier.model.state_dict().items()}))

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from attrib._install import install_hint
 from attrib.io import replacing, save
 from attrib.plots.scale import figure
 from attrib.workflows.expression.network import Dense
@@ -89,7 +90,7 @@ def fitted(
         from skorch.dataset import Dataset
         from skorch.helper import predefined_split
     except ImportError as error:
-        raise ImportError('training needs skorch: pip install "attrib[expression]"') from error
+        raise ImportError(f"training needs skorch: {install_hint('expression')}") from error
 
     class Monitor(Callback):
         """Writes the history after each epoch."""
@@ -142,7 +143,7 @@ def _tensorboard(folder: Path) -> Any:
         from skorch.callbacks import TensorBoard
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ImportError('`tensorboard` needs TensorBoard: pip install "attrib[tensorboard]"') from error
+        raise ImportError(f"`tensorboard` needs TensorBoard: {install_hint('tensorboard')}") from error
     return TensorBoard(SummaryWriter(str(folder)))
 
 

@@ -145,7 +145,7 @@ def train(
     Raises
     ------
     ImportError
-        Without skorch or safetensors: ``pip install "attrib[expression]"``.
+        Without skorch or safetensors: ``pip install -e '.[expression]'``.
     ValueError
         For columns, files and settings that do not fit, before anything is written.
 

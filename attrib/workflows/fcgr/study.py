@@ -49,6 +49,7 @@ def fcgr(
     data: str | Path,
     output: str | Path,
     *,
+    columns: Mapping[str, str] | None = None,
     samples: Sequence[str] | None = None,
     n_samples: int = 5,
     n_background: int = 20,
@@ -73,6 +74,8 @@ def fcgr(
         Pairs, see `attrib.workflows.fcgr.pairs.read_pairs`.
     output : path
         Folder for the results. One that holds a run with the same network and settings is continued.
+    columns : mapping, optional
+        Columns of `data` with `mirna`, `target`, `label` and `id`, where they have other names.
     samples : sequence of str, optional
         Names of pairs; default: `n_samples` of both labels, drawn by `seed`.
     n_samples : int, default 5
@@ -115,7 +118,7 @@ def fcgr(
         raise ValueError(
             f"`n_samples` is {n_samples}, `n_background` {n_background}; expected positive numbers"
         )
-    pairs = read_pairs(data, predictor.images.k)
+    pairs = read_pairs(data, predictor.images.k, columns)
     names, bad = chosen(pairs, samples, n_samples, seed)
     others = predictor.images.of(pairs.table.loc[background(pairs, n_background, seed)])
     x = predictor.images.of(pairs.table.loc[names])
