@@ -244,13 +244,13 @@ class Coalitions:
             total[:, small.to(total.device)] = values + before
             if self.notes["path"] == "dense":
                 self.notes = {k: v for k, v in notes.items() if k != "edits"}
-        rest = absences.at((~small).nonzero()[:, 0])
+        wide = absences.at((~small).nonzero()[:, 0])
 
         def work(start: int, stop: int) -> Tensor:
-            i, k = rest.samples[start:stop], rest.steps[start:stop]
+            i, k = wide.samples[start:stop], wide.steps[start:stop]
             return self.passes.score(self.passes.function(*self.points(present, i, k), samples=i), i)
 
-        parts = list(self.passes.batches.run(len(rest.samples), work))
+        parts = list(self.passes.batches.run(len(wide.samples), work))
         if parts:
             total[:, ~small.to(total.device)] = torch.cat(parts, 1)
         return total
