@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -311,14 +310,6 @@ def model_digest(model: Model) -> str:
     ]
     tensors = [(tuple(t.shape), str(t.dtype), digest(t.detach().cpu())) for t in weights(model)]
     return digest_of([modules, tensors, None if isinstance(model, nn.Module) else model])
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A mapping that `write_json` wrote; empty if the file is not there."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def sweep(store: Path) -> None:

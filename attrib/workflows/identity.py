@@ -29,7 +29,7 @@ def fingerprint(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def stamp(path: Path) -> str:
-    """Size and time of a file, by which a change is noticed."""
-    facts = path.stat()
-    return f"{facts.st_size} {facts.st_mtime_ns}"
+def stamp(*paths: Path | None) -> str:
+    """Sizes and times of files, by which a change is noticed."""
+    facts = [path.stat() for path in paths if path is not None]
+    return " ".join(f"{f.st_size} {f.st_mtime_ns}" for f in facts)

@@ -177,7 +177,9 @@ def test_tables_and_summary(study: Path) -> None:
     assert set(load(study / "mean_maps.nc").predicted.values) == set(table.predicted)
 
 
-def test_a_rerun_does_only_what_is_missing(study: Path, checkpoint: Path, images: Path) -> None:
+def test_a_rerun_does_only_what_is_missing(
+    study: Path, checkpoint: Path, images: Path, capsys: pytest.CaptureFixture
+) -> None:
     before = {p: p.stat().st_mtime_ns for p in (study / "parts").iterdir()}
     gone = study / "parts" / "cell3.nc"
     gone.unlink()
@@ -192,6 +194,10 @@ def test_a_rerun_does_only_what_is_missing(study: Path, checkpoint: Path, images
         "--targets",
         "all",
     ]
+    masks = json.loads((study / "run.json").read_text())["settings"]["masks"]
+    assert run([*map(str, words), "--output", str(study)]) != OK
+    assert "other masks" in capsys.readouterr().err
+    words += ["--masks", masks]
     assert run([*map(str, words), "--output", str(study)]) == OK
     after = {p: p.stat().st_mtime_ns for p in (study / "parts").iterdir()}
     assert {p for p in after if after[p] != before[p]} == {gone}

@@ -10,15 +10,26 @@ import xarray as xr
 
 from attrib.domains.cells import ImageFile, find_images, read_image
 from attrib.io import load
+from attrib.io.names import LEGAL, file_names
 from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.image import write_cell
-from attrib.workflows.cells.passes import explained
+from attrib.workflows.cells.passes import explained, mask_file
 from attrib.workflows.cells.plan import METHODS, Plan, plan_of
 from attrib.workflows.checkpoint import Classifier
 from attrib.workflows.continued import RunFolder
 from attrib.workflows.identity import digest, stamp
 
 PROGRAM = "attrib cells"
+RESERVED = (
+    "mean",
+    "summary",
+    "confusion",
+    "attributions",
+    "results",
+    "run",
+    "index",
+    "parts",
+)  # names of the cohort's files
 
 Tell = Callable[[str, int, int], None]
 
@@ -97,10 +108,15 @@ def cells(
             f"`batch_size` is {batch_size}, `max_images` {max_images}; expected positive numbers"
         )
     files = find_images(images)[:max_images]
+    names = file_names([f.name for f in files], RESERVED, LEGAL)
+    files = [f._replace(name=names[f.name]) for f in files]
     unreadable: dict[str, str] = {}
-    settings = plan._asdict() | {"weights": digest(classifier.model)}
+    settings = plan._asdict() | {
+        "weights": digest(classifier.model), "preparation": classifier.preparation, "several": classifier.several,
+        "masks": None if masks is None else str(Path(masks).resolve()),
+    }  # fmt: skip
     with RunFolder(output, PROGRAM, settings, command) as run:
-        for batch in _batches(run.path, files, batch_size, unreadable, tell):
+        for batch in _batches(run.path, files, batch_size, unreadable, masks, tell):
             for cell in explained(classifier, plan, batch, masks):
                 write_cell(cell, plan.saved_labels, run.path)
         summary = _sum_up(run, files, plan, unreadable)
@@ -108,10 +124,15 @@ def cells(
 
 
 def _batches(
-    folder: Path, images: Sequence[ImageFile], size: int, unreadable: dict[str, str], tell: Tell | None
+    folder: Path,
+    images: Sequence[ImageFile],
+    size: int,
+    unreadable: dict[str, str],
+    masks: str | Path | None,
+    tell: Tell | None,
 ) -> Iterator[list[tuple[ImageFile, xr.DataArray]]]:
     """The unfinished images, some at a time; `tell` is called after each batch."""
-    pending = [f for f in images if not _is_done(folder, f)]
+    pending = [f for f in images if not _is_done(folder, f, masks)]
     done = len(images) - len(pending)
     for start in range(0, len(pending), size):
         some = pending[start : start + size]
@@ -134,8 +155,8 @@ def _sum_up(
     return summary
 
 
-def _is_done(folder: Path, image: ImageFile) -> bool:
-    """Whether the image's results exist, are complete, and belong to the present content of the file."""
+def _is_done(folder: Path, image: ImageFile, masks: str | Path | None) -> bool:
+    """Whether the image's results exist, are complete, and belong to the present content of the file and its mask."""
     part = folder / "parts" / f"{image.name}.nc"
     if not part.is_file():
         return False
@@ -143,7 +164,9 @@ def _is_done(folder: Path, image: ImageFile) -> bool:
         attrs = load(part).attrs
     except (OSError, ValueError, KeyError):
         return False
-    return attrs.get("path") == str(image.path) and attrs.get("stamp") == stamp(image.path)
+    return attrs.get("path") == str(image.path) and attrs.get("stamp") == stamp(
+        image.path, mask_file(image, masks)
+    )
 
 
 def _read(batch: Sequence[ImageFile], unreadable: dict[str, str]) -> list[tuple[ImageFile, xr.DataArray]]:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from attrib.domains.fcgr import CORNERS, fcgr
 from attrib.domains.sequences.fasta import text_of
+from attrib.io.names import file_names
 
 BRANCHES = ("mirna", "mrna")
 NAMES = {  # of published tables; the first that is there is taken
@@ -20,7 +21,6 @@ NAMES = {  # of published tables; the first that is there is taken
 SEPARATORS = {".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 LABELS = {"true": "1", "false": "0", "1.0": "1", "0.0": "0"}
 ID = ("id", "sample")
-SAFE = re.compile(r"[^\w.-]+")
 
 
 class Images(NamedTuple):
@@ -185,8 +185,6 @@ def _wrong(mirna: str, mrna: str, label: str, k: int) -> str:
     return ""
 
 
-def file_names(names: Sequence[str]) -> dict[str, str]:
-    """A distinct prefix of file names for each pair's name."""
-    plain = [SAFE.sub("_", n).strip(".") or "_" for n in names]
-    unique = len({p.lower() for p in plain}) == len(plain)
-    return {n: f"sample_{p}" if unique else f"sample_{p}_{i}" for i, (n, p) in enumerate(zip(names, plain, strict=True))}  # fmt: skip
+def file_prefixes(names: Sequence[str]) -> dict[str, str]:
+    """A distinct beginning of file names for each pair's name."""
+    return {name: f"sample_{plain}" for name, plain in file_names(names).items()}

@@ -16,7 +16,7 @@ from attrib.workflows.fcgr.fitting import layers_of
 from attrib.workflows.fcgr.layerfiles import write_layers
 from attrib.workflows.fcgr.maps import explained, timed
 from attrib.workflows.fcgr.network import TwoBranch
-from attrib.workflows.fcgr.pairs import file_names, read_pairs
+from attrib.workflows.fcgr.pairs import file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.fcgr.runs import PROGRAM, Work, is_done, logged, settings_of
 from attrib.workflows.fcgr.samplefiles import EXPORTS, write_sample
@@ -126,7 +126,7 @@ def fcgr(
     settings = Settings(
         known_methods, corrected, branch_layers, with_interaction, dict(options or {}), seed, batch_size
     )
-    work = Work(predictor, x, others, settings, n_regions, file_names(names), {})
+    work = Work(predictor, x, others, settings, n_regions, file_prefixes(names), {})
     with (
         RunFolder(output, PROGRAM, settings_of(work), command, ("logs", EXPORTS)) as run,
         logged(run.path) as log,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from attrib.workflows.study import deletion_curve
 
 ROWS = 32  # records of a chunk, the most that Ctrl-C can lose
 MOST = 10  # outputs for which there are deletion curves
+REFUSED = "refused"  # attr of a part: records of its chunk that could not be explained, and why
 FILL = {"mask": False, "locus": -1}
 
 Results = dict[str, xr.DataArray]
@@ -109,14 +111,16 @@ def _chunk(
 ) -> tuple[Results, dict[str, str]]:
     """Results of a chunk, from an earlier run or computed now, and the records that are refused."""
     if part.is_file() and (earlier := _earlier(part)) is not None:
-        return earlier, {}
+        return earlier, json.loads(earlier["x"].attrs.pop(REFUSED, "{}"))
     if chunk.length not in faults:
         faults[chunk.length] = _fault(model, chunk.one_hot(settings.dims), settings)
     if faults[chunk.length]:
         return {}, {str(n): faults[chunk.length] for n in chunk.records.index}
     results, bad = _explained(model, chunk, settings)
     if results:
-        save(results, part)
+        save(
+            {**results, "x": results["x"].assign_attrs({REFUSED: json.dumps(bad)})} if bad else results, part
+        )
     return results, bad
 
 
