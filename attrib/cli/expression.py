@@ -245,7 +245,14 @@ def train(
     device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train dense layers that tell the label of a sample; no donor of the test is seen in training."""
+    """Train dense layers that tell the label of a sample; no donor of the test is seen in training.
+
+    Examples:
+
+      attrib expression train --data tpm.csv --samples samples.csv --label tissue --group donor --min-samples 100
+
+      attrib expression train --data cells.h5ad --label cell_type --group donor --transform none --class-weights
+    """
     from attrib.workflows.expression import train as work
     from attrib.workflows.folder import command_line
 

@@ -93,9 +93,9 @@ def is_consolidated(store: Path) -> bool:
 
 def _descriptions(folder: Path) -> Iterator[tuple[Path, Any]]:
     """The descriptions of a group and all below it; folders of chunks are not listed."""
-    found = {n: json.loads((folder / n).read_text(encoding="utf-8")) for n in DESCRIPTIONS if (folder / n).is_file()}  # fmt: skip
-    yield from ((folder / n, d) for n, d in found.items())
-    if ".zarray" not in found and found.get("zarr.json", {}).get("node_type") != "array":
+    descriptions = {n: json.loads((folder / n).read_text(encoding="utf-8")) for n in DESCRIPTIONS if (folder / n).is_file()}  # fmt: skip
+    yield from ((folder / n, d) for n, d in descriptions.items())
+    if ".zarray" not in descriptions and descriptions.get("zarr.json", {}).get("node_type") != "array":
         for below in sorted(p for p in folder.iterdir() if p.is_dir()):
             yield from _descriptions(below)
 

@@ -53,7 +53,7 @@ def file_names(names: Iterable[str], reserved: Iterable[str] = (), characters: s
         if fits and count[short.casefold()] == 1 and first not in DEVICES and short.casefold() not in taken:
             return short
         apart = f"_{short}" if first in DEVICES else short
-        kept = apart.encode()[: BYTES - 9].decode(errors="ignore")
-        return f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
+        start = apart.encode()[: BYTES - 9].decode(errors="ignore")
+        return f"{start}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".lstrip("-")
 
     return {name: chosen(name) for name in plain}

@@ -64,10 +64,10 @@ def read_motifs(text: str, *, source: str = "the text") -> MotifReading:
     ('CA', ['it has 1 rows, expected 4: A, C, G, T'])
     """
     lines: Lines = [(k, line.strip()) for k, line in enumerate(text.lstrip("\ufeff").splitlines(), 1)]
-    found = _format(lines, source)(lines, source)
+    sections = _format(lines, source)(lines, source)
     motifs: dict[str, xr.DataArray] = {}
     problems: list[tuple[str, int, str, bool]] = []
-    for name, number, make in found:
+    for name, number, make in sections:
         try:
             motif = make(name)
         except ValueError as error:

@@ -257,8 +257,8 @@ def _check_index(genome: Any, fasta: Path, chroms: Iterable[str]) -> None:
             entry = genome.faidx.index[chrom]
             raw.seek(max(0, entry.offset - HEADER))
             above = raw.read(min(HEADER, entry.offset)).rstrip(b"\r\n").rpartition(b"\n")[2]
-            lines, rest = divmod(entry.rlen, entry.lenc) if entry.lenc else (0, 0)
-            raw.seek(entry.offset + lines * entry.lenb + rest)
+            lines, over = divmod(entry.rlen, entry.lenc) if entry.lenc else (0, 0)
+            raw.seek(entry.offset + lines * entry.lenb + over)
             below = raw.read(HEADER).lstrip(b"\r\n")[:1]
             if above[:1] != b">" or above[1:].split()[:1] != [chrom.encode()] or below not in (b"", b">"):
                 raise ValueError(

@@ -82,12 +82,12 @@ def mask_of(file: ImageFile, image: xr.DataArray, masks: str | Path | None) -> x
     ValueError
         If it is of another size.
     """
-    found = mask_file(file, masks)
-    if found is None:
+    path = mask_file(file, masks)
+    if path is None:
         return None
-    mask = read_image(found).max("channel") > 0
+    mask = read_image(path).max("channel") > 0
     if mask.shape != image.shape[:2]:
-        raise ValueError(f"`masks`: {found} is {mask.shape}, its image {image.shape[:2]}")
+        raise ValueError(f"`masks`: {path} is {mask.shape}, its image {image.shape[:2]}")
     return mask
 
 

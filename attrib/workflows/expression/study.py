@@ -12,6 +12,7 @@ import xarray as xr
 
 from attrib.domains.expression import read_gmt
 from attrib.io import add_group, replacing, save, to_anndata, write_json
+from attrib.io.annotated import annotated_object
 from attrib.io.place import strict
 from attrib.workflows.attribute import Done, Skipped, Tell, attribute, rehearse
 from attrib.workflows.expression import findings as numbers
@@ -244,9 +245,9 @@ def _explained(
         if adata is not None:
             to_anndata(a, adata)
             means = results[outcome.method].moments["mean"].transpose("gene", "label")
-            adata.varm[f"{outcome.method}_mean"] = pd.DataFrame(
-                means.values, index=adata.var_names, columns=means["label"].values.astype(str)
-            )
+            adata.varm[f"{outcome.method}_mean"] = means.values
+            # the columns of varm; as keys of a table their names might not be allowed in a file
+            adata.uns["attrib_labels"] = means["label"].values.astype(str)
     write_agreement(of_some, folder)
     if adata is not None:
         with replacing(folder.file("attributions.h5ad")) as temporary:
@@ -270,18 +271,9 @@ def _annotated(selected: Samples, settings: Plan) -> Any:
     if selected.z.nbytes * len(settings.methods) > MAX_H5AD:
         return None
     try:
-        import anndata
+        return annotated_object(selected.z.copy(data=selected.x.values.astype(np.float32)))
     except ImportError:
         return None
-    z = selected.z
-    obs = {c: z[c].values for c in ("label", "predicted", "probability", "correct", "group") if c in z.coords}
-    table = pd.DataFrame(obs, index=z["sample"].values.astype(str))
-    for c in ("label", "predicted", "group"):
-        if c in table:
-            table[c] = pd.Categorical(table[c])
-    genes = z["gene"].values.astype(str)
-    var = pd.DataFrame({"symbol": z["symbol"].values} if "symbol" in z.coords else {}, index=genes)
-    return anndata.AnnData(np.asarray(selected.x.values, dtype=np.float32), obs=table, var=var)
 
 
 def _entry(outcome: Done | Skipped) -> dict[str, Any]:

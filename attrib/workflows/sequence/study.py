@@ -167,11 +167,11 @@ def sequence(
     settings = Settings(
         tuple(methods), target, class_names(classes), baselines, tuple(dims), batch_size, device, seed, options or {},
     )  # fmt: skip
-    known = None if motifs is None else motif_reading(motifs)
-    for problem in [] if known is None else known.problems.itertuples():
+    patterns = None if motifs is None else motif_reading(motifs)
+    for problem in [] if patterns is None else patterns.problems.itertuples():
         say(f"{motifs}, line {problem.line}, {problem.record}: {problem.problem}")
     search = Search(
-        None if known is None else known.motifs,
+        None if patterns is None else patterns.motifs,
         tuple(insert),
         layer,
         windows,
