@@ -6,6 +6,7 @@ from attrib.io.motifs import load_motifs, motif_reading, save_motifs
 from attrib.io.nifti import from_nifti, save_nifti, to_nifti
 from attrib.io.place import replacing, write_json
 from attrib.io.reading import opened, read
+from attrib.io.tracks import save_bedgraph, save_modisco
 
 __all__ = [
     "add_group",
@@ -18,6 +19,8 @@ __all__ = [
     "read",
     "replacing",
     "save",
+    "save_bedgraph",
+    "save_modisco",
     "save_motifs",
     "save_nifti",
     "save_rows",

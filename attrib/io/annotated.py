@@ -134,7 +134,7 @@ def annotated_object(x: xr.DataArray) -> Any:
     Raises
     ------
     ImportError
-        If anndata is not installed: ``pip install 'attrib[anndata]'``.
+        If anndata is not installed, with the command that installs it.
     """
     adata = _new(*(x.get_index(d).astype(str) for d in x.dims))
     for dim, table in zip(x.dims, (adata.obs, adata.var), strict=True):

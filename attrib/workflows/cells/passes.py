@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from attrib.domains.cells import ImageFile, read_image
+from attrib.domains.cells import ImageFile, read_mask
 from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import device_of
 from attrib.functional import Curve, class_activation_maps
@@ -85,7 +85,7 @@ def mask_of(file: ImageFile, image: xr.DataArray, masks: str | Path | None) -> x
     path = mask_file(file, masks)
     if path is None:
         return None
-    mask = read_image(path).max("channel") > 0
+    mask = read_mask(path)
     if mask.shape != image.shape[:2]:
         raise ValueError(f"`masks`: {path} is {mask.shape}, its image {image.shape[:2]}")
     return mask

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from attrib.domains.cells import ImageFile, find_images, read_image
+from attrib.domains.cells import ImageFile, find_images, left_out, read_image
 from attrib.io import load
 from attrib.io.names import LEGAL, file_names
 from attrib.workflows.cells.cohort import write_cohort
@@ -119,7 +119,7 @@ def cells(
         for batch in _batches(run.path, files, batch_size, unreadable, masks, tell):
             for cell in explained(classifier, plan, batch, masks):
                 write_cell(cell, plan.saved_labels, run.path)
-        summary = _sum_up(run, files, plan, unreadable)
+        summary = _sum_up(run, files, plan, unreadable, left_out(images))
     return Study(run.path, summary, run.files)
 
 
@@ -143,13 +143,17 @@ def _batches(
 
 
 def _sum_up(
-    run: RunFolder, images: Sequence[ImageFile], plan: Plan, unreadable: dict[str, str]
+    run: RunFolder,
+    images: Sequence[ImageFile],
+    plan: Plan,
+    unreadable: dict[str, str],
+    others: dict[str, str],
 ) -> dict[str, Any]:
     """Write the cohort's files."""
     finished = [f for f in images if str(f.path) not in unreadable]
     if not finished:
         raise ValueError(f"`images`: none of {len(images)} can be read: {next(iter(unreadable.values()))}")
-    summary, files = write_cohort(run.path, finished, plan.classes, plan.methods, unreadable)
+    summary, files = write_cohort(run.path, finished, plan.classes, plan.methods, others | unreadable)
     for name in files:
         run.file(name)
     return summary

@@ -39,6 +39,7 @@ from attrib.workflows.mri.subjectfiles import map_name, read_part, write_subject
 from attrib.workflows.targets import class_names
 
 PROGRAM = "attrib mri"
+LARGE = 1_000_000  # voxels above which more volumes in a call gain nothing and take memory
 PICTURES = 50  # subjects that are drawn, where the caller does not say
 Say = Callable[[str], None]
 
@@ -194,6 +195,8 @@ def mri(
         subjects, orientation=orientation, intensity=intensity, brain_mask=brain_mask, atlas=atlas, atlas_names=atlas_names, say=say,
     )  # fmt: skip
     cohort = replace(cohort, subjects=_chosen(cohort.subjects, samples, max_samples, seed, say))
+    if plan.batch_size == "auto" and input == "volume" and np.prod(cohort.shape) > LARGE:
+        plan = replace(plan, batch_size=2)
     across = plane_dim(cohort.affine, axis)
     explainer = Explainer(f, plan, across)
     first, volume = _first_readable(cohort)
