@@ -458,33 +458,33 @@ def deep_lift(
 @overload
 def deep_lift_shap(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any, multiply_by_inputs: bool = True,
-    check: bool = True, compile: bool = False, layer: Layer | None = None, output: int | None = None,
-    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    hypothetical: bool = False, check: bool = True, compile: bool = False, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.Dataset:
     """DeepLIFT averaged over a distribution of baselines."""
 @overload
 def deep_lift_shap(
-    f: Model, x: tuple[Any, ...], *, baselines: Any, multiply_by_inputs: bool = True, check: bool = True,
-    compile: bool = False, layer: Layer | None = None, output: int | None = None,
-    call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
-    targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
-    additional_forward_args: Any = (), batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None, progress: Progress = False, engine: str = "auto",
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    f: Model, x: tuple[Any, ...], *, baselines: Any, multiply_by_inputs: bool = True,
+    hypothetical: bool = False, check: bool = True, compile: bool = False, layer: Layer | None = None,
+    output: int | None = None, call: int | None = None,
+    target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
+    classes: Sequence[str] | None = None, additional_forward_args: Any = (),
+    batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
+    engine: str = "auto", sample_dims: Hashable | Sequence[Hashable] | None = None,
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> tuple[xr.DataArray, ...]:
     """DeepLIFT averaged over a distribution of baselines."""
 @overload
 def deep_lift_shap(
-    f: Model, x: Any, *, baselines: Any, multiply_by_inputs: bool = True, check: bool = True,
-    compile: bool = False, layer: Layer | None = None, output: int | None = None,
+    f: Model, x: Any, *, baselines: Any, multiply_by_inputs: bool = True, hypothetical: bool = False,
+    check: bool = True, compile: bool = False, layer: Layer | None = None, output: int | None = None,
     call: int | None = None, target: TargetLike | xr.DataArray | np.ndarray = None,
     targets: Sequence | str | None = None, classes: Sequence[str] | None = None,
     additional_forward_args: Any = (), batch_size: BatchSize = "auto",

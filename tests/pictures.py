@@ -5,6 +5,7 @@ import io
 import numpy as np
 import xarray as xr
 
+from attrib.testing import legible
 from tests.jaspar import one_hot
 
 SEQUENCE = one_hot(np.array([[0, 1, 2, 3, 4, 0]]))[0]
@@ -22,6 +23,8 @@ def along(values: list[float]) -> xr.DataArray:
 
 
 def drawn(figure: object) -> bytes:
+    """The picture's file; its texts have to be legible."""
+    legible(figure)  # type: ignore[arg-type]
     file = io.BytesIO()
     figure.savefig(file)  # type: ignore[attr-defined]
     return file.getvalue()

@@ -325,7 +325,7 @@ WRONG = {
     "no output": (GENES, "Missing option '--output'"),
     "not a number": (f"{GENES} --seed x --output OUT", "Invalid value for '--seed'"),
     "no data": ("explain --model mine:genes --data no.nc --output OUT", "there is no data file no.nc"),
-    "data of no format": ("explain --model mine:genes --data genes.txt --output OUT", "expected one of .nc"),
+    "data of no format": ("explain --model mine:genes --data genes.doc --output OUT", "expected one of .nc"),
     "broken data": ("explain --model mine:genes --data broken.nc --output OUT", "broken.nc cannot be read as .nc"),
     "text data": ("explain --model mine:genes --data text.npy --output OUT", "expected numbers"),
     "empty data": ("explain --model mine:genes --data empty.nc --output OUT", "expected at least one sample"),

@@ -73,3 +73,19 @@ def test_memory_that_runs_out_halves_the_chunk() -> None:
     found = METHODS["saliency"](hungry, x, batch_size=32, absolute=False)
     torch.testing.assert_close(found, 2 * x)
     assert max(seen) == 32
+
+
+def test_exact_integrals_are_the_same_on_both_devices() -> None:
+    torch.manual_seed(0)
+    layers = (
+        torch.nn.Conv2d(2, 4, 3),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(16, 5),
+    )
+    net, x = torch.nn.Sequential(*layers).double().eval(), inputs()
+    here = METHODS["integrated_gradients"].explain(net, x, quadrature="exact", targets="all")
+    there = METHODS["integrated_gradients"].explain(net.cuda(), x.cuda(), quadrature="exact", targets="all")
+    torch.testing.assert_close(there.attribution.cpu(), here.attribution, rtol=1e-9, atol=1e-12)
+    assert torch.equal(there.per_sample["segments"].cpu(), here.per_sample["segments"])

@@ -28,7 +28,15 @@ def imported(*modules: str) -> set[str]:
 
 def test_importing_attrib_is_light() -> None:
     """What a method does not need is imported by the function that does."""
-    assert imported("attrib").isdisjoint(HEAVY)
+    assert imported("attrib", "attrib.labelled").isdisjoint(HEAVY)
+    assert imported("attrib", "attrib.cli.commands").isdisjoint({"torch", "numpy", "pandas", "xarray"})
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys; from attrib.cli.run import run; assert run(['--help']) == 0; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "What did the network look at?" in done.stdout
+    assert done.stdout.split()[-1] == "False"
 
 
 def test_the_other_rooms_are_found_when_they_are_used() -> None:

@@ -11,6 +11,7 @@ from attrib.cli import show
 from attrib.cli.cells import cells
 from attrib.cli.expression import commands as expression
 from attrib.cli.fcgr import group as fcgr
+from attrib.cli.mri import mri
 from attrib.cli.sequence import sequence
 from attrib.cli.values import assignments, chosen, names, rows
 
@@ -19,7 +20,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Wh
 Model = Annotated[
     str, typer.Option(help="package.module:factory (a function that returns the model), or FILE.pt2.")
 ]
-Data = Annotated[Path, typer.Option(help="The input: .nc, .zarr, .npy or .npz.")]
+Data = Annotated[Path, typer.Option(help="The input: .nc, .zarr, .npy, .npz, or an image (.nii, .nii.gz).")]
 Weights = Annotated[
     Path | None, typer.Option(help="State dict: .safetensors, or .pt/.pth read as weights only.")
 ]
@@ -256,7 +257,7 @@ def bench(
         table = measure(
             model, data, weights=weights, dims=names(dims), variables=names(variables), classes=classes,
             methods=names(methods) or [], target=target, samples=samples, repeats=repeats, device=device, output=output,
-            batch_sizes=None if batch_sizes is None else [rows(b) for b in names(batch_sizes) or []],
+            batch_sizes=None if batch_sizes is None else [rows(b, "--batch-sizes") for b in names(batch_sizes) or []],
             tell=False if tell is None else lambda done, total: tell("bench", done, total),
         )  # fmt: skip
     show.bench_table(table)
@@ -265,6 +266,7 @@ def bench(
 
 
 app.command()(cells)
+app.command()(mri)
 app.command()(sequence)
 app.add_typer(fcgr, name="fcgr")
 app.add_typer(expression, name="expression")

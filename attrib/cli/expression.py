@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attrib._install import install_hint
 from attrib.cli import show
 from attrib.cli.cells import listed
 from attrib.cli.values import assignments, rows
@@ -189,7 +190,7 @@ def _report(done: Study) -> None:
     )
     if "attributions.h5ad" not in done.files:
         show.say(
-            "No attributions.h5ad: it needs anndata (pip install 'attrib[anndata]') and attributions that fit into memory."
+            f"No attributions.h5ad: it needs anndata ({install_hint('anndata')}) and attributions that fit into memory."
         )
     show.say(f"Browse the labels and search for genes: {done.folder / 'index.html'}")
 
@@ -244,7 +245,14 @@ def train(
     device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train dense layers that tell the label of a sample; no donor of the test is seen in training."""
+    """Train dense layers that tell the label of a sample; no donor of the test is seen in training.
+
+    Examples:
+
+      attrib expression train --data tpm.csv --samples samples.csv --label tissue --group donor --min-samples 100
+
+      attrib expression train --data cells.h5ad --label cell_type --group donor --transform none --class-weights
+    """
     from attrib.workflows.expression import train as work
     from attrib.workflows.folder import command_line
 

@@ -19,19 +19,29 @@ group = typer.Typer(
     help="Explain a network of miRNA and target images: attributions, letters, interaction; or train one (attrib fcgr train).",
 )  # fmt: skip
 
+Mirna = Annotated[str | None, typer.Option("--mirna", help="The column of miRNAs, if it has another name.")]
+Target = Annotated[
+    str | None, typer.Option("--target", help="The column of targets, if it has another name.")
+]
+Label = Annotated[str | None, typer.Option("--label", help="The column of labels, if it has another name.")]
 Scale = Annotated[str | None, typer.Option(help="count, frequency or log; default: the checkpoint's.")]
 
 
 @group.callback()
 def explain(
     context: typer.Context,
-    data: Annotated[Path | None, typer.Option(help="CSV with mirna, target (or mrna), label.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Table with mirna, target (or mrna), label: .csv, .tsv.")
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights: of attrib fcgr train, or a state dict read as weights only.")
     ] = None,
     output: Annotated[
         Path, typer.Option(help="Folder for the results; a run with the same settings there is continued.")
     ] = Path("attrib-fcgr"),
+    mirna: Mirna = None,
+    target: Target = None,
+    label: Label = None,
     model: Annotated[
         str | None,
         typer.Option(help="package.module:factory for a network of your own; --checkpoint fills it."),
@@ -90,12 +100,17 @@ def explain(
     layers = {n: v for n, v in (("mirna", mirna_layer), ("mrna", mrna_layer)) if v is not None}
     with show.progress() as tell:
         done = work(
-            predictor, data, output, samples=listed(samples) or None, n_samples=n_samples, n_background=n_background,
+            predictor, data, output, columns=_columns(mirna, target, label), samples=listed(samples) or None, n_samples=n_samples, n_background=n_background,
             methods=listed(methods) or METHODS, corrections=[] if wanted == ["none"] else wanted or CORRECTIONS,
             layers=layers, n_regions=n_regions, with_interaction=interaction, options=assignments(options or []),
             batch_size=rows(batch_size), seed=seed, command=command_line(), tell=tell,
         )  # fmt: skip
     _report(done)
+
+
+def _columns(mirna: str | None, target: str | None, label: str | None) -> dict[str, str]:
+    """The columns that have other names."""
+    return {n: c for n, c in {"mirna": mirna, "target": target, "label": label}.items() if c is not None}
 
 
 def _report(done: Study) -> None:
@@ -114,13 +129,16 @@ def _report(done: Study) -> None:
 
 @group.command("train")
 def train(
-    data: Annotated[Path, typer.Option(help="CSV with mirna, target (or mrna), label.")],
+    data: Annotated[Path, typer.Option(help="Table with mirna, target (or mrna), label: .csv, .tsv.")],
     output: Annotated[
         Path,
         typer.Option(
             help="Folder for the checkpoint: new, empty, or with --overwrite an earlier training's."
         ),
     ] = Path("attrib-fcgr-model"),
+    mirna: Mirna = None,
+    target: Target = None,
+    label: Label = None,
     k: Annotated[int, typer.Option(help="Letters per k-mer, 1 to 8: images are 2^k by 2^k.")] = 6,
     scale: Annotated[str, typer.Option(help="count, frequency or log.")] = "count",
     dropout: Annotated[float, typer.Option(help="Share of features dropped in training.")] = 0.1,
@@ -148,7 +166,7 @@ def train(
 
     with show.progress() as tell:
         done = work(
-            data, output, k=k, scale=scale, dropout=dropout, channels=channels, depth=depth, epochs=epochs,
+            data, output, columns=_columns(mirna, target, label), k=k, scale=scale, dropout=dropout, channels=channels, depth=depth, epochs=epochs,
             patience=patience, batch_size=batch_size, learning_rate=learning_rate, test=test, validation=validation,
             seed=seed, device=device, overwrite=overwrite, command=command_line(), tell=tell,
         )  # fmt: skip

@@ -89,7 +89,10 @@ def with_flags(text: str, arguments: Sequence[str]) -> str:
     for word in arguments:
         command = getattr(command, "commands", {}).get(word, command)
     flags = {p.name: next((o for o in p.opts if o.startswith("--")), f"`{p.name}`") for p in command.params}
-    return re.sub(r"`(\w+)(?:=True)?`", lambda name: flags.get(name[1], name[0]), text)
+    several = {
+        f"{name}s": flag for name, flag in flags.items() if f"{name}s" not in flags
+    }  # several values of one flag
+    return re.sub(r"`(\w+)(?:=True)?`", lambda name: (several | flags).get(name[1], name[0]), text)
 
 
 def _interrupted() -> int:

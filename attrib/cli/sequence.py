@@ -42,7 +42,12 @@ def sequence(
     width: Annotated[
         int | None, typer.Option(help="Bases around the middle of an interval; default: as it is.")
     ] = None,
-    motifs: Annotated[Path | None, typer.Option(help="Known motifs, a MEME file (JASPAR, HOCOMOCO).")] = None,
+    summits: Annotated[
+        bool, typer.Option("--summits", help="--width around the summits of narrowPeak, not the middles.")
+    ] = False,
+    motifs: Annotated[
+        Path | None, typer.Option(help="Known motifs: MEME (HOCOMOCO), JASPAR, TRANSFAC, HOMER.")
+    ] = None,
     insert: Annotated[
         list[str] | None, typer.Option(help="More motifs to test: names in --motifs, or letters.")
     ] = None,
@@ -89,7 +94,7 @@ def sequence(
 
     with show.progress() as tell:
         done = work(
-            model, output, weights=weights, fasta=fasta, table=table, bed=bed, column=column, name=name, width=width,
+            model, output, weights=weights, fasta=fasta, table=table, bed=bed, column=column, name=name, width=width, summits=summits,
             motifs=motifs, insert=listed(insert), variants=variants, methods=listed([methods]), target=target, classes=classes,
             baselines=baselines, layer=layer, windows=windows, dims=listed([dims]), both_strands=not one_strand,
             max_records=max_records, pictures=pictures, batch_size=rows(batch_size), device=device, seed=seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -19,6 +19,22 @@ FORMATS = (
     "TIFF",
 )  # all that Pillow may open: others run programs (EPS) or are seldom looked after
 
+OTHERS = (
+    ".webp",
+    ".gif",
+    ".jp2",
+    ".jfif",
+    ".ppm",
+    ".pgm",
+    ".svg",
+    ".heic",
+    ".czi",
+    ".nd2",
+    ".lif",
+    ".svs",
+    ".ndpi",
+    ".eps",
+)
 TWELVE_BIT = 4096
 
 
@@ -105,6 +121,46 @@ def _names(images: Sequence[tuple[Path, str | None]]) -> list[str]:
     return next((names for names in candidates if len({n.lower() for n in names}) == len(names)), numbered)
 
 
+def left_out(images: str | Path | Sequence[str | Path]) -> dict[str, str]:
+    """Files in folders that `find_images` does not take, and why: of other formats, or in folders too deep.
+
+    Parameters
+    ----------
+    images : path or sequence of path
+        As for `find_images`.
+
+    Returns
+    -------
+    dict of str to str
+        Reasons by path. Only files that look like images are listed.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from attrib.domains.cells import left_out
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> (folder / "a.webp").touch()
+    >>> list(left_out(folder).values())
+    ['.webp is no format that is read: .bmp, .png, .jpg, .jpeg, .tif, .tiff']
+    """
+    reasons: dict[str, str] = {}
+    paths = [images] if isinstance(images, str | Path) else list(images)
+    for folder in (p for p in map(Path, paths) if p.is_dir()):
+        for path in sorted(
+            p
+            for p in folder.rglob("*")
+            if p.is_file() and not any(n.startswith(".") for n in p.relative_to(folder).parts)
+        ):
+            depth, suffix = len(path.relative_to(folder).parts), path.suffix.lower()
+            if suffix in OTHERS:
+                reasons[str(path)] = f"{suffix} is no format that is read: {', '.join(SUFFIXES)}"
+            elif suffix in SUFFIXES and depth > 2:
+                reasons[str(path)] = (
+                    f"it lies {depth - 1} folders deep; folders inside a folder are classes, and no deeper ones are read"
+                )
+    return reasons
+
+
 def _eight_bit(values: np.ndarray) -> np.ndarray:
     """16 bit as 8 bit. Images that would become black are refused."""
     most = int(values.max(initial=0))
@@ -113,6 +169,79 @@ def _eight_bit(values: np.ndarray) -> np.ndarray:
             f"its brightest value is {most} of 65535, as cameras of 12 bit and less save it; stretch the values to 16 bit"
         )
     return (values / 257).round().astype(np.uint8)
+
+
+def _refuse_dark(path: Path, image: Any, pillow: Any) -> None:
+    """Refuse an image of 16 bit in colour or with transparency that only uses 12 of them: Pillow keeps the upper 8.
+
+    Raises
+    ------
+    ValueError
+        If it would become black.
+    """
+    with path.open("rb") as raw:
+        head = raw.read(26)
+    most = max(band.getextrema()[1] for band in image.split()[: 3 if image.mode != "LA" else 1])
+    if len(head) > 24 and head[24] == 16 and 0 < most < TWELVE_BIT // 256:
+        raise ValueError(
+            f"its brightest value is below {(most + 1) * 256} of 65535, as cameras of 12 bit and less save it; stretch the values to 16 bit"
+        )
+
+
+def read_mask(path: str | Path) -> xr.DataArray:
+    """Read a mask of labels: nonzero where the cell is, in any type of integers or floats.
+
+    Parameters
+    ----------
+    path : path
+        PNG, BMP, JPEG or TIFF, also with 32-bit integers or floats; `.npy`.
+
+    Returns
+    -------
+    DataArray
+        Dims y, x; booleans.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, with the reason.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from attrib.domains.cells import read_mask
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.npy"
+    >>> np.save(path, np.array([[0.0, 2.0]]))
+    >>> read_mask(path).values.tolist()
+    [[False, True]]
+    """
+    pillow = pillow_module()
+    try:
+        if Path(path).suffix.lower() == ".npy":
+            values = np.load(path, allow_pickle=False)
+        else:
+            with pillow.Image.open(path, formats=FORMATS) as file:
+                image = pillow.ImageOps.exif_transpose(file)
+                image = (
+                    image.convert("RGB")
+                    if image.mode == "P"
+                    else image.convert("L")
+                    if image.mode == "LA"
+                    else image
+                )
+                values = np.asarray(image)
+                values = values[..., :3] if image.mode == "RGBA" else values
+    except (OSError, SyntaxError, ValueError, pillow.Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} is no mask that can be read: {error}") from error
+    if values.ndim == 3:
+        values = values.max(2)
+    if values.ndim != 2 or values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        raise ValueError(
+            f"{path} is no mask that can be read: {values.dtype} of shape {values.shape}, expected finite numbers (y, x)"
+        )
+    y, x = (np.arange(n) for n in values.shape)
+    return xr.DataArray(values != 0, dims=("y", "x"), coords={"y": y, "x": x})
 
 
 def read_image(path: str | Path) -> xr.DataArray:
@@ -156,6 +285,8 @@ def read_image(path: str | Path) -> xr.DataArray:
                 image = pillow.Image.fromarray(_eight_bit(np.asarray(image)))
             elif image.mode in ("I", "F"):
                 raise ValueError(f"pixels of mode {image.mode}, expected 8 or 16 bit")
+            if file.format == "PNG" and image.mode in ("RGB", "RGBA", "LA"):
+                _refuse_dark(Path(path), image, pillow)
             values = np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, pillow.Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no image that can be read: {error}") from error

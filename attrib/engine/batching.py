@@ -91,6 +91,16 @@ class Batches:
             return int(CUDA_SHARE * torch.cuda.get_device_properties(self.device).total_memory) // row_bytes
         return min(CPU_BYTES // row_bytes, CPU_TENSOR // largest)
 
+    def sums_at(self, inputs: torch.device, size: int) -> torch.device:
+        """Where sums of so many bytes are kept: with the model, so that no chunk waits for a copy; with the inputs if that takes too much.
+
+        That is more than an eighth of a GPU's memory.
+        """
+        if self.device.type != "cuda":
+            return inputs
+        fits = size <= torch.cuda.get_device_properties(self.device).total_memory // 8
+        return self.device if fits else inputs
+
     def chunk(self, share: int = 1) -> int:
         """Rows of the next chunk where every row stands for `share` rows of the backward pass."""
         return max(1, (self.rows or self._first) // share)

@@ -185,6 +185,8 @@ def _fit(b: Any, x: Tensor, which: str, distribution: str = "gradient_shap") -> 
 
 def _fit_many(b: Any, x: Tensor, which: str) -> Tensor:
     t = _as_tensor(b, x, which)
+    if not t.numel():
+        raise ValueError(f"`{which}` has shape {tuple(t.shape)}, expected at least one baseline")
     if t.ndim == x.ndim and _broadcasts(t.shape[1:], x.shape[1:]):
         return t[None]
     if t.ndim == x.ndim + 1 and len(t) in (1, len(x)) and _broadcasts(t.shape[2:], x.shape[1:]):
@@ -206,6 +208,8 @@ def of_samples(t: Tensor, i: Tensor, device: torch.device) -> Tensor:
     """
     if len(t) == 1:
         return t.to(device, non_blocking=True)
+    if not len(i):
+        return t[:0].to(device)
     first, last = int(i[0]), int(i[-1]) + 1
     part = t[first:last].to(device, non_blocking=True)
     each = last - first == len(i) and bool(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from attrib.engine.target import Custom, Entry, wanted
 from attrib.functional.docstrings import fill
+from attrib.functional.values import check_values
 
 if TYPE_CHECKING:
     from attrib.functional.explanation import About
@@ -68,6 +69,8 @@ def check(about: About, args: tuple[Any, ...], options: Mapping[str, Any]) -> No
     inner = (args[0] if args else options.get("method")) if about.wraps else None
     if isinstance(inner, functools.partial) and hasattr(inner.func, "about"):
         refuse_unknown(inner.func.about.name, inner.func.about.arguments, inner.keywords)
+        check_values(inner.keywords)
+    check_values(options)
     target, targets, classes = (options.get(name) for name in ("target", "targets", "classes"))
     for value in wanted(target, targets, classes, 0).items:
         error = _error_of_target(value, classes)
@@ -90,6 +93,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> R:
         refuse_unknown(function.__name__, names, options)
+        check_values(options)
         return function(*args, **options)
 
     return call

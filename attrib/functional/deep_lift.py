@@ -12,7 +12,7 @@ from torch import Tensor
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.graph import transformed
-from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_distribution, as_tuple
+from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_distribution, as_tuple, of_samples
 from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.companions import Companions
 from attrib.engine.model.function import Function
@@ -20,6 +20,7 @@ from attrib.engine.model.parameters import Model, unchanged
 from attrib.engine.sampling.moments import Moments
 from attrib.engine.secant import (
     VALUES_PER_ACTIVATION,
+    Chunk,
     Multipliers,
     OpShare,
     Readout,
@@ -152,6 +153,7 @@ def deep_lift_shap(
     *,
     baselines: Baselines,
     multiply_by_inputs: bool = True,
+    hypothetical: bool = False,
     check: bool = True,
     compile: bool = False,
     layer: Layer | None = None,
@@ -168,7 +170,8 @@ def deep_lift_shap(
 ) -> Explanation:
     """DeepLIFT averaged over a distribution of baselines.
 
-    ``a = mean over b of deep_lift(f, x, baselines=b)``
+    ``a = mean over b of deep_lift(f, x, baselines=b)``; with `hypothetical` and the multipliers m of a baseline b
+    ``a[c, l] = mean over b of (m[c, l] - sum over letters k of m[k, l] b[k, l])``
 
     Parameters
     ----------
@@ -179,6 +182,10 @@ def deep_lift_shap(
         number belong together.
     multiply_by_inputs : bool, default True
         False leaves out the factor ``x - b``: the mean multipliers, in output units per input unit.
+    hypothetical : bool, default False
+        For one-hot sequences (N, 4, L) or (N, L, 4): the contribution that each letter would have at each position, projected for
+        each baseline and then averaged, as TF-MoDISco takes it. ``(x * a).sum`` over the letters is the attribution summed over
+        them.
     check : bool, default True
         Compare the replayed model with the model, at the inputs and at the baselines.
     compile : bool, default False
@@ -218,18 +225,25 @@ def deep_lift_shap(
     _only_auto(engine)
     xs = as_tuple(x)
     pool = as_distribution(baselines, xs)
+    letters = _letters(xs, multiply_by_inputs) if hypothetical else None
     with Passes(
         f, xs, len(xs[0]) * pool[0].shape[1], row_cost=VALUES_PER_ACTIVATION, target=target, targets=targets, classes=classes,
         additional_forward_args=additional_forward_args,
         batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
-        return _average(passes, xs, pool, multiply_by_inputs, check, compile)
+        return _average(passes, xs, pool, multiply_by_inputs, check, compile, letters)
 
 
 def _average(
-    passes: Passes, xs: Rows, pool: Rows, multiply_by_inputs: bool, check: bool, compile: bool
+    passes: Passes,
+    xs: Rows,
+    pool: Rows,
+    multiply_by_inputs: bool,
+    check: bool,
+    compile: bool,
+    letters: int | None = None,
 ) -> Explanation:
-    """Mean over the baselines, with the model's scores at both ends."""
+    """Mean over the baselines, with the model's scores at both ends; of hypothetical contributions where there are `letters`."""
     n, count = len(xs[0]), pool[0].shape[1]
     spread = count > 1
     products, multipliers = (Moments(n, count, passes.device, second=spread) for _ in range(2))
@@ -238,13 +252,49 @@ def _average(
     for chunk in chunks:
         products.add(chunk.products, chunk.start)
         ends.add((chunk.at_input, chunk.at_baseline), chunk.start)
-        if not multiply_by_inputs:
+        if letters is not None:
+            multipliers.add(_projected(chunk, xs, count, letters), chunk.start)
+        elif not multiply_by_inputs:
             multipliers.add(chunk.multipliers, chunk.start)
-    moments, (score, start) = products if multiply_by_inputs else multipliers, ends.mean()
+    plain = multiply_by_inputs and letters is None
+    moments, (score, start) = products if plain else multipliers, ends.mean()
     delta = sum(a.reshape(*a.shape[:2], -1).sum(2) for a in products.mean()) - (score - start)
     error = moments.standard_error() if spread else None
     passes.engine = "secant"
     return finish(passes, xs, moments.mean(), score, delta=delta, standard_error=error, notes=chunks.notes())
+
+
+def _letters(xs: Rows, multiply_by_inputs: bool) -> int:
+    """The dim of the letters of one-hot sequences.
+
+    Raises
+    ------
+    ValueError
+        If `x` is not one, or `multiply_by_inputs` is False: these are no multipliers.
+    """
+    if not multiply_by_inputs:
+        raise ValueError("`hypothetical` is True and `multiply_by_inputs` False; pass one of them")
+    x = xs[0]
+    one_hot = len(xs) == 1 and x.ndim == 3 and bool(((x == 0) | (x == 1)).all())
+    dims = [d for d in (1, 2) if one_hot and bool((x.sum(d) <= 1).all())]
+    if not dims:
+        raise ValueError(
+            "`hypothetical` is True, but `x` is not one input of one-hot sequences (N, letters, positions): every position has at "
+            "most one 1 among its letters"
+        )
+    return min(dims, key=lambda d: (x.shape[d] != 4, d))
+
+
+def _projected(chunk: Chunk, xs: Rows, count: int, letters: int) -> Rows:
+    """What each letter would contribute: the multiplier of the letter minus what the position's baseline contributes.
+
+    The products are ``m (x - b)``, so ``sum m b = sum m x - sum of the products``, over the letters of a position.
+    """
+    (multipliers,), (products,) = chunk.multipliers, chunk.products
+    i = torch.arange(chunk.start, chunk.start + multipliers.shape[1]).div(count, rounding_mode="floor")
+    x = of_samples(xs[0], i, multipliers.device).to(multipliers.dtype)
+    at_baseline = (multipliers * x - products).sum(letters + 1, keepdim=True)
+    return (multipliers - at_baseline,)
 
 
 def _alone(

@@ -141,8 +141,12 @@ def interaction(
 def _sides(
     xs: tuple[Tensor, ...], x0s: tuple[Tensor, ...], groups: tuple[Tensor | None, Tensor | None] | None
 ) -> tuple[InputGroups, InputGroups]:
-    each = (None, None) if groups is None else tuple(groups)
-    if len(each) != 2 or not all(g is None or isinstance(g, Tensor) for g in each):
+    each = (None, None) if groups is None else groups
+    if (
+        not isinstance(each, tuple | list)
+        or len(each) != 2
+        or not all(g is None or isinstance(g, Tensor) for g in each)
+    ):
         raise TypeError("`groups` has to be a tuple of two, each a tensor or None")
     first, second = (
         InputGroups(t, b, g, f"groups[{j}]") for j, (t, b, g) in enumerate(zip(xs, x0s, each, strict=True))

@@ -263,7 +263,8 @@ def map_layers_of(
     try:
         layers = map_layers(passes, requested, rows, onto, call=call, tested=reshape is None)
     except ValueError:
-        passes.scores(xs)  # where rows depend on each other no layer follows the input, and that is the error to see
+        i = torch.arange(min(len(xs[0]), passes.batches.chunk()))
+        passes.function(*rows_at(passes, xs, i), samples=i)  # rows that depend on each other are told first
         raise
     if call != "all" and (
         len({id(m.site.module) for m in layers}) < len(layers)

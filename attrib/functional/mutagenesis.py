@@ -136,6 +136,8 @@ def _sites(
             f"`{which}` has shape {tuple(x.shape)}, expected sequences (N, letters, positions); "
             "hold inputs that are no sequences with `only`, or use occlusion"
         )
+    if any(isinstance(d, bool) or not isinstance(d, int) for d in (axis, position)):
+        raise TypeError(f"`axis` and `position` are {axis!r} and {position!r}, expected dims' numbers")
     if {axis % 3, position % 3} != {1, 2}:
         raise ValueError(
             f"`axis` and `position` are {axis} and {position}, expected dims 1 and 2 of `{which}`"
@@ -144,9 +146,12 @@ def _sites(
     every = torch.arange(x.shape[position])
     if positions is None:
         return every
-    numbers = torch.as_tensor(every.tolist()[positions] if isinstance(positions, slice) else positions)
+    try:
+        numbers = torch.as_tensor(every.tolist()[positions] if isinstance(positions, slice) else positions)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`positions` is {positions!r}, expected ints or a slice") from error
     if numbers.numel() == 0:
-        return every[:0]
+        raise ValueError(f"`positions` is {positions!r}, which picks none of {len(every)}")
     if numbers.is_floating_point() or numbers.dtype == torch.bool:
         raise TypeError(
             f"`positions` has dtype {numbers.dtype}, expected ints; for a mask pass mask.nonzero()"

@@ -113,6 +113,7 @@ def noise_tunnel(
         score = passes.scores(xs)
         refuse_non_finite_results(score)
         noisy = Noise(xs, scales, seed, passes.device, antithetic=True)
+        moments.device = passes.sums_at(3)
 
         def through(start: int, stop: int) -> None:
             r = torch.arange(start, stop)

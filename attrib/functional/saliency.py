@@ -9,6 +9,7 @@ import torch
 
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
+from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import Tensors, as_tuple
 from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
@@ -83,7 +84,9 @@ def saliency(
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
         scores, gradients = passes.gradients_at_inputs(xs)
-    return finish(passes, xs, tuple(g.abs() for g in gradients) if absolute else gradients, scores)
+    if absolute:
+        gradients = tuple(g.abs() if transformed() else g.abs_() for g in gradients)
+    return finish(passes, xs, gradients, scores)
 
 
 @method(

@@ -111,6 +111,7 @@ def smooth_grad(
     ) as passes:  # fmt: skip
         score = passes.scores(xs)
         noisy = Noise(xs, scales, seed, passes.device, antithetic=True)
+        moments.device = passes.sums_at(3)
         linear = reduce == "mean"  # only a mean may be taken behind the first layer
         first_layer = affine_first_layer(passes, xs, -xs[0][:2], count, wide_rows=True) if linear else None
         points = noisy.points if first_layer is None else lambda i, k: (first_layer(noisy.points(i, k)[0]),)
@@ -220,7 +221,7 @@ def gradient_shap(
         change = score - _mean_score(passes, pool, xs)
         draws = draws_between(passes, Noise(xs, scales, seed, passes.device), pool, count)
         products, multipliers = (
-            Successive(len(xs[0]), count, xs[0].device, *draws.differences()) for _ in range(2)
+            Successive(len(xs[0]), count, passes.sums_at(4), *draws.differences()) for _ in range(2)
         )
         for chunk in passes.gradients(draws.points, torch.arange(len(xs[0])), count):
             gradients = draws.at_input(chunk.gradients)

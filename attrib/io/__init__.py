@@ -2,10 +2,11 @@
 
 from attrib.io.annotated import from_anndata, to_anndata
 from attrib.io.files import add_group, load, save, save_rows
-from attrib.io.motifs import load_motifs, save_motifs
+from attrib.io.motifs import load_motifs, motif_reading, save_motifs
 from attrib.io.nifti import from_nifti, save_nifti, to_nifti
 from attrib.io.place import replacing, write_json
 from attrib.io.reading import opened, read
+from attrib.io.tracks import save_bedgraph, save_modisco
 
 __all__ = [
     "add_group",
@@ -13,10 +14,13 @@ __all__ = [
     "from_nifti",
     "load",
     "load_motifs",
+    "motif_reading",
     "opened",
     "read",
     "replacing",
     "save",
+    "save_bedgraph",
+    "save_modisco",
     "save_motifs",
     "save_nifti",
     "save_rows",

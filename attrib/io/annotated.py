@@ -118,6 +118,37 @@ def to_anndata(result: xr.DataArray, adata: Any = None, *, key: str | None = Non
     return adata
 
 
+def annotated_object(x: xr.DataArray) -> Any:
+    """A new AnnData object of a matrix, with the coords along its two dims as columns of ``obs`` and ``var``.
+
+    Parameters
+    ----------
+    x : DataArray
+        Cells by genes, both with labels.
+
+    Returns
+    -------
+    AnnData
+        Columns of text are categories where they repeat.
+
+    Raises
+    ------
+    ImportError
+        If anndata is not installed, with the command that installs it.
+    """
+    adata = _new(*(x.get_index(d).astype(str) for d in x.dims))
+    for dim, table in zip(x.dims, (adata.obs, adata.var), strict=True):
+        for name, coord in x.coords.items():
+            if coord.dims == (dim,) and name != dim:
+                column = pd.Series(coord.values, index=table.index)
+                if column.dtype.kind not in "iufb":
+                    column = column.astype(str)
+                    column = column.astype("category") if column.nunique() < len(column) else column
+                table[str(name)] = column
+    adata.X = np.asarray(x.values)
+    return adata
+
+
 def _by_target(result: xr.DataArray, key: str) -> Mapping[str, xr.DataArray]:
     """The layers by name."""
     if "target" not in result.dims:

@@ -91,11 +91,26 @@ def is_consolidated(store: Path) -> bool:
     )
 
 
+def is_bare(store: Path) -> bool:
+    """Whether a Zarr store has arrays without names of their dims: a single array, or a group of such."""
+    arrays = [(p, d) for p, d in _descriptions(store) if p.name == ".zarray" or (p.name == "zarr.json" and d.get("node_type") == "array")]  # fmt: skip
+    if any(p.parent == store for p, _ in arrays):
+        return True
+    return bool(arrays) and not any(_has_names(p, d) for p, d in arrays)
+
+
+def _has_names(path: Path, description: Any) -> bool:
+    if path.name == "zarr.json":
+        return any(n is not None for n in description.get("dimension_names") or [None])
+    attributes = path.with_name(".zattrs")
+    return attributes.is_file() and "_ARRAY_DIMENSIONS" in json.loads(attributes.read_text(encoding="utf-8"))
+
+
 def _descriptions(folder: Path) -> Iterator[tuple[Path, Any]]:
     """The descriptions of a group and all below it; folders of chunks are not listed."""
-    found = {n: json.loads((folder / n).read_text(encoding="utf-8")) for n in DESCRIPTIONS if (folder / n).is_file()}  # fmt: skip
-    yield from ((folder / n, d) for n, d in found.items())
-    if ".zarray" not in found and found.get("zarr.json", {}).get("node_type") != "array":
+    descriptions = {n: json.loads((folder / n).read_text(encoding="utf-8")) for n in DESCRIPTIONS if (folder / n).is_file()}  # fmt: skip
+    yield from ((folder / n, d) for n, d in descriptions.items())
+    if ".zarray" not in descriptions and descriptions.get("zarr.json", {}).get("node_type") != "array":
         for below in sorted(p for p in folder.iterdir() if p.is_dir()):
             yield from _descriptions(below)
 

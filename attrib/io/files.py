@@ -15,9 +15,11 @@ import xarray as xr
 
 from attrib.io import netcdf
 from attrib.io.attrs import decode, encode
+from attrib.io.claims import refuse_codecs
 from attrib.io.netcdf import Labelled, pack, unpack
-from attrib.io.place import replacing
-from attrib.stats import summary
+from attrib.io.place import replacing, replacing_folder
+
+ENCODED = "attrib_attributes"
 
 Savable: TypeAlias = xr.DataArray | xr.Dataset | Mapping[str, Labelled] | pd.DataFrame
 
@@ -28,12 +30,12 @@ def save(a: Savable, path: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     a : DataArray, Dataset, mapping of these, or DataFrame
-        What to write. Lazy (Dask) arrays are computed. A mapping becomes one group per entry (`.nc` only; names may
+        What to write. Lazy (Dask) arrays are computed. A mapping becomes one group per entry (`.nc`, `.zarr`; names may
         be paths such as `"all/saliency"`). A DataFrame goes to `.csv`.
     path : str or path
-        `.nc` (or `.nc4`): everything, lossless, compressed. `.npy`: the numbers of one DataArray, and its dims, coords
-        and attrs in a `.json` of the same name. `.csv`: the table of `attrib.stats.summary`, a row per target and
-        sample.
+        `.nc` (or `.nc4`): everything, lossless, compressed. `.zarr`: the same, a folder. `.npy`: the numbers of one
+        DataArray, and its dims, coords and attrs in a `.json` of the same name. `.csv`: the long form, a row per value with
+        its labels (the table of sums is `attrib.stats.summary`).
 
     Returns
     -------
@@ -50,7 +52,7 @@ def save(a: Savable, path: str | os.PathLike[str]) -> Path:
     Notes
     -----
     The file is written under a temporary name in the same folder and then renamed: an error or Ctrl-C leaves nothing
-    half-written and keeps what was there. ``load(save(a, path)).identical(a)`` holds for `.nc` and `.npy`: text,
+    half-written and keeps what was there. ``load(save(a, path)).identical(a)`` holds for `.nc`, `.zarr` and `.npy`: text,
     times, booleans, categories, MultiIndexes and attributes that netCDF lacks (None, booleans, dicts, nested lists)
     come back as they were.
 
@@ -66,7 +68,7 @@ def save(a: Savable, path: str | os.PathLike[str]) -> Path:
     final = Path(path)
     writer = _chosen(final, WRITERS)
     computed = _computed(a)
-    with replacing(final) as temporary:
+    with (replacing_folder if writer is _save_zarr else replacing)(final) as temporary:
         writer(computed, temporary, final)
     return final
 
@@ -176,7 +178,7 @@ def load(path: str | os.PathLike[str], group: str | None = None) -> Any:
     Parameters
     ----------
     path : str or path
-        `.nc`, `.nc4`, `.npy` (with its `.json`) or `.csv`.
+        `.nc`, `.nc4`, `.zarr`, `.npy` (with its `.json`) or `.csv`.
     group : str, optional
         One entry of a file with several, such as a method of `attributions.nc`.
 
@@ -206,9 +208,9 @@ def load(path: str | os.PathLike[str], group: str | None = None) -> Any:
     """
     file = Path(path)
     reader = _chosen(file, READERS)
-    if not file.is_file():
+    if not (file.is_dir() if reader is _load_zarr else file.is_file()):
         raise FileNotFoundError(f"there is no file {file}")
-    if group is not None and reader is not _load_netcdf:
+    if group is not None and reader not in (_load_netcdf, _load_zarr):
         raise ValueError(f"`group` is {group!r}, but {file.name} holds one table or array; leave it out")
     return reader(file, group)
 
@@ -300,21 +302,93 @@ def _load_npy(file: Path, group: str | None) -> xr.DataArray:
     )  # fmt: skip
 
 
+def _save_zarr(a: Savable, temporary: Path, final: Path) -> None:
+    """The variables as netCDF would hold them; all attributes go through the record, as Zarr's are JSON."""
+    if isinstance(a, pd.DataFrame):
+        raise TypeError(
+            f"a DataFrame cannot go to {final.name}; save it as .csv, or as .nc with a.to_xarray()"
+        )
+    results = {"": a} if isinstance(a, xr.DataArray | xr.Dataset) else dict(a)
+    for name, result in results.items():
+        packed = pack(result)
+        plain = packed.copy()
+        plain.attrs = {ENCODED: json.dumps(_encoded(packed.attrs))}
+        for v in plain.variables.values():
+            v.attrs = {ENCODED: json.dumps(_encoded(v.attrs))}
+            v.encoding = {}
+        plain.to_zarr(temporary, group=name or None, mode="a", zarr_format=2, consolidated=False)
+    if "" not in results:
+        xr.Dataset(attrs={netcdf.GROUPS: "\n".join(map(str, results))}).to_zarr(
+            temporary, mode="a", zarr_format=2, consolidated=False
+        )
+
+
+def _load_zarr(file: Path, group: str | None) -> Any:
+    refuse_codecs(file)
+    root = _zarr_group(file, None)
+    names = str(root.attrs.get(netcdf.GROUPS, "")).split("\n") if netcdf.GROUPS in root.attrs else []
+    if group is not None and group not in names:
+        raise KeyError(f"{file.name} has no group {group!r}, it has: {', '.join(names) or 'none'}")
+    if names and group is None:
+        return {n: _unzipped(_zarr_group(file, n)) for n in names}
+    return _unzipped(root if group is None else _zarr_group(file, group))
+
+
+def _zarr_group(file: Path, group: str | None) -> xr.Dataset:
+    options: dict[str, Any] = {
+        "chunks": None,
+        "consolidated": False,
+        "mask_and_scale": False,
+        "decode_times": False,
+    }
+    return xr.open_zarr(file, group=group, **options).load()
+
+
+def _unzipped(ds: xr.Dataset) -> Labelled:
+    """The result that `_save_zarr` took; a store of another program as it is."""
+    if ENCODED not in ds.attrs:
+        return ds
+    plain = ds.copy()
+    holders: list[Any] = [plain, *plain.variables.values()]
+    for v in holders:
+        v.attrs = {k: decode(x) for k, x in json.loads(v.attrs.pop(ENCODED)).items()}
+    return unpack(plain)
+
+
 def _save_csv(a: Savable, temporary: Path, final: Path) -> None:
-    """The table, or the summary of a result."""
-    table = a if isinstance(a, pd.DataFrame) else summary(a)
+    """The table, or a result in long form: a row per value, with the labels of its dims and its coords."""
+    table = a if isinstance(a, pd.DataFrame) else _long(a)
     table.to_csv(temporary, index=False, lineterminator="\n")
 
 
+def _long(a: Any) -> pd.DataFrame:
+    """A row per value."""
+    if isinstance(a, Mapping) and not isinstance(a, xr.Dataset):
+        return pd.concat([_long(v).assign(result=k) for k, v in a.items()], ignore_index=True)
+    if isinstance(a, xr.Dataset):
+        return pd.concat([_long(v).rename(columns={n: "value"}).assign(variable=n) for n, v in a.data_vars.items()], ignore_index=True)  # fmt: skip
+    named = a.rename(a.name if a.name is not None else "value")
+    if not named.ndim:
+        return pd.DataFrame(
+            {**{str(k): [c.item()] for k, c in named.coords.items()}, named.name: [named.item()]}
+        )
+    indexed = named.assign_coords({d: np.arange(n) for d, n in named.sizes.items() if d not in named.coords})
+    table = indexed.to_dataframe().reset_index()
+    return table[[c for c in table.columns if c != named.name] + [named.name]]
+
+
 def _load_csv(file: Path, group: str | None) -> pd.DataFrame:
-    return pd.read_csv(file)
+    exact: dict[str, Any] = (
+        {} if int(pd.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
+    )
+    return pd.read_csv(file, **exact)
 
 
 WRITERS: dict[str, Callable[[Any, Path, Path], None]] = {
-    ".nc": _save_netcdf, ".nc4": _save_netcdf, ".npy": _save_npy, ".csv": _save_csv,
+    ".nc": _save_netcdf, ".nc4": _save_netcdf, ".zarr": _save_zarr, ".npy": _save_npy, ".csv": _save_csv,
 }  # fmt: skip
 READERS: dict[str, Callable[[Path, str | None], Any]] = {
-    ".nc": _load_netcdf, ".nc4": _load_netcdf, ".npy": _load_npy, ".csv": _load_csv,
+    ".nc": _load_netcdf, ".nc4": _load_netcdf, ".zarr": _load_zarr, ".npy": _load_npy, ".csv": _load_csv,
 }  # fmt: skip
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import xarray as xr
 
-from attrib.domains.motifs import meme_text, parse_meme
+from attrib.domains.motifs import MotifReading, meme_text, read_motifs
+from attrib.domains.sequences.fasta import text_of
 from attrib.io.place import replacing
 
 
@@ -55,12 +57,12 @@ def save_motifs(
 
 
 def load_motifs(path: str | os.PathLike[str]) -> dict[str, xr.DataArray]:
-    """Read the motifs of a MEME file, such as those of `save_motifs`, the MEME suite, JASPAR and HOCOMOCO.
+    """Read the motifs of a file: MEME (of `save_motifs`, the MEME suite, HOCOMOCO), JASPAR, TRANSFAC or HOMER.
 
     Parameters
     ----------
     path : str or path
-        The file.
+        The file, plain or gzip.
 
     Returns
     -------
@@ -72,7 +74,12 @@ def load_motifs(path: str | os.PathLike[str]) -> dict[str, xr.DataArray]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        For files that are not in the MEME format and rows that are not probabilities. The message names the line.
+        For files of another format, and if no motif can be read.
+
+    Warns
+    -----
+    UserWarning
+        Naming the motifs that were left out or renamed; `motif_reading` gives them as a table.
 
     Examples
     --------
@@ -83,7 +90,45 @@ def load_motifs(path: str | os.PathLike[str]) -> dict[str, xr.DataArray]:
     >>> list(load_motifs(path))
     ['m']
     """
+    reading = motif_reading(path)
+    if len(reading.problems):
+        first = "; ".join(
+            f"line {p.line}, {p.record}: {p.problem}" for p in reading.problems.head(3).itertuples()
+        )
+        more = f"; and {len(reading.problems) - 3} more" if len(reading.problems) > 3 else ""
+        warnings.warn(f"{Path(path).name}: {first}{more}", stacklevel=2)
+    return reading.motifs
+
+
+def motif_reading(path: str | os.PathLike[str]) -> MotifReading:
+    """Read the motifs of a file, and the problems of those that are left out or renamed.
+
+    Parameters
+    ----------
+    path : str or path
+        As for `load_motifs`.
+
+    Returns
+    -------
+    MotifReading
+        `motifs` by name, and `problems`: a table of `record`, `line`, `problem` and `kept`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As for `load_motifs`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from attrib.io import motif_reading
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.jaspar"
+    >>> _ = path.write_text(">M1\\nA [1]\\nC [0]\\nG [0]\\nT [0]\\n>M2\\nA [1]\\n")
+    >>> motif_reading(path).problems.record.tolist()
+    ['M2']
+    """
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file} with motifs")
-    return parse_meme(file.read_text(encoding="utf-8", errors="replace"), source=file.name)
+    with text_of(file) as opened:
+        return read_motifs(opened.read(), source=file.name)

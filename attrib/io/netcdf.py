@@ -19,6 +19,7 @@ COMPRESSED: dict[str, Any] = {"zlib": True, "complevel": 4, "shuffle": True}
 GROUPS = "attrib_groups"  # an attribute of a file's root: the names of its groups, a line each
 RECORD = "attrib_record"  # an attribute of a file or group: JSON that says what its arrays were
 VALUES = "values_"  # the variable's name where a DataArray has none that a file can keep
+EPOCH = "microseconds since 1970-01-01"
 TIME_ATTRS = ("units", "calendar", "_FillValue")
 
 
@@ -78,7 +79,20 @@ def read(path: Path, group: str | None = None) -> Labelled:
     with xr.open_dataset(path, group=group, engine="netcdf4", mask_and_scale=False, decode_times=False) as ds:
         if RECORD in ds.attrs:
             return unpack(ds.load())
-    return xr.load_dataset(path, group=group, engine="netcdf4")
+    return with_text(xr.load_dataset(path, group=group, engine="netcdf4"))
+
+
+def with_text(ds: xr.Dataset) -> xr.Dataset:
+    """The Dataset with names as text that R, MATLAB and IDL write as arrays of characters."""
+    texts = {k: v for k, v in ds.variables.items() if isinstance(v.dtype, np.dtype) and v.dtype.kind == "S"}
+    for name, v in texts.items():
+        plain = np.char.strip(np.char.decode(v.values, "utf-8", "replace"), " \0")
+        ds = (
+            ds.assign({name: (v.dims, plain, v.attrs)})
+            if name in ds.data_vars
+            else ds.assign_coords({name: (v.dims, plain, v.attrs)})
+        )
+    return ds
 
 
 def opened(path: Path) -> Labelled:
@@ -170,12 +184,15 @@ def _packed(name: str, v: xr.Variable, records: dict[str, Any]) -> xr.Variable:
     """The variable in a dtype that netCDF holds."""
     record: dict[str, Any] = {"dtype": str(v.dtype)}
     is_time = isinstance(v.dtype, np.dtype) and v.dtype.kind in "Mm"
-    native, attrs = split(v.attrs, f"`{name}`", TIME_ATTRS if is_time else ())
+    calendar = _calendar(v)
+    native, attrs = split(v.attrs, f"`{name}`", TIME_ATTRS if is_time or calendar else ())
     if attrs:
         record["attrs"] = attrs
     records[name] = record
     if isinstance(v.dtype, pd.CategoricalDtype):
         return xr.Variable(v.dims, _codes(name, v, record), native)
+    if calendar is not None:
+        return xr.Variable(v.dims, *_dated(v, calendar, native, record))
     is_text = not isinstance(v.dtype, np.dtype) or v.dtype.kind == "O"
     values = _texts(name, v) if is_text else np.asarray(v.values)
     if is_time:
@@ -190,6 +207,24 @@ def _packed(name: str, v: xr.Variable, records: dict[str, Any]) -> xr.Variable:
         )
         raise TypeError(f"`{name}` is {v.dtype}, which netCDF cannot keep; {fix}")
     return xr.Variable(v.dims, values, native)
+
+
+def _calendar(v: xr.Variable) -> str | None:
+    """The calendar of dates that NumPy has no type for, such as one of 360 days; None for other values."""
+    if not (isinstance(v.dtype, np.dtype) and v.dtype.kind == "O" and v.size):
+        return None
+    return getattr(np.asarray(v.values).ravel()[0], "calendar", None)
+
+
+def _dated(v: xr.Variable, calendar: str, native: dict, record: dict[str, Any]) -> tuple[np.ndarray, dict]:
+    """Dates as microseconds in CF form, so that other programs read them as dates."""
+    import cftime
+
+    record["calendar"] = calendar
+    days = np.asarray(
+        cftime.date2num(v.values, EPOCH, calendar=calendar, has_year_zero=v.values.ravel()[0].has_year_zero)
+    )
+    return days.astype(np.int64), {**native, "units": EPOCH, "calendar": calendar}
 
 
 def _texts(name: str, v: xr.Variable) -> np.ndarray:
@@ -240,6 +275,11 @@ def _unpacked(v: xr.Variable, record: dict[str, Any]) -> xr.Variable:
     attrs = join(
         {k: x for k, x in v.attrs.items() if not (is_time and k in TIME_ATTRS)}, record.get("attrs", {})
     )
+    if "calendar" in record:
+        import cftime
+
+        dates = cftime.num2date(v.values, EPOCH, calendar=record["calendar"], only_use_cftime_datetimes=True)
+        return xr.Variable(v.dims, dates, {k: x for k, x in attrs.items() if k not in TIME_ATTRS})
     if "categories" in record:
         values: Any = pd.Categorical.from_codes(v.values, record["categories"], record["ordered"])
     elif is_time:

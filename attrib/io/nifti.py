@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from attrib._install import install_hint
+from attrib._memory import refuse_what_cannot_fit
 from attrib.io.place import replacing
 from attrib.labels.grids import AFFINE, CLOSE, VOXEL_DIMS, affine_coord, affine_of, checked_affine
 
@@ -267,11 +270,21 @@ def refuse_other_grid(image: Any, affine: np.ndarray, shape: Sequence[int], name
 
 
 def numbers(image: Any, volumes: Sequence[int] = (0,)) -> np.ndarray:
-    """Some volumes of an image (volume, i, j, k) as float32, scaled as its header says; only they are read."""
-    if len(image.shape) == 4:
-        values = np.stack([np.asarray(image.dataobj[..., v], dtype=np.float32) for v in volumes])
-    else:
-        values = np.asarray(image.dataobj, dtype=np.float32).reshape(1, *_three(image.shape))
+    """Some volumes of an image (volume, i, j, k) as float32, scaled as its header says; only they are read.
+
+    Raises
+    ------
+    ValueError
+        For a file that ends too early, or is damaged inside.
+    """
+    refuse_what_cannot_fit(4.0 * len(volumes) * math.prod(map(float, image.shape[:3])), "images", f"{image.get_filename() or 'the image'} in memory")  # fmt: skip
+    try:
+        if len(image.shape) == 4:
+            values = np.stack([np.asarray(image.dataobj[..., v], dtype=np.float32) for v in volumes])
+        else:
+            values = np.asarray(image.dataobj, dtype=np.float32).reshape(1, *_three(image.shape))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise ValueError(f"{image.get_filename() or 'the image'} cannot be read: {error}") from error
     return np.ascontiguousarray(values, dtype=np.float32)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -58,6 +59,44 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """As `replacing`, for a folder: a temporary one takes its place when the block ends well.
+
+    Parameters
+    ----------
+    path : str or path
+        The folder to write. One that is there is moved away first, and removed at last; a file is refused.
+
+    Yields
+    ------
+    Path
+        Where to write: the same place and suffix, a hidden name.
+
+    Raises
+    ------
+    FileNotFoundError, NotADirectoryError
+        If its place does not exist, or it is a file.
+    """
+    final = Path(path)
+    if not final.parent.is_dir():
+        raise FileNotFoundError(f"`path` is {final}, but there is no folder {final.parent}; create it first")
+    if final.exists() and not final.is_dir():
+        raise NotADirectoryError(f"`path` is {final}, which is a file")
+    token = uuid.uuid4().hex[:8]
+    temporary, old = (final.with_name(f".{final.stem}-{token}{kind}{final.suffix}") for kind in ("", "-old"))
+    try:
+        yield temporary
+        if final.exists():
+            os.replace(final, old)
+        os.replace(temporary, final)
+    finally:
+        if old.exists() and not final.exists():
+            os.replace(old, final)
+        for folder in (temporary, old):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def strict(value: Any) -> Any:

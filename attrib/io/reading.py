@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -13,13 +14,15 @@ import xarray as xr
 
 from attrib.domains.expression.matrices import SUFFIXES, is_expression_file, read_matrix
 from attrib.io import netcdf
-from attrib.io.claims import is_consolidated, numbers, refuse_codecs, refuse_members
+from attrib.io.claims import is_bare, is_consolidated, numbers, refuse_codecs, refuse_members
 from attrib.io.netcdf import Labelled
 from attrib.io.nifti import from_nifti, is_nifti
 
 UNREADABLE = (  # what readers raise for files that are torn or lie
     OSError, ValueError, KeyError, EOFError, RuntimeError, TypeError, AttributeError, IndexError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
+
+PHONY = re.compile(r"phony_dim_\d+|unnamed_\d+|dim_\d+")
 
 
 def read(
@@ -33,7 +36,7 @@ def read(
         `.nc`, `.nc4`, `.h5`, `.zarr`, `.npy`, `.npz`, an expression matrix of `attrib.domains.expression.read_matrix` (`.gct`, `.csv`,
         `.tsv`, `.txt`, `.parquet`, `.h5ad`: dims sample, gene), or an image of `attrib.io.from_nifti`: `.nii`, `.nii.gz`, `.mgz`.
     dims : sequence of str, optional
-        Of `.npy` and `.npz`: the names of the dims; default: `sample, dim_1, ...`, and `sample, NAME_1, ...` for several
+        Of `.npy` and `.npz`, plain HDF5 and bare Zarr arrays: the names of the dims; default: `sample, dim_1, ...`, and `sample, NAME_1, ...` for several
         variables. Of labelled files: their dims in the order that the model takes. Images have sample, channel, i, j, k; without
         `channel` here, models get no channel.
     variables : sequence of str, optional
@@ -169,7 +172,11 @@ def _chosen(ds: xr.Dataset, variables: Sequence[str] | None, file: Path) -> list
 
 def _with_dims(a: xr.DataArray, dims: Sequence[str] | None, file: Path, prefix: str) -> xr.DataArray:
     """The array with its dims named, or put in order."""
-    unnamed = file.suffix.lower() in (".npy", ".npz")
+    unnamed = file.suffix.lower() in (".npy", ".npz") or (
+        a.ndim > 0 and all(PHONY.fullmatch(str(d)) for d in a.dims)
+    )
+    if unnamed:  # dims of plain HDF5 and Zarr have no names, or those that a library made up
+        a = xr.DataArray(a.values, dims=[f"{prefix}_{i}" for i in range(a.ndim)], name=a.name, attrs=a.attrs)
     if dims is None:
         names = ("sample", *(f"{prefix}_{i}" for i in range(1, a.ndim)))
         return a.rename(dict(zip(a.dims, names, strict=True))) if unnamed and a.ndim else a
@@ -211,8 +218,28 @@ def _zarr(file: Path) -> xr.Dataset:
 def _opened_zarr(address: str) -> xr.Dataset:
     if "://" in address:
         return xr.open_zarr(address, chunks=None)
-    refuse_codecs(Path(address))
-    return xr.open_zarr(address, chunks=None, consolidated=is_consolidated(Path(address)))
+    store = Path(address)
+    refuse_codecs(store)
+    if is_bare(store):
+        return _bare_zarr(store)
+    return netcdf.with_text(xr.open_zarr(address, chunks=None, consolidated=is_consolidated(store)))
+
+
+def _bare_zarr(store: Path) -> xr.Dataset:
+    """Arrays of Zarr without names of their dims: one array, or those of a group."""
+    import zarr
+
+    opened = zarr.open(str(store), mode="r")
+    arrays = {"x": opened} if isinstance(opened, zarr.Array) else dict(opened.arrays())
+    return xr.Dataset(
+        {
+            n: xr.DataArray(
+                np.asarray(v[...]),
+                dims=[f"unnamed_{k}" if len(arrays) == 1 else f"{n}_{k}" for k in range(v.ndim)],
+            )
+            for n, v in arrays.items()
+        }
+    )
 
 
 def _npy(file: Path) -> xr.Dataset:

@@ -68,7 +68,7 @@ def affine_of(a: xr.DataArray, dims: Sequence[Hashable] = VOXEL_DIMS) -> np.ndar
         With the coord `affine`. Labels along `dims` are voxel indices of the whole image, so that a part of it, or one with
         coarser voxels, still lies where it lay.
     dims : sequence of str
-        The voxels' dims.
+        The voxels' dims; a permutation of i, j, k gives the affine of the array with its dims in that order.
 
     Returns
     -------
@@ -91,17 +91,20 @@ def affine_of(a: xr.DataArray, dims: Sequence[Hashable] = VOXEL_DIMS) -> np.ndar
 
 
 def _of_places(a: xr.DataArray, dims: Sequence[Hashable]) -> np.ndarray:
-    """From places to the labels along `dims`."""
+    """From places along `dims`, in that order, to voxel indices of the image."""
     inner = np.eye(4)
+    inner[:3, :3] = 0
     for n, d in enumerate(dims):
+        row = VOXEL_DIMS.index(str(d)) if set(dims) == set(VOXEL_DIMS) else n
         if d not in a.coords:
+            inner[row, n] = 1
             continue
         labels = np.asarray(a[d].values, dtype=np.float64)
         steps = np.diff(labels)
         if len(steps) and not np.allclose(steps, steps[0]):
             raise ValueError(f"`a` has labels along {d!r} that are not evenly spaced, so that no affine fits")
-        inner[n, n] = steps[0] if len(steps) else 1.0
-        inner[n, 3] = labels[0]
+        inner[row, n] = steps[0] if len(steps) else 1.0
+        inner[row, 3] = labels[0]
     return inner
 
 
@@ -113,6 +116,39 @@ def to_mm(affine: np.ndarray, voxels: Any) -> np.ndarray:
 def voxel_sizes(affine: np.ndarray) -> np.ndarray:
     """Edge lengths of a voxel in mm, along each dim."""
     return np.linalg.norm(affine[:3, :3], axis=0)
+
+
+def anatomical(a: xr.DataArray) -> xr.DataArray:
+    """The array with its voxels' dims last, running to the right, to anterior and to superior, as a picture needs them.
+
+    Parameters
+    ----------
+    a : DataArray
+        With the dims i, j, k and the coord `affine`.
+
+    Returns
+    -------
+    DataArray
+        Each dim lies along the axis that it is closest to; labels go along.
+    """
+    affine = affine_of(a)
+    cosines = affine[:3, :3] / voxel_sizes(affine)
+    order, flips = closest_axes(cosines)
+    turned = a.transpose(..., *(VOXEL_DIMS[n] for n in order))
+    return turned.isel(
+        {VOXEL_DIMS[n]: slice(None, None, -1) for n, flip in zip(order, flips, strict=True) if flip}
+    )
+
+
+def closest_axes(cosines: np.ndarray) -> tuple[list[int], list[bool]]:
+    """For right, anterior and superior the voxel axis that runs along it, and whether it runs backwards."""
+    left = np.abs(cosines).copy()
+    order = [-1, -1, -1]
+    for _ in range(3):
+        axis, voxel = np.unravel_index(int(left.argmax()), left.shape)
+        order[int(axis)] = int(voxel)
+        left[axis], left[:, voxel] = -1, -1
+    return order, [bool(cosines[axis, voxel] < 0) for axis, voxel in enumerate(order)]
 
 
 def is_metatensor(value: Any) -> bool:

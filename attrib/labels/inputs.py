@@ -192,11 +192,18 @@ def labelled_inputs(
         x,
         tuple(range(len(arrays))),
         any(map(is_anndata, values)),
-        any(is_jax_array(getattr(v, "data", v)) or is_jax_array(v) for v in values),
+        any(is_jax_array(_held(v)) for v in values),
     )
     _check_sizes(inputs)
     _check_names(inputs, dims)
     return inputs
+
+
+def _held(value: Any) -> Any:
+    """What an array holds; one that is still on disk is not read for it."""
+    if isinstance(value, xr.DataArray):
+        return value.data if value.variable._in_memory else None
+    return value
 
 
 def for_model(f: Model, inputs: Inputs) -> tuple[Model, Inputs]:

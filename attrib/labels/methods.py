@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from attrib.engine.model.block_model import BlockModel
+from attrib.engine.model.block_model import BlockModel, FirstLook
 from attrib.engine.model.parameters import dtype_of
 from attrib.functional.arguments import refuse_unknown
 from attrib.functional.docstrings import labelled_doc
@@ -198,11 +198,20 @@ def _lazily(method: Any, settings: dict[str, Any], inputs: Inputs, facts: Facts,
             of_block["groups"] = at_samples(options["groups"], numbers, inputs)
         return method.explain(**{**of_block, "x": xs[0] if inputs.single else xs})
 
-    probe = (of_first if about.layer else of_zeros)(explain, inputs)
     if about.layer:
+        probe = of_first(explain, inputs)
         options |= resolved(options, probe)
-    options["f"] = BlockModel(
-        model
-    )  # only now: a sample of zeros tells nothing of rows that depend on each other
+    else:
+        given = dict(options)
+        options |= {"f": FirstLook(model), **_fewest(options)}
+        probe = of_zeros(explain, inputs)
+        options |= given
+    options["f"] = BlockModel(model)
     lay_out = lazy_maps if about.result == "layer map" else lazily
     return lay_out(explain, probe, inputs, facts, many)
+
+
+def _fewest(options: dict[str, Any]) -> dict[str, Any]:
+    """Numbers of steps and draws that show the form of a result as well as many do."""
+    few = {name: min(options[name], 2) for name in ("n_steps", "n_samples") if type(options.get(name)) is int}
+    return {name: n for name, n in few.items() if n == 2}

@@ -117,7 +117,9 @@ def plain(value: Any) -> Any:
     if shape is not None:
         return f"array {dict(shape) if isinstance(shape, Mapping) else tuple(shape)}"
     function = getattr(value, "func", value)
-    return str(getattr(function, "__name__", type(value).__name__))
+    name = str(getattr(function, "__name__", type(value).__name__))
+    settings = getattr(value, "keywords", None)
+    return f"{name}({', '.join(f'{k}={plain(v)}' for k, v in settings.items())})" if settings else name
 
 
 def wrap(explanation: Explanation, inputs: Inputs, facts: Facts, many: bool) -> Any:

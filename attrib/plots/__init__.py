@@ -1,5 +1,6 @@
 """Pictures of labelled arrays. Only colours, limits and orders are computed here."""
 
+from attrib.plots.anatomy import slice_panels, slice_summary
 from attrib.plots.bars import bar_panels, bars
 from attrib.plots.comparison import comparison
 from attrib.plots.curves import curves
@@ -33,5 +34,7 @@ __all__ = [
     "points",
     "robust_limit",
     "sequence_tracks",
+    "slice_panels",
+    "slice_summary",
     "text",
 ]

@@ -33,6 +33,7 @@ def comparison(
     *,
     titles: Sequence[str] | None = None,
     percentile: float = PERCENTILE,
+    cmap: str = "gray",
 ) -> Figure:
     """Draw samples as columns: the input on top, a row per method below, one colour bar.
 
@@ -46,6 +47,8 @@ def comparison(
         One per sample; default: the labels of the first dim.
     percentile : float, default 99
         The colours of a row reach this percentile of its magnitudes, on both sides of zero.
+    cmap : str, default "gray"
+        Colours of inputs without colours of their own: bright where values are high; ``"gray_r"`` for ink on paper.
 
     Returns
     -------
@@ -81,7 +84,7 @@ def comparison(
         )
     )
     grid: Any = drawing.subplots(1 + len(attributions), x.shape[0], squeeze=False)
-    _draw_inputs(grid[0], x, names)
+    _draw_inputs(grid[0], x, names, cmap)
     for row, (name, a) in zip(grid[1:], attributions.items(), strict=True):
         _draw_method(row, a, name, percentile)
     _label_dims(grid, x)
@@ -89,12 +92,12 @@ def comparison(
     return drawing
 
 
-def _draw_inputs(row: Sequence[Axes], x: xr.DataArray, titles: Sequence[str]) -> None:
+def _draw_inputs(row: Sequence[Axes], x: xr.DataArray, titles: Sequence[str], cmap: str) -> None:
     low, high = float(np.nanmin(x.values)), float(np.nanmax(x.values))
     for ax, values, title in zip(row, x.values, titles, strict=True):
         ax.imshow(
             values,
-            cmap="gray_r",
+            cmap=cmap,
             vmin=low,
             vmax=high,
             interpolation="nearest",
@@ -105,7 +108,8 @@ def _draw_inputs(row: Sequence[Axes], x: xr.DataArray, titles: Sequence[str]) ->
         ax.set_yticks([])
     unit = x.attrs.get("units", "")
     unit = "" if unit == "1" else unit
-    scale = f"{number(low)} (white) to\n{number(high)} (black)\n{unit}" if x.ndim == 3 else unit
+    ends = {"gray": (" (black)", " (white)"), "gray_r": (" (white)", " (black)")}.get(cmap, ("", ""))
+    scale = f"{number(low)}{ends[0]} to\n{number(high)}{ends[1]}\n{unit}" if x.ndim == 3 else unit
     _name(row[0], "Input", scale.rstrip())
 
 
@@ -157,7 +161,9 @@ def _draw_colour_bar(drawing: Figure, grid: Any, percentile: float) -> None:
     bar = drawing.colorbar(ScalarMappable(Normalize(-1, 1), DIVERGING), ax=grid[1:].ravel().tolist(), extend="both",
                         fraction=0.04, pad=0.02, aspect=30)  # fmt: skip
     bar.set_ticks([-1, -0.5, 0, 0.5, 1], labels=["−limit", "−½", "0", "+½", "+limit"])
-    bar.set_label(
-        f"attribution, as a share of its row's limit\n(limit: {percentile:g}th percentile of the row's magnitudes)",
-        fontsize=9,
+    words = (
+        "attribution, as a share of its row's limit",
+        f"(limit: {percentile:g}th percentile of the row's magnitudes)",
     )
+    letters = max(18, int(PANEL * (len(grid) - 1) / 0.068))
+    bar.set_label("\n".join(wrapped(text, letters) for text in words), fontsize=9)

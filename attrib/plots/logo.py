@@ -154,7 +154,7 @@ def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
     ----------
     motif : DataArray
         Dims `nucleotide` and `position`: probabilities, or other numbers such as contributions, which are heights as
-        they are.
+        they are. With the attr `sites`, the information is corrected for their number.
     ax : matplotlib Axes, optional
         Where to draw; default: a new figure without a window.
 
@@ -168,6 +168,11 @@ def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
     ValueError
         For other dims.
 
+    Notes
+    -----
+    Few sites look conserved by chance: by 3 / (2 ln 2 n) bits on average for n sites, which are taken off each column
+    (Schneider et al. 1986, doi:10.1016/0022-2836(86)90165-8).
+
     Examples
     --------
     >>> from attrib.domains.motifs import as_motif
@@ -178,7 +183,7 @@ def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
     """
     p = _matrix(motif)
     frequencies = bool((p >= 0).all() and np.allclose(p.sum(1), 1, atol=0.02))
-    heights = p * _bits(p)[:, None] if frequencies else p
+    heights = p * _bits(p, motif.attrs.get("sites"))[:, None] if frequencies else p
     ax = axes(ax, (1.0 + 0.2 * len(p), 1.5))
     _draw_piles(ax, heights)
     if frequencies:
@@ -201,9 +206,10 @@ def _matrix(a: xr.DataArray) -> np.ndarray:
     return a.transpose("position", "nucleotide").sel(nucleotide=list(LETTERS)).values.astype(float)
 
 
-def _bits(p: np.ndarray) -> np.ndarray:
-    """Information of each column in bits, against a quarter for each letter."""
-    return np.asarray(2 + (p * np.log2(np.where(p > 0, p, 1))).sum(1)).clip(0)
+def _bits(p: np.ndarray, sites: float | None) -> np.ndarray:
+    """Information of each column in bits, against a quarter for each letter, less what so few sites show by chance."""
+    chance = 1.5 / (np.log(2) * sites) if sites else 0.0
+    return np.asarray(2 + (p * np.log2(np.where(p > 0, p, 1))).sum(1) - chance).clip(0)
 
 
 def _heights(a: xr.DataArray, x: xr.DataArray | None) -> np.ndarray:

@@ -95,13 +95,10 @@ def axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
 
 
 def figure(size: tuple[float, float]) -> Figure:
-    """A figure of `size` inches (width, height), drawn by Agg: no window, no global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """A figure of `size` inches (width, height)."""
+    from attrib.plots.drawing import Drawing
 
-    drawing = Figure(figsize=size, layout="constrained", dpi=110)
-    FigureCanvasAgg(drawing)
-    return drawing
+    return Drawing(size)
 
 
 def with_unit(name: Any, attrs: dict[Any, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -28,7 +27,7 @@ from attrib.engine.secant import VALUES_PER_ACTIVATION
 from attrib.io import replacing, write_json
 from attrib.labels import labelled_inputs
 from attrib.scale.loading import fill, first_line, load_model, read_weights
-from attrib.scale.options import cut
+from attrib.scale.options import cut, cut_beside
 from attrib.scale.reductions import Reduction
 from attrib.scale.samples import Labelled, Source, checksum, digest_of, loaded
 
@@ -192,9 +191,9 @@ class Session:
         if batch_size is not None:
             options["batch_size"] = batch_size
         if self.job.source.arguments:
-            options["additional_forward_args"] = cut(
-                {"additional_forward_args": self.source.additional(ds)}, slice(start, stop), self.job.labels, self.source.dims, tuple(range(1, 9)),
-            )["additional_forward_args"]  # fmt: skip
+            options["additional_forward_args"] = cut_beside(
+                self.source.additional(ds), slice(start, stop), self.job.labels, self.source.dims
+            )
         return self.job.method(self.model, x, **options)
 
     def run(self, block: Block, plan: Plan, ds: xr.Dataset | None = None) -> str | None:
@@ -311,14 +310,6 @@ def model_digest(model: Model) -> str:
     ]
     tensors = [(tuple(t.shape), str(t.dtype), digest(t.detach().cpu())) for t in weights(model)]
     return digest_of([modules, tensors, None if isinstance(model, nn.Module) else model])
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A mapping that `write_json` wrote; empty if the file is not there."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def sweep(store: Path) -> None:

@@ -21,6 +21,7 @@ from attrib import labelled as labelled_methods
 from attrib._version import __version__
 from attrib.functional import METHODS
 from attrib.io import replacing, write_json
+from attrib.io.lock import Lock, read_json
 from attrib.labels.results import plain
 from attrib.scale import store as stores
 from attrib.scale.blocks import (
@@ -32,7 +33,6 @@ from attrib.scale.blocks import (
     Job,
     Plan,
     Survey,
-    read_json,
     read_part,
     sweep,
 )
@@ -228,7 +228,7 @@ class _Run:
         by: str | None, keep: bool, progress: Progress,
     ) -> None:  # fmt: skip
         self.path, self.private, self.samples = path, path / PRIVATE, samples
-        self.lock = stores.Lock(path)
+        self.lock = Lock(self.private / stores.LOCK, path)
         self.codes, self.groups = groups
         self.reductions, self.by, self.keep = reductions, by, keep
         self._earlier = read_json(self.private / stores.RECORD)
@@ -239,6 +239,11 @@ class _Run:
         ds = samples.dataset
         x = samples.explained(ds)
         self._options = aligned(options, x, samples.dims)
+        beside = samples.arguments
+        named = {"additional_forward_args": dict(beside) if isinstance(beside, Mapping) else tuple(beside)}
+        samples = self.samples = replace(
+            samples, arguments=aligned(named, x, samples.dims)["additional_forward_args"]
+        )
         self._bar = _Bar(progress, samples.size)
         labels = xr.Dataset(coords={d: ds.coords[d] for d in samples.dims if d in ds.coords})
         template = xr.DataArray(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,15 @@ from torch import Tensor, nn
 from attrib._install import install_hint
 from attrib.scale.exported import load_exported
 
+PREFIXES = ("module.", "_orig_mod.", "model.")  # of weights whose model was wrapped in training
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
 
 def load_model(
-    model: str, weights: str | Path | None = None, device: str | None = None
+    model: str,
+    weights: str | Path | None = None,
+    device: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Callable[..., Any]:
     """The model that a name or a file stands for, ready to be explained.
 
@@ -32,6 +36,9 @@ def load_model(
         A state dict: `.safetensors`, or a file that ``torch.load(weights_only=True)`` reads.
     device : str, optional
         Where to put it; default: where it is built.
+    parameters : mapping, optional
+        Arguments of the factory by name. What it does not take is left out, so that the record of a whole training fits; a
+        factory of one argument without default whose name is not among them gets the mapping itself.
 
     Returns
     -------
@@ -44,7 +51,14 @@ def load_model(
         For names that do not exist and weights that do not fit, in one line.
     """
     check_device(device)
-    loaded = _exported(Path(model), weights) if model.endswith(".pt2") else _with_weights(model, weights)
+    if model.endswith(".pt2"):
+        if parameters is not None:
+            raise ValueError(
+                f"`parameters` are for a function that builds the model, but {model} is built; leave them out"
+            )
+        loaded = _exported(Path(model), weights)
+    else:
+        loaded = _with_weights(model, weights, parameters)
     return loaded.to(device) if isinstance(loaded, nn.Module) and device is not None else loaded
 
 
@@ -63,13 +77,13 @@ def check_device(device: str | None) -> None:
         raise ValueError(f"`device` is {device!r}, which cannot be used here ({reason}); try cpu") from error
 
 
-def _with_weights(spec: str, weights: str | Path | None) -> Any:
+def _with_weights(spec: str, weights: str | Path | None, parameters: Mapping[str, Any] | None) -> Any:
     if spec.endswith(WEIGHTS):
         raise ValueError(
             f"`model` is {spec}, which holds weights; pass it as `weights`, and the code that makes the model as "
             "`model`, such as package.module:factory"
         )
-    model = _from_factory(spec)
+    model = _from_factory(spec, parameters)
     if weights is not None:
         fill(model, read_weights(Path(weights)), str(weights))
     return model.eval() if isinstance(model, nn.Module) else model
@@ -83,7 +97,7 @@ def _exported(file: Path, weights: str | Path | None) -> Any:
     return load_exported(file)
 
 
-def _from_factory(spec: str) -> Any:
+def _from_factory(spec: str, parameters: Mapping[str, Any] | None) -> Any:
     """The model that `package.module:factory` returns."""
     module_name, colon, name = spec.partition(":")
     if not (colon and module_name and name):
@@ -93,14 +107,19 @@ def _from_factory(spec: str) -> Any:
         return factory
     if not callable(factory):
         raise ValueError(f"{spec} is a {type(factory).__name__}, expected a function that returns the model")
-    required = _required(factory)
+    positional, named = _arguments(factory, parameters)
+    required = [] if positional else [r for r in _required(factory) if r not in named]
     if required:
         raise ValueError(
-            f"{spec} needs the arguments {', '.join(required)}; name a function without required arguments that "
-            "returns the model"
+            f"{spec} needs the arguments {', '.join(required)}; "
+            + (
+                "`parameters` lacks them"
+                if parameters is not None
+                else "name a function without required arguments that returns the model"
+            )
         )
     try:
-        model = factory()
+        model = factory(*positional, **named)
     except Exception as error:  # the user's code
         raise ValueError(f"{spec}() raised {first_line(error)}") from error
     if not callable(model):
@@ -140,6 +159,21 @@ def _required(factory: Callable[..., Any]) -> list[str]:
         return []
     fixed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [p.name for p in parameters if p.default is p.empty and p.kind not in fixed]
+
+
+def _arguments(
+    factory: Callable[..., Any], parameters: Mapping[str, Any] | None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What of `parameters` the factory takes: by name, or all as its one argument."""
+    if parameters is None:
+        return (), {}
+    required = _required(factory)
+    if len(required) == 1 and required[0] not in parameters:
+        return (dict(parameters),), {}
+    signature = inspect.signature(factory).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in signature.values()):
+        return (), dict(parameters)
+    return (), {k: v for k, v in parameters.items() if k in signature}
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
@@ -194,6 +228,7 @@ def fill(model: Any, weights: Mapping[str, Tensor], where: str) -> None:
             f"`weights` is {where}, but `model` gives a {type(model).__name__} without parameters"
         )
     parameters = model.state_dict()
+    weights = without_prefixes(weights, parameters)
     wrong = [f"{k} is {tuple(weights[k].shape)}, the model's {tuple(parameters[k].shape)}"
              for k in parameters if k in weights and weights[k].shape != parameters[k].shape]  # fmt: skip
     missing, extra = [k for k in parameters if k not in weights], [k for k in weights if k not in parameters]
@@ -205,6 +240,30 @@ def fill(model: Any, weights: Mapping[str, Tensor], where: str) -> None:
     if misfits:
         raise ValueError(f"{where} does not fit the model ({'; '.join(misfits)})")
     model.load_state_dict(dict(weights))
+
+
+def without_prefixes(weights: Mapping[str, Tensor], names: Collection[str]) -> Mapping[str, Tensor]:
+    """The weights by the names of the model, where training wrapped it: DataParallel, torch.compile or Lightning.
+
+    Parameters
+    ----------
+    weights : mapping
+        A state dict.
+    names : collection of str
+        The model's own names.
+
+    Returns
+    -------
+    mapping
+        With the prefixes ``module.``, ``model.`` and ``_orig_mod.`` taken off if more names fit that way.
+    """
+    best, fits = weights, sum(k in names for k in weights)
+    stripped = dict(weights)
+    while prefix := next((p for p in PREFIXES if stripped and all(k.startswith(p) for k in stripped)), None):
+        stripped = {k.removeprefix(prefix): v for k, v in stripped.items()}
+        if sum(k in names for k in stripped) > fits:
+            best, fits = stripped, sum(k in names for k in stripped)
+    return best
 
 
 def first_line(error: BaseException) -> str:

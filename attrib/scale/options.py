@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from attrib.engine.model.companions import Shared
 from attrib.scale.samples import Labelled
 
 PER_SAMPLE = ("target", "targets")  # where a list, or an array with a dim, has an entry for each sample
@@ -30,6 +31,10 @@ def _aligned(name: str, value: Any, x: Labelled, dims: tuple) -> Any:
     if isinstance(value, pd.Series) and name in PER_SAMPLE and len(dims) == 1:
         labels = value.index if dims[0] in x.indexes and not isinstance(value.index, pd.RangeIndex) else None
         value = xr.DataArray(value.to_numpy(), dims=dims, coords={} if labels is None else {dims[0]: labels})
+    if isinstance(value, Shared):
+        return value
+    if isinstance(value, pd.Series | pd.DataFrame) and _of_samples(value, x, dims):
+        return value.loc[x.indexes[dims[0]]]
     if isinstance(value, xr.DataArray | xr.Dataset):
         for d in dims:
             if d not in value.dims:
@@ -49,6 +54,31 @@ def _aligned(name: str, value: Any, x: Labelled, dims: tuple) -> Any:
     if isinstance(value, tuple):
         return tuple(_aligned(name, v, x, dims) for v in value)
     return value
+
+
+def _of_samples(table: pd.Series | pd.DataFrame, x: Labelled, dims: tuple) -> bool:
+    """Whether the rows of a table are the samples, by their labels."""
+    labels = x.indexes.get(dims[0]) if len(dims) == 1 else None
+    return labels is not None and table.index.is_unique and set(table.index) == set(labels)
+
+
+def cut_beside(values: Any, samples: slice, x: Labelled, dims: tuple) -> Any:
+    """`additional_forward_args` for some samples; arrays without a row for each of all samples are marked as shared.
+
+    Else an array of as many rows as there are samples in a block would be taken for one with a row for each.
+    """
+
+    def of_block(value: Any) -> Any:
+        of_samples = _cut("additional_forward_args", value, samples, x, dims, tuple(range(1, 9)))
+        if of_samples is not value or x.sizes[dims[0]] == 1:
+            return of_samples
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.ndim:
+            return xr.DataArray(value, dims=[f"shared_dim_{k}" for k in range(value.ndim)])
+        return Shared(value) if isinstance(value, torch.Tensor) else value
+
+    if isinstance(values, Mapping):
+        return {k: of_block(v) for k, v in values.items()}
+    return tuple(map(of_block, values))
 
 
 def cut(
@@ -74,6 +104,10 @@ def cut(
 
 def _cut(name: str, value: Any, samples: slice, x: Labelled, dims: tuple, ranks: tuple[int, ...]) -> Any:
     size = x.sizes[dims[0]]
+    if isinstance(value, Shared):
+        return value
+    if isinstance(value, pd.Series | pd.DataFrame):
+        return value.iloc[samples] if _of_samples(value, x, dims) else value
     if isinstance(value, xr.DataArray | xr.Dataset):
         return value.isel({dims[0]: samples}) if value.sizes.get(dims[0]) == size > 1 else value
     if isinstance(value, np.ndarray | torch.Tensor):

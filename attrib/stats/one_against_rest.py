@@ -131,7 +131,7 @@ def one_against_rest(moments: xr.Dataset) -> xr.Dataset:
         raise ValueError(f"`moments` has the label {moments[by].values.tolist()} alone, expected two or more")
     entry = next(d for d in moments["mean"].dims if d != by)
     mean, var = (moments[n].transpose(by, entry).values.astype(np.float64) for n in ("mean", "var"))
-    n = moments["count"].values.astype(np.float64)[:, None]
+    n = _counts(moments, by, entry)
     others, rest_mean, rest_var = _rest(n, mean, var)
     with np.errstate(divide="ignore", invalid="ignore"):
         error, other = var / (n - 1), rest_var / (others - 1)  # squared standard errors
@@ -149,9 +149,16 @@ def one_against_rest(moments: xr.Dataset) -> xr.Dataset:
     return out
 
 
+def _counts(moments: xr.Dataset, by: Hashable, entry: Hashable) -> np.ndarray:
+    """Samples of each label (labels, 1), or of each label and entry, as the reductions of a cohort have them."""
+    count = moments["count"]
+    values = count.transpose(by, entry).values if entry in count.dims else count.values[:, None]
+    return values.astype(np.float64)
+
+
 def _rest(n: np.ndarray, mean: np.ndarray, var: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Number, mean and variance of the samples of all other labels; sums are taken around the grand mean."""
-    total = n.sum()
+    total = n.sum(0)
     centre = (n * mean).sum(0) / total
     first, second = n * (mean - centre), n * (var + (mean - centre) ** 2)
     others = total - n
@@ -245,7 +252,8 @@ def top(
     rows = np.repeat(np.arange(len(mean)), k)
     at = order.reshape(-1)
     take = lambda v: v.transpose(by, entry).values[rows, at]
-    count = moments["count"].values[rows]
+    counts = np.broadcast_to(_counts(moments, by, entry), mean.shape)
+    count = counts[rows, at].astype(int)
     finite = np.abs(mean).sum(0)[at]
     table: dict[Hashable, np.ndarray] = {
         by: moments[by].values[rows],

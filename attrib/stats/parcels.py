@@ -40,7 +40,8 @@ def region_shares(
     -------
     Dataset
         Over the other dims of `a` and `region`: `sum` and `absolute_sum` (unit of `a`), `share`, `density` (1: as much as its
-        size lets expect), `rank` (1: the largest share) and `size` in entries, each sample's own. Regions without entries
+        size lets expect), `rank` (1: the largest share) and `size` in entries, each sample's own. Where all of `a` is 0,
+        shares are 0. Regions without entries
         in a sample have NaN density. Coord `number` along `region`: the atlas' own.
 
     Raises
@@ -79,7 +80,7 @@ def region_shares(
     sums, sizes = _summed(flat, place, len(numbers))
     absolute, _ = _summed(np.abs(flat), place, len(numbers))
     total = np.abs(flat).sum(-1, keepdims=True)
-    share = absolute / np.where(total > 0, total, np.nan)
+    share = absolute / np.where(total > 0, total, 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         density = share / np.where(sizes > 0, sizes / flat.shape[-1], np.nan)
     rank = np.argsort(np.argsort(-share, axis=-1, kind="stable"), axis=-1, kind="stable") + 1
@@ -92,8 +93,8 @@ def region_shares(
         "rank": rank,
         "size": sizes,
     }
-    kept = {k: c for k, c in a.coords.items() if set(c.dims) <= {*sample, *heads}}
-    result = xr.Dataset({k: (dims, v) for k, v in figures.items()}, coords=kept).assign_coords(
+    labels_kept = {k: c for k, c in a.coords.items() if set(c.dims) <= {*sample, *heads}}
+    result = xr.Dataset({k: (dims, v) for k, v in figures.items()}, coords=labels_kept).assign_coords(
         region=labels, number=("region", numbers)
     )
     for name in ("sum", "absolute_sum"):

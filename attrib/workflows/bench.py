@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from attrib._memory import refuse_what_cannot_fit
 from attrib.engine.batching import BatchSize
 from attrib.engine.gradient.passes import choose_device
 from attrib.engine.inputs import as_tuple
@@ -110,6 +111,7 @@ def bench(
     sizes = _sizes(batch_sizes)
     _refuse(methods, options, repeats)
     xs, at = _inputs(model, x, device)
+    _refuse_too_many(sizes, xs)
     jobs = [bare(model, xs, size, at) for size in sizes if isinstance(size, int)]
     jobs += [
         job
@@ -137,6 +139,13 @@ def _sizes(batch_sizes: Iterable[BatchSize] | None) -> list[BatchSize]:
             "`batch_sizes` holds no int; give at least one, at which the model's own passes are timed"
         )
     return list(dict.fromkeys(sizes))
+
+
+def _refuse_too_many(sizes: Sequence[BatchSize], xs: Sequence[Tensor]) -> None:
+    """Refuse batches whose inputs alone are more than all memory."""
+    for size in (s for s in sizes if isinstance(s, int)):
+        needed = float(size) * sum(t[:1].numel() * t.element_size() for t in xs)
+        refuse_what_cannot_fit(needed, "batch_sizes", f"the inputs of {size} rows")
 
 
 def _refuse(methods: Sequence[str], options: Options, repeats: int) -> None:

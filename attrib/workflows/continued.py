@@ -10,9 +10,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from attrib.io import write_json
+from attrib.io.lock import Lock, sweep
 from attrib.workflows.folder import RECORD, ended, now, versions
 
 PARTS = "parts"
+LOCK = ".lock.json"
+CAUSES = ("attrib", "torch")  # packages whose versions results depend on most
 
 
 class RunFolder:
@@ -34,11 +37,12 @@ class RunFolder:
     Raises
     ------
     ValueError
-        If the folder holds a run with other settings, or other files.
+        If the folder holds a run with other settings or versions of attrib or torch, or other files; if another process is
+        writing to it, naming the process and its host.
 
     Notes
     -----
-    As a context manager it records how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or
+    Temporary files that a killed run left are removed.     As a context manager it records how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or
     `"failed"`. When a run has finished, files that only the earlier run listed are removed.
     """
 
@@ -53,7 +57,9 @@ class RunFolder:
         self.path = Path(path)
         self.settings: dict[str, Any] = json.loads(json.dumps(dict(settings), default=str))
         self._folders = (PARTS, *folders)
+        self._program = program
         self._earlier = _earlier(self.path, program, self.settings)
+        self._lock = Lock(self.path / LOCK, self.path)
         self.files: list[str] = []
         self.record: dict[str, Any] = {
             "program": program,
@@ -76,9 +82,17 @@ class RunFolder:
         return self.path / name
 
     def __enter__(self) -> Self:
-        for folder in self._folders:
-            (self.path / folder).mkdir(parents=True, exist_ok=True)
-        self._write([*self._earlier])
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock.take()
+        try:
+            self._earlier = _earlier(self.path, self._program, self.settings)  # again: nobody else writes now
+            sweep(self.path)
+            for folder in self._folders:
+                (self.path / folder).mkdir(exist_ok=True)
+            self._write([*self._earlier])
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(
@@ -90,7 +104,10 @@ class RunFolder:
         if kind is None:
             for name in old:
                 (self.path / name).unlink(missing_ok=True)
-        self._write(self.files if kind is None else [*old, *self.files])
+        try:
+            self._write(self.files if kind is None else [*old, *self.files])
+        finally:
+            self._lock.release()
 
     def _write(self, files: Sequence[str]) -> None:
         write_json(self.record | {"files": list(files)}, self.path / RECORD)
@@ -100,7 +117,7 @@ def _earlier(path: Path, program: str, settings: Mapping[str, Any]) -> list[str]
     """Files of an earlier run with the same settings."""
     if path.exists() and not path.is_dir():
         raise ValueError(f"`output` is {path}, which is a file; name a folder")
-    if not path.exists() or not any(path.iterdir()):
+    if not path.exists() or all(p.name == LOCK for p in path.iterdir()):
         return []
     record = _record(path)
     if record.get("program") != program:
@@ -109,7 +126,13 @@ def _earlier(path: Path, program: str, settings: Mapping[str, Any]) -> list[str]
         )
     earlier = record.get("settings") or {}
     other = [k for k in settings if earlier.get(k) != settings[k]]
-    if other and any((path / PARTS).glob("*.nc")):
+    before, current = record.get("versions") or {}, versions()
+    other += [
+        f"version of {p} ({before[p]}, now {current[p]})"
+        for p in CAUSES
+        if before.get(p, current[p]) != current[p]
+    ]
+    if other and any((path / PARTS).glob("*")):
         raise ValueError(
             f"`output` is {path}, which holds a run with other {', '.join(other)}; name another folder"
         )

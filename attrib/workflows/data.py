@@ -45,7 +45,10 @@ def baselines_of(baselines: str | None, x: Result, say: Callable[[str], None]) -
     except ValueError:
         if "." not in baselines and not Path(baselines).exists():
             raise ValueError(f"`baselines` is {baselines!r}, expected a number or a file") from None
-    baseline = floating(_read_like(baselines, x))
+    try:
+        baseline = floating(_read_like(baselines, x))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"`baselines`: {error}") from error
     sample = labelled_inputs(x).sample_dims[0]
     first = x if isinstance(x, xr.DataArray) else next(iter(x.data_vars.values()))
     if sample in baseline.dims and baseline.sizes[sample] != first.sizes[sample]:

@@ -157,7 +157,7 @@ def name(a: xr.DataArray, method: str) -> str:
     title = str(a.attrs.get("long_name", method)).removesuffix(" attribution")
     inner = json.loads(a.attrs.get("params", "{}")).get("method")
     if inner:
-        return f"{title} of {inner.replace('_', ' ')}"
+        return f"{title} of {inner.partition('(')[0].replace('_', ' ')}"
     return f"{title}, layer {a.attrs['layer']}" if "layer" in a.attrs else title
 
 

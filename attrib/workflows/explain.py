@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import xarray as xr
 
-from attrib.io import opened, read
+from attrib.io import opened, read, replacing, to_anndata
+from attrib.io.annotated import annotated_object
 from attrib.scale import cohort
 from attrib.scale.loading import load_model
 from attrib.workflows.attribute import Done, Result, Tell, rehearse, trial
@@ -210,6 +212,8 @@ def explain(
         results = {outcome.method: outcome.result for outcome in outcomes if isinstance(outcome, Done)}
         write_table(results, folder)
         write_agreement(results, folder)
+        if Path(data).suffix.lower() == ".h5ad" and isinstance(x, xr.DataArray):
+            _write_annotated(x, results, folder)
         if not draw(x, results, folder):
             say("No pictures: they show samples of one or two dims beside a channel.")
     return Explained(folder.path, [*folder.record["files"], RECORD], overview(outcomes))
@@ -220,6 +224,16 @@ def _try(f: Callable[..., Any], x: Result, settings: Plan, device: str | None, t
     trial(f, x, device)
     if len(settings.methods) > 1:
         rehearse(f, x, settings, tell)
+
+
+def _write_annotated(x: xr.DataArray, results: Mapping[str, Result], folder: Folder) -> None:
+    """Write `attributions.h5ad`: the matrix, with the attributions of each method as a layer."""
+    adata = annotated_object(x)
+    for a in results.values():
+        if isinstance(a, xr.DataArray) and set(x.dims) <= set(a.dims) <= {*x.dims, "target"}:
+            to_anndata(a, adata)
+    with replacing(folder.file("attributions.h5ad")) as temporary:
+        adata.write_h5ad(temporary, compression="gzip")
 
 
 def _sizes(x: Result) -> str:

@@ -27,3 +27,9 @@ def fingerprint(file: Path) -> str:
     """A short digest of a file's content."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def stamp(*paths: Path | None) -> str:
+    """Sizes and times of files, by which a change is noticed."""
+    facts = [path.stat() for path in paths if path is not None]
+    return " ".join(f"{f.st_size} {f.st_mtime_ns}" for f in facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ ALL_METHODS: dict[str, Method[...]] = {
     if m.about.result != "pairs"
 }
 Options = Mapping[str, Any]
+SET_ELSEWHERE = {"f", "x", "method"}
+WRAPPED = {
+    n: m for n, m in ALL_METHODS.items() if m.about.result == "input" and not m.about.wraps
+}  # what goes inside
 PRECISION = {"rtol": 1e-3, "max_steps": 65}  # 5 to 17 points on smooth networks, 65 on those with kinks
 FIXED_POINTS = ("n_steps", "quadrature")  # whoever sets one of these wants no others
 INNER = "input_x_gradient"  # what noise_tunnel averages and guided_grad_cam multiplies, by default
@@ -72,7 +77,8 @@ def plan(
     seed : int
         For the methods that draw.
     options : mapping, optional
-        More arguments: by name for every method that takes them, or `"method.name"` for one.
+        More arguments: by name for every method that takes them, or `"method.name"` for one. Of a method around another one,
+        `"noise_tunnel.method"` names the other one, and its arguments go on to it: `"noise_tunnel.n_steps"`.
 
     Returns
     -------
@@ -92,7 +98,7 @@ def plan(
     unknown = [n for n in names if n not in ALL_METHODS]
     if unknown or not names:
         raise ValueError(
-            f"there is no method {', '.join(map(repr, unknown)) or 'given'}; there are {', '.join(ALL_METHODS)}, all"
+            f"`methods`: there is no method {', '.join(map(repr, unknown)) or 'given'}; there are {', '.join(ALL_METHODS)}, all"
         )
     shared = {
         "target": target,
@@ -102,8 +108,13 @@ def plan(
         "device": device,
     }
     by_method = {n: _default_arguments(n, baselines, seed) for n in names}
-    for key, value in (options or {}).items():
-        _set(by_method, key, value)
+    inside: dict[str, dict[str, Any]] = {n: {} for n in names if "method" in by_method[n]}
+    for key, value in sorted(
+        (options or {}).items(), key=lambda item: item[0].rpartition(".")[2] != "method"
+    ):
+        _set(by_method, inside, key, value)
+    for outer, settings in inside.items():
+        by_method[outer]["method"] = _inner(by_method[outer]["method"], settings, baselines)
     return Plan(names, every, shared, by_method)
 
 
@@ -134,23 +145,48 @@ def _one_baseline(baselines: Any) -> Any:
     return baselines
 
 
-def _set(by_method: dict[str, dict[str, Any]], key: str, value: Any) -> None:
-    """Give an option to the method named before the dot, or to all that take it."""
+def _set(
+    by_method: dict[str, dict[str, Any]], inside: dict[str, dict[str, Any]], key: str, value: Any
+) -> None:
+    """Give an option to the method named before the dot, or to all that take it; or to the method inside one."""
     method, dot, name = key.rpartition(".")
     if dot and method not in by_method:
         raise ValueError(f"`options` {key}: {method!r} is not among the methods {', '.join(by_method)}")
-    takers = [
-        m
-        for m in ([method] if dot else by_method)
-        if name in arguments(m) and name not in ("f", "x", "method")
-    ]
-    if not takers:
-        names = sorted(
-            {a for m in ([method] if dot else by_method) for a in arguments(m)} - {"f", "x", "method"}
+    chosen = [method] if dot else list(by_method)
+    if name == "method" and any(m in inside for m in chosen):
+        if value not in WRAPPED:
+            raise ValueError(
+                f"`options` {key}: there is no method {value!r} to go inside; there are {', '.join(WRAPPED)}"
+            )
+        for m in (m for m in chosen if m in inside):
+            by_method[m]["method"] = WRAPPED[value]
+        return
+    takers = [m for m in chosen if name in arguments(m) and name not in SET_ELSEWHERE]
+    inner = [m for m in chosen if m in inside and m not in takers and name in _arguments_inside(by_method[m])]
+    if not takers and not inner:
+        names = {a for m in chosen for a in arguments(m)} | {
+            a for m in chosen if m in inside for a in _arguments_inside(by_method[m])
+        }
+        raise ValueError(
+            f"`options` {key}: no such argument; there are {', '.join(sorted(names - SET_ELSEWHERE))}"
         )
-        raise ValueError(f"`options` {key}: no such argument; there are {', '.join(names)}")
     for m in takers:
         by_method[m][name] = value
         if name in FIXED_POINTS:
             by_method[m].pop("rtol", None)
             by_method[m].pop("max_steps", None)
+    for m in inner:
+        inside[m][name] = value
+
+
+def _arguments_inside(options: Options) -> set[str]:
+    """What the method inside another one takes."""
+    return set(inspect.signature(options["method"].explain).parameters) - SET_ELSEWHERE
+
+
+def _inner(method: Method[...], settings: dict[str, Any], baselines: Any) -> Any:
+    """The method inside another one, with its own arguments."""
+    about = method.about
+    if about.baselines is not None and baselines is not None and "baselines" not in settings:
+        settings["baselines"] = baselines if about.baselines == "distribution" else _one_baseline(baselines)
+    return functools.partial(method, **settings) if settings else method

@@ -16,7 +16,7 @@ from torch import nn
 
 from attrib.workflows.bench import bench, best_batch_sizes
 from attrib.workflows.peak import peak_memory
-from benchmarks import versions, way
+from benchmarks import gpu, versions, way
 from benchmarks.bare import bare_passes
 from benchmarks.gradients import main
 from benchmarks.setting import check
@@ -221,3 +221,30 @@ def test_two_checkouts_do_the_same_work(tmp_path: Path) -> None:
     ratios = [float(row[2]) for row in rows if row[0].startswith(("| DeepLIFT", "| edits"))]
     assert len(ratios) == 2
     assert all(0.05 < ratio < 20 for ratio in ratios)  # the same checkout, on a busy machine
+
+
+def test_the_figures_of_a_gpu_are_written_section_by_section(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU: the sections run, and one that fails is a line that says so."""
+
+    def broken(setting: Any) -> str:
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(gpu, "SECTIONS", (broken, gpu.precision, gpu.waits))
+    gpu.main(["--device", "cpu", "--quick", "--output", str(tmp_path / "found.md")])
+    found = (tmp_path / "found.md").read_text()
+    assert "## broken\n\nFailed: RuntimeError: no kernel" in found
+    assert "| float32 / bfloat16 | difference / largest |" in found
+    assert "## Waits\n\nSkipped" in found
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_the_script_says_that_there_is_no_gpu(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", str(ROOT / "benchmarks" / "gpu.sh"), str(tmp_path / "found.md")],
+        env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "this torch sees no GPU" in done.stderr
+    assert not (tmp_path / "found.md").exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attrib.domains.cells import find_images, read_image
+from attrib.domains.cells import find_images, left_out, read_image, read_mask
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -97,3 +97,69 @@ def test_folders_inside_a_folder_are_classes(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="`images`: no"):
         find_images(tmp_path / "empty")
+
+
+def _png16(path: Path, values: np.ndarray, kind: int) -> None:
+    """A PNG of 16 bit with several channels, which Pillow reads and does not write: header, packed rows, end."""
+    import struct
+    import zlib
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    h, w = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", w, h, 16, kind, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_twelve_bits_in_colour_or_with_transparency(kind: int, channels: int, tmp_path: Path) -> None:
+    """Colour 2, grey with alpha 4, colour with alpha 6; the alpha is full."""
+    dark = np.full((2, 3, channels), 4095)
+    if channels in (2, 4):
+        dark[..., -1] = 65535
+    _png16(tmp_path / "dark.png", dark, kind)
+    with pytest.raises(ValueError, match="brightest value is below 4096 of 65535"):
+        read_image(tmp_path / "dark.png")
+    bright = dark.copy()
+    bright[0, 0, 0] = 65535
+    _png16(tmp_path / "bright.png", bright, kind)
+    assert read_image(tmp_path / "bright.png").values.max() == 255
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "int32", "float32"])
+@pytest.mark.parametrize("suffix", ["tif", "png", "npy"])
+def test_masks_of_labels_of_any_type(dtype: str, suffix: str, tmp_path: Path) -> None:
+    labels = np.array([[0, 1], [2, 0]]).astype(dtype)
+    if suffix == "npy":
+        np.save(tmp_path / "m.npy", labels)
+    elif suffix == "png" and dtype in ("int32", "float32"):
+        pytest.skip("PNG holds neither")
+    else:
+        Image.fromarray(labels).save(tmp_path / f"m.{suffix}")
+    assert read_mask(tmp_path / f"m.{suffix}").values.tolist() == [[False, True], [True, False]]
+
+
+def test_masks_that_are_none(tmp_path: Path) -> None:
+    np.save(tmp_path / "m.npy", np.array([[np.nan]]))
+    with pytest.raises(ValueError, match="is no mask that can be read"):
+        read_mask(tmp_path / "m.npy")
+    (tmp_path / "m.tif").write_bytes(b"no")
+    with pytest.raises(ValueError, match="is no mask that can be read"):
+        read_mask(tmp_path / "m.tif")
+
+
+def test_what_lies_too_deep_or_has_another_format_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "RBC" / "patient").mkdir(parents=True)
+    for name in ("RBC/a.png", "RBC/patient/b.png", "c.webp", "RBC/d.gif", "notes.txt", ".hidden.gif"):
+        (tmp_path / name).touch()
+    listed = {str(Path(p).relative_to(tmp_path)): why for p, why in left_out(tmp_path).items()}
+    assert sorted(listed) == ["RBC/d.gif", "RBC/patient/b.png", "c.webp"]
+    assert listed["RBC/patient/b.png"].startswith("it lies 2 folders deep")
+    assert listed["c.webp"].startswith(".webp is no format that is read")

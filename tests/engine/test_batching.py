@@ -218,3 +218,16 @@ def test_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr()
     assert "attrib" in shown.err
     assert shown.out == ""
+
+
+def test_sums_are_kept_with_the_model_if_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU no chunk waits for its copy then; on a CPU there is nothing to choose."""
+
+    class Card:
+        total_memory = 800
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Card)
+    gpu = Batches("auto", torch.device("cuda"))
+    assert gpu.sums_at(CPU, 100).type == "cuda"
+    assert gpu.sums_at(CPU, 101).type == "cpu"
+    assert Batches("auto", CPU).sums_at(CPU, 1).type == "cpu"

@@ -147,6 +147,10 @@ def test_what_is_not_reached_shows_in_delta_and_notes() -> None:
     assert found.per_sample["evaluations"].max() <= 12
     assert "2 samples bend more often than n_steps=12" in found.notes["quadrature"]
     assert float(found.delta.abs().max()) > 1e-4
+    some = integrated_gradients.explain(f, x, target=0, quadrature="exact", n_steps=24)
+    exact = integrated_gradients(f, x, target=0, quadrature="exact")
+    assert some.per_sample["evaluations"].max() <= 24
+    assert (some.attribution - exact).abs().max() < (found.attribution - exact).abs().max()
     assert integrated_gradients.explain(f, x, target=0, quadrature="exact").notes is None
 
 
@@ -223,6 +227,26 @@ class Sideways(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(F.relu(x.transpose(0, 1)).transpose(0, 1).flatten(1))
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.out = nn.RNN(3, 5, nonlinearity="relu", batch_first=True), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(F.adaptive_max_pool1d(self.rnn(x)[0].transpose(1, 2), 2).max(2).values)
+
+
+def test_recurrent_relus_and_maxima_over_positions() -> None:
+    torch.manual_seed(5)
+    f, x = Recurrent().double().eval(), 2 * torch.randn(2, 6, 3, dtype=torch.float64)
+    found = integrated_gradients.explain(f, x, target=1, quadrature="exact")
+    for n in range(2):
+        torch.testing.assert_close(
+            found.attribution[n], halved(f, x[n], 0 * x[n], 1) * x[n], rtol=0, atol=1e-8
+        )
+    assert found.per_sample["segments"].min() > 2
 
 
 def test_rows_that_are_not_in_front_are_refused_at_a_kink() -> None:

@@ -206,5 +206,6 @@ def test_letters_on_another_dim_in_one_of_several_inputs() -> None:
 
 
 def test_no_positions() -> None:
-    found = in_silico_mutagenesis(network(), sequences(), target=0, positions=[])
-    assert found.isnan().all()
+    for none in ([], slice(0, 0), slice(8, 3)):
+        with pytest.raises(ValueError, match=r"`positions` is .*, which picks none of"):
+            in_silico_mutagenesis(network(), sequences(), target=0, positions=none)

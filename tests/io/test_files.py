@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from attrib.io import add_group, load, save, save_rows
+from attrib.io import add_group, load, read, save, save_rows
 from tests.examples import examples
 
 A = xr.DataArray(np.ones((2, 3)), dims=("sample", "x"), coords={"x": ["a", "b", "c"]}, name="attribution")
@@ -284,7 +284,7 @@ def listing(folder):
 @pytest.mark.parametrize(
     ("a", "suffix", "error", "words"),
     [
-        (A, ".txt", ValueError, "expected a name that ends in one of .nc, .nc4, .npy, .csv"),
+        (A, ".txt", ValueError, "expected a name that ends in one of .nc, .nc4, .zarr, .npy, .csv"),
         (A, "", ValueError, "expected a name that ends in"),
         (np.ones(3), ".nc", TypeError, "`a` is a ndarray, expected a DataArray"),
         ({"a": 1}, ".nc", TypeError, "`a` is a dict"),
@@ -370,10 +370,82 @@ def test_load_refuses(tmp_path):
         load(tmp_path / "b.npy", "one")
 
 
-def test_csv_is_the_summary(tmp_path):
-    table = load(save(A.assign_attrs(method="saliency"), tmp_path / "a.csv"))
-    assert table["sum"].tolist() == [3.0, 3.0]
-    assert table["method"].tolist() == ["saliency", "saliency"]
+def test_csv_is_the_long_form(tmp_path):
+    """A row per value; values and labels come back, to the last digit."""
+    rng = np.random.default_rng(0)
+    a = xr.DataArray(
+        rng.normal(size=(2, 3)), dims=("cell", "gene"), coords={"cell": ["c1", "c2"], "type": ("cell", ["x", "y"])}, name="attribution"
+    )  # fmt: skip
+    table = load(save(a, tmp_path / "a.csv"))
+    assert list(table.columns) == ["cell", "gene", "type", "attribution"]
+    back = table.set_index(["cell", "gene"])["attribution"].to_xarray()
+    assert np.array_equal(back.values, a.values)
+    assert table.groupby("cell")["type"].first().tolist() == ["x", "y"]
+    small = a.astype("float32")
+    back = load(save(small, tmp_path / "b.csv"))["attribution"].to_numpy().astype("float32")
+    assert np.array_equal(back, small.values.ravel())
+    both = load(save({"one": a, "two": 2 * a}, tmp_path / "c.csv"))
+    assert both.groupby("result")["attribution"].sum()["two"] == pytest.approx(2 * float(a.sum()))
+    ds = load(save(xr.Dataset({"u": a, "v": a}), tmp_path / "d.csv"))
+    assert ds.variable.value_counts().to_dict() == {"u": 6, "v": 6}
+    assert load(save(xr.DataArray(3.0), tmp_path / "e.csv")).values.tolist() == [[3.0]]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_zarr_stores_come_back_identical(tmp_path):
+    pytest.importorskip("zarr")
+    dates = xr.date_range("2000-02-28", periods=2, calendar="360_day", use_cftime=True)
+    a = xr.DataArray(
+        np.arange(6, dtype="float32").reshape(2, 3), dims=("cell", "gene"), name="attribution",
+        coords={"cell": ["c1", "c2"], "gene": pd.MultiIndex.from_tuples([("a", 1), ("a", 2), ("b", 1)], names=["s", "n"]), "day": ("cell", dates),
+                "kept": ("cell", [True, False]), "when": ("cell", np.array(["2020-01-01", "NaT"], "datetime64[ns]"))},
+        attrs={"units": "days since", "none": None, "n": np.int32(3), "list": [1, "b"], "array": np.arange(3)},
+    )  # fmt: skip
+    for name, value in {
+        "a": a,
+        "b": a.to_dataset(),
+        "c": xr.DataArray([1, 2], dims="x"),
+        "d": a.sum(),
+    }.items():
+        back = load(save(value, tmp_path / f"{name}.zarr"))
+        assert back.identical(value)
+        assert load(save(value, tmp_path / f"{name}.nc")).identical(value)
+    assert load(save(a * 2, tmp_path / "a.zarr")).identical(a * 2)  # takes the place of what was there
+    results = {"one": a, "all/two": a + 1}
+    several = save(results, tmp_path / "several.zarr")
+    assert all(v.identical(results[k]) for k, v in load(several).items())
+    assert load(several, "all/two").identical(a + 1)
+    with pytest.raises(KeyError, match="no group 'three', it has: one, all/two"):
+        load(several, "three")
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
+
+
+def test_an_error_keeps_the_store_that_was_there(tmp_path):
+    pytest.importorskip("zarr")
+    path = save(A, tmp_path / "a.zarr")
+    with pytest.raises(TypeError):
+        save(A.assign_coords(x=np.array([object()] * 3)), path)
+    assert load(path).identical(A)
+    (tmp_path / "b.zarr").write_text("a file")
+    with pytest.raises(NotADirectoryError):
+        save(A, tmp_path / "b.zarr")
+
+
+def test_names_as_characters_and_other_calendars(tmp_path):
+    """netCDF as R, MATLAB and IDL write it."""
+    netCDF4 = pytest.importorskip("netCDF4")
+    with netCDF4.Dataset(tmp_path / "a.nc", "w", format="NETCDF3_CLASSIC") as file:
+        for name, size in (("sample", 2), ("x", 3), ("nchar", 8)):
+            file.createDimension(name, size)
+        v = file.createVariable("v", "f4", ("sample", "x"))
+        v[:] = np.ones((2, 3))
+        v.coordinates = "name"
+        file.createVariable("name", "S1", ("sample", "nchar"))[:] = netCDF4.stringtochar(
+            np.array(["S-001", "S-02"], "S8")
+        )
+    a = read(tmp_path / "a.nc")
+    assert a["name"].values.tolist() == ["S-001", "S-02"]
+    assert load(save(a, tmp_path / "b.nc")).identical(a)
 
 
 def test_table_to_csv(tmp_path):

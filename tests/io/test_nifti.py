@@ -186,6 +186,16 @@ def test_affines_that_are_not_invertible_and_colours_are_refused() -> None:
         from_nifti(image(AFFINES["LAS"]), orientation="RAL")
 
 
+def test_headers_that_claim_more_than_memory_are_refused_before_it_is_asked_for(tmp_path: Path) -> None:
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((32767, 32767, 32767))
+    header.set_data_dtype(np.float32)
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    (tmp_path / "huge.nii").write_bytes(header.binaryblock + bytes(100))
+    with pytest.raises(ValueError, match=r"huge.nii in memory would take .* GiB"):
+        from_nifti(tmp_path / "huge.nii")
+
+
 def test_several_samples_are_no_image() -> None:
     x = from_nifti([image(AFFINES["LAS"])] * 2)
     with pytest.raises(ValueError, match=r"one entry along sample \(2\)"):

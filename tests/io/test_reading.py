@@ -57,3 +57,40 @@ def test_results_are_no_input(tmp_path: Path) -> None:
     save({"saliency": A}, tmp_path / "a.nc")
     with pytest.raises(ValueError, match="holds several results"):
         read(tmp_path / "a.nc")
+
+
+def test_plain_hdf5_takes_names_of_dims(tmp_path: Path) -> None:
+    """HDF5 without dimension scales; netCDF4 makes names up, one for each size."""
+    netCDF4 = pytest.importorskip("netCDF4")
+    h5py = pytest.importorskip("h5py")
+    values = np.arange(24.0).reshape(2, 3, 4)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = values
+    assert netCDF4 is not None
+    a = read(tmp_path / "a.h5", dims=["sample", "channel", "x"])
+    assert a.dims == ("sample", "channel", "x")
+    assert np.array_equal(a, values)
+    assert read(tmp_path / "a.h5").dims == ("sample", "dim_1", "dim_2")
+
+
+def test_made_up_names_of_dims_are_none(tmp_path: Path) -> None:
+    file = tmp_path / "a.nc"
+    xr.Dataset({"x": (("phony_dim_0", "phony_dim_1"), np.ones((2, 3)))}).to_netcdf(file)
+    assert read(file, dims=["sample", "gene"]).dims == ("sample", "gene")
+    assert read(file).dims == ("sample", "dim_1")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("kind", ["array", "group"])
+def test_bare_zarr_takes_names_of_dims(version: int, kind: str, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    values = np.arange(6.0).reshape(2, 3)
+    store = tmp_path / "a.zarr"
+    if kind == "array":
+        zarr.save_array(str(store), values, zarr_format=version)
+    else:
+        zarr.open_group(str(store), mode="w", zarr_format=version).create_array("x", data=values)
+    a = read(store, dims=["sample", "gene"])
+    assert a.dims == ("sample", "gene")
+    assert np.array_equal(a, values)
+    assert read(store).dims == ("sample", "dim_1")

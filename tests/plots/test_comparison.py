@@ -19,7 +19,7 @@ def test_comparison() -> None:
     limit = robust_limit(a)
     assert {ax.images[0].get_clim() for ax in pictures[3:6]} == {(-limit, limit)}
     np.testing.assert_array_equal(pictures[4].images[0].get_array(), a.values[1])
-    labels = texts(figure)
+    labels = texts(figure) + texts(figure).replace("\n", " ")
     for words in ("Integrated gradients", f"limit {limit:.3g}\noutput", "zero everywhere", "ink", "p", "x", "y (µm)",
                   "99th percentile of the row's magnitudes", "+limit"):  # fmt: skip
         assert words in labels

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from attrib.domains.motifs import information_content
+from attrib.domains.motifs import as_motif, information_content
 from attrib.plots import attribution_logo, letters, motif_logo
 from tests.jaspar import matrices, one_hot
 from tests.pictures import SEQUENCE, along
@@ -76,3 +76,20 @@ def test_refusals() -> None:
         attribution_logo(along([1.0] * 6)[:3], SEQUENCE)
     with pytest.raises(ValueError, match="expected nucleotide"):
         motif_logo(xr.DataArray(np.ones((2, 2)), dims=("y", "x")))
+
+
+def test_motifs_of_few_sites_shrink() -> None:
+    """By 3 / (2 ln 2 n) bits a column; without a number of sites by nothing."""
+    certain = as_motif([[1, 0.25], [0, 0.25], [0, 0.25], [0, 0.25]])
+
+    def top(sites: float | None) -> float:
+        motif = certain if sites is None else certain.assign_attrs(sites=sites)
+        paths = motif_logo(motif).collections[0].get_paths()
+        return max(float(p.get_extents().y1) for p in paths)
+
+    assert top(None) == pytest.approx(2.0)
+    assert top(5) == pytest.approx(2 - 3 / (2 * np.log(2) * 5))
+    assert top(1000) == pytest.approx(2.0, abs=0.01)
+    assert (
+        len(motif_logo(certain.assign_attrs(sites=5)).collections[0].get_paths()) == 1
+    )  # the even column shows nothing

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -223,6 +224,31 @@ def test_additional_arguments_are_cut_with_the_blocks(tmp_path: Path) -> None:
         method, Masked(), ds, tmp_path / "out.zarr", block=6, additional_forward_args=("mask", 2.0)
     )
     np.testing.assert_allclose(tree["a"].values, 4 * ds.a * ds["mask"] ** 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor", "DataArray", "DataFrame", "shared", "of a block's size"])
+def test_values_beside_x_reach_the_samples_that_they_belong_to(kind: str, tmp_path: Path) -> None:
+    x = expression(20)
+    order = np.random.default_rng(1).permutation(20)
+    weights = np.linspace(1, 2, 20, dtype="float32")[:, None] * np.ones(6, "float32")
+    values = {
+        "array": weights,
+        "tensor": torch.tensor(weights),
+        "DataArray": xr.DataArray(weights, dims=("sample", "k"), coords={"sample": x.sample.values})[order],
+        "DataFrame": pd.DataFrame(weights, index=x.sample.values).iloc[order],
+        "shared": attrib.shared(torch.tensor(weights)),
+        "of a block's size": weights[:4],
+    }
+
+    def f(a: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return (a * (w.sum(0) if kind in ("shared", "of a block's size") else w)).sum(1)
+
+    tree = attrib.cohort(
+        attrib.saliency, f, x, tmp_path / "out.zarr", block=4, additional_forward_args=(values[kind],)
+    )
+    totals = {"shared": weights.sum(0), "of a block's size": weights[:4].sum(0)}
+    wanted = np.broadcast_to(totals.get(kind, weights), (20, 6))
+    np.testing.assert_allclose(tree["attribution"].values, wanted, rtol=1e-5)
 
 
 def test_blocks_follow_the_bytes_and_the_chunks_of_the_file(tmp_path: Path) -> None:
@@ -483,7 +509,7 @@ def test_killed_at_random_moments_and_continued_bit_for_bit(
     }
     whole = explained(tmp_path / "whole.zarr", data, **how)
     draw = random.Random(0)
-    kills = sum(killed_at(draw.uniform(0, 1.5), data, tmp_path / "out.zarr") for _ in range(4))
+    kills = sum(killed_at(draw.uniform(0, 1.0), data, tmp_path / "out.zarr") for _ in range(3))
     assert kills >= 2
     (tmp_path / "out.zarr" / "attribution" / "0.0.0123456789.partial").touch()
     left = tmp_path / "out.zarr" / PRIVATE / DONE / ".00000001-abcdef01.json"
@@ -516,6 +542,7 @@ def test_digests_tell_options_apart_and_are_the_same_in_every_process() -> None:
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True,
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
         ).stdout
-        for seed in ("1", "2")
+        for seed in ("1",)
     }  # fmt: skip
+    reports.add(f"{digest_of(chosen)} {digest_of({'b': {1, 2}, 'a': object()})}\n")
     assert len(reports) == 1

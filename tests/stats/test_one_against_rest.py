@@ -114,6 +114,15 @@ def test_leading_entries() -> None:
         assert (part["mean"].abs().diff().dropna() <= 0).all()
 
 
+def test_counts_of_each_entry_as_cohorts_reduce_them() -> None:
+    moments = moments_by(drawn(), "tissue")
+    each = moments.assign(count=moments["count"].broadcast_like(moments["mean"]))
+    xr.testing.assert_allclose(
+        one_against_rest(each).drop_vars("symbol"), one_against_rest(moments).drop_vars("symbol")
+    )
+    pd.testing.assert_frame_equal(top(each, 3), top(moments, 3))
+
+
 def test_overlap() -> None:
     table = pd.DataFrame({"tissue": [*"aaabbb"], "gene": ["x", "y", "z", "z", "y", "w"]})
     counts = overlap(table, "tissue")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,29 @@ def test_nothing_outside_the_folder_is_removed(tmp_path: Path) -> None:
     write(tmp_path / "out", "b.csv")
     assert outside.exists()
     assert files(tmp_path / "out") == {"b.csv"}
+
+
+def test_a_folder_in_use_and_what_a_killed_run_left(tmp_path: Path) -> None:
+    left = tmp_path / "run" / "parts" / ".a-0123abcd.nc"
+    with RunFolder(tmp_path / "run", "attrib test", {"seed": 0}) as run:
+        with (
+            pytest.raises(ValueError, match=f"process {os.getpid()} on "),
+            RunFolder(tmp_path / "run", "attrib test", {"seed": 0}),
+        ):
+            pass
+        left.touch()
+        run.file("a.csv").touch()
+    with RunFolder(tmp_path / "run", "attrib test", {"seed": 0}):
+        assert not left.exists()
+    assert not (tmp_path / "run" / ".lock.json").exists()
+
+
+def test_runs_of_other_versions_are_not_continued(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run", "attrib test", {"seed": 0}) as run:
+        (run.parts / "a.nc").touch()
+    file = tmp_path / "run" / "run.json"
+    record = json.loads(file.read_text())
+    record["versions"]["torch"] = "1.0"
+    file.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"version of torch \(1.0, now "):
+        RunFolder(tmp_path / "run", "attrib test", {"seed": 0})

@@ -338,7 +338,8 @@ def test_h5ad_that_scanpy_plots(study) -> None:
     assert set(adata.layers) == {"saliency", "integrated_gradients", "deep_lift"}
     np.testing.assert_array_equal(adata[:, a.gene.values].layers["saliency"], a.values)
     assert {"label", "predicted", "correct", "probability", "integrated_gradients_delta"} <= set(adata.obs)
-    assert adata.varm["deep_lift_mean"].columns.tolist() == sorted(done.summary["labels"])
+    assert adata.uns["attrib_labels"].tolist() == sorted(done.summary["labels"])
+    assert adata.varm["deep_lift_mean"].shape == (adata.n_vars, 12)
     scanpy = pytest.importorskip("scanpy")
     genes = pd.read_csv(folder / "out" / "top_genes.csv").gene[:4].tolist()
     import matplotlib
@@ -403,3 +404,74 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
     assert run(["expression", *common]) == 2
     assert run(["expression", "--checkpoint", str(tmp_path / "m")]) == 2
     assert "--data MATRIX or --download FOLDER" in capsys.readouterr().err
+
+
+def test_methods_are_compared_with_chance_and_with_each_other(study) -> None:
+    folder, _, done = study
+    record = json.loads((folder / "out" / "run.json").read_text())
+    z = {m["method"]: m["deletion_z_median"] for m in record["methods"]}
+    assert min(z["integrated_gradients"], z["deep_lift"]) > 2
+    table = pd.read_csv(folder / "out" / "agreement.csv").set_index("method")
+    assert set(table.index) == set(z) == set(table.columns)
+    assert table.loc["integrated_gradients", "deep_lift"] > 0.8
+    assert "agreement.csv" in done.files
+    assert "deletion z (median)" in (folder / "out" / "index.html").read_text()
+
+
+def test_attrib_explain_takes_matrices_and_gives_h5ad_back(tmp_path: Path) -> None:
+    data = made(3, 40, 4)
+    common = [
+        "--model",
+        f"{__name__}:own",
+        "--target",
+        "predicted",
+        "--classes",
+        "a,b,c",
+        "--methods",
+        "saliency,deep_lift",
+    ]
+    data.tpm.to_csv(tmp_path / "m.csv")
+    assert run(["explain", *common, "--data", str(tmp_path / "m.csv"), "--output", str(tmp_path / "o")]) == 0
+    a = load(tmp_path / "o" / "attributions.nc", "saliency")
+    assert a.dims == ("sample", "gene")
+    assert a.gene.values[0] == data.tpm.columns[0].split(".")[0]
+    anndata = pytest.importorskip("anndata")
+    obs = pd.DataFrame({"tissue": data.samples.tissue.values}, index=data.tpm.index)
+    anndata.AnnData(
+        data.tpm.to_numpy("float32"), obs=obs, var=pd.DataFrame(index=data.tpm.columns)
+    ).write_h5ad(tmp_path / "m.h5ad")
+    assert run(["explain", *common, "--data", str(tmp_path / "m.h5ad"), "--output", str(tmp_path / "h")]) == 0
+    back = anndata.read_h5ad(tmp_path / "h" / "attributions.h5ad")
+    np.testing.assert_allclose(back.layers["saliency"], a.values, rtol=1e-4, atol=1e-6)
+    assert back.obs.tissue.tolist() == data.samples.tissue.tolist()
+
+
+def test_markers_of_blood_cells_lead(tmp_path: Path) -> None:
+    """700 PBMC that scanpy ships; monocytes and dendritic cells share LYZ and CST3 and are one label here."""
+    scanpy = pytest.importorskip("scanpy")
+    adata = scanpy.datasets.pbmc68k_reduced().raw.to_adata()
+    names = adata.obs["bulk_labels"].astype(str)
+    adata.obs["cell"] = names.where(~names.isin(["CD14+ Monocyte", "Dendritic"]), "myeloid").to_numpy()
+    done = train(
+        adata,
+        tmp_path / "m",
+        label="cell",
+        transform="none",
+        class_weights=True,
+        hidden=(128, 64, 32),
+        dropout=0.5,
+        decay=0.01,
+    )
+    out = expression(
+        load_checkpoint(done.folder),
+        adata,
+        tmp_path / "o",
+        label="cell",
+        split="all",
+        methods=["integrated_gradients"],
+        pictures="none",
+    )
+    top = pd.read_csv(out.folder / "top_genes.csv").groupby("label").gene.apply(set)
+    assert {"CD79A", "MS4A1"} <= top["CD19+ B"]
+    assert {"NKG7", "GNLY"} <= top["CD56+ NK"]
+    assert {"LYZ", "CST3"} <= top["myeloid"]

@@ -1,5 +1,6 @@
 """Training of a classifier of expression: honest splits, files, checkpoints that come back the same."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -160,6 +161,17 @@ def test_labels_of_one_sample_are_left_out_and_told(tmp_path: Path) -> None:
     assert "rare" in done.problems["labels with few samples"]
 
 
+def test_a_log_for_tensorboard(tmp_path: Path) -> None:
+    data = made(3, 20, 6)
+    if importlib.util.find_spec("tensorboard") is None:
+        with pytest.raises(ImportError, match=r"needs tensorboard here: .*\[tensorboard\]"):
+            train(data.tpm, tmp_path / "m", samples=data.samples, tensorboard=True, **SETTINGS)
+        assert not (tmp_path / "m").exists()
+        return
+    train(data.tpm, tmp_path / "m", samples=data.samples, tensorboard=True, **SETTINGS | {"epochs": 2})
+    assert list((tmp_path / "m" / "tensorboard").glob("events*"))
+
+
 def test_data_that_are_logarithms_already(tmp_path: Path) -> None:
     data = made(3, 30, 9)
     done = train(
@@ -186,7 +198,7 @@ def own() -> nn.Module:
 
 def test_models_of_ones_own(tmp_path: Path) -> None:
     weights = own().state_dict()
-    torch.save({"state_dict": weights, "epoch": 3}, tmp_path / "w.ckpt")
+    torch.save({"state_dict": {f"model.{k}": v for k, v in weights.items()}, "epoch": 3}, tmp_path / "w.ckpt")
     spec = f"{__name__}:own"
     loaded = load_checkpoint(model=spec, weights=tmp_path / "w.ckpt", classes=["a", "b", "c"])
     assert loaded.genes is None

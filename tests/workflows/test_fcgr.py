@@ -18,7 +18,7 @@ from attrib.workflows.fcgr import fcgr as study_of
 from attrib.workflows.fcgr.branches import branch_layers
 from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.network import Inception, TwoBranch
-from attrib.workflows.fcgr.pairs import file_names, read_pairs
+from attrib.workflows.fcgr.pairs import file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Score
 from attrib.workflows.fcgr.samplefiles import site_of
 from attrib.workflows.fcgr.todo import METHODS, Settings
@@ -503,8 +503,8 @@ def test_training_needs_enough_mirnas(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_file_names_are_safe_and_different() -> None:
-    assert file_names(["a/b", "c d"]) == {"a/b": "sample_a_b", "c d": "sample_c_d"}
-    assert len(set(file_names(["a/b", "a b", "A_B"]).values())) == 3
+    assert file_prefixes(["a/b", "c d"]) == {"a/b": "sample_a_b", "c d": "sample_c_d"}
+    assert len(set(file_prefixes(["a/b", "a b", "A_B"]).values())) == 3
 
 
 def test_without_the_extra(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import torch
 
 from attrib.cli.run import OK, REFUSED, run
 from attrib.io import load, load_motifs, save_motifs
-from attrib.workflows.sequence import sequence
+from attrib.workflows.sequence import parts, sequence
 from attrib.workflows.sequence.importance import importance, leading
 from attrib.workflows.sequence.records import distinct
 from tests.jaspar import database
@@ -541,7 +542,7 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("", "pass either --fasta or --table"),
         ("--table known.meme", "is no table by its name"),
         ("--table a.csv --bed b.bed", "--bed needs --fasta"),
-        ("--fasta a.fa --motifs a.fa", "a.fa is not a MEME file"),
+        ("--fasta a.fa --motifs a.fa", "a.fa has no motifs"),
         ("--fasta a.fa --motifs known.meme --insert NHLH2", "near it: NHLH1"),
         ("--fasta a.fa --insert MYC", "no motif of --motifs has this name"),
         ("--fasta a.fa --methods grad_cam", "--methods is grad_cam, expected some of"),
@@ -579,3 +580,28 @@ def test_the_method_of_the_seqlets() -> None:
     assert leading(("saliency", "integrated_gradients", "deep_lift")) == "deep_lift"
     assert leading(("saliency", "in_silico_mutagenesis")) == "in_silico_mutagenesis"
     assert leading(("saliency",)) == "saliency"
+
+
+def test_refused_records_stay_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a chunk whose others are done: a continued run does not try them again, and does not forget them."""
+    (tmp_path / "a.fa").write_text("".join(f">r{k}\n{'ACGT' * 15}\n" for k in range(3)))
+    explain = parts._explained
+
+    def all_but_the_second(model: Any, chunk: Any, settings: Any) -> Any:
+        results, bad = explain(model, chunk._replace(records=chunk.records.drop("r1")), settings)
+        return results, {**bad, "r1": "it is refused"}
+
+    monkeypatch.setattr(parts, "_explained", all_but_the_second)
+    options: dict[str, Any] = {
+        "fasta": tmp_path / "a.fa",
+        "methods": ["saliency"],
+        "target": "0",
+        "pictures": 0,
+    }
+    first = sequence(trained(), tmp_path / "out", **options)
+    monkeypatch.setattr(parts, "_explained", explain)
+    second = sequence(trained(), tmp_path / "out", **options)
+    for done in (first, second):
+        assert done.attributed.refused == {"r1": "it is refused"}
+        assert done.attributed.x["sample"].values.tolist() == ["r0", "r2"]
+    assert pd.read_csv(tmp_path / "out/problems.csv").record.tolist() == ["r1"]

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._install import install_hint
 from attrib.domains.expression.genes import VERSION, without_version
 from attrib.labels.annotated import annotated_array, is_anndata
 
@@ -335,7 +336,7 @@ def _h5ad(path: Path, wanted: pd.Index | None, layer: str | None) -> xr.DataArra
     try:
         import anndata
     except ImportError as error:
-        raise ImportError("reading .h5ad needs anndata: pip install 'attrib[anndata]'") from error
+        raise ImportError(f"reading .h5ad needs anndata: {install_hint('anndata')}") from error
     try:
         adata = anndata.read_h5ad(path, backed="r")
     except (OSError, KeyError) as error:

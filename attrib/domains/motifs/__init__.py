@@ -2,6 +2,7 @@
 
 from attrib.domains.motifs.clusters import Clusters, cluster_seqlets
 from attrib.domains.motifs.filters import FilterMotifs, filter_counts, filter_motifs, filter_peaks
+from attrib.domains.motifs.formats import MotifReading, read_motifs
 from attrib.domains.motifs.matching import tomtom
 from attrib.domains.motifs.matrix import (
     as_motif,
@@ -11,12 +12,13 @@ from attrib.domains.motifs.matrix import (
     information_content,
     trimmed_motif,
 )
-from attrib.domains.motifs.meme import meme_text, parse_meme
+from attrib.domains.motifs.meme import meme_text
 from attrib.domains.motifs.seqlets import find_seqlets
 
 __all__ = [
     "Clusters",
     "FilterMotifs",
+    "MotifReading",
     "as_motif",
     "cluster_seqlets",
     "consensus",
@@ -28,7 +30,7 @@ __all__ = [
     "flipped_motif",
     "information_content",
     "meme_text",
-    "parse_meme",
+    "read_motifs",
     "tomtom",
     "trimmed_motif",
 ]

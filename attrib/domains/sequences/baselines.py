@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
 
-from attrib.domains.sequences.alphabet import NUCLEOTIDES
+from attrib.domains.sequences.alphabet import NUCLEOTIDES, UNKNOWN
 from attrib.domains.sequences.encoding import one_hot, one_hot_columns, sequence_codes, with_nucleotides_of
 from attrib.domains.sequences.shuffling import Letters, Pairs, generator
 
@@ -129,7 +130,7 @@ def dinucleotide_shuffle(x: xr.DataArray, *, n: int = 20, seed: int = 0) -> xr.D
     Notes
     -----
     Every sequence with these pairs and these ends is equally likely. A short or repetitive sequence has few of them, or
-    only itself.
+    only itself. Of one letter there is no other: a warning tells it.
 
     References
     ----------
@@ -143,7 +144,17 @@ def dinucleotide_shuffle(x: xr.DataArray, *, n: int = 20, seed: int = 0) -> xr.D
     >>> sorted(set(drawn.values[0].tolist()))
     ['ACCAGGA', 'AGGACCA']
     """
-    return _drawn(x, n, seed, Pairs)
+    drawn = _drawn(x, n, seed, Pairs)
+    sequences = sequence_codes(x)
+    kinds = [set(row[row < UNKNOWN].tolist()) for row in sequences.codes]
+    alone = [k for k, row in enumerate(sequences.codes) if len(kinds[k]) == 1 and (row < UNKNOWN).sum() > 1]
+    if alone:
+        warnings.warn(
+            f"`x`: {len(alone)} of {len(kinds)} sequences are of one letter only (the first is number {alone[0]}), so they have no other "
+            "order: they are their own baselines, and what is compared with these is 0; use `uniform` or random_sequences",
+            stacklevel=2,
+        )
+    return drawn
 
 
 Orders = Callable[[np.ndarray], Letters | Pairs]

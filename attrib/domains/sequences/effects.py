@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.domains.sequences.alphabet import NUCLEOTIDES, codes, fault, other_strand
+from attrib.domains.sequences.alphabet import NUCLEOTIDES, UNKNOWN, codes, fault, other_strand
 from attrib.domains.sequences.evaluation import Function, Outputs, Rows, Subject
 from attrib.domains.sequences.fasta import PROBLEM_COLUMNS
 from attrib.domains.sequences.variants import position_of
@@ -35,10 +36,11 @@ def variant_effect(
     x: xr.DataArray,
     variants: pd.DataFrame,
     *,
+    together: str | None = None,
     batch_size: int = 1024,
     progress: bool = False,
 ) -> VariantEffects:
-    """Effects of substitutions: the output with the alternative allele minus the output of the sequence as it is.
+    """Effects of variants: the output with the alternative allele minus the output of the sequence as it is.
 
     ``difference[v] = f(x_n with the alternative of v) - f(x_n)``
 
@@ -50,9 +52,12 @@ def variant_effect(
     x : DataArray
         One-hot sequences, dims sample, nucleotide, position.
     variants : DataFrame
-        A row per variant: `ref` and `alt` (equally many letters), and its position. This is `chrom` and `pos` (counted from
+        A row per variant: `ref` and `alt`, and its position. This is `chrom` and `pos` (counted from
         1, as `read_vcf` returns them) for sequences from `read_bed`, or `sample` (its name) and `position` (its label). A
         variant that several sequences cover is put into each of them, as its complement on the - strand.
+    together : str, optional
+        A column of `variants`, such as a haplotype: variants with the same value are put into a sequence together, and their
+        joint effect is one row with that name. Default: each by itself.
     batch_size : int, default 1024
         Sequences per call of `f`.
     progress : bool, default False
@@ -62,9 +67,10 @@ def variant_effect(
     -------
     VariantEffects
         `effects` has the coords `ref`, `alt` (as read in the sequence), `at` (the number of the position), the sample, and
-        the sample's coords. Left out, with the reason in `problems`, are variants that no sequence covers, variants whose
-        reference differs from the sequence, and insertions and deletions, which change the length. For these
-        `read_alleles` reads both alleles with their flanks.
+        the sample's coords. After an insertion the sequence's end is cut off, after a deletion it ends with N, so that the
+        length stays; `read_alleles` reads the letters that follow from a genome instead. Left out, with the reason in
+        `problems`, are variants that no sequence covers, variants whose reference differs from the sequence, and variants of
+        one group that overlap.
 
     Raises
     ------
@@ -89,6 +95,8 @@ def variant_effect(
     """
     subject = Subject(f, x, batch_size, progress)
     edits, problems = _edits(subject, variants)
+    if together is not None:
+        edits, problems = _joined(edits, problems, variants, together)
     if not edits:
         why = "; ".join(problems["problem"].head(3))
         raise ValueError(f"`variants` has none of {len(variants)} that can be put in: {why or 'it is empty'}")
@@ -101,9 +109,17 @@ def variant_effect(
 def _rows(subject: Subject, edits: list[Edit], used: np.ndarray) -> Iterator[Rows]:
     yield used, subject.codes[used]
     for e in edits:
-        line = subject.codes[e.sample].copy()
-        line[e.position : e.position + len(e.alt)] = codes(e.alt)
-        yield np.array([e.sample]), line[None]
+        yield np.array([e.sample]), _edited(subject.codes[e.sample], e)[None]
+
+
+def _edited(line: np.ndarray, e: Edit) -> np.ndarray:
+    """A sequence with one edit or several, of its own length: cut off, or with N at the end."""
+    length = len(line)
+    for position, ref, alt in sorted(
+        zip(e.positions, e.refs, e.alts, strict=True), reverse=True
+    ):  # from the end: places stay
+        line = np.concatenate([line[:position], codes(alt), line[position + len(ref) :]])
+    return np.concatenate([line, np.full(max(0, length - len(line)), UNKNOWN, line.dtype)])[:length]
 
 
 def _labelled_effects(
@@ -136,8 +152,38 @@ def _edits(subject: Subject, variants: pd.DataFrame) -> tuple[list[Edit], pd.Dat
             continue
         wrong = [_mismatch(subject, e) for e in located]
         problems += [(name, number, w, False) for w in wrong if w]
-        edits += [e for e, w in zip(located, wrong, strict=True) if not w]
+        edits += [e._replace(row=number - 1) for e, w in zip(located, wrong, strict=True) if not w]
     return edits, pd.DataFrame(problems, columns=PROBLEM_COLUMNS)
+
+
+def _joined(
+    edits: list[Edit], problems: pd.DataFrame, variants: pd.DataFrame, together: str
+) -> tuple[list[Edit], pd.DataFrame]:
+    """The variants of each group and sequence as one edit; groups whose variants overlap become problems.
+
+    Raises
+    ------
+    ValueError
+        If `variants` lacks the column.
+    """
+    if together not in variants:
+        raise ValueError(f"`together` is {together!r}, but `variants` has the columns {list(variants)}")
+    groups: dict[tuple[Any, int], list[Edit]] = {}
+    for e in edits:
+        groups.setdefault((variants[together].iloc[e.row], e.sample), []).append(e)
+    joined, overlapping = [], []
+    for (name, sample), some in groups.items():
+        some = sorted(some, key=lambda e: e.position)
+        near = [(a, b) for a, b in pairwise(some) if a.position + len(a.ref) > b.position]
+        if near:
+            a, b = near[0]
+            overlapping.append((str(name), b.row + 1, f"{a.name} and {b.name} overlap, so they cannot be put in together", False))  # fmt: skip
+            continue
+        positions = tuple(p for e in some for p in e.positions)
+        refs, alts = tuple(r for e in some for r in e.refs), tuple(a for e in some for a in e.alts)
+        joined.append(Edit(str(name), sample, positions, refs, alts, some[0].row))
+    more = pd.DataFrame(overlapping, columns=PROBLEM_COLUMNS)
+    return joined, pd.concat([problems, more], ignore_index=True) if overlapping else problems
 
 
 def _name(row: dict) -> str:
@@ -154,11 +200,6 @@ def _alleles(row: dict) -> tuple[str, str]:
             raise ValueError(f"its {name} is {row[name]!r}, expected letters A, C, G, T")
         alleles.append(text)
     ref, alt = alleles
-    if len(ref) != len(alt):
-        raise ValueError(
-            f"{ref}>{alt} is an insertion or deletion, which changes the length; "
-            "read both alleles with their flanks by read_alleles, and call `f` on each"
-        )
     if ref == alt:
         raise ValueError(f"its ref and alt are both {ref}")
     return ref, alt
@@ -175,22 +216,42 @@ def _mismatch(subject: Subject, e: Edit) -> str:
 
 
 class Edit(NamedTuple):
-    """A variant in one of the sequences, as it is read there.
+    """A variant, or several together, in one of the sequences, as they are read there.
 
     Attributes
     ----------
     name : str
-    sample, position : int
-        Number of the sequence, and of the position at which the variant begins.
-    ref, alt : str
+    sample : int
+        Number of the sequence.
+    positions : tuple of int
+        Numbers of the positions at which the variants begin.
+    refs, alts : tuple of str
         Alleles on the sequence's strand.
+    row : int
+        The variant's row in the table, counted from 0.
     """
 
     name: str
     sample: int
-    position: int
-    ref: str
-    alt: str
+    positions: tuple[int, ...]
+    refs: tuple[str, ...]
+    alts: tuple[str, ...]
+    row: int = -1
+
+    @property
+    def position(self) -> int:
+        """Where the first variant begins."""
+        return min(self.positions)
+
+    @property
+    def ref(self) -> str:
+        """The references, in the order of the table."""
+        return ",".join(self.refs)
+
+    @property
+    def alt(self) -> str:
+        """The alternatives, in the order of the table."""
+        return ",".join(self.alts)
 
 
 Locator = Callable[[str, dict, str, str], list[Edit]]
@@ -234,7 +295,7 @@ class _BySample:
             raise ValueError(f"sample {sample!r} or position {position!r} occurs more than once")
         if not self._mask[k, p : p + len(ref)].all() or p + len(ref) > self._mask.shape[1]:
             raise ValueError(f"sample {sample!r} ends before the end of {ref}")
-        return [Edit(name, k, p, ref, alt)]
+        return [Edit(name, k, (p,), (ref,), (alt,))]
 
 
 class _ByChromosome:
@@ -248,7 +309,7 @@ class _ByChromosome:
         single = (x["strand"].values == "-") if "strand" in x.coords else False
         self._minus = np.where(ends[0] == ends[1], single, ends[0] > ends[1])
         low = np.where(self._locus < 0, np.iinfo(np.int64).max, self._locus).min(1)
-        table = pd.DataFrame({"chrom": x["chrom"].values, "low": low, "high": self._locus.max(1)})
+        table = pd.DataFrame({"chrom": x["chrom"].values.astype(str), "low": low, "high": self._locus.max(1)})
         self._chroms = {c: t.sort_values("low") for c, t in table.groupby("chrom")}
         self._width = self._locus.shape[1]
 
@@ -274,4 +335,4 @@ class _ByChromosome:
         wanted = begin + np.arange(len(ref))[:: -1 if self._minus[k] else 1]
         position = int(np.argmax(self._locus[k] == wanted[0]))
         covered = self._locus[k, position : position + len(ref)]
-        return Edit(name, k, position, ref, alt) if np.array_equal(covered, wanted) else None
+        return Edit(name, k, (position,), (ref,), (alt,)) if np.array_equal(covered, wanted) else None

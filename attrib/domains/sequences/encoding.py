@@ -274,6 +274,7 @@ def _sample_coords(
     coords: dict[str, Any] = {str(c): ("sample", _plain(table[c])) for c in table if c != "sequence"}
     if not set(INTERVAL) <= set(coords):
         return coords
+    coords["chrom"] = ("sample", np.array([str(c) for c in coords["chrom"][1]], dtype=str))
     start, end = (table[c].to_numpy() for c in ("start", "end"))
     if (end - start != lengths).any():
         k = int(np.flatnonzero(end - start != lengths)[0])

@@ -41,7 +41,8 @@ def read_fasta(path: str | Path) -> Reading:
     Parameters
     ----------
     path : path
-        Plain or gzip, with lower or upper case, blank lines, and line ends of any system.
+        Plain or gzip, with lower or upper case, blank lines, and line ends of any system. Lines that begin with `;` are
+        comments, and so are those with `#` before the first record.
 
     Returns
     -------
@@ -133,6 +134,8 @@ def entries(path: str | Path) -> Iterator[Entry]:
                 if header is not None:
                     yield _entry(header, parts)
                 header, parts = (line[1:], number), []
+            elif line.startswith(";") or (header is None and line.startswith("#")):
+                continue  # a comment, as old programs write them
             elif header is not None:
                 parts.append(line)
             elif line:

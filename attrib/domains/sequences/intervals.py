@@ -6,13 +6,17 @@ BED is read here, not by pybedtools, which needs a compiled program.
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from attrib._install import install_hint
 from attrib.domains.sequences.alphabet import other_strand
 from attrib.domains.sequences.fasta import Reading, Records, entries, text_of
+
+GZIP = b"\x1f\x8b"
+HEADER = 4096  # bytes that a record's header may have
 
 
 class Interval(NamedTuple):
@@ -38,7 +42,12 @@ class Interval(NamedTuple):
 
 
 def read_bed(
-    path: str | Path, fasta: str | Path, *, width: int | None = None, index: bool | None = None
+    path: str | Path,
+    fasta: str | Path,
+    *,
+    width: int | None = None,
+    summits: bool = False,
+    index: bool | None = None,
 ) -> Reading:
     """Read the sequences of a BED file's intervals from a genome.
 
@@ -51,6 +60,9 @@ def read_bed(
         The genome, plain or gzip.
     width : int, optional
         Bases per sequence: intervals are cut or widened around their middle; default: each interval as it is.
+    summits : bool, default False
+        Whether `width` goes around the summit that peak callers write into column 10 of narrowPeak (bases from the start), and
+        not around the middle.
     index : bool, optional
         Whether to look intervals up by an index of the FASTA file, with pyfaidx, instead of reading all of it. Default:
         if there is an index beside it (`.fai`) and pyfaidx is installed. True creates a missing index.
@@ -61,12 +73,13 @@ def read_bed(
         `sequences`: `sequence`, as read on the interval's strand (the reverse complement on "-"), `chrom`, `start`, `end`,
         `strand`, in the order of the BED file. Names are those of the fourth column, else `chrom:start-end(strand)`. Left
         out and listed in `problems` are lines that are not intervals, intervals that reach beyond their chromosome, and
-        sequences with letters other than A, C, G, T, U, N.
+        sequences with letters other than A, C, G, T, U, N. A chromosome that the genome lacks is listed once, with the
+        names that it has.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, or it is empty or not FASTA.
+        If there is no such file, or it is empty or not FASTA; `summits` without `width`; and an index of another file.
     ImportError
         With `index=True`, if pyfaidx is missing.
 
@@ -89,8 +102,10 @@ def read_bed(
     >>> reading.problems.problem[0]
     'chr1 has 12 bases'
     """
+    if summits and width is None:
+        raise ValueError("`summits` is True, but `width` is missing: bases around the summit")
     records = Records()
-    intervals = list(_intervals(path, width, records))
+    intervals = list(_intervals(path, width, summits, records))
     for interval, letters in sequences_of(intervals, fasta, index, records):
         stranded = other_strand(letters) if interval.strand == "-" else letters
         row = {
@@ -104,9 +119,9 @@ def read_bed(
     return records.reading()
 
 
-def _intervals(path: str | Path, width: int | None, records: Records) -> Iterator[Interval]:
+def _intervals(path: str | Path, width: int | None, summits: bool, records: Records) -> Iterator[Interval]:
     """The lines of a BED file that are intervals."""
-    if width is not None and width < 1:
+    if width is not None and (isinstance(width, bool) or width < 1):
         raise ValueError(f"`width` is {width}, expected at least 1")
     with text_of(path) as file:
         for number, line in enumerate(file, 1):
@@ -116,12 +131,12 @@ def _intervals(path: str | Path, width: int | None, records: Records) -> Iterato
             if not any(words) or line.startswith("#") or words[0] in ("track", "browser"):
                 continue
             try:
-                yield _interval(words, number, width)
+                yield _interval(words, number, width, summits)
             except ValueError as error:
                 records.refuse(" ".join(words[:3]), number, str(error))
 
 
-def _interval(words: list[str], line: int, width: int | None) -> Interval:
+def _interval(words: list[str], line: int, width: int | None, summits: bool) -> Interval:
     if len(words) < 3 or not (words[1].isdecimal() and words[2].isdecimal()):
         raise ValueError("expected a chromosome, a start and an end, two numbers of at least 0")
     start, end = int(words[1]), int(words[2])
@@ -131,10 +146,26 @@ def _interval(words: list[str], line: int, width: int | None) -> Interval:
     if strand not in ("+", "-"):
         raise ValueError(f"its strand is {strand!r}, expected + or -")
     if width is not None:
-        start = (start + end) // 2 - width // 2
+        middle = start + _summit(words) if summits else (start + end) // 2
+        start = middle - width // 2
         end = start + width
     name = words[3] if len(words) > 3 and words[3] not in (".", "") else f"{words[0]}:{start}-{end}({strand})"
     return Interval(words[0], start, end, name, strand, line)
+
+
+def _summit(words: list[str]) -> int:
+    """Bases from the start of a peak to its summit.
+
+    Raises
+    ------
+    ValueError
+        If column 10 has none: it is missing, or -1.
+    """
+    if len(words) < 10 or not words[9].isdecimal():
+        raise ValueError(
+            f"its column 10 is {words[9] if len(words) > 9 else 'missing'!r}, expected the summit of narrowPeak, from 0"
+        )
+    return int(words[9])
 
 
 def sequences_of(
@@ -143,12 +174,14 @@ def sequences_of(
     """The intervals inside of the genome, with their letters on its + strand. The others are refused in `records`."""
     wanted = list(intervals)
     read = _looked_up if _indexed(Path(fasta), index) else _streamed
-    letters_of = read(wanted, Path(fasta))
+    letters_of, names = read(wanted, Path(fasta))
+    lacking = Counter(w.chrom for k, w in enumerate(wanted) if k not in letters_of)
     inside = []
     for k, interval in enumerate(wanted):
         size, letters = letters_of.get(k, (None, ""))
         if size is None:
-            records.refuse(interval.name, interval.line, f"{fasta} has no {interval.chrom}")
+            if count := lacking.pop(interval.chrom, 0):
+                records.refuse(interval.chrom, interval.line, _lacks(fasta, interval.chrom, count, names))
         elif interval.start < 0 or interval.end > size:
             problem = f"{interval.chrom} has {size} bases"
             records.refuse(
@@ -161,23 +194,36 @@ def sequences_of(
     return inside
 
 
-def _streamed(wanted: list[Interval], fasta: Path) -> dict[int, tuple[int | None, str]]:
-    """Chromosome size and letters of each interval, by its number, with one chromosome in memory at a time."""
+def _lacks(fasta: str | Path, chrom: str, count: int, names: list[str]) -> str:
+    """That a genome has no such chromosome, and what its own are called."""
+    other = chrom.removeprefix("chr") if chrom.startswith("chr") else f"chr{chrom}"
+    hint = f"; it has {other}: are they named otherwise?" if other in names else ""
+    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{fasta} has no {chrom} ({count} intervals){hint or f'; its records are {listed}'}"
+
+
+Letters = dict[int, tuple[int | None, str]]
+
+
+def _streamed(wanted: list[Interval], fasta: Path) -> tuple[Letters, list[str]]:
+    """Chromosome size and letters of each interval, by its number, with one chromosome in memory at a time; and all names."""
     by_chrom: dict[str, list[int]] = {}
     for k, interval in enumerate(wanted):
         by_chrom.setdefault(interval.chrom, []).append(k)
-    letters: dict[int, tuple[int | None, str]] = {}
+    letters: Letters = {}
+    names = []
     for e in entries(fasta):
+        names.append(e.name)
         for k in by_chrom.pop(e.name, []):
             letters[k] = len(e.sequence), e.sequence[max(wanted[k].start, 0) : wanted[k].end]
-    return letters
+    return letters, names
 
 
-def _looked_up(wanted: list[Interval], fasta: Path) -> dict[int, tuple[int | None, str]]:
+def _looked_up(wanted: list[Interval], fasta: Path) -> tuple[Letters, list[str]]:
     """As `_streamed`, by the file's index."""
     import pyfaidx
 
-    letters: dict[int, tuple[int | None, str]] = {}
+    letters: Letters = {}
     try:
         genome = pyfaidx.Fasta(str(fasta), as_raw=True)
     except (
@@ -188,6 +234,7 @@ def _looked_up(wanted: list[Interval], fasta: Path) -> dict[int, tuple[int | Non
     ) as error:
         raise ValueError(f"{fasta} cannot be indexed: {error}; pass index=False to read all of it") from error
     with genome:
+        _check_index(genome, fasta, {w.chrom for w in wanted})
         for k, interval in enumerate(wanted):
             if interval.chrom in genome:
                 size = len(genome[interval.chrom])
@@ -196,7 +243,27 @@ def _looked_up(wanted: list[Interval], fasta: Path) -> dict[int, tuple[int | Non
                     size,
                     str(genome[interval.chrom][interval.start : interval.end]) if inside else "",
                 )
-    return letters
+        return letters, list(genome.keys())
+
+
+def _check_index(genome: Any, fasta: Path, chroms: Iterable[str]) -> None:
+    """Raise if the index is of another file: where it says that a record begins and ends, there must be the record's header and end."""
+    with fasta.open("rb") as raw:
+        if raw.read(2) == GZIP:
+            return  # offsets are those of the unpacked letters
+        for chrom in chroms:
+            if chrom not in genome:
+                continue
+            entry = genome.faidx.index[chrom]
+            raw.seek(max(0, entry.offset - HEADER))
+            above = raw.read(min(HEADER, entry.offset)).rstrip(b"\r\n").rpartition(b"\n")[2]
+            lines, over = divmod(entry.rlen, entry.lenc) if entry.lenc else (0, 0)
+            raw.seek(entry.offset + lines * entry.lenb + over)
+            below = raw.read(HEADER).lstrip(b"\r\n")[:1]
+            if above[:1] != b">" or above[1:].split()[:1] != [chrom.encode()] or below not in (b"", b">"):
+                raise ValueError(
+                    f"{fasta}.fai is the index of another file: {chrom} is not where it says; delete it, and it is made anew"
+                )
 
 
 def _indexed(fasta: Path, index: bool | None) -> bool:
@@ -204,7 +271,11 @@ def _indexed(fasta: Path, index: bool | None) -> bool:
     if not fasta.is_file():
         raise FileNotFoundError(f"there is no file {fasta}")
     if importlib.util.find_spec("pyfaidx") is not None:
-        return fasta.with_name(fasta.name + ".fai").is_file() if index is None else index
+        with fasta.open("rb") as raw:
+            packed = (
+                raw.read(2) == GZIP
+            )  # pyfaidx reads bgzip with another package only; all of it is read instead
+        return fasta.with_name(fasta.name + ".fai").is_file() and not packed if index is None else index
     if index:
         raise ImportError(f"an index of a FASTA file needs pyfaidx: {install_hint('sequence')}")
     return False

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from attrib.domains.sequences.fasta import Reading, Records
+from attrib.domains.sequences.fasta import Reading, Records, text_of
 
+ROW_NAMES = "row.names"  # as R calls them
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
 
 
@@ -23,7 +26,7 @@ def read_table(path: str | Path, *, column: str = "sequence", name: str | None =
     column : str, default "sequence"
         The column of sequences.
     name : str, optional
-        The column of names; default: the rows' numbers, counted from 0.
+        The column of names; default: the row names that R writes in front, else the rows' numbers, counted from 0.
 
     Returns
     -------
@@ -50,6 +53,7 @@ def read_table(path: str | Path, *, column: str = "sequence", name: str | None =
     [['y', 'it has no letters']]
     """
     table = _table(Path(path), column, name)
+    table.columns = [str(c).strip() for c in table.columns]
     for wanted in filter(None, (column, name)):
         if wanted not in table:
             raise ValueError(
@@ -57,6 +61,8 @@ def read_table(path: str | Path, *, column: str = "sequence", name: str | None =
             )
     if not len(table):
         raise ValueError(f"{path} has no rows")
+    if name is None and ROW_NAMES in table and column != ROW_NAMES:
+        name = ROW_NAMES
     names = [str(k) for k in range(len(table))] if name is None else table[name].map(str).tolist()
     records = Records()
     rows = table.drop(columns=[name] if name else []).rename(columns={column: "sequence"}).to_dict("records")
@@ -74,18 +80,68 @@ def _table(path: Path, column: str, name: str | None) -> pd.DataFrame:
         return table.assign(**{str(c): table[c].map(_text) for c in (column, name) if c in table})
     if suffix not in _SEPARATORS:
         raise ValueError(f"{path} is no table by its name; expected .csv, .tsv, .txt, .tab or .parquet")
-    options: dict[str, Any] = {"sep": _SEPARATORS[suffix], "encoding": "utf-8-sig"}
     try:
-        table = pd.read_csv(path, **options)
+        content = _rectangular(path, _SEPARATORS[suffix])
+        table = pd.read_csv(io.StringIO(content))
         # these columns are read again as plain text: "NA" may be a name, or a sequence of two letters
         texts = pd.read_csv(
-            path, usecols=lambda c: c in (column, name), dtype=str, keep_default_na=False, **options
+            io.StringIO(content),
+            usecols=lambda c: c in (column, name, ROW_NAMES),
+            dtype=str,
+            keep_default_na=False,
         )
-        return table.assign(**{str(c): texts[c].map(_text) for c in texts})
+        table = table.assign(**{str(c): texts[c].map(_text) for c in texts})
+        return table.assign(chrom=table["chrom"].map(_chromosome)) if "chrom" in table else table
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{path} is empty") from error
-    except (pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError) as error:
+    except (pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError, csv.Error, zlib.error) as error:
         raise ValueError(f"{path} is no table that can be read: {error}") from error
+
+
+def _rectangular(path: Path, separator: str) -> str:
+    """The table as CSV with as many names as columns.
+
+    R writes row names without a name of their own, one field more than the header: they become the column `row.names`. Other
+    programs end each line with a separator: the empty column is dropped. Neither may shift the columns.
+
+    Raises
+    ------
+    ValueError
+        For lines of other lengths, naming the line.
+    """
+    with text_of(path) as file:
+        rows = [
+            (reader.line_num, row)
+            for reader in [csv.reader(file, delimiter=separator, strict=True)]
+            for row in reader
+            if row
+        ]
+    if not rows:
+        raise ValueError(f"{path} is empty")
+    header, body = rows[0][1], rows[1:]
+    while (
+        header and not header[-1].strip() and all(not "".join(r[len(header) - 1 :]).strip() for _, r in body)
+    ):
+        header = header[:-1]
+    if body and all(len(r) == len(header) + 1 for _, r in body) and any(r[-1].strip() for _, r in body):
+        header = [ROW_NAMES, *header]
+    lines = [header]
+    for number, row in body:
+        if len(row) > len(header) and "".join(row[len(header) :]).strip():
+            raise ValueError(
+                f"{path} is no table that can be read: line {number} has {len(row)} fields, the header {len(header)}"
+            )
+        lines.append([*row[: len(header)], *[""] * (len(header) - len(row))])
+    text = io.StringIO()
+    csv.writer(text).writerows(lines)
+    return text.getvalue()
+
+
+def _chromosome(value: object) -> str:
+    """A chromosome's name as text, also of one that reads as a number."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "" if value is None or (isinstance(value, float) and np.isnan(value)) else str(value)
 
 
 def _text(value: object) -> str:

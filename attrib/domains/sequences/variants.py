@@ -45,7 +45,7 @@ def read_vcf(path: str | Path) -> Variants:
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, or it is empty.
+        If there is no such file, or it is empty, or BCF.
 
     Examples
     --------
@@ -64,6 +64,10 @@ def read_vcf(path: str | Path) -> Variants:
     problems: list[tuple[str, int, str, bool]] = []
     with text_of(path) as file:
         for number, line in enumerate(file, 1):
+            if number == 1 and line.startswith("BCF"):
+                raise ValueError(
+                    f"{path} is BCF, the binary form; convert it: bcftools view {path} > variants.vcf"
+                )
             if line.startswith("#") or not line.strip():
                 continue
             words = line.rstrip("\r\n").split("\t")

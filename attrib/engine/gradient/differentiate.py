@@ -246,7 +246,7 @@ class Differentiator:
         if self._checked_cut or transformed():
             return
         self._checked_cut = True
-        zero = [j for j, g in enumerate(gradients) if not bool(g.any())]
+        zero = [j for j, g in enumerate(gradients) if not (bool(g[:, :1].any()) or bool(g.any()))]
         if not zero:
             return
         some = tuple(r[:2] for r in rows)

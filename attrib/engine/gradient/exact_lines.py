@@ -88,7 +88,8 @@ def exact_averages(passes: Passes, lines: Lines, order: Sequence[bool], most: in
     order : sequence of bool
         Of `order_of`.
     most : int
-        Evaluations of the model that a line may take. A line that would need more stays as it was last divided.
+        Evaluations of the model that a line may take. Of a line that would need more, what was not divided to the end is
+        cut into equal parts, as many as are left.
     """
     parts, used, short = _divide(passes, lines, order, most)
     count = torch.bincount(parts.line, minlength=len(lines.samples))
@@ -131,6 +132,7 @@ def _divide(
     used, closed = torch.zeros(n, dtype=torch.long), torch.zeros(n, dtype=torch.long)
     short = torch.zeros(n, dtype=torch.bool)
     finished: list[Stretches] = []
+    undivided: list[Stretches] = []
     stretches = Stretches(
         torch.arange(n), torch.zeros(n, dtype=torch.float64), torch.ones(n, dtype=torch.float64)
     )
@@ -140,8 +142,7 @@ def _divide(
         late = (used + closed + cost > most) & (torch.bincount(stretches.line, minlength=n) > 0)
         if bool(late.any()):
             short |= late
-            finished.append(stretches.where(late[stretches.line]))
-            closed += torch.bincount(finished[-1].line, minlength=n)
+            undivided.append(stretches.where(late[stretches.line]))
             stretches = stretches.where(~late[stretches.line])
             continue
         places = _bends(passes, lines, stretches, ends, order)
@@ -156,13 +157,29 @@ def _divide(
         parts = divided(stretches, places)
         many = used + closed + torch.bincount(parts.line, minlength=n) > most
         short |= many & (torch.bincount(parts.line, minlength=n) > 0)
-        undivided = stretches.where(bent & many[stretches.line])
-        finished.append(undivided)
-        closed += torch.bincount(undivided.line, minlength=n)
+        undivided.append(stretches.where(bent & many[stretches.line]))
         stretches = parts.where(~many[parts.line])
+    if undivided:
+        finished.append(_in_equal_parts(undivided, most - used - closed))
     line, left, right = (torch.cat([f[k] for f in finished]) for k in range(3))
     by_place = (line.double() * 2 + left).argsort(stable=True)  # places lie within [0, 1]
     return Stretches(line[by_place], left[by_place], right[by_place]), used, short
+
+
+def _in_equal_parts(stretches: Sequence[Stretches], left_over: Tensor) -> Stretches:
+    """Stretches in parts of about one length, as many on each line as evaluations are left over (n,), and one at least."""
+    line, left, right = (torch.cat([s[k] for s in stretches]) for k in range(3))
+    length = right - left
+    total = torch.zeros(len(left_over), dtype=torch.float64).index_add_(0, line, length)
+    spare = left_over - torch.bincount(line, minlength=len(left_over))
+    count = 1 + (spare[line].clamp_min(0) * length / total[line]).long()
+    owner = torch.arange(len(line)).repeat_interleave(count)
+    step = torch.arange(len(owner)) - (count.cumsum(0) - count)[owner]
+    begin = left[owner] + length[owner] * step / count[owner]
+    end = torch.where(
+        step + 1 == count[owner], right[owner], left[owner] + length[owner] * (step + 1) / count[owner]
+    )
+    return Stretches(line[owner], begin, end)
 
 
 class _Ends(NamedTuple):

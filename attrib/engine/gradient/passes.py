@@ -151,6 +151,11 @@ class Passes:
             largest = knowledge.largest if self._row_cost == 1 else 1
             self.batches.measured(self._row_cost * knowledge.row_bytes, largest)
 
+    def sums_at(self, sums: int) -> torch.device:
+        """Where `sums` float64 sums for each entry of the inputs, and each target, are kept."""
+        size = 8 * sums * len(self.targets) * sum(t.numel() for t in self._xs)
+        return self.batches.sums_at(self._xs[0].device, size)
+
     def rows_of(self, xs: Rows, i: Tensor) -> Rows:
         """Rows of samples `i` where the model is."""
         return tuple(of_samples(t, i, self.device) for t in xs)
@@ -174,8 +179,8 @@ class Passes:
         for span in self.batches.spans(max(map(len, xs))):
             with span:
                 rows = self.rows_of(xs, torch.arange(span.start, span.stop))
-                own = None if samples is None else samples[span.start : span.stop]
-                outputs.append(self.function(*rows, samples=own))
+                numbers = None if samples is None else samples[span.start : span.stop]
+                outputs.append(self.function(*rows, samples=numbers))
         return torch.cat(outputs)
 
     def scores_at(self, xs: Rows, samples: Tensor) -> Tensor:
@@ -243,7 +248,7 @@ class Passes:
                 del rows, gradients, scores  # not kept while the next ones are made
 
     def gradients_at_inputs(self, xs: Rows) -> tuple[Tensor, Rows]:
-        """Scores (T, N) and gradients (T, N, ...) at the inputs, from one forward pass."""
+        """Scores (T, N) and gradients (T, N, ...) at the inputs, from one forward pass; their memory is nobody else's."""
         n = len(xs[0])
         scores: Tensor | None = None
         totals: Rows = ()
@@ -253,13 +258,17 @@ class Passes:
                 return chunk.scores, chunk.gradients
             if scores is None:
                 scores = chunk.scores.new_zeros(len(chunk.scores), n)
+                make = torch.zeros if transformed() else torch.empty  # every row is written once
                 totals = tuple(
-                    torch.zeros(len(g), *t.shape, dtype=t.dtype, device=t.device)
+                    make(len(g), *t.shape, dtype=t.dtype, device=t.device)
                     for g, t in zip(chunk.gradients, xs, strict=True)
                 )
             scores[:, chunk.start : chunk.start + chunk.scores.shape[1]] = chunk.scores
             for total, g in zip(totals, chunk.gradients, strict=True):
-                add_by_sample(total, g, chunk.start, 1)
+                if transformed():
+                    add_by_sample(total, g, chunk.start, 1)
+                else:
+                    total[:, chunk.start : chunk.start + g.shape[1]] = g.to(total.device)
         assert scores is not None
         return scores, totals
 

@@ -4,8 +4,19 @@
 rule that the caller chooses. DeepLIFT replays an op as a secant, mutagenesis as a window that changes.
 """
 
-from attrib.engine.graph.modes import transformed
+from attrib.engine.graph.modes import RECURRENT, transformed
 from attrib.engine.graph.nodes import Graph, Node, Ref, Source
-from attrib.engine.graph.recorder import Recorder, evaluate, record
+from attrib.engine.graph.recorder import Recorder, composite, evaluate, record
 
-__all__ = ["Graph", "Node", "Recorder", "Ref", "Source", "evaluate", "record", "transformed"]
+__all__ = [
+    "RECURRENT",
+    "Graph",
+    "Node",
+    "Recorder",
+    "Ref",
+    "Source",
+    "composite",
+    "evaluate",
+    "record",
+    "transformed",
+]

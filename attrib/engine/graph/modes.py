@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 _ATTENTION = {F.scaled_dot_product_attention, F.multi_head_attention_forward}
-_RECURRENT = {  # with the op of sequences, and that of packed ones
+RECURRENT = {  # with the op of sequences, and that of packed ones
     getattr(torch, name): (getattr(torch.ops.aten, name).input, getattr(torch.ops.aten, name).data)
     for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
 }
@@ -57,8 +57,8 @@ class Unfused(TorchFunctionMode):
         if func in _ATTENTION:
             with sdpa_kernel(SDPBackend.MATH):
                 return func(*args, **kwargs)
-        if func in _RECURRENT:
-            op = _RECURRENT[func][_is_packed(func, args)]
+        if func in RECURRENT:
+            op = RECURRENT[func][_is_packed(func, args)]
             if self.single(op) and not kwargs and not _drops_out(args):
                 with torch._C._AutoDispatchBelowAutograd():  # above it, torch takes the layer apart
                     return op(*args)

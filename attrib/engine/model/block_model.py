@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from attrib.engine.model.checks import refuse_training_mode
 from attrib.engine.model.parameters import Model, parts
 from attrib.engine.model.prepared import Knowledge, PreparedModel, state_of
 
@@ -44,3 +45,26 @@ class BlockModel(PreparedModel):
             return replace(learned, graphs={})
         self._of_first_block = state, (fresh := Knowledge())
         return fresh
+
+
+class FirstLook(PreparedModel):
+    """A model of which one row is called to see what it gives, before anything is asked of its rows.
+
+    Parameters
+    ----------
+    model : callable
+        As every method takes it.
+
+    Raises
+    ------
+    ValueError
+        If it is in training mode.
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        refuse_training_mode(getattr(model, "model", model), self.parts)
+
+    def knowledge(self, samples: Sequence[Tensor] = (), beside: Sequence[Any] = ()) -> Knowledge:
+        """Nothing but that no check is wanted yet."""
+        return Knowledge(checked=True)

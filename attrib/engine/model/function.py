@@ -25,6 +25,7 @@ from attrib.engine.model.checks import (
     try_row,
 )
 from attrib.engine.model.companions import ALONE, Companions
+from attrib.engine.model.cudnn import differentiable
 from attrib.engine.model.external import External, padded_up_to, used
 from attrib.engine.model.parameters import Model, dtype_of, parts, weights_of
 from attrib.engine.model.prepared import Knowledge, PreparedModel
@@ -78,6 +79,7 @@ class Function:
         self.parts = prepared.parts if prepared else parts(self.model)
         if not self.knowledge.checked:
             refuse_training_mode(self.model, self.parts)
+        self._tracked = differentiable(self.parts)
         self.rows = 0
         self.notes: dict[str, str | int | float] = {}
         self._trial: Trial | None = None
@@ -186,15 +188,35 @@ class Function:
         copies = tuple(r.clone() for r in rows) if self.knowledge.writes else rows
         extra, named = self._beside(samples, rows[0])
         try:
-            y = one_tensor(self.model(*copies, *extra, **named), len(rows[0]))
+            with self._tracked() if torch.is_grad_enabled() else nullcontext():
+                y = one_tensor(self.model(*copies, *extra, **named), len(rows[0]))
         except (RuntimeError, NotImplementedError, TypeError) as error:
             self._refuse_for_its_rows(rows, samples, error)
             refuse_numpy(error)
             raise
         self.rows += len(y)
         if self._trial is not None and len(y) >= self._fewest:
-            self._compare(rows, samples, y)
+            self._compare(*(rows, samples, y) if self._is_tried(rows) else self._tried_beside(rows, samples))
         return y
+
+    def _is_tried(self, rows: Rows) -> bool:
+        """Whether the first of some rows is that of the trial."""
+        trial = self._trial
+        assert trial is not None
+        pairs = [(bare(r)[0], t[trial.place]) for r, t in zip(rows, trial.rows, strict=True)]
+        with plain_calls():
+            return all(torch.equal(row, tried) for row, tried in pairs)
+
+    def _tried_beside(self, rows: Rows, samples: Tensor | None) -> tuple[Rows, Tensor, Tensor]:
+        """A call of the trial's row in place of the first of other rows, where calls of single rows came before."""
+        trial = self._trial
+        assert trial is not None
+        place = slice(trial.place, trial.place + 1)
+        batch = tuple(torch.cat([t[place], bare(r)[1:]]) for t, r in zip(trial.rows, rows, strict=True))
+        i = torch.arange(len(rows[0])) if samples is None else samples.cpu().expand(len(rows[0])).clone()
+        i[0] = trial.samples[trial.place]
+        with plain_calls():
+            return batch, i, self._plain_call(batch, i)
 
     def _refuse_for_its_rows(self, rows: Rows, samples: Tensor | None, error: Exception) -> None:
         """Raise a better error than the model's own, where its dtype or its dependent rows are the cause."""

@@ -5,12 +5,13 @@ as a linear function of the change of the inputs. The rules, a file per family o
 op; the transpose of the composed linear map gives the multipliers.
 """
 
-from attrib.engine.secant.multipliers import VALUES_PER_ACTIVATION, Multipliers, Readout
+from attrib.engine.secant.multipliers import VALUES_PER_ACTIVATION, Chunk, Multipliers, Readout
 from attrib.engine.secant.replay import Secant, expressed, secant
 from attrib.engine.secant.report import OpShare, shares
 
 __all__ = [
     "VALUES_PER_ACTIVATION",
+    "Chunk",
     "Multipliers",
     "OpShare",
     "Readout",

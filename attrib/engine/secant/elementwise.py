@@ -85,7 +85,7 @@ BENDS: dict[OpOverload, Callable[..., tuple[float, ...]]] = {
 @rule(
     *(aten.relu, aten.relu6, aten.leaky_relu, aten.threshold, aten.hardtanh, aten.clamp.default),
     *(aten.clamp_min.default, aten.clamp_max.default, aten.hardsigmoid),
-    *(aten.abs, aten.sign, aten.sgn, aten.round, aten.floor, aten.ceil, aten.trunc, aten.frac),
+    *(aten.sign, aten.sgn, aten.round, aten.floor, aten.ceil, aten.trunc, aten.frac),
     *(aten.hardshrink, aten.softshrink, aten.heaviside),
 )
 def kinked(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
@@ -101,7 +101,8 @@ def kinked_slope(
     op: OpOverload, x: Pair, change: Tensor, options: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
 ) -> Tensor:
     """The secant of a function of straight pieces that changes by `change`."""
-    return ratio(change, x.change, slope(op, x.v1, options, kwargs or {}))
+    at = x.v1.to(x.dv.dtype) if x.is_discrete else x.v1
+    return ratio(change, x.change, slope(op, at, options, kwargs or {}))
 
 
 @rule(

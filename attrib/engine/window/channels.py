@@ -47,7 +47,7 @@ class PerChannel(Rule):
 def batch_norm(node: Node, layout: Layout) -> Rule | None:
     """Batch norm: a factor and a shift per channel."""
     source, b = single_source(node, layout), bound(node)
-    if source is None or 1 in layout.axes[source] or not only_first_is_read(node, layout):
+    if source is None or not only_first_is_read(node, layout):
         return None
     mean, variance = layout.constants[b["running_mean"]], layout.constants[b["running_var"]]
     scale = (variance.double() + b["eps"]).rsqrt()
@@ -56,6 +56,13 @@ def batch_norm(node: Node, layout: Layout) -> Rule | None:
     shift = shift if b["bias"] is None else shift + layout.constants[b["bias"]].double()
     shape = (1, -1, *[1] * (len(layout.shape[source]) - 2))
     a, c = (t.to(variance.dtype).view(shape) for t in (scale, shift))
+    if 1 in layout.axes[source]:  # the edits are of channels, such as genes
+
+        def at_channels(at: Reader, span: Span) -> Tensor:
+            factor, number = (at.constant(t, source, span) for t in (a, c))
+            return torch.addcmul(number, at.read(source, span), factor)
+
+        return Rule(node, (source,), layout.axes[source], at_channels, owns=True)
 
     def compute(at: Reader, span: Span) -> Tensor:
         t, writable = at.take(source, span)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from attrib.engine.graph import Node, Ref
 from attrib.engine.window.plan import Plan, domain, volume
+from attrib.engine.window.program import RECURRENT_OPS
 from attrib.engine.window.rule import Span
 
 aten = torch.ops.aten
@@ -76,7 +77,18 @@ def _products(node: Node, plan: Plan) -> float:
         return float(size * math.prod(weight[1:]))
     if node.op.overloadpacket in (aten.addmm, aten.mm, aten.bmm, aten.baddbmm):
         return float(size * layout.shape[node.reads[-1]][-2])
+    if node.op in RECURRENT_OPS:
+        return _recurrent(node, plan)
     return 0.0
+
+
+def _recurrent(node: Node, plan: Plan) -> float:
+    """Multiplications of a recurrent layer, and the time that its steps take, for one row."""
+    source, _, weights = (node.args[0], *node.args[1:3])
+    shape = plan.layout.shape
+    steps = math.prod(shape[source]) // shape[source][-1]
+    products = sum(math.prod(shape[w]) for w in weights if len(shape[w]) == 2)
+    return steps * (products + len(weights) * PER_OP / DENSE_ROWS)
 
 
 def _size(node: Node, plan: Plan) -> int:

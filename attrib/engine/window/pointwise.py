@@ -34,22 +34,23 @@ IN_PLACE = {
 
 @rule(*UNARY, *SEVERAL)
 def pointwise(node: Node, layout: Layout) -> Rule | None:
-    """An op on local values of one shape and form, and constants that are equal at all positions."""
+    """An op on local values of one shape and form, and constants, which may differ from position to position."""
     sources = tuple(dict.fromkeys(r for r in node.reads if r in layout.form))
     like = sources[0]
     shape, axes, form = layout.shape[like], layout.axes[like], layout.form[like]
     if any((layout.shape[r], layout.axes[r], layout.form[r]) != (shape, axes, form) for r in sources):
         return None
     constants = [r for r in node.reads if r not in layout.form]
-    if any(
-        r not in layout.constants or not _same_everywhere(layout.constants[r], shape, axes) for r in constants
-    ):
+    if any(r not in layout.constants or not _fits(layout.constants[r], shape) for r in constants):
         return None
     if form != LOCAL and any(layout.constants[r].numel() > 1 for r in constants):
         return None  # its shape is that of the flattened value
     if len(node.writes) > 1 or (form == LOCAL and layout.shape[node.writes[0]] != shape):
         return None
 
+    placed = {
+        r: layout.constants[r] for r in constants if not _same_everywhere(layout.constants[r], shape, axes)
+    }
     in_place = IN_PLACE.get(node.op.overloadpacket)
     if node.op is aten.add.Tensor and len(sources) == len(node.args) == 2 and not node.kwargs:
         return Rule(node, sources, axes, _Sum(node, *sources).compute, form, shape, True)
@@ -60,7 +61,8 @@ def pointwise(node: Node, layout: Layout) -> Rule | None:
         if in_place is not None:
             t, writable = at.take(like, span)
             return in_place(t) if writable else apply(node, layout, {like: t})
-        return apply(node, layout, {r: at.read(r, span) for r in sources})
+        values = {r: at.read(r, span) for r in sources}
+        return apply(node, layout, values | {r: at.constant(t, like, span) for r, t in placed.items()})
 
     owns = node.op.overloadpacket is not aten.clone
     return Rule(node, sources, axes, compute, form, shape, owns)
@@ -95,12 +97,17 @@ def _inside(inner: Span, outer: Span) -> bool:
     return all(lo <= a and b <= hi for (a, b), (lo, hi) in zip(inner, outer, strict=True))
 
 
-def _same_everywhere(constant: Tensor, shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
-    """Whether a constant is equal for all rows and along the axes of a value of this shape."""
+def _fits(constant: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether a constant is broadcast to a value of this shape, and is equal for all rows."""
     offset = len(shape) - constant.ndim
-    if offset < 0:
-        return False
-    return all(constant.shape[d - offset] == 1 for d in (0, *axes) if d >= offset)
+    same = offset > 0 or (offset == 0 and constant.shape[0] == 1)
+    return same and all(n in (1, m) for n, m in zip(constant.shape, shape[offset:], strict=True))
+
+
+def _same_everywhere(constant: Tensor, shape: tuple[int, ...], axes: tuple[int, ...]) -> bool:
+    """Whether a constant is equal along the axes of a value of this shape."""
+    offset = len(shape) - constant.ndim
+    return all(constant.shape[d - offset] == 1 for d in axes if d >= offset)
 
 
 @rule(aten.addmm, aten.mm)

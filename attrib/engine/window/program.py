@@ -9,14 +9,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 
-from attrib.engine.graph import Graph, Node, Ref, record
+from attrib.engine.graph import RECURRENT, Graph, Node, Ref, composite, record
 from attrib.engine.graph.nodes import store
 
 aten = torch.ops.aten
 
 FEW, MORE = 2, 3  # rows of the two recordings
+RECURRENT_OPS = {op for ops in RECURRENT.values() for op in ops}
 LEAVING = {Tensor.numpy, Tensor.tolist, Tensor.item, Tensor.__array__, Tensor.__dlpack__, Tensor.__float__}
 
 
@@ -40,8 +42,8 @@ class Program:
         The values at both ends.
     constants : dict of Ref to Tensor
         Values that do not depend on the input.
-    per_row : frozenset of Ref
-        Constants (1, ...) that the model repeats for each row.
+    per_row : dict of Ref to int
+        Constants that the model repeats for each row, with the dim of the rows: 0, or 1 for the first state of a recurrent layer.
     counted : frozenset of Ref
         Constants (1, ...) that hold 0, 1, 2, ..., continued for more rows.
     outputs : Tensor (rows, ...)
@@ -52,13 +54,13 @@ class Program:
     input: Ref
     output: Ref
     constants: dict[Ref, Tensor]
-    per_row: frozenset[Ref]
+    per_row: dict[Ref, int]
     counted: frozenset[Ref]
     outputs: Tensor
 
     def constants_for(self, rows: int) -> dict[Ref, Tensor]:
         """The constants as the model computes them for `rows` rows."""
-        repeated = {r: self.constants[r].expand(rows, *self.constants[r].shape[1:]) for r in self.per_row}
+        repeated = {r: _repeated(self.constants[r], dim, rows) for r, dim in self.per_row.items()}
         repeated |= {r: _counting(self.constants[r], rows) for r in self.counted}
         return {**self.constants, **repeated}
 
@@ -102,7 +104,7 @@ def program(f: Callable[[Tensor], Tensor], x: Tensor) -> Program:
         If the ops depend on the number of rows, or cannot be recorded.
     """
     try:
-        few, more = (record(_in_torch(f), [rows]) for rows in x.split([FEW, MORE]))
+        few, more = (record(_in_torch(f), [rows], _smaller) for rows in x.split([FEW, MORE]))
     except (NotImplementedError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -110,6 +112,11 @@ def program(f: Callable[[Tensor], Tensor], x: Tensor) -> Program:
     if few.lifted or more.lifted or len(few.nodes) != len(more.nodes):
         raise Unsuited("the model's ops depend on the number of rows")
     return _Merge(few, more).program()
+
+
+def _smaller(op: OpOverload) -> Callable | None:
+    """What is recorded in place of an op: a recurrent layer, which needs whole rows, stays one op with a kernel of its own."""
+    return None if op in RECURRENT_OPS else composite(op)
 
 
 class _InTorch(TorchFunctionMode):
@@ -138,7 +145,7 @@ class _Merge:
         self.few, self.more = few, more
         self.same = dict(zip(more.inputs, few.inputs, strict=True))
         self.constants = dict(few.constants)
-        self.per_row: set[Ref] = set()
+        self.per_row: dict[Ref, int] = {}
         self.counted: set[Ref] = set()
 
     def program(self) -> Program:
@@ -155,7 +162,7 @@ class _Merge:
             self.few.inputs[0],
             self.few.output,
             self.constants,
-            frozenset(self.per_row),
+            self.per_row,
             frozenset(self.counted),
             torch.cat([self.few.value, self.more.value]),
         )
@@ -187,19 +194,35 @@ class _Merge:
             return ref
         if few.dtype == torch.long and few.ndim == more.ndim == 1 and len(few) * MORE == len(more) * FEW:
             raise Unsuited("the model writes to parts of a value, by an index over all rows")
-        if not (few.ndim and len(few) == FEW and len(more) == MORE):
+        dim = _dim_of_rows(few, more)
+        if dim is None:
             raise Unsuited("the model makes a constant that depends on the number of rows")
-        if few.dtype != torch.bool and all(torch.equal(t, _counting(t[:1], len(t))) for t in (few, more)):
+        counts = dim == 0 and few.dtype != torch.bool
+        if counts and all(torch.equal(t, _counting(t[:1], len(t))) for t in (few, more)):
             self.constants[ref] = few[:1]
             self.counted.add(ref)
             return ref
         if few.dtype == torch.long:
             raise Unsuited("the model looks values up by an index that differs from row to row")
-        if not _equal(few[:1].expand_as(few), few) or not _equal(few[:1].expand_as(more), more):
+        first = few.narrow(dim, 0, 1)
+        if not _equal(first.expand_as(few), few) or not _equal(first.expand_as(more), more):
             raise Unsuited("the model makes a constant that differs from row to row")
-        self.constants[ref] = few[:1]
-        self.per_row.add(ref)
+        self.constants[ref] = first
+        self.per_row[ref] = dim
         return ref
+
+
+def _dim_of_rows(few: Tensor, more: Tensor) -> int | None:
+    """The dim along which a constant has as many entries as there are rows; None if it is neither of the first two."""
+    for dim in range(min(2, few.ndim)):
+        if (few.shape[dim], more.shape[dim]) == (FEW, MORE):
+            return dim
+    return None
+
+
+def _repeated(first: Tensor, dim: int, rows: int) -> Tensor:
+    """A constant of one row as the model makes it for `rows` rows."""
+    return first.expand(*first.shape[:dim], rows, *first.shape[dim + 1 :])
 
 
 def _counting(first: Tensor, rows: int) -> Tensor:

@@ -38,6 +38,7 @@ class Reference:
     def __init__(self, plan: Plan, x: Tensor, values: dict[Ref, Tensor] | None = None) -> None:
         self.plan, self.x, self.values = plan, x, values or plan.program.values(x)
         self._tables: dict[Ref, Tensor] = {}
+        self._constants: dict[tuple[int, Ref], tuple[Tensor, Tensor]] = {}  # with their tables
 
     def value(self, ref: Ref) -> Tensor:
         """A value (1, ...) in the shape of its layout."""
@@ -46,14 +47,30 @@ class Reference:
     def _table(self, ref: Ref) -> Tensor:
         """A value as (positions, others), with row-major positions."""
         if ref not in self._tables:
-            axes = self.plan.layout.axes[ref]
-            t = self.value(ref)[0].movedim(tuple(a - 1 for a in axes), tuple(range(len(axes))))
-            self._tables[ref] = t.reshape(-1, *t.shape[len(axes) :]).contiguous()
+            self._tables[ref] = self._positions_first(self.value(ref), ref)
         return self._tables[ref]
+
+    def _positions_first(self, t: Tensor, ref: Ref) -> Tensor:
+        """Values (1, ...) of the dims of `ref` as (positions, others)."""
+        axes = self.plan.layout.axes[ref]
+        t = t[0].movedim(tuple(a - 1 for a in axes), tuple(range(len(axes))))
+        return t.reshape(-1, *t.shape[len(axes) :]).contiguous()
+
+    def constant(self, t: Tensor, like: Ref, starts: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Boxes of a constant that goes with the positions of a value, as `boxes`."""
+        if (id(t), like) not in self._constants:
+            shape, axes = self.plan.layout.shape[like], self.plan.layout.axes[like]
+            full = t.reshape(*[1] * (len(shape) - t.ndim), *t.shape)
+            full = full.expand([shape[d] if d in axes else n for d, n in enumerate(full.shape)])
+            self._constants[id(t), like] = t, self._positions_first(full, like)
+        return self._picked(self._constants[id(t), like][1], like, starts, sizes)
 
     def boxes(self, ref: Ref, starts: Tensor, sizes: Sequence[int]) -> Tensor:
         """Boxes (starts, *sizes, others) of equal size; their values beyond the ends are arbitrary."""
-        table = self._table(ref)
+        return self._picked(self._table(ref), ref, starts, sizes)
+
+    def _picked(self, table: Tensor, ref: Ref, starts: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Boxes of a table at positions of a value."""
         ends = [hi for _, hi in domain(ref, self.plan.layout)]
         index = torch.zeros(len(starts), *[1] * len(ends), dtype=torch.long)
         for k, (size, end) in enumerate(zip(sizes, ends, strict=True)):
@@ -132,7 +149,15 @@ class Propagation:
 
     def before(self, ref: Ref, span: Span) -> Tensor:
         """A value without the edits over a box (rows, ...), as a copy with positions first in memory."""
-        boxes = self._boxes(ref, span)
+        return self._for_rows(ref, self._boxes(ref, span))
+
+    def constant(self, t: Tensor, like: Ref, span: Span) -> Tensor:
+        """A constant, whose entries differ along the axes of the value `like`, over a box of it (rows, ...)."""
+        starts = self._at(like, span, self.distinct_shifts)
+        return self._for_rows(like, self.reference.constant(t, like, starts, [hi - lo for lo, hi in span]))
+
+    def _for_rows(self, ref: Ref, boxes: Tensor) -> Tensor:
+        """Boxes of each distinct shift as boxes of each row, with their axes at the dims of the value."""
         if self.each == 1:
             return self.reference.arranged(ref, boxes)
         if self.each:

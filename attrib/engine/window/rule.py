@@ -41,6 +41,10 @@ class Reader(Protocol):
         """The change by the edits over the value's own box; zero at positions outside the value."""
         ...
 
+    def constant(self, t: Tensor, like: Ref, span: Span) -> Tensor:
+        """A constant, whose entries differ along the axes of the value `like`, over a box of it (rows, ...)."""
+        ...
+
     def axes(self, ref: Ref) -> tuple[int, ...]:
         """The dims of a value's box."""
         ...

@@ -86,12 +86,6 @@ class Cell(NamedTuple):
         return xr.DataArray(self.maps, dims=("target", "method", "y", "x"), coords=coords, name="attribution")
 
 
-def stamp(path: Path) -> str:
-    """Size and time of a file, by which a change is noticed."""
-    facts = path.stat()
-    return f"{facts.st_size} {facts.st_mtime_ns}"
-
-
 def write_cell(cell: Cell, targets: tuple[str, ...], folder: Path) -> None:
     """Write pictures, the prediction as JSON, and last the attributions: their file marks the image as finished."""
     name, maps = cell.file.name, cell.labelled()

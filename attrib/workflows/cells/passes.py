@@ -11,14 +11,15 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from attrib.domains.cells import ImageFile, read_image
+from attrib.domains.cells import ImageFile, read_mask
 from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import device_of
 from attrib.functional import Curve, class_activation_maps
 from attrib.workflows.cells.deletion import deletion
-from attrib.workflows.cells.image import Cell, Deletion, stamp
+from attrib.workflows.cells.image import Cell, Deletion
 from attrib.workflows.cells.plan import Plan
 from attrib.workflows.checkpoint import Classifier
+from attrib.workflows.identity import stamp
 
 
 def explained(
@@ -39,7 +40,7 @@ def explained(
             file, image = batch[k]
             frame = classifier.preparation.frame(*image.shape[:2])
             yield Cell(
-                file, stamp(file.path), image, probability[j], frame.back(maps[:, :, j]), maps[:, :, j], deletion_of(curves, j),
+                file, stamp(file.path, mask_file(file, masks)), image, probability[j], frame.back(maps[:, :, j]), maps[:, :, j], deletion_of(curves, j),
                 plan.classes, plan.methods, plan.labels, name, mask_of(file, image, masks),
             )  # fmt: skip
 
@@ -81,13 +82,19 @@ def mask_of(file: ImageFile, image: xr.DataArray, masks: str | Path | None) -> x
     ValueError
         If it is of another size.
     """
+    path = mask_file(file, masks)
+    if path is None:
+        return None
+    mask = read_mask(path)
+    if mask.shape != image.shape[:2]:
+        raise ValueError(f"`masks`: {path} is {mask.shape}, its image {image.shape[:2]}")
+    return mask
+
+
+def mask_file(file: ImageFile, masks: str | Path | None) -> Path | None:
+    """The file of an image's mask, if the folder has one."""
     if masks is None:
         return None
     places = [Path(masks) / (file.label or ""), Path(masks)]
     files = [p for place in places if place.is_dir() for p in sorted(place.iterdir()) if p.stem == file.path.stem and p.is_file()]  # fmt: skip
-    if not files:
-        return None
-    mask = read_image(files[0]).max("channel") > 0
-    if mask.shape != image.shape[:2]:
-        raise ValueError(f"`masks`: {files[0]} is {mask.shape}, its image {image.shape[:2]}")
-    return mask
+    return files[0] if files else None

@@ -8,17 +8,28 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from attrib.domains.cells import ImageFile, find_images, read_image
+from attrib.domains.cells import ImageFile, find_images, left_out, read_image
 from attrib.io import load
+from attrib.io.names import LEGAL, file_names
 from attrib.workflows.cells.cohort import write_cohort
-from attrib.workflows.cells.image import stamp, write_cell
-from attrib.workflows.cells.passes import explained
+from attrib.workflows.cells.image import write_cell
+from attrib.workflows.cells.passes import explained, mask_file
 from attrib.workflows.cells.plan import METHODS, Plan, plan_of
 from attrib.workflows.checkpoint import Classifier
 from attrib.workflows.continued import RunFolder
-from attrib.workflows.identity import digest
+from attrib.workflows.identity import digest, stamp
 
 PROGRAM = "attrib cells"
+RESERVED = (
+    "mean",
+    "summary",
+    "confusion",
+    "attributions",
+    "results",
+    "run",
+    "index",
+    "parts",
+)  # names of the cohort's files
 
 Tell = Callable[[str, int, int], None]
 
@@ -74,7 +85,7 @@ def cells(
     masks : path, optional
         A folder of images with the images' names, nonzero where the cell is.
     max_images : int, optional
-        Use the first so many images.
+        Use so many images at most, the first ones of each class, as evenly over the classes as they allow.
     batch_size : int, default 16
         Images in memory and in a call of the model.
     command : sequence of str
@@ -96,22 +107,43 @@ def cells(
         raise ValueError(
             f"`batch_size` is {batch_size}, `max_images` {max_images}; expected positive numbers"
         )
-    files = find_images(images)[:max_images]
+    files = evenly(find_images(images), max_images)
+    names = file_names([f.name for f in files], RESERVED, LEGAL)
+    files = [f._replace(name=names[f.name]) for f in files]
     unreadable: dict[str, str] = {}
-    settings = plan._asdict() | {"weights": digest(classifier.model)}
+    settings = plan._asdict() | {
+        "weights": digest(classifier.model), "preparation": classifier.preparation, "several": classifier.several,
+        "masks": None if masks is None else str(Path(masks).resolve()),
+    }  # fmt: skip
     with RunFolder(output, PROGRAM, settings, command) as run:
-        for batch in _batches(run.path, files, batch_size, unreadable, tell):
+        for batch in _batches(run.path, files, batch_size, unreadable, masks, tell):
             for cell in explained(classifier, plan, batch, masks):
                 write_cell(cell, plan.saved_labels, run.path)
-        summary = _sum_up(run, files, plan, unreadable)
+        summary = _sum_up(run, files, plan, unreadable, left_out(images))
     return Study(run.path, summary, run.files)
 
 
+def evenly(images: Sequence[ImageFile], most: int | None) -> list[ImageFile]:
+    """At most so many images in their order: one of each class in turn, until there are enough."""
+    number: dict[str | None, int] = {}
+    turns: list[int] = []
+    for f in images:
+        turns.append(number.get(f.label, 0))
+        number[f.label] = turns[-1] + 1
+    first = sorted(range(len(images)), key=lambda k: turns[k])[:most]
+    return [images[k] for k in sorted(first)]
+
+
 def _batches(
-    folder: Path, images: Sequence[ImageFile], size: int, unreadable: dict[str, str], tell: Tell | None
+    folder: Path,
+    images: Sequence[ImageFile],
+    size: int,
+    unreadable: dict[str, str],
+    masks: str | Path | None,
+    tell: Tell | None,
 ) -> Iterator[list[tuple[ImageFile, xr.DataArray]]]:
     """The unfinished images, some at a time; `tell` is called after each batch."""
-    pending = [f for f in images if not _is_done(folder, f)]
+    pending = [f for f in images if not _is_done(folder, f, masks)]
     done = len(images) - len(pending)
     for start in range(0, len(pending), size):
         some = pending[start : start + size]
@@ -122,20 +154,24 @@ def _batches(
 
 
 def _sum_up(
-    run: RunFolder, images: Sequence[ImageFile], plan: Plan, unreadable: dict[str, str]
+    run: RunFolder,
+    images: Sequence[ImageFile],
+    plan: Plan,
+    unreadable: dict[str, str],
+    others: dict[str, str],
 ) -> dict[str, Any]:
     """Write the cohort's files."""
     finished = [f for f in images if str(f.path) not in unreadable]
     if not finished:
         raise ValueError(f"`images`: none of {len(images)} can be read: {next(iter(unreadable.values()))}")
-    summary, files = write_cohort(run.path, finished, plan.classes, plan.methods, unreadable)
+    summary, files = write_cohort(run.path, finished, plan.classes, plan.methods, others | unreadable)
     for name in files:
         run.file(name)
     return summary
 
 
-def _is_done(folder: Path, image: ImageFile) -> bool:
-    """Whether the image's results exist, are complete, and belong to the present content of the file."""
+def _is_done(folder: Path, image: ImageFile, masks: str | Path | None) -> bool:
+    """Whether the image's results exist, are complete, and belong to the present content of the file and its mask."""
     part = folder / "parts" / f"{image.name}.nc"
     if not part.is_file():
         return False
@@ -143,7 +179,9 @@ def _is_done(folder: Path, image: ImageFile) -> bool:
         attrs = load(part).attrs
     except (OSError, ValueError, KeyError):
         return False
-    return attrs.get("path") == str(image.path) and attrs.get("stamp") == stamp(image.path)
+    return attrs.get("path") == str(image.path) and attrs.get("stamp") == stamp(
+        image.path, mask_file(image, masks)
+    )
 
 
 def _read(batch: Sequence[ImageFile], unreadable: dict[str, str]) -> list[tuple[ImageFile, xr.DataArray]]:

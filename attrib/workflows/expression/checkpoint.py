@@ -101,17 +101,9 @@ class Classifier(NamedTuple):
 
 
 def save_classifier(classifier: Classifier, settings: Mapping[str, Any], folder: Path) -> None:
-    """Write `model.safetensors`, `model.json` and `label_means.nc`.
+    """Write `model.safetensors`, `model.json` and `label_means.nc`."""
+    from safetensors.torch import save as packed
 
-    Raises
-    ------
-    ImportError
-        Without safetensors.
-    """
-    try:
-        from safetensors.torch import save as packed
-    except ImportError as error:
-        raise ImportError('checkpoints need safetensors: pip install "attrib[expression]"') from error
     assert classifier.label_means is not None
     with replacing(folder / WEIGHTS) as temporary:
         temporary.write_bytes(packed({k: v.contiguous() for k, v in classifier.model.state_dict().items()}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from attrib._install import install_hint
 from attrib.domains.expression.matrices import is_expression_file
 
 SOURCE = "https://storage.googleapis.com/adult-gtex"
@@ -39,14 +40,14 @@ def download(folder: str | Path, source: str | None = None, progress: bool = Fal
     Raises
     ------
     ImportError
-        Without pooch: ``pip install "attrib[download]"``.
+        Without pooch: ``pip install -e '.[download]'``.
     OSError
         If a file cannot be fetched, naming its address. A file that is cut off leaves nothing.
     """
     try:
         import pooch
     except ImportError as error:
-        raise ImportError('downloads need pooch: pip install "attrib[download]"') from error
+        raise ImportError(f"downloads need pooch: {install_hint('download')}") from error
     pooch.get_logger().setLevel("ERROR")
     base = (source or SOURCE).rstrip("/")
     files = []

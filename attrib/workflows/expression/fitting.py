@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from attrib._install import install_hint
 from attrib.io import replacing, save
 from attrib.plots.scale import figure
 from attrib.workflows.expression.network import Dense
@@ -64,6 +66,22 @@ class Rows(NamedTuple):
     y: np.ndarray
 
 
+def require(tensorboard: bool = False) -> None:
+    """Refuse to begin without the packages that training needs.
+
+    Raises
+    ------
+    ImportError
+        With the command that installs them.
+    """
+    needed = {"skorch": "expression", "safetensors": "expression"} | (
+        {"tensorboard": "tensorboard"} if tensorboard else {}
+    )
+    for package, extra in needed.items():
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(f"training needs {package} here: {install_hint(extra)}")
+
+
 def fitted(
     training: Rows,
     validation: Rows,
@@ -76,20 +94,11 @@ def fitted(
     tensorboard: bool = False,
     tell: Tell | None = None,
 ) -> tuple[Dense, pd.DataFrame]:
-    """A network at its best epoch, and a row per epoch; `history.csv` and `training.png` follow the epochs.
-
-    Raises
-    ------
-    ImportError
-        Without skorch, and with `tensorboard` without TensorBoard.
-    """
-    try:
-        from skorch import NeuralNetClassifier
-        from skorch.callbacks import Callback, EarlyStopping
-        from skorch.dataset import Dataset
-        from skorch.helper import predefined_split
-    except ImportError as error:
-        raise ImportError('training needs skorch: pip install "attrib[expression]"') from error
+    """A network at its best epoch, and a row per epoch; `history.csv` and `training.png` follow the epochs."""
+    from skorch import NeuralNetClassifier
+    from skorch.callbacks import Callback, EarlyStopping
+    from skorch.dataset import Dataset
+    from skorch.helper import predefined_split
 
     class Monitor(Callback):
         """Writes the history after each epoch."""
@@ -138,11 +147,9 @@ def history_of(net: Any) -> pd.DataFrame:
 
 
 def _tensorboard(folder: Path) -> Any:
-    try:
-        from skorch.callbacks import TensorBoard
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ImportError('`tensorboard` needs TensorBoard: pip install "attrib[tensorboard]"') from error
+    from skorch.callbacks import TensorBoard
+    from torch.utils.tensorboard import SummaryWriter
+
     return TensorBoard(SummaryWriter(str(folder)))
 
 

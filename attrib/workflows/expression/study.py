@@ -12,6 +12,7 @@ import xarray as xr
 
 from attrib.domains.expression import read_gmt
 from attrib.io import add_group, replacing, save, to_anndata, write_json
+from attrib.io.annotated import annotated_object
 from attrib.io.place import strict
 from attrib.workflows.attribute import Done, Skipped, Tell, attribute, rehearse
 from attrib.workflows.expression import findings as numbers
@@ -24,9 +25,10 @@ from attrib.workflows.expression.selection import Samples, background, baseline_
 from attrib.workflows.expression.targets import means_of_targets, target_names
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
-from attrib.workflows.study import completeness
+from attrib.workflows.study import completeness, deletion_curve, write_agreement
 
 METHODS = ("saliency", "integrated_gradients", "deep_lift")
+JUDGED = 64  # samples by which methods are compared with random orders and with each other
 MAX_H5AD = 8 << 30  # bytes of attributions that are written as h5ad, which has to be in memory
 
 
@@ -220,6 +222,8 @@ def _explained(
     results: dict[str, Findings] = {}
     outcomes: list[Done | Skipped] = []
     beside = _beside(selected, classifier)
+    some = np.unique(np.linspace(0, selected.z.sizes["sample"] - 1, JUDGED).round().astype(int))
+    of_some: dict[str, xr.DataArray] = {}
     adata = _annotated(selected, settings)
     for outcome in attribute(classifier.model, selected.z, settings, tell):
         outcomes.append(outcome)
@@ -228,6 +232,11 @@ def _explained(
             continue
         a = outcome.result
         assert isinstance(a, xr.DataArray)
+        of_some[outcome.method] = a.isel(sample=some)
+        curve = deletion_curve(
+            classifier.model, selected.z.isel(sample=some), of_some[outcome.method], settings
+        )
+        folder.record["methods"][-1]["deletion_z_median"] = float(curve["z"].median())
         a = a.assign_attrs(units=_unit(str(a.attrs.get("units", "")), classifier))
         if normalize and outcome.method == "saliency":
             a = numbers.normalised(a)
@@ -236,9 +245,10 @@ def _explained(
         if adata is not None:
             to_anndata(a, adata)
             means = results[outcome.method].moments["mean"].transpose("gene", "label")
-            adata.varm[f"{outcome.method}_mean"] = pd.DataFrame(
-                means.values, index=adata.var_names, columns=means["label"].values.astype(str)
-            )
+            adata.varm[f"{outcome.method}_mean"] = means.values
+            # the columns of varm; as keys of a table their names might not be allowed in a file
+            adata.uns["attrib_labels"] = means["label"].values.astype(str)
+    write_agreement(of_some, folder)
     if adata is not None:
         with replacing(folder.file("attributions.h5ad")) as temporary:
             adata.write_h5ad(temporary, compression="gzip")
@@ -261,18 +271,9 @@ def _annotated(selected: Samples, settings: Plan) -> Any:
     if selected.z.nbytes * len(settings.methods) > MAX_H5AD:
         return None
     try:
-        import anndata
+        return annotated_object(selected.z.copy(data=selected.x.values.astype(np.float32)))
     except ImportError:
         return None
-    z = selected.z
-    obs = {c: z[c].values for c in ("label", "predicted", "probability", "correct", "group") if c in z.coords}
-    table = pd.DataFrame(obs, index=z["sample"].values.astype(str))
-    for c in ("label", "predicted", "group"):
-        if c in table:
-            table[c] = pd.Categorical(table[c])
-    genes = z["gene"].values.astype(str)
-    var = pd.DataFrame({"symbol": z["symbol"].values} if "symbol" in z.coords else {}, index=genes)
-    return anndata.AnnData(np.asarray(selected.x.values, dtype=np.float32), obs=table, var=var)
 
 
 def _entry(outcome: Done | Skipped) -> dict[str, Any]:

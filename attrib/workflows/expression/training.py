@@ -26,7 +26,7 @@ from attrib.workflows.expression.checkpoint import (
     save_classifier,
 )
 from attrib.workflows.expression.components import component_pictures, principal_components
-from attrib.workflows.expression.fitting import Fit, Rows, Tell, fitted
+from attrib.workflows.expression.fitting import Fit, Rows, Tell, fitted, require
 from attrib.workflows.expression.reading import read_expression
 from attrib.workflows.folder import Folder
 
@@ -145,7 +145,7 @@ def train(
     Raises
     ------
     ImportError
-        Without skorch or safetensors: ``pip install "attrib[expression]"``.
+        Without skorch or safetensors: ``pip install -e '.[expression]'``.
     ValueError
         For columns, files and settings that do not fit, before anything is written.
 
@@ -155,6 +155,7 @@ def train(
     """
     fit = Fit(epochs, patience, delta, batch_size, lr, decay, class_weights, seed, device)
     _check(fit, hidden, dropout, min_samples, augment)
+    require(tensorboard)
     x, problems = read_expression(
         data,
         samples=samples,

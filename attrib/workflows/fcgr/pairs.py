@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +11,16 @@ import pandas as pd
 import xarray as xr
 
 from attrib.domains.fcgr import CORNERS, fcgr
+from attrib.domains.sequences.fasta import text_of
+from attrib.io.names import file_names
 
 BRANCHES = ("mirna", "mrna")
-NAMES = {"mirna": ("mirna",), "mrna": ("mrna", "target"), "label": ("label",)}
+NAMES = {  # of published tables; the first that is there is taken
+    "mirna": ("mirna", "noncodingrna", "mirna_sequence"), "mrna": ("target", "mrna", "gene", "target_sequence"), "label": ("label",),
+}  # fmt: skip
+SEPARATORS = {".tsv": "\t", ".tab": "\t", ".txt": "\t"}
+LABELS = {"true": "1", "false": "0", "1.0": "1", "0.0": "0"}
 ID = ("id", "sample")
-SAFE = re.compile(r"[^\w.-]+")
 
 
 class Images(NamedTuple):
@@ -62,16 +67,19 @@ class Pairs(NamedTuple):
     bad: dict[str, str]
 
 
-def read_pairs(path: str | Path, k: int) -> Pairs:
-    """Pairs from a CSV file.
+def read_pairs(path: str | Path, k: int, columns: Mapping[str, str] | None = None) -> Pairs:
+    """Pairs from a table.
 
     Parameters
     ----------
     path : path
-        With the columns mirna, target (or mrna) and label; names of the pairs in id or sample, else the rows' numbers from
-        0. Other columns are ignored.
+        .csv (between commas, semicolons or tabs, as its first line has them), .tsv, .tab or .txt (tabs); plain or gzip. With the
+        columns mirna (or noncodingRNA), target (or mrna, gene) and label (0, 1, true, false); names of the pairs in id or sample,
+        else the rows' numbers from 0. Other columns are ignored.
     k : int
         Least number of letters of a sequence.
+    columns : mapping, optional
+        Which columns hold `mirna`, `target`, `label` and `id`, where they have other names.
 
     Returns
     -------
@@ -88,10 +96,17 @@ def read_pairs(path: str | Path, k: int) -> Pairs:
     if not file.is_file():
         raise FileNotFoundError(f"`data`: there is no file {file}")
     try:
-        raw = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raw = pd.read_csv(
+            file,
+            sep=_separator(file),
+            dtype=str,
+            keep_default_na=False,
+            skipinitialspace=True,
+            encoding="utf-8-sig",
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError, OSError) as error:
         raise ValueError(f"`data`: {file} is no table in CSV: {error}") from error
-    table = _columns(raw, file)
+    table = _columns(raw, file, dict(columns or {}))
     bad = {str(n): r for n, r in zip(table.index, map(_wrong, *(table[c] for c in NAMES), [k] * len(table)), strict=True) if r}  # fmt: skip
     good = table[[n not in bad for n in table.index]].copy()
     if good.empty:
@@ -101,8 +116,39 @@ def read_pairs(path: str | Path, k: int) -> Pairs:
     return Pairs(good, bad)
 
 
-def _columns(raw: pd.DataFrame, file: Path) -> pd.DataFrame:
+def _separator(file: Path) -> str:
+    """What stands between the columns: by the suffix, else what the first line has most of."""
+    suffix = (file.with_suffix("") if file.suffix == ".gz" else file).suffix.lower()
+    if suffix in SEPARATORS:
+        return SEPARATORS[suffix]
+    try:
+        with text_of(file) as text:
+            head = text.readline()
+    except ValueError as error:
+        raise ValueError(f"`data`: {error}") from error
+    return max(",", ";", "\t", key=head.count)
+
+
+def _columns(raw: pd.DataFrame, file: Path, given: Mapping[str, str]) -> pd.DataFrame:
     columns = {str(c).strip().lower(): c for c in raw.columns}
+    unknown = [n for n in given if n not in ("mirna", "target", "label", "id")]
+    if unknown:
+        raise ValueError(f"`columns` names {unknown[0]!r}, expected mirna, target, label or id")
+    lacking = [c for c in given.values() if c.strip().lower() not in columns]
+    if lacking:
+        raise ValueError(
+            f"`columns`: {file} has no column {lacking[0]!r}; it has {', '.join(map(str, raw.columns))}"
+        )
+    for name, column in given.items():
+        place = "mrna" if name == "target" else name
+        columns = {
+            k: v
+            for k, v in columns.items()
+            if k not in (NAMES.get(place) or ID) or k == column.strip().lower()
+        }
+        columns[(NAMES.get(place) or ID)[0]] = next(
+            c for c in raw.columns if str(c).strip().lower() == column.strip().lower()
+        )
     chosen = {name: next((columns[w] for w in words if w in columns), None) for name, words in NAMES.items()}
     missing = [" or ".join(NAMES[n]) for n, c in chosen.items() if c is None]
     if missing:
@@ -116,6 +162,7 @@ def _columns(raw: pd.DataFrame, file: Path) -> pd.DataFrame:
     if not index.is_unique:
         raise ValueError(f"`data`: {file} has the {named} {index[index.duplicated()][0]!r} twice")
     table = pd.DataFrame({n: raw[c].str.strip().to_numpy() for n, c in chosen.items()}, index=index)
+    table["label"] = table["label"].map(lambda v: LABELS.get(v.lower(), v))
     for name in BRANCHES:
         table[name] = table[name].str.upper().str.replace("U", "T")
     return table
@@ -138,8 +185,6 @@ def _wrong(mirna: str, mrna: str, label: str, k: int) -> str:
     return ""
 
 
-def file_names(names: Sequence[str]) -> dict[str, str]:
-    """A distinct prefix of file names for each pair's name."""
-    plain = [SAFE.sub("_", n).strip(".") or "_" for n in names]
-    unique = len({p.lower() for p in plain}) == len(plain)
-    return {n: f"sample_{p}" if unique else f"sample_{p}_{i}" for i, (n, p) in enumerate(zip(names, plain, strict=True))}  # fmt: skip
+def file_prefixes(names: Sequence[str]) -> dict[str, str]:
+    """A distinct beginning of file names for each pair's name."""
+    return {name: f"sample_{plain}" for name, plain in file_names(names).items()}

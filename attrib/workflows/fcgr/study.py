@@ -16,7 +16,7 @@ from attrib.workflows.fcgr.fitting import layers_of
 from attrib.workflows.fcgr.layerfiles import write_layers
 from attrib.workflows.fcgr.maps import explained, timed
 from attrib.workflows.fcgr.network import TwoBranch
-from attrib.workflows.fcgr.pairs import file_names, read_pairs
+from attrib.workflows.fcgr.pairs import file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.fcgr.runs import PROGRAM, Work, is_done, logged, settings_of
 from attrib.workflows.fcgr.samplefiles import EXPORTS, write_sample
@@ -49,6 +49,7 @@ def fcgr(
     data: str | Path,
     output: str | Path,
     *,
+    columns: Mapping[str, str] | None = None,
     samples: Sequence[str] | None = None,
     n_samples: int = 5,
     n_background: int = 20,
@@ -73,6 +74,8 @@ def fcgr(
         Pairs, see `attrib.workflows.fcgr.pairs.read_pairs`.
     output : path
         Folder for the results. One that holds a run with the same network and settings is continued.
+    columns : mapping, optional
+        Columns of `data` with `mirna`, `target`, `label` and `id`, where they have other names.
     samples : sequence of str, optional
         Names of pairs; default: `n_samples` of both labels, drawn by `seed`.
     n_samples : int, default 5
@@ -115,7 +118,7 @@ def fcgr(
         raise ValueError(
             f"`n_samples` is {n_samples}, `n_background` {n_background}; expected positive numbers"
         )
-    pairs = read_pairs(data, predictor.images.k)
+    pairs = read_pairs(data, predictor.images.k, columns)
     names, bad = chosen(pairs, samples, n_samples, seed)
     others = predictor.images.of(pairs.table.loc[background(pairs, n_background, seed)])
     x = predictor.images.of(pairs.table.loc[names])
@@ -123,7 +126,7 @@ def fcgr(
     settings = Settings(
         known_methods, corrected, branch_layers, with_interaction, dict(options or {}), seed, batch_size
     )
-    work = Work(predictor, x, others, settings, n_regions, file_names(names), {})
+    work = Work(predictor, x, others, settings, n_regions, file_prefixes(names), {})
     with (
         RunFolder(output, PROGRAM, settings_of(work), command, ("logs", EXPORTS)) as run,
         logged(run.path) as log,

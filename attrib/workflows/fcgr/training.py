@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +50,7 @@ def train(
     data: str | Path,
     output: str | Path,
     *,
+    columns: Mapping[str, str] | None = None,
     k: int = 6,
     scale: str = "count",
     dropout: float = 0.1,
@@ -76,6 +77,8 @@ def train(
     output : path
         Folder for `model.safetensors`, its settings `model.json`, `metrics.json`, `history.csv`, `split.csv`, `test.csv`,
         `training.png` and `run.json`.
+    columns : mapping, optional
+        Columns of `data` with `mirna`, `target`, `label` and `id`, where they have other names.
     k, scale
         Form of the images, see `attrib.domains.fcgr.fcgr`.
     dropout, channels, depth
@@ -112,7 +115,8 @@ def train(
     -----
     Memory: two images of 4^k numbers of four bytes per pair, 32 KB at k = 6.
     """
-    pairs = read_pairs(data, k)
+    _check_numbers(epochs, patience, batch_size, learning_rate, dropout, test, validation)
+    pairs = read_pairs(data, k, columns)
     place = split(pairs.table["mirna"], test, validation, seed)
     _check_labels(pairs.table["label"], place)
     images = Images(k, scale)
@@ -133,6 +137,34 @@ def train(
         with replacing(folder.file("training.png")) as temporary:
             training_picture(history, tested["label"].to_numpy(), chance, metrics).savefig(temporary)
     return Trained(network, folder.path, metrics, history, pairs.bad)
+
+
+def _check_numbers(
+    epochs: int,
+    patience: int,
+    batch_size: int,
+    learning_rate: float,
+    dropout: float,
+    test: float,
+    validation: float,
+) -> None:
+    """Refuse numbers that mean nothing.
+
+    Raises
+    ------
+    ValueError
+        Naming the argument.
+    """
+    for name, count in {"epochs": epochs, "patience": patience, "batch_size": batch_size}.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"`{name}` is {count!r}, expected a whole number of at least 1")
+    if not isinstance(learning_rate, int | float) or not 0 < learning_rate < math.inf:
+        raise ValueError(f"`learning_rate` is {learning_rate!r}, expected more than 0")
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise ValueError(f"`dropout` is {dropout!r}, expected at least 0 and less than 1")
+    for name, share in {"test": test, "validation": validation}.items():
+        if not isinstance(share, int | float) or not 0 < share < 1:
+            raise ValueError(f"`{name}` is {share!r}, expected a share between 0 and 1")
 
 
 def split(mirna: pd.Series, test: float, validation: float, seed: int) -> np.ndarray:

@@ -30,6 +30,8 @@ class Source(NamedTuple):
         The table's column of names.
     width : int, optional
         Bases around the middle of a BED interval.
+    summits : bool
+        Whether around the summit of a narrowPeak file.
     """
 
     fasta: str | Path | None = None
@@ -38,6 +40,7 @@ class Source(NamedTuple):
     column: str = "sequence"
     name: str | None = None
     width: int | None = None
+    summits: bool = False
 
 
 def read_records(source: Source, max_records: int | None = None) -> Reading:
@@ -78,7 +81,7 @@ def _read(source: Source) -> Reading:
         return read_table(source.table, column=source.column, name=source.name)
     assert source.fasta is not None
     if source.bed is not None:
-        return read_bed(source.bed, source.fasta, width=source.width)
+        return read_bed(source.bed, source.fasta, width=source.width, summits=source.summits)
     return read_fasta(source.fasta)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from attrib.domains.motifs import Clusters
 from attrib.domains.sequences import Reading, one_hot
-from attrib.io import load_motifs
+from attrib.io import motif_reading
 from attrib.scale.loading import load_model
 from attrib.workflows.attribute import Tell
 from attrib.workflows.continued import RunFolder
@@ -66,6 +66,7 @@ def sequence(
     column: str = "sequence",
     name: str | None = None,
     width: int | None = None,
+    summits: bool = False,
     motifs: str | Path | None = None,
     insert: Sequence[str] = (),
     variants: str | Path | None = None,
@@ -106,8 +107,10 @@ def sequence(
         The table's columns of sequences and of names; default `"sequence"` and the rows' numbers.
     width : int, optional
         Bases around the middle of a BED interval; default: the interval as it is.
+    summits : bool, default False
+        Whether `width` goes around the summit of a narrowPeak file.
     motifs : path, optional
-        A MEME file of known motifs.
+        Known motifs: MEME, JASPAR, TRANSFAC or HOMER.
     insert : sequence of str
         More motifs to insert into backgrounds, by name in `motifs` or as letters.
     variants : path, optional
@@ -164,15 +167,18 @@ def sequence(
     settings = Settings(
         tuple(methods), target, class_names(classes), baselines, tuple(dims), batch_size, device, seed, options or {},
     )  # fmt: skip
+    patterns = None if motifs is None else motif_reading(motifs)
+    for problem in [] if patterns is None else patterns.problems.itertuples():
+        say(f"{motifs}, line {problem.line}, {problem.record}: {problem.problem}")
     search = Search(
-        None if motifs is None else load_motifs(motifs),
+        None if patterns is None else patterns.motifs,
         tuple(insert),
         layer,
         windows,
         both_strands,
         None if variants is None else read_variants(variants, bed is not None),
     )
-    source = Source(fasta, table, bed, column, name, width)
+    source = Source(fasta, table, bed, column, name, width, summits)
     reading = _read(source, max_records, settings, search, pictures)
     f = _loaded(model, weights, device, layer)
     with RunFolder(output, PROGRAM, settings.as_record(model, f), command) as run:

@@ -36,6 +36,7 @@ def known(letters: str) -> list[int]:
     return [k for k, letter in enumerate(letters) if letter == "N"]
 
 
+@pytest.mark.filterwarnings("ignore:`x`. .* of one letter only")
 @given(text | repetitive, st.integers(-3, 2**40))
 def test_dinucleotide_shuffle_keeps_pairs_ends_and_unknowns(letters: str, seed: int) -> None:
     for drawn in decode(dinucleotide_shuffle(one_hot(letters), n=4, seed=seed)).values[0]:
@@ -176,3 +177,12 @@ def test_what_is_refused(call, text: str) -> None:
         call(one_hot("ACG"))
     with pytest.raises(TypeError, match="expected a DataArray"):
         shuffle(np.zeros((1, 4, 3)))  # type: ignore[arg-type]
+
+
+def test_sequences_of_one_letter_are_told() -> None:
+    x = one_hot({"a": "ACGTAC", "b": "AAAAAA"})
+    with pytest.warns(
+        UserWarning, match=r"`x`: 1 of 2 sequences are of one letter only .the first is number 1."
+    ):
+        drawn = dinucleotide_shuffle(x, n=2)
+    assert decode(drawn).sel(sample="b").values.tolist() == ["AAAAAA"] * 2

@@ -85,3 +85,8 @@ def test_nothing_optional_is_loaded_to_read(tmp_path: Path) -> None:
 
 def test_all_of_it_is_public() -> None:
     assert all(hasattr(sequences, name) for name in sequences.__all__)
+
+
+def test_comments_of_old_programs(tmp_path: Path) -> None:
+    file = written(tmp_path / "a.fa", "# made by hand\n; a comment\n>one\nAC\n;more\nGT\n")
+    assert read_fasta(file).sequences.sequence.to_dict() == {"one": "ACGT"}

@@ -47,3 +47,24 @@ def test_tables(tmp_path: Path, suffix: str) -> None:
 def test_files_that_are_no_tables(tmp_path: Path, name: str, content: str, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         read_table(written(tmp_path / name, content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("r.txt", "sequence\tlabel\n1\tACGT\t0.5\n2\tGG\t1\n"), ("end.csv", "sequence,label,\nACGT,0.5,\nGG,1,\n"),
+        ("end.tsv", "sequence\tlabel\nACGT\t0.5\t\nGG\t1\t\n"), ("mark.csv", "\ufeffsequence,label\nACGT,0.5\nGG,1\n"),
+        ("spaces.csv", "sequence ,label\nACGT,0.5\nGG,1\n"), ("short.csv", "sequence,label,more\nACGT,0.5\nGG,1\n"),
+    ],
+)  # fmt: skip
+def test_row_names_and_separators_at_the_end_shift_nothing(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    found = read_table(tmp_path / name)
+    assert found.sequences.sequence.tolist() == ["ACGT", "GG"]
+    assert found.sequences.label.tolist() == [0.5, 1]
+    assert found.sequences.index.tolist() == (["1", "2"] if name == "r.txt" else ["0", "1"])
+
+
+def test_lines_of_too_many_fields_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="line 3 has 3 fields, the header 2"):
+        read_table(written(tmp_path / "a.csv", "sequence,x\nACGT,1\nAC,1,2\n"))

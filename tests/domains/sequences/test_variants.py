@@ -108,3 +108,9 @@ def test_alleles_that_cannot_be_read_are_listed(tmp_path: Path) -> None:
         read_alleles(table, tmp_path / "g.fa", width=1)
     none = read_alleles(table[4:5], tmp_path / "g.fa", width=6)
     assert len(none.reference) == len(none.alternative) == 0
+
+
+def test_bcf_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.bcf").write_bytes(gzip.compress(b"BCF\x02\x02" + bytes(50)))
+    with pytest.raises(ValueError, match="is BCF, the binary form; convert it: bcftools view"):
+        read_vcf(tmp_path / "a.bcf")

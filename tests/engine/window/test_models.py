@@ -28,12 +28,15 @@ def drawn(*shape: int) -> Tensor:
 
 FIRST = nn.Sequential(seeded(nn.Conv1d(4, 6, 5, padding=2)), nn.ReLU())
 SAME = seeded(nn.Conv1d(6, 6, 3, padding=1))
+POSITIONS = drawn(6, LENGTH)
 HEAD, ALL = drawn(6, 3), drawn(6 * LENGTH, 3)
 GROUPS = seeded(nn.GroupNorm(2, 6))
 ATTENTION = seeded(nn.MultiheadAttention(6, 2, batch_first=True))
 CIRCULAR = seeded(nn.Conv1d(4, 6, 5, padding=2, padding_mode="circular"))
 REPLICATE = seeded(nn.Conv1d(4, 6, 5, padding="same", padding_mode="replicate"))
 GRU = seeded(nn.GRU(6, 6, batch_first=True))
+LSTM = seeded(nn.LSTM(6, 6, num_layers=2, bidirectional=True))
+RNN = seeded(nn.RNN(6, 6, batch_first=True))
 STRIDED = seeded(nn.Conv1d(6, 6, 5, groups=3, dilation=3, stride=2, padding=6))
 UP = seeded(nn.ConvTranspose1d(6, 6, 4, stride=2, padding=1))
 ORDER = torch.randperm(LENGTH, generator=torch.Generator().manual_seed(3))
@@ -74,6 +77,8 @@ MODELS: dict[str, Function] = {
     "group norm": lambda x: GROUPS(FIRST(x)).square().mean(2) @ HEAD,
     "attention": attention,
     "recurrent": lambda x: GRU(FIRST(x).transpose(1, 2))[0][:, -1] @ HEAD,
+    "two recurrent layers": lambda x: LSTM(F.max_pool1d(FIRST(x), 2).permute(2, 0, 1))[1][0][-2:].sum(0) @ HEAD,
+    "recurrent over all": lambda x: RNN(FIRST(x).mT)[0].amax(1) @ HEAD,
     "transposed": lambda x: UP(FIRST(x)).relu().mean(2) @ HEAD,
     "grouped, dilated, strided": lambda x: STRIDED(FIRST(x)).relu().amax(2) @ HEAD,
     "circular": lambda x: CIRCULAR(x).relu().mean(2) @ HEAD,
@@ -89,6 +94,8 @@ MODELS: dict[str, Function] = {
     "unfold": lambda x: FIRST(x).unfold(2, 6, 3).amax(3).mean(2) @ HEAD,
     "patches": lambda x: FIRST(x).view(len(x), 6, LENGTH // 4, 4).amax(3).mean(2) @ HEAD,
     "sorted": lambda x: FIRST(x).sort(2)[0].flatten(1) @ ALL,
+    "positions added": lambda x: (FIRST(x) + POSITIONS).relu().mean(2) @ HEAD,
+    "positions weighed": lambda x: F.max_pool1d(FIRST(x) * POSITIONS[:1], 2).amax(2) @ HEAD,
     "one number": lambda x: (FIRST(x).mean(2) @ HEAD)[:, 0],
     "a profile": lambda x: SAME(FIRST(x)),
 }  # fmt: skip
@@ -98,7 +105,6 @@ REFUSED = {
     "written in place": "writes to parts of a value",
     "written into zeros": "makes a constant that depends on the number of rows",
     "circular": "makes a constant that depends on the number of rows",
-    "recurrent": "makes a constant that depends on the number of rows",
     "replicate": "from aten.replication_pad1d",
     "gather": "looks values up by an index that differs",
     "pieces": "from aten.im2col",
@@ -170,3 +176,18 @@ def test_occlusion(model: str, window: tuple[int, int, int]) -> None:
     found = occlusion(f, x, window=window, baselines=0.3, target=score, path="window", batch_size=16)
     assert dense.abs().max() > 1e-3
     assert float((found - dense).abs().max()) <= 1e-10 * float(score(f(x)).abs().max())
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_batch_norm_of_the_edited_features(size: int) -> None:
+    """Genes: the first batch norm has a factor and a shift for each of the features that are edited."""
+    layers = nn.BatchNorm1d(40), nn.Linear(40, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)
+    net = nn.Sequential(*(seeded(layer) for layer in layers))
+    for norm in (net[0], net[2]):
+        norm.running_var.abs_().add_(0.1)
+    x = drawn(3, 40)
+    window, dense = (
+        occlusion.explain(net, x, window=(size,), target=1, path=path) for path in ("window", "dense")
+    )
+    assert window.engine == "window"
+    torch.testing.assert_close(window.attribution, dense.attribution, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,205 @@
+"""`attrib mri`: the study of magnetic resonance images."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from attrib.cli import show
+from attrib.cli.values import assignments, names, rows
+
+Subjects = Annotated[
+    Path,
+    typer.Option(
+        help="CSV or TSV: subject, path; label, mask, atlas if there are any. Paths are relative to it."
+    ),
+]
+Code = Annotated[str, typer.Option(help="package.module:factory, or FILE.pt2.")]
+Output = Annotated[
+    Path, typer.Option(help="Folder for the results; a run with the same settings there is continued.")
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="State dict: .pth, .pt or .safetensors; prefixes of training are taken off."),
+]
+Parameters = Annotated[
+    Path | None, typer.Option(help="JSON with arguments of the factory; those it does not take are left out.")
+]
+Classes = Annotated[
+    str | None, typer.Option(help="Names of the outputs, in order: HC,TLE, or a file with one per line.")
+]
+Target = Annotated[
+    str | None,
+    typer.Option(help="The class whose score is explained, or predicted; default: the last class."),
+]
+Methods = Annotated[list[str] | None, typer.Option(help="integrated_gradients, saliency, gradient_shap (these by default), input_x_gradient, deep_lift, noise_tunnel_ig, grad_cam, feature_ablation (regions), ...")]  # fmt: skip
+Input = Annotated[
+    str, typer.Option(help="volume, or slices: a 2-D model whose score is the mean over slices.")
+]
+Axis = Annotated[str, typer.Option(help="Of slices and pictures: axial, coronal, sagittal, i, j or k.")]
+SliceRange = Annotated[
+    str | None, typer.Option(help="First and last slice that go into a model of slices: 30,90.")
+]
+KeySlices = Annotated[
+    list[str] | None, typer.Option(help="Slices to draw: 40,50,60; default: seven in the middle half.")
+]
+KeyMm = Annotated[list[str] | None, typer.Option(help="The same in mm.")]
+Orientation = Annotated[
+    str | None, typer.Option(help="Turn volumes before they go in, such as RAS; maps come back as stored.")
+]
+Intensity = Annotated[str, typer.Option(help="none, zscore, zscore-brain or minmax.")]
+BrainMask = Annotated[Path | None, typer.Option(help="For subjects without a mask in the table.")]
+Channels = Annotated[int, typer.Option(help="Channels of the model's input; each gets the volume.")]
+Baselines = Annotated[
+    str, typer.Option(help="zeros, a number, mean:HC, samples:HC (several), blurred, or an image.")
+]
+LayerName = Annotated[str, typer.Option(help="Of grad_cam: a layer's dotted name, or auto.")]
+Atlas = Annotated[Path | None, typer.Option(help="Image of whole numbers on the subjects' grid.")]
+AtlasNames = Annotated[Path | None, typer.Option(help="Table of its numbers and their names.")]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="An argument of a method: n_steps=20, or gradient_shap.n_samples=100."),
+]
+Samples = Annotated[list[str] | None, typer.Option(help="Subjects by name; default: all.")]
+MaxSamples = Annotated[int, typer.Option(help="At most so many, drawn evenly over labels; 0: all.")]
+Pictures = Annotated[str, typer.Option(help="Subjects to draw: a number, all or none.")]
+Viewers = Annotated[bool, typer.Option(help="Whether drawn subjects get nilearn's interactive viewer.")]
+Npy = Annotated[bool, typer.Option("--npy", help="Write maps as .npy too.")]
+Store = Annotated[bool, typer.Option(help="Whether to write all maps into attributions.nc too.")]
+Smooth = Annotated[float, typer.Option(help="Gaussian in mm (FWHM) before peaks and statistics of voxels.")]
+Percentile = Annotated[float, typer.Option(help="Magnitudes below it are not laid over the anatomy.")]
+Threshold = Annotated[float, typer.Option(help="p of one voxel at which clusters are formed.")]
+Connectivity = Annotated[int | None, typer.Option(help="Neighbours of a voxel in a cluster: 6, 18 or 26.")]
+Tfce = Annotated[bool, typer.Option("--tfce", help="Threshold-free cluster enhancement too; takes minutes.")]
+Permutations = Annotated[int, typer.Option(help="Relabellings of subjects.")]
+BatchSize = Annotated[str, typer.Option(help="Rows per call of the model, or auto.")]
+Device = Annotated[str | None, typer.Option(help="Where to run, such as cuda:0; default: the CPU.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything that draws.")]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes that draw pictures; default: one per core, at most 4; 0: none.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin anew in a folder of an earlier run.")]
+
+
+def mri(
+    subjects: Subjects,
+    model: Code,
+    output: Output = Path("attrib-mri"),
+    weights: Weights = None,
+    parameters: Parameters = None,
+    classes: Classes = None,
+    target: Target = None,
+    methods: Methods = None,
+    input: Input = "volume",
+    axis: Axis = "axial",
+    slice_range: SliceRange = None,
+    key_slices: KeySlices = None,
+    key_mm: KeyMm = None,
+    orientation: Orientation = None,
+    intensity: Intensity = "none",
+    brain_mask: BrainMask = None,
+    channels: Channels = 1,
+    baselines: Baselines = "zeros",
+    layer: LayerName = "auto",
+    atlas: Atlas = None,
+    atlas_names: AtlasNames = None,
+    options: Options = None,
+    samples: Samples = None,
+    max_samples: MaxSamples = 0,
+    pictures: Pictures = "50",
+    viewers: Viewers = True,
+    npy: Npy = False,
+    store: Store = True,
+    smooth: Smooth = 6.0,
+    percentile: Percentile = 95.0,
+    threshold: Threshold = 0.001,
+    connectivity: Connectivity = None,
+    tfce: Tfce = False,
+    permutations: Permutations = 999,
+    batch_size: BatchSize = "auto",
+    device: Device = None,
+    seed: Seed = 0,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Explain a classifier of brain images: maps in each subject's space, slices, regions, group statistics, a page.
+
+    Example of a model of volumes:
+
+        attrib mri --subjects subjects.csv --model net:build --weights best_model.pth --parameters parameters.json \
+          --classes HC,TLE --atlas aal.nii.gz --atlas-names aal.csv
+
+    Example of a model of slices:
+
+        attrib mri --subjects val.csv --model net:build --weights best_model.pth --classes HC,TLE --input slices \
+          --methods integrated_gradients saliency noise_tunnel_ig --key-slices 40 50 60 70 --max-samples 50
+    """
+    from attrib.workflows.folder import command_line
+    from attrib.workflows.mri import METHODS
+    from attrib.workflows.mri import mri as work
+
+    with show.progress() as tell:
+        folder = work(
+            subjects, model, output, weights=weights, parameters=parameters, classes=classes, target=target,
+            methods=listed(methods) or METHODS, input=input, axis=axis, slice_range=_range(slice_range),
+            key_slices=_numbers(key_slices, int, "--key-slices"), key_mm=_numbers(key_mm, float, "--key-mm"), orientation=orientation,
+            intensity=intensity, brain_mask=brain_mask, channels=channels, baselines=baselines, layer=layer, atlas=atlas,
+            atlas_names=atlas_names, options=assignments(options or []), samples=listed(samples) or None, max_samples=max_samples,
+            pictures=pictures, viewers=viewers, npy=npy, store=store, smooth=smooth, percentile=percentile, threshold=threshold,
+            connectivity=connectivity, tfce=tfce, permutations=permutations, batch_size=rows(batch_size), device=device, seed=seed,
+            workers=min(4, os.cpu_count() or 1) if workers is None else workers, overwrite=overwrite, command=command_line(),
+            tell=tell, say=show.say,
+        )  # fmt: skip
+    _report(folder)
+
+
+def listed(values: list[str] | None) -> list[str]:
+    """Values that came one by one, or with commas."""
+    return [v for text in values or () for v in names(text) or ()]
+
+
+def _numbers(values: list[str] | None, kind: Any, flag: str) -> list[Any] | None:
+    try:
+        return [kind(v) for v in listed(values)] or None
+    except ValueError:
+        raise ValueError(f"{flag} is {' '.join(values or ())!r}, expected numbers: 40,50,60") from None
+
+
+def _range(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    ends = _numbers([text], int, "--slice-range") or []
+    if len(ends) != 2:
+        raise ValueError(f"--slice-range is {text!r}, expected the first and the last slice: 30,90")
+    return ends[0], ends[1]
+
+
+def _report(folder: Path) -> None:
+    """What came out, and what was left out."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    accuracy = "" if summary["accuracy"] is None else f", accuracy {summary['accuracy']:.1%}"
+    show.say(f"{summary['subjects']} subjects{accuracy}; attributions of the score of {summary['target']}")
+    for method, error in summary["completeness_error"].items():
+        show.say(f"completeness error of {method}: median {error['median']:.2g}, largest {error['max']:.2g}")
+    if summary["significant_clusters"] is not None:
+        show.say(
+            f"{summary['significant_clusters']} clusters of voxels differ between groups (p < 0.05, corrected)"
+        )
+    for note in summary["notes"]:
+        show.say(note)
+    problems = folder / "problems.csv"
+    if problems.is_file():
+        import pandas as pd
+
+        for row in pd.read_csv(problems).itertuples():
+            show.say(f"{'note' if row.kept else 'left out'} {row.subject}: {row.problem}")
+    show.say("seconds: " + ", ".join(f"{k} {v:.0f}" for k, v in summary["seconds"].items()))
+    written = sorted(f.name for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+    show.files(
+        folder,
+        [*written, *(f"{d.name}/" for d in sorted(folder.iterdir()) if d.is_dir() and d.name != "parts")],
+    )

@@ -1,0 +1,162 @@
+"""The settings of the study of magnetic resonance images, the same for every subject."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from attrib.domains.mri import INTENSITIES
+from attrib.workflows.plan import ALL_METHODS
+from attrib.workflows.plan import Plan as Arguments
+from attrib.workflows.plan import plan as arguments_of
+
+METHODS = ("integrated_gradients", "saliency", "gradient_shap")
+INNER_STEPS = 20  # of integrated gradients inside a noise tunnel, where the caller names no number
+ALIASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "noise_tunnel_ig": (
+        "noise_tunnel",
+        {"method": "integrated_gradients", "n_steps": INNER_STEPS, "n_samples": 10},
+    ),
+}
+OF_SLICES: dict[str, dict[str, Any]] = {  # a subject's map is a mean over many slices, whose errors even out
+    "integrated_gradients": {"n_steps": 16},
+    "gradient_shap": {"n_samples": 10},
+}
+BY_REGION = ("feature_ablation", "shapley_values")
+INPUTS = ("volume", "slices")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How every subject is read, explained and drawn; a folder holds subjects of one plan.
+
+    Attributes
+    ----------
+    methods : tuple of str
+    classes : tuple of str or None
+    target : str or None
+        A class, ``"predicted"``, or None for the last class.
+    input : str
+        ``"volume"`` or ``"slices"``.
+    axis : str
+        Of slices.
+    orientation : str or None
+    intensity : str
+    channels : int
+    baselines : str
+    layer : str
+    options : mapping
+        Arguments of methods.
+    smooth : float
+        Full width at half maximum in mm, of peaks and group statistics.
+    percentile : float
+        Of overlays.
+    batch_size, device, seed
+        As for every method.
+    slices : tuple of int or None
+        First and last slice that go into the model.
+    """
+
+    methods: tuple[str, ...] = METHODS
+    classes: tuple[str, ...] | None = None
+    target: str | None = None
+    input: str = "volume"
+    axis: str = "axial"
+    orientation: str | None = None
+    intensity: str = "none"
+    channels: int = 1
+    baselines: str = "zeros"
+    layer: str = "auto"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    smooth: float = 6.0
+    percentile: float = 95.0
+    batch_size: int | str = "auto"
+    device: str | None = None
+    seed: int = 0
+    slices: tuple[int, int] | None = None
+
+    def arguments(self, method: str, target: int | None, baselines: Any) -> tuple[str, Arguments]:
+        """The name in the register and the arguments of a method."""
+        base, defaults = ALIASES.get(method, (method, {}))
+        options = {f"{base}.{k}": v for k, v in defaults.items()}
+        if self.input == "slices":
+            options |= {f"{base}.{k}": v for k, v in OF_SLICES.get(method, {}).items()}
+        for key, value in self.options.items():
+            name, dot, argument = key.rpartition(".")
+            if (not dot and self._takes(base, argument, defaults)) or name == method:
+                options[f"{base}.{argument}"] = value
+        if ALL_METHODS[base].about.layer:
+            options.setdefault(f"{base}.layer", self.layer)
+        return base, arguments_of(
+            [base], target=target, baselines=baselines, batch_size=self.batch_size, device=self.device, seed=self.seed,
+            options=options,
+        )  # fmt: skip
+
+    def _takes(self, base: str, argument: str, defaults: Mapping[str, Any]) -> bool:
+        try:
+            arguments_of(
+                [base],
+                options={f"{base}.{k}": v for k, v in defaults.items() if k == "method"}
+                | {f"{base}.{argument}": None},
+            )
+        except ValueError:
+            return False
+        return True
+
+
+def shown(method: str) -> str:
+    """A method's name in pictures."""
+    return (
+        method.replace("noise_tunnel_ig", "noise_tunnel of IG")
+        .replace("_", " ")
+        .replace("grad cam", "Grad-CAM")
+    )
+
+
+def checked(plan: Plan, has_atlas: bool) -> Plan:
+    """The plan, if everything in it exists.
+
+    Raises
+    ------
+    ValueError
+        For names that do not exist, with the nearest that does, and numbers out of range.
+    """
+    names = [n for n, m in ALL_METHODS.items() if m.about.result in ("input", "layer map") or n in BY_REGION]
+    names += list(ALIASES)
+    for method in plan.methods or ("",):
+        _one_of("methods", method, names)
+    _one_of("input", plan.input, INPUTS)
+    _one_of("intensity", plan.intensity, INTENSITIES)
+    regional = [m for m in plan.methods if m in BY_REGION]
+    if regional and not has_atlas:
+        raise ValueError(
+            f"`methods` has {regional[0]}, which replaces regions; pass an atlas of them as `atlas`"
+        )
+    if plan.smooth < 0 or not 0 <= plan.percentile < 100 or plan.channels < 1:
+        raise ValueError(f"`smooth` is {plan.smooth}, `percentile` {plan.percentile}, `channels` {plan.channels}; expected mm, a percentage, and at least 1")  # fmt: skip
+    if plan.slices is not None and (plan.input != "slices" or plan.slices[0] > plan.slices[1]):
+        raise ValueError(
+            f"`slice_range` is {plan.slices}, expected the first and the last slice, with `input` slices"
+        )
+    if plan.classes is not None and plan.target not in (None, "predicted", *plan.classes):
+        _one_of("target", str(plan.target), ["predicted", *plan.classes])
+    for key in plan.options:
+        method, dot, argument = key.rpartition(".")
+        if dot:
+            _one_of("options", method, list(plan.methods))
+        takers = [method] if dot else list(plan.methods)
+        if not any(
+            plan._takes(ALIASES.get(m, (m, {}))[0], argument, ALIASES.get(m, (m, {}))[1]) for m in takers
+        ):
+            raise ValueError(f"`options` {key}: no such argument of {', '.join(takers)}")
+    return plan
+
+
+def _one_of(name: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse a value that is not among the choices, naming the nearest."""
+    if value not in choices:
+        near = get_close_matches(value, choices, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"`{name}` has {value!r}; {hint}there are {', '.join(choices)}")

@@ -1,0 +1,74 @@
+"""What a volume is compared with: zeros, a mean or some volumes of a label, its own blurred copy, or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from attrib.domains.mri import Subject, evenly, normalised, smoothed
+from attrib.io.nifti import is_nifti
+from attrib.workflows.mri.intake import Cohort, on_grid
+from attrib.workflows.mri.plan import Plan
+
+BLUR = 20.0  # mm
+SEVERAL = 8  # volumes of a distribution
+FORMS = "zeros, a number, mean:LABEL, samples:LABEL, samples:LABEL:COUNT, blurred, blurred:MM, or an image"
+
+Baseline = Callable[[xr.DataArray], xr.DataArray | None]
+
+
+def baseline_of(plan: Plan, cohort: Cohort) -> Baseline:
+    """From a volume to its baseline(s), as the plan says.
+
+    Raises
+    ------
+    ValueError
+        For another form, and labels that no subject has.
+    """
+    form, _, detail = plan.baselines.partition(":")
+    if plan.baselines == "zeros":
+        return lambda volume: None
+    if form == "blurred":
+        width = _number(detail) if detail else BLUR
+        return lambda volume: volume.copy(data=smoothed(volume.values, cohort.affine, width))
+    if form in ("mean", "samples") and detail:
+        label = detail.partition(":")[0]
+        subjects = reference_subjects(plan, cohort)
+        if not subjects:
+            raise ValueError(f"`baselines` is {plan.baselines!r}, but no subject has the label {label!r}")
+        if form == "mean":
+            total = np.zeros(cohort.shape)
+            for s in subjects:
+                total += cohort.read(s).values
+            mean = cohort.volume((total / len(subjects)).astype(np.float32))
+            return lambda volume: mean
+        several = xr.concat([cohort.read(s) for s in subjects], "baseline")
+        return lambda volume: several
+    if is_nifti(plan.baselines):
+        values = on_grid(Path(plan.baselines), cohort.shape, cohort.affine, plan.orientation, "the subjects")
+        image = cohort.volume(normalised(values, plan.intensity, cohort.brain))
+        return lambda volume: image
+    value = _number(plan.baselines)
+    return lambda volume: xr.full_like(volume, value)
+
+
+def reference_subjects(plan: Plan, cohort: Cohort) -> list[Subject]:
+    """The subjects that the baselines are made of."""
+    form, _, detail = plan.baselines.partition(":")
+    if form not in ("mean", "samples"):
+        return []
+    label, _, count = detail.partition(":")
+    subjects = [s for s in cohort.subjects if s.label == label]
+    return (
+        subjects if form == "mean" else evenly(subjects, int(_number(count)) if count else SEVERAL, plan.seed)
+    )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"`baselines` has {text!r}, expected {FORMS}") from None

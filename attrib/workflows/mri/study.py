@@ -1,0 +1,609 @@
+"""The study of magnetic resonance images: from a table of subjects to maps in their own space, figures and group statistics."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from attrib._install import install_hint
+from attrib.domains.mri import Subject, evenly, head, plane_dim, read_subjects, slice_at
+from attrib.domains.mri import key_slices as middle_slices
+from attrib.io import replacing, save, save_rows, write_json
+from attrib.io.nifti import nibabel_module, numbers, open_image, oriented
+from attrib.io.place import strict
+from attrib.labels.grids import VOXEL_DIMS
+from attrib.scale.loading import first_line, load_model
+from attrib.workflows.attribute import Tell
+from attrib.workflows.continued import RunFolder
+from attrib.workflows.folder import RECORD
+from attrib.workflows.identity import digest, fingerprint
+from attrib.workflows.mri.drawing import Drawers
+from attrib.workflows.mri.explaining import Explained, Explainer
+from attrib.workflows.mri.groups import Groups, Voxels, compare
+from attrib.workflows.mri.intake import Cohort, cohort_of, with_classes
+from attrib.workflows.mri.overview import overview
+from attrib.workflows.mri.page import page
+from attrib.workflows.mri.pictures import Sheet, viewer
+from attrib.workflows.mri.plan import METHODS, Plan, checked
+from attrib.workflows.mri.reference import Baseline, baseline_of, reference_subjects
+from attrib.workflows.mri.subjectfiles import map_name, read_part, write_subject
+from attrib.workflows.targets import class_names
+
+PROGRAM = "attrib mri"
+LARGE = 1_000_000  # voxels above which more volumes in a call gain nothing and take memory
+PICTURES = 50  # subjects that are drawn, where the caller does not say
+Say = Callable[[str], None]
+
+
+def mri(
+    subjects: str | Path,
+    model: str | Callable[..., Any],
+    output: str | Path,
+    *,
+    weights: str | Path | None = None,
+    parameters: str | Path | None = None,
+    classes: str | None = None,
+    target: str | None = None,
+    methods: Sequence[str] = METHODS,
+    input: str = "volume",
+    axis: str = "axial",
+    slice_range: tuple[int, int] | None = None,
+    key_slices: Sequence[int] | None = None,
+    key_mm: Sequence[float] | None = None,
+    orientation: str | None = None,
+    intensity: str = "none",
+    brain_mask: str | Path | None = None,
+    channels: int = 1,
+    baselines: str = "zeros",
+    layer: str = "auto",
+    atlas: str | Path | None = None,
+    atlas_names: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    samples: Sequence[str] | None = None,
+    max_samples: int = 0,
+    pictures: int | str = PICTURES,
+    viewers: bool = True,
+    npy: bool = False,
+    store: bool = True,
+    smooth: float = 6.0,
+    percentile: float = 95.0,
+    threshold: float = 0.001,
+    connectivity: int | None = None,
+    tfce: bool = False,
+    permutations: int = 999,
+    batch_size: int | str = "auto",
+    device: str | None = None,
+    seed: int = 0,
+    workers: int = 0,
+    overwrite: bool = False,
+    command: Sequence[str] = (),
+    tell: Tell | None = None,
+    say: Say = lambda line: None,
+) -> Path:
+    """Explain a classifier of volumes, or of their slices, for a table of subjects.
+
+    Parameters
+    ----------
+    subjects : path
+        A table, see `attrib.domains.mri.read_subjects`.
+    model : str or callable
+        As for `attrib.scale.loading.load_model`, or the model itself.
+    output : path
+        Folder for the results. One that holds a run with the same settings is continued: subjects that are done are not
+        done again.
+    weights, parameters : path, optional
+        A state dict, and a JSON file of the factory's arguments.
+    classes : str, optional
+        Names of the outputs, with commas, or a file with one per line. A model of one output has two.
+    target : str, optional
+        The class whose score is explained, or ``"predicted"``; default: the last class.
+    methods : sequence of str
+        Names of the register, and ``noise_tunnel_ig``.
+    input : str, default "volume"
+        ``"slices"``: the model takes slices; a subject's score is the mean over its slices, and so are its attributions.
+    axis : str, default "axial"
+        Of slices and pictures: axial, coronal, sagittal, i, j or k.
+    slice_range : (int, int), optional
+        First and last slice that go into the model; default: all.
+    key_slices : sequence of int, optional
+        Slices that are drawn; default: seven in the middle half.
+    key_mm : sequence of float, optional
+        The same in mm.
+    orientation : str, optional
+        Such as ``"RAS"``: how volumes are turned before they go in; maps come back as the images are stored.
+    intensity : str, default "none"
+        ``"zscore"``, ``"zscore-brain"`` or ``"minmax"``.
+    brain_mask : path, optional
+        For all subjects without a mask in the table.
+    channels : int, default 1
+        How many channels the model takes; each gets the volume.
+    baselines : str, default "zeros"
+        ``"mean:LABEL"``, ``"samples:LABEL"`` (a distribution), ``"blurred"``, a number, or an image.
+    layer : str, default "auto"
+        Of Grad-CAM and its like.
+    atlas, atlas_names : path, optional
+        Whole numbers on the subjects' grid, and a table of their names.
+    options : mapping, optional
+        More arguments of methods: ``n_steps``, ``gradient_shap.n_samples``, ``noise_tunnel_ig.n_steps``.
+    samples : sequence of str, optional
+        Subjects by name; default: all.
+    max_samples : int, default 0
+        At most so many, drawn evenly over labels; 0: all.
+    pictures : int or str, default 50
+        Subjects that are drawn: a number, ``"all"`` or ``"none"``.
+    viewers : bool, default True
+        Whether drawn subjects get a page with nilearn's viewer, for each method.
+    npy : bool, default False
+        Whether maps are written as `.npy` too, in the model's orientation.
+    store : bool, default True
+        Whether all maps are written into one `attributions.nc` too.
+    smooth : float, default 6.0
+        Full width at half maximum in mm of the Gaussian before peaks and statistics of voxels.
+    percentile : float, default 95.0
+        Magnitudes below it are not laid over the anatomy.
+    threshold, connectivity, tfce, permutations
+        Of `attrib.stats.cluster_contrast`.
+    batch_size, device, seed
+        As for every method.
+    workers : int, default 0
+        Processes that draw; 0: this one draws. Programs that pass more need ``if __name__ == "__main__"``.
+    overwrite : bool, default False
+        Whether to begin anew in a folder of an earlier run.
+    command : sequence of str
+        As typed, for `run.json`.
+    tell, say : callable, optional
+        Progress, and lines for the user.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ValueError
+        For arguments that do not fit, before anything is written, and if no subject can be explained.
+    ImportError
+        If nibabel or nilearn is missing: they are in the extra ``mri``.
+    """
+    nibabel_module()
+    drawn_count = _count(pictures)
+    if viewers and drawn_count and find_spec("nilearn") is None:
+        raise ImportError(
+            f"nilearn is needed for its viewer; install it: {install_hint('mri')}; or pass `viewers` False"
+        )
+    names = class_names(classes)
+    plan = checked(
+        Plan(
+            tuple(dict.fromkeys(methods)), None if names is None else tuple(names), target, input, axis, orientation, intensity,
+            channels, baselines, layer, dict(options or {}), smooth, percentile, batch_size, device, seed, slice_range,
+        ),
+        has_atlas=atlas is not None or _has_atlases(subjects),
+    )  # fmt: skip
+    voxels = Voxels(threshold, connectivity, tfce, permutations)
+    f = load_model(model, weights, device, _parameters(parameters)) if isinstance(model, str) else model
+    cohort = cohort_of(
+        subjects, orientation=orientation, intensity=intensity, brain_mask=brain_mask, atlas=atlas, atlas_names=atlas_names, say=say,
+    )  # fmt: skip
+    cohort = replace(cohort, subjects=_chosen(cohort.subjects, samples, max_samples, seed, say))
+    if plan.batch_size == "auto" and input == "volume" and np.prod(cohort.shape) > LARGE:
+        plan = replace(plan, batch_size=2)
+    across = plane_dim(cohort.affine, axis)
+    explainer = Explainer(f, plan, across)
+    first, volume = _first_readable(cohort)
+    prediction = explainer.try_out(volume)
+    people, strange = with_classes(cohort.subjects, prediction.classes, names is not None)
+    cohort = replace(cohort, subjects=people, problems=[*cohort.problems, *strange])
+    baseline = baseline_of(plan, cohort)
+    slices = _slices(cohort, volume, across, key_slices, key_mm)
+    target_name = plan.target or prediction.classes[-1]
+    say(
+        f"{len(people)} subjects of {' x '.join(map(str, cohort.shape))} voxels; {', '.join(plan.methods)} of the score of {target_name}."
+    )
+    work = _Work(Path(output), cohort, plan, explainer, baseline, across, slices, viewers, npy, tell, say)
+    if overwrite:
+        _clear(work.folder)
+    ready = None
+    if read_part(work.folder, next(s for s in people if s.name == first.name)) is None:
+        subject = next(s for s in people if s.name == first.name)
+        ready = (first.name, explainer.explain(volume, cohort.atlas_of(subject), baseline(volume)))
+    settings = _settings(plan, model, f, weights, parameters, brain_mask, atlas, cohort, npy)
+    with RunFolder(output, PROGRAM, settings, command) as run:
+        parts = work.explain_all(run, ready, drawn_count, workers)
+        _finish(run, work, parts, voxels, store)
+        run.record |= {"seconds": work.seconds}
+    return run.path
+
+
+class _Work:
+    """The subjects one after the other: explain, write, hand to those who draw."""
+
+    def __init__(
+        self, folder: Path, cohort: Cohort, plan: Plan, explainer: Explainer, baseline: Baseline, across: str, slices: list[int],
+        viewers: bool, npy: bool, tell: Tell | None, say: Say,
+    ) -> None:  # fmt: skip
+        self.folder, self.cohort, self.plan, self.explainer, self.baseline = (
+            folder,
+            cohort,
+            plan,
+            explainer,
+            baseline,
+        )
+        self.across, self.slices, self.viewers, self.npy, self.tell, self.say = (
+            across,
+            slices,
+            viewers,
+            npy,
+            tell,
+            say,
+        )
+        self.problems = list(cohort.problems)
+        self.drawn: list[str] = []
+        self.seconds: dict[str, float] = {
+            "reading": 0.0,
+            "explaining": 0.0,
+            "writing": 0.0,
+            "waiting for pictures": 0.0,
+        }
+
+    def explain_all(
+        self, run: RunFolder, ready: tuple[str, Explained] | None, pictures: int, workers: int
+    ) -> list[dict[str, Any]]:
+        """The parts of all subjects that could be explained."""
+        subjects = self.cohort.subjects
+        chosen = {s.name for s in evenly(subjects, min(pictures, len(subjects)), self.plan.seed)}
+        self.drawn = [s.name for s in subjects if s.name in chosen]
+        parts = []
+        with Drawers(
+            workers if len(chosen) * len(self.plan.methods) > 6 else 0,
+            lambda names: _listed(run, names),
+        ) as drawers:
+            for number, subject in enumerate(subjects):
+                part = self._subject(run, subject, ready, drawers if subject.name in chosen else None)
+                if part is not None:
+                    parts.append(part)
+                if self.tell is not None:
+                    self.tell("subjects", number + 1, len(subjects))
+            start = time.perf_counter()
+        self.seconds["waiting for pictures"] += time.perf_counter() - start
+        if not parts:
+            raise ValueError(
+                f"`subjects`: none could be explained; {self.problems[-1]['subject']}: {self.problems[-1]['problem']}"
+            )
+        explained = {p["subject"] for p in parts}
+        self.drawn = [s for s in self.drawn if s in explained]
+        return parts
+
+    def _subject(
+        self, run: RunFolder, subject: Subject, ready: tuple[str, Explained] | None, drawers: Drawers | None
+    ) -> dict[str, Any] | None:
+        """A subject's part; None if it cannot be explained, which is listed."""
+        start = time.perf_counter()
+        part = read_part(self.folder, subject)
+        explained = None
+        try:
+            if part is None or drawers is not None:
+                volume = self.cohort.read(subject)
+            self._add("reading", start)
+            if part is None:
+                start = time.perf_counter()
+                atlas = self.cohort.atlas_of(subject)
+                explained = (
+                    ready[1]
+                    if ready is not None and ready[0] == subject.name
+                    else self.explainer.explain(volume, atlas, self.baseline(volume))
+                )
+                self._add("explaining", start)
+        except (ValueError, TypeError, NotImplementedError, OSError) as error:
+            self.problems.append({"subject": subject.name, "problem": str(error), "kept": False})
+            return None
+        start = time.perf_counter()
+        if explained is not None:
+            write_subject(self.folder, subject, self.cohort, self.plan, volume, explained, self.npy)
+            part = read_part(self.folder, subject)
+        for method in self.plan.methods:
+            run.file(map_name(method, subject.name, ".nii.gz"))
+            if self.npy:
+                run.file(map_name(method, subject.name, "_attributions.npy"))
+        assert part is not None
+        if part["label"] != subject.label:  # the table was mended since
+            part["label"] = subject.label
+            for row in (*part["rows"], *part["regions"]):
+                row["label"] = subject.label
+        self._add("writing", start)
+        if drawers is not None:
+            start = time.perf_counter()
+            sheet = self._sheet(subject, part, volume, None if explained is None else explained.maps)
+            if all((self.folder / f).is_file() for f in sheet.files) and explained is None:
+                for f in sheet.files:
+                    run.file(f)
+            else:
+                drawers.submit(sheet)
+            self._add("waiting for pictures", start)
+        return part
+
+    def _add(self, what: str, start: float) -> None:
+        self.seconds[what] = round(self.seconds[what] + time.perf_counter() - start, 2)
+
+    def _sheet(
+        self,
+        subject: Subject,
+        part: Mapping[str, Any],
+        volume: xr.DataArray,
+        maps: Mapping[str, xr.DataArray] | None,
+    ) -> Sheet:
+        """What is drawn of a subject; maps of an earlier run are read."""
+        if maps is None:
+            maps = {m: self.cohort.volume(self.map_of(subject.name, m)) for m in self.plan.methods}
+        probability = max(part["probability"])
+        true = f"true {subject.label}, " if subject.label else ""
+        title = f"{subject.name}: {true}predicted {part['predicted']} (p = {probability:.3f})"
+        labels = {m: label_of(part["units"][m], part["target"]) for m in maps}
+        return Sheet(
+            self.folder, subject.name, title, volume, {m: a.drop_attrs() for m, a in maps.items()}, labels, self.cohort.atlas_of(subject),
+            self.across, self.slices, self.plan.percentile, self.viewers,
+        )  # fmt: skip
+
+    def map_of(self, subject: str, method: str) -> np.ndarray:
+        """A map that was written, in the model's orientation."""
+        image = open_image(self.folder / map_name(method, subject, ".nii.gz"))
+        return numbers(oriented(image, self.plan.orientation))[0]
+
+
+def label_of(units: str, target: str) -> str:
+    """What the colours of a map are."""
+    if units == f"score of {target}":
+        return f"change of the score of {target} (logit)"
+    return units.replace(f"score of {target}", f"score of {target} (logit)").replace(
+        "input unit", "unit of intensity"
+    )
+
+
+def _listed(run: RunFolder, names: Sequence[str]) -> None:
+    """Add files to the run's list."""
+    for name in names:
+        run.file(name)
+
+
+def _finish(
+    run: RunFolder, work: _Work, parts: Sequence[dict[str, Any]], voxels: Voxels, store: bool
+) -> None:
+    """Write the files of the cohort."""
+    start = time.perf_counter()
+    table = pd.DataFrame([r for p in parts for r in p["rows"]])
+    save(table, run.file("attribution_statistics.csv"))
+    regions = pd.DataFrame([r for p in parts for r in p["regions"]])
+    if len(regions):
+        save(regions, run.file("regions.csv"))
+    if work.problems:
+        save(pd.DataFrame(work.problems), run.file("problems.csv"))
+    groups = compare(run.path, work.cohort, work.plan, parts, regions, voxels)
+    for file in groups.files:
+        run.file(file)
+    for name, frame in (
+        ("clusters.csv", groups.clusters), ("group_regions.csv", groups.regions), ("lateralisation.csv", groups.indices),
+        ("group_lateralisation.csv", groups.sides), ("consistency.csv", groups.consistency), ("agreement.csv", groups.agreement),
+    ):  # fmt: skip
+        if len(frame):
+            save(frame, run.file(name))
+    work.seconds["statistics"] = round(time.perf_counter() - start, 2)
+    start = time.perf_counter()
+    with replacing(run.file("attribution_summary.png")) as temporary:
+        overview(table, groups, work.plan.methods).savefig(temporary)
+    pages = _group_viewers(run, work, groups) if work.viewers and work.drawn else {}
+    work.seconds["summary picture and viewers"] = round(time.perf_counter() - start, 2)
+    if store:
+        start = time.perf_counter()
+        _store(run, work, parts)
+        work.seconds["attributions.nc"] = round(time.perf_counter() - start, 2)
+    summary = _summary(table, parts, groups, work)
+    write_json(strict(summary), run.file("summary.json"))
+    cohort_files = [f for f in run.files if "/" not in f]
+    with replacing(run.file("index.html")) as temporary:
+        text = page(
+            summary, table, groups, cohort_files, work.problems, work.drawn, work.plan.methods, work.across, work.slices, pages,
+            work.viewers,
+        )  # fmt: skip
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _group_viewers(run: RunFolder, work: _Work, groups: Groups) -> dict[str, str]:
+    """Pages with the group maps over the first subject's anatomy."""
+    pages: dict[str, str] = {}
+    for file in groups.files:
+        method = file.removeprefix("group_").removesuffix(".nii.gz")
+        t = work.cohort.volume(numbers(oriented(open_image(run.path / file), work.plan.orientation))[0])
+        anatomy = work.cohort.read(work.cohort.subjects[0])
+        name = f"group_{method}_viewer.html"
+        title = f"t of {method.replace('_', ' ')}: {groups.positive} less {groups.negative}"
+        viewer(t, anatomy, 0.0, title, run.file(name), threshold=2.0)
+        pages[method] = name
+    return pages
+
+
+def _store(run: RunFolder, work: _Work, parts: Sequence[Mapping[str, Any]]) -> None:
+    """Write all maps into one netCDF file, a subject at a time."""
+    methods, shape = work.plan.methods, work.cohort.shape
+    coords: dict[str, Any] = {
+        "subject": [p["subject"] for p in parts],
+        "method": list(methods),
+        "label": ("subject", [p["label"] for p in parts]),
+        "predicted": ("subject", [p["predicted"] for p in parts]),
+        "probability": ("subject", [max(p["probability"]) for p in parts]),
+        "prediction": ("subject", [p["score"] for p in parts]),
+        **work.cohort.grid,
+    }
+    labels = xr.DataArray(
+        np.broadcast_to(np.float32(0), (len(parts), len(methods), *shape)), dims=("subject", "method", *VOXEL_DIMS), coords=coords,
+        name="attribution", attrs={"long_name": f"attribution of the score of {parts[0]['target']}", "units": "see units of each map"},
+    )  # fmt: skip
+    labels.attrs["units"] = "; ".join(f"{m}: {u}" for m, u in parts[0]["units"].items())
+    save_rows(
+        (np.stack([work.map_of(p["subject"], m) for m in methods]) for p in parts),
+        labels,
+        run.file("attributions.nc"),
+    )
+
+
+def _summary(
+    table: pd.DataFrame, parts: Sequence[Mapping[str, Any]], groups: Groups, work: _Work
+) -> dict[str, Any]:
+    once = table.drop_duplicates("subject")
+    judged = once[once.correct.notna()]
+    errors = {}
+    for method, rows in table.groupby("method", sort=False):
+        delta = rows.delta.dropna().astype(float).abs()
+        if len(delta):
+            errors[str(method)] = {"median": float(delta.median()), "max": float(delta.max())}
+    return {
+        "subjects": len(parts),
+        "left_out": sum(not p["kept"] for p in work.problems),
+        "target": work.plan.target or parts[0]["classes"][-1],
+        "classes": list(parts[0]["classes"]),
+        "labels": {str(k): int(v) for k, v in once.label.value_counts().items()},
+        "labelled": len(judged),
+        "accuracy": float(judged.correct.astype(bool).mean()) if len(judged) else None,
+        "completeness_error": errors,
+        "significant_clusters": int((groups.clusters.p_mass < 0.05).sum()) if len(groups.clusters) else None,
+        "pictures_of": len(work.drawn),
+        "seconds": work.seconds,
+        "notes": groups.notes,
+    }
+
+
+def _settings(
+    plan: Plan,
+    model: Any,
+    f: Any,
+    weights: Any,
+    parameters: Any,
+    brain_mask: Any,
+    atlas: Any,
+    cohort: Cohort,
+    npy: bool,
+) -> dict[str, Any]:
+    """What the parts of a folder depend on."""
+    files = {
+        k: None if v is None else fingerprint(Path(v))
+        for k, v in (("brain_mask", brain_mask), ("atlas", atlas), ("parameters", parameters))
+    }
+    settings = asdict(plan)
+    del settings["batch_size"], settings["device"], settings["percentile"]
+    return {
+        **settings, **files, "model": model if isinstance(model, str) else type(model).__name__, "weights": digest(f), "npy": npy,
+        "names": cohort.names, "reference": [s.name for s in reference_subjects(plan, cohort)],
+    }  # fmt: skip
+
+
+def _chosen(
+    subjects: list[Subject], samples: Sequence[str] | None, most: int, seed: int, say: Say
+) -> list[Subject]:
+    if samples is not None:
+        names = {s.name for s in subjects}
+        missing = [s for s in samples if s not in names]
+        if missing:
+            raise ValueError(
+                f"`samples` has {missing[0]!r}; subjects that can be used are {', '.join(sorted(names)[:8])}"
+            )
+        subjects = [s for s in subjects if s.name in set(samples)]
+    if most < 0:
+        raise ValueError(f"`max_samples` is {most}, expected a number of subjects, or 0 for all")
+    if most and most < len(subjects):
+        say(f"{most} of {len(subjects)} subjects, drawn evenly over labels with seed {seed}.")
+        return evenly(subjects, most, seed)
+    return subjects
+
+
+def _first_readable(cohort: Cohort) -> tuple[Subject, xr.DataArray]:
+    """The first subject whose volume can be read."""
+    reasons = []
+    for s in cohort.subjects:
+        try:
+            return s, cohort.read(s)
+        except (ValueError, OSError) as error:
+            reasons.append(f"{s.name}: {first_line(error)}")
+    raise ValueError(f"`subjects`: no image can be read; {reasons[0] if reasons else 'no subject is left'}")
+
+
+def _slices(
+    cohort: Cohort,
+    volume: xr.DataArray,
+    across: str,
+    wanted: Sequence[int] | None,
+    mm: Sequence[float] | None,
+) -> list[int]:
+    """The slices that are drawn."""
+    count = cohort.shape[VOXEL_DIMS.index(across)]
+    if wanted is not None and mm is not None:
+        raise ValueError("`key_slices` and `key_mm` are both given; pass one of them")
+    if wanted is None and mm is None:
+        return middle_slices(head(volume.values), across)
+    chosen = list(wanted) if wanted is not None else [slice_at(cohort.affine, across, v) for v in mm or ()]
+    outside = [k for k in chosen if not 0 <= k < count]
+    if outside or not chosen:
+        name = "key_slices" if wanted is not None else "key_mm"
+        raise ValueError(
+            f"`{name}`: slice {outside[0] if outside else 'none'} is not among the {count} along {across}, 0 to {count - 1}"
+        )
+    return list(dict.fromkeys(chosen))
+
+
+def _count(pictures: int | str) -> int:
+    if pictures == "all":
+        return 10**9
+    if pictures == "none":
+        return 0
+    if isinstance(pictures, str) and pictures.isdecimal():
+        return int(pictures)
+    if isinstance(pictures, int) and pictures >= 0:
+        return pictures
+    raise ValueError(f"`pictures` is {pictures!r}, expected a number, all or none")
+
+
+def _parameters(path: str | Path | None) -> dict[str, Any] | None:
+    """The factory's arguments from a file of JSON."""
+    if path is None:
+        return None
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"`parameters`: there is no file {file}")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"`parameters`: {file} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"`parameters`: {file} holds a {type(content).__name__}, expected names and values")
+    return content
+
+
+def _has_atlases(subjects: str | Path) -> bool:
+    return any(s.atlas is not None for s in read_subjects(subjects)[0])
+
+
+def _clear(folder: Path) -> None:
+    """Remove the files of an earlier run of this study; nothing else is touched."""
+    record = folder / RECORD
+    if not record.is_file():
+        return
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError:
+        return
+    if content.get("program") != PROGRAM:
+        return
+    files = [
+        folder / f
+        for f in content.get("files", [])
+        if not Path(f).is_absolute() and ".." not in Path(f).parts
+    ]
+    for file in [*files, *(folder / "parts").glob("*.json"), *(folder / "parts").glob("*.npz")]:
+        file.unlink(missing_ok=True)

@@ -1,0 +1,172 @@
+"""The files of one subject: its maps in its own space, its figures, and a part that says that it is done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from attrib.domains.mri import Subject, coarsened, head, peak, plane_dim, smoothed
+from attrib.io import replacing, save_nifti, write_json
+from attrib.io.place import strict
+from attrib.labels.grids import VOXEL_DIMS, affine_of
+from attrib.stats import region_shares
+from attrib.workflows.identity import stamp
+from attrib.workflows.mri.explaining import Explained
+from attrib.workflows.mri.intake import Cohort
+from attrib.workflows.mri.plan import BY_REGION, Plan
+
+COARSE = 150_000  # voxels of the maps that groups are compared on
+INSIDE = "inside"  # beside the coarse maps: the share of each block that is brain
+
+
+def map_name(method: str, subject: str, ending: str) -> str:
+    """The name of a subject's file, under the folder of results."""
+    return f"{method}/{subject}/{subject}_{method}{ending}"
+
+
+def write_subject(
+    folder: Path,
+    subject: Subject,
+    cohort: Cohort,
+    plan: Plan,
+    volume: xr.DataArray,
+    explained: Explained,
+    npy: bool,
+) -> list[str]:
+    """Write maps as NIfTI, and last the part: figures as JSON beside coarse, smoothed maps.
+
+    Returns
+    -------
+    list of str
+        Names of the files.
+    """
+    atlas = cohort.atlas_of(subject)
+    names: list[str] = []
+    rows: list[dict[str, Any]] = []
+    regions: list[dict[str, Any]] = []
+    brain = cohort.brain_of(subject)
+    inside = head(volume.values) if brain is None else brain
+    coarse = {INSIDE: coarsened(volume.copy(data=inside.astype(np.float32)), COARSE).values}
+    for method, a in explained.maps.items():
+        (folder / method / subject.name).mkdir(parents=True, exist_ok=True)
+        name = map_name(method, subject.name, ".nii.gz")
+        save_nifti(a.assign_attrs(method=method), folder / name, like=subject.path)
+        names.append(name)
+        if npy:
+            name = map_name(method, subject.name, "_attributions.npy")
+            with replacing(folder / name) as temporary:
+                np.save(temporary, a.values)
+            names.append(name)
+        soft = a.copy(data=smoothed(a.values, cohort.affine, plan.smooth))
+        rows.append(_figures(subject, method, explained, a, soft, atlas, cohort.names))
+        if atlas is not None:
+            regions += _regions(subject, method, a, atlas, cohort.names, plan, method in BY_REGION)
+        coarse[method] = coarsened(soft, COARSE).values.astype(np.float32)
+    parts = folder / "parts"
+    with replacing(parts / f"{subject.name}.npz") as temporary:
+        np.savez(temporary, **coarse)  # type: ignore[arg-type]
+    p = explained.prediction
+    part = {
+        "subject": subject.name, "path": str(subject.path), "stamp": stamp(subject.path), "label": subject.label,
+        "groups": dict(subject.groups), "classes": list(p.classes), "target": p.target_name, "predicted": p.predicted,
+        "probability": p.probability.tolist(), "score": p.score, "rows": rows, "regions": regions,
+        "units": {m: str(a.attrs["units"]) for m, a in explained.maps.items()},
+    }  # fmt: skip
+    write_json(strict(part), parts / f"{subject.name}.json")
+    return names
+
+
+def read_part(folder: Path, subject: Subject) -> dict[str, Any] | None:
+    """A subject's part, if it is there, complete, and of the present image."""
+    file = folder / "parts" / f"{subject.name}.json"
+    try:
+        part = json.loads(file.read_text(encoding="utf-8"))
+        fits = part["path"] == str(subject.path) and part["stamp"] == stamp(subject.path)
+        return part if fits and file.with_suffix(".npz").is_file() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _figures(
+    subject: Subject, method: str, explained: Explained, a: xr.DataArray, soft: xr.DataArray,
+    atlas: xr.DataArray | None, names: dict[int, str],
+) -> dict[str, Any]:  # fmt: skip
+    """A line of the table of statistics."""
+    p = explained.prediction
+    values = a.values.astype(np.float64)
+    size = np.abs(values)
+    voxel, mm = peak(soft)
+    region = "" if atlas is None else names.get(int(atlas.sel(dict(zip(VOXEL_DIMS, voxel, strict=True)))), "")
+    has_class = subject.label in p.classes
+    return {
+        "subject": subject.name,
+        "label": subject.label,
+        "method": method,
+        "predicted": p.predicted,
+        "probability": float(p.probability.max()),
+        "correct": subject.label == p.predicted if has_class else None,
+        "target": p.target_name,
+        "score": p.score,
+        "delta": explained.delta.get(method),
+        "sum": float(values.sum()),
+        "abs_sum": float(size.sum()),
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+        "min": float(values.min()),
+        "max": float(values.max()),
+        "p99": float(np.percentile(size, 99)),
+        **{f"peak_{d}": v for d, v in zip(VOXEL_DIMS, voxel, strict=True)},
+        **{f"peak_{d}": round(float(v), 3) for d, v in zip("xyz", mm, strict=True)},
+        "peak_value": float(soft.sel(dict(zip(VOXEL_DIMS, voxel, strict=True)))),
+        "peak_region": region,
+    }
+
+
+def _regions(
+    subject: Subject,
+    method: str,
+    a: xr.DataArray,
+    atlas: xr.DataArray,
+    names: dict[int, str],
+    plan: Plan,
+    even: bool,
+) -> list[dict[str, Any]]:
+    """A line per region. Methods by region have one value for all voxels of a region, which counts once."""
+    labels = {n: names.get(n, str(n)) for n in np.unique(atlas.values).tolist()}
+    table = region_shares(a, atlas, labels)
+    if even:
+        across = plane_dim(affine_of(a), plan.axis)
+        of_slices = (
+            region_shares(a, atlas, labels, dim=across)
+            if plan.input == "slices"
+            else table.expand_dims(across)
+        )
+        table = _counted_once(table, of_slices, across)
+    frame = (
+        table[["number", "sum", "absolute_sum", "share", "density", "rank", "size"]]
+        .to_dataframe()
+        .reset_index()
+    )
+    frame = frame.rename(columns={"absolute_sum": "abs_sum", "size": "voxels"})[
+        ["region", "number", "sum", "abs_sum", "share", "density", "rank", "voxels"]
+    ]
+    return [
+        {"subject": subject.name, "label": subject.label, "method": method, **r}
+        for r in frame.to_dict("records")
+    ]  # type: ignore[dict-item]
+
+
+def _counted_once(table: xr.Dataset, of_slices: xr.Dataset, across: str) -> xr.Dataset:
+    """Figures of regions whose voxels all have the region's own value, or the region's part of each slice its own."""
+    size = of_slices["size"].where(of_slices["size"] > 0)
+    absolute = (of_slices["absolute_sum"] / size).sum(across)
+    share = absolute / max(float(absolute.sum("region")), 1e-300)
+    rank = np.argsort(np.argsort(-share.values, kind="stable"), kind="stable") + 1
+    return table.assign(
+        sum=(of_slices["sum"] / size).sum(across), absolute_sum=absolute, share=share, rank=("region", rank),
+        density=share * table.sizes["region"],
+    )  # fmt: skip

@@ -1,0 +1,556 @@
+"""The study of volumes on a phantom whose truth is known, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+
+from attrib.cli.run import OK, REFUSED, run
+from attrib.io import load
+from attrib.stats import cluster_contrast
+
+nibabel = pytest.importorskip("nibabel")
+pytest.importorskip("nilearn")
+
+from attrib.testing import legible  # noqa: E402
+from attrib.workflows.mri import mri  # noqa: E402
+from attrib.workflows.mri.groups import Groups  # noqa: E402
+from attrib.workflows.mri.overview import overview  # noqa: E402
+from tests.workflows import phantom  # noqa: E402
+
+CODE = "tests.workflows.phantom"
+METHODS = ("integrated_gradients", "saliency", "gradient_shap", "input_x_gradient", "deep_lift", "noise_tunnel_ig", "grad_cam", "feature_ablation")  # fmt: skip
+COUNT = 16
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return phantom.write(tmp_path_factory.mktemp("mri") / "las", COUNT)
+
+
+def words(place: Path, out: Path, *more: str) -> list[str]:
+    return [
+        "mri", "--subjects", str(place / "subjects.csv"), "--model", f"{CODE}:volumes", "--classes", "HC,TLE", "--output", str(out),
+        "--intensity", "zscore-brain", "--atlas", str(place / "atlas.nii.gz"), "--atlas-names", str(place / "names.csv"),
+        "--workers", "0", *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(place: Path) -> Path:
+    """All methods, from the command line."""
+    more = [
+        "--methods",
+        *METHODS,
+        "--pictures",
+        "none",
+        "--npy",
+        "--smooth",
+        "0",
+        "--set",
+        "n_steps=8",
+        "--permutations",
+        "199",
+    ]
+    assert run(words(place, place / "out", *more, "--set", "noise_tunnel_ig.n_samples=3")) == OK
+    return place / "out"
+
+
+@pytest.fixture(scope="module")
+def drawn(place: Path) -> Path:
+    """Pictures and viewers of a patient and a control."""
+    more = [
+        "--methods",
+        "integrated_gradients",
+        "noise_tunnel_ig",
+        "--key-slices",
+        "5",
+        "6",
+        "--samples",
+        "sub-00",
+        "sub-01",
+        "--npy",
+    ]
+    assert (
+        run(
+            words(place, place / "drawn", *more, "--set", "n_steps=4", "--set", "noise_tunnel_ig.n_samples=2")
+        )
+        == OK
+    )
+    return place / "drawn"
+
+
+def test_the_tree_is_the_one_that_the_document_describes(drawn: Path, study: Path) -> None:
+    for method in ("integrated_gradients", "noise_tunnel_ig"):
+        for subject in ("sub-00", "sub-01"):
+            names = {f.name for f in (drawn / method / subject).iterdir()}
+            endings = (
+                ".nii.gz",
+                "_slice_5.png",
+                "_slice_6.png",
+                "_summary.png",
+                "_attributions.npy",
+                "_viewer.html",
+            )
+            assert names == {f"{subject}_{method}{e}" for e in endings}
+    for method in METHODS:
+        for n in range(COUNT):
+            names = {f.name for f in (study / method / f"sub-{n:02d}").iterdir()}
+            assert names == {f"sub-{n:02d}_{method}{e}" for e in (".nii.gz", "_attributions.npy")}
+    for folder in (drawn, study):
+        for name in (
+            "attribution_statistics.csv",
+            "attribution_summary.png",
+            "regions.csv",
+            "index.html",
+            "attributions.nc",
+        ):
+            assert (folder / name).stat().st_size > 0
+        record = json.loads((folder / "run.json").read_text())
+        assert record["state"] == "finished"
+        assert all((folder / f).is_file() for f in record["files"])
+    assert (study / "clusters.csv").is_file()
+
+
+def test_maps_lie_in_the_subjects_own_space(study: Path, place: Path) -> None:
+    stored = nibabel.load(place / "sub-03.nii.gz")
+    for method in METHODS:
+        back = nibabel.load(study / method / "sub-03" / f"sub-03_{method}.nii.gz")
+        np.testing.assert_array_equal(back.affine, stored.affine)
+        assert back.shape == stored.shape
+        assert (back.header["sform_code"], back.header["qform_code"]) == (4, 1)
+        assert method in str(back.header["descrip"])
+        np.testing.assert_array_equal(
+            back.get_fdata(dtype="float32"),
+            np.load(study / method / "sub-03" / f"sub-03_{method}_attributions.npy"),
+        )
+
+
+def test_one_store_holds_all_maps_with_their_labels(study: Path) -> None:
+    a = load(study / "attributions.nc")
+    assert a.sizes["subject"] == COUNT
+    assert a["method"].values.tolist() == list(METHODS)
+    one = a.sel({"subject": "sub-07", "method": "deep_lift"})
+    back = nibabel.load(study / "deep_lift" / "sub-07" / "sub-07_deep_lift.nii.gz")
+    np.testing.assert_array_equal(one.values, back.get_fdata(dtype="float32"))
+    assert one.label == "TLE"
+    np.testing.assert_allclose(np.array(json.loads(str(a.affine.values))), back.affine)
+
+
+def test_statistics_of_each_subject(study: Path) -> None:
+    table = pd.read_csv(study / "attribution_statistics.csv")
+    assert len(table) == COUNT * len(METHODS)
+    complete = table[table.method.isin(["integrated_gradients", "deep_lift"])]
+    assert (complete.delta.abs() < 0.02 * complete.score + 0.5).all()
+    np.testing.assert_allclose(complete["sum"] - complete.delta, complete.score, rtol=1e-4)  # zeros score 0
+    assert table.correct.all()
+    patients = complete[complete.label == "TLE"]
+    assert (patients.peak_region == "Hippocampus_L").mean() >= 0.95
+    voxel = patients.iloc[0]
+    mm = (
+        phantom.OBLIQUE[:3, :3] @ voxel[["peak_i", "peak_j", "peak_k"]].to_numpy(float)
+        + phantom.OBLIQUE[:3, 3]
+    )
+    np.testing.assert_allclose(voxel[["peak_x", "peak_y", "peak_z"]].to_numpy(float), mm, atol=1e-2)
+
+
+def test_the_lesion_is_named_by_region_side_and_cluster(study: Path) -> None:
+    regions = pd.read_csv(study / "group_regions.csv")
+    sides = pd.read_csv(study / "group_lateralisation.csv")
+    clusters = pd.read_csv(study / "clusters.csv")
+    for method in ("integrated_gradients", "deep_lift", "gradient_shap"):
+        of_lesion = regions[(regions.method == method) & (regions.region == "Hippocampus_L")].iloc[0]
+        assert of_lesion.p_holm < 0.05
+        assert of_lesion.lower > 0
+        side = sides[(sides.method == method) & (sides.pair == "Hippocampus")]
+        assert (
+            side.p_holm.isna().all() or side.difference.iloc[0] > 0
+        )  # controls may have none on either side
+        first = clusters[clusters.method == method].iloc[0]
+        assert first.p_mass <= 0.05
+        assert first.regions.startswith("Hippocampus_L")
+    ablated = pd.read_csv(study / "regions.csv").query("method == 'feature_ablation' and label == 'TLE'")
+    strongest = ablated.loc[ablated.groupby("subject")["abs_sum"].idxmax()]
+    assert (strongest.region == "Hippocampus_L").mean() >= 0.9
+
+
+def test_region_effects_are_counted_once(study: Path, place: Path) -> None:
+    """Ablation's effect of a region is the change of the score when it becomes 0, not that times its voxels."""
+    values = phantom.volume(1, True)
+    inside = values[values != 0]
+    x = torch.tensor((values - inside.mean()) / inside.std())[None, None]
+    net = phantom.volumes().requires_grad_(False)
+    ablated = x.clone()
+    ablated[0, 0, torch.tensor(phantom.atlas() == 3)] = 0
+    expected = float(net(x)[0, 1] - net(ablated)[0, 1])
+    table = pd.read_csv(study / "regions.csv").query("method == 'feature_ablation' and subject == 'sub-01'")
+    assert table.set_index("region")["sum"]["Hippocampus_L"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_group_maps_have_t_p_and_clusters(study: Path) -> None:
+    group = nibabel.load(study / "group_deep_lift.nii.gz")
+    assert group.shape == (*phantom.SHAPE, 3)
+    t, p, cluster = np.moveaxis(group.get_fdata(), 3, 0)
+    assert t[phantom.LESION].mean() > 4
+    assert p[phantom.LESION].min() < 0.05
+    table = pd.read_csv(study / "clusters.csv").query("method == 'deep_lift'")
+    assert (cluster == 1).sum() == table.blocks.iloc[0]
+    assert t[tuple(table[["peak_i", "peak_j", "peak_k"]].iloc[0])] == pytest.approx(
+        table.peak_t.iloc[0], rel=1e-5
+    )
+
+
+def test_shuffled_labels_give_clusters_as_seldom_as_claimed(study: Path) -> None:
+    a = (
+        load(study / "attributions.nc")
+        .sel({"method": "integrated_gradients"}, drop=True)
+        .rename(subject="sample")
+    )
+    mask = xr.DataArray(phantom.brain(), dims=("i", "j", "k"))
+    rng = np.random.default_rng(0)
+    called = [
+        bool((cluster_contrast(a, rng.permutation(np.arange(COUNT) < COUNT // 2), mask=mask, threshold=0.01, n_permutations=59, seed=s).p_mass <= 0.05).any())
+        for s in range(100)
+    ]  # fmt: skip
+    assert 0.01 <= np.mean(called) <= 0.09
+
+
+@pytest.mark.parametrize("letters", ["RAS", "LPI", "PSR"])
+def test_copies_stored_along_other_axes_have_the_same_peaks(
+    study: Path, tmp_path: Path, letters: str
+) -> None:
+    """Oblique and flipped copies of the files give the same peaks in mm, and maps in their own axes."""
+    other = phantom.write(tmp_path / letters, 8, letters)
+    out = mri(
+        other / "subjects.csv", phantom.volumes(), tmp_path / "out", classes="HC,TLE", methods=["deep_lift"], intensity="zscore-brain",
+        smooth=0.0, pictures=0, orientation="LAS", store=False,
+    )  # fmt: skip
+    table = pd.read_csv(out / "attribution_statistics.csv").set_index("subject")
+    expected = (
+        pd.read_csv(study / "attribution_statistics.csv")
+        .query("method == 'deep_lift'")
+        .set_index("subject")
+        .loc[table.index]
+    )
+    np.testing.assert_allclose(
+        table[["peak_x", "peak_y", "peak_z"]], expected[["peak_x", "peak_y", "peak_z"]], atol=1e-2
+    )
+    back = nibabel.load(out / "deep_lift" / "sub-01" / "sub-01_deep_lift.nii.gz")
+    stored = nibabel.load(other / "sub-01.nii.gz")
+    np.testing.assert_allclose(back.affine, stored.affine)
+    assert nibabel.aff2axcodes(back.affine) == tuple(letters)
+    turned = phantom.turned(back, "LAS").get_fdata()
+    np.testing.assert_allclose(
+        turned,
+        nibabel.load(study / "deep_lift" / "sub-01" / "sub-01_deep_lift.nii.gz").get_fdata(),
+        atol=1e-5,
+    )
+
+
+def test_slices_are_samples_and_a_subject_is_their_mean(place: Path, tmp_path: Path) -> None:
+    """A network of slices, and one of volumes that folds slices into its batch, give the same; Grad-CAM works for both."""
+    options = {"classes": "HC,TLE", "intensity": "zscore-brain", "methods": ["deep_lift", "grad_cam"], "input": "slices", "samples": ["sub-00", "sub-01"], "pictures": 0}  # fmt: skip
+    flat = mri(place / "subjects.csv", phantom.slices(), tmp_path / "flat", **options)
+    deep = mri(place / "subjects.csv", phantom.folded(), tmp_path / "deep", **options)
+    a, b = load(flat / "attributions.nc"), load(deep / "attributions.nc")
+    np.testing.assert_allclose(a, b, atol=1e-6)
+    assert np.abs(a.sel({"method": "grad_cam", "subject": "sub-01"})).max() > 0
+    table = pd.read_csv(flat / "attribution_statistics.csv").query("method == 'deep_lift'")
+    np.testing.assert_allclose(
+        table["sum"] - table.delta, table.score, atol=1e-4
+    )  # the mean over slices is what is explained
+    with pytest.raises(ValueError, match="pass `input` slices"):
+        mri(
+            place / "subjects.csv",
+            phantom.folded(),
+            tmp_path / "no",
+            **{**options, "input": "volume", "methods": ["grad_cam"]},
+        )
+    assert not (tmp_path / "no").exists()
+    some = mri(place / "subjects.csv", phantom.slices(), tmp_path / "some", **options, slice_range=(4, 8))
+    c = load(some / "attributions.nc").sel({"method": "deep_lift"})
+    assert (c.isel(k=[0, 1, 2, 3, 9, 10, 11]) == 0).all()
+    np.testing.assert_allclose(
+        c.isel(k=slice(4, 9)) * 5, a.sel({"method": "deep_lift"}).isel(k=slice(4, 9)) * 12, atol=1e-5
+    )
+
+
+def test_a_run_is_continued_and_a_changed_subject_done_again(place: Path, tmp_path: Path) -> None:
+    calls = []
+
+    class Counting(phantom.Brightness):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            calls.append(len(x))
+            return super().forward(x)
+
+    options = {
+        "classes": "HC,TLE",
+        "methods": ["saliency"],
+        "pictures": 0,
+        "store": False,
+        "intensity": "zscore-brain",
+    }
+    folder = phantom.write(tmp_path / "data", 4)
+    out = mri(folder / "subjects.csv", Counting(3), tmp_path / "out", **options)
+    first, table = len(calls), (out / "attribution_statistics.csv").read_text()
+    calls.clear()
+    mri(folder / "subjects.csv", Counting(3), tmp_path / "out", **options)
+    assert len(calls) <= first / 3  # the trial alone
+    assert (out / "attribution_statistics.csv").read_text() == table
+    phantom.image(phantom.volume(9, True)).to_filename(folder / "sub-02.nii.gz")
+    mri(folder / "subjects.csv", Counting(3), tmp_path / "out", **options)
+    changed = pd.read_csv(out / "attribution_statistics.csv")
+    assert changed.predicted[2] == "TLE"
+    with pytest.raises(ValueError, match="run with other intensity"):
+        mri(folder / "subjects.csv", Counting(3), tmp_path / "out", **{**options, "intensity": "zscore"})
+    again = mri(
+        folder / "subjects.csv",
+        Counting(3),
+        tmp_path / "out",
+        **{**options, "intensity": "zscore"},
+        overwrite=True,
+    )
+    assert json.loads((again / "run.json").read_text())["settings"]["intensity"] == "zscore"
+
+
+def test_what_is_wrong_is_listed_by_subject_and_the_others_are_finished(tmp_path: Path) -> None:
+    folder = phantom.write(tmp_path / "data", 4)
+    values = phantom.volume(0, False)
+    holes = values.copy()
+    holes[3, 3, 3] = np.nan
+    phantom.image(holes).to_filename(folder / "holes.nii.gz")
+    phantom.image(values[:, :, :-1]).to_filename(folder / "smaller.nii.gz")
+    moved = phantom.OBLIQUE.copy()
+    moved[0, 3] += 1
+    phantom.image(values, moved).to_filename(folder / "moved.nii.gz")
+    (folder / "torn.nii.gz").write_bytes((folder / "sub-00.nii.gz").read_bytes()[:900])
+    (folder / "text.nii.gz").write_text("no image")
+    phantom.image(np.stack([values] * 3, 3)).to_filename(folder / "several.nii.gz")
+    rows = [
+        "sub-00,sub-00.nii.gz,HC,", "sub-01,sub-01.nii.gz,TLE,", "absent,absent.nii.gz,HC,", "holes,holes.nii.gz,HC,",
+        "smaller,smaller.nii.gz,HC,", "moved,moved.nii.gz,HC,", "torn,torn.nii.gz,HC,", "text,text.nii.gz,HC,",
+        "several,several.nii.gz,HC,", "strange,sub-02.nii.gz,MCI,", "sub-00,sub-03.nii.gz,TLE,", "masked,sub-03.nii.gz,TLE,smaller.nii.gz",
+    ]  # fmt: skip
+    (folder / "subjects.csv").write_text("subject,path,label,mask\n" + "\n".join(rows) + "\n")
+    out = mri(folder / "subjects.csv", phantom.volumes(), tmp_path / "out", classes="HC,TLE", methods=["saliency"], pictures=0, intensity="zscore-brain")  # fmt: skip
+    problems = pd.read_csv(out / "problems.csv").set_index("subject")
+    for subject, words_, kept in (
+        ("absent", "there is no image", False), ("holes", "1 voxels that are not numbers", False), ("smaller", "14 x 16 x 11 voxels", False),
+        ("moved", "their affines differ by up to 1 mm", False), ("torn", "", False), ("text", "cannot be read as an image", False),
+        ("several", "3 volumes; the first is used", True), ("strange", "'MCI' is none of the classes HC, TLE", True),
+        ("sub-00", "line 12: a subject of this name comes before", False), ("masked", "smaller.nii.gz has 14 x 16 x 11 voxels", False),
+    ):  # fmt: skip
+        assert words_ in problems.problem[subject]
+        assert problems.kept[subject] == kept
+    done = pd.read_csv(out / "attribution_statistics.csv")
+    assert set(done.subject) == {"sub-00", "sub-01", "several", "strange"}
+    assert "holes: " in (out / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"methods": ["integrated_gradient"]}, "did you mean integrated_gradients?"),
+        ({"classes": "HC,TLE,MCI"}, "`classes` has 3 names, but the model has 2 outputs"),
+        ({"classes": None}, "`classes` is missing: the labels are HC, TLE"),
+        ({"target": "TEL"}, "did you mean TLE?"),
+        ({"intensity": "z-score"}, "did you mean zscore?"),
+        ({"axis": "axiel"}, "`axis` is 'axiel'"),
+        ({"key_slices": [5, 40]}, "slice 40 is not among the 12 along k"),
+        ({"key_mm": [400.0]}, "`key_mm`: slice"),
+        ({"baselines": "mean:MCI"}, "no subject has the label 'MCI'"),
+        ({"baselines": "nothing"}, "`baselines` has 'nothing', expected zeros"),
+        ({"methods": ["feature_ablation"]}, "pass an atlas"),
+        ({"samples": ["sub-99"]}, "`samples` has 'sub-99'"),
+        ({"options": {"n_stepz": 3}}, "n_stepz: no such argument"),
+        ({"options": {"deep_lift.n_steps": 3}}, "there are saliency"),
+        ({"pictures": "some"}, "expected a number, all or none"),
+        ({"model": "slices"}, "the model fails on a volume of shape .* takes `input` slices"),
+        ({"orientation": "LEFT"}, "expected three letters"),
+        ({"max_samples": -1}, "`max_samples` is -1"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_written(
+    place: Path, tmp_path: Path, options: dict, message: str
+) -> None:
+    net = getattr(phantom, options.pop("model", "volumes"))()
+    with pytest.raises(ValueError, match=message):
+        mri(
+            place / "subjects.csv",
+            net,
+            tmp_path / "out",
+            **{"classes": "HC,TLE", "methods": ["saliency"], **options},
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_atlases_are_refused_without_names_and_on_other_grids(place: Path, tmp_path: Path) -> None:
+    base = {"classes": "HC,TLE", "methods": ["saliency"], "atlas_names": place / "names.csv"}
+    phantom.image(phantom.atlas()[:-1]).to_filename(tmp_path / "small.nii.gz")
+    phantom.image(phantom.atlas() + 0.5).to_filename(tmp_path / "broken.nii.gz")
+    (tmp_path / "few.csv").write_text("1,Hemisphere_L\n")
+    for options, message in (
+        ({"atlas": place / "atlas.nii.gz", "atlas_names": None}, "an atlas needs the names"),
+        ({"atlas": place / "atlas.nii.gz", "atlas_names": tmp_path / "few.csv"}, "no name for 3 regions"),
+        ({"atlas": tmp_path / "small.nii.gz"}, "small has 13 x 16 x 12 voxels"),
+        ({"atlas": tmp_path / "broken.nii.gz"}, "no whole numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mri(place / "subjects.csv", phantom.volumes(), tmp_path / "out", **{**base, **options})
+
+
+def test_each_subject_may_have_its_own_parcellation(tmp_path: Path) -> None:
+    """A subject whose regions are swapped has its effects under swapped names."""
+    folder = phantom.write(tmp_path / "data", 2)
+    swapped = phantom.atlas()
+    phantom.image(np.choose(swapped, [0, 2, 1, 4, 3]).astype("u1")).to_filename(folder / "own.nii.gz")
+    (folder / "subjects.csv").write_text(
+        "subject,path,label,atlas\na,sub-01.nii.gz,TLE,atlas.nii.gz\nb,sub-01.nii.gz,TLE,own.nii.gz\n"
+    )
+    out = mri(folder / "subjects.csv", phantom.volumes(), tmp_path / "out", classes="HC,TLE", methods=["feature_ablation"], atlas_names=folder / "names.csv", intensity="zscore-brain", pictures=0)  # fmt: skip
+    table = pd.read_csv(out / "regions.csv").pivot(index="region", columns="subject", values="sum")
+    assert table.a["Hippocampus_L"] == pytest.approx(table.b["Hippocampus_R"])
+    assert table.a["Hippocampus_L"] > 10 * abs(table.b["Hippocampus_L"])
+
+
+@pytest.mark.parametrize("baselines", ["mean:HC", "samples:HC:3", "blurred:8", "0.5", "FILE"])
+def test_baselines(place: Path, tmp_path: Path, baselines: str) -> None:
+    """Attributions add up to the score less that of the baseline."""
+    chosen = str(place / "sub-00.nii.gz") if baselines == "FILE" else baselines
+    out = mri(
+        place / "subjects.csv", phantom.volumes(), tmp_path / "out", classes="HC,TLE", methods=["deep_lift", "gradient_shap"],
+        intensity="zscore-brain", baselines=chosen, samples=["sub-00", "sub-01"], pictures=0, store=False,
+    )  # fmt: skip
+    table = (
+        pd.read_csv(out / "attribution_statistics.csv").query("method == 'deep_lift'").set_index("subject")
+    )
+    assert (table.delta.abs() < 1e-5 * table.abs_sum + 1e-3).all()
+    if baselines == "FILE":
+        assert table["sum"]["sub-00"] == pytest.approx(0, abs=1e-3)
+        assert table["sum"]["sub-01"] == pytest.approx(
+            table.score["sub-01"] - table.score["sub-00"], rel=1e-4
+        )
+
+
+def test_parameters_and_weights_of_a_training(place: Path, tmp_path: Path) -> None:
+    """The record of a training goes to the factory; names of wrapped models are brought back."""
+    torch.save(
+        {"model_state_dict": {f"module.{k}": v * 2 for k, v in phantom.volumes().state_dict().items()}},
+        tmp_path / "best.pth",
+    )
+    (tmp_path / "parameters.json").write_text(json.dumps({"gain": 3.0, "learning_rate": 1e-3}))
+    more = [
+        "--weights",
+        str(tmp_path / "best.pth"),
+        "--parameters",
+        str(tmp_path / "parameters.json"),
+        "--pictures",
+        "none",
+        "--samples",
+        "sub-01,sub-02",
+    ]
+    assert run(words(place, tmp_path / "out", *more, "--methods", "saliency")) == OK
+    score = pd.read_csv(tmp_path / "out" / "attribution_statistics.csv").score[0]
+    net = phantom.volumes(3.0).requires_grad_(False)
+    net.load_state_dict({k: v * 2 for k, v in net.state_dict().items()})
+    values = phantom.volume(1, True)
+    inside = values[values != 0]
+    assert score == pytest.approx(
+        float(net(torch.tensor((values - inside.mean()) / inside.std())[None, None])[0, 1]), rel=1e-4
+    )
+
+
+def test_max_samples_are_drawn_evenly(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        run(
+            words(
+                place,
+                tmp_path / "out",
+                "--methods",
+                "saliency",
+                "--max-samples",
+                "6",
+                "--pictures",
+                "none",
+                "--no-store",
+            )
+        )
+        == OK
+    )
+    printed = capsys.readouterr().out
+    assert "6 of 16 subjects, drawn evenly over labels" in printed
+    table = pd.read_csv(tmp_path / "out" / "attribution_statistics.csv")
+    assert table.label.value_counts().to_dict() == {"HC": 3, "TLE": 3}
+    assert "No statistics of voxels: 3 subjects with label TLE" in printed
+
+
+def test_the_command_line_refuses_in_one_line(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words(place, tmp_path / "out", "--methods", "salience")) == REFUSED
+    assert "did you mean saliency?" in capsys.readouterr().err
+    assert run(words(place, tmp_path / "out", "--key-slices", "a")) == REFUSED
+    assert "--key-slices is 'a', expected numbers" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_overview_can_be_read(study: Path, drawn: Path) -> None:
+    """With eight methods and regions, and with two and one subject of each label."""
+    for folder in (study, drawn):
+        frames = {
+            k: pd.read_csv(folder / f"{n}.csv") if (folder / f"{n}.csv").is_file() else pd.DataFrame()
+            for k, n in (("clusters", "clusters"), ("regions", "group_regions"), ("agreement", "agreement"))
+        }
+        table = pd.read_csv(folder / "attribution_statistics.csv", keep_default_na=False, na_values=[""])
+        empty = pd.DataFrame()
+        groups = Groups(
+            "TLE",
+            "HC",
+            frames["clusters"],
+            frames["regions"],
+            empty,
+            empty,
+            empty,
+            frames["agreement"],
+            [],
+            [],
+        )
+        figure = overview(table, groups, list(dict.fromkeys(table.method)))
+        legible(figure)
+        assert len(figure.axes) == 4
+
+
+def test_shapley_values_of_regions_add_up(place: Path, tmp_path: Path) -> None:
+    """With what lies outside of the atlas they are the score less that of zeros; four regions are few enough to be exact."""
+    out = mri(
+        place / "subjects.csv", phantom.volumes(), tmp_path / "out", classes="HC,TLE", methods=["shapley_values"], intensity="zscore-brain",
+        samples=["sub-01"], atlas=place / "atlas.nii.gz", atlas_names=place / "names.csv", pictures=0, store=False,
+    )  # fmt: skip
+    regions = pd.read_csv(out / "regions.csv")
+    outside = nibabel.load(out / "shapley_values" / "sub-01" / "sub-01_shapley_values.nii.gz").get_fdata()[
+        phantom.atlas() == 0
+    ]
+    assert np.ptp(outside) == pytest.approx(0, abs=1e-5)
+    score = pd.read_csv(out / "attribution_statistics.csv").score[0]
+    assert regions["sum"].sum() + outside[0] == pytest.approx(score, rel=1e-4)
+    assert regions.sort_values("rank").region.iloc[0] == "Hippocampus_L"
+
+
+def test_the_page_names_what_it_shows(drawn: Path) -> None:
+    text = (drawn / "index.html").read_text()
+    assert "predicted TLE with probability" in text
+    assert "nilearn" in text
+    assert text.count("<script>") == 1
+    shown = json.loads(text.split("const data = ")[1].split(";\n")[0])
+    for s in shown["subjects"]:
+        for m in shown["methods"]:
+            for k in shown["slices"]:
+                assert (drawn / m / s["subject"] / f"{s['subject']}_{m}_slice_{k}.png").is_file()
