@@ -52,7 +52,7 @@ def head(samples: int) -> str:
 
 {datetime.now(UTC):%Y-%m-%d}, attrib {version("attrib")}, torch {torch.__version__}, {platform.machine()}, 1 thread, float32.
 `python -m benchmarks.faithfulness --samples {samples}`. Small networks, trained on data in which it is known what says the
-answer (benchmarks/known_truth.py); {samples} samples that they had not seen; the score is the logit of the right class.
+answer (benchmarks/known_truth.py); {samples} samples or fewer that they had not seen; the score is the logit of the right class.
 
 *Inside the truth*: the share of the positive attribution on the positions that say the answer, summed over channels, letters or features
 (magnitudes, where the method gives gradients). *Largest inside*: how often the largest attribution lies there. Chance is in the
@@ -67,7 +67,7 @@ def section(problem: Problem) -> str:
     rows = [line for line in (row(name, problem) for name in METHODS) if line is not None]
     inside = mass_inside(xr.ones_like(problem.truth, dtype=float), problem.truth, problem.positions)
     words = (
-        f"Right answers: {problem.accuracy:.0%}. By chance {float(inside.chance.mean()):.1%} lie inside. Input of a sample: "
+        f"{problem.x.sizes['sample']} samples. Right answers: {problem.accuracy:.0%}. By chance {float(inside.chance.mean()):.1%} lie inside. Input of a sample: "
         f"{' x '.join(map(str, problem.x.shape[1:]))}; players of `shapley_values`: {players(problem)}."
     )
     return table(problem.name, words, COLUMNS, rows)
@@ -77,7 +77,7 @@ def players(problem: Problem) -> str:
     groups = problem.options["shapley_values"]["groups"]
     if isinstance(groups, str):
         return f"{len(set(problem.x[groups].values))} by {groups}"
-    return f"{len(set(groups.values.ravel().tolist()))} blocks of {' x '.join(map(str, groups.dims))}"
+    return f"{len(set(groups.values.ravel().tolist()))} blocks along {', '.join(map(str, groups.dims))}"
 
 
 def row(name: str, problem: Problem) -> list[str] | None:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from tests.planted import planted, trained
 
+VOLUMES = 8  # at most: a volume takes as long as forty images
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -190,7 +192,7 @@ def volume(samples: int) -> Problem:
     x, y, _ = drawn(400)
     model = fit(model, x, y, nn.functional.cross_entropy, 8)
     x, y, mask = drawn(3 * samples)
-    accuracy, ill = right(model, x, y), y.numpy().astype(bool).nonzero()[0][:samples]
+    accuracy, ill = right(model, x, y), y.numpy().astype(bool).nonzero()[0][: min(samples, VOLUMES)]
     healthy = tissue + 0.15 * rng.normal(size=(20, 1, 16, 16, 16))
     dims = ("sample", "channel", "z", "y", "x")
     quarters = np.arange(16) // 4
@@ -200,7 +202,7 @@ def volume(samples: int) -> Problem:
         xr.DataArray(mask[ill], dims=("sample", "z", "y", "x")), ("z", "y", "x"), [1] * len(ill),
         xr.DataArray(healthy.astype(np.float32), dims=("baseline", *dims[1:])), accuracy,
         {"occlusion": {"window": {"z": 4, "y": 4, "x": 4}, "stride": {"z": 2, "y": 2, "x": 2}},
-         "shapley_values": {"groups": xr.DataArray(blocks, dims=("z", "y", "x"))}},
+         "shapley_values": {"groups": xr.DataArray(blocks, dims=("z", "y", "x")), "n_permutations": 8}},
     )  # fmt: skip
 
 

@@ -146,21 +146,21 @@ register(occlusion, engines=EDITS)
 register(occlusion, "windows", engines=EDITS, options={"window": 2, "stride": 2})
 register(feature_ablation, engines=EDITS)
 FEW = ("mlp", "lstm", "two_inputs", "number", "sequence", "logits")  # of at most 12 features
-register(shapley_values, engines=("dense",), kinds=FEW)
+register(shapley_values, engines=EDITS, kinds=FEW)
 register(
     shapley_values,
     "baselines",
-    engines=("dense",),
+    engines=EDITS,
     kinds=FEW,
     many_baselines=True,
     but=("completeness", "sensitivity"),
 )
 register(
-    shapley_values, "sampled", engines=("dense",), options={"exact": False}, light={"n_permutations": 4},
+    shapley_values, "sampled", engines=EDITS, options={"exact": False}, light={"n_permutations": 4},
     but=("symmetry",),  # in expectation only
 )  # fmt: skip
 register(
-    shapley_values, "rtol", engines=("dense",), options={"exact": False, "rtol": 0.2}, light={"n_permutations": 4},
+    shapley_values, "rtol", engines=EDITS, options={"exact": False, "rtol": 0.2}, light={"n_permutations": 4},
     kinds=("mlp", "two_inputs"), alone=False, but=("symmetry", "linearity"),
 )  # fmt: skip
 register(in_silico_mutagenesis, engines=EDITS, kinds=("sequence", "attention", "lstm"))

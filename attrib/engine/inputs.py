@@ -208,6 +208,8 @@ def of_samples(t: Tensor, i: Tensor, device: torch.device) -> Tensor:
     """
     if len(t) == 1:
         return t.to(device, non_blocking=True)
+    if not len(i):
+        return t[:0].to(device)
     first, last = int(i[0]), int(i[-1]) + 1
     part = t[first:last].to(device, non_blocking=True)
     each = last - first == len(i) and bool(

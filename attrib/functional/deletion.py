@@ -253,9 +253,9 @@ def _curve(
             """An order of the players of sample `i`, the most important first; those after the targets' are of chance."""
             if order == "random" or which >= lead:
                 draw = torch.tensor([which])
-                own = int(players.counts[i if len(players.counts) > 1 else 0])
-                order_of_chance = permutations(keys[i : i + 1], draw, RANDOM_ORDER, own)[0]
-                return torch.cat([order_of_chance, torch.arange(own, players.count)])
+                count = int(players.counts[i if len(players.counts) > 1 else 0])
+                order_of_chance = permutations(keys[i : i + 1], draw, RANDOM_ORDER, count)[0]
+                return torch.cat([order_of_chance, torch.arange(count, players.count)])
             return (importance[which, i] if per_target else importance[i]).argsort(
                 descending=True, stable=True
             )

@@ -260,7 +260,12 @@ def map_layers_of(
     if call == "all" and (requested != [layer] or layer == "auto"):
         raise ValueError('`call` is "all", which takes one layer by name: layer="encoder"')
     rows = rows_at(passes, xs, torch.arange(1))
-    layers = map_layers(passes, requested, rows, onto, call=call, tested=reshape is None)
+    try:
+        layers = map_layers(passes, requested, rows, onto, call=call, tested=reshape is None)
+    except ValueError:
+        i = torch.arange(min(len(xs[0]), passes.batches.chunk()))
+        passes.function(*rows_at(passes, xs, i), samples=i)  # rows that depend on each other are told first
+        raise
     if call != "all" and (
         len({id(m.site.module) for m in layers}) < len(layers)
         or len({m.site.name for m in layers}) < len(layers)

@@ -292,8 +292,8 @@ def _of_features(groups: Tensor, n: int, samples: Tensor, numbers: Tensor, losse
     """Losses (T, R) of the groups of samples, for the features (N, ...) whose groups they are: (T, N, ...)."""
     compact = numbers.unique()
     keys = samples * len(compact) + torch.searchsorted(compact, numbers)
-    own = torch.searchsorted(compact, groups.clamp(min=int(compact[0])).contiguous())
-    wanted = torch.arange(n).view(-1, *[1] * (groups.ndim - 1)) * len(compact) + own
+    ranks = torch.searchsorted(compact, groups.clamp(min=int(compact[0])).contiguous())
+    wanted = torch.arange(n).view(-1, *[1] * (groups.ndim - 1)) * len(compact) + ranks
     at = torch.searchsorted(keys, wanted.contiguous()).clamp(max=len(keys) - 1)
     return losses[:, at.to(losses.device)]
 
@@ -306,11 +306,13 @@ def group_numbers(groups: Any, x: Tensor) -> Tensor:
     g = groups.detach().cpu().long()
     g = g if g.ndim == x.ndim and len(g) in (1, len(x)) else g[None]
     shape = tuple(x.shape[1:])
-    own = tuple(g.shape[1:])
-    fits = len(own) <= len(shape) and all(a in (1, b) for a, b in zip(own[::-1], shape[::-1], strict=False))
+    sizes = tuple(g.shape[1:])
+    fits = len(sizes) <= len(shape) and all(
+        a in (1, b) for a, b in zip(sizes[::-1], shape[::-1], strict=False)
+    )
     if not fits:
         raise ValueError(
             f"`groups` has shape {tuple(groups.shape)}, expected {shape} or one that broadcasts to it, or ({len(x)}, ...) "
             "with groups for each sample"
         )
-    return g.view(len(g), *[1] * (len(shape) - len(own)), *own)
+    return g.view(len(g), *[1] * (len(shape) - len(sizes)), *sizes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from attrib.engine.edits.scan import Notes, effects
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import listed, of_samples
 from attrib.functional.occlusion import group_numbers
@@ -16,6 +17,10 @@ from attrib.functional.occlusion import group_numbers
 Present = Callable[
     [Tensor, Tensor], Tensor
 ]  # samples and steps of some rows -> which players are present (rows, P)
+
+MOST_SCORES = 2**22  # scores kept at a time where coalitions are edits
+ROWS_AT_ONCE = 2**16  # of coalitions whose boxes are looked up
+SMALL = 0.25  # share of the input up to which absent players are looked at as an edit: beyond, windows take no less time
 
 
 @dataclass(frozen=True)
@@ -141,13 +146,32 @@ class Coalitions:
     pool : tuple of Tensor (1, B, ...) or (N, B, ...)
         Baselines.
     players : Players
+    path : {"auto", "window", "dense"}
+        How scores are computed, as for edits.
+
+    Attributes
+    ----------
+    notes : dict
+        `path` and why it ran, once scores have been computed.
     """
 
     def __init__(
-        self, passes: Passes, xs: tuple[Tensor, ...], pool: tuple[Tensor, ...], players: Players
+        self,
+        passes: Passes,
+        xs: tuple[Tensor, ...],
+        pool: tuple[Tensor, ...],
+        players: Players,
+        path: str = "dense",
     ) -> None:
-        self.device, self.xs, self.pool, self.players = passes.device, xs, pool, players
-        self.baselines = pool[0].shape[1]
+        self.passes, self.device, self.xs, self.pool, self.players = passes, passes.device, xs, pool, players
+        self.baselines, self.path = pool[0].shape[1], path
+        self._hulls = None if path == "dense" else Hulls.of(players, xs)
+        reason = (
+            "players lie in several inputs, or fill theirs"
+            if self._hulls is None
+            else "absent players fill most of the input"
+        )
+        self.notes: Notes = {"path": "dense", "path_reason": "asked for" if path == "dense" else reason}
 
     def points(self, present: Present, i: Tensor, k: Tensor) -> tuple[Tensor, ...]:
         """Rows of samples `i`; step `k` is the coalition ``k // baselines`` of `present`, with baseline ``k % baselines``."""
@@ -155,16 +179,174 @@ class Coalitions:
         inside = present(i, coalition).to(self.device)
         return tuple(
             torch.where(
-                self.players.inside(inside, i, j), of_samples(x, i, self.device), self._baseline(j, i, b)
+                self.players.inside(inside, i, j), of_samples(x, i, self.device), self.baseline(j, i, b)
             )
             for j, x in enumerate(self.xs)
         )
 
-    def _baseline(self, j: int, i: Tensor, b: Tensor) -> Tensor:
-        """Baseline `b` of samples `i`."""
+    def baseline(self, j: int, i: Tensor, b: Tensor) -> Tensor:
+        """Baseline `b` of samples `i` in input `j`."""
         pool = self.pool[j]
         if len(pool) == 1:
             return pool[0].to(self.device)[b.to(self.device) if self.baselines > 1 else slice(None)]
-        first = int(i[0])
-        part = pool[first : int(i[-1]) + 1].to(self.device)
+        first = int(i[0]) if len(i) else 0
+        part = pool[first : int(i[-1]) + 1 if len(i) else 1].to(self.device)
         return part[(i - first).to(self.device), b.to(self.device)]
+
+    def scores(
+        self, present: Present, samples: Tensor, steps: int, prediction: Tensor
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Scores (T, rows) of coalitions, chunk by chunk, as `Passes.scores_along` gives them.
+
+        Coalitions whose absent players lie in a small part of the one input that has players go by the window, if that
+        needs fewer operations. `present` is called for each chunk before it is given.
+
+        Parameters
+        ----------
+        present : callable
+        samples : Tensor (n,)
+        steps : int
+            Coalitions of a sample, times the baselines.
+        prediction : Tensor (T, N)
+            Scores of the inputs.
+
+        Raises
+        ------
+        ValueError
+            If `path` is "window" and the window does not serve.
+        """
+        if self._hulls is None:
+            if self.path == "window":
+                raise ValueError(
+                    '`path` is "window", but players lie in several inputs, or each fills its input; pass "auto" or "dense"'
+                )
+            yield from self.passes.scores_along(lambda i, k: self.points(present, i, k), samples, steps)
+            return
+        size = max(1, MOST_SCORES // max(1, steps * len(prediction)))
+        for first in range(0, len(samples), size):
+            some = samples[first : first + size]
+            part = self._by_both_paths(present, some, steps, prediction)
+            for s, i in enumerate(some):
+                k = torch.arange(steps)
+                present(i.expand(steps), k.div(self.baselines, rounding_mode="floor"))
+                yield (first + s) * steps, part[:, s * steps : (s + 1) * steps]
+
+    def _by_both_paths(self, present: Present, samples: Tensor, steps: int, prediction: Tensor) -> Tensor:
+        """Scores (T, n * steps): those of small parts of the input as edits, all others by rows of the model."""
+        assert self._hulls is not None
+        absences = Absences(self, self._hulls, present, samples.repeat_interleave(steps), torch.arange(steps).repeat(len(samples)))  # fmt: skip
+        small = absences.shares() <= (1.0 if self.path == "window" else SMALL)
+        total = prediction.new_zeros(len(prediction), len(small))
+        if bool(small.any()):
+            edits = absences.at(small.nonzero()[:, 0])
+            values, notes = effects(self.passes, self.xs, self._hulls.j, edits, prediction, self.path)
+            before = prediction.index_select(1, edits.samples.to(prediction.device))
+            total[:, small.to(total.device)] = values + before
+            if self.notes["path"] == "dense":
+                self.notes = {k: v for k, v in notes.items() if k != "edits"}
+        wide = absences.at((~small).nonzero()[:, 0])
+
+        def work(start: int, stop: int) -> Tensor:
+            i, k = wide.samples[start:stop], wide.steps[start:stop]
+            return self.passes.score(self.passes.function(*self.points(present, i, k), samples=i), i)
+
+        parts = list(self.passes.batches.run(len(wide.samples), work))
+        if parts:
+            total[:, ~small.to(total.device)] = torch.cat(parts, 1)
+        return total
+
+
+@dataclass(frozen=True)
+class Hulls:
+    """Where the players lie: the smallest boxes that hold their features.
+
+    Attributes
+    ----------
+    j : int
+        Number of the one input that has players.
+    axes : tuple of int
+        Its dims along which some player does not fill it.
+    lo, hi : Tensor (1 or N, P, axes)
+        Boxes [lo, hi).
+    sizes : Tensor (axes,)
+        Of the input.
+    """
+
+    j: int
+    axes: tuple[int, ...]
+    lo: Tensor
+    hi: Tensor
+    sizes: Tensor
+
+    @classmethod
+    def of(cls, players: Players, xs: tuple[Tensor, ...]) -> Hulls | None:
+        """The boxes; None where players lie in several inputs, or each fills its input."""
+        inputs = [j for j, numbers in enumerate(players.numbers) if bool((numbers >= 0).any())]
+        if len(inputs) != 1:
+            return None
+        (j,) = inputs
+        numbers, shape = players.numbers[j], xs[j].shape
+        at = torch.where(numbers < 0, players.count, numbers).flatten(1)
+        starts, stops, axes = [], [], []
+        for axis in range(1, len(shape)):
+            along = torch.arange(shape[axis]).view([-1 if d == axis else 1 for d in range(1, len(shape))])
+            place = along.expand(shape[1:]).flatten().expand(len(at), -1)
+            empty = torch.full((len(at), players.count + 1), shape[axis])
+            lo = empty.scatter_reduce(1, at, place, "amin")[:, :-1]
+            hi = torch.zeros_like(empty).scatter_reduce(1, at, place + 1, "amax")[:, :-1]
+            if bool((hi - lo < shape[axis]).any()):
+                axes.append(axis)
+                starts.append(lo)
+                stops.append(hi)
+        if not axes:
+            return None
+        return cls(j, tuple(axes), torch.stack(starts, 2), torch.stack(stops, 2), torch.tensor([shape[a] for a in axes]))  # fmt: skip
+
+
+class Absences:
+    """Coalitions as edits of one input: the features of absent players have the values of a baseline.
+
+    Parameters
+    ----------
+    game : Coalitions
+    hulls : Hulls
+    present : callable
+    samples, steps : Tensor (R,)
+        Sample and step of each.
+    """
+
+    def __init__(
+        self, game: Coalitions, hulls: Hulls, present: Present, samples: Tensor, steps: Tensor
+    ) -> None:
+        self.game, self.hulls, self.present, self.samples, self.steps = game, hulls, present, samples, steps
+        self.axes, self.each = hulls.axes, int(samples.bincount().max()) if len(samples) else 0
+
+    def at(self, r: Tensor) -> Absences:
+        """Some of them."""
+        return Absences(self.game, self.hulls, self.present, self.samples[r], self.steps[r])
+
+    def shares(self) -> Tensor:
+        """Share (R,) of the input that the boxes hold."""
+        shares = []
+        for r in torch.arange(len(self.samples)).split(ROWS_AT_ONCE):
+            lo, hi = self.box(r)
+            shares.append(((hi - lo) / self.hulls.sizes).prod(1))
+        return torch.cat(shares)
+
+    def _members(self, r: Tensor) -> Tensor:
+        return self.present(self.samples[r], self.steps[r].div(self.game.baselines, rounding_mode="floor"))
+
+    def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
+        """The features of the absent players."""
+        return ~self.game.players.inside(self._members(r), self.samples[r], self.hulls.j)
+
+    def content(self, r: Tensor) -> Tensor:
+        """The rows themselves: windows take all values of a box from here."""
+        return self.game.points(self.present, self.samples[r], self.steps[r])[self.hulls.j]
+
+    def box(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        """The smallest box that holds all absent players."""
+        absent = ~self._members(r)[:, :, None]
+        lo, hi = (t[self.samples[r]] if len(t) > 1 else t for t in (self.hulls.lo, self.hulls.hi))
+        start = torch.where(absent, lo, self.hulls.sizes).amin(1)
+        return start, torch.where(absent, hi, 0).amax(1).maximum(start)

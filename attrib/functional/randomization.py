@@ -143,14 +143,14 @@ def _with_parameters(changed: Model, model: Model) -> dict[str, nn.Module]:
     ValueError
         If there are none, or if they are those of the model itself: a function shares what it names with its copy.
     """
-    own = modules(changed)
-    if any(a is b for a in own for b in modules(model)):
+    roots = modules(changed)
+    if any(a is b for a in roots for b in modules(model)):
         raise ValueError(
             f"`f` is a {type(model).__name__} around modules, whose weights cannot be drawn anew; pass the torch.nn.Module itself"
         )
     layers = {
-        name if len(own) == 1 else ".".join([str(k), *([name] if name else [])]): m
-        for k, root in enumerate(own)
+        name if len(roots) == 1 else ".".join([str(k), *([name] if name else [])]): m
+        for k, root in enumerate(roots)
         for name, m in root.named_modules()
         if any(True for _ in m.parameters(recurse=False))
     }

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
+from attrib.engine.edits.scan import PATHS
 from attrib.engine.gradient.passes import Passes, by_sample
 from attrib.engine.inputs import Baselines, Tensors, as_pool, as_tuple
 from attrib.engine.layers.at_layer import Layer
@@ -46,6 +47,7 @@ def shapley_values(
     n_permutations: int = 25,
     exact: bool | str = "auto",
     rtol: float | None = None,
+    path: str = "auto",
     seed: int = 0,
     layer: Layer | None = None,
     output: int | None = None,
@@ -83,6 +85,10 @@ def shapley_values(
         Double the orders, up to 64 times `n_permutations`, until the standard error of every player is at most `rtol`
         times the largest magnitude of the sample's values, for every target. `n_steps` of the explanation are the model
         evaluations of each sample.
+    path : {"auto", "window", "dense"}
+        How coalitions are computed. `"dense"`: a row of the model for each. `"window"`: only the values that change in
+        the smallest box that holds the absent players, if the model's ops allow it. `"auto"`: the window for
+        coalitions whose box is small, where that needs fewer operations. All give the same numbers up to rounding.
     {seed}
     {layer}
     {passes}
@@ -103,9 +109,9 @@ def shapley_values(
     Complete over players, however many orders there are: `delta` is the sum over players, each counted once, minus
     ``f(x) - mean f(baselines)``. Satisfies sensitivity, dummy, linearity and implementation invariance; symmetry where
     all coalitions are evaluated, else in expectation. Cost in rows of the model, per sample and baseline: ``2^P - 1`` for P
-    players, or ``n_permutations (P - 1) + 1``. All targets come from the same rows. Each coalition is a row of the model:
-    coalitions are boxes of the input too rarely for the window path of `occlusion`. Memory: `batch_size` rows, and three
-    float64 numbers per player, sample and target.
+    players, or ``n_permutations (P - 1) + 1``. All targets come from the same rows. Where players are small parts
+    of one input, such as motifs in a sequence, the window path of `occlusion` computes less than rows. Memory: `batch_size`
+    rows, three float64 numbers per player, sample and target, and for the window the scores of some samples' coalitions.
 
     References
     ----------
@@ -128,30 +134,32 @@ def shapley_values(
     players = players_of(groups, xs)
     every = _takes_all(exact, players.count)
     pairs = _pair_count(n_permutations)
+    if path not in PATHS:
+        raise ValueError(f"`path` is {path!r}, expected one of {', '.join(PATHS)}")
     if rtol is not None and not rtol > 0:
         raise ValueError(f"`rtol` is {rtol}, expected a positive number")
     keys = sample_keys(xs, seed)
     coalitions = 2**players.count - 1 if every else 1 + 2 * pairs * (players.count - 1)
     with Passes(
-        f, xs, len(xs[0]) * (1 + coalitions * pool[0].shape[1]), more=rtol is not None and not every,
+        f, xs, len(xs[0]) * (1 + coalitions * pool[0].shape[1]), more=path != "dense" or (rtol is not None and not every),
         target=target, targets=targets, classes=classes,
         additional_forward_args=additional_forward_args, batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
-        passes.engine = "dense"
         score = passes.scores(xs)
-        game = Coalitions(passes, xs, pool, players)
+        game = Coalitions(passes, xs, pool, players, path)
         origin = score.cpu().double()
         empty = _without_players(passes, game, origin)
         errors, evaluations = torch.zeros(*empty.shape, players.count), None
         if every:
-            values = _exact(passes, game, origin, empty)
+            values = _exact(game, score, origin, empty)
         else:
-            values, errors, evaluations = _sampled(passes, game, origin, empty, keys, pairs, rtol)
+            values, errors, evaluations = _sampled(game, score, origin, empty, keys, pairs, rtol)
+        passes.engine = str(game.notes["path"])
     delta = (values.sum(2) + empty).to(score.device)
     explanation = finish(
         passes, xs, players.spread(values), score, delta=delta, standard_error=players.spread(errors),
         n_steps=None if rtol is None else evaluations,
-        notes={"players": players.count, "coalitions": "all" if every else "permutations"},
+        notes={"players": players.count, "coalitions": "all" if every else "permutations", **game.notes},
     )  # fmt: skip
     return explanation._replace(
         attribution=players.masked(explanation.attribution),
@@ -201,7 +209,7 @@ def _without_players(passes: Passes, game: Coalitions, origin: Tensor) -> Tensor
 # ------------------------------------------------------------------ all coalitions
 
 
-def _exact(passes: Passes, game: Coalitions, origin: Tensor, empty: Tensor) -> Tensor:
+def _exact(game: Coalitions, score: Tensor, origin: Tensor, empty: Tensor) -> Tensor:
     """Values (T, N, P) from all coalitions.
 
     A coalition S counts ``(|S| - 1)! (P - |S|)! / P!`` for its members, and ``-|S|! (P - |S| - 1)! / P!`` for the others.
@@ -220,7 +228,7 @@ def _exact(passes: Passes, game: Coalitions, origin: Tensor, empty: Tensor) -> T
         return ((k + 1)[:, None] >> torch.arange(count)) & 1 == 1
 
     values = (-empty[:, :, None] / count).repeat(1, 1, count)
-    for start, scores in passes.scores_along(lambda i, k: game.points(present, i, k), torch.arange(n), steps):
+    for start, scores in game.scores(present, torch.arange(n), steps, score):
         r = start
         for samples, _, part in by_sample(scores.cpu().double(), start, steps):
             k = torch.arange(r, r + part.shape[2]) % steps
@@ -236,8 +244,8 @@ def _exact(passes: Passes, game: Coalitions, origin: Tensor, empty: Tensor) -> T
 
 
 def _sampled(
-    passes: Passes,
     game: Coalitions,
+    score: Tensor,
     origin: Tensor,
     empty: Tensor,
     keys: Tensor,
@@ -254,8 +262,8 @@ def _sampled(
         fresh = pairs if turn == 0 else first  # each round doubles the pairs
         orders = Orders(game, keys, first)
         if turn > 0:
-            passes.batches.expect(len(samples) * fresh * orders.steps)
-        moments = _marginals(passes, orders, samples, fresh, origin, empty)
+            game.passes.batches.expect(len(samples) * fresh * orders.steps)
+        moments = _marginals(orders, samples, fresh, score, origin, empty)
         (average,), (variance,) = moments.mean(), moments.variance()
         total, shift = first + fresh, average - mean[:, samples]
         mean[:, samples] += shift * (fresh / total)
@@ -287,9 +295,9 @@ class Orders:
     steps : int
         Rows of a pair: the coalitions of both orders, but for those of nobody and of all, times the baselines.
     pair, first_of_order : Tensor (rows,)
-        Of the rows made last: number of the pair among them, and whether they hold the first player of an order alone.
+        Of the coalitions asked for last: number of the pair among them, and whether they hold the first player of an order alone.
     joined, next : Tensor (rows,)
-        Of the same rows: the player that came last, and the one that comes next.
+        Of the same: the player that came last, and the one that comes next.
     """
 
     def __init__(self, game: Coalitions, keys: Tensor, first: int) -> None:
@@ -297,11 +305,8 @@ class Orders:
         self.half = game.players.count - 1
         self.steps = 2 * self.half * game.baselines
 
-    def points(self, i: Tensor, k: Tensor) -> tuple[Tensor, ...]:
-        """Rows of samples `i` at steps `k`, of all their pairs."""
-        return self.game.points(self._present, i, k)
-
-    def _present(self, i: Tensor, k: Tensor) -> Tensor:
+    def present(self, i: Tensor, k: Tensor) -> Tensor:
+        """Which players are present in coalitions `k` of samples `i`, of all their pairs."""
         pair, place = k.div(2 * self.half, rounding_mode="floor"), k % (2 * self.half)
         ids, self.pair = torch.stack([i, pair]).unique_consecutive(dim=1, return_inverse=True)
         orders = permutations(self.keys[ids[0]], self.first + ids[1], ORDERS, self.half + 1)
@@ -316,14 +321,14 @@ class Orders:
 
 
 def _marginals(
-    passes: Passes, orders: Orders, samples: Tensor, pairs: int, origin: Tensor, empty: Tensor
+    orders: Orders, samples: Tensor, pairs: int, score: Tensor, origin: Tensor, empty: Tensor
 ) -> Moments:
     """What each player adds to the score, over pairs of orders: moments of (T, n * pairs, P)."""
     game, count = orders.game, orders.game.players.count
     moments = Moments(len(samples), pairs, empty.device, second=True)
     unfinished = empty.new_zeros(len(empty), count)  # of the pair whose rows go on in the next chunk
     share = 1 / (2 * game.baselines)  # two orders
-    for start, scores in passes.scores_along(orders.points, samples, pairs * orders.steps):
+    for start, scores in game.scores(orders.present, samples, pairs * orders.steps, score):
         r = torch.arange(start, start + scores.shape[1])
         i = samples[r.div(pairs * orders.steps, rounding_mode="floor")]
         change = (scores.cpu().double() - origin[:, i]) * share

@@ -432,7 +432,11 @@ def _curve(
         name, measure, f, inputs, attribution, settings, passing, "output", ("fraction",), with_numbers=True
     )
     result = result.assign_coords(
-        fraction=("fraction", fraction, {"long_name": f"share of the features, {name}"})
+        fraction=(
+            "fraction",
+            fraction,
+            {"long_name": f"share of the features that are {'gone' if name == 'deletion' else 'there'}"},
+        )
     )
     result["area"].attrs["units"] = "output"
     return result

@@ -87,9 +87,9 @@ def measured(
             "targets": at_samples(options["targets"], some, inputs),
             "additional_forward_args": args_at(options["additional_forward_args"], some, inputs),
         }
-        one = lambda ts: ts[0] if len(ts) == 1 and inputs.single else ts
+        as_given = lambda ts: ts[0] if len(ts) == 1 and inputs.single else ts
         numbered = (some,) if with_numbers else ()
-        fields = measure(one(xs), one(parts) if parts else None, of_samples, *numbered)
+        fields = measure(as_given(xs), as_given(parts) if parts else None, of_samples, *numbered)
         names[:] = list(fields)
         values = (as_numpy(t).swapaxes(0, 1) for t in fields.values())
         return tuple(v.reshape(*numbers.shape, *v.shape[1:]) for v in values)

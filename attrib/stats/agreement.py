@@ -296,5 +296,5 @@ def _overlap(a: xr.DataArray, b: xr.DataArray, top: float) -> float:
     if any(len(v) == 0 or v.min() == v.max() for v in values):
         return float("nan")
     size = max(1, round(top * len(values[0])))
-    one, other = (set(np.argsort(-v, kind="stable")[:size].tolist()) for v in values)
-    return len(one & other) / size
+    largest, others = (set(np.argsort(-v, kind="stable")[:size].tolist()) for v in values)
+    return len(largest & others) / size

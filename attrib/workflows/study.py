@@ -11,12 +11,14 @@ import pandas as pd
 import xarray as xr
 
 from attrib.io import add_group, save
+from attrib.labels import deletion
 from attrib.stats import agreement, summary
 from attrib.workflows.attribute import Done, Result, Skipped, Tell, attribute
 from attrib.workflows.drawing import pictures
 from attrib.workflows.folder import Folder
 from attrib.workflows.plan import Plan
 
+STEPS, CONTROLS = 10, 5  # of the deletion curves of studies: points, and random orders beside them
 RESULTS, TABLE, AGREEMENT = "attributions.nc", "summary.csv", "agreement.csv"
 
 
@@ -75,6 +77,14 @@ def completeness(result: Result) -> tuple[float | None, float | None]:
         return None, None
     error = np.abs(result["delta"].values)
     return float(np.median(error)), float(error.max())
+
+
+def deletion_curve(model: Callable[..., Any], x: xr.DataArray, a: xr.DataArray, plan: Plan) -> xr.DataArray:
+    """The deletion curve of an attribution beside random orders; features get what the plan's methods take for a baseline."""
+    start = next((o["baselines"] for o in plan.by_method.values() if "baselines" in o), 0.0)
+    if isinstance(start, xr.DataArray) and "baseline" in start.dims:
+        start = start.mean("baseline")
+    return deletion(model, x, a, baselines=start, steps=STEPS, n_random=CONTROLS, **plan.shared)
 
 
 def overview(outcomes: Sequence[Done | Skipped]) -> pd.DataFrame:

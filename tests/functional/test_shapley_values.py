@@ -63,14 +63,15 @@ def test_the_definition(groups: Tensor, shape: tuple[int, ...]) -> None:
     assert torch.allclose(e.attribution, expected, rtol=0, atol=1e-10, equal_nan=True)
     assert float(e.delta.abs().max()) < 1e-12
     assert e.standard_error.nan_to_num().abs().max() == 0
-    assert e.notes == {"players": len(groups.unique()) - int((groups < 0).any()), "coalitions": "all"}
+    assert e.notes["players"] == len(groups.unique()) - int((groups < 0).any())
+    assert e.notes["coalitions"] == "all"
 
 
 def test_all_orders_are_the_definition_too() -> None:
     """With many orders the mean is near the exact value: within the errors that come with it."""
     s = specimen("mlp", 4, dtype=torch.float64, n=40)
     exact = shapley_values(s.f, s.x, target=1)
-    e = shapley_values.explain(s.f, s.x, target=1, exact=False, n_permutations=400)
+    e = shapley_values.explain(s.f, s.x, target=1, exact=False, n_permutations=400, path="dense")
     z = (e.attribution - exact) / e.standard_error
     assert float(z.square().mean()) == pytest.approx(1, abs=0.3)
     assert float(z.abs().max()) < 5
@@ -144,7 +145,7 @@ def test_a_distribution_is_the_mean_over_its_members() -> None:
 
 def test_rtol_draws_as_many_as_a_sample_needs() -> None:
     s = specimen("mlp", 1, dtype=torch.float64, n=12)
-    options = {"target": "predicted", "exact": False, "rtol": 0.02, "n_permutations": 8}
+    options = {"target": "predicted", "exact": False, "rtol": 0.02, "n_permutations": 8, "path": "dense"}
     e = shapley_values.explain(s.f, s.x, **options)
     reached = e.standard_error.amax(1) <= 0.02 * e.attribution.abs().amax(1)
     most = 2 + 8 * 64 * 4
@@ -183,7 +184,7 @@ def test_a_chunk_may_end_within_a_pair() -> None:
             ValueError,
             r"pass baselines.mean\(0\), or use baselines\[None\]",
         ),
-        ({"path": "dense"}, TypeError, "shapley_values has no argument 'path'"),
+        ({"window": 2}, TypeError, "shapley_values has no argument 'window'"),
     ],
 )
 def test_bad_input(options: dict[str, Any], error: type, message: str) -> None:
@@ -218,3 +219,83 @@ def test_lazy_with_a_distribution_for_each_sample() -> None:
         lazy = attrib.shapley_values(f, x.chunk(cell=3), baselines=baselines)
         assert lazy.chunks is not None
         xr.testing.assert_allclose(lazy.compute(), eager, rtol=1e-12)
+
+
+def test_groups_of_each_sample_are_its_own_players() -> None:
+    s = specimen("mlp", 2, dtype=torch.float64)
+    groups = torch.tensor([[0, 0, 1, 1, 2], [5, 5, 5, -1, 5], [3, 1, 4, 0, 2]])
+    e = shapley_values.explain(s.f, s.x, groups=groups, target=1)
+    for i in range(3):
+        alone = shapley_values(s.f, s.x[i : i + 1], groups=groups[i], target=1)
+        assert torch.allclose(e.attribution[i], alone[0], atol=1e-12, equal_nan=True)
+    drawn = shapley_values.explain(s.f, s.x, groups=groups, target=1, exact=False, n_permutations=600)
+    assert float(drawn.delta.abs().max()) < 1e-12
+    off = (drawn.attribution - e.attribution).nan_to_num().abs()
+    assert bool((off <= 5 * drawn.standard_error.nan_to_num() + 1e-12).all())
+    with pytest.raises(ValueError, match=r"negative numbers only in the samples 1: no feature belongs"):
+        shapley_values(s.f, s.x, groups=torch.where(torch.arange(3)[:, None] == 1, -1, groups), target=1)
+
+
+def test_whole_numbers_and_values_beside_the_input() -> None:
+    table = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def f(ids: Tensor, weight: Tensor) -> Tensor:
+        return (table[ids].sum(2) * weight).sum(1)
+
+    ids, weight = torch.tensor([[0, 1, 2], [3, 3, 1]]), torch.rand(2, 3, dtype=torch.float64)
+    a = shapley_values(f, ids, baselines=0, additional_forward_args=(weight,))
+    assert torch.allclose(a, weight * (table[ids].sum(2) - table[0].sum()))
+
+
+def test_at_a_layer() -> None:
+    s = specimen("mlp", 4, dtype=torch.float64)
+    front, behind = s.f[:2], s.f[2:]
+    pool = torch.randn(1, 3, 5, dtype=torch.float64)
+    h, b = front(s.x).detach(), front(pool[0]).detach()[None]
+    expected = shapley_values(behind, h, baselines=b, target=1)
+    assert torch.allclose(shapley_values(s.f, s.x, layer="1", baselines=pool, target=1), expected, atol=1e-12)
+    each = pool.expand(3, -1, -1) + s.x[:, None]
+    b = front(each.flatten(0, 1)).detach().unflatten(0, (3, 3))
+    assert torch.allclose(
+        shapley_values(s.f, s.x, layer="1", baselines=each, target=1),
+        shapley_values(behind, h, baselines=b, target=1),
+        atol=1e-12,
+    )
+
+
+def sites(*starts: int) -> Tensor:
+    """Players of four positions each in a sequence of 600; all other features keep their values."""
+    groups = torch.full((1, 600), -1)
+    for player, start in enumerate(starts):
+        groups[0, start : start + 4] = player
+    return groups
+
+
+@pytest.mark.parametrize("options", [{}, {"exact": False, "n_permutations": 12}])
+def test_the_window_serves_coalitions_in_a_small_part_of_the_input(options: dict[str, Any]) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        f = torch.nn.Sequential(
+            torch.nn.Conv1d(4, 32, 5), torch.nn.ReLU(), torch.nn.Conv1d(32, 32, 3), torch.nn.ReLU(),
+            torch.nn.Flatten(), torch.nn.Linear(32 * 594, 2),
+        ).double().eval()  # fmt: skip
+        x = torch.rand(6, 4, 600, dtype=torch.float64)
+        pool = torch.rand(6, 2, 4, 600, dtype=torch.float64)
+    how = {"groups": sites(20, 24, 28, 32, 450), "baselines": pool, "targets": [0, 1], **options}
+    dense = shapley_values.explain(f, x, path="dense", **how)
+    assert (dense.engine, dense.notes["path_reason"]) == ("dense", "asked for")
+    for path in ("auto", "window"):
+        e = shapley_values.explain(f, x, path=path, batch_size=50, **how)
+        assert e.engine == e.notes["path"] == "window", e.notes
+        assert e.evaluations < dense.evaluations
+        assert torch.allclose(e.attribution, dense.attribution, atol=1e-10, equal_nan=True)
+        assert torch.allclose(e.standard_error, dense.standard_error, atol=1e-10, equal_nan=True)
+
+
+def test_the_window_does_not_serve() -> None:
+    s = specimen("two_inputs", dtype=torch.float64)
+    assert "players lie in several inputs" in shapley_values.explain(s.f, s.x, target=1).notes["path_reason"]
+    with pytest.raises(ValueError, match=r'`path` is "window", but players lie in several inputs'):
+        shapley_values(s.f, s.x, target=1, path="window")
+    with pytest.raises(ValueError, match="`path` is 'fast', expected one of auto, window, dense"):
+        shapley_values(s.f, s.x, target=1, path="fast")

@@ -85,3 +85,26 @@ def test_booleans() -> None:
 def test_where_gradients_are_taken_whole_numbers_are_refused() -> None:
     with pytest.raises(TypeError, match=r"`x` is torch.int64, which has no gradient"):
         attrib.saliency(F, FORMS["array"](), target=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool])
+def test_whole_numbers_into_a_network_of_floats(dtype: torch.dtype) -> None:
+    x = torch.ones(2, 3, dtype=dtype)
+    for method in (
+        attrib.functional.predict,
+        attrib.functional.feature_ablation,
+        attrib.functional.layer_activation,
+    ):
+        options = {"layer": "0"} if method is attrib.functional.layer_activation else {}
+        with pytest.raises(
+            TypeError, match=rf"`x` is {dtype}, but .* convert it with x.to\(torch.float32\)$"
+        ):
+            method(torch.nn.Sequential(torch.nn.Linear(3, 1)), x, **options)
+
+
+def test_deep_lift_names_the_look_up_of_binned_values() -> None:
+    table = torch.nn.Embedding(10, 3)
+    with pytest.raises(NotImplementedError, match=r"no DeepLIFT rule for .* depends on the inputs"):
+        attrib.functional.deep_lift(
+            lambda x: table.weight[torch.clamp((x * 9).long(), 0, 9)].sum(1), torch.rand(2, 4), target=0
+        )

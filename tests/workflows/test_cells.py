@@ -20,6 +20,7 @@ from attrib.io import load, save
 from attrib.workflows.cells import METHODS, cells
 from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.deletion import deletion
+from attrib.workflows.cells.study import evenly
 from attrib.workflows.checkpoint import Classifier, load_checkpoint
 
 transformers = pytest.importorskip("transformers")
@@ -575,3 +576,14 @@ def test_options_with_several_values() -> None:
         "cells", "--images", "a", "--images", "b", "--layer", "x", "--methods", "m", "--methods", "n",
     ]  # fmt: skip
     assert repeated(["explain", "--methods", "m", "n"]) == ["explain", "--methods", "m", "n"]
+
+
+def test_fewer_images_are_taken_evenly_from_the_classes() -> None:
+    images = [
+        ImageFile(Path(f"{label}{k}.png"), f"{label}{k}", label)
+        for label, n in (("a", 9), ("b", 2), ("c", 5))
+        for k in range(n)
+    ]
+    assert [f.name for f in evenly(images, 6)] == ["a0", "a1", "b0", "b1", "c0", "c1"]
+    assert [f.name for f in evenly(images, 8)] == ["a0", "a1", "a2", "b0", "b1", "c0", "c1", "c2"]
+    assert evenly(images, None) == evenly(images, 99) == images

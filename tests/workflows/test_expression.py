@@ -406,6 +406,18 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
     assert "--data MATRIX or --download FOLDER" in capsys.readouterr().err
 
 
+def test_methods_are_compared_with_chance_and_with_each_other(study) -> None:
+    folder, _, done = study
+    record = json.loads((folder / "out" / "run.json").read_text())
+    z = {m["method"]: m["deletion_z_median"] for m in record["methods"]}
+    assert min(z["integrated_gradients"], z["deep_lift"]) > 2
+    table = pd.read_csv(folder / "out" / "agreement.csv").set_index("method")
+    assert set(table.index) == set(z) == set(table.columns)
+    assert table.loc["integrated_gradients", "deep_lift"] > 0.8
+    assert "agreement.csv" in done.files
+    assert "deletion z (median)" in (folder / "out" / "index.html").read_text()
+
+
 def test_attrib_explain_takes_matrices_and_gives_h5ad_back(tmp_path: Path) -> None:
     data = made(3, 40, 4)
     common = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,11 @@ import xarray as xr
 from attrib.cli.run import run
 from attrib.io import save
 from attrib.plots import curves
+from attrib.testing import legible
 from attrib.workflows.digits import cnn
 from attrib.workflows.judge import Judged, judge
+from attrib.workflows.judgement import COLUMNS, Judgement, picture
+from attrib.workflows.plan import ALL_METHODS
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +81,22 @@ def test_curves_of_names() -> None:
         curves({"saliency": a})
     with pytest.raises(ValueError, match="expected at least one curve"):
         curves({})
+
+
+def test_a_picture_of_all_methods_is_legible() -> None:
+    rng, names = np.random.default_rng(0), list(ALL_METHODS)
+    fraction, layer = ("fraction", np.linspace(0, 1, 6)), ("layer", ["head", "blocks.1", "blocks.0"])
+
+    def lines(dim: tuple[str, Any]) -> xr.DataArray:
+        return xr.DataArray(
+            rng.normal(size=(4, len(dim[1]))), dims=("sample", dim[0]), coords={dim[0]: dim[1]}
+        )
+
+    table = pd.DataFrame({"method": names, **{c: rng.normal(size=len(names)) for c in COLUMNS[1:-1]}})
+    dims = {"deletion": fraction, "insertion": fraction, "randomization": layer}
+    of_methods = {m: {n: lines(dim) for n in names} for m, dim in dims.items()}
+    controls = {"deletion": lines(fraction), "insertion": lines(fraction)}
+    drawn = picture(Judgement(table, of_methods, controls))
+    legible(drawn)
+    nothing = picture(Judgement(table, {m: {} for m in dims}, {}))
+    assert sum("no method allows it here" in t.get_text() for ax in nothing.axes for t in ax.texts) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import CodeType
 from typing import Any
@@ -100,6 +101,8 @@ class Recorder(TorchDispatchMode):
         several = isinstance(result, (list, tuple))
         results = list(result) if several else [result]
         if not all(isinstance(r, Tensor) or r is None for r in results):
+            if _is_validation():
+                return result
             raise NotImplementedError(
                 f"`f` takes a Python value from a tensor that depends on its inputs ({op} at {self.source()}): its "
                 "control flow or its shapes may depend on them; use tensor operations such as torch.where"
@@ -282,3 +285,13 @@ def evaluate(f: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
     """`f(*inputs)` on plain tensors, without derivatives; under `torch.func.vmap`, that of the first example."""
     with outside_transforms():
         return f(*(plain(x) for x in inputs))
+
+
+def _is_validation() -> bool:
+    """Whether a distribution of torch asks for a value to check its parameters: nothing but an error can follow from it."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "torch.distributions.distribution":
+            return frame.f_code.co_name in ("__init__", "_validate_sample")
+        frame = frame.f_back  # type: ignore[assignment]
+    return False

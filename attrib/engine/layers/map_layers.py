@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.layers.at_layer import Call, Layer, OffPath, Rows, Site, find_layer, named_layers, tapped
 from attrib.engine.layers.image_form import Form, form_by_types
-from attrib.engine.layers.positions import DIFFUSE, REFUSED, Placement, responses
+from attrib.engine.layers.positions import DIFFUSE, REFUSED, UNMOVED, Placement, responses
 
 AUTO = "auto"
 _LISTED = 10  # layers that a message names
@@ -227,7 +227,8 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
         if tips or reason == _PART:
             continue
         passed_over.setdefault(reason, c.site.name)
-        if placement is not None and placement.form is not None and reason in (_HEAD, REFUSED):
+        may_do = (_HEAD, REFUSED, UNMOVED) if trial is not None and trial.still else (_HEAD, REFUSED)
+        if placement is not None and placement.form is not None and reason in may_do:
             second_choice.append(MapLayer(c.site, placement))
     tips = tips or second_choice[:1]
     if not tips:

@@ -227,6 +227,11 @@ class Trial:
                     return Placement(other.form, False, f"{DIFFUSE}, so it is read like {name}")
         return None
 
+    @property
+    def still(self) -> bool:
+        """Whether the model's output is the same, whatever changes."""
+        return self._y is not None and bool((self._y == self._y[:1]).all())
+
     def part(self, site: Site, output: Tensor) -> float:
         """The part of the model's change that is gone where a layer's output (1, ...) is held."""
         assert self._y is not None

@@ -196,8 +196,27 @@ class Function:
             raise
         self.rows += len(y)
         if self._trial is not None and len(y) >= self._fewest:
-            self._compare(rows, samples, y)
+            self._compare(*(rows, samples, y) if self._is_tried(rows) else self._tried_beside(rows, samples))
         return y
+
+    def _is_tried(self, rows: Rows) -> bool:
+        """Whether the first of some rows is that of the trial."""
+        trial = self._trial
+        assert trial is not None
+        pairs = [(bare(r)[0], t[trial.place]) for r, t in zip(rows, trial.rows, strict=True)]
+        with plain_calls():
+            return all(torch.equal(row, tried) for row, tried in pairs)
+
+    def _tried_beside(self, rows: Rows, samples: Tensor | None) -> tuple[Rows, Tensor, Tensor]:
+        """A call of the trial's row in place of the first of other rows, where calls of single rows came before."""
+        trial = self._trial
+        assert trial is not None
+        place = slice(trial.place, trial.place + 1)
+        batch = tuple(torch.cat([t[place], bare(r)[1:]]) for t, r in zip(trial.rows, rows, strict=True))
+        i = torch.arange(len(rows[0])) if samples is None else samples.cpu().expand(len(rows[0])).clone()
+        i[0] = trial.samples[trial.place]
+        with plain_calls():
+            return batch, i, self._plain_call(batch, i)
 
     def _refuse_for_its_rows(self, rows: Rows, samples: Tensor | None, error: Exception) -> None:
         """Raise a better error than the model's own, where its dtype or its dependent rows are the cause."""
@@ -239,13 +258,19 @@ class Function:
 
 def refuse_other_dtype(model: Model, rows: tuple[Tensor, ...], error: Exception) -> None:
     """Raise a TypeError that names `x` where torch's error is about dtypes, and the inputs' is not the model's."""
-    expected, dtypes = dtype_of(model), [r.dtype for r in rows if r.is_floating_point()]
-    if "type" in str(error) and expected is not None and any(dtype != expected for dtype in dtypes):
-        name = str(expected).removeprefix("torch.")
-        raise TypeError(
-            f"`x` is {', '.join(map(str, dtypes))}, but the model's parameters are {expected}; convert it with "
-            f"x.to(torch.{name}), or the model with model.to(x.dtype)"
-        ) from error
+    expected, text = dtype_of(model), str(error)
+    if expected is None or "type" not in text:
+        return
+    others = [r.dtype for r in rows if r.dtype != expected]
+    floats = [dtype for dtype in others if dtype.is_floating_point]
+    if not floats and not (others and "same" in text):  # whole numbers are right for many models
+        return
+    name = str(expected).removeprefix("torch.")
+    way_out = ", or the model with model.to(x.dtype)" if floats else ""
+    raise TypeError(
+        f"`x` is {', '.join(map(str, floats or others))}, but the model's parameters are {expected}; convert it with "
+        f"x.to(torch.{name}){way_out}"
+    ) from error
 
 
 def refuse_numpy(error: Exception) -> None:

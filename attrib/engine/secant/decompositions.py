@@ -95,6 +95,26 @@ def product_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dt
     return x if keepdim else x.squeeze(dim)
 
 
+def scan(x: Tensor, dim: int, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Combinations of all values up to each place, from combinations of twice as many in each step."""
+    dim, step = dim % max(x.ndim, 1), 1
+    while x.ndim and step < x.shape[dim]:
+        kept = x.shape[dim] - step
+        combined = combine(x.narrow(dim, step, kept), x.narrow(dim, 0, kept))
+        x, step = torch.cat([x.narrow(dim, 0, step), combined], dim), 2 * step
+    return x
+
+
+def product_up_to(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Products of all values up to each place."""
+    return scan(x if dtype is None else x.to(dtype), dim, torch.mul)
+
+
+def log_of_sums_up_to(x: Tensor, dim: int) -> Tensor:
+    """Logarithms of the sums of the exponentials of all values up to each place."""
+    return scan(x, dim, lambda a, b: torch.stack([a, b]).logsumexp(0))
+
+
 def fixed_slope(x: Tensor, noise: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, *_: Any) -> Tensor:
     """RReLU in evaluation mode. In training mode it draws random numbers, and a recording raises an error."""
     return aten.leaky_relu(x, (lower + upper) / 2)
@@ -137,6 +157,8 @@ DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten.rrelu_with_noise.default: fixed_slope,
     aten.prod.dim_int: product_along,
     aten.prod.default: lambda x, **options: product_along(x.reshape(-1), 0, **options),
+    aten.cumprod.default: product_up_to,
+    aten.logcumsumexp.default: log_of_sums_up_to,
     aten.pow.Tensor_Tensor: lambda u, v: (v * u.log()).exp(),
     aten.pow.Scalar: lambda u, v: (v * math.log(u)).exp(),
     aten.where.ScalarSelf: choose,
@@ -149,6 +171,7 @@ DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten._pad_packed_sequence.default: pad_packed,
     aten._convolution.default: lambda *args: aten.convolution(*args[:9]),  # in models from torch.jit.trace
     aten.square.default: lambda x: x * x,
+    aten.polar.default: lambda r, angle: torch.complex(r * angle.cos(), r * angle.sin()),
     aten.hypot.default: lambda u, v: (u * u + v * v).sqrt(),
     aten.sinc.default: lambda x: torch.where(x == 0, 1.0, torch.sin(math.pi * x) / (math.pi * x)),
     aten.logit.default: logit,

@@ -47,7 +47,9 @@ def smallest_change(dtype: torch.dtype) -> float:
 
 
 def slope(op: OpOverload, x: Tensor, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-    """The derivative of an op at x."""
+    """The derivative of an op at x; of whole numbers, which change in steps or not at all, none."""
+    if not x.is_floating_point():
+        return torch.zeros_like(x)
     if op in SLOPES:
         return SLOPES[op](x, *args, **kwargs)
     return vjp(lambda t: op(t, *args, **kwargs), x)[1](torch.ones_like(x))[0]
@@ -83,7 +85,7 @@ BENDS: dict[OpOverload, Callable[..., tuple[float, ...]]] = {
 @rule(
     *(aten.relu, aten.relu6, aten.leaky_relu, aten.threshold, aten.hardtanh, aten.clamp.default),
     *(aten.clamp_min.default, aten.clamp_max.default, aten.hardsigmoid),
-    *(aten.abs, aten.sign, aten.sgn, aten.round, aten.floor, aten.ceil, aten.trunc, aten.frac),
+    *(aten.sign, aten.sgn, aten.round, aten.floor, aten.ceil, aten.trunc, aten.frac),
     *(aten.hardshrink, aten.softshrink, aten.heaviside),
 )
 def kinked(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
@@ -99,7 +101,8 @@ def kinked_slope(
     op: OpOverload, x: Pair, change: Tensor, options: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
 ) -> Tensor:
     """The secant of a function of straight pieces that changes by `change`."""
-    return ratio(change, x.change, slope(op, x.v1, options, kwargs or {}))
+    at = x.v1.to(x.dv.dtype) if x.is_discrete else x.v1
+    return ratio(change, x.change, slope(op, at, options, kwargs or {}))
 
 
 @rule(

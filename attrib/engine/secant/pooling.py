@@ -1,4 +1,4 @@
-"""Largest and smallest values: of two tensors, along dims, and in the windows of max pooling."""
+"""Largest and smallest values: of two tensors, along dims, in the windows of max pooling, in groups that an index tells."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from attrib.engine.secant.elementwise import kinked, ratio
-from attrib.engine.secant.pair import Pair, values
+from attrib.engine.secant.pair import NoRule, Pair, at0, at1, values
 from attrib.engine.secant.rules import rule
-from attrib.engine.secant.sums import add
+from attrib.engine.secant.sums import add, change_of
 
 aten = torch.ops.aten
 
@@ -102,3 +102,47 @@ def max_pool(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> lis
         return v.flatten(-n).gather(-1, i.flatten(-n)).view(i.shape)
 
     return [winner(args[0], y0, y1, i0, i1, take), Pair(i0, i1, None)]
+
+
+@rule(aten.scatter_reduce, aten.index_reduce)
+def reduced_in_groups(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
+    """Sums and means are linear in both tensors; the largest or smallest of a group gets its change (see `winner`)."""
+    x, dim, index, source, how = args
+    if isinstance(index, Pair):
+        raise NoRule("it takes an index that depends on the inputs")
+    v0, v1 = values(op, args, kwargs)
+    if how in ("sum", "mean"):
+        return Pair(v0, v1, op(change_of(x), dim, index, change_of(source), how, **kwargs))
+    if how not in ("amax", "amin"):
+        raise NoRule(f"it reduces by {how!r}, of which only 'sum', 'mean', 'amax' and 'amin' have a rule")
+    if op.overloadpacket is aten.index_reduce:
+        index = index.view(-1, *[1] * (v1.ndim - 1 - dim % v1.ndim)).expand(at1(source).shape)
+    sizes = [s for d, s in enumerate(index.shape) if d != dim % v1.ndim]
+    if sizes != [s for d, s in enumerate(v1.shape) if d != dim % v1.ndim]:
+        raise NoRule(
+            "its index is smaller than its tensor along other dims; cut the tensor to the index's size"
+        )
+    cut = tuple(slice(0, s) for s in index.shape)
+    place = torch.arange(v1.shape[dim], device=index.device).view(-1, *[1] * (v1.ndim - 1 - dim % v1.ndim))
+    place = place.expand(v1.shape)
+    alone = torch.ones_like(place, dtype=torch.bool).scatter(dim, index, False)
+    counts = alone | kwargs.get("include_self", True)  # where the tensor's own value is a member of the group
+    groups = torch.cat([place, index], dim)
+    members = Pair(*(torch.cat([a, b[cut]], dim) for a, b in zip(*map(_parts, (x, source)), strict=True)))
+    number = torch.arange(groups.shape[dim], device=index.device)
+    number = number.view(-1, *[1] * (v1.ndim - 1 - dim % v1.ndim)).expand(groups.shape)
+    counted = torch.cat([counts, torch.ones_like(index, dtype=torch.bool)], dim)
+
+    def first(v: Tensor, y: Tensor) -> Tensor:
+        hit = counted & (v == y.gather(dim, groups))
+        numbers = torch.where(hit, number, groups.shape[dim])
+        return torch.full_like(place, groups.shape[dim] - 1).scatter_reduce(dim, groups, numbers, "amin")
+
+    sign = -1 if how == "amin" else 1
+    i0, i1 = first(members.v0, v0), first(members.v1, v1)
+    extremes = winner(_signed(members, sign), sign * v0, sign * v1, i0, i1, lambda v, i: v.gather(dim, i))
+    return Pair(v0, v1, sign * extremes.dv)
+
+
+def _parts(value: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return at0(value), at1(value), change_of(value)

@@ -85,7 +85,7 @@ def cells(
     masks : path, optional
         A folder of images with the images' names, nonzero where the cell is.
     max_images : int, optional
-        Use the first so many images.
+        Use so many images at most, the first ones of each class, as evenly over the classes as they allow.
     batch_size : int, default 16
         Images in memory and in a call of the model.
     command : sequence of str
@@ -107,7 +107,7 @@ def cells(
         raise ValueError(
             f"`batch_size` is {batch_size}, `max_images` {max_images}; expected positive numbers"
         )
-    files = find_images(images)[:max_images]
+    files = evenly(find_images(images), max_images)
     names = file_names([f.name for f in files], RESERVED, LEGAL)
     files = [f._replace(name=names[f.name]) for f in files]
     unreadable: dict[str, str] = {}
@@ -121,6 +121,17 @@ def cells(
                 write_cell(cell, plan.saved_labels, run.path)
         summary = _sum_up(run, files, plan, unreadable, left_out(images))
     return Study(run.path, summary, run.files)
+
+
+def evenly(images: Sequence[ImageFile], most: int | None) -> list[ImageFile]:
+    """At most so many images in their order: one of each class in turn, until there are enough."""
+    number: dict[str | None, int] = {}
+    turns: list[int] = []
+    for f in images:
+        turns.append(number.get(f.label, 0))
+        number[f.label] = turns[-1] + 1
+    first = sorted(range(len(images)), key=lambda k: turns[k])[:most]
+    return [images[k] for k in sorted(first)]
 
 
 def _batches(

@@ -124,6 +124,7 @@ def _methods(methods: Sequence[Mapping[str, Any]]) -> str:
     rows = pd.DataFrame([
         {
             "method": m["method"], "completeness error (median)": m.get("completeness_error_median"), "largest": m.get("completeness_error_max"),
+            "deletion z (median)": m.get("deletion_z_median"),
             "model evaluations": m.get("evaluations"), "seconds": m.get("seconds"), "skipped": m.get("skipped", ""),
         }
         for m in methods

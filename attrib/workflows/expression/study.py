@@ -25,9 +25,10 @@ from attrib.workflows.expression.selection import Samples, background, baseline_
 from attrib.workflows.expression.targets import means_of_targets, target_names
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
-from attrib.workflows.study import completeness
+from attrib.workflows.study import completeness, deletion_curve, write_agreement
 
 METHODS = ("saliency", "integrated_gradients", "deep_lift")
+JUDGED = 64  # samples by which methods are compared with random orders and with each other
 MAX_H5AD = 8 << 30  # bytes of attributions that are written as h5ad, which has to be in memory
 
 
@@ -221,6 +222,8 @@ def _explained(
     results: dict[str, Findings] = {}
     outcomes: list[Done | Skipped] = []
     beside = _beside(selected, classifier)
+    some = np.unique(np.linspace(0, selected.z.sizes["sample"] - 1, JUDGED).round().astype(int))
+    of_some: dict[str, xr.DataArray] = {}
     adata = _annotated(selected, settings)
     for outcome in attribute(classifier.model, selected.z, settings, tell):
         outcomes.append(outcome)
@@ -229,6 +232,11 @@ def _explained(
             continue
         a = outcome.result
         assert isinstance(a, xr.DataArray)
+        of_some[outcome.method] = a.isel(sample=some)
+        curve = deletion_curve(
+            classifier.model, selected.z.isel(sample=some), of_some[outcome.method], settings
+        )
+        folder.record["methods"][-1]["deletion_z_median"] = float(curve["z"].median())
         a = a.assign_attrs(units=_unit(str(a.attrs.get("units", "")), classifier))
         if normalize and outcome.method == "saliency":
             a = numbers.normalised(a)
@@ -240,6 +248,7 @@ def _explained(
             adata.varm[f"{outcome.method}_mean"] = means.values
             # the columns of varm; as keys of a table their names might not be allowed in a file
             adata.uns["attrib_labels"] = means["label"].values.astype(str)
+    write_agreement(of_some, folder)
     if adata is not None:
         with replacing(folder.file("attributions.h5ad")) as temporary:
             adata.write_h5ad(temporary, compression="gzip")

@@ -22,8 +22,8 @@ from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.fcgr.todo import METHODS, Settings
 from attrib.workflows.plan import Plan, plan
+from attrib.workflows.study import CONTROLS, STEPS
 
-STEPS, CONTROLS = 10, 5  # of the deletion curves: points, and random orders beside them
 CORRECTED = "saliency"  # the plain gradient, which the corrections are applied to
 DEFAULTS = {"saliency.absolute": False}
 

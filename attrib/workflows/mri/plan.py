@@ -20,6 +20,10 @@ ALIASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"method": "integrated_gradients", "n_steps": INNER_STEPS, "n_samples": 10},
     ),
 }
+OF_SLICES: dict[str, dict[str, Any]] = {  # a subject's map is a mean over many slices, whose errors even out
+    "integrated_gradients": {"n_steps": 16},
+    "gradient_shap": {"n_samples": 10},
+}
 BY_REGION = ("feature_ablation", "shapley_values")
 INPUTS = ("volume", "slices")
 
@@ -77,6 +81,8 @@ class Plan:
         """The name in the register and the arguments of a method."""
         base, defaults = ALIASES.get(method, (method, {}))
         options = {f"{base}.{k}": v for k, v in defaults.items()}
+        if self.input == "slices":
+            options |= {f"{base}.{k}": v for k, v in OF_SLICES.get(method, {}).items()}
         for key, value in self.options.items():
             name, dot, argument = key.rpartition(".")
             if (not dot and self._takes(base, argument, defaults)) or name == method:

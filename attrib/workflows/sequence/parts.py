@@ -13,17 +13,15 @@ import xarray as xr
 
 from attrib.functional import prepare
 from attrib.io import load, save
-from attrib.labels import deletion
 from attrib.scale.loading import first_line
 from attrib.workflows.attribute import Done, Tell, attribute, trial
-from attrib.workflows.plan import Plan
 from attrib.workflows.sequence.asked import Settings
 from attrib.workflows.sequence.importance import importance
 from attrib.workflows.sequence.outputs import check_outputs
 from attrib.workflows.sequence.records import Chunk, chunks
+from attrib.workflows.study import deletion_curve
 
 ROWS = 32  # records of a chunk, the most that Ctrl-C can lose
-STEPS, CONTROLS = 10, 5  # of the deletion curves: points, and random orders beside them
 MOST = 10  # outputs for which there are deletion curves
 REFUSED = "refused"  # attr of a part: records of its chunk that could not be explained, and why
 FILL = {"mask": False, "locus": -1}
@@ -168,20 +166,10 @@ def _results(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> 
         if isinstance(outcome, Done) and isinstance(outcome.result, xr.DataArray):
             a = outcome.result
             if a.sizes.get("target", 1) <= MOST:
-                a = a.assign_coords(deletion_z=_deletion(model, x, importance(outcome.method, a, x), plan))
+                curve = deletion_curve(model, x, importance(outcome.method, a, x), plan)
+                a = a.assign_coords(deletion_z=curve["z"].variable)
             results[outcome.method] = a
     return results
-
-
-def _deletion(
-    model: Callable[..., Any], x: xr.DataArray, by_position: xr.DataArray, plan: Plan
-) -> xr.Variable:
-    """z of the deletion of positions, which get what the methods take for a baseline."""
-    start = next((o["baselines"] for o in plan.by_method.values() if "baselines" in o), 0.0)
-    if isinstance(start, xr.DataArray) and "baseline" in start.dims:
-        start = start.mean("baseline")
-    curve = deletion(model, x, by_position, baselines=start, steps=STEPS, n_random=CONTROLS, **plan.shared)
-    return curve["z"].variable
 
 
 def joined(parts: list[Results]) -> Results:

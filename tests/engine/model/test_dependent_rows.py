@@ -161,7 +161,7 @@ def test_arrays_with_an_entry_per_sample_are_refused(method: str, n: int) -> Non
     model = built(partial(Net, lambda x: x * weights))
     own = "every row must get its own output|must match the size"  # where more rows, or fewer, come first
     mixes = "`model` mixes samples.*a closure over arrays with an entry per sample"
-    first = own if method in ("deep_lift_shap", "grad_cam of auto") else mixes
+    first = own if method == "deep_lift_shap" else mixes
     with pytest.raises((ValueError, RuntimeError), match=first):
         METHODS[method](model, X[:n], target=0)
     with pytest.raises((ValueError, RuntimeError), match=f"{own}|{mixes}"):
@@ -208,8 +208,6 @@ SOUND: dict[str, Any] = {
 
 UNSUITED = {  # torch has no second derivative, DeepLIFT no rule, the window no way
     ("attention inside of samples", "interaction"),
-    ("sorted inside of samples", "deep_lift"),
-    ("sorted inside of samples", "deep_lift_shap"),
     *((k, "occlusion by window") for k in SOUND if k not in ("nothing", "batch norm with statistics")),
 }
 EXPLAINED = [(k, m) for k in SOUND for m in METHODS if (k, m) not in UNSUITED]
@@ -225,3 +223,27 @@ def test_rows_that_do_not_are_explained(kind: str, method: str) -> None:
         for size in SIZES:
             found = METHODS[method](model, X[:n], target=0, batch_size=size)
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("mixing", [False, True])
+def test_points_of_a_path_are_not_taken_for_the_first_sample(
+    mixing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where memory allows one row, batch norm doubles it: the first call of two rows is of points between the samples."""
+    from attrib.engine import batching
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Conv2d(4, 3, 3)
+    )
+    net = net.double().eval()
+    f = lambda x: (lambda y: y - y.mean(0) if mixing else y)(net(x).mean((2, 3)))
+    x, baseline = torch.randn(2, 3, 2, 9, 9, dtype=torch.float64)
+    expected = None if mixing else integrated_gradients(f, x, baselines=baseline, n_steps=3, target=1)
+    monkeypatch.setattr(batching, "CPU_BYTES", 1)
+    if expected is None:
+        with pytest.raises(ValueError, match="mixes samples"):
+            integrated_gradients(f, x, baselines=baseline, n_steps=3, target=1)
+    else:
+        found = integrated_gradients(f, x, baselines=baseline, n_steps=3, target=1)
+        torch.testing.assert_close(found, expected)
