@@ -88,13 +88,14 @@ def loop_ig(model: nn.Module, xs: Tensors, target: int, steps: int) -> Tensors:
 
 def loop_smooth_grad(model: nn.Module, xs: Tensors, target: int, count: int, stdev: float) -> Tensors:
     """SmoothGrad with the same draws, one copy at a time."""
-    noise = Noise(xs, spread(xs, stdev, 0.0), 0, xs[0].device)
+    noise = Noise(xs, spread(xs, stdev, 0.0), 0, xs[0].device, antithetic=True)
     return _mean_over(count, xs, lambda i, k: gradient(model, noise.points(i, k), target))
 
 
 def loop_gradient_shap(model: nn.Module, xs: Tensors, target: int, count: int, baselines: Tensors) -> Tensors:
     """GradientSHAP with the same draws, one at a time."""
-    draws = Draws(Noise(xs, spread(xs, 0.0, 0.0), 0, xs[0].device), tuple(b[None] for b in baselines))
+    noisy = Noise(xs, spread(xs, 0.0, 0.0), 0, xs[0].device)
+    draws = Draws(noisy, tuple(b[None] for b in baselines), count)
     return _mean_over(count, xs, lambda i, k: draws.products(gradient(model, draws.points(i, k), target)))
 
 

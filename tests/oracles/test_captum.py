@@ -91,7 +91,7 @@ def test_gradient_shap_with_the_same_draws(kind: str, dtype: torch.dtype, stdevs
     xs, count = each(s.x), 7
     pool = tuple(torch.stack([0.3 * t[0], 0.1 - t[1], t[2] ** 2]) for t in xs)
     noisy = Noise(xs, stdevs_of(xs, stdevs), 11, torch.device("cpu"))
-    draws = Draws(noisy, as_distribution(pool, xs))
+    draws = Draws(noisy, as_distribution(pool, xs), count)
     total = [torch.zeros_like(t) for t in xs]
     i = torch.arange(len(xs[0]))
     for k in range(count):
@@ -119,8 +119,8 @@ def test_smooth_grad_with_the_same_draws(kind: str, dtype: torch.dtype) -> None:
     keys = sample_keys(xs, 9)
     grads = []
     for k in range(count):
-        draw = torch.full((len(xs[0]),), k)
-        points = tuple(t + sd * normal(keys, draw, j, t.shape[1:], dtype) for j, t in enumerate(xs))
+        pair, sign = torch.full((len(xs[0]),), k // 2), (-1) ** k  # the draws of a pair are opposite
+        points = tuple(t + sign * sd * normal(keys, pair, j, t.shape[1:], dtype) for j, t in enumerate(xs))
         grads.append(
             each(
                 Saliency(s.f).attribute(points if len(points) > 1 else points[0], target=s.target, abs=False)
