@@ -378,8 +378,8 @@ def feature_ablation(
 @overload
 def shapley_values(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, baselines: Any = 0.0, groups: Any = None,
-    n_permutations: int = 25, exact: bool | str = "auto", rtol: float | None = None, seed: int = 0,
-    layer: Layer | None = None, output: int | None = None, call: int | None = None,
+    n_permutations: int = 25, exact: bool | str = "auto", rtol: float | None = None, path: str = "auto",
+    seed: int = 0, layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -391,8 +391,8 @@ def shapley_values(
 @overload
 def shapley_values(
     f: Model, x: tuple[Any, ...], *, baselines: Any = 0.0, groups: Any = None, n_permutations: int = 25,
-    exact: bool | str = "auto", rtol: float | None = None, seed: int = 0, layer: Layer | None = None,
-    output: int | None = None, call: int | None = None,
+    exact: bool | str = "auto", rtol: float | None = None, path: str = "auto", seed: int = 0,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -404,8 +404,8 @@ def shapley_values(
 @overload
 def shapley_values(
     f: Model, x: Any, *, baselines: Any = 0.0, groups: Any = None, n_permutations: int = 25,
-    exact: bool | str = "auto", rtol: float | None = None, seed: int = 0, layer: Layer | None = None,
-    output: int | None = None, call: int | None = None,
+    exact: bool | str = "auto", rtol: float | None = None, path: str = "auto", seed: int = 0,
+    layer: Layer | None = None, output: int | None = None, call: int | None = None,
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,

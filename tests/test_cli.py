@@ -185,7 +185,7 @@ def test_every_method_skips_what_does_not_apply(
     for method in record["methods"]:
         if "skipped" in method:
             assert f"{method['result']} does not apply" in message.out
-    assert 'grad_cam does not apply: `layer` is "auto", but no layer has spatial dims' in message.out
+    assert 'grad_cam does not apply: `layer` is "auto", but no layer has positions' in message.out
 
 
 def test_maps_of_layers(here: Path, tmp_path: Path) -> None:

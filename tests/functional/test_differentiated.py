@@ -18,6 +18,8 @@ DRAWN = (
     "smooth_grad",
     "gradient_shap",
     "noise_tunnel",
+    "shapley_values-sampled",
+    "shapley_values-rtol",
 )  # draws hang on the input's values: no difference quotient
 STEP = 1e-5
 

@@ -89,16 +89,17 @@ def avg_pool(x: jax.Array, size: int, stride: int) -> jax.Array:
 
 
 def layer_norm(w: Weights, name: str, x: jax.Array, eps: float = 1e-5) -> jax.Array:
-    """With the fast variance of flax."""
-    mean = x.mean(-1, keepdims=True)
-    var = jnp.maximum(0.0, (x * x).mean(-1, keepdims=True) - mean * mean)
-    scale = lax.rsqrt(var + eps) * w[f"{name}.weight"]
-    return (x - mean) * scale + w[f"{name}.bias"]
+    return _standardized(x, (-1,), eps) * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+
+def _standardized(x: jax.Array, axis: tuple[int, ...], eps: float) -> jax.Array:
+    centred = x - x.mean(axis, keepdims=True)
+    return centred / jnp.sqrt((centred**2).mean(axis, keepdims=True) + eps)
 
 
 def group_norm(w: Weights, name: str, x: jax.Array, groups: int, eps: float = 1e-5) -> jax.Array:
     y = x.reshape(len(x), -1, groups, x.shape[-1] // groups)
-    y = jax.nn.standardize(y, axis=(1, 3), epsilon=eps).reshape(x.shape)
+    y = _standardized(y, (1, 3), eps).reshape(x.shape)
     return y * w[f"{name}.weight"] + w[f"{name}.bias"]
 
 

@@ -280,8 +280,8 @@ def refuse_numpy(error: Exception) -> None:
     """
     if "call numpy()" in str(error) and not transformed():
         raise TypeError(
-            "`model` computes with NumPy, which has no gradient; methods that compare outputs take it: occlusion, "
-            "feature_ablation, in_silico_mutagenesis, predict"
+            "`model` turns tensors into NumPy or JAX arrays, which have no gradient; pass attrib.from_jax(f) where it is a function "
+            "of JAX. Methods that compare outputs take it as it is: occlusion, feature_ablation, in_silico_mutagenesis, predict"
         ) from error
 
 

@@ -212,7 +212,7 @@ class _Search:
                 left, right = right, left
             factor = self.number(right)
             weight = None if not factor else factor if op is aten.mul.Tensor else 1 / factor
-            op, args = self.call(left)
+            op, args = self.sum_that_keeps_dims(left)
             if weight is None or op is not aten.sum.dim_IntList:
                 return None
         if eps is None or len(args) != 3 or not args[1] or not args[2]:
@@ -229,6 +229,22 @@ class _Search:
             if square is aten.pow.Tensor_Scalar and factors[1] == 2
             else None
         )
+
+    def sum_that_keeps_dims(self, value: Any) -> tuple[Any, tuple[Any, ...]]:
+        """The op that makes a value, and its arguments; a sum whose dims come back by a reshape, as in JAX, keeps its dims."""
+        op, args = self.call(value)
+        if op is not aten.reshape.default or type(args[0]) is not Ref:
+            return op, args
+        summed, shape = self.nodes.get(args[0]), args[1]
+        if (
+            summed is None
+            or summed.op is not aten.sum.dim_IntList
+            or len(summed.args) != 2
+            or not set(summed.kwargs) <= {"dtype"}
+            or not all(-len(shape) <= d < len(shape) and shape[d] == 1 for d in summed.args[1])
+        ):
+            return op, args
+        return summed.op, (*summed.args, True)
 
     def call(self, value: Any) -> tuple[Any, tuple[Any, ...]]:
         """The op that makes a value, and its arguments; None without one, or where it has options."""

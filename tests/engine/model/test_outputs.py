@@ -67,5 +67,8 @@ def test_a_predictor_of_numpy(x: Tensor) -> None:
         expected = y[:, 1] - torch.from_numpy(fitted.predict_proba(edited.numpy()))[:, 1]
         assert torch.allclose(a[:, 4].double(), expected, atol=1e-6)
     for gradient in (saliency, integrated_gradients):
-        with pytest.raises(TypeError, match=r"`model` computes with NumPy, which has no gradient.*occlusion"):
+        with pytest.raises(
+            TypeError,
+            match=r"`model` turns tensors into NumPy or JAX arrays, which have no gradient.*occlusion",
+        ):
             gradient(fitted.predict_proba, x, target=1)

@@ -121,5 +121,5 @@ def test_modules_of_equinox() -> None:
 
 def test_arrays_inside_a_function_of_torch_are_told() -> None:
     f = lambda x: torch.from_numpy(np.tanh(np.asarray(x))).sum(1)
-    with pytest.raises(TypeError, match=r"`f` turns tensors into NumPy or JAX arrays, .*attrib.from_jax"):
+    with pytest.raises(TypeError, match=r"`model` turns tensors into NumPy or JAX arrays, .*attrib.from_jax"):
         attrib.saliency(f, X)
