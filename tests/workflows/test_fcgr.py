@@ -388,16 +388,16 @@ def test_probabilities_are_not_taken_for_logits(model: Path, tmp_path: Path) -> 
     assert not done.summary["scores_look_like_probabilities"]
 
 
-class Cumulative(Concatenating):
+class Bessel(Concatenating):
     """With an op that DeepLIFT has no rule for."""
 
     def forward(self, mirna: torch.Tensor, mrna: torch.Tensor) -> torch.Tensor:
-        return torch.cumprod(super().forward(mirna, mrna), 1)
+        return torch.special.i0(super().forward(mirna, mrna))
 
 
 def test_methods_that_a_network_does_not_allow_are_skipped_and_told(model: Path) -> None:
     predictor = load_predictor(model / "model.safetensors")
-    other = Predictor(Score(Cumulative()).eval(), predictor.images, "test")
+    other = Predictor(Score(Bessel()).eval(), predictor.images, "test")
     x = predictor.images.of(read_pairs(model / "test.csv", 4).table.iloc[:3])
     layers = branch_layers(other.model, {b: torch.from_numpy(x[b].values[:1]) for b in ("mirna", "mrna")})
     settings = Settings(METHODS, (), layers, False, {}, 0, "auto")
@@ -460,7 +460,7 @@ def test_refusals_are_one_line(
 @pytest.mark.parametrize(
     ("table", "text"),
     [
-        ({"mirna": ["ACGTACGT"], "label": [1]}, "lacks the column mrna or target; it has mirna, label"),
+        ({"mirna": ["ACGTACGT"], "label": [1]}, "lacks the column target or mrna or gene or target_sequence; it has mirna, label"),
         ({"mirna": ["ACGTACGT"], "target": ["ACGTACGT"]}, "lacks the column label"),
         (
             {"id": ["a", "a"], "mirna": ["ACGTACGT"] * 2, "target": ["ACGTACGT"] * 2, "label": [1, 0]},
