@@ -460,7 +460,10 @@ def test_refusals_are_one_line(
 @pytest.mark.parametrize(
     ("table", "text"),
     [
-        ({"mirna": ["ACGTACGT"], "label": [1]}, "lacks the column target or mrna or gene or target_sequence; it has mirna, label"),
+        (
+            {"mirna": ["ACGTACGT"], "label": [1]},
+            "lacks the column target or mrna or gene or target_sequence; it has mirna, label",
+        ),
         ({"mirna": ["ACGTACGT"], "target": ["ACGTACGT"]}, "lacks the column label"),
         (
             {"id": ["a", "a"], "mirna": ["ACGTACGT"] * 2, "target": ["ACGTACGT"] * 2, "label": [1, 0]},
