@@ -161,6 +161,13 @@ def normalised(values: np.ndarray, how: str, brain: np.ndarray | None = None) ->
     ------
     ValueError
         For another `how`, and for a mask without voxels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from attrib.domains.mri import normalised
+    >>> normalised(np.array([[[10.0, 20.0]]]), "minmax").tolist()
+    [[[0.0, 1.0]]]
     """
     if how not in INTENSITIES:
         raise ValueError(f"`intensity` is {how!r}, expected one of {', '.join(INTENSITIES)}")

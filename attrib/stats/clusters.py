@@ -61,7 +61,7 @@ def cluster_contrast(
     -------
     Dataset
         Over the positions: `difference` (unit of `a`), `t`, `p` (two-sided, one entry at a time), `p_corrected` (against the
-        largest |t| of each relabelling), `cluster` (0: none), and with `tfce` also `enhanced` (signed) and `p_enhanced`.
+        largest ``|t|`` of each relabelling), `cluster` (0: none), and with `tfce` also `enhanced` (signed) and `p_enhanced`.
         Along `number`, the clusters in descending order of mass: `sign`, `size` (entries), `mass`, `p_mass`, `p_size`, `peak`
         (t), and the labels of the peak, `peak_DIM`. Attributes: `positives`, `negatives`, `permutations`, `exact`,
         `threshold_t`, `connectivity`, and `note` where fewer relabellings exist than were asked for.
@@ -150,7 +150,7 @@ class _Clusters(NamedTuple):
 
 
 class _Null(NamedTuple):
-    """The largest of each relabelling, and how many relabellings reach each entry's |t|."""
+    """The largest of each relabelling, and how many relabellings reach each entry's ``|t|``."""
 
     largest: np.ndarray
     size: np.ndarray

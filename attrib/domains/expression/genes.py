@@ -54,6 +54,17 @@ def gene_list(file: str | Path) -> list[str]:
     ------
     FileNotFoundError, ValueError
         For a file that does not exist or holds no id.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from attrib.domains.expression import gene_list
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "genes.txt"
+    ...     _ = file.write_text("# markers\\nENSG00000254647.7\\nENSG00000115263\\n")
+    ...     gene_list(file)
+    ['ENSG00000254647', 'ENSG00000115263']
     """
     path = Path(file)
     if not path.is_file():

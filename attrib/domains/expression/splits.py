@@ -106,6 +106,11 @@ def check_split(place: Sequence[str] | np.ndarray, group: Sequence[Any] | np.nda
     ------
     ValueError
         For a group in two splits, naming it, for other names of splits, and splits without samples.
+
+    Examples
+    --------
+    >>> from attrib.domains.expression import check_split
+    >>> check_split(["train", "train", "validation", "test"], ["donor 1", "donor 1", "donor 2", "donor 3"])
     """
     names, groups = np.asarray(place).astype(str).tolist(), np.asarray(group).astype(str).tolist()
     strange = sorted(set(names) - set(SPLITS))
