@@ -29,7 +29,7 @@ from attrib.engine.secant import (
     shares,
 )
 from attrib.engine.target import Predicted, Scores, TargetLike, labels, wanted
-from attrib.functional.explanation import Explanation, finish, method
+from attrib.functional.explanation import Explanation, finish, method, refuse_non_finite_baselines
 
 Rows = tuple[Tensor, ...]
 
@@ -308,6 +308,7 @@ def _alone(
         attributions.append(chunk.products if multiply_by_inputs else chunk.multipliers)
         sums.append((chunk.total, chunk.at_input, chunk.at_baseline))
     total, score, start = _joined(sums)
+    refuse_non_finite_baselines(start, score)
     passes.engine = "secant"
     return finish(
         passes, xs, _joined(attributions), score, delta=total - (score - start), notes=chunks.notes()

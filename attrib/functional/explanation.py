@@ -357,6 +357,16 @@ def refuse_non_finite_results(prediction: Tensor, attribution: tuple[Tensor, ...
             )
 
 
+def refuse_non_finite_baselines(at_baseline: Tensor, prediction: Tensor) -> None:
+    """Raise a ValueError that names `baselines`, where scores (T, N) or (T, 1) there are NaN or infinite and those at x are not."""
+    bad = non_finite_samples(at_baseline.expand_as(prediction).transpose(0, 1))
+    if bad and not non_finite_samples(prediction.transpose(0, 1)):
+        raise ValueError(
+            f"`model` gives NaN or infinite outputs at `baselines` for {len(bad)} of {prediction.shape[1]} samples: "
+            f"{listed(bad)}; choose baselines at which the score is finite"
+        )
+
+
 def _indices(targets: list, n: int, shaped: Callable[[Tensor], Tensor]) -> Tensor | None:
     if not targets or not all(isinstance(t, Entry) and t.index.shape[1] == 1 for t in targets):
         return None

@@ -17,7 +17,7 @@ from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
 from attrib.engine.sampling.quadrature import LEVELS, nested, rule
 from attrib.engine.target import TargetLike
-from attrib.functional.explanation import Explanation, finish, method
+from attrib.functional.explanation import Explanation, finish, method, refuse_non_finite_baselines
 
 Rows = tuple[Tensor, ...]
 STEPS, MOST_EVALUATIONS = 50, 10_000  # of rules, and of "exact"
@@ -146,7 +146,9 @@ def integrated_gradients(
         batch_size=batch_size, device=device, progress=progress, engine=engine,
     ) as passes:  # fmt: skip
         score = passes.scores(xs)
-        change = score - passes.scores_at(starts, torch.arange(len(xs[0])))
+        at_baseline = passes.scores_at(starts, torch.arange(len(xs[0])))
+        refuse_non_finite_baselines(at_baseline, score)
+        change = score - at_baseline
         mean, evaluations, notes, per_sample = _zeros(passes, xs), None, None, None
         if exact:
             refuse_what_is_bent(passes, xs)

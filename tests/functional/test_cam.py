@@ -338,3 +338,13 @@ def test_filters_are_a_copy_of_the_weights() -> None:
         filters(model, "head")
     with pytest.raises(ValueError, match="its convolutions: none"):
         filters(nn.Linear(2, 2))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_modules_are_told() -> None:
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(72, 2)
+    ).eval()
+    for layer in ("auto", "0"):
+        with pytest.raises(ValueError, match="scripted program, which runs without hooks"):
+            grad_cam(torch.jit.script(net), torch.rand(2, 1, 8, 8), layer=layer, target=0)

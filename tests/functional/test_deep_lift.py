@@ -528,6 +528,11 @@ def test_under_autocast_it_is_that_of_single_precision(kind):
     assert float((found - expected).abs().max()) < 0.03 * float(expected.abs().max())
 
 
+def test_a_score_that_is_infinite_at_the_baseline_names_the_baseline():
+    with pytest.raises(ValueError, match="at `baselines` for 2 of 2 samples: 0, 1"):
+        deep_lift(lambda x: x.log().sum(1), torch.ones(2, 3))
+
+
 def test_samples_that_are_single_numbers():
     x, pool = torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0])
     assert deep_lift(lambda t: t * t, x).tolist() == [1.0, 9.0]

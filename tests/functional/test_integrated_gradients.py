@@ -177,3 +177,11 @@ def test_a_sample_on_its_baseline_gets_zero() -> None:
 def test_evaluations_are_counted() -> None:
     found = integrated_gradients.explain(lambda x: product(x.sin()), X, n_steps=20)
     assert found.evaluations == 2 + 1 + 2 * 20
+
+
+def test_a_score_that_is_infinite_at_the_baseline_names_the_baseline() -> None:
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    with pytest.raises(ValueError, match=r"at `baselines` for 2 of 2 samples: 0, 1; choose baselines"):
+        integrated_gradients(lambda x: x.log().sum(1), x)
+    with pytest.raises(ValueError, match="at `baselines` for 1 of 2 samples: 1"):
+        integrated_gradients(lambda x: x.log().sum(1), x, baselines=torch.tensor([[1.0, 1.0], [0.0, 1.0]]))

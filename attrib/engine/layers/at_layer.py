@@ -43,6 +43,10 @@ def tapped(parts: Mapping[str, nn.Module], see: See) -> Iterator[None]:
     try:
         with _HANDLES:
             for name, part in parts.items():
+                if isinstance(part, torch.jit.ScriptModule):
+                    raise ValueError(
+                        f"`layer` {name!r} is a part of a scripted program, which runs without hooks; pass the module that was scripted"
+                    )
                 handles.append(part.register_forward_hook(hook(name)))
         yield
     finally:
