@@ -231,9 +231,10 @@ def row_difference(outputs: Tensor, trial: Trial) -> float:
         lost = y.isfinite() != again.isfinite()
         scale = float(torch.maximum(y.abs(), again.abs()).nan_to_num(0.0, 0.0).max()) if y.numel() else 0.0
         largest = float("inf") if bool(lost.any()) else float(off.max()) if y.numel() else 0.0
-    eps = max(
-        torch.finfo(t.dtype).eps for t in (y, again)
-    )  # under autocast a kernel may choose another dtype
+    floats = [
+        t for t in (y, again, *trial.rows) if t.is_floating_point()
+    ]  # a model may compute in any of their dtypes
+    eps = max(torch.finfo(t.dtype).eps for t in floats)
     if largest <= ROUNDING * eps * scale:
         return 0.0
     return largest / max(scale, torch.finfo(y.dtype).tiny)
@@ -258,10 +259,11 @@ def _is_rounding(model: Model, rows: Rows, trial: Trial, difference: float) -> b
         return small
     try:
         double = copy.deepcopy(model).double()
-        y, again = (_output(double(*(r.double() for r in batch))) for batch in (rows, trial.rows))
+        rows, others = (tuple(r.double() for r in batch) for batch in (rows, trial.rows))
+        y, again = _output(double(*rows)), _output(double(*others))
     except Exception:  # whatever a model does that cannot be copied, or takes no double precision
         return small
-    return row_difference(y, trial._replace(outputs=again)) < 1e-4 * difference
+    return row_difference(y, trial._replace(rows=others, outputs=again)) < 1e-4 * difference
 
 
 def _output(y: Any) -> Tensor:
