@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -90,8 +89,7 @@ def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., 
             return computed(lazy) if inputs.eager else lazy
         tensors = inputs.tensors(dtype)
         settings["x"] = tensors[0] if inputs.single else tensors
-        with arrays_inside_told():
-            explanation = method.explain(*call.args, **call.kwargs)
+        explanation = method.explain(*call.args, **call.kwargs)
         if at_layer:
             return wrap_at_layer(explanation, inputs, facts, many)
         return (wrap_map if about.result == "layer map" else wrap)(explanation, inputs, facts, many)
@@ -102,20 +100,6 @@ def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., 
     attribute.functional = method  # type: ignore[attr-defined]
     attribute.about = about  # type: ignore[attr-defined]
     return attribute
-
-
-@contextmanager
-def arrays_inside_told() -> Iterator[None]:
-    """Where a model makes NumPy or JAX arrays of tensors, say so in place of torch's error."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "numpy()" not in str(error):
-            raise
-        raise TypeError(
-            "`f` turns tensors into NumPy or JAX arrays, through which no gradient leads; write it with torch's functions, "
-            "or pass attrib.from_jax(f) where it is a function of JAX"
-        ) from error
 
 
 def _labelled_signature(pure: inspect.Signature, about: About) -> inspect.Signature:

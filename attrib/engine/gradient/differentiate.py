@@ -22,7 +22,7 @@ from attrib.engine.gradient.pullback import (
     pull_several,
 )
 from attrib.engine.graph.modes import transformed
-from attrib.engine.model.function import Function
+from attrib.engine.model.function import Function, refuse_numpy
 from attrib.engine.target import Entry, Scores
 
 ENGINES = ("auto", "func", "autograd")
@@ -80,7 +80,11 @@ class Differentiator:
                 return gradients
         if self.engine != "auto":
             way = self._by_autograd if self.engine == "autograd" else self._by_func
-            return way(rows, i, scale, at_inputs)
+            try:
+                return way(rows, i, scale, at_inputs)
+            except RuntimeError as error:
+                refuse_numpy(error)
+                raise
         try:
             with warnings.catch_warnings():  # vmap warns of slow fallbacks on its way to failing
                 warnings.simplefilter("ignore", UserWarning)

@@ -123,3 +123,5 @@ def test_arrays_inside_a_function_of_torch_are_told() -> None:
     f = lambda x: torch.from_numpy(np.tanh(np.asarray(x))).sum(1)
     with pytest.raises(TypeError, match=r"`model` turns tensors into NumPy or JAX arrays, .*attrib.from_jax"):
         attrib.saliency(f, X)
+    with pytest.raises(TypeError, match="`model` turns tensors into NumPy or JAX arrays"):
+        attrib.functional.saliency(f, torch.ones(2, 3), engine="func")
