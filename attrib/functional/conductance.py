@@ -113,7 +113,13 @@ def explain_conductance(
     **options: Any,
 ) -> Explanation:
     """What `conductance` computes, with prediction and completeness error."""
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
+    whole = [str(t.dtype) for t in xs if not t.is_floating_point()]
+    if whole:
+        raise TypeError(
+            f"`x` is {', '.join(whole)}, between whose values no path leads; use integrated_gradients with `layer`, whose path "
+            "begins at the layer"
+        )
     x0s = as_baselines(baselines, xs)
     if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 1:
         raise ValueError(f"`n_steps` is {n_steps!r}, expected a positive int")

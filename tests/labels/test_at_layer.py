@@ -93,3 +93,8 @@ def test_images(layer: str, dims: tuple[str, ...], sizes: tuple[int, ...]) -> No
         np.testing.assert_array_equal(a.y, x.y)
     elif "y" in a.dims:
         np.testing.assert_allclose(a.y, [5.0, 25.0, 45.0, 65.0])
+
+
+def test_conductance_of_tokens_names_the_way_out() -> None:
+    with pytest.raises(TypeError, match=r"`x` is torch.int64, .*integrated_gradients with `layer`"):
+        attrib.conductance(built(Reader), sentences(), layer="words", baselines=0, target=1)
