@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from attrib._nearest import near
+
 
 def targets(target: str | None, classes: Sequence[str] | None) -> dict[str, Any]:
     """`target` or `targets` of a method for the text of an option.
@@ -34,7 +36,9 @@ def _target(text: str, classes: Sequence[str] | None) -> int | str:
         raise ValueError(
             f"`target` is {text!r}: to name a class, give `classes`; else a number, predicted or all"
         )
-    raise ValueError(f"`target` is {text!r}, which is not among the classes {', '.join(classes[:12])}")
+    raise ValueError(
+        f"`target` is {text!r}, which is not among the classes {', '.join(classes[:12])}{near(text, classes)}"
+    )
 
 
 def class_names(classes: str | None) -> list[str] | None:

@@ -392,10 +392,10 @@ def test_what_is_wrong_is_listed_by_subject_and_the_others_are_finished(tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"methods": ["integrated_gradient"]}, "did you mean integrated_gradients?"),
+        ({"methods": ["integrated_gradient"]}, "did you mean 'integrated_gradients'?"),
         ({"classes": "HC,TLE,MCI"}, "`classes` has 3 names, but the model has 2 outputs"),
         ({"classes": None}, "`classes` is missing: the labels are HC, TLE"),
-        ({"target": "TEL"}, "did you mean TLE?"),
+        ({"target": "TEL"}, "did you mean 'TLE'?"),
         ({"intensity": "z-score"}, "did you mean zscore?"),
         ({"axis": "axiel"}, "`axis` is 'axiel'"),
         ({"key_slices": [5, 40]}, "slice 40 is not among the 12 along k"),
