@@ -15,7 +15,7 @@ from attrib.workflows.data import baselines_of, floating
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.judgement import Judgement, judgement, picture, samples_of
 from attrib.workflows.plan import plan
-from attrib.workflows.study import carry_out
+from attrib.workflows.study import carry_out, write_page
 from attrib.workflows.targets import class_names, targets
 
 TABLE, PICTURE = "judged.csv", "judged.png"
@@ -88,7 +88,7 @@ def judge(
 
     Notes
     -----
-    Writes `attributions.nc`, `judged.csv`, `judged.png` and `run.json`.
+    Writes `attributions.nc`, `judged.csv`, `judged.png`, `index.html` and `run.json`.
     """
     with Folder(output, command, overwrite=overwrite) as folder:
         names = class_names(classes)
@@ -117,6 +117,10 @@ def judge(
             f, x, outcomes, settings, baselines=start, steps=steps, n_random=n_random, seed=seed, tell=tell
         )
         write(judged, folder)
+        write_page(
+            folder, "How far to trust each method", f"{samples_text(x)[0].upper()}{samples_text(x)[1:]}, {target or 'the output'} of {model}.",
+            {"Methods": (TABLE, judged.table)},
+        )  # fmt: skip
     return Judged(folder.path, [*folder.record["files"], RECORD], judged.table)
 
 
