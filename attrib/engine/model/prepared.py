@@ -142,7 +142,8 @@ def state_of(model: Model, parts_: Sequence[nn.Module], values: bool = True) -> 
             if type(v) in _SETTINGS:
                 state.append(v)
             elif isinstance(v, dict):  # weights, modules and hooks, by name or number
-                state += (*v, *map(id, v.values()))
+                if v:
+                    state += (*v, *map(id, v.values()))
             elif isinstance(v, Tensor):
                 state += _tensor_state(v, values)
             elif callable(v):
@@ -157,6 +158,7 @@ def _tensor_state(t: Tensor, values: bool) -> tuple[Any, ...]:
     return id(t), t.dtype, t.device, version, digest(t) if values else 0
 
 
+_OF_NUMPY = {torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool}
 _SETTINGS = (bool, int, float, str, tuple)  # numbers and texts that modules hold, `training` among them
 
 
@@ -168,6 +170,8 @@ def digest(t: Tensor) -> int:
     """
     if t.numel() == 0 or t.is_meta:
         return 0
+    if t.is_cpu and t.dtype in _OF_NUMPY and t.is_contiguous():
+        return zlib.crc32(t.detach().numpy())
     bits = t.detach().reshape(-1).view(torch.uint8)
     if not bits.is_cpu:
         table = torch.nn.functional.pad(bits, (0, -len(bits) % 1024)).view(torch.int32).view(-1, 256)

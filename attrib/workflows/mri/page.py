@@ -11,7 +11,7 @@ from attrib.workflows.mri.groups import Groups
 from attrib.workflows.page import browser, links, listing, page, paragraphs, pictures, table
 
 STATISTICS = (
-    "subject", "label", "method", "predicted", "probability", "score", "delta", "abs_sum", "peak_x", "peak_y", "peak_z", "peak_region",
+    "subject", "label", "method", "predicted", "probability", "score", "delta", "deletion_z", "abs_sum", "peak_x", "peak_y", "peak_z", "peak_region",
 )  # fmt: skip
 CLUSTERS = (
     "method",
