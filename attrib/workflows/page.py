@@ -107,8 +107,9 @@ def _cell(value: Any) -> tuple[str, float | None]:
     if isinstance(value, int | np.integer):
         return str(value), int(value)
     if isinstance(value, float | np.floating):
-        large = 1000 <= abs(value) < 1e6
-        return (format(value, ".0f" if large else ".3g"), float(value)) if value == value else ("", None)
+        number = float(value)
+        large = 1000 <= abs(number) < 1e6
+        return (format(number, ".0f" if large else ".3g"), number) if number == number else ("", None)
     return ("" if value is None or value is pd.NA else str(value)), None
 
 
