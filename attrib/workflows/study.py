@@ -88,7 +88,7 @@ def deletion_curve(
     start = next(of_methods, 0.0) if baselines is None else baselines
     if isinstance(start, xr.DataArray) and "baseline" in start.dims:
         start = start.mean("baseline")
-    return deletion(model, x, a, baselines=start, steps=STEPS, n_random=CONTROLS, **plan.shared)
+    return deletion(model, x, a, baselines=start, steps=STEPS, n_random=CONTROLS, **plan.passing(x))
 
 
 def overview(outcomes: Sequence[Done | Skipped]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +74,13 @@ class PreparedModel:
         self.parts = parts(self.model)
         self._knowledge = Knowledge()
         self._state: list[Any] = []
+        self._forms: dict[Any, PreparedModel] = {}
+
+    def form(self, key: Any, make: Callable[[Model], Model]) -> PreparedModel:
+        """Another form of the model, such as one whose inputs go in by name, of which is remembered what was learned, too."""
+        if key not in self._forms:
+            self._forms[key] = PreparedModel(make(self.model))
+        return self._forms[key]
 
     def __call__(self, *x: Any, **options: Any) -> Any:
         """What the model returns."""
