@@ -38,14 +38,14 @@ class Done(NamedTuple):
     result : DataArray or Dataset
     seconds : float
         Wall time.
-    evaluations : int or None
-        Rows of the model's forward passes; None where blocks of an earlier run are among the result.
+    evaluations : int
+        Rows of the model's forward passes.
     """
 
     method: str
     result: Result
     seconds: float
-    evaluations: int | None
+    evaluations: int
 
 
 class Skipped(NamedTuple):
@@ -117,7 +117,7 @@ def attribute_in_blocks(
     folder: Path,
     cluster: Any = None,
     tell: Tell | None = None,
-) -> Iterator[Done]:
+) -> Iterator[tuple[str, xr.DataArray, float]]:
     """The same by `attrib.cohort`: blocks of samples, on worker processes or a cluster, kept when a run is stopped.
 
     Parameters
@@ -131,8 +131,8 @@ def attribute_in_blocks(
 
     Yields
     ------
-    Done
-        One per method; its store is removed when the next one is asked for.
+    (str, DataArray, float)
+        A method, its result, and seconds; its store is removed when the next one is asked for.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def attribute_in_blocks(
         result = result.assign_coords(
             {k: v for k, v in x.coords.items() if k in result.coords}
         )  # texts as they were
-        yield Done(name, result, time.perf_counter() - start, None)
+        yield name, result, time.perf_counter() - start
         shutil.rmtree(store)
 
 

@@ -267,15 +267,15 @@ def _attributions(
             yield method, load(file, method), read_json(marker)["seconds"]
             continue
         one = replace(settings, methods=(method,))
-        for outcome in attribute_in_blocks(classifier.model, selected.z, one, folder.parts, cluster, tell):
-            a = outcome.result
-            assert isinstance(a, xr.DataArray)
+        for _, a, seconds in attribute_in_blocks(
+            classifier.model, selected.z, one, folder.parts, cluster, tell
+        ):
             a = a.assign_attrs(units=_unit(str(a.attrs.get("units", "")), classifier))
             a = numbers.normalised(a) if normalize and method == "saliency" else a
             if method not in group_names(file):
                 add_group(a, file, method)
-            write_json({"seconds": outcome.seconds}, marker)
-            yield method, a, outcome.seconds
+            write_json({"seconds": seconds}, marker)
+            yield method, a, seconds
 
 
 def _unit(unit: str, classifier: Classifier) -> str:
