@@ -19,6 +19,7 @@ from attrib.workflows.expression import expression, load_checkpoint, train
 from attrib.workflows.expression import pictures as drawn
 from attrib.workflows.expression.findings import findings, normalised
 from attrib.workflows.expression.selection import _evenly, baseline_of
+from tests.browser import held
 from tests.expression import MARKERS, Made, made
 
 pytest.importorskip("skorch")
@@ -186,7 +187,10 @@ def baseline_score(folder: Path, a: xr.DataArray) -> np.ndarray:
 def test_page_and_pictures(study) -> None:
     folder, _, done = study
     page = (folder / "out" / "index.html").read_text()
-    assert 'id="gene"' in page
+    assert '<script src="genes.js">' in page
+    labels = held(page)[0]["samples"]
+    assert [v["name"] for v in labels] == sorted(done.summary["labels"])
+    assert {len(v["top"]["deep_lift"]) for v in labels} == {20}
     files = {f for f in done.files if f.endswith(".png")}
     assert len([f for f in files if f.startswith("heatmap_")]) == 3  # one label, three methods
     assert all((folder / "out" / f).exists() for f in done.files)

@@ -56,6 +56,7 @@ def test_table_and_files(judged: Judged) -> None:
         "attributions.nc",
         "judged.csv",
         "judged.png",
+        "index.html",
         "run.json",
     }
     assert pd.read_csv(judged.folder / "judged.csv").method.tolist() == list(table.index)

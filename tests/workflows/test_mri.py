@@ -25,6 +25,7 @@ from attrib.workflows.mri.explaining import Explainer  # noqa: E402
 from attrib.workflows.mri.groups import Groups  # noqa: E402
 from attrib.workflows.mri.overview import overview  # noqa: E402
 from attrib.workflows.mri.plan import Plan  # noqa: E402
+from tests.browser import held  # noqa: E402
 from tests.workflows import phantom  # noqa: E402
 
 CODE = "tests.workflows.phantom"
@@ -584,9 +585,9 @@ def test_the_page_names_what_it_shows(drawn: Path) -> None:
     text = (drawn / "index.html").read_text()
     assert "predicted TLE with probability" in text
     assert "nilearn" in text
-    assert text.count("<script>") == 1
-    shown = json.loads(text.split("const data = ")[1].split(";\n")[0])
-    for s in shown["subjects"]:
-        for m in shown["methods"]:
-            for k in shown["slices"]:
-                assert (drawn / m / s["subject"] / f"{s['subject']}_{m}_slice_{k}.png").is_file()
+    shown = held(text)[0]
+    method, slices = shown["choices"]
+    for s in shown["samples"]:
+        for m in method["options"]:
+            for k in slices["options"]:
+                assert (drawn / m / s["name"] / f"{s['name']}_{m}_slice_{k}.png").is_file()

@@ -25,7 +25,7 @@ from attrib.workflows.expression import findings as numbers
 from attrib.workflows.expression import pictures as drawn
 from attrib.workflows.expression.checkpoint import Classifier
 from attrib.workflows.expression.findings import Findings
-from attrib.workflows.expression.page import gene_data, page
+from attrib.workflows.expression.page import gene_data, study_page
 from attrib.workflows.expression.reading import read_expression
 from attrib.workflows.expression.selection import Samples, background, baseline_of, chosen, classified
 from attrib.workflows.expression.targets import means_of_targets, target_names
@@ -424,6 +424,6 @@ def _write_page(
 ) -> None:
     with replacing(folder.file("genes.js")) as temporary:
         temporary.write_text(gene_data(results), encoding="utf-8")
-    text = page(summary, results, enriched, [f for f in folder.files if f != "genes.js"])
+    text = study_page(summary, results, enriched, [f for f in folder.files if f != "genes.js"])
     with replacing(folder.file("index.html")) as temporary:
         temporary.write_text(text, encoding="utf-8")

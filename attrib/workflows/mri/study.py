@@ -30,7 +30,7 @@ from attrib.workflows.mri.explaining import Explained, Explainer
 from attrib.workflows.mri.groups import Groups, Voxels, compare
 from attrib.workflows.mri.intake import Cohort, cohort_of, with_classes
 from attrib.workflows.mri.overview import overview
-from attrib.workflows.mri.page import page
+from attrib.workflows.mri.page import study_page
 from attrib.workflows.mri.pictures import Sheet, viewer
 from attrib.workflows.mri.plan import METHODS, Plan, checked
 from attrib.workflows.mri.reference import Baseline, baseline_of, reference_subjects
@@ -414,7 +414,7 @@ def _finish(
     write_json(strict(summary), run.file("summary.json"))
     cohort_files = [f for f in run.files if "/" not in f]
     with replacing(run.file("index.html")) as temporary:
-        text = page(
+        text = study_page(
             summary, table, groups, cohort_files, work.problems, work.drawn, work.plan.methods, work.across, work.slices, pages,
             work.viewers,
         )  # fmt: skip
