@@ -14,6 +14,7 @@ from attrib.io import add_group, replacing, save
 from attrib.labels import deletion
 from attrib.stats import agreement, summary
 from attrib.workflows.attribute import Done, Result, Skipped, Tell, attribute
+from attrib.workflows.continued import RunFolder
 from attrib.workflows.drawing import pictures
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.page import links, page, paragraphs, table
@@ -120,7 +121,7 @@ def agreement_frame(table: xr.DataArray) -> pd.DataFrame:
     return pd.DataFrame(table.values, columns=list(names)).assign(method=names)[["method", *names]]
 
 
-def write_agreement(results: Mapping[str, Result], folder: Folder) -> None:
+def write_agreement(results: Mapping[str, Result], folder: Folder | RunFolder) -> None:
     """Write `agreement.csv`: the mean rank correlation of each pair of methods whose attributions have one form."""
     arrays = {m: a for m, a in results.items() if isinstance(a, xr.DataArray)}
     first = next(iter(arrays.values()), None)

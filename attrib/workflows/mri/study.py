@@ -26,7 +26,6 @@ from attrib.scale.samples import digest_of
 from attrib.workflows.attribute import Tell
 from attrib.workflows.context import read_context
 from attrib.workflows.continued import RunFolder
-from attrib.workflows.folder import RECORD
 from attrib.workflows.identity import digest, fingerprint
 from attrib.workflows.mri.drawing import Drawers
 from attrib.workflows.mri.explaining import Explained, Explainer
@@ -221,10 +220,8 @@ def mri(
         f"{len(people)} subjects of {' x '.join(map(str, cohort.shape))} voxels; {', '.join(plan.methods)} of the score of {target_name}."
     )
     work = _Work(Path(output), cohort, plan, explainer, baseline, across, slices, viewers, npy, tell, say)
-    if overwrite:
-        _clear(work.folder)
     ready = None
-    if read_part(work.folder, next(s for s in people if s.name == first.name)) is None:
+    if overwrite or read_part(work.folder, next(s for s in people if s.name == first.name)) is None:
         subject = next(s for s in people if s.name == first.name)
         explained = explainer.explain(
             volume, cohort.atlas_of(subject), baseline(volume), subject.name in work.judged, subject.name
@@ -233,7 +230,7 @@ def mri(
     settings = _settings(plan, model, f, weights, parameters, brain_mask, atlas, cohort, npy)
     if context:
         settings["context"] = digest_of([[v.name, v.values] for v in beside.values])
-    with RunFolder(output, PROGRAM, settings, command) as run:
+    with RunFolder(output, PROGRAM, settings, command, overwrite=overwrite) as run:
         parts = work.explain_all(run, ready, drawn_count, workers)
         _finish(run, work, parts, voxels, store)
         run.record |= {"seconds": work.seconds}
@@ -609,23 +606,3 @@ def _parameters(path: str | Path | None) -> dict[str, Any] | None:
 
 def _has_atlases(subjects: str | Path) -> bool:
     return any(s.atlas is not None for s in read_subjects(subjects)[0])
-
-
-def _clear(folder: Path) -> None:
-    """Remove the files of an earlier run of this study; nothing else is touched."""
-    record = folder / RECORD
-    if not record.is_file():
-        return
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except ValueError:
-        return
-    if content.get("program") != PROGRAM:
-        return
-    files = [
-        folder / f
-        for f in content.get("files", [])
-        if not Path(f).is_absolute() and ".." not in Path(f).parts
-    ]
-    for file in [*files, *(folder / "parts").glob("*.json"), *(folder / "parts").glob("*.npz")]:
-        file.unlink(missing_ok=True)
