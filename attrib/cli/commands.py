@@ -17,6 +17,7 @@ from attrib.cli.options import (
     Baselines,
     BatchSize,
     Classes,
+    Context,
     Data,
     Device,
     Dims,
@@ -114,6 +115,7 @@ def explain(
     variables: Variables = None,
     classes: Classes = None,
     baselines: Baselines = None,
+    context: Context = None,
     batch_size: BatchSize = "auto",
     device: Device = None,
     seed: Seed = 0,
@@ -153,7 +155,7 @@ def explain(
             )
         with show.progress() as tell:
             of_cohort = explain_cohort(
-                str(model), str(data), output, weights=weights, variables=names(variables), classes=joined(classes), baselines=baselines,
+                str(model), str(data), output, weights=weights, variables=names(variables), classes=joined(classes), baselines=baselines, context=listed(context),
                 methods=chosen(methods or ["integrated_gradients"]), target=joined(target), batch_size=rows(batch_size),
                 device=device, seed=seed, options=assignments(options), block=rows(block, "--block"), cluster=cluster,
                 reductions=names(reduce) or (), by=by, keep=keep, tell=tell, say=show.say,
@@ -171,7 +173,7 @@ def explain(
     with show.progress() as tell:
         done = work(
             model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=joined(classes),
-            baselines=baselines, methods=chosen(methods or ["saliency,integrated_gradients"]), target=joined(target), batch_size=rows(batch_size), device=device,
+            baselines=baselines, context=listed(context), methods=chosen(methods or ["saliency,integrated_gradients"]), target=joined(target), batch_size=rows(batch_size), device=device,
             seed=seed, options=assignments(options), overwrite=overwrite, command=command_line(), tell=tell,
             say=show.say,
         )  # fmt: skip
@@ -193,6 +195,7 @@ def judge(
     baselines: Annotated[
         str | None, typer.Option(help="A number, or a file like --data: what stands for absent features.")
     ] = None,
+    context: Context = None,
     samples: FirstSamples = 32,
     steps: Annotated[int, typer.Option(help="Points of the curves of deletion and insertion.")] = 20,
     n_random: Annotated[int, typer.Option(help="Random orders that these are compared with.")] = 10,
@@ -209,7 +212,7 @@ def judge(
     with show.progress() as tell:
         done = work(
             model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=joined(classes),
-            baselines=baselines, methods=chosen(methods or JUDGED), target=target, samples=samples, steps=steps, n_random=n_random,
+            baselines=baselines, context=listed(context), methods=chosen(methods or JUDGED), target=target, samples=samples, steps=steps, n_random=n_random,
             batch_size=rows(batch_size), device=device, seed=seed, options=assignments(options),
             overwrite=overwrite, command=command_line(), tell=tell, say=show.say,
         )  # fmt: skip

@@ -10,8 +10,18 @@ import typer
 from attrib._install import install_hint
 from attrib.cli import show
 from attrib.cli.examples import Command, Group
-from attrib.cli.options import BatchSize, Classes, Device, Methods, Output, Overwrite, Seed, Settings
-from attrib.cli.values import assignments, listed, rows
+from attrib.cli.options import (
+    BatchSize,
+    Classes,
+    Cluster,
+    Continued,
+    Device,
+    Methods,
+    Overwrite,
+    Seed,
+    Settings,
+)
+from attrib.cli.values import assignments, listed, rows, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.expression import Study, Trained
@@ -74,7 +84,7 @@ def explain(
     ] = None,
     transform: Annotated[str | None, typer.Option(help="What --model takes: log1p or none.")] = None,
     layer: Table = None,
-    output: Output = Path("attrib-expression"),
+    output: Continued = Path("attrib-expression"),
     methods: Methods = None,
     target: Annotated[
         list[str] | None, typer.Option(help="predicted; all, or labels: then also mean_by_target.nc.")
@@ -103,12 +113,15 @@ def explain(
     ] = None,
     options: Settings = None,
     batch_size: BatchSize = "auto",
+    cluster: Cluster = None,
     pictures: Annotated[str, typer.Option(help="Heat maps of so many labels, all, or none.")] = "all",
     download: Download = None,
     source: Source = None,
     seed: Seed = 0,
     device: Device = None,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew in a folder of an earlier run.")
+    ] = False,
 ) -> None:
     """Explain a classifier of expression, or train one (attrib expression train)."""
     if context.invoked_subcommand is not None:
@@ -116,7 +129,6 @@ def explain(
     from attrib.domains.expression import gene_list
     from attrib.workflows.expression import METHODS, load_checkpoint
     from attrib.workflows.expression import expression as work
-    from attrib.workflows.folder import command_line
 
     names = listed(targets_or_classes(classes))
     classifier = load_checkpoint(
@@ -129,7 +141,7 @@ def explain(
             classifier, matrix_of(data, download, source), output, samples=samples, label=label, group=group, layer=layer,
             split=split, every=every, max_samples=max_samples, methods=listed(methods) or METHODS, target=goals, baselines=baselines,
             normalize=normalize, top=top, gene_sets=gene_sets, options=assignments(options), batch_size=rows(batch_size),
-            seed=seed, pictures=pictures, overwrite=overwrite, command=command_line(), tell=tell, say=show.say,
+            seed=seed, cluster=workers(cluster), pictures=pictures, overwrite=overwrite, tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
 
@@ -170,8 +182,10 @@ def _report(done: Study) -> None:
             f"labels with fewer than three samples, whose figures say little: {', '.join(summary['labels_with_few_samples'])}"
         )
     for entry in summary["methods"]:
-        if "skipped" in entry:
-            show.say(f"{entry['method']} does not apply: {entry['skipped']}")
+        if entry["completeness_error_median"] is not None:
+            show.say(
+                f"completeness error of {entry['method']}: median {entry['completeness_error_median']:.2g}, largest {entry['completeness_error_max']:.2g}"
+            )
     heatmaps = [f for f in done.files if f.startswith("heatmap_")]
     show.files(
         done.folder,

@@ -51,6 +51,17 @@ Variables = Annotated[
 Baselines = Annotated[
     str | None, typer.Option(help="What the input is compared with: a number, or a file like --data.")
 ]
+Context = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What goes into the model beside the inputs and is not explained: FILE or NAME=FILE, with commas or repeated; tables "
+        "have the samples' labels in their first column.",
+        metavar="[NAME=]FILE",
+    ),
+]
+Cluster = Annotated[
+    str | None, typer.Option(help="Worker processes (4), or a Dask scheduler's address (tcp://...).")
+]
 Layer = Annotated[str, typer.Option(help="A layer's dotted name, or auto: the last one with positions.")]
 FirstSamples = Annotated[
     int, typer.Option("--max-samples", "--samples", help="Use the first so many samples.")

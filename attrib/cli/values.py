@@ -46,3 +46,14 @@ def assignments(settings: Sequence[str] | None) -> dict[str, Any]:
         except ValueError:
             values[name.strip()] = value
     return values
+
+
+def workers(text: str | None) -> int | str | None:
+    """A number of worker processes, or the address of a Dask scheduler."""
+    if text is None or "://" in text:
+        return text
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise ValueError(
+        f"--cluster is {text!r}, expected a number of processes, or a scheduler's address: tcp://HOST:8786"
+    )
