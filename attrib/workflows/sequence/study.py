@@ -20,6 +20,7 @@ from attrib.workflows.sequence.convolution import first_kernel
 from attrib.workflows.sequence.discovery import Discovered
 from attrib.workflows.sequence.experiments import inserted
 from attrib.workflows.sequence.files import write
+from attrib.workflows.sequence.modisco import program
 from attrib.workflows.sequence.parts import Attributed, attributed
 from attrib.workflows.sequence.records import Source, problem_entries, read_records, refusal_entries
 from attrib.workflows.sequence.search import Search, searched
@@ -80,6 +81,7 @@ def sequence(
     both_strands: bool = True,
     max_records: int | None = None,
     pictures: int = 12,
+    modisco: bool = False,
     batch_size: int | str = "auto",
     device: str | None = None,
     seed: int = 0,
@@ -139,6 +141,9 @@ def sequence(
         Use the first so many records.
     pictures : int, default 12
         Number of records with a picture, those of the strongest seqlets. With 0 motifs have no pictures either.
+    modisco : bool, default False
+        Whether to run TF-MoDISco (the extra `modisco`) on hypothetical contributions of DeepLIFT/SHAP; its motifs are
+        matched and put to the test beside the others.
     batch_size, device, seed
         As for every method.
     options : mapping, optional
@@ -158,6 +163,8 @@ def sequence(
     ------
     ValueError, FileNotFoundError
         For files and arguments that do not fit, before anything is written, and if no record can be explained.
+    ImportError
+        If `modisco` is True and tfmodisco-lite is missing.
 
     Notes
     -----
@@ -177,6 +184,7 @@ def sequence(
         windows,
         both_strands,
         None if variants is None else read_variants(variants, bed is not None),
+        modisco,
     )
     source = Source(fasta, table, bed, column, name, width, summits)
     reading = _read(source, max_records, settings, search, pictures)
@@ -186,7 +194,7 @@ def sequence(
         say(f"Explaining {len(reading.sequences)} records with {', '.join(settings.methods)}.")
         done = attributed(f, reading.sequences, settings, run.parts, repr(run.settings), tell=tell)
         problems = problem_entries(reading.problems) + refusal_entries(done.refused)
-        findings = searched(f, done, settings, search, problems, say)
+        findings = searched(f, done, settings, search, problems, say, run)
         run.record |= {"problems": problems, "notes": findings.discovered.notes, "seqlets_of": findings.lead}
         write(run, findings, pictures)
     return Studied(run.path, [*run.files, RECORD], problems, findings.discovered, findings.experiments, done)
@@ -201,6 +209,10 @@ def _read(
         raise ValueError(f"`pictures` is {pictures}, expected at least 0")
     if search.windows is not None and search.windows < 1:
         raise ValueError(f"`windows` is {search.windows}, expected a positive number")
+    if search.modisco and not search.both_strands:
+        raise ValueError("`modisco` is True and `both_strands` False; TF-MoDISco reads both strands")
+    if search.modisco:
+        program()
     inserted(NOTHING, search.database, search.insert)
     reading = read_records(source, max_records)
     settings.plan(one_hot(reading.sequences.iloc[:1]))
