@@ -60,7 +60,9 @@ def sequence(
     methods: Annotated[str, typer.Option(help="Names with commas (see: attrib methods).")] = DEFAULT,
     target: Annotated[
         str | None,
-        typer.Option(help="Which outputs: a number, a class name, several with commas, predicted, or all."),
+        typer.Option(
+            help="Which outputs: a number, a class name, several with commas, predicted, all; of several heads HEAD:OUTPUT or HEAD:profile."
+        ),
     ] = None,
     classes: Annotated[
         str | None, typer.Option(help="Names of the outputs: a,b,c, or a file with one per line.")

@@ -16,7 +16,7 @@ from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.judgement import Judgement, judgement, picture, samples_of
 from attrib.workflows.plan import plan
 from attrib.workflows.study import carry_out
-from attrib.workflows.targets import class_names, targets
+from attrib.workflows.targets import class_names, headed, targets, with_heads
 
 TABLE, PICTURE = "judged.csv", "judged.png"
 METHODS = ("saliency", "input_x_gradient", "integrated_gradients", "smooth_grad")
@@ -91,8 +91,9 @@ def judge(
     Writes `attributions.nc`, `judged.csv`, `judged.png` and `run.json`.
     """
     with Folder(output, command, overwrite=overwrite) as folder:
-        names = class_names(classes)
-        goals = targets(target, names)
+        of_heads = class_names(classes)
+        goal, names = headed(target, of_heads)
+        goals = targets(goal, names)
         if "targets" in goals:
             raise ValueError(
                 f"`target` is {target!r}, but methods are judged on one target; name one, or predicted"
@@ -103,7 +104,7 @@ def judge(
         start = baselines_of(baselines, x, say)
         x, _ = samples_of([], x, samples)
         settings = plan(methods, **goals, classes=names, baselines=start, batch_size=batch_size, device=device, seed=seed, options=options)  # fmt: skip
-        f = load_model(model, weights, device)
+        f = with_heads(load_model(model, weights, device), target, of_heads)
         trial(f, x, device)
         folder.record |= {
             "model": model, "weights": None if weights is None else str(weights), "data": str(data), "seed": seed,

@@ -25,7 +25,7 @@ from attrib.workflows.sequence.parts import Attributed, attributed
 from attrib.workflows.sequence.records import Source, problem_entries, read_records, refusal_entries
 from attrib.workflows.sequence.search import Search, searched
 from attrib.workflows.sequence.variation import read_variants
-from attrib.workflows.targets import class_names
+from attrib.workflows.targets import class_names, headed, with_heads
 
 PROGRAM = "attrib sequence"
 NOTHING = Discovered(None, Clusters({}, {}, pd.DataFrame()), None, {})
@@ -123,6 +123,8 @@ def sequence(
     target : str, optional
         An output's number, a class name, several with commas, `"predicted"` or `"all"`; None where the model has one
         output. Each of several outputs has its own attributions, seqlets and motifs; experiments score all motifs on all outputs.
+        Of a model that returns several heads `"1:0"` or `"human:3"`, a head and its output, and `"0:profile"`, the score of a
+        profile (`attrib.functional.profile_score`).
     classes : str, optional
         Names with commas, or a file with one per line.
     baselines : {"uniform", "zeros", "shuffle", "dinucleotide"}
@@ -171,8 +173,10 @@ def sequence(
     Records that cannot be read, or that the model or a method refuses, are listed, and the others are finished. All
     results are in memory at the end: 4 numbers per base, method and output.
     """
+    names = class_names(classes)
+    goal, outputs = headed(target, names)
     settings = Settings(
-        tuple(methods), target, class_names(classes), baselines, tuple(dims), batch_size, device, seed, options or {},
+        tuple(methods), goal, outputs, baselines, tuple(dims), batch_size, device, seed, options or {},
     )  # fmt: skip
     patterns = None if motifs is None else motif_reading(motifs)
     for problem in [] if patterns is None else patterns.problems.itertuples():
@@ -188,7 +192,7 @@ def sequence(
     )
     source = Source(fasta, table, bed, column, name, width, summits)
     reading = _read(source, max_records, settings, search, pictures)
-    f = _loaded(model, weights, device, layer)
+    f = with_heads(_loaded(model, weights, device, layer), target, names)
     with RunFolder(output, PROGRAM, settings.as_record(model, f), command) as run:
         run.record |= {"source": _texts(source), "motifs": str(motifs or ""), "variants": str(variants or ""), "search": _texts(search._replace(database=None, variants=None))}  # fmt: skip
         say(f"Explaining {len(reading.sequences)} records with {', '.join(settings.methods)}.")
