@@ -114,3 +114,6 @@ else:
     def __dir__() -> list[str]:
         """The public names and the rooms."""
         return sorted({*globals(), *_ROOMS, *__all__})
+
+
+_import_module("attrib.accessor").install()

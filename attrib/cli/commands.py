@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from attrib.cli import show
-from attrib.cli.cells import cells
+from attrib.cli.cells import cells, listed
 from attrib.cli.expression import commands as expression
 from attrib.cli.fcgr import group as fcgr
 from attrib.cli.mri import mri
@@ -35,6 +35,14 @@ Classes = Annotated[
     str | None, typer.Option(help="Names of the outputs: a,b,c, or a file with one per line.")
 ]
 Device = Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")]
+Context = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What goes into the model beside the inputs and is not explained: FILE or NAME=FILE, with commas or repeated; tables "
+        "have the samples' labels in their first column.",
+        metavar="[NAME=]FILE",
+    ),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -101,12 +109,15 @@ def explain(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(help="Which output: a number, a class name, several with commas, predicted, all; of several heads HEAD:OUTPUT."),
+        typer.Option(
+            help="Which output: a number, a class name, several with commas, predicted, all; of several heads HEAD:OUTPUT."
+        ),
     ] = None,
     dims: Dims = None,
     variables: Variables = None,
     classes: Classes = None,
     baselines: Annotated[str | None, typer.Option(help="A number, or a file like --data.")] = None,
+    context: Context = None,
     batch_size: Annotated[str, typer.Option(help="Rows per call of the model, or auto.")] = "auto",
     device: Device = None,
     seed: Annotated[int, typer.Option(help="Seed of the methods that draw.")] = 0,
@@ -154,7 +165,7 @@ def explain(
         with show.progress() as tell:
             of_cohort = explain_cohort(
                 str(model), str(data), output, weights=weights, variables=names(variables), classes=classes, baselines=baselines,
-                methods=chosen(methods or "integrated_gradients"), target=target, batch_size=rows(batch_size),
+                context=listed(context), methods=chosen(methods or "integrated_gradients"), target=target, batch_size=rows(batch_size),
                 device=device, seed=seed, options=assignments(options or []), block=rows(block, "--block"), cluster=cluster,
                 reductions=names(reduce) or (), by=by, keep=keep, tell=tell, say=show.say,
             )  # fmt: skip
@@ -171,7 +182,7 @@ def explain(
     with show.progress() as tell:
         done = work(
             model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=classes,
-            baselines=baselines, methods=chosen(methods or "saliency,integrated_gradients"), target=target, batch_size=rows(batch_size), device=device,
+            baselines=baselines, context=listed(context), methods=chosen(methods or "saliency,integrated_gradients"), target=target, batch_size=rows(batch_size), device=device,
             seed=seed, options=assignments(options or []), overwrite=overwrite, command=command_line(), tell=tell,
             say=show.say,
         )  # fmt: skip
@@ -199,6 +210,7 @@ def judge(
     baselines: Annotated[
         str | None, typer.Option(help="A number, or a file like --data: what stands for absent features.")
     ] = None,
+    context: Context = None,
     samples: Annotated[int, typer.Option(help="How many of the first samples to use.")] = 32,
     steps: Annotated[int, typer.Option(help="Points of the curves of deletion and insertion.")] = 20,
     n_random: Annotated[int, typer.Option(help="Random orders that these are compared with.")] = 10,
@@ -222,7 +234,7 @@ def judge(
     with show.progress() as tell:
         done = work(
             model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=classes,
-            baselines=baselines, methods=chosen(methods), target=target, samples=samples, steps=steps, n_random=n_random,
+            baselines=baselines, context=listed(context), methods=chosen(methods), target=target, samples=samples, steps=steps, n_random=n_random,
             batch_size=rows(batch_size), device=device, seed=seed, options=assignments(options or []),
             overwrite=overwrite, command=command_line(), tell=tell, say=show.say,
         )  # fmt: skip

@@ -203,7 +203,7 @@ class _Bar:
     def grow(self, rows: int) -> None:
         self._total += rows
         if self._show is True:
-            from tqdm import tqdm
+            from tqdm.auto import tqdm
 
             self._tqdm = self._tqdm or tqdm(
                 total=0, desc=self._title, unit="row", file=sys.stderr, leave=False

@@ -62,9 +62,7 @@ def refuse_non_finite(t: Tensor, which: str) -> None:
 
 def non_finite_samples(t: Tensor) -> list[int]:
     """Positions on dim 0 that hold NaN or infinite values."""
-    if bool(
-        torch.isfinite(t.sum())
-    ):  # NaN and infinity show in the sum, which is quicker to have than a test of each
+    if bool(torch.isfinite(t.sum())):  # quicker than a test of each
         return []
     fine = torch.isfinite(t).flatten(1).all(1) if t.ndim > 1 else torch.isfinite(t)
     return [int(i) for i in (~fine).nonzero()[:, 0]]

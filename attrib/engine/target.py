@@ -350,7 +350,7 @@ class Scores:
             self.targets = self.want.settle(y)
             self._columns = _columns(self.targets, y)
         if self._columns is not None:
-            return y[:, self._columns].T
+            return y.index_select(1, self._columns).T
         for t in self.targets:
             if at_inputs and isinstance(t, Predicted):
                 t.look(y, i)
@@ -360,10 +360,8 @@ class Scores:
         """d score / d y (targets, rows, ...) of some of the targets."""
         if self._columns is None:
             return torch.stack([t.cotangent(y, i) for t in self.targets[some]])
-        columns = self._columns[some]
-        one_hot = torch.zeros(len(columns), *y.shape, dtype=y.dtype, device=y.device)
-        one_hot[torch.arange(len(columns), device=y.device), :, columns] = 1
-        return one_hot
+        one_hot = torch.nn.functional.one_hot(self._columns[some], y.shape[1])
+        return one_hot.to(y.dtype)[:, None].expand(-1, len(y), -1)
 
 
 def _columns(targets: list[Target], y: Tensor) -> Tensor | None:

@@ -135,7 +135,17 @@ def deep_lift(
         additional_forward_args=additional_forward_args,
         **wish,
     ) as passes:
-        return _alone(passes, xs, pool, multiply_by_inputs, check, compile)
+        attributions: list[Rows] = []
+        sums: list[Rows] = []
+        chunks = Multipliers(passes, xs, pool, check, compile)
+        for chunk in chunks:
+            attributions.append(chunk.products if multiply_by_inputs else chunk.multipliers)
+            sums.append((chunk.total, chunk.at_input, chunk.at_baseline))
+        total, score, start = _joined(sums)
+        refuse_non_finite_baselines(start, score)
+        passes.engine = "secant"
+        delta = total - (score - start)
+        return finish(passes, xs, _joined(attributions), score, delta=delta, notes=chunks.notes())
 
 
 @method(
@@ -295,24 +305,6 @@ def _projected(chunk: Chunk, xs: Rows, count: int, letters: int) -> Rows:
     x = of_samples(xs[0], i, multipliers.device).to(multipliers.dtype)
     at_baseline = (multipliers * x - products).sum(letters + 1, keepdim=True)
     return (multipliers - at_baseline,)
-
-
-def _alone(
-    passes: Passes, xs: Rows, pool: Rows, multiply_by_inputs: bool, check: bool, compile: bool
-) -> Explanation:
-    """One baseline each: nothing to average."""
-    attributions: list[Rows] = []
-    sums: list[Rows] = []
-    chunks = Multipliers(passes, xs, pool, check, compile)
-    for chunk in chunks:
-        attributions.append(chunk.products if multiply_by_inputs else chunk.multipliers)
-        sums.append((chunk.total, chunk.at_input, chunk.at_baseline))
-    total, score, start = _joined(sums)
-    refuse_non_finite_baselines(start, score)
-    passes.engine = "secant"
-    return finish(
-        passes, xs, _joined(attributions), score, delta=total - (score - start), notes=chunks.notes()
-    )
 
 
 def _joined(chunks: list[Rows]) -> Rows:

@@ -17,7 +17,7 @@ from attrib.engine.model.parameters import Model
 from attrib.engine.target import Entry, labels
 from attrib.functional.arguments import check
 from attrib.functional.docstrings import fill
-from attrib.functional.values import check_values
+from attrib.functional.values import CHECKS, check_values
 
 P = ParamSpec("P")
 Attribute = Callable[..., Tensors]  # a method, as others take it
@@ -238,7 +238,7 @@ def method(long_name: str, **fields: Any) -> Callable[..., Any]:
             plain = type(options.get("target")) is int and options.get("targets") is None
             if about.wraps or not plain or not options.keys() <= names:
                 check(about, args, options)
-            else:
+            elif not CHECKS.keys().isdisjoint(options):
                 check_values(options)
             if about.takes_layer and options.get("layer") is not None:
                 return _at_layer(explain, about, *args, **options).attribution

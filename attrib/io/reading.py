@@ -29,7 +29,11 @@ PHONY = re.compile(r"phony_dim_\d+|unnamed_\d+|dim_\d+")
 
 
 def read(
-    path: str | os.PathLike[str], *, dims: Sequence[str] | None = None, variables: Sequence[str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    dims: Sequence[str] | None = None,
+    variables: Sequence[str] | str | None = None,
+    lazy: bool = False,
 ) -> Labelled:
     """Read a model's input from a file.
 
@@ -42,8 +46,10 @@ def read(
         Of `.npy` and `.npz`, plain HDF5 and bare Zarr arrays: the names of the dims; default: `sample, dim_1, ...`, and `sample, NAME_1, ...` for several
         variables. Of labelled files: their dims in the order that the model takes. Images have sample, channel, i, j, k; without
         `channel` here, models get no channel.
-    variables : sequence of str, optional
+    variables : sequence of str, or "all", optional
         The variables to read, in the order of the model's arguments; default: the only one.
+    lazy : bool, default False
+        Whether numbers of `.zarr`, netCDF and HDF5 are read only when they are needed.
 
     Returns
     -------
@@ -69,10 +75,9 @@ def read(
     ('sample', 'gene')
     """
     file = Path(path)
-    if is_nifti(file):
-        return _image(file, dims, variables)
-    if is_expression_file(file):
-        return _expression(file, dims, variables)
+    if is_nifti(file) or is_expression_file(file):
+        reader = _image if is_nifti(file) else _expression
+        return reader(file, dims, None if variables == "all" else variables)
     if file.suffix.lower() not in READERS:
         raise ValueError(
             f"data file {file} has an unknown format, expected one of {', '.join([*READERS, *SUFFIXES])}, .nii, .nii.gz"
@@ -80,7 +85,8 @@ def read(
     if not file.exists():
         raise FileNotFoundError(f"there is no data file {file}")
     try:
-        ds = READERS[file.suffix.lower()](file)
+        lazily = lazy and file.suffix.lower() in LAZY
+        ds = LAZY[file.suffix.lower()](str(file)) if lazily else READERS[file.suffix.lower()](file)
     except ImportError as error:
         raise ValueError(f"reading {file.name} needs another package: {error}") from error
     except UNREADABLE as error:
@@ -156,8 +162,10 @@ def opened(path: str | os.PathLike[str]) -> xr.Dataset:
         raise ValueError(f"{address} cannot be read as {file.suffix}: {error}") from error
 
 
-def _chosen(ds: xr.Dataset, variables: Sequence[str] | None, file: Path) -> list[str]:
+def _chosen(ds: xr.Dataset, variables: Sequence[str] | str | None, file: Path) -> list[str]:
     names = [str(n) for n in ds.data_vars]
+    if variables == "all" and names:
+        return names
     if variables is not None:
         missing = [v for v in variables if v not in names]
         if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from torch import Tensor
 from attrib.engine.inputs import non_finite_samples
 from attrib.engine.model.external import External
 from attrib.engine.model.parameters import Model
+from attrib.engine.model.prepared import PreparedModel
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.interop.jax.recognised import is_jax_array, recognised, with_mapping
 from attrib.labels.annotated import annotated_array, is_anndata
@@ -227,7 +229,10 @@ def for_model(f: Model, inputs: Inputs) -> tuple[Model, Inputs]:
     order = tuple(inputs.names.index(n) for n in names)
     arrays = tuple(inputs.arrays[j] for j in order)
     inputs = replace(inputs, arrays=arrays, names=tuple(names), order=order)
-    return (f if tuple(names) == known.positional[: len(names)] else ByName(f, names)), inputs
+    if tuple(names) == known.positional[: len(names)]:
+        return f, inputs
+    by_name = functools.partial(ByName, names=tuple(names))
+    return (f.form(("by name", *names), by_name) if isinstance(f, PreparedModel) else by_name(f)), inputs
 
 
 def _which(j: int, names: tuple[str, ...] | None, single: bool) -> str:

@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 import torch
 import xarray as xr
 
+from attrib.engine.model.companions import Companions
 from attrib.functional import prepare
 from attrib.labels import labelled, labelled_inputs
+from attrib.labels.beside import forward_args
 from attrib.scale.loading import first_line
+from attrib.workflows.context import Context
 from attrib.workflows.plan import ALL_METHODS, Plan, arguments
 
 Result = xr.DataArray | xr.Dataset
@@ -54,10 +57,10 @@ class Counted:
         self.model = model
         self.rows = 0
 
-    def __call__(self, *rows: Any) -> Any:
+    def __call__(self, *rows: Any, **beside: Any) -> Any:
         """The model's output."""
         self.rows += len(rows[0])
-        return self.model(*rows)
+        return self.model(*rows, **beside)
 
 
 def attribute(
@@ -85,11 +88,16 @@ def attribute(
     ValueError, TypeError, NotImplementedError
         An error of a method. If the plan holds every method and all fail, the first error.
     """
-    model = prepare(model)
+    counted = Counted(model)
+    prepared = prepare(
+        counted
+    )  # the counter inside, so that what one method learns of the model the next ones know
     refused: list[Exception] = []
     for name in plan.methods:
         try:
-            yield _run_method(model, x, name, plan, tell)
+            before = counted.rows
+            result, seconds = _run_method(prepared, x, name, plan, tell)
+            yield Done(name, result, seconds, counted.rows - before)
         except (ValueError, TypeError, NotImplementedError) as error:
             refused.append(error)
             if not plan.every or len(refused) == len(plan.methods):
@@ -106,24 +114,33 @@ def rehearse(model: Callable[..., Any], x: Result, plan: Plan, tell: Tell | None
         As `attribute`.
     """
     dims = labelled_inputs(x).sample_dims
-    first_arguments = {
-        m: {k: _first(v, dims) for k, v in options.items()} for m, options in plan.by_method.items()
-    }
+    first, of_first = cut(x, plan, dims, slice(1))
     tell_first = (
         None if tell is None else lambda name, done, total: tell(f"{name}, first sample", done, total)
     )
-    for _ in attribute(model, _first(x, dims), replace(plan, by_method=first_arguments), tell_first):
+    for _ in attribute(model, first, of_first, tell_first):
         pass
 
 
-def _first(value: Any, dims: Sequence[Hashable]) -> Any:
-    """An array's first sample."""
+def cut(x: Result, plan: Plan, dims: Sequence[Hashable], samples: slice) -> tuple[Result, Plan]:
+    """Some samples along each of these dims, and the plan with its arguments and context for them."""
+    by_method = {
+        m: {k: part(v, dims, samples) for k, v in options.items()} for m, options in plan.by_method.items()
+    }
+    return part(x, dims, samples), replace(plan, by_method=by_method, context=plan.context.part(samples))
+
+
+def part(value: Any, dims: Sequence[Hashable], samples: slice) -> Any:
+    """Some samples of an array along each of these dims that it has; one entry stands for all."""
     if not isinstance(value, xr.DataArray | xr.Dataset):
         return value
-    return value.isel({d: slice(0, 1) for d in dims if d in value.dims})
+    return value.isel({d: samples for d in dims if d in value.dims and value.sizes[d] > 1})
 
 
-def _run_method(model: Callable[..., Any], x: Result, name: str, plan: Plan, tell: Tell | None) -> Done:
+def _run_method(
+    model: Callable[..., Any], x: Result, name: str, plan: Plan, tell: Tell | None
+) -> tuple[Result, float]:
+    """A method's result, and seconds."""
     lacking = [
         p.name
         for p in arguments(name).values()
@@ -133,16 +150,17 @@ def _run_method(model: Callable[..., Any], x: Result, name: str, plan: Plan, tel
         raise ValueError(
             f"{name} needs {', '.join(lacking)}; name it in `options`, such as {name}.{lacking[0]}=..."
         )
-    counted = Counted(model)
     progress = False if tell is None else lambda done, total: tell(name, done, total)
-    options = {**plan.shared, **plan.by_method[name]}
+    options = {**plan.passing(x), **plan.by_method[name]}
     lead = (options.pop("method"),) if "method" in options else ()
     start = time.perf_counter()
-    result = labelled(ALL_METHODS[name])(*lead, counted, x, **options, progress=progress)
-    return Done(name, result, time.perf_counter() - start, counted.rows)
+    result = labelled(ALL_METHODS[name])(*lead, model, x, **options, progress=progress)
+    return result, time.perf_counter() - start
 
 
-def trial(model: Callable[..., Any], x: Result, device: str | None = None) -> None:
+def trial(
+    model: Callable[..., Any], x: Result, device: str | None = None, context: Context | None = None
+) -> None:
     """Call the model with the first sample, so that an input that does not fit is reported before any work.
 
     Raises
@@ -156,16 +174,22 @@ def trial(model: Callable[..., Any], x: Result, device: str | None = None) -> No
     rows = [
         t[:1].to(device or (parameters[0].device if parameters else "cpu")) for t in inputs.tensors(dtype)
     ]
-    shapes = ", ".join(str(tuple(r.shape)) for r in rows)
+    first = part(x, inputs.sample_dims, slice(1))
+    beside = forward_args(
+        () if context is None else context.part(slice(1)).of(first), labelled_inputs(first), dtype
+    )
+    values, named = Companions(beside, 1).at(torch.zeros(1, dtype=torch.long), rows[0])
+    shapes = ", ".join(str(tuple(r.shape)) for r in (*rows, *values))
+    shapes += "".join(f", {n} {tuple(v.shape)}" for n, v in named.items())
     try:
         with torch.no_grad():
-            model(*rows)
+            model(*rows, *values, **named)
     except Exception as error:  # the user's code
         fixed = "size()[0]" in str(error)  # a guard of torch.export on the batch
         fix = (
             "export it with a batch of any size: " + DYNAMIC
             if fixed
-            else "check `data`, `dims` and `variables`"
+            else f"check `data`, `dims`{', `context`' * bool(values or named)} and `variables`"
         )
         raise ValueError(
             f"the model fails on one sample of shape {shapes} ({first_line(error)}); {fix}"

@@ -199,7 +199,7 @@ def _teller(progress: bool | Callable[[int, int], None], total: int) -> Callable
         return progress
     if not progress:
         return lambda done, total: None
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     bar = tqdm(total=total, desc="bench", unit="run", leave=False)
 

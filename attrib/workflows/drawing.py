@@ -105,7 +105,7 @@ def _channel(flat: xr.DataArray) -> list[Hashable]:
     return (named or [d for d in core if flat.sizes[d] <= 4])[:1] if len(core) == 3 else []
 
 
-def _plane(flat: xr.DataArray) -> xr.DataArray:
+def plane(flat: xr.DataArray) -> xr.DataArray:
     """Attributions (samples, rows, columns), summed over channels, which keeps the totals."""
     channel = _channel(flat)
     return flat.sum(channel, keep_attrs=True) if channel else flat
@@ -117,7 +117,7 @@ def _over(plane: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
     return plane.expand_dims(gone).transpose(plane.dims[0], *like.dims[1:3]) if gone else plane
 
 
-def _input_plane(flat: xr.DataArray) -> xr.DataArray:
+def input_plane(flat: xr.DataArray) -> xr.DataArray:
     """Inputs as images: (samples, rows, columns), or with three colours last, scaled to [0, 1]."""
     channel = _channel(flat)
     if not channel:
@@ -135,8 +135,8 @@ def _compared(x: xr.DataArray, results: Attributions, titles: Any, chosen: Seque
     rows = list(range(min(SAMPLES, x.shape[0]))) if chosen is None else list(chosen)
     first = next(iter(results.values()))
     captions = [_title(first, i) for i in rows] if titles is None else titles
-    image = _input_plane(x)[rows]
-    maps = {name(a, m): _over(_plane(a)[rows], image) for m, a in results.items()}
+    image = input_plane(x)[rows]
+    maps = {name(a, m): _over(plane(a)[rows], image) for m, a in results.items()}
     return comparison(image, maps, titles=captions)
 
 
@@ -190,7 +190,7 @@ def _means(results: Attributions) -> Figure:
     title = f"mean attribution, {name(a, method)}"
     mean = _slim(_most_frequent(mean_per_class(a)).assign_attrs(long_name=title), "target")
     if mean.ndim > 2:
-        return panels(_plane(mean), "target", titles=[_group(mean, k) for k in range(mean.sizes["target"])])
+        return panels(plane(mean), "target", titles=[_group(mean, k) for k in range(mean.sizes["target"])])
     if mean.sizes["target"] == 1:
         return bar_panels({_group(mean, 0): mean[0]}, n=FEATURES, label=title)
     top = np.sort(np.argsort(-np.abs(mean.values).max(0), kind="stable")[:FEATURES])

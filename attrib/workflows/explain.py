@@ -5,17 +5,20 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import xarray as xr
 
+from attrib.engine.model.companions import Beside
 from attrib.io import opened, read, replacing, to_anndata
 from attrib.io.annotated import annotated_object
 from attrib.scale import cohort
 from attrib.scale.loading import load_model
 from attrib.workflows.attribute import Done, Result, Tell, rehearse, trial
+from attrib.workflows.context import read_context
 from attrib.workflows.data import baselines_of, floating
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
@@ -63,6 +66,7 @@ def explain_cohort(
     variables: Sequence[str] | None = None,
     classes: str | None = None,
     baselines: str | None = None,
+    context: Sequence[str] = (),
     methods: Sequence[str] = ("integrated_gradients",),
     target: str | None = None,
     batch_size: int | str = "auto",
@@ -87,8 +91,8 @@ def explain_cohort(
         `.zarr` or netCDF.
     output : str or path
         The store; one that was begun is continued.
-    variables, classes, baselines, target, batch_size, device, seed, options
-        As for `explain`.
+    variables, classes, baselines, context, target, batch_size, device, seed, options
+        As for `explain`. A context that is a variable of the data is read block by block, too.
     methods : sequence of str
         The method.
     block, reductions, by, keep
@@ -112,7 +116,9 @@ def explain_cohort(
         raise ValueError(
             f"{data} has no variable {missing[0]!r}, it has: {', '.join(map(str, ds.data_vars))}"
         )
-    names, several = class_names(classes), list(variables or map(str, ds.data_vars))
+    beside = [w.partition("=")[2] or w for w in context]
+    several = list(variables or (str(v) for v in ds.data_vars if v not in beside))
+    names = class_names(classes)
     x = ds[several[0]] if len(several) == 1 else ds[several]
     settings = plan(
         methods, **targets(target, names), classes=names, baselines=baselines_of(baselines, x, say),
@@ -127,7 +133,7 @@ def explain_cohort(
         tree = cohort(
             method, model, data, output, weights=weights, inputs=several, block=block,
             cluster=int(cluster) if cluster is not None and cluster.isdecimal() else cluster,
-            reductions=reductions, by=by, keep=keep,
+            reductions=reductions, by=by, keep=keep, additional_forward_args=_of_cohort(context, ds, x, model, weights),
             progress=False if tell is None else lambda done, total: tell(methods[0], done, total), **how,
         )  # fmt: skip
     for report in reports:
@@ -140,6 +146,28 @@ def explain_cohort(
     return OfCohort(lines, str(tree.attrs.get("failed", "")).splitlines())
 
 
+def _of_cohort(
+    context: Sequence[str], ds: xr.Dataset, x: Result, model: str, weights: str | Path | None
+) -> Any:
+    """`additional_forward_args` of a cohort: names of variables of its data, and values from other files."""
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    f = load_model(model, weights) if any(w not in ds.data_vars and "=" not in w for w in context) else None
+    for word in context:
+        name, _, variable = word.rpartition("=")
+        if variable in ds.data_vars:
+            value: Any = Beside((), {name: variable}) if name else Beside((variable,), {})
+        else:
+            value = read_context([word], f).of(x)
+        positional += value.positional
+        named |= value.named
+    if positional and named:
+        raise ValueError(
+            f"`context` has values with a name ({', '.join(named)}) and without; for a store, name all: NAME=FILE"
+        )
+    return named or tuple(positional)
+
+
 def explain(
     model: str,
     data: str | Path,
@@ -150,6 +178,7 @@ def explain(
     variables: Sequence[str] | None = None,
     classes: str | None = None,
     baselines: str | None = None,
+    context: Sequence[str] = (),
     methods: Sequence[str] | str = ("saliency", "integrated_gradients"),
     target: str | None = None,
     batch_size: int | str = "auto",
@@ -175,6 +204,8 @@ def explain(
         Names with commas, or a file with one per line.
     baselines : str, optional
         A number, or a file like `data`.
+    context : sequence of str
+        What goes into the model beside the inputs: files, or ``NAME=FILE``, as for `attrib.workflows.context.read_context`.
     methods : sequence of str, or "all"
         What to run.
     target : str, optional
@@ -207,9 +238,11 @@ def explain(
             batch_size=batch_size, device=device, seed=seed, options=options,
         )  # fmt: skip
         f = with_heads(load_model(model, weights, device), target, names)
+        settings = replace(settings, context=read_context(context, f, data))
+        settings.context.of(x)
         _try(f, x, settings, device, tell)
         say(f"Explaining {_sizes(x)} with {', '.join(settings.methods)}.")
-        folder.record |= {"model": model, "weights": _text(weights), "data": str(data), "seed": seed, "target": target}  # fmt: skip
+        folder.record |= {"model": model, "weights": _text(weights), "data": str(data), "seed": seed, "target": target, "context": list(context)}  # fmt: skip
         outcomes = carry_out(f, x, settings, folder, tell)
         results = {outcome.method: outcome.result for outcome in outcomes if isinstance(outcome, Done)}
         write_table(results, folder)
@@ -223,7 +256,7 @@ def explain(
 
 def _try(f: Callable[..., Any], x: Result, settings: Plan, device: str | None, tell: Tell | None) -> None:
     """Try the model and its methods on the first sample; a single method fails before anything is written anyway."""
-    trial(f, x, device)
+    trial(f, x, device, settings.context)
     if len(settings.methods) > 1:
         rehearse(f, x, settings, tell)
 

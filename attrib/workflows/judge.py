@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import xarray as xr
 
 from attrib.io import read, replacing, save
+from attrib.labels import labelled_inputs
 from attrib.scale.loading import load_model
-from attrib.workflows.attribute import Tell, trial
+from attrib.scale.samples import block_size, source
+from attrib.workflows.attribute import Result, Tell, attribute, cut, part, trial
+from attrib.workflows.context import read_context
 from attrib.workflows.data import baselines_of, floating
 from attrib.workflows.folder import RECORD, Folder
-from attrib.workflows.judgement import Judgement, judgement, picture, samples_of
-from attrib.workflows.plan import plan
+from attrib.workflows.judgement import Judgement, joined, measures_of, picture, ranges
+from attrib.workflows.plan import Plan, plan
 from attrib.workflows.study import carry_out
 from attrib.workflows.targets import class_names, headed, targets, with_heads
 
 TABLE, PICTURE = "judged.csv", "judged.png"
+WHOLE_BYTES = 256 << 20  # of inputs that are read at once
 METHODS = ("saliency", "input_x_gradient", "integrated_gradients", "smooth_grad")
 
 
@@ -48,6 +54,7 @@ def judge(
     variables: Sequence[str] | None = None,
     classes: str | None = None,
     baselines: str | None = None,
+    context: Sequence[str] = (),
     methods: Sequence[str] | str = METHODS,
     target: str | None = None,
     samples: int = 32,
@@ -66,7 +73,7 @@ def judge(
 
     Parameters
     ----------
-    model, weights, data, dims, variables, output, classes, baselines, methods
+    model, weights, data, dims, variables, output, classes, baselines, context, methods
         As for `explain`. The baselines are what deletion and insertion put in the place of features, too.
     target : str, optional
         One target: a number, a class name or `"predicted"`; None where the model has one output.
@@ -88,7 +95,8 @@ def judge(
 
     Notes
     -----
-    Writes `attributions.nc`, `judged.csv`, `judged.png` and `run.json`.
+    Writes `attributions.nc`, `judged.csv`, `judged.png` and `run.json`. Data of `.zarr`, netCDF and HDF5 are read in blocks where
+    the samples are more than 256 MB; then there are no `attributions.nc`, which `attrib explain --output NAME.zarr` writes.
     """
     with Folder(output, command, overwrite=overwrite) as folder:
         of_heads = class_names(classes)
@@ -100,25 +108,59 @@ def judge(
             )
         if samples < 1:
             raise ValueError(f"`samples` is {samples}, expected at least 1")
-        x = floating(read(data, dims=dims, variables=variables), say)
+        x = read(data, dims=dims, variables=variables, lazy=True)
         start = baselines_of(baselines, x, say)
-        x, _ = samples_of([], x, samples)
         settings = plan(methods, **goals, classes=names, baselines=start, batch_size=batch_size, device=device, seed=seed, options=options)  # fmt: skip
         f = with_heads(load_model(model, weights, device), target, of_heads)
-        trial(f, x, device)
+        settings = replace(settings, context=read_context(context, f, data))
+        settings.context.of(x)
+        blocks = blocks_of(x, samples)
+        first, of_first, _ = _block(x, settings, start, blocks[0], say)
+        trial(f, first, device, of_first.context)
         folder.record |= {
             "model": model, "weights": None if weights is None else str(weights), "data": str(data), "seed": seed,
-            "target": target, "samples": samples, "steps": steps, "n_random": n_random,
+            "target": target, "context": list(context), "samples": samples, "steps": steps, "n_random": n_random,
         }  # fmt: skip
         say(
-            f"Explaining {samples_text(x)} with {', '.join(settings.methods)}, and measuring how far to trust them."
+            f"Explaining {samples_text(x, blocks[-1].stop)} with {', '.join(settings.methods)}, and measuring how far to trust them."
         )
-        outcomes = carry_out(f, x, settings, folder, tell)
-        judged = judgement(
-            f, x, outcomes, settings, baselines=start, steps=steps, n_random=n_random, seed=seed, tell=tell
-        )
+        if len(blocks) > 1:
+            say(f"{len(blocks)} blocks of samples; the attributions themselves are not written.")
+        spread = ranges(_block(x, settings, start, block)[0] for block in blocks)
+        parts = []
+        for block in blocks:
+            some, of_some, start_of_some = _block(x, settings, start, block)
+            outcomes = (
+                carry_out(f, some, of_some, folder, tell)
+                if len(blocks) == 1
+                else list(attribute(f, some, of_some, tell))
+            )
+            parts.append(measures_of(
+                f, some, outcomes, of_some, spread, baselines=start_of_some, steps=steps, n_random=n_random, seed=seed, tell=tell
+            ))  # fmt: skip
+        judged = joined(parts, labelled_inputs(x).sample_dims[0])
         write(judged, folder)
     return Judged(folder.path, [*folder.record["files"], RECORD], judged.table)
+
+
+def blocks_of(x: Result, samples: int) -> list[slice]:
+    """The first samples in blocks: one if they fit, else so many at a time as a cohort has in a block."""
+    dim = labelled_inputs(x).sample_dims[0]
+    ds = x if isinstance(x, xr.Dataset) else x.to_dataset(name="x", promote_attrs=False)
+    count = min(samples, ds.sizes[dim])
+    if ds.nbytes * count <= WHOLE_BYTES * ds.sizes[dim]:
+        return [slice(0, count)]
+    size = block_size(source(ds, None, (), None), "auto")
+    return [slice(i, min(i + size, count)) for i in range(0, count, size)]
+
+
+def _block(
+    x: Result, plan: Plan, start: Any, block: slice, say: Callable[[str], None] = lambda line: None
+) -> tuple[Result, Plan, Any]:
+    """Some samples in memory, the plan for them, and their baselines."""
+    dims = labelled_inputs(x).sample_dims[:1]
+    some, of_some = cut(x, plan, dims, block)
+    return floating(some.load(), say), of_some, part(start, dims, block)
 
 
 def write(judged: Judgement, folder: Folder) -> None:
@@ -128,6 +170,7 @@ def write(judged: Judgement, folder: Folder) -> None:
         picture(judged).savefig(temporary)
 
 
-def samples_text(x: Any) -> str:
-    """The sizes of the data, as text."""
-    return f"data ({', '.join(f'{d} {n}' for d, n in x.sizes.items())})"
+def samples_text(x: Result, count: int) -> str:
+    """The sizes of so many of the data's samples, as text."""
+    sizes = {**x.sizes, labelled_inputs(x).sample_dims[0]: count}
+    return f"data ({', '.join(f'{d} {n}' for d, n in sizes.items())})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +17,6 @@ from attrib.plots.scale import figure
 from attrib.scale.loading import first_line
 from attrib.workflows.attribute import Done, Result, Skipped, Tell
 from attrib.workflows.plan import ALL_METHODS, Plan
-from attrib.workflows.study import completeness
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +27,7 @@ COLUMNS = (
     "remarks",
 )  # fmt: skip
 NUDGE = 0.02  # of the data's range: perturbations of infidelity and sensitivity
+CURVES = ("deletion", "insertion")
 REFUSALS = (ValueError, TypeError, NotImplementedError)
 
 
@@ -47,6 +47,31 @@ class Judgement(NamedTuple):
     table: pd.DataFrame
     curves: dict[str, dict[str, xr.DataArray]]
     controls: dict[str, xr.DataArray]
+
+
+class Measured(NamedTuple):
+    """What some samples say of a method.
+
+    Attributes
+    ----------
+    errors : array
+        Completeness errors of complete methods, one for each sample; else empty.
+    seconds : float
+    evaluations : int
+    values : dict of str to DataArray
+        By measure; a value, or a curve, for each sample.
+    remarks : dict of str to str
+        By measure: why it has no value. `""` for the method itself.
+    """
+
+    errors: np.ndarray
+    seconds: float
+    evaluations: int
+    values: dict[str, xr.DataArray]
+    remarks: dict[str, str]
+
+
+Measures = dict[str, Measured]  # by method; a control is a method called by the measure
 
 
 def judgement(
@@ -94,13 +119,32 @@ def judgement(
         change), `randomization` (mean rank correlation once all modules are drawn anew), `seconds` and `evaluations` of the
         attribution itself, and `remarks`: why a measure has no value.
     """
-    rows: list[dict[str, Any]] = []
-    lines: dict[str, dict[str, xr.DataArray]] = {"deletion": {}, "insertion": {}, "randomization": {}}
+    measures = measures_of(
+        f, x, outcomes, plan, ranges([x]), baselines=baselines, steps=steps, n_random=n_random,
+        n_perturb_samples=n_perturb_samples, seed=seed, tell=tell,
+    )  # fmt: skip
+    return joined([measures], labelled_inputs(x).sample_dims[0])
+
+
+def measures_of(
+    f: Callable[..., Any],
+    x: Result,
+    outcomes: Sequence[Done | Skipped],
+    plan: Plan,
+    spread: Sequence[float],
+    *,
+    baselines: Any,
+    steps: int,
+    n_random: int,
+    n_perturb_samples: int = 5,
+    seed: int,
+    tell: Tell | None,
+) -> Measures:
+    """The measures of some samples, as for `judgement`; `spread` is the range of each input over all of them."""
     at = {"baselines": 0.0 if baselines is None else _one(baselines)}
-    passing = {k: v for k, v in plan.shared.items() if k in ("target", "classes", "batch_size", "device")}
-    spread = _ranges(x)
+    passing = {k: v for k, v in plan.passing(x).items() if k != "targets"}
     measures: list[tuple[str, Callable[[Done], Any]]] = [
-        *((n, partial(_curve, n, f, x, {**at, **passing, "steps": steps, "n_random": n_random, "seed": seed})) for n in ("deletion", "insertion")),
+        *((n, partial(_curve, n, f, x, {**at, **passing, "steps": steps, "n_random": n_random, "seed": seed})) for n in CURVES),
         ("infidelity", lambda done: labels.infidelity(
             f, x, done.result, stdevs=tuple(NUDGE * s for s in spread), n_perturb_samples=n_perturb_samples, normalize=True,
             seed=seed, **passing)),
@@ -110,33 +154,70 @@ def judgement(
         ("randomization", lambda done: labels.randomization(_method(done.method, plan), f, x, seed=seed, **passing)),
     ]  # fmt: skip
     done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
+    measured: Measures = {}
     for number, outcome in enumerate(done):
-        row: dict[str, Any] = {
-            "method": outcome.method, "completeness_error": completeness(outcome.result)[0],
-            "seconds": outcome.seconds, "evaluations": outcome.evaluations,
-        }  # fmt: skip
-        remarks = []
+        values, remarks = {}, {}
         for k, (name, measure) in enumerate(measures):
             if tell is not None:
                 tell("judge", number * len(measures) + k, len(done) * len(measures))
             try:
-                value = measure(outcome)
+                values[name] = measure(outcome)
             except REFUSALS as error:
-                remarks.append(f"{name}: {first_line(error).partition(': ')[2]}")
-                continue
+                remarks[name] = first_line(error).partition(": ")[2]
+        delta = outcome.result.coords.get("delta")
+        errors = np.empty(0) if delta is None else np.abs(delta.values).ravel()
+        measured[outcome.method] = Measured(errors, outcome.seconds, outcome.evaluations, values, remarks)
+    for skipped in outcomes:
+        if isinstance(skipped, Skipped):
+            measured[skipped.method] = Measured(np.empty(0), np.nan, 0, {}, {"": skipped.reason})
+    for name in CURVES:
+        some = next((o for o in done if name in measured[o.method].values), None)
+        if some is not None:
+            chance = {**at, **passing, "steps": steps, "seed": seed, "order": "random"}
+            measured[name] = Measured(np.empty(0), 0.0, 0, {name: _curve(name, f, x, chance, some)}, {})
+    return measured
+
+
+def joined(parts: Sequence[Measures], dim: Hashable) -> Judgement:
+    """The judgement that the measures of blocks of samples along `dim` make."""
+    rows: list[dict[str, Any]] = []
+    lines: dict[str, dict[str, xr.DataArray]] = {name: {} for name in (*CURVES, "randomization")}
+    controls: dict[str, xr.DataArray] = {}
+    for method in dict.fromkeys(name for part in parts for name in part):
+        blocks = [part[method] for part in parts if method in part]
+        remarks = {k: v for block in reversed(blocks) for k, v in block.remarks.items()}
+        complete = (
+            [n for n in blocks[0].values if all(n in b.values for b in blocks)]
+            if len(blocks) == len(parts)
+            else []
+        )
+        values = {n: _concatenated([b.values[n] for b in blocks], dim) for n in complete}
+        if method in CURVES:
+            controls |= values
+            continue
+        if "" in remarks:
+            rows.append({"method": method, "remarks": remarks[""]})
+            continue
+        errors = np.concatenate([b.errors for b in blocks])
+        row: dict[str, Any] = {
+            "method": method, "completeness_error": float(np.median(errors)) if len(errors) else None,
+            "seconds": sum(b.seconds for b in blocks), "evaluations": sum(b.evaluations for b in blocks),
+            "remarks": "; ".join(f"{name}: {why}" for name, why in remarks.items()),
+        }  # fmt: skip
+        for name, value in values.items():
             row |= _figures(name, value)
             if name in lines:
-                lines[name][outcome.method] = value
-        rows.append(row | {"remarks": "; ".join(remarks)})
-    rows += [{"method": o.method, "remarks": o.reason} for o in outcomes if isinstance(o, Skipped)]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    controls = {}
-    for name in ("deletion", "insertion"):
-        if lines[name]:
-            some = next(o for o in done if o.method in lines[name])
-            chance = {**at, **passing, "steps": steps, "seed": seed, "order": "random"}
-            controls[name] = _curve(name, f, x, chance, some)
+                lines[name][method] = value
+        rows.append(row)
+    skipped = [r for r in rows if "seconds" not in r]
+    table = pd.DataFrame([r for r in rows if "seconds" in r] + skipped, columns=list(COLUMNS))
     return Judgement(table.astype(dict.fromkeys(COLUMNS[1:-1], float)), lines, controls)
+
+
+def _concatenated(values: list[xr.DataArray], dim: Hashable) -> xr.DataArray:
+    return (
+        values[0] if len(values) == 1 else xr.concat(values, dim, combine_attrs="override", join="override")
+    )
 
 
 def _curve(
@@ -147,7 +228,7 @@ def _curve(
 
 def _figures(name: str, value: xr.DataArray) -> dict[str, float]:
     """The figures of a measure, over the samples."""
-    if name in ("deletion", "insertion"):
+    if name in CURVES:
         return {
             f"{name}_area": float(value["area"].mean()),
             f"{name}_random_area": float(value["random_area"].mean()),
@@ -171,10 +252,13 @@ def _one(baselines: Any) -> Any:
     return baselines
 
 
-def _ranges(x: Result) -> list[float]:
-    """The range of each input's values, 1 where they are all equal."""
-    arrays = labelled_inputs(x).arrays
-    return [float(a.max() - a.min()) or 1.0 for a in arrays]
+def ranges(parts: Iterable[Result]) -> list[float]:
+    """The range of each input's values over blocks of samples, 1 where they are all equal."""
+    ends = [[(float(a.min()), float(a.max())) for a in labelled_inputs(x).arrays] for x in parts]
+    return [
+        max(high for _, high in of_input) - min(low for low, _ in of_input) or 1.0
+        for of_input in zip(*ends, strict=True)
+    ]
 
 
 def picture(judged: Judgement) -> Figure:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import xarray as xr
 
 from attrib.functional import METHODS
 from attrib.functional.explanation import Method
+from attrib.workflows.context import Context
 
 # Attributions of a layer come last: where no method applies, the reason of the first is reported.
 ALL_METHODS: dict[str, Method[...]] = {
@@ -43,12 +44,19 @@ class Plan:
         Arguments of every method: target or targets, classes, batch_size, device.
     by_method : mapping of str to mapping
         Arguments by method.
+    context : Context
+        What goes into the model beside the inputs.
     """
 
     methods: tuple[str, ...]
     every: bool
     shared: Options
     by_method: Mapping[str, dict[str, Any]]
+    context: Context = field(default_factory=Context)
+
+    def passing(self, x: xr.DataArray | xr.Dataset) -> dict[str, Any]:
+        """Arguments of every method for these inputs, with what goes into the model beside them."""
+        return {**self.shared, "additional_forward_args": self.context.of(x)}
 
 
 def plan(
@@ -62,6 +70,7 @@ def plan(
     device: str | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
+    context: Context | None = None,
 ) -> Plan:
     """Decide which method gets which arguments.
 
@@ -79,6 +88,8 @@ def plan(
     options : mapping, optional
         More arguments: by name for every method that takes them, or `"method.name"` for one. Of a method around another one,
         `"noise_tunnel.method"` names the other one, and its arguments go on to it: `"noise_tunnel.n_steps"`.
+    context : Context, optional
+        What goes into the model beside the inputs.
 
     Returns
     -------
@@ -115,7 +126,7 @@ def plan(
         _set(by_method, inside, key, value)
     for outer, settings in inside.items():
         by_method[outer]["method"] = _inner(by_method[outer]["method"], settings, baselines)
-    return Plan(names, every, shared, by_method)
+    return Plan(names, every, shared, by_method, context or Context())
 
 
 def arguments(method: str) -> dict[str, inspect.Parameter]:

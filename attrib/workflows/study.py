@@ -79,12 +79,15 @@ def completeness(result: Result) -> tuple[float | None, float | None]:
     return float(np.median(error)), float(error.max())
 
 
-def deletion_curve(model: Callable[..., Any], x: xr.DataArray, a: xr.DataArray, plan: Plan) -> xr.DataArray:
-    """The deletion curve of an attribution beside random orders; features get what the plan's methods take for a baseline."""
-    start = next((o["baselines"] for o in plan.by_method.values() if "baselines" in o), 0.0)
+def deletion_curve(
+    model: Callable[..., Any], x: xr.DataArray, a: xr.DataArray, plan: Plan, baselines: Any = None
+) -> xr.DataArray:
+    """The deletion curve of an attribution beside random orders; by default features get what the plan's methods take for a baseline."""
+    of_methods = (o["baselines"] for o in plan.by_method.values() if "baselines" in o)
+    start = next(of_methods, 0.0) if baselines is None else baselines
     if isinstance(start, xr.DataArray) and "baseline" in start.dims:
         start = start.mean("baseline")
-    return deletion(model, x, a, baselines=start, steps=STEPS, n_random=CONTROLS, **plan.shared)
+    return deletion(model, x, a, baselines=start, steps=STEPS, n_random=CONTROLS, **plan.passing(x))
 
 
 def overview(outcomes: Sequence[Done | Skipped]) -> pd.DataFrame:

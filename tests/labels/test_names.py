@@ -49,6 +49,23 @@ def test_inputs_go_by_the_names_of_parameters(name: str, method: Any) -> None:
         assert attrib.predict(MODELS[name], x).values.tolist() == [26]
 
 
+def test_what_was_learned_is_remembered_of_inputs_that_go_by_name() -> None:
+    calls: list[int] = []
+
+    class Counting(Pair):
+        def forward(self, mirna: torch.Tensor, other: Any = None, target: Any = None) -> torch.Tensor:
+            calls.append(len(mirna))
+            return super().forward(mirna, target)
+
+    f, x = attrib.prepare(Counting()), {"target": V, "mirna": U}
+    counts = []
+    for _ in range(3):
+        calls.clear()
+        np.testing.assert_allclose(attrib.input_x_gradient(f, x).mirna, [[10, 10]])
+        counts.append(len(calls))
+    assert counts[0] > counts[1] == counts[2] == 1
+
+
 def test_a_scripted_module_tells_its_names() -> None:
     with pytest.warns(DeprecationWarning, match="jit"):
         scripted = torch.jit.trace(Pair(), (torch.ones(1, 2), torch.ones(1, 2)))

@@ -10,15 +10,17 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+import zarr
 
 from attrib.cli.run import run
 from attrib.io import save
 from attrib.plots import curves
 from attrib.testing import legible
+from attrib.workflows.attribute import Done, attribute
 from attrib.workflows.digits import cnn
 from attrib.workflows.judge import Judged, judge
 from attrib.workflows.judgement import COLUMNS, Judgement, picture
-from attrib.workflows.plan import ALL_METHODS
+from attrib.workflows.plan import ALL_METHODS, plan
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,83 @@ def test_table_and_files(judged: Judged) -> None:
         "run.json",
     }
     assert pd.read_csv(judged.folder / "judged.csv").method.tolist() == list(table.index)
+
+
+ALL = ["input_x_gradient", "grad_cam"]
+
+
+def judged_in_blocks(files: Path, data: Path, out: str, **more: Any) -> Judged:
+    return judge(
+        "attrib.workflows.digits:cnn", data, files / out, weights=files / "model.pt", methods=ALL, target="predicted",
+        steps=4, n_random=3, **more,
+    )  # fmt: skip
+
+
+def test_blocks_of_samples_say_what_all_say(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(1).random((7, 1, 8, 8)).astype(np.float32)
+    x = xr.DataArray(values, dims=("sample", "channel", "y", "x"), name="image")
+    save(x, files / "more.zarr")
+    save(x.rename("b") * 0.1, files / "baselines.nc")  # one for each sample
+    whole = judged_in_blocks(
+        files, files / "more.zarr", "whole", baselines=str(files / "baselines.nc"), samples=6
+    )
+    monkeypatch.setattr("attrib.workflows.judge.WHOLE_BYTES", 1024)
+    monkeypatch.setattr("attrib.scale.samples.BLOCK_BYTES", 1024)  # 4 samples
+    lines: list[str] = []
+    parts = judged_in_blocks(
+        files,
+        files / "more.zarr",
+        "parts",
+        baselines=str(files / "baselines.nc"),
+        samples=6,
+        say=lines.append,
+    )
+    assert "2 blocks of samples; the attributions themselves are not written." in lines
+    assert {p.name for p in parts.folder.iterdir()} == {"judged.csv", "judged.png", "run.json"}
+    cost = ["seconds", "evaluations"]  # each block tries the model
+    pd.testing.assert_frame_equal(parts.table.drop(columns=cost), whole.table.drop(columns=cost), rtol=1e-4)
+
+
+def test_data_larger_than_a_block_are_never_whole_in_memory(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, size = 40, 1024
+    big = np.random.default_rng(2).random((rows, size // 4), dtype=np.float32)
+    save(xr.DataArray(big, dims=("sample", "gene"), name="x"), files / "big.zarr")
+    monkeypatch.setattr("attrib.workflows.judge.WHOLE_BYTES", 8 * size)
+    monkeypatch.setattr("attrib.scale.samples.BLOCK_BYTES", 8 * size)
+    read: list[int] = []
+    of_store = zarr.Array.__getitem__
+
+    def counted(self: zarr.Array, key: Any) -> Any:
+        values = of_store(self, key)
+        read.append(np.asarray(values).nbytes)
+        return values
+
+    monkeypatch.setattr(zarr.Array, "__getitem__", counted)
+    done = judge(
+        f"{__name__}:linear", files / "big.zarr", files / "of-big", methods=["input_x_gradient"], samples=rows - 5, target="0",
+        steps=2, n_random=3,
+    )  # fmt: skip
+    assert max(read) == 8 * size
+    assert (
+        sum(read) == 2 * (rows - 5) * size + 8 * size
+    )  # for the ranges, for the measures, and one block to try the model
+    assert np.isfinite(done.table.deletion_z[0])
+
+
+def test_what_one_method_learns_of_the_model_the_next_ones_know() -> None:
+    x = xr.DataArray(np.ones((1, 256), dtype="f4"), dims=("sample", "gene"))
+    done = attribute(linear(), x, plan(["saliency", "input_x_gradient"], target=0))
+    first, second = (outcome.evaluations for outcome in done if isinstance(outcome, Done))
+    assert first > second == 1
+
+
+def linear() -> torch.nn.Module:
+    """A model of 256 genes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return torch.nn.Linear(256, 2)
 
 
 def test_the_command(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import xarray as xr
 
+import attrib
 from attrib.cli.run import OK, REFUSED, run
 from attrib.io import load
 from attrib.stats import cluster_contrast
@@ -20,8 +21,10 @@ pytest.importorskip("nilearn")
 
 from attrib.testing import legible  # noqa: E402
 from attrib.workflows.mri import mri  # noqa: E402
+from attrib.workflows.mri.explaining import Explainer  # noqa: E402
 from attrib.workflows.mri.groups import Groups  # noqa: E402
 from attrib.workflows.mri.overview import overview  # noqa: E402
+from attrib.workflows.mri.plan import Plan  # noqa: E402
 from tests.workflows import phantom  # noqa: E402
 
 CODE = "tests.workflows.phantom"
@@ -158,6 +161,39 @@ def test_statistics_of_each_subject(study: Path) -> None:
         + phantom.OBLIQUE[:3, 3]
     )
     np.testing.assert_allclose(voxel[["peak_x", "peak_y", "peak_z"]].to_numpy(float), mm, atol=1e-2)
+
+
+def test_maps_are_compared_with_random_orders_and_with_each_other(study: Path) -> None:
+    table = pd.read_csv(study / "attribution_statistics.csv")
+    patients = table[(table.method == "integrated_gradients") & (table.label == "TLE")]
+    assert (patients.deletion_z > 3).all()
+    assert (patients.deletion_area < patients.deletion_random_area).all()
+    summary = json.loads((study / "summary.json").read_text())
+    assert set(summary["deletion_z_median"]) == set(METHODS)
+    np.testing.assert_allclose(
+        summary["deletion_z_median"]["deep_lift"], table[table.method == "deep_lift"].deletion_z.median()
+    )
+    agreement = pd.read_csv(study / "agreement.csv")
+    assert {"integrated_gradients", "deep_lift"} <= set(agreement.iloc[:, :2].to_numpy().ravel())
+
+
+@pytest.mark.parametrize("form", ["volume", "slices"])
+def test_deletion_is_that_of_the_methods_own_rows_and_the_studys_baseline(form: str) -> None:
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24 if form == "volume" else 6, 1)).eval()
+    rng = np.random.default_rng(0)
+    volume, start = (xr.DataArray(rng.normal(size=(2, 3, 4)).astype("f4"), dims=tuple("ijk")) for _ in "ab")
+    explainer = Explainer(net, Plan(methods=("saliency",), input=form), "k")
+    assert explainer.explain(volume, None, start).deletion == {}
+    told = explainer.explain(volume, None, start, judged=True).deletion["saliency"]
+    x, a = explainer.rows(volume), explainer.rows(start)
+    curve = attrib.deletion(
+        net, x, attrib.saliency(net, x, target=0), baselines=a, steps=10, n_random=5, target=0
+    )
+    assert told == {
+        "deletion_area": pytest.approx(float(curve.area.mean())),
+        "deletion_random_area": pytest.approx(float(curve.random_area.mean())),
+        "deletion_z": pytest.approx(float(curve.z.median())),
+    }
 
 
 def test_the_lesion_is_named_by_region_side_and_cluster(study: Path) -> None:

@@ -42,15 +42,12 @@ def read_samples(file: str | Path | pd.DataFrame) -> Table:
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"`samples`: there is no file {path}")
-    separator = None if kind_of(path) == ".csv" else "\t"
+    separator = "," if kind_of(path) == ".csv" else "\t"
     try:
-        rows = pd.read_csv(
-            path,
-            sep=separator,
-            engine="python" if separator is None else "c",
-            dtype=str,
-            encoding="utf-8-sig",
-        )
+        header = pd.read_csv(path, sep=separator, nrows=0, encoding="utf-8-sig").columns
+        if separator == "," and len(header) == 1 and ";" in header[0]:
+            separator = ";"
+        rows = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
         raise ValueError(f"`samples`: {path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(rows.index, pd.RangeIndex):  # R's tables: row names without a name

@@ -175,6 +175,6 @@ def _cut(rows: Rows, size: int) -> list[Rows]:
 
 
 def _bar(show: bool, total: int) -> Any:
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     return tqdm(total=total, disable=not show, desc="sequences", unit="row", leave=False)

@@ -46,10 +46,8 @@ class without_cudnn:
 def differentiable(modules: Sequence[nn.Module]) -> Callable[[], AbstractContextManager[Any]]:
     """What a model of these modules is called in, so that a backward pass goes through it.
 
-    Without recurrent layers on a GPU: nothing. In a script a single layer cannot be told apart, so all of it runs without cuDNN.
+    Without recurrent layers: nothing. In a script a single layer cannot be told apart, so all of it runs without cuDNN.
     """
-    if not torch.cuda.is_available():
-        return nullcontext
     if any(isinstance(m, torch.jit.ScriptModule) and m.original_name in _NAMES for m in modules):
         return without_cudnn
     return PlainRecurrence if any(isinstance(m, nn.RNNBase) for m in modules) else nullcontext

@@ -79,7 +79,7 @@ class Function:
         self.parts = prepared.parts if prepared else parts(self.model)
         if not self.knowledge.checked:
             refuse_training_mode(self.model, self.parts)
-        self._tracked = differentiable(self.parts)
+        self._tracked = differentiable(self.parts) if torch.cuda.is_available() else nullcontext
         self.rows = 0
         self.notes: dict[str, str | int | float] = {}
         self._trial: Trial | None = None

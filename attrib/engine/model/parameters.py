@@ -127,13 +127,12 @@ def dtype_of(model: Model) -> torch.dtype | None:
 @contextmanager
 def unchanged(modules_: Sequence[nn.Module]) -> Iterator[None]:
     """Put back any buffer of some modules that a forward pass writes to (a call counter, say)."""
-    with torch.no_grad():
-        buffers = [
-            (b, b._version, b.clone())
-            for part in modules_
-            for b in part._buffers.values()
-            if b is not None and not b.is_inference()
-        ]
+    buffers = [
+        (b, b._version, b.detach().clone())
+        for part in modules_
+        for b in part._buffers.values()
+        if b is not None and not b.is_inference()
+    ]
     try:
         yield
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +74,13 @@ class PreparedModel:
         self.parts = parts(self.model)
         self._knowledge = Knowledge()
         self._state: list[Any] = []
+        self._forms: dict[Any, PreparedModel] = {}
+
+    def form(self, key: Any, make: Callable[[Model], Model]) -> PreparedModel:
+        """Another form of the model, such as one whose inputs go in by name, of which is remembered what was learned, too."""
+        if key not in self._forms:
+            self._forms[key] = PreparedModel(make(self.model))
+        return self._forms[key]
 
     def __call__(self, *x: Any, **options: Any) -> Any:
         """What the model returns."""
@@ -142,7 +149,8 @@ def state_of(model: Model, parts_: Sequence[nn.Module], values: bool = True) -> 
             if type(v) in _SETTINGS:
                 state.append(v)
             elif isinstance(v, dict):  # weights, modules and hooks, by name or number
-                state += (*v, *map(id, v.values()))
+                if v:
+                    state += (*v, *map(id, v.values()))
             elif isinstance(v, Tensor):
                 state += _tensor_state(v, values)
             elif callable(v):
@@ -157,6 +165,7 @@ def _tensor_state(t: Tensor, values: bool) -> tuple[Any, ...]:
     return id(t), t.dtype, t.device, version, digest(t) if values else 0
 
 
+_OF_NUMPY = {torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool}
 _SETTINGS = (bool, int, float, str, tuple)  # numbers and texts that modules hold, `training` among them
 
 
@@ -168,6 +177,8 @@ def digest(t: Tensor) -> int:
     """
     if t.numel() == 0 or t.is_meta:
         return 0
+    if t.is_cpu and t.dtype in _OF_NUMPY and t.is_contiguous():
+        return zlib.crc32(t.detach().numpy())
     bits = t.detach().reshape(-1).view(torch.uint8)
     if not bits.is_cpu:
         table = torch.nn.functional.pad(bits, (0, -len(bits) % 1024)).view(torch.int32).view(-1, 256)

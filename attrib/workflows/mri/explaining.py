@@ -16,6 +16,7 @@ from attrib.labels.grids import VOXEL_DIMS
 from attrib.scale.loading import first_line
 from attrib.workflows.mri.plan import BY_REGION, Plan
 from attrib.workflows.plan import ALL_METHODS
+from attrib.workflows.study import deletion_curve
 
 FOLDED = "the model seems to fold slices into the batch; pass `input` slices, so that each slice is a sample"
 
@@ -52,11 +53,23 @@ class Prediction(NamedTuple):
 
 
 class Explained(NamedTuple):
-    """A subject's results: its prediction, a map (i, j, k) by method, and the completeness error of those that have one."""
+    """A subject's results.
+
+    Attributes
+    ----------
+    prediction : Prediction
+    maps : dict of str to DataArray (i, j, k)
+        By method.
+    delta : dict of str to float
+        Completeness errors of the methods that have one.
+    deletion : dict of str to dict of str to float
+        By method, of subjects that are judged: `deletion_area`, `deletion_random_area`, `deletion_z`.
+    """
 
     prediction: Prediction
     maps: dict[str, xr.DataArray]
     delta: dict[str, float]
+    deletion: dict[str, dict[str, float]]
 
 
 class OneSlice(nn.Module):
@@ -181,7 +194,11 @@ class Explainer:
         return x.transpose(self.across, "channel", *flat)
 
     def explain(
-        self, volume: xr.DataArray, regions: xr.DataArray | None, baselines: xr.DataArray | None
+        self,
+        volume: xr.DataArray,
+        regions: xr.DataArray | None,
+        baselines: xr.DataArray | None,
+        judged: bool = False,
     ) -> Explained:
         """The attributions of a subject.
 
@@ -192,6 +209,8 @@ class Explainer:
             Whole numbers; 0 is no region.
         baselines : DataArray or None
             (i, j, k), or with a dim `baseline` in front; None: zeros.
+        judged : bool, default False
+            Whether maps are compared with random orders by deletion.
 
         Raises
         ------
@@ -201,6 +220,7 @@ class Explainer:
         x, prediction = self.rows(volume), self.predict(volume)
         maps: dict[str, xr.DataArray] = {}
         delta: dict[str, float] = {}
+        deletion: dict[str, dict[str, float]] = {}
         for method in self.plan.methods:
             base, arguments = self.plan.arguments(
                 method, prediction.target, None if baselines is None else self._laid_out(baselines)
@@ -213,12 +233,15 @@ class Explainer:
                 if options.get("layer") == "auto":
                     options["layer"] = self._layer_of(base, x, options)
                 a = labelled(ALL_METHODS[base])(*lead, self.model, x, **options, sample_dims=self.sample_dims)
+                if judged:
+                    start = 0.0 if baselines is None else self._laid_out(baselines)
+                    deletion[method] = _against_chance(deletion_curve(self.model, x, a, arguments, start))
             except (ValueError, TypeError, NotImplementedError) as error:
                 raise _advised(error, method, self.plan) from error
             maps[method] = self._volume(a, volume, prediction)
             if "delta" in a.coords:
                 delta[method] = float(a["delta"].mean())
-        return Explained(prediction, maps, delta)
+        return Explained(prediction, maps, delta, deletion)
 
     def _layer_of(self, base: str, x: xr.DataArray, options: Mapping[str, Any]) -> str:
         """The layer that is found by itself, sought on the sample that varies most: empty slices may not reach the output."""
@@ -254,6 +277,12 @@ class Explainer:
         flat = [d for d in VOXEL_DIMS if d != self.across]
         a = a.drop_vars([c for c in a.coords if c not in a.dims])
         return a.transpose(*front, self.across, *flat)
+
+
+def _against_chance(curve: xr.DataArray) -> dict[str, float]:
+    """The figures of a deletion curve: areas are means over slices, z the median."""
+    areas = {f"deletion_{name}": float(curve[name].mean()) for name in ("area", "random_area")}
+    return areas | {"deletion_z": float(curve["z"].median())}
 
 
 def _advised(error: Exception, method: str, plan: Plan) -> Exception:

@@ -110,6 +110,7 @@ def page(
         "probability",
         "score",
         "delta",
+        "deletion_z",
         "abs_sum",
         "peak_x",
         "peak_y",

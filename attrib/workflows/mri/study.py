@@ -40,6 +40,7 @@ from attrib.workflows.targets import class_names
 
 PROGRAM = "attrib mri"
 LARGE = 1_000_000  # voxels above which more volumes in a call gain nothing and take memory
+JUDGED = 20  # subjects whose maps are compared with random orders by deletion
 PICTURES = 50  # subjects that are drawn, where the caller does not say
 Say = Callable[[str], None]
 
@@ -215,7 +216,10 @@ def mri(
     ready = None
     if read_part(work.folder, next(s for s in people if s.name == first.name)) is None:
         subject = next(s for s in people if s.name == first.name)
-        ready = (first.name, explainer.explain(volume, cohort.atlas_of(subject), baseline(volume)))
+        explained = explainer.explain(
+            volume, cohort.atlas_of(subject), baseline(volume), subject.name in work.judged
+        )
+        ready = (first.name, explained)
     settings = _settings(plan, model, f, weights, parameters, brain_mask, atlas, cohort, npy)
     with RunFolder(output, PROGRAM, settings, command) as run:
         parts = work.explain_all(run, ready, drawn_count, workers)
@@ -246,6 +250,8 @@ class _Work:
             tell,
             say,
         )
+        count = min(JUDGED, len(cohort.subjects))
+        self.judged = {s.name for s in evenly(cohort.subjects, count, plan.seed)}
         self.problems = list(cohort.problems)
         self.drawn: list[str] = []
         self.seconds: dict[str, float] = {
@@ -300,7 +306,9 @@ class _Work:
                 explained = (
                     ready[1]
                     if ready is not None and ready[0] == subject.name
-                    else self.explainer.explain(volume, atlas, self.baseline(volume))
+                    else self.explainer.explain(
+                        volume, atlas, self.baseline(volume), subject.name in self.judged
+                    )
                 )
                 self._add("explaining", start)
         except (ValueError, TypeError, NotImplementedError, OSError) as error:
@@ -464,6 +472,7 @@ def _summary(
         delta = rows.delta.dropna().astype(float).abs()
         if len(delta):
             errors[str(method)] = {"median": float(delta.median()), "max": float(delta.max())}
+    z = table.astype({"deletion_z": float}).groupby("method", sort=False)["deletion_z"].median()
     return {
         "subjects": len(parts),
         "left_out": sum(not p["kept"] for p in work.problems),
@@ -473,6 +482,7 @@ def _summary(
         "labelled": len(judged),
         "accuracy": float(judged.correct.astype(bool).mean()) if len(judged) else None,
         "completeness_error": errors,
+        "deletion_z_median": {str(m): float(v) for m, v in z.items()},
         "significant_clusters": int((groups.clusters.p_mass < 0.05).sum()) if len(groups.clusters) else None,
         "pictures_of": len(work.drawn),
         "seconds": work.seconds,

@@ -112,6 +112,9 @@ def _figures(
         "target": p.target_name,
         "score": p.score,
         "delta": explained.delta.get(method),
+        **explained.deletion.get(
+            method, dict.fromkeys(("deletion_area", "deletion_random_area", "deletion_z"))
+        ),
         "sum": float(values.sum()),
         "abs_sum": float(size.sum()),
         "mean": float(values.mean()),
