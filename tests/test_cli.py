@@ -128,7 +128,7 @@ def test_genes(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert message.err == ""
     assert "integrated_gradients" in message.out
     assert {p.name for p in out.iterdir()} == {
-        "attributions.nc", "summary.csv", "agreement.csv", "run.json", "comparison.png", "mean_per_class.png",
+        "attributions.nc", "summary.csv", "agreement.csv", "run.json", "comparison.png", "mean_per_class.png", "index.html",
     }  # fmt: skip
     results = load(out / "attributions.nc")
     assert list(results) == ["saliency", "integrated_gradients"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,8 @@ class RunFolder:
         As typed.
     folders : sequence of str
         Created inside, beside `parts`.
+    overwrite : bool
+        Whether to remove what an earlier run of the same program left, instead of continuing it.
 
     Raises
     ------
@@ -42,7 +45,7 @@ class RunFolder:
 
     Notes
     -----
-    Temporary files that a killed run left are removed.     As a context manager it records how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or
+    Temporary files that a killed run left are removed. As a context manager it records how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or
     `"failed"`. When a run has finished, files that only the earlier run listed are removed.
     """
 
@@ -53,11 +56,15 @@ class RunFolder:
         settings: Mapping[str, Any],
         command: Sequence[str] = (),
         folders: Sequence[str] = (),
+        *,
+        overwrite: bool = False,
     ) -> None:
         self.path = Path(path)
         self.settings: dict[str, Any] = json.loads(json.dumps(dict(settings), default=str))
         self._folders = (PARTS, *folders)
         self._program = program
+        if overwrite:
+            _clear(self.path, program)
         self._earlier = _earlier(self.path, program, self.settings)
         self._lock = Lock(self.path / LOCK, self.path)
         self.files: list[str] = []
@@ -137,6 +144,17 @@ def _earlier(path: Path, program: str, settings: Mapping[str, Any]) -> list[str]
             f"`output` is {path}, which holds a run with other {', '.join(other)}; name another folder"
         )
     return [f for f in record.get("files", []) if not Path(f).is_absolute() and ".." not in Path(f).parts]
+
+
+def _clear(path: Path, program: str) -> None:
+    """Remove the files and parts of an earlier run of a program; nothing else is touched."""
+    record = _record(path)
+    if record.get("program") != program:
+        return
+    for name in record.get("files", []):
+        if not Path(name).is_absolute() and ".." not in Path(name).parts:
+            (path / name).unlink(missing_ok=True)
+    shutil.rmtree(path / PARTS, ignore_errors=True)
 
 
 def _record(path: Path) -> dict[str, Any]:

@@ -15,11 +15,12 @@ import xarray as xr
 from attrib.io import replacing, save
 from attrib.workflows.attribute import Done, Result, Tell
 from attrib.workflows.digits import CLASSES, Digits, accuracy, digits, trained
-from attrib.workflows.folder import Folder
+from attrib.workflows.folder import RECORD, Folder
+from attrib.workflows.judge import TABLE as JUDGEMENT
 from attrib.workflows.judge import write
 from attrib.workflows.judgement import judgement, samples_of
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
-from attrib.workflows.study import carry_out, draw, overview, write_table
+from attrib.workflows.study import TABLE, carry_out, draw, overview, write_page, write_table
 
 EXPLAINED = 200  # held-out images
 BASELINES = 50  # training images that stand for "no digit in particular"
@@ -97,12 +98,17 @@ def demo(
         predicted = carry_out(model, x, settings, folder, tell, "predicted/")
         every = carry_out(model, x, _plan(baselines, seed, targets="all"), folder, tell, "all/")
         results = {done.method: done.result for done in predicted if isinstance(done, Done)}
-        write_table({f"predicted/{m}": a for m, a in results.items()}
+        rows = write_table({f"predicted/{m}": a for m, a in results.items()}
                     | {f"all/{d.method}": d.result for d in every if isinstance(d, Done)}, folder)  # fmt: skip
         draw(x, results, folder, **_comparison_samples(results))
         say(f"Judging the methods on {JUDGED} of the images.")
         some, of_these = samples_of(predicted, x, JUDGED)
-        write(judgement(model, some, of_these, settings, seed=seed, tell=tell), folder)
+        judged = judgement(model, some, of_these, settings, seed=seed, tell=tell)
+        write(judged, folder)
+        write_page(
+            folder, "Handwritten digits", f"{len(x)} held-out images; the network reads {right:.1%} of all of them correctly.",
+            {"Methods": (RECORD, _table(overview(predicted), overview(every))), "How far to trust each": (JUDGEMENT, judged.table), "Samples": (TABLE, rows)},
+        )  # fmt: skip
     return Demo(folder.path, folder.record["files"], right, _table(overview(predicted), overview(every)))
 
 

@@ -22,7 +22,7 @@ from attrib.workflows.context import read_context
 from attrib.workflows.data import baselines_of, floating
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
-from attrib.workflows.study import carry_out, draw, overview, write_agreement, write_table
+from attrib.workflows.study import TABLE, carry_out, draw, overview, write_agreement, write_page, write_table
 from attrib.workflows.targets import class_names, headed, targets, with_heads
 
 
@@ -245,12 +245,16 @@ def explain(
         folder.record |= {"model": model, "weights": _text(weights), "data": str(data), "seed": seed, "target": target, "context": list(context)}  # fmt: skip
         outcomes = carry_out(f, x, settings, folder, tell)
         results = {outcome.method: outcome.result for outcome in outcomes if isinstance(outcome, Done)}
-        write_table(results, folder)
+        rows = write_table(results, folder)
         write_agreement(results, folder)
         if Path(data).suffix.lower() == ".h5ad" and isinstance(x, xr.DataArray):
             _write_annotated(x, results, folder)
         if not draw(x, results, folder):
             say("No pictures: they show samples of one or two dims beside a channel.")
+        write_page(
+            folder, "Attributions", f"{_sizes(x)[0].upper()}{_sizes(x)[1:]} explained for {target or 'the output'} of {model}.",
+            {"Methods": (RECORD, overview(outcomes)), "Samples": (TABLE, rows)},
+        )  # fmt: skip
     return Explained(folder.path, [*folder.record["files"], RECORD], overview(outcomes))
 
 

@@ -20,7 +20,7 @@ from attrib.workflows.data import baselines_of, floating
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.judgement import Judgement, joined, measures_of, picture, ranges
 from attrib.workflows.plan import Plan, plan
-from attrib.workflows.study import carry_out
+from attrib.workflows.study import carry_out, write_page
 from attrib.workflows.targets import class_names, headed, targets, with_heads
 
 TABLE, PICTURE = "judged.csv", "judged.png"
@@ -95,7 +95,7 @@ def judge(
 
     Notes
     -----
-    Writes `attributions.nc`, `judged.csv`, `judged.png` and `run.json`. Data of `.zarr`, netCDF and HDF5 are read in blocks where
+    Writes `attributions.nc`, `judged.csv`, `judged.png`, `index.html` and `run.json`. Data of `.zarr`, netCDF and HDF5 are read in blocks where
     the samples are more than 256 MB; then there are no `attributions.nc`, which `attrib explain --output NAME.zarr` writes.
     """
     with Folder(output, command, overwrite=overwrite) as folder:
@@ -140,6 +140,11 @@ def judge(
             ))  # fmt: skip
         judged = joined(parts, labelled_inputs(x).sample_dims[0])
         write(judged, folder)
+        sizes = samples_text(x, blocks[-1].stop)
+        write_page(
+            folder, "How far to trust each method", f"{sizes[0].upper()}{sizes[1:]}, {target or 'the output'} of {model}.",
+            {"Methods": (TABLE, judged.table)},
+        )  # fmt: skip
     return Judged(folder.path, [*folder.record["files"], RECORD], judged.table)
 
 

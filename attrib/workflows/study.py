@@ -10,16 +10,19 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.io import add_group, save
+from attrib.io import add_group, replacing, save
 from attrib.labels import deletion
 from attrib.stats import agreement, summary
 from attrib.workflows.attribute import Done, Result, Skipped, Tell, attribute
+from attrib.workflows.continued import RunFolder
 from attrib.workflows.drawing import pictures
-from attrib.workflows.folder import Folder
+from attrib.workflows.folder import RECORD, Folder
+from attrib.workflows.page import links, page, paragraphs, table
+from attrib.workflows.page import pictures as shown
 from attrib.workflows.plan import Plan
 
 STEPS, CONTROLS = 10, 5  # of the deletion curves of studies: points, and random orders beside them
-RESULTS, TABLE, AGREEMENT = "attributions.nc", "summary.csv", "agreement.csv"
+RESULTS, TABLE, AGREEMENT, PAGE = "attributions.nc", "summary.csv", "agreement.csv", "index.html"
 
 
 def carry_out(
@@ -105,9 +108,11 @@ def overview(outcomes: Sequence[Done | Skipped]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype(numbers)
 
 
-def write_table(results: Mapping[str, Result], folder: Folder) -> None:
+def write_table(results: Mapping[str, Result], folder: Folder) -> pd.DataFrame:
     """Write `summary.csv`."""
-    save(summary(results), folder.file(TABLE))
+    rows = summary(results)
+    save(rows, folder.file(TABLE))
+    return rows
 
 
 def agreement_frame(table: xr.DataArray) -> pd.DataFrame:
@@ -116,7 +121,7 @@ def agreement_frame(table: xr.DataArray) -> pd.DataFrame:
     return pd.DataFrame(table.values, columns=list(names)).assign(method=names)[["method", *names]]
 
 
-def write_agreement(results: Mapping[str, Result], folder: Folder) -> None:
+def write_agreement(results: Mapping[str, Result], folder: Folder | RunFolder) -> None:
     """Write `agreement.csv`: the mean rank correlation of each pair of methods whose attributions have one form."""
     arrays = {m: a for m, a in results.items() if isinstance(a, xr.DataArray)}
     first = next(iter(arrays.values()), None)
@@ -137,8 +142,6 @@ def draw(x: Result, results: Mapping[str, Result], folder: Folder, **options: An
     list of str
         Names of the files; empty where the input has no picture.
     """
-    from attrib.io import replacing
-
     written = []
     for prefix, part, parts in _inputs(x, results):
         for name, make in pictures(part, parts, **options) if parts else ():
@@ -171,3 +174,28 @@ def _is_of(a: Result, variable: Hashable, x: xr.Dataset) -> bool:
         return True
     onto = json.loads(a.attrs["params"])["onto"]
     return bool(variable == (onto if isinstance(onto, str) else list(x.data_vars)[onto]))
+
+
+def write_page(folder: Folder, title: str, line: str, tables: Mapping[str, tuple[str, pd.DataFrame]]) -> None:
+    """Write `index.html`: tables (title to file and content), the pictures of the folder, and links to all files.
+
+    Parameters
+    ----------
+    folder : Folder
+    title, line : str
+        The heading, and what was done.
+    tables : mapping of str to (str, DataFrame)
+        By title, the file that has all rows, and the rows.
+    """
+    files = [f for f in folder.record["files"] if f != PAGE]
+    text = page(
+        title,
+        [
+            paragraphs(line),
+            *(table(name, rows, file) for name, (file, rows) in tables.items()),
+            shown("Pictures", [f for f in files if f.endswith(".png")]),
+            links([*files, RECORD]),
+        ],
+    )
+    with replacing(folder.file(PAGE)) as temporary:
+        temporary.write_text(text, encoding="utf-8")

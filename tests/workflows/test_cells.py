@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.deletion import deletion
 from attrib.workflows.cells.study import evenly
 from attrib.workflows.checkpoint import Classifier, load_checkpoint
+from tests.browser import held
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("safetensors")
@@ -174,7 +176,11 @@ def test_tables_and_summary(study: Path) -> None:
     assert [Path(u["path"]).name for u in summary["unreadable"]] == ["torn.png"]
     page = (study / "index.html").read_text()
     assert "torn.png" in page
-    assert all((study / name).is_file() for name in page.split('src="')[1:] for name in [name.split('"')[0]])
+    assert all((study / name).is_file() for name in re.findall('src="(.*?)"', page))
+    images = held(page)[0]["samples"]
+    assert sorted(s["name"] for s in images) == sorted(table.image)
+    assert [s["wrong"] for s in images] == [not c for c in table.correct]
+    assert all((study / f"{s['name']}_methods.png").is_file() for s in images)
     assert set(load(study / "mean_maps.nc").predicted.values) == set(table.predicted)
 
 
@@ -229,7 +235,7 @@ def test_an_image_that_was_changed_is_done_again(
     )
     first = (tmp_path / "out/one #5%_results.json").read_text()
     page = (tmp_path / "out/index.html").read_text()
-    assert 'src="one%20%235%25_methods.png"' in page
+    assert [s["name"] for s in held(page)[0]["samples"]] == ["one #5%"]
     assert "no class of the model: no class" in page
     assert not (tmp_path / "out/confusion_matrix.csv").exists()
     Image.open(images / "blast" / "cell4.png").save(file)

@@ -34,6 +34,7 @@ def test_files(done: Demo) -> None:
         "mean_per_class.png",
         "judged.csv",
         "judged.png",
+        "index.html",
         "digits.nc",
         "model.pt",
     }

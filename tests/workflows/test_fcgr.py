@@ -1,6 +1,7 @@
 """The study of two-branch networks, from training to pictures, on pairs whose truth is known."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from attrib.workflows.fcgr.pairs import file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Score
 from attrib.workflows.fcgr.samplefiles import site_of
 from attrib.workflows.fcgr.todo import METHODS, Settings
+from tests.browser import held
 from tests.workflows.sites import planted
 
 pytest.importorskip("skorch")
@@ -259,22 +261,23 @@ def test_the_summary_tells_bad_pairs_and_correlations(study: Path) -> None:
 
 def test_the_page_holds_everything_itself(study: Path) -> None:
     text = (study / "out" / "index.html").read_text()
-    head, _, rest = text.partition('<script type="application/json" id="data">')
-    held = json.loads(rest.partition("</script>")[0])
     assert "http" not in text
-    assert [s["sample"] for s in held["samples"]] == ["pair 0", "pair 1"]
-    one = held["samples"][0]
-    assert set(one["mirna"]["maps"]) == {
+    pairs = held(text)[0]["samples"]
+    assert [s["name"] for s in pairs] == ["pair 0", "pair 1"]
+    one = pairs[0]
+    assert set(one["mirna"]) == {
         "integrated_gradients",
         "saliency",
         "deep_lift_shap",
         "saliency_tangent",
     }
-    assert len(one["interaction"]) == len(one["mirna"]["sequence"])
+    assert one["interaction"]["rows"] == len(one["mirna_along"]["saliency"]["letters"])
+    stored = load(study / "out" / "attributions.nc")["mirna"].sel({"method": "saliency", "sample": "pair 0"})
+    assert one["mirna"]["saliency"]["limit"] == pytest.approx(float(abs(stored).max()))
     assert all((study / "out" / f).is_file() for f in one["files"])
-    assert "left out" not in head
-    assert {f"{b}_conv1_filters.png" for b in ("mirna", "mrna")} < set(held["cohort"])
-    assert all((study / "out" / f).is_file() for f in held["cohort"])
+    shown = set(re.findall('<img src="(.*?)"', text))
+    assert {f"{b}_conv1_filters.png" for b in ("mirna", "mrna")} < shown
+    assert all((study / "out" / f).is_file() for f in shown)
 
 
 def test_a_rerun_goes_on_and_another_run_is_refused(

@@ -56,6 +56,7 @@ def test_table_and_files(judged: Judged) -> None:
         "attributions.nc",
         "judged.csv",
         "judged.png",
+        "index.html",
         "run.json",
     }
     assert pd.read_csv(judged.folder / "judged.csv").method.tolist() == list(table.index)
@@ -91,7 +92,7 @@ def test_blocks_of_samples_say_what_all_say(files: Path, monkeypatch: pytest.Mon
         say=lines.append,
     )
     assert "2 blocks of samples; the attributions themselves are not written." in lines
-    assert {p.name for p in parts.folder.iterdir()} == {"judged.csv", "judged.png", "run.json"}
+    assert {p.name for p in parts.folder.iterdir()} == {"judged.csv", "judged.png", "index.html", "run.json"}
     cost = ["seconds", "evaluations"]  # each block tries the model
     pd.testing.assert_frame_equal(parts.table.drop(columns=cost), whole.table.drop(columns=cost), rtol=1e-4)
 

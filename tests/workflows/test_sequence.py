@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from attrib.io import load, load_motifs, save_motifs
 from attrib.workflows.sequence import parts, sequence
 from attrib.workflows.sequence.importance import importance, leading
 from attrib.workflows.sequence.records import distinct
+from tests.browser import held
 from tests.jaspar import database
 from tests.planted import LENGTH, Planted, accuracy, fasta, planted, trained
 
@@ -199,7 +201,8 @@ def test_what_is_written(study: Path) -> None:
     assert record["seqlets_of"] == "deep_lift"
     assert all((study / f).is_file() for f in record["files"])
     page = (study / "index.html").read_text()
-    drawn = [part.split('"')[0] for part in page.split('src="')[1:]]
+    records_drawn = [s["picture"] for s in held(page)[0]["samples"]]
+    drawn = [*re.findall('<img src="(.*?)"', page), *records_drawn]
     assert len(drawn) == 5
     assert all((study / f).read_bytes().startswith(b"\x89PNG") for f in drawn)
     assert not list(study.rglob(".*"))

@@ -16,7 +16,7 @@ from attrib.io import load, replacing, save, save_rows, write_json
 from attrib.io.place import strict
 from attrib.plots import confusion, panels
 from attrib.workflows.cells.gathered import CohortSums
-from attrib.workflows.cells.page import page
+from attrib.workflows.cells.page import study_page
 
 
 def write_cohort(
@@ -45,7 +45,7 @@ def write_cohort(
     summary = strict(_summary(table, cohort, unreadable))
     write_json(summary, folder / "summary.json")
     with replacing(folder / "index.html") as temporary:
-        temporary.write_text(page(summary, table, files, methods), encoding="utf-8")
+        temporary.write_text(study_page(summary, table, files, methods), encoding="utf-8")
     return summary, [*files, "summary.json", "index.html"]
 
 

@@ -1,20 +1,15 @@
-"""The summary page of a cohort of cell images, with links to all files."""
+"""What the page of a cohort of cell images shows."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 
 from attrib.workflows.cells.image import FIGURES
+from attrib.workflows.page import browser, links, listing, page, paragraphs, pictures, table
 
-STYLE = (
-    "body{font:15px sans-serif;margin:2em}img{max-width:100%}td,th{padding:2px 10px;vertical-align:middle;text-align:left}"
-    "td.n{text-align:right}figure{display:inline-block;margin:0 1em 1em 0}.wrong{background:#fdd}p.s{max-width:60em}"
-)
 MEANINGS = {
     "entropy": "entropy, from 0 (one pixel has all) to 1 (all the same)",
     "deletion_area": "deletion area: small if the attribution ranks the pixels well",
@@ -22,80 +17,71 @@ MEANINGS = {
     "deletion_z": "standard deviations by which the deletion area is smaller than those of random orders",
     "mass_inside": "share of the attribution inside the mask",
     "mass_inside_chance": "share inside the mask by chance: its share of the pixels",
-    "rank_correlation": "rank correlation of two methods",
 }
+CAPTION = (
+    "Each attribution has its own scale; the number under it is its largest value. Dark edges were cropped away: the network did not "
+    "see them. Red: wrong."
+)
 
 
-def page(
-    summary: Mapping[str, Any], table: pd.DataFrame, files: Sequence[str], methods: Sequence[str]
+def study_page(
+    summary: Mapping[str, Any], rows: pd.DataFrame, files: Sequence[str], methods: Sequence[str]
 ) -> str:
     """The summary page, with links to all files."""
-    pictures = "".join(
-        f'<figure><img src="{quote(f)}" alt="{html.escape(f)}"><figcaption>{html.escape(f.removesuffix(".png").replace("_", " ", 1))}'
-        "</figcaption></figure>"
-        for f in files
-        if f.endswith(".png")
-    )
-    rows = "".join(_row(r) for r in table.to_dict("records"))
-    truth = "<th>folder</th>" if "label" in table else "<th></th>"
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Cells</title>'
-        f"<style>{STYLE}</style>{_head(summary, files)}{_skipped(summary)}{_quality(summary, methods)}"
-        f"<h2>Cohort</h2>{pictures}<h2>Images</h2><p class=s>Each attribution has its own scale; the number under it is its largest "
-        "value. Dark edges were cropped away: the network did not see them. Red rows: wrong.</p>"
-        f"<table><tr><th>image</th>{truth}<th>predicted</th><th>attributions of the predicted class</th></tr>{rows}</table></html>\n"
-    )
-
-
-def _head(summary: Mapping[str, Any], files: Sequence[str]) -> str:
     accuracy = "" if summary["accuracy"] is None else f", accuracy {summary['accuracy']:.1%}"
-    links = " ".join(f'<a href="{quote(f)}">{html.escape(f)}</a>' for f in files)
-    layer = html.escape(summary["layer"])
-    return f"<h1>Cells</h1><p>{summary['images']} images{accuracy}; attributions of layer {layer}.</p><p>{links}</p>"
+    strange = summary["folders_that_are_no_class"]
+    images = [_image(r) for r in rows.to_dict("records")]
+    views = [
+        {"kind": "picture", "file": "{name}_methods.png"},
+        {"kind": "picture", "file": "{name}_classes.png"},
+        {"kind": "link", "file": "{name}_results.json", "title": "figures"},
+    ]
+    return page(
+        "Cells",
+        [
+            paragraphs(f"{summary['images']} images{accuracy}; attributions of layer {summary['layer']}."),
+            links(files),
+            paragraphs(f"Folders that are no class of the model: {', '.join(strange)}.", note=True) if strange else None,
+            listing("Unreadable", [f"{u['path']}: {u['reason']}" for u in summary["unreadable"]], "summary.json"),
+            browser("Images", images, views, order=["confidence", *(c for c in rows if str(c).endswith("deletion_z"))], caption=CAPTION),
+            table("Mean quality", _quality(summary, methods), "summary.json"),
+            _agreement(summary),
+            pictures("Cohort", [f for f in files if f.endswith(".png")]),
+            table("All images", rows.drop(columns="path", errors="ignore"), "results.csv"),
+        ],
+    )  # fmt: skip
 
 
-def _skipped(summary: Mapping[str, Any]) -> str:
-    """Images and folders that were left out."""
-    strange = ", ".join(html.escape(f) for f in summary["folders_that_are_no_class"])
-    folders = f"<p>Folders that are no class of the model: {strange}.</p>" if strange else ""
-    bad = "".join(
-        f"<li>{html.escape(u['path'])}: {html.escape(u['reason'])}</li>" for u in summary["unreadable"]
+def _image(row: Mapping[str, Any]) -> dict[str, Any]:
+    label = row.get("label")
+    known = isinstance(label, str) and label != ""
+    says = f"predicted {row['predicted']} ({row['confidence']:.1%})" + (f", folder {label}" if known else "")
+    return {
+        "name": str(row["image"]), "says": says, "label": label if known else "", "wrong": known and label != row["predicted"],
+        "confidence": row["confidence"], **{k: v for k, v in row.items() if str(k).endswith("deletion_z")},
+    }  # fmt: skip
+
+
+def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFrame:
+    """Figures in rows, methods in columns."""
+    mean = summary["mean_quality"]
+    rows = [
+        {"figure": MEANINGS[f]} | {m: float(mean.get(f"{m}_{f}", "nan")) for m in methods}
+        for f in FIGURES[::-1]
+        if any(f"{m}_{f}" in mean for m in methods)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _agreement(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    end = "_rank_correlation"
+    pairs = {k.removesuffix(end): v for k, v in summary["mean_quality"].items() if k.endswith(end)}
+    if not pairs:
+        return None
+    rows = pd.DataFrame(
+        {
+            "methods": [k.replace("~", ", ") for k in pairs],
+            "mean rank correlation": list(pairs.values()),
+        }
     )
-    return folders + (f"<h2>Unreadable</h2><ul>{bad}</ul>" if bad else "")
-
-
-def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> str:
-    """Figures in rows, methods in columns; pairs of methods below."""
-    mean = dict(summary["mean_quality"])
-    lines = []
-    for figure in FIGURES[::-1]:
-        values = [mean.pop(f"{m}_{figure}", None) for m in methods]
-        if any(v is not None for v in values):
-            lines.append(f"<tr><td>{MEANINGS[figure]}</td>{''.join(map(_cell, values))}</tr>")
-    pairs = "".join(
-        f"<tr><td>{html.escape(k.removesuffix('_rank_correlation').replace('~', ', '))}</td>{_cell(v)}</tr>"
-        for k, v in mean.items()
-    )
-    head = "".join(f"<th>{html.escape(m)}</th>" for m in methods)
-    tables = f"<h2>Mean quality</h2><table><tr><th></th>{head}</tr>{''.join(lines)}</table>"
-    return tables + (
-        f"<table><tr><th>{MEANINGS['rank_correlation']}</th></tr>{pairs}</table>" if pairs else ""
-    )
-
-
-def _cell(value: float | None) -> str:
-    return f"<td class=n>{'' if value is None else f'{value:.3f}'}</td>"
-
-
-def _row(row: Mapping[str, Any]) -> str:
-    name, label = html.escape(str(row["image"])), str(row.get("label", ""))
-    link = quote(str(row["image"]))
-    predicted = f"{html.escape(row['predicted'])} ({row['confidence']:.1%})"
-    has_label = label not in ("", "nan")
-    mark = ' class="wrong"' if has_label and label != row["predicted"] else ""
-    truth = f"<td>{html.escape(label)}</td>" if has_label else "<td></td>"
-    return (
-        f'<tr{mark}><td>{name}<br><a href="{link}_results.json">figures</a> <a href="{link}_classes.png">classes</a></td>'
-        f'{truth}<td>{predicted}</td><td><a href="{link}_methods.png">'
-        f'<img src="{link}_methods.png" alt="attributions of {name}" height="230" loading="lazy"></a></td></tr>'
-    )
+    return table("Agreement of methods", rows, "summary.json")

@@ -18,7 +18,7 @@ from attrib.stats import agreement, assemble, describe
 from attrib.workflows.continued import RunFolder
 from attrib.workflows.fcgr import overviews, squares
 from attrib.workflows.fcgr.contrasts import write_contrast
-from attrib.workflows.fcgr.page import page
+from attrib.workflows.fcgr.page import study_page
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.pictures import save_picture
 from attrib.workflows.fcgr.samplefiles import leading, rows
@@ -62,7 +62,7 @@ def write_cohort(
     summary: dict[str, Any] = strict(summed_up(results, table, facts) | more)
     write_json(summary, run.file("analysis_summary.json"))
     with replacing(run.file("index.html")) as temporary:
-        temporary.write_text(page(results, names, summary, run.files), encoding="utf-8")
+        temporary.write_text(study_page(results, names, summary, run.files, list(names)), encoding="utf-8")
     return summary
 
 

@@ -1,64 +1,36 @@
-"""The page of a study of volumes: slices of every subject and method, nilearn's viewer, and the tables."""
+"""What the page of a study of volumes shows: slices of every subject and method, nilearn's viewer, and the tables."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import pandas as pd
 
-from attrib.workflows.document import document, links, listing, pictures, table
 from attrib.workflows.mri.groups import Groups
+from attrib.workflows.page import browser, links, listing, page, paragraphs, pictures, table
 
-BROWSER = """
-<h2>Subjects</h2>
-<p><label>subject <select id="subject"></select></label> <label>method <select id="method"></select></label>
-<label>slice <input id="slice" type="range" min="0" max="0" value="0"> <output id="index"></output></label>
-<label><input id="wrong" type="checkbox"> wrong only</label></p>
-<p id="says"></p>
-<p><img id="picture" alt="slice"></p>
-<p><img id="summary" alt="summary"></p>
-<p><button id="open">Open the volume in nilearn's viewer</button></p>
-<iframe id="viewer" title="volume" style="width:100%;height:460px;border:0;display:none"></iframe>
-<script>
-const data = DATA;
-const pick = name => document.getElementById(name);
-function subjects() {
-  const wrong = pick("wrong").checked;
-  const chosen = data.subjects.filter(s => !wrong || s.correct === false);
-  pick("subject").replaceChildren(...chosen.map(s => new Option(s.subject + (s.label ? " (" + s.label + ")" : ""), s.subject)));
-  show(true);
-}
-function show(other) {
-  const s = data.subjects.find(v => v.subject === pick("subject").value), m = pick("method").value;
-  for (const name of ["picture", "summary", "open"]) pick(name).style.display = s ? "" : "none";
-  if (!s) { pick("says").textContent = "None."; pick("viewer").style.display = "none"; return; }
-  const k = data.slices[pick("slice").value], base = [m, s.subject, s.subject + "_" + m].map(encodeURIComponent).join("/");
-  pick("index").textContent = data.dim + " = " + k;
-  pick("picture").src = base + "_slice_" + k + ".png";
-  pick("says").textContent = s.says;
-  if (other) {
-    pick("summary").src = base + "_summary.png";
-    pick("viewer").style.display = "none";
-    pick("viewer").removeAttribute("src");
-  }
-  pick("open").style.display = data.viewers ? "" : "none";
-  pick("open").onclick = () => { pick("viewer").src = base + "_viewer.html"; pick("viewer").style.display = ""; };
-}
-pick("method").replaceChildren(...data.methods.map(m => new Option(m.replaceAll("_", " "), m)));
-pick("slice").max = data.slices.length - 1;
-pick("slice").value = Math.floor(data.slices.length / 2);
-pick("subject").onchange = pick("method").onchange = () => show(true);
-pick("slice").oninput = () => show(false);
-pick("wrong").onchange = subjects;
-subjects();
-</script>
-"""
+STATISTICS = (
+    "subject", "label", "method", "predicted", "probability", "score", "delta", "deletion_z", "abs_sum", "peak_x", "peak_y", "peak_z", "peak_region",
+)  # fmt: skip
+CLUSTERS = (
+    "method",
+    "cluster",
+    "sign",
+    "volume_mm3",
+    "mass",
+    "p_mass",
+    "p_size",
+    "peak_t",
+    "peak_x",
+    "peak_y",
+    "peak_z",
+    "regions",
+)
+SLICES = "{method}/{name}/{name}_{method}"  # the beginning of the files of a subject
 
 
-def page(
+def study_page(
     summary: Mapping[str, Any], rows: pd.DataFrame, groups: Groups, files: Sequence[str], problems: Sequence[Mapping[str, Any]],
     drawn: Sequence[str], methods: Sequence[str], dim: str, slices: Sequence[int], viewers: Mapping[str, str], subject_viewers: bool,
 ) -> str:  # fmt: skip
@@ -85,96 +57,68 @@ def page(
         Whether subjects have pages with their volumes.
     """
     once = rows.drop_duplicates("subject")
-    parts = [_head(summary), links(files), "".join(f'<p class="note">{escape(n)}</p>' for n in groups.notes)]
-    parts.append(listing("Problems", [f"{p['subject']}: {p['problem']}" for p in problems], "problems.csv"))
-    if drawn:
-        people = [_person(r) for r in once.to_dict("records") if r["subject"] in set(drawn)]
-        content = {
-            "subjects": people,
-            "methods": list(methods),
-            "slices": list(slices),
-            "dim": dim,
-            "viewers": subject_viewers,
-        }
-        parts.append(BROWSER.replace("DATA", json.dumps(content).replace("<", "\\u003c")))
-        if len(drawn) < len(once):
-            parts.append(
-                f'<p class="note">Pictures of {len(drawn)} of {len(once)} subjects; more with --pictures all.</p>'
-            )
-    parts += ["<h2>Cohort</h2>", pictures(["attribution_summary.png"]), _groups(groups, viewers)]
-    wanted = [
-        "subject",
-        "label",
-        "method",
-        "predicted",
-        "probability",
-        "score",
-        "delta",
-        "deletion_z",
-        "abs_sum",
-        "peak_x",
-        "peak_y",
-        "peak_z",
-        "peak_region",
+    people = [_person(r) for r in once.to_dict("records") if r["subject"] in set(drawn)]
+    views = [
+        {"kind": "picture", "file": f"{SLICES}_slice_{{{dim}}}.png"},
+        {"kind": "picture", "file": f"{SLICES}_summary.png"},
     ]
-    parts += ["<h2>Statistics</h2>", table(rows[wanted], "attribution_statistics.csv")]
-    return document("MRI attributions", parts)
+    if subject_viewers:
+        views.append(
+            {"kind": "frame", "file": f"{SLICES}_viewer.html", "title": "Open the volume in nilearn's viewer"}
+        )
+    choices: list[dict[str, Any]] = [
+        {"name": "method", "options": list(methods)},
+        {"name": dim, "options": list(slices), "range": True, "start": len(slices) // 2},
+    ]
+    few = f"Pictures of {len(drawn)} of {len(once)} subjects; more with --pictures all."
+    return page(
+        "MRI attributions",
+        [
+            paragraphs(_says(summary)),
+            links(files),
+            paragraphs(*groups.notes, note=True) if groups.notes else None,
+            listing("Problems", [f"{p['subject']}: {p['problem']}" for p in problems], "problems.csv"),
+            browser("Subjects", people, views, choices=choices, order=["probability", "score"]),
+            paragraphs(few) if people and len(drawn) < len(once) else None,
+            pictures("Cohort", ["attribution_summary.png"]),
+            *_groups(groups, viewers),
+            table("Statistics", rows[list(STATISTICS)], "attribution_statistics.csv"),
+        ],
+    )  # fmt: skip
 
 
-def _head(summary: Mapping[str, Any]) -> str:
+def _says(summary: Mapping[str, Any]) -> str:
     accuracy = (
         ""
         if summary["accuracy"] is None
         else f", accuracy {summary['accuracy']:.1%} of {summary['labelled']} with a label"
     )
     return (
-        f"<p>{summary['subjects']} subjects{accuracy}. Attributions of the score of {escape(str(summary['target']))}. "
-        "Left is left on every picture; positions are in mm.</p>"
+        f"{summary['subjects']} subjects{accuracy}. Attributions of the score of {summary['target']}. "
+        "Left is left on every picture; positions are in mm."
     )
 
 
 def _person(row: Mapping[str, Any]) -> dict[str, Any]:
     label = f"true label {row['label']}, " if row["label"] else ""
-    correct = row["correct"]
     return {
-        "subject": row["subject"],
-        "label": row["label"],
-        "correct": None if correct is None or correct != correct else bool(correct),
-        "says": f"{label}predicted {row['predicted']} with probability {row['probability']:.3f}",
-    }
+        "name": row["subject"], "label": row["label"], "wrong": row["correct"] in (False, 0), "probability": row["probability"],
+        "score": row["score"], "says": f"{label}predicted {row['predicted']} with probability {row['probability']:.3f}",
+    }  # fmt: skip
 
 
-def _groups(groups: Groups, viewers: Mapping[str, str]) -> str:
+def _groups(groups: Groups, viewers: Mapping[str, str]) -> list[dict[str, Any]]:
     """Tables of what groups differ in."""
-    both = f"{escape(groups.positive)} and {escape(groups.negative)}"
+    both = f"{groups.positive} and {groups.negative}"
     parts = []
     if len(groups.clusters):
-        parts.append(f"<h2>Where {both} differ: clusters of voxels</h2>")
-        for method, file in viewers.items():
-            parts.append(
-                f'<p><a href="{escape(file)}">t of {escape(method.replace("_", " "))} in nilearn\'s viewer</a></p>'
-            )
-        wanted = [
-            c
-            for c in (
-                "method",
-                "cluster",
-                "sign",
-                "volume_mm3",
-                "mass",
-                "p_mass",
-                "p_size",
-                "peak_t",
-                "peak_x",
-                "peak_y",
-                "peak_z",
-                "regions",
-            )
-            if c in groups.clusters
+        shown = groups.clusters.sort_values("p_mass", kind="stable")[
+            [c for c in CLUSTERS if c in groups.clusters]
         ]
-        parts.append(
-            table(groups.clusters.sort_values("p_mass", kind="stable")[wanted].head(20), "clusters.csv")
-        )
+        parts = [
+            table(f"Where {both} differ: clusters of voxels", shown, "clusters.csv"),
+            links(viewers.values()),
+        ]
     for name, title, frame in (
         ("group_regions.csv", f"Shares of regions in {both}", groups.regions),
         ("group_lateralisation.csv", f"Left against right in {both}", groups.sides),
@@ -182,6 +126,6 @@ def _groups(groups: Groups, viewers: Mapping[str, str]) -> str:
         ("agreement.csv", "Do methods agree?", groups.agreement),
     ):
         if len(frame):
-            ordered = frame.sort_values("p_holm", kind="stable").head(20) if "p_holm" in frame else frame
-            parts += [f"<h2>{title}</h2>", table(ordered, name)]
-    return "".join(parts)
+            ordered = frame.sort_values("p_holm", kind="stable") if "p_holm" in frame else frame
+            parts.append(table(title, ordered, name))
+    return parts

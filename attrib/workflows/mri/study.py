@@ -22,16 +22,17 @@ from attrib.io.nifti import nibabel_module, numbers, open_image, oriented
 from attrib.io.place import strict
 from attrib.labels.grids import VOXEL_DIMS
 from attrib.scale.loading import first_line, load_model
+from attrib.scale.samples import digest_of
 from attrib.workflows.attribute import Tell
+from attrib.workflows.context import read_context
 from attrib.workflows.continued import RunFolder
-from attrib.workflows.folder import RECORD
 from attrib.workflows.identity import digest, fingerprint
 from attrib.workflows.mri.drawing import Drawers
 from attrib.workflows.mri.explaining import Explained, Explainer
 from attrib.workflows.mri.groups import Groups, Voxels, compare
 from attrib.workflows.mri.intake import Cohort, cohort_of, with_classes
 from attrib.workflows.mri.overview import overview
-from attrib.workflows.mri.page import page
+from attrib.workflows.mri.page import study_page
 from attrib.workflows.mri.pictures import Sheet, viewer
 from attrib.workflows.mri.plan import METHODS, Plan, checked
 from attrib.workflows.mri.reference import Baseline, baseline_of, reference_subjects
@@ -65,6 +66,7 @@ def mri(
     brain_mask: str | Path | None = None,
     channels: int = 1,
     baselines: str = "zeros",
+    context: Sequence[str] = (),
     layer: str = "auto",
     atlas: str | Path | None = None,
     atlas_names: str | Path | None = None,
@@ -129,6 +131,9 @@ def mri(
         How many channels the model takes; each gets the volume.
     baselines : str, default "zeros"
         ``"mean:LABEL"``, ``"samples:LABEL"`` (a distribution), ``"blurred"``, a number, or an image.
+    context : sequence of str
+        What goes into the model beside a subject's volume, or each of its slices, as for `attrib.workflows.explain.explain`: age, sex, scanner. Tables
+        have the subjects' names in their first column.
     layer : str, default "auto"
         Of Grad-CAM and its like.
     atlas, atlas_names : path, optional
@@ -199,9 +204,13 @@ def mri(
     if plan.batch_size == "auto" and input == "volume" and np.prod(cohort.shape) > LARGE:
         plan = replace(plan, batch_size=2)
     across = plane_dim(cohort.affine, axis)
-    explainer = Explainer(f, plan, across)
+    beside = read_context(context, f)
+    beside.of(
+        xr.DataArray(np.zeros(len(cohort.subjects)), coords={"sample": [s.name for s in cohort.subjects]})
+    )
+    explainer = Explainer(f, plan, across, beside)
     first, volume = _first_readable(cohort)
-    prediction = explainer.try_out(volume)
+    prediction = explainer.try_out(volume, first.name)
     people, strange = with_classes(cohort.subjects, prediction.classes, names is not None)
     cohort = replace(cohort, subjects=people, problems=[*cohort.problems, *strange])
     baseline = baseline_of(plan, cohort)
@@ -211,17 +220,17 @@ def mri(
         f"{len(people)} subjects of {' x '.join(map(str, cohort.shape))} voxels; {', '.join(plan.methods)} of the score of {target_name}."
     )
     work = _Work(Path(output), cohort, plan, explainer, baseline, across, slices, viewers, npy, tell, say)
-    if overwrite:
-        _clear(work.folder)
     ready = None
-    if read_part(work.folder, next(s for s in people if s.name == first.name)) is None:
+    if overwrite or read_part(work.folder, next(s for s in people if s.name == first.name)) is None:
         subject = next(s for s in people if s.name == first.name)
         explained = explainer.explain(
-            volume, cohort.atlas_of(subject), baseline(volume), subject.name in work.judged
+            volume, cohort.atlas_of(subject), baseline(volume), subject.name in work.judged, subject.name
         )
         ready = (first.name, explained)
     settings = _settings(plan, model, f, weights, parameters, brain_mask, atlas, cohort, npy)
-    with RunFolder(output, PROGRAM, settings, command) as run:
+    if context:
+        settings["context"] = digest_of([[v.name, v.values] for v in beside.values])
+    with RunFolder(output, PROGRAM, settings, command, overwrite=overwrite) as run:
         parts = work.explain_all(run, ready, drawn_count, workers)
         _finish(run, work, parts, voxels, store)
         run.record |= {"seconds": work.seconds}
@@ -307,7 +316,7 @@ class _Work:
                     ready[1]
                     if ready is not None and ready[0] == subject.name
                     else self.explainer.explain(
-                        volume, atlas, self.baseline(volume), subject.name in self.judged
+                        volume, atlas, self.baseline(volume), subject.name in self.judged, subject.name
                     )
                 )
                 self._add("explaining", start)
@@ -417,7 +426,7 @@ def _finish(
     write_json(strict(summary), run.file("summary.json"))
     cohort_files = [f for f in run.files if "/" not in f]
     with replacing(run.file("index.html")) as temporary:
-        text = page(
+        text = study_page(
             summary, table, groups, cohort_files, work.problems, work.drawn, work.plan.methods, work.across, work.slices, pages,
             work.viewers,
         )  # fmt: skip
@@ -597,23 +606,3 @@ def _parameters(path: str | Path | None) -> dict[str, Any] | None:
 
 def _has_atlases(subjects: str | Path) -> bool:
     return any(s.atlas is not None for s in read_subjects(subjects)[0])
-
-
-def _clear(folder: Path) -> None:
-    """Remove the files of an earlier run of this study; nothing else is touched."""
-    record = folder / RECORD
-    if not record.is_file():
-        return
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except ValueError:
-        return
-    if content.get("program") != PROGRAM:
-        return
-    files = [
-        folder / f
-        for f in content.get("files", [])
-        if not Path(f).is_absolute() and ".." not in Path(f).parts
-    ]
-    for file in [*files, *(folder / "parts").glob("*.json"), *(folder / "parts").glob("*.npz")]:
-        file.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from attrib.workflows.continued import RunFolder
 from attrib.workflows.sequence.asked import MUTATIONS
 from attrib.workflows.sequence.findings import Findings
 from attrib.workflows.sequence.importance import importance
-from attrib.workflows.sequence.page import page
+from attrib.workflows.sequence.page import study_page
 from attrib.workflows.sequence.parts import Attributed
 from attrib.workflows.sequence.pictures import draw, draw_records
 from attrib.workflows.study import agreement_frame
@@ -35,7 +35,8 @@ def write(run: RunFolder, findings: Findings, pictures: int) -> None:
     drawn = draw(run, findings) if pictures else []
     records = draw_records(run, findings, pictures)
     with replacing(run.file("index.html")) as temporary:
-        temporary.write_text(page(findings, run, motifs_table(findings), drawn, records), encoding="utf-8")
+        tables = motifs_table(findings), records_table(findings)
+        temporary.write_text(study_page(findings, run, tables, drawn, records), encoding="utf-8")
 
 
 def _arrays(run: RunFolder, done: Attributed) -> None:

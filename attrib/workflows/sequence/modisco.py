@@ -23,6 +23,7 @@ from attrib.workflows.sequence.records import distinct
 
 Motifs = dict[str, xr.DataArray]
 SEQLETS = 2000  # of each sign, the most that TF-MoDISco clusters
+SECONDS = 3600  # tfmodisco-lite 3.0 may merge patterns of short records for ever
 ROWS = 32  # records of a call
 
 
@@ -96,10 +97,15 @@ def modisco(
 def _patterns(folder: Path, results: Path, width: int) -> str:
     """Run the program; why it failed, or nothing."""
     words = [program(), "motifs", "-s", folder / "sequences.npz", "-a", folder / "hypothetical.npz"]
-    done = subprocess.run(
-        [*map(str, words), "-n", str(SEQLETS), "-w", str(width), "-o", str(results)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [*map(str, words), "-n", str(SEQLETS), "-w", str(width), "-o", str(results)],
+            capture_output=True, text=True, check=False, timeout=SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return (
+            f"modisco was stopped after {SECONDS} s; records of less than 100 letters may be too short for it"
+        )
     if done.returncode == 0 and results.is_file():
         return ""
     lines = [line for line in done.stderr.splitlines() if line.strip()]

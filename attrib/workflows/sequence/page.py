@@ -1,22 +1,23 @@
-"""The summary page of the study, with links to all files."""
+"""What the page of the study shows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
 from attrib.workflows.continued import RunFolder
-from attrib.workflows.document import document, links, listing, pictures, table
+from attrib.workflows.page import browser, links, listing, page, paragraphs, pictures, table
 from attrib.workflows.sequence.findings import Findings
 
 NAMED = 12  # outputs named in the first line
 
 
-def page(
-    findings: Findings, run: RunFolder, motifs: pd.DataFrame, drawn: Sequence[str], records: Sequence[str]
-) -> str:
+def study_page(
+    findings: Findings, run: RunFolder, tables: tuple[pd.DataFrame, pd.DataFrame], drawn: Sequence[str],
+    records: Sequence[tuple[str, Any, str]],
+) -> str:  # fmt: skip
     """The page's text.
 
     Parameters
@@ -24,30 +25,43 @@ def page(
     findings : Findings
     run : RunFolder
         Its `files`, and the `notes` of its record.
-    motifs : DataFrame
-        A row per motif.
-    drawn, records : sequence of str
-        Pictures of motifs and experiments, and of records.
+    tables : (DataFrame, DataFrame)
+        Of motifs and of records.
+    drawn : sequence of str
+        Pictures of motifs and experiments.
+    records : sequence of (str, object, str)
+        Records, outputs and pictures.
     """
     bad = [f"{p['record']}: {p['problem']}" for p in findings.problems if not p["kept"]]
-    return document(
+    motifs, rows = tables
+    notes = [f"{k}: {v}" for k, v in run.record.get("notes", {}).items()]
+    return page(
         "Sequences",
         [
-            f"<p>{escape(_message(findings, len(bad)))}</p>",
+            paragraphs(_message(findings, len(bad))),
             links(f for f in [*run.files, "run.json"] if not f.startswith("records/")),
-            _notes(run.record.get("notes", {})),
+            paragraphs(*notes, note=True) if notes else None,
             listing("Left out", bad, "problems.csv"),
-            "<h2>Motifs</h2>",
-            pictures(f for f in drawn if f.endswith("motifs.png")),
-            table(motifs, "motifs.csv"),
-            "<h2>Experiments</h2>",
-            pictures(f for f in drawn if not f.endswith("motifs.png")),
-            table(findings.experiments.drop(columns="sd"), "experiments.csv"),
+            browser(
+                "Records drawn", [_record(rows, *drawing) for drawing in records],
+                [{"kind": "picture", "key": "picture"}], order=["score", "seqlets"],
+            ),
+            pictures("Motifs", [f for f in drawn if f.endswith("motifs.png")]),
+            table("Motifs found", motifs, "motifs.csv"),
+            pictures("Experiments", [f for f in drawn if not f.endswith("motifs.png")]),
+            table("Figures of the experiments", findings.experiments, "experiments.csv"),
             _variants(findings),
-            "<h2>Records</h2>",
-            pictures(records),
+            table("All records", rows, "records.csv"),
         ],
-    )
+    )  # fmt: skip
+
+
+def _record(rows: pd.DataFrame, record: str, output: Any, picture: str) -> dict[str, Any]:
+    mine = rows[rows["record"].astype(str) == record]
+    mine = mine if output is None else mine[mine["target"] == output]
+    score, seqlets = float(mine["score"].iloc[0]), int(mine["seqlets"].iloc[0])
+    name = record if output is None else f"{record}, {output}"
+    return {"name": name, "says": f"score {score:.3g}, {seqlets} seqlets", "score": score, "seqlets": seqlets, "picture": picture}  # fmt: skip
 
 
 def _message(findings: Findings, bad: int) -> str:
@@ -60,14 +74,10 @@ def _message(findings: Findings, bad: int) -> str:
     return f"{'; '.join(parts)}. Seqlets are those of {findings.lead}."
 
 
-def _variants(findings: Findings) -> str:
-    """The variants of the largest differences."""
+def _variants(findings: Findings) -> dict[str, object] | None:
+    """The variants, the largest differences first."""
     if findings.variation is None:
-        return ""
+        return None
     rows = findings.variation.table
     order = rows.iloc[rows["difference"].abs().argsort(kind="stable")[::-1]] if len(rows) else rows
-    return f"<h2>Variants</h2><p>The largest differences first.</p>{table(order, 'variants.csv')}"
-
-
-def _notes(notes: Mapping[str, str]) -> str:
-    return "".join(f'<p class="note">{escape(k)}: {escape(v)}</p>' for k, v in notes.items())
+    return table("Variants", order, "variants.csv")

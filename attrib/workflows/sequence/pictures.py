@@ -26,12 +26,15 @@ def draw(run: RunFolder, findings: Findings) -> list[str]:
     return _motif_pictures(run, findings) + _experiment_picture(run, findings.experiments)
 
 
-def draw_records(run: RunFolder, findings: Findings, count: int) -> list[str]:
-    """Draw the records of the strongest seqlets, then the first ones; several outputs take turns."""
+def draw_records(run: RunFolder, findings: Findings, count: int) -> list[tuple[str, Any, str]]:
+    """Draw the records of the strongest seqlets, then the first ones; several outputs take turns; returns records, outputs and files."""
     (run.path / "records").mkdir(exist_ok=True)
     ranked = [[(output, record) for record in _ranked(output)] for output in findings.by_output()]
     turns = [pair for row in zip_longest(*ranked) for pair in row if pair is not None]
-    return [_picture(run, output, record, k) for k, (output, record) in enumerate(turns[:count])]
+    return [
+        (record, output.output, _picture(run, output, record, k))
+        for k, (output, record) in enumerate(turns[:count])
+    ]
 
 
 def _ranked(findings: Findings) -> list[str]:
