@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+Context = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What goes into the model beside the inputs and is not explained: FILE or NAME=FILE, with commas or repeated; tables "
+        "have the samples' labels in their first column.",
+        metavar="[NAME=]FILE",
+    ),
+]
 
 
 def names(text: str | None) -> list[str] | None:
