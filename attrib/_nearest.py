@@ -16,6 +16,6 @@ def near(value: object, names: Iterable[object]) -> str:
     """
     from difflib import get_close_matches
 
-    known = {str(name).lower(): str(name) for name in names}
-    close = get_close_matches(str(value).lower(), known, 1)
-    return f"; did you mean {known[close[0]]!r}?" if close else ""
+    spelled = {str(name).lower(): str(name) for name in names}
+    close = get_close_matches(str(value).lower(), spelled, 1)
+    return f"; did you mean {spelled[close[0]]!r}?" if close else ""

@@ -43,7 +43,7 @@ SampleTable = Annotated[
     typer.Option("--sample-table", help="Sample table (CSV, or tabs); its ids are matched to the matrix."),
 ]
 Label = Annotated[str | None, typer.Option(help="Column with what is predicted, such as the tissue.")]
-Group = Annotated[
+Donor = Annotated[
     str | None,
     typer.Option(
         help="Column with the donor, or a regular expression with one (group) that finds it in the sample's id."
@@ -203,7 +203,7 @@ def train(
     data: Matrix = None,
     samples: SampleTable = None,
     label: Label = None,
-    group: Group = None,
+    group: Donor = None,
     split: Annotated[
         str | None, typer.Option(help="Column with a split of your own: train, validation, test.")
     ] = None,

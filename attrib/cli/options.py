@@ -28,7 +28,9 @@ Classes = Annotated[
 ]
 Target = Annotated[
     list[str] | None,
-    typer.Option(help="Which output: a number, a class name, several with commas, predicted, or all."),
+    typer.Option(
+        help="Which output: a number, a class name, several with commas, predicted, all; of several heads HEAD:OUTPUT or HEAD:profile."
+    ),
 ]
 OneTarget = Annotated[
     str | None, typer.Option("--target", help="One output: a number, a class name, or predicted.")

@@ -85,6 +85,9 @@ def sequence(
     one_strand: Annotated[
         bool, typer.Option("--one-strand", help="Motifs lie on the given strand only, as in RNA.")
     ] = False,
+    modisco: Annotated[
+        bool, typer.Option("--modisco", help="Run TF-MoDISco too (the extra modisco).")
+    ] = False,
     max_records: Annotated[
         int | None, typer.Option("--max-samples", "--max-records", help="Use the first so many records.")
     ] = None,
@@ -106,7 +109,7 @@ def sequence(
             model, output, weights=weights, fasta=sequences, table=rows_of, bed=bed, column=column, name=name, width=width, summits=summits,
             motifs=motifs, insert=listed(insert), variants=variants, methods=listed(methods) or DEFAULT, target=joined(target), classes=joined(classes),
             baselines=baselines, layer=layer, windows=windows, dims=listed(dims) or DIMS, both_strands=not one_strand,
-            max_records=max_records, pictures=_number(pictures), batch_size=rows(batch_size), device=device, seed=seed,
+            max_records=max_records, pictures=_number(pictures), modisco=modisco, batch_size=rows(batch_size), device=device, seed=seed,
             options=assignments(options), command=command_line(), tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
@@ -142,7 +145,7 @@ def _report(done: Studied) -> None:
     discovered = done.discovered
     for what, why in discovered.notes.items():
         show.say(f"{what}: {why}")
-    show.say(f"{len(discovered.clusters.seqlets)} seqlets, {len(discovered.clusters.motifs)} motifs of seqlets, {len(discovered.filter_motifs)} of filters")  # fmt: skip
+    show.say(f"{len(discovered.clusters.seqlets)} seqlets, {len(discovered.clusters.motifs)} motifs of seqlets, {f'{len(discovered.modisco)} of TF-MoDISco, ' if discovered.modisco else ''}{len(discovered.filter_motifs)} of filters")  # fmt: skip
     if discovered.hits is not None:
         for hit in discovered.hits.drop_duplicates("motif").head(LISTED).itertuples():
             show.say(f"  {hit.motif}: {hit.target} {hit.target_name} (p {hit.p:.1g}, q {hit.q:.1g})")
