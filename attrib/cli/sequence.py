@@ -132,7 +132,7 @@ def _number(pictures: str) -> int:
     if pictures in ("all", "none"):
         return ALL if pictures == "all" else 0
     if not pictures.isdecimal():
-        raise ValueError(f"--pictures is {pictures!r}, expected a number, all or none")
+        raise ValueError(f"--pictures is {pictures}, expected a number, all or none")
     return int(pictures)
 
 
