@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.io import add_group, replacing, save
+from attrib.io import add_group, save
 from attrib.labels import deletion
 from attrib.stats import agreement, summary
 from attrib.workflows.attribute import Done, Result, Skipped, Tell, attribute
@@ -145,8 +145,7 @@ def draw(x: Result, results: Mapping[str, Result], folder: Folder, **options: An
     for prefix, part, parts in _inputs(x, results):
         for name, make in pictures(part, parts, **options) if parts else ():
             file = f"{prefix}{name}.png"
-            with replacing(folder.file(file)) as temporary:
-                make().savefig(temporary)
+            folder.picture(file, make())
             written.append(file)
     return written
 
@@ -186,7 +185,7 @@ def write_page(folder: Folder, title: str, line: str, tables: Mapping[str, tuple
     tables : mapping of str to (str, DataFrame)
         By title, the file that has all rows, and the rows.
     """
-    files = [f for f in folder.record["files"] if f != PAGE]
+    files = [f for f in folder.files if f != PAGE]
     text = page(
         title,
         [
@@ -196,5 +195,4 @@ def write_page(folder: Folder, title: str, line: str, tables: Mapping[str, tuple
             links([*files, RECORD]),
         ],
     )
-    with replacing(folder.file(PAGE)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    folder.text(PAGE, text)

@@ -13,6 +13,7 @@ import xarray as xr
 from attrib.domains.expression import read_gmt
 from attrib.io import add_group, replacing, save, to_anndata, write_json
 from attrib.io.annotated import annotated_object
+from attrib.io.names import file_names
 from attrib.io.place import strict
 from attrib.workflows.attribute import Done, Skipped, Tell, attribute, rehearse
 from attrib.workflows.expression import findings as numbers
@@ -169,7 +170,7 @@ def expression(
         summary = _summary(matrix.problems, every_sample, selected, results, outcomes, classifier, heatmaps)
         write_json(summary, folder.file("summary.json"))
         _write_page(folder, summary, results, enriched, every_sample)
-    return Study(folder.path, summary, [*folder.record["files"], RECORD])
+    return Study(folder.path, summary, [*folder.files, RECORD])
 
 
 def _pictures(pictures: int | str) -> int | None:
@@ -337,46 +338,30 @@ def _draw(
     if len(labels) < len(order):
         say(f"Heat maps of {len(labels)} of {len(order)} labels, those with the most samples.")
     change = next((beside[c] for c in ("log2_fold_change", "expression_difference") if c in beside), None)
-    stems = _stems(labels)
+    plain = file_names(labels).values()
+    stems = file_names(
+        labels, [f"{n}_{m}" for n in plain for m in results]
+    )  # names of other methods' heat maps
     for k, method in enumerate(results):
         suffix = "" if k == 0 else f"_{method}"
-        _write(folder, f"leading_genes_{method}.png", drawn.leading_heatmap(results[method], method))
+        folder.picture(f"leading_genes_{method}.png", drawn.leading_heatmap(results[method], method))
         if len(order) > 1:
-            _write(folder, f"overlap_{method}.png", drawn.overlap_heatmap(results[method]))
+            folder.picture(f"overlap_{method}.png", drawn.overlap_heatmap(results[method]))
         if change is not None:
             named = change.rename(
                 "log2_fold_change" if "log2_fold_change" in beside else "expression_difference"
             )
-            _write(
-                folder,
+            folder.picture(
                 f"attribution_and_expression_{method}.png",
                 drawn.against_expression(results[method], named, method),
             )
         for j, label in enumerate(labels):
             file = f"heatmap_{stems[label]}{suffix}.png"
-            _write(folder, file, drawn.label_heatmap(results[method], label, method))
+            folder.picture(file, drawn.label_heatmap(results[method], label, method))
             heatmaps.setdefault(label, {})[method] = file
             if tell is not None:
                 tell("pictures", k * len(labels) + j + 1, len(results) * len(labels))
     return heatmaps
-
-
-def _stems(labels: Sequence[str]) -> dict[str, str]:
-    """Names of files for labels: letters, digits, and `_` for all else; numbered where two would be the same."""
-    stems: dict[str, str] = {}
-    for label in labels:
-        stem = "".join(c if c.isalnum() or c in "-+." else "_" for c in label).strip("._")[:80] or "label"
-        again = sum(
-            s.casefold() == stem.casefold() or s.casefold().startswith(f"{stem.casefold()}~")
-            for s in stems.values()
-        )
-        stems[label] = f"{stem}~{again + 1}" if again else stem
-    return stems
-
-
-def _write(folder: Folder, name: str, picture: Any) -> None:
-    with replacing(folder.file(name)) as temporary:
-        picture.savefig(temporary)
 
 
 def _summary(
@@ -409,8 +394,6 @@ def _write_page(
     enriched: pd.DataFrame | None,
     every: Samples,
 ) -> None:
-    with replacing(folder.file("genes.js")) as temporary:
-        temporary.write_text(gene_data(results), encoding="utf-8")
-    text = study_page(summary, results, enriched, [f for f in folder.record["files"] if f != "genes.js"])
-    with replacing(folder.file("index.html")) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    folder.text("genes.js", gene_data(results))
+    text = study_page(summary, results, enriched, [f for f in folder.files if f != "genes.js"])
+    folder.text("index.html", text)

@@ -23,9 +23,7 @@ from attrib.io.place import strict
 from attrib.labels.grids import VOXEL_DIMS
 from attrib.scale.loading import first_line, load_model
 from attrib.workflows.attribute import Tell
-from attrib.workflows.continued import RunFolder
-from attrib.workflows.folder import RECORD
-from attrib.workflows.identity import digest, fingerprint
+from attrib.workflows.folder import Folder, digest, fingerprint
 from attrib.workflows.mri.drawing import Drawers
 from attrib.workflows.mri.explaining import Explained, Explainer
 from attrib.workflows.mri.groups import Groups, Voxels, compare
@@ -211,17 +209,15 @@ def mri(
         f"{len(people)} subjects of {' x '.join(map(str, cohort.shape))} voxels; {', '.join(plan.methods)} of the score of {target_name}."
     )
     work = _Work(Path(output), cohort, plan, explainer, baseline, across, slices, viewers, npy, tell, say)
-    if overwrite:
-        _clear(work.folder)
     ready = None
-    if read_part(work.folder, next(s for s in people if s.name == first.name)) is None:
+    if overwrite or read_part(work.folder, next(s for s in people if s.name == first.name)) is None:
         subject = next(s for s in people if s.name == first.name)
         explained = explainer.explain(
             volume, cohort.atlas_of(subject), baseline(volume), subject.name in work.judged
         )
         ready = (first.name, explained)
     settings = _settings(plan, model, f, weights, parameters, brain_mask, atlas, cohort, npy)
-    with RunFolder(output, PROGRAM, settings, command) as run:
+    with Folder(output, command, program=PROGRAM, settings=settings, overwrite=overwrite) as run:
         parts = work.explain_all(run, ready, drawn_count, workers)
         _finish(run, work, parts, voxels, store)
         run.record |= {"seconds": work.seconds}
@@ -262,7 +258,7 @@ class _Work:
         }
 
     def explain_all(
-        self, run: RunFolder, ready: tuple[str, Explained] | None, pictures: int, workers: int
+        self, run: Folder, ready: tuple[str, Explained] | None, pictures: int, workers: int
     ) -> list[dict[str, Any]]:
         """The parts of all subjects that could be explained."""
         subjects = self.cohort.subjects
@@ -290,7 +286,7 @@ class _Work:
         return parts
 
     def _subject(
-        self, run: RunFolder, subject: Subject, ready: tuple[str, Explained] | None, drawers: Drawers | None
+        self, run: Folder, subject: Subject, ready: tuple[str, Explained] | None, drawers: Drawers | None
     ) -> dict[str, Any] | None:
         """A subject's part; None if it cannot be explained, which is listed."""
         start = time.perf_counter()
@@ -376,15 +372,13 @@ def label_of(units: str, target: str) -> str:
     )
 
 
-def _listed(run: RunFolder, names: Sequence[str]) -> None:
+def _listed(run: Folder, names: Sequence[str]) -> None:
     """Add files to the run's list."""
     for name in names:
         run.file(name)
 
 
-def _finish(
-    run: RunFolder, work: _Work, parts: Sequence[dict[str, Any]], voxels: Voxels, store: bool
-) -> None:
+def _finish(run: Folder, work: _Work, parts: Sequence[dict[str, Any]], voxels: Voxels, store: bool) -> None:
     """Write the files of the cohort."""
     start = time.perf_counter()
     table = pd.DataFrame([r for p in parts for r in p["rows"]])
@@ -405,8 +399,7 @@ def _finish(
             save(frame, run.file(name))
     work.seconds["statistics"] = round(time.perf_counter() - start, 2)
     start = time.perf_counter()
-    with replacing(run.file("attribution_summary.png")) as temporary:
-        overview(table, groups, work.plan.methods).savefig(temporary)
+    run.picture("attribution_summary.png", overview(table, groups, work.plan.methods))
     pages = _group_viewers(run, work, groups) if work.viewers and work.drawn else {}
     work.seconds["summary picture and viewers"] = round(time.perf_counter() - start, 2)
     if store:
@@ -424,7 +417,7 @@ def _finish(
         temporary.write_text(text, encoding="utf-8")
 
 
-def _group_viewers(run: RunFolder, work: _Work, groups: Groups) -> dict[str, str]:
+def _group_viewers(run: Folder, work: _Work, groups: Groups) -> dict[str, str]:
     """Pages with the group maps over the first subject's anatomy."""
     pages: dict[str, str] = {}
     for file in groups.files:
@@ -438,7 +431,7 @@ def _group_viewers(run: RunFolder, work: _Work, groups: Groups) -> dict[str, str
     return pages
 
 
-def _store(run: RunFolder, work: _Work, parts: Sequence[Mapping[str, Any]]) -> None:
+def _store(run: Folder, work: _Work, parts: Sequence[Mapping[str, Any]]) -> None:
     """Write all maps into one netCDF file, a subject at a time."""
     methods, shape = work.plan.methods, work.cohort.shape
     coords: dict[str, Any] = {
@@ -597,23 +590,3 @@ def _parameters(path: str | Path | None) -> dict[str, Any] | None:
 
 def _has_atlases(subjects: str | Path) -> bool:
     return any(s.atlas is not None for s in read_subjects(subjects)[0])
-
-
-def _clear(folder: Path) -> None:
-    """Remove the files of an earlier run of this study; nothing else is touched."""
-    record = folder / RECORD
-    if not record.is_file():
-        return
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except ValueError:
-        return
-    if content.get("program") != PROGRAM:
-        return
-    files = [
-        folder / f
-        for f in content.get("files", [])
-        if not Path(f).is_absolute() and ".." not in Path(f).parts
-    ]
-    for file in [*files, *(folder / "parts").glob("*.json"), *(folder / "parts").glob("*.npz")]:
-        file.unlink(missing_ok=True)
