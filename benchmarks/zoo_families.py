@@ -76,15 +76,31 @@ TIMM = (
 )  # fmt: skip
 
 
+SMALLER: dict[str, dict[str, Any]] = {  # of families whose least model is large
+    "beit_base_patch16_224": {"embed_dim": 96, "depth": 3, "num_heads": 4},
+    "naflexvit_base_patch16_gap": {"embed_dim": 96, "depth": 3, "num_heads": 4},
+    "samvit_base_patch16_224": {"embed_dim": 96, "depth": 3, "num_heads": 4, "global_attn_indexes": (2,)},
+    "sequencer2d_s": {"layers": (1, 1, 2, 1)},
+    "vitamin_small_224": {"depth": 3},
+    "xcit_nano_12_p16_224": {"depth": 3},
+}
+
+
 def timm_model(name: str) -> tuple[nn.Module, Tensor]:
     """A model of timm for images of 96 x 96 if it takes them, else of 128 x 128, else of its own size."""
     import timm
 
     for size in (96, 128, None):
-        for options in ({"img_size": size}, {}) if size else ({},):
+        smaller = SMALLER.get(name, {})
+        for options in ({"img_size": size, **smaller}, smaller) if size else (smaller,):
             try:
                 torch.manual_seed(0)
-                model = timm.create_model(name, num_classes=CLASSES, **options).eval()
+                if name == "convmixer_768_32":  # whose sizes are fixed
+                    model = timm.models.convmixer.ConvMixer(
+                        64, 4, 7, 7, num_classes=CLASSES, act_layer=nn.ReLU
+                    ).eval()
+                else:
+                    model = timm.create_model(name, num_classes=CLASSES, **options).eval()
                 x = images(size or model.default_cfg["input_size"][-1])
                 with torch.no_grad():
                     model(x[:1])

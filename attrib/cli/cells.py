@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SEVERAL = {
     "cells": ("--images", "--methods", "--targets"),
     "fcgr": ("--samples", "--methods", "--corrections"),
-    "mri": ("--methods", "--key-slices", "--key-mm", "--samples"),
+    "mri": ("--methods", "--context", "--key-slices", "--key-mm", "--samples"),
     "expression": ("--methods", "--target", "--classes"),
 }
 

@@ -13,7 +13,7 @@ from attrib.cli.expression import commands as expression
 from attrib.cli.fcgr import group as fcgr
 from attrib.cli.mri import mri
 from attrib.cli.sequence import sequence
-from attrib.cli.values import assignments, chosen, names, rows
+from attrib.cli.values import Context, assignments, chosen, names, rows
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="What did the network look at?")
 
@@ -35,14 +35,6 @@ Classes = Annotated[
     str | None, typer.Option(help="Names of the outputs: a,b,c, or a file with one per line.")
 ]
 Device = Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")]
-Context = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="What goes into the model beside the inputs and is not explained: FILE or NAME=FILE, with commas or repeated; tables "
-        "have the samples' labels in their first column.",
-        metavar="[NAME=]FILE",
-    ),
-]
 
 
 def _version(wanted: bool) -> None:
@@ -109,7 +101,9 @@ def explain(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(help="Which output: a number, a class name, several with commas, predicted, or all."),
+        typer.Option(
+            help="Which output: a number, a class name, several with commas, predicted, all; of several heads HEAD:OUTPUT."
+        ),
     ] = None,
     dims: Dims = None,
     variables: Variables = None,

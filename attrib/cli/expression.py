@@ -10,7 +10,7 @@ import typer
 from attrib._install import install_hint
 from attrib.cli import show
 from attrib.cli.cells import listed
-from attrib.cli.values import assignments, rows
+from attrib.cli.values import assignments, rows, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.expression import Study, Trained
@@ -81,7 +81,7 @@ def explain(
     transform: Annotated[str | None, typer.Option(help="What --model takes: log1p or none.")] = None,
     layer: Layer = None,
     output: Annotated[
-        Path, typer.Option(help="Folder for the results: new, empty, or with --overwrite an earlier run's.")
+        Path, typer.Option(help="Folder for the results; a run with the same settings there is continued.")
     ] = Path("attrib-expression"),
     methods: Annotated[list[str] | None, typer.Option(help="See: attrib methods.")] = None,
     target: Annotated[
@@ -114,12 +114,17 @@ def explain(
         typer.Option("--set", help="An argument of a method: integrated_gradients.quadrature=exact."),
     ] = None,
     batch_size: Annotated[str, typer.Option(help="Rows per call of the network, or auto.")] = "auto",
+    cluster: Annotated[
+        str | None, typer.Option(help="Worker processes (4), or a Dask scheduler's address (tcp://...).")
+    ] = None,
     pictures: Annotated[str, typer.Option(help="Heat maps of so many labels, all, or none.")] = "all",
     download: Download = None,
     source: Source = None,
     seed: Annotated[int, typer.Option(help="Of --max-samples and of methods that draw.")] = 0,
     device: Device = None,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew in a folder of an earlier run.")
+    ] = False,
 ) -> None:
     """Explain a classifier of expression, or train one (attrib expression train)."""
     if context.invoked_subcommand is not None:
@@ -127,7 +132,6 @@ def explain(
     from attrib.domains.expression import gene_list
     from attrib.workflows.expression import METHODS, load_checkpoint
     from attrib.workflows.expression import expression as work
-    from attrib.workflows.folder import command_line
 
     names = listed(targets_or_classes(classes))
     classifier = load_checkpoint(
@@ -140,7 +144,7 @@ def explain(
             classifier, matrix_of(data, download, source), output, samples=samples, label=label, group=group, layer=layer,
             split=split, every=every, max_samples=max_samples, methods=listed(methods) or METHODS, target=goals, baselines=baselines,
             normalize=normalize, top=top, gene_sets=gene_sets, options=assignments(options or []), batch_size=rows(batch_size),
-            seed=seed, pictures=pictures, overwrite=overwrite, command=command_line(), tell=tell, say=show.say,
+            seed=seed, cluster=workers(cluster), pictures=pictures, overwrite=overwrite, tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
 
@@ -181,8 +185,10 @@ def _report(done: Study) -> None:
             f"labels with fewer than three samples, whose figures say little: {', '.join(summary['labels_with_few_samples'])}"
         )
     for entry in summary["methods"]:
-        if "skipped" in entry:
-            show.say(f"{entry['method']} does not apply: {entry['skipped']}")
+        if entry["completeness_error_median"] is not None:
+            show.say(
+                f"completeness error of {entry['method']}: median {entry['completeness_error_median']:.2g}, largest {entry['completeness_error_max']:.2g}"
+            )
     heatmaps = [f for f in done.files if f.startswith("heatmap_")]
     show.files(
         done.folder,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from attrib.cli import show
-from attrib.cli.values import assignments, names, rows
+from attrib.cli.values import Context, assignments, names, rows
 
 Subjects = Annotated[
     Path,
@@ -104,6 +104,7 @@ def mri(
     brain_mask: BrainMask = None,
     channels: Channels = 1,
     baselines: Baselines = "zeros",
+    context: Context = None,
     layer: LayerName = "auto",
     atlas: Atlas = None,
     atlas_names: AtlasNames = None,
@@ -147,7 +148,7 @@ def mri(
             subjects, model, output, weights=weights, parameters=parameters, classes=classes, target=target,
             methods=listed(methods) or METHODS, input=input, axis=axis, slice_range=_range(slice_range),
             key_slices=_numbers(key_slices, int, "--key-slices"), key_mm=_numbers(key_mm, float, "--key-mm"), orientation=orientation,
-            intensity=intensity, brain_mask=brain_mask, channels=channels, baselines=baselines, layer=layer, atlas=atlas,
+            intensity=intensity, brain_mask=brain_mask, channels=channels, baselines=baselines, context=listed(context), layer=layer, atlas=atlas,
             atlas_names=atlas_names, options=assignments(options or []), samples=listed(samples) or None, max_samples=max_samples,
             pictures=pictures, viewers=viewers, npy=npy, store=store, smooth=smooth, percentile=percentile, threshold=threshold,
             connectivity=connectivity, tfce=tfce, permutations=permutations, batch_size=rows(batch_size), device=device, seed=seed,

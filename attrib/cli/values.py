@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+Context = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What goes into the model beside the inputs and is not explained: FILE or NAME=FILE, with commas or repeated; tables "
+        "have the samples' labels in their first column.",
+        metavar="[NAME=]FILE",
+    ),
+]
 
 
 def names(text: str | None) -> list[str] | None:
@@ -35,3 +46,14 @@ def assignments(settings: list[str]) -> dict[str, Any]:
         except ValueError:
             values[name.strip()] = value
     return values
+
+
+def workers(text: str | None) -> int | str | None:
+    """A number of worker processes, or the address of a Dask scheduler."""
+    if text is None or "://" in text:
+        return text
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise ValueError(
+        f"--cluster is {text!r}, expected a number of processes, or a scheduler's address: tcp://HOST:8786"
+    )

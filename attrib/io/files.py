@@ -111,7 +111,7 @@ def add_group(a: Labelled, path: str | os.PathLike[str], group: str) -> Path:
     ['saliency', 'deep_lift']
     """
     final = Path(path)
-    names = netcdf.group_names(final) if final.exists() else []
+    names = netcdf.group_names(final)
     if group in names:
         raise ValueError(f"{final.name} has a group {group!r} already; choose another name")
     computed = a.compute()

@@ -66,9 +66,11 @@ def name_groups(path: Path, names: list[str]) -> None:
 
 
 def group_names(path: Path) -> list[str]:
-    """Groups that `write` put into the file, in order; none for a file that holds one result."""
+    """Groups that `write` put into the file, in order; none for a file that holds one result, or is not there."""
     import netCDF4
 
+    if not path.exists():
+        return []
     with netCDF4.Dataset(path) as file:
         text = getattr(file, GROUPS, "")
     return text.split("\n") if text else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from attrib._install import install_hint
@@ -59,6 +60,20 @@ def runner(cluster: Any) -> Any:
     except ImportError as error:
         raise ImportError(f"`cluster` needs dask.distributed: {install_hint('large')} ({error})") from error
     return OnCluster(cluster)
+
+
+@contextmanager
+def connected(cluster: Any) -> Iterator[Any]:
+    """A connection that several cohorts share: None stays None, and a Client stays open."""
+    if cluster is None:
+        yield None
+        return
+    shares(1, cluster)
+    workers = runner(cluster)
+    try:
+        yield workers.client
+    finally:
+        workers.close()
 
 
 def shares(threads: int, cluster: Any) -> int:

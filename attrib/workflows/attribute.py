@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
 import time
+import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +18,7 @@ from attrib.engine.model.companions import Companions
 from attrib.functional import prepare
 from attrib.labels import labelled, labelled_inputs
 from attrib.labels.beside import forward_args
+from attrib.scale.cohort import cohort
 from attrib.scale.loading import first_line
 from attrib.workflows.context import Context
 from attrib.workflows.plan import ALL_METHODS, Plan, arguments
@@ -105,6 +110,73 @@ def attribute(
             yield Skipped(name, first_line(error).partition(": ")[2])
 
 
+def attribute_in_blocks(
+    model: Callable[..., Any],
+    x: xr.DataArray,
+    plan: Plan,
+    folder: Path,
+    cluster: Any = None,
+    tell: Tell | None = None,
+) -> Iterator[tuple[str, xr.DataArray, float]]:
+    """The same by `attrib.cohort`: blocks of samples, on worker processes or a cluster, kept when a run is stopped.
+
+    Parameters
+    ----------
+    model, x, plan, tell
+        As for `attribute`; a plan of all methods is none.
+    folder : Path
+        Where a store for each method lies, until its result was taken.
+    cluster : int, str or Client, optional
+        As for `attrib.cohort`.
+
+    Yields
+    ------
+    (str, DataArray, float)
+        A method, its result, and seconds; its store is removed when the next one is asked for.
+
+    Raises
+    ------
+    ValueError, TypeError, NotImplementedError
+        An error of a method, also in a single block.
+    """
+    for name in plan.methods:
+        options = {**plan.passing(x), **plan.by_method[name]}
+        method: Any = ALL_METHODS[name]
+        if "method" in options:
+            method = functools.partial(method, options.pop("method"))
+        store, start = folder / f"{name}.zarr", time.perf_counter()
+        tree = finished(method, model, x, store, cluster=cluster, progress=told(tell, name), **options)
+        result = tree["attribution"].load()
+        result = result.assign_coords(
+            {k: v for k, v in x.coords.items() if k in result.coords}
+        )  # texts as they were
+        yield name, result, time.perf_counter() - start
+        shutil.rmtree(store)
+
+
+def finished(
+    method: Any, model: Callable[..., Any], x: xr.DataArray, store: Path, **options: Any
+) -> xr.DataTree:
+    """A cohort without a block that failed.
+
+    Raises
+    ------
+    ValueError
+        With what the first of them raised.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*blocks failed", RuntimeWarning)
+        tree = cohort(method, model, x, store, **options)
+    if tree.attrs.get("failed"):
+        raise ValueError(f"{store.stem}: {str(tree.attrs['failed']).splitlines()[0]}")
+    return tree
+
+
+def told(tell: Tell | None, name: str) -> bool | Callable[[int, int], None]:
+    """The progress of a method, as methods take it."""
+    return False if tell is None else lambda done, total: tell(name, done, total)
+
+
 def rehearse(model: Callable[..., Any], x: Result, plan: Plan, tell: Tell | None = None) -> None:
     """Run a plan on the first sample, so that a method's errors come before the work begins.
 
@@ -150,11 +222,10 @@ def _run_method(
         raise ValueError(
             f"{name} needs {', '.join(lacking)}; name it in `options`, such as {name}.{lacking[0]}=..."
         )
-    progress = False if tell is None else lambda done, total: tell(name, done, total)
     options = {**plan.passing(x), **plan.by_method[name]}
     lead = (options.pop("method"),) if "method" in options else ()
     start = time.perf_counter()
-    result = labelled(ALL_METHODS[name])(*lead, model, x, **options, progress=progress)
+    result = labelled(ALL_METHODS[name])(*lead, model, x, **options, progress=told(tell, name))
     return result, time.perf_counter() - start
 
 

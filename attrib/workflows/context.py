@@ -76,6 +76,17 @@ class Context:
         named = {name: a for name, a in chosen if name is not None}
         return Beside(tuple(a for name, a in chosen if name is None), named)
 
+    def of_one(self, label: str, count: int) -> Context:
+        """The values of one sample, for each of so many rows that it is cut into."""
+        one = xr.DataArray([0.0], dims="sample", coords={"sample": [label]})
+        return Context(
+            tuple(
+                replace(v, values=xr.concat([a.drop_vars(list(a.coords))] * count, a.dims[0]))
+                for v in self.values
+                for a in [_of_samples(v, one.indexes["sample"], 1, "sample")]
+            )
+        )
+
     def part(self, samples: slice) -> Context:
         """The values of some samples; those with labels are found by them anyway."""
         return Context(

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -134,8 +135,10 @@ class Folder:
             self._earlier = self._of_earlier()  # again: nobody else writes now
             sweep(self.path)
             if self.settings is None or self._overwrite:
-                for file in [*(self.path / f for f in self._earlier), *self.parts.glob("*")]:
-                    file.unlink(missing_ok=True)
+                for name in self._earlier:
+                    (self.path / name).unlink(missing_ok=True)
+                if self.settings is not None:
+                    shutil.rmtree(self.parts, ignore_errors=True)
                 self._earlier = []
             for folder in (*((PARTS,) if self.settings is not None else ()), *self._folders):
                 (self.path / folder).mkdir(exist_ok=True)

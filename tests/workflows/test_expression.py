@@ -422,6 +422,67 @@ def test_methods_are_compared_with_chance_and_with_each_other(study) -> None:
     assert "deletion z (median)" in (folder / "out" / "index.html").read_text()
 
 
+def test_a_run_that_was_stopped_goes_on_and_others_are_refused(study, tmp_path: Path) -> None:
+    folder, data, _ = study
+    classifier, methods = load_checkpoint(folder / "model"), ["saliency", "integrated_gradients"]
+    common = {
+        "samples": data.samples,
+        "label": "tissue",
+        "pictures": "none",
+        "methods": methods,
+        "max_samples": 24,
+    }
+
+    def stop(name: str, done: int, total: int) -> None:
+        if name == "integrated_gradients" and done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        expression(classifier, data.tpm, tmp_path / "o", tell=stop, **common)
+    record = json.loads((tmp_path / "o" / "run.json").read_text())
+    assert record["state"] == "interrupted"
+    first = load(tmp_path / "o" / "attributions.nc", "saliency")
+    told: list[str] = []
+    done = expression(classifier, data.tpm, tmp_path / "o", tell=lambda name, *_: told.append(name), **common)
+    assert {n for n in told if "first sample" not in n} == {"integrated_gradients"}
+    assert load(tmp_path / "o" / "attributions.nc", "saliency").identical(first)
+    whole = expression(classifier, data.tpm, tmp_path / "w", **common)
+    for m in methods:
+        assert load(done.folder / "attributions.nc", m).identical(load(whole.folder / "attributions.nc", m))
+    assert (done.folder / "top_genes.csv").read_bytes() == (whole.folder / "top_genes.csv").read_bytes()
+    with pytest.raises(ValueError, match="other methods"):
+        expression(classifier, data.tpm, tmp_path / "o", **{**common, "methods": ["saliency"]})
+    with pytest.raises(ValueError, match="other arguments, baselines"):
+        expression(classifier, data.tpm, tmp_path / "o", baselines="median", **common)
+    again = expression(
+        classifier, data.tpm, tmp_path / "o", **{**common, "methods": ["saliency"]}, overwrite=True
+    )
+    assert list(again.summary["leading_genes"]) == ["saliency"]
+    assert not list((tmp_path / "o" / "parts").glob("*.zarr"))
+
+
+def test_workers_give_what_this_process_gives(study, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    folder, data, _ = study
+    done = {}
+    with distributed.Client(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as client:
+        for name, cluster in (("here", None), ("there", client)):
+            done[name] = expression(
+                load_checkpoint(folder / "model"), data.tpm, tmp_path / name, samples=data.samples, label="tissue", pictures="none",
+                methods=["deep_lift"], target=["tissue_03"], cluster=cluster,
+            )  # fmt: skip
+    here, there = (load(d.folder / "attributions.nc", "deep_lift") for d in done.values())
+    np.testing.assert_allclose(here, there, rtol=1e-6, atol=1e-7)
+    here, there = (load(d.folder / "mean_by_target.nc") for d in done.values())
+    xr.testing.assert_allclose(here, there)
+    for cluster in (0, True):
+        with pytest.raises(ValueError, match="`cluster`"):
+            expression(load_checkpoint(folder / "model"), data.tpm, tmp_path / "x", cluster=cluster)
+    assert not (tmp_path / "x").exists()
+
+
 def test_attrib_explain_takes_matrices_and_gives_h5ad_back(tmp_path: Path) -> None:
     data = made(3, 40, 4)
     common = [

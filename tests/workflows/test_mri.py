@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -195,6 +196,48 @@ def test_deletion_is_that_of_the_methods_own_rows_and_the_studys_baseline(form: 
         "deletion_random_area": pytest.approx(float(curve.random_area.mean())),
         "deletion_z": pytest.approx(float(curve.z.median())),
     }
+
+
+class OfAge(torch.nn.Module):
+    """The score of another network, times the subject's age."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor, age: torch.Tensor) -> torch.Tensor:
+        return self.model(x) * age.to(x.dtype).reshape(-1, 1)
+
+
+@pytest.mark.parametrize("form", ["volume", "slices"])
+def test_each_subject_has_its_own_context(place: Path, tmp_path: Path, form: str) -> None:
+    ages = {"sub-03": 2.0, "sub-99": 9.0, "sub-01": 4.0}
+    pd.Series(ages, name="age").to_csv(tmp_path / "people.csv", index_label="subject")
+    options: dict[str, Any] = {"classes": "HC,TLE", "intensity": "zscore-brain", "methods": ["saliency", "grad_cam"], "samples": ["sub-01", "sub-03"], "pictures": 0, "input": form}  # fmt: skip
+    bare = phantom.volumes() if form == "volume" else phantom.slices()
+    plain = mri(place / "subjects.csv", bare, tmp_path / "plain", **options)
+    aged = mri(
+        place / "subjects.csv",
+        OfAge(bare),
+        tmp_path / "aged",
+        context=[str(tmp_path / "people.csv")],
+        **options,
+    )
+    a, b = load(plain / "attributions.nc"), load(aged / "attributions.nc")
+    factor = xr.DataArray([4.0, 2.0], dims="subject", coords={"subject": ["sub-01", "sub-03"]})
+    np.testing.assert_allclose(b, (a * factor).transpose(*b.dims), rtol=1e-4, atol=1e-9)
+    areas = [pd.read_csv(f / "attribution_statistics.csv").deletion_area for f in (plain, aged)]
+    np.testing.assert_allclose(areas[1], areas[0] * [4, 4, 2, 2], rtol=1e-3)
+    pd.Series({**ages, "sub-01": 5.0}, name="age").to_csv(tmp_path / "people.csv", index_label="subject")
+    with pytest.raises(ValueError, match="holds a run with other context"):
+        mri(place / "subjects.csv", OfAge(bare), aged, context=[str(tmp_path / "people.csv")], **options)
+    with pytest.raises(
+        ValueError, match=r"people.csv lacks the samples 'sub-00', 'sub-02', 'sub-04' and 11 more"
+    ):
+        mri(
+            place / "subjects.csv", OfAge(bare), tmp_path / "all", context=[str(tmp_path / "people.csv")],
+            **{**options, "samples": None},
+        )  # fmt: skip
 
 
 def test_the_lesion_is_named_by_region_side_and_cluster(study: Path) -> None:

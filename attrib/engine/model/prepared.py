@@ -178,7 +178,7 @@ def digest(t: Tensor) -> int:
     if t.numel() == 0 or t.is_meta:
         return 0
     if t.is_cpu and t.dtype in _OF_NUMPY and t.is_contiguous():
-        return zlib.crc32(t.detach().numpy())
+        return zlib.crc32(t.detach().numpy().data)
     bits = t.detach().reshape(-1).view(torch.uint8)
     if not bits.is_cpu:
         table = torch.nn.functional.pad(bits, (0, -len(bits) % 1024)).view(torch.int32).view(-1, 256)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +12,15 @@ import pandas as pd
 import xarray as xr
 
 from attrib.domains.expression import read_gmt
-from attrib.io import add_group, replacing, save, to_anndata, write_json
+from attrib.io import add_group, load, replacing, save, to_anndata, write_json
 from attrib.io.annotated import annotated_object
+from attrib.io.lock import read_json
 from attrib.io.names import file_names
+from attrib.io.netcdf import group_names
 from attrib.io.place import strict
-from attrib.workflows.attribute import Done, Skipped, Tell, attribute, rehearse
+from attrib.scale.runners import connected, shares
+from attrib.scale.samples import digest_of
+from attrib.workflows.attribute import Tell, attribute_in_blocks, rehearse
 from attrib.workflows.expression import findings as numbers
 from attrib.workflows.expression import pictures as drawn
 from attrib.workflows.expression.checkpoint import Classifier
@@ -24,10 +29,13 @@ from attrib.workflows.expression.page import gene_data, study_page
 from attrib.workflows.expression.reading import read_expression
 from attrib.workflows.expression.selection import Samples, background, baseline_of, chosen, classified
 from attrib.workflows.expression.targets import means_of_targets, target_names
-from attrib.workflows.folder import RECORD, Folder
+from attrib.workflows.folder import RECORD, Folder, command_line
+from attrib.workflows.identity import digest
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
 from attrib.workflows.study import completeness, deletion_curve, write_agreement
 
+PROGRAM = "attrib expression"
+RESULTS = "attributions.nc"
 METHODS = ("saliency", "integrated_gradients", "deep_lift")
 JUDGED = 64  # samples by which methods are compared with random orders and with each other
 MAX_H5AD = 8 << 30  # bytes of attributions that are written as h5ad, which has to be in memory
@@ -71,9 +79,9 @@ def expression(
     options: Mapping[str, Any] | None = None,
     batch_size: int | str = "auto",
     seed: int = 0,
+    cluster: Any = None,
     pictures: int | str = "all",
     overwrite: bool = False,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Study:
@@ -86,7 +94,8 @@ def expression(
     data, samples, label, group, layer
         As for `train`. Genes are matched to the classifier's by their ids. Without labels all samples are explained.
     output : path
-        Folder for the results.
+        Folder for the results. One that holds a run with the same settings is continued: blocks of samples that are done are
+        not done again.
     input_filter : path or sequence of str, optional
         Genes to use, for a model of your own that says nothing of its genes.
     split : {"auto", "test", "validation", "train", "all"}
@@ -114,11 +123,13 @@ def expression(
         Rows per call of the model.
     seed : int, default 0
         Of draws.
+    cluster : int, str or Client, optional
+        Worker processes, or the address of a Dask scheduler, as for `attrib.cohort`; default: this process.
     pictures : int, "all" or "none"
         For how many labels heat maps are drawn: those with the most samples.
     overwrite : bool, default False
-        Whether to replace an earlier run in `output`.
-    command, tell, say
+        Whether to begin anew in a folder of an earlier run.
+    tell, say
         As for `attrib.workflows.explain.explain`.
 
     Returns
@@ -144,6 +155,7 @@ def expression(
         data, samples=samples, label=label, group=group, layer=layer, genes=classifier.genes,
         input_filter=None if classifier.genes else input_filter,
     )  # fmt: skip
+    shares(1, cluster)
     every_sample = classified(classifier, matrix.x)
     selected = chosen(
         every_sample, classifier, split=split, every=every, max_samples=max_samples, seed=seed, say=say
@@ -151,23 +163,26 @@ def expression(
     settings = _settings(
         classifier, selected, every_sample, methods, baselines, batch_size, seed, options, say
     )
-    with Folder(output, command, overwrite=overwrite) as folder:
-        rehearse(classifier.model, selected.z, settings, tell)
+    rehearse(classifier.model, selected.z, settings, tell)
+    said = {
+        "model": classifier.source, "weights": digest(classifier.model), "samples": digest_of(selected.z), "methods": list(settings.methods),
+        "arguments": digest_of([settings.shared["classes"], settings.by_method]), "normalize": normalize, "baselines": baselines, "seed": seed,
+    }  # fmt: skip
+    with Folder(output, command_line(), program=PROGRAM, settings=said, overwrite=overwrite) as folder:
         folder.record |= {
-            "model": classifier.source, "data": str(data) if isinstance(data, str | Path) else type(data).__name__, "seed": seed,
-            "baselines": baselines, "target": names or "predicted", "split": split, "problems": matrix.problems,
+            "data": str(data) if isinstance(data, str | Path) else type(data).__name__, "target": names or "predicted", "split": split,
+            "problems": matrix.problems, "methods": [],
         }  # fmt: skip
-        results, outcomes = _explained(classifier, selected, settings, folder, normalize, top, tell)
-        if not results:
-            raise ValueError(
-                f"`methods`: none applies: {next(o.reason for o in outcomes if isinstance(o, Skipped))}"
-            )
+        with connected(cluster) as workers:
+            results = _explained(classifier, selected, settings, folder, normalize, top, workers, tell)
+            if names:
+                means = means_of_targets(classifier, selected.z, settings, names, folder.parts, workers, tell)
+                save(means, folder.file("mean_by_target.nc"))
         enriched = _tables(results, selected, every_sample, sets, folder)
-        if names:
-            means = means_of_targets(classifier, selected.z, settings, names, tell)
-            save(means, folder.file("mean_by_target.nc"))
         heatmaps = _draw(results, _beside(selected, classifier), limit, folder, say, tell)
-        summary = _summary(matrix.problems, every_sample, selected, results, outcomes, classifier, heatmaps)
+        summary = _summary(
+            matrix.problems, every_sample, selected, results, folder.record["methods"], classifier, heatmaps
+        )
         write_json(summary, folder.file("summary.json"))
         _write_page(folder, summary, results, enriched, every_sample)
     return Study(folder.path, summary, [*folder.files, RECORD])
@@ -211,49 +226,56 @@ def _for_genes() -> list[str]:
 
 
 def _explained(
-    classifier: Classifier,
-    selected: Samples,
-    settings: Plan,
-    folder: Folder,
-    normalize: bool,
-    top: int,
-    tell: Tell | None,
-) -> tuple[dict[str, Findings], list[Done | Skipped]]:
+    classifier: Classifier, selected: Samples, settings: Plan, folder: Folder, normalize: bool, top: int, cluster: Any, tell: Tell | None
+) -> dict[str, Findings]:  # fmt: skip
     """Run the methods; each is in `attributions.nc` before the next begins, and all are in `attributions.h5ad`."""
     results: dict[str, Findings] = {}
-    outcomes: list[Done | Skipped] = []
     beside = _beside(selected, classifier)
     some = np.unique(np.linspace(0, selected.z.sizes["sample"] - 1, JUDGED).round().astype(int))
     of_some: dict[str, xr.DataArray] = {}
     adata = _annotated(selected, settings)
-    for outcome in attribute(classifier.model, selected.z, settings, tell):
-        outcomes.append(outcome)
-        folder.record.setdefault("methods", []).append(_entry(outcome))
-        if not isinstance(outcome, Done):
-            continue
-        a = outcome.result
-        assert isinstance(a, xr.DataArray)
-        of_some[outcome.method] = a.isel(sample=some)
-        curve = deletion_curve(
-            classifier.model, selected.z.isel(sample=some), of_some[outcome.method], settings
-        )
-        folder.record["methods"][-1]["deletion_z_median"] = float(curve["z"].median())
-        a = a.assign_attrs(units=_unit(str(a.attrs.get("units", "")), classifier))
-        if normalize and outcome.method == "saliency":
-            a = numbers.normalised(a)
-        add_group(a, folder.file("attributions.nc"), outcome.method)
-        results[outcome.method] = numbers.findings(a.assign_coords(label=a["predicted"]), beside, top)
+    for method, a, seconds in _attributions(classifier, selected, settings, folder, normalize, cluster, tell):
+        of_some[method] = a.isel(sample=some)
+        curve = deletion_curve(classifier.model, selected.z.isel(sample=some), of_some[method], settings)
+        median, largest = completeness(a)
+        folder.record["methods"].append({
+            "method": method, "params": a.attrs.get("params"), "seconds": round(seconds, 3), "completeness_error_median": median,
+            "completeness_error_max": largest, "deletion_z_median": float(curve["z"].median()),
+        })  # fmt: skip
+        results[method] = numbers.findings(a.assign_coords(label=a["predicted"]), beside, top)
         if adata is not None:
             to_anndata(a, adata)
-            means = results[outcome.method].moments["mean"].transpose("gene", "label")
-            adata.varm[f"{outcome.method}_mean"] = means.values
+            means = results[method].moments["mean"].transpose("gene", "label")
+            adata.varm[f"{method}_mean"] = means.values
             # the columns of varm; as keys of a table their names might not be allowed in a file
             adata.uns["attrib_labels"] = means["label"].values.astype(str)
     write_agreement(of_some, folder)
     if adata is not None:
         with replacing(folder.file("attributions.h5ad")) as temporary:
             adata.write_h5ad(temporary, compression="gzip")
-    return results, outcomes
+    return results
+
+
+def _attributions(
+    classifier: Classifier, selected: Samples, settings: Plan, folder: Folder, normalize: bool, cluster: Any, tell: Tell | None
+) -> Iterator[tuple[str, xr.DataArray, float]]:  # fmt: skip
+    """Each method's attributions and the seconds they took: those of an earlier run from its file, the others computed and added to it."""
+    file = folder.file(RESULTS)
+    for method in settings.methods:
+        marker = folder.parts / f"{method}.json"
+        if marker.is_file() and file.is_file():
+            yield method, load(file, method), read_json(marker)["seconds"]
+            continue
+        one = replace(settings, methods=(method,))
+        for _, a, seconds in attribute_in_blocks(
+            classifier.model, selected.z, one, folder.parts, cluster, tell
+        ):
+            a = a.assign_attrs(units=_unit(str(a.attrs.get("units", "")), classifier))
+            a = numbers.normalised(a) if normalize and method == "saliency" else a
+            if method not in group_names(file):
+                add_group(a, file, method)
+            write_json({"seconds": seconds}, marker)
+            yield method, a, seconds
 
 
 def _unit(unit: str, classifier: Classifier) -> str:
@@ -275,16 +297,6 @@ def _annotated(selected: Samples, settings: Plan) -> Any:
         return annotated_object(selected.z.copy(data=selected.x.values.astype(np.float32)))
     except ImportError:
         return None
-
-
-def _entry(outcome: Done | Skipped) -> dict[str, Any]:
-    if isinstance(outcome, Skipped):
-        return {"method": outcome.method, "skipped": outcome.reason}
-    median, largest = completeness(outcome.result)
-    return {
-        "method": outcome.method, "params": outcome.result.attrs.get("params"), "seconds": round(outcome.seconds, 3),
-        "evaluations": outcome.evaluations, "completeness_error_median": median, "completeness_error_max": largest,
-    }  # fmt: skip
 
 
 def _tables(
@@ -365,7 +377,7 @@ def _draw(
 
 
 def _summary(
-    problems: Mapping[str, str], every: Samples, selected: Samples, results: Mapping[str, Findings], outcomes: Sequence[Done | Skipped],
+    problems: Mapping[str, str], every: Samples, selected: Samples, results: Mapping[str, Findings], methods: Sequence[Mapping[str, Any]],
     classifier: Classifier, heatmaps: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Any]:  # fmt: skip
     counts = next(iter(results.values())).moments["count"].to_series()
@@ -381,7 +393,7 @@ def _summary(
         "accuracy_of_all_samples": correct, "labels": {str(k): int(v) for k, v in counts.items()},
         "labels_with_few_samples": [str(k) for k, v in counts.items() if v < numbers.FEW],
         "labels_without_explained_samples": [c for c in classifier.classes if c not in counts.index],
-        "missing_genes": selected.missing, "problems": dict(problems), "methods": [_entry(o) for o in outcomes],
+        "missing_genes": selected.missing, "problems": dict(problems), "methods": list(methods),
         "leading_genes": leading, "heatmaps": heatmaps,
     }  # fmt: skip
     return dict(strict(content))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from attrib.workflows.attribute import Done, Tell, attribute
+from attrib.workflows.attribute import Tell, finished, told
 from attrib.workflows.expression.checkpoint import Classifier
-from attrib.workflows.plan import Plan
-
-BLOCK_BYTES = 256 << 20  # of attributions of a block of samples for all targets
+from attrib.workflows.plan import ALL_METHODS, Plan
 
 
 def target_names(target: str | Sequence[str], classes: Sequence[str]) -> list[str]:
@@ -37,36 +37,26 @@ def target_names(target: str | Sequence[str], classes: Sequence[str]) -> list[st
 
 
 def means_of_targets(
-    classifier: Classifier, z: xr.DataArray, settings: Plan, names: Sequence[str], tell: Tell | None = None
+    classifier: Classifier,
+    z: xr.DataArray,
+    settings: Plan,
+    names: Sequence[str],
+    folder: Path,
+    cluster: Any = None,
+    tell: Tell | None = None,
 ) -> xr.Dataset:
     """Mean attributions (target, label, gene) by method; `label` is the predicted label of the samples."""
-    labels, place = np.unique(z["predicted"].values, return_inverse=True)
-    sums = {m: np.zeros((len(names), len(labels), z.sizes["gene"])) for m in settings.methods}
     several = replace(settings, shared={**settings.shared, "target": None, "targets": list(names)})
-    step = max(1, BLOCK_BYTES // max(1, len(names) * z.sizes["gene"] * 4))
-    units = {}
-    for start in range(0, len(z), step):
-        rows = slice(start, min(len(z), start + step))
-        member = (place[rows] == np.arange(len(labels))[:, None]).astype(np.float64)
-        for outcome in attribute(classifier.model, z[rows], several):
-            if isinstance(outcome, Done):
-                a = outcome.result
-                assert isinstance(a, xr.DataArray)
-                sums[outcome.method] += np.einsum(
-                    "ln,tng->tlg", member, a.transpose("target", "sample", "gene").values
-                )
-                units[outcome.method] = a.attrs.get("units", "")
-        if tell is not None:
-            tell("all targets", rows.stop, len(z))
-    count = np.bincount(place, minlength=len(labels))
-    coords = {"target": list(names), "label": labels, "gene": z["gene"].values, "count": ("label", count)}
-    means = {
-        m: xr.DataArray(
-            (s / count[:, None]).astype(np.float32),
-            dims=("target", "label", "gene"),
-            attrs={"units": units.get(m, "")},
-        )
-        for m, s in sums.items()
-        if m in units
-    }
-    return xr.Dataset(means, coords=coords)
+    means = {}
+    for m in settings.methods:
+        tree = finished(
+            ALL_METHODS[m], classifier.model, z, folder / f"{m}_by_target.zarr", reductions=("mean", "count"), by="predicted", keep=False,
+            cluster=cluster, progress=told(tell, f"{m}, targets"), **several.shared, **several.by_method[m],
+        )  # fmt: skip
+        mean = tree["reductions/mean"].load().rename(predicted="label").transpose("target", "label", "gene")
+        means[m] = mean.astype(np.float32).assign_attrs(units=mean.attrs.get("units", ""))
+    count = tree["reductions/count"].load().rename(predicted="label")
+    count = count.max([d for d in count.dims if d != "label"])
+    table = xr.Dataset({m: a.drop_vars([c for c in a.coords if c not in a.dims]) for m, a in means.items()})
+    texts = {str(d): np.asarray(v.values, dtype=object).astype(str) for d, v in table.coords.items()}
+    return table.assign_coords({**texts, "count": ("label", count.values.astype(int))})

@@ -14,6 +14,7 @@ from attrib.functional import prepare
 from attrib.labels import labelled, predict
 from attrib.labels.grids import VOXEL_DIMS
 from attrib.scale.loading import first_line
+from attrib.workflows.context import Context
 from attrib.workflows.mri.plan import BY_REGION, Plan
 from attrib.workflows.plan import ALL_METHODS
 from attrib.workflows.study import deletion_curve
@@ -86,9 +87,9 @@ class OneSlice(nn.Module):
         super().__init__()
         self.model, self.place = model, place
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Tensor, *beside: Any, **named: Any) -> Any:
         """The model's output for slices (N, C, ., .)."""
-        return self.model(x.unsqueeze(self.place))
+        return self.model(x.unsqueeze(self.place), *beside, **named)
 
 
 class Explainer:
@@ -100,14 +101,19 @@ class Explainer:
     plan : Plan
     across : str
         The dim across slices.
+    context : Context, optional
+        What goes into the model beside a subject's volume, or beside each of its slices.
     """
 
-    def __init__(self, model: Callable[..., Any], plan: Plan, across: str) -> None:
+    def __init__(
+        self, model: Callable[..., Any], plan: Plan, across: str, context: Context | None = None
+    ) -> None:
         self.model, self.plan, self.across = prepare(model), plan, across
+        self.context = context or Context()
         self._bare = model
         self._layers: dict[str, str] = {}
 
-    def try_out(self, volume: xr.DataArray) -> Prediction:
+    def try_out(self, volume: xr.DataArray, subject: str = "") -> Prediction:
         """Call the model with a volume, and find how slices go in.
 
         Raises
@@ -116,7 +122,7 @@ class Explainer:
             If the model fails on it, with the shape that it got.
         """
         try:
-            return self.predict(volume)
+            return self.predict(volume, subject)
         except Exception as error:  # the user's code
             reason, shape = first_line(error), tuple(self.rows(volume).shape)
         if self.plan.input == "slices" and isinstance(self._bare, nn.Module):
@@ -124,7 +130,7 @@ class Explainer:
             if self.plan.layer != "auto":
                 self.plan = replace(self.plan, layer=f"model.{self.plan.layer}")
             try:
-                return self.predict(volume)
+                return self.predict(volume, subject)
             except Exception:  # the user's code; the first reason is the plainer one
                 pass
         hint = (
@@ -136,20 +142,20 @@ class Explainer:
             f"the model fails on {'slices' if self.plan.input == 'slices' else 'a volume'} of shape {shape} ({reason}); {hint}"
         )
 
-    def predict(self, volume: xr.DataArray) -> Prediction:
-        """What the model says of a subject."""
+    def predict(self, volume: xr.DataArray, subject: str = "") -> Prediction:
+        """What the model says of a subject; its name finds what goes in beside its volume."""
+        x = self.rows(volume)
         y = predict(
             self.model,
-            self.rows(volume),
+            x,
+            additional_forward_args=self.context.of_one(subject, len(x)).of(x),
             sample_dims=self.sample_dims,
             batch_size=self.plan.batch_size,
             device=self.plan.device,
         )
         values = np.asarray(y.values, dtype=np.float64).reshape(len(y), -1)
-        if values.shape[0] != self.rows(volume).shape[0]:
-            raise ValueError(
-                f"the model gives {values.shape[0]} scores for {self.rows(volume).shape[0]} samples"
-            )
+        if len(values) != len(x):
+            raise ValueError(f"the model gives {len(values)} scores for {len(x)} samples")
         logits = values.mean(0)
         return self._settled(logits)
 
@@ -199,6 +205,7 @@ class Explainer:
         regions: xr.DataArray | None,
         baselines: xr.DataArray | None,
         judged: bool = False,
+        subject: str = "",
     ) -> Explained:
         """The attributions of a subject.
 
@@ -211,13 +218,16 @@ class Explainer:
             (i, j, k), or with a dim `baseline` in front; None: zeros.
         judged : bool, default False
             Whether maps are compared with random orders by deletion.
+        subject : str, default ""
+            Its name, by which it is found what goes in beside its volume.
 
         Raises
         ------
         ValueError, TypeError, NotImplementedError
             As the methods.
         """
-        x, prediction = self.rows(volume), self.predict(volume)
+        x, prediction = self.rows(volume), self.predict(volume, subject)
+        context = self.context.of_one(subject, len(x))
         maps: dict[str, xr.DataArray] = {}
         delta: dict[str, float] = {}
         deletion: dict[str, dict[str, float]] = {}
@@ -225,13 +235,14 @@ class Explainer:
             base, arguments = self.plan.arguments(
                 method, prediction.target, None if baselines is None else self._laid_out(baselines)
             )
-            options = {**arguments.shared, **arguments.by_method[base]}
+            arguments = replace(arguments, context=context)
+            options = {**arguments.passing(x), **arguments.by_method[base]}
             lead = (options.pop("method"),) if "method" in options else ()
             if method in BY_REGION and regions is not None:
                 options["groups"] = self._laid_out(regions)
             try:
                 if options.get("layer") == "auto":
-                    options["layer"] = self._layer_of(base, x, options)
+                    options["layer"] = self._layer_of(base, x, options, context)
                 a = labelled(ALL_METHODS[base])(*lead, self.model, x, **options, sample_dims=self.sample_dims)
                 if judged:
                     start = 0.0 if baselines is None else self._laid_out(baselines)
@@ -243,13 +254,15 @@ class Explainer:
                 delta[method] = float(a["delta"].mean())
         return Explained(prediction, maps, delta, deletion)
 
-    def _layer_of(self, base: str, x: xr.DataArray, options: Mapping[str, Any]) -> str:
+    def _layer_of(self, base: str, x: xr.DataArray, options: Mapping[str, Any], context: Context) -> str:
         """The layer that is found by itself, sought on the sample that varies most: empty slices may not reach the output."""
         if base not in self._layers:
             fullest = int(
                 x.stack(inside=[d for d in x.dims if d not in self.sample_dims]).std("inside").values.argmax()
             )
             one_row = x.isel({self.sample_dims[0]: [fullest]})
+            first = context.part(slice(1)).of(one_row)  # a subject's rows have the same values
+            options = {**options, "additional_forward_args": first}
             self._layers[base] = str(labelled(ALL_METHODS[base])(self.model, one_row, **options, sample_dims=self.sample_dims).attrs["layer"])  # fmt: skip
         return self._layers[base]
 

@@ -22,7 +22,9 @@ from attrib.io.nifti import nibabel_module, numbers, open_image, oriented
 from attrib.io.place import strict
 from attrib.labels.grids import VOXEL_DIMS
 from attrib.scale.loading import first_line, load_model
+from attrib.scale.samples import digest_of
 from attrib.workflows.attribute import Tell
+from attrib.workflows.context import read_context
 from attrib.workflows.folder import Folder, digest, fingerprint
 from attrib.workflows.mri.drawing import Drawers
 from attrib.workflows.mri.explaining import Explained, Explainer
@@ -63,6 +65,7 @@ def mri(
     brain_mask: str | Path | None = None,
     channels: int = 1,
     baselines: str = "zeros",
+    context: Sequence[str] = (),
     layer: str = "auto",
     atlas: str | Path | None = None,
     atlas_names: str | Path | None = None,
@@ -127,6 +130,9 @@ def mri(
         How many channels the model takes; each gets the volume.
     baselines : str, default "zeros"
         ``"mean:LABEL"``, ``"samples:LABEL"`` (a distribution), ``"blurred"``, a number, or an image.
+    context : sequence of str
+        What goes into the model beside a subject's volume, or each of its slices, as for `attrib.workflows.explain.explain`: age, sex, scanner. Tables
+        have the subjects' names in their first column.
     layer : str, default "auto"
         Of Grad-CAM and its like.
     atlas, atlas_names : path, optional
@@ -197,9 +203,13 @@ def mri(
     if plan.batch_size == "auto" and input == "volume" and np.prod(cohort.shape) > LARGE:
         plan = replace(plan, batch_size=2)
     across = plane_dim(cohort.affine, axis)
-    explainer = Explainer(f, plan, across)
+    beside = read_context(context, f)
+    beside.of(
+        xr.DataArray(np.zeros(len(cohort.subjects)), coords={"sample": [s.name for s in cohort.subjects]})
+    )
+    explainer = Explainer(f, plan, across, beside)
     first, volume = _first_readable(cohort)
-    prediction = explainer.try_out(volume)
+    prediction = explainer.try_out(volume, first.name)
     people, strange = with_classes(cohort.subjects, prediction.classes, names is not None)
     cohort = replace(cohort, subjects=people, problems=[*cohort.problems, *strange])
     baseline = baseline_of(plan, cohort)
@@ -213,10 +223,12 @@ def mri(
     if overwrite or read_part(work.folder, next(s for s in people if s.name == first.name)) is None:
         subject = next(s for s in people if s.name == first.name)
         explained = explainer.explain(
-            volume, cohort.atlas_of(subject), baseline(volume), subject.name in work.judged
+            volume, cohort.atlas_of(subject), baseline(volume), subject.name in work.judged, subject.name
         )
         ready = (first.name, explained)
     settings = _settings(plan, model, f, weights, parameters, brain_mask, atlas, cohort, npy)
+    if context:
+        settings["context"] = digest_of([[v.name, v.values] for v in beside.values])
     with Folder(output, command, program=PROGRAM, settings=settings, overwrite=overwrite) as run:
         parts = work.explain_all(run, ready, drawn_count, workers)
         _finish(run, work, parts, voxels, store)
@@ -303,7 +315,7 @@ class _Work:
                     ready[1]
                     if ready is not None and ready[0] == subject.name
                     else self.explainer.explain(
-                        volume, atlas, self.baseline(volume), subject.name in self.judged
+                        volume, atlas, self.baseline(volume), subject.name in self.judged, subject.name
                     )
                 )
                 self._add("explaining", start)

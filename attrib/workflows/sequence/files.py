@@ -27,6 +27,7 @@ def write(run: Folder, findings: Findings, pictures: int) -> None:
     _tables(run, findings)
     motifs = {
         **findings.discovered.clusters.motifs,
+        **findings.discovered.modisco,
         **(findings.discovered.filters.motifs if findings.discovered.filters else {}),
     }
     if motifs:

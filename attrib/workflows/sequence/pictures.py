@@ -45,7 +45,11 @@ def _motif_pictures(run: Folder, findings: Findings) -> list[str]:
     from attrib.plots import motif_cards
 
     d = findings.discovered
-    kinds = {"seqlet_motifs.png": d.clusters.motifs, "filter_motifs.png": d.filter_motifs}
+    kinds = {
+        "seqlet_motifs.png": d.clusters.motifs,
+        "modisco_motifs.png": d.modisco,
+        "filter_motifs.png": d.filter_motifs,
+    }
     return [
         run.picture(file, motif_cards(motifs, d.hits, database=findings.database))
         for file, motifs in kinds.items()
