@@ -29,8 +29,7 @@ from attrib.workflows.expression.page import gene_data, study_page
 from attrib.workflows.expression.reading import read_expression
 from attrib.workflows.expression.selection import Samples, background, baseline_of, chosen, classified
 from attrib.workflows.expression.targets import means_of_targets, target_names
-from attrib.workflows.folder import RECORD, Folder, command_line
-from attrib.workflows.identity import digest
+from attrib.workflows.folder import RECORD, Folder, command_line, digest
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
 from attrib.workflows.study import completeness, deletion_curve, write_agreement
 
