@@ -27,9 +27,7 @@ from attrib.scale.runners import each, shares
 from attrib.scale.samples import digest_of
 from attrib.workflows.attribute import Tell
 from attrib.workflows.context import read_context
-from attrib.workflows.continued import RunFolder
-from attrib.workflows.folder import command_line
-from attrib.workflows.identity import digest, fingerprint
+from attrib.workflows.folder import Folder, command_line, digest, fingerprint
 from attrib.workflows.mri.drawing import Drawers
 from attrib.workflows.mri.explaining import Explained, Explainer
 from attrib.workflows.mri.groups import Groups, Means, compare
@@ -186,7 +184,7 @@ def mri(
     settings = _settings(plan, code, f, weights, parameters, images, cohort, figures.npy)
     if context:
         settings["context"] = digest_of([[v.name, v.values] for v in beside.values])
-    with RunFolder(output, PROGRAM, settings, command_line(), overwrite=overwrite) as run:
+    with Folder(output, command_line(), program=PROGRAM, settings=settings, overwrite=overwrite) as run:
         if cluster is not None:
             station = Station(
                 code, weights, arguments, device, plan, across, cohort, beside, first.name, run.path.resolve(), figures.npy,
@@ -238,7 +236,7 @@ class _Work:
         self._add("explaining", start)
 
     def explain_all(
-        self, run: RunFolder, ready: tuple[str, Explained] | None, pictures: int, workers: int
+        self, run: Folder, ready: tuple[str, Explained] | None, pictures: int, workers: int
     ) -> list[dict[str, Any]]:
         """The parts of all subjects that could be explained."""
         subjects = self.cohort.subjects
@@ -266,7 +264,7 @@ class _Work:
         return parts
 
     def _subject(
-        self, run: RunFolder, subject: Subject, ready: tuple[str, Explained] | None, drawers: Drawers | None
+        self, run: Folder, subject: Subject, ready: tuple[str, Explained] | None, drawers: Drawers | None
     ) -> dict[str, Any] | None:
         """A subject's part; None if it cannot be explained, which is listed."""
         if subject.name in self.refused:
@@ -357,13 +355,13 @@ def label_of(units: str, target: str) -> str:
     )
 
 
-def _listed(run: RunFolder, names: Sequence[str]) -> None:
+def _listed(run: Folder, names: Sequence[str]) -> None:
     """Add files to the run's list."""
     for name in names:
         run.file(name)
 
 
-def _finish(run: RunFolder, work: _Work, parts: Sequence[dict[str, Any]], voxels: Voxels) -> None:
+def _finish(run: Folder, work: _Work, parts: Sequence[dict[str, Any]], voxels: Voxels) -> None:
     """Write the files of the cohort."""
     start = time.perf_counter()
     table = pd.DataFrame([r for p in parts for r in p["rows"]])
@@ -384,8 +382,7 @@ def _finish(run: RunFolder, work: _Work, parts: Sequence[dict[str, Any]], voxels
             save(frame, run.file(name))
     work.seconds["statistics"] = round(time.perf_counter() - start, 2)
     start = time.perf_counter()
-    with replacing(run.file("attribution_summary.png")) as temporary:
-        overview(table, groups, work.plan.methods).savefig(temporary)
+    run.picture("attribution_summary.png", overview(table, groups, work.plan.methods))
     pages = _group_viewers(run, work, groups) if work.figures.viewers and work.drawn else {}
     work.seconds["summary picture and viewers"] = round(time.perf_counter() - start, 2)
     start = time.perf_counter()
@@ -409,7 +406,7 @@ def _finish(run: RunFolder, work: _Work, parts: Sequence[dict[str, Any]], voxels
         temporary.write_text(text, encoding="utf-8")
 
 
-def _group_viewers(run: RunFolder, work: _Work, groups: Groups) -> dict[str, str]:
+def _group_viewers(run: Folder, work: _Work, groups: Groups) -> dict[str, str]:
     """Pages with the group maps over the first subject's anatomy."""
     pages: dict[str, str] = {}
     for file in groups.files:
@@ -431,7 +428,7 @@ def _maps(work: _Work, parts: Sequence[Mapping[str, Any]], means: Means) -> Iter
         yield maps
 
 
-def _store(run: RunFolder, work: _Work, parts: Sequence[Mapping[str, Any]], means: Means) -> None:
+def _store(run: Folder, work: _Work, parts: Sequence[Mapping[str, Any]], means: Means) -> None:
     """Write all maps into one netCDF file, a subject at a time."""
     methods, shape = work.plan.methods, work.cohort.shape
     coords: dict[str, Any] = {
