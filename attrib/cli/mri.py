@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from attrib.cli import show
+from attrib.cli import show, values
 from attrib.cli.options import (
     BatchSize,
     Classes,
+    Cluster,
     Context,
     Continued,
     Device,
@@ -126,26 +127,28 @@ def mri(
     permutations: Permutations = 999,
     batch_size: BatchSize = "auto",
     device: Device = None,
+    cluster: Cluster = None,
     seed: Seed = 0,
     workers: Workers = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Explain a classifier of brain images: maps in each subject's space, slices, regions, group statistics, a page."""
-    from attrib.workflows.folder import command_line
-    from attrib.workflows.mri import METHODS
+    from attrib.workflows.mri import METHODS, Factory, Figures, Images, Voxels
     from attrib.workflows.mri import mri as work
 
+    drawers = min(4, os.cpu_count() or 1) if workers is None else workers
     with show.progress() as tell:
         folder = work(
-            subjects, model, output, weights=weights, parameters=parameters, classes=joined(classes), target=target,
-            methods=listed(methods) or METHODS, input=input, axis=axis, slice_range=_range(slice_range),
-            key_slices=_numbers(key_slices, int, "--key-slices"), key_mm=_numbers(key_mm, float, "--key-mm"), orientation=orientation,
-            intensity=intensity, brain_mask=brain_mask, channels=channels, baselines=baselines, context=listed(context), layer=layer, atlas=atlas,
-            atlas_names=atlas_names, options=assignments(options), samples=listed(samples) or None, max_samples=max_samples,
-            pictures=pictures, viewers=viewers, npy=npy, store=store, smooth=smooth, percentile=percentile, threshold=threshold,
-            connectivity=connectivity, tfce=tfce, permutations=permutations, batch_size=rows(batch_size), device=device, seed=seed,
-            workers=min(4, os.cpu_count() or 1) if workers is None else workers, overwrite=overwrite, command=command_line(),
-            tell=tell, say=show.say,
+            subjects, model if parameters is None else Factory(model, parameters), output, weights=weights, classes=joined(classes), target=target,
+            methods=listed(methods) or METHODS, options=assignments(options), baselines=baselines, layer=layer,
+            context=listed(context), samples=listed(samples) or None, max_samples=max_samples, batch_size=rows(batch_size), device=device,
+            cluster=values.workers(cluster), seed=seed, overwrite=overwrite, tell=tell, say=show.say,
+            images=Images(input, axis, _range(slice_range), orientation, intensity, brain_mask, channels, atlas, atlas_names),
+            figures=Figures(
+                pictures, _numbers(key_slices, int, "--key-slices"), _numbers(key_mm, float, "--key-mm"), percentile, viewers, npy, store,
+                drawers,
+            ),
+            voxels=Voxels(smooth, threshold, connectivity, tfce, permutations),
         )  # fmt: skip
     _report(folder)
 
