@@ -255,7 +255,7 @@ def explain(
             folder, "Attributions", f"{_sizes(x)[0].upper()}{_sizes(x)[1:]} explained for {target or 'the output'} of {model}.",
             {"Methods": (RECORD, overview(outcomes)), "Samples": (TABLE, rows)},
         )  # fmt: skip
-    return Explained(folder.path, [*folder.record["files"], RECORD], overview(outcomes))
+    return Explained(folder.path, [*folder.files, RECORD], overview(outcomes))
 
 
 def _try(f: Callable[..., Any], x: Result, settings: Plan, device: str | None, tell: Tell | None) -> None:

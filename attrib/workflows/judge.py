@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import xarray as xr
 
-from attrib.io import read, replacing, save
+from attrib.io import read, save
 from attrib.labels import labelled_inputs
 from attrib.scale.loading import load_model
 from attrib.scale.samples import block_size, source
@@ -145,7 +145,7 @@ def judge(
             folder, "How far to trust each method", f"{sizes[0].upper()}{sizes[1:]}, {target or 'the output'} of {model}.",
             {"Methods": (TABLE, judged.table)},
         )  # fmt: skip
-    return Judged(folder.path, [*folder.record["files"], RECORD], judged.table)
+    return Judged(folder.path, [*folder.files, RECORD], judged.table)
 
 
 def blocks_of(x: Result, samples: int) -> list[slice]:
@@ -171,8 +171,7 @@ def _block(
 def write(judged: Judgement, folder: Folder) -> None:
     """Write the table and the picture."""
     save(judged.table, folder.file(TABLE))
-    with replacing(folder.file(PICTURE)) as temporary:
-        picture(judged).savefig(temporary)
+    folder.picture(PICTURE, picture(judged))
 
 
 def samples_text(x: Result, count: int) -> str:

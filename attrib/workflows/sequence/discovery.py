@@ -10,8 +10,8 @@ import pandas as pd
 import xarray as xr
 
 from attrib.domains.motifs import Clusters, FilterMotifs, cluster_seqlets, find_seqlets, tomtom
+from attrib.io.names import file_names
 from attrib.workflows.sequence.convolution import filters_of, first_kernel
-from attrib.workflows.sequence.records import distinct
 
 Motifs = Mapping[str, xr.DataArray]
 TELLING = 3.0  # bits that a filter's motif must have to be matched and inserted
@@ -131,7 +131,7 @@ def seqlet_motifs(
             t,
             name,
         )
-        for t, name in zip(targets, distinct(targets), strict=True)
+        for t, name in zip(targets, file_names(map(str, targets)).values(), strict=True)
     ]
     motifs = {name: m for part in parts for name, m in part.motifs.items()}
     means = {name: m for part in parts for name, m in part.contributions.items()}

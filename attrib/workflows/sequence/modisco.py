@@ -15,11 +15,11 @@ import xarray as xr
 from attrib._install import install_hint
 from attrib.domains.sequences import dinucleotide_shuffle, shuffle
 from attrib.io import load_modisco, replacing, save_modisco
+from attrib.io.names import file_names
 from attrib.labelled import deep_lift_shap
-from attrib.workflows.continued import RunFolder
+from attrib.workflows.folder import Folder
 from attrib.workflows.sequence.asked import DRAWS, Settings
 from attrib.workflows.sequence.convolution import by_length
-from attrib.workflows.sequence.records import distinct
 
 Motifs = dict[str, xr.DataArray]
 SEQLETS = 2000  # of each sign, the most that TF-MoDISco clusters
@@ -42,7 +42,7 @@ def program() -> str:
 
 
 def modisco(
-    run: RunFolder,
+    run: Folder,
     model: Callable[..., Any],
     x: xr.DataArray,
     settings: Settings,
@@ -52,7 +52,7 @@ def modisco(
 
     Parameters
     ----------
-    run : RunFolder
+    run : Folder
         Gets `modisco/sequences.npz`, `modisco/hypothetical.npz` and `modisco/results.h5`; of several outputs each has a folder
         inside.
     model : callable
@@ -139,5 +139,5 @@ def _by_output(a: xr.DataArray) -> Iterator[tuple[str, xr.DataArray]]:
         yield "", a
         return
     labels = a["target"].values.tolist()
-    for label, name in zip(labels, distinct(labels), strict=True):
+    for label, name in zip(labels, file_names(map(str, labels)).values(), strict=True):
         yield name, a.sel(target=label, drop=True)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
-from attrib.workflows.continued import RunFolder
+from attrib.workflows.folder import Folder
 from attrib.workflows.sequence.asked import Settings
 from attrib.workflows.sequence.discovery import Discovered, discover
 from attrib.workflows.sequence.experiments import experiments, inserted, usual_length
@@ -49,7 +49,7 @@ class Search(NamedTuple):
 
 def searched(
     f: Callable[..., Any], done: Attributed, settings: Settings, search: Search, problems: list[Problem],
-    say: Callable[[str], None], run: RunFolder,
+    say: Callable[[str], None], run: Folder,
 ) -> Findings:  # fmt: skip
     """Find motifs in the attributions and the filters, and run the experiments with them.
 
@@ -64,7 +64,7 @@ def searched(
         Records that are not in the results.
     say : callable
         Gets a line.
-    run : RunFolder
+    run : Folder
         For the files of TF-MoDISco.
     """
     lead = leading(settings.methods)

@@ -13,8 +13,7 @@ from attrib.domains.sequences import Reading, one_hot
 from attrib.io import motif_reading
 from attrib.scale.loading import load_model
 from attrib.workflows.attribute import Tell
-from attrib.workflows.continued import RunFolder
-from attrib.workflows.folder import RECORD
+from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.sequence.asked import METHODS, Settings, check
 from attrib.workflows.sequence.convolution import first_kernel
 from attrib.workflows.sequence.discovery import Discovered
@@ -193,7 +192,7 @@ def sequence(
     source = Source(fasta, table, bed, column, name, width, summits)
     reading = _read(source, max_records, settings, search, pictures)
     f = with_heads(_loaded(model, weights, device, layer), target, names)
-    with RunFolder(output, PROGRAM, settings.as_record(model, f), command) as run:
+    with Folder(output, command, program=PROGRAM, settings=settings.as_record(model, f)) as run:
         run.record |= {"source": _texts(source), "motifs": str(motifs or ""), "variants": str(variants or ""), "search": _texts(search._replace(database=None, variants=None))}  # fmt: skip
         say(f"Explaining {len(reading.sequences)} records with {', '.join(settings.methods)}.")
         done = attributed(f, reading.sequences, settings, run.parts, repr(run.settings), tell=tell)
