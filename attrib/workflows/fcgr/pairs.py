@@ -61,10 +61,13 @@ class Pairs(NamedTuple):
         Index: names of the pairs, as text. Columns mirna, mrna (text) and label (0 or 1).
     bad : dict of str to str
         Pairs that cannot be used, and why.
+    order : tuple of str
+        Names of all rows, as in the file.
     """
 
     table: pd.DataFrame
     bad: dict[str, str]
+    order: tuple[str, ...] = ()
 
 
 def read_pairs(path: str | Path, k: int, columns: Mapping[str, str] | None = None) -> Pairs:
@@ -113,7 +116,7 @@ def read_pairs(path: str | Path, k: int, columns: Mapping[str, str] | None = Non
         first = next(iter(bad.items()), ("", "it has no rows"))
         raise ValueError(f"`data`: no pair of {file} can be used; {first[0]}: {first[1]}")
     good["label"] = good["label"].astype(float).astype(int)
-    return Pairs(good, bad)
+    return Pairs(good, bad, tuple(map(str, table.index)))
 
 
 def _separator(file: Path) -> str:
