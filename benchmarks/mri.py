@@ -22,7 +22,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from attrib.workflows.mri import mri
+from attrib.workflows.mri import Figures, Images, mri
 from benchmarks.cohort import peak
 from benchmarks.models import MBConv, unit
 from benchmarks.setting import table, verdict
@@ -128,9 +128,11 @@ def _work() -> float:
 
 
 def _study(folder: Path, model: str, kind: str, pictures: str) -> Path:
+    images = Images(kind, intensity="zscore", atlas=folder / "atlas.nii.gz", atlas_names=folder / "atlas.csv")
+    few = {} if kind == "slices" else {"integrated_gradients.n_steps": 4, "gradient_shap.n_samples": 2}
     return mri(
-        folder / "subjects.csv", model, folder / "results", classes="HC,TLE", input=kind, intensity="zscore", atlas=folder / "atlas.nii.gz", atlas_names=folder / "atlas.csv", pictures=pictures, batch_size=1 if kind == "volume" else "auto",
-        options={} if kind == "slices" else {"integrated_gradients.n_steps": 4, "gradient_shap.n_samples": 2}, workers=1,
+        folder / "subjects.csv", model, folder / "results", classes="HC,TLE", images=images, figures=Figures(pictures, workers=1),
+        batch_size=1 if kind == "volume" else "auto", options=few,
     )  # fmt: skip
 
 

@@ -76,15 +76,31 @@ TIMM = (
 )  # fmt: skip
 
 
+SMALLER: dict[str, dict[str, Any]] = {  # of families whose least model is large
+    "beit_base_patch16_224": {"embed_dim": 96, "depth": 3, "num_heads": 4},
+    "naflexvit_base_patch16_gap": {"embed_dim": 96, "depth": 3, "num_heads": 4},
+    "samvit_base_patch16_224": {"embed_dim": 96, "depth": 3, "num_heads": 4, "global_attn_indexes": (2,)},
+    "sequencer2d_s": {"layers": (1, 1, 2, 1)},
+    "vitamin_small_224": {"depth": 3},
+    "xcit_nano_12_p16_224": {"depth": 3},
+}
+
+
 def timm_model(name: str) -> tuple[nn.Module, Tensor]:
     """A model of timm for images of 96 x 96 if it takes them, else of 128 x 128, else of its own size."""
     import timm
 
     for size in (96, 128, None):
-        for options in ({"img_size": size}, {}) if size else ({},):
+        smaller = SMALLER.get(name, {})
+        for options in ({"img_size": size, **smaller}, smaller) if size else (smaller,):
             try:
                 torch.manual_seed(0)
-                model = timm.create_model(name, num_classes=CLASSES, **options).eval()
+                if name == "convmixer_768_32":  # whose sizes are fixed
+                    model = timm.models.convmixer.ConvMixer(
+                        64, 4, 7, 7, num_classes=CLASSES, act_layer=nn.ReLU
+                    ).eval()
+                else:
+                    model = timm.create_model(name, num_classes=CLASSES, **options).eval()
                 x = images(size or model.default_cfg["input_size"][-1])
                 with torch.no_grad():
                     model(x[:1])
@@ -110,6 +126,9 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
+KINDS = {f"{kind}Classification": kind.upper() for kind in ("Image", "Sequence", "Audio", "Video")}
+
+
 def small_config(config: Any) -> Any:
     """A configuration with a few layers of a few channels, as far as it has sizes that are known."""
     for name, value in SMALL.items():
@@ -121,6 +140,8 @@ def small_config(config: Any) -> Any:
                 continue
         elif isinstance(current, list | tuple) and name == "image_size":
             setattr(config, name, [64, 64])
+    if config.model_type in ("convnext", "convnextv2"):
+        config.num_stages, config.hidden_sizes, config.depths = 4, [8, 16, 24, 32], [1, 1, 2, 1]
     for nested in ("text_config", "vision_config"):
         if hasattr(getattr(config, nested, None), "to_dict"):
             small_config(getattr(config, nested))
@@ -154,9 +175,13 @@ def transformers_model(kind: str, name: str) -> tuple[nn.Module, Tensor]:
     import transformers
 
     config = transformers.CONFIG_MAPPING[name]()
+    mapping = getattr(
+        transformers.models.auto.modeling_auto, f"MODEL_FOR_{KINDS[kind]}_CLASSIFICATION_MAPPING_NAMES"
+    )
+    classes = mapping[name] if isinstance(mapping[name], str) else mapping[name][0]
     # the smallest that can be built: sizes that do not fit each other are left as they are
     for configuration in (small_config(transformers.CONFIG_MAPPING[name]()), config):
-        configuration.num_labels = CLASSES
+        configuration.num_labels, configuration.architectures = CLASSES, [classes]
         for attention in ("eager", None):
             try:
                 torch.manual_seed(0)

@@ -101,7 +101,9 @@ def explain(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(help="Which output: a number, a class name, several with commas, predicted, or all."),
+        typer.Option(
+            help="Which output: a number, a class name, several with commas, predicted, all; of several heads HEAD:OUTPUT."
+        ),
     ] = None,
     dims: Dims = None,
     variables: Variables = None,

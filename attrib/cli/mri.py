@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from attrib.cli import show
+from attrib.cli import show, values
 from attrib.cli.values import Context, assignments, names, rows
 
 Subjects = Annotated[
@@ -82,6 +82,9 @@ Seed = Annotated[int, typer.Option(help="Seed of everything that draws.")]
 Workers = Annotated[
     int | None, typer.Option(help="Processes that draw pictures; default: one per core, at most 4; 0: none.")
 ]
+Cluster = Annotated[
+    str | None, typer.Option(help="Worker processes (4), or a Dask scheduler's address (tcp://...).")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin anew in a folder of an earlier run.")]
 
 
@@ -123,6 +126,7 @@ def mri(
     permutations: Permutations = 999,
     batch_size: BatchSize = "auto",
     device: Device = None,
+    cluster: Cluster = None,
     seed: Seed = 0,
     workers: Workers = None,
     overwrite: Overwrite = False,
@@ -139,21 +143,22 @@ def mri(
         attrib mri --subjects val.csv --model net:build --weights best_model.pth --classes HC,TLE --input slices \
           --methods integrated_gradients saliency noise_tunnel_ig --key-slices 40 50 60 70 --max-samples 50
     """
-    from attrib.workflows.folder import command_line
-    from attrib.workflows.mri import METHODS
+    from attrib.workflows.mri import METHODS, Factory, Figures, Images, Voxels
     from attrib.workflows.mri import mri as work
 
+    drawers = min(4, os.cpu_count() or 1) if workers is None else workers
     with show.progress() as tell:
         folder = work(
-            subjects, model, output, weights=weights, parameters=parameters, classes=classes, target=target,
-            methods=listed(methods) or METHODS, input=input, axis=axis, slice_range=_range(slice_range),
-            key_slices=_numbers(key_slices, int, "--key-slices"), key_mm=_numbers(key_mm, float, "--key-mm"), orientation=orientation,
-            intensity=intensity, brain_mask=brain_mask, channels=channels, baselines=baselines, context=listed(context), layer=layer, atlas=atlas,
-            atlas_names=atlas_names, options=assignments(options or []), samples=listed(samples) or None, max_samples=max_samples,
-            pictures=pictures, viewers=viewers, npy=npy, store=store, smooth=smooth, percentile=percentile, threshold=threshold,
-            connectivity=connectivity, tfce=tfce, permutations=permutations, batch_size=rows(batch_size), device=device, seed=seed,
-            workers=min(4, os.cpu_count() or 1) if workers is None else workers, overwrite=overwrite, command=command_line(),
-            tell=tell, say=show.say,
+            subjects, model if parameters is None else Factory(model, parameters), output, weights=weights, classes=classes, target=target,
+            methods=listed(methods) or METHODS, options=assignments(options or []), baselines=baselines, layer=layer,
+            context=listed(context), samples=listed(samples) or None, max_samples=max_samples, batch_size=rows(batch_size), device=device,
+            cluster=values.workers(cluster), seed=seed, overwrite=overwrite, tell=tell, say=show.say,
+            images=Images(input, axis, _range(slice_range), orientation, intensity, brain_mask, channels, atlas, atlas_names),
+            figures=Figures(
+                pictures, _numbers(key_slices, int, "--key-slices"), _numbers(key_mm, float, "--key-mm"), percentile, viewers, npy, store,
+                drawers,
+            ),
+            voxels=Voxels(smooth, threshold, connectivity, tfce, permutations),
         )  # fmt: skip
     _report(folder)
 

@@ -60,7 +60,9 @@ def sequence(
     methods: Annotated[str, typer.Option(help="Names with commas (see: attrib methods).")] = DEFAULT,
     target: Annotated[
         str | None,
-        typer.Option(help="Which outputs: a number, a class name, several with commas, predicted, or all."),
+        typer.Option(
+            help="Which outputs: a number, a class name, several with commas, predicted, all; of several heads HEAD:OUTPUT or HEAD:profile."
+        ),
     ] = None,
     classes: Annotated[
         str | None, typer.Option(help="Names of the outputs: a,b,c, or a file with one per line.")
@@ -78,6 +80,9 @@ def sequence(
     ] = "sample,nucleotide,position",
     one_strand: Annotated[
         bool, typer.Option("--one-strand", help="Motifs lie on the given strand only, as in RNA.")
+    ] = False,
+    modisco: Annotated[
+        bool, typer.Option("--modisco", help="Run TF-MoDISco too (the extra modisco).")
     ] = False,
     max_records: Annotated[int | None, typer.Option(help="Use the first so many records.")] = None,
     pictures: Annotated[int, typer.Option(help="Records that get a picture; 0: no pictures at all.")] = 12,
@@ -97,7 +102,7 @@ def sequence(
             model, output, weights=weights, fasta=fasta, table=table, bed=bed, column=column, name=name, width=width, summits=summits,
             motifs=motifs, insert=listed(insert), variants=variants, methods=listed([methods]), target=target, classes=classes,
             baselines=baselines, layer=layer, windows=windows, dims=listed([dims]), both_strands=not one_strand,
-            max_records=max_records, pictures=pictures, batch_size=rows(batch_size), device=device, seed=seed,
+            max_records=max_records, pictures=pictures, modisco=modisco, batch_size=rows(batch_size), device=device, seed=seed,
             options=assignments(options or []), command=command_line(), tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
@@ -112,7 +117,7 @@ def _report(done: Studied) -> None:
     discovered = done.discovered
     for what, why in discovered.notes.items():
         show.say(f"{what}: {why}")
-    show.say(f"{len(discovered.clusters.seqlets)} seqlets, {len(discovered.clusters.motifs)} motifs of seqlets, {len(discovered.filter_motifs)} of filters")  # fmt: skip
+    show.say(f"{len(discovered.clusters.seqlets)} seqlets, {len(discovered.clusters.motifs)} motifs of seqlets, {f'{len(discovered.modisco)} of TF-MoDISco, ' if discovered.modisco else ''}{len(discovered.filter_motifs)} of filters")  # fmt: skip
     if discovered.hits is not None:
         for hit in discovered.hits.drop_duplicates("motif").head(LISTED).itertuples():
             show.say(f"  {hit.motif}: {hit.target} {hit.target_name} (p {hit.p:.1g}, q {hit.q:.1g})")

@@ -35,7 +35,6 @@ OTHERS = (
     ".ndpi",
     ".eps",
 )
-TWELVE_BIT = 4096
 
 
 class ImageFile(NamedTuple):
@@ -161,30 +160,37 @@ def left_out(images: str | Path | Sequence[str | Path]) -> dict[str, str]:
     return reasons
 
 
-def _eight_bit(values: np.ndarray) -> np.ndarray:
-    """16 bit as 8 bit. Images that would become black are refused."""
-    most = int(values.max(initial=0))
-    if 0 < most < TWELVE_BIT:
-        raise ValueError(
-            f"its brightest value is {most} of 65535, as cameras of 12 bit and less save it; stretch the values to 16 bit"
-        )
-    return (values / 257).round().astype(np.uint8)
+def _bits(path: Path, file: Any) -> int:
+    """Bits of a value in the file: Pillow's modes do not tell, as colours of 16 bit are opened as their upper 8."""
+    if file.format == "PNG":
+        with path.open("rb") as raw:
+            return raw.read(26)[24]
+    return max(np.ravel(file.tag_v2.get(258, 8))) if file.format == "TIFF" else 8  # BitsPerSample
 
 
-def _refuse_dark(path: Path, image: Any, pillow: Any) -> None:
-    """Refuse an image of 16 bit in colour or with transparency that only uses 12 of them: Pillow keeps the upper 8.
+def _is_negative(file: Any) -> bool:
+    """Whether zero is white, in a TIFF of 16 bit: Pillow turns images of 1 to 8 bit around, and these not."""
+    return file.format == "TIFF" and file.mode.startswith("I;16") and file.tag_v2.get(262) == 0  # WhiteIsZero
+
+
+def _eight_bit(values: np.ndarray, bits: int) -> np.ndarray:
+    """12 or 16 bit as 8 bit. Images that would become black are refused."""
+    _refuse_dark(int(values.max(initial=0)), bits, "is")
+    return (values / ((2**bits - 1) / 255)).round().astype(np.uint8)
+
+
+def _refuse_dark(most: int, bits: int, verb: str) -> None:
+    """Refuse an image that uses a sixteenth of its range: it would become black.
 
     Raises
     ------
     ValueError
-        If it would become black.
+        Naming the brightest value.
     """
-    with path.open("rb") as raw:
-        head = raw.read(26)
-    most = max(band.getextrema()[1] for band in image.split()[: 3 if image.mode != "LA" else 1])
-    if len(head) > 24 and head[24] == 16 and 0 < most < TWELVE_BIT // 256:
+    if bits > 8 and 0 < most < 2 ** (bits - 4):
         raise ValueError(
-            f"its brightest value is below {(most + 1) * 256} of 65535, as cameras of 12 bit and less save it; stretch the values to 16 bit"
+            f"its brightest value {verb} {most} of {2**bits - 1}, as cameras of 12 bit and less save it; "
+            f"stretch the values to {bits} bit"
         )
 
 
@@ -204,7 +210,12 @@ def read_mask(path: str | Path) -> xr.DataArray:
     Raises
     ------
     ValueError
-        If it cannot be read, with the reason.
+        If it cannot be read, with the reason; for TIFF files of more than two labels of which zero is white.
+
+    Notes
+    -----
+    A TIFF with two values of which zero is white (MinIsWhite, as tifffile saves booleans) has its cell where it is black: so says the
+    format. The share of pixels inside (`mass_inside_chance`) shows a mask that was meant the other way round.
 
     Examples
     --------
@@ -232,6 +243,8 @@ def read_mask(path: str | Path) -> xr.DataArray:
                 )
                 values = np.asarray(image)
                 values = values[..., :3] if image.mode == "RGBA" else values
+                if file.format == "TIFF" and file.tag_v2.get(262) == 0:
+                    values = _black_inside(values, _is_negative(file))
     except (OSError, SyntaxError, ValueError, pillow.Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no mask that can be read: {error}") from error
     if values.ndim == 3:
@@ -244,14 +257,23 @@ def read_mask(path: str | Path) -> xr.DataArray:
     return xr.DataArray(values != 0, dims=("y", "x"), coords={"y": y, "x": x})
 
 
+def _black_inside(values: np.ndarray, as_stored: bool) -> np.ndarray:
+    """Where a mask is black, of whose file zero is white; Pillow has turned 1 to 8 bits around already."""
+    if len(np.unique(values)) > 2:
+        raise ValueError(
+            "labels of which zero is white (MinIsWhite): is zero the cell, or what is around it? Save them with zero as black"
+        )
+    return values < values.max() if as_stored else values > values.min()
+
+
 def read_image(path: str | Path) -> xr.DataArray:
     """Read an image file as RGB.
 
     Parameters
     ----------
     path : path
-        BMP, PNG, JPEG or TIFF, by its content, whatever its suffix: 8 or 16 bit, grey, colour, palette or with transparency. Of several pages the first
-        is read. The image is turned as its EXIF orientation says.
+        BMP, PNG, JPEG or TIFF, by its content, whatever its suffix: 8 or 16 bit, grey, colour, palette or with transparency, and TIFF of 12 bit. Of several
+        pages the first is read. A TIFF of which zero is white is turned around. The image is turned as its EXIF orientation says.
 
     Returns
     -------
@@ -280,13 +302,15 @@ def read_image(path: str | Path) -> xr.DataArray:
     pillow = pillow_module()
     try:
         with pillow.Image.open(path, formats=FORMATS) as file:
-            image = pillow.ImageOps.exif_transpose(file)
-            if image.mode.startswith("I;16"):
-                image = pillow.Image.fromarray(_eight_bit(np.asarray(image)))
+            image, bits = pillow.ImageOps.exif_transpose(file), _bits(Path(path), file)
+            if image.mode.startswith("I;16") or (image.mode == "I" and file.format == "PNG"):
+                grey = _eight_bit(np.asarray(image), bits)
+                image = pillow.Image.fromarray(255 - grey if _is_negative(file) else grey)
             elif image.mode in ("I", "F"):
                 raise ValueError(f"pixels of mode {image.mode}, expected 8 or 16 bit")
-            if file.format == "PNG" and image.mode in ("RGB", "RGBA", "LA"):
-                _refuse_dark(Path(path), image, pillow)
+            elif bits > 8 and image.mode != "CMYK":  # in which dark is much ink
+                colours = image.split()[: 1 if image.mode == "LA" else 3]
+                _refuse_dark(256 * max(c.getextrema()[1] for c in colours) + 255, bits, "is at most")
             values = np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, pillow.Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no image that can be read: {error}") from error

@@ -338,6 +338,7 @@ class Scores:
         self.want = want
         self.targets: list[Target] = []
         self._columns: Tensor | None = None
+        self._one_hot: Tensor | None = None  # (T, outputs), where there are columns
 
     @property
     def count(self) -> int | None:
@@ -349,6 +350,8 @@ class Scores:
         if not self.targets:
             self.targets = self.want.settle(y)
             self._columns = _columns(self.targets, y)
+            if self._columns is not None:
+                self._one_hot = (torch.arange(y.shape[1], device=y.device) == self._columns[:, None]).to(y)
         if self._columns is not None:
             return y.index_select(1, self._columns).T
         for t in self.targets:
@@ -358,10 +361,9 @@ class Scores:
 
     def cotangents(self, y: Tensor, i: Tensor, some: slice) -> Tensor:
         """d score / d y (targets, rows, ...) of some of the targets."""
-        if self._columns is None:
+        if self._one_hot is None:
             return torch.stack([t.cotangent(y, i) for t in self.targets[some]])
-        one_hot = torch.nn.functional.one_hot(self._columns[some], y.shape[1])
-        return one_hot.to(y.dtype)[:, None].expand(-1, len(y), -1)
+        return self._one_hot[some, None].to(y).expand(-1, len(y), -1)
 
 
 def _columns(targets: list[Target], y: Tensor) -> Tensor | None:

@@ -16,6 +16,7 @@ from attrib.functional.conductance import conductance
 from attrib.functional.deep_lift import deep_lift, deep_lift_shap, op_shares
 from attrib.functional.deletion import Curve, deletion, insertion
 from attrib.functional.explanation import METHODS, About, Explanation
+from attrib.functional.heads import head, profile_score
 from attrib.functional.infidelity import infidelity, sensitivity_max
 from attrib.functional.integrated_gradients import integrated_gradients
 from attrib.functional.interaction import interaction
@@ -48,6 +49,7 @@ __all__ = [
     "grad_cam_plus_plus",
     "gradient_shap",
     "guided_grad_cam",
+    "head",
     "hires_cam",
     "in_silico_mutagenesis",
     "infidelity",
@@ -62,6 +64,7 @@ __all__ = [
     "op_shares",
     "predict",
     "prepare",
+    "profile_score",
     "randomization",
     "saliency",
     "sensitivity_max",

@@ -2,7 +2,7 @@
 
 from attrib.io.annotated import from_anndata, to_anndata
 from attrib.io.files import add_group, load, save, save_rows
-from attrib.io.motifs import load_motifs, motif_reading, save_motifs
+from attrib.io.motifs import load_modisco, load_motifs, motif_reading, save_motifs
 from attrib.io.nifti import from_nifti, save_nifti, to_nifti
 from attrib.io.place import replacing, write_json
 from attrib.io.reading import opened, read
@@ -13,6 +13,7 @@ __all__ = [
     "from_anndata",
     "from_nifti",
     "load",
+    "load_modisco",
     "load_motifs",
     "motif_reading",
     "opened",

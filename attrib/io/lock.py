@@ -55,13 +55,18 @@ class Lock:
                 return
         raise ValueError(f"`output` is {self._folder}, whose lock {self.file} changes hands; try again")
 
-    def _remove_if_left(self) -> None:
+    def refuse(self) -> dict[str, Any]:
+        """Raise if another process has it; returns who had it last, if it was not released."""
         holder = read_json(self.file)
         if holder and in_use(holder, self.file):
             raise ValueError(
                 f"`output` is {self._folder}, which process {holder.get('process')} on {holder.get('host')} is "
                 f"writing since {holder.get('since')}; wait for it, or name another folder"
             )
+        return holder
+
+    def _remove_if_left(self) -> None:
+        holder = self.refuse()
         apart = self.file.with_name(f"{self.file.name}.{uuid.uuid4().hex}")
         try:
             os.rename(self.file, apart)

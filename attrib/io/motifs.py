@@ -6,10 +6,12 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from attrib.domains.motifs import MotifReading, meme_text, read_motifs
+from attrib.domains.motifs import MotifReading, as_motif, meme_text, read_motifs, trimmed_motif
 from attrib.domains.sequences.fasta import text_of
 from attrib.io.place import replacing
 
@@ -132,3 +134,75 @@ def motif_reading(path: str | os.PathLike[str]) -> MotifReading:
         raise FileNotFoundError(f"there is no file {file} with motifs")
     with text_of(file) as opened:
         return read_motifs(opened.read(), source=file.name)
+
+
+def load_modisco(path: str | os.PathLike[str]) -> dict[str, xr.DataArray]:
+    """Read the motifs that TF-MoDISco found.
+
+    Parameters
+    ----------
+    path : path
+        The HDF5 file of tfmodisco-lite.
+
+    Returns
+    -------
+    dict of str to DataArray
+        `pos_0`, ... and `neg_0`, ...: the letters' frequencies in the seqlets of each pattern, as `as_motif` gives them, without
+        ends of less than a quarter of a bit; attrs `sites` (seqlets) and `contribution` (their mean sum over the motif, in
+        output units).
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no file of TF-MoDISco.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import netCDF4
+    >>> from attrib.domains.motifs import consensus
+    >>> from attrib.io import load_modisco
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "results.h5"
+    >>> with netCDF4.Dataset(path, "w") as file:
+    ...     pattern = file.createGroup("pos_patterns/pattern_0")
+    ...     seqlets = file.createGroup("pos_patterns/pattern_0/seqlets")
+    ...     sizes = [file.createDimension(name, n) for name, n in (("position", 3), ("letter", 4), ("one", 1))]
+    ...     for name in ("sequence", "contrib_scores"):
+    ...         pattern.createVariable(name, "f4", ("position", "letter"))[:] = [[1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]]
+    ...     seqlets.createVariable("n_seqlets", "i4", ("one",))[:] = 20
+    >>> motif = load_modisco(path)["pos_0"]
+    >>> consensus(motif), motif.sites, motif.contribution
+    ('ATG', 20, 3.0)
+    """
+    import netCDF4
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with netCDF4.Dataset(path) as file:
+            found = {
+                f"{sign}_{name.removeprefix('pattern_')}": pattern
+                for sign in ("pos", "neg")
+                if f"{sign}_patterns" in file.groups
+                for name, pattern in file[f"{sign}_patterns"].groups.items()
+            }
+            return {name: _pattern(name, found[name]) for name in sorted(found, key=_place)}
+    except (OSError, IndexError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is no file of TF-MoDISco that can be read: {error}") from error
+
+
+def _place(name: str) -> tuple[bool, int]:
+    sign, _, number = name.partition("_")
+    return sign == "neg", int(number)
+
+
+def _pattern(name: str, pattern: Any) -> xr.DataArray:
+    """A pattern's motif, trimmed."""
+    letters, contributions = (np.asarray(pattern[k][:], float) for k in ("sequence", "contrib_scores"))
+    motif = trimmed_motif(as_motif(letters.T, name=name, sites=int(pattern["seqlets"]["n_seqlets"][0])))
+    inside = contributions[motif["position"].values]
+    return motif.assign_coords(position=range(motif.sizes["position"])).assign_attrs(
+        contribution=float(inside.sum())
+    )

@@ -71,6 +71,10 @@ class Job:
     start: int
     device: str | None
 
+    def opened(self, device: str | None = None) -> Session:
+        """The job in this process."""
+        return Session(self, device)
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 from distributed import Client, LocalCluster, WorkerPlugin, as_completed, get_worker
 
-from attrib.scale.blocks import Block, Job, Outcome, Plan, Session, Survey
+from attrib.scale.blocks import Block, Job, Outcome, Plan, Survey
 from attrib.scale.loading import first_line
 
 
@@ -23,17 +23,17 @@ class Worker(WorkerPlugin):
 
     Parameters
     ----------
-    job : Job
+    job : Job, or another with `device` and `opened`
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Any) -> None:
         self.job = job
         self.name = f"attrib-{uuid.uuid4().hex}"
 
     def setup(self, worker: Any) -> None:
         """Called where the plugin arrives."""
         self._lock = threading.Lock()
-        self._session: Session | None = None
+        self._session: Any = None
         self._device = _device(self.job.device, worker.name)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -43,8 +43,12 @@ class Worker(WorkerPlugin):
         """What a method of the session gives; one thread of a worker at a time."""
         with self._lock:
             if self._session is None:
-                self._session = Session(self.job, self._device)
+                self._session = self.job.opened(self._device)
             return getattr(self._session, work)(*arguments)
+
+
+def _shipped(job: Job) -> Job:
+    return replace(job, source=job.source.shipped())
 
 
 def _device(device: str | None, worker: Any) -> str | None:
@@ -90,15 +94,15 @@ class OnCluster:
             self._connected = False
         self.client = cluster
 
-    def _registered(self, job: Job) -> str:
-        plugin = Worker(replace(job, source=job.source.shipped()))
+    def _registered(self, job: Any) -> str:
+        plugin = Worker(job)
         self.client.register_plugin(plugin)
         self._plugins.append(plugin.name)
         return plugin.name
 
     def survey(self, job: Job, threads: int) -> Survey:
         """What the first samples tell, on one of the workers."""
-        name = self._registered(job)
+        name = self._registered(_shipped(job))
         try:
             return self.client.submit(_do, name, "survey", threads, pure=False).result()
         finally:
@@ -106,19 +110,31 @@ class OnCluster:
 
     def run(self, job: Job, blocks: Sequence[Block], plan: Plan) -> Iterator[Outcome]:
         """Each block with the error it raised, or None, as they are finished."""
+        name = self._registered(_shipped(job))
+        submitted = lambda block: self._submitted(name, job, block, plan)
+        for block, result, error in self._finished(blocks, submitted, self._most(job)):
+            yield block, result if error is None else first_line(error)
+
+    def each(self, job: Any, items: Sequence[Any]) -> Iterator[tuple[Any, Any, Exception | None]]:
+        """What `do` of an opened job gives for each item, and the error it raised, or None, as they are finished."""
         name = self._registered(job)
-        waiting = iter(blocks)
-        futures = {
-            self._submitted(name, job, block, plan): block for block in islice(waiting, self._most(job))
-        }
+        submitted = lambda item: self.client.submit(_do, name, "do", item, pure=False)
+        yield from self._finished(items, submitted, 2 + 2 * sum(self.client.nthreads().values()))
+
+    def _finished(
+        self, items: Sequence[Any], submitted: Callable[[Any], Any], most: int
+    ) -> Iterator[tuple[Any, Any, Exception | None]]:
+        """Items with their results and errors, of which at most so many wait for a worker."""
+        waiting = iter(items)
+        futures = {submitted(item): item for item in islice(waiting, most)}
         finished = as_completed(list(futures))
         for future in finished:
-            block = futures.pop(future)
+            item = futures.pop(future)
             error = future.exception() if future.status == "error" else None
-            yield block, future.result() if error is None else first_line(error)
+            yield item, None if error is not None else future.result(), error
             future.release()
-            for following in islice(waiting, max(0, self._most(job) - len(futures))):
-                added = self._submitted(name, job, following, plan)
+            for following in islice(waiting, max(0, most - len(futures))):
+                added = submitted(following)
                 futures[added] = following
                 finished.add(added)
 

@@ -62,6 +62,15 @@ def runner(cluster: Any) -> Any:
     return OnCluster(cluster)
 
 
+def each(cluster: Any, job: Any, items: Sequence[Any]) -> Iterator[tuple[Any, Any, Exception | None]]:
+    """What `job.opened(device).do(item)` gives for each item, on the workers of a cluster, as they are finished, and its error."""
+    workers = runner(cluster)
+    try:
+        yield from workers.each(job, items)
+    finally:
+        workers.close()
+
+
 @contextmanager
 def connected(cluster: Any) -> Iterator[Any]:
     """A connection that several cohorts share: None stays None, and a Client stays open."""

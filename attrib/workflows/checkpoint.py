@@ -18,7 +18,7 @@ from attrib._install import install_hint
 from attrib.domains.preparation import Preparation
 from attrib.domains.processors import is_fast, preparation_of, timm_preparation
 from attrib.scale.loading import check_device, load_model
-from attrib.workflows.identity import fingerprint
+from attrib.workflows.folder import fingerprint
 
 CONFIG, WEIGHTS, PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
 SHARDS, PROCESSORS, ADAPTER = WEIGHTS + ".index.json", "processor_config.json", "adapter_config.json"

@@ -109,7 +109,7 @@ def demo(
             folder, "Handwritten digits", f"{len(x)} held-out images; the network reads {right:.1%} of all of them correctly.",
             {"Methods": (RECORD, _table(overview(predicted), overview(every))), "How far to trust each": (JUDGEMENT, judged.table), "Samples": (TABLE, rows)},
         )  # fmt: skip
-    return Demo(folder.path, folder.record["files"], right, _table(overview(predicted), overview(every)))
+    return Demo(folder.path, folder.files, right, _table(overview(predicted), overview(every)))
 
 
 def _trained(seed: int, folder: Folder, say: Callable[[str], None]) -> tuple[Digits, torch.nn.Module, float]:

@@ -23,7 +23,7 @@ from attrib.workflows.data import baselines_of, floating
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
 from attrib.workflows.study import TABLE, carry_out, draw, overview, write_agreement, write_page, write_table
-from attrib.workflows.targets import class_names, targets
+from attrib.workflows.targets import class_names, headed, targets, with_heads
 
 
 class Explained(NamedTuple):
@@ -209,7 +209,8 @@ def explain(
     methods : sequence of str, or "all"
         What to run.
     target : str, optional
-        A number, a class name, several with commas, `"predicted"` or `"all"`; None where the model has one output.
+        A number, a class name, several with commas, `"predicted"` or `"all"`; None where the model has one output. Of a model
+        that returns several heads `"1:0"`, a head and its output, and `"0:profile"`, the score of a profile.
     batch_size, device, seed
         As for every method.
     options : mapping, optional
@@ -231,11 +232,12 @@ def explain(
     with Folder(output, command, overwrite=overwrite) as folder:
         names = class_names(classes)
         x = floating(read(data, dims=dims, variables=variables), say)
+        goal, outputs = headed(target, names)
         settings = plan(
-            methods, **targets(target, names), classes=names, baselines=baselines_of(baselines, x, say),
+            methods, **targets(goal, outputs), classes=outputs, baselines=baselines_of(baselines, x, say),
             batch_size=batch_size, device=device, seed=seed, options=options,
         )  # fmt: skip
-        f = load_model(model, weights, device)
+        f = with_heads(load_model(model, weights, device), target, names)
         settings = replace(settings, context=read_context(context, f, data))
         settings.context.of(x)
         _try(f, x, settings, device, tell)
@@ -253,7 +255,7 @@ def explain(
             folder, "Attributions", f"{_sizes(x)[0].upper()}{_sizes(x)[1:]} explained for {target or 'the output'} of {model}.",
             {"Methods": (RECORD, overview(outcomes)), "Samples": (TABLE, rows)},
         )  # fmt: skip
-    return Explained(folder.path, [*folder.record["files"], RECORD], overview(outcomes))
+    return Explained(folder.path, [*folder.files, RECORD], overview(outcomes))
 
 
 def _try(f: Callable[..., Any], x: Result, settings: Plan, device: str | None, tell: Tell | None) -> None:

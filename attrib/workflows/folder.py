@@ -1,95 +1,208 @@
-"""A folder of outputs and the record of the run that made them."""
+"""A folder of outputs, the record of the run that made them, and whether a later run may replace or continue it."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import shlex
+import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from attrib.io import write_json
+import torch
 
-RECORD = "run.json"
+from attrib.engine.model.parameters import weights
+from attrib.io import replacing, write_json
+from attrib.io.lock import Lock, sweep
+
+RECORD, PARTS, LOCK = "run.json", "parts", ".lock.json"
 PACKAGES = ("attrib", "torch", "numpy", "xarray", "netCDF4", "matplotlib", "scikit-learn")
+CAUSES = ("attrib", "torch")  # packages whose versions results depend on most
 
 
 class Folder:
-    """The folder of a run, and its `run.json`, which is up to date from the first file on.
+    """The folder of a run and its `run.json`; one process at a time writes to it.
 
     Parameters
     ----------
     path : str or path
-        Created with the first file, so that a run that fails earlier leaves nothing.
     command : sequence of str
         As typed.
+    program : str
+        The command's name, such as `"attrib sequence"`. Folders of another program are refused.
+    settings : mapping, optional
+        With settings an earlier run in the folder is continued if these are equal, and its parts are kept. Without, it is replaced.
     overwrite : bool
-        Whether to replace an earlier run's files. Folders with other content are always refused.
+        Whether to replace an earlier run, or to begin anew with other settings.
+    folders : sequence of str
+        Created inside.
 
     Raises
     ------
     ValueError
-        If the folder holds files that this run must not replace.
+        If the folder holds other files, a run that must not be replaced, or one with other settings or versions of attrib or torch; if
+        another process is writing to it, naming the process and its host.
 
     Notes
     -----
-    As a context manager it records how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or
-    `"failed"`. Files of an earlier run stay until this run writes its first file; then the files that `run.json`
-    lists are removed, so that all files of the folder belong to one run.
+    As a context manager it records how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or `"failed"`. Without
+    settings the folder is made with the first file, so that a run that fails earlier leaves nothing and takes nothing away; with
+    settings it is made when the context is entered. Temporary files that a killed run left are removed. Of an earlier run that is
+    continued, files that the new one does not write are removed when it has finished.
     """
 
-    def __init__(self, path: str | Path, command: Sequence[str] = (), *, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        command: Sequence[str] = (),
+        *,
+        program: str = "attrib",
+        settings: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+        folders: Sequence[str] = (),
+    ) -> None:
         self.path = Path(path)
-        self._earlier = _earlier_files(self.path, overwrite)
-        self._open = False
+        self.settings = None if settings is None else json.loads(json.dumps(dict(settings), default=str))
+        self._overwrite, self._folders, self._open = overwrite, folders, False
+        self._lock = Lock(self.path / LOCK, self.path)
+        self.files: list[str] = []
         self.record: dict[str, Any] = {
-            "program": "attrib",
+            "program": program,
             "command": shlex.join(command),
             "state": "running",
             "started": now(),
             "versions": versions(),
             "platform": platform.platform(),
-            "files": [],
         }
+        if self.settings is not None:
+            self.record["settings"] = self.settings
+        self._earlier = self._of_earlier()
         self._start = time.perf_counter()
 
+    @property
+    def parts(self) -> Path:
+        """Where the finished parts of a run with settings are."""
+        return self.path / PARTS
+
     def file(self, name: str) -> Path:
-        """The path of an output; it is added to the run's list of files."""
-        if not self._open:
-            self.path.mkdir(parents=True, exist_ok=True)
-            for old in self._earlier:
-                old.unlink(missing_ok=True)
-            self._open = True
-        if name not in self.record["files"]:
-            self.record["files"].append(name)
-            self.write()
+        """The path of an output; it is added to the list of files."""
+        self._begin()
+        if name not in self.files:
+            self.files.append(name)
+            if self.settings is None:
+                self.write()
         return self.path / name
+
+    def picture(self, name: str, figure: Any) -> str:
+        """Write a figure whole or not at all; returns the name."""
+        with replacing(self.file(name)) as temporary:
+            figure.savefig(temporary)
+        return name
+
+    def text(self, name: str, content: str) -> str:
+        """Write a text whole or not at all; returns the name."""
+        with replacing(self.file(name)) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+        return name
 
     def write(self) -> None:
         """Bring `run.json` up to date, if the folder exists."""
         if self._open:
-            self.record["seconds"] = round(time.perf_counter() - self._start, 3)
-            write_json(self.record, self.path / RECORD)
+            seconds = round(time.perf_counter() - self._start, 3)
+            old = [f for f in self._earlier if f not in self.files]
+            content = {"seconds": seconds} | self.record | {"files": [*old, *self.files]}
+            write_json(content, self.path / RECORD)
 
     def __enter__(self) -> Self:
+        self._lock.refuse()
+        if self.settings is not None:
+            self._begin()
         return self
+
+    def _begin(self) -> None:
+        if self._open:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock.take()
+        try:
+            self._earlier = self._of_earlier()  # again: nobody else writes now
+            sweep(self.path)
+            if self.settings is None or self._overwrite:
+                for name in self._earlier:
+                    (self.path / name).unlink(missing_ok=True)
+                if self.settings is not None:
+                    shutil.rmtree(self.parts, ignore_errors=True)
+                self._earlier = []
+            for folder in (*((PARTS,) if self.settings is not None else ()), *self._folders):
+                (self.path / folder).mkdir(exist_ok=True)
+            self._open = True
+            self.write()
+        except BaseException:
+            self._lock.release()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self.record["state"] = ended(kind)
-        self.record["files"] = [f for f in self.record["files"] if (self.path / f).exists()]
+        if not self._open:
+            return
+        self.record["state"] = _ended(kind)
         self.record["ended"] = now()
-        self.write()
+        if kind is None:
+            for name in set(self._earlier) - set(self.files):
+                (self.path / name).unlink(missing_ok=True)
+        self._earlier = [f for f in self._earlier if (self.path / f).exists()]
+        self.files[:] = [f for f in self.files if (self.path / f).exists()]
+        try:
+            self.write()
+        finally:
+            self._lock.release()
+
+    def _of_earlier(self) -> list[str]:
+        """Files of an earlier run, if this one may replace or continue it."""
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"`output` is {self.path}, which is a file; name a folder")
+        if not self.path.exists() or all(p.name == LOCK for p in self.path.iterdir()):
+            return []
+        earlier = _record(self.path)
+        if earlier.get("program") != self.record["program"]:
+            theirs = str(earlier.get("program", ""))
+            held = f"a run of {theirs}" if theirs.startswith("attrib") else "files that are not attrib's"
+            raise ValueError(f"`output` is {self.path}, which holds {held}; name a new or an empty folder")
+        if self.settings is None and not self._overwrite:
+            raise ValueError(
+                f"`output` is {self.path}, which holds a run of {earlier.get('started', 'an unknown time')} "
+                f"({earlier.get('state', 'unknown')}); name another folder, or add `overwrite=True` to replace it"
+            )
+        other = self._other(earlier)
+        if other and any(self.parts.glob("*")):
+            raise ValueError(
+                f"`output` is {self.path}, which holds a run with other {', '.join(other)}; name another folder"
+            )
+        listed = [str(f) for f in earlier.get("files", [])]
+        return [f for f in listed if not Path(f).is_absolute() and ".." not in Path(f).parts]
+
+    def _other(self, earlier: Mapping[str, Any]) -> list[str]:
+        """Settings and versions in which an earlier run differs, if it is to be continued."""
+        if self.settings is None or self._overwrite:
+            return []
+        theirs, before = earlier.get("settings") or {}, earlier.get("versions") or {}
+        current = self.record["versions"]
+        return [k for k, v in self.settings.items() if theirs.get(k) != v] + [
+            f"version of {p} ({before[p]}, now {current[p]})"
+            for p in CAUSES
+            if before.get(p, current[p]) != current[p]
+        ]
 
 
-def ended(kind: type[BaseException] | None) -> str:
+def _ended(kind: type[BaseException] | None) -> str:
     """The state of a run that ended with this error, or with none."""
     if kind is None:
         return "finished"
@@ -106,35 +219,37 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _earlier_files(path: Path, overwrite: bool) -> list[Path]:
-    """Files of an earlier run in the folder."""
-    if not path.exists():
-        return []
-    if not path.is_dir():
-        raise ValueError(f"`output` is {path}, which is a file; name a folder")
-    if not any(path.iterdir()):
-        return []
-    record = _record(path)
-    if record is None:
-        raise ValueError(
-            f"`output` is {path}, which holds files that are not attrib's; name a new or an empty folder"
-        )
-    if not overwrite:
-        raise ValueError(
-            f"`output` is {path}, which holds a run of {record.get('started', 'an unknown time')} "
-            f"({record.get('state', 'unknown')}); name another folder, or add `overwrite=True` to replace it"
-        )
-    return [path / name for name in record.get("files", []) if Path(name).name == name]
-
-
-def _record(path: Path) -> dict[str, Any] | None:
+def _record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and record.get("program") == "attrib" else None
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def command_line() -> list[str]:
     """What was typed, without the path of the program."""
     return ["attrib", *sys.argv[1:]]
+
+
+def digest(model: Callable[..., Any]) -> str:
+    """A short digest of the weights of a module or function; empty if it has none that Python can see."""
+    sha256 = hashlib.sha256()
+    count = 0
+    for value in weights(model):
+        sha256.update(str(tuple(value.shape)).encode())
+        sha256.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        count += 1
+    return sha256.hexdigest()[:20] if count else ""
+
+
+def fingerprint(file: Path) -> str:
+    """A short digest of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def stamp(*paths: Path | None) -> str:
+    """Sizes and times of files, by which a change is noticed."""
+    facts = [path.stat() for path in paths if path is not None]
+    return " ".join(f"{f.st_size} {f.st_mtime_ns}" for f in facts)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import xarray as xr
 
-from attrib.io import read, replacing, save
+from attrib.io import read, save
 from attrib.labels import labelled_inputs
 from attrib.scale.loading import load_model
 from attrib.scale.samples import block_size, source
@@ -21,7 +21,7 @@ from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.judgement import Judgement, joined, measures_of, picture, ranges
 from attrib.workflows.plan import Plan, plan
 from attrib.workflows.study import carry_out, write_page
-from attrib.workflows.targets import class_names, targets
+from attrib.workflows.targets import class_names, headed, targets, with_heads
 
 TABLE, PICTURE = "judged.csv", "judged.png"
 WHOLE_BYTES = 256 << 20  # of inputs that are read at once
@@ -99,8 +99,9 @@ def judge(
     the samples are more than 256 MB; then there are no `attributions.nc`, which `attrib explain --output NAME.zarr` writes.
     """
     with Folder(output, command, overwrite=overwrite) as folder:
-        names = class_names(classes)
-        goals = targets(target, names)
+        of_heads = class_names(classes)
+        goal, names = headed(target, of_heads)
+        goals = targets(goal, names)
         if "targets" in goals:
             raise ValueError(
                 f"`target` is {target!r}, but methods are judged on one target; name one, or predicted"
@@ -110,7 +111,7 @@ def judge(
         x = read(data, dims=dims, variables=variables, lazy=True)
         start = baselines_of(baselines, x, say)
         settings = plan(methods, **goals, classes=names, baselines=start, batch_size=batch_size, device=device, seed=seed, options=options)  # fmt: skip
-        f = load_model(model, weights, device)
+        f = with_heads(load_model(model, weights, device), target, of_heads)
         settings = replace(settings, context=read_context(context, f, data))
         settings.context.of(x)
         blocks = blocks_of(x, samples)
@@ -144,7 +145,7 @@ def judge(
             folder, "How far to trust each method", f"{sizes[0].upper()}{sizes[1:]}, {target or 'the output'} of {model}.",
             {"Methods": (TABLE, judged.table)},
         )  # fmt: skip
-    return Judged(folder.path, [*folder.record["files"], RECORD], judged.table)
+    return Judged(folder.path, [*folder.files, RECORD], judged.table)
 
 
 def blocks_of(x: Result, samples: int) -> list[slice]:
@@ -170,8 +171,7 @@ def _block(
 def write(judged: Judgement, folder: Folder) -> None:
     """Write the table and the picture."""
     save(judged.table, folder.file(TABLE))
-    with replacing(folder.file(PICTURE)) as temporary:
-        picture(judged).savefig(temporary)
+    folder.picture(PICTURE, picture(judged))
 
 
 def samples_text(x: Result, count: int) -> str:

@@ -14,7 +14,7 @@ from attrib.scale.loading import load_model
 from attrib.workflows.attribute import trial
 from attrib.workflows.bench import bench
 from attrib.workflows.data import floating
-from attrib.workflows.targets import class_names, targets
+from attrib.workflows.targets import class_names, headed, targets, with_heads
 
 METHODS = ("saliency", "integrated_gradients", "smooth_grad")
 
@@ -65,9 +65,9 @@ def measure(
     """
     _check(output, samples)
     names = class_names(classes)
-    goal = _goal(target, names)
+    goal = _goal(*headed(target, names))
     x = floating(read(data, dims=dims, variables=variables))
-    f = load_model(model, weights, device)
+    f = with_heads(load_model(model, weights, device), target, names)
     trial(f, x, device)
     few = tuple(t[:samples] for t in labelled_inputs(x).tensors(None))
     table = bench(f, few, methods=methods, batch_sizes=batch_sizes, device=device, target=goal,
@@ -88,7 +88,7 @@ def _check(output: str | Path | None, samples: int) -> None:
         raise ValueError(f"`samples` is {samples}, expected at least 1")
 
 
-def _goal(target: str, names: Sequence[str] | None) -> Any:
+def _goal(target: str | None, names: Sequence[str] | None) -> Any:
     """The one output that is explained: its number, or `"predicted"`."""
     wanted = targets(target, names)
     if "targets" in wanted:

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.io import add_group, replacing, save
+from attrib.io import add_group, save
 from attrib.labels import deletion
 from attrib.stats import agreement, summary
 from attrib.workflows.attribute import Done, Result, Skipped, Tell, attribute
-from attrib.workflows.continued import RunFolder
 from attrib.workflows.drawing import pictures
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.page import links, page, paragraphs, table
@@ -121,7 +120,7 @@ def agreement_frame(table: xr.DataArray) -> pd.DataFrame:
     return pd.DataFrame(table.values, columns=list(names)).assign(method=names)[["method", *names]]
 
 
-def write_agreement(results: Mapping[str, Result], folder: Folder | RunFolder) -> None:
+def write_agreement(results: Mapping[str, Result], folder: Folder) -> None:
     """Write `agreement.csv`: the mean rank correlation of each pair of methods whose attributions have one form."""
     arrays = {m: a for m, a in results.items() if isinstance(a, xr.DataArray)}
     first = next(iter(arrays.values()), None)
@@ -146,8 +145,7 @@ def draw(x: Result, results: Mapping[str, Result], folder: Folder, **options: An
     for prefix, part, parts in _inputs(x, results):
         for name, make in pictures(part, parts, **options) if parts else ():
             file = f"{prefix}{name}.png"
-            with replacing(folder.file(file)) as temporary:
-                make().savefig(temporary)
+            folder.picture(file, make())
             written.append(file)
     return written
 
@@ -187,7 +185,7 @@ def write_page(folder: Folder, title: str, line: str, tables: Mapping[str, tuple
     tables : mapping of str to (str, DataFrame)
         By title, the file that has all rows, and the rows.
     """
-    files = [f for f in folder.record["files"] if f != PAGE]
+    files = [f for f in folder.files if f != PAGE]
     text = page(
         title,
         [
@@ -197,5 +195,4 @@ def write_page(folder: Folder, title: str, line: str, tables: Mapping[str, tuple
             links([*files, RECORD]),
         ],
     )
-    with replacing(folder.file(PAGE)) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    folder.text(PAGE, text)

@@ -24,7 +24,7 @@ from nilearn.image import resample_to_img
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 from torch import nn
 
-from attrib.workflows.mri import mri
+from attrib.workflows.mri import Figures, Images, mri
 
 SUBJECTS, TRAINED = 48, 32
 LESION = "Hippocampus_L"
@@ -176,10 +176,10 @@ def main() -> None:
     start, chosen = time.perf_counter(), given.methods.split(",")
     folder = mri(
         given.work / "subjects.csv", "mri_network:network", given.work / f"results_{given.baselines.replace(':', '_')}",
-        weights=given.work / "best_model.pth", classes="HC,TLE", methods=chosen, intensity="zscore",
-        baselines=given.baselines, atlas=given.work / "atlas.nii.gz", atlas_names=given.work / "names.csv", pictures=4,
-        options={k: v for k, v in OPTIONS.items() if k.partition(".")[0] in chosen},
-        key_slices=[12, 13, 14, 15, 16, 17, 18], say=print,
+        weights=given.work / "best_model.pth", classes="HC,TLE", methods=chosen, baselines=given.baselines,
+        images=Images(intensity="zscore", atlas=given.work / "atlas.nii.gz", atlas_names=given.work / "names.csv"),
+        figures=Figures(pictures=4, key_slices=[12, 13, 14, 15, 16, 17, 18]),
+        options={k: v for k, v in OPTIONS.items() if k.partition(".")[0] in chosen}, say=print,
     )  # fmt: skip
     print(
         f"{time.perf_counter() - start:.0f} s", json.loads((folder / "summary.json").read_text())["seconds"]

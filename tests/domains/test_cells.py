@@ -125,12 +125,76 @@ def test_twelve_bits_in_colour_or_with_transparency(kind: int, channels: int, tm
     if channels in (2, 4):
         dark[..., -1] = 65535
     _png16(tmp_path / "dark.png", dark, kind)
-    with pytest.raises(ValueError, match="brightest value is below 4096 of 65535"):
+    with pytest.raises(ValueError, match="brightest value is at most 4095 of 65535"):
         read_image(tmp_path / "dark.png")
     bright = dark.copy()
     bright[0, 0, 0] = 65535
     _png16(tmp_path / "bright.png", bright, kind)
     assert read_image(tmp_path / "bright.png").values.max() == 255
+
+
+def _tiff(path: Path, values: np.ndarray, bits: int, photometric: int) -> None:
+    """A TIFF of one strip, whose tags Pillow would choose itself: width, height, bits, compression, photometric, strip."""
+    import struct
+
+    h, w, channels = (*values.shape, 1)[:3]
+    if bits == 12:  # two values in three bytes
+        a, b = values.reshape(-1, 2).T
+        data = np.stack([a >> 4, (a & 15) << 4 | b >> 8, b & 255], 1).astype(np.uint8).tobytes()
+    else:
+        data = values.astype(f"<u{bits // 8}").tobytes()
+    end = 8 + len(data)
+    tags = [
+        (256, 3, 1, w), (257, 3, 1, h), (258, 3, channels, bits if channels == 1 else end + 2 + 12 * 9 + 4), (259, 3, 1, 1),
+        (262, 3, 1, photometric), (273, 4, 1, 8), (277, 3, 1, channels), (278, 3, 1, h), (279, 4, 1, len(data)),
+    ]  # fmt: skip
+    directory = (
+        struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *t) for t in tags) + struct.pack("<I", 0)
+    )
+    path.write_bytes(
+        b"II*\0"
+        + struct.pack("<I", end)
+        + data
+        + directory
+        + struct.pack(f"<{channels}H", *[bits] * channels)
+    )
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_zero_is_white_or_black_as_the_file_says(bits: int, tmp_path: Path) -> None:
+    full = 2**bits - 1
+    values = np.array([[0, full // 2, full]])
+    for photometric, expected in ((1, [0, 127, 255]), (0, [255, 128, 0])):
+        _tiff(tmp_path / "a.tif", values, bits, photometric)
+        assert read_image(tmp_path / "a.tif").values[0, :, 0].tolist() == expected
+
+
+def test_bits_that_a_tiff_uses(tmp_path: Path) -> None:
+    """12 bits are twelve where the file says so; 16 of which 12 are used are refused, in colour and turned around too."""
+    _tiff(tmp_path / "a.tif", np.array([[0, 2048, 4095, 0]]), 12, 1)
+    assert read_image(tmp_path / "a.tif").values[0, :, 0].tolist() == [0, 128, 255, 0]
+    _tiff(tmp_path / "a.tif", np.array([[0, 200, 100, 0]]), 12, 1)
+    with pytest.raises(ValueError, match="brightest value is 200 of 4095"):
+        read_image(tmp_path / "a.tif")
+    _tiff(tmp_path / "a.tif", np.array([[0, 4095]]), 16, 0)
+    with pytest.raises(ValueError, match="brightest value is 4095 of 65535"):
+        read_image(tmp_path / "a.tif")
+    colours = np.full((2, 2, 3), 4095)
+    _tiff(tmp_path / "a.tif", colours, 16, 2)
+    with pytest.raises(ValueError, match="brightest value is at most 4095 of 65535"):
+        read_image(tmp_path / "a.tif")
+    colours[0, 0] = 65535
+    _tiff(tmp_path / "a.tif", colours, 16, 2)
+    assert read_image(tmp_path / "a.tif").values[0, :, 1].tolist() == [255, 15]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_masks_of_which_zero_is_white(bits: int, tmp_path: Path) -> None:
+    _tiff(tmp_path / "m.tif", np.array([[0, 1, 1]]), bits, 0)
+    assert read_mask(tmp_path / "m.tif").values.tolist() == [[True, False, False]]
+    _tiff(tmp_path / "m.tif", np.array([[0, 1, 2]]), bits, 0)
+    with pytest.raises(ValueError, match="is zero the cell"):
+        read_mask(tmp_path / "m.tif")
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "int32", "float32"])

@@ -145,6 +145,24 @@ class BiasBranch(nn.Module):
         return self.out(main) + 0.01 * self.out(bias)
 
 
+class TwoModels(nn.Module):
+    """ChromBPNet's: a large model and a small one of the same weight, of which the small one finishes last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.main = nn.Sequential(*[nn.Conv1d(c, 12, 5, padding=2) for c in (4, 12, 12)], nn.ReLU())
+        self.bias, self.outs = (
+            nn.Sequential(nn.Conv1d(4, 4, 3, padding=1), nn.ReLU()),
+            nn.ModuleList([nn.Linear(12, 1), nn.Linear(4, 1)]),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        main, bias = (
+            out(part(x).mean(2)) for part, out in zip((self.main, self.bias), self.outs, strict=True)
+        )
+        return (main.exp() + (3 * bias).exp()).log()  # more of the change goes through the small one
+
+
 class ReverseBranch(nn.Module):
     """A branch that reads the input from its end, and finishes last."""
 
@@ -192,12 +210,13 @@ def stages(last: int) -> nn.Sequential:
         (lambda: nn.Sequential(nn.Conv2d(3, 48, 8, 8), ChannelsFirstStage(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 2)), images(3, 32, 32), "1", (4, 4)),
         (PerPosition, sequences(), "relu", (64,)),
         (BiasBranch, sequences(), "main", (64,)),
+        (TwoModels, sequences(), "main", (64,)),
         (ReverseBranch, sequences(), "forwards", (64,)),
         (ImageAndText, images(3, 64, 64), "vision", (8, 8)),
         (lambda: stages(2), images(3, 32, 32), "3", (2, 2)),
         (lambda: stages(1), images(3, 32, 32), "1", (4, 4)),
     ],
-    ids=["attention", "registers", "channels first", "scores", "bias branch", "reversed", "text", "stages", "one position"],
+    ids=["attention", "registers", "channels first", "scores", "bias branch", "two models", "reversed", "text", "stages", "one position"],
 )  # fmt: skip
 def test_auto(model: Callable[[], nn.Module], x: Tensor, layer: str, grid: tuple[int, ...]) -> None:
     net = model().eval()

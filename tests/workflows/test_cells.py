@@ -23,6 +23,7 @@ from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.deletion import deletion
 from attrib.workflows.cells.study import evenly
 from attrib.workflows.checkpoint import Classifier, load_checkpoint
+from attrib.workflows.folder import Folder
 from tests.browser import held
 
 transformers = pytest.importorskip("transformers")
@@ -282,7 +283,7 @@ def test_another_run_is_not_overwritten(
     assert "a run with other methods, targets" in capsys.readouterr().err
     (tmp_path / "thesis.txt").touch()
     assert run([*words, str(tmp_path)]) == REFUSED
-    assert "files of something else" in capsys.readouterr().err
+    assert "files that are not attrib's" in capsys.readouterr().err
 
 
 def test_without_the_extra(
@@ -512,21 +513,21 @@ def test_memory_does_not_grow_with_the_cohort(study: Path, tmp_path: Path) -> No
     )
     big = big.assign_coords(target=part.target, method=part.method)
     found = []
-    for k in range(8):
-        name = f"cell{k:03d}"
-        (tmp_path / "parts").mkdir(exist_ok=True)
-        save(big.assign_attrs(image=name), tmp_path / "parts" / f"{name}.nc")
-        found.append(ImageFile(Path(f"{name}.png"), name, None))
 
-    def peak(some: list[ImageFile]) -> int:
+    def peak(run: Folder, some: list[ImageFile]) -> int:
         tracemalloc.start()
-        write_cohort(tmp_path, some, CLASSES, ["grad_cam", "layer_cam"], {})
+        write_cohort(run, some, CLASSES, ["grad_cam", "layer_cam"], {})
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
 
-    peak(found)  # imports, and what libraries keep for each file
-    small, large = peak(found[:3]), peak(found)
+    with Folder(tmp_path, program="attrib cells", settings={}) as run:
+        for k in range(8):
+            name = f"cell{k:03d}"
+            save(big.assign_attrs(image=name), tmp_path / "parts" / f"{name}.nc")
+            found.append(ImageFile(Path(f"{name}.png"), name, None))
+        peak(run, found)  # imports, and what libraries keep for each file
+        small, large = peak(run, found[:3]), peak(run, found)
     assert large - small < big["attribution"].nbytes
     assert load(tmp_path / "attributions.nc").sizes["image"] == 8
 

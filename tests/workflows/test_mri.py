@@ -21,7 +21,8 @@ nibabel = pytest.importorskip("nibabel")
 pytest.importorskip("nilearn")
 
 from attrib.testing import legible  # noqa: E402
-from attrib.workflows.mri import mri  # noqa: E402
+from attrib.workflows.mri import Figures, Images, Voxels  # noqa: E402
+from attrib.workflows.mri import mri as study_of  # noqa: E402
 from attrib.workflows.mri.explaining import Explainer  # noqa: E402
 from attrib.workflows.mri.groups import Groups  # noqa: E402
 from attrib.workflows.mri.overview import overview  # noqa: E402
@@ -37,6 +38,14 @@ COUNT = 16
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return phantom.write(tmp_path_factory.mktemp("mri") / "las", COUNT)
+
+
+def mri(subjects: Path, model: Any, output: Path, **options: Any) -> Path:
+    """The study, its grouped options by their names."""
+    groups = {"images": Images, "figures": Figures, "voxels": Voxels}
+    for name, group in groups.items():
+        options[name] = group(**{k: options.pop(k) for k in group._fields if k in options})
+    return study_of(subjects, model, output, **options)
 
 
 def words(place: Path, out: Path, *more: str) -> list[str]:
@@ -146,6 +155,49 @@ def test_one_store_holds_all_maps_with_their_labels(study: Path) -> None:
     np.testing.assert_array_equal(one.values, back.get_fdata(dtype="float32"))
     assert one.label == "TLE"
     np.testing.assert_allclose(np.array(json.loads(str(a.affine.values))), back.affine)
+
+
+def test_means_of_each_label_lie_in_the_subjects_space(study: Path, place: Path) -> None:
+    table = pd.read_csv(place / "subjects.csv")
+    for label in ("HC", "TLE"):
+        mean = nibabel.load(study / f"mean_{label}_deep_lift.nii.gz")
+        names = table.subject[table.label == label]
+        maps = [nibabel.load(study / "deep_lift" / n / f"{n}_deep_lift.nii.gz").get_fdata() for n in names]
+        np.testing.assert_allclose(mean.get_fdata(), np.mean(maps, 0), atol=1e-5 * np.abs(maps).max())
+        np.testing.assert_allclose(mean.affine, nibabel.load(place / "sub-00.nii.gz").affine, atol=1e-5)
+        assert f"of 8 {label}" in str(mean.header["descrip"])
+    lesion = phantom.turned(phantom.image((phantom.atlas() == 3).astype(np.uint8)), "LAS").get_fdata() > 0
+    patient = np.abs(nibabel.load(study / "mean_TLE_deep_lift.nii.gz").get_fdata())
+    assert patient[lesion].mean() > 3 * patient[~lesion].mean()
+
+
+def test_workers_give_what_this_process_gives(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    folder = phantom.write(tmp_path / "subjects", 6)
+    broken = nibabel.load(folder / "sub-03.nii.gz")
+    values = broken.get_fdata().astype(np.float32)
+    values[3, 3, 3] = np.nan
+    nibabel.Nifti1Image(values, broken.affine, broken.header).to_filename(folder / "sub-03.nii.gz")
+    options: dict[str, Any] = {
+        "classes": "HC,TLE", "methods": ["deep_lift", "grad_cam"], "pictures": 1, "viewers": False, "key_slices": [6], "input": "slices", "intensity": "zscore-brain",
+    }  # fmt: skip
+    table = (
+        (folder / "subjects.csv").read_text().replace("sub-03", "sub-x").replace("sub-x.nii", "sub-03.nii")
+    )
+    (folder / "subjects.csv").write_text(table)
+    with distributed.Client(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as client:
+        there = mri(folder / "subjects.csv", f"{CODE}:slices", tmp_path / "there", cluster=client, **options)
+    here = mri(folder / "subjects.csv", f"{CODE}:slices", tmp_path / "here", **options)
+    assert load(there / "attributions.nc").identical(load(here / "attributions.nc"))
+    problems = [pd.read_csv(f / "problems.csv") for f in (there, here)]
+    assert problems[0].equals(problems[1])
+    assert problems[0].subject.tolist() == ["sub-x"]
+    assert list((there / "deep_lift").glob("*/*_slice_6.png"))
+    with pytest.raises(ValueError, match="`cluster` is 0"):
+        mri(folder / "subjects.csv", f"{CODE}:slices", tmp_path / "none", cluster=0, **options)
+    assert not (tmp_path / "none").exists()
 
 
 def test_statistics_of_each_subject(study: Path) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from attrib.engine.window.boxes import Edits, in_boxes
 
@@ -40,11 +39,11 @@ class Letters:
     def __init__(self, x: Tensor, axis: int, position: int, positions: Tensor) -> None:
         self.axes: tuple[int, ...] = (position,)
         columns = x.detach().cpu().movedim((position, axis), (1, 2))[:, positions]  # (N, P, letters)
-        self.count = columns.shape[2]
-        same = (columns[:, :, None, :] == torch.eye(self.count, dtype=columns.dtype)).all(3)
+        self._one_hot = torch.eye(columns.shape[2], dtype=torch.long)
+        same = (columns[:, :, None, :] == self._one_hot.to(columns.dtype)).all(3)
         self.samples, at, self.letters = (~same).nonzero().unbind(1)
         self.positions = positions[at]
-        self.each = len(positions) * (self.count - 1)
+        self.each = len(positions) * (columns.shape[2] - 1)
 
     def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
         """All letters of the position."""
@@ -52,7 +51,7 @@ class Letters:
 
     def content(self, r: Tensor) -> Tensor:
         """One-hot letters, (rows, letters, 1) or (rows, 1, letters)."""
-        return one_hot(self.letters[r], self.count).unsqueeze(self.axes[0])
+        return self._one_hot[self.letters[r]].unsqueeze(self.axes[0])
 
     def box(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """The position."""

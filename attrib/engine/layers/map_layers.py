@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.layers.at_layer import Call, Layer, OffPath, Rows, Site, find_layer, named_layers, tapped
 from attrib.engine.layers.image_form import Form, form_by_types
-from attrib.engine.layers.positions import DIFFUSE, REFUSED, UNMOVED, Placement, responses
+from attrib.engine.layers.positions import DIFFUSE, REFUSED, UNMOVED, Placement, Trial, responses
 
 AUTO = "auto"
 _LISTED = 10  # layers that a message names
@@ -196,7 +196,7 @@ def candidates(passes: Passes, rows: Rows) -> tuple[list[Candidate], Tensor]:
 def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
     """The last layer on the main path whose positions are the input's, and count for the output.
 
-    Layers in parallel branches are compared by the part of the output's change that goes through them.
+    Of layers in parallel branches that of the main one is taken, see `_main`.
     """
     outputs, y = candidates(passes, rows)
     outputs = [c for c in outputs if c.gradient is not None and bool(c.gradient.any())]
@@ -238,16 +238,36 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
         )
     best, words = tips[0], "the last layer whose positions are the input's and count for the output"
     if len(tips) > 1 and trial is not None:
-        by_name = {c.key: c.output.detach() for c in outputs}
-        changes = [trial.part(m.site, by_name[m.site.name, m.site.call or 0]) for m in tips]
-        best = tips[max(range(len(tips)), key=changes.__getitem__)]
+        best, why = _main(tips, trial, outputs)
         others = ", ".join(m.site.name for m in tips if m is not best)
-        words += f", on the branch with the larger part of the output's change ({max(changes):.0%}; others: {others})"
+        words += f", on the branch {why} (others: {others})"
     if best.placement is not None and best.placement.reason:
         words += f"; not tested by moving the input: {best.placement.reason}"
     if passed_over:
         words += f"; passed over: {', '.join(f'{name} ({reason})' for reason, name in passed_over.items())}"
     return best._replace(choice=words)
+
+
+def _main(tips: Sequence[MapLayer], trial: Trial, outputs: Sequence[Candidate]) -> tuple[MapLayer, str]:
+    """The last layer of the main branch, and why it is that.
+
+    Branches through which less than a tenth of the output's change goes are side branches. Of the others the main one has at
+    least twice the parameters of any; else the largest part of the change goes through it.
+    """
+    of = {c.key: c for c in outputs}
+    changes = [trial.part(m.site, of[m.site.name, m.site.call or 0].output.detach()) for m in tips]
+    above = [set(_nodes(of[m.site.name, m.site.call or 0].output)) for m in tips]
+    shared = set.intersection(*above)
+    sizes = []
+    for nodes in above:
+        modules = {c.site.name: c.site.module for c in outputs if _node(c.output) in nodes - shared}
+        sizes.append(sum(p.numel() for m in modules.values() for p in m.parameters(recurse=False)))
+    strong = [k for k, change in enumerate(changes) if change >= 0.1 * max(changes)]
+    by_size = sorted(strong, key=lambda k: sizes[k], reverse=True)
+    if len(by_size) > 1 and sizes[by_size[0]] >= 2 * sizes[by_size[1]]:
+        return tips[by_size[0]], f"of most parameters ({sizes[by_size[0]]:,})"
+    largest = max(range(len(tips)), key=changes.__getitem__)
+    return tips[largest], f"with the larger part of the output's change ({changes[largest]:.0%})"
 
 
 _PART = "a part of a block"

@@ -240,7 +240,7 @@ class Trial:
         return self._y is not None and bool((self._y == self._y[:1]).all())
 
     def part(self, site: Site, output: Tensor) -> float:
-        """The part of the model's change that is gone where a layer's output (1, ...) is held."""
+        """How much the model's change is another where a layer's output (1, ...) is held, as a part of the change."""
         assert self._y is not None
 
         def hold(name: str, current: Any) -> Tensor | None:
@@ -250,7 +250,7 @@ class Trial:
 
         held = self.run({site.name: site.module}, hold)
         change = self._y - self._y[:1]
-        return 1 - float((held - self._y[:1]).norm() / change.norm().clamp(min=1e-30))
+        return float((self._y - held).norm() / change.norm().clamp(min=1e-30))
 
 
 def responses(passes: Passes, parts: Mapping[str, nn.Module], rows: Rows, onto: int) -> Trial | None:

@@ -73,6 +73,7 @@ class Noise:
     ) -> None:
         self.xs, self.stdevs, self.device, self.antithetic = xs, stdevs, device, antithetic
         self.keys = sample_keys(xs, seed)
+        self._noisy = [bool(s.any()) for s in stdevs]
 
     def points(self, i: Tensor, k: Tensor) -> Rows:
         """Copy `k` of samples `i`."""
@@ -82,7 +83,7 @@ class Noise:
     def _copies(self, j: int, i: Tensor, keys: Tensor, k: Tensor) -> Tensor:
         """Of input `j`."""
         x, s = self.xs[j], self.stdevs[j]
-        if not bool(s.any()):
+        if not self._noisy[j]:
             return of_samples(x, i, self.device).expand(len(i), *x.shape[1:])
         first = int(i[0])
         part = x[first : int(i[-1]) + 1].to(self.device, non_blocking=True)

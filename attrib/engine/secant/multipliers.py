@@ -193,15 +193,24 @@ class Multipliers:
             one_row = self.count == 1 and all(len(p) == 1 for p in self.pool)
             replay = secant(graph, [b[:1] for b in x0] if one_row else x0, x1, graph.seen if fresh else None)
         graph.seen.clear()
-        if self.check:
-            compare(replay, y0, None if seen_output else y1)
         multipliers = replay.pull(cotangents) if self.compile else self._pulled(replay, cotangents)
         products = _products(multipliers, replay.changes)
         chunk = Chunk(start, multipliers, products, _total(products), scores, self.readout.scores(y0, i))
         right = adds_up(chunk.total, chunk.at_input, chunk.at_baseline)
-        if not bool(right.all()):
-            chunk = self._again(chunk, ~right, graph, x0, x1, i)
-        self._note_large(chunk)
+        ends = [(replay.y0, y0)] if seen_output else [(replay.y0, y0), (replay.y1, y1)]
+        differs = [_differs(replayed, true, replay).any() for replayed, true in ends if self.check]
+        ratio = _ratio_of_large(chunk)
+        # all that decides what comes next is read at once: a GPU stands still once for each chunk
+        decisive = [torch.stack([*differs, ~right.all()]).any(), (ratio > 0).any(0).sum(), ratio.max()]
+        unsure, large, largest = torch.stack([t.float() for t in decisive]).tolist()
+        if unsure:
+            if self.check:
+                compare(replay, y0, None if seen_output else y1)
+            if not bool(right.all()):
+                chunk = self._again(chunk, ~right, graph, x0, x1, i)
+                ratio = _ratio_of_large(chunk)
+                large, largest = float((ratio > 0).any(0).sum()), float(ratio.max())
+        self.large, self.largest = self.large + int(large), max(self.largest, largest)
         return chunk
 
     def _again(self, chunk: Chunk, off: Tensor, graph: Graph, x0: Rows, x1: Rows, i: Tensor) -> Chunk:
@@ -236,20 +245,6 @@ class Multipliers:
         ]
         total = torch.where(rows, _total(products).to(chunk.total.dtype), chunk.total)
         return chunk._replace(multipliers=mixed[0], products=mixed[1], total=total)
-
-    def _note_large(self, chunk: Chunk) -> None:
-        """Count the rows with attributions far beyond the change of their score."""
-        at_input, at_baseline = chunk.at_input.detach(), chunk.at_baseline.detach()
-        change = torch.maximum((at_input - at_baseline).abs(), rounding(at_input, at_baseline))
-        largest = torch.stack(
-            [
-                p.flatten(2).abs().amax(2) if p.ndim > 2 else p.abs()
-                for p in map(torch.Tensor.detach, chunk.products)
-            ]
-        ).amax(0)
-        ratio = torch.where(largest > LARGE * change, largest / change, 0).nan_to_num(posinf=0.0)
-        self.large += int((ratio > 0).any(0).sum())
-        self.largest = max(self.largest, float(ratio.max()))
 
     def notes(self) -> dict[str, str | int | float] | None:
         """What a user should know of the rows so far; None if there is nothing."""
@@ -319,6 +314,22 @@ def _merged(rows: Tensor, single: Rows, double: Rows) -> Rows:
     )
 
 
+def _ratio_of_large(chunk: Chunk) -> Tensor:
+    """The largest attribution as a multiple of the change of the score (T, rows); 0 where it is not far beyond it."""
+    at_input, at_baseline = chunk.at_input.detach(), chunk.at_baseline.detach()
+    change = torch.maximum((at_input - at_baseline).abs(), rounding(at_input, at_baseline))
+    products = [p.detach().abs() for p in chunk.products]
+    largest = torch.stack([p.flatten(2).amax(2) if p.ndim > 2 else p for p in products]).amax(0)
+    return torch.where(largest > LARGE * change, largest / change, 0).nan_to_num(posinf=0.0)
+
+
+def _differs(replayed: Tensor, true: Tensor, replay: Secant) -> Tensor:
+    """Where a replay differs from the model."""
+    scale = torch.maximum(replay.y0.abs().amax(), replay.y1.abs().amax()).nan_to_num(posinf=0.0)
+    gap = (replayed - true).abs() > torch.finfo(true.dtype).eps ** 0.5 * scale
+    return gap | (replayed.isnan() != true.isnan())
+
+
 def compare(replay: Secant, y0: Tensor, y1: Tensor | None) -> None:
     """Compare a replay with the model's outputs `y0` at the baselines and `y1` at the inputs; None skips the inputs.
 
@@ -327,12 +338,10 @@ def compare(replay: Secant, y0: Tensor, y1: Tensor | None) -> None:
     ValueError
         If the two differ; the message has the row and both values.
     """
-    scale = torch.maximum(y0.abs().amax(), replay.y1.abs().amax()).nan_to_num(posinf=0.0)
     for where, replayed, true in (("x", replay.y1, y1), ("baselines", replay.y0, y0)):
         if true is None:
             continue
-        gap = (replayed - true).abs() > torch.finfo(true.dtype).eps ** 0.5 * scale
-        wrong = gap | (replayed.isnan() != true.isnan())
+        wrong = _differs(replayed, true, replay)
         if bool(wrong.any()):
             row = int(wrong.flatten(1).any(1).nonzero()[0]) if wrong.ndim > 1 else int(wrong.nonzero()[0])
             raise ValueError(

@@ -12,41 +12,42 @@ import xarray as xr
 
 from attrib._version import __version__
 from attrib.domains.cells import ImageFile
-from attrib.io import load, replacing, save, save_rows, write_json
+from attrib.io import load, save, save_rows, write_json
 from attrib.io.place import strict
 from attrib.plots import confusion, panels
 from attrib.workflows.cells.gathered import CohortSums
 from attrib.workflows.cells.page import study_page
+from attrib.workflows.folder import Folder
 
 
 def write_cohort(
-    folder: Path,
+    run: Folder,
     images: Sequence[ImageFile],
     classes: Sequence[str],
     methods: Sequence[str],
     unreadable: Mapping[str, str],
-) -> tuple[dict[str, Any], list[str]]:
+) -> dict[str, Any]:
     """Write `attributions.nc`, `results.csv`, mean attributions, confusion matrix, `summary.json` and `index.html` from the images' parts.
 
     Returns
     -------
-    (dict, list of str)
-        The summary, and the names of the files.
+    dict
+        The summary.
     """
     cohort = CohortSums(tuple(methods))
-    for part in parts(folder, images):
+    for part in parts(run.path, images):
         cohort.add(part)
     table = cohort.table()
     save_rows(
-        (_in_frame(p, cohort) for p in parts(folder, images)), cohort.labels(), folder / "attributions.nc"
+        (_in_frame(p, cohort) for p in parts(run.path, images)), cohort.labels(), run.file("attributions.nc")
     )
-    save(table, folder / "results.csv")
-    files = ["attributions.nc", "results.csv", *_means(folder, cohort), *_confusion(folder, table, classes)]
-    summary = strict(_summary(table, cohort, unreadable))
-    write_json(summary, folder / "summary.json")
-    with replacing(folder / "index.html") as temporary:
-        temporary.write_text(study_page(summary, table, files, methods), encoding="utf-8")
-    return summary, [*files, "summary.json", "index.html"]
+    save(table, run.file("results.csv"))
+    _means(run, cohort)
+    _confusion(run, table, classes)
+    summary: dict[str, Any] = strict(_summary(table, cohort, unreadable))
+    write_json(summary, run.file("summary.json"))
+    run.text("index.html", study_page(summary, table, run.files, methods))
+    return summary
 
 
 def parts(folder: Path, images: Sequence[ImageFile]) -> Iterator[xr.Dataset]:
@@ -74,31 +75,23 @@ def confusion_matrix(table: pd.DataFrame, classes: Sequence[str]) -> xr.DataArra
     )
 
 
-def _confusion(folder: Path, table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+def _confusion(run: Folder, table: pd.DataFrame, classes: Sequence[str]) -> None:
     counts = confusion_matrix(table, classes)
-    if counts is None:
-        return []
-    save(counts.to_pandas().rename_axis("true").reset_index(), folder / "confusion_matrix.csv")
-    with replacing(folder / "confusion_matrix.png") as temporary:
-        confusion(counts).savefig(temporary)
-    return ["confusion_matrix.csv", "confusion_matrix.png"]
+    if counts is not None:
+        save(counts.to_pandas().rename_axis("true").reset_index(), run.file("confusion_matrix.csv"))
+        run.picture("confusion_matrix.png", confusion(counts))
 
 
-def _means(folder: Path, cohort: CohortSums) -> list[str]:
+def _means(run: Folder, cohort: CohortSums) -> None:
     """Write the mean attribution per predicted class, on the network's input, with a picture per method."""
     mean = cohort.mean()
     if mean is None:
-        return []
-    save(mean, folder / "mean_maps.nc")
-    names = ["mean_maps.nc"]
+        return
+    save(mean, run.file("mean_maps.nc"))
     for m in cohort.methods:
-        with replacing(folder / f"mean_{m}.png") as temporary:
-            attribution = mean.sel({"method": m}, drop=True)
-            panels(attribution, "predicted", shared=False, label=f"mean {m} of the predicted class").savefig(
-                temporary
-            )
-        names.append(f"mean_{m}.png")
-    return names
+        attribution = mean.sel({"method": m}, drop=True)
+        label = f"mean {m} of the predicted class"
+        run.picture(f"mean_{m}.png", panels(attribution, "predicted", shared=False, label=label))
 
 
 def _summary(table: pd.DataFrame, cohort: CohortSums, unreadable: Mapping[str, str]) -> dict[str, Any]:

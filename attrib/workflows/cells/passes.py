@@ -19,7 +19,7 @@ from attrib.workflows.cells.deletion import deletion
 from attrib.workflows.cells.image import Cell, Deletion
 from attrib.workflows.cells.plan import Plan
 from attrib.workflows.checkpoint import Classifier
-from attrib.workflows.identity import stamp
+from attrib.workflows.folder import stamp
 
 
 def explained(

@@ -16,8 +16,7 @@ from attrib.workflows.cells.image import write_cell
 from attrib.workflows.cells.passes import explained, mask_file
 from attrib.workflows.cells.plan import METHODS, Plan, plan_of
 from attrib.workflows.checkpoint import Classifier
-from attrib.workflows.continued import RunFolder
-from attrib.workflows.identity import digest, stamp
+from attrib.workflows.folder import Folder, digest, stamp
 
 PROGRAM = "attrib cells"
 RESERVED = (
@@ -115,7 +114,7 @@ def cells(
         "weights": digest(classifier.model), "preparation": classifier.preparation, "several": classifier.several,
         "masks": None if masks is None else str(Path(masks).resolve()),
     }  # fmt: skip
-    with RunFolder(output, PROGRAM, settings, command) as run:
+    with Folder(output, command, program=PROGRAM, settings=settings) as run:
         for batch in _batches(run.path, files, batch_size, unreadable, masks, tell):
             for cell in explained(classifier, plan, batch, masks):
                 write_cell(cell, plan.saved_labels, run.path)
@@ -154,7 +153,7 @@ def _batches(
 
 
 def _sum_up(
-    run: RunFolder,
+    run: Folder,
     images: Sequence[ImageFile],
     plan: Plan,
     unreadable: dict[str, str],
@@ -164,10 +163,7 @@ def _sum_up(
     finished = [f for f in images if str(f.path) not in unreadable]
     if not finished:
         raise ValueError(f"`images`: none of {len(images)} can be read: {next(iter(unreadable.values()))}")
-    summary, files = write_cohort(run.path, finished, plan.classes, plan.methods, others | unreadable)
-    for name in files:
-        run.file(name)
-    return summary
+    return write_cohort(run, finished, plan.classes, plan.methods, others | unreadable)
 
 
 def _is_done(folder: Path, image: ImageFile, masks: str | Path | None) -> bool:

@@ -16,7 +16,7 @@ from attrib.domains.expression.transforms import TRANSFORMS
 from attrib.io import load, replacing, save, write_json
 from attrib.scale.loading import check_device, fill, load_model, read_weights
 from attrib.workflows.expression.network import Dense
-from attrib.workflows.identity import fingerprint
+from attrib.workflows.folder import fingerprint
 
 WEIGHTS, SETTINGS, MEANS, SPLIT = "model.safetensors", "model.json", "label_means.nc", "split.csv"
 ROWS = 256

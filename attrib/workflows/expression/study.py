@@ -15,12 +15,12 @@ from attrib.domains.expression import read_gmt
 from attrib.io import add_group, load, replacing, save, to_anndata, write_json
 from attrib.io.annotated import annotated_object
 from attrib.io.lock import read_json
+from attrib.io.names import file_names
 from attrib.io.netcdf import group_names
 from attrib.io.place import strict
 from attrib.scale.runners import connected, shares
 from attrib.scale.samples import digest_of
 from attrib.workflows.attribute import Tell, attribute_in_blocks, rehearse
-from attrib.workflows.continued import RunFolder
 from attrib.workflows.expression import findings as numbers
 from attrib.workflows.expression import pictures as drawn
 from attrib.workflows.expression.checkpoint import Classifier
@@ -29,8 +29,7 @@ from attrib.workflows.expression.page import gene_data, study_page
 from attrib.workflows.expression.reading import read_expression
 from attrib.workflows.expression.selection import Samples, background, baseline_of, chosen, classified
 from attrib.workflows.expression.targets import means_of_targets, target_names
-from attrib.workflows.folder import RECORD, command_line
-from attrib.workflows.identity import digest
+from attrib.workflows.folder import RECORD, Folder, command_line, digest
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
 from attrib.workflows.study import completeness, deletion_curve, write_agreement
 
@@ -168,7 +167,7 @@ def expression(
         "model": classifier.source, "weights": digest(classifier.model), "samples": digest_of(selected.z), "methods": list(settings.methods),
         "arguments": digest_of([settings.shared["classes"], settings.by_method]), "normalize": normalize, "baselines": baselines, "seed": seed,
     }  # fmt: skip
-    with RunFolder(output, PROGRAM, said, command_line(), overwrite=overwrite) as folder:
+    with Folder(output, command_line(), program=PROGRAM, settings=said, overwrite=overwrite) as folder:
         folder.record |= {
             "data": str(data) if isinstance(data, str | Path) else type(data).__name__, "target": names or "predicted", "split": split,
             "problems": matrix.problems, "methods": [],
@@ -226,7 +225,7 @@ def _for_genes() -> list[str]:
 
 
 def _explained(
-    classifier: Classifier, selected: Samples, settings: Plan, folder: RunFolder, normalize: bool, top: int, cluster: Any, tell: Tell | None
+    classifier: Classifier, selected: Samples, settings: Plan, folder: Folder, normalize: bool, top: int, cluster: Any, tell: Tell | None
 ) -> dict[str, Findings]:  # fmt: skip
     """Run the methods; each is in `attributions.nc` before the next begins, and all are in `attributions.h5ad`."""
     results: dict[str, Findings] = {}
@@ -257,7 +256,7 @@ def _explained(
 
 
 def _attributions(
-    classifier: Classifier, selected: Samples, settings: Plan, folder: RunFolder, normalize: bool, cluster: Any, tell: Tell | None
+    classifier: Classifier, selected: Samples, settings: Plan, folder: Folder, normalize: bool, cluster: Any, tell: Tell | None
 ) -> Iterator[tuple[str, xr.DataArray, float]]:  # fmt: skip
     """Each method's attributions and the seconds they took: those of an earlier run from its file, the others computed and added to it."""
     file = folder.file(RESULTS)
@@ -304,7 +303,7 @@ def _tables(
     selected: Samples,
     every: Samples,
     sets: Mapping[str, Sequence[str]] | None,
-    folder: RunFolder,
+    folder: Folder,
 ) -> pd.DataFrame | None:
     """Write the tables; returns the gene sets of the leading genes."""
     save(numbers.wide(results), folder.file("mean_by_label.csv"))
@@ -337,7 +336,7 @@ def _by_method(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _draw(
-    results: Mapping[str, Findings], beside: Mapping[str, xr.DataArray], limit: int | None, folder: RunFolder,
+    results: Mapping[str, Findings], beside: Mapping[str, xr.DataArray], limit: int | None, folder: Folder,
     say: Callable[[str], None], tell: Tell | None,
 ) -> dict[str, dict[str, str]]:  # fmt: skip
     """Draw the pictures; returns the heat maps' files by label and method."""
@@ -350,46 +349,30 @@ def _draw(
     if len(labels) < len(order):
         say(f"Heat maps of {len(labels)} of {len(order)} labels, those with the most samples.")
     change = next((beside[c] for c in ("log2_fold_change", "expression_difference") if c in beside), None)
-    stems = _stems(labels)
+    plain = file_names(labels).values()
+    stems = file_names(
+        labels, [f"{n}_{m}" for n in plain for m in results]
+    )  # names of other methods' heat maps
     for k, method in enumerate(results):
         suffix = "" if k == 0 else f"_{method}"
-        _write(folder, f"leading_genes_{method}.png", drawn.leading_heatmap(results[method], method))
+        folder.picture(f"leading_genes_{method}.png", drawn.leading_heatmap(results[method], method))
         if len(order) > 1:
-            _write(folder, f"overlap_{method}.png", drawn.overlap_heatmap(results[method]))
+            folder.picture(f"overlap_{method}.png", drawn.overlap_heatmap(results[method]))
         if change is not None:
             named = change.rename(
                 "log2_fold_change" if "log2_fold_change" in beside else "expression_difference"
             )
-            _write(
-                folder,
+            folder.picture(
                 f"attribution_and_expression_{method}.png",
                 drawn.against_expression(results[method], named, method),
             )
         for j, label in enumerate(labels):
             file = f"heatmap_{stems[label]}{suffix}.png"
-            _write(folder, file, drawn.label_heatmap(results[method], label, method))
+            folder.picture(file, drawn.label_heatmap(results[method], label, method))
             heatmaps.setdefault(label, {})[method] = file
             if tell is not None:
                 tell("pictures", k * len(labels) + j + 1, len(results) * len(labels))
     return heatmaps
-
-
-def _stems(labels: Sequence[str]) -> dict[str, str]:
-    """Names of files for labels: letters, digits, and `_` for all else; numbered where two would be the same."""
-    stems: dict[str, str] = {}
-    for label in labels:
-        stem = "".join(c if c.isalnum() or c in "-+." else "_" for c in label).strip("._")[:80] or "label"
-        again = sum(
-            s.casefold() == stem.casefold() or s.casefold().startswith(f"{stem.casefold()}~")
-            for s in stems.values()
-        )
-        stems[label] = f"{stem}~{again + 1}" if again else stem
-    return stems
-
-
-def _write(folder: RunFolder, name: str, picture: Any) -> None:
-    with replacing(folder.file(name)) as temporary:
-        picture.savefig(temporary)
 
 
 def _summary(
@@ -416,14 +399,12 @@ def _summary(
 
 
 def _write_page(
-    folder: RunFolder,
+    folder: Folder,
     summary: Mapping[str, Any],
     results: Mapping[str, Findings],
     enriched: pd.DataFrame | None,
     every: Samples,
 ) -> None:
-    with replacing(folder.file("genes.js")) as temporary:
-        temporary.write_text(gene_data(results), encoding="utf-8")
+    folder.text("genes.js", gene_data(results))
     text = study_page(summary, results, enriched, [f for f in folder.files if f != "genes.js"])
-    with replacing(folder.file("index.html")) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    folder.text("index.html", text)

@@ -13,7 +13,7 @@ import xarray as xr
 from attrib._version import __version__
 from attrib.domains.expression import augmented, check_split, split_by_group, transformed
 from attrib.domains.expression.augmentation import WAYS
-from attrib.io import replacing, save, write_json
+from attrib.io import save, write_json
 from attrib.plots import confusion
 from attrib.stats import report
 from attrib.stats.one_against_rest import moments_by
@@ -182,8 +182,7 @@ def train(
             more.x, np.array(untrained.classes, dtype=object)[more.label], more.new, seed
         )
         for name, picture in component_pictures(plane).items():
-            with replacing(folder.file(f"{name}.png")) as temporary:
-                picture.savefig(temporary)  # type: ignore[attr-defined]
+            folder.picture(f"{name}.png", picture)
         for name in ("history.csv", "training.png"):
             folder.file(name)
         network, history = fitted(
@@ -205,9 +204,7 @@ def train(
             "samples": {s: int((place == s).sum()) for s in rows},
             "made": int(more.new.sum()),
         }
-    return Trained(
-        folder.path, classifier, metrics, history, problems, folder.record["files"], "group" in x.coords
-    )
+    return Trained(folder.path, classifier, metrics, history, problems, folder.files, "group" in x.coords)
 
 
 def _check(fit: Fit, hidden: Sequence[int], dropout: float, min_samples: int, augment: str) -> None:
@@ -323,8 +320,7 @@ def _tested(
     save(metrics.reset_index(), folder.file("metrics.csv"))
     counts = confusion_matrix(held, classifier.classes)
     save(counts.to_pandas().rename_axis("true").reset_index(), folder.file("confusion_matrix.csv"))
-    with replacing(folder.file("confusion_matrix.png")) as temporary:
-        confusion(ordered(counts), normalize=True).savefig(temporary)
+    folder.picture("confusion_matrix.png", confusion(ordered(counts), normalize=True))
     overall = {
         n: {c: float(v) for c, v in metrics.loc[n].items()} for n in ("accuracy", "macro avg", "weighted avg")
     }

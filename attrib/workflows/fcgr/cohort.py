@@ -12,27 +12,26 @@ import xarray as xr
 from attrib import __version__
 from attrib.domains.fcgr import by_kmer
 from attrib.domains.fcgr.kmers import SEED
-from attrib.io import replacing, save, write_json
+from attrib.io import save, write_json
 from attrib.io.place import strict
 from attrib.stats import agreement, assemble, describe
-from attrib.workflows.continued import RunFolder
 from attrib.workflows.fcgr import overviews, squares
 from attrib.workflows.fcgr.contrasts import write_contrast
 from attrib.workflows.fcgr.page import study_page
 from attrib.workflows.fcgr.pairs import BRANCHES
-from attrib.workflows.fcgr.pictures import save_picture
 from attrib.workflows.fcgr.samplefiles import leading, rows
 from attrib.workflows.fcgr.summary import summed_up
+from attrib.workflows.folder import Folder
 
 
 def write_cohort(
-    run: RunFolder, results: xr.Dataset, names: Mapping[str, str], facts: Mapping[str, Any], seed: int
+    run: Folder, results: xr.Dataset, names: Mapping[str, str], facts: Mapping[str, Any], seed: int
 ) -> dict[str, Any]:
     """Write the files of all pairs together.
 
     Parameters
     ----------
-    run : RunFolder
+    run : Folder
     results : Dataset
         Of `attrib.workflows.fcgr.maps.explained`, for all pairs.
     names : mapping of str to str
@@ -61,20 +60,19 @@ def write_cohort(
     more = {"positives_against_negatives": compared, "motifs": _motifs(run, results)}
     summary: dict[str, Any] = strict(summed_up(results, table, facts) | more)
     write_json(summary, run.file("analysis_summary.json"))
-    with replacing(run.file("index.html")) as temporary:
-        temporary.write_text(study_page(results, names, summary, run.files, list(names)), encoding="utf-8")
+    run.text("index.html", study_page(results, names, summary, run.files, list(names)))
     return summary
 
 
-def _averages(run: RunFolder, results: xr.Dataset) -> None:
+def _averages(run: Folder, results: xr.Dataset) -> None:
     n = results.sizes["sample"]
     for method in (str(m) for m in results["method"].values):
         maps = {b: results[b].sel({"method": method}).mean("sample") for b in BRANCHES}
         title = f"{squares.spoken(method)}, mean of {n} pairs"
-        save_picture(run, f"average_attribution_{method}.png", overviews.averages(title, maps))
+        run.picture(f"average_attribution_{method}.png", overviews.averages(title, maps))
 
 
-def _agreement(run: RunFolder, results: xr.Dataset) -> None:
+def _agreement(run: Folder, results: xr.Dataset) -> None:
     methods = [str(m) for m in results["method"].values]
     tables = {}
     for b in BRANCHES:
@@ -83,16 +81,16 @@ def _agreement(run: RunFolder, results: xr.Dataset) -> None:
     frame = pd.concat([t.to_pandas().assign(branch=b) for b, t in tables.items()]).reset_index()
     save(frame, run.file("method_agreement.csv"))
     title = f"mean rank correlation over {results.sizes['sample']} pairs"
-    save_picture(run, "method_agreement.png", overviews.agreement_picture(title, tables))
+    run.picture("method_agreement.png", overviews.agreement_picture(title, tables))
 
 
-def _described(run: RunFolder, results: xr.Dataset) -> None:
+def _described(run: Folder, results: xr.Dataset) -> None:
     """Statistics of each k-mer over the pairs."""
     parts = {b: describe(results[b], "sample").assign_coords(kmer=results["kmer"]) for b in BRANCHES}
     save(parts, run.file("cell_statistics.nc"))
 
 
-def _motifs(run: RunFolder, results: xr.Dataset) -> dict[str, Any]:
+def _motifs(run: Folder, results: xr.Dataset) -> dict[str, Any]:
     """Motifs assembled from the k-mers of the largest mean attribution among positives."""
     bound = results.isel(sample=np.flatnonzero(results["label"].values == 1))
     if not bound.sizes["sample"]:
@@ -106,7 +104,7 @@ def _motifs(run: RunFolder, results: xr.Dataset) -> dict[str, Any]:
     return summary
 
 
-def _along(run: RunFolder, results: xr.Dataset) -> None:
+def _along(run: Folder, results: xr.Dataset) -> None:
     """Draw the mean attribution along the miRNA, whose positions correspond in all pairs."""
     label = results["label"].values
     means: dict[str, dict[str, np.ndarray]] = {}
@@ -120,7 +118,7 @@ def _along(run: RunFolder, results: xr.Dataset) -> None:
         length = min(len(str(s)) for s in results["mirna_sequence"].values)
         means[m] = {g: v[:, :length].mean(0) for g, v in groups.items()}
     title = "mean attribution along the miRNA; shaded: seed"
-    save_picture(run, "average_along_mirna.png", overviews.positions_picture(title, means, SEED))
+    run.picture("average_along_mirna.png", overviews.positions_picture(title, means, SEED))
 
 
 def combined(parts: Sequence[xr.Dataset]) -> xr.Dataset:

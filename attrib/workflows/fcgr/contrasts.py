@@ -10,22 +10,21 @@ import xarray as xr
 from attrib.domains.fcgr import by_kmer
 from attrib.io import save
 from attrib.stats import contrast
-from attrib.workflows.continued import RunFolder
 from attrib.workflows.fcgr import overviews, squares
 from attrib.workflows.fcgr.pairs import BRANCHES
-from attrib.workflows.fcgr.pictures import save_picture
 from attrib.workflows.fcgr.samplefiles import leading
+from attrib.workflows.folder import Folder
 
 LEAST = 3  # samples per label below which groups are not compared
 LEVEL = 0.05
 
 
-def write_contrast(run: RunFolder, results: xr.Dataset, seed: int) -> dict[str, Any]:
+def write_contrast(run: Folder, results: xr.Dataset, seed: int) -> dict[str, Any]:
     """Tables and pictures of the leading method's difference between both labels.
 
     Parameters
     ----------
-    run : RunFolder
+    run : Folder
     results : Dataset
         Of all pairs.
     seed : int
@@ -52,7 +51,7 @@ def write_contrast(run: RunFolder, results: xr.Dataset, seed: int) -> dict[str, 
         table = _by_kmer(difference)
         save(table, run.file(f"positive_negative_{b}.csv"))
         title = f"{squares.TITLES[b]}, {groups}"
-        save_picture(run, f"positive_negative_{b}.png", overviews.contrast_picture(title, difference))
+        run.picture(f"positive_negative_{b}.png", overviews.contrast_picture(title, difference))
         clear = table["kmer"][table["p_corrected"] < LEVEL].tolist()
         summary[b] = {"method": lead, "cells_below_0.05_corrected": len(clear), "kmers": clear[:20]}
     return summary

@@ -7,20 +7,19 @@ from collections.abc import Mapping
 import xarray as xr
 
 from attrib import filters, layer_activation
-from attrib.workflows.continued import RunFolder
 from attrib.workflows.fcgr import overviews, squares
 from attrib.workflows.fcgr.branches import Layers
 from attrib.workflows.fcgr.pairs import BRANCHES
-from attrib.workflows.fcgr.pictures import save_picture
 from attrib.workflows.fcgr.predictor import Predictor
+from attrib.workflows.folder import Folder
 
 
-def write_layers(run: RunFolder, predictor: Predictor, x: xr.Dataset, layers: Mapping[str, Layers]) -> None:
+def write_layers(run: Folder, predictor: Predictor, x: xr.Dataset, layers: Mapping[str, Layers]) -> None:
     """Filters and activations of each branch's first convolution.
 
     Parameters
     ----------
-    run : RunFolder
+    run : Folder
     predictor : Predictor
     x : Dataset
         The first pair is shown.
@@ -37,5 +36,5 @@ def write_layers(run: RunFolder, predictor: Predictor, x: xr.Dataset, layers: Ma
             for n in convolutions.first
         }
         subtitle = f"{title} on pair {x['sample'].values[0]}"
-        save_picture(run, f"{name}_conv1_filters.png", overviews.filters_picture(title, weights))
-        save_picture(run, f"{name}_conv1_activations.png", overviews.activations_picture(subtitle, maps))
+        run.picture(f"{name}_conv1_filters.png", overviews.filters_picture(title, weights))
+        run.picture(f"{name}_conv1_activations.png", overviews.activations_picture(subtitle, maps))

@@ -9,10 +9,8 @@ import numpy as np
 import xarray as xr
 
 from attrib.domains.fcgr import by_kmer
-from attrib.io import replacing
 from attrib.plots import bars, letters, robust_limit
 from attrib.plots.scale import DIVERGING, figure, number
-from attrib.workflows.continued import RunFolder
 from attrib.workflows.fcgr.squares import FULL, TITLES, grid, runs, spoken, square, top_kmers
 
 if TYPE_CHECKING:
@@ -22,12 +20,6 @@ if TYPE_CHECKING:
 NAMED = 5  # k-mers with names in a picture
 ROW = 1.55  # inches of a row of letters
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22")
-
-
-def save_picture(run: RunFolder, name: str, picture: Any) -> None:
-    """Write a figure completely or not at all."""
-    with replacing(run.file(name)) as temporary:
-        picture.savefig(temporary)
 
 
 def compared(title: str, image: xr.DataArray, maps: xr.DataArray) -> Figure:

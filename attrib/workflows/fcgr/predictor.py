@@ -16,7 +16,7 @@ from attrib.io import replacing, write_json
 from attrib.scale.loading import WEIGHTS, check_device, fill, load_model, read_weights
 from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import Images
-from attrib.workflows.identity import fingerprint
+from attrib.workflows.folder import fingerprint
 
 OUTPUTS = ("logit", "probability")
 

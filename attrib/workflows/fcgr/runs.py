@@ -13,7 +13,7 @@ import xarray as xr
 from attrib.io import load
 from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.fcgr.todo import Settings
-from attrib.workflows.identity import digest
+from attrib.workflows.folder import digest
 
 PROGRAM = "attrib fcgr"
 

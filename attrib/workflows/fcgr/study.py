@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from attrib.io import load, save, write_json
-from attrib.workflows.continued import RunFolder
 from attrib.workflows.fcgr.choice import background, chosen
 from attrib.workflows.fcgr.cohort import combined, write_cohort
 from attrib.workflows.fcgr.fitting import layers_of
@@ -21,6 +20,7 @@ from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.fcgr.runs import PROGRAM, Work, is_done, logged, settings_of
 from attrib.workflows.fcgr.samplefiles import EXPORTS, write_sample
 from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS, Settings, checked_methods
+from attrib.workflows.folder import Folder
 
 CHUNK = 8  # pairs computed together
 
@@ -128,7 +128,9 @@ def fcgr(
     )
     work = Work(predictor, x, others, settings, n_regions, file_prefixes(names), {})
     with (
-        RunFolder(output, PROGRAM, settings_of(work), command, ("logs", EXPORTS)) as run,
+        Folder(
+            output, command, program=PROGRAM, settings=settings_of(work), folders=("logs", EXPORTS)
+        ) as run,
         logged(run.path) as log,
     ):
         log.info("%d pairs, %d left out, methods %s", len(names), len(bad), ", ".join(known_methods))
@@ -138,7 +140,7 @@ def fcgr(
     return Study(run.path, summary, run.files)
 
 
-def _do(work: Work, run: RunFolder, log: logging.Logger, tell: Tell | None) -> None:
+def _do(work: Work, run: Folder, log: logging.Logger, tell: Tell | None) -> None:
     """Explain the unfinished pairs, some at a time; a pair's part is written last and marks the pair as finished."""
     parts = {s: run.parts / f"{name}.nc" for s, name in work.names.items()}
     pending = [s for s, part in parts.items() if not is_done(part, work.x.sel(sample=s))]
@@ -159,7 +161,7 @@ def _do(work: Work, run: RunFolder, log: logging.Logger, tell: Tell | None) -> N
                 tell("pairs", done + start + k + 1, len(parts))
 
 
-def _sum_up(work: Work, run: RunFolder, bad: Mapping[str, str]) -> dict[str, Any]:
+def _sum_up(work: Work, run: Folder, bad: Mapping[str, str]) -> dict[str, Any]:
     """Write the files of all pairs together; returns the summary."""
     with timed(work.seconds, "pictures and tables of all pairs"):
         results = combined([load(run.parts / f"{name}.nc") for name in work.names.values()])

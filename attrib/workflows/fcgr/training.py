@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from attrib.io import replacing, save, write_json
+from attrib.io import save, write_json
 from attrib.stats import performance
 from attrib.workflows.fcgr.curves import training_picture
 from attrib.workflows.fcgr.learning import Fit, Tell, fitted, probabilities
@@ -134,8 +134,7 @@ def train(
         folder.file("model.json")
         _write_tables(folder, pairs, place, history, chance)
         _write_figures(folder, pairs, place, metrics)
-        with replacing(folder.file("training.png")) as temporary:
-            training_picture(history, tested["label"].to_numpy(), chance, metrics).savefig(temporary)
+        folder.picture("training.png", training_picture(history, tested["label"].to_numpy(), chance, metrics))
     return Trained(network, folder.path, metrics, history, pairs.bad)
 
 

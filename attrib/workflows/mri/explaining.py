@@ -112,6 +112,7 @@ class Explainer:
         self.context = context or Context()
         self._bare = model
         self._layers: dict[str, str] = {}
+        self._tried: xr.DataArray | None = None
 
     def try_out(self, volume: xr.DataArray, subject: str = "") -> Prediction:
         """Call the model with a volume, and find how slices go in.
@@ -121,6 +122,7 @@ class Explainer:
         ValueError
             If the model fails on it, with the shape that it got.
         """
+        self._tried = volume
         try:
             return self.predict(volume, subject)
         except Exception as error:  # the user's code
@@ -255,8 +257,12 @@ class Explainer:
         return Explained(prediction, maps, delta, deletion)
 
     def _layer_of(self, base: str, x: xr.DataArray, options: Mapping[str, Any], context: Context) -> str:
-        """The layer that is found by itself, sought on the sample that varies most: empty slices may not reach the output."""
+        """The layer that is found by itself, the same for all subjects.
+
+        It is sought on the row that varies most of the subject with which the model was tried: empty slices may not reach the output.
+        """
         if base not in self._layers:
+            x = x if self._tried is None else self.rows(self._tried)
             fullest = int(
                 x.stack(inside=[d for d in x.dims if d not in self.sample_dims]).std("inside").values.argmax()
             )

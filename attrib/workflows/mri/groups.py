@@ -12,24 +12,16 @@ import xarray as xr
 
 from attrib.domains.mri import coarsened
 from attrib.io import replacing, to_nifti
+from attrib.io.names import LEGAL, file_names
 from attrib.labels.grids import VOXEL_DIMS, affine_of, to_mm, voxel_sizes
 from attrib.stats import cluster_contrast, consistency, lateralisation, rank_correlation, region_contrast
 from attrib.stats.clusters import LEAST
 from attrib.workflows.mri.intake import Cohort
-from attrib.workflows.mri.plan import Plan
+from attrib.workflows.mri.plan import Plan, Voxels
 from attrib.workflows.mri.subjectfiles import COARSE, INSIDE
 
 MOST = 1e6  # of t in a file of float32: it is infinite where both groups are constant
 REGIONS_LEAST = 3  # subjects in a group
-
-
-class Voxels(NamedTuple):
-    """Options of the statistics of voxels, as in `attrib.stats.cluster_contrast`."""
-
-    threshold: float = 0.001
-    connectivity: int | None = None
-    tfce: bool = False
-    permutations: int = 999
 
 
 class Groups(NamedTuple):
@@ -67,6 +59,45 @@ class Groups(NamedTuple):
     agreement: pd.DataFrame
     files: list[str]
     notes: list[str]
+
+
+class Means:
+    """Sums of maps by label, in double precision.
+
+    Parameters
+    ----------
+    methods : sequence of str
+    """
+
+    def __init__(self, methods: Sequence[str]) -> None:
+        self.methods = tuple(methods)
+        self._sums: dict[str, np.ndarray] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, label: str, maps: np.ndarray) -> None:
+        """Maps (method, i, j, k) of a subject; without a label it is in no mean."""
+        if label:
+            before = self._sums.get(label)
+            self._sums[label] = (
+                maps.astype(np.float64) if before is None else np.add(before, maps, out=before)
+            )
+            self._counts[label] = self._counts.get(label, 0) + 1
+
+    def write(self, folder: Path, cohort: Cohort, target: str) -> list[str]:
+        """Write ``mean_{label}_{method}.nii.gz`` in the grid of the subjects; the names of the files."""
+        files = []
+        names = file_names(sorted(self._sums), (), LEGAL)
+        for label, sums in sorted(self._sums.items()):
+            for method, total in zip(self.methods, sums, strict=True):
+                mean = cohort.volume((total / self._counts[label]).astype(np.float32))
+                image = to_nifti(mean, like=cohort.subjects[0].path)
+                image.header["descrip"] = (
+                    f"mean {method} of {self._counts[label]} {label}, score of {target}".encode()[:79]
+                )
+                files.append(f"mean_{names[label]}_{method}.nii.gz")
+                with replacing(folder / files[-1]) as temporary:
+                    image.to_filename(temporary)
+        return files
 
 
 def compare(

@@ -15,6 +15,7 @@ from attrib.domains.mri import Subject, class_of, normalised, read_names, read_s
 from attrib.io import from_nifti
 from attrib.io.nifti import name_of, numbers, open_image, oriented, refuse_other_grid
 from attrib.labels.grids import AFFINE, VOXEL_DIMS, affine_coord, checked_affine
+from attrib.workflows.mri.plan import Images
 
 Say = Callable[[str], None]
 
@@ -107,16 +108,7 @@ def on_grid(
     return numbers(image)[0]
 
 
-def cohort_of(
-    table: str | Path,
-    *,
-    orientation: str | None,
-    intensity: str,
-    brain_mask: str | Path | None,
-    atlas: str | Path | None,
-    atlas_names: str | Path | None,
-    say: Say,
-) -> Cohort:
+def cohort_of(table: str | Path, how: Images, say: Say) -> Cohort:
     """Read a table and the headers of its images; what does not fit is listed.
 
     Raises
@@ -125,6 +117,7 @@ def cohort_of(
         If no image can be used; for an atlas or a mask on another grid, and an atlas without names.
     """
     subjects, rejected = read_subjects(table)
+    orientation, brain_mask, atlas = how.orientation, how.brain_mask, how.atlas
     problems: list[dict[str, Any]] = [r | {"kept": False} for r in rejected]
     images: dict[str, Any] = {}
     for s in subjects:
@@ -168,14 +161,14 @@ def cohort_of(
         )
         regions = regions.copy(data=values)
     if atlas is not None or any(s.atlas is not None for s in fitting):
-        names = _names(regions, atlas, atlas_names, say)
+        names = _names(regions, atlas, how.atlas_names, say)
     return Cohort(
         fitting,
         problems,
         (shape[0], shape[1], shape[2]),
         affine,
         orientation,
-        intensity,
+        how.intensity,
         brain,
         regions,
         names,

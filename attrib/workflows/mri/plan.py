@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from attrib.domains.mri import INTENSITIES
 from attrib.workflows.plan import ALL_METHODS
@@ -26,6 +27,99 @@ OF_SLICES: dict[str, dict[str, Any]] = {  # a subject's map is a mean over many 
 }
 BY_REGION = ("feature_ablation", "shapley_values")
 INPUTS = ("volume", "slices")
+
+
+class Factory(NamedTuple):
+    """Code that makes the model, and a file of JSON with its arguments, of which it gets those that it takes."""
+
+    code: str
+    parameters: str | Path
+
+
+class Images(NamedTuple):
+    """How images go into the model.
+
+    Attributes
+    ----------
+    input : str
+        ``"volume"``; ``"slices"``: the model takes slices, a subject's score is the mean over its slices, and so are its attributions.
+    axis : str
+        Of slices and pictures: axial, coronal, sagittal, i, j or k.
+    slice_range : (int, int) or None
+        First and last slice that go in; None: all.
+    orientation : str or None
+        Such as ``"RAS"``: how volumes are turned before they go in; maps come back as the images are stored.
+    intensity : str
+        ``"none"``, ``"zscore"``, ``"zscore-brain"`` or ``"minmax"``.
+    brain_mask : path or None
+        For all subjects without a mask in the table.
+    channels : int
+        How many channels the model takes; each gets the volume.
+    atlas, atlas_names : path or None
+        Whole numbers on the subjects' grid, and a table of their names.
+    """
+
+    input: str = "volume"
+    axis: str = "axial"
+    slice_range: tuple[int, int] | None = None
+    orientation: str | None = None
+    intensity: str = "none"
+    brain_mask: str | Path | None = None
+    channels: int = 1
+    atlas: str | Path | None = None
+    atlas_names: str | Path | None = None
+
+
+class Figures(NamedTuple):
+    """What is drawn and written beside maps and tables.
+
+    Attributes
+    ----------
+    pictures : int or str
+        Subjects that are drawn: a number, ``"all"`` or ``"none"``.
+    key_slices : sequence of int or None
+        Slices that are drawn; None: seven in the middle half.
+    key_mm : sequence of float or None
+        The same in mm.
+    percentile : float
+        Magnitudes below it are not laid over the anatomy.
+    viewers : bool
+        Whether drawn subjects get a page with nilearn's viewer, for each method.
+    npy : bool
+        Whether maps are written as `.npy` too, in the model's orientation.
+    store : bool
+        Whether all maps are written into one `attributions.nc` too.
+    workers : int
+        Processes that draw; 0: this one draws. Programs that pass more need ``if __name__ == "__main__"``.
+    """
+
+    pictures: int | str = 50
+    key_slices: Sequence[int] | None = None
+    key_mm: Sequence[float] | None = None
+    percentile: float = 95.0
+    viewers: bool = True
+    npy: bool = False
+    store: bool = True
+    workers: int = 0
+
+
+class Voxels(NamedTuple):
+    """How peaks and groups of voxels are found; options of `attrib.stats.cluster_contrast`.
+
+    Attributes
+    ----------
+    smooth : float
+        Full width at half maximum in mm of the Gaussian before peaks and statistics of voxels.
+    threshold, connectivity, tfce
+        Of clusters.
+    permutations : int
+    """
+
+    smooth: float = 6.0
+    threshold: float = 0.001
+    connectivity: int | None = None
+    tfce: bool = False
+    permutations: int = 999
 
 
 @dataclass(frozen=True)

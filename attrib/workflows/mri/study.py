@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 
 from attrib._install import install_hint
@@ -22,73 +23,53 @@ from attrib.io.nifti import nibabel_module, numbers, open_image, oriented
 from attrib.io.place import strict
 from attrib.labels.grids import VOXEL_DIMS
 from attrib.scale.loading import first_line, load_model
+from attrib.scale.runners import each, shares
 from attrib.scale.samples import digest_of
 from attrib.workflows.attribute import Tell
 from attrib.workflows.context import read_context
-from attrib.workflows.continued import RunFolder
-from attrib.workflows.identity import digest, fingerprint
+from attrib.workflows.folder import Folder, command_line, digest, fingerprint
 from attrib.workflows.mri.drawing import Drawers
 from attrib.workflows.mri.explaining import Explained, Explainer
-from attrib.workflows.mri.groups import Groups, Voxels, compare
+from attrib.workflows.mri.groups import Groups, Means, compare
 from attrib.workflows.mri.intake import Cohort, cohort_of, with_classes
 from attrib.workflows.mri.overview import overview
 from attrib.workflows.mri.page import study_page
 from attrib.workflows.mri.pictures import Sheet, viewer
-from attrib.workflows.mri.plan import METHODS, Plan, checked
+from attrib.workflows.mri.plan import METHODS, Factory, Figures, Images, Plan, Voxels, checked
 from attrib.workflows.mri.reference import Baseline, baseline_of, reference_subjects
+from attrib.workflows.mri.station import Station
 from attrib.workflows.mri.subjectfiles import map_name, read_part, write_subject
 from attrib.workflows.targets import class_names
 
 PROGRAM = "attrib mri"
 LARGE = 1_000_000  # voxels above which more volumes in a call gain nothing and take memory
 JUDGED = 20  # subjects whose maps are compared with random orders by deletion
-PICTURES = 50  # subjects that are drawn, where the caller does not say
 Say = Callable[[str], None]
 
 
 def mri(
     subjects: str | Path,
-    model: str | Callable[..., Any],
+    model: str | Factory | Callable[..., Any],
     output: str | Path,
     *,
     weights: str | Path | None = None,
-    parameters: str | Path | None = None,
     classes: str | None = None,
     target: str | None = None,
     methods: Sequence[str] = METHODS,
-    input: str = "volume",
-    axis: str = "axial",
-    slice_range: tuple[int, int] | None = None,
-    key_slices: Sequence[int] | None = None,
-    key_mm: Sequence[float] | None = None,
-    orientation: str | None = None,
-    intensity: str = "none",
-    brain_mask: str | Path | None = None,
-    channels: int = 1,
-    baselines: str = "zeros",
-    context: Sequence[str] = (),
-    layer: str = "auto",
-    atlas: str | Path | None = None,
-    atlas_names: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
+    baselines: str = "zeros",
+    layer: str = "auto",
+    context: Sequence[str] = (),
+    images: Images | None = None,
     samples: Sequence[str] | None = None,
     max_samples: int = 0,
-    pictures: int | str = PICTURES,
-    viewers: bool = True,
-    npy: bool = False,
-    store: bool = True,
-    smooth: float = 6.0,
-    percentile: float = 95.0,
-    threshold: float = 0.001,
-    connectivity: int | None = None,
-    tfce: bool = False,
-    permutations: int = 999,
+    figures: Figures | None = None,
+    voxels: Voxels | None = None,
     batch_size: int | str = "auto",
     device: str | None = None,
+    cluster: Any = None,
     seed: int = 0,
-    workers: int = 0,
     overwrite: bool = False,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
     say: Say = lambda line: None,
 ) -> Path:
@@ -98,74 +79,45 @@ def mri(
     ----------
     subjects : path
         A table, see `attrib.domains.mri.read_subjects`.
-    model : str or callable
-        As for `attrib.scale.loading.load_model`, or the model itself.
+    model : str, Factory or callable
+        As for `attrib.scale.loading.load_model`, with or without a file of its arguments; or the model itself.
     output : path
         Folder for the results. One that holds a run with the same settings is continued: subjects that are done are not
         done again.
-    weights, parameters : path, optional
-        A state dict, and a JSON file of the factory's arguments.
+    weights : path, optional
+        A state dict.
     classes : str, optional
         Names of the outputs, with commas, or a file with one per line. A model of one output has two.
     target : str, optional
         The class whose score is explained, or ``"predicted"``; default: the last class.
     methods : sequence of str
         Names of the register, and ``noise_tunnel_ig``.
-    input : str, default "volume"
-        ``"slices"``: the model takes slices; a subject's score is the mean over its slices, and so are its attributions.
-    axis : str, default "axial"
-        Of slices and pictures: axial, coronal, sagittal, i, j or k.
-    slice_range : (int, int), optional
-        First and last slice that go into the model; default: all.
-    key_slices : sequence of int, optional
-        Slices that are drawn; default: seven in the middle half.
-    key_mm : sequence of float, optional
-        The same in mm.
-    orientation : str, optional
-        Such as ``"RAS"``: how volumes are turned before they go in; maps come back as the images are stored.
-    intensity : str, default "none"
-        ``"zscore"``, ``"zscore-brain"`` or ``"minmax"``.
-    brain_mask : path, optional
-        For all subjects without a mask in the table.
-    channels : int, default 1
-        How many channels the model takes; each gets the volume.
-    baselines : str, default "zeros"
-        ``"mean:LABEL"``, ``"samples:LABEL"`` (a distribution), ``"blurred"``, a number, or an image.
-    context : sequence of str
-        What goes into the model beside a subject's volume, or each of its slices, as for `attrib.workflows.explain.explain`: age, sex, scanner. Tables
-        have the subjects' names in their first column.
-    layer : str, default "auto"
-        Of Grad-CAM and its like.
-    atlas, atlas_names : path, optional
-        Whole numbers on the subjects' grid, and a table of their names.
     options : mapping, optional
         More arguments of methods: ``n_steps``, ``gradient_shap.n_samples``, ``noise_tunnel_ig.n_steps``.
+    baselines : str, default "zeros"
+        ``"mean:LABEL"``, ``"samples:LABEL"`` (a distribution), ``"blurred"``, a number, or an image.
+    layer : str, default "auto"
+        Of Grad-CAM and its like.
+    context : sequence of str
+        Tables or files with what the model takes beside the images, matched to subjects by name; see
+        `attrib.workflows.explain.explain`: age, sex, scanner.
+    images : Images, optional
+        How images go in: volumes or slices, orientation, intensity, mask, atlas.
     samples : sequence of str, optional
         Subjects by name; default: all.
     max_samples : int, default 0
         At most so many, drawn evenly over labels; 0: all.
-    pictures : int or str, default 50
-        Subjects that are drawn: a number, ``"all"`` or ``"none"``.
-    viewers : bool, default True
-        Whether drawn subjects get a page with nilearn's viewer, for each method.
-    npy : bool, default False
-        Whether maps are written as `.npy` too, in the model's orientation.
-    store : bool, default True
-        Whether all maps are written into one `attributions.nc` too.
-    smooth : float, default 6.0
-        Full width at half maximum in mm of the Gaussian before peaks and statistics of voxels.
-    percentile : float, default 95.0
-        Magnitudes below it are not laid over the anatomy.
-    threshold, connectivity, tfce, permutations
-        Of `attrib.stats.cluster_contrast`.
+    figures : Figures, optional
+        What is drawn, and which further files are written.
+    voxels : Voxels, optional
+        Statistics of voxels.
     batch_size, device, seed
         As for every method.
-    workers : int, default 0
-        Processes that draw; 0: this one draws. Programs that pass more need ``if __name__ == "__main__"``.
+    cluster : int, str or Client, optional
+        Worker processes, or the address of a Dask scheduler whose workers see the same files; default: this process. Subjects go to them one
+        by one.
     overwrite : bool, default False
         Whether to begin anew in a folder of an earlier run.
-    command : sequence of str
-        As typed, for `run.json`.
     tell, say : callable, optional
         Progress, and lines for the user.
 
@@ -182,28 +134,30 @@ def mri(
         If nibabel or nilearn is missing: they are in the extra ``mri``.
     """
     nibabel_module()
-    drawn_count = _count(pictures)
-    if viewers and drawn_count and find_spec("nilearn") is None:
+    images, figures, voxels = images or Images(), figures or Figures(), voxels or Voxels()
+    drawn_count = _count(figures.pictures)
+    if figures.viewers and drawn_count and find_spec("nilearn") is None:
         raise ImportError(
             f"nilearn is needed for its viewer; install it: {install_hint('mri')}; or pass `viewers` False"
         )
+    shares(1, cluster)
     names = class_names(classes)
     plan = checked(
         Plan(
-            tuple(dict.fromkeys(methods)), None if names is None else tuple(names), target, input, axis, orientation, intensity,
-            channels, baselines, layer, dict(options or {}), smooth, percentile, batch_size, device, seed, slice_range,
+            tuple(dict.fromkeys(methods)), None if names is None else tuple(names), target, images.input, images.axis, images.orientation,
+            images.intensity, images.channels, baselines, layer, dict(options or {}), voxels.smooth, figures.percentile, batch_size, device,
+            seed, images.slice_range,
         ),
-        has_atlas=atlas is not None or _has_atlases(subjects),
+        has_atlas=images.atlas is not None or _has_atlases(subjects),
     )  # fmt: skip
-    voxels = Voxels(threshold, connectivity, tfce, permutations)
-    f = load_model(model, weights, device, _parameters(parameters)) if isinstance(model, str) else model
-    cohort = cohort_of(
-        subjects, orientation=orientation, intensity=intensity, brain_mask=brain_mask, atlas=atlas, atlas_names=atlas_names, say=say,
-    )  # fmt: skip
+    code, parameters = model if isinstance(model, Factory) else (model, None)
+    arguments = _parameters(parameters)
+    f = load_model(code, weights, device, arguments) if isinstance(code, str) else code
+    cohort = cohort_of(subjects, images, say)
     cohort = replace(cohort, subjects=_chosen(cohort.subjects, samples, max_samples, seed, say))
-    if plan.batch_size == "auto" and input == "volume" and np.prod(cohort.shape) > LARGE:
+    if plan.batch_size == "auto" and plan.input == "volume" and np.prod(cohort.shape) > LARGE:
         plan = replace(plan, batch_size=2)
-    across = plane_dim(cohort.affine, axis)
+    across = plane_dim(cohort.affine, plan.axis)
     beside = read_context(context, f)
     beside.of(
         xr.DataArray(np.zeros(len(cohort.subjects)), coords={"sample": [s.name for s in cohort.subjects]})
@@ -214,12 +168,12 @@ def mri(
     people, strange = with_classes(cohort.subjects, prediction.classes, names is not None)
     cohort = replace(cohort, subjects=people, problems=[*cohort.problems, *strange])
     baseline = baseline_of(plan, cohort)
-    slices = _slices(cohort, volume, across, key_slices, key_mm)
+    slices = _slices(cohort, volume, across, figures.key_slices, figures.key_mm)
     target_name = plan.target or prediction.classes[-1]
     say(
         f"{len(people)} subjects of {' x '.join(map(str, cohort.shape))} voxels; {', '.join(plan.methods)} of the score of {target_name}."
     )
-    work = _Work(Path(output), cohort, plan, explainer, baseline, across, slices, viewers, npy, tell, say)
+    work = _Work(Path(output), cohort, plan, explainer, baseline, across, slices, figures, tell, say)
     ready = None
     if overwrite or read_part(work.folder, next(s for s in people if s.name == first.name)) is None:
         subject = next(s for s in people if s.name == first.name)
@@ -227,12 +181,18 @@ def mri(
             volume, cohort.atlas_of(subject), baseline(volume), subject.name in work.judged, subject.name
         )
         ready = (first.name, explained)
-    settings = _settings(plan, model, f, weights, parameters, brain_mask, atlas, cohort, npy)
+    settings = _settings(plan, code, f, weights, parameters, images, cohort, figures.npy)
     if context:
         settings["context"] = digest_of([[v.name, v.values] for v in beside.values])
-    with RunFolder(output, PROGRAM, settings, command, overwrite=overwrite) as run:
-        parts = work.explain_all(run, ready, drawn_count, workers)
-        _finish(run, work, parts, voxels, store)
+    with Folder(output, command_line(), program=PROGRAM, settings=settings, overwrite=overwrite) as run:
+        if cluster is not None:
+            station = Station(
+                code, weights, arguments, device, plan, across, cohort, beside, first.name, run.path.resolve(), figures.npy,
+                shares(torch.get_num_threads(), cluster),
+            )  # fmt: skip
+            work.distribute(station, cluster)
+        parts = work.explain_all(run, ready, drawn_count, figures.workers)
+        _finish(run, work, parts, voxels)
         run.record |= {"seconds": work.seconds}
     return run.path
 
@@ -242,23 +202,13 @@ class _Work:
 
     def __init__(
         self, folder: Path, cohort: Cohort, plan: Plan, explainer: Explainer, baseline: Baseline, across: str, slices: list[int],
-        viewers: bool, npy: bool, tell: Tell | None, say: Say,
+        figures: Figures, tell: Tell | None, say: Say,
     ) -> None:  # fmt: skip
-        self.folder, self.cohort, self.plan, self.explainer, self.baseline = (
-            folder,
-            cohort,
-            plan,
-            explainer,
-            baseline,
-        )
-        self.across, self.slices, self.viewers, self.npy, self.tell, self.say = (
-            across,
-            slices,
-            viewers,
-            npy,
-            tell,
-            say,
-        )
+        self.folder, self.cohort, self.plan = folder, cohort, plan
+        self.explainer, self.baseline = explainer, baseline
+        self.across, self.slices, self.figures = across, slices, figures
+        self.tell, self.say = tell, say
+        self.refused: dict[str, str] = {}
         count = min(JUDGED, len(cohort.subjects))
         self.judged = {s.name for s in evenly(cohort.subjects, count, plan.seed)}
         self.problems = list(cohort.problems)
@@ -270,8 +220,23 @@ class _Work:
             "waiting for pictures": 0.0,
         }
 
+    def distribute(self, station: Station, cluster: Any) -> None:
+        """Explain the subjects that are not done on the workers of a cluster, and remember why some could not be."""
+        start = time.perf_counter()
+        pending = [
+            (s, s.name in self.judged) for s in self.cohort.subjects if read_part(self.folder, s) is None
+        ]
+        for done, ((subject, _), reason, error) in enumerate(
+            each(cluster, station, pending) if pending else (), 1
+        ):
+            if error is not None or reason is not None:
+                self.refused[subject.name] = reason if error is None else first_line(error)
+            if self.tell is not None:
+                self.tell("subjects on workers", done, len(pending))
+        self._add("explaining", start)
+
     def explain_all(
-        self, run: RunFolder, ready: tuple[str, Explained] | None, pictures: int, workers: int
+        self, run: Folder, ready: tuple[str, Explained] | None, pictures: int, workers: int
     ) -> list[dict[str, Any]]:
         """The parts of all subjects that could be explained."""
         subjects = self.cohort.subjects
@@ -299,9 +264,14 @@ class _Work:
         return parts
 
     def _subject(
-        self, run: RunFolder, subject: Subject, ready: tuple[str, Explained] | None, drawers: Drawers | None
+        self, run: Folder, subject: Subject, ready: tuple[str, Explained] | None, drawers: Drawers | None
     ) -> dict[str, Any] | None:
         """A subject's part; None if it cannot be explained, which is listed."""
+        if subject.name in self.refused:
+            self.problems.append(
+                {"subject": subject.name, "problem": self.refused[subject.name], "kept": False}
+            )
+            return None
         start = time.perf_counter()
         part = read_part(self.folder, subject)
         explained = None
@@ -325,11 +295,11 @@ class _Work:
             return None
         start = time.perf_counter()
         if explained is not None:
-            write_subject(self.folder, subject, self.cohort, self.plan, volume, explained, self.npy)
+            write_subject(self.folder, subject, self.cohort, self.plan, volume, explained, self.figures.npy)
             part = read_part(self.folder, subject)
         for method in self.plan.methods:
             run.file(map_name(method, subject.name, ".nii.gz"))
-            if self.npy:
+            if self.figures.npy:
                 run.file(map_name(method, subject.name, "_attributions.npy"))
         assert part is not None
         if part["label"] != subject.label:  # the table was mended since
@@ -367,7 +337,7 @@ class _Work:
         labels = {m: label_of(part["units"][m], part["target"]) for m in maps}
         return Sheet(
             self.folder, subject.name, title, volume, {m: a.drop_attrs() for m, a in maps.items()}, labels, self.cohort.atlas_of(subject),
-            self.across, self.slices, self.plan.percentile, self.viewers,
+            self.across, self.slices, self.plan.percentile, self.figures.viewers,
         )  # fmt: skip
 
     def map_of(self, subject: str, method: str) -> np.ndarray:
@@ -385,15 +355,13 @@ def label_of(units: str, target: str) -> str:
     )
 
 
-def _listed(run: RunFolder, names: Sequence[str]) -> None:
+def _listed(run: Folder, names: Sequence[str]) -> None:
     """Add files to the run's list."""
     for name in names:
         run.file(name)
 
 
-def _finish(
-    run: RunFolder, work: _Work, parts: Sequence[dict[str, Any]], voxels: Voxels, store: bool
-) -> None:
+def _finish(run: Folder, work: _Work, parts: Sequence[dict[str, Any]], voxels: Voxels) -> None:
     """Write the files of the cohort."""
     start = time.perf_counter()
     table = pd.DataFrame([r for p in parts for r in p["rows"]])
@@ -414,26 +382,31 @@ def _finish(
             save(frame, run.file(name))
     work.seconds["statistics"] = round(time.perf_counter() - start, 2)
     start = time.perf_counter()
-    with replacing(run.file("attribution_summary.png")) as temporary:
-        overview(table, groups, work.plan.methods).savefig(temporary)
-    pages = _group_viewers(run, work, groups) if work.viewers and work.drawn else {}
+    run.picture("attribution_summary.png", overview(table, groups, work.plan.methods))
+    pages = _group_viewers(run, work, groups) if work.figures.viewers and work.drawn else {}
     work.seconds["summary picture and viewers"] = round(time.perf_counter() - start, 2)
-    if store:
-        start = time.perf_counter()
-        _store(run, work, parts)
-        work.seconds["attributions.nc"] = round(time.perf_counter() - start, 2)
+    start = time.perf_counter()
+    means = Means(work.plan.methods)
+    if work.figures.store:
+        _store(run, work, parts, means)
+    else:
+        for _ in _maps(work, parts, means):
+            pass
+    for file in means.write(run.path, work.cohort, parts[0]["target"]):
+        run.file(file)
+    work.seconds["attributions.nc and means"] = round(time.perf_counter() - start, 2)
     summary = _summary(table, parts, groups, work)
     write_json(strict(summary), run.file("summary.json"))
     cohort_files = [f for f in run.files if "/" not in f]
     with replacing(run.file("index.html")) as temporary:
         text = study_page(
             summary, table, groups, cohort_files, work.problems, work.drawn, work.plan.methods, work.across, work.slices, pages,
-            work.viewers,
+            work.figures.viewers,
         )  # fmt: skip
         temporary.write_text(text, encoding="utf-8")
 
 
-def _group_viewers(run: RunFolder, work: _Work, groups: Groups) -> dict[str, str]:
+def _group_viewers(run: Folder, work: _Work, groups: Groups) -> dict[str, str]:
     """Pages with the group maps over the first subject's anatomy."""
     pages: dict[str, str] = {}
     for file in groups.files:
@@ -447,7 +420,15 @@ def _group_viewers(run: RunFolder, work: _Work, groups: Groups) -> dict[str, str
     return pages
 
 
-def _store(run: RunFolder, work: _Work, parts: Sequence[Mapping[str, Any]]) -> None:
+def _maps(work: _Work, parts: Sequence[Mapping[str, Any]], means: Means) -> Iterator[np.ndarray]:
+    """The maps (method, i, j, k) of each subject, one subject in memory at a time; `means` gets them too."""
+    for p in parts:
+        maps = np.stack([work.map_of(p["subject"], m) for m in work.plan.methods])
+        means.add(str(p["label"]), maps)
+        yield maps
+
+
+def _store(run: Folder, work: _Work, parts: Sequence[Mapping[str, Any]], means: Means) -> None:
     """Write all maps into one netCDF file, a subject at a time."""
     methods, shape = work.plan.methods, work.cohort.shape
     coords: dict[str, Any] = {
@@ -464,11 +445,7 @@ def _store(run: RunFolder, work: _Work, parts: Sequence[Mapping[str, Any]]) -> N
         name="attribution", attrs={"long_name": f"attribution of the score of {parts[0]['target']}", "units": "see units of each map"},
     )  # fmt: skip
     labels.attrs["units"] = "; ".join(f"{m}: {u}" for m, u in parts[0]["units"].items())
-    save_rows(
-        (np.stack([work.map_of(p["subject"], m) for m in methods]) for p in parts),
-        labels,
-        run.file("attributions.nc"),
-    )
+    save_rows(_maps(work, parts, means), labels, run.file("attributions.nc"))
 
 
 def _summary(
@@ -500,21 +477,11 @@ def _summary(
 
 
 def _settings(
-    plan: Plan,
-    model: Any,
-    f: Any,
-    weights: Any,
-    parameters: Any,
-    brain_mask: Any,
-    atlas: Any,
-    cohort: Cohort,
-    npy: bool,
-) -> dict[str, Any]:
+    plan: Plan, model: Any, f: Any, weights: Any, parameters: Any, images: Images, cohort: Cohort, npy: bool
+) -> dict[str, Any]:  # fmt: skip
     """What the parts of a folder depend on."""
-    files = {
-        k: None if v is None else fingerprint(Path(v))
-        for k, v in (("brain_mask", brain_mask), ("atlas", atlas), ("parameters", parameters))
-    }
+    named = (("brain_mask", images.brain_mask), ("atlas", images.atlas), ("parameters", parameters))
+    files = {k: None if v is None else fingerprint(Path(v)) for k, v in named}
     settings = asdict(plan)
     del settings["batch_size"], settings["device"], settings["percentile"]
     return {

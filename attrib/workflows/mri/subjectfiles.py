@@ -14,7 +14,7 @@ from attrib.io import replacing, save_nifti, write_json
 from attrib.io.place import strict
 from attrib.labels.grids import VOXEL_DIMS, affine_of
 from attrib.stats import region_shares
-from attrib.workflows.identity import stamp
+from attrib.workflows.folder import stamp
 from attrib.workflows.mri.explaining import Explained
 from attrib.workflows.mri.intake import Cohort
 from attrib.workflows.mri.plan import BY_REGION, Plan

@@ -9,7 +9,7 @@ import xarray as xr
 
 from attrib.domains.sequences import dinucleotide_shuffle, shuffle, uniform
 from attrib.functional import METHODS as METHODS_HERE
-from attrib.workflows.identity import digest
+from attrib.workflows.folder import digest
 from attrib.workflows.plan import Plan, plan
 from attrib.workflows.targets import targets
 

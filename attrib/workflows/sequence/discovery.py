@@ -10,8 +10,8 @@ import pandas as pd
 import xarray as xr
 
 from attrib.domains.motifs import Clusters, FilterMotifs, cluster_seqlets, find_seqlets, tomtom
+from attrib.io.names import file_names
 from attrib.workflows.sequence.convolution import filters_of, first_kernel
-from attrib.workflows.sequence.records import distinct
 
 Motifs = Mapping[str, xr.DataArray]
 TELLING = 3.0  # bits that a filter's motif must have to be matched and inserted
@@ -28,17 +28,20 @@ class Discovered(NamedTuple):
         Of TOMTOM, with a database.
     notes : dict of str to str
         Steps that failed, and why.
+    modisco : mapping of str to DataArray
+        Motifs of TF-MoDISco, if it was run.
     """
 
     filters: FilterMotifs | None
     clusters: Clusters
     hits: pd.DataFrame | None
     notes: dict[str, str]
+    modisco: Motifs = {}  # noqa: RUF012  (never changed)
 
     @property
     def motifs(self) -> dict[str, xr.DataArray]:
-        """Motifs of seqlets, then of informative filters."""
-        return self.clusters.motifs | self.filter_motifs
+        """Motifs of seqlets, of TF-MoDISco, then of informative filters."""
+        return {**self.clusters.motifs, **self.modisco, **self.filter_motifs}
 
     @property
     def filter_motifs(self) -> dict[str, xr.DataArray]:
@@ -60,6 +63,7 @@ def discover(
     top: int | None = None,
     both_strands: bool = True,
     seed: int = 0,
+    modisco: Motifs | None = None,
 ) -> Discovered:
     """Motifs of filters and seqlets, matched to a database.
 
@@ -78,10 +82,12 @@ def discover(
         Whether motifs may lie on the other strand; False for RNA.
     seed : int
         Of the seqlets' null distribution.
+    modisco : mapping of str to DataArray, optional
+        Motifs of TF-MoDISco, to be matched too.
     """
     filters, notes = _filters(model, x, layer, top)
     clusters = seqlet_motifs(contribution, x, both_strands=both_strands, seed=seed)
-    discovered = Discovered(filters, clusters, None, notes)
+    discovered = Discovered(filters, clusters, None, notes, modisco or {})
     if not database or not discovered.motifs:
         return discovered
     hits, warning = _matched(discovered.motifs, database, both_strands)
@@ -125,7 +131,7 @@ def seqlet_motifs(
             t,
             name,
         )
-        for t, name in zip(targets, distinct(targets), strict=True)
+        for t, name in zip(targets, file_names(map(str, targets)).values(), strict=True)
     ]
     motifs = {name: m for part in parts for name, m in part.motifs.items()}
     means = {name: m for part in parts for name, m in part.contributions.items()}

@@ -11,7 +11,7 @@ import xarray as xr
 from attrib.domains.motifs import consensus, information_content
 from attrib.io import replacing, save, save_motifs
 from attrib.stats import agreement
-from attrib.workflows.continued import RunFolder
+from attrib.workflows.folder import Folder
 from attrib.workflows.sequence.asked import MUTATIONS
 from attrib.workflows.sequence.findings import Findings
 from attrib.workflows.sequence.importance import importance
@@ -21,12 +21,13 @@ from attrib.workflows.sequence.pictures import draw, draw_records
 from attrib.workflows.study import agreement_frame
 
 
-def write(run: RunFolder, findings: Findings, pictures: int) -> None:
+def write(run: Folder, findings: Findings, pictures: int) -> None:
     """Write results, tables, motifs, pictures and the page, each file completely or not at all."""
     _arrays(run, findings.attributed)
     _tables(run, findings)
     motifs = {
         **findings.discovered.clusters.motifs,
+        **findings.discovered.modisco,
         **(findings.discovered.filters.motifs if findings.discovered.filters else {}),
     }
     if motifs:
@@ -38,7 +39,7 @@ def write(run: RunFolder, findings: Findings, pictures: int) -> None:
         temporary.write_text(study_page(findings, run, tables, drawn, records), encoding="utf-8")
 
 
-def _arrays(run: RunFolder, done: Attributed) -> None:
+def _arrays(run: Folder, done: Attributed) -> None:
     maps = {m: a for m, a in done.results.items() if m != MUTATIONS}
     if maps:
         save({"sequence": done.x, **maps}, run.file("attributions.nc"))
@@ -46,7 +47,7 @@ def _arrays(run: RunFolder, done: Attributed) -> None:
         save(done.results[MUTATIONS], run.file("ism.nc"))
 
 
-def _tables(run: RunFolder, findings: Findings) -> None:
+def _tables(run: Folder, findings: Findings) -> None:
     d = findings.discovered
     save(records_table(findings), run.file("records.csv"))
     save(seqlets_table(findings.seqlets, findings.attributed.x), run.file("seqlets.csv"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from attrib.workflows.continued import RunFolder
+from attrib.workflows.folder import Folder
 from attrib.workflows.page import browser, links, listing, page, paragraphs, pictures, table
 from attrib.workflows.sequence.findings import Findings
 
@@ -15,7 +15,7 @@ NAMED = 12  # outputs named in the first line
 
 
 def study_page(
-    findings: Findings, run: RunFolder, tables: tuple[pd.DataFrame, pd.DataFrame], drawn: Sequence[str],
+    findings: Findings, run: Folder, tables: tuple[pd.DataFrame, pd.DataFrame], drawn: Sequence[str],
     records: Sequence[tuple[str, Any, str]],
 ) -> str:  # fmt: skip
     """The page's text.
@@ -23,7 +23,7 @@ def study_page(
     Parameters
     ----------
     findings : Findings
-    run : RunFolder
+    run : Folder
         Its `files`, and the `notes` of its record.
     tables : (DataFrame, DataFrame)
         Of motifs and of records.

@@ -9,24 +9,23 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.io import replacing
-from attrib.workflows.continued import RunFolder
+from attrib.io.names import file_names
 from attrib.workflows.drawing import name as long_name
+from attrib.workflows.folder import Folder
 from attrib.workflows.sequence.asked import MUTATIONS
 from attrib.workflows.sequence.findings import Findings
 from attrib.workflows.sequence.importance import importance
-from attrib.workflows.sequence.records import safe
 
 WIDEST = 200  # positions of a record's picture
 PANELS = 12  # outputs in the picture of the experiments
 
 
-def draw(run: RunFolder, findings: Findings) -> list[str]:
+def draw(run: Folder, findings: Findings) -> list[str]:
     """Draw motifs of seqlets and filters with their best matches, and the experiments; returns the names of the files."""
     return _motif_pictures(run, findings) + _experiment_picture(run, findings.experiments)
 
 
-def draw_records(run: RunFolder, findings: Findings, count: int) -> list[tuple[str, Any, str]]:
+def draw_records(run: Folder, findings: Findings, count: int) -> list[tuple[str, Any, str]]:
     """Draw the records of the strongest seqlets, then the first ones; several outputs take turns; returns records, outputs and files."""
     (run.path / "records").mkdir(exist_ok=True)
     ranked = [[(output, record) for record in _ranked(output)] for output in findings.by_output()]
@@ -42,25 +41,23 @@ def _ranked(findings: Findings) -> list[str]:
     return list(dict.fromkeys(map(str, [*order, *findings.attributed.x["sample"].values])))
 
 
-def _save(run: RunFolder, name: str, figure: Any) -> str:
-    with replacing(run.file(name)) as temporary:
-        figure.savefig(temporary)
-    return name
-
-
-def _motif_pictures(run: RunFolder, findings: Findings) -> list[str]:
+def _motif_pictures(run: Folder, findings: Findings) -> list[str]:
     from attrib.plots import motif_cards
 
     d = findings.discovered
-    kinds = {"seqlet_motifs.png": d.clusters.motifs, "filter_motifs.png": d.filter_motifs}
+    kinds = {
+        "seqlet_motifs.png": d.clusters.motifs,
+        "modisco_motifs.png": d.modisco,
+        "filter_motifs.png": d.filter_motifs,
+    }
     return [
-        _save(run, file, motif_cards(motifs, d.hits, database=findings.database))
+        run.picture(file, motif_cards(motifs, d.hits, database=findings.database))
         for file, motifs in kinds.items()
         if motifs
     ]
 
 
-def _experiment_picture(run: RunFolder, experiments: pd.DataFrame) -> list[str]:
+def _experiment_picture(run: Folder, experiments: pd.DataFrame) -> list[str]:
     """Draw the mean effects of motifs in backgrounds, per target."""
     from attrib.plots import bar_panels
 
@@ -75,10 +72,10 @@ def _experiment_picture(run: RunFolder, experiments: pd.DataFrame) -> list[str]:
             rows.difference.to_numpy(), dims="motif", coords={"motif": rows.motif.to_numpy(str)},
             attrs={"long_name": "mean change of the score", "units": "output"},
         )  # fmt: skip
-    return [_save(run, "experiments.png", bar_panels(panels, label="mean change of the score"))]
+    return [run.picture("experiments.png", bar_panels(panels, label="mean change of the score"))]
 
 
-def _picture(run: RunFolder, findings: Findings, record: str, number: int) -> str:
+def _picture(run: Folder, findings: Findings, record: str, number: int) -> str:
     """Draw a record's logos and mutations, with the windows of its seqlets shaded."""
     from attrib.plots import sequence_tracks
 
@@ -95,8 +92,8 @@ def _picture(run: RunFolder, findings: Findings, record: str, number: int) -> st
         done.x.isel(place), _logos(findings, place), _mutations(findings, place), seqlets=moved,
         title=f"{record}: {_score(findings, k)}",
     )  # fmt: skip
-    output = f"_{safe(str(findings.output))}" if findings.output is not None else ""
-    return _save(run, f"records/{number:03d}_{safe(record)}{output}.png", figure)
+    name = record if findings.output is None else f"{record}_{findings.output}"
+    return run.picture(f"records/{number:03d}_{file_names([name])[name]}.png", figure)
 
 
 def _logos(findings: Findings, place: Any) -> dict[str, xr.DataArray]:

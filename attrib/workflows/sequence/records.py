@@ -136,17 +136,3 @@ def problem_entries(problems: pd.DataFrame) -> list[Problem]:
 def refusal_entries(names: Mapping[str, str]) -> list[Problem]:
     """Records that the model or a method refused, by name."""
     return [{"record": n, "line": 0, "problem": why, "kept": False} for n, why in names.items()]
-
-
-def safe(name: str) -> str:
-    """A record's name as part of a file's."""
-    return re.sub(r"[^\w.+-]+", "_", name)[:60].strip("_") or "record"
-
-
-def distinct(labels: Sequence[Any]) -> list[str]:
-    """Labels as distinct parts of names."""
-    names: list[str] = []
-    for label in labels:
-        plain = safe(str(label))
-        names.append(f"{plain}_{len(names)}" if plain in names else plain)
-    return names

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
+from attrib.workflows.folder import Folder
 from attrib.workflows.sequence.asked import Settings
 from attrib.workflows.sequence.discovery import Discovered, discover
 from attrib.workflows.sequence.experiments import experiments, inserted, usual_length
 from attrib.workflows.sequence.findings import Findings
 from attrib.workflows.sequence.importance import importance, leading
+from attrib.workflows.sequence.modisco import modisco
 from attrib.workflows.sequence.outputs import explained_outputs, scores
 from attrib.workflows.sequence.parts import Attributed
 from attrib.workflows.sequence.records import Problem
@@ -32,6 +34,8 @@ class Search(NamedTuple):
     both_strands : bool
     variants : Variation or None
         Read from a file.
+    modisco : bool
+        Whether to run TF-MoDISco.
     """
 
     database: Mapping[str, xr.DataArray] | None
@@ -40,11 +44,12 @@ class Search(NamedTuple):
     windows: int | None
     both_strands: bool
     variants: Variation | None
+    modisco: bool = False
 
 
 def searched(
     f: Callable[..., Any], done: Attributed, settings: Settings, search: Search, problems: list[Problem],
-    say: Callable[[str], None],
+    say: Callable[[str], None], run: Folder,
 ) -> Findings:  # fmt: skip
     """Find motifs in the attributions and the filters, and run the experiments with them.
 
@@ -59,18 +64,23 @@ def searched(
         Records that are not in the results.
     say : callable
         Gets a line.
+    run : Folder
+        For the files of TF-MoDISco.
     """
     lead = leading(settings.methods)
     contribution = importance(lead, done.results[lead], done.x)
     say(f"Looking for motifs in the filters and in the seqlets of {lead}.")
+    patterns, failed = modisco(run, f, done.x, settings, say) if search.modisco else ({}, {})
     discovered = discover(
         f, done.x, contribution, search.database, layer=search.layer, top=search.windows,
-        both_strands=search.both_strands, seed=settings.seed,
+        both_strands=search.both_strands, seed=settings.seed, modisco=patterns,
     )  # fmt: skip
     score = partial(scores, f, settings=settings, wanted=explained_outputs(settings, done.results[lead]))
     tested = experiments(score, done.x, discovered, search.database, search.insert, seed=settings.seed)
     varied = None if search.variants is None else effects_of_variants(score, done.x, search.variants)
-    discovered = discovered._replace(notes=discovered.notes | _left_out(done.x, discovered, search, varied))
+    discovered = discovered._replace(
+        notes=discovered.notes | failed | _left_out(done.x, discovered, search, varied)
+    )
     return Findings(done, lead, contribution, discovered, tested, search.database, problems, varied)
 
 

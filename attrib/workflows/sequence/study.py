@@ -13,18 +13,18 @@ from attrib.domains.sequences import Reading, one_hot
 from attrib.io import motif_reading
 from attrib.scale.loading import load_model
 from attrib.workflows.attribute import Tell
-from attrib.workflows.continued import RunFolder
-from attrib.workflows.folder import RECORD
+from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.sequence.asked import METHODS, Settings, check
 from attrib.workflows.sequence.convolution import first_kernel
 from attrib.workflows.sequence.discovery import Discovered
 from attrib.workflows.sequence.experiments import inserted
 from attrib.workflows.sequence.files import write
+from attrib.workflows.sequence.modisco import program
 from attrib.workflows.sequence.parts import Attributed, attributed
 from attrib.workflows.sequence.records import Source, problem_entries, read_records, refusal_entries
 from attrib.workflows.sequence.search import Search, searched
 from attrib.workflows.sequence.variation import read_variants
-from attrib.workflows.targets import class_names
+from attrib.workflows.targets import class_names, headed, with_heads
 
 PROGRAM = "attrib sequence"
 NOTHING = Discovered(None, Clusters({}, {}, pd.DataFrame()), None, {})
@@ -80,6 +80,7 @@ def sequence(
     both_strands: bool = True,
     max_records: int | None = None,
     pictures: int = 12,
+    modisco: bool = False,
     batch_size: int | str = "auto",
     device: str | None = None,
     seed: int = 0,
@@ -121,6 +122,8 @@ def sequence(
     target : str, optional
         An output's number, a class name, several with commas, `"predicted"` or `"all"`; None where the model has one
         output. Each of several outputs has its own attributions, seqlets and motifs; experiments score all motifs on all outputs.
+        Of a model that returns several heads `"1:0"` or `"human:3"`, a head and its output, and `"0:profile"`, the score of a
+        profile (`attrib.functional.profile_score`).
     classes : str, optional
         Names with commas, or a file with one per line.
     baselines : {"uniform", "zeros", "shuffle", "dinucleotide"}
@@ -139,6 +142,9 @@ def sequence(
         Use the first so many records.
     pictures : int, default 12
         Number of records with a picture, those of the strongest seqlets. With 0 motifs have no pictures either.
+    modisco : bool, default False
+        Whether to run TF-MoDISco (the extra `modisco`) on hypothetical contributions of DeepLIFT/SHAP; its motifs are
+        matched and put to the test beside the others.
     batch_size, device, seed
         As for every method.
     options : mapping, optional
@@ -158,14 +164,18 @@ def sequence(
     ------
     ValueError, FileNotFoundError
         For files and arguments that do not fit, before anything is written, and if no record can be explained.
+    ImportError
+        If `modisco` is True and tfmodisco-lite is missing.
 
     Notes
     -----
     Records that cannot be read, or that the model or a method refuses, are listed, and the others are finished. All
     results are in memory at the end: 4 numbers per base, method and output.
     """
+    names = class_names(classes)
+    goal, outputs = headed(target, names)
     settings = Settings(
-        tuple(methods), target, class_names(classes), baselines, tuple(dims), batch_size, device, seed, options or {},
+        tuple(methods), goal, outputs, baselines, tuple(dims), batch_size, device, seed, options or {},
     )  # fmt: skip
     patterns = None if motifs is None else motif_reading(motifs)
     for problem in [] if patterns is None else patterns.problems.itertuples():
@@ -177,16 +187,17 @@ def sequence(
         windows,
         both_strands,
         None if variants is None else read_variants(variants, bed is not None),
+        modisco,
     )
     source = Source(fasta, table, bed, column, name, width, summits)
     reading = _read(source, max_records, settings, search, pictures)
-    f = _loaded(model, weights, device, layer)
-    with RunFolder(output, PROGRAM, settings.as_record(model, f), command) as run:
+    f = with_heads(_loaded(model, weights, device, layer), target, names)
+    with Folder(output, command, program=PROGRAM, settings=settings.as_record(model, f)) as run:
         run.record |= {"source": _texts(source), "motifs": str(motifs or ""), "variants": str(variants or ""), "search": _texts(search._replace(database=None, variants=None))}  # fmt: skip
         say(f"Explaining {len(reading.sequences)} records with {', '.join(settings.methods)}.")
         done = attributed(f, reading.sequences, settings, run.parts, repr(run.settings), tell=tell)
         problems = problem_entries(reading.problems) + refusal_entries(done.refused)
-        findings = searched(f, done, settings, search, problems, say)
+        findings = searched(f, done, settings, search, problems, say, run)
         run.record |= {"problems": problems, "notes": findings.discovered.notes, "seqlets_of": findings.lead}
         write(run, findings, pictures)
     return Studied(run.path, [*run.files, RECORD], problems, findings.discovered, findings.experiments, done)
@@ -201,6 +212,10 @@ def _read(
         raise ValueError(f"`pictures` is {pictures}, expected at least 0")
     if search.windows is not None and search.windows < 1:
         raise ValueError(f"`windows` is {search.windows}, expected a positive number")
+    if search.modisco and not search.both_strands:
+        raise ValueError("`modisco` is True, but motifs are to lie on one strand; TF-MoDISco reads both")
+    if search.modisco:
+        program()
     inserted(NOTHING, search.database, search.insert)
     reading = read_records(source, max_records)
     settings.plan(one_hot(reading.sequences.iloc[:1]))

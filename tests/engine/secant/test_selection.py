@@ -97,6 +97,28 @@ def test_an_order_as_an_index_is_refused() -> None:
         deep_lift(lambda v: (v**2).gather(1, v.argsort(1)[:, :1]), x, target=0)
 
 
+COUNTED: dict[str, Callable[[Tensor], Tensor]] = {
+    "counted": lambda x: (x**2).gather(1, (x > 0).sum(1, keepdim=True).clamp(max=6)),
+    "sparsemax": lambda x: x.sort(1, descending=True).values.cumsum(1).gather(
+        1, (1 + torch.arange(1, 8) * x.sort(1, descending=True).values > x.sort(1, descending=True).values.cumsum(1)).sum(1, keepdim=True) - 1
+    ),
+    "quantile": lambda x: x.quantile(0.3, dim=1),
+    "quantiles": lambda x: x.quantile(torch.tensor([0.1, 0.75], dtype=x.dtype), dim=1, interpolation="midpoint").sum(0),
+    "of all": lambda x: torch.stack([row.quantile(0.6) for row in x]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_a_place_that_was_counted(name: str) -> None:
+    """An index that is a number of comparisons moves by steps, which have secants."""
+    x0, x1 = 2 * torch.randn(2, 20, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    f = lambda x: COUNTED[name](x).flatten()
+    (m,) = multipliers(f, (x0,), (x1,))
+    torch.testing.assert_close((m * (x1 - x0)).sum(1), f(x1) - f(x0))
+    if "quantile" in name or name == "of all":
+        assert float(m.min()) >= -1e-12
+
+
 # ------------------------------------------------------------------ groups
 
 INDEX = torch.tensor([[0, 0, 1, 1, 1, 3], [2, 2, 2, 0, 0, 3]])

@@ -1,0 +1,126 @@
+"""One of the things that a model returns, as a model: a head of a tuple, a mapping or an object; the score of a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from attrib.engine.model.parameters import Model
+
+Score = Callable[[Tensor], Tensor]
+
+
+class Head:
+    """A model of which one head is returned. Made by `head`."""
+
+    def __init__(self, f: Model, which: Sequence[int | str], score: Score | None) -> None:
+        self.model, self.which, self.score = f, tuple(which), score
+        self.__wrapped__ = getattr(f, "forward", f)  # names of the inputs
+
+    def __call__(self, *x: Any, **named: Any) -> Tensor:
+        """The head's output, or its score."""
+        y = taken(self.model(*x, **named), self.which)
+        return y if self.score is None else self.score(y)
+
+
+def head(f: Model, *which: int | str, score: Score | None = None) -> Head:
+    """One head of a model that returns several: ``x -> f(x)[which]``.
+
+    Parameters
+    ----------
+    f : callable
+        The model. It may return a tuple, a mapping, or an object.
+    *which : int or str
+        The head: a number, or a key or an attribute; several lead deeper, ``head(f, "human", 0)``.
+    score : callable, optional
+        Of the head's output, such as `profile_score`; default: the output as it is.
+
+    Returns
+    -------
+    callable
+        Takes what the model takes, under the same names. It goes into any method; layers keep their names.
+
+    Raises
+    ------
+    ValueError
+        When called, if there is no such head; the message lists those that there are.
+
+    Examples
+    --------
+    The counts of a model that gives a profile and counts, as BPNet does, and the score of its profile:
+
+    >>> import torch
+    >>> from attrib.functional import head, input_x_gradient, profile_score
+    >>> bpnet = lambda x: (2 * x, x.sum((1, 2))[:, None])
+    >>> x = torch.tensor([[[1.0, 2.0]]])
+    >>> input_x_gradient(head(bpnet, 1), x, target=0)
+    tensor([[[1., 2.]]])
+    >>> torch.equal(head(bpnet, 0, score=profile_score)(x), profile_score(2 * x))
+    True
+    """
+    return Head(f, which, score)
+
+
+def taken(y: Any, which: Sequence[int | str]) -> Any:
+    """What lies at a place in what a model returned."""
+    for k, step in enumerate(which):
+        parts = _parts(y)
+        if step not in parts:
+            behind = f" of {', '.join(map(str, which[:k]))}" if k else ""
+            listed = ", ".join(map(str, parts)) or f"no parts, it is a {type(y).__name__}"
+            raise ValueError(f"`which` is {step!r}, but the model's output{behind} has {listed}")
+        y = parts[step]
+    return y
+
+
+def _parts(y: Any) -> dict[int | str, Any]:
+    """Heads by number and by name."""
+    if isinstance(y, Mapping):
+        return dict(y)
+    if isinstance(y, tuple | list):
+        named = {name: getattr(y, name) for name in getattr(y, "_fields", ())}
+        return {**dict(enumerate(y)), **named}
+    if isinstance(y, Tensor):
+        return {}
+    return {k: v for k, v in getattr(y, "__dict__", {}).items() if not k.startswith("_") and v is not None}
+
+
+def profile_score(y: Tensor) -> Tensor:
+    r"""The score of a profile's logits: their mean, weighted by the profile.
+
+    .. math:: s = \sum_k p_k \, (y_k - \bar y), \qquad p = \mathrm{softmax}(y)
+
+    Parameters
+    ----------
+    y : Tensor (N, ...)
+        Logits along positions (and strands, which share one softmax).
+
+    Returns
+    -------
+    Tensor (N,)
+        In logits. Large where the profile has peaks.
+
+    Notes
+    -----
+    It is the profile score of bpnet-lite and ChromBPNet, and differentiable in both factors, as there. Of DeepLIFT's
+    attributions it takes the sum to the change of the score.
+
+    References
+    ----------
+    Avsec et al. (2021), Base-resolution models of transcription-factor binding reveal soft motif syntax.
+    doi:10.1038/s41588-021-00782-6
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import profile_score
+    >>> profile_score(torch.zeros(1, 2, 5))
+    tensor([0.])
+    >>> profile_score(torch.tensor([[[3.0, 0.0, 0.0]]])).round(decimals=3)
+    tensor([1.7280])
+    """
+    logits = y.flatten(1)
+    logits = logits - logits.mean(1, keepdim=True)
+    return (logits * logits.softmax(1)).sum(1)
