@@ -119,11 +119,11 @@ def _motifs(run: Folder, results: xr.Dataset) -> dict[str, Any]:
         table = assemble(scores, top=30, sequences=sequences)
         table["seed"] = [_seed_of(text, b, bound["mirna_sequence"].values) for text in table["consensus"]]
         save(table, run.file(f"motifs_{b}.csv"))
-        found = {
+        logos_of = {
             f"{b}_{k}_{row.consensus}": _sites(row.consensus, row.kmers.split(","), sequences)
             for k, row in enumerate(table.head(LOGOS).itertuples())
         }
-        logos |= {name: motif for name, motif in found.items() if motif is not None}
+        logos |= {name: motif for name, motif in logos_of.items() if motif is not None}
         summary[b] = table.head(10)[["consensus", "score", "support", "sequences", "seed"]].to_dict("records")
     if logos:
         save_motifs(logos, run.file("motifs.meme"))

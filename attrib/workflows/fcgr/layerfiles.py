@@ -67,17 +67,17 @@ def patterns(activations: Mapping[str, xr.DataArray], image: xr.DataArray) -> pd
         `layer`, `filter`, `rank`, `kmer`, `activation` (the mean over the pairs that have the k-mer), `pairs`, and `strongest`, the
         pair of the largest. A layer of another size is looked at where the k-mer lies in it.
     """
-    words, there = image["kmer"].values, image.values > 0
-    count = there.sum(0)
+    words, present = image["kmer"].values, image.values > 0
+    count = present.sum(0)
     rows = []
     for layer, a in activations.items():
         at = [np.arange(n) * m // n for n, m in zip(words.shape, a.shape[2:], strict=True)]
         for k in range(a.sizes["filter"]):
-            values = np.where(there, a.values[:, k][:, at[0]][:, :, at[1]], 0.0)
+            values = np.where(present, a.values[:, k][:, at[0]][:, :, at[1]], 0.0)
             mean = np.where(count > 0, values.sum(0) / np.maximum(count, 1), -np.inf)
             for rank, place in enumerate(np.argsort(-mean, axis=None, kind="stable")[:STRONGEST]):
                 y, x = np.unravel_index(place, mean.shape)
                 if count[y, x]:
-                    best = int(np.where(there[:, y, x], values[:, y, x], -np.inf).argmax())
+                    best = int(np.where(present[:, y, x], values[:, y, x], -np.inf).argmax())
                     rows.append((layer.removeprefix("network."), k, rank + 1, str(words[y, x]), float(mean[y, x]), int(count[y, x]), str(image["sample"].values[best])))  # fmt: skip
     return pd.DataFrame(rows, columns=["layer", "filter", "rank", "kmer", "activation", "pairs", "strongest"])
