@@ -126,6 +126,9 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
+KINDS = {f"{kind}Classification": kind.upper() for kind in ("Image", "Sequence", "Audio", "Video")}
+
+
 def small_config(config: Any) -> Any:
     """A configuration with a few layers of a few channels, as far as it has sizes that are known."""
     for name, value in SMALL.items():
@@ -137,6 +140,8 @@ def small_config(config: Any) -> Any:
                 continue
         elif isinstance(current, list | tuple) and name == "image_size":
             setattr(config, name, [64, 64])
+    if config.model_type in ("convnext", "convnextv2"):
+        config.num_stages, config.hidden_sizes, config.depths = 4, [8, 16, 24, 32], [1, 1, 2, 1]
     for nested in ("text_config", "vision_config"):
         if hasattr(getattr(config, nested, None), "to_dict"):
             small_config(getattr(config, nested))
@@ -170,9 +175,13 @@ def transformers_model(kind: str, name: str) -> tuple[nn.Module, Tensor]:
     import transformers
 
     config = transformers.CONFIG_MAPPING[name]()
+    mapping = getattr(
+        transformers.models.auto.modeling_auto, f"MODEL_FOR_{KINDS[kind]}_CLASSIFICATION_MAPPING_NAMES"
+    )
+    classes = mapping[name] if isinstance(mapping[name], str) else mapping[name][0]
     # the smallest that can be built: sizes that do not fit each other are left as they are
     for configuration in (small_config(transformers.CONFIG_MAPPING[name]()), config):
-        configuration.num_labels = CLASSES
+        configuration.num_labels, configuration.architectures = CLASSES, [classes]
         for attention in ("eager", None):
             try:
                 torch.manual_seed(0)

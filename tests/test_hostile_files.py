@@ -19,9 +19,10 @@ import torch
 import xarray as xr
 from torch import nn
 
-from attrib.io import load_motifs, read
+from attrib.io import load_motifs, opened, read
 from attrib.scale.exported import load_exported
 from attrib.scale.loading import read_weights
+from attrib.scale.store import opened_tree
 
 
 class Code:
@@ -240,6 +241,7 @@ def test_arrays_of_objects_are_not_unpickled(suffix: str, tmp_path: Path, mark: 
     assert mark.exists()
 
 
+@pytest.mark.filterwarnings("ignore::Warning")  # of Zarr, on stores at addresses
 @pytest.mark.parametrize("place", [".zarray", ".zmetadata", "zarr.json"])
 def test_zarr_stores_do_not_choose_a_codec_that_runs_code(place: str, tmp_path: Path, mark: Path) -> None:
     pytest.importorskip("zarr")
@@ -259,8 +261,14 @@ def test_zarr_stores_do_not_choose_a_codec_that_runs_code(place: str, tmp_path: 
     else:
         content["codecs"] = [{"name": "numcodecs.pickle", "configuration": pickled}]
     file.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"asks for the codec '(numcodecs.)?pickle', which is not run"):
+    refused = pytest.raises(ValueError, match=r"asks for the codec '(numcodecs.)?pickle', which is not run")
+    with refused:
         read(store)
+    with refused:
+        opened_tree(store)
+    pytest.importorskip("fsspec")
+    with pytest.raises(ValueError, match="pickle"):  # here, or by Zarr before
+        opened(f"file://{store}")
     assert not mark.exists()
 
 
@@ -272,6 +280,8 @@ def test_sound_zarr_stores_are_read(tmp_path: Path) -> None:
     for version in (2, 3):
         a.to_dataset().to_zarr(tmp_path / f"{version}.zarr", zarr_format=version, consolidated=False)
         assert np.array_equal(read(tmp_path / f"{version}.zarr"), a)
+    a.to_dataset().to_zarr(tmp_path / "far.zarr", zarr_format=2, consolidated=True)
+    assert np.array_equal(opened(f"file://{tmp_path / 'far.zarr'}")["x"], a)
 
 
 def test_images_of_other_formats_are_not_opened(

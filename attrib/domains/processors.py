@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from attrib._nearest import near
 from attrib.domains.preparation import Preparation
 
 HALF, IMAGENET, CLIP = (
@@ -52,20 +53,28 @@ PROCESSORS = {
     "CLIP": Defaults(224, CLIP, crop=224, shorter=True, crops=True),
     "ChineseCLIP": Defaults(224, CLIP, crop=224, shorter=True, crops=True),
     "ConvNext": Defaults(384, shorter=True),
+    "DPT": Defaults((384, 384)),
     "DeiT": Defaults((256, 256), crop=224, crops=True),
     "EfficientNet": Defaults((346, 346), crop=289),
+    "Flava": Defaults((224, 224), CLIP, crop=224, crops=True),
     "Gemma3": Defaults((224, 224), resample=2),
+    "GotOcr2": Defaults((384, 384), CLIP),
     "Levit": Defaults(224, IMAGENET, crop=224, shorter=True, crops=True),
+    "Llava": Defaults(224, CLIP, crop=224, shorter=True, crops=True),
     "MobileNetV1": Defaults(256, resample=2, crop=224, shorter=True, crops=True),
     "MobileNetV2": Defaults(256, resample=2, crop=224, shorter=True, crops=True),
     "MobileViT": Defaults(224, crop=256, shorter=True, crops=True, normalizes=False),
+    "Ovis2": Defaults((384, 384), CLIP),
     "OwlViT": Defaults((768, 768), CLIP, crop=768),
     "PPChart2Table": Defaults((1024, 1024), CLIP),
     "PoolFormer": Defaults(224, IMAGENET, crop=224, shorter=True, crops=True),
+    "PromptDepthAnything": Defaults((384, 384)),
     "Pvt": Defaults((224, 224), IMAGENET),
     "RTDetr": Defaults((640, 640), IMAGENET, resample=2, normalizes=False),
+    "SegGpt": Defaults((448, 448), IMAGENET),
     "Segformer": Defaults((512, 512), IMAGENET, resample=2),
     "Siglip": Defaults((224, 224), shorter=True),
+    "SuperPoint": Defaults((480, 640), resample=2, normalizes=False),
     "TextNet": Defaults(640, IMAGENET, resample=2, crop=224, shorter=True),
     "ViT": Defaults((224, 224), resample=2),
 }
@@ -76,11 +85,14 @@ OWN = {
     "ConvNext": {"crop_pct"}, "PoolFormer": {"crop_pct"}, "EfficientNet": {"include_top", "rescale_offset"},
     "MobileViT": {"do_flip_channel_order"}, "TextNet": {"size_divisor"},
 }  # fmt: skip
+PLAIN = {"ensure_multiple_of": 1, "min_patches": 1}  # values of keys that then do nothing
 WITHOUT_EFFECT = {  # on one RGB image
     "image_processor_type", "feature_extractor_type", "processor_class", "_processor_class", "_valid_processor_keys", "do_convert_rgb",
     "do_reduce_labels", "reduce_labels", "default_to_square", "device", "disable_grouping", "input_data_format", "return_tensors",
     "do_convert_annotations", "format", "annotation_format", "pan_and_scan_min_crop_size", "pan_and_scan_max_num_crops",
-    "pan_and_scan_min_ratio_to_activate", "image_seq_length", "backend",
+    "pan_and_scan_min_ratio_to_activate", "image_seq_length", "backend", "max_patches", "use_covering_area_grid", "prompt_scale_to_meter",
+    "input_size_patches", "total_mask_patches", "mask_group_min_patches", "mask_group_max_patches", "mask_group_min_aspect_ratio",
+    "mask_group_max_aspect_ratio",
 }  # fmt: skip
 
 
@@ -158,6 +170,8 @@ def _refuse_unknown(config: Mapping[str, Any], kind: str) -> None:
     known = UNDERSTOOD | OWN.get(kind, set()) | WITHOUT_EFFECT
     for key, value in config.items():
         if key == "data_format" and str(value).endswith(("channels_first", "FIRST")):
+            continue
+        if PLAIN.get(key) == value or (kind == "Flava" and key.startswith("codebook_")):
             continue
         if key not in known and value is not None and value is not False:
             raise ValueError(
@@ -318,7 +332,9 @@ def timm_preparation(described: Mapping[str, Any]) -> Preparation:
     size = _pair(sides, "input_size")
     mode, filter_name = described.get("crop_mode") or "center", described.get("interpolation") or "bicubic"
     if filter_name not in FILTERS:
-        raise ValueError(f"`interpolation` is {filter_name!r}, expected one of {', '.join(FILTERS)}")
+        raise ValueError(
+            f"`interpolation` is {filter_name!r}, expected one of {', '.join(FILTERS)}{near(filter_name, FILTERS)}"
+        )
     share = _share(described.get("crop_pct") or 0.875)
     box = math.floor(size[0] / share), math.floor(size[1] / share)
     mean, std = _three(list(described["mean"]), "mean"), _three(list(described["std"]), "std")

@@ -64,21 +64,37 @@ def refuse_members(file: Path) -> None:
             refuse_what_cannot_fit(size, "path", f"{file.name}, unpacked up to {member.filename!r},")
 
 
-def refuse_codecs(store: Path) -> None:
+def refuse_codecs(store: Path | str) -> None:
     """Refuse a Zarr store that is packed by codecs which run code when they unpack.
+
+    Of a store at an address (`s3://`, `https://`) the descriptions are asked for that Zarr itself believes, before any value is.
 
     Raises
     ------
     ValueError
         Naming the codec. Plain codecs of Zarr and numcodecs are read.
     """
-    for path, description in _descriptions(store):
+    for place, description in _remote(store) if isinstance(store, str) else _local(store):
         for codec in _codecs(description):
             if codec.removeprefix(PREFIX) not in CODECS:
                 raise ValueError(
-                    f"{path.relative_to(store)} asks for the codec {codec!r}, which is not run; write it again with "
+                    f"{place} asks for the codec {codec!r}, which is not run; write it again with "
                     "numbers and text only"
                 )
+
+
+def _local(store: Path) -> Iterator[tuple[str, Any]]:
+    yield from ((str(path.relative_to(store)), description) for path, description in _descriptions(store))
+
+
+def _remote(address: str) -> Iterator[tuple[str, Any]]:
+    import zarr
+
+    opened = zarr.open(address, mode="r")
+    parts = [("", opened)] if isinstance(opened, zarr.Array) else opened.members(max_depth=None)
+    for name, part in parts:
+        if isinstance(part, zarr.Array):
+            yield name or address, part.metadata.to_dict()
 
 
 def is_consolidated(store: Path) -> bool:

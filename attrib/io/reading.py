@@ -228,6 +228,7 @@ def _zarr(file: Path) -> xr.Dataset:
 
 def _opened_zarr(address: str) -> xr.Dataset:
     if "://" in address:
+        refuse_codecs(address)
         return xr.open_zarr(address, chunks=None)
     store = Path(address)
     refuse_codecs(store)

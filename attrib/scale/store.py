@@ -16,6 +16,7 @@ import xarray as xr
 import zarr
 
 from attrib.io import write_json
+from attrib.io.claims import refuse_codecs
 from attrib.io.lock import SILENCE, in_use, read_json, write_lock
 from attrib.scale.blocks import DONE, FAILED, PARTS, PRIVATE
 
@@ -140,7 +141,14 @@ def write_reductions(results: Mapping[str, xr.Dataset], store: Path) -> None:
 
 
 def opened_tree(store: Path) -> xr.DataTree:
-    """The store as a tree of lazily opened arrays."""
+    """The store as a tree of lazily opened arrays.
+
+    Raises
+    ------
+    ValueError
+        For codecs that run code: a store may be a stranger's.
+    """
+    refuse_codecs(store)
     record = read_json(store / PRIVATE / RECORD)
     tree = xr.open_datatree(str(store), engine="zarr", chunks=None)
     coords = [n for n in record.get("coords", ()) if n in tree.dataset.data_vars]

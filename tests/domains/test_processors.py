@@ -27,6 +27,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"size": {"shortest_edge": 27}}, {"size": {"shortest_edge": 28}, "crop_pct": 0.95}, {"size": 384},
         {"size": {"shortest_edge": 224}, "do_resize": False},
     ],
+    "DPT": [{"size": {"height": 30, "width": 44}}],
     "DeiT": [{"size": 57, "crop_size": 50}, {"do_resize": False}],
     "EfficientNet": [
         {"size": 33}, {"size": 33, "include_top": False}, {"size": 33, "rescale_offset": True, "rescale_factor": 1 / 127.5},
@@ -34,6 +35,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"size": 40, "do_center_crop": True, "crop_size": 31},
     ],
     "Levit": [{"size": {"shortest_edge": 30}, "crop_size": 30}, {"size": {"height": 40, "width": 44}, "crop_size": 33}],
+    "Llava": [{"size": {"shortest_edge": 31}, "crop_size": 29}],
     "MobileViT": [
         {"size": {"shortest_edge": 31}, "crop_size": 32}, {"size": 30, "do_flip_channel_order": False, "crop_size": 29},
         {"size": 30, "do_rescale": False},
@@ -90,6 +92,10 @@ REFUSED = {
     "a factor of text": ({"image_processor_type": "ViTImageProcessor", "rescale_factor": "1/255"}, "`rescale_factor`"),
     "more than all": ({"image_processor_type": "ConvNextImageProcessor", "crop_pct": 1.5}, "`crop_pct` is 1.5"),
     "two crops": ({"image_processor_type": "ConvNextImageProcessor", "do_center_crop": True}, "`do_center_crop`"),
+    "a multiple": ({"image_processor_type": "DPTImageProcessor", "ensure_multiple_of": 32}, "`ensure_multiple_of` is 32"),
+    "an aspect": ({"image_processor_type": "DPTImageProcessor", "keep_aspect_ratio": True}, "`keep_aspect_ratio` is True"),
+    "patches": ({"image_processor_type": "GotOcr2ImageProcessor", "crop_to_patches": True}, "`crop_to_patches` is True"),
+    "grey": ({"image_processor_type": "SuperPointImageProcessor", "do_grayscale": True}, "`do_grayscale` is True"),
     "a layout": ({"image_processor_type": "ViTImageProcessor", "data_format": "channels_last"}, "`data_format`"),
 }  # fmt: skip
 
@@ -99,6 +105,27 @@ def test_settings_that_are_not_understood_are_refused_by_key(what: str) -> None:
     config, text = REFUSED[what]
     with pytest.raises(ValueError, match=text):
         preparation_of(config)
+
+
+def test_every_other_processor_is_refused_or_right() -> None:
+    """All that transformers has, as they come: the pixels, or an error."""
+    transformers = pytest.importorskip("transformers")
+    names = [n for n in dir(transformers) if n.endswith("ImageProcessorPil")]
+    image, known = picture(65, 53), 0
+    for name in names:
+        try:
+            theirs = getattr(transformers, name)()
+            described = json.loads(theirs.to_json_string())
+        except (ImportError, ValueError, TypeError):
+            continue  # it needs more than defaults
+        try:
+            ours = preparation_of(described)
+        except ValueError:
+            continue
+        known += 1
+        assert name.removesuffix("ImageProcessorPil") in PROCESSORS
+        assert ours.apply(image).ndim == 3
+    assert known == len(PROCESSORS) >= 30 or len(names) < 60  # of an older release
 
 
 def test_a_description_that_says_everything_needs_no_name() -> None:

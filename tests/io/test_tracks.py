@@ -1,5 +1,7 @@
 """Tracks along a genome, and the arrays of TF-MoDISco."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,9 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from attrib.domains.motifs import consensus
 from attrib.domains.sequences import one_hot
-from attrib.io import save_bedgraph, save_modisco
+from attrib.io import load_modisco, save_bedgraph, save_modisco
 
 
 @pytest.fixture
@@ -72,3 +75,35 @@ def test_arrays_for_modisco(tmp_path: Path) -> None:
         save_modisco(shuffled.isel(sample=[1, 0]), x.assign_coords(sample=["p", "q"]), tmp_path)
     with pytest.raises(ValueError, match="`x` has the dims"):
         save_modisco(shuffled, x.isel(sample=0), tmp_path)
+
+
+def test_tfmodisco_lite_finds_the_motif_that_was_put_in(tmp_path: Path) -> None:
+    """The real program on the files of `save_modisco`: 400 sequences of 200 letters with a word of ten, and noise."""
+    pytest.importorskip("modiscolite")
+    rng = np.random.default_rng(0)
+    letters, a = rng.integers(0, 4, (400, 200)), rng.normal(0, 0.02, (400, 4, 200))
+    word = [0, 1, 2, 3, 2, 0, 3, 0, 1, 3]
+    for i, at in enumerate(rng.integers(40, 150, 400)):
+        letters[i, at : at + 10] = word
+        a[i, :, at : at + 10] += np.eye(4)[word].T * 1.3 - 0.3
+    x = one_hot({f"s{i}": "".join("ACGT"[c] for c in row) for i, row in enumerate(letters)})
+    paths = save_modisco(x.copy(data=a), x, tmp_path)
+    words = [
+        "motifs",
+        "-s",
+        str(paths[0]),
+        "-a",
+        str(paths[1]),
+        "-n",
+        "2000",
+        "-w",
+        "200",
+        "-o",
+        str(tmp_path / "out.h5"),
+    ]
+    code = "import sys; from modiscolite.cli import cli; cli()"
+    subprocess.run([sys.executable, "-c", code, *words], check=True, timeout=600)
+    found = load_modisco(tmp_path / "out.h5")
+    assert {consensus(m) for m in found.values()} <= {"ACGTGATACT", "AGTATCACGT"}
+    assert sum(m.sites for m in found.values()) > 200
+    assert found["pos_0"].contribution == pytest.approx(10, abs=0.5)

@@ -361,7 +361,7 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
     common = [
         "--data",
         str(folder / "tpm.csv"),
-        "--samples",
+        "--sample-table",
         str(folder / "samples.csv"),
         "--label",
         "tissue",

@@ -13,7 +13,7 @@ import xarray as xr
 from attrib.domains.sequences.alphabet import NUCLEOTIDES, UNKNOWN, codes, fault, other_strand
 from attrib.domains.sequences.evaluation import Function, Outputs, Rows, Subject
 from attrib.domains.sequences.fasta import PROBLEM_COLUMNS
-from attrib.domains.sequences.variants import position_of
+from attrib.domains.sequences.variants import in_lines, position_of
 
 
 class VariantEffects(NamedTuple):
@@ -24,7 +24,7 @@ class VariantEffects(NamedTuple):
     effects : Dataset
         `before` (reference), `after` (alternative) and `difference`: dims variant, and those of the outputs.
     problems : DataFrame
-        A row per variant that was left out: `record`, `line` (its row, counted from 1), `problem` in words, `kept`.
+        A row per variant that was left out: `record`, `line` (of the file as `variants` has it, else its row, counted from 1), `problem` in words, `kept`.
     """
 
     effects: xr.Dataset
@@ -103,7 +103,9 @@ def variant_effect(
     used, of = np.unique([e.sample for e in edits], return_inverse=True)
     outputs = subject.outputs(_rows(subject, edits, used), len(used) + len(edits))
     before, after = outputs.values[: len(used)][of], outputs.values[len(used) :]
-    return VariantEffects(_labelled_effects(subject, edits, before, after, outputs), problems)
+    return VariantEffects(
+        _labelled_effects(subject, edits, before, after, outputs), in_lines(problems, variants)
+    )
 
 
 def _rows(subject: Subject, edits: list[Edit], used: np.ndarray) -> Iterator[Rows]:

@@ -39,7 +39,7 @@ def read_vcf(path: str | Path) -> Variants:
     Returns
     -------
     Variants
-        Alleles other than letters (symbols, breakends, `*`, missing ones), and lines that are not variants, are left out and
+        With the file's `line` of each. Alleles other than letters (symbols, breakends, `*`, missing ones), and lines that are not variants, are left out and
         listed in `problems`. Genotypes are not read.
 
     Raises
@@ -60,7 +60,7 @@ def read_vcf(path: str | Path) -> Variants:
     >>> vcf.problems[["record", "line", "problem"]].values.tolist()
     [['rs1', 3, "its alternative allele is '<DEL>', no letters"]]
     """
-    rows: list[tuple[str, str, int, str, str]] = []
+    rows: list[tuple[str, str, int, str, str, int]] = []
     problems: list[tuple[str, int, str, bool]] = []
     with text_of(path) as file:
         for number, line in enumerate(file, 1):
@@ -80,9 +80,16 @@ def read_vcf(path: str | Path) -> Variants:
                 if fault(alt):
                     problems.append((name, number, f"its alternative allele is {alt!r}, no letters", False))
                 else:
-                    rows.append((name, words[0], int(words[1]), words[3].upper(), alt.upper()))
-    table = pd.DataFrame(rows, columns=["variant", "chrom", "pos", "ref", "alt"]).set_index("variant")
+                    rows.append((name, words[0], int(words[1]), words[3].upper(), alt.upper(), number))
+    table = pd.DataFrame(rows, columns=["variant", "chrom", "pos", "ref", "alt", "line"]).set_index("variant")
     return Variants(table, pd.DataFrame(problems, columns=PROBLEM_COLUMNS))
+
+
+def in_lines(problems: pd.DataFrame, variants: pd.DataFrame) -> pd.DataFrame:
+    """Problems whose `line` is a row of a table, counted from 1, by the lines of the file where the table has these."""
+    if "line" not in variants or not len(problems):
+        return problems
+    return problems.assign(line=variants["line"].to_numpy()[problems["line"].to_numpy() - 1])
 
 
 def position_of(variant: dict) -> int:
@@ -111,7 +118,7 @@ class Alleles(NamedTuple):
         A row per variant, in the same order and by name: `sequence`, `chrom`, `pos`, `ref`, `alt`; the reference has `start`
         and `end` too. `one_hot` takes both as they are.
     problems : DataFrame
-        `record`, `line` (the variant's row, counted from 1), `problem` in words, and whether the record was `kept`.
+        `record`, `line` (of the file as `variants` has it, else the row, counted from 1), `problem` in words, and whether the record was `kept`.
     """
 
     reference: pd.DataFrame
@@ -171,7 +178,9 @@ def read_alleles(
     both = reading.sequences
     alternative = both.drop(columns=["sequence", "start", "end"], errors="ignore")
     alternative = alternative.rename(columns={"alternative": "sequence"})
-    return Alleles(both.drop(columns="alternative", errors="ignore"), alternative, reading.problems)
+    return Alleles(
+        both.drop(columns="alternative", errors="ignore"), alternative, in_lines(reading.problems, variants)
+    )
 
 
 def _intervals(

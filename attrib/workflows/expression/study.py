@@ -163,11 +163,11 @@ def expression(
         classifier, selected, every_sample, methods, baselines, batch_size, seed, options, say
     )
     rehearse(classifier.model, selected.z, settings, tell)
-    said = {
+    identity = {
         "model": classifier.source, "weights": digest(classifier.model), "samples": digest_of(selected.z), "methods": list(settings.methods),
         "arguments": digest_of([settings.shared["classes"], settings.by_method]), "normalize": normalize, "baselines": baselines, "seed": seed,
     }  # fmt: skip
-    with Folder(output, command_line(), program=PROGRAM, settings=said, overwrite=overwrite) as folder:
+    with Folder(output, command_line(), program=PROGRAM, settings=identity, overwrite=overwrite) as folder:
         folder.record |= {
             "data": str(data) if isinstance(data, str | Path) else type(data).__name__, "target": names or "predicted", "split": split,
             "problems": matrix.problems, "methods": [],

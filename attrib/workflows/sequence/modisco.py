@@ -35,10 +35,10 @@ def program() -> str:
     ImportError
         If there is none.
     """
-    found = shutil.which("modisco", path=str(Path(sys.executable).parent)) or shutil.which("modisco")
-    if found is None:
+    program = shutil.which("modisco", path=str(Path(sys.executable).parent)) or shutil.which("modisco")
+    if program is None:
         raise ImportError(f"TF-MoDISco needs tfmodisco-lite: {install_hint('modisco')}")
-    return found
+    return program
 
 
 def modisco(
@@ -82,20 +82,24 @@ def modisco(
         for path in save_modisco(contributions, x, run.path / folder):
             run.file(f"{folder}/{path.name}")
         name = f"modisco_{label}" if label else "modisco"
-        with replacing(run.path / folder / "results.h5") as results:
-            why = _patterns(run.path / folder, results, x.sizes["position"])
-            if why:
-                notes[name] = why
-                continue
-            found = load_modisco(results)
+        try:
+            with replacing(run.path / folder / "results.h5") as results:
+                _run_program(run.path / folder, results, x.sizes["position"])
+                discovered = load_modisco(results)
+        except (_Failed, ValueError) as error:
+            notes[name] = str(error)
+            continue
         run.file(f"{folder}/results.h5")
-        motifs |= {f"{name}_{k}": m.rename(f"{name}_{k}") for k, m in found.items()}
-        notes |= {} if found else {name: "TF-MoDISco found no motif"}
+        motifs |= {f"{name}_{k}": m.rename(f"{name}_{k}") for k, m in discovered.items()}
+        notes |= {} if discovered else {name: "TF-MoDISco found no motif"}
     return motifs, notes
 
 
-def _patterns(folder: Path, results: Path, width: int) -> str:
-    """Run the program; why it failed, or nothing."""
+class _Failed(RuntimeError):
+    """Why the program gave no results."""
+
+
+def _run_program(folder: Path, results: Path, width: int) -> None:
     words = [program(), "motifs", "-s", folder / "sequences.npz", "-a", folder / "hypothetical.npz"]
     try:
         done = subprocess.run(
@@ -103,13 +107,13 @@ def _patterns(folder: Path, results: Path, width: int) -> str:
             capture_output=True, text=True, check=False, timeout=SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return (
+        why = (
             f"modisco was stopped after {SECONDS} s; records of less than 100 letters may be too short for it"
         )
-    if done.returncode == 0 and results.is_file():
-        return ""
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return f"modisco ended with {done.returncode}: {lines[-1].strip() if lines else 'no message'}"
+        raise _Failed(why) from None
+    if done.returncode != 0 or not results.is_file():
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise _Failed(f"modisco ended with {done.returncode}: {lines[-1].strip() if lines else 'no message'}")
 
 
 def hypothetical_of(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> xr.DataArray:
@@ -125,8 +129,8 @@ def hypothetical_of(model: Callable[..., Any], x: xr.DataArray, settings: Settin
             )  # fmt: skip
             bare = a.drop_vars([c for c in a.coords if c not in a.dims])
             parts.append(bare.reindex(position=np.arange(x.sizes["position"]), fill_value=0.0))
-    whole = xr.concat(parts, "sample")
-    return whole.isel(sample=whole.indexes["sample"].get_indexer(x["sample"].values))
+    contributions = xr.concat(parts, "sample")
+    return contributions.isel(sample=contributions.indexes["sample"].get_indexer(x["sample"].values))
 
 
 def _by_output(a: xr.DataArray) -> Iterator[tuple[str, xr.DataArray]]:

@@ -213,7 +213,7 @@ def _read(
     if search.windows is not None and search.windows < 1:
         raise ValueError(f"`windows` is {search.windows}, expected a positive number")
     if search.modisco and not search.both_strands:
-        raise ValueError("`modisco` is True and `both_strands` False; TF-MoDISco reads both strands")
+        raise ValueError("`modisco` is True, but motifs are to lie on one strand; TF-MoDISco reads both")
     if search.modisco:
         program()
     inserted(NOTHING, search.database, search.insert)

@@ -84,7 +84,7 @@ def _table(file: Path) -> Variation:
             f"`variants`: {file} has the columns {', '.join(map(str, table.columns))}; expected ref, alt, and record and "
             "position, or chrom and pos"
         )
-    return Variation(table, pd.DataFrame())
+    return Variation(table.assign(line=range(2, 2 + len(table))), pd.DataFrame())  # the header is line 1
 
 
 def effects_of_variants(scores: Scores, x: xr.DataArray, variation: Variation) -> Variation:
