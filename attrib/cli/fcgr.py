@@ -58,14 +58,15 @@ def explain(
     n_samples: Annotated[
         int,
         typer.Option("--max-samples", "--n-samples", help="How many pairs, drawn evenly from both labels."),
-    ] = 5,
+    ] = 6,
     samples: Annotated[
         list[str] | None, typer.Option(help="These pairs: their id, or their row from 0.")
     ] = None,
     n_background: Annotated[int, typer.Option(help="Pairs that the SHAP methods compare with.")] = 20,
     methods: Methods = None,
     corrections: Annotated[
-        list[str] | None, typer.Option(help="Corrections of saliency: normalize, filter, tangent; or none.")
+        list[str] | None,
+        typer.Option(help="normalize, filter, tangent (of saliency), METHOD:filter, all:filter; or none."),
     ] = None,
     n_regions: Annotated[
         int | None, typer.Option(help="Regions per attribution; default: by silhouette.")
@@ -77,6 +78,9 @@ def explain(
     interaction: Annotated[
         bool, typer.Option(help="Whether both sequences' interaction is computed.")
     ] = True,
+    pictures: Annotated[
+        str, typer.Option(help="Of how many pairs pictures are drawn: a number, all, none.")
+    ] = "all",
     options: Settings = None,
     batch_size: BatchSize = "auto",
     seed: Seed = 0,
@@ -101,7 +105,7 @@ def explain(
         done = work(
             predictor, data, output, columns=_columns(mirna, target, label), samples=listed(samples) or None, n_samples=n_samples, n_background=n_background,
             methods=listed(methods) or METHODS, corrections=[] if wanted == ["none"] else wanted or CORRECTIONS,
-            layers=layers, n_regions=n_regions, with_interaction=interaction, options=assignments(options),
+            layers=layers, n_regions=n_regions, with_interaction=interaction, pictures=pictures, options=assignments(options),
             batch_size=rows(batch_size), seed=seed, command=command_line(), tell=tell,
         )  # fmt: skip
     _report(done)
@@ -122,6 +126,10 @@ def _report(done: Study) -> None:
         show.say("All scores lie from 0 to 1: if they are probabilities, pass --output-kind probability.")
     for name, reason in summary["skipped_methods"].items():
         show.say(f"{name} does not apply: {reason}")
+    if "left_out" in (summary["positives_against_negatives"] or {}):
+        show.say(
+            f"Positives against negatives: left out, {summary['positives_against_negatives']['left_out']}."
+        )
     show.files(done.folder, done.files)
     show.say(f"Browse the pairs: {done.folder / 'index.html'}")
 
