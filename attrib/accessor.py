@@ -364,8 +364,8 @@ def _row(a: xr.DataArray, heads: list[Hashable], places: list[int], residual: bo
     sample = a.isel(dict(zip(heads, places, strict=True)))
     cells = [_named(a, d, k) for d, k in zip(heads, places, strict=True)]
     for coord in ("prediction", *(["delta"] if residual else [])):
-        known = coord in sample.coords and sample[coord].ndim == 0
-        cells.append(f"{float(sample[coord]):.3g}" if known else "")
+        single = coord in sample.coords and sample[coord].ndim == 0
+        cells.append(f"{float(sample[coord]):.3g}" if single else "")
     values = np.asarray(sample.values, dtype=float).reshape(-1)
     strongest = np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:STRONGEST]
     entries = [

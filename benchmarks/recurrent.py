@@ -1,4 +1,4 @@
-"""DeepLIFT on recurrent layers: `python -m benchmarks.recurrent [--rounds 15] [--output FILE]`.
+"""DeepLIFT and integrated gradients on recurrent layers: `python -m benchmarks.recurrent [--rounds 15] [--output FILE]`.
 
 Beside one forward and backward pass of the bare model on inputs and baselines together, and beside the same rules op by op, which
 is what the recording gives where a layer is taken apart. Every answer is checked before anything is timed; all sides in turn.
@@ -7,6 +7,7 @@ is what the recording gives where a layer is taken apart. Every answer is checke
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +23,8 @@ from attrib.engine.graph import Graph, record
 from attrib.engine.model.prepared import PreparedModel
 from attrib.engine.secant import expressed, secant
 from attrib.engine.secant.decompositions import decompose
-from attrib.functional import deep_lift
+from attrib.functional import deep_lift, integrated_gradients
+from attrib.workflows.peak import peak_memory
 from benchmarks.setting import Setting, alternate, check, ratio, table, verdict
 
 STEPS, SAMPLES = 100, 8
@@ -105,6 +107,59 @@ def rows(setting: Setting) -> list[list[str]]:
     return results
 
 
+def captum_ig(net: nn.Module, x: Tensor) -> Tensor:
+    """captum's, all steps of all samples in one call, as it does unless told otherwise."""
+    from captum.attr import IntegratedGradients
+
+    return IntegratedGradients(net).attribute(x, target=1, n_steps=50)
+
+
+def bare_ig(net: nn.Module, x: Tensor) -> None:
+    """The rows of integrated gradients through the bare model, one step of all samples after the other."""
+    for _ in range(50):
+        row = x.clone().requires_grad_()
+        torch.autograd.grad(net(row)[:, 1].sum(), row)
+
+
+def peak(work: Callable[[], object]) -> float:
+    """MiB of a second call, in a process of its own."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+
+    def measured() -> None:
+        work()
+        theirs.send(peak_memory(work, torch.device("cpu")) / 2**20)
+
+    child = context.Process(target=measured)
+    child.start()
+    value = ours.recv()
+    child.join()
+    return value
+
+
+def gradients(setting: Setting) -> list[list[str]]:
+    """Integrated gradients with the automatic batch: a row for each kind of layer and number of samples."""
+    results = []
+    for name, kind in (("LSTM", nn.LSTM), ("GRU", nn.GRU)):
+        for samples in (8, 64):
+            net, x = Net(kind).eval(), torch.randn(samples, STEPS, 16)
+            off = integrated_gradients(net, x, target=1, quadrature="gausslegendre") - captum_ig(net, x)
+            check(f"integrated gradients of {name}", float(off.abs().max()), 1e-5)
+            works = {
+                "bare": partial(bare_ig, net, x),
+                "captum": partial(captum_ig, net, x),
+                "attrib": partial(integrated_gradients, net, x, target=1),
+            }
+            memory = {key: peak(work) for key, work in works.items()}
+            times = alternate(works, setting)
+            fast, small = ratio(times, "attrib", "bare"), memory["attrib"] / memory["captum"]
+            results.append(
+                [name, str(samples), f"{fast:.2f}", f"{ratio(times, 'captum', 'bare'):.2f}", f"{memory['attrib']:.0f}",
+                 f"{memory['captum']:.0f}", f"<= 1.1: {verdict(fast, 1.1)}", f"<= 1.2 of captum: {verdict(small, 1.2)}"]
+            )  # fmt: skip
+    return results
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run, print, and write to a file if there is one."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recurrent", description=__doc__)
@@ -124,6 +179,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         ["layer", "dtype", "difference", "replay", "by steps", "whole call", "prepared", "baseline of zeros", "demand on the whole call"],
         rows(setting),
     )  # fmt: skip
+    text += "\n" + table(
+        "Integrated gradients on recurrent layers",
+        "50 steps, automatic batch; captum takes all rows at once. Times as multiples of the bare passes, a step of all samples after "
+        "the other; memory: MiB beyond model and inputs.",
+        [
+            "layer",
+            "samples",
+            "attrib",
+            "captum",
+            "MiB, attrib",
+            "MiB, captum",
+            "demand on time",
+            "demand on memory",
+        ],
+        gradients(setting),
+    )
     print(text)
     if options.output is not None:
         options.output.write_text(text, encoding="utf-8")

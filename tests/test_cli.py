@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +22,8 @@ import xarray as xr
 from safetensors.torch import save_file
 
 import attrib
-from attrib.cli.run import run, with_flags
+from attrib.cli.commands import app
+from attrib.cli.run import repeated, run, with_flags
 from attrib.io import load
 from attrib.workflows.explain import explain
 
@@ -332,8 +336,8 @@ WRONG = {
     "nan": ("explain --model mine:genes --data nan.nc --target 0 --output OUT", "NaN or infinite values in 1 of 4"),
     "two variables": ("explain --model mine:genes --data two.npz --output OUT", "pass --variables"),
     "no variable": ("explain --model mine:genes --data two.npz --variables x --output OUT", "no variable 'x'"),
-    "too few dims": (f"{IMAGES} --dims sample,y,x --target 0 --output OUT", "names 3 dims"),
-    "dims twice": (f"{IMAGES} --dims a,a,b,c --target 0 --output OUT", "same name twice"),
+    "too few dims": ("explain --model mine:images --data images.npy --dims sample,y,x --target 0 --output OUT", "names 3 dims"),
+    "dims twice": ("explain --model mine:images --data images.npy --dims a,a,b,c --target 0 --output OUT", "same name twice"),
     "other dims": (f"{GENES} --dims cell,peak --output OUT", "has the dims cell, gene"),
     "wrong shape": ("explain --model mine:images --data genes.nc --target 0 --output OUT", "fails on one sample of shape"),
     "no model": ("explain --model mine --data genes.nc --output OUT", "expected package.module:factory"),
@@ -350,8 +354,8 @@ WRONG = {
     "pickled weights": (f"{GENES} --weights pickled.pt --output OUT", "cannot be read as weights only"),
     "other weights": (f"{GENES} --weights other.safetensors --output OUT", "3 missing: 0.bias, 2.weight, 2.bias; 1 not"),
     "no weights inside": (f"{GENES} --weights genes.nc --output OUT", "cannot be read as weights only"),
-    "no method": (f"{GENES} --methods saliance --output OUT", "there is no method 'saliance'"),
-    "no methods": (f"{GENES} --methods , --output OUT", "there is no method given"),
+    "no method": ("explain --model mine:genes --data genes.nc --methods saliance --output OUT", "there is no method 'saliance'"),
+    "no methods": ("explain --model mine:genes --data genes.nc --methods , --output OUT", "there is no method given"),
     "target too large": (f"{GENES} --target 3 --output OUT", "3"),
     "no target": ("explain --model mine:genes --data genes.nc --output OUT", '"predicted"'),
     "name without classes": (f"{GENES} --target beta --output OUT", "give --classes"),
@@ -441,7 +445,7 @@ def test_a_second_run(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     (out / "notes.txt").write_text("mine")
     assert call(f"{GENES} --target 99 --output {out} --overwrite") == 2
     assert (out / "attributions.nc").read_bytes() == before
-    assert call(f"{GENES} --methods saliency --output {out} --overwrite") == 0
+    assert call(f"{GENES.replace(',integrated_gradients', '')} --output {out} --overwrite") == 0
     assert list(load(out / "attributions.nc")) == ["saliency"]
     assert (out / "notes.txt").read_text() == "mine"
 
@@ -509,17 +513,138 @@ def test_version_help_and_methods(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_no_fault_of_the_user(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(*args: object, **options: object) -> None:
-        raise RuntimeError("a bug\nof ours")
-
-    monkeypatch.setattr("attrib.workflows.explain.carry_out", fails)
+    """A call that fails by surprise, of the kinds of errors that refusals have too; never a `raise` of attrib's own."""
+    monkeypatch.setattr("attrib.workflows.explain.carry_out", None)
     assert call(f"{GENES} --output {tmp_path / 'o'}") == 1
-    assert (
-        capsys.readouterr().err
-        == "attrib: RuntimeError: a bug of ours (attrib --traceback ... shows where)\n"
+    message = capsys.readouterr().err
+    assert message.startswith(
+        "attrib: TypeError: 'NoneType' object is not callable; this is a fault of attrib"
     )
-    with pytest.raises(RuntimeError, match="a bug"):
-        call(f"--traceback {GENES} --output {tmp_path / 'o'}")
+    assert message.endswith(", not of the command: add --traceback to see where\n")
+    assert message.count("\n") == 1
+    assert call(f"{GENES} --output {tmp_path / 'o'} --traceback") == 1
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_the_users_model_raises(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its errors are the user's to mend, wherever they come: the message says where."""
+    (here / "late.py").write_text(
+        "import torch\nseen = []\n\n\nclass Late(torch.nn.Module):\n    def forward(self, x):\n        seen.append(1)\n"
+        "        if len(seen) > 4:\n            raise RuntimeError('too late')\n        return x.sum(1)\n"
+    )
+    command = "explain --model late:Late --data genes.nc --methods integrated_gradients --batch-size 1"
+    assert call(f"{command} --output {tmp_path / 'o'}") == 2
+    assert re.search(r"late\.py, line 9, raised RuntimeError: too late", capsys.readouterr().err)
+
+
+def test_a_traceback_of_a_refusal_comes_on_request(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (f"--traceback {GENES} --target 9", f"{GENES} --target 9 --traceback"):
+        assert call(f"{words} --output {tmp_path / 'o'}") == 2
+        message = capsys.readouterr().err
+        assert "Traceback (most recent call last)" in message
+        assert message.splitlines()[-1].startswith("attrib: ")
+
+
+def commands() -> dict[str, Any]:
+    """Every command by its words."""
+    from typer.main import get_command
+
+    def below(command: Any, path: str) -> dict[str, Any]:
+        inner = getattr(command, "commands", {})
+        return {path: command} | {
+            k: v for name, c in inner.items() for k, v in below(c, f"{path} {name}").items()
+        }
+
+    return below(get_command(app), "attrib")
+
+
+@pytest.mark.parametrize("path", commands())
+def test_every_help_has_two_examples_that_parse(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*path.split()[1:], "-h"]) == 0
+    short = capsys.readouterr().out
+    assert run([*path.split()[1:], "--help"]) == 0
+    assert capsys.readouterr().out == short
+    examples = short.partition("Examples:\n")[2].replace("\\\n", " ").strip().splitlines()
+    assert len(examples) == 2
+    for example in examples:
+        words = shlex.split(example.partition("|")[0])
+        assert " ".join(words).startswith("attrib" if path == "attrib" else path)
+        name = " ".join(words[: 2 + (" ".join(words[:3]) in commands())])
+        context = commands()[name].make_context(name, repeated(words[len(name.split()) :]))
+        assert not context.args
+
+
+SECOND_NAMES = {  # the words of the field
+    "attrib cells": {"images", "targets", "max-images"}, "attrib mri": {"subjects"}, "attrib judge": {"samples"},
+    "attrib bench": {"samples"}, "attrib sequence": {"max-records"}, "attrib fcgr": {"n-samples"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in commands() if p.count(" ") == 1 and p not in ("attrib methods", "attrib demo")]
+)
+def test_commands_share_a_vocabulary(path: str) -> None:
+    """What every study takes is called the same, and that name comes first where there is a second."""
+    options = [p.opts for p in commands()[path].params]
+    words = {o[0].removeprefix("--") for o in options}
+    lacking = {
+        "attrib fcgr": {"weights", "classes", "target"},
+        "attrib bench": {"batch-size"},
+    }  # one output; several sizes
+    shared = {"data", "model", "weights", "classes", "target", "methods", "batch-size", "device", "output"}
+    assert shared - lacking.get(path, set()) <= words
+    assert {w.removeprefix("--") for o in options for w in o[1:]} <= SECOND_NAMES.get(path, set())
+    kinds = {p.opts[0]: p.multiple for p in commands()[path].params}
+    assert kinds["--methods"]
+
+
+def test_lists_are_repeated_or_have_commas(here: Path, tmp_path: Path) -> None:
+    methods = ["saliency", "input_x_gradient"]
+    forms = (
+        ["--methods", ",".join(methods)],
+        ["--methods", *methods],
+        [w for m in methods for w in ("--methods", m)],
+    )
+    for k, form in enumerate(forms):
+        words = f"explain --model mine:genes --data genes.nc --target 0 --output {tmp_path / str(k)}".split()
+        assert run([*words, *form]) == 0
+        assert list(load(tmp_path / str(k) / "attributions.nc")) == methods
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("explian", "'explain'"), ("fcgr trian", "'train'"), (f"{GENES} --outptu x", "--output"),
+        (f"{GENES} --methods saliance --output OUT", "'saliency'"), (f"{GENES} --target bet --classes alpha,beta,gamma --output OUT", "'beta'"),
+        (f"{GENES} --set n_step=3 --output OUT", "'n_steps'"), (f"{GENES} --set saliency.absolut=3 --output OUT", "'absolute'"),
+        (f"{GENES} --set integrated_gradients.quadrature=gauslegendre --output OUT", "'gausslegendre'"),
+    ],
+)  # fmt: skip
+def test_the_nearest_name_is_told(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, meant: str
+) -> None:
+    assert call(words.replace("OUT", str(tmp_path / "out"))) == 2
+    message = capsys.readouterr().err
+    assert re.search(rf"([Dd]id you mean|Possible options:) {meant}", message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_shell_completes_commands_options_and_methods() -> None:
+    def completed(line: str) -> str:
+        environment = os.environ | {
+            "_ATTRIB_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split()) - 1 + line.endswith(" ")),
+        }
+        done = subprocess.run([sys.executable, "-m", "attrib"], env=environment, capture_output=True, text=True, timeout=120)  # fmt: skip
+        assert not done.returncode, done.stderr
+        return done.stdout
+
+    assert "explain" in completed("attrib expl").split()
+    assert "--weights" in completed("attrib explain --wei").split()
+    assert "saliency,deep_lift" in completed("attrib explain --methods saliency,deep_").split()
 
 
 COHORT = "explain --model mine:genes --data genes.zarr --target 1 --block 3"

@@ -8,33 +8,41 @@ from typing import Annotated
 import typer
 
 from attrib.cli import show
-from attrib.cli.cells import cells, listed
+from attrib.cli.cells import cells
+from attrib.cli.examples import Command, Group
 from attrib.cli.expression import commands as expression
 from attrib.cli.fcgr import group as fcgr
 from attrib.cli.mri import mri
+from attrib.cli.options import (
+    Baselines,
+    BatchSize,
+    Classes,
+    Context,
+    Data,
+    Device,
+    Dims,
+    FirstSamples,
+    Methods,
+    Model,
+    OneTarget,
+    Output,
+    Overwrite,
+    Seed,
+    Settings,
+    Target,
+    Variables,
+    Weights,
+    method_names,
+)
 from attrib.cli.sequence import sequence
-from attrib.cli.values import Context, assignments, chosen, names, rows
+from attrib.cli.values import assignments, chosen, joined, listed, names, rows
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="What did the network look at?")
-
-Model = Annotated[
-    str, typer.Option(help="package.module:factory (a function that returns the model), or FILE.pt2.")
-]
-Data = Annotated[Path, typer.Option(help="The input: .nc, .zarr, .npy, .npz, or an image (.nii, .nii.gz).")]
-Weights = Annotated[
-    Path | None, typer.Option(help="State dict: .safetensors, or .pt/.pth read as weights only.")
-]
-Dims = Annotated[
-    str | None,
-    typer.Option(help="Names of the dims, such as sample,channel,y,x; of labelled files their order."),
-]
-Variables = Annotated[
-    str | None, typer.Option(help="Which variables, in the order of the model's arguments.")
-]
-Classes = Annotated[
-    str | None, typer.Option(help="Names of the outputs: a,b,c, or a file with one per line.")
-]
-Device = Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")]
+app = typer.Typer(
+    cls=Group, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+    help="What did the network look at?",
+)  # fmt: skip
+JUDGED = ["saliency", "input_x_gradient", "integrated_gradients", "smooth_grad"]
+TIMED = ["saliency", "integrated_gradients", "smooth_grad"]
 
 
 def _version(wanted: bool) -> None:
@@ -51,19 +59,21 @@ def attrib(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error comes from; also behind a command.")
+    ] = False,
 ) -> None:
     """What did the network look at?"""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
-@app.command()
+@app.command(cls=Command)
 def demo(
     output: Annotated[
         Path, typer.Option(help="Folder for the results; an earlier demo there is replaced.")
     ] = Path("attrib-demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the training and of the methods that draw.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Train a small network on handwritten digits and explain it with every method."""
     from attrib.workflows.demo import demo as work
@@ -80,7 +90,7 @@ def demo(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def explain(
     model: Model,
     data: Data,
@@ -93,35 +103,24 @@ def explain(
     ],
     weights: Weights = None,
     methods: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             help="Names with commas (see: attrib methods), or all; some take a pass per pixel. Default: "
-            "saliency,integrated_gradients; of a store, which holds one, integrated_gradients."
+            "saliency,integrated_gradients; of a store, which holds one, integrated_gradients.",
+            autocompletion=method_names,
         ),
     ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            help="Which output: a number, a class name, several with commas, predicted, all; of several heads HEAD:OUTPUT."
-        ),
-    ] = None,
+    target: Target = None,
     dims: Dims = None,
     variables: Variables = None,
     classes: Classes = None,
-    baselines: Annotated[str | None, typer.Option(help="A number, or a file like --data.")] = None,
+    baselines: Baselines = None,
     context: Context = None,
-    batch_size: Annotated[str, typer.Option(help="Rows per call of the model, or auto.")] = "auto",
+    batch_size: BatchSize = "auto",
     device: Device = None,
-    seed: Annotated[int, typer.Option(help="Seed of the methods that draw.")] = 0,
-    options: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="An argument of a method: n_steps=20, or integrated_gradients.n_steps=20."
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier run in --output.")
-    ] = False,
+    seed: Seed = 0,
+    options: Settings = None,
+    overwrite: Overwrite = False,
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -130,7 +129,7 @@ def explain(
         ),
     ] = None,
     reduce: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             help="Of a store: statistics over the samples: mean,var,abs_mean,min,max,count,quantiles,top:20."
         ),
@@ -156,9 +155,9 @@ def explain(
             )
         with show.progress() as tell:
             of_cohort = explain_cohort(
-                str(model), str(data), output, weights=weights, variables=names(variables), classes=classes, baselines=baselines,
-                context=listed(context), methods=chosen(methods or "integrated_gradients"), target=target, batch_size=rows(batch_size),
-                device=device, seed=seed, options=assignments(options or []), block=rows(block, "--block"), cluster=cluster,
+                str(model), str(data), output, weights=weights, variables=names(variables), classes=joined(classes), baselines=baselines, context=listed(context),
+                methods=chosen(methods or ["integrated_gradients"]), target=joined(target), batch_size=rows(batch_size),
+                device=device, seed=seed, options=assignments(options), block=rows(block, "--block"), cluster=cluster,
                 reductions=names(reduce) or (), by=by, keep=keep, tell=tell, say=show.say,
             )  # fmt: skip
         show.files(output, of_cohort.lines)
@@ -173,29 +172,23 @@ def explain(
         )
     with show.progress() as tell:
         done = work(
-            model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=classes,
-            baselines=baselines, context=listed(context), methods=chosen(methods or "saliency,integrated_gradients"), target=target, batch_size=rows(batch_size), device=device,
-            seed=seed, options=assignments(options or []), overwrite=overwrite, command=command_line(), tell=tell,
+            model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=joined(classes),
+            baselines=baselines, context=listed(context), methods=chosen(methods or ["saliency,integrated_gradients"]), target=joined(target), batch_size=rows(batch_size), device=device,
+            seed=seed, options=assignments(options), overwrite=overwrite, command=command_line(), tell=tell,
             say=show.say,
         )  # fmt: skip
     show.study_table(done.table)
     show.files(done.folder, done.files)
 
 
-@app.command()
+@app.command(cls=Command)
 def judge(
     model: Model,
     data: Data,
-    output: Annotated[
-        Path, typer.Option(help="Folder for the results: new, empty, or with --overwrite an earlier run's.")
-    ],
+    output: Output,
     weights: Weights = None,
-    methods: Annotated[
-        str, typer.Option(help="Names with commas (see: attrib methods), or all.")
-    ] = "saliency,input_x_gradient,integrated_gradients,smooth_grad",
-    target: Annotated[
-        str | None, typer.Option(help="One output: a number, a class name, or predicted.")
-    ] = None,
+    methods: Methods = None,
+    target: OneTarget = None,
     dims: Dims = None,
     variables: Variables = None,
     classes: Classes = None,
@@ -203,21 +196,14 @@ def judge(
         str | None, typer.Option(help="A number, or a file like --data: what stands for absent features.")
     ] = None,
     context: Context = None,
-    samples: Annotated[int, typer.Option(help="How many of the first samples to use.")] = 32,
+    samples: FirstSamples = 32,
     steps: Annotated[int, typer.Option(help="Points of the curves of deletion and insertion.")] = 20,
     n_random: Annotated[int, typer.Option(help="Random orders that these are compared with.")] = 10,
-    batch_size: Annotated[str, typer.Option(help="Rows per call of the model, or auto.")] = "auto",
+    batch_size: BatchSize = "auto",
     device: Device = None,
-    seed: Annotated[int, typer.Option(help="Seed of all draws.")] = 0,
-    options: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="An argument of a method: n_steps=20, or integrated_gradients.n_steps=20."
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier run in --output.")
-    ] = False,
+    seed: Seed = 0,
+    options: Settings = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare how far methods can be trusted on your own model: deletion, insertion, infidelity, randomization."""
     from attrib.workflows.folder import command_line
@@ -225,31 +211,29 @@ def judge(
 
     with show.progress() as tell:
         done = work(
-            model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=classes,
-            baselines=baselines, context=listed(context), methods=chosen(methods), target=target, samples=samples, steps=steps, n_random=n_random,
-            batch_size=rows(batch_size), device=device, seed=seed, options=assignments(options or []),
+            model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=joined(classes),
+            baselines=baselines, context=listed(context), methods=chosen(methods or JUDGED), target=target, samples=samples, steps=steps, n_random=n_random,
+            batch_size=rows(batch_size), device=device, seed=seed, options=assignments(options),
             overwrite=overwrite, command=command_line(), tell=tell, say=show.say,
         )  # fmt: skip
     show.judged_table(done.table)
     show.files(done.folder, done.files)
 
 
-@app.command()
+@app.command(cls=Command)
 def bench(
     model: Model,
     data: Data,
     weights: Weights = None,
-    methods: Annotated[
-        str, typer.Option(help="Names with commas (see: attrib methods).")
-    ] = "saliency,integrated_gradients,smooth_grad",
-    target: Annotated[
-        str, typer.Option(help="One output: a number, a class name, or predicted.")
-    ] = "predicted",
+    methods: Methods = None,
+    target: OneTarget = "predicted",
     dims: Dims = None,
     variables: Variables = None,
     classes: Classes = None,
-    samples: Annotated[int, typer.Option(help="How many of the first samples to use.")] = 32,
-    batch_sizes: Annotated[str | None, typer.Option(help="Rows per call of the model, with commas.")] = None,
+    samples: FirstSamples = 32,
+    batch_sizes: Annotated[
+        list[str] | None, typer.Option(help="Rows per call of the model, with commas.")
+    ] = None,
     repeats: Annotated[int, typer.Option(help="Rounds; times are medians over them.")] = 3,
     device: Device = None,
     output: Annotated[Path | None, typer.Option(help="A .csv for the table.")] = None,
@@ -259,8 +243,8 @@ def bench(
 
     with show.progress() as tell:
         table = measure(
-            model, data, weights=weights, dims=names(dims), variables=names(variables), classes=classes,
-            methods=names(methods) or [], target=target, samples=samples, repeats=repeats, device=device, output=output,
+            model, data, weights=weights, dims=names(dims), variables=names(variables), classes=joined(classes),
+            methods=listed(methods) or TIMED, target=target or "predicted", samples=samples, repeats=repeats, device=device, output=output,
             batch_sizes=None if batch_sizes is None else [rows(b, "--batch-sizes") for b in names(batch_sizes) or []],
             tell=False if tell is None else lambda done, total: tell("bench", done, total),
         )  # fmt: skip
@@ -269,14 +253,14 @@ def bench(
         show.files(output.parent, [output.name])
 
 
-app.command()(cells)
-app.command()(mri)
-app.command()(sequence)
+app.command(cls=Command)(cells)
+app.command(cls=Command)(mri)
+app.command(cls=Command)(sequence)
 app.add_typer(fcgr, name="fcgr")
 app.add_typer(expression, name="expression")
 
 
-@app.command("methods")
+@app.command("methods", cls=Command)
 def list_methods() -> None:
     """List the methods: axioms, cost, unit, reference."""
     from attrib.workflows.plan import ALL_METHODS

@@ -9,32 +9,41 @@ import typer
 
 from attrib._install import install_hint
 from attrib.cli import show
-from attrib.cli.cells import listed
-from attrib.cli.values import assignments, rows, workers
+from attrib.cli.examples import Command, Group
+from attrib.cli.options import (
+    BatchSize,
+    Classes,
+    Cluster,
+    Continued,
+    Device,
+    Methods,
+    Overwrite,
+    Seed,
+    Settings,
+)
+from attrib.cli.values import assignments, listed, rows, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.expression import Study, Trained
 
 commands = typer.Typer(
-    no_args_is_help=False, invoke_without_command=True,
-    help=(
-        "Explain a classifier of expression: genes, label by label; or train one (attrib expression train).\n\n"
-        "Examples:\n\n  attrib expression train --data tpm.gct.gz --samples samples.txt --label SMTSD --group '^([^-]+-[^-]+)'\n\n"
-        "  attrib expression --checkpoint attrib-expression-model --data tpm.gct.gz --samples samples.txt --label SMTSD"
-    ),
+    cls=Group, no_args_is_help=False, invoke_without_command=True,
+    help="Explain a classifier of expression: genes, label by label; or train one (attrib expression train).",
 )  # fmt: skip
 
-Data = Annotated[
+Matrix = Annotated[
     str | None,
     typer.Option(
-        help="Matrix: .gct, .csv, .tsv, .txt (also .gz), .parquet or .h5ad; or a folder with it and a sample table."
+        "--data",
+        help="Matrix: .gct, .csv, .tsv, .txt (also .gz), .parquet or .h5ad; or a folder with it and a sample table.",
     ),
 ]
-Samples = Annotated[
-    Path | None, typer.Option(help="Sample table (CSV, or tabs); its ids are matched to the matrix.")
+SampleTable = Annotated[
+    Path | None,
+    typer.Option("--sample-table", help="Sample table (CSV, or tabs); its ids are matched to the matrix."),
 ]
 Label = Annotated[str | None, typer.Option(help="Column with what is predicted, such as the tissue.")]
-Group = Annotated[
+Donor = Annotated[
     str | None,
     typer.Option(
         help="Column with the donor, or a regular expression with one (group) that finds it in the sample's id."
@@ -43,21 +52,19 @@ Group = Annotated[
 Genes = Annotated[
     Path | None, typer.Option(help="Genes to use: a file with an ENSEMBL id (or another id) a line.")
 ]
-Layer = Annotated[str | None, typer.Option(help="Layer of an .h5ad; default: X.")]
+Table = Annotated[str | None, typer.Option("--layer", help="Layer of an .h5ad; default: X.")]
 Download = Annotated[
     Path | None,
     typer.Option(help="Instead of --data: fetch the public matrix of GTEx (1.6 GB) into this folder, once."),
 ]
 Source = Annotated[str | None, typer.Option(help="Another address for --download, such as a mirror.")]
-Device = Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run in --output.")]
 
 
 @commands.callback()
 def explain(
     context: typer.Context,
-    data: Data = None,
-    samples: Samples = None,
+    data: Matrix = None,
+    samples: SampleTable = None,
     label: Label = None,
     group: Annotated[str | None, typer.Option(help="Column with the donor, for the tables.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Folder of attrib expression train.")] = None,
@@ -70,20 +77,15 @@ def explain(
             help="State dict for --model: .safetensors, .pt, or a Lightning .ckpt; settings in a .json beside it."
         ),
     ] = None,
-    classes: Annotated[
-        list[str] | None,
-        typer.Option(help="Names of the outputs of --model: a,b,c, or a file with one a line."),
-    ] = None,
+    classes: Classes = None,
     input_filter: Annotated[
         Path | None,
         typer.Option(help="Genes of --model, in the order of its input: a file with an id a line."),
     ] = None,
     transform: Annotated[str | None, typer.Option(help="What --model takes: log1p or none.")] = None,
-    layer: Layer = None,
-    output: Annotated[
-        Path, typer.Option(help="Folder for the results; a run with the same settings there is continued.")
-    ] = Path("attrib-expression"),
-    methods: Annotated[list[str] | None, typer.Option(help="See: attrib methods.")] = None,
+    layer: Table = None,
+    output: Continued = Path("attrib-expression"),
+    methods: Methods = None,
     target: Annotated[
         list[str] | None, typer.Option(help="predicted; all, or labels: then also mean_by_target.nc.")
     ] = None,
@@ -109,18 +111,13 @@ def explain(
     gene_sets: Annotated[
         Path | None, typer.Option(help="A .gmt file to test the leading genes against.")
     ] = None,
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="An argument of a method: integrated_gradients.quadrature=exact."),
-    ] = None,
-    batch_size: Annotated[str, typer.Option(help="Rows per call of the network, or auto.")] = "auto",
-    cluster: Annotated[
-        str | None, typer.Option(help="Worker processes (4), or a Dask scheduler's address (tcp://...).")
-    ] = None,
+    options: Settings = None,
+    batch_size: BatchSize = "auto",
+    cluster: Cluster = None,
     pictures: Annotated[str, typer.Option(help="Heat maps of so many labels, all, or none.")] = "all",
     download: Download = None,
     source: Source = None,
-    seed: Annotated[int, typer.Option(help="Of --max-samples and of methods that draw.")] = 0,
+    seed: Seed = 0,
     device: Device = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin anew in a folder of an earlier run.")
@@ -143,7 +140,7 @@ def explain(
         done = work(
             classifier, matrix_of(data, download, source), output, samples=samples, label=label, group=group, layer=layer,
             split=split, every=every, max_samples=max_samples, methods=listed(methods) or METHODS, target=goals, baselines=baselines,
-            normalize=normalize, top=top, gene_sets=gene_sets, options=assignments(options or []), batch_size=rows(batch_size),
+            normalize=normalize, top=top, gene_sets=gene_sets, options=assignments(options), batch_size=rows(batch_size),
             seed=seed, cluster=workers(cluster), pictures=pictures, overwrite=overwrite, tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
@@ -201,17 +198,17 @@ def _report(done: Study) -> None:
     show.say(f"Browse the labels and search for genes: {done.folder / 'index.html'}")
 
 
-@commands.command("train")
+@commands.command("train", cls=Command)
 def train(
-    data: Data = None,
-    samples: Samples = None,
+    data: Matrix = None,
+    samples: SampleTable = None,
     label: Label = None,
-    group: Group = None,
+    group: Donor = None,
     split: Annotated[
         str | None, typer.Option(help="Column with a split of your own: train, validation, test.")
     ] = None,
     input_filter: Genes = None,
-    layer: Layer = None,
+    layer: Table = None,
     transform: Annotated[str, typer.Option(help="Before standardisation: log1p or none.")] = "log1p",
     output: Annotated[
         Path,
@@ -229,8 +226,9 @@ def train(
         bool, typer.Option("--class-weights", help="Labels count alike in the loss.")
     ] = False,
     hidden: Annotated[
-        str, typer.Option(help="Sizes of the layers between input and output.")
-    ] = "512,256,128",
+        list[str] | None,
+        typer.Option(help="Sizes of the layers between input and output; default: 512,256,128."),
+    ] = None,
     dropout: Annotated[float, typer.Option(help="Share of features dropped in training.")] = 0.2,
     epochs: Annotated[int, typer.Option(help="Passes through the training samples, at most.")] = 50,
     batch_size: Annotated[int, typer.Option(help="Samples per step.")] = 32,
@@ -247,22 +245,15 @@ def train(
     ] = False,
     download: Download = None,
     source: Source = None,
-    seed: Annotated[int, typer.Option(help="Of split, augmentation, weights and batches.")] = 0,
+    seed: Seed = 0,
     device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train dense layers that tell the label of a sample; no donor of the test is seen in training.
-
-    Examples:
-
-      attrib expression train --data tpm.csv --samples samples.csv --label tissue --group donor --min-samples 100
-
-      attrib expression train --data cells.h5ad --label cell_type --group donor --transform none --class-weights
-    """
+    """Train dense layers that tell the label of a sample; no donor of the test is seen in training."""
     from attrib.workflows.expression import train as work
     from attrib.workflows.folder import command_line
 
-    sizes = [int(v) if v.isdecimal() else 0 for v in listed([hidden])]
+    sizes = [int(v) if v.isdecimal() else 0 for v in listed(hidden) or ["512", "256", "128"]]
     with show.progress() as tell:
         done = work(
             matrix_of(data, download, source), output, samples=samples, label=label, group=group, split=split, input_filter=input_filter,
@@ -286,4 +277,4 @@ def _report_training(done: Trained) -> None:
             f"  {words:20} {row[column]:.3f}  ({row[f'{column}_lower']:.3f} to {row[f'{column}_upper']:.3f})"
         )
     show.files(done.folder, done.files)
-    show.say(f"Next: attrib expression --checkpoint {done.folder} --data ... --samples ... --label ...")
+    show.say(f"Next: attrib expression --checkpoint {done.folder} --data ... --sample-table ... --label ...")

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attrib.cli import show
-from attrib.cli.cells import listed
-from attrib.cli.values import assignments, rows
+from attrib.cli.examples import Command, Group
+from attrib.cli.options import BatchSize, Continued, Device, Methods, Overwrite, Seed, Settings
+from attrib.cli.values import assignments, listed, rows
 
 if TYPE_CHECKING:
     from attrib.workflows.fcgr import Study, Trained
 
 group = typer.Typer(
-    no_args_is_help=False, invoke_without_command=True,
+    cls=Group, no_args_is_help=False, invoke_without_command=True,
     help="Explain a network of miRNA and target images: attributions, letters, interaction; or train one (attrib fcgr train).",
 )  # fmt: skip
 
 Mirna = Annotated[str | None, typer.Option("--mirna", help="The column of miRNAs, if it has another name.")]
 Target = Annotated[
-    str | None, typer.Option("--target", help="The column of targets, if it has another name.")
+    str | None, typer.Option("--target-column", help="The column of targets, if it has another name.")
 ]
 Label = Annotated[str | None, typer.Option("--label", help="The column of labels, if it has another name.")]
 Scale = Annotated[str | None, typer.Option(help="count, frequency or log; default: the checkpoint's.")]
@@ -36,9 +37,7 @@ def explain(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Weights: of attrib fcgr train, or a state dict read as weights only.")
     ] = None,
-    output: Annotated[
-        Path, typer.Option(help="Folder for the results; a run with the same settings there is continued.")
-    ] = Path("attrib-fcgr"),
+    output: Continued = Path("attrib-fcgr"),
     mirna: Mirna = None,
     target: Target = None,
     label: Label = None,
@@ -56,14 +55,18 @@ def explain(
     output_kind: Annotated[
         str, typer.Option(help="The output of a network of your own: logit or probability.")
     ] = "logit",
-    n_samples: Annotated[int, typer.Option(help="How many pairs, drawn from both labels.")] = 5,
+    n_samples: Annotated[
+        int,
+        typer.Option("--max-samples", "--n-samples", help="How many pairs, drawn evenly from both labels."),
+    ] = 6,
     samples: Annotated[
         list[str] | None, typer.Option(help="These pairs: their id, or their row from 0.")
     ] = None,
     n_background: Annotated[int, typer.Option(help="Pairs that the SHAP methods compare with.")] = 20,
-    methods: Annotated[list[str] | None, typer.Option(help="See: attrib methods.")] = None,
+    methods: Methods = None,
     corrections: Annotated[
-        list[str] | None, typer.Option(help="Corrections of saliency: normalize, filter, tangent; or none.")
+        list[str] | None,
+        typer.Option(help="normalize, filter, tangent (of saliency), METHOD:filter, all:filter; or none."),
     ] = None,
     n_regions: Annotated[
         int | None, typer.Option(help="Regions per attribution; default: by silhouette.")
@@ -75,13 +78,13 @@ def explain(
     interaction: Annotated[
         bool, typer.Option(help="Whether both sequences' interaction is computed.")
     ] = True,
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="An argument of a method: integrated_gradients.n_steps=20."),
-    ] = None,
-    batch_size: Annotated[str, typer.Option(help="Rows per call of the network, or auto.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the pairs drawn, the background and the methods.")] = 0,
-    device: Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")] = None,
+    pictures: Annotated[
+        str, typer.Option(help="Of how many pairs pictures are drawn: a number, all, none.")
+    ] = "all",
+    options: Settings = None,
+    batch_size: BatchSize = "auto",
+    seed: Seed = 0,
+    device: Device = None,
 ) -> None:
     """Explain a network of miRNA and target images, or train one (attrib fcgr train)."""
     if context.invoked_subcommand is not None:
@@ -102,7 +105,7 @@ def explain(
         done = work(
             predictor, data, output, columns=_columns(mirna, target, label), samples=listed(samples) or None, n_samples=n_samples, n_background=n_background,
             methods=listed(methods) or METHODS, corrections=[] if wanted == ["none"] else wanted or CORRECTIONS,
-            layers=layers, n_regions=n_regions, with_interaction=interaction, options=assignments(options or []),
+            layers=layers, n_regions=n_regions, with_interaction=interaction, pictures=pictures, options=assignments(options),
             batch_size=rows(batch_size), seed=seed, command=command_line(), tell=tell,
         )  # fmt: skip
     _report(done)
@@ -123,11 +126,15 @@ def _report(done: Study) -> None:
         show.say("All scores lie from 0 to 1: if they are probabilities, pass --output-kind probability.")
     for name, reason in summary["skipped_methods"].items():
         show.say(f"{name} does not apply: {reason}")
+    if "left_out" in (summary["positives_against_negatives"] or {}):
+        show.say(
+            f"Positives against negatives: left out, {summary['positives_against_negatives']['left_out']}."
+        )
     show.files(done.folder, done.files)
     show.say(f"Browse the pairs: {done.folder / 'index.html'}")
 
 
-@group.command("train")
+@group.command("train", cls=Command)
 def train(
     data: Annotated[Path, typer.Option(help="Table with mirna, target (or mrna), label: .csv, .tsv.")],
     output: Annotated[
@@ -152,13 +159,9 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 3e-3,
     test: Annotated[float, typer.Option(help="Share of the miRNAs to test on.")] = 0.2,
     validation: Annotated[float, typer.Option(help="Share of the miRNAs that decide when to stop.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Of the split, the weights and the batches.")] = 0,
-    device: Annotated[
-        str | None, typer.Option(help="Where to train, such as cuda; default: the CPU.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier training in --output.")
-    ] = False,
+    seed: Seed = 0,
+    device: Device = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a two-branch network; no miRNA of the test is seen in training."""
     from attrib.workflows.fcgr import train as work

@@ -10,33 +10,45 @@ from typing import Annotated, Any
 import typer
 
 from attrib.cli import show, values
-from attrib.cli.values import Context, assignments, names, rows
+from attrib.cli.options import (
+    BatchSize,
+    Classes,
+    Cluster,
+    Context,
+    Continued,
+    Device,
+    Layer,
+    Model,
+    Overwrite,
+    Seed,
+    Settings,
+)
+from attrib.cli.values import assignments, joined, listed, rows
 
 Subjects = Annotated[
     Path,
     typer.Option(
-        help="CSV or TSV: subject, path; label, mask, atlas if there are any. Paths are relative to it."
+        "--data",
+        "--subjects",
+        help="CSV or TSV: subject, path; label, mask, atlas if there are any. Paths are relative to it.",
     ),
 ]
-Code = Annotated[str, typer.Option(help="package.module:factory, or FILE.pt2.")]
-Output = Annotated[
-    Path, typer.Option(help="Folder for the results; a run with the same settings there is continued.")
-]
-Weights = Annotated[
+TrainedWeights = Annotated[
     Path | None,
-    typer.Option(help="State dict: .pth, .pt or .safetensors; prefixes of training are taken off."),
+    typer.Option(
+        "--weights", help="State dict: .pth, .pt or .safetensors; prefixes of training are taken off."
+    ),
 ]
 Parameters = Annotated[
     Path | None, typer.Option(help="JSON with arguments of the factory; those it does not take are left out.")
 ]
-Classes = Annotated[
-    str | None, typer.Option(help="Names of the outputs, in order: HC,TLE, or a file with one per line.")
-]
-Target = Annotated[
+ScoredClass = Annotated[
     str | None,
-    typer.Option(help="The class whose score is explained, or predicted; default: the last class."),
+    typer.Option(
+        "--target", help="The class whose score is explained, or predicted; default: the last class."
+    ),
 ]
-Methods = Annotated[list[str] | None, typer.Option(help="integrated_gradients, saliency, gradient_shap (these by default), input_x_gradient, deep_lift, noise_tunnel_ig, grad_cam, feature_ablation (regions), ...")]  # fmt: skip
+Maps = Annotated[list[str] | None, typer.Option("--methods", help="integrated_gradients, saliency, gradient_shap (these by default), input_x_gradient, deep_lift, noise_tunnel_ig, grad_cam, feature_ablation (regions), ...")]  # fmt: skip
 Input = Annotated[
     str, typer.Option(help="volume, or slices: a 2-D model whose score is the mean over slices.")
 ]
@@ -54,16 +66,12 @@ Orientation = Annotated[
 Intensity = Annotated[str, typer.Option(help="none, zscore, zscore-brain or minmax.")]
 BrainMask = Annotated[Path | None, typer.Option(help="For subjects without a mask in the table.")]
 Channels = Annotated[int, typer.Option(help="Channels of the model's input; each gets the volume.")]
-Baselines = Annotated[
-    str, typer.Option(help="zeros, a number, mean:HC, samples:HC (several), blurred, or an image.")
+Reference = Annotated[
+    str,
+    typer.Option("--baselines", help="zeros, a number, mean:HC, samples:HC (several), blurred, or an image."),
 ]
-LayerName = Annotated[str, typer.Option(help="Of grad_cam: a layer's dotted name, or auto.")]
 Atlas = Annotated[Path | None, typer.Option(help="Image of whole numbers on the subjects' grid.")]
 AtlasNames = Annotated[Path | None, typer.Option(help="Table of its numbers and their names.")]
-Options = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="An argument of a method: n_steps=20, or gradient_shap.n_samples=100."),
-]
 Samples = Annotated[list[str] | None, typer.Option(help="Subjects by name; default: all.")]
 MaxSamples = Annotated[int, typer.Option(help="At most so many, drawn evenly over labels; 0: all.")]
 Pictures = Annotated[str, typer.Option(help="Subjects to draw: a number, all or none.")]
@@ -76,27 +84,20 @@ Threshold = Annotated[float, typer.Option(help="p of one voxel at which clusters
 Connectivity = Annotated[int | None, typer.Option(help="Neighbours of a voxel in a cluster: 6, 18 or 26.")]
 Tfce = Annotated[bool, typer.Option("--tfce", help="Threshold-free cluster enhancement too; takes minutes.")]
 Permutations = Annotated[int, typer.Option(help="Relabellings of subjects.")]
-BatchSize = Annotated[str, typer.Option(help="Rows per call of the model, or auto.")]
-Device = Annotated[str | None, typer.Option(help="Where to run, such as cuda:0; default: the CPU.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything that draws.")]
 Workers = Annotated[
     int | None, typer.Option(help="Processes that draw pictures; default: one per core, at most 4; 0: none.")
 ]
-Cluster = Annotated[
-    str | None, typer.Option(help="Worker processes (4), or a Dask scheduler's address (tcp://...).")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Begin anew in a folder of an earlier run.")]
 
 
 def mri(
     subjects: Subjects,
-    model: Code,
-    output: Output = Path("attrib-mri"),
-    weights: Weights = None,
+    model: Model,
+    output: Continued = Path("attrib-mri"),
+    weights: TrainedWeights = None,
     parameters: Parameters = None,
     classes: Classes = None,
-    target: Target = None,
-    methods: Methods = None,
+    target: ScoredClass = None,
+    methods: Maps = None,
     input: Input = "volume",
     axis: Axis = "axial",
     slice_range: SliceRange = None,
@@ -106,12 +107,12 @@ def mri(
     intensity: Intensity = "none",
     brain_mask: BrainMask = None,
     channels: Channels = 1,
-    baselines: Baselines = "zeros",
+    baselines: Reference = "zeros",
     context: Context = None,
-    layer: LayerName = "auto",
+    layer: Layer = "auto",
     atlas: Atlas = None,
     atlas_names: AtlasNames = None,
-    options: Options = None,
+    options: Settings = None,
     samples: Samples = None,
     max_samples: MaxSamples = 0,
     pictures: Pictures = "50",
@@ -131,26 +132,15 @@ def mri(
     workers: Workers = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Explain a classifier of brain images: maps in each subject's space, slices, regions, group statistics, a page.
-
-    Example of a model of volumes:
-
-        attrib mri --subjects subjects.csv --model net:build --weights best_model.pth --parameters parameters.json \
-          --classes HC,TLE --atlas aal.nii.gz --atlas-names aal.csv
-
-    Example of a model of slices:
-
-        attrib mri --subjects val.csv --model net:build --weights best_model.pth --classes HC,TLE --input slices \
-          --methods integrated_gradients saliency noise_tunnel_ig --key-slices 40 50 60 70 --max-samples 50
-    """
+    """Explain a classifier of brain images: maps in each subject's space, slices, regions, group statistics, a page."""
     from attrib.workflows.mri import METHODS, Factory, Figures, Images, Voxels
     from attrib.workflows.mri import mri as work
 
     drawers = min(4, os.cpu_count() or 1) if workers is None else workers
     with show.progress() as tell:
         folder = work(
-            subjects, model if parameters is None else Factory(model, parameters), output, weights=weights, classes=classes, target=target,
-            methods=listed(methods) or METHODS, options=assignments(options or []), baselines=baselines, layer=layer,
+            subjects, model if parameters is None else Factory(model, parameters), output, weights=weights, classes=joined(classes), target=target,
+            methods=listed(methods) or METHODS, options=assignments(options), baselines=baselines, layer=layer,
             context=listed(context), samples=listed(samples) or None, max_samples=max_samples, batch_size=rows(batch_size), device=device,
             cluster=values.workers(cluster), seed=seed, overwrite=overwrite, tell=tell, say=show.say,
             images=Images(input, axis, _range(slice_range), orientation, intensity, brain_mask, channels, atlas, atlas_names),
@@ -161,11 +151,6 @@ def mri(
             voxels=Voxels(smooth, threshold, connectivity, tfce, permutations),
         )  # fmt: skip
     _report(folder)
-
-
-def listed(values: list[str] | None) -> list[str]:
-    """Values that came one by one, or with commas."""
-    return [v for text in values or () for v in names(text) or ()]
 
 
 def _numbers(values: list[str] | None, kind: Any, flag: str) -> list[Any] | None:

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
+import opcode
 import os
 import re
 import sys
-from collections.abc import Sequence
+import sysconfig
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
-USER_ERRORS = (ValueError, TypeError, NotImplementedError, OSError, KeyError, ImportError)
+REFUSALS = (
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    KeyError,
+    ImportError,
+)  # what attrib raises for arguments
+PACKAGE = str(Path(__file__).parents[1])
+PATHS = sysconfig.get_paths()
+LIBRARIES = (*(PATHS[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")), "<frozen")
+TRACEBACK = "--traceback"
 
 
 def main() -> None:
@@ -28,13 +44,14 @@ def run(arguments: Sequence[str]) -> int:
     Returns
     -------
     int
-        0: done. 2: refused, for what a user can put right. 130: Ctrl-C. 1: anything else; `--traceback` shows where.
+        0: done. 2: refused, for what a user can put right: arguments, files, the model. 130: Ctrl-C. 1: a fault of the program
+        itself; `--traceback`, anywhere among the arguments, shows where.
     """
+    words = [word for word in arguments if word != TRACEBACK]
     try:
-        from attrib.cli.cells import repeated
         from attrib.cli.commands import app
 
-        code = app(args=repeated(arguments), prog_name="attrib", standalone_mode=False)
+        code = app(args=repeated(words), prog_name="attrib", standalone_mode=False)
         sys.stdout.flush()
         return _interrupted() if code == INTERRUPTED else code if isinstance(code, int) else OK
     except KeyboardInterrupt:
@@ -43,9 +60,36 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except Exception as error:
-        if "--traceback" in arguments:
-            raise
-        return _refusal(error, arguments)
+        if TRACEBACK in arguments:
+            traceback.print_exception(error)
+        return _refusal(error, words)
+
+
+def repeated(arguments: Sequence[str]) -> list[str]:
+    """``--methods a b`` as ``--methods a --methods b``, for the options of the command that take several values."""
+    command = _command(arguments)
+    several = {flag for p in command.params if getattr(p, "multiple", False) for flag in p.opts}
+    words: list[str] = []
+    option = ""
+    for word in arguments:
+        if word.startswith("-"):
+            option = word if word in several else ""
+        elif option and words[-1] != option:
+            words.append(option)
+        words.append(word)
+    return words
+
+
+def _command(arguments: Sequence[str]) -> Any:
+    """The command that the arguments name."""
+    from typer.main import get_command
+
+    from attrib.cli.commands import app
+
+    command: Any = get_command(app)
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word, command)
+    return command
 
 
 def _refusal(error: Exception, arguments: Sequence[str]) -> int:
@@ -53,11 +97,42 @@ def _refusal(error: Exception, arguments: Sequence[str]) -> int:
     if type(error).__name__ == "Abort":  # how older parsers pass Ctrl-C on
         return _interrupted()
     if hasattr(error, "format_message"):  # the parser's own
-        return _report(_usage(error), REFUSED)
-    if isinstance(error, USER_ERRORS):
+        return _report(_usage(error, arguments), REFUSED)
+    if isinstance(error, OSError) or (isinstance(error, REFUSALS) and _is_refusal(error.__traceback__)):
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         return _report(with_flags(str(text), arguments) or type(error).__name__, REFUSED)
-    return _report(f"{type(error).__name__}: {error} (attrib --traceback ... shows where)", FAILED)
+    described = f"{type(error).__name__}: {error}"
+    place = _users_place(error.__traceback__)
+    if place is not None:
+        return _report(f"{place} raised {described}; {TRACEBACK} shows the way there", REFUSED)
+    return _report(
+        f"{described}; this is a fault of attrib, not of the command: add {TRACEBACK} to see where", FAILED
+    )
+
+
+def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def _is_refusal(trace: TracebackType | None) -> bool:
+    """Whether a `raise` of this package is where the error began; not a call that failed by surprise."""
+    *_, last = _frames(trace)
+    code = last.tb_frame.f_code
+    raising = code.co_code[last.tb_lasti] == opcode.opmap["RAISE_VARARGS"]
+    return raising and code.co_filename.startswith(PACKAGE)
+
+
+def _users_place(trace: TracebackType | None) -> str | None:
+    """Where the traceback passes through a file of neither attrib nor a library: the user's model."""
+    places = [
+        f"{t.tb_frame.f_code.co_filename}, line {t.tb_lineno},"
+        for t in _frames(trace)
+        if not t.tb_frame.f_code.co_filename.startswith((PACKAGE, *LIBRARIES))
+        and Path(t.tb_frame.f_code.co_filename).is_file()
+    ]
+    return places[-1] if places else None
 
 
 def with_flags(text: str, arguments: Sequence[str]) -> str:
@@ -73,7 +148,7 @@ def with_flags(text: str, arguments: Sequence[str]) -> str:
     Returns
     -------
     str
-        Names that are no argument of the command stay as they are.
+        Names that are no argument of the command stay as they are. Of a flag with two names, that which the user took.
 
     Examples
     --------
@@ -81,14 +156,12 @@ def with_flags(text: str, arguments: Sequence[str]) -> str:
     >>> with_flags("`batch_size` is 0; see `n_steps`", ["explain"])
     '--batch-size is 0; see `n_steps`'
     """
-    from typer.main import get_command
-
-    from attrib.cli.commands import app
-
-    command: Any = get_command(app)
-    for word in arguments:
-        command = getattr(command, "commands", {}).get(word, command)
-    flags = {p.name: next((o for o in p.opts if o.startswith("--")), f"`{p.name}`") for p in command.params}
+    flags: dict[str, str] = {}
+    used = {word.partition("=")[0] for word in arguments}
+    for p in _command(arguments).params:
+        words = [o for o in p.opts if o.startswith("--")]
+        flag = next((o for o in words if o in used), words[0] if words else f"`{p.name}`")
+        flags |= {o.strip("-").replace("-", "_"): flag for o in words} | {p.name: flag}
     several = {
         f"{name}s": flag for name, flag in flags.items() if f"{name}s" not in flags
     }  # several values of one flag
@@ -99,10 +172,16 @@ def _interrupted() -> int:
     return _report("interrupted; the files that are there are whole", INTERRUPTED)
 
 
-def _usage(error: Any) -> str:
+def _usage(error: Any, arguments: Sequence[str]) -> str:
+    """The parser's message, with the nearest command where older parsers leave it out."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "attrib"
-    return f"{error.format_message().rstrip('.')}; see {path} --help"
+    text = error.format_message().rstrip(".")
+    wrong = re.match(r"No such command '(.*?)'", text)
+    if wrong and "Did you mean" not in text:
+        near = difflib.get_close_matches(wrong[1], getattr(_command(arguments), "commands", {}), 1)
+        text += f". Did you mean '{near[0]}'?" if near else ""
+    return f"{text}; see {path} --help"
 
 
 def _report(text: str, code: int) -> int:

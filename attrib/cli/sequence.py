@@ -8,33 +8,43 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attrib.cli import show
-from attrib.cli.cells import listed
-from attrib.cli.values import assignments, rows
+from attrib.cli.options import (
+    BatchSize,
+    Classes,
+    Continued,
+    Device,
+    Methods,
+    Model,
+    Seed,
+    Settings,
+    Target,
+    Weights,
+)
+from attrib.cli.values import assignments, joined, listed, rows
 
 if TYPE_CHECKING:
     from attrib.workflows.sequence import Studied
 
-DEFAULT = "deep_lift,integrated_gradients,saliency,in_silico_mutagenesis"
+DEFAULT = ["deep_lift", "integrated_gradients", "saliency", "in_silico_mutagenesis"]
+DIMS = ["sample", "nucleotide", "position"]
+TABLES = (".csv", ".tsv", ".txt", ".parquet")
+ALL = 1 << 30
 LISTED = 5  # records that are named on the screen
 
 
 def sequence(
-    model: Annotated[
-        str, typer.Option(help="package.module:factory (a function that returns the model), or FILE.pt2.")
-    ],
-    fasta: Annotated[
-        Path | None, typer.Option(help="Sequences, or with --bed the genome; plain or gzip.")
+    model: Model,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Sequences: FASTA (plain or gzip), or a table (.csv, .tsv, .txt, .parquet) with a column of them; with --bed the genome."
+        ),
     ] = None,
-    table: Annotated[
-        Path | None, typer.Option(help="Sequences in a column: .csv, .tsv, .txt, .parquet.")
-    ] = None,
-    bed: Annotated[Path | None, typer.Option(help="Intervals of the genome --fasta.")] = None,
-    output: Annotated[
-        Path, typer.Option(help="Folder for the results; a run with the same settings there is continued.")
-    ] = Path("attrib-sequence"),
-    weights: Annotated[
-        Path | None, typer.Option(help="State dict: .safetensors, or .pt/.pth read as weights only.")
-    ] = None,
+    fasta: Annotated[Path | None, typer.Option(help="The same, of FASTA under any name.")] = None,
+    table: Annotated[Path | None, typer.Option(help="The same, of a table under any name.")] = None,
+    bed: Annotated[Path | None, typer.Option(help="Intervals of the genome --data.")] = None,
+    output: Continued = Path("attrib-sequence"),
+    weights: Weights = None,
     column: Annotated[str, typer.Option(help="The table's column of sequences.")] = "sequence",
     name: Annotated[
         str | None, typer.Option(help="The table's column of names; default: the rows' numbers.")
@@ -57,16 +67,9 @@ def sequence(
             help="Variants to score: .vcf (with --bed), or a table with record, position (from 0), ref, alt."
         ),
     ] = None,
-    methods: Annotated[str, typer.Option(help="Names with commas (see: attrib methods).")] = DEFAULT,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            help="Which outputs: a number, a class name, several with commas, predicted, all; of several heads HEAD:OUTPUT or HEAD:profile."
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Names of the outputs: a,b,c, or a file with one per line.")
-    ] = None,
+    methods: Methods = None,
+    target: Target = None,
+    classes: Classes = None,
     baselines: Annotated[
         str, typer.Option(help="What records are compared with: uniform, zeros, shuffle, dinucleotide.")
     ] = "uniform",
@@ -76,36 +79,61 @@ def sequence(
         typer.Option(help="Strongest windows that make a filter's motif; default: all of half its maximum."),
     ] = None,
     dims: Annotated[
-        str, typer.Option(help="Order of the dims as the model takes them.")
-    ] = "sample,nucleotide,position",
+        list[str] | None,
+        typer.Option(help="Order of the dims as the model takes them; default: sample,nucleotide,position."),
+    ] = None,
     one_strand: Annotated[
         bool, typer.Option("--one-strand", help="Motifs lie on the given strand only, as in RNA.")
     ] = False,
     modisco: Annotated[
         bool, typer.Option("--modisco", help="Run TF-MoDISco too (the extra modisco).")
     ] = False,
-    max_records: Annotated[int | None, typer.Option(help="Use the first so many records.")] = None,
-    pictures: Annotated[int, typer.Option(help="Records that get a picture; 0: no pictures at all.")] = 12,
-    batch_size: Annotated[str, typer.Option(help="Rows per call of the model, or auto.")] = "auto",
-    device: Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of shuffles and draws.")] = 0,
-    options: Annotated[
-        list[str] | None, typer.Option("--set", help="An argument of a method: n_steps=20.")
+    max_records: Annotated[
+        int | None, typer.Option("--max-samples", "--max-records", help="Use the first so many records.")
     ] = None,
+    pictures: Annotated[
+        str, typer.Option(help="Records that get a picture: a number, all, or none for no pictures at all.")
+    ] = "12",
+    batch_size: BatchSize = "auto",
+    device: Device = None,
+    seed: Seed = 0,
+    options: Settings = None,
 ) -> None:
     """Explain a model of DNA or RNA: attributions, mutations, motifs, experiments, a summary page."""
     from attrib.workflows.folder import command_line
     from attrib.workflows.sequence import sequence as work
 
+    sequences, rows_of = _source(data, fasta, table, bed)
     with show.progress() as tell:
         done = work(
-            model, output, weights=weights, fasta=fasta, table=table, bed=bed, column=column, name=name, width=width, summits=summits,
-            motifs=motifs, insert=listed(insert), variants=variants, methods=listed([methods]), target=target, classes=classes,
-            baselines=baselines, layer=layer, windows=windows, dims=listed([dims]), both_strands=not one_strand,
-            max_records=max_records, pictures=pictures, modisco=modisco, batch_size=rows(batch_size), device=device, seed=seed,
-            options=assignments(options or []), command=command_line(), tell=tell, say=show.say,
+            model, output, weights=weights, fasta=sequences, table=rows_of, bed=bed, column=column, name=name, width=width, summits=summits,
+            motifs=motifs, insert=listed(insert), variants=variants, methods=listed(methods) or DEFAULT, target=joined(target), classes=joined(classes),
+            baselines=baselines, layer=layer, windows=windows, dims=listed(dims) or DIMS, both_strands=not one_strand,
+            max_records=max_records, pictures=_number(pictures), modisco=modisco, batch_size=rows(batch_size), device=device, seed=seed,
+            options=assignments(options), command=command_line(), tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
+
+
+def _source(
+    data: Path | None, fasta: Path | None, table: Path | None, bed: Path | None
+) -> tuple[Path | None, Path | None]:
+    """`--data` as FASTA or as a table, by its name."""
+    if data is None:
+        return fasta, table
+    if fasta is not None or table is not None:
+        raise ValueError("--data and --fasta or --table name the sequences twice; leave one out")
+    is_table = bed is None and Path(data.name.removesuffix(".gz")).suffix.lower() in TABLES
+    return (None, data) if is_table else (data, None)
+
+
+def _number(pictures: str) -> int:
+    """How many records are drawn."""
+    if pictures in ("all", "none"):
+        return ALL if pictures == "all" else 0
+    if not pictures.isdecimal():
+        raise ValueError(f"--pictures is {pictures}, expected a number, all or none")
+    return int(pictures)
 
 
 def _report(done: Studied) -> None:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
-
-import typer
-
-Context = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="What goes into the model beside the inputs and is not explained: FILE or NAME=FILE, with commas or repeated; tables "
-        "have the samples' labels in their first column.",
-        metavar="[NAME=]FILE",
-    ),
-]
+from collections.abc import Sequence
+from typing import Any
 
 
-def names(text: str | None) -> list[str] | None:
-    """Names separated by commas as a list."""
-    return None if text is None else [n.strip() for n in text.split(",") if n.strip()]
+def listed(values: Sequence[str] | None) -> list[str]:
+    """Values that came one by one, with commas, or both."""
+    return [v.strip() for text in values or () for v in text.split(",") if v.strip()]
 
 
-def chosen(text: str) -> list[str] | str:
+def names(values: Sequence[str] | None) -> list[str] | None:
+    """The same; None for an option that was not used."""
+    return None if values is None else listed(values)
+
+
+def joined(values: Sequence[str] | None) -> str | None:
+    """The same as a text with commas, for those who take a text: a file's name, or names."""
+    return None if values is None else ",".join(values)
+
+
+def chosen(values: Sequence[str]) -> list[str] | str:
     """Methods, or `"all"`."""
-    return "all" if text.strip() == "all" else names(text) or []
+    return "all" if listed(values) == ["all"] else listed(values)
 
 
 def rows(text: str, flag: str = "--batch-size") -> int | str:
@@ -34,10 +34,10 @@ def rows(text: str, flag: str = "--batch-size") -> int | str:
     raise ValueError(f"{flag} is {text!r}, expected a positive whole number or auto")
 
 
-def assignments(settings: list[str]) -> dict[str, Any]:
+def assignments(settings: Sequence[str] | None) -> dict[str, Any]:
     """``name=value`` as a mapping; values are read as JSON where they are JSON."""
     values: dict[str, Any] = {}
-    for text in settings:
+    for text in settings or ():
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise ValueError(f"--set is {text!r}, expected name=value, such as n_steps=20")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._nearest import near
 from attrib.labels.grids import VOXEL_DIMS, affine_of, closest_axes, to_mm, voxel_sizes
 
 COLUMNS = {  # what tables call them
@@ -170,7 +171,9 @@ def normalised(values: np.ndarray, how: str, brain: np.ndarray | None = None) ->
     [[[0.0, 1.0]]]
     """
     if how not in INTENSITIES:
-        raise ValueError(f"`intensity` is {how!r}, expected one of {', '.join(INTENSITIES)}")
+        raise ValueError(
+            f"`intensity` is {how!r}, expected one of {', '.join(INTENSITIES)}{near(how, INTENSITIES)}"
+        )
     if how == "none":
         return values.astype(np.float32)
     if how == "minmax":

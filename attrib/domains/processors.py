@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from attrib._nearest import near
 from attrib.domains.preparation import Preparation
 
 HALF, IMAGENET, CLIP = (
@@ -331,7 +332,9 @@ def timm_preparation(described: Mapping[str, Any]) -> Preparation:
     size = _pair(sides, "input_size")
     mode, filter_name = described.get("crop_mode") or "center", described.get("interpolation") or "bicubic"
     if filter_name not in FILTERS:
-        raise ValueError(f"`interpolation` is {filter_name!r}, expected one of {', '.join(FILTERS)}")
+        raise ValueError(
+            f"`interpolation` is {filter_name!r}, expected one of {', '.join(FILTERS)}{near(filter_name, FILTERS)}"
+        )
     share = _share(described.get("crop_pct") or 0.875)
     box = math.floor(size[0] / share), math.floor(size[1] / share)
     mean, std = _three(list(described["mean"]), "mean"), _three(list(described["std"]), "std")

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from attrib._nearest import near
 from attrib.engine.target import Custom, Entry, wanted
 from attrib.functional.docstrings import fill
 from attrib.functional.values import check_values
@@ -122,7 +123,9 @@ def _error_of_target(target: Any, classes: Sequence[str] | None) -> Exception | 
                 names = [str(label) for label in classes]
                 if index not in names:
                     listed = f"{', '.join(names[:8])}{', ...' * (len(names) > 8)}"
-                    return ValueError(f"`target` {index!r} is not one of the classes: {listed}")
+                    return ValueError(
+                        f"`target` {index!r} is not one of the classes: {listed}{near(index, names)}"
+                    )
             elif isinstance(index, bool) or not isinstance(index, int):
                 return TypeError(
                     f"`target` is {value!r}, expected an int, a class name, a tuple of ints or a function"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from attrib._nearest import near
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple
@@ -221,7 +222,7 @@ def _curve(
     xs = as_tuple(x, integers=True)
     pool = tuple(b[:, None] for b in as_baselines(baselines, xs))
     if order not in ORDERS:
-        raise ValueError(f"`order` is {order!r}, expected one of {', '.join(ORDERS)}")
+        raise ValueError(f"`order` is {order!r}, expected one of {', '.join(ORDERS)}{near(order, ORDERS)}")
     at_least(steps, "steps", 1)
     at_least(n_random, "n_random", 0)
     attributions = fitting(attribution, xs, passing["targets"] is not None, groups is None)

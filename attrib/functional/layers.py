@@ -10,6 +10,8 @@ from torch import Tensor
 
 from attrib.engine.inputs import as_baselines, as_distribution, as_pool, as_tuple
 from attrib.engine.layers.at_layer import Layer, OffPath, check_output, find_layer, tapped
+from attrib.engine.layers.image_form import order_by_types
+from attrib.engine.layers.positions import dims_followed, pushed
 from attrib.engine.model.companions import Beside, Companions
 from attrib.engine.model.parameters import Model
 from attrib.functional.prediction import predict
@@ -29,7 +31,7 @@ class UpTo:
         """The activation (N, ...)."""
         tap = _Tap(self.name, self._output, self._call, len(x[0]))
         try:
-            with tapped({self.name: self.module}, tap.see):
+            with tapped({self.name: self.module}, tap.see, compared=True):
                 self.model(*x, **named)
         except _Reached:
             assert tap.activation is not None
@@ -46,7 +48,7 @@ class FromLayer:
     def __call__(self, h: Tensor, *x: Any, **named: Any) -> Any:
         """What the model returns when the layer gives `h` (N, ...)."""
         tap = _Tap(self.name, self._output, self._call, len(h), h)
-        with tapped({self.name: self.module}, tap.see):
+        with tapped({self.name: self.module}, tap.see, compared=True):
             y = self.model(*x, **named)
         tap.checked()
         return y
@@ -203,6 +205,75 @@ def from_layer(f: Model, layer: Layer, *, output: int | None = None, call: int |
     True
     """
     return FromLayer(f, layer, output, call)
+
+
+def dims_at_layer(
+    f: Model,
+    x: tuple[Tensor, ...],
+    shape: tuple[int, ...],
+    layer: Layer,
+    output: int | None = None,
+    call: int | None = None,
+    additional_forward_args: Any = (),
+    device: Any = None,
+) -> list[dict[int, int]]:
+    """For each input, which dims of a layer's activation of one sample are dims of the input's sample.
+
+    Tested by changes of the first sample, which must move the activation where they are; positions of convolutions are
+    believed where no change tells otherwise. Costs 13 passes of that sample up to the layer.
+
+    Parameters
+    ----------
+    f : callable
+        The model.
+    x : tuple of Tensor
+        Inputs (N, ...).
+    shape : tuple of int
+        Of the activation of a sample.
+    layer, output, call
+        As in `up_to`.
+    additional_forward_args, device
+        As for every method.
+    """
+    before = up_to(f, layer, output=output, call=call or 0)
+    first = Companions(additional_forward_args, len(x[0])).of_samples(torch.zeros(1, dtype=torch.long))
+    found: list[dict[int, int]] = []
+    for j, t in enumerate(x):
+        sizes = tuple(t.shape[1:])
+        if len(shape) < 2 and not set(shape) & set(sizes):
+            found.append({})
+            continue
+        moves = pushed(t[:1])
+        rows = tuple(
+            moves.rows if k == j else other[:1].expand(len(moves.rows), *other.shape[1:])
+            for k, other in enumerate(x)
+        )
+        beside = Companions(first, 1).of_samples(torch.zeros(len(moves.rows), dtype=torch.long))
+        try:
+            h = predict(
+                before, rows if len(rows) > 1 else rows[0], additional_forward_args=beside, device=device
+            )
+        except (
+            ValueError,
+            TypeError,
+            RuntimeError,
+            IndexError,
+            NotImplementedError,
+        ):  # it takes no other values
+            found.append({})
+            continue
+        dims = dims_followed(h, moves)
+        in_place = dict(zip(range(1, len(shape)), range(1, len(sizes)), strict=False))
+        if (
+            len(shape) == len(sizes) > 1
+            and order_by_types(before.module) == "first"
+            and all(shape[k] <= sizes[k] and dims.get(k, k) == k for k in in_place)
+            and dims.get(0, 0) == 0
+            and (j == 0 or dims)
+        ):
+            dims |= in_place
+        found.append(dims)
+    return found
 
 
 def at_layer(

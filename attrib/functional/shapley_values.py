@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attrib._nearest import near
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.edits.scan import PATHS
 from attrib.engine.gradient.passes import Passes, by_sample
@@ -135,7 +136,7 @@ def shapley_values(
     every = _takes_all(exact, players.count)
     pairs = _pair_count(n_permutations)
     if path not in PATHS:
-        raise ValueError(f"`path` is {path!r}, expected one of {', '.join(PATHS)}")
+        raise ValueError(f"`path` is {path!r}, expected one of {', '.join(PATHS)}{near(path, PATHS)}")
     if rtol is not None and not rtol > 0:
         raise ValueError(f"`rtol` is {rtol}, expected a positive number")
     keys = sample_keys(xs, seed)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,26 +17,30 @@ from attrib.engine.target import TargetLike
 from attrib.functional.arguments import checked
 from attrib.functional.conductance import ABOUT, explain_conductance
 from attrib.functional.explanation import Explanation
+from attrib.functional.layers import dims_at_layer
 from attrib.interop.arrays import as_numpy
-from attrib.labels.align import baseline_tensors, sample_values
-from attrib.labels.beside import forward_args
+from attrib.labels.align import at_samples, baseline_tensors, sample_values
+from attrib.labels.beside import args_at, forward_args
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
+from attrib.labels.lazy import Explain, computed, first_sample, of_first, of_positions, one_or_many
 from attrib.labels.results import Facts, sample_coords
 from attrib.labels.spatial import centres
 
 
-def wrap_at_layer(explanation: Explanation, inputs: Inputs, facts: Facts, many: bool) -> xr.DataArray:
+def wrap_at_layer(
+    explanation: Explanation, inputs: Inputs, facts: Facts, many: bool, found: Sequence[Mapping[int, int]]
+) -> xr.DataArray:
     """An attribution (N, ...) of a layer's activation, with a leading target dim if `many`.
 
-    Its dims keep the names of the input's dims that they are: those of equal size, in the same order, and the spatial dims
-    of layers in image form, whose coords at another resolution are the centres of its positions. The rest are `channel`,
-    `feature` (the last dim behind positions), or `layer_dim_1`, ...
+    Its dims keep the names of the input's dims that they are, as changes of the input show: `found`, of
+    `attrib.functional.layers.dims_at_layer`. Coords at another resolution are the centres of its positions. A dim in front of
+    these is `channel`, one behind them `feature` or, of images, `channel`; the others are `layer_dim_1`, ...
     """
     lead: tuple[Hashable, ...] = ("target",) if many else ()
     attribution = explanation.attribution
     assert isinstance(attribution, torch.Tensor)
     shape = tuple(attribution.shape[len(lead) + 1 :])
-    dims, coords = layer_dims(shape, inputs)
+    dims, coords = layer_dims(shape, inputs, found)
     values = as_numpy(attribution).reshape(*attribution.shape[: len(lead)], *inputs.sample_shape, *shape)
     x = inputs.arrays[0]
     along = {n: c for n, c in x.coords.items() if set(c.dims) <= {*inputs.sample_dims}}
@@ -52,26 +57,81 @@ def wrap_at_layer(explanation: Explanation, inputs: Inputs, facts: Facts, many: 
     )
 
 
-def layer_dims(shape: tuple[int, ...], inputs: Inputs) -> tuple[tuple[Hashable, ...], dict[Hashable, Any]]:
-    """Names and coords for the dims of a layer's activation of one sample."""
-    x, core = inputs.arrays[0], inputs.core(0)
+def lazily_at_layer(
+    explain: Explain,
+    probe: Explanation,
+    inputs: Inputs,
+    facts: Facts,
+    many: bool,
+    dims_of: Callable[..., Sequence[Mapping[int, int]]],
+    dtype: torch.dtype | None,
+) -> xr.DataArray:
+    """The same, to be computed later, block by block; the dims are those of the first sample.
+
+    Parameters
+    ----------
+    explain, probe, inputs, facts, many
+        As for `attrib.labels.lazy.lazy_maps`.
+    dims_of : callable
+        Inputs and the shape of the activation to what `wrap_at_layer` takes as `found`.
+    dtype : torch.dtype, optional
+        Of the model.
+    """
+    lead: tuple[Hashable, ...] = ("target",) if many else ()
+    fields, grid, of_samples = of_positions(explain, probe, inputs, facts, many)
+    shape = tuple(probe.attribution.shape[2:])  # type: ignore[union-attr]
+    first = tuple(
+        t.to(dtype) if dtype is not None and t.is_floating_point() else t for t in first_sample(inputs)
+    )
+    names, coords = layer_dims(shape, inputs, dims_of(first, shape))
+    order = (*lead, *inputs.sample_dims)
+
+    def laid_out(field: str) -> Any:
+        return one_or_many(fields[field], many).transpose(*order, *grid).data
+
+    if "standard_error:0" in fields:
+        coords["standard_error"] = ((*order, *names), laid_out("standard_error:0"))
+    x = inputs.arrays[0]
+    along = {n: c for n, c in x.coords.items() if set(c.dims) <= {*inputs.sample_dims}}
+    return xr.DataArray(
+        laid_out("attribution:0"), dims=(*order, *names), coords={**along, **coords, **of_samples}, name="attribution",
+        attrs=facts.of(probe).attrs(x),
+    )  # fmt: skip
+
+
+def groups_at(groups: Any, numbers: Sequence[int], inputs: Inputs) -> Any:
+    """Groups in the shape of a layer's activation, those of some samples where each has its own: more than one and as many as samples."""
+    if groups is None or inputs.samples == 1 or len(groups) != inputs.samples:
+        return groups
+    return groups[list(numbers)]
+
+
+def layer_dims(
+    shape: tuple[int, ...], inputs: Inputs, found: Sequence[Mapping[int, int]]
+) -> tuple[tuple[Hashable, ...], dict[Hashable, Any]]:
+    """Names and coords for the dims of a layer's activation of one sample.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the activation.
+    inputs : Inputs
+    found : sequence of mapping
+        For each input, the dims of the activation that are dims of its samples.
+    """
+    j = next((j for j, dims in enumerate(found) if dims), 0)
+    x, core, followed = inputs.arrays[j], inputs.core(j), found[j]
     names: list[Hashable] = [f"layer_dim_{k}" for k in range(1, len(shape) + 1)]
-    coords: dict[Hashable, Any] = {}
-    if len(shape) == len(core) > 1 and all(n <= x.sizes[d] for n, d in zip(shape[1:], core[1:], strict=True)):
-        names = ["channel", *core[1:]]  # a layer in image form
-        if shape[0] == x.sizes[core[0]]:
-            names[0] = core[0]
-        for n, d in zip(shape[1:], core[1:], strict=True):
-            if n != x.sizes[d]:
-                coords[d] = centres(x, d, n)
-    else:
-        free = list(core)
-        for k, n in enumerate(shape):
-            if free and n == x.sizes[free[0]]:
-                names[k] = free.pop(0)
-        if len(shape) == len(core) + 1 and not free:
-            names[-1] = "feature"
-    same = {d for d, n in zip(names, shape, strict=True) if d in core and n == x.sizes[d]}
+    for k, d in followed.items():
+        names[k] = core[d]
+    free = [k for k in range(len(shape)) if k not in followed]
+    if followed and len(free) == 1 and (free[0] == 0 or free[0] == len(shape) - 1):
+        name = "feature" if len(followed) == 1 and free[0] > 0 else "channel"
+        names[free[0]] = name if name not in names else names[free[0]]
+    same = {core[d] for k, d in followed.items() if shape[k] == x.sizes[core[d]]}
+    coords: dict[Hashable, Any] = {
+        core[d]: centres(x, core[d], shape[k]) for k, d in followed.items() if core[d] not in same
+    }
     kept = same.union(inputs.sample_dims)
     coords |= {n: c for n, c in x.coords.items() if same.intersection(c.dims) and set(c.dims) <= kept}
     return tuple(names), coords
@@ -123,12 +183,12 @@ def conductance(
     -------
     DataArray
         Called `attribution`: the sample dims and those of the layer, with a leading `target` dim for `targets`. Coords
-        `prediction` and `delta` along the samples. Unit: output units.
+        `prediction` and `delta` along the samples. Unit: output units. Lazy for inputs backed by Dask.
 
     Raises
     ------
     TypeError, ValueError
-        As `attrib.functional.conductance`; for inputs backed by Dask.
+        As `attrib.functional.conductance`.
 
     Examples
     --------
@@ -139,19 +199,36 @@ def conductance(
     >>> a.dims, bool(a.sel(gene="GCG") == 0)
     (('cell', 'gene'), True)
     """
-    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords).in_memory())
-    if inputs.lazy:
-        raise ValueError("`x` is backed by Dask, which conductance does not take; pass x.compute(), in parts")
+    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
     params = {"layer": layer, "baselines": baselines, "n_steps": n_steps, "target": target, "targets": targets, "classes": classes}  # fmt: skip
-    dtype = dtype_of(f)
-    tensors = inputs.tensors(dtype)
-    explanation = explain_conductance(
-        f, tensors[0] if inputs.single else tensors, layer=layer, n_steps=n_steps,
-        baselines=baseline_tensors(baselines, inputs, dtype, "point"),
-        target=sample_values(target, inputs, "target"),
-        targets=[sample_values(t, inputs, "targets") for t in targets] if isinstance(targets, list | tuple) else targets,
-        classes=classes, additional_forward_args=forward_args(additional_forward_args, inputs, dtype),
-        batch_size=batch_size, device=device, progress=progress,
-    )  # fmt: skip
-    names = None if classes is None else tuple(map(str, classes))
-    return wrap_at_layer(explanation, inputs, Facts(ABOUT, ABOUT.units, params, names), targets is not None)
+    facts = Facts(ABOUT, ABOUT.units, params, None if classes is None else tuple(map(str, classes)))
+    dtype, many = dtype_of(f), targets is not None
+    options: dict[str, Any] = {
+        "layer": layer, "n_steps": n_steps, "classes": classes, "batch_size": batch_size, "device": device, "progress": progress,
+        "target": sample_values(target, inputs, "target"),
+        "targets": [sample_values(t, inputs, "targets") for t in targets] if isinstance(targets, list | tuple) else targets,
+        "baselines": baseline_tensors(baselines, inputs, dtype, "point"),
+        "additional_forward_args": forward_args(additional_forward_args, inputs, dtype),
+    }  # fmt: skip
+    dims_of = functools.partial(dims_at_layer, f, layer=layer, device=device)
+    if not inputs.lazy:
+        tensors = inputs.tensors(dtype)
+        explanation = explain_conductance(f, tensors[0] if inputs.single else tensors, **options)
+        shape = tuple(explanation.attribution.shape[2 if many else 1 :])  # type: ignore[union-attr]
+        found = dims_of(tensors, shape, additional_forward_args=options["additional_forward_args"])
+        return wrap_at_layer(explanation, inputs, facts, many, found)
+    options |= {"progress": False} | ({} if many else {"target": None, "targets": [options["target"]]})
+
+    def explain(xs: tuple[torch.Tensor, ...], numbers: list[int]) -> Explanation:
+        xs = tuple(t.to(dtype) if dtype is not None and t.is_floating_point() else t for t in xs)
+        of_block = {
+            **options, "targets": at_samples(options["targets"], numbers, inputs),
+            "baselines": at_samples(options["baselines"], numbers, inputs),
+            "additional_forward_args": args_at(options["additional_forward_args"], numbers, inputs),
+        }  # fmt: skip
+        return explain_conductance(f, xs[0] if inputs.single else xs, **of_block)
+
+    beside = args_at(options["additional_forward_args"], [0], inputs)
+    dims_of = functools.partial(dims_of, additional_forward_args=beside)
+    lazy = lazily_at_layer(explain, of_first(explain, inputs), inputs, facts, many, dims_of, dtype)
+    return computed(lazy) if inputs.eager else lazy

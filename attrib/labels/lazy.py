@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ def lazily(explain: Explain, probe: Explanation, inputs: Inputs, facts: Facts, m
     def laid_out(name: str) -> list[Any]:
         names = [f"{name}:{j}" for j in range(len(inputs.arrays))]
         return [
-            _one_or_many(fields[n], many).transpose(*lead, *x.dims).data if n in fields else None
+            one_or_many(fields[n], many).transpose(*lead, *x.dims).data if n in fields else None
             for n, x in zip(names, inputs.arrays, strict=True)
         ]
 
@@ -77,19 +77,10 @@ def lazy_maps(explain: Explain, first: Explanation, inputs: Inputs, facts: Facts
         )
 
     probe = layers_last(first)
-    assert isinstance(probe.attribution, torch.Tensor)
-    shape = probe.attribution.shape[2:]
-    grid: list[Hashable] = [f"{POSITION}_{k}" for k in range(len(shape) - len(listed))]
-    dims = [*listed, *grid]
-    fields = _lazy_fields(
-        lambda *block: layers_last(explain(*block)),
-        inputs,
-        probe,
-        [dims],
-        dict(zip(dims, shape, strict=True)),
+    fields, grid, coords = of_positions(
+        lambda *block: layers_last(explain(*block)), probe, inputs, facts, many, listed
     )
-    maps = _one_or_many(fields["attribution:0"], many).transpose(*lead, *inputs.sample_dims, *grid)
-    coords = _lazy_coords(fields, inputs, probe, facts, many)
+    maps = one_or_many(fields["attribution:0"], many).transpose(*lead, *inputs.sample_dims, *grid)
     notes = {
         k: v for k, v in (probe.notes or {}).items() if k != "zero_maps"
     }  # it counts maps of the first sample
@@ -97,13 +88,35 @@ def lazy_maps(explain: Explain, first: Explanation, inputs: Inputs, facts: Facts
     return aligned(maps.data, coords, inputs, facts.of(probe), lead)
 
 
-def of_first(explain: Explain, inputs: Inputs) -> Explanation:
-    """The explanation of the first sample."""
+def of_positions(
+    explain: Explain,
+    probe: Explanation,
+    inputs: Inputs,
+    facts: Facts,
+    many: bool,
+    listed: Sequence[Hashable] = (),
+) -> tuple[dict[str, xr.DataArray], list[Hashable], dict[Hashable, Any]]:
+    """The fields of explanations of one array with dims of its own, these dims but those `listed` in front, and the coords of the samples."""
+    assert isinstance(probe.attribution, torch.Tensor)
+    shape = probe.attribution.shape[2:]
+    grid: list[Hashable] = [f"{POSITION}_{k}" for k in range(len(shape) - len(listed))]
+    dims = [*listed, *grid]
+    fields = _lazy_fields(explain, inputs, probe, [dims], dict(zip(dims, shape, strict=True)))
+    return fields, grid, _lazy_coords(fields, inputs, probe, facts, many)
+
+
+def first_sample(inputs: Inputs) -> tuple[torch.Tensor, ...]:
+    """The first sample (1, ...) of each input."""
     first = [
         a.isel(dict.fromkeys(inputs.sample_dims, 0)).transpose(*inputs.core(j))
         for j, a in enumerate(inputs.arrays)
     ]
-    return explain(tuple(as_tensor(a.values)[None] for a in first), [0])
+    return tuple(as_tensor(a.values)[None] for a in first)
+
+
+def of_first(explain: Explain, inputs: Inputs) -> Explanation:
+    """The explanation of the first sample."""
+    return explain(first_sample(inputs), [0])
 
 
 def of_zeros(explain: Explain, inputs: Inputs) -> Explanation:
@@ -261,7 +274,7 @@ def _lazy_fields(
     return dict(zip(fields, arrays if isinstance(arrays, tuple) else (arrays,), strict=True))
 
 
-def _one_or_many(field: xr.DataArray, many: bool) -> xr.DataArray:
+def one_or_many(field: xr.DataArray, many: bool) -> xr.DataArray:
     """A field, without its target dim where one target was asked for."""
     return field if many or "target" not in field.dims else field.isel(target=0, drop=True)
 
@@ -273,7 +286,7 @@ def _lazy_coords(
     lead: tuple[Hashable, ...] = ("target",) if many else ()
     dims = (*lead, *inputs.sample_dims)
     coords: dict[Hashable, Any] = {
-        n: (dims, _one_or_many(fields[n], many).transpose(*dims).data)
+        n: (dims, one_or_many(fields[n], many).transpose(*dims).data)
         for n in ("prediction", "delta")
         if n in fields
     }
@@ -284,7 +297,7 @@ def _lazy_coords(
     if many:
         coords["target"] = np.asarray(probe.target_labels)
     elif "target" in fields and varies(probe):
-        index = _one_or_many(fields["target"], many).transpose(*inputs.sample_dims).data
+        index = one_or_many(fields["target"], many).transpose(*inputs.sample_dims).data
         if facts.classes is not None:
             index = index.map_blocks(with_names, facts.classes, dtype=np.asarray(facts.classes).dtype)
         coords["target"] = (inputs.sample_dims, index)

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 from attrib.engine.model.block_model import BlockModel, FirstLook
@@ -14,8 +15,10 @@ from attrib.engine.model.parameters import dtype_of
 from attrib.functional.arguments import refuse_unknown
 from attrib.functional.docstrings import labelled_doc
 from attrib.functional.explanation import About, Explanation
+from attrib.functional.layers import dims_at_layer
+from attrib.interop.arrays import as_tensor
 from attrib.labels.align import at_samples, baseline_tensors, sample_values
-from attrib.labels.at_layer import wrap_at_layer
+from attrib.labels.at_layer import groups_at, lazily_at_layer, wrap_at_layer
 from attrib.labels.beside import args_at, forward_args
 from attrib.labels.editing import edit_options
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
@@ -79,19 +82,18 @@ def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., 
         facts = _facts(about, settings)
         settings["f"], inputs = for_model(settings["f"], labelled_inputs(settings["x"], **labels))
         dtype = dtype_of(settings["f"])
-        at_layer = not about.layer and settings.get("layer") is not None
-        inputs = inputs.in_memory() if at_layer else inputs
+        at_layer = not about.layer and _site(settings)["layer"] is not None
         settings |= _tensor_options(settings, inputs, dtype, about, at_layer)
-        if at_layer and inputs.lazy:
-            raise ValueError("`layer` is given, and `x` is backed by Dask; pass x.compute(), in parts")
         if inputs.lazy:
-            lazy = _lazily(method, settings, inputs, facts, many)
+            lazy = _lazily(method, settings, inputs, facts, many, at_layer)
             return computed(lazy) if inputs.eager else lazy
         tensors = inputs.tensors(dtype)
         settings["x"] = tensors[0] if inputs.single else tensors
         explanation = method.explain(*call.args, **call.kwargs)
         if at_layer:
-            return wrap_at_layer(explanation, inputs, facts, many)
+            shape = explanation.attribution.shape[2 if many else 1 :]
+            found = dims_at_layer(settings["f"], tensors, tuple(shape), **_site(settings))
+            return wrap_at_layer(explanation, inputs, facts, many, found)
         return (wrap_map if about.result == "layer map" else wrap)(explanation, inputs, facts, many)
 
     attribute.__module__ = "attrib"
@@ -139,8 +141,10 @@ def _tensor_options(
     options["additional_forward_args"] = forward_args(settings["additional_forward_args"], inputs, dtype)
     if about.wraps:
         options["method"] = pure_form(settings["method"], inputs, dtype)
-    if about.edits and not at_layer:  # groups are else those of the layer's own shape
+    if about.edits and not at_layer:
         options |= edit_options(settings, inputs)
+    elif isinstance(settings.get("groups"), np.ndarray):  # in the layer's own shape
+        options["groups"] = as_tensor(settings["groups"], "groups")
     if about.result == "layer map":
         options["onto"] = input_number(settings["onto"], inputs)
     return options
@@ -161,7 +165,17 @@ def pure_form(method: Callable[..., Any], inputs: Inputs, dtype: torch.dtype | N
     return functools.partial(inner, *method.args, **options)
 
 
-def _lazily(method: Any, settings: dict[str, Any], inputs: Inputs, facts: Facts, many: bool) -> Any:
+def _site(settings: dict[str, Any]) -> dict[str, Any]:
+    """Where a layer is, of the method or of the one inside it, and how the model is called."""
+    inside = getattr(settings.get("method"), "keywords", {})
+    where = inside if settings.get("layer") is None and inside.get("layer") is not None else settings
+    site = {k: where.get(k) for k in ("layer", "output", "call")}
+    return site | {k: settings.get(k) for k in ("additional_forward_args", "device")}
+
+
+def _lazily(
+    method: Any, settings: dict[str, Any], inputs: Inputs, facts: Facts, many: bool, at_layer: bool
+) -> Any:
     """The result of a Dask-backed call: options with sample dims follow the inputs' blocks by the samples' numbers."""
     about: About = method.about
     model, dtype = settings["f"], dtype_of(settings["f"])
@@ -178,19 +192,27 @@ def _lazily(method: Any, settings: dict[str, Any], inputs: Inputs, facts: Facts,
         }
         if about.baselines is not None:
             of_block["baselines"] = at_samples(options["baselines"], numbers, inputs, about.baselines)
-        if "groups" in options:
+        if "groups" in options and not at_layer:
             of_block["groups"] = at_samples(options["groups"], numbers, inputs)
+        elif "groups" in options:
+            of_block["groups"] = groups_at(options["groups"], numbers, inputs)
         return method.explain(**{**of_block, "x": xs[0] if inputs.single else xs})
 
-    if about.layer:
+    if about.layer or at_layer:
         probe = of_first(explain, inputs)
-        options |= resolved(options, probe)
+        options |= resolved(options, probe) if about.layer else {}
     else:
         given = dict(options)
         options |= {"f": FirstLook(model), **_fewest(options)}
         probe = of_zeros(explain, inputs)
         options |= given
     options["f"] = BlockModel(model)
+    if at_layer:
+        beside = args_at(options["additional_forward_args"], [0], inputs)
+        site = _site({**settings, "additional_forward_args": beside})
+        return lazily_at_layer(
+            explain, probe, inputs, facts, many, functools.partial(dims_at_layer, model, **site), dtype
+        )
     lay_out = lazy_maps if about.result == "layer map" else lazily
     return lay_out(explain, probe, inputs, facts, many)
 

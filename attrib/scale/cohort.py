@@ -18,6 +18,7 @@ import xarray as xr
 import zarr
 
 from attrib import labelled as labelled_methods
+from attrib._nearest import near
 from attrib._version import __version__
 from attrib.functional import METHODS
 from attrib.io import replacing, write_json
@@ -187,7 +188,9 @@ def _callable(method: Any) -> Callable[..., Any]:
         return functools.partial(_callable(method.func), *method.args, **method.keywords)
     name = method if isinstance(method, str) else getattr(getattr(method, "about", None), "name", None)
     if isinstance(method, str) and method not in METHODS:
-        raise ValueError(f"`method` is {method!r}, expected one of {', '.join(METHODS)}")
+        raise ValueError(
+            f"`method` is {method!r}, expected one of {', '.join(METHODS)}{near(method, METHODS)}"
+        )
     if name in METHODS and hasattr(labelled_methods, name):
         return getattr(labelled_methods, name)
     if not callable(method):

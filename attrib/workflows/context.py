@@ -167,8 +167,8 @@ def _of_table(name: str | None, path: Path, model: Callable[..., Any] | None) ->
         raise ValueError(f"`context`: {path.name} has one column, expected labels of samples and values")
     index = rows.iloc[:, 0].to_numpy(dtype=str)
     columns = {str(c): _numbers(rows[c], path) for c in rows.columns[1:]}
-    known = None if model is None else parameters(model)
-    if name is None and known is not None and set(columns) <= set(known.keyword):
+    takes = None if model is None else parameters(model)
+    if name is None and takes is not None and set(columns) <= set(takes.keyword):
         return [
             Value(c, path.name, xr.DataArray(v, dims="sample", coords={"sample": index}))
             for c, v in columns.items()
@@ -193,8 +193,8 @@ def _numbers(column: pd.Series, path: Path) -> np.ndarray:
 def _of_samples(value: Value, labels: pd.Index | None, count: int, dim: Hashable) -> xr.DataArray:
     """A value for the samples with these labels, along `dim`."""
     a = value.values if dim not in value.values.dims else value.values.transpose(dim, ...)
-    own = a.indexes.get(a.dims[0])
-    if own is None or (labels is None and own.equals(pd.RangeIndex(count))):
+    index = a.indexes.get(a.dims[0])
+    if index is None or (labels is None and index.equals(pd.RangeIndex(count))):
         if len(a) != count:
             raise ValueError(
                 f"`context`: {value.source} has {len(a)} rows without labels, the data have {count} samples"
@@ -205,15 +205,15 @@ def _of_samples(value: Value, labels: pd.Index | None, count: int, dim: Hashable
             f"`context`: {value.source} names its samples, but the data have no labels; pass rows in their order as .npy"
         )
     else:
-        if not own.is_unique:
-            raise ValueError(f"`context`: {value.source} has {own[own.duplicated()][0]!r} more than once")
-        places = pd.Index(own.astype(str)).get_indexer(labels.astype(str))
+        if not index.is_unique:
+            raise ValueError(f"`context`: {value.source} has {index[index.duplicated()][0]!r} more than once")
+        places = pd.Index(index.astype(str)).get_indexer(labels.astype(str))
         lacking = labels[places < 0]
         if len(lacking):
             more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
             raise ValueError(
                 f"`context`: {value.source} lacks the samples {', '.join(map(repr, lacking[:3].tolist()))}{more}; it has "
-                f"{', '.join(map(repr, own[:3].tolist()))}, ..."
+                f"{', '.join(map(repr, index[:3].tolist()))}, ..."
             )
         a = a[places].drop_vars(list(a.coords)).assign_coords({a.dims[0]: labels})
     others = {d: f"context_{d}" for d in a.dims[1:] if d == dim}

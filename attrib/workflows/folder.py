@@ -227,6 +227,21 @@ def _record(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def picture_count(pictures: int | str) -> int | None:
+    """How many samples get pictures; None for all.
+
+    Raises
+    ------
+    ValueError
+        Unless it is a number, "all" or "none".
+    """
+    if pictures in ("all", "none"):
+        return None if pictures == "all" else 0
+    if isinstance(pictures, bool) or not str(pictures).isdecimal():
+        raise ValueError(f"`pictures` is {pictures!r}, expected a number, all or none")
+    return int(pictures)
+
+
 def command_line() -> list[str]:
     """What was typed, without the path of the program."""
     return ["attrib", *sys.argv[1:]]

@@ -10,6 +10,7 @@ from typing import Any
 
 import xarray as xr
 
+from attrib._nearest import near
 from attrib.functional import METHODS
 from attrib.functional.explanation import Method
 from attrib.workflows.context import Context
@@ -109,7 +110,7 @@ def plan(
     unknown = [n for n in names if n not in ALL_METHODS]
     if unknown or not names:
         raise ValueError(
-            f"`methods`: there is no method {', '.join(map(repr, unknown)) or 'given'}; there are {', '.join(ALL_METHODS)}, all"
+            f"`methods`: there is no method {', '.join(map(repr, unknown)) or 'given'}; there are {', '.join(ALL_METHODS)}, all{near(unknown[0] if unknown else '', ALL_METHODS)}"
         )
     shared = {
         "target": target,
@@ -162,12 +163,14 @@ def _set(
     """Give an option to the method named before the dot, or to all that take it; or to the method inside one."""
     method, dot, name = key.rpartition(".")
     if dot and method not in by_method:
-        raise ValueError(f"`options` {key}: {method!r} is not among the methods {', '.join(by_method)}")
+        raise ValueError(
+            f"`options` {key}: {method!r} is not among the methods {', '.join(by_method)}{near(method, by_method)}"
+        )
     chosen = [method] if dot else list(by_method)
     if name == "method" and any(m in inside for m in chosen):
         if value not in WRAPPED:
             raise ValueError(
-                f"`options` {key}: there is no method {value!r} to go inside; there are {', '.join(WRAPPED)}"
+                f"`options` {key}: there is no method {value!r} to go inside; there are {', '.join(WRAPPED)}{near(value, WRAPPED)}"
             )
         for m in (m for m in chosen if m in inside):
             by_method[m]["method"] = WRAPPED[value]
@@ -179,7 +182,7 @@ def _set(
             a for m in chosen if m in inside for a in _arguments_inside(by_method[m])
         }
         raise ValueError(
-            f"`options` {key}: no such argument; there are {', '.join(sorted(names - SET_ELSEWHERE))}"
+            f"`options` {key}: no such argument; there are {', '.join(sorted(names - SET_ELSEWHERE))}{near(name, names - SET_ELSEWHERE)}"
         )
     for m in takers:
         by_method[m][name] = value

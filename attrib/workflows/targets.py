@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrib._nearest import near
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -40,7 +42,9 @@ def _target(text: str, classes: Sequence[str] | None) -> int | str:
             f"`target` is {text!r}: to name a class, give `classes`; else a number, predicted or all; of a model with several "
             "heads HEAD:OUTPUT, such as 1:0, or 0:profile for the score of a profile"
         )
-    raise ValueError(f"`target` is {text!r}, which is not among the classes {', '.join(classes[:12])}")
+    raise ValueError(
+        f"`target` is {text!r}, which is not among the classes {', '.join(classes[:12])}{near(text, classes)}"
+    )
 
 
 def heads_of(target: str | None, classes: Sequence[str] | None) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +14,10 @@ from torch import Tensor, nn
 
 import attrib
 from attrib.functional import integrated_gradients
+from attrib.testing import AXIOMS, CONTRACT, specimen
 
 CELLS = 64
+EXACT = partial(integrated_gradients, quadrature="exact")
 
 
 def halved(f, x: Tensor, x0: Tensor, target: int) -> Tensor:
@@ -281,3 +286,29 @@ def test_labelled_and_lazy_results_have_the_counts() -> None:
     assert lazy.chunks is not None
     np.testing.assert_allclose(lazy, a, atol=1e-6)
     np.testing.assert_array_equal(lazy.segments, a.segments)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "number", "sequence"])
+@pytest.mark.parametrize("check", CONTRACT.values(), ids=CONTRACT.keys())
+def test_contract_of_piecewise_linear_networks(check: Any, kind: str) -> None:
+    s = specimen(
+        kind, sum(map(ord, kind)), dtype=torch.float64, smooth=False, target="each", baselines="each"
+    )
+    check(EXACT, s.f, s.x, tolerance=1e-9, target=s.target, baselines=s.baselines)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "number", "sequence"])
+@pytest.mark.parametrize("axiom", ["completeness", "dummy", "linearity"])
+def test_axioms_of_piecewise_linear_networks(axiom: str, kind: str) -> None:
+    for seed in range(4):
+        s = specimen(kind, seed, dtype=torch.float64, smooth=False, baselines="each")
+        AXIOMS[axiom](EXACT, s.f, s.x, tolerance=1e-9, target=s.target, baselines=s.baselines)
+
+
+def test_several_targets_are_the_single_ones() -> None:
+    s = specimen("mlp", 3, dtype=torch.float64, smooth=False, baselines="each")
+    several = EXACT(s.f, s.x, targets="all", baselines=s.baselines)
+    for k in range(3):
+        torch.testing.assert_close(
+            several[k], EXACT(s.f, s.x, target=k, baselines=s.baselines), rtol=1e-9, atol=1e-12
+        )

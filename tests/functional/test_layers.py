@@ -17,6 +17,7 @@ from attrib.functional import (
     input_x_gradient,
     integrated_gradients,
     noise_tunnel,
+    predict,
     saliency,
     smooth_grad,
     up_to,
@@ -176,3 +177,20 @@ def test_conductance_adds_up_and_is_exact_where_the_layer_is_linear() -> None:
         net[1:], h, baselines=h0, target=1, quadrature="riemann_middle", n_steps=50
     )
     agree(first, expected)
+
+
+def test_a_model_that_rounds_otherwise_in_other_batches_has_its_layers() -> None:
+    """Its comparison with itself runs with the hooks of the layer, too."""
+
+    class Rounding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = nn.Tanh()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inside(x).sum(1) * (1 + 1e-13 * len(x))
+
+    x = torch.randn(4, 3, dtype=torch.float64)
+    a = saliency(Rounding(), x, layer="inside")
+    torch.testing.assert_close(a, torch.ones_like(x))
+    torch.testing.assert_close(predict(up_to(Rounding(), "inside"), x), x.tanh())

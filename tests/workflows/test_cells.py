@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from attrib.cli.cells import repeated
-from attrib.cli.run import OK, REFUSED, run
+from attrib.cli.run import OK, REFUSED, repeated, run
 from attrib.domains.cells import ImageFile
 from attrib.domains.preparation import Preparation
 from attrib.domains.processors import timm_preparation
@@ -584,7 +583,8 @@ def test_options_with_several_values() -> None:
     assert repeated(words) == [
         "cells", "--images", "a", "--images", "b", "--layer", "x", "--methods", "m", "--methods", "n",
     ]  # fmt: skip
-    assert repeated(["explain", "--methods", "m", "n"]) == ["explain", "--methods", "m", "n"]
+    assert repeated(["explain", "--methods", "m", "n"]) == ["explain", "--methods", "m", "--methods", "n"]
+    assert repeated(["explain", "--seed", "1", "2"]) == ["explain", "--seed", "1", "2"]
 
 
 def test_fewer_images_are_taken_evenly_from_the_classes() -> None:

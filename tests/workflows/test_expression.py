@@ -1,6 +1,8 @@
 """The study of expression: planted markers lead, files agree with each other, arguments are refused early."""
 
+import gzip
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from scipy.sparse import csr_matrix
 from torch import nn
 
 import attrib
@@ -358,7 +361,7 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
     common = [
         "--data",
         str(folder / "tpm.csv"),
-        "--samples",
+        "--sample-table",
         str(folder / "samples.csv"),
         "--label",
         "tissue",
@@ -500,7 +503,44 @@ def test_attrib_explain_takes_matrices_and_gives_h5ad_back(tmp_path: Path) -> No
     a = load(tmp_path / "o" / "attributions.nc", "saliency")
     assert a.dims == ("sample", "gene")
     assert a.gene.values[0] == data.tpm.columns[0].split(".")[0]
+    gct = data.tpm.T.assign(Description="g").rename_axis("Name")
+    head = f"#1.2\n{gct.shape[0]}\t{gct.shape[1] - 1}\n"
+    gct[["Description", *data.tpm.index]].to_csv(tmp_path / "table.txt", sep="\t")
+    (tmp_path / "m.gct").write_text(head + (tmp_path / "table.txt").read_text())
+    (tmp_path / "n.gct.gz").write_bytes(gzip.compress((tmp_path / "m.gct").read_bytes()))
+    lines = (tmp_path / "table.txt").read_text().splitlines()
+    ages = "\t".join(["age", "na", *map(str, range(len(data.tpm)))])
+    version3 = [
+        f"#1.3\n{gct.shape[0]}\t{gct.shape[1] - 1}\t1\t1",
+        lines[0].replace("Name", "id"),
+        ages,
+        *lines[1:],
+    ]
+    (tmp_path / "v.gct").write_text("\n".join(version3) + "\n")
+    data.tpm.to_csv(tmp_path / "m.tsv", sep="\t")
+    for name in ("m.gct", "n.gct.gz", "v.gct", "m.tsv"):
+        folder = tmp_path / name.replace(".", "_")
+        assert run(["explain", *common, "--data", str(tmp_path / name), "--output", str(folder)]) == 0
+        np.testing.assert_allclose(
+            load(folder / "attributions.nc", "saliency").values, a.values, rtol=1e-4, atol=1e-6
+        )
+    if find_spec("pyarrow") is not None:
+        data.tpm.to_parquet(tmp_path / "m.parquet")
+        assert (
+            run(["explain", *common, "--data", str(tmp_path / "m.parquet"), "--output", str(tmp_path / "q")])
+            == 0
+        )
     anndata = pytest.importorskip("anndata")
+    sparse = anndata.AnnData(
+        csr_matrix(data.tpm.to_numpy("float32")), var=pd.DataFrame(index=data.tpm.columns)
+    )
+    sparse.write_h5ad(tmp_path / "s.h5ad")
+    assert (
+        run(["explain", *common, "--data", str(tmp_path / "s.h5ad"), "--output", str(tmp_path / "hs")]) == 0
+    )
+    np.testing.assert_allclose(
+        load(tmp_path / "hs" / "attributions.nc", "saliency"), a.values, rtol=1e-4, atol=1e-6
+    )
     obs = pd.DataFrame({"tissue": data.samples.tissue.values}, index=data.tpm.index)
     anndata.AnnData(
         data.tpm.to_numpy("float32"), obs=obs, var=pd.DataFrame(index=data.tpm.columns)

@@ -17,12 +17,13 @@ from attrib.io import load
 from attrib.workflows.fcgr import Predictor, load_predictor
 from attrib.workflows.fcgr import fcgr as study_of
 from attrib.workflows.fcgr.branches import branch_layers
+from attrib.workflows.fcgr.cohort import _seed_of, _sites
 from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.network import Inception, TwoBranch
 from attrib.workflows.fcgr.pairs import file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Score
 from attrib.workflows.fcgr.samplefiles import site_of
-from attrib.workflows.fcgr.todo import METHODS, Settings
+from attrib.workflows.fcgr.todo import METHODS, Settings, checked_methods
 from tests.browser import held
 from tests.workflows.sites import planted
 
@@ -69,7 +70,13 @@ def everything(model: Path) -> xr.Dataset:
     x, background = predictor.images.of(pairs.iloc[:30]), predictor.images.of(pairs.iloc[-10:])
     layers = branch_layers(predictor.model, {b: torch.from_numpy(x[b].values[:1]) for b in ("mirna", "mrna")})
     settings = Settings(
-        METHODS, ("normalize", "filter", "tangent"), layers, True, {"n_samples": 10}, 0, "auto"
+        METHODS,
+        ("saliency:normalize", "saliency:filter", "saliency:tangent"),
+        layers,
+        True,
+        {"n_samples": 10},
+        0,
+        "auto",
     )
     return explained(predictor, x, background, settings, {})
 
@@ -217,6 +224,7 @@ def test_the_output_tree(study: Path) -> None:
     cohort = {
         "analysis_summary.json", "attribution_statistics.csv", "attributions.nc", "cell_statistics.nc", "index.html",
         "method_agreement.csv", "method_agreement.png", "average_along_mirna.png", "motifs_mirna.csv", "motifs_mrna.csv",
+        "consensus.csv", "consensus.png", "pair_agreement.csv", "mirna_conv1_patterns.csv", "mrna_conv1_patterns.csv",
         "average_attribution_integrated_gradients.png", "average_attribution_deep_lift_shap.png", "average_attribution_saliency_tangent.png",
         *(f"{b}_conv1_{kind}.png" for b in ("mirna", "mrna") for kind in ("filters", "activations")),
     }  # fmt: skip
@@ -226,7 +234,14 @@ def test_the_output_tree(study: Path) -> None:
         for b in ("mirna", "mrna"):
             kinds += [
                 f"{b}_{k}"
-                for k in ("comparison", "clusters", "integrated_gradients", "saliency", "deep_lift_shap")
+                for k in (
+                    "comparison",
+                    "clusters",
+                    "integrated_gradients",
+                    "saliency",
+                    "deep_lift_shap",
+                    "saliency_tangent",
+                )
             ]
         assert {f"{name}_{k}.png" for k in kinds} <= files
         a = np.load(out / "numpy_exports" / f"{name}_integrated_gradients_mirna.npy")
@@ -240,7 +255,7 @@ def test_the_summary_tells_bad_pairs_and_correlations(study: Path) -> None:
     summary = json.loads((study / "out" / "analysis_summary.json").read_text())
     assert summary["samples"] == ["pair 0", "pair 1"]
     assert summary["bad_pairs"] == {"pair 3": "mirna is empty", "pair 5": "label is 'maybe', expected 0 or 1"}
-    assert -1 <= summary["methods"]["deep_lift_shap"]["mrna"]["correlation_with_integrated_gradients"] <= 1
+    assert -1 <= summary["methods"]["deep_lift_shap"]["mrna"]["pearson_with_integrated_gradients"] <= 1
     assert summary["methods"]["integrated_gradients"]["completeness_error_max"] < 1e-2
     assert set(summary["seconds"]) >= {"integrated_gradients", "interaction", "pictures of each pair"}
     table = pd.read_csv(study / "out" / "attribution_statistics.csv")
@@ -519,3 +534,75 @@ def test_without_the_extra(
     monkeypatch.setitem(__import__("sys").modules, "skorch", None)
     assert run(["fcgr", "train", "--data", str(data), "--output", str(tmp_path / "out"), *SMALL]) == REFUSED
     assert "pip install -e '.[train]'" in capsys.readouterr().err
+
+
+def test_what_methods_agree_on_and_what_filters_answer_to(study: Path) -> None:
+    out = study / "out"
+    a = load(out / "attributions.nc")
+    agreed = pd.read_csv(out / "pair_agreement.csv").set_index(["sample", "branch"]).spearman_of_methods
+    assert list(agreed) == sorted(agreed, reverse=True)
+    maps = [
+        a["mrna"].sel({"sample": "pair 0", "method": m})
+        for m in ("integrated_gradients", "saliency", "deep_lift_shap")
+    ]
+    ranks = [pd.Series(np.abs(m.values).ravel()).rank() for m in maps]
+    r = [ranks[i].corr(ranks[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert agreed["pair 0", "mrna"] == pytest.approx(np.mean(r), abs=1e-6)
+    consensus = pd.read_csv(out / "consensus.csv")
+    assert consensus.groupby("branch").mean_rank.mean().tolist() == pytest.approx([0.5, 0.5], abs=1e-6)
+    found = pd.read_csv(out / "mrna_conv1_patterns.csv")
+    assert found.groupby(["layer", "filter"])["rank"].max().max() == 10
+    letters = " ".join(str(s) for s in a["mrna_sequence"].values)
+    assert all(kmer in letters for kmer in found.kmer)
+    table = pd.read_csv(out / "attribution_statistics.csv").set_index(["sample", "branch", "method"])
+    row = table.loc[("pair 0", "mrna", "saliency")]
+    of = [m.values.ravel().astype(float) for m in maps[:2]]
+    assert row.pearson_with_ig == pytest.approx(np.corrcoef(*of)[0, 1], abs=1e-6)
+    assert row.spearman_with_ig == pytest.approx(
+        pd.Series(of[0]).corr(pd.Series(of[1]), method="spearman"), abs=1e-6
+    )
+
+
+def test_corrections_are_of_any_method() -> None:
+    methods = ("saliency", "integrated_gradients")
+    assert checked_methods(methods, ("filter",))[1] == ("saliency:filter",)
+    assert checked_methods(methods, ("all:filter", "filter"))[1] == (
+        "saliency:filter",
+        "integrated_gradients:filter",
+    )
+    assert checked_methods(methods[1:], ("filter", "integrated_gradients:tangent"))[1] == (
+        "integrated_gradients:tangent",
+    )
+    with pytest.raises(ValueError, match="none of the methods saliency"):
+        checked_methods(("saliency",), ("deep_lift:filter",))
+    with pytest.raises(ValueError, match="expected some of normalize"):
+        checked_methods(methods, ("all:sharpen",))
+
+
+def test_motifs_of_kmers_are_aligned_and_named_by_seeds() -> None:
+    found = _sites("ACGTT", ["ACGT", "CGTT"], ["GGACGTTG", "AACGTA", "TTACGTCA", "CCCC"])
+    assert found is not None
+    assert found.attrs["sites"] == 3
+    assert found.values[:, :4].tolist() == np.eye(4).tolist()
+    assert found.values[:, 4].tolist() == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3])
+    assert _sites("ACGT", ["ACGT"], ["ACGT"]) is None  # a single site
+    mirnas = np.array(["UGAGGUAGUAGG", "UGAGGUAGAAAA", "UUUUUUUUUUUU"])
+    assert _seed_of("CCTACCTCA", "mrna", mirnas) == "GAGGTA"
+    assert _seed_of("GGGGGG", "mrna", mirnas) == ""
+
+
+def test_pairs_may_be_named_by_row_and_drawn_on_request(study: Path, model: Path, tmp_path: Path) -> None:
+    predictor = load_predictor(model / "model.safetensors")
+    done = study_of(
+        predictor, study / "pairs.csv", tmp_path / "out", samples=["1", "pair 0"], methods=["saliency", "integrated_gradients"],
+        corrections=["integrated_gradients:filter"], pictures=1, n_background=2, with_interaction=False, options={"n_steps": 4},
+    )  # fmt: skip
+    assert done.summary["samples"] == ["pair 1", "pair 0"]
+    drawn = {p.name.split("_")[2] for p in (tmp_path / "out").glob("sample_pair_*.png")}
+    assert drawn == {"1"}
+    assert "integrated_gradients_filter" in load(tmp_path / "out" / "attributions.nc").method
+    entries = {
+        s["name"]: len(s["files"]) for s in held((tmp_path / "out" / "index.html").read_text())[0]["samples"]
+    }
+    assert entries["pair 0"] == 0
+    assert entries["pair 1"] > 4

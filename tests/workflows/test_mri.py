@@ -488,11 +488,11 @@ def test_what_is_wrong_is_listed_by_subject_and_the_others_are_finished(tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"methods": ["integrated_gradient"]}, "did you mean integrated_gradients?"),
+        ({"methods": ["integrated_gradient"]}, "did you mean 'integrated_gradients'?"),
         ({"classes": "HC,TLE,MCI"}, "`classes` has 3 names, but the model has 2 outputs"),
         ({"classes": None}, "`classes` is missing: the labels are HC, TLE"),
-        ({"target": "TEL"}, "did you mean TLE?"),
-        ({"intensity": "z-score"}, "did you mean zscore?"),
+        ({"target": "TEL"}, "did you mean 'TLE'?"),
+        ({"intensity": "z-score"}, "did you mean 'zscore'?"),
         ({"axis": "axiel"}, "`axis` is 'axiel'"),
         ({"key_slices": [5, 40]}, "slice 40 is not among the 12 along k"),
         ({"key_mm": [400.0]}, "`key_mm`: slice"),
@@ -628,7 +628,7 @@ def test_the_command_line_refuses_in_one_line(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(words(place, tmp_path / "out", "--methods", "salience")) == REFUSED
-    assert "did you mean saliency?" in capsys.readouterr().err
+    assert "did you mean 'saliency'?" in capsys.readouterr().err
     assert run(words(place, tmp_path / "out", "--key-slices", "a")) == REFUSED
     assert "--key-slices is 'a', expected numbers" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._nearest import near
 from attrib.domains.expression.matrices import RESERVED, Matrix, kind_of
 
 
@@ -170,10 +170,8 @@ def _some(what: str, names: pd.Index | np.ndarray) -> str:
 def _column(x: xr.DataArray, name: str, argument: str) -> np.ndarray:
     columns = [str(c) for c, v in x.coords.items() if v.dims == ("sample",) and c != "sample"]
     if name not in columns:
-        near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"`{argument}` is {name!r}, which is no column of the samples{hint} There are {', '.join(columns[:20]) or 'none: pass a sample table as `samples`'}"
+            f"`{argument}` is {name!r}, which is no column of the samples; there are {', '.join(columns[:20]) or 'none: pass a sample table as `samples`'}{near(name, columns)}"
         )
     return x[name].values
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from attrib._nearest import near
 from attrib.domains.fcgr.kmers import CORNERS, NONE, Leading, checked, codes, kmers, window_pixels
 
 SCALES = {"count": "k-mers", "frequency": "share of k-mers", "log": "log(1 + k-mers)"}
@@ -69,7 +70,7 @@ def fcgr(
     ([[1.0, 1.0], [2.0, 0.0]], [['C', 'G'], ['A', 'T']], 1)
     """
     if scale not in SCALES:
-        raise ValueError(f"`scale` is {scale!r}, expected one of {', '.join(SCALES)}")
+        raise ValueError(f"`scale` is {scale!r}, expected one of {', '.join(SCALES)}{near(scale, SCALES)}")
     texts = as_texts(sequences)
     names = _names(sequences, samples, len(texts))
     _refuse_short(names, texts, checked(k))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from attrib._nearest import near
 from attrib.engine.edits.edits import edited
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.window import Plan, Unsuited, Windows, dispatch, learn_layout, program
@@ -63,7 +64,7 @@ def effects(
         If `path` is not one of these, or is `"window"` and the window does not suit the model.
     """
     if path not in PATHS:
-        raise ValueError(f"`path` is {path!r}, expected one of {', '.join(PATHS)}")
+        raise ValueError(f"`path` is {path!r}, expected one of {', '.join(PATHS)}{near(path, PATHS)}")
     passes.batches.expect(len(edits.samples))
     scan = Scan(passes, xs, j, edits, prediction)
     values = scan.dense_for("asked for") if path == "dense" else scan.by_window(must=path == "window")

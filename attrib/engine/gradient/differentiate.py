@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp
 
+from attrib._nearest import near
 from attrib.engine.batching import Batches
 from attrib.engine.gradient.pullback import (
     Rows,
@@ -55,7 +56,9 @@ class Differentiator:
 
     def __init__(self, function: Function, score: Scores, batches: Batches, engine: str) -> None:
         if engine not in ENGINES:
-            raise ValueError(f"`engine` is {engine!r}, expected one of {', '.join(ENGINES)}")
+            raise ValueError(
+                f"`engine` is {engine!r}, expected one of {', '.join(ENGINES)}{near(engine, ENGINES)}"
+            )
         self.function, self.score, self.batches = function, score, batches
         self.engine = function.knowledge.engine or engine if engine == "auto" else engine
         self._checked_cut = False

@@ -25,17 +25,18 @@ _HANDLES = threading.Lock()  # torch numbers its hooks without one
 
 
 @contextmanager
-def tapped(parts: Mapping[str, nn.Module], see: See) -> Iterator[None]:
+def tapped(parts: Mapping[str, nn.Module], see: See, compared: bool = False) -> Iterator[None]:
     """Show `see` the outputs of some modules that this thread runs; no hook stays behind.
 
     Other threads that run the same modules meanwhile go on undisturbed: the hook looks who is calling. So do calls that
-    only compare the model with itself.
+    only compare the model with itself, unless the model is one with the hook: `compared`.
     """
     me = threading.get_ident()
 
     def hook(name: str) -> Callable:
         def look(module: nn.Module, args: Any, output: Any) -> Any:
-            return see(name, output) if threading.get_ident() == me and not comparing() else None
+            mine = threading.get_ident() == me and (compared or not comparing())
+            return see(name, output) if mine else None
 
         return look
 

@@ -42,6 +42,8 @@ FOLLOWS = {
     4: 0.57,
 }  # correlation of shares with places from which on a dim of so many positions follows
 FOLLOWS_LONG = 0.5  # the same of more positions; chance gives as much once in a hundred dims, or less
+LEAK = 1e-8  # share of the squared change that rounding may leave elsewhere
+SHORT = 0.9  # the correlation of dims too short for all places that is believed where nothing else speaks for them
 SURELY = 0.75  # the same of grids that are unlikely by their sizes, and of dims that are reversed or in another order
 _ORDERS = (
     (0, 1, 2, 3, 4, 5),
@@ -100,10 +102,10 @@ class Response(NamedTuple):
         return self.last if form.order == "last" else self.last[:, form.prefix :].unflatten(1, form.grid)
 
 
-def moved(x: Tensor) -> Moves:
-    """A sample (1, ...) and its changes in boxes, to other values or to other ids that it holds."""
+def moved(x: Tensor, dims: tuple[int, ...] | None = None) -> Moves:
+    """A sample (1, ...) and its changes in boxes along some dims, to other values or to other ids that it holds."""
     sizes = x.shape[1:]
-    dims = _position_dims(sizes)
+    dims = _position_dims(sizes) if dims is None else dims
     sample, changed = x[0].detach(), _changed(x[0].detach())
     rows, spans = [sample], torch.zeros(PLACES, len(dims), 2, dtype=torch.float64)
     for place in range(PLACES):
@@ -128,9 +130,14 @@ def _changed(sample: Tensor) -> Tensor:
     if not sample.is_floating_point():
         ids, at = sample.unique(return_inverse=True)
         return ids[(at + 1) % len(ids)]
-    deviation = float(sample.float().std(correction=0))
     noise = torch.rand(sample.shape, generator=torch.Generator().manual_seed(0)).to(sample)
-    return sample + (deviation if 0 < deviation < math.inf else 1.0) * (3 * noise - 0.75)
+    return sample + _spread(sample) * (3 * noise - 0.75)
+
+
+def _spread(sample: Tensor) -> float:
+    """The standard deviation of a sample's values, or 1."""
+    deviation = float(sample.float().std(correction=0))
+    return deviation if 0 < deviation < math.inf else 1.0
 
 
 def _position_dims(sizes: torch.Size) -> tuple[int, ...]:
@@ -341,6 +348,70 @@ def _followed(
         form._replace(axes=tuple(axes[k] for k in range(len(form.grid))), reversed=tuple(reversed_dims)),
         min(scores),
     )
+
+
+def pushed(x: Tensor) -> Moves:
+    """A sample (1, ...) with boxes along all of its dims pushed up, and then down, so far that kinks are crossed."""
+    dims = tuple(d for d, size in enumerate(x.shape[1:]) if size > 1)
+    moves = moved(x, dims)
+    if not x.is_floating_point():
+        return moves
+    sample = moves.rows[:1]
+    push = _spread(sample) * (
+        1 + 3 * torch.rand(sample.shape, generator=torch.Generator().manual_seed(1)).to(sample)
+    )
+    inside = moves.rows[1:] != sample
+    rows = [sample + sign * torch.where(inside, push + sample.abs(), 0.0) for sign in (1, -1)]
+    return Moves(dims, moves.spans, torch.cat([sample, *rows]))
+
+
+def dims_followed(h: Tensor, moves: Moves) -> dict[int, int]:
+    """Which dims of a layer's activation are dims of the input: what changes at one place there changes it at that place.
+
+    Parameters
+    ----------
+    h : Tensor (rows, ...)
+        The activation for the rows of `moves`.
+    moves : Moves
+        Of `pushed`.
+
+    Returns
+    -------
+    dict of int to int
+        Dims of the activation of one sample, and of the input's sample. A dim of the same size is the input's if a change
+        leaves all but its own entries as they are. If changes spread, as through convolutions and attention, the places have
+        to have the largest shares of what moves the entries near them, in activations of two dims or more, and in one of a
+        single dim more surely so, as a dense layer may be as wide as its input.
+    """
+    change = (h[1:] - h[:1]).double().square().unflatten(0, (-1, PLACES)).sum(0)
+    forward, _ = follows(change, moves.spans)
+    scores: dict[tuple[int, int], float] = {}
+    for k, size in enumerate(h.shape[1:]):
+        profile = change.movedim(1 + k, 1).flatten(2).sum(2) if change.ndim > 2 else change
+        for j, d in enumerate(moves.dims):
+            count = moves.rows.shape[1 + d]
+            needed = SHORT if size < PLACES else SURELY if h.ndim == 2 else FOLLOWS_LONG
+            if size > 1 and size == count and _stays(profile, moves.spans[:, j]):
+                scores[k, j] = 2.0
+            elif 2 < size <= count >= PLACES and (h.ndim > 2 or size == count):
+                score = float(forward[k, j])
+                scores |= {(k, j): score} if score >= needed else {}
+    found: dict[int, int] = {}
+    for k, j in sorted(scores, key=lambda pair: -scores[pair]):
+        if k not in found and moves.dims[j] not in found.values():
+            found[k] = moves.dims[j]
+    return found
+
+
+def _stays(profile: Tensor, spans: Tensor) -> bool:
+    """Whether changes (PLACES, entries) lie in their places' own entries, of which two or more moved."""
+    size = profile.shape[1]
+    entries = torch.arange(size, dtype=torch.float64) + 0.5
+    inside = (entries > size * spans[:, :1]) & (entries < size * spans[:, 1:])
+    total, own = profile.sum(1), (profile.cpu() * inside).sum(1).to(profile.device)
+    moving = total > 0
+    places = {tuple(s) for s in spans[moving.cpu()].tolist()}
+    return len(places) > 1 and bool((total - own <= LEAK * total).all())
 
 
 def follows(changes: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
+from attrib._nearest import near
 from attrib.engine.gradient.passes import add_by_sample, by_sample
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.sampling.noise import block
@@ -51,7 +52,9 @@ class Moments:
             If `reduce` is none of `REDUCTIONS`, or there is but one row to take a variance of.
         """
         if reduce not in REDUCTIONS:
-            raise ValueError(f"`reduce` is {reduce!r}, expected one of {', '.join(REDUCTIONS)}")
+            raise ValueError(
+                f"`reduce` is {reduce!r}, expected one of {', '.join(REDUCTIONS)}{near(reduce, REDUCTIONS)}"
+            )
         if reduce == "variance" and steps < 2:
             raise ValueError(f'`n_samples` is {steps}, expected at least 2 for `reduce="variance"`')
         return cls(n, steps, device, first=reduce != "square", second=reduce != "mean")

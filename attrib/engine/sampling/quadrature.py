@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from attrib._nearest import near
+
 RULES = ("gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid")
 LEVELS = (3, 5, 9, 17, 33, 65, 129, 257, 513, 1025)  # nested Clenshaw-Curtis: each level holds the one before
 
@@ -32,7 +34,7 @@ def rule(name: str, n: int) -> tuple[Tensor, Tensor]:
         For an unknown rule or too few nodes.
     """
     if name not in RULES:
-        raise ValueError(f"`quadrature` is {name!r}, expected one of {', '.join(RULES)}")
+        raise ValueError(f"`quadrature` is {name!r}, expected one of {', '.join(RULES)}{near(name, RULES)}")
     if isinstance(n, bool) or not isinstance(n, int):
         raise TypeError(f"`n_steps` is {n!r}, expected an int")
     least = 1 if name == "gausslegendre" else 2

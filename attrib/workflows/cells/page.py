@@ -54,10 +54,12 @@ def study_page(
 
 def _image(row: Mapping[str, Any]) -> dict[str, Any]:
     label = row.get("label")
-    known = isinstance(label, str) and label != ""
-    says = f"predicted {row['predicted']} ({row['confidence']:.1%})" + (f", folder {label}" if known else "")
+    is_named = isinstance(label, str) and label != ""
+    says = f"predicted {row['predicted']} ({row['confidence']:.1%})" + (
+        f", folder {label}" if is_named else ""
+    )
     return {
-        "name": str(row["image"]), "says": says, "label": label if known else "", "wrong": known and label != row["predicted"],
+        "name": str(row["image"]), "says": says, "label": label if is_named else "", "wrong": is_named and label != row["predicted"],
         "confidence": row["confidence"], **{k: v for k, v in row.items() if str(k).endswith("deletion_z")},
     }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from attrib._nearest import near
 from attrib.functional import METHODS as METHODS_HERE
 from attrib.workflows.checkpoint import Classifier
 
@@ -57,7 +58,9 @@ def plan_of(classifier: Classifier, methods: Sequence[str], layer: str, targets:
     maps = [name for name, m in METHODS_HERE.items() if m.about.result == "layer map"]
     unknown = [m for m in methods if m not in maps]
     if unknown or not methods:
-        raise ValueError(f"`methods` is {' '.join(methods) or 'empty'}, expected some of {', '.join(maps)}")
+        raise ValueError(
+            f"`methods` is {' '.join(methods) or 'empty'}, expected some of {', '.join(maps)}{near(unknown[0] if unknown else '', maps)}"
+        )
     chosen = (
         targets
         if targets in ("predicted", "all")
@@ -66,6 +69,6 @@ def plan_of(classifier: Classifier, methods: Sequence[str], layer: str, targets:
     strange = [t for t in chosen if t not in classifier.classes] if isinstance(chosen, tuple) else []
     if strange or not chosen:
         raise ValueError(
-            f"`targets` is {' '.join(strange) or 'empty'}, expected predicted, all, or classes: {', '.join(classifier.classes[:20])}"
+            f"`targets` is {' '.join(strange) or 'empty'}, expected predicted, all, or classes: {', '.join(classifier.classes[:20])}{near(strange[0] if strange else '', [*classifier.classes, 'predicted', 'all'])}"
         )
     return Plan(tuple(dict.fromkeys(methods)), layer, chosen, classifier.classes, classifier.source)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._nearest import near
 from attrib.domains.expression import transformed
 from attrib.workflows.expression.checkpoint import SPLIT, Classifier
 
@@ -195,7 +196,7 @@ def _baseline_logs(
     if colon and name == "label":
         if label not in classifier.classes:
             raise ValueError(
-                f"`baselines` names the label {label!r}, expected one of {', '.join(classifier.classes[:20])}"
+                f"`baselines` names the label {label!r}, expected one of {', '.join(classifier.classes[:20])}{near(label, classifier.classes)}"
             )
         if classifier.label_means is not None:
             return classifier.label_means.sel(label=label).values

@@ -29,7 +29,7 @@ from attrib.workflows.expression.page import gene_data, study_page
 from attrib.workflows.expression.reading import read_expression
 from attrib.workflows.expression.selection import Samples, background, baseline_of, chosen, classified
 from attrib.workflows.expression.targets import means_of_targets, target_names
-from attrib.workflows.folder import RECORD, Folder, command_line, digest
+from attrib.workflows.folder import RECORD, Folder, command_line, digest, picture_count
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
 from attrib.workflows.study import completeness, deletion_curve, write_agreement
 
@@ -145,7 +145,7 @@ def expression(
     `label` in the tables is the predicted label, which for correctly predicted samples is the true one. Memory: the data twice, and the
     attributions of one method (of all methods for the h5ad file).
     """
-    limit = _pictures(pictures)
+    limit = picture_count(pictures)
     if top < 1:
         raise ValueError(f"`top` is {top}, expected at least 1")
     sets = read_gmt(gene_sets) if isinstance(gene_sets, str | Path) else gene_sets
@@ -163,11 +163,11 @@ def expression(
         classifier, selected, every_sample, methods, baselines, batch_size, seed, options, say
     )
     rehearse(classifier.model, selected.z, settings, tell)
-    said = {
+    identity = {
         "model": classifier.source, "weights": digest(classifier.model), "samples": digest_of(selected.z), "methods": list(settings.methods),
         "arguments": digest_of([settings.shared["classes"], settings.by_method]), "normalize": normalize, "baselines": baselines, "seed": seed,
     }  # fmt: skip
-    with Folder(output, command_line(), program=PROGRAM, settings=said, overwrite=overwrite) as folder:
+    with Folder(output, command_line(), program=PROGRAM, settings=identity, overwrite=overwrite) as folder:
         folder.record |= {
             "data": str(data) if isinstance(data, str | Path) else type(data).__name__, "target": names or "predicted", "split": split,
             "problems": matrix.problems, "methods": [],
@@ -185,17 +185,6 @@ def expression(
         write_json(summary, folder.file("summary.json"))
         _write_page(folder, summary, results, enriched, every_sample)
     return Study(folder.path, summary, [*folder.files, RECORD])
-
-
-def _pictures(pictures: int | str) -> int | None:
-    """How many labels get heat maps; None for all."""
-    if pictures == "all":
-        return None
-    if pictures == "none":
-        return 0
-    if isinstance(pictures, bool) or not str(pictures).isdecimal():
-        raise ValueError(f"`pictures` is {pictures!r}, expected a number, all or none")
-    return int(pictures)
 
 
 def _settings(

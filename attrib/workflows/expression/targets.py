@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from attrib._nearest import near
 from attrib.workflows.attribute import Tell, finished, told
 from attrib.workflows.expression.checkpoint import Classifier
 from attrib.workflows.plan import ALL_METHODS, Plan
@@ -31,7 +32,7 @@ def target_names(target: str | Sequence[str], classes: Sequence[str]) -> list[st
     strange = [n for n in names if n not in classes]
     if strange or not names:
         raise ValueError(
-            f"`target` is {', '.join(strange) or 'empty'}, expected predicted, all, or labels: {', '.join(classes[:20])}"
+            f"`target` is {', '.join(strange) or 'empty'}, expected predicted, all, or labels: {', '.join(classes[:20])}{near(strange[0] if strange else '', [*classes, 'predicted', 'all'])}"
         )
     return list(dict.fromkeys(names))
 

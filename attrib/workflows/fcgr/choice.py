@@ -36,6 +36,10 @@ def chosen(
 
 def _by_name(pairs: Pairs, names: list[str]) -> tuple[list[str], dict[str, str]]:
     table = pairs.table
+    rows = [*pairs.order]
+    names = [
+        rows[int(s)] if s not in rows and s.isdecimal() and int(s) < len(rows) else s for s in names
+    ]  # a row's number, where no pair has it for a name
     unknown = [s for s in names if s not in table.index and s not in pairs.bad]
     good = [s for s in names if s in table.index]
     if unknown:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.stats import rankdata
 
 from attrib import __version__
 from attrib.domains.fcgr import by_kmer
 from attrib.domains.fcgr.kmers import SEED
-from attrib.io import save, write_json
+from attrib.domains.motifs import as_motif
+from attrib.domains.sequences import reverse_complement
+from attrib.io import save, save_motifs, write_json
 from attrib.io.place import strict
+from attrib.plots import motif_cards
 from attrib.stats import agreement, assemble, describe
 from attrib.workflows.fcgr import overviews, squares
 from attrib.workflows.fcgr.contrasts import write_contrast
@@ -23,9 +28,16 @@ from attrib.workflows.fcgr.samplefiles import leading, rows
 from attrib.workflows.fcgr.summary import summed_up
 from attrib.workflows.folder import Folder
 
+LOGOS, SITES = 8, 3  # motifs of a branch that are looked at, and the sites that a logo must have
+
 
 def write_cohort(
-    run: Folder, results: xr.Dataset, names: Mapping[str, str], facts: Mapping[str, Any], seed: int
+    run: Folder,
+    results: xr.Dataset,
+    names: Mapping[str, str],
+    facts: Mapping[str, Any],
+    seed: int,
+    drawn: Sequence[str],
 ) -> dict[str, Any]:
     """Write the files of all pairs together.
 
@@ -40,6 +52,8 @@ def write_cohort(
         Further entries of the summary: settings, bad pairs, seconds.
     seed : int
         Of resampling.
+    drawn : sequence of str
+        Pairs with pictures.
 
     Returns
     -------
@@ -55,12 +69,13 @@ def write_cohort(
     _averages(run, results)
     _agreement(run, results)
     _described(run, results)
+    _consensus(run, results)
     compared = write_contrast(run, results, seed)
     _along(run, results)
     more = {"positives_against_negatives": compared, "motifs": _motifs(run, results)}
     summary: dict[str, Any] = strict(summed_up(results, table, facts) | more)
     write_json(summary, run.file("analysis_summary.json"))
-    run.text("index.html", study_page(results, names, summary, run.files, list(names)))
+    run.text("index.html", study_page(results, names, summary, run.files, drawn))
     return summary
 
 
@@ -80,8 +95,9 @@ def _agreement(run: Folder, results: xr.Dataset) -> None:
         tables[b] = agreement({m: plain.sel({"method": m}, drop=True) for m in methods})
     frame = pd.concat([t.to_pandas().assign(branch=b) for b, t in tables.items()]).reset_index()
     save(frame, run.file("method_agreement.csv"))
-    title = f"mean rank correlation over {results.sizes['sample']} pairs"
-    run.picture("method_agreement.png", overviews.agreement_picture(title, tables))
+    title = f"Spearman's correlation of two methods over k-mers, mean of {results.sizes['sample']} pairs"
+    if len(methods) > 1:
+        run.picture("method_agreement.png", overviews.agreement_picture(title, tables))
 
 
 def _described(run: Folder, results: xr.Dataset) -> None:
@@ -96,12 +112,92 @@ def _motifs(run: Folder, results: xr.Dataset) -> dict[str, Any]:
     if not bound.sizes["sample"]:
         return {}
     lead, summary = leading(results), {}
+    logos: dict[str, xr.DataArray] = {}
     for b in BRANCHES:
         scores = by_kmer(bound[b].sel({"method": lead}, drop=True).mean("sample"))
-        table = assemble(scores, top=30, sequences=[str(s) for s in bound[f"{b}_sequence"].values])
+        sequences = [str(s).upper().replace("U", "T") for s in bound[f"{b}_sequence"].values]
+        table = assemble(scores, top=30, sequences=sequences)
+        table["seed"] = [_seed_of(text, b, bound["mirna_sequence"].values) for text in table["consensus"]]
         save(table, run.file(f"motifs_{b}.csv"))
-        summary[b] = table.head(10)[["consensus", "score", "support", "sequences"]].to_dict("records")
+        logos_of = {
+            f"{b}_{k}_{row.consensus}": _sites(row.consensus, row.kmers.split(","), sequences)
+            for k, row in enumerate(table.head(LOGOS).itertuples())
+        }
+        logos |= {name: motif for name, motif in logos_of.items() if motif is not None}
+        summary[b] = table.head(10)[["consensus", "score", "support", "sequences", "seed"]].to_dict("records")
+    if logos:
+        save_motifs(logos, run.file("motifs.meme"))
+        run.picture("motifs.png", motif_cards(logos))
     return summary
+
+
+def _sites(consensus: str, kmers: Sequence[str], sequences: Sequence[str]) -> xr.DataArray | None:
+    """The letters of the sequences where one of a motif's k-mers lies, aligned with its consensus, as a motif; None with few sites."""
+    counts = np.zeros((4, len(consensus)))
+    places = {word: consensus.find(word) for word in kmers}
+    sites = 0
+    for text in sequences:
+        starts = {
+            m.start() - at for word, at in places.items() if at >= 0 for m in re.finditer(f"(?={word})", text)
+        }
+        windows = [text[s : s + len(consensus)] for s in starts if s >= 0 and s + len(consensus) <= len(text)]
+        if windows:  # one of each sequence: the one most like the consensus
+            best = max(sorted(windows), key=lambda w: sum(a == b for a, b in zip(w, consensus, strict=True)))
+            for k, letter in enumerate(best):
+                counts["ACGT".find(letter), k] += letter in "ACGT"
+            sites += 1
+    empty = counts.sum(0) == 0
+    counts[:, empty] = 1
+    return as_motif(counts / counts.sum(0), sites=sites, name=consensus) if sites >= SITES else None
+
+
+def _seed_of(consensus: str, branch: str, mirnas: np.ndarray) -> str:
+    """The most frequent seed of the miRNAs of which the motif has six letters in a row, or their site in the target."""
+    counts: dict[str, int] = {}
+    for text in (str(m).upper().replace("U", "T") for m in mirnas):
+        seed = text[SEED[0] - 1 : SEED[1]]
+        wanted = seed if branch == "mirna" else reverse_complement(seed)
+        if any(wanted[i : i + 6] in consensus for i in range(max(0, len(wanted) - 5))):
+            counts[seed] = counts.get(seed, 0) + 1
+    return max(counts, key=lambda s: (counts[s], s)) if counts else ""
+
+
+def _consensus(run: Folder, results: xr.Dataset) -> None:
+    """What all methods agree on: of each k-mer the mean rank of its magnitude over methods and pairs, and the pairs by agreement."""
+    methods = squares.per_sample(results)
+    if len(methods) < 2:
+        return
+    maps, rows = {}, []
+    for b in BRANCHES:
+        a = results[b].sel({"method": methods})
+        flat = np.abs(
+            a.stack(cell=("y", "x"), create_index=False).transpose("sample", "method", "cell").values
+        )
+        ranks = (rankdata(flat, axis=-1) - 1) / max(1, flat.shape[-1] - 1)
+        mean = ranks.mean((0, 1)).reshape(results["kmer"].shape)
+        maps[b] = xr.DataArray(mean, dims=("y", "x"), coords={"kmer": results["kmer"]})
+        for k, s in enumerate(results["sample"].values):
+            r = np.corrcoef(ranks[k])[np.triu_indices(len(methods), 1)]
+            rows.append(
+                {
+                    "sample": str(s),
+                    "branch": b,
+                    "spearman_of_methods": float(np.nanmean(r)) if np.isfinite(r).any() else np.nan,
+                }
+            )
+    table = pd.concat(
+        [by_kmer(m).to_series().rename("mean_rank").reset_index().assign(branch=b) for b, m in maps.items()]
+    )
+    save(
+        table.sort_values(["branch", "mean_rank"], ascending=[True, False], kind="stable"),
+        run.file("consensus.csv"),
+    )
+    agreed = pd.DataFrame(rows).sort_values("spearman_of_methods", ascending=False, kind="stable")
+    save(agreed, run.file("pair_agreement.csv"))
+    title = f"consensus of {len(methods)} methods and {results.sizes['sample']} pairs"
+    run.picture(
+        "consensus.png", overviews.averages(title, maps, "mean rank of the magnitude (0 to 1)", "Reds")
+    )
 
 
 def _along(run: Folder, results: xr.Dataset) -> None:
@@ -116,8 +212,8 @@ def _along(run: Folder, results: xr.Dataset) -> None:
             if (label == c).any()
         }
         length = min(len(str(s)) for s in results["mirna_sequence"].values)
-        means[m] = {g: v[:, :length].mean(0) for g, v in groups.items()}
-    title = "mean attribution along the miRNA; shaded: seed"
+        means[m] = {g: v[:, :length] for g, v in groups.items()}
+    title = "mean attribution along the miRNA, with 95% intervals of three pairs or more; shaded: seed"
     run.picture("average_along_mirna.png", overviews.positions_picture(title, means, SEED))
 
 

@@ -24,7 +24,6 @@ from attrib.workflows.fcgr.todo import METHODS, Settings
 from attrib.workflows.plan import Plan, plan
 from attrib.workflows.study import CONTROLS, STEPS
 
-CORRECTED = "saliency"  # the plain gradient, which the corrections are applied to
 DEFAULTS = {"saliency.absolute": False}
 
 
@@ -69,8 +68,9 @@ def explained(
     """
     skipped: dict[str, str] = {}
     results = _attributions(predictor, x, background, settings, seconds, skipped, tell)
-    for correction in settings.corrections if CORRECTED in results else ():
-        results[f"{CORRECTED}_{correction}"] = _corrected(results[CORRECTED], x, background, correction)
+    for method, _, correction in (c.partition(":") for c in settings.corrections):
+        if method in results:
+            results[f"{method}_{correction}"] = _corrected(results[method], x, correction)
     layers = ", ".join(f"{n}: {convolutions.last}" for n, convolutions in settings.layers.items())
     pairs = xr.Dataset(attrs={"layers": layers})
     for name in BRANCHES:
@@ -140,7 +140,7 @@ def _plain(a: xr.DataArray) -> xr.DataArray:
     )
 
 
-def _corrected(result: xr.Dataset, x: xr.Dataset, background: xr.Dataset, correction: str) -> xr.Dataset:
+def _corrected(result: xr.Dataset, x: xr.Dataset, correction: str) -> xr.Dataset:
     corrected = {}
     for name in BRANCHES:
         a, image = _plain(result[name]), _plain(x[name])

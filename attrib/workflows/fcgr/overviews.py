@@ -20,15 +20,30 @@ CLEAREST = 12  # differences with names
 NAMED = 5  # k-mers that are named in a map
 
 
-def averages(title: str, maps: Mapping[str, xr.DataArray]) -> Figure:
-    """The mean attribution of both branches, side by side."""
-    picture, axes = grid(len(maps), columns=2, panel=4.0, right=0.9, top=0.7, gap=1.0)
+def averages(
+    title: str, maps: Mapping[str, xr.DataArray], label: str = "mean attribution", cmap: str = DIVERGING
+) -> Figure:
+    """A map of both branches, side by side."""
+    picture, axes = grid(len(maps), columns=2, panel=4.0, right=1.1, top=0.7, gap=1.2, below=0.4)
     for ax, (name, a) in zip(axes, maps.items(), strict=True):
-        mesh = square(ax, a, names=NAMED)
+        mesh = square(ax, a, names=NAMED, cmap=cmap)
         ax.set_title(TITLES[name], fontsize=10)
-        picture.colorbar(mesh, ax=ax, fraction=0.04, pad=0.05).ax.tick_params(labelsize=7)
+        _bar(picture, mesh, ax, in_log_odds(label, a))
     picture.suptitle(title, fontsize=11)
     return picture
+
+
+def in_log_odds(label: str, a: xr.DataArray) -> str:
+    """A label with the unit of an attribution, whose output is the log-odds of binding."""
+    units = str(a.attrs.get("units", "")).replace("output", "log-odds")
+    return f"{label} ({units})" if units else label
+
+
+def _bar(picture: Figure, mesh: Any, ax: Any, label: str) -> None:
+    """A colour bar with its label in words."""
+    bar = picture.colorbar(mesh, ax=ax, fraction=0.04, pad=0.05)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label(label, fontsize=8)
 
 
 def contrast_picture(title: str, contrast: xr.Dataset) -> Figure:
@@ -40,6 +55,7 @@ def contrast_picture(title: str, contrast: xr.Dataset) -> Figure:
         square(ax, contrast["difference"]), cax=picture.add_axes((0.485, 0.1, 0.013, 0.74))
     )
     bar.ax.tick_params(labelsize=7)
+    bar.set_label(in_log_odds("difference of means", contrast["difference"]), fontsize=8)
     y, x = np.nonzero(contrast["p_corrected"].values < 0.05)
     ax.scatter(x, y, s=30, facecolors="none", edgecolors="black", linewidths=0.8)
     ax.set_title(f"difference of means; {len(y)} k-mers with corrected p < 0.05", fontsize=9)
@@ -56,10 +72,12 @@ def _intervals(ax: Axes, contrast: xr.Dataset) -> None:
     gaps = np.abs(np.stack([difference - lower, upper - difference]))
     rows = range(len(order))
     ax.errorbar(difference, rows, xerr=gaps, fmt="o", color="#b2182b", markersize=4, linewidth=1)
-    ax.set_yticks(rows, [f"{w}  p {v:.3f}" for w, v in zip(words, p, strict=True)], fontsize=7)
+    ax.set_yticks(rows, [f"{w}  {v:.3f}" for w, v in zip(words, p, strict=True)], fontsize=7)
+    ax.set_title("k-mer, corrected p (max T)", fontsize=8, loc="left")
     ax.axvline(0, color="black", linewidth=0.7)
     ax.tick_params(axis="x", labelsize=7)
-    ax.set_xlabel("difference, 95% interval", fontsize=8)
+    ax.set_xlabel("difference, 95% bootstrap interval", fontsize=8)
+    ax.locator_params(axis="x", nbins=4)
     ax.spines[["top", "right"]].set_visible(False)
 
 
@@ -83,54 +101,67 @@ def _numbers(ax: Axes, values: np.ndarray, limit: float, size: float) -> None:
     """Write each entry's number on it, white on dark colours."""
     for (i, j), v in np.ndenumerate(values):
         ax.text(
-            j, i, "–" if np.isnan(v) else f"{v:.2f}", ha="center", va="center", fontsize=size,
+            j, i, "–" if np.isnan(v) else f"{v + 0.0 if abs(v) >= 0.005 else 0:.2f}", ha="center", va="center", fontsize=size,
             color="white" if abs(v) > 0.6 * limit else "black",
         )  # fmt: skip
 
 
 def positions_picture(
-    title: str, means: Mapping[str, Mapping[str, np.ndarray]], seed: tuple[int, int]
+    title: str, groups: Mapping[str, Mapping[str, np.ndarray]], seed: tuple[int, int], unit: str = "log-odds"
 ) -> Figure:
-    """Mean attribution along the miRNA, a line per group of samples, a panel per method."""
-    methods = list(means)
-    picture = figure((3.3 * min(3, len(methods)), 0.5 + 2.1 * -(-len(methods) // 3)))
+    """Mean attribution along the miRNA with its 95% interval, a line per group of samples (samples, positions), a panel per method."""
+    from scipy.stats import t as student_t
+
+    methods = list(groups)
+    picture = figure((3.5 * min(3, len(methods)), 1.0 + 2.2 * -(-len(methods) // 3)))
     axes: Any = picture.subplots(-(-len(methods) // 3), min(3, len(methods)), squeeze=False)
     for ax in axes.ravel()[len(methods) :]:
         ax.set_visible(False)
     for ax, method in zip(axes.ravel(), methods, strict=False):
         ax.axvspan(seed[0] - 0.5, seed[1] + 0.5, color="#ffd54d", alpha=0.35, linewidth=0)
-        for (group, values), colour in zip(means[method].items(), ("#b2182b", "#2166ac"), strict=False):
-            ax.plot(
-                np.arange(1, len(values) + 1), values, color=colour, marker=".", linewidth=1.2, label=group
-            )
+        for (group, values), colour in zip(groups[method].items(), ("#b2182b", "#2166ac"), strict=False):
+            mean, places, n = values.mean(0), np.arange(1, values.shape[1] + 1), len(values)
+            ax.plot(places, mean, color=colour, marker=".", linewidth=1.2, label=group)
+            if n > 2:
+                half = student_t.ppf(0.975, n - 1) * values.std(0, ddof=1) / n**0.5
+                ax.fill_between(places, mean - half, mean + half, color=colour, alpha=0.18, linewidth=0)
         ax.axhline(0, color="black", linewidth=0.6)
         ax.set_title(spoken(method), fontsize=9)
         ax.tick_params(labelsize=7)
         ax.set_xlabel("miRNA position (nt)", fontsize=8)
         ax.xaxis.get_major_locator().set_params(integer=True)
-    axes[0, 0].legend(fontsize=7, frameon=False)
-    picture.suptitle(title, fontsize=11)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(f"attribution ({unit})", fontsize=8)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    picture.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=7, frameon=False)
+    picture.suptitle(title, fontsize=10)
     return picture
 
 
 def filters_picture(title: str, weights: Mapping[str, xr.DataArray]) -> Figure:
     """The kernels of convolutions on one scale, summed over channels."""
     kernels = [(f"{name.removeprefix('network.')}\nfilter {k}", w.sum("channel")[k]) for name, w in weights.items() for k in range(w.sizes["filter"])]  # fmt: skip
-    picture, axes = grid(len(kernels), columns=8, panel=1.05, gap=0.4, top=0.75)
+    picture, axes = grid(len(kernels), columns=8, panel=1.3, gap=0.4, top=0.75, right=1.0)
     limit = max(robust_limit(w, FULL) for _, w in kernels)
     for ax, (name, w) in zip(axes, kernels, strict=True):
-        ax.imshow(w.values, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
+        mesh = ax.imshow(w.values, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
         ax.set_xticks([])
         ax.set_yticks([])
         if w.size <= 9:
             _numbers(ax, w.values, limit, 6)
         ax.set_title(name, fontsize=6.5)
+    wide, high = picture.get_size_inches()
+    bar = picture.colorbar(mesh, cax=picture.add_axes((1 - 0.85 / wide, 0.3 / high, 0.12 / wide, 1.2 / high)))
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label("weight", fontsize=8)
     picture.suptitle(f"{title} (± {number(limit)})", fontsize=9)
     return picture
 
 
-def activations_picture(title: str, maps: Mapping[str, xr.DataArray]) -> Figure:
-    """The activations of each filter on an image."""
+def activations_picture(
+    title: str, maps: Mapping[str, xr.DataArray], kmers: np.ndarray | None = None
+) -> Figure:
+    """The activations of each filter on an image; corners have their letters where a map has the image's k-mers."""
     activations = [
         (f"{name.removeprefix('network.')}, filter {k}", a[k])
         for name, a in maps.items()
@@ -139,9 +170,12 @@ def activations_picture(title: str, maps: Mapping[str, xr.DataArray]) -> Figure:
     picture, axes = grid(len(activations), columns=4, panel=2.4, top=0.7)
     for ax, (name, a) in zip(axes, activations, strict=True):
         bound = robust_limit(a, FULL)
-        ax.imshow(a.values, cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest")
-        ax.set_xticks([])
-        ax.set_yticks([])
+        if kmers is not None and a.shape == kmers.shape:
+            square(ax, a.assign_coords(kmer=(("y", "x"), kmers)), limit=bound)
+        else:
+            ax.imshow(a.values, cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest")
+            ax.set_xticks([])
+            ax.set_yticks([])
         ax.set_title(f"{name} (± {number(bound)})", fontsize=8)
     picture.suptitle(title, fontsize=10)
     return picture

@@ -99,9 +99,9 @@ def _methods(summary: Mapping[str, Any]) -> pd.DataFrame:
             "deletion z (median)": figures["deletion_z_median"],
         }
         for b in BRANCHES:
-            row[f"Pearson correlation with integrated gradients, {TITLES[b]}"] = figures[b][
-                "correlation_with_integrated_gradients"
-            ]
+            for kind in ("Pearson", "Spearman"):
+                name = f"{kind.lower()}_with_integrated_gradients"
+                row[f"{kind} correlation with integrated gradients, {TITLES[b]}"] = figures[b][name]
             row[f"top position in {'seed' if b == 'mirna' else 'site'}, {TITLES[b]} (share)"] = figures[b][
                 "top_in_site_share"
             ]

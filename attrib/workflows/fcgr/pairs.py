@@ -61,10 +61,13 @@ class Pairs(NamedTuple):
         Index: names of the pairs, as text. Columns mirna, mrna (text) and label (0 or 1).
     bad : dict of str to str
         Pairs that cannot be used, and why.
+    order : tuple of str
+        Names of all rows, as in the file.
     """
 
     table: pd.DataFrame
     bad: dict[str, str]
+    order: tuple[str, ...] = ()
 
 
 def read_pairs(path: str | Path, k: int, columns: Mapping[str, str] | None = None) -> Pairs:
@@ -113,7 +116,7 @@ def read_pairs(path: str | Path, k: int, columns: Mapping[str, str] | None = Non
         first = next(iter(bad.items()), ("", "it has no rows"))
         raise ValueError(f"`data`: no pair of {file} can be used; {first[0]}: {first[1]}")
     good["label"] = good["label"].astype(float).astype(int)
-    return Pairs(good, bad)
+    return Pairs(good, bad, tuple(map(str, table.index)))
 
 
 def _separator(file: Path) -> str:
@@ -129,17 +132,17 @@ def _separator(file: Path) -> str:
     return max(",", ";", "\t", key=head.count)
 
 
-def _columns(raw: pd.DataFrame, file: Path, given: Mapping[str, str]) -> pd.DataFrame:
+def _columns(raw: pd.DataFrame, file: Path, named: Mapping[str, str]) -> pd.DataFrame:
     columns = {str(c).strip().lower(): c for c in raw.columns}
-    unknown = [n for n in given if n not in ("mirna", "target", "label", "id")]
+    unknown = [n for n in named if n not in ("mirna", "target", "label", "id")]
     if unknown:
         raise ValueError(f"`columns` names {unknown[0]!r}, expected mirna, target, label or id")
-    lacking = [c for c in given.values() if c.strip().lower() not in columns]
+    lacking = [c for c in named.values() if c.strip().lower() not in columns]
     if lacking:
         raise ValueError(
             f"`columns`: {file} has no column {lacking[0]!r}; it has {', '.join(map(str, raw.columns))}"
         )
-    for name, column in given.items():
+    for name, column in named.items():
         place = "mrna" if name == "target" else name
         columns = {
             k: v
@@ -155,12 +158,13 @@ def _columns(raw: pd.DataFrame, file: Path, given: Mapping[str, str]) -> pd.Data
         raise ValueError(
             f"`data`: {file} lacks the column {', '.join(missing)}; it has {', '.join(map(str, raw.columns))}"
         )
-    named = next((columns[w] for w in ID if w in columns), None)
+    index_column = next((columns[w] for w in ID if w in columns), None)
     index = pd.Index(
-        raw[named].str.strip() if named is not None else map(str, range(len(raw))), name="sample"
+        raw[index_column].str.strip() if index_column is not None else map(str, range(len(raw))),
+        name="sample",
     )
     if not index.is_unique:
-        raise ValueError(f"`data`: {file} has the {named} {index[index.duplicated()][0]!r} twice")
+        raise ValueError(f"`data`: {file} has the {index_column} {index[index.duplicated()][0]!r} twice")
     table = pd.DataFrame({n: raw[c].str.strip().to_numpy() for n, c in chosen.items()}, index=index)
     table["label"] = table["label"].map(lambda v: LABELS.get(v.lower(), v))
     for name in BRANCHES:

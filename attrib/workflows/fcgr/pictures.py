@@ -39,18 +39,19 @@ def compared(title: str, image: xr.DataArray, maps: xr.DataArray) -> Figure:
 
 def single(title: str, a: xr.DataArray, method: str) -> Figure:
     """One attribution, and its largest k-mers by name."""
-    picture = figure((8.2, 4.3))
+    picture = figure((8.2, 4.7))
     picture.set_layout_engine("none")
-    ax = picture.add_axes((0.04, 0.06, 0.45, 0.84))
+    ax = picture.add_axes((0.04, 0.14, 0.45, 0.77))
     mesh = square(ax, a, names=NAMED)
-    bar = picture.colorbar(mesh, cax=picture.add_axes((0.525, 0.1, 0.014, 0.76)))
+    bar = picture.colorbar(mesh, cax=picture.add_axes((0.525, 0.16, 0.014, 0.72)))
     bar.set_label(
         f"{spoken(method)} (log-odds)" if a.attrs.get("units") == "output" else spoken(method), fontsize=8
     )
     bar.ax.tick_params(labelsize=7)
-    side = picture.add_axes((0.72, 0.12, 0.26, 0.76))
+    side = picture.add_axes((0.71, 0.12, 0.25, 0.76))
     bars(by_kmer(a), n=15, ax=side, label="attribution")
     side.tick_params(labelsize=7)
+    side.locator_params(axis="x", nbins=3)
     side.set_ylabel("")
     side.set_title("largest k-mers", fontsize=9)
     picture.suptitle(title, fontsize=11)
@@ -66,11 +67,15 @@ def cam_picture(
     """Grad-CAM over the image of each branch; rings mark the k-mers of the sequence."""
     picture, axes = grid(len(cams), columns=2, panel=4.0, right=0.9, top=0.7, gap=1.0)
     for ax, (name, a) in zip(axes, cams.items(), strict=True):
-        mesh = square(ax, a, cmap="inferno")
-        y, x = np.nonzero(images[name].values)
-        ax.scatter(x, y, s=14, facecolors="none", edgecolors="cyan", linewidths=0.6)
-        ax.set_title(f"{TITLES[name]}, layer {layers[name]}\n(cyan: k-mers of the sequence)", fontsize=9)
-        picture.colorbar(mesh, ax=ax, fraction=0.04, pad=0.05).ax.tick_params(labelsize=7)
+        image = images[name]
+        square(ax, image.copy(data=(image.values > 0).astype(float)), cmap="Greys", limit=1.4)
+        bound = robust_limit(a, FULL)
+        weight = 0.75 * np.sqrt(np.clip(np.nan_to_num(a.values) / bound, 0, 1))
+        mesh = ax.imshow(a.values, cmap="autumn_r", vmin=0, vmax=bound, alpha=weight, interpolation="nearest")
+        ax.set_title(f"{TITLES[name]}, layer {layers[name]}\n(grey: k-mers of the sequence)", fontsize=9)
+        bar = picture.colorbar(mesh, ax=ax, fraction=0.04, pad=0.05)
+        bar.ax.tick_params(labelsize=7)
+        bar.set_label("Grad-CAM (log-odds)", fontsize=8)
     picture.suptitle(title, fontsize=11)
     return picture
 
@@ -95,7 +100,9 @@ def interaction_picture(
         ax.set_ylabel("miRNA, 5' to 3'", fontsize=9)
         _outline(ax, site, seed)
         ax.set_title(name, fontsize=10)
-        picture.colorbar(mesh, ax=ax, fraction=0.03, pad=0.01).ax.tick_params(labelsize=7)
+        bar = picture.colorbar(mesh, ax=ax, fraction=0.03, pad=0.01)
+        bar.ax.tick_params(labelsize=7)
+        bar.set_label("log-odds²" if name.startswith("synthetic") else "log-odds", fontsize=8)
     picture.suptitle(f"{title}" + ("; outlined: seed and its site" if site.any() else ""), fontsize=11)
     return picture
 
@@ -113,7 +120,7 @@ def _outline(ax: Axes, site: np.ndarray, seed: tuple[int, int]) -> None:
 
 def regions_picture(title: str, a: xr.DataArray, regions: xr.Dataset) -> Figure:
     """The attribution, and its regions in colours with their strongest k-mers."""
-    picture, (left, right) = grid(2, columns=2, panel=3.6, right=2.0, top=0.6)
+    picture, (left, right) = grid(2, columns=2, panel=3.6, right=2.0, top=0.6, below=0.4)
     square(left, a, names=NAMED)
     left.set_title(f"attribution (± {number(robust_limit(a, FULL))})", fontsize=9)
     _regions(right, a, regions)

@@ -33,6 +33,8 @@ class Work(NamedTuple):
         Prefixes of the file names by pair.
     seconds : dict
         Times by step, filled during the work.
+    drawn : list of str
+        Pairs with pictures.
     """
 
     predictor: Predictor
@@ -42,6 +44,7 @@ class Work(NamedTuple):
     regions: int | None
     names: dict[str, str]
     seconds: dict[str, float]
+    drawn: list[str]
 
 
 def settings_of(work: Work) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from attrib.domains.fcgr.kmers import SEED, seed_site
 from attrib.io import replacing, save
-from attrib.stats import entropy, regions
+from attrib.stats import entropy, rank_correlation, regions
 from attrib.workflows.fcgr import pictures, squares
 from attrib.workflows.fcgr.pairs import BRANCHES
 
@@ -25,7 +25,9 @@ EXPORTS = "numpy_exports"
 REFERENCE = "integrated_gradients"  # the method that others are compared with
 
 
-def write_sample(pair: xr.Dataset, sample: str, name: str, folder: Path, count: int | None = None) -> None:
+def write_sample(
+    pair: xr.Dataset, sample: str, name: str, folder: Path, count: int | None = None, *, pictured: bool = True
+) -> None:
     """Write the arrays and pictures of a pair.
 
     Parameters
@@ -37,13 +39,15 @@ def write_sample(pair: xr.Dataset, sample: str, name: str, folder: Path, count: 
     folder : Path
     count : int, optional
         Regions per attribution; default: by silhouette.
+    pictured : bool, default True
+        Whether pictures are drawn.
     """
     for branch in BRANCHES:
         for method in pair["method"].values:
             a = pair[branch].sel({"method": method}, drop=True)
             values = a.drop_vars([c for c in a.coords if c not in ("y", "x")])
             save(values, folder / EXPORTS / f"{name}_{method}_{branch}.npy")
-    for file, make in _pictures(pair, sample, count).items():
+    for file, make in _pictures(pair, sample, count).items() if pictured else ():
         with replacing(folder / f"{name}_{file}.png") as temporary:
             make().savefig(temporary)
 
@@ -80,7 +84,7 @@ def _of_branch(pair: xr.Dataset, branch: str, title: str, count: int | None) -> 
         f"{branch}_comparison": partial(pictures.compared, title, pair[f"{branch}_image"], maps),
         f"{branch}_clusters": clusters,
     }
-    for m in squares.per_sample(maps):
+    for m in map(str, maps["method"].values):
         makers[f"{branch}_{m}"] = partial(pictures.single, title, maps.sel({"method": m}), m)
     return makers
 
@@ -136,7 +140,7 @@ def rows(pair: xr.Dataset, sample: str) -> list[dict[str, Any]]:
             }
             row |= {"branch": branch, "method": method} | _figures(a) | _places(pair, branch, method, site)
             row |= {n: float(pair[n].sel({"method": method})) for n in ("delta", "deletion_z")}
-            row["correlation_with_ig"] = _with_reference(pair, branch, method)
+            row |= _with_reference(pair, branch, method)
             table.append(row)
     return table
 
@@ -167,8 +171,16 @@ def _places(pair: xr.Dataset, branch: str, method: str, site: np.ndarray) -> dic
     }  # fmt: skip
 
 
-def _with_reference(pair: xr.Dataset, branch: str, method: str) -> float:
-    if REFERENCE not in pair["method"].values or method == REFERENCE:
-        return float("nan")
-    a, b = (pair[branch].sel({"method": m}).values.ravel().astype(float) for m in (method, REFERENCE))
-    return float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else float("nan")
+def _with_reference(pair: xr.Dataset, branch: str, method: str) -> dict[str, float]:
+    """Pearson's and Spearman's correlation with integrated gradients over the k-mers; NaN for these themselves."""
+    values = (float("nan"), float("nan"))
+    if REFERENCE in pair["method"].values and method != REFERENCE:
+        a, b = (pair[branch].sel({"method": m}).values.ravel().astype(float) for m in (method, REFERENCE))
+        if a.std() > 0 and b.std() > 0:
+            values = (
+                float(np.corrcoef(a, b)[0, 1]),
+                rank_correlation(
+                    pair[branch].sel({"method": method}), pair[branch].sel({"method": REFERENCE})
+                ),
+            )
+    return dict(zip(("pearson_with_ig", "spearman_with_ig"), values, strict=True))

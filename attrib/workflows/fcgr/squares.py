@@ -32,18 +32,21 @@ def square(
     rings: int = 0,
     cmap: str = DIVERGING,
 ) -> Any:
-    """Draw an attribution on the square, with the letters of the corners and the names of the largest k-mers."""
+    """Draw an attribution on the square, with the letters of the corners; `names` rings stand below it, by name, on no cell."""
     bound = robust_limit(a, FULL) if limit is None else limit
     low = -bound if cmap == DIVERGING else 0
     mesh = ax.imshow(a.values, cmap=cmap, vmin=low, vmax=bound, interpolation="nearest")
     words = a["kmer"].values
     _frame(ax, words)
-    for n, place in enumerate(np.argsort(-np.abs(a.values), axis=None, kind="stable")[: max(names, rings)]):
+    ringed = []
+    for place in np.argsort(-np.abs(a.values), axis=None, kind="stable")[: max(names, rings)]:
         y, x = np.unravel_index(place, a.shape)
         if a.values[y, x] != 0:
             ax.plot([x], [y], "o", markersize=7, markerfacecolor="none", markeredgecolor="black", markeredgewidth=0.7)  # fmt: skip
-            if names:
-                _name(ax, str(words[y, x]), float(x), float(y), len(words), n)
+            ringed.append(str(words[y, x]))
+    if names and ringed:
+        lines = [", ".join(ringed[i : i + 4]) for i in range(0, len(ringed), 4)]
+        ax.set_xlabel("rings, the largest first:\n" + "\n".join(lines), fontsize=7)
     return mesh
 
 
@@ -62,13 +65,6 @@ def _frame(ax: Axes, words: np.ndarray) -> None:
         line(len(words) / 2 - 0.5, color="#cccccc", linewidth=0.5, zorder=0.5)
 
 
-def _name(ax: Axes, word: str, x: float, y: float, side: int, n: int) -> None:
-    """Write a k-mer's name beside its place, towards the middle."""
-    right = x < 0.6 * side
-    ax.annotate(word, (x, y), (7 if right else -7, 5 if n % 2 else -8), textcoords="offset points", fontsize=7, ha="left" if right else "right",
-                bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.8})  # fmt: skip
-
-
 def grid(
     count: int,
     *,
@@ -77,17 +73,21 @@ def grid(
     gap: float = 0.45,
     right: float = 0.0,
     top: float = 0.5,
+    below: float = 0.0,
 ) -> tuple[Figure, list[Axes]]:
     """Square panels side by side; the layout is computed here, since matplotlib's layout takes longer than drawing."""
     columns = min(columns, count)
     rows = -(-count // columns)
-    wide, high = columns * (panel + gap) + 0.6 - gap + right, rows * (panel + 0.55) + top
+    wide, high = columns * (panel + gap) + 0.6 - gap + right, rows * (panel + 0.55 + below) + top
     picture = figure((wide, high))
     picture.set_layout_engine("none")
     axes = []
     for k in range(count):
         row, column = divmod(k, columns)
-        left, bottom = 0.3 + column * (panel + gap), high - top - (row + 1) * (panel + 0.55) + 0.25
+        left, bottom = (
+            0.3 + column * (panel + gap),
+            high - top - (row + 1) * (panel + 0.55 + below) + 0.25 + below,
+        )
         axes.append(picture.add_axes((left / wide, bottom / high, panel / wide, panel / high)))
     return picture, axes
 

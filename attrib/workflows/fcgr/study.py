@@ -20,7 +20,7 @@ from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.fcgr.runs import PROGRAM, Work, is_done, logged, settings_of
 from attrib.workflows.fcgr.samplefiles import EXPORTS, write_sample
 from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS, Settings, checked_methods
-from attrib.workflows.folder import Folder
+from attrib.workflows.folder import Folder, picture_count
 
 CHUNK = 8  # pairs computed together
 
@@ -51,13 +51,14 @@ def fcgr(
     *,
     columns: Mapping[str, str] | None = None,
     samples: Sequence[str] | None = None,
-    n_samples: int = 5,
+    n_samples: int = 6,
     n_background: int = 20,
     methods: Sequence[str] = METHODS,
     corrections: Sequence[str] = CORRECTIONS,
     layers: Mapping[str, str] | None = None,
     n_regions: int | None = None,
     with_interaction: bool = True,
+    pictures: int | str = "all",
     options: Mapping[str, Any] | None = None,
     batch_size: int | str = "auto",
     seed: int = 0,
@@ -78,20 +79,23 @@ def fcgr(
         Columns of `data` with `mirna`, `target`, `label` and `id`, where they have other names.
     samples : sequence of str, optional
         Names of pairs; default: `n_samples` of both labels, drawn by `seed`.
-    n_samples : int, default 5
-        See `samples`.
+    n_samples : int, default 6
+        See `samples`. With three of each label or more, positives are compared with negatives.
     n_background : int, default 20
         Pairs of the background, drawn by `seed`: the baselines of GradientSHAP and DeepLIFT/SHAP.
     methods : sequence of str
         Of `attrib.functional.METHODS`.
     corrections : sequence of str
-        Of "normalize", "filter", "tangent": corrections of saliency, as further attributions.
+        Of "normalize", "filter", "tangent", as further attributions: of saliency, or of another method as "integrated_gradients:filter",
+        or of all as "all:filter".
     layers : mapping of str to str, optional
         By branch (mirna, mrna), the layer for Grad-CAM; default: the last convolution that only this branch reaches.
     n_regions : int, optional
         Regions per attribution; default: by silhouette.
     with_interaction : bool, default True
         Whether the interaction of both sequences is computed.
+    pictures : int, "all" or "none"
+        Of how many pairs pictures are drawn, which takes most of the time.
     options : mapping, optional
         Arguments of methods, ``{"n_steps": 20}`` or ``{"integrated_gradients.n_steps": 20}``.
     batch_size : int or "auto"
@@ -118,6 +122,7 @@ def fcgr(
         raise ValueError(
             f"`n_samples` is {n_samples}, `n_background` {n_background}; expected positive numbers"
         )
+    most = picture_count(pictures)
     pairs = read_pairs(data, predictor.images.k, columns)
     names, bad = chosen(pairs, samples, n_samples, seed)
     others = predictor.images.of(pairs.table.loc[background(pairs, n_background, seed)])
@@ -126,7 +131,7 @@ def fcgr(
     settings = Settings(
         known_methods, corrected, branch_layers, with_interaction, dict(options or {}), seed, batch_size
     )
-    work = Work(predictor, x, others, settings, n_regions, file_prefixes(names), {})
+    work = Work(predictor, x, others, settings, n_regions, file_prefixes(names), {}, names[:most])
     with (
         Folder(
             output, command, program=PROGRAM, settings=settings_of(work), folders=("logs", EXPORTS)
@@ -143,7 +148,12 @@ def fcgr(
 def _do(work: Work, run: Folder, log: logging.Logger, tell: Tell | None) -> None:
     """Explain the unfinished pairs, some at a time; a pair's part is written last and marks the pair as finished."""
     parts = {s: run.parts / f"{name}.nc" for s, name in work.names.items()}
-    pending = [s for s, part in parts.items() if not is_done(part, work.x.sel(sample=s))]
+    pending = [
+        s
+        for s, part in parts.items()
+        if not is_done(part, work.x.sel(sample=s))
+        or (s in work.drawn and not (run.path / f"{work.names[s]}_along.png").exists())
+    ]
     done = len(parts) - len(pending)
     log.info("%d of %d pairs are there from an earlier run", done, len(parts))
     for start in range(0, len(pending), CHUNK):
@@ -154,7 +164,7 @@ def _do(work: Work, run: Folder, log: logging.Logger, tell: Tell | None) -> None
         for k, s in enumerate(some):
             pair = results.sel(sample=s)
             with timed(work.seconds, "pictures of each pair"):
-                write_sample(pair, s, work.names[s], run.path, work.regions)
+                write_sample(pair, s, work.names[s], run.path, work.regions, pictured=s in work.drawn)
             save(results.sel(sample=[s]), parts[s])
             log.info("pair %s: score %.4g, probability %.4f, label %d", s, pair["score"], pair["probability"], pair["label"])  # fmt: skip
             if tell is not None:
@@ -166,7 +176,7 @@ def _sum_up(work: Work, run: Folder, bad: Mapping[str, str]) -> dict[str, Any]:
     with timed(work.seconds, "pictures and tables of all pairs"):
         results = combined([load(run.parts / f"{name}.nc") for name in work.names.values()])
         write_layers(run, work.predictor, work.x, work.settings.layers)
-        summary = write_cohort(run, results, work.names, _facts(work, bad), work.settings.seed)
+        summary = write_cohort(run, results, work.names, _facts(work, bad), work.settings.seed, work.drawn)
     summary["seconds"] = _rounded(work.seconds)
     write_json(summary, run.path / "analysis_summary.json")
     return summary

@@ -57,7 +57,8 @@ def _methods(table: pd.DataFrame) -> dict[str, Any]:
         for b in BRANCHES:
             here, tops = part[part["branch"] == b], with_site[with_site["branch"] == b]["top_in_site"]
             figures[b] = {
-                "correlation_with_integrated_gradients": float(here["correlation_with_ig"].mean()),
+                "pearson_with_integrated_gradients": float(here["pearson_with_ig"].mean()),
+                "spearman_with_integrated_gradients": float(here["spearman_with_ig"].mean()),
                 "top_in_site_share": float(tops.astype(float).mean()) if len(tops) else None,
                 "positives_with_site": len(tops),
             }

@@ -10,6 +10,7 @@ from attrib.workflows.fcgr.branches import Layers
 
 METHODS = ("integrated_gradients", "saliency", "deep_lift", "gradient_shap", "smooth_grad", "deep_lift_shap")
 CORRECTIONS = ("normalize", "filter", "tangent")
+CORRECTED = "saliency"  # the plain gradient, which corrections are of where no method is named
 
 
 class Settings(NamedTuple):
@@ -18,6 +19,7 @@ class Settings(NamedTuple):
     Attributes
     ----------
     methods, corrections : tuple of str
+        Corrections as "METHOD:CORRECTION".
     layers : dict of str to Layers
     interaction : bool
     options : dict
@@ -39,7 +41,9 @@ class Settings(NamedTuple):
 def checked_methods(
     methods: Sequence[str], corrections: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The methods and corrections, without repetitions.
+    """The methods, and the corrections as "METHOD:CORRECTION", without repetitions.
+
+    A correction alone is one of saliency, if saliency is among the methods; `all:CORRECTION` of all methods.
 
     Raises
     ------
@@ -48,11 +52,21 @@ def checked_methods(
     """
     for option, names, available in (
         ("methods", methods, [n for n, m in ALL.items() if m.about.result == "input" and not m.about.layer]),
-        ("corrections", corrections, CORRECTIONS),
+        ("corrections", [c.rpartition(":")[2] for c in corrections], CORRECTIONS),
     ):
         unknown = [m for m in names if m not in available]
         if unknown or (option == "methods" and not names):
             raise ValueError(
                 f"`{option}` is {' '.join(names) or 'empty'}, expected some of {', '.join(available)}"
             )
-    return tuple(dict.fromkeys(methods)), tuple(dict.fromkeys(corrections))
+    chosen = list(dict.fromkeys(methods))
+    pairs: list[str] = []
+    for correction in corrections:
+        of, _, name = correction.rpartition(":")
+        if of not in ("", "all", *chosen):
+            raise ValueError(
+                f"`corrections` is {correction}, but {of} is none of the methods {', '.join(chosen)}"
+            )
+        several = chosen if of == "all" else [of or CORRECTED]
+        pairs += [f"{m}:{name}" for m in several if m in chosen]
+    return tuple(chosen), tuple(dict.fromkeys(pairs))

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor, nn
 
+from attrib._nearest import near
 from attrib.functional import prepare
 from attrib.labels import labelled, predict
 from attrib.labels.grids import VOXEL_DIMS
@@ -177,7 +178,9 @@ class Explainer:
         if wanted == "predicted":
             wanted = classes[int(probability.argmax())] if not single else classes[-1]
         if wanted not in classes:
-            raise ValueError(f"`target` is {wanted!r}, which is not among the classes {', '.join(classes)}")
+            raise ValueError(
+                f"`target` is {wanted!r}, which is not among the classes {', '.join(classes)}{near(wanted, classes)}"
+            )
         if single and wanted != classes[-1]:
             raise ValueError(
                 f"`target` is {wanted!r}, but the one output is the score of {classes[-1]}; explain that"

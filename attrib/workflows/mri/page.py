@@ -112,11 +112,11 @@ def _groups(groups: Groups, viewers: Mapping[str, str]) -> list[dict[str, Any]]:
     both = f"{groups.positive} and {groups.negative}"
     parts = []
     if len(groups.clusters):
-        shown = groups.clusters.sort_values("p_mass", kind="stable")[
+        ranked = groups.clusters.sort_values("p_mass", kind="stable")[
             [c for c in CLUSTERS if c in groups.clusters]
         ]
         parts = [
-            table(f"Where {both} differ: clusters of voxels", shown, "clusters.csv"),
+            table(f"Where {both} differ: clusters of voxels", ranked, "clusters.csv"),
             links(viewers.values()),
         ]
     for name, title, frame in (

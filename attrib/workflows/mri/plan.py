@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from attrib._nearest import near
 from attrib.domains.mri import INTENSITIES
 from attrib.workflows.plan import ALL_METHODS
 from attrib.workflows.plan import Plan as Arguments
@@ -251,6 +251,4 @@ def checked(plan: Plan, has_atlas: bool) -> Plan:
 def _one_of(name: str, value: str, choices: Sequence[str]) -> None:
     """Refuse a value that is not among the choices, naming the nearest."""
     if value not in choices:
-        near = get_close_matches(value, choices, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"`{name}` has {value!r}; {hint}there are {', '.join(choices)}")
+        raise ValueError(f"`{name}` has {value!r}; there are {', '.join(choices)}{near(value, choices)}")

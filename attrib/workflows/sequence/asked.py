@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
+from attrib._nearest import near
 from attrib.domains.sequences import dinucleotide_shuffle, shuffle, uniform
 from attrib.functional import METHODS as METHODS_HERE
 from attrib.workflows.folder import digest
@@ -97,7 +98,9 @@ def check(settings: Settings) -> None:
             f"`methods` is {', '.join(unknown) or 'empty'}, expected some of {', '.join(usable)}"
         )
     if settings.baselines not in BASELINES:
-        raise ValueError(f"`baselines` is {settings.baselines!r}, expected one of {', '.join(BASELINES)}")
+        raise ValueError(
+            f"`baselines` is {settings.baselines!r}, expected one of {', '.join(BASELINES)}{near(settings.baselines, BASELINES)}"
+        )
     if sorted(settings.dims) != ["nucleotide", "position", "sample"] or settings.dims[0] != "sample":
         raise ValueError(
             f"`dims` is {','.join(settings.dims)}, expected sample, and then nucleotide and position"

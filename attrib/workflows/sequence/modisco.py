@@ -35,10 +35,10 @@ def program() -> str:
     ImportError
         If there is none.
     """
-    found = shutil.which("modisco", path=str(Path(sys.executable).parent)) or shutil.which("modisco")
-    if found is None:
+    program = shutil.which("modisco", path=str(Path(sys.executable).parent)) or shutil.which("modisco")
+    if program is None:
         raise ImportError(f"TF-MoDISco needs tfmodisco-lite: {install_hint('modisco')}")
-    return found
+    return program
 
 
 def modisco(
@@ -85,13 +85,13 @@ def modisco(
         try:
             with replacing(run.path / folder / "results.h5") as results:
                 _run_program(run.path / folder, results, x.sizes["position"])
-                found = load_modisco(results)
+                discovered = load_modisco(results)
         except (_Failed, ValueError) as error:
             notes[name] = str(error)
             continue
         run.file(f"{folder}/results.h5")
-        motifs |= {f"{name}_{k}": m.rename(f"{name}_{k}") for k, m in found.items()}
-        notes |= {} if found else {name: "TF-MoDISco found no motif"}
+        motifs |= {f"{name}_{k}": m.rename(f"{name}_{k}") for k, m in discovered.items()}
+        notes |= {} if discovered else {name: "TF-MoDISco found no motif"}
     return motifs, notes
 
 
@@ -129,8 +129,8 @@ def hypothetical_of(model: Callable[..., Any], x: xr.DataArray, settings: Settin
             )  # fmt: skip
             bare = a.drop_vars([c for c in a.coords if c not in a.dims])
             parts.append(bare.reindex(position=np.arange(x.sizes["position"]), fill_value=0.0))
-    whole = xr.concat(parts, "sample")
-    return whole.isel(sample=whole.indexes["sample"].get_indexer(x["sample"].values))
+    contributions = xr.concat(parts, "sample")
+    return contributions.isel(sample=contributions.indexes["sample"].get_indexer(x["sample"].values))
 
 
 def _by_output(a: xr.DataArray) -> Iterator[tuple[str, xr.DataArray]]:
