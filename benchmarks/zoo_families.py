@@ -385,6 +385,35 @@ def ft_transformer() -> tuple[nn.Module, Tensor]:
     return Continuous(), torch.randn(SAMPLES, 12, generator=torch.Generator().manual_seed(1))
 
 
+class Posterior(nn.Module):
+    """SCANVI's classifier at the mean of the posterior, for one batch."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        batches = torch.zeros(len(x), 1, dtype=torch.long)
+        return self.model.classify(x.abs(), batch_index=batches, use_posterior_mean=True)
+
+
+def scanvi() -> tuple[nn.Module, Tensor]:
+    package = importlib.import_module("scvi.module")
+    model = package.SCANVAE(n_input=20, n_batch=3, n_labels=CLASSES, n_hidden=16, n_latent=6)
+    return Posterior(model), 5 * torch.rand(SAMPLES, 20, generator=torch.Generator().manual_seed(1))
+
+
+def grelu() -> tuple[nn.Module, Tensor]:
+    package = importlib.import_module("grelu.model.models")
+    return package.ConvModel(n_tasks=CLASSES, final_pool_func="avg"), sequences(256)
+
+
+def node() -> tuple[nn.Module, Tensor]:
+    package = importlib.import_module("pytorch_tabular.models.common.layers")
+    trees = nn.Sequential(package.ODST(12, 8, depth=3), nn.Linear(8, CLASSES))
+    return trees, torch.randn(SAMPLES, 12, generator=torch.Generator().manual_seed(1))
+
+
 MONAI = (
     "DenseNet121", "ResNet", "SEResNet50", "EfficientNetBN", "ViT", "Classifier", "Regressor", "SENet154", "UNet", "SwinUNETR",
     "TorchVisionFCModel",
@@ -395,6 +424,9 @@ OTHERS = {
     ("bpnet-lite", "ChromBPNet"): chrombpnet,
     ("pytorch-tabnet", "TabNet"): tabnet,
     ("rtdl_revisiting_models", "FTTransformer"): ft_transformer,
+    ("scvi-tools", "SCANVI"): scanvi,
+    ("gReLU", "ConvModel"): grelu,
+    ("pytorch_tabular", "NODE"): node,
 }
 
 torchvision_without_ops()

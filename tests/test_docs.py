@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,16 @@ def test_readme_lists_the_methods() -> None:
         )
         for m in METHODS.values()
     ]
-    assert sorted(method_table(README.read_text())) == sorted(expected)
+    assert method_table(README.read_text()) == expected
+
+
+def test_methods_are_in_the_order_of_the_readme_whatever_was_imported_first() -> None:
+    code = "import attrib.functional.{}; import attrib.functional as F; print(*F.METHODS)"
+    for first in ("cam", "saliency"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(first)], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == [row[0].strip("`") for row in method_table(README.read_text())]
 
 
 def test_the_plan_of_the_house_shows_the_house() -> None:

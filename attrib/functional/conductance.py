@@ -79,7 +79,8 @@ def conductance(
     -----
     Complete, up to the steps, where everything flows through the layer; the labelled form shows the rest as `delta`. The error falls with the square
     of `n_steps` on smooth networks; captum's `LayerConductance` takes the gradient at the beginning of each step, and its
-    error falls with `n_steps`. Cost: for each step three forward passes and one backward pass from the output to the layer.
+    error falls with `n_steps`: the two are equal where the network behind the layer is linear (captum with
+    ``method="riemann_trapezoid"``, whose points are the ends of the path, too), else in the limit of many steps. Cost: for each step three forward passes and one backward pass from the output to the layer.
     Memory: `batch_size` rows.
 
     References

@@ -199,6 +199,11 @@ class Register(Protocol):
     ) -> MethodAround[P]: ...
 
 
+ORDER = (  # of tables and pictures, whatever was imported first; that of the README
+    "deep_lift", "deep_lift_shap", "saliency", "input_x_gradient", "in_silico_mutagenesis", "occlusion", "feature_ablation",
+    "shapley_values", "integrated_gradients", "smooth_grad", "gradient_shap", "noise_tunnel", "grad_cam", "grad_cam_plus_plus", "layer_cam",
+    "hires_cam", "guided_grad_cam", "interaction",
+)  # fmt: skip
 METHODS: dict[str, Method[...]] = {}
 
 
@@ -255,6 +260,9 @@ def method(long_name: str, **fields: Any) -> Callable[..., Any]:
         registered = cast("Any", attribute)
         registered.about, registered.explain = about, explanation
         METHODS[about.name] = registered
+        known = [name for name in ORDER if name in METHODS]
+        for name in [*known, *(n for n in METHODS if n not in ORDER)]:
+            METHODS[name] = METHODS.pop(name)
         return registered
 
     return register

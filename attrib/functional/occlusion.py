@@ -192,6 +192,10 @@ def feature_ablation(
         raise ValueError(f"`groups` has {len(each)} entries for {len(xs)} inputs; pass one per input")
     members = {j: group_numbers(each[j], xs[j]) for j in chosen if each[j] is not None}
     numbers = {j: g[g >= 0].unique() for j, g in members.items()}
+    if len(members) == len(chosen) and not any(map(len, numbers.values())):
+        raise ValueError(
+            "`groups` has negative numbers only: no feature belongs to a group; number the groups from 0"
+        )
     joint = _joint(members, numbers)
     if joint and path not in ("auto", "dense"):
         raise ValueError(

@@ -120,7 +120,9 @@ def _write(ds: xr.Dataset, store: Path, group: str | None = None) -> None:
 def consolidate(store: Path) -> None:
     """Write all metadata into one file, which readers open in place of listing the store."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)  # our own folder in it is no array
+        warnings.simplefilter(
+            "ignore", getattr(zarr.errors, "ZarrUserWarning", UserWarning)
+        )  # our own folder in it is no array
         zarr.consolidate_metadata(str(store), zarr_format=ZARR)
 
 

@@ -264,8 +264,8 @@ def test_at_a_layer() -> None:
 
 
 def sites(*starts: int) -> Tensor:
-    """Players of four positions each in a sequence of 600; all other features keep their values."""
-    groups = torch.full((1, 600), -1)
+    """Players of four positions each in a sequence of 1,500; all other features keep their values."""
+    groups = torch.full((1, 1500), -1)
     for player, start in enumerate(starts):
         groups[0, start : start + 4] = player
     return groups
@@ -277,10 +277,10 @@ def test_the_window_serves_coalitions_in_a_small_part_of_the_input(options: dict
         torch.manual_seed(0)
         f = torch.nn.Sequential(
             torch.nn.Conv1d(4, 32, 5), torch.nn.ReLU(), torch.nn.Conv1d(32, 32, 3), torch.nn.ReLU(),
-            torch.nn.Flatten(), torch.nn.Linear(32 * 594, 2),
+            torch.nn.Flatten(), torch.nn.Linear(32 * 1494, 2),
         ).double().eval()  # fmt: skip
-        x = torch.rand(6, 4, 600, dtype=torch.float64)
-        pool = torch.rand(6, 2, 4, 600, dtype=torch.float64)
+        x = torch.rand(6, 4, 1500, dtype=torch.float64)
+        pool = torch.rand(6, 2, 4, 1500, dtype=torch.float64)
     how = {"groups": sites(20, 24, 28, 32, 450), "baselines": pool, "targets": [0, 1], **options}
     dense = shapley_values.explain(f, x, path="dense", **how)
     assert (dense.engine, dense.notes["path_reason"]) == ("dense", "asked for")

@@ -138,6 +138,25 @@ def test_conductance_is_the_limit_of_captums(layer: str) -> None:
     assert float((fine - found).abs().max()) < 0.1 * float((coarse - found).abs().max())
 
 
+def test_conductance_is_captums_where_its_rule_is_exact() -> None:
+    """Behind the layer the network is linear: differences add up to the whole change, where captum's points are the ends, too."""
+    theirs = C.LayerConductance(NET, part("last"))
+    for steps in (2, STEPS):
+        agree(
+            conductance(NET, X, layer="last", baselines=X0, n_steps=steps, target=1),
+            theirs.attribute(X, baselines=X0, n_steps=steps, target=1, method="riemann_trapezoid").detach(),
+            1e-6,
+        )
+
+
+@layers
+def test_conductance_is_nearer_to_the_truth_than_captums_in_as_many_steps(layer: str) -> None:
+    truth = conductance(NET, X, layer=layer, baselines=X0, n_steps=2000, target=1)
+    theirs = C.LayerConductance(NET, part(layer)).attribute(X, baselines=X0, n_steps=50, target=1).detach()
+    ours = conductance(NET, X, layer=layer, baselines=X0, n_steps=50, target=1)
+    assert float((ours - truth).norm()) < 0.75 * float((theirs - truth).norm())
+
+
 @pytest.mark.parametrize(("layer", "neuron"), [("conv", (1, 2, 3)), ("hidden", (4,))])
 def test_a_neuron(layer: str, neuron: tuple[int, ...]) -> None:
     extra = () if layer == "conv" else (IDS,)

@@ -23,7 +23,7 @@ from attrib.engine.gradient.pullback import (
     pull_several,
 )
 from attrib.engine.graph.modes import transformed
-from attrib.engine.model.function import Function, refuse_numpy
+from attrib.engine.model.function import Function, refuse_checkpoint, refuse_numpy
 from attrib.engine.target import Entry, Scores
 
 ENGINES = ("auto", "func", "autograd")
@@ -76,6 +76,14 @@ class Differentiator:
 
     def __call__(self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool) -> tuple[Tensor, Rows]:
         """Scores (T, rows) and gradients (T, rows, ...) at rows of samples `i`, scaled by `scale` (rows,)."""
+        try:
+            return self._by_engine(rows, i, scale, at_inputs)
+        except RuntimeError as error:
+            refuse_checkpoint(error)
+            raise
+
+    def _by_engine(self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool) -> tuple[Tensor, Rows]:
+        """The same by the engine that was asked for, or that works."""
         if self._forward_pays(rows):
             gradients = _attempt(self._by_forward_mode, rows, i, scale, at_inputs)
             self._forward_works = self._in_forward_mode = gradients is not None

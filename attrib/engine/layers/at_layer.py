@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows, has_batch_norm
 from attrib.engine.graph import transformed
-from attrib.engine.model.function import comparing
+from attrib.engine.model.function import comparing, refuse_checkpoint
 from attrib.engine.model.parameters import Model, modules
 
 Layer = str | nn.Module
@@ -162,11 +162,15 @@ class LayerPass:
             return [None if gs[0] is None else torch.stack(gs) for gs in zip(*each, strict=True)]  # type: ignore[arg-type]
 
     def _grad(self, cotangent: Tensor, **options: Any) -> list[Tensor | None]:
-        return list(
-            torch.autograd.grad(
-                self._y, self._leaves, cotangent, retain_graph=True, allow_unused=True, **options
+        try:
+            return list(
+                torch.autograd.grad(
+                    self._y, self._leaves, cotangent, retain_graph=True, allow_unused=True, **options
+                )
             )
-        )
+        except RuntimeError as error:
+            refuse_checkpoint(error)
+            raise
 
 
 class OffPath(ValueError):

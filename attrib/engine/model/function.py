@@ -294,6 +294,15 @@ def refuse_numpy(error: Exception) -> None:
         ) from error
 
 
+def refuse_checkpoint(error: Exception) -> None:
+    """Raise a RuntimeError of our own where a model holds torch's re-entrant checkpoints."""
+    if "use_reentrant" in str(error):
+        raise RuntimeError(
+            "`model` calls torch.utils.checkpoint in its re-entrant form, through which no gradient reaches an input; call "
+            "checkpoint(..., use_reentrant=False), or leave it out (in transformers model.gradient_checkpointing_disable())"
+        ) from error
+
+
 def one_tensor(output: Any, n: int) -> Tensor:
     """The float tensor in a model's output, its rows first; of arrays of NumPy their tensor.
 

@@ -20,6 +20,7 @@ aten = torch.ops.aten
 
 PER_ELEMENT = 12.0  # multiplications in the time that an op takes for one element of its result
 PER_OP = 5e5  # multiplications in the time that it takes to start an op
+PER_WEIGHT = 50.0  # and to read a weight of a convolution and bring it into the kernel's order, once for all rows of a call
 DENSE_ROWS = 32
 PROBES = 16
 BLOCK_SIZES = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -33,7 +34,8 @@ WINDOW_ELEMENTS = 1 << 20  # of the largest value in a propagation: larger ones 
 def dense_cost(plan: Plan) -> float:
     """Operations for one row of the model."""
     nodes = plan.program.nodes
-    return sum(_operations(n, plan) for n in nodes) + len(nodes) * PER_OP / DENSE_ROWS
+    call = len(nodes) * PER_OP + PER_WEIGHT * sum(_weights(n, plan) for n in nodes)
+    return sum(_operations(n, plan) for n in nodes) + call / DENSE_ROWS
 
 
 def window_cost(plan: Plan, lo: Tensor, hi: Tensor) -> float:
@@ -42,9 +44,11 @@ def window_cost(plan: Plan, lo: Tensor, hi: Tensor) -> float:
     local = sum(local_cost(plan, box) for box in probes) / len(probes)
     suffix = sum(_operations(n, plan) for n in plan.suffix)
     suffix += sum(2 * PER_ELEMENT * math.prod(plan.layout.shape[ref]) for ref in plan.splices)
-    alike = max(1.0, len(lo) / math.prod(plan.period))
+    alike = len(lo) / _kinds(plan, lo, hi)
     rows = min(alike, max(8, WINDOW_ELEMENTS // largest_value(plan, lo, hi)))
-    return local + suffix + PER_OP * (2 * len(plan.rules) / rows + len(plan.suffix) / DENSE_ROWS)
+    call = 2 * PER_OP * len(plan.rules) + PER_WEIGHT * sum(_weights(r.node, plan) for r in plan.rules)
+    suffix_call = PER_OP * len(plan.suffix) + PER_WEIGHT * sum(_weights(n, plan) for n in plan.suffix)
+    return local + suffix + call / rows + suffix_call / DENSE_ROWS
 
 
 def local_cost(plan: Plan, box: Span) -> float:
@@ -82,6 +86,11 @@ def _products(node: Node, plan: Plan) -> float:
     return 0.0
 
 
+def _weights(node: Node, plan: Plan) -> int:
+    """Weights of a convolution."""
+    return math.prod(plan.layout.shape[node.args[1]]) if node.op.overloadpacket is aten.convolution else 0
+
+
 def _recurrent(node: Node, plan: Plan) -> float:
     """Multiplications of a recurrent layer, and the time that its steps take, for one row."""
     source, _, weights = (node.args[0], *node.args[1:3])
@@ -104,6 +113,12 @@ def _probes(lo: Tensor, hi: Tensor, count: int) -> list[Span]:
     """Some boxes, from the first to the last."""
     at = torch.linspace(0, len(lo) - 1, count).long()
     return [tuple(zip(a, b, strict=True)) for a, b in zip(lo[at].tolist(), hi[at].tolist(), strict=True)]
+
+
+def _kinds(plan: Plan, lo: Tensor, hi: Tensor) -> int:
+    """How many kinds of boxes there are: those of a kind change boxes of equal shape in every value, and share calls."""
+    place = torch.cat([lo % torch.tensor(plan.period), hi - lo], 1)
+    return len(place.unique(dim=0))
 
 
 # ---------------------------------------------------------------------- elements of a row
@@ -170,9 +185,10 @@ def _block_cost(plan: Plan, lo: Tensor, hi: Tensor, size: int) -> tuple[float, f
     a, b = snapped(plan, lo, hi, size)
     boxes = _probes(a, b, BLOCK_PROBES)
     local = sum(local_cost(plan, box) for box in boxes) / BLOCK_PROBES
-    kinds = len((a % plan.period[0] + plan.period[0] * (b - a)).unique())
+    kinds = _kinds(plan, a, b)
     each = len(lo) / max(1, len(a.unique()))
     largest = largest_value(plan, a, b)
     rows = min(len(lo) / kinds, max(each, WINDOW_ELEMENTS / largest))
     read = PER_ELEMENT * window_elements(plan, boxes[BLOCK_PROBES // 2]) / each
-    return local + read + PER_OP * 4 * len(plan.rules) / rows, each * largest
+    call = 4 * PER_OP * len(plan.rules) + PER_WEIGHT * sum(_weights(r.node, plan) for r in plan.rules)
+    return local + read + call / rows, each * largest

@@ -16,7 +16,7 @@ from attrib.engine.window.rule import Layout
 CHECKS_FIRST, CHECKS_FURTHER, CHECKS_MOST = 16, 4, 64  # edits of the first sample, a further one, a call
 ROUNDING = {torch.float64: 1e-10, torch.float32: 5e-5}  # relative to the largest output
 RECORDED_ROWS = 10  # rows of the model for recording and planning, besides the checked edits
-WORTH = 0.85  # a window is taken below this share of the dense operations
+WORTH = 0.6  # a window is taken below this share of the dense operations: the same operations take up to 1.7 times as long in it
 STARTUP = 60  # recording and planning take this many times the start of an op
 STARTUP_PER_NODE = 60  # and this many more for each op
 SUFFICIENT_GAIN = 2.0  # a gain from which plans along fewer axes are not tried

@@ -117,9 +117,26 @@ def test_all_targets_of_what_cannot_be_traced(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # torch's, of the trial
-def test_a_reentrant_checkpoint_says_what_to_do() -> None:
-    with pytest.raises(RuntimeError, match="use_reentrant=False"):  # torch's own words
-        saliency(build("reentrant checkpoint"), X, target=0)
+@pytest.mark.parametrize(
+    "method",
+    [
+        saliency,
+        input_x_gradient,
+        integrated_gradients,
+        smooth_grad,
+        partial(gradient_shap, baselines=0.0),
+        partial(noise_tunnel, saliency),
+    ],
+)
+@pytest.mark.parametrize("options", [{"target": 0}, {"targets": [0, 1]}, {"target": 0, "engine": "autograd"}])
+def test_a_reentrant_checkpoint_says_what_to_do(method: Any, options: dict[str, Any]) -> None:
+    if "engine" in options and "noise_tunnel" in str(method):
+        options = {"target": 0}
+    with pytest.raises(
+        RuntimeError,
+        match=r"`model` calls torch.utils.checkpoint in its re-entrant form.*use_reentrant=False",
+    ):
+        method(build("reentrant checkpoint"), X, **options)
 
 
 @pytest.mark.parametrize("method", [saliency, smooth_grad])
