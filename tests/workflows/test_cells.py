@@ -511,7 +511,7 @@ def test_memory_does_not_grow_with_the_cohort(study: Path, tmp_path: Path) -> No
     big = part.drop_dims(["y", "x"])
     big["attribution"] = (
         ("target", "method", "y", "x"),
-        np.ones((3, 2, 200, 200), np.float32),
+        np.ones((3, 2, 400, 400), np.float32),
     )
     big = big.assign_coords(target=part.target, method=part.method)
     found = []
