@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tests.planted import planted, trained
 
-VOLUMES = 8  # at most: a volume takes as long as forty images
+VOLUMES = 12
 
 
 @dataclass(frozen=True)

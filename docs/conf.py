@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from importlib.metadata import version as installed
 from typing import Any
@@ -16,8 +17,15 @@ author = "the attrib authors"
 project_copyright = "the attrib authors"
 version = release = installed("attrib")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_parser"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_nb"]
 exclude_patterns = ["_build"]
+# notebooks are executed in the build, in a folder of their own each; one that fails, fails the build
+nb_execution_mode = os.environ.get("ATTRIB_NOTEBOOKS", "force")
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+nb_custom_formats = {}
 templates_path = ["_templates"]
 default_role = "literal"
 
@@ -36,6 +44,7 @@ numpydoc_validation_checks = {"GL08", "SS01", "EX01", "PR01", "PR02", "PR03", "R
 # records have Attributes instead, which tests/test_docs.py checks
 numpydoc_validation_exclude = {
     r"\.(Explanation|About|OpShare|Specimen|Violation|AxiomError|LegibilityError|Curve|Randomized|MotifReading)$",
+    r"\.Results(\.\w+)?$",  # one example for all, on docs/results.md
     r"\.(Reading|Variants|VariantEffects|Alleles|FilterMotifs|Clusters)$",
 }
 

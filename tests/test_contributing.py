@@ -109,6 +109,12 @@ def test_the_version_stands_in_one_place() -> None:
     assert not code
     citation = (ROOT / "CITATION.cff").read_text()
     assert re.search(rf"^version: {re.escape(version)}$", citation, flags=re.MULTILINE)
+    headings = re.findall(
+        r"^## \[(.*?)\](?: - (\S+))?$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE
+    )
+    assert headings[0][0] == "Unreleased"
+    assert headings[1][0] == version
+    assert f"date-released: {headings[1][1]}" in citation
 
 
 def test_addresses_are_named_once_there_are_any() -> None:

@@ -22,7 +22,7 @@ from attrib.testing import AXIOMS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = [*sorted((ROOT / "docs").rglob("*.md")), README]
+PAGES = [*(p for p in sorted((ROOT / "docs").rglob("*.md")) if "notebooks" not in p.parts), README]
 MODULES = ("attrib", "attrib.functional", "attrib.testing", "attrib.interop.jax")
 LISTED_MODULES = (  # beside these in docs/reference
     "attrib.io", "attrib.stats", "attrib.plots", "attrib.domains.sequences", "attrib.domains.motifs", "attrib.domains.fcgr",
@@ -228,3 +228,12 @@ def test_readme_picture_is_small() -> None:
     pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README.read_text())
     assert pictures
     assert all((ROOT / p).stat().st_size < 300_000 for p in pictures)
+
+
+def test_every_benchmark_is_listed() -> None:
+    scripts = {
+        p.stem for p in (ROOT / "benchmarks").glob("*.py") if 'if __name__ == "__main__"' in p.read_text()
+    }
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    inner = {"__main__", "gradients", "walk"}  # `python -m benchmarks` itself, and a part of `way`
+    assert set(re.findall(r"-m benchmarks\.(\w+)", page)) == scripts - inner

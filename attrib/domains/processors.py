@@ -167,13 +167,13 @@ def _kind(config: Mapping[str, Any]) -> tuple[str, Defaults]:
 
 
 def _refuse_unknown(config: Mapping[str, Any], kind: str) -> None:
-    known = UNDERSTOOD | OWN.get(kind, set()) | WITHOUT_EFFECT
+    understood = UNDERSTOOD | OWN.get(kind, set()) | WITHOUT_EFFECT
     for key, value in config.items():
         if key == "data_format" and str(value).endswith(("channels_first", "FIRST")):
             continue
         if PLAIN.get(key) == value or (kind == "Flava" and key.startswith("codebook_")):
             continue
-        if key not in known and value is not None and value is not False:
+        if key not in understood and value is not None and value is not False:
             raise ValueError(
                 f"`{key}` is {value!r}, which is not known of {kind}; the pixels might be others"
             )

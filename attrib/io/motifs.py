@@ -182,13 +182,13 @@ def load_modisco(path: str | os.PathLike[str]) -> dict[str, xr.DataArray]:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with netCDF4.Dataset(path) as file:
-            found = {
+            patterns = {
                 f"{sign}_{name.removeprefix('pattern_')}": pattern
                 for sign in ("pos", "neg")
                 if f"{sign}_patterns" in file.groups
                 for name, pattern in file[f"{sign}_patterns"].groups.items()
             }
-            return {name: _pattern(name, found[name]) for name in sorted(found, key=_place)}
+            return {name: _pattern(name, patterns[name]) for name in sorted(patterns, key=_place)}
     except (OSError, IndexError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is no file of TF-MoDISco that can be read: {error}") from error
 

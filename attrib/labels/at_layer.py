@@ -28,11 +28,15 @@ from attrib.labels.spatial import centres
 
 
 def wrap_at_layer(
-    explanation: Explanation, inputs: Inputs, facts: Facts, many: bool, found: Sequence[Mapping[int, int]]
+    explanation: Explanation,
+    inputs: Inputs,
+    facts: Facts,
+    many: bool,
+    input_dims: Sequence[Mapping[int, int]],
 ) -> xr.DataArray:
     """An attribution (N, ...) of a layer's activation, with a leading target dim if `many`.
 
-    Its dims keep the names of the input's dims that they are, as changes of the input show: `found`, of
+    Its dims keep the names of the input's dims that they are, as changes of the input show: `input_dims`, of
     `attrib.functional.layers.dims_at_layer`. Coords at another resolution are the centres of its positions. A dim in front of
     these is `channel`, one behind them `feature` or, of images, `channel`; the others are `layer_dim_1`, ...
     """
@@ -40,7 +44,7 @@ def wrap_at_layer(
     attribution = explanation.attribution
     assert isinstance(attribution, torch.Tensor)
     shape = tuple(attribution.shape[len(lead) + 1 :])
-    dims, coords = layer_dims(shape, inputs, found)
+    dims, coords = layer_dims(shape, inputs, input_dims)
     values = as_numpy(attribution).reshape(*attribution.shape[: len(lead)], *inputs.sample_shape, *shape)
     x = inputs.arrays[0]
     along = {n: c for n, c in x.coords.items() if set(c.dims) <= {*inputs.sample_dims}}
@@ -73,7 +77,7 @@ def lazily_at_layer(
     explain, probe, inputs, facts, many
         As for `attrib.labels.lazy.lazy_maps`.
     dims_of : callable
-        Inputs and the shape of the activation to what `wrap_at_layer` takes as `found`.
+        Inputs and the shape of the activation to what `wrap_at_layer` takes as `input_dims`.
     dtype : torch.dtype, optional
         Of the model.
     """
@@ -107,7 +111,7 @@ def groups_at(groups: Any, numbers: Sequence[int], inputs: Inputs) -> Any:
 
 
 def layer_dims(
-    shape: tuple[int, ...], inputs: Inputs, found: Sequence[Mapping[int, int]]
+    shape: tuple[int, ...], inputs: Inputs, input_dims: Sequence[Mapping[int, int]]
 ) -> tuple[tuple[Hashable, ...], dict[Hashable, Any]]:
     """Names and coords for the dims of a layer's activation of one sample.
 
@@ -116,11 +120,11 @@ def layer_dims(
     shape : tuple of int
         Of the activation.
     inputs : Inputs
-    found : sequence of mapping
+    input_dims : sequence of mapping
         For each input, the dims of the activation that are dims of its samples.
     """
-    j = next((j for j, dims in enumerate(found) if dims), 0)
-    x, core, followed = inputs.arrays[j], inputs.core(j), found[j]
+    j = next((j for j, dims in enumerate(input_dims) if dims), 0)
+    x, core, followed = inputs.arrays[j], inputs.core(j), input_dims[j]
     names: list[Hashable] = [f"layer_dim_{k}" for k in range(1, len(shape) + 1)]
     for k, d in followed.items():
         names[k] = core[d]
@@ -132,8 +136,8 @@ def layer_dims(
     coords: dict[Hashable, Any] = {
         core[d]: centres(x, core[d], shape[k]) for k, d in followed.items() if core[d] not in same
     }
-    kept = same.union(inputs.sample_dims)
-    coords |= {n: c for n, c in x.coords.items() if same.intersection(c.dims) and set(c.dims) <= kept}
+    remaining = same.union(inputs.sample_dims)
+    coords |= {n: c for n, c in x.coords.items() if same.intersection(c.dims) and set(c.dims) <= remaining}
     return tuple(names), coords
 
 
@@ -215,8 +219,8 @@ def conductance(
         tensors = inputs.tensors(dtype)
         explanation = explain_conductance(f, tensors[0] if inputs.single else tensors, **options)
         shape = tuple(explanation.attribution.shape[2 if many else 1 :])  # type: ignore[union-attr]
-        found = dims_of(tensors, shape, additional_forward_args=options["additional_forward_args"])
-        return wrap_at_layer(explanation, inputs, facts, many, found)
+        input_dims = dims_of(tensors, shape, additional_forward_args=options["additional_forward_args"])
+        return wrap_at_layer(explanation, inputs, facts, many, input_dims)
     options |= {"progress": False} | ({} if many else {"target": None, "targets": [options["target"]]})
 
     def explain(xs: tuple[torch.Tensor, ...], numbers: list[int]) -> Explanation:

@@ -92,8 +92,8 @@ def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., 
         explanation = method.explain(*call.args, **call.kwargs)
         if at_layer:
             shape = explanation.attribution.shape[2 if many else 1 :]
-            found = dims_at_layer(settings["f"], tensors, tuple(shape), **_site(settings))
-            return wrap_at_layer(explanation, inputs, facts, many, found)
+            matches = dims_at_layer(settings["f"], tensors, tuple(shape), **_site(settings))
+            return wrap_at_layer(explanation, inputs, facts, many, matches)
         return (wrap_map if about.result == "layer map" else wrap)(explanation, inputs, facts, many)
 
     attribute.__module__ = "attrib"

@@ -33,7 +33,8 @@ def agreement(
     -------
     DataArray (method, other)
         Mean of Spearman's correlation (or the overlap) over the samples in which both attributions vary; 1 on the diagonal, NaN where there
-        are no such samples. Coord `count` (method, other): the number of these samples.
+        are no such samples. Coord `count` (method, other): the number of these samples. Select as ``.sel({"method": "saliency"})``:
+        `method` is a keyword of xarray's own `sel`.
 
     Raises
     ------

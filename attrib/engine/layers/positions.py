@@ -396,11 +396,11 @@ def dims_followed(h: Tensor, moves: Moves) -> dict[int, int]:
             elif 2 < size <= count >= PLACES and (h.ndim > 2 or size == count):
                 score = float(forward[k, j])
                 scores |= {(k, j): score} if score >= needed else {}
-    found: dict[int, int] = {}
+    matches: dict[int, int] = {}
     for k, j in sorted(scores, key=lambda pair: -scores[pair]):
-        if k not in found and moves.dims[j] not in found.values():
-            found[k] = moves.dims[j]
-    return found
+        if k not in matches and moves.dims[j] not in matches.values():
+            matches[k] = moves.dims[j]
+    return matches
 
 
 def _stays(profile: Tensor, spans: Tensor) -> bool:
@@ -408,10 +408,10 @@ def _stays(profile: Tensor, spans: Tensor) -> bool:
     size = profile.shape[1]
     entries = torch.arange(size, dtype=torch.float64) + 0.5
     inside = (entries > size * spans[:, :1]) & (entries < size * spans[:, 1:])
-    total, own = profile.sum(1), (profile.cpu() * inside).sum(1).to(profile.device)
+    total, inner = profile.sum(1), (profile.cpu() * inside).sum(1).to(profile.device)
     moving = total > 0
     places = {tuple(s) for s in spans[moving.cpu()].tolist()}
-    return len(places) > 1 and bool((total - own <= LEAK * total).all())
+    return len(places) > 1 and bool((total - inner <= LEAK * total).all())
 
 
 def follows(changes: Tensor, spans: Tensor) -> tuple[Tensor, Tensor]:

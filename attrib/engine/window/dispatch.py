@@ -43,7 +43,7 @@ def refuse_edits(edits: Edits, dtype: torch.dtype, device: torch.device, must: b
         raise Unsuited(
             "on an accelerator the window is taken only if asked for: dense batches are fast there"
         )
-    if rows <= 2 * (CHECKS_FIRST + RECORDED_ROWS):  # half of them would have to cost nothing
+    if rows <= 3 * (CHECKS_FIRST + RECORDED_ROWS):  # the window would have to cost a quarter of them
         raise Unsuited(f"{rows} edits are too few to pay for recording and checking")
 
 
