@@ -25,7 +25,7 @@ nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
-nb_custom_formats = {}
+suppress_warnings = ["myst-nb.lexer"]  # of notebooks that were not executed
 templates_path = ["_templates"]
 default_role = "literal"
 

@@ -49,6 +49,9 @@ Targets = Annotated[
 Masks = Annotated[
     Path | None, typer.Option(help="Folder of masks named as the images, nonzero where the cell is.")
 ]
+Overlay = Annotated[
+    str, typer.Option(help="Pictures: attributions on a grey image, on one in colour, or as contours.")
+]
 MaxImages = Annotated[
     int | None,
     typer.Option(
@@ -70,6 +73,7 @@ def cells(
     layer: Layer = "auto",
     targets: Targets = None,
     masks: Masks = None,
+    overlay: Overlay = "grey",
     max_images: MaxImages = None,
     batch_size: ImagesPerCall = 16,
     device: Device = None,
@@ -85,7 +89,7 @@ def cells(
     with show.progress() as tell:
         done = work(
             classifier, images, output, methods=listed(methods) or METHODS, layer=layer, targets=goal,
-            masks=masks, max_images=max_images, batch_size=batch_size, command=command_line(), tell=tell,
+            masks=masks, overlay=overlay, max_images=max_images, batch_size=batch_size, command=command_line(), tell=tell,
         )  # fmt: skip
     _report(done)
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 HEAT = "inferno"
 OPACITY = 0.55
+LUMINANCE = np.array([0.299, 0.587, 0.114])  # of red, green and blue
+LINES = ("#ffe800", "#ff8c00", "#00d000")  # colours that stains of cells lack
 TICKS = 8  # labels per axis, at most
 
 
@@ -98,7 +100,12 @@ def _size(a: xr.DataArray) -> tuple[float, float]:
 
 
 def overlaid(
-    image: xr.DataArray, a: xr.DataArray, *, limit: float | None = None, opacity: float = OPACITY
+    image: xr.DataArray,
+    a: xr.DataArray,
+    *,
+    limit: float | None = None,
+    opacity: float = OPACITY,
+    overlay: str = "colour",
 ) -> np.ndarray:
     """An image with an attribution laid over it in colours.
 
@@ -113,6 +120,8 @@ def overlaid(
         The value of the last colour, in the unit of `a`; default: the 99th percentile of the magnitudes.
     opacity : float, default 0.55
         Opacity of the strongest colour; weaker values show more of the image.
+    overlay : {"colour", "grey"}, default "colour"
+        The image below: in its colours, or in grey, from which the colours stand out where a stain has them too.
 
     Returns
     -------
@@ -122,7 +131,7 @@ def overlaid(
     Raises
     ------
     ValueError
-        If the pixels differ.
+        If the pixels differ, and for another overlay.
 
     Examples
     --------
@@ -136,6 +145,10 @@ def overlaid(
 
     values = a.transpose("y", "x").values.astype(float)
     picture = image.transpose("y", "x", "channel").values / 255.0
+    if overlay not in ("colour", "grey"):
+        raise ValueError(f"`overlay` is {overlay!r}, expected colour or grey")
+    if overlay == "grey":
+        picture = np.repeat((picture @ LUMINANCE)[..., None], 3, axis=-1)
     if values.shape != picture.shape[:2]:
         raise ValueError(
             f"`a` has shape {values.shape}, the image {picture.shape[:2]}; expected the same pixels"
@@ -158,6 +171,7 @@ def overlays(
     titles: Sequence[str] | None = None,
     shared: bool = False,
     outline: xr.DataArray | None = None,
+    overlay: str = "colour",
 ) -> Figure:
     """Draw an image, and beside it one overlay per label of a dim.
 
@@ -178,6 +192,8 @@ def overlays(
         own scale, as for methods.
     outline : DataArray, optional
         A mask whose edge is drawn: dims y, x.
+    overlay : {"colour", "grey", "contours"}, default "colour"
+        See `overlaid`; contours are lines at a quarter, half and three quarters of the limit on the image as it is.
 
     Returns
     -------
@@ -201,7 +217,14 @@ def overlays(
     limit = robust_limit(a) if shared else None
     for k, ax in enumerate(panels[1:]):
         attribution = a.isel({by: k})
-        ax.imshow(overlaid(image, attribution, limit=limit))
+        if overlay == "contours":
+            ax.imshow(image.transpose("y", "x", "channel").values)
+            strength = np.nan_to_num(np.abs(attribution.transpose("y", "x").values))
+            bound = limit or robust_limit(attribution)
+            if strength.max() > bound / 4:
+                ax.contour(strength, np.array([0.25, 0.5, 0.75]) * bound, colors=LINES, linewidths=1.0)
+        else:
+            ax.imshow(overlaid(image, attribution, limit=limit, overlay=overlay))
         largest = float(np.nanmax(np.abs(attribution.values), initial=0))
         ax.set_title(str(a[by].values[k]) if titles is None else titles[k], fontsize=10)
         ax.set_xlabel(f"largest {largest:.2g}", fontsize=8)

@@ -79,12 +79,12 @@ class Context:
 
     def of_one(self, label: str, count: int) -> Context:
         """The values of one sample, for each of so many rows that it is cut into."""
-        one = xr.DataArray([0.0], dims="sample", coords={"sample": [label]})
+        sample = xr.DataArray([0.0], dims="sample", coords={"sample": [label]})
         return Context(
             tuple(
                 replace(v, values=xr.concat([a.drop_vars(list(a.coords))] * count, a.dims[0]))
                 for v in self.values
-                for a in [_of_samples(v, one.indexes["sample"], 1, "sample")]
+                for a in [_of_samples(v, sample.indexes["sample"], 1, "sample")]
             )
         )
 

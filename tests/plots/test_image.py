@@ -98,3 +98,16 @@ def test_ticks_of_many_numbers_are_round() -> None:
     assert {t.get_text() for t in ax.get_yticklabels()} >= {"-4", "0", "4"}
     assert ax.get_yticks()[[t.get_text() for t in ax.get_yticklabels()].index("0")] == pytest.approx(24.5)
     legible(ax.figure)
+
+
+def test_overlays_stand_out_from_a_stain() -> None:
+    violet = xr.DataArray(np.broadcast_to([150, 60, 200], (8, 8, 3)), dims=("y", "x", "channel"))
+    a = xr.DataArray(np.linspace(0, 1, 64).reshape(8, 8), dims=("y", "x"))
+    grey = overlaid(violet, a, overlay="grey")[0, 0]
+    assert len(set(grey.tolist())) == 1
+    assert overlaid(violet, a)[0, 0].tolist() == [150, 60, 200]
+    with pytest.raises(ValueError, match="`overlay` is 'stain'"):
+        overlaid(violet, a, overlay="stain")
+    drawing = overlays(violet, a.expand_dims(method=["cam"]), "method", overlay="contours")
+    legible(drawing)
+    assert len(drawing.axes[1].collections) == 1

@@ -20,6 +20,7 @@ from attrib.io import load, save
 from attrib.workflows.cells import METHODS, cells
 from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.deletion import deletion
+from attrib.workflows.cells.gathered import coarse
 from attrib.workflows.cells.study import evenly
 from attrib.workflows.checkpoint import Classifier, load_checkpoint
 from attrib.workflows.folder import Folder
@@ -510,7 +511,7 @@ def test_memory_does_not_grow_with_the_cohort(study: Path, tmp_path: Path) -> No
     big = part.drop_dims(["y", "x"])
     big["attribution"] = (
         ("target", "method", "y", "x"),
-        np.ones((3, 2, 200, 200), np.float32),
+        np.ones((3, 2, 400, 400), np.float32),
     )
     big = big.assign_coords(target=part.target, method=part.method)
     found = []
@@ -596,3 +597,52 @@ def test_fewer_images_are_taken_evenly_from_the_classes() -> None:
     assert [f.name for f in evenly(images, 6)] == ["a0", "a1", "b0", "b1", "c0", "c1"]
     assert [f.name for f in evenly(images, 8)] == ["a0", "a1", "a2", "b0", "b1", "c0", "c1", "c2"]
     assert evenly(images, None) == evenly(images, 99) == images
+
+
+def test_border_mass_classes_alike_and_a_gallery(study: Path) -> None:
+    table = pd.read_csv(study / "results.csv")
+    a = load(study / "attributions.nc").sel({"method": "grad_cam"})
+    name = str(table.image[0])
+    values = np.abs(a.sel({"image": name}).isel(target=list(CLASSES).index(table.predicted[0])).values)
+    seen = np.isfinite(values)
+    rows, columns = (np.flatnonzero(seen.any(k)) for k in (1, 0))
+    inner = np.zeros(seen.shape, bool)
+    high, wide = max(1, len(rows) // 10), max(1, len(columns) // 10)
+    inner[rows[0] + high : rows[-1] + 1 - high, columns[0] + wide : columns[-1] + 1 - wide] = True
+    values = np.nan_to_num(values)
+    assert table.grad_cam_border_mass[0] == pytest.approx(values[~inner].sum() / values.sum(), rel=1e-4)
+    assert table.grad_cam_border_mass_chance[0] == pytest.approx((seen & ~inner).sum() / seen.sum(), rel=1e-6)
+    alike = pd.read_csv(study / "class_consistency.csv")
+    assert set(alike.method) == {"grad_cam", "layer_cam"}
+    assert "within - between" in set(alike.samples)
+    sd, mean = load(study / "variation_maps.nc"), load(study / "mean_maps.nc")
+    assert sd.sizes == mean.sizes
+    assert {"gallery.png", f"{name}_probabilities.png"} <= {p.name for p in study.iterdir()}
+    assert any(p.name == "variation_grad_cam.png" for p in study.iterdir())
+
+
+def test_maps_are_compared_on_a_coarse_grid() -> None:
+    maps = np.random.default_rng(0).random((2, 32, 20))
+    small = coarse(maps)
+    assert small.shape == (2, 16, 16)
+    assert small[0, 0, 0] == pytest.approx(maps[0, :2, :1].mean(), rel=1e-5)
+    assert np.array_equal(coarse(maps[:, :8, :8]), maps[:, :8, :8].astype(np.float32))
+
+
+def test_an_unknown_overlay_leaves_nothing(
+    checkpoint: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = [
+        "cells",
+        "--checkpoint",
+        str(checkpoint),
+        "--images",
+        str(images),
+        "--output",
+        str(tmp_path / "o"),
+    ]
+    assert run([*words, "--overlay", "green"]) == REFUSED
+    assert "--overlay is 'green', expected grey, colour or contours" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+    assert run([*words, "--overlay", "contours", "--max-images", "2", "--methods", "grad_cam"]) == OK
+    assert json.loads((tmp_path / "o" / "run.json").read_text())["settings"]["overlay"] == "contours"

@@ -11,13 +11,16 @@ import pandas as pd
 import xarray as xr
 
 from attrib._version import __version__
-from attrib.domains.cells import ImageFile
+from attrib.domains.cells import ImageFile, read_image
 from attrib.io import load, save, save_rows, write_json
 from attrib.io.place import strict
 from attrib.plots import confusion, panels
+from attrib.plots.scale import figure, shortened
 from attrib.workflows.cells.gathered import CohortSums
 from attrib.workflows.cells.page import study_page
 from attrib.workflows.folder import Folder
+
+GALLERY = 6  # images of a row
 
 
 def write_cohort(
@@ -44,6 +47,11 @@ def write_cohort(
     save(table, run.file("results.csv"))
     _means(run, cohort)
     _confusion(run, table, classes)
+    alike = cohort.alike()
+    if alike is not None:
+        save(alike, run.file("class_consistency.csv"))
+    if (run.path / f"{table.image[0]}_{methods[0]}.png").is_file():
+        run.picture("gallery.png", gallery(run.path, table, methods[0]))
     summary: dict[str, Any] = strict(_summary(table, cohort, unreadable))
     write_json(summary, run.file("summary.json"))
     run.text("index.html", study_page(summary, table, run.files, methods))
@@ -90,8 +98,45 @@ def _means(run: Folder, cohort: CohortSums) -> None:
     save(mean, run.file("mean_maps.nc"))
     for m in cohort.methods:
         attribution = mean.sel({"method": m}, drop=True)
-        label = f"mean {m} of the predicted class"
+        label = f"mean {m}"
         run.picture(f"mean_{m}.png", panels(attribution, "predicted", shared=False, label=label))
+    sd = cohort.sd()
+    if sd is None or not (several := [str(c) for c in sd["predicted"].values[sd["count"].values > 1]]):
+        return
+    save(sd, run.file("variation_maps.nc"))
+    for m in cohort.methods:
+        spread = sd.sel({"method": m, "predicted": several}, drop=True)
+        run.picture(
+            f"variation_{m}.png",
+            panels(spread, "predicted", shared=False, label=f"sd of {m}"),
+        )
+
+
+def gallery(folder: Path, table: pd.DataFrame, method: str) -> Any:
+    """The images on which a method is the surest by deletion against random orders, and those on which it is the least sure."""
+    column = f"{method}_deletion_z"
+    ranked = table[table[column].notna()].sort_values(column, ascending=False, kind="stable")
+    half = min(GALLERY, len(ranked) // 2) or len(ranked)
+    rows = {
+        "largest deletion z": ranked.head(half),
+        "smallest deletion z": ranked.tail(half) if len(ranked) > 1 else ranked.head(0),
+    }
+    drawing = figure((max(4.0, 1.9 * half), 5.2))
+    grid: Any = drawing.subplots(2, max(1, half), squeeze=False)
+    for axes, (title, some) in zip(grid, rows.items(), strict=True):
+        for ax in axes:
+            ax.set_axis_off()
+        for ax, r in zip(axes, some.to_dict("records"), strict=False):
+            ax.imshow(read_image(folder / f"{r['image']}_{method}.png").values)
+            wrong = r.get("correct") is False
+            ax.set_title(
+                f"{shortened(str(r['image']), 18)}\n{shortened(str(r['predicted']), 18)}{' (wrong)' if wrong else ''}\nz {r[column]:.2g}",
+                fontsize=7,
+            )
+        axes[0].text(
+            -0.08, 0.5, title, rotation=90, va="center", ha="right", fontsize=8, transform=axes[0].transAxes
+        )
+    return drawing
 
 
 def _summary(table: pd.DataFrame, cohort: CohortSums, unreadable: Mapping[str, str]) -> dict[str, Any]:

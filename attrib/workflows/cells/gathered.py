@@ -9,7 +9,10 @@ import pandas as pd
 import xarray as xr
 
 from attrib._version import __version__
+from attrib.stats import consistency
 from attrib.workflows.cells.image import FIGURES
+
+COARSE = 16  # cells of a map's side, by which images are compared
 
 
 class CohortSums:
@@ -37,6 +40,8 @@ class CohortSums:
         self._sizes: list[tuple[int, int]] = []
         self._labels: list[str] = []
         self._sums: dict[str, np.ndarray] = {}
+        self._squares: dict[str, np.ndarray] = {}
+        self._small: list[np.ndarray] = []
         self._one_size = True
         self._deletion: Any = 0.0
         self._targets: np.ndarray = np.array([])
@@ -60,7 +65,10 @@ class CohortSums:
         first = next(iter(self._sums.values()), seen)
         self._one_size &= first.shape == seen.shape
         if self._one_size:
-            self._sums[part.attrs["predicted"]] = self._sums.get(part.attrs["predicted"], 0.0) + seen
+            name = part.attrs["predicted"]
+            self._sums[name] = self._sums.get(name, 0.0) + seen
+            self._squares[name] = self._squares.get(name, 0.0) + seen**2
+            self._small.append(coarse(seen))
 
     def table(self) -> pd.DataFrame:
         """A row per image: prediction, true class if known, and the quality of each method."""
@@ -86,6 +94,30 @@ class CohortSums:
             values.astype(np.float32), dims=dims, coords=coords, name="attribution", attrs=attrs
         )
 
+    def sd(self) -> xr.DataArray | None:
+        """Standard deviation over the images of each predicted class, as `mean`; NaN for one image."""
+        mean = self.mean()
+        if mean is None:
+            return None
+        n = mean["count"].values[:, None, None, None]
+        squares = np.stack([self._squares[str(name)] for name in mean["predicted"].values])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = np.sqrt(np.maximum(squares - n * mean.values.astype(float) ** 2, 0) / (n - 1))
+        return mean.copy(data=np.where(n > 1, values, np.nan).astype(np.float32)).assign_attrs(
+            long_name="standard deviation of the maps of the predicted class"
+        )
+
+    def alike(self) -> pd.DataFrame | None:
+        """Correlation of the maps of two images, within and between predicted classes, by method, on 16 by 16 cells."""
+        predicted = [r["predicted"] for r in self._rows]
+        if not self._one_size or len(set(predicted)) < 2:
+            return None
+        maps = xr.DataArray(np.stack(self._small), dims=("sample", "method", "row", "column"))
+        tables = [
+            consistency(maps.isel(method=k), predicted).assign(method=m) for k, m in enumerate(self.methods)
+        ]
+        return pd.concat(tables, ignore_index=True)[["method", "samples", "pairs", "correlation", "p"]]
+
     def labels(self) -> xr.DataArray:
         """Labels of the attributions (image, target, method, y, x), in pixels from each image's upper left corner; values are NaN."""
         attrs = {"units": "output", "long_name": "class activation map", "layer": self.layer}
@@ -110,6 +142,17 @@ class CohortSums:
             "height": ("image", list(heights)),
             "width": ("image", list(widths)),
         }
+
+
+def coarse(maps: np.ndarray) -> np.ndarray:
+    """Means (..., 16, 16) of blocks of maps (..., row, column); smaller maps as they are."""
+    for axis in (-2, -1):
+        n = maps.shape[axis]
+        if n > COARSE:
+            edges = np.arange(COARSE) * n // COARSE
+            width = np.diff([*edges, n]).reshape((-1, 1) if axis == -2 else (-1,))
+            maps = np.add.reduceat(maps, edges, axis) / width
+    return maps.astype(np.float32)
 
 
 def row(part: xr.Dataset, methods: tuple[str, ...]) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from attrib.domains.cells import ImageFile
 from attrib.domains.preparation import pillow_module
 from attrib.io import replacing, save, write_json
 from attrib.io.place import strict
-from attrib.plots import overlaid, overlays
+from attrib.plots import bars, overlaid, overlays
+from attrib.plots.scale import shortened
 from attrib.stats import entropy, mass_inside, rank_correlation
 
 FIGURES = (
-    "entropy", "mass_inside", "mass_inside_chance", "deletion_area", "deletion_random_area", "deletion_z",
+    "entropy", "mass_inside", "mass_inside_chance", "border_mass", "border_mass_chance", "deletion_area", "deletion_random_area", "deletion_z",
 )  # fmt: skip
 
 
@@ -86,7 +87,7 @@ class Cell(NamedTuple):
         return xr.DataArray(self.maps, dims=("target", "method", "y", "x"), coords=coords, name="attribution")
 
 
-def write_cell(cell: Cell, targets: tuple[str, ...], folder: Path) -> None:
+def write_cell(cell: Cell, targets: tuple[str, ...], folder: Path, overlay: str) -> None:
     """Write pictures, the prediction as JSON, and last the attributions: their file marks the image as finished."""
     name, maps = cell.file.name, cell.labelled()
     predicted = maps.isel(target=cell.at("predicted"))
@@ -94,19 +95,28 @@ def write_cell(cell: Cell, targets: tuple[str, ...], folder: Path) -> None:
     _save_picture(cell.image.values, folder / f"{name}_original.png")
     for method in cell.methods:
         _save_picture(
-            overlaid(cell.image, predicted.sel({"method": method})), folder / f"{name}_{method}.png"
+            overlaid(
+                cell.image,
+                predicted.sel({"method": method}),
+                overlay="colour" if overlay == "contours" else overlay,
+            ),
+            folder / f"{name}_{method}.png",
         )
     title = f"{name}: {cell.predicted} ({cell.probability.max():.1%})"
     _save_figure(
-        overlays(cell.image, predicted, "method", title=title, outline=cell.mask),
+        overlays(cell.image, predicted, "method", title=title, outline=cell.mask, overlay=overlay),
         folder / f"{name}_methods.png",
     )
     chances = dict(zip(cell.classes, cell.probability, strict=True)) | {"predicted": cell.probability.max()}
     by_class = overlays(
-        cell.image, maps.isel(method=0), "target", title=f"{title}, {cell.methods[0]}", shared=True, outline=cell.mask,
+        cell.image, maps.isel(method=0), "target", title=f"{title}, {cell.methods[0]}", shared=True, outline=cell.mask, overlay=overlay,
         titles=[f"{t} ({chances[t]:.1%})" for t in cell.labels],
     )  # fmt: skip
     _save_figure(by_class, folder / f"{name}_classes.png")
+    probability = xr.DataArray(cell.probability, dims="class", coords={"class": list(cell.classes)})
+    chances_of = bars(probability, label="probability")
+    chances_of.set_title(shortened(title), fontsize=9)
+    _save_figure(chances_of.figure, folder / f"{name}_probabilities.png")
     write_json(
         strict(prediction(cell) | {"layer": cell.layer, "quality": quality}), folder / f"{name}_results.json"
     )
@@ -132,6 +142,7 @@ def figures(cell: Cell, attributions: xr.DataArray) -> dict[str, dict[str, Any]]
     quality: dict[str, dict[str, Any]] = {}
     entropies = entropy(attributions)
     inside = None if cell.mask is None else mass_inside(attributions, cell.mask)
+    border = mass_inside(attributions, border_of(np.isfinite(attributions.values).any(0)))
     for k, method in enumerate(cell.methods):
         quality[method] = {
             "entropy": float(entropies[k]),
@@ -141,12 +152,26 @@ def figures(cell: Cell, attributions: xr.DataArray) -> dict[str, dict[str, Any]]
             "deletion_curve": [float(v) for v in cell.deletion.curve[k]],
             "mass_inside": None if inside is None else float(inside[k]),
             "mass_inside_chance": None if inside is None else float(inside.chance.broadcast_like(inside)[k]),
+            "border_mass": float(border[k]),
+            "border_mass_chance": float(border.chance.broadcast_like(border)[k]),
             "rank_correlation": {},
         }
     for method, other in combinations(cell.methods, 2):
         r = rank_correlation(attributions.sel({"method": method}), attributions.sel({"method": other}))
         quality[method]["rank_correlation"][other] = quality[other]["rank_correlation"][method] = r
     return quality
+
+
+def border_of(seen: np.ndarray) -> xr.DataArray:
+    """The outer tenth of what the network saw, on each side: what lies there is seldom the cell."""
+    border = np.zeros(seen.shape, bool)
+    rows, columns = (np.flatnonzero(seen.any(axis)) for axis in (1, 0))
+    if rows.size:
+        top, left, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+        high, wide = max(1, (bottom - top) // 10), max(1, (right - left) // 10)
+        border[top:bottom, left:right] = True
+        border[top + high : bottom - high, left + wide : right - wide] = False
+    return xr.DataArray(border & seen, dims=("y", "x"))
 
 
 def _part(cell: Cell, targets: tuple[str, ...], quality: dict[str, Any]) -> xr.Dataset:

@@ -15,6 +15,8 @@ MEANINGS = {
     "deletion_area": "deletion area: small if the attribution ranks the pixels well",
     "deletion_random_area": "deletion area of random orders",
     "deletion_z": "standard deviations by which the deletion area is smaller than those of random orders",
+    "border_mass": "share of the attribution in the outer tenth of the image, where the cell seldom is",
+    "border_mass_chance": "share in the outer tenth by chance",
     "mass_inside": "share of the attribution inside the mask",
     "mass_inside_chance": "share inside the mask by chance: its share of the pixels",
 }
@@ -34,6 +36,7 @@ def study_page(
     views = [
         {"kind": "picture", "file": "{name}_methods.png"},
         {"kind": "picture", "file": "{name}_classes.png"},
+        {"kind": "picture", "file": "{name}_probabilities.png"},
         {"kind": "link", "file": "{name}_results.json", "title": "figures"},
     ]
     return page(

@@ -61,6 +61,7 @@ def cells(
     masks: str | Path | None = None,
     max_images: int | None = None,
     batch_size: int = 16,
+    overlay: str = "grey",
     command: Sequence[str] = (),
     tell: Tell | None = None,
 ) -> Study:
@@ -87,6 +88,8 @@ def cells(
         Use so many images at most, the first ones of each class, as evenly over the classes as they allow.
     batch_size : int, default 16
         Images in memory and in a call of the model.
+    overlay : {"grey", "colour", "contours"}
+        What attributions lie on in pictures, see `attrib.plots.overlays`: a grey image by default, since stains have the colours of heat.
     command : sequence of str
         As typed, for `run.json`.
     tell : callable, optional
@@ -106,18 +109,20 @@ def cells(
         raise ValueError(
             f"`batch_size` is {batch_size}, `max_images` {max_images}; expected positive numbers"
         )
+    if overlay not in ("grey", "colour", "contours"):
+        raise ValueError(f"`overlay` is {overlay!r}, expected grey, colour or contours")
     files = evenly(find_images(images), max_images)
     names = file_names([f.name for f in files], RESERVED, LEGAL)
     files = [f._replace(name=names[f.name]) for f in files]
     unreadable: dict[str, str] = {}
     settings = plan._asdict() | {
         "weights": digest(classifier.model), "preparation": classifier.preparation, "several": classifier.several,
-        "masks": None if masks is None else str(Path(masks).resolve()),
+        "overlay": overlay, "masks": None if masks is None else str(Path(masks).resolve()),
     }  # fmt: skip
     with Folder(output, command, program=PROGRAM, settings=settings) as run:
         for batch in _batches(run.path, files, batch_size, unreadable, masks, tell):
             for cell in explained(classifier, plan, batch, masks):
-                write_cell(cell, plan.saved_labels, run.path)
+                write_cell(cell, plan.saved_labels, run.path, overlay)
         summary = _sum_up(run, files, plan, unreadable, left_out(images))
     return Study(run.path, summary, run.files)
 

@@ -264,9 +264,9 @@ def _attributions(
         if marker.is_file() and file.is_file():
             yield method, load(file, method), read_json(marker)["seconds"]
             continue
-        one = replace(settings, methods=(method,))
+        single = replace(settings, methods=(method,))
         for _, a, seconds in attribute_in_blocks(
-            classifier.model, selected.z, one, folder.parts, cluster, tell
+            classifier.model, selected.z, single, folder.parts, cluster, tell
         ):
             a = a.assign_attrs(units=_unit(str(a.attrs.get("units", "")), classifier))
             a = numbers.normalised(a) if normalize and method == "saliency" else a
