@@ -14,6 +14,7 @@ from attrib.cli.options import (
     BatchSize,
     Classes,
     Cluster,
+    Context,
     Continued,
     Device,
     Methods,
@@ -62,7 +63,7 @@ Source = Annotated[str | None, typer.Option(help="Another address for --download
 
 @commands.callback()
 def explain(
-    context: typer.Context,
+    called: typer.Context,
     data: Matrix = None,
     samples: SampleTable = None,
     label: Label = None,
@@ -84,6 +85,7 @@ def explain(
     ] = None,
     transform: Annotated[str | None, typer.Option(help="What --model takes: log1p or none.")] = None,
     layer: Table = None,
+    context: Context = None,
     output: Continued = Path("attrib-expression"),
     methods: Methods = None,
     target: Annotated[
@@ -124,7 +126,7 @@ def explain(
     ] = False,
 ) -> None:
     """Explain a classifier of expression, or train one (attrib expression train)."""
-    if context.invoked_subcommand is not None:
+    if called.invoked_subcommand is not None:
         return
     from attrib.domains.expression import gene_list
     from attrib.workflows.expression import METHODS, load_checkpoint
@@ -139,7 +141,7 @@ def explain(
     with show.progress() as tell:
         done = work(
             classifier, matrix_of(data, download, source), output, samples=samples, label=label, group=group, layer=layer,
-            split=split, every=every, max_samples=max_samples, methods=listed(methods) or METHODS, target=goals, baselines=baselines,
+            context=listed(context), split=split, every=every, max_samples=max_samples, methods=listed(methods) or METHODS, target=goals, baselines=baselines,
             normalize=normalize, top=top, gene_sets=gene_sets, options=assignments(options), batch_size=rows(batch_size),
             seed=seed, cluster=workers(cluster), pictures=pictures, overwrite=overwrite, tell=tell, say=show.say,
         )  # fmt: skip

@@ -16,6 +16,7 @@ from attrib.domains.expression.annotation import read_samples
 from attrib.engine.model.companions import Beside
 from attrib.io import read
 from attrib.labels.parameters import parameters
+from attrib.scale.samples import digest_of
 
 TABLES = (".csv", ".tsv", ".txt")
 NAMED = re.compile(r"([A-Za-z_]\w*)=(.+)")
@@ -87,6 +88,26 @@ class Context:
             )
         )
 
+    def labelled(self, x: xr.DataArray) -> Context:
+        """The values of the samples of `x`, with their labels: by these they are found also when only some samples are explained.
+
+        Raises
+        ------
+        ValueError
+            As `of`.
+        """
+        labels = x.indexes["sample"]
+        return Context(
+            tuple(
+                replace(v, values=_of_samples(v, labels, len(labels), "sample").assign_coords(sample=labels))
+                for v in self.values
+            )
+        )
+
+    def digest(self) -> str:
+        """What identifies the values in the settings of a run."""
+        return digest_of([[v.name, v.values] for v in self.values])
+
     def part(self, samples: slice) -> Context:
         """The values of some samples; those with labels are found by them anyway."""
         return Context(
@@ -129,6 +150,23 @@ def read_context(
     if twice:
         raise ValueError(f"`context` has {twice[0]} twice; each name goes in once")
     return Context(tuple(values))
+
+
+def one_form(beside: Any) -> Any:
+    """`additional_forward_args` as `attrib.cohort` takes them: a tuple, or a mapping.
+
+    Raises
+    ------
+    ValueError
+        For values with a name and without.
+    """
+    if not isinstance(beside, Beside):
+        return beside
+    if beside.positional and beside.named:
+        raise ValueError(
+            f"`context` has values with a name ({', '.join(beside.named)}) and without; name all: NAME=FILE"
+        )
+    return beside.named or beside.positional
 
 
 def _values(

@@ -195,7 +195,7 @@ class Folder:
             return []
         theirs, before = earlier.get("settings") or {}, earlier.get("versions") or {}
         current = self.record["versions"]
-        return [k for k, v in self.settings.items() if theirs.get(k) != v] + [
+        return [k for k in {**self.settings, **theirs} if theirs.get(k) != self.settings.get(k)] + [
             f"version of {p} ({before[p]}, now {current[p]})"
             for p in CAUSES
             if before.get(p, current[p]) != current[p]

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -310,6 +311,76 @@ def test_a_model_of_ones_own_without_labels(tmp_path: Path) -> None:
     assert done.summary["explained"] == 9
     assert done.summary["accuracy_of_all_samples"] is None
     assert load(tmp_path / "out" / "mean_by_target.nc").sizes["target"] == 3
+
+
+class WithBatch(nn.Module):
+    """Scores that the donor's dose bends, and the batch shifts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.dense = nn.Linear(40, 3)
+
+    def forward(
+        self, x: torch.Tensor, dose: torch.Tensor | None = None, batch: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        if dose is None or batch is None:
+            return self.dense(x)
+        return torch.sigmoid(self.dense(x) * dose[:, None]) + 2 * nn.functional.one_hot(batch, 3)
+
+
+def test_batch_and_dose_go_in_beside_the_matrix(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    data, rng = made(3, 40, 6), np.random.default_rng(0)
+    ids = list(data.tpm.index)
+    table = pd.DataFrame({"id": ids, "dose": rng.uniform(0.1, 2, len(ids)), "batch": rng.permutation(len(ids)) % 3})  # fmt: skip
+    shuffled = table.iloc[rng.permutation(len(ids))]
+    shuffled.to_csv(tmp_path / "donors.csv", index=False)
+    shuffled.iloc[:-1].to_csv(tmp_path / "fewer.csv", index=False)
+    table.assign(dose=table.dose * 2).to_csv(tmp_path / "others.csv", index=False)
+    data.tpm.rename_axis("sample").to_csv(tmp_path / "tpm.csv")
+    network = WithBatch()
+    x = np.log1p(data.tpm.to_numpy(np.float32))
+    rows = [(torch.tensor(x[k : k + 1]), torch.tensor([table.dose[k]], dtype=torch.float32), torch.tensor([table.batch[k]])) for k in range(len(ids))]  # fmt: skip
+    predicted = [int(network(*r).argmax()) for r in rows]
+    assert len(set(predicted)) == 3
+    labels = [f"class{p}" for p in predicted]
+    labels[0] = f"class{(predicted[0] + 1) % 3}"
+    pd.DataFrame({"id": ids, "tissue": labels}).to_csv(tmp_path / "samples.csv", index=False)
+    words = [
+        "expression", "--model", f"{__name__}:WithBatch", "--classes", "class0,class1,class2", "--transform", "log1p", "--data", str(tmp_path / "tpm.csv"),
+        "--sample-table", str(tmp_path / "samples.csv"), "--label", "tissue", "--pictures", "none", "--max-samples", "15", "--target", "class1",
+        "--methods", "input_x_gradient,integrated_gradients", "--baselines", "0", "--output", str(tmp_path / "out"),
+    ]  # fmt: skip
+    assert run([*words, "--context", str(tmp_path / "fewer.csv")]) == 2
+    assert "--context: fewer.csv lacks the samples" in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "out").exists()
+    assert run([*words, "--context", str(tmp_path / "donors.csv")]) == 0
+    correct = pd.read_csv(tmp_path / "out" / "samples.csv").set_index("sample").correct
+    assert correct.index[~correct].tolist() == [ids[0]]
+    wanted: dict[str, np.ndarray] = {}
+    of_class1 = []
+    a = load(tmp_path / "out" / "attributions.nc", "input_x_gradient")
+    assert a.sizes["sample"] == 15
+    for name in a["sample"].values:
+        k = ids.index(name)
+        row = rows[k][0].clone().requires_grad_()
+        scores = network(row, *rows[k][1:])[0]
+        wanted[name], other = ((row * torch.autograd.grad(scores[c], row, retain_graph=True)[0])[0].numpy(force=True) for c in (predicted[k], 1))  # fmt: skip
+        of_class1.append(other)
+    # genes are in the order of the data; versions are cut
+    np.testing.assert_allclose(a.values, np.stack([*wanted.values()]), rtol=1e-4, atol=1e-6)
+    ig = load(tmp_path / "out" / "attributions.nc", "integrated_gradients")
+    assert abs(ig["delta"]).max() < 0.05
+    mean = load(tmp_path / "out" / "mean_by_target.nc")
+    weighted = (mean["input_x_gradient"] * mean["count"]).sum("label")[0] / mean["count"].sum()
+    np.testing.assert_allclose(weighted.values, np.mean(of_class1, 0), rtol=1e-3, atol=1e-6)
+    assert run([*words, "--context", str(tmp_path / "donors.csv")]) == 0  # continued
+    capsys.readouterr()
+    for other in (["--context", str(tmp_path / "others.csv")], []):
+        assert run([*words, *other]) == 2
+        assert re.search(
+            "holds a run with other .*context; name another", capsys.readouterr().err.replace("\n", " ")
+        )
 
 
 def test_missing_genes_hold_the_mean_and_are_told(study, tmp_path: Path) -> None:

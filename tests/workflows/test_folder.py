@@ -71,6 +71,10 @@ def test_what_a_run_must_not_touch(tmp_path: Path) -> None:
     write(tmp_path / "out", "a.csv")
     with pytest.raises(ValueError, match="holds a run with other seed; name another folder"):
         write(tmp_path / "out", "a.csv", seed=1)
+    with pytest.raises(
+        ValueError, match="holds a run with other methods; name"
+    ):  # a setting that only the earlier run has
+        Folder(tmp_path / "out", program="attrib test", settings={"seed": 0})
     (tmp_path / "out/parts/one.nc").unlink()
     write(tmp_path / "out", "a.csv", seed=1)  # an earlier run that has no results stands in no one's way
     with pytest.raises(ValueError, match="which holds a run of attrib test;"):

@@ -13,8 +13,12 @@ import xarray as xr
 
 from attrib.domains.expression import aligned, scaled, transformed
 from attrib.domains.expression.transforms import TRANSFORMS
+from attrib.engine.model.companions import Companions
 from attrib.io import load, replacing, save, write_json
+from attrib.labels.beside import forward_args
+from attrib.labels.inputs import labelled_inputs
 from attrib.scale.loading import check_device, fill, load_model, read_weights
+from attrib.workflows.context import Context
 from attrib.workflows.expression.network import Dense
 from attrib.workflows.folder import fingerprint
 
@@ -71,26 +75,27 @@ class Classifier(NamedTuple):
             return logs
         return scaled(logs, self.mean, self.sd)
 
-    def logits(self, x: xr.DataArray) -> np.ndarray:
-        """Outputs (N, classes) for prepared samples.
+    def logits(self, x: xr.DataArray, context: Context | None = None) -> np.ndarray:
+        """Outputs (N, classes) for prepared samples, with what goes into the network beside them.
 
         Raises
         ------
         ValueError
             If the network does not take these genes, or has another number of outputs.
         """
-        device = next(
-            (p.device for p in getattr(self.model, "parameters", lambda: iter(()))()), torch.device("cpu")
-        )
+        first = next(getattr(self.model, "parameters", lambda: iter(()))(), torch.zeros(0))
+        additional = () if context is None else context.of(x)
+        beside = Companions(forward_args(additional, labelled_inputs(x), first.dtype), len(x))
         parts = []
         for start in range(0, len(x), ROWS):
-            rows = torch.from_numpy(np.ascontiguousarray(x.values[start : start + ROWS])).to(device)
+            rows = torch.from_numpy(np.ascontiguousarray(x.values[start : start + ROWS])).to(first.device)
+            values, named = beside.at(torch.arange(start, start + len(rows)), rows)
             try:
                 with torch.no_grad():
-                    parts.append(self.model(rows).float().cpu().numpy())
+                    parts.append(self.model(rows, *values, **named).float().cpu().numpy())
             except (RuntimeError, ValueError, TypeError) as error:
                 raise ValueError(
-                    f"the model fails on samples of {rows.shape[1]} genes: {str(error).splitlines()[0]}"
+                    f"the model fails on samples of {rows.shape[1]} genes: {str(error).splitlines()[0]}{'; check `context`' * bool(beside)}"
                 ) from error
         y = np.concatenate(parts)
         if y.ndim != 2 or y.shape[1] != len(self.classes):

@@ -11,6 +11,7 @@ import xarray as xr
 
 from attrib._nearest import near
 from attrib.domains.expression import transformed
+from attrib.workflows.context import Context
 from attrib.workflows.expression.checkpoint import SPLIT, Classifier
 
 SPLITS = ("auto", "train", "validation", "test", "all")
@@ -35,7 +36,7 @@ class Samples(NamedTuple):
     missing: list[str]
 
 
-def classified(classifier: Classifier, x: xr.DataArray) -> Samples:
+def classified(classifier: Classifier, x: xr.DataArray, context: Context | None = None) -> Samples:
     """Prepare the samples and classify them.
 
     Raises
@@ -44,7 +45,7 @@ def classified(classifier: Classifier, x: xr.DataArray) -> Samples:
         For data that the network does not take, and labels none of which is a class.
     """
     z, missing = classifier.prepared(x)
-    logits = classifier.logits(z)
+    logits = classifier.logits(z, context)
     chance = np.exp(logits - logits.max(1, keepdims=True))
     names = np.array(classifier.classes)
     keep = [c for c in ("label", "group", "symbol") if c in x.coords]

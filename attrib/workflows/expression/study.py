@@ -21,6 +21,7 @@ from attrib.io.place import strict
 from attrib.scale.runners import connected, shares
 from attrib.scale.samples import digest_of
 from attrib.workflows.attribute import Tell, attribute_in_blocks, rehearse
+from attrib.workflows.context import one_form, read_context
 from attrib.workflows.expression import findings as numbers
 from attrib.workflows.expression import pictures as drawn
 from attrib.workflows.expression.checkpoint import Classifier
@@ -66,6 +67,7 @@ def expression(
     group: str | None = None,
     input_filter: str | Path | Sequence[str] | None = None,
     layer: str | None = None,
+    context: Sequence[str] = (),
     split: str = "auto",
     every: bool = False,
     max_samples: int | None = None,
@@ -97,6 +99,9 @@ def expression(
         not done again.
     input_filter : path or sequence of str, optional
         Genes to use, for a model of your own that says nothing of its genes.
+    context : sequence of str
+        Tables or files with what a model of your own takes beside the matrix, matched to samples by their ids: batch, donor; see
+        `attrib.workflows.explain.explain`.
     split : {"auto", "test", "validation", "train", "all"}
         Of the training. `"auto"`: the test samples, if the data hold samples of the training; else all.
     every : bool, default False
@@ -155,18 +160,23 @@ def expression(
         input_filter=None if classifier.genes else input_filter,
     )  # fmt: skip
     shares(1, cluster)
-    every_sample = classified(classifier, matrix.x)
+    beside = read_context(context, classifier.model).labelled(matrix.x)
+    one_form(beside.of(matrix.x))
+    every_sample = classified(classifier, matrix.x, beside)
     selected = chosen(
         every_sample, classifier, split=split, every=every, max_samples=max_samples, seed=seed, say=say
     )
     settings = _settings(
         classifier, selected, every_sample, methods, baselines, batch_size, seed, options, say
     )
+    settings = replace(settings, context=beside)
     rehearse(classifier.model, selected.z, settings, tell)
     identity = {
         "model": classifier.source, "weights": digest(classifier.model), "samples": digest_of(selected.z), "methods": list(settings.methods),
         "arguments": digest_of([settings.shared["classes"], settings.by_method]), "normalize": normalize, "baselines": baselines, "seed": seed,
     }  # fmt: skip
+    if context:
+        identity["context"] = beside.digest()
     with Folder(output, command_line(), program=PROGRAM, settings=identity, overwrite=overwrite) as folder:
         folder.record |= {
             "data": str(data) if isinstance(data, str | Path) else type(data).__name__, "target": names or "predicted", "split": split,

@@ -52,7 +52,7 @@ def means_of_targets(
     for m in settings.methods:
         tree = finished(
             ALL_METHODS[m], classifier.model, z, folder / f"{m}_by_target.zarr", reductions=("mean", "count"), by="predicted", keep=False,
-            cluster=cluster, progress=told(tell, f"{m}, targets"), **several.shared, **several.by_method[m],
+            cluster=cluster, progress=told(tell, f"{m}, targets"), **several.passing(z), **several.by_method[m],
         )  # fmt: skip
         mean = tree["reductions/mean"].load().rename(predicted="label").transpose("target", "label", "gene")
         means[m] = mean.astype(np.float32).assign_attrs(units=mean.attrs.get("units", ""))

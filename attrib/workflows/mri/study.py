@@ -24,7 +24,6 @@ from attrib.io.place import strict
 from attrib.labels.grids import VOXEL_DIMS
 from attrib.scale.loading import first_line, load_model
 from attrib.scale.runners import each, shares
-from attrib.scale.samples import digest_of
 from attrib.workflows.attribute import Tell
 from attrib.workflows.context import read_context
 from attrib.workflows.folder import Folder, command_line, digest, fingerprint
@@ -183,7 +182,7 @@ def mri(
         ready = (first.name, explained)
     settings = _settings(plan, code, f, weights, parameters, images, cohort, figures.npy)
     if context:
-        settings["context"] = digest_of([[v.name, v.values] for v in beside.values])
+        settings["context"] = beside.digest()
     with Folder(output, command_line(), program=PROGRAM, settings=settings, overwrite=overwrite) as run:
         if cluster is not None:
             station = Station(
