@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -160,19 +160,24 @@ class Function:
         extra, named = self._beside(samples, rows[0])
         if self._ops is not None:
             self._ops.clear()
-        with self._ops or nullcontext(), self._kept_for_the_pass_back(copies):
+        back = self._follows_a_pass_back(copies)
+        with (
+            self._ops or nullcontext(),
+            torch.set_grad_enabled(back),
+            self._tracked() if back else nullcontext(),
+        ):
             output = self.model(*copies, *extra, **named)
         self.knowledge.writes |= [c._version for c in copies] != versions
         return one_tensor(output, len(rows[0])).detach()
 
-    def _kept_for_the_pass_back(self, rows: Rows) -> AbstractContextManager[object]:
-        """Where memory is measured, recurrent layers run as for a pass back: what they keep for it is most of what they take."""
+    def _follows_a_pass_back(self, rows: Rows) -> bool:
+        """Whether rows are followed: where memory is measured, what recurrent layers keep for a pass back is most of what they take."""
         recurrent = any(isinstance(part, torch.nn.RNNBase) for part in self.parts)
         if self._ops is None or not recurrent or transformed():
-            return nullcontext()
+            return False
         for r in rows:
             r.requires_grad_(r.is_floating_point())
-        return torch.enable_grad()
+        return True
 
     def _beside(self, samples: Tensor | None, rows: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What goes in beside rows of some samples."""
