@@ -11,7 +11,16 @@ import xarray as xr
 
 from attrib.plots.image import aspect, label_axes
 from attrib.plots.logo import motif_logo
-from attrib.plots.scale import DIVERGING, PERCENTILE, figure, number, robust_limit, value_label, wrapped
+from attrib.plots.scale import (
+    DIVERGING,
+    PERCENTILE,
+    colours,
+    figure,
+    number,
+    robust_limit,
+    value_label,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,6 +83,7 @@ def panels(
     wide = 1.9 * min(3.0, max(1.0, 0.6 * a.shape[2] / a.shape[1])) * (1.5 if columns == 1 else 1.0)
     drawing = figure((wide * columns + 1.5, 2.1 * rows + 0.5))
     limits = [robust_limit(a if shared else a[k], percentile) for k in range(a.sizes[by])]
+    signed = bool((a < 0).any())
     grid: Any = drawing.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     picture: Any = None
     for k, ax in enumerate(grid.ravel()):
@@ -81,8 +91,10 @@ def panels(
             ax.set_visible(False)
             continue
         title = _title(a, by, k) if titles is None else titles[k]
-        picture = _panel(ax, a[k], limits[k], shared, title)
-    bar = drawing.colorbar(picture, ax=grid, extend="both", aspect=30, fraction=0.04, pad=0.02)
+        picture = _panel(ax, a[k], limits[k], shared, title, signed)
+    bar = drawing.colorbar(
+        picture, ax=grid, extend="both" if signed else "max", aspect=30, fraction=0.04, pad=0.02
+    )
     quantity = value_label(a) if label is None else label
     caption = _caption(quantity, percentile, limits[0] if shared else None)
     bar.set_label("\n".join(wrapped(t, 12 + 16 * rows) for t in caption), fontsize=9)
@@ -205,12 +217,11 @@ def _caption(quantity: str, percentile: float, limit: float | None) -> tuple[str
     return quantity, f"{limit_text}: {number(limit)})"
 
 
-def _panel(ax: Any, a: xr.DataArray, limit: float, shared: bool, title: str) -> Any:
+def _panel(ax: Any, a: xr.DataArray, limit: float, shared: bool, title: str, signed: bool) -> Any:
     """Draw one image; in shares of its own limit unless the scale is shared."""
     unit, heading = (1.0, title) if shared else (limit, f"{title}\nlimit {number(limit)}")
-    picture = ax.imshow(
-        a.values / unit, cmap=DIVERGING, vmin=-limit / unit, vmax=limit / unit, interpolation="nearest", aspect=aspect(a)
-    )  # fmt: skip
+    scale = colours(np.array([-1.0 if signed else 0.0]), limit / unit)
+    picture = ax.imshow(a.values / unit, **scale, interpolation="nearest", aspect=aspect(a))
     ax.set_title(heading, fontsize=10)
     label_axes(ax, a)
     ax.label_outer()

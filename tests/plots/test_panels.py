@@ -48,3 +48,14 @@ def test_filters_are_drawn(channels: int) -> None:
     assert np.allclose(picture, 0.5 + values / (2 * limit) if channels == 3 else values[..., 0])
     with pytest.raises(ValueError, match="expected filter, channel, y, x"):
         filter_grid(w[0])
+
+
+@pytest.mark.parametrize(("least", "colours"), [(-1.0, "RdBu_r"), (0.0, "Reds")])
+def test_panels_without_a_sign_have_no_middle(least: float, colours: str) -> None:
+    """A spread begins at zero; the limit of all panels decides, not that of each."""
+    values = np.abs(np.random.default_rng(0).normal(size=(2, 3, 3)))
+    values[1, 0, 0] = least
+    drawing = panels(xr.DataArray(values, dims=("tissue", "y", "x"), coords={"tissue": ["a", "b"]}), "tissue")
+    pictures = [image for ax in drawing.axes for image in ax.images]
+    assert {p.get_cmap().name for p in pictures} == {colours}
+    assert all(p.get_clim()[0] == (0 if least == 0 else -p.get_clim()[1]) for p in pictures)
