@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attrib.cli import show
-from attrib.cli.options import Continued, Device, Layer
+from attrib.cli.options import Context, Continued, Device, Layer
 from attrib.cli.values import joined, listed
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def cells(
     layer: Layer = "auto",
     targets: Targets = None,
     masks: Masks = None,
+    context: Context = None,
     overlay: Overlay = "grey",
     max_images: MaxImages = None,
     batch_size: ImagesPerCall = 16,
@@ -89,7 +90,7 @@ def cells(
     with show.progress() as tell:
         done = work(
             classifier, images, output, methods=listed(methods) or METHODS, layer=layer, targets=goal,
-            masks=masks, overlay=overlay, max_images=max_images, batch_size=batch_size, command=command_line(), tell=tell,
+            masks=masks, context=listed(context), overlay=overlay, max_images=max_images, batch_size=batch_size, command=command_line(), tell=tell,
         )  # fmt: skip
     _report(done)
 

@@ -11,6 +11,7 @@ from attrib.cli import show
 from attrib.cli.options import (
     BatchSize,
     Classes,
+    Context,
     Continued,
     Device,
     Methods,
@@ -67,6 +68,7 @@ def sequence(
             help="Variants to score: .vcf (with --bed), or a table with record, position (from 0), ref, alt."
         ),
     ] = None,
+    context: Context = None,
     methods: Methods = None,
     target: Target = None,
     classes: Classes = None,
@@ -107,7 +109,7 @@ def sequence(
     with show.progress() as tell:
         done = work(
             model, output, weights=weights, fasta=sequences, table=rows_of, bed=bed, column=column, name=name, width=width, summits=summits,
-            motifs=motifs, insert=listed(insert), variants=variants, methods=listed(methods) or DEFAULT, target=joined(target), classes=joined(classes),
+            motifs=motifs, insert=listed(insert), variants=variants, context=listed(context), methods=listed(methods) or DEFAULT, target=joined(target), classes=joined(classes),
             baselines=baselines, layer=layer, windows=windows, dims=listed(dims) or DIMS, both_strands=not one_strand,
             max_records=max_records, pictures=_number(pictures), modisco=modisco, batch_size=rows(batch_size), device=device, seed=seed,
             options=assignments(options), command=command_line(), tell=tell, say=show.say,

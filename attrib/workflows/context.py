@@ -77,6 +77,15 @@ class Context:
         named = {name: a for name, a in chosen if name is not None}
         return Beside(tuple(a for name, a in chosen if name is None), named)
 
+    def of_rows(self, names: Sequence[Any]) -> Any:
+        """`additional_forward_args` for rows that belong to these samples, of which one may come several times."""
+        if not self.values:
+            return ()
+        beside = self.of(xr.DataArray(np.zeros(len(names)), coords={"sample": list(names)}))
+        bare = [a.drop_vars(list(a.coords)) for a in (*beside.positional, *beside.named.values())]
+        count = len(beside.positional)
+        return Beside(tuple(bare[:count]), dict(zip(beside.named, bare[count:], strict=True)))
+
     def of_one(self, label: str, count: int) -> Context:
         """The values of one sample, for each of so many rows that it is cut into."""
         sample = xr.DataArray([0.0], dims="sample", coords={"sample": [label]})
@@ -89,7 +98,7 @@ class Context:
         )
 
     def labelled(self, x: xr.DataArray) -> Context:
-        """The values of the samples of `x`, with their labels: by these they are found also when only some samples are explained.
+        """The values where those without labels have the samples of `x`: by these they are found when only some are explained.
 
         Raises
         ------
@@ -97,12 +106,12 @@ class Context:
             As `of`.
         """
         labels = x.indexes["sample"]
-        return Context(
-            tuple(
-                replace(v, values=_of_samples(v, labels, len(labels), "sample").assign_coords(sample=labels))
-                for v in self.values
-            )
-        )
+        values = []
+        for v in self.values:
+            a = _of_samples(v, labels, len(labels), "sample")
+            own = "sample" if "sample" in v.values.dims else v.values.dims[0]
+            values.append(v if own in v.values.indexes else replace(v, values=a.assign_coords(sample=labels)))
+        return Context(tuple(values))
 
     def digest(self) -> str:
         """What identifies the values in the settings of a run."""

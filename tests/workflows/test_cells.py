@@ -310,6 +310,50 @@ class Brightness(nn.Module):
         return torch.stack([score, torch.zeros_like(score)], 1)
 
 
+class AgedBrightness(Brightness):
+    """The score goes with the age, and what speaks against it with the sex."""
+
+    def forward(self, x: torch.Tensor, age: torch.Tensor, sex: torch.Tensor) -> torch.Tensor:
+        score = (self.body(x) ** 2).mean(1).mul(self.weight).sum((1, 2))
+        return torch.stack([score * age, (sex - 0.5) * score], 1)
+
+
+def test_each_image_has_its_own_context(tmp_path: Path) -> None:
+    rng, prepared = np.random.default_rng(0), Preparation(square=(16, 16))
+    names = [f"cell{k}" for k in range(5)]
+    pixels = [rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for _ in names]
+    (tmp_path / "images").mkdir()
+    for name, p in zip(names, pixels, strict=True):
+        Image.fromarray(p).save(tmp_path / "images" / f"{name}.png")
+    table = pd.DataFrame({"image": names, "age": [0.5, 2.0, -0.7, 1.1, 0.1], "sex": [1, 0, 1, 1, 0]}).iloc[[3, 0, 4, 2, 1]]  # fmt: skip
+    table.to_csv(tmp_path / "people.csv", index=False)
+    table[:-1].to_csv(tmp_path / "fewer.csv", index=False)
+    table.assign(age=table.age + 1).to_csv(tmp_path / "older.csv", index=False)
+    model = AgedBrightness().eval()
+    given = Classifier(model, ("bright", "dark"), prepared, "test"), tmp_path / "images", tmp_path / "out"
+    options = {"methods": ["grad_cam"], "layer": "body", "targets": "all", "batch_size": 2}
+    with pytest.raises(ValueError, match=r"`context`: fewer\.csv lacks the samples 'cell1'"):
+        cells(*given, context=[str(tmp_path / "fewer.csv")], **options)
+    assert not (tmp_path / "out").exists()
+    cells(*given, context=[str(tmp_path / "people.csv")], **options)
+    a = load(tmp_path / "out" / "attributions.nc")
+    assert (abs(a).max(("y", "x")) > 0).sum() >= 5
+    people = table.set_index("image")
+    for name, p in zip(names, pixels, strict=True):
+        x = torch.from_numpy(prepared.apply(p))[None]
+        values = torch.tensor([people.age[name]], dtype=x.dtype), torch.tensor([people.sex[name]])
+        chances = strict(tmp_path / "out" / f"{name}_results.json")["all_probabilities"]
+        wanted = model(x, *values).softmax(1)[0].tolist()
+        np.testing.assert_allclose(list(chances.values()), wanted, rtol=1e-5)
+        alone = grad_cam(model, x, layer="body", targets="all", additional_forward_args=values)
+        np.testing.assert_allclose(a.sel(image=name)[:, 0].values, alone[:, 0].numpy(), rtol=1e-4, atol=1e-6)
+        curve = strict(tmp_path / "out" / f"{name}_results.json")["quality"]["grad_cam"]["deletion_curve"]
+        assert curve[0] == pytest.approx(max(wanted), rel=1e-5)
+    cells(*given, context=[str(tmp_path / "people.csv")], **options)  # continued
+    with pytest.raises(ValueError, match="holds a run with other context"):
+        cells(*given, context=[str(tmp_path / "older.csv")], **options)
+
+
 def test_factories_and_a_map_that_is_known(tmp_path: Path) -> None:
     prepared = Preparation(square=(16, 16))
     Image.fromarray(np.full((32, 32, 3), 200, np.uint8)).save(tmp_path / "a.png")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import attrib
 from attrib.cli.run import OK, REFUSED, run
 from attrib.io import load, save
-from attrib.workflows.context import read_context
+from attrib.workflows.context import one_form, read_context
 from attrib.workflows.explain import explain
 from attrib.workflows.judge import judge
 
@@ -201,6 +201,18 @@ def test_ids_that_do_not_fit_are_refused(
     assert run([*words, "--context", str(files / "c.csv")]) == REFUSED
     assert message in capsys.readouterr().err.replace("\n", " ")
     assert not out.exists()
+
+
+def test_values_with_a_name_and_without_do_not_go_together_in_blocks(files: Path) -> None:
+    both = read_context([str(files / "age.npy"), f"batch={files}/batch.npy"]).of(X)
+    with pytest.raises(ValueError, match=r"`context` has values with a name \(batch\) and without; name all"):
+        one_form(both)
+    named = one_form(read_context([f"age={files}/age.npy", f"batch={files}/batch.npy"]).of(X))
+    assert list(named) == ["age", "batch"]
+    (age,) = one_form(read_context([str(files / "age.tsv")]).labelled(X).of(X[[2, 0]]))
+    assert age.values.tolist() == AGE[[2, 0]].tolist()
+    (age,) = one_form(read_context([str(files / "age.npy")]).labelled(X).of(X[[2, 0]]))
+    assert age.values.tolist() == AGE[[2, 0]].tolist()
 
 
 def test_rows_without_labels_must_be_as_many_and_labels_need_labels(files: Path) -> None:

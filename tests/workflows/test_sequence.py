@@ -14,8 +14,10 @@ import pytest
 import torch
 
 from attrib.cli.run import OK, REFUSED, run
+from attrib.domains.sequences import one_hot, read_fasta
 from attrib.io import load, load_motifs, save_motifs
 from attrib.workflows.sequence import parts, sequence
+from attrib.workflows.sequence.experiments import _backgrounds
 from attrib.workflows.sequence.importance import importance, leading
 from tests.browser import held
 from tests.jaspar import database
@@ -255,6 +257,68 @@ def test_a_run_that_is_stopped_goes_on(here: Path, tmp_path: Path) -> None:
     done = sequence(trained(), tmp_path / "out", **options)  # type: ignore[arg-type]
     assert part.stat().st_mtime_ns == time
     assert done.attributed.x.sizes["sample"] == 40
+
+
+class Dosed(torch.nn.Module):
+    """A motif scanner whose score bends with the record's dose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.read = torch.nn.Conv1d(4, 3, 7)
+
+    def forward(self, x: torch.Tensor, dose: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.read(x).relu().amax(2).sum(1) * dose)
+
+
+def test_each_record_has_its_own_context(here: Path, tmp_path: Path) -> None:
+    names = [f"s{k}" for k in range(40)]
+    x = one_hot(read_fasta("a.fa").sequences)
+    assert x["sample"].values.tolist() == names
+    doses = np.random.default_rng(0).uniform(-1, 1, 40)
+    order = np.random.default_rng(1).permutation(40)
+    table = pd.DataFrame({"name": names, "dose": doses}).iloc[order]
+    table.to_csv(tmp_path / "doses.csv", index=False)
+    table[table.name != "s3"].to_csv(tmp_path / "fewer.csv", index=False)
+    table.assign(dose=table.dose / 2).to_csv(tmp_path / "others.csv", index=False)
+    letters = x.idxmax("nucleotide").values
+    places = [(names[k], 30 + k, letters[k, 30 + k]) for k in range(6)]
+    rows = [(n, p, ref, "A" if ref != "A" else "C") for n, p, ref in places]
+    pd.DataFrame(rows, columns=["record", "position", "ref", "alt"]).to_csv(tmp_path / "v.csv", index=False)
+    model = Dosed().eval()
+    options: dict[str, Any] = {"fasta": "a.fa", "methods": ["input_x_gradient", "in_silico_mutagenesis"], "pictures": 0, "variants": tmp_path / "v.csv", "insert": ["GATTACA"]}  # fmt: skip
+    with pytest.raises(ValueError, match=r"`context`: fewer\.csv lacks the samples 's3'"):
+        sequence(model, tmp_path / "out", context=[str(tmp_path / "fewer.csv")], **options)
+    assert not (tmp_path / "out").exists()
+    done = sequence(model, tmp_path / "out", context=[str(tmp_path / "doses.csv")], **options)
+
+    def alone(row: Any, k: int) -> torch.Tensor:
+        return model(torch.as_tensor(row, dtype=torch.float32)[None], torch.tensor([doses[k]], dtype=torch.float32))[0]  # fmt: skip
+
+    found = (
+        done.attributed.results["input_x_gradient"]
+        .sel(sample=names)
+        .transpose("sample", "nucleotide", "position")
+    )
+    for k in range(40):
+        row = torch.tensor(x.values[k], dtype=torch.float32, requires_grad=True)
+        wanted = (row * torch.autograd.grad(alone(row, k), row)[0]).numpy(force=True)
+        np.testing.assert_allclose(found[k].values, wanted, rtol=1e-4, atol=1e-6)
+    effects = pd.read_csv(tmp_path / "out" / "variants.csv").set_index("record")
+    for name, position, _, alt in rows:
+        k = names.index(name)
+        changed = x.values[k].copy()
+        changed[:, position] = np.array(list("ACGT")) == alt
+        old, new = alone(x.values[k], k).item(), alone(changed, k).item()
+        assert (effects.before[name], effects.after[name]) == pytest.approx((old, new), abs=1e-5)
+    backgrounds = _backgrounds(done.attributed.x, 0)
+    mean = np.mean([alone(b.values, names.index(str(b["record"].values))).item() for b in backgrounds])
+    tested = done.experiments[done.experiments.experiment == "marginalize"].set_index("motif")
+    assert tested.before["GATTACA"] == pytest.approx(mean, abs=1e-5)
+    assert done.discovered.filters is not None
+    sequence(model, tmp_path / "out", context=[str(tmp_path / "doses.csv")], **options)  # continued
+    with pytest.raises(ValueError, match="holds a run with other context"):
+        sequence(model, tmp_path / "out", context=[str(tmp_path / "others.csv")], **options)
 
 
 OUTPUTS = ("--classes", "CTCF,HNF1A", "--target")

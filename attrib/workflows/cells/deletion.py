@@ -21,6 +21,7 @@ def deletion(
     target: Tensor,
     batch_size: int = 32,
     several: bool = False,
+    beside: Any = (),
 ) -> functional.Curve:
     """Deletion curves of several methods, beside random orders of the pixels.
 
@@ -38,6 +39,8 @@ def deletion(
         Rows per model call.
     several : bool, default False
         Whether an image may have several labels: probabilities are sigmoids then.
+    beside : tuple, mapping or Beside
+        What goes into the model beside the images, as `additional_forward_args`.
 
     Returns
     -------
@@ -46,11 +49,12 @@ def deletion(
         all methods.
     """
 
-    def probabilities(x: Tensor) -> Tensor:
-        logits = one_tensor(model(x), len(x)).float()
+    def probabilities(x: Tensor, *values: Any, **named: Any) -> Tensor:
+        logits = one_tensor(model(x, *values, **named), len(x)).float()
         return logits.sigmoid() if several else logits.softmax(1)
 
     return functional.deletion.explain(
         probabilities, rows, maps[:, :, None].to(rows.device), baselines=rows.mean((2, 3), keepdim=True),
         targets=[target.tolist()] * len(maps), steps=STEPS, n_random=CONTROLS, batch_size=batch_size,
+        additional_forward_args=beside,
     )  # fmt: skip

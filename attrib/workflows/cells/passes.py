@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +13,17 @@ import xarray as xr
 from torch import Tensor
 
 from attrib.domains.cells import ImageFile, read_mask
+from attrib.engine.model.companions import Companions
 from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import device_of
 from attrib.functional import Curve, class_activation_maps
+from attrib.labels.beside import forward_args
+from attrib.labels.inputs import labelled_inputs
 from attrib.workflows.cells.deletion import deletion
 from attrib.workflows.cells.image import Cell, Deletion
 from attrib.workflows.cells.plan import Plan
 from attrib.workflows.checkpoint import Classifier
+from attrib.workflows.context import Context
 from attrib.workflows.folder import stamp
 
 
@@ -27,15 +32,17 @@ def explained(
     plan: Plan,
     batch: Sequence[tuple[ImageFile, xr.DataArray]],
     masks: str | Path | None,
+    context: Context | None = None,
 ) -> Iterator[Cell]:
-    """All results of some images; images of one input size go through the model together."""
+    """All results of some images, with what goes into the model beside them; images of one input size go through it together."""
     rows = [torch.from_numpy(classifier.preparation.apply(image.values)) for _, image in batch]
     for _, numbers in groupby(
         sorted(range(len(batch)), key=lambda k: rows[k].shape), key=lambda k: rows[k].shape
     ):
         some = list(numbers)
         x = torch.stack([rows[k] for k in some])
-        maps, probability, curves, name = _passes(classifier, plan, x)
+        beside = _beside(x, [batch[k][0].name for k in some], context or Context())
+        maps, probability, curves, name = _passes(classifier, plan, x, beside)
         for j, k in enumerate(some):
             file, image = batch[k]
             frame = classifier.preparation.frame(*image.shape[:2])
@@ -53,21 +60,38 @@ def deletion_of(curves: Curve, j: int) -> Deletion:
     return Deletion(*(t[:, j].cpu().double().numpy() for t in fields))
 
 
-def _passes(classifier: Classifier, plan: Plan, x: Tensor) -> tuple[np.ndarray, np.ndarray, Curve, str]:
+def _beside(x: Tensor, names: Sequence[str], context: Context) -> Any:
+    """The values of these images, in the form that the pure functions take."""
+    images = xr.DataArray(x.numpy(), dims=("sample", "channel", "y", "x"), coords={"sample": list(names)})
+    return forward_args(context.of(images), labelled_inputs(images), x.dtype)
+
+
+def _passes(
+    classifier: Classifier, plan: Plan, x: Tensor, beside: Any
+) -> tuple[np.ndarray, np.ndarray, Curve, str]:
     """Attributions (target, method, N, y, x), probabilities (N, C), deletion curves (method, N, share), the layer's name."""
     device = device_of(classifier.model) or x.device
     x = x.to(device)
+    values, named = Companions(beside, len(x)).at(torch.arange(len(x)), x)
     with torch.no_grad():
-        logits = one_tensor(classifier.model(x), len(x)).float()
+        logits = one_tensor(classifier.model(x, *values, **named), len(x)).float()
     if logits.ndim != 2 or logits.shape[1] != len(plan.classes) or len(plan.classes) < 2:
         raise ValueError(f"the model gives {tuple(logits.shape)} for {len(x)} images, expected logits of {len(plan.classes)} classes, at least 2")  # fmt: skip
     best = logits.argmax(1)
     explanations = class_activation_maps(
-        plan.methods, classifier.model, x, layer=plan.layer, targets=plan.goals, batch_size=len(x)
+        plan.methods,
+        classifier.model,
+        x,
+        layer=plan.layer,
+        targets=plan.goals,
+        batch_size=len(x),
+        additional_forward_args=beside,
     )
     maps = torch.stack([torch.as_tensor(e.attribution) for e in explanations.values()])
     predicted = maps[:, best, torch.arange(len(x))] if plan.goals == "all" else maps[:, -1]
-    curves = deletion(classifier.model, x, predicted, best, batch_size=4 * len(x), several=classifier.several)
+    curves = deletion(
+        classifier.model, x, predicted, best, batch_size=4 * len(x), several=classifier.several, beside=beside
+    )
     layers = next(iter(explanations.values())).layers
     assert layers is not None
     probability = (logits.sigmoid() if classifier.several else logits.softmax(1)).cpu().double().numpy()

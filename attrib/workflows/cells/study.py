@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import xarray as xr
 
 from attrib.domains.cells import ImageFile, find_images, left_out, read_image
@@ -16,6 +17,7 @@ from attrib.workflows.cells.image import write_cell
 from attrib.workflows.cells.passes import explained, mask_file
 from attrib.workflows.cells.plan import METHODS, Plan, plan_of
 from attrib.workflows.checkpoint import Classifier
+from attrib.workflows.context import read_context
 from attrib.workflows.folder import Folder, digest, stamp
 
 PROGRAM = "attrib cells"
@@ -59,6 +61,7 @@ def cells(
     layer: str = "auto",
     targets: str | Sequence[str] = "predicted",
     masks: str | Path | None = None,
+    context: Sequence[str] = (),
     max_images: int | None = None,
     batch_size: int = 16,
     overlay: str = "grey",
@@ -84,6 +87,9 @@ def cells(
         Classes whose attributions `attributions.nc` holds.
     masks : path, optional
         A folder of images with the images' names, nonzero where the cell is.
+    context : sequence of str
+        Tables or files with what the model takes beside an image, matched by the images' names as in `results.csv`: age, sex; see
+        `attrib.workflows.explain.explain`.
     max_images : int, optional
         Use so many images at most, the first ones of each class, as evenly over the classes as they allow.
     batch_size : int, default 16
@@ -114,14 +120,18 @@ def cells(
     files = evenly(find_images(images), max_images)
     names = file_names([f.name for f in files], RESERVED, LEGAL)
     files = [f._replace(name=names[f.name]) for f in files]
+    of_files = xr.DataArray(np.zeros(len(files)), coords={"sample": [f.name for f in files]})
+    beside = read_context(context, classifier.model).labelled(of_files)
     unreadable: dict[str, str] = {}
     settings = plan._asdict() | {
         "weights": digest(classifier.model), "preparation": classifier.preparation, "several": classifier.several,
         "overlay": overlay, "masks": None if masks is None else str(Path(masks).resolve()),
     }  # fmt: skip
+    if context:
+        settings["context"] = beside.digest()
     with Folder(output, command, program=PROGRAM, settings=settings) as run:
         for batch in _batches(run.path, files, batch_size, unreadable, masks, tell):
-            for cell in explained(classifier, plan, batch, masks):
+            for cell in explained(classifier, plan, batch, masks, beside):
                 write_cell(cell, plan.saved_labels, run.path, overlay)
         summary = _sum_up(run, files, plan, unreadable, left_out(images))
     return Study(run.path, summary, run.files)

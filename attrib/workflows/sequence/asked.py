@@ -10,6 +10,7 @@ import xarray as xr
 from attrib._nearest import near
 from attrib.domains.sequences import dinucleotide_shuffle, shuffle, uniform
 from attrib.functional import METHODS as METHODS_HERE
+from attrib.workflows.context import Context
 from attrib.workflows.folder import digest
 from attrib.workflows.plan import Plan, plan
 from attrib.workflows.targets import targets
@@ -39,6 +40,8 @@ class Settings(NamedTuple):
     seed : int
     options : mapping
         More arguments of methods.
+    context : Context
+        What goes into the model beside a record, by its name.
     """
 
     methods: tuple[str, ...]
@@ -50,6 +53,7 @@ class Settings(NamedTuple):
     device: str | None
     seed: int
     options: Mapping[str, Any]
+    context: Context = Context()
 
     @property
     def goal(self) -> dict[str, Any]:
@@ -60,7 +64,7 @@ class Settings(NamedTuple):
         """Methods and their arguments for an input, on which the baselines depend."""
         return plan(
             self.methods, **self.goal, classes=self.classes, baselines=self._baseline(x), seed=self.seed,
-            batch_size=self.batch_size, device=self.device, options=self.options,
+            batch_size=self.batch_size, device=self.device, options=self.options, context=self.context,
         )  # fmt: skip
 
     def _baseline(self, x: xr.DataArray) -> Any:
@@ -72,7 +76,8 @@ class Settings(NamedTuple):
 
     def as_record(self, model: str | Callable[..., Any], f: Callable[..., Any]) -> dict[str, Any]:
         """Everything that the results depend on, beside the records."""
-        return {
+        context = {"context": self.context.digest()} if self.context.values else {}
+        return context | {
             "model": model if isinstance(model, str) else type(model).__name__, "parameters": digest(f),
             "dims": list(self.dims), "methods": list(self.methods), "target": self.target, "classes": self.classes,
             "baselines": self.baselines, "seed": self.seed, "options": dict(self.options),

@@ -14,6 +14,7 @@ from attrib.domains.motifs import FilterMotifs, filter_counts, filter_peaks
 from attrib.domains.motifs.filters import motifs_of_counts, thresholds
 from attrib.engine.layers.at_layer import find_layer, named_layers
 from attrib.labels import layer_activation
+from attrib.workflows.context import Context
 
 LETTERS = 4
 ROWS = 256  # sequences whose activations are in memory
@@ -92,6 +93,7 @@ def filters_of(
     share: float = 0.5,
     top: int | None = None,
     pseudocount: float = 0.0,
+    context: Context | None = None,
 ) -> FilterMotifs:
     """Motifs of the filters over sequences of any lengths, some at a time.
 
@@ -103,13 +105,17 @@ def filters_of(
     kernel : Kernel
     share, top, pseudocount
         As for `attrib.domains.motifs.filter_motifs`.
+    context : Context, optional
+        What goes into the model beside the sequences.
     """
     geometry: dict[str, Any] = {k: getattr(kernel, k) for k in ("width", "stride", "padding", "dilation")}
-    parts = [filter_peaks(a, some, top=top or 1, **geometry) for a, some in _activations(model, x, kernel)]
+    parts = [
+        filter_peaks(a, some, top=top or 1, **geometry) for a, some in _activations(model, x, kernel, context)
+    ]
     peaks = -np.sort(-np.concatenate(parts, 1), 1)[:, : top or 1]
     limits = thresholds(peaks, share=share, top=top)
     total: xr.Dataset | None = None
-    for a, some in _activations(model, x, kernel):
+    for a, some in _activations(model, x, kernel, context):
         counts = filter_counts(a, some, limits, **geometry)
         total = counts if total is None else total + counts
     assert total is not None
@@ -117,12 +123,13 @@ def filters_of(
 
 
 def _activations(
-    model: Callable[..., Any], x: xr.DataArray, kernel: Kernel
+    model: Callable[..., Any], x: xr.DataArray, kernel: Kernel, context: Context | None
 ) -> Iterator[tuple[xr.DataArray, xr.DataArray]]:
     for some in by_length(x):
         for start in range(0, some.sizes["sample"], ROWS):
             part = some.isel(sample=slice(start, start + ROWS))
-            a = layer_activation(model, part, layer=kernel.layer)
+            beside = () if context is None else context.of(part)
+            a = layer_activation(model, part, layer=kernel.layer, additional_forward_args=beside)
             _check_places(a, part.sizes["position"], kernel)
             yield a, part
 

@@ -11,6 +11,7 @@ import xarray as xr
 
 from attrib.domains.motifs import Clusters, FilterMotifs, cluster_seqlets, find_seqlets, tomtom
 from attrib.io.names import file_names
+from attrib.workflows.context import Context
 from attrib.workflows.sequence.convolution import filters_of, first_kernel
 
 Motifs = Mapping[str, xr.DataArray]
@@ -64,6 +65,7 @@ def discover(
     both_strands: bool = True,
     seed: int = 0,
     modisco: Motifs | None = None,
+    context: Context | None = None,
 ) -> Discovered:
     """Motifs of filters and seqlets, matched to a database.
 
@@ -84,8 +86,10 @@ def discover(
         Of the seqlets' null distribution.
     modisco : mapping of str to DataArray, optional
         Motifs of TF-MoDISco, to be matched too.
+    context : Context, optional
+        What goes into the model beside the sequences.
     """
-    filters, notes = _filters(model, x, layer, top)
+    filters, notes = _filters(model, x, layer, top, context)
     clusters = seqlet_motifs(contribution, x, both_strands=both_strands, seed=seed)
     discovered = Discovered(filters, clusters, None, notes, modisco or {})
     if not database or not discovered.motifs:
@@ -95,11 +99,11 @@ def discover(
 
 
 def _filters(
-    model: Callable[..., Any], x: xr.DataArray, layer: str, top: int | None
+    model: Callable[..., Any], x: xr.DataArray, layer: str, top: int | None, context: Context | None
 ) -> tuple[FilterMotifs | None, dict[str, str]]:
     """Motifs of the filters, or why there are none; for a named layer the error is raised."""
     try:
-        return filters_of(model, x, first_kernel(model, layer), top=top), {}
+        return filters_of(model, x, first_kernel(model, layer), top=top, context=context), {}
     except (ValueError, TypeError) as error:
         if layer != "first":
             raise

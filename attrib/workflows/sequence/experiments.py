@@ -145,7 +145,9 @@ def _backgrounds(x: xr.DataArray, seed: int) -> xr.DataArray:
     n = -(-BACKGROUNDS // most.sizes["sample"])
     shuffled = dinucleotide_shuffle(most.drop_vars(set(most.coords) - set(most.dims)), n=n, seed=seed)
     flat = shuffled.stack(row=("sample", "baseline"), create_index=False).transpose("row", *x.dims[1:])
+    records = flat["sample"].values
     backgrounds = flat.drop_vars([c for c in flat.coords if "row" in flat[c].dims]).rename(row="sample")
+    backgrounds = backgrounds.assign_coords(record=("sample", records))
     return backgrounds.isel(sample=slice(0, BACKGROUNDS))
 
 
@@ -176,6 +178,7 @@ def _changes(
     for some in by_length(records):
         start, end = some.start_at.values, some.end_at.values
         bare = some.drop_vars(set(some.coords) - set(some.dims)).drop_vars("sample")
+        bare = bare.assign_coords(record=("sample", some["sample"].values))
         ablated = ablate(scores, bare, start, end, n=REPEATS, seed=seed)
         before.append(ablated.before)
         effect.append(ablated.difference.mean("repeat").transpose("sample", "target").values)

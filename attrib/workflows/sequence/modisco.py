@@ -126,6 +126,7 @@ def hypothetical_of(model: Callable[..., Any], x: xr.DataArray, settings: Settin
             a = deep_lift_shap(
                 model, part, baselines=draw(part, n=DRAWS, seed=settings.seed), hypothetical=True, **settings.goal,
                 classes=settings.classes, batch_size=settings.batch_size, device=settings.device,
+                additional_forward_args=settings.context.of(part),
             )  # fmt: skip
             bare = a.drop_vars([c for c in a.coords if c not in a.dims])
             parts.append(bare.reindex(position=np.arange(x.sizes["position"]), fill_value=0.0))

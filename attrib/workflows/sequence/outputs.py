@@ -42,6 +42,7 @@ def scores(
     ----------
     model : callable
     x : DataArray
+        Records by the labels of `sample`, or copies of records, whose names are the coord `record`.
     settings : Settings
     wanted : list or None
         Labels of outputs; None if the model has one.
@@ -52,7 +53,18 @@ def scores(
         For a model that gives more than one number per output.
     """
     batch: Any = settings.batch_size
-    y = predict(model, x, classes=settings.classes, batch_size=batch, device=settings.device)
+    names = x[
+        "record" if "record" in x.coords else "sample"
+    ].values.tolist()  # of edited copies, and of the records themselves
+    beside = settings.context.of_rows(names)
+    y = predict(
+        model,
+        x,
+        classes=settings.classes,
+        batch_size=batch,
+        device=settings.device,
+        additional_forward_args=beside,
+    )
     if "target" not in y.dims:
         return y.expand_dims(target=["score"], axis=1)
     if y.ndim > 2:

@@ -136,7 +136,7 @@ def _earlier(part: Path) -> Results | None:
 def _fault(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> str:
     """Why the model does not take sequences of this length; empty if it does."""
     try:
-        trial(model, x, settings.device)
+        trial(model, x, settings.device, settings.context)
     except ValueError as error:
         return f"it has {x.sizes['position']} letters: {str(error).partition('; ')[0]}"
     check_outputs(model, x, settings)

@@ -74,6 +74,7 @@ def searched(
     discovered = discover(
         f, done.x, contribution, search.database, layer=search.layer, top=search.windows,
         both_strands=search.both_strands, seed=settings.seed, modisco=patterns,
+        context=settings.context,
     )  # fmt: skip
     score = partial(scores, f, settings=settings, wanted=explained_outputs(settings, done.results[lead]))
     tested = experiments(score, done.x, discovered, search.database, search.insert, seed=settings.seed)

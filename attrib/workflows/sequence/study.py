@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+import xarray as xr
 
 from attrib.domains.motifs import Clusters
 from attrib.domains.sequences import Reading, one_hot
 from attrib.io import motif_reading
 from attrib.scale.loading import load_model
 from attrib.workflows.attribute import Tell
+from attrib.workflows.context import read_context
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.sequence.asked import METHODS, Settings, check
 from attrib.workflows.sequence.convolution import first_kernel
@@ -70,6 +73,7 @@ def sequence(
     motifs: str | Path | None = None,
     insert: Sequence[str] = (),
     variants: str | Path | None = None,
+    context: Sequence[str] = (),
     methods: Sequence[str] = METHODS,
     target: str | None = None,
     classes: str | None = None,
@@ -117,6 +121,9 @@ def sequence(
     variants : path, optional
         A VCF file (with `bed`), or a table with `record`, `position` (from 0), `ref` and `alt`: what each changes in the
         scores of the records that cover it.
+    context : sequence of str
+        Tables or files with what the model takes beside a sequence, matched by the records' names; copies of a record (mutations,
+        shuffles, motifs put in) keep its values. See `attrib.workflows.explain.explain`.
     methods : sequence of str
         Of `attrib.functional.METHODS`.
     target : str, optional
@@ -191,7 +198,12 @@ def sequence(
     )
     source = Source(fasta, table, bed, column, name, width, summits)
     reading = _read(source, max_records, settings, search, pictures)
-    f = with_heads(_loaded(model, weights, device, layer), target, names)
+    loaded = _loaded(model, weights, device, layer)
+    f = with_heads(loaded, target, names)
+    if context:
+        records = [str(n) for n in reading.sequences.index]
+        of_records = xr.DataArray(np.zeros(len(records)), coords={"sample": records})
+        settings = settings._replace(context=read_context(context, loaded).labelled(of_records))
     with Folder(output, command, program=PROGRAM, settings=settings.as_record(model, f)) as run:
         run.record |= {"source": _texts(source), "motifs": str(motifs or ""), "variants": str(variants or ""), "search": _texts(search._replace(database=None, variants=None))}  # fmt: skip
         say(f"Explaining {len(reading.sequences)} records with {', '.join(settings.methods)}.")

@@ -116,7 +116,8 @@ def effects_of_variants(scores: Scores, x: xr.DataArray, variation: Variation) -
 
 def _of_lengths(scores: Scores, x: xr.DataArray) -> xr.DataArray:
     """Scores of sequences of any lengths, in their order."""
-    bare = x.drop_vars("sample").assign_coords(row=("sample", range(x.sizes["sample"])))
+    coords = {"row": ("sample", range(x.sizes["sample"])), "record": ("sample", x["sample"].values)}
+    bare = x.drop_vars("sample").assign_coords(coords)
     parts = [scores(some).assign_coords(row=some["row"]) for some in by_length(bare)]
     scores_of_all = xr.concat(parts, "sample", coords="minimal", compat="override")
     return scores_of_all.isel(sample=scores_of_all["row"].values.argsort()).drop_vars("row")
