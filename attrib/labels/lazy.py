@@ -162,7 +162,7 @@ def sample_numbers(inputs: Inputs, blocks: list[xr.DataArray]) -> xr.DataArray:
     """The number of each sample, in the same blocks of samples."""
     numbers = np.arange(inputs.samples).reshape(inputs.sample_shape)
     return xr.DataArray(numbers, dims=inputs.sample_dims).chunk(
-        {d: blocks[0].chunksizes[d] for d in inputs.sample_dims}
+        {d: blocks[0].variable.chunksizes[d] for d in inputs.sample_dims}
     )
 
 

@@ -152,7 +152,7 @@ def _lazily(
     lead = len(inputs.sample_dims)
     core = [[TARGET, *extra][: p.ndim - lead] for p in probe]
     sizes = {d: n for p, c in zip(probe, core, strict=True) for d, n in zip(c, p.shape[lead:], strict=True)}
-    chunks = {d: arrays[0].chunksizes[d] for d in inputs.sample_dims}
+    chunks = {d: arrays[0].variable.chunksizes[d] for d in inputs.sample_dims}
     blocks = [a.chunk({**dict.fromkeys(a.dims, -1), **chunks}) for a in arrays]
     unnamed = [
         a.rename({d: f"dim_{j}_{d}" for d in a.dims if d not in inputs.sample_dims})

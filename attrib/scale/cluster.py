@@ -149,7 +149,7 @@ class OnCluster:
         if job.source.path is not None:
             return self.client.submit(_do, name, "run", block, plan, pure=False)
         ds = job.source.block(block.start, block.stop)
-        if not ds.chunks:
+        if all(v.chunks is None for v in ds.variables.values()):
             return self.client.submit(_do, name, "run", block, plan, ds.load(), pure=False)
         from dask import delayed
 

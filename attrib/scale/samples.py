@@ -198,7 +198,7 @@ def block_size(samples: Source, block: int | str) -> int:
         zip(first.dims, first.encoding.get("chunks") or first.encoding.get("chunksizes") or (), strict=False)
     ).get(dim)
     if first.chunks is not None:
-        chunk = first.chunksizes[dim][0]
+        chunk = first.variable.chunksizes[dim][0]
     if not chunk or chunk >= samples.size:
         return most
     if chunk <= most:
@@ -208,7 +208,7 @@ def block_size(samples: Source, block: int | str) -> int:
 
 def loaded(ds: xr.Dataset) -> xr.Dataset:
     """A block in memory, read by this thread alone."""
-    if not ds.chunks:
+    if all(v.chunks is None for v in ds.variables.values()):
         return ds.load()
     import dask
 

@@ -114,7 +114,8 @@ def _write(ds: xr.Dataset, store: Path, group: str | None = None) -> None:
         warnings.simplefilter(
             "ignore", xr.SerializationWarning
         )  # names with spaces are put right where a store is opened
-        ds.to_zarr(str(store), group=group, mode="w", zarr_format=ZARR, consolidated=False)
+        plain = ds.drop_encoding()  # that of the data can be of another format
+        plain.to_zarr(str(store), group=group, mode="w", zarr_format=ZARR, consolidated=False)
 
 
 def consolidate(store: Path) -> None:

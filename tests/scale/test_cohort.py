@@ -104,6 +104,27 @@ def test_data_from_a_file(suffix: str, tmp_path: Path) -> None:
     xr.testing.assert_identical(tree, explained(tmp_path / "arrays.zarr"))
 
 
+@pytest.mark.filterwarnings("ignore:Consolidated metadata", "ignore:The data type")
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [("data.zarr", {}), ("data.nc", {"rna": {"zlib": True, "shuffle": True, "chunksizes": (5, 4)}})],
+)
+def test_what_other_formats_say_of_an_array_stays_with_them(
+    name: str, encoding: dict[str, Any], tmp_path: Path
+) -> None:
+    """xarray writes Zarr of format 3 unless told otherwise."""
+    data = expression().to_dataset(name="rna")
+    file = tmp_path / name
+    data.to_zarr(file) if name.endswith("zarr") else data.to_netcdf(file, encoding=encoding)
+    expected = explained(tmp_path / "whole.zarr")
+    for given in (file, xr.open_dataset(file, chunks={})["rna"]):
+        tree = explained(tmp_path / f"{type(given).__name__}.zarr", given)
+        xr.testing.assert_allclose(tree["attribution"], expected["attribution"])
+        assert list(tree["reductions/mean"]["tissue"].values) == list(
+            expected["reductions/mean"]["tissue"].values
+        )
+
+
 def test_data_backed_by_dask(tmp_path: Path) -> None:
     pytest.importorskip("dask")
     tree = explained(tmp_path / "out.zarr", expression().chunk(sample=5, gene=4))
