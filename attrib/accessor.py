@@ -263,7 +263,7 @@ def _picture(a: xr.DataArray, x: xr.DataArray | None, n: int) -> Figure:
         samples, features = flat.sizes[lead], n * FEATURES
         if 1 < samples <= TABLE:
             return _figure(heatmap(flat, most=max(features, samples)))
-        mean = flat[0] if samples == 1 else flat.mean(lead, keep_attrs=True)
+        mean = flat[0] if samples == 1 else drawing.mean_with_sd(flat)
         what = "" if samples == 1 else f"mean of {samples} samples: "
         return _figure(bars(mean, n=features, label=f"{what}{_quantity(a)}"))
     plane = drawing.plane(flat)[:n]

@@ -21,7 +21,7 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     Parameters
     ----------
     a : DataArray
-        One dim.
+        One dim. A coord `sd` along it, the spread of what a mean was taken of, is drawn as a line from one to the other side.
     n : int, default 20
         Number of entries to draw.
     ax : matplotlib Axes, optional
@@ -59,13 +59,19 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     top = np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:n]
     ax = axes(ax, (5.0, 1.0 + 0.24 * len(top)))
     ax.barh(range(len(top)), values[top], color=np.where(values[top] < 0, NEGATIVE, POSITIVE), height=0.75)
+    spread = "sd" in a.coords and a["sd"].dims == a.dims
+    if spread:
+        ax.errorbar(
+            values[top], range(len(top)), xerr=a["sd"].values[top], fmt="none", ecolor="black", elinewidth=1.2
+        )
     ax.set_yticks(range(len(top)), [str(v) for v in a[dim].values[top]])
     ax.invert_yaxis()
     ax.axvline(0, color="black", linewidth=0.8)
     ax.spines[["top", "right"]].set_visible(False)
     ax.margins(y=0.01)
     ax.set_ylabel(dim_label(a, dim))
-    ax.set_xlabel(wrapped(value_label(a) if label is None else label, 34))
+    quantity = value_label(a) if label is None else label
+    ax.set_xlabel(wrapped(f"{quantity}; lines: sd" if spread else quantity, 34))
     return ax
 
 

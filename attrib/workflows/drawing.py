@@ -161,10 +161,16 @@ def name(a: xr.DataArray, method: str) -> str:
     return f"{title}, layer {a.attrs['layer']}" if "layer" in a.attrs else title
 
 
+def mean_with_sd(a: xr.DataArray) -> xr.DataArray:
+    """The mean over the first dim, with the standard deviation as the coord `sd` where there are several."""
+    mean = a.mean([a.dims[0]], keep_attrs=True)
+    return mean.assign_coords(sd=a.std([a.dims[0]], ddof=1)) if a.shape[0] > 1 else mean
+
+
 def _top_features(results: Attributions) -> Figure:
     from attrib.plots import bar_panels
 
-    means = {name(a, m): abs(a).mean([a.dims[0]], keep_attrs=True) for m, a in results.items()}
+    means = {name(a, m): mean_with_sd(abs(a).assign_attrs(a.attrs)) for m, a in results.items()}
     count = next(iter(results.values())).shape[0]
     return bar_panels(means, label=f"mean |attribution| of {count} samples")
 

@@ -35,3 +35,13 @@ def test_bar_panels() -> None:
     drawn(figure)
     with pytest.raises(ValueError, match="empty"):
         bar_panels({})
+
+
+def test_the_spread_stands_beside_the_mean() -> None:
+    a = xr.DataArray([1.0, -2.0], dims="gene", coords={"gene": ["INS", "GCG"], "sd": ("gene", [0.5, 0.25])})
+    ax = bars(a)
+    (lines,) = ax.collections
+    ends = [segment[:, 0].tolist() for segment in lines.get_segments()]
+    assert ends == [[-2.25, -1.75], [0.5, 1.5]]
+    assert ax.get_xlabel().endswith("; lines: sd")
+    assert not bars(a.drop_vars("sd")).collections

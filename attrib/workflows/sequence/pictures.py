@@ -69,7 +69,8 @@ def _experiment_picture(run: Folder, experiments: pd.DataFrame) -> list[str]:
         n = int(rows.n.iloc[0])
         title = f"motifs in {n} shuffled sequences" + ("" if target == "score" else f", target {target}")
         panels[title] = xr.DataArray(
-            rows.difference.to_numpy(), dims="motif", coords={"motif": rows.motif.to_numpy(str)},
+            rows.difference.to_numpy(), dims="motif",
+            coords={"motif": rows.motif.to_numpy(str), "sd": ("motif", rows.sd.to_numpy())},
             attrs={"long_name": "mean change of the score", "units": "output"},
         )  # fmt: skip
     return [run.picture("experiments.png", bar_panels(panels, label="mean change of the score"))]
