@@ -76,36 +76,30 @@ class Differentiator:
 
     def __call__(self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool) -> tuple[Tensor, Rows]:
         """Scores (T, rows) and gradients (T, rows, ...) at rows of samples `i`, scaled by `scale` (rows,)."""
-        try:
-            return self._by_engine(rows, i, scale, at_inputs)
-        except RuntimeError as error:
-            refuse_checkpoint(error)
-            raise
-
-    def _by_engine(self, rows: Rows, i: Tensor, scale: Tensor | None, at_inputs: bool) -> tuple[Tensor, Rows]:
-        """The same by the engine that was asked for, or that works."""
         if self._forward_pays(rows):
             gradients = _attempt(self._by_forward_mode, rows, i, scale, at_inputs)
             self._forward_works = self._in_forward_mode = gradients is not None
             if gradients is not None:
                 return gradients
-        if self.engine != "auto":
-            way = self._by_autograd if self.engine == "autograd" else self._by_func
-            try:
-                return way(rows, i, scale, at_inputs)
-            except RuntimeError as error:
-                refuse_numpy(error)
-                raise
         try:
-            with warnings.catch_warnings():  # vmap warns of slow fallbacks on its way to failing
-                warnings.simplefilter("ignore", UserWarning)
+            if self.engine not in ("auto", "autograd"):
                 return self._by_func(rows, i, scale, at_inputs)
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, NotImplementedError):
-            # torch.func cannot trace some models: recurrent kernels, checkpointing, backward hooks, old-style
-            # autograd.Function. If the model itself is at fault, autograd raises its error again.
+            if self.engine == "auto":
+                try:
+                    with warnings.catch_warnings():  # vmap warns of slow fallbacks on its way to failing
+                        warnings.simplefilter("ignore", UserWarning)
+                        return self._by_func(rows, i, scale, at_inputs)
+                except torch.OutOfMemoryError:
+                    raise
+                except (RuntimeError, NotImplementedError):
+                    # torch.func cannot trace some models: recurrent kernels, checkpointing, backward hooks, old-style
+                    # autograd.Function. If the model itself is at fault, autograd raises its error again.
+                    pass
             return self._by_autograd(rows, i, scale, at_inputs)
+        except RuntimeError as error:
+            refuse_numpy(error)
+            refuse_checkpoint(error)
+            raise
 
     # ------------------------------------------------------------------ the engines
 
