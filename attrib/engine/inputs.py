@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
 
 from attrib.engine.graph.modes import transformed
 
@@ -39,6 +40,11 @@ def _check(t: Any, which: str, integers: bool) -> None:
     if not isinstance(t, Tensor):
         raise TypeError(
             f"`{which}` is a {type(t).__name__}, expected a torch.Tensor; the functions of `attrib` itself take other arrays"
+        )
+    if is_batchedtensor(t):
+        raise NotImplementedError(
+            f"`{which}` comes from torch.func.vmap, and this method looks at values; pass all samples at once, on dim 0 "
+            "(deep_lift goes through vmap)"
         )
     if t.is_complex() or not (integers or t.is_floating_point()):
         raise TypeError(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from attrib.engine.inputs import as_baselines, as_distribution, as_tuple, of_samples
+from attrib.functional import deep_lift, integrated_gradients, saliency
 
 X = torch.ones(4, 2, 3)
 Z = torch.ones(4, 5)
@@ -150,3 +151,12 @@ def test_a_distribution_for_all_beside_one_for_each() -> None:
     assert torch.equal(u.expand(4, 5, 3), torch.full((4, 5, 3), 0.5))
     u, v = as_distribution((shared[:1], each[:, :1]), (a, b))
     assert (u.shape, v.shape) == ((4, 1, 3), (4, 1, 2))
+
+
+@pytest.mark.parametrize("method", [saliency, integrated_gradients])
+def test_vmap_over_a_method_that_looks_at_values_is_refused(method: Any) -> None:
+    model, x = torch.nn.Linear(3, 1).eval(), torch.ones(2, 3)
+    with pytest.raises(NotImplementedError, match=r"`x` comes from torch.func.vmap.*pass all samples at once"):
+        torch.func.vmap(lambda row: method(model, row[None])[0])(x)
+    rows = torch.func.vmap(lambda row: deep_lift(model, row[None])[0])(x)
+    assert torch.allclose(rows, deep_lift(model, x))
