@@ -156,7 +156,9 @@ def test_a_distribution_for_all_beside_one_for_each() -> None:
 @pytest.mark.parametrize("method", [saliency, integrated_gradients])
 def test_vmap_over_a_method_that_looks_at_values_is_refused(method: Any) -> None:
     model, x = torch.nn.Linear(3, 1).eval(), torch.ones(2, 3)
-    with pytest.raises(NotImplementedError, match=r"`x` comes from torch.func.vmap.*pass all samples at once"):
+    with pytest.raises(
+        NotImplementedError, match=r"`x` comes from torch.func.vmap.*pass all samples at once"
+    ):
         torch.func.vmap(lambda row: method(model, row[None])[0])(x)
     rows = torch.func.vmap(lambda row: deep_lift(model, row[None])[0])(x)
     assert torch.allclose(rows, deep_lift(model, x))
