@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -138,3 +139,14 @@ def test_files_that_maintainers_expect(name: str) -> None:
     assert len(text) > 300
     for link in re.findall(r"\]\(([^)#\s]+)\)", text):
         assert "://" in link or (ROOT / link).exists()
+
+
+@pytest.mark.parametrize("part", ["all", "tests"])
+def test_a_failing_part_fails_the_run(part: str, tmp_path: Path) -> None:
+    """Whatever comes after it."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
+    (tmp_path / "README.md").write_text("<!-- test command -->\n```sh\nfalse\n```\n")
+    run = subprocess.run(["bash", ".ci/run", part], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode != 0
+    assert "passed" not in run.stdout

@@ -54,9 +54,9 @@ def read_vcf(path: str | Path) -> Variants:
     >>> _ = path.write_text("##fileformat=VCFv4.2\\n#CHROM\\tPOS\\tID\\tREF\\tALT\\nchr1\\t7\\trs1\\tA\\tG,<DEL>\\n")
     >>> vcf = read_vcf(path)
     >>> vcf.variants
-            chrom  pos ref alt
+            chrom  pos ref alt  line
     variant
-    rs1      chr1    7   A   G
+    rs1      chr1    7   A   G     3
     >>> vcf.problems[["record", "line", "problem"]].values.tolist()
     [['rs1', 3, "its alternative allele is '<DEL>', no letters"]]
     """
