@@ -24,6 +24,8 @@ def as_tuple(x: Any, name: str = "x", *, integers: bool = False) -> tuple[Tensor
         If an input is no tensor, or of whole numbers where something is differentiated.
     ValueError
         If batch sizes differ, there are no samples, or values are not finite (the samples are named).
+    NotImplementedError
+        Under `torch.func.vmap`.
     """
     xs = tuple(x) if isinstance(x, tuple | list) else (x,)
     for j, t in enumerate(xs):

@@ -260,8 +260,7 @@ def method(long_name: str, **fields: Any) -> Callable[..., Any]:
         registered = cast("Any", attribute)
         registered.about, registered.explain = about, explanation
         METHODS[about.name] = registered
-        known = [name for name in ORDER if name in METHODS]
-        for name in [*known, *(n for n in METHODS if n not in ORDER)]:
+        for name in sorted(METHODS, key=lambda n: ORDER.index(n) if n in ORDER else len(ORDER)):
             METHODS[name] = METHODS.pop(name)
         return registered
 

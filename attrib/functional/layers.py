@@ -234,14 +234,19 @@ def dims_at_layer(
         As in `up_to`.
     additional_forward_args, device
         As for every method.
+
+    Returns
+    -------
+    list of dict
+        Dims of the activation of one sample to dims of the input's, counted from 0; empty where nothing proves one.
     """
     before = up_to(f, layer, output=output, call=call or 0)
     first = Companions(additional_forward_args, len(x[0])).of_samples(torch.zeros(1, dtype=torch.long))
-    found: list[dict[int, int]] = []
+    matches: list[dict[int, int]] = []
     for j, t in enumerate(x):
         sizes = tuple(t.shape[1:])
         if len(shape) < 2 and not set(shape) & set(sizes):
-            found.append({})
+            matches.append({})
             continue
         moves = pushed(t[:1])
         rows = tuple(
@@ -260,7 +265,7 @@ def dims_at_layer(
             IndexError,
             NotImplementedError,
         ):  # it takes no other values
-            found.append({})
+            matches.append({})
             continue
         dims = dims_followed(h, moves)
         in_place = dict(zip(range(1, len(shape)), range(1, len(sizes)), strict=False))
@@ -272,8 +277,8 @@ def dims_at_layer(
             and (j == 0 or dims)
         ):
             dims |= in_place
-        found.append(dims)
-    return found
+        matches.append(dims)
+    return matches
 
 
 def at_layer(

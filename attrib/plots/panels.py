@@ -83,7 +83,7 @@ def panels(
     wide = 1.9 * min(3.0, max(1.0, 0.6 * a.shape[2] / a.shape[1])) * (1.5 if columns == 1 else 1.0)
     drawing = figure((wide * columns + 1.5, 2.1 * rows + 0.5))
     limits = [robust_limit(a if shared else a[k], percentile) for k in range(a.sizes[by])]
-    signed = bool((a < 0).any())
+    ends = "both" if bool((a < 0).any()) else "max"
     grid: Any = drawing.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     picture: Any = None
     for k, ax in enumerate(grid.ravel()):
@@ -91,10 +91,9 @@ def panels(
             ax.set_visible(False)
             continue
         title = _title(a, by, k) if titles is None else titles[k]
-        picture = _panel(ax, a[k], limits[k], shared, title, signed)
-    bar = drawing.colorbar(
-        picture, ax=grid, extend="both" if signed else "max", aspect=30, fraction=0.04, pad=0.02
-    )
+        scale = colours(a.values, limits[k] if shared else 1.0)
+        picture = _panel(ax, a[k], limits[k], shared, title, scale)
+    bar = drawing.colorbar(picture, ax=grid, extend=ends, aspect=30, fraction=0.04, pad=0.02)
     quantity = value_label(a) if label is None else label
     caption = _caption(quantity, percentile, limits[0] if shared else None)
     bar.set_label("\n".join(wrapped(t, 12 + 16 * rows) for t in caption), fontsize=9)
@@ -217,10 +216,9 @@ def _caption(quantity: str, percentile: float, limit: float | None) -> tuple[str
     return quantity, f"{limit_text}: {number(limit)})"
 
 
-def _panel(ax: Any, a: xr.DataArray, limit: float, shared: bool, title: str, signed: bool) -> Any:
+def _panel(ax: Any, a: xr.DataArray, limit: float, shared: bool, title: str, scale: Mapping[str, Any]) -> Any:
     """Draw one image; in shares of its own limit unless the scale is shared."""
     unit, heading = (1.0, title) if shared else (limit, f"{title}\nlimit {number(limit)}")
-    scale = colours(np.array([-1.0 if signed else 0.0]), limit / unit)
     picture = ax.imshow(a.values / unit, **scale, interpolation="nearest", aspect=aspect(a))
     ax.set_title(heading, fontsize=10)
     label_axes(ax, a)
