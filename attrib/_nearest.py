@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def near(value: object, names: Iterable[object]) -> str:
-    """``"; did you mean 'saliency'?"`` where a name is close to the value, else nothing: the end of an error's message.
+def near(value: object, names: Iterable[object], most: int = 1) -> str:
+    """``"; did you mean 'saliency'?"`` where up to `most` names are close to the value or begin with it, else nothing: the end of an error's message.
 
     Examples
     --------
     >>> from attrib._nearest import near
     >>> near("saliance", ["saliency", "deep_lift"]), near("x", ["saliency"])
     ("; did you mean 'saliency'?", '')
+    >>> near("dinuc", ["uniform", "dinucleotide"]), near("bed", ["bad", "bet", "no"], 2)
+    ("; did you mean 'dinucleotide'?", "; did you mean 'bet' or 'bad'?")
     """
     from difflib import get_close_matches
 
     spelled = {str(name).lower(): str(name) for name in names}
-    close = get_close_matches(str(value).lower(), spelled, 1)
-    return f"; did you mean {spelled[close[0]]!r}?" if close else ""
+    text = str(value).lower()
+    close = (
+        get_close_matches(text, spelled, most)
+        or [s for s in spelled if len(text) > 2 and s.startswith(text)][:most]
+    )
+    return f"; did you mean {' or '.join(repr(spelled[c]) for c in close)}?" if close else ""

@@ -341,6 +341,7 @@ WRONG = {
     "other dims": (f"{GENES} --dims cell,peak --output OUT", "has the dims cell, gene"),
     "wrong shape": ("explain --model mine:images --data genes.nc --target 0 --output OUT", "fails on one sample of shape"),
     "no model": ("explain --model mine --data genes.nc --output OUT", "expected package.module:factory"),
+    "a file of code": ("explain --model ./mine.py:genes --data genes.nc --output OUT", "; pass mine:genes"),
     "no module": ("explain --model yours:genes --data genes.nc --output OUT", "cannot import yours"),
     "crashing module": ("explain --model crash:f --data genes.nc --output OUT", "importing crash raised ZeroDivision"),
     "no factory": ("explain --model mine:gene --data genes.nc --output OUT", "it has images, genes"),

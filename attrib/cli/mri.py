@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -163,10 +164,10 @@ def _numbers(values: list[str] | None, kind: Any, flag: str) -> list[Any] | None
 def _range(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    ends = _numbers([text], int, "--slice-range") or []
-    if len(ends) != 2:
+    ends = re.fullmatch(r"(\d+)[,:-](\d+)", text.replace(" ", ""))
+    if ends is None:
         raise ValueError(f"--slice-range is {text!r}, expected the first and the last slice: 30,90")
-    return ends[0], ends[1]
+    return int(ends[1]), int(ends[2])
 
 
 def _report(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import opcode
 import os
 import re
@@ -13,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from attrib._nearest import near
 
 OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 REFUSALS = (
@@ -165,6 +166,12 @@ def with_flags(text: str, arguments: Sequence[str]) -> str:
     several = {
         f"{name}s": flag for name, flag in flags.items() if f"{name}s" not in flags
     }  # several values of one flag
+    if any("HEAD:OUTPUT" in (p.help or "") for p in _command(arguments).params if hasattr(p, "help")):
+        text = re.sub(
+            r"wrap it: lambda \*x: model\(\*x\)\S*",
+            "name one of its heads by --target HEAD:OUTPUT, such as 1:0",
+            text,
+        )
     return re.sub(r"`(\w+)(?:=True)?`", lambda name: (several | flags).get(name[1], name[0]), text)
 
 
@@ -179,8 +186,7 @@ def _usage(error: Any, arguments: Sequence[str]) -> str:
     text = error.format_message().rstrip(".")
     wrong = re.match(r"No such command '(.*?)'", text)
     if wrong and "Did you mean" not in text:
-        near = difflib.get_close_matches(wrong[1], getattr(_command(arguments), "commands", {}), 1)
-        text += f". Did you mean '{near[0]}'?" if near else ""
+        text += near(wrong[1], getattr(_command(arguments), "commands", {}))
     return f"{text}; see {path} --help"
 
 

@@ -83,6 +83,10 @@ def read_subjects(path: str | Path) -> tuple[list[Subject], list[dict[str, str]]
     ('sub-1', 'a.nii.gz', 'TLE', {'site': 'A'})
     """
     file = Path(path)
+    if file.is_dir() or file.name.endswith((".nii", ".nii.gz", ".mgh", ".mgz")):
+        raise ValueError(
+            f"`subjects` is {file}, expected a table of the images: CSV with the columns subject, path and, if there is one, label"
+        )
     if not file.is_file():
         raise FileNotFoundError(f"`subjects`: there is no table {file}")
     try:

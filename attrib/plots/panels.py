@@ -234,7 +234,7 @@ def _title(a: xr.DataArray, by: str, k: int) -> str:
 
 def _card_title(name: str, motif: xr.DataArray, hit: Any) -> str:
     sites = motif.attrs.get("sites")
-    count = "" if sites is None else f", {sites:,.0f} sites"
+    count = "" if sites is None else f", {sites:,.0f} site{'s' * (sites != 1)}"
     if hit is None:
         return f"{name}{count}"
     target = f"{hit.target} {hit.target_name}".strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -100,8 +101,11 @@ def _exported(file: Path, weights: str | Path | None) -> Any:
 def _from_factory(spec: str, parameters: Mapping[str, Any] | None) -> Any:
     """The model that `package.module:factory` returns."""
     module_name, colon, name = spec.partition(":")
-    if not (colon and module_name and name):
-        raise ValueError(f"`model` is {spec!r}, expected package.module:factory or FILE.pt2")
+    is_file = module_name.endswith(".py")
+    if is_file or not (colon and module_name and name):
+        dotted = module_name.removesuffix(".py").strip("./").replace("/", ".")
+        hint = f"; pass {dotted}:{name or 'FACTORY'}" if is_file else ""
+        raise ValueError(f"`model` is {spec!r}, expected package.module:factory or FILE.pt2{hint}")
     factory = _attribute(_module(module_name), module_name, name)
     if isinstance(factory, nn.Module):
         return factory
@@ -191,8 +195,10 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     except ImportError as error:
         raise ValueError(f"{file.name} needs the package safetensors: {install_hint('weights')}") from error
     except Exception as error:  # whatever a file that is no state dict does to the reader
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it holds a pickled {code[1]}, whose code is not run" if code else first_line(error)
         raise ValueError(
-            f"{file} cannot be read as weights only ({first_line(error)}); write it with "
+            f"{file} cannot be read as weights only ({reason}); write it with "
             "torch.save(model.state_dict(), FILE) or safetensors.torch.save_model(model, FILE)"
         ) from error
     for key in ("state_dict", "model_state_dict", "model"):
@@ -268,5 +274,6 @@ def without_prefixes(weights: Mapping[str, Tensor], names: Collection[str]) -> M
 
 def first_line(error: BaseException) -> str:
     """An error as one line: its type and the first nonempty line of its message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # torch makes some of its words bold
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -11,6 +11,8 @@ import pandas as pd
 import xarray as xr
 
 TARGET = "target"
+OF_RESULTS = (TARGET, "prediction", "delta", "n_steps", "standard_error", "affine", "layer")  # coords that methods add
+NEVER_SAMPLES = ("nucleotide", "position", "token", "feature", "channel", "y", "x", "z", "i", "j", "k")
 
 
 def summary(a: xr.DataArray | xr.Dataset | Mapping[str, Any]) -> pd.DataFrame:
@@ -93,6 +95,31 @@ def sample_dims(a: xr.DataArray) -> tuple[Hashable, ...]:
         if dims:
             return dims
     return ("sample",) if "sample" in others else others[:1]
+
+
+def with_samples(a: xr.DataArray) -> xr.DataArray:
+    """A result of one selected sample with that sample as a dim again, and a mean over all samples with a dim ``sample``.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> a = xr.DataArray([[1.0, 2.0]], dims=("cell", "gene"), coords={"cell": ["c1"], "prediction": ("cell", [3.0])})
+    >>> with_samples(a.sel(cell="c1")).dims
+    ('cell', 'gene')
+    """
+    others = [d for d in a.dims if d != TARGET]
+    if "prediction" in a.coords:
+        if set(a["prediction"].dims) & set(others):
+            return a
+        # the coords of the dims come first, so the sample's label is the first that stands alone
+        label = next((c for c in a.coords if not a[c].ndim and c not in OF_RESULTS), "sample")
+    elif "sample" in others or (len(others) > 1 and others[0] not in NEVER_SAMPLES):
+        return a
+    else:
+        label = "sample"
+    lone = a.expand_dims(label, axis=0)
+    one_each = [c for c in OF_RESULTS[1:4] if c in a.coords and set(a[c].dims) <= {TARGET}]
+    return lone.assign_coords({c: a[c].expand_dims(label) for c in one_each})
 
 
 def describe(a: xr.DataArray, dim: Hashable | Sequence[Hashable] | None = None) -> xr.Dataset:
@@ -199,6 +226,7 @@ def mean_by(a: xr.DataArray, by: str) -> xr.DataArray:
 
 
 def _table(a: xr.DataArray) -> pd.DataFrame:
+    a = with_samples(a)
     heads = (*((TARGET,) if TARGET in a.dims else ()), *sample_dims(a))
     entry_dims = [d for d in a.dims if d not in heads]
     ordered = a.transpose(*heads, *entry_dims)

@@ -50,6 +50,9 @@ def test_tables_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> 
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         read_subjects(tmp_path / "t.csv")
+    for image in (tmp_path, tmp_path / "scan.nii.gz"):
+        with pytest.raises(ValueError, match="expected a table of the images"):
+            read_subjects(image)
     with pytest.raises(FileNotFoundError, match="there is no table"):
         read_subjects(tmp_path / "absent.csv")
 

@@ -405,9 +405,18 @@ def test_slices_are_samples_and_a_subject_is_their_mean(place: Path, tmp_path: P
             **{**options, "input": "volume", "methods": ["grad_cam"]},
         )
     assert not (tmp_path / "no").exists()
-    some = mri(place / "subjects.csv", phantom.slices(), tmp_path / "some", **options, slice_range=(4, 8))
+    some = mri(
+        place / "subjects.csv",
+        phantom.slices(),
+        tmp_path / "some",
+        **{**options, "pictures": 1},
+        slice_range=(4, 8),
+    )
     c = load(some / "attributions.nc").sel({"method": "deep_lift"})
     assert (c.isel(k=[0, 1, 2, 3, 9, 10, 11]) == 0).all()
+    drawn = {int(f.stem.rpartition("_")[2]) for f in (some / "deep_lift").glob("*/*_slice_*.png")}
+    assert drawn
+    assert drawn <= set(range(4, 9))  # others would be black
     np.testing.assert_allclose(
         c.isel(k=slice(4, 9)) * 5, a.sel({"method": "deep_lift"}).isel(k=slice(4, 9)) * 12, atol=1e-5
     )
@@ -489,14 +498,23 @@ def test_what_is_wrong_is_listed_by_subject_and_the_others_are_finished(tmp_path
     ("options", "message"),
     [
         ({"methods": ["integrated_gradient"]}, "did you mean 'integrated_gradients'?"),
-        ({"classes": "HC,TLE,MCI"}, "`classes` has 3 names, but the model has 2 outputs"),
+        ({"classes": "HC,TLE,MCI"}, "^`classes` has 3 names, but the model has 2 outputs"),
         ({"classes": None}, "`classes` is missing: the labels are HC, TLE"),
         ({"target": "TEL"}, "did you mean 'TLE'?"),
         ({"intensity": "z-score"}, "did you mean 'zscore'?"),
         ({"axis": "axiel"}, "`axis` is 'axiel'"),
-        ({"key_slices": [5, 40]}, "slice 40 is not among the 12 along k"),
+        ({"key_slices": [5, 40]}, "slice 40 is not among those that are explained along k, 0 to 11"),
+        (
+            {"input": "slices", "slice_range": (4, 12), "model": "slices"},
+            "`slice_range` is 4,12, but there are slices 0 to 11",
+        ),
+        (
+            {"input": "slices", "slice_range": (4, 9), "model": "slices", "key_slices": [3]},
+            "slice 3 is not among those that are explained along k, 4 to 9",
+        ),
         ({"key_mm": [400.0]}, "`key_mm`: slice"),
         ({"baselines": "mean:MCI"}, "no subject has the label 'MCI'"),
+        ({"baselines": "mean:Tle"}, "no subject has the label 'Tle'; did you mean 'TLE'"),
         ({"baselines": "nothing"}, "`baselines` has 'nothing', expected zeros"),
         ({"methods": ["feature_ablation"]}, "pass an atlas"),
         ({"samples": ["sub-99"]}, "`samples` has 'sub-99'"),

@@ -72,6 +72,10 @@ def flat():
 
 def turned():
     return Turned()
+
+def two_heads():
+    net = nn.Conv1d(4, 2, 5)
+    return lambda x: (net(x), net(x).amax(2))
 """
 
 
@@ -94,6 +98,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "bad.fa").write_text(fasta(Planted(*(v[:3] for v in data))) + bad)
     (folder / "none.fa").write_text("")
     (folder / "wrong.csv").write_text("a,b\n1,2\n")
+    (folder / "bound.bed").write_text("chr1\t3\t90\tpeak\n")
     (folder / "some.vcf").write_text("chr1\t9\trs9\tA\tC\n")
     save_motifs(database(), folder / "known.meme")
     return folder
@@ -691,7 +696,7 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--table known.meme", "is no table by its name"),
         ("--table a.csv --bed b.bed", "--bed needs --fasta"),
         ("--fasta a.fa --motifs a.fa", "a.fa has no motifs"),
-        ("--fasta a.fa --motifs known.meme --insert NHLH2", "near it: NHLH1"),
+        ("--fasta a.fa --motifs known.meme --insert NHLH2", "did you mean 'NHLH1'"),
         ("--fasta a.fa --insert MYC", "no motif of --motifs has this name"),
         ("--fasta a.fa --methods grad_cam", "--methods is grad_cam, expected some of"),
         ("--fasta a.fa --target on", "--target is 'on': to name a class, give --classes"),
@@ -708,12 +713,26 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--fasta a.fa --variants some.vcf", "the records have none; give --bed"),
         ("--fasta a.fa --max-records 0", "--max-records is 0"),
         ("--fasta a.fa --layer relu", "--layer relu is no convolution; there are motifs, mix"),
+        ("--fasta a.fa --layer motif", "did you mean 'motifs'?"),
+        ("--fasta a.fa --methods deeplift", "did you mean 'deep_lift'?"),
+        ("--fasta a.fa --baselines dinuc", "did you mean 'dinucleotide'?"),
+        ("--fasta a.fa --column letters", "--column and --name are of a table"),
+        ("--data bound.bed", "intervals are --bed, beside the genome"),
+        (
+            "--fasta a.fa --dims sample,position,nucleotide",
+            "it takes them with --dims sample,nucleotide,position",
+        ),
+        (
+            "--fasta a.fa --model planted_model:two_heads",
+            "name one of its heads by --target HEAD:OUTPUT, such as 1:0",
+        ),
     ],
 )
 def test_refusals_are_one_line(
     words: str, text: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    options = [*(NETWORK[:4] if "--target" in words else NETWORK), *QUICK, *words.split()]
+    network = [] if "--model" in words else NETWORK[:4] if "--target" in words else NETWORK
+    options = [*network, *QUICK, *words.split()]
     assert run(["sequence", *options, "--output", str(tmp_path / "out")]) == REFUSED
     message = capsys.readouterr().err
     assert text in message

@@ -6,6 +6,7 @@ Read here, not by Biopython: names, lines and problems of each record are needed
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import pandas as pd
 
 from attrib.domains.sequences.alphabet import fault
 
+INTERVAL = re.compile(r"\S+\t\d+\t\d+(\t|$)")  # a line of BED
 PROBLEM_COLUMNS = ["record", "line", "problem", "kept"]
 
 
@@ -139,7 +141,13 @@ def entries(path: str | Path) -> Iterator[Entry]:
             elif header is not None:
                 parts.append(line)
             elif line:
-                raise ValueError(f"{path} is no FASTA file: line {number} is {line[:40]!r}, expected '>name'")
+                shown = repr(line[:40]) if line.isprintable() or "\t" in line else "not text"
+                bed = (
+                    "; intervals are `bed`, beside the genome that they lie on"
+                    if INTERVAL.match(line)
+                    else ""
+                )
+                raise ValueError(f"{path} is no FASTA file: line {number} is {shown}, expected '>name'{bed}")
         if header is None:
             raise ValueError(f"{path} has no records; FASTA records begin with '>name'")
         yield _entry(header, parts)

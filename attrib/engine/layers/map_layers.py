@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from attrib._nearest import near
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.layers.at_layer import Call, Layer, OffPath, Rows, Site, find_layer, named_layers, tapped
 from attrib.engine.layers.image_form import Form, form_by_types
@@ -153,8 +153,7 @@ def _named(
 def _find(passes: Passes, layer: Layer, rows: Rows, onto: int) -> tuple[str, nn.Module]:
     pair = find_layer(passes.function.model, layer)
     if pair is None:
-        near = get_close_matches(str(layer), named_layers(passes.function.model), 3)
-        meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        meant = near(layer, named_layers(passes.function.model), 3)
         raise ValueError(f"`layer` {layer!r} is not in the model{meant}{listing(passes, rows, onto)}")
     return pair
 

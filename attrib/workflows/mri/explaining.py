@@ -125,15 +125,20 @@ class Explainer:
         """
         self._tried = volume
         try:
-            return self.predict(volume, subject)
+            logits = self._logits(volume, subject)
         except Exception as error:  # the user's code
-            reason, shape = first_line(error), tuple(self.rows(volume).shape)
+            logits = self._of_single_slices(volume, subject, first_line(error))
+        return self._settled(logits)
+
+    def _of_single_slices(self, volume: xr.DataArray, subject: str, reason: str) -> np.ndarray:
+        """Outputs of a model of volumes, one slice in each, after it failed on slices for this reason."""
+        shape = tuple(self.rows(volume).shape)
         if self.plan.input == "slices" and isinstance(self._bare, nn.Module):
             self.model = prepare(OneSlice(self._bare, 2 + VOXEL_DIMS.index(self.across)))
             if self.plan.layer != "auto":
                 self.plan = replace(self.plan, layer=f"model.{self.plan.layer}")
             try:
-                return self.predict(volume, subject)
+                return self._logits(volume, subject)
             except Exception:  # the user's code; the first reason is the plainer one
                 pass
         hint = (
@@ -147,6 +152,10 @@ class Explainer:
 
     def predict(self, volume: xr.DataArray, subject: str = "") -> Prediction:
         """What the model says of a subject; its name finds what goes in beside its volume."""
+        return self._settled(self._logits(volume, subject))
+
+    def _logits(self, volume: xr.DataArray, subject: str) -> np.ndarray:
+        """The outputs for a subject; of slices the mean over them."""
         x = self.rows(volume)
         y = predict(
             self.model,
@@ -159,8 +168,7 @@ class Explainer:
         values = np.asarray(y.values, dtype=np.float64).reshape(len(y), -1)
         if len(values) != len(x):
             raise ValueError(f"the model gives {len(values)} scores for {len(x)} samples")
-        logits = values.mean(0)
-        return self._settled(logits)
+        return values.mean(0)
 
     def _settled(self, logits: np.ndarray) -> Prediction:
         """Probabilities, class names and the target for these outputs."""

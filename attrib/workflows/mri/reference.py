@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from attrib._nearest import near
 from attrib.domains.mri import Subject, evenly, normalised, smoothed
 from attrib.io.nifti import is_nifti
 from attrib.workflows.mri.intake import Cohort, on_grid
@@ -38,7 +39,10 @@ def baseline_of(plan: Plan, cohort: Cohort) -> Baseline:
         label = detail.partition(":")[0]
         subjects = reference_subjects(plan, cohort)
         if not subjects:
-            raise ValueError(f"`baselines` is {plan.baselines!r}, but no subject has the label {label!r}")
+            labels = sorted({s.label for s in cohort.subjects if s.label is not None})
+            raise ValueError(
+                f"`baselines` is {plan.baselines!r}, but no subject has the label {label!r}{near(label, labels)}"
+            )
         if form == "mean":
             total = np.zeros(cohort.shape)
             for s in subjects:

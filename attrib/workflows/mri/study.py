@@ -157,6 +157,7 @@ def mri(
     if plan.batch_size == "auto" and plan.input == "volume" and np.prod(cohort.shape) > LARGE:
         plan = replace(plan, batch_size=2)
     across = plane_dim(cohort.affine, plan.axis)
+    _refuse_slices_outside(plan.slices, cohort.shape, across)
     beside = read_context(context, f)
     beside.of(
         xr.DataArray(np.zeros(len(cohort.subjects)), coords={"sample": [s.name for s in cohort.subjects]})
@@ -167,7 +168,7 @@ def mri(
     people, strange = with_classes(cohort.subjects, prediction.classes, names is not None)
     cohort = replace(cohort, subjects=people, problems=[*cohort.problems, *strange])
     baseline = baseline_of(plan, cohort)
-    slices = _slices(cohort, volume, across, figures.key_slices, figures.key_mm)
+    slices = _slices(cohort, volume, across, figures, plan.slices)
     target_name = plan.target or prediction.classes[-1]
     say(
         f"{len(people)} subjects of {' x '.join(map(str, cohort.shape))} voxels; {', '.join(plan.methods)} of the score of {target_name}."
@@ -519,25 +520,32 @@ def _first_readable(cohort: Cohort) -> tuple[Subject, xr.DataArray]:
     raise ValueError(f"`subjects`: no image can be read; {reasons[0] if reasons else 'no subject is left'}")
 
 
+def _refuse_slices_outside(wanted: tuple[int, int] | None, shape: Sequence[int], across: str) -> None:
+    """Refuse a range of slices that reaches beyond the volume."""
+    count = shape[VOXEL_DIMS.index(across)]
+    if wanted is not None and not 0 <= wanted[0] <= wanted[1] < count:
+        raise ValueError(
+            f"`slice_range` is {wanted[0]},{wanted[1]}, but there are slices 0 to {count - 1} along {across}"
+        )
+
+
 def _slices(
-    cohort: Cohort,
-    volume: xr.DataArray,
-    across: str,
-    wanted: Sequence[int] | None,
-    mm: Sequence[float] | None,
+    cohort: Cohort, volume: xr.DataArray, across: str, figures: Figures, explained: tuple[int, int] | None
 ) -> list[int]:
-    """The slices that are drawn."""
-    count = cohort.shape[VOXEL_DIMS.index(across)]
+    """The slices that are drawn: those that were asked for, else some of the explained ones."""
+    first, last = explained or (0, cohort.shape[VOXEL_DIMS.index(across)] - 1)
+    wanted, mm = figures.key_slices, figures.key_mm
     if wanted is not None and mm is not None:
         raise ValueError("`key_slices` and `key_mm` are both given; pass one of them")
     if wanted is None and mm is None:
-        return middle_slices(head(volume.values), across)
+        inside = head(volume.isel({across: slice(first, last + 1)}).values)
+        return [first + k for k in middle_slices(inside, across)]
+    name = "key_slices" if wanted is not None else "key_mm"
     chosen = list(wanted) if wanted is not None else [slice_at(cohort.affine, across, v) for v in mm or ()]
-    outside = [k for k in chosen if not 0 <= k < count]
+    outside = [k for k in chosen if not first <= k <= last]
     if outside or not chosen:
-        name = "key_slices" if wanted is not None else "key_mm"
         raise ValueError(
-            f"`{name}`: slice {outside[0] if outside else 'none'} is not among the {count} along {across}, 0 to {count - 1}"
+            f"`{name}`: slice {outside[0] if outside else 'none'} is not among those that are explained along {across}, {first} to {last}"
         )
     return list(dict.fromkeys(chosen))
 

@@ -100,7 +100,7 @@ def check(settings: Settings) -> None:
     unknown = [m for m in settings.methods if m not in usable]
     if unknown or not settings.methods:
         raise ValueError(
-            f"`methods` is {', '.join(unknown) or 'empty'}, expected some of {', '.join(usable)}"
+            f"`methods` is {', '.join(unknown) or 'empty'}, expected some of {', '.join(usable)}{near(unknown[0], usable) if unknown else ''}"
         )
     if settings.baselines not in BASELINES:
         raise ValueError(

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from torch import nn
 
+from attrib._nearest import near
 from attrib.domains.motifs import FilterMotifs, filter_counts, filter_peaks
 from attrib.domains.motifs.filters import motifs_of_counts, thresholds
 from attrib.engine.layers.at_layer import find_layer, named_layers
@@ -56,7 +57,9 @@ def first_kernel(model: Callable[..., Any], layer: str = "first") -> Kernel:
         return _kernel(*next(iter(convolutions.items())))
     module = find_layer(model, layer)
     if module is None or not isinstance(module[1], nn.Conv1d | nn.Conv2d):
-        raise ValueError(f"`layer` {layer} is no convolution; there are {', '.join(convolutions) or 'none'}")
+        raise ValueError(
+            f"`layer` {layer} is no convolution; there are {', '.join(convolutions) or 'none'}{near(layer, convolutions)}"
+        )
     return _kernel(layer, module[1])
 
 

@@ -138,9 +138,19 @@ def _fault(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> st
     try:
         trial(model, x, settings.device, settings.context)
     except ValueError as error:
-        return f"it has {x.sizes['position']} letters: {str(error).partition('; ')[0]}"
+        return f"it has {x.sizes['position']} letters: {str(error).partition('; ')[0]}{_other_order(model, x, settings)}"
     check_outputs(model, x, settings)
     return ""
+
+
+def _other_order(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> str:
+    """What to do where the model takes letters and positions the other way round; else nothing."""
+    sample, first, second = settings.dims
+    try:
+        trial(model, x.transpose(sample, second, first), settings.device, settings.context)
+    except ValueError:
+        return ""
+    return f"; it takes them with `dims` {sample},{second},{first}"
 
 
 def _explained(model: Callable[..., Any], chunk: Chunk, settings: Settings) -> tuple[Results, dict[str, str]]:

@@ -162,6 +162,7 @@ def test_bad_rows_are_listed_and_the_others_finished(windows: xr.DataArray) -> N
     assert "its ref is 'N'" in listed[6]
     assert "its alt is nan" in listed[7]
     assert listed[8] == "no sequence covers c:30 and its 1 letters"
+    assert listed[9] == "no sequence covers e:7 and its 1 letters; the sequences lie on c, d"
 
 
 def test_places_that_are_no_whole_numbers_are_listed(windows: xr.DataArray) -> None:
