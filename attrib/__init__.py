@@ -7,6 +7,8 @@ xarray objects; `attrib.functional` has the same functions on tensors.
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
+from attrib._rooms import unknown as _unknown
+
 __all__ = [
     "__version__",
     "cohort",
@@ -106,7 +108,7 @@ else:
         if name in _ROOMS:
             return _import_module(f"attrib.{name}")
         if name not in __all__:
-            raise AttributeError(f"module 'attrib' has no attribute {name!r}")
+            raise _unknown(__name__, name)
         value = getattr(_import_module(f"attrib.{_ELSEWHERE.get(name, 'labelled')}"), name)
         globals()[name] = value
         return value

@@ -229,3 +229,27 @@ def test_the_view_is_registered_where_a_notebook_runs(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     accessor.install()
     assert known == {xr.DataArray: shown, xr.Dataset: shown}
+
+
+def test_a_selected_sample_and_a_mean_over_samples_keep_what_is_an_entry() -> None:
+    a = genes()
+    lone = a.sel(cell="c1")
+    assert (
+        lone.attrib.top(1)["gene"].tolist()
+        == a.attrib.top(1, by="cell").query("cell == 'c1'")["gene"].tolist()
+    )
+    assert lone.attrib.summary().equals(a.isel(cell=[1]).attrib.summary())
+    assert lone.sel(target="alpha").attrib.summary()["cell"].tolist() == ["c1"]
+    assert "c1" in shown(lone)
+    mean = a.sel(target="alpha").mean("cell", keep_attrs=True)
+    assert mean.attrib.top(3)["gene"].tolist() == a.sel(target="alpha").attrib.top(3)["gene"].tolist()
+    assert len(mean.attrib.plot().axes[0].patches) == len(lone.attrib.plot().axes[0].patches) == 3  # bars
+    image = xr.DataArray(np.ones((2, 3, 8, 8), "float32"), dims=("sample", "channel", "y", "x"))
+    b = attrib.saliency(lambda v: v.square().sum((1, 2, 3)), image)
+    for result in (b[0], b.mean("sample", keep_attrs=True)):
+        assert result.attrib.top(1)[["channel", "y", "x"]].shape == (1, 3)
+        assert result.attrib.plot().axes[0].images[0].get_array().shape == (8, 8)
+    assert len([ax for ax in b[0].attrib.plot(image[0]).axes if ax.images]) == 2
+    letters = one_hot(["ACGTACGTAC"])
+    c = attrib.input_x_gradient(lambda v: v.square().sum((1, 2)), letters)
+    assert "position" in texts(c[0].attrib.plot())

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import attrib
 from attrib.testing import untouched
 from tests.cases import CASES, Case, agree, drawn
 
@@ -128,7 +129,11 @@ def test_inputs_without_samples_or_with_unequal_numbers(case: Case) -> None:
         ({"targets": []}, ValueError, "`targets` is empty"),
         ({"targets": "every"}, ValueError, "`targets` is 'every'"),
         ({"target": 0, "classes": ["a", "b"]}, ValueError, "`classes` has 2 names, but the model has 3"),
-        ({"target": "a", "classes": ["a", "a", "b"]}, ValueError, "same name twice"),
+        (
+            {"target": "a", "classes": ["a", "a", "b"]},
+            ValueError,
+            "`classes` has 'a' more than once, expected one name for each output",
+        ),
     ],
 )
 @cases
@@ -138,3 +143,36 @@ def test_wrong_arguments(case: Case, options: dict, error: type[Exception], text
         pytest.skip("no engine to choose")
     with untouched(s.f, s.x), pytest.raises(error, match=text):
         case.bound()(s.f, s.x, **{"target": None, **case.baselines(s), **options})
+
+
+def test_errors_of_the_model_say_what_it_was_called_with() -> None:
+    net = torch.nn.Sequential(torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 2)).eval()
+    with pytest.raises(ValueError, match="got 1D input") as lone:
+        attrib.saliency(net, np.ones(3, "float32"), target=0)
+    assert "if `x` is one sample, pass x[None]" in lone.value.__notes__[0]
+    with pytest.raises(RuntimeError) as turned:
+        attrib.functional.saliency(torch.nn.Linear(3, 2), torch.ones(3, 5), target=0)
+    assert "5), torch.float32: dim 0 of `x` is samples" in turned.value.__notes__[0]
+
+
+def test_what_is_no_array_is_refused_with_what_to_pass() -> None:
+    net = torch.nn.Linear(3, 2)
+    for x, words in (
+        ("cells.h5ad", "pass what is in the file"),
+        (net, "the model comes first"),
+        ("a good film", "is text"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            attrib.saliency(net, x, target=0)
+
+
+def test_names_of_the_package_are_found_and_misspelt_ones_told() -> None:
+    assert attrib.domains.sequences.one_hot("ACGT").shape == (1, 4, 4)
+    assert {"mri", "sequences"} <= set(dir(attrib.domains))
+    for place in (attrib, attrib.domains, attrib.workflows):
+        with pytest.raises(AttributeError, match="has no attribute 'saliance'") as error:
+            _ = place.saliance
+        assert (error.value.name, error.value.obj) == (
+            "saliance",
+            place,
+        )  # Python suggests the nearest by these

@@ -176,7 +176,10 @@ def wanted(
         raise ValueError("`target` and `targets` were both given; pass one of them")
     names = None if classes is None else tuple(str(c) for c in classes)
     if names is not None and len(set(names)) != len(names):
-        raise ValueError("`classes` has the same name twice; targets could not be told apart")
+        repeated_name = next(c for c in names if names.count(c) > 1)
+        raise ValueError(
+            f"`classes` has {repeated_name!r} more than once, expected one name for each output; labels of samples are `target`"
+        )
     if targets is None:
         return Wanted((target,), False, False, names, n)
     if isinstance(targets, str):

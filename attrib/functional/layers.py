@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attrib.engine.inputs import as_baselines, as_distribution, as_pool, as_tuple
-from attrib.engine.layers.at_layer import Layer, OffPath, check_output, find_layer, tapped
+from attrib.engine.layers.at_layer import Layer, OffPath, check_output, find_layer, not_in_the_model, tapped
 from attrib.engine.layers.image_form import order_by_types
 from attrib.engine.layers.positions import dims_followed, pushed
 from attrib.engine.model.companions import Beside, Companions
@@ -124,7 +124,7 @@ def _with_item(output: Any, number: int, item: Tensor) -> Any:
 def _layer_of(f: Model, layer: Layer) -> tuple[str, torch.nn.Module]:
     named = find_layer(f, layer)
     if named is None:
-        raise ValueError(f"`layer` {layer!r} is not in the model")
+        raise ValueError(not_in_the_model(f, layer))
     return named
 
 

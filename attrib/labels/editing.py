@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from attrib._nearest import near
 from attrib.functional.edited_inputs import grid, per_input
 from attrib.functional.mutagenesis import refuse_several_letters
 from attrib.interop.arrays import as_numpy, as_tensor
@@ -155,7 +156,9 @@ def _groups_like_input(groups: Any, inputs: Inputs, j: int) -> torch.Tensor | np
     x = inputs.arrays[j]
     if isinstance(groups, str):
         if groups not in x.coords:
-            raise ValueError(f"`groups` is {groups!r}, but `x` has the coords {sorted(map(str, x.coords))}")
+            raise ValueError(
+                f"`groups` is {groups!r}, but `x` has the coords {sorted(map(str, x.coords))}{near(groups, x.coords)}"
+            )
         groups = x.coords[groups].reset_coords(drop=True)
     if is_table(groups):
         groups = table_like(groups, inputs, j, "groups", numbers=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+import os
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +35,9 @@ RESERVED = (
     "segments",
     "evaluations",
 )  # coords of results
+FILES = re.compile(
+    r"\.(h5ad|nc|zarr|np[yz]|csv|tsv|parquet|nii|gz|mgz|pt|pth|png|jpe?g|tiff?|fa|fasta|bed)$"
+)  # ends of names
 DIMS_OF_RESULTS = ("target", "baseline")
 
 
@@ -280,6 +285,12 @@ def refuse_other_kinds(value: Any, which: str) -> None:
     texts = isinstance(value, str) or (
         isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(v, str) for v in value)
     )
+    if isinstance(value, str | os.PathLike) and FILES.search(str(value)):
+        raise TypeError(
+            f"`{which}` is the name {str(value)!r}; pass what is in the file: attrib.io.load, attrib.io.from_nifti, anndata.read_h5ad"
+        )
+    if isinstance(value, torch.nn.Module):
+        raise TypeError(f"`{which}` is a {kind}: the model comes first, and `{which}` behind it")
     if texts:
         raise TypeError(
             f"`{which}` is text, of which no gradient can be taken; pass the ids that the tokenizer gives "

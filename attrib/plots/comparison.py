@@ -77,18 +77,20 @@ def comparison(
             )
     names = [str(v) for v in x[x.dims[0]].values] if titles is None else list(titles)
     wide = PANEL * min(3.0, max(1.0, x.shape[2] / x.shape[1]))
+    bar = _bar_label(len(attributions), percentile)
     drawing = figure(
         (
-            2.3 + wide * x.shape[0] + 1.0,
+            2.6 + 1.04 * wide * x.shape[0] + 0.8 + 0.17 * len(bar.splitlines()),
             0.6 + 0.3 * len(names[0].split("\n")) + PANEL * 1.04 * (1 + len(attributions)),
         )
     )
+    drawing.get_layout_engine().set(w_pad=0.09)  # type: ignore[union-attr, call-arg] # names left of the panels are measured too small
     grid: Any = drawing.subplots(1 + len(attributions), x.shape[0], squeeze=False)
     _draw_inputs(grid[0], x, names, cmap)
     for row, (name, a) in zip(grid[1:], attributions.items(), strict=True):
         _draw_method(row, a, name, percentile)
     _label_dims(grid, x)
-    _draw_colour_bar(drawing, grid, percentile)
+    _draw_colour_bar(drawing, grid, bar)
     return drawing
 
 
@@ -108,8 +110,8 @@ def _draw_inputs(row: Sequence[Axes], x: xr.DataArray, titles: Sequence[str], cm
         ax.set_yticks([])
     unit = x.attrs.get("units", "")
     unit = "" if unit == "1" else unit
-    ends = {"gray": (" (black)", " (white)"), "gray_r": (" (white)", " (black)")}.get(cmap, ("", ""))
-    scale = f"{number(low)}{ends[0]} to\n{number(high)}{ends[1]}\n{unit}" if x.ndim == 3 else unit
+    ends = {"gray": ("black ", "white "), "gray_r": ("white ", "black ")}.get(cmap, ("from ", "to "))
+    scale = f"{ends[0]}{number(low)}\n{ends[1]}{number(high)}\n{unit}" if x.ndim == 3 else unit
     _name(row[0], "Input", scale.rstrip())
 
 
@@ -154,16 +156,21 @@ def _ends(ax: Axes, x: xr.DataArray, dim: Any, which: str) -> None:
     (ax.set_xticks if which == "x" else ax.set_yticks)(places, names, fontsize=8)
 
 
-def _draw_colour_bar(drawing: Figure, grid: Any, percentile: float) -> None:
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    bar = drawing.colorbar(ScalarMappable(Normalize(-1, 1), DIVERGING), ax=grid[1:].ravel().tolist(), extend="both",
-                        fraction=0.04, pad=0.02, aspect=30)  # fmt: skip
-    bar.set_ticks([-1, -0.5, 0, 0.5, 1], labels=["−limit", "−½", "0", "+½", "+limit"])
+def _bar_label(rows: int, percentile: float) -> str:
+    """What the colours are, in lines no longer than the bar beside so many rows."""
     words = (
         "attribution, as a share of its row's limit",
         f"(limit: {percentile:g}th percentile of the row's magnitudes)",
     )
-    letters = max(18, int(PANEL * (len(grid) - 1) / 0.068))
-    bar.set_label("\n".join(wrapped(text, letters) for text in words), fontsize=9)
+    letters = max(18, int(PANEL * rows / 0.068))
+    return "\n".join(wrapped(text, letters) for text in words)
+
+
+def _draw_colour_bar(drawing: Figure, grid: Any, label: str) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    bar = drawing.colorbar(ScalarMappable(Normalize(-1, 1), DIVERGING), ax=grid.ravel().tolist(), extend="both",
+                        fraction=0.04, pad=0.02, aspect=30, shrink=1 - 1 / len(grid), anchor=(0, 0))  # fmt: skip
+    bar.set_ticks([-1, -0.5, 0, 0.5, 1], labels=["−limit", "−½", "0", "+½", "+limit"])
+    bar.set_label(label, fontsize=9)

@@ -11,7 +11,15 @@ import pandas as pd
 import xarray as xr
 
 TARGET = "target"
-OF_RESULTS = (TARGET, "prediction", "delta", "n_steps", "standard_error", "affine", "layer")  # coords that methods add
+OF_RESULTS = (
+    TARGET,
+    "prediction",
+    "delta",
+    "n_steps",
+    "standard_error",
+    "affine",
+    "layer",
+)  # coords that methods add
 NEVER_SAMPLES = ("nucleotide", "position", "token", "feature", "channel", "y", "x", "z", "i", "j", "k")
 
 

@@ -117,7 +117,7 @@ def test_all() -> None:
         ({"targets": "predicted"}, ValueError, "for one target use `target`"),
         ({"target": 0, "targets": [0]}, ValueError, "both given"),
         ({"target": 0, "classes": "ab"}, ValueError, "`classes` has 2 names, but the model has 3"),
-        ({"target": 0, "classes": "aab"}, ValueError, "same name twice"),
+        ({"target": 0, "classes": "aab"}, ValueError, "'a' more than once"),
     ],
 )
 def test_wrong_targets(how: dict, error: type[Exception], text: str) -> None:

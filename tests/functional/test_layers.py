@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attrib.engine.layers.at_layer import not_in_the_model
 from attrib.functional import (
     conductance,
     deep_lift,
@@ -156,8 +157,11 @@ def test_layers_that_return_tuples_or_are_called_twice() -> None:
         saliency(model, x, target=1, layer="rnn", output=0, call=2)
     with pytest.raises(ValueError, match="returns a tuple, expected a tensor"):
         saliency(model, x, target=1, layer="rnn", call=0)
-    with pytest.raises(ValueError, match="`layer` 'nothing' is not in the model"):
+    with pytest.raises(ValueError, match="`layer` 'nothing' is not in the model$"):
         saliency(model, x, target=1, layer="nothing")
+    inside = torch.nn.ModuleDict({"encoder": torch.nn.ModuleDict({"embeddings": torch.nn.Linear(1, 1)})})
+    assert not_in_the_model(inside, "embeddings").endswith("; did you mean 'encoder.embeddings'?")
+    assert not_in_the_model(inside, "encodr").endswith("; did you mean 'encoder'?")
 
 
 def test_conductance_adds_up_and_is_exact_where_the_layer_is_linear() -> None:

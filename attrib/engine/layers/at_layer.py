@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from attrib._nearest import near
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows, has_batch_norm
 from attrib.engine.graph import transformed
@@ -54,6 +55,14 @@ def tapped(parts: Mapping[str, nn.Module], see: See, compared: bool = False) -> 
         with _HANDLES:
             for handle in handles:
                 handle.remove()
+
+
+def not_in_the_model(model: Model, layer: Layer) -> str:
+    """What to say of a layer that a model does not have: with the nearest names, or those that end as it does."""
+    names = list(named_layers(model))
+    ends = [n for n in names if n.rpartition(".")[2] == str(layer).rpartition(".")[2]]
+    meant = f"; did you mean {ends[0]!r}?" if ends else near(layer, names, 3)
+    return f"`layer` {layer!r} is not in the model{meant}"
 
 
 def named_layers(model: Model) -> dict[str, nn.Module]:

@@ -9,9 +9,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attrib._nearest import near
 from attrib.engine.gradient.passes import Passes
-from attrib.engine.layers.at_layer import Call, Layer, OffPath, Rows, Site, find_layer, named_layers, tapped
+from attrib.engine.layers.at_layer import (
+    Call,
+    Layer,
+    OffPath,
+    Rows,
+    Site,
+    find_layer,
+    named_layers,
+    not_in_the_model,
+    tapped,
+)
 from attrib.engine.layers.image_form import Form, form_by_types
 from attrib.engine.layers.positions import DIFFUSE, REFUSED, UNMOVED, Placement, Trial, responses
 
@@ -153,8 +162,7 @@ def _named(
 def _find(passes: Passes, layer: Layer, rows: Rows, onto: int) -> tuple[str, nn.Module]:
     pair = find_layer(passes.function.model, layer)
     if pair is None:
-        meant = near(layer, named_layers(passes.function.model), 3)
-        raise ValueError(f"`layer` {layer!r} is not in the model{meant}{listing(passes, rows, onto)}")
+        raise ValueError(f"{not_in_the_model(passes.function.model, layer)}{listing(passes, rows, onto)}")
     return pair
 
 

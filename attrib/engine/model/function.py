@@ -166,7 +166,7 @@ class Function:
             torch.set_grad_enabled(back),
             self._tracked() if back else nullcontext(),
         ):
-            output = self.model(*copies, *extra, **named)
+            output = self._called(copies, extra, named)
         self.knowledge.writes |= [c._version for c in copies] != versions
         return one_tensor(output, len(rows[0])).detach()
 
@@ -179,6 +179,15 @@ class Function:
             r.requires_grad_(r.is_floating_point())
         return True
 
+    def _called(self, rows: Rows, extra: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """What the model returns; an error of its own gets a note that says what it was called with."""
+        try:
+            return self.model(*rows, *extra, **named)
+        except Exception as error:
+            if not any("attrib called" in note for note in getattr(error, "__notes__", ())):
+                error.add_note(_called_with(rows))
+            raise
+
     def _beside(self, samples: Tensor | None, rows: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What goes in beside rows of some samples."""
         return ((), {}) if self.companions is ALONE else self.companions.at(samples, rows)
@@ -187,7 +196,7 @@ class Function:
         """The model's output for a chunk of rows, which is not counted."""
         copies = tuple(r.clone() for r in rows) if self.knowledge.writes else rows
         extra, named = self._beside(samples, rows[0])
-        return one_tensor(self.model(*copies, *extra, **named), len(rows[0]))
+        return one_tensor(self._called(copies, extra, named), len(rows[0]))
 
     def __call__(self, *rows: Tensor, samples: Tensor | None = None) -> Tensor:
         """Outputs for a chunk of rows.
@@ -203,7 +212,7 @@ class Function:
         extra, named = self._beside(samples, rows[0])
         try:
             with self._tracked() if torch.is_grad_enabled() else nullcontext():
-                y = one_tensor(self.model(*copies, *extra, **named), len(rows[0]))
+                y = one_tensor(self._called(copies, extra, named), len(rows[0]))
         except (RuntimeError, NotImplementedError, TypeError) as error:
             self._refuse_for_its_rows(rows, samples, error)
             refuse_numpy(error)
@@ -268,6 +277,13 @@ class Function:
             _COMPARING.reset(token)
         self._trial = None  # only now: a model that was refused is refused again
         self.knowledge.checked = not self._alone  # rows alone are no proof for rows beside each other
+
+
+def _called_with(rows: Rows) -> str:
+    """The shapes that a model got, and what may be wrong with them."""
+    shapes = " and ".join(f"{tuple(r.shape)}, {r.dtype}" for r in rows)
+    lone = "; if `x` is one sample, pass x[None]" if rows[0].ndim in (1, 3) else ""
+    return f"attrib called the model with {shapes}: dim 0 of `x` is samples, and the other dims go in as they are{lone}"
 
 
 def refuse_other_dtype(model: Model, rows: tuple[Tensor, ...], error: Exception) -> None:

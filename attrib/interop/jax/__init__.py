@@ -49,10 +49,15 @@ def from_jax(fn: Callable[..., Any], params: Any = None, *, channels_last: bool 
     """
     _require()
     from attrib.interop.jax.model import JaxModel
+    from attrib.interop.jax.recognised import kind_of_module
 
     if not callable(fn):
         raise TypeError(
             f"`fn` must be callable, got {type(fn).__name__}; with flax pass model.apply, and params="
+        )
+    if kind_of_module(fn) == "linen" and getattr(fn, "scope", None) is None:
+        raise TypeError(
+            "`fn` is a module of flax.linen without weights; pass fn.apply, and its variables as `params`"
         )
     return JaxModel(fn, params, channels_last)
 

@@ -41,7 +41,7 @@ def recognised(f: Any, shapes: Sequence[Shape], jax_inputs: bool) -> Any:
     """
     if "jax" not in sys.modules or isinstance(f, nn.Module | PreparedModel) or not callable(f):
         return f
-    kind = _kind_of_module(f)
+    kind = kind_of_module(f)
     if kind is not None:
         return {"linen": _of_linen, "nnx": _of_nnx, "equinox": _of_equinox}[kind](f, shapes)
     if modules(f) or next(weights(f), None) is not None:
@@ -60,7 +60,8 @@ def _model(fn: Callable[..., Any], params: Any = None) -> Any:
     return JaxModel(fn, params)
 
 
-def _kind_of_module(f: Any) -> str | None:
+def kind_of_module(f: Any) -> str | None:
+    """``linen``, ``nnx`` or ``equinox`` for a module of one of these; else None."""
     for c in type(f).__mro__:
         library, _, rest = c.__module__.partition(".")
         if c.__name__ == "Module" and library == "equinox":
