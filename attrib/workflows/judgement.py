@@ -294,8 +294,8 @@ def picture(judged: Judgement) -> Figure:
             label="rank correlation" if dim == "layer" else "score",
         )  # fmt: skip
     bars = {
-        "deletion_z": "deletion: z against chance",
-        "insertion_z": "insertion: z against chance",
+        "deletion_z": "deletion: z against chance (median)",
+        "insertion_z": "insertion: z against chance (median)",
         "sensitivity": f"sensitivity to {NUDGE:.0%} of the range",
     }
     column = grid[:, 2].subgridspec(3, 1)
