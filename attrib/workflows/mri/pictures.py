@@ -102,4 +102,3 @@ def viewer(
         )  # fmt: skip
         with replacing(file) as temporary:
             page.save_as_html(str(temporary))
-
