@@ -103,14 +103,16 @@ class Context:
         Raises
         ------
         ValueError
-            As `of`.
+            For values without labels of another number of samples.
         """
         labels = x.indexes["sample"]
         values = []
         for v in self.values:
-            a = _of_samples(v, labels, len(labels), "sample")
             own = "sample" if "sample" in v.values.dims else v.values.dims[0]
-            values.append(v if own in v.values.indexes else replace(v, values=a.assign_coords(sample=labels)))
+            if own not in v.values.indexes:
+                a = _of_samples(v, labels, len(labels), "sample")
+                v = replace(v, values=a.assign_coords(sample=labels))
+            values.append(v)
         return Context(tuple(values))
 
     def digest(self) -> str:
