@@ -163,23 +163,6 @@ def read_context(
     return Context(tuple(values))
 
 
-def one_form(beside: Any) -> Any:
-    """`additional_forward_args` as `attrib.cohort` takes them: a tuple, or a mapping.
-
-    Raises
-    ------
-    ValueError
-        For values with a name and without.
-    """
-    if not isinstance(beside, Beside):
-        return beside
-    if beside.positional and beside.named:
-        raise ValueError(
-            f"`context` has values with a name ({', '.join(beside.named)}) and without; name all: NAME=FILE"
-        )
-    return beside.named or beside.positional
-
-
 def _values(
     name: str | None, file: str, model: Callable[..., Any] | None, data: str | Path | None
 ) -> list[Value]:

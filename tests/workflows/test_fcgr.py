@@ -461,7 +461,9 @@ def test_each_pair_has_its_own_context(model: Path, tmp_path: Path) -> None:
     assert (
         run([*map(str, words), "--context", f"line={tmp_path / 'lines.npy'}"]) == OK
     )  # rows in the order of the file
-    np.testing.assert_allclose(load(tmp_path / "line" / "attributions.nc")["score"], a["score"][:1], rtol=1e-6)
+    np.testing.assert_allclose(
+        load(tmp_path / "line" / "attributions.nc")["score"], a["score"][:1], rtol=1e-6
+    )
 
 
 def stronger() -> torch.nn.Module:
