@@ -38,6 +38,7 @@ def _losses(ax: Axes, history: pd.DataFrame) -> None:
     ax.set_xlabel("epoch")
     ax.set_ylabel("cross entropy (nat)")
     ax.set_ylim(bottom=0)
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend(frameon=False, fontsize=8)
 
 
