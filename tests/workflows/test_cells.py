@@ -19,9 +19,8 @@ from attrib.domains.processors import timm_preparation
 from attrib.functional import grad_cam
 from attrib.io import load, save
 from attrib.workflows.cells import METHODS, cells
-from attrib.workflows.cells.cohort import write_cohort
-from attrib.workflows.cells.deletion import deletion
-from attrib.workflows.cells.gathered import coarse
+from attrib.workflows.cells.cohort import coarse, write_cohort
+from attrib.workflows.cells.explaining import deletion
 from attrib.workflows.checkpoint import Classifier, load_checkpoint
 from attrib.workflows.folder import Folder
 from tests.browser import held

@@ -14,9 +14,8 @@ from attrib.domains.draws import drawn_evenly
 from attrib.io import load
 from attrib.io.names import LEGAL, file_names
 from attrib.workflows.cells.cohort import write_cohort
+from attrib.workflows.cells.explaining import METHODS, Plan, explained, mask_file, plan_of
 from attrib.workflows.cells.image import write_cell
-from attrib.workflows.cells.passes import explained, mask_file
-from attrib.workflows.cells.plan import METHODS, Plan, plan_of
 from attrib.workflows.checkpoint import Classifier
 from attrib.workflows.context import read_context
 from attrib.workflows.folder import Folder, digest, stamp

@@ -50,7 +50,7 @@ def single(title: str, a: xr.DataArray, method: str) -> Figure:
     bar.ax.tick_params(labelsize=7)
     side = picture.add_axes((0.71, 0.12, 0.25, 0.76))
     words = by_kmer(a)
-    bars(words, n=max(1, min(15, int((words != 0).sum()))), ax=side, label="attribution (log-odds)")
+    bars(words, n=max(1, min(15, int((words != 0).sum()))), ax=side, label="log-odds")
     side.tick_params(labelsize=7)
     side.locator_params(axis="x", nbins=3)
     side.set_ylabel("")
@@ -74,7 +74,9 @@ def cam_picture(
         weight = 0.75 * np.sqrt(np.clip(np.nan_to_num(a.values) / bound, 0, 1))
         mesh = ax.imshow(a.values, cmap="autumn_r", vmin=0, vmax=bound, alpha=weight, interpolation="nearest")
         nothing = "" if np.nan_to_num(a.values).any() else ", zero everywhere"
-        ax.set_title(f"{TITLES[name]}, layer {layers[name]}{nothing}\n(grey: k-mers of the sequence)", fontsize=9)
+        ax.set_title(
+            f"{TITLES[name]}, layer {layers[name]}{nothing}\n(grey: k-mers of the sequence)", fontsize=9
+        )
         bar = picture.colorbar(mesh, ax=ax, fraction=0.04, pad=0.05)
         bar.ax.tick_params(labelsize=7)
         bar.set_label("Grad-CAM (log-odds)", fontsize=8)

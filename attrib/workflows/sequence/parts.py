@@ -15,10 +15,8 @@ from attrib.functional import prepare
 from attrib.io import load, save
 from attrib.scale.loading import first_line
 from attrib.workflows.attribute import Done, Tell, attribute, trial
-from attrib.workflows.sequence.asked import Settings
-from attrib.workflows.sequence.importance import importance
-from attrib.workflows.sequence.outputs import check_outputs
 from attrib.workflows.sequence.records import Chunk, chunks
+from attrib.workflows.sequence.settings import Settings, check_outputs, importance
 from attrib.workflows.study import deletion_curve
 
 ROWS = 32  # records of a chunk, the most that Ctrl-C can lose

@@ -1,30 +1,149 @@
-"""A classifier's passes on images of cells: probabilities, attributions, deletion curves."""
+"""What is computed of cell images: the settings, and a classifier's probabilities, attributions and deletion curves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
+from attrib import functional
+from attrib._nearest import near
 from attrib.domains.cells import ImageFile, read_mask
 from attrib.engine.model.companions import Companions
 from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import device_of
+from attrib.functional import METHODS as METHODS_HERE
 from attrib.functional import Curve, class_activation_maps
 from attrib.labels.beside import forward_args
 from attrib.labels.inputs import labelled_inputs
-from attrib.workflows.cells.deletion import deletion
 from attrib.workflows.cells.image import Cell, Deletion
-from attrib.workflows.cells.plan import Plan
 from attrib.workflows.checkpoint import Classifier
 from attrib.workflows.context import Context
 from attrib.workflows.folder import stamp
+
+METHODS = ("grad_cam", "grad_cam_plus_plus", "layer_cam")
+SIDE_BY_SIDE = 20  # at most so many classes are explained for every image
+STEPS = 10
+CONTROLS = 5  # random orders, shared by all methods
+
+
+class Plan(NamedTuple):
+    """The settings for every image; a folder holds images of one plan."""
+
+    methods: tuple[str, ...]
+    layer: str
+    targets: str | tuple[str, ...]
+    classes: tuple[str, ...]
+    source: str
+    seed: int = 0
+
+    @property
+    def goals(self) -> str | list[Any]:
+        """The targets that are computed: all classes if they are few, for the picture that compares them."""
+        if self.targets == "all" or len(self.classes) <= SIDE_BY_SIDE:
+            return "all"
+        return [*(self.classes.index(t) for t in self.targets if self.targets != "predicted"), "predicted"]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the targets that are computed."""
+        goals: Any = self.goals
+        return (
+            self.classes
+            if goals == "all"
+            else tuple(g if isinstance(g, str) else self.classes[g] for g in goals)
+        )
+
+    @property
+    def saved_labels(self) -> tuple[str, ...]:
+        """The labels of the target dim of the results."""
+        if self.targets == "all":
+            return self.classes
+        return ("predicted",) if self.targets == "predicted" else tuple(self.targets)
+
+
+def plan_of(
+    classifier: Classifier, methods: Sequence[str], layer: str, targets: str | Sequence[str], seed: int = 0
+) -> Plan:
+    """The plan for these arguments.
+
+    Raises
+    ------
+    ValueError
+        For unknown methods and classes.
+    """
+    maps = [name for name, m in METHODS_HERE.items() if m.about.result == "layer map"]
+    unknown = [m for m in methods if m not in maps]
+    if unknown or not methods:
+        raise ValueError(
+            f"`methods` is {' '.join(methods) or 'empty'}, expected some of {', '.join(maps)}{near(unknown[0] if unknown else '', maps)}"
+        )
+    chosen = (
+        targets
+        if targets in ("predicted", "all")
+        else tuple([targets] if isinstance(targets, str) else targets)
+    )
+    strange = [t for t in chosen if t not in classifier.classes] if isinstance(chosen, tuple) else []
+    if strange or not chosen:
+        raise ValueError(
+            f"`targets` is {' '.join(strange) or 'empty'}, expected predicted, all, or classes: {', '.join(classifier.classes[:20])}{near(strange[0] if strange else '', [*classifier.classes, 'predicted', 'all'])}"
+        )
+    return Plan(tuple(dict.fromkeys(methods)), layer, chosen, classifier.classes, classifier.source, seed)
+
+
+def deletion(
+    model: Callable[..., Any],
+    rows: Tensor,
+    maps: Tensor,
+    target: Tensor,
+    batch_size: int = 32,
+    several: bool = False,
+    beside: Any = (),
+    seed: int = 0,
+) -> functional.Curve:
+    """Deletion curves of several methods, beside random orders of the pixels.
+
+    Parameters
+    ----------
+    model : callable
+        Images (N, C, y, x) to logits (N, classes).
+    rows : Tensor (N, C, y, x)
+        Images as the model takes them.
+    maps : Tensor (method, N, y, x)
+        Importance; the channels of a pixel go together.
+    target : Tensor (N,)
+        The class of each image.
+    batch_size : int, default 32
+        Rows per model call.
+    several : bool, default False
+        Whether an image may have several labels: probabilities are sigmoids then.
+    beside : tuple, mapping or Beside
+        What goes into the model beside the images, as `additional_forward_args`.
+    seed : int, default 0
+        Of the random orders.
+
+    Returns
+    -------
+    Curve
+        Scores (method, N, 11) are probabilities; areas and z (method, N), and `random_area` that of the same random orders for
+        all methods.
+    """
+
+    def probabilities(x: Tensor, *values: Any, **named: Any) -> Tensor:
+        logits = one_tensor(model(x, *values, **named), len(x)).float()
+        return logits.sigmoid() if several else logits.softmax(1)
+
+    return functional.deletion.explain(
+        probabilities, rows, maps[:, :, None].to(rows.device), baselines=rows.mean((2, 3), keepdim=True),
+        targets=[target.tolist()] * len(maps), steps=STEPS, n_random=CONTROLS, seed=seed, batch_size=batch_size,
+        additional_forward_args=beside,
+    )  # fmt: skip
 
 
 def explained(
