@@ -175,6 +175,9 @@ def row(part: xr.Dataset, methods: tuple[str, ...]) -> dict[str, Any]:
         values = part.sel({"method": m})
         inside = bool(np.isfinite(values["mass_inside"]))
         figures |= {f"{m}_{n}": float(values[n]) for n in FIGURES if inside or not n.startswith("mass")}
+        for c in map(str, part.coords["compartment"].values if "compartment" in part.coords else ()):
+            figures[f"{m}_mass_in_{c}"] = float(values["compartment_mass"].sel(compartment=c))
+            figures[f"{m}_mass_in_{c}_chance"] = float(values["compartment_chance"].sel(compartment=c))
     pairs = zip(part["pair"].values, part["agreement"].values, strict=True)
     return figures | {f"{pair}_rank_correlation": float(v) for pair, v in pairs}
 

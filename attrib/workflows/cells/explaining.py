@@ -13,8 +13,8 @@ import xarray as xr
 from torch import Tensor
 
 from attrib import functional
-from attrib._nearest import near
-from attrib.domains.cells import ImageFile, read_mask
+from attrib._nearest import refuse_unnamed
+from attrib.domains.cells import ImageFile, read_compartments, read_mask
 from attrib.engine.model.companions import Companions
 from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import device_of
@@ -42,6 +42,7 @@ class Plan(NamedTuple):
     classes: tuple[str, ...]
     source: str
     seed: int = 0
+    compartments: tuple[str, ...] = ()
 
     @property
     def goals(self) -> str | list[Any]:
@@ -69,7 +70,12 @@ class Plan(NamedTuple):
 
 
 def plan_of(
-    classifier: Classifier, methods: Sequence[str], layer: str, targets: str | Sequence[str], seed: int = 0
+    classifier: Classifier,
+    methods: Sequence[str],
+    layer: str,
+    targets: str | Sequence[str],
+    seed: int = 0,
+    compartments: Sequence[str] = (),
 ) -> Plan:
     """The plan for these arguments.
 
@@ -79,22 +85,27 @@ def plan_of(
         For unknown methods and classes.
     """
     maps = [name for name, m in METHODS_HERE.items() if m.about.result == "layer map"]
-    unknown = [m for m in methods if m not in maps]
-    if unknown or not methods:
-        raise ValueError(
-            f"`methods` is {' '.join(methods) or 'empty'}, expected some of {', '.join(maps)}{near(unknown[0] if unknown else '', maps)}"
-        )
+    refuse_unnamed("methods", methods, maps)
     chosen = (
         targets
         if targets in ("predicted", "all")
         else tuple([targets] if isinstance(targets, str) else targets)
     )
-    strange = [t for t in chosen if t not in classifier.classes] if isinstance(chosen, tuple) else []
-    if strange or not chosen:
+    if isinstance(chosen, tuple):
+        refuse_unnamed("targets", chosen, ["predicted", "all", *classifier.classes])
+    if len({*compartments, "background"}) <= len(compartments):
         raise ValueError(
-            f"`targets` is {' '.join(strange) or 'empty'}, expected predicted, all, or classes: {', '.join(classifier.classes[:20])}{near(strange[0] if strange else '', [*classifier.classes, 'predicted', 'all'])}"
+            f"`compartments` is {', '.join(compartments)}; expected different names for the mask's values from 1 on, without background, which is 0"
         )
-    return Plan(tuple(dict.fromkeys(methods)), layer, chosen, classifier.classes, classifier.source, seed)
+    return Plan(
+        tuple(dict.fromkeys(methods)),
+        layer,
+        chosen,
+        classifier.classes,
+        classifier.source,
+        seed,
+        tuple(compartments),
+    )
 
 
 def deletion(
@@ -167,7 +178,7 @@ def explained(
             frame = classifier.preparation.frame(*image.shape[:2])
             yield Cell(
                 file, stamp(file.path, mask_file(file, masks)), image, probability[j], frame.back(maps[:, :, j]), maps[:, :, j], deletion_of(curves, j),
-                plan.classes, plan.methods, plan.labels, name, mask_of(file, image, masks),
+                plan.classes, plan.methods, plan.labels, name, mask_of(file, image, masks), compartments_of(file, masks, plan.compartments),
             )  # fmt: skip
 
 
@@ -239,6 +250,12 @@ def mask_of(file: ImageFile, image: xr.DataArray, masks: str | Path | None) -> x
     if mask.shape != image.shape[:2]:
         raise ValueError(f"`masks`: {path} is {mask.shape}, its image {image.shape[:2]}")
     return mask
+
+
+def compartments_of(file: ImageFile, masks: str | Path | None, names: Sequence[str]) -> xr.DataArray | None:
+    """The compartments of the image's mask, if they have names and the folder has a mask."""
+    path = mask_file(file, masks)
+    return read_compartments(path, names) if names and path is not None else None
 
 
 def mask_file(file: ImageFile, masks: str | Path | None) -> Path | None:

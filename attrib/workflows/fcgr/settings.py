@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
+from attrib._nearest import refuse_unnamed
 from attrib.functional import METHODS as ALL
-from attrib.io import load
 from attrib.workflows.fcgr.layers import Layers
 from attrib.workflows.fcgr.predictor import Predictor
-from attrib.workflows.folder import digest
+from attrib.workflows.folder import digest, finished
 
 METHODS = ("integrated_gradients", "saliency", "deep_lift", "gradient_shap", "smooth_grad", "deep_lift_shap")
 CORRECTIONS = ("normalize", "filter", "tangent")
@@ -59,15 +59,11 @@ def checked_methods(
     ValueError
         For names that do not exist.
     """
-    for option, names, available in (
-        ("methods", methods, [n for n, m in ALL.items() if m.about.result == "input" and not m.about.layer]),
-        ("corrections", [c.rpartition(":")[2] for c in corrections], CORRECTIONS),
-    ):
-        unknown = [m for m in names if m not in available]
-        if unknown or (option == "methods" and not names):
-            raise ValueError(
-                f"`{option}` is {' '.join(names) or 'empty'}, expected some of {', '.join(available)}"
-            )
+    refuse_unnamed(
+        "methods", methods, [n for n, m in ALL.items() if m.about.result == "input" and not m.about.layer]
+    )
+    if corrections:
+        refuse_unnamed("corrections", [c.rpartition(":")[2] for c in corrections], CORRECTIONS)
     chosen = list(dict.fromkeys(methods))
     pairs: list[str] = []
     for correction in corrections:
@@ -140,11 +136,8 @@ def logged(folder: Path) -> Iterator[logging.Logger]:
 
 def is_done(part: Path, pair: xr.Dataset) -> bool:
     """Whether a pair's results exist, are complete, and belong to the present sequences."""
-    if not part.is_file():
-        return False
-    try:
-        saved = load(part)
-    except (OSError, ValueError, KeyError):
-        return False
+    saved = finished(part)
     same = ("mirna_sequence", "mrna_sequence", "label")
-    return all(c in saved.coords and str(saved[c].values[0]) == str(pair[c].values) for c in same)
+    return saved is not None and all(
+        c in saved.coords and str(saved[c].values[0]) == str(pair[c].values) for c in same
+    )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import xarray as xr
 
-from attrib._nearest import near
+from attrib._nearest import near, refuse_unnamed
 from attrib.domains.sequences import dinucleotide_shuffle, shuffle, uniform
 from attrib.functional import METHODS as METHODS_HERE
 from attrib.labels import predict
@@ -107,11 +107,7 @@ def check(settings: Settings) -> None:
         for name, m in METHODS_HERE.items()
         if m.about.result == "input" and not m.about.wraps and name not in NOT_HERE
     ]
-    unknown = [m for m in settings.methods if m not in usable]
-    if unknown or not settings.methods:
-        raise ValueError(
-            f"`methods` is {', '.join(unknown) or 'empty'}, expected some of {', '.join(usable)}"
-        )
+    refuse_unnamed("methods", settings.methods, usable)
     if settings.baselines not in BASELINES:
         raise ValueError(
             f"`baselines` is {settings.baselines!r}, expected one of {', '.join(BASELINES)}{near(settings.baselines, BASELINES)}"
