@@ -97,7 +97,8 @@ class Worker:
         """Explain a subject and write its maps and its part; the reason if it cannot be explained."""
         subject, job = item[0], self.job
         try:
-            volume, explained = self._ready.pop(subject.name, None) or self._explained(*item)
+            ready = subject.name in self._ready
+            volume, explained = self._ready.pop(subject.name) if ready else self._explained(*item)
         except FAULTS as error:
             return str(error)
         with timed(self.seconds, "writing"):
