@@ -63,8 +63,7 @@ class PreparedModel:
     -----
     Remembered: that rows are independent, the memory that a row takes, recorded graphs (DeepLIFT), the affine first layer.
     It is forgotten when weights, buffers, modes, dtypes, devices, modules or numbers that modules hold change, or the
-    shapes of samples do. Weights are compared by their version counters and by a digest of their values, which sees writes
-    through `.data` too.
+    shapes of samples do. Weights are compared by a digest of their values, which sees writes through `.data` too.
     """
 
     def __init__(self, model: Model) -> None:
@@ -123,8 +122,8 @@ def prepare(f: Model) -> PreparedModel:
     Notes
     -----
     Remembered: that rows are independent and nothing is drawn, the memory that a row takes, the engine that works, the
-    recorded graphs of DeepLIFT, the affine first layer. All is forgotten when weights or buffers change (version counters,
-    and a checksum of the values, which sees writes through `.data` too), when modules are exchanged or switched between
+    recorded graphs of DeepLIFT, the affine first layer. All is forgotten when weights or buffers change (a checksum
+    of their values sees writes through `.data` too), when modules are exchanged or switched between
     training and evaluation, when numbers, tensors, functions or hooks that modules hold change, and when samples come in another shape, dtype or device.
     Not seen are changes of numbers that a plain function closes over. Cost: one read of all weights per call.
 
@@ -161,8 +160,9 @@ def state_of(model: Model, parts_: Sequence[nn.Module], values: bool = True) -> 
 
 
 def _tensor_state(t: Tensor, values: bool) -> tuple[Any, ...]:
-    version = -1 if t.is_inference() else t._version
-    return id(t), t.dtype, t.device, version, digest(t) if values else 0
+    if values:
+        return id(t), t.dtype, t.device, digest(t)
+    return id(t), t.dtype, t.device, -1 if t.is_inference() else t._version
 
 
 _OF_NUMPY = {torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool}

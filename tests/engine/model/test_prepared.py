@@ -447,3 +447,13 @@ def test_a_digest_of_a_parameter_leaves_it_as_it_is() -> None:
     digest(weight)
     assert before() == expected
     assert F.linear(VALUES[:, :7], weight).requires_grad
+
+
+def test_a_call_of_the_model_itself_forgets_nothing() -> None:
+    """A method that is handed the bare module puts its buffers back, which counts as a write and changes no value."""
+    model = net(False)
+    prepared = prepare(model)
+    deep_lift(prepared, X, target=0)
+    learned = known(prepared, X)
+    deep_lift(model, X, target=0)
+    assert known(prepared, X) is learned
