@@ -112,7 +112,11 @@ def has_pair(tree: Any) -> bool:
     return type(tree) is Pair or (type(tree) is dict and any(map(has_pair, tree.values())))
 
 
-ROWS = {aten.convolution.default: 0, aten.mm.default: 0, aten.addmm.default: 1}  # which argument; weights are the next
+ROWS = {
+    aten.convolution.default: 0,
+    aten.mm.default: 0,
+    aten.addmm.default: 1,
+}  # which argument; weights are the next
 
 
 def values(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
