@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-
 aten = torch.ops.aten
 
 
