@@ -15,7 +15,7 @@ from attrib.io import load, save, write_json
 from attrib.workflows.context import read_context
 from attrib.workflows.fcgr.cohort import combined, write_cohort
 from attrib.workflows.fcgr.layers import layers_of, write_layers
-from attrib.workflows.fcgr.maps import explained, timed
+from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import background, chosen, file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Predictor
@@ -31,7 +31,7 @@ from attrib.workflows.fcgr.settings import (
     logged,
     settings_of,
 )
-from attrib.workflows.folder import Folder, picture_count
+from attrib.workflows.folder import Folder, picture_count, timed
 
 CHUNK = 8  # pairs computed together
 
