@@ -256,7 +256,7 @@ def test_an_image_that_was_changed_is_done_again(
         ),
         (
             ["--checkpoint", "CHECKPOINT", "--targets", "platelet"],
-            "--targets is platelet, expected predicted, all, or",
+            "--targets is platelet, expected some of predicted, all",
         ),
         (["--checkpoint", "CHECKPOINT", "--layer", "stage"], "--layer 'stage' is not in the model"),
         (["--checkpoint", "nowhere"], "lacks config.json, model.safetensors, preprocessor_config.json"),

@@ -146,7 +146,8 @@ def figures(cell: Cell, attributions: xr.DataArray) -> dict[str, dict[str, Any]]
     entropies = entropy(attributions)
     inside = None if cell.mask is None else mass_inside(attributions, cell.mask)
     border = mass_inside(attributions, border_of(np.isfinite(attributions.values).any(0)))
-    shares = None if cell.compartments is None else mass_inside(attributions, cell.compartments, ("y", "x"))
+    names = [] if cell.compartments is None else [str(c) for c in cell.compartments["compartment"].values]
+    shares = {c: mass_inside(attributions, cell.compartments.sel(compartment=c, drop=True)) for c in names}  # type: ignore[union-attr]
     for k, method in enumerate(cell.methods):
         quality[method] = {
             "entropy": float(entropies[k]),
@@ -160,14 +161,10 @@ def figures(cell: Cell, attributions: xr.DataArray) -> dict[str, dict[str, Any]]
             "border_mass_chance": float(border.chance.broadcast_like(border)[k]),
             "rank_correlation": {},
         }
-        if shares is not None:
-            of_method = shares.transpose("compartment", "method")[:, k]
-            chance = of_method.chance.broadcast_like(of_method).values
+        if shares:
             quality[method]["compartments"] = {
-                str(c): {"mass": float(share), "chance": float(by_chance)}
-                for c, share, by_chance in zip(
-                    of_method["compartment"].values, of_method.values, chance, strict=True
-                )
+                c: {"mass": float(of[k]), "chance": float(of.chance.broadcast_like(of)[k])}
+                for c, of in shares.items()
             }
     for method, other in combinations(cell.methods, 2):
         r = rank_correlation(attributions.sel({"method": method}), attributions.sel({"method": other}))
