@@ -257,6 +257,21 @@ def test_most_of_the_change_goes_through_the_small_model() -> None:
     assert bias > 1.5 * main
 
 
+def test_an_empty_first_sample_does_not_hide_the_layer() -> None:
+    """Of a model that is dead on it: the layer is found with the sample that varies most."""
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        for weights in net.parameters():
+            weights.abs_()
+        net[4].bias.fill_(-0.01)
+    x = torch.rand(3, 1, 9, 9)
+    x[0] = 0
+    assert not bool(grad_cam(net, x, target=1)[0].any())
+    torch.testing.assert_close(grad_cam(net, x, target=1)[1:], grad_cam(net, x[1:], target=1))
+
+
 def test_maps_of_zeros_are_told() -> None:
     model = nn.Sequential(
         nn.Conv1d(4, 3, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(3, 2)

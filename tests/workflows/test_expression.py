@@ -535,18 +535,15 @@ def test_a_run_that_was_stopped_goes_on_and_others_are_refused(study, tmp_path: 
     assert not list((tmp_path / "o" / "parts").glob("*.zarr"))
 
 
-def test_workers_give_what_this_process_gives(study, tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
+@pytest.mark.filterwarnings("ignore")  # those of distributed
+def test_workers_give_what_this_process_gives(study, client, tmp_path: Path) -> None:
     folder, data, _ = study
     done = {}
-    with distributed.Client(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
-    ) as client:
-        for name, cluster in (("here", None), ("there", client)):
-            done[name] = expression(
-                load_checkpoint(folder / "model"), data.tpm, tmp_path / name, samples=data.samples, label="tissue", pictures="none",
-                methods=["deep_lift"], target=["tissue_03"], cluster=cluster,
-            )  # fmt: skip
+    for name, cluster in (("here", None), ("there", client)):
+        done[name] = expression(
+            load_checkpoint(folder / "model"), data.tpm, tmp_path / name, samples=data.samples, label="tissue", pictures="none",
+            methods=["deep_lift"], target=["tissue_03"], cluster=cluster,
+        )  # fmt: skip
     here, there = (load(d.folder / "attributions.nc", "deep_lift") for d in done.values())
     np.testing.assert_allclose(here, there, rtol=1e-6, atol=1e-7)
     here, there = (load(d.folder / "mean_by_target.nc") for d in done.values())

@@ -171,8 +171,9 @@ def test_means_of_each_label_lie_in_the_subjects_space(study: Path, place: Path)
     assert patient[lesion].mean() > 3 * patient[~lesion].mean()
 
 
-def test_workers_give_what_this_process_gives(tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
+@pytest.mark.filterwarnings("ignore")  # those of distributed
+def test_workers_give_what_this_process_gives(client: Any, tmp_path: Path) -> None:
+    """Two processes, each with a model of its own."""
     folder = phantom.write(tmp_path / "subjects", 6)
     broken = nibabel.load(folder / "sub-03.nii.gz")
     values = broken.get_fdata().astype(np.float32)
@@ -185,10 +186,7 @@ def test_workers_give_what_this_process_gives(tmp_path: Path) -> None:
         (folder / "subjects.csv").read_text().replace("sub-03", "sub-x").replace("sub-x.nii", "sub-03.nii")
     )
     (folder / "subjects.csv").write_text(table)
-    with distributed.Client(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
-    ) as client:
-        there = mri(folder / "subjects.csv", f"{CODE}:slices", tmp_path / "there", cluster=client, **options)
+    there = mri(folder / "subjects.csv", f"{CODE}:slices", tmp_path / "there", cluster=client, **options)
     here = mri(folder / "subjects.csv", f"{CODE}:slices", tmp_path / "here", **options)
     assert load(there / "attributions.nc").identical(load(here / "attributions.nc"))
     problems = [pd.read_csv(f / "problems.csv") for f in (there, here)]

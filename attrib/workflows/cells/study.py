@@ -122,6 +122,7 @@ def cells(
     files = [f._replace(name=names[f.name]) for f in files]
     of_files = xr.DataArray(np.zeros(len(files)), coords={"sample": [f.name for f in files]})
     beside = read_context(context, classifier.model).labelled(of_files)
+    beside.of(of_files)
     unreadable: dict[str, str] = {}
     settings = plan._asdict() | {
         "weights": digest(classifier.model), "preparation": classifier.preparation, "several": classifier.several,

@@ -21,7 +21,7 @@ from attrib.io.place import strict
 from attrib.scale.runners import connected, shares
 from attrib.scale.samples import digest_of
 from attrib.workflows.attribute import Tell, attribute_in_blocks, rehearse
-from attrib.workflows.context import one_form, read_context
+from attrib.workflows.context import read_context
 from attrib.workflows.expression import findings as numbers
 from attrib.workflows.expression import pictures as drawn
 from attrib.workflows.expression.checkpoint import Classifier
@@ -161,7 +161,7 @@ def expression(
     )  # fmt: skip
     shares(1, cluster)
     beside = read_context(context, classifier.model).labelled(matrix.x)
-    one_form(beside.of(matrix.x))
+    beside.of(matrix.x)
     every_sample = classified(classifier, matrix.x, beside)
     selected = chosen(
         every_sample, classifier, split=split, every=every, max_samples=max_samples, seed=seed, say=say

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ class Layers(NamedTuple):
     last: str | None
 
 
-def branch_layers(model: nn.Module, x: Mapping[str, Tensor]) -> dict[str, Layers]:
+def branch_layers(model: nn.Module, x: Mapping[str, Tensor], beside: Any = ()) -> dict[str, Layers]:
     """The first and last convolution of each branch: those whose output depends on one input and not on the other.
 
     Parameters
@@ -36,6 +36,8 @@ def branch_layers(model: nn.Module, x: Mapping[str, Tensor]) -> dict[str, Layers
         Of two inputs.
     x : mapping of Tensor
         One sample or more; the first is used, and a shifted copy of it in which every value is larger.
+    beside : tuple or mapping, optional
+        What goes in beside the first sample, as `additional_forward_args`.
 
     Returns
     -------
@@ -48,10 +50,10 @@ def branch_layers(model: nn.Module, x: Mapping[str, Tensor]) -> dict[str, Layers
     for name, part in model.named_modules():
         if not isinstance(part, nn.Conv2d):
             continue
-        plain = _output(model, (a, b), name)
+        plain = _output(model, (a, b), beside, name)
         if plain is None:
             continue
-        moved = [_differs(plain, _output(model, rows, name)) for rows in ((other_a, b), (a, other_b))]
+        moved = [_differs(plain, _output(model, rows, beside, name)) for rows in ((other_a, b), (a, other_b))]
         if moved.count(True) == 1:
             convolutions[BRANCHES[moved.index(True)]].append(name)
     return {n: _layers(model, names, x[n].shape[1]) for n, names in convolutions.items()}
@@ -63,9 +65,9 @@ def _layers(model: nn.Module, names: list[str], channels: int) -> Layers:
     return Layers(tuple(first or names[:1]), names[-1] if names else None)
 
 
-def _output(model: nn.Module, rows: tuple[Tensor, Tensor], layer: str) -> Tensor | None:
+def _output(model: nn.Module, rows: tuple[Tensor, Tensor], beside: Any, layer: str) -> Tensor | None:
     try:
-        output = layer_activation(model, rows, layer=layer)
+        output = layer_activation(model, rows, layer=layer, additional_forward_args=beside)
     except ValueError:  # called twice, or not called
         return None
     return output if isinstance(output, Tensor) else None

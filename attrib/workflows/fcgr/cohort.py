@@ -177,7 +177,8 @@ def _consensus(run: Folder, results: xr.Dataset) -> None:
         mean = ranks.mean((0, 1)).reshape(results["kmer"].shape)
         maps[b] = xr.DataArray(mean, dims=("y", "x"), coords={"kmer": results["kmer"]})
         for k, s in enumerate(results["sample"].values):
-            r = np.corrcoef(ranks[k])[np.triu_indices(len(methods), 1)]
+            with np.errstate(invalid="ignore", divide="ignore"):  # maps that are the same everywhere
+                r = np.corrcoef(ranks[k])[np.triu_indices(len(methods), 1)]
             rows.append(
                 {
                     "sample": str(s),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import xarray as xr
 from torch import Tensor
 
+from attrib.engine.model.companions import Beside, Companions
+from attrib.labels import labelled_inputs
+from attrib.labels.beside import forward_args
 from attrib.scale.loading import first_line
 from attrib.workflows.fcgr.branches import Layers, branch_layers
 from attrib.workflows.fcgr.pairs import BRANCHES
@@ -33,7 +37,7 @@ def layers_of(predictor: Predictor, x: xr.Dataset, named: Mapping[str, str]) -> 
     strange = [n for n in named if n not in BRANCHES]
     if strange:
         raise ValueError(f"`layers` names {strange[0]!r}, expected {' or '.join(BRANCHES)}")
-    layers = branch_layers(predictor.model, _rows(predictor, x))
+    layers = branch_layers(predictor.model, *_rows(predictor, x))
     parts = dict(predictor.model.named_modules())
     for name, layer in named.items():
         full = layer if layer in parts else f"network.{layer}"
@@ -43,20 +47,26 @@ def layers_of(predictor: Predictor, x: xr.Dataset, named: Mapping[str, str]) -> 
     return layers
 
 
-def _rows(predictor: Predictor, x: xr.Dataset) -> dict[str, Tensor]:
-    """A pair as the network takes it, after one call that checks the network."""
+def _rows(predictor: Predictor, x: xr.Dataset) -> tuple[dict[str, Tensor], Any]:
+    """A pair as the network takes it, and what goes in beside it, after one call that checks the network."""
     device = next((p.device for p in predictor.model.parameters()), torch.device("cpu"))
-    rows = {n: torch.from_numpy(x[n].values[:1]).to(device) for n in BRANCHES}
+    first = x[list(BRANCHES)].isel(sample=slice(1))
+    rows = {n: torch.from_numpy(first[n].values).to(device) for n in BRANCHES}
+    beside = forward_args(predictor.context.of(first), labelled_inputs(first), rows["mirna"].dtype)
+    values, named = Companions(beside, 1).at(torch.zeros(1, dtype=torch.long), rows["mirna"])
     try:
         with torch.no_grad():
-            scores, raw = predictor.model(*rows.values()), predictor.model.network(*rows.values())
+            scores, raw = (
+                f(*rows.values(), *values, **named) for f in (predictor.model, predictor.model.network)
+            )
     except Exception as error:  # the user's code
         shape = tuple(rows["mirna"].shape)
         raise ValueError(
-            f"the model fails on images of shape {shape} ({first_line(error)}); was it trained with another `k`?"
+            f"the model fails on images of shape {shape} ({first_line(error)}); was it trained with another `k`"
+            f"{', and does it take this `context`' * bool(values or named)}?"
         ) from error
     _check_kind(predictor.model.output_kind, scores, raw)
-    return rows
+    return rows, Beside(values, named)
 
 
 def _check_kind(output_kind: str, scores: Tensor, raw: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
@@ -35,23 +36,24 @@ def interactions(predictor: Predictor, x: xr.Dataset, settings: Settings) -> dic
     }  # fmt: skip
     inputs = {n: x[n].drop_vars([c for c in x[n].coords if c not in ("sample", "channel")]) for n in BRANCHES}
     bare = {n: g.drop_vars(["y", "x", "kmer"]) for n, g in groups.items()}
-    a, note = _interaction_and_sharpness(predictor, inputs, bare, settings.batch_size)
+    options = {
+        "groups": bare,
+        "batch_size": settings.batch_size,
+        "additional_forward_args": predictor.context.of(x),
+    }
+    a, note = _interaction_and_sharpness(predictor, inputs, options)
     dims = ("sample", "mirna_position", "mrna_position")
     values = xr.DataArray(a.transpose(*dims).values, dims=dims, attrs={"softplus": note, "units": "output"})
     return {"interaction": values, "interaction_delta": xr.DataArray(a["delta"].values, dims="sample")}
 
 
 def _interaction_and_sharpness(
-    predictor: Predictor,
-    inputs: dict[str, xr.DataArray],
-    groups: dict[str, xr.DataArray],
-    batch_size: int | str,
+    predictor: Predictor, inputs: dict[str, xr.DataArray], options: Mapping[str, Any]
 ) -> tuple[xr.DataArray, str]:
     """The interaction, and the sharpness of the smooth copy if one was needed.
 
     A network that is a product of branches without biases, such as `TwoBranch`, needs one step, others need more.
     """
-    options: dict[str, Any] = {"groups": groups, "batch_size": batch_size}
     try:
         a = interaction(predictor.model, inputs, n_steps=1, **options)
         if float(abs(a["delta"]).max()) > CLOSE * float(abs(a["prediction"]).max()):

@@ -37,9 +37,9 @@ def write_layers(run: Folder, predictor: Predictor, x: xr.Dataset, layers: Mappi
         title = f"{squares.TITLES[name]}: first convolutions"
         weights = {n: filters(predictor.model, n) for n in convolutions.first}
         every = {
-            n: layer_activation(predictor.model, images, layer=n, onto=name).transpose(
-                "sample", "filter", "y", "x"
-            )
+            n: layer_activation(
+                predictor.model, images, layer=n, onto=name, additional_forward_args=predictor.context.of(x)
+            ).transpose("sample", "filter", "y", "x")
             for n in convolutions.first
         }
         maps = {n: a[0] for n, a in every.items()}

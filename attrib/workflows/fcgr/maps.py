@@ -100,7 +100,7 @@ def _attributions(
     skipped: dict[str, str],
     tell: Tell | None,
 ) -> dict[str, xr.Dataset]:
-    method_plan = _plan(settings, background)
+    method_plan = replace(_plan(settings, background), context=predictor.context)
     results = {}
     for outcome in attribute(predictor.model, x[list(BRANCHES)], method_plan, tell):
         if isinstance(outcome, Skipped):
@@ -169,6 +169,7 @@ def _cams(
                 x[list(BRANCHES)],
                 layer=layers.last,
                 onto=name,
+                additional_forward_args=predictor.context.of(x),
                 batch_size=settings.batch_size,
             )
         except ValueError as error:
@@ -193,7 +194,7 @@ def _deletion(
         try:
             curve = deletion(
                 predictor.model, x[list(BRANCHES)], result[list(BRANCHES)], baselines=start, steps=STEPS, n_random=CONTROLS,
-                seed=settings.seed, batch_size=settings.batch_size,
+                additional_forward_args=predictor.context.of(x), seed=settings.seed, batch_size=settings.batch_size,
             )  # fmt: skip
             scores.append(curve["z"].values.astype(float))
         except ValueError:

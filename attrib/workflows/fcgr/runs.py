@@ -50,7 +50,8 @@ class Work(NamedTuple):
 def settings_of(work: Work) -> dict[str, Any]:
     """The settings that must be equal for a run to be continued."""
     predictor, settings = work.predictor, work.settings
-    return {
+    context = {"context": predictor.context.digest()} if predictor.context.values else {}
+    return context | {
         "source": predictor.source, "weights": digest(predictor.model), "images": predictor.images._asdict(), "output_kind": predictor.model.output_kind,
         "methods": settings.methods, "corrections": settings.corrections, "layers": {n: v.last for n, v in settings.layers.items()},
         "interaction": settings.interaction, "options": settings.options, "seed": settings.seed, "regions": work.regions,

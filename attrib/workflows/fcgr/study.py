@@ -8,7 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import xarray as xr
+
 from attrib.io import load, save, write_json
+from attrib.workflows.context import read_context
 from attrib.workflows.fcgr.choice import background, chosen
 from attrib.workflows.fcgr.cohort import combined, write_cohort
 from attrib.workflows.fcgr.fitting import layers_of
@@ -53,6 +57,7 @@ def fcgr(
     samples: Sequence[str] | None = None,
     n_samples: int = 6,
     n_background: int = 20,
+    context: Sequence[str] = (),
     methods: Sequence[str] = METHODS,
     corrections: Sequence[str] = CORRECTIONS,
     layers: Mapping[str, str] | None = None,
@@ -83,6 +88,9 @@ def fcgr(
         See `samples`. With three of each label or more, positives are compared with negatives.
     n_background : int, default 20
         Pairs of the background, drawn by `seed`: the baselines of GradientSHAP and DeepLIFT/SHAP.
+    context : sequence of str
+        Tables or files with what the network takes beside the images, matched by the pairs' names; rows without names are those of
+        `data`, in their order. See `attrib.workflows.explain.explain`.
     methods : sequence of str
         Of `attrib.functional.METHODS`.
     corrections : sequence of str
@@ -124,6 +132,8 @@ def fcgr(
         )
     most = picture_count(pictures)
     pairs = read_pairs(data, predictor.images.k, columns)
+    rows = xr.DataArray(np.zeros(len(pairs.order)), coords={"sample": list(pairs.order)})
+    predictor = predictor._replace(context=read_context(context, predictor.model.network).labelled(rows))
     names, bad = chosen(pairs, samples, n_samples, seed)
     others = predictor.images.of(pairs.table.loc[background(pairs, n_background, seed)])
     x = predictor.images.of(pairs.table.loc[names])

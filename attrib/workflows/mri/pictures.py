@@ -10,12 +10,10 @@ import numpy as np
 import xarray as xr
 
 from attrib.io import replacing, to_nifti
-from attrib.plots.anatomy import SEQUENTIAL, SlicePanels, colours_of, slice_summary
+from attrib.plots.anatomy import SEQUENTIAL, SlicePanels, colours_of, slice_summary, write_png
 from attrib.plots.scale import DIVERGING
 from attrib.workflows.mri.plan import shown
 from attrib.workflows.mri.subjectfiles import map_name
-
-COMPRESSION = {"compress_level": 3}
 
 
 class Sheet(NamedTuple):
@@ -69,9 +67,11 @@ def draw(sheet: Sheet) -> list[str]:
         options: dict[str, Any] = {"atlas": sheet.atlas, "percentile": sheet.percentile, "label": sheet.labels[method], "title": title}  # fmt: skip
         panels = SlicePanels(sheet.anatomy, a, sheet.dim, **options)
         for k in sheet.slices:
-            _save(panels.draw(k), sheet.folder / map_name(method, sheet.subject, f"_slice_{k}.png"))
-        figure = slice_summary(sheet.anatomy, a, sheet.dim, sheet.slices, **options)
-        _save(figure, sheet.folder / map_name(method, sheet.subject, "_summary.png"))
+            with replacing(sheet.folder / map_name(method, sheet.subject, f"_slice_{k}.png")) as temporary:
+                panels.save(k, temporary)
+        summary = slice_summary(sheet.anatomy, a, sheet.dim, sheet.slices, **options)
+        with replacing(sheet.folder / map_name(method, sheet.subject, "_summary.png")) as temporary:
+            write_png(summary.canvas, temporary, draw=True)
         if sheet.viewers:
             file = sheet.folder / map_name(method, sheet.subject, "_viewer.html")
             viewer(a, sheet.anatomy, sheet.percentile, title.replace("\n", ", "), file)
@@ -102,8 +102,3 @@ def viewer(
         )  # fmt: skip
         with replacing(file) as temporary:
             page.save_as_html(str(temporary))
-
-
-def _save(figure: Any, path: Path) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, pil_kwargs=COMPRESSION)

@@ -203,7 +203,9 @@ def sequence(
     if context:
         records = [str(n) for n in reading.sequences.index]
         of_records = xr.DataArray(np.zeros(len(records)), coords={"sample": records})
-        settings = settings._replace(context=read_context(context, loaded).labelled(of_records))
+        beside = read_context(context, loaded).labelled(of_records)
+        beside.of(of_records)
+        settings = settings._replace(context=beside)
     with Folder(output, command, program=PROGRAM, settings=settings.as_record(model, f)) as run:
         run.record |= {"source": _texts(source), "motifs": str(motifs or ""), "variants": str(variants or ""), "search": _texts(search._replace(database=None, variants=None))}  # fmt: skip
         say(f"Explaining {len(reading.sequences)} records with {', '.join(settings.methods)}.")
