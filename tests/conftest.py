@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from tests import examples  # noqa: F401 (registers the profiles)
+from tests.legible_pictures import _pictures_are_legible, _pictures_are_looked_at  # noqa: F401 (fixtures of all tests)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -419,12 +419,11 @@ def _turned_like(a: xr.DataArray, anatomy: xr.DataArray) -> xr.DataArray:
 
 def _figure(size: tuple[float, float]) -> Figure:
     """A figure without automatic layout, which takes longer than the drawing."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from attrib.plots.scale import figure
 
-    figure = Figure(figsize=size, dpi=110)
-    FigureCanvasAgg(figure)
-    return figure
+    drawing = figure(size)
+    drawing.set_layout_engine("none")
+    return drawing
 
 
 def _grey(anatomy: xr.DataArray) -> dict[str, Any]:

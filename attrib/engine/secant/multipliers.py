@@ -183,9 +183,8 @@ class Multipliers:
         graphs[name] = graph
         has_outputs = fresh and self.count == 1 and not graph.translated
         seen_output = has_outputs and graph.output in graph.seen  # the replay's own output then
-        y1 = graph.value if has_outputs else self._at_samples(i)
+        y1, y0 = (graph.value, self._at_baselines(x0, r, i)) if has_outputs else self._at_ends(x0, x1, r, i)
         scores = self.readout.scores(y1, i, at_inputs=True)
-        y0 = self._at_baselines(x0, r, i)
         cotangents = self.readout.cotangents(y1, i)
         if self.compile:
             replay = self._compiled.setdefault(len(r), Compiled(graph))(x0, x1, cotangents)
@@ -265,6 +264,28 @@ class Multipliers:
         if len(pool) == 1:
             return pool[0].to(device) if self.count == 1 else pool[0].to(device)[which.to(device)]
         return of_samples(pool, i, device)[torch.arange(len(i), device=device), which.to(device)]
+
+    def _at_ends(self, x0: Rows, x1: Rows, r: Tensor, i: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs for samples `i` and at their baselines; in one call where each sample has one baseline."""
+        alone = self.passes.batches.rows == 1  # the model may mix rows then
+        if self.count > 1 or self._shared is not None or self._apart or alone:
+            return self._at_samples(i), self._at_baselines(x0, r, i)
+        kept = slice(1 if self._one_baseline else None)
+        rows = (torch.cat([b, a[kept]]) for a, b in zip(x0, x1, strict=True))
+        try:
+            y = self.readout.outputs(*rows, samples=torch.cat([i, i[kept]]))
+        except _NOT_FOR_ONE_ROW:
+            self._apart = True
+            return self._at_samples(i), self._at_baselines(x0, r, i)
+        y1, y0 = y[: len(i)], y[len(i) :]
+        if self._one_baseline:
+            self._shared = y0
+        return y1, y0.expand_as(y1)
+
+    @property
+    def _one_baseline(self) -> bool:
+        """Whether the model's output at the baseline is one row for all samples."""
+        return self.count == 1 and all(len(p) == 1 for p in self.pool) and not self._of_samples
 
     def _at_samples(self, i: Tensor) -> Tensor:
         """Outputs for samples `i`; the model runs once for each sample."""
