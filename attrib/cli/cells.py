@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attrib.cli import show
-from attrib.cli.options import Context, Continued, Device, Layer
+from attrib.cli.options import Context, Continued, Device, Layer, Seed
 from attrib.cli.values import joined, listed
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ Targets = Annotated[
 Masks = Annotated[
     Path | None, typer.Option(help="Folder of masks named as the images, nonzero where the cell is.")
 ]
+Compartments = Annotated[
+    list[str] | None,
+    typer.Option(help="Names of the masks' values 1, 2, ...: nucleus,cytoplasm; 0 is the background."),
+]
 Overlay = Annotated[
     str, typer.Option(help="Pictures: attributions on a grey image, on one in colour, or as contours.")
 ]
@@ -73,11 +77,13 @@ def cells(
     layer: Layer = "auto",
     targets: Targets = None,
     masks: Masks = None,
+    compartments: Compartments = None,
     context: Context = None,
     overlay: Overlay = "grey",
     max_images: MaxImages = None,
     batch_size: ImagesPerCall = 16,
     device: Device = None,
+    seed: Seed = 0,
 ) -> None:
     """Explain a classifier of cell images: attributions on the images, quality figures, a summary page."""
     from attrib.workflows.cells import METHODS
@@ -90,7 +96,7 @@ def cells(
     with show.progress() as tell:
         done = work(
             classifier, images, output, methods=listed(methods) or METHODS, layer=layer, targets=goal,
-            masks=masks, context=listed(context), overlay=overlay, max_images=max_images, batch_size=batch_size, command=command_line(), tell=tell,
+            masks=masks, compartments=listed(compartments), context=listed(context), overlay=overlay, max_images=max_images, batch_size=batch_size, seed=seed, command=command_line(), tell=tell,
         )  # fmt: skip
     _report(done)
 

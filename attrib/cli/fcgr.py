@@ -9,7 +9,7 @@ import typer
 
 from attrib.cli import show
 from attrib.cli.examples import Command, Group
-from attrib.cli.options import BatchSize, Continued, Device, Methods, Overwrite, Seed, Settings
+from attrib.cli.options import BatchSize, Context, Continued, Device, Methods, Overwrite, Seed, Settings
 from attrib.cli.values import assignments, listed, rows
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ Scale = Annotated[str | None, typer.Option(help="count, frequency or log; defaul
 
 @group.callback()
 def explain(
-    context: typer.Context,
+    typed: typer.Context,
     data: Annotated[
         Path | None, typer.Option(help="Table with mirna, target (or mrna), label: .csv, .tsv.")
     ] = None,
@@ -63,6 +63,7 @@ def explain(
         list[str] | None, typer.Option(help="These pairs: their id, or their row from 0.")
     ] = None,
     n_background: Annotated[int, typer.Option(help="Pairs that the SHAP methods compare with.")] = 20,
+    context: Context = None,
     methods: Methods = None,
     corrections: Annotated[
         list[str] | None,
@@ -87,13 +88,13 @@ def explain(
     device: Device = None,
 ) -> None:
     """Explain a network of miRNA and target images, or train one (attrib fcgr train)."""
-    if context.invoked_subcommand is not None:
+    if typed.invoked_subcommand is not None:
         return
     if data is None:
         raise ValueError("--data PAIRS.csv is needed; see attrib fcgr --help")
     from attrib.workflows.fcgr import fcgr as work
     from attrib.workflows.fcgr import load_predictor
-    from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS
+    from attrib.workflows.fcgr.settings import CORRECTIONS, METHODS
     from attrib.workflows.folder import command_line
 
     predictor = load_predictor(
@@ -104,7 +105,7 @@ def explain(
     with show.progress() as tell:
         done = work(
             predictor, data, output, columns=_columns(mirna, target, label), samples=listed(samples) or None, n_samples=n_samples, n_background=n_background,
-            methods=listed(methods) or METHODS, corrections=[] if wanted == ["none"] else wanted or CORRECTIONS,
+            context=listed(context), methods=listed(methods) or METHODS, corrections=[] if wanted == ["none"] else wanted or CORRECTIONS,
             layers=layers, n_regions=n_regions, with_interaction=interaction, pictures=pictures, options=assignments(options),
             batch_size=rows(batch_size), seed=seed, command=command_line(), tell=tell,
         )  # fmt: skip

@@ -20,12 +20,15 @@ from torch import nn
 from attrib.engine.batching import Batches
 from attrib.engine.gradient.passes import choose_device
 from attrib.engine.model.block_model import BlockModel
+from attrib.engine.model.companions import Companions, values_of
 from attrib.engine.model.function import Function
 from attrib.engine.model.parameters import Model, dtype_of, parts, weights
 from attrib.engine.model.prepared import digest
 from attrib.engine.secant import VALUES_PER_ACTIVATION
 from attrib.io import replacing, write_json
 from attrib.labels import labelled_inputs
+from attrib.labels.beside import forward_args
+from attrib.labels.inputs import for_model
 from attrib.scale.loading import fill, first_line, load_model, read_weights
 from attrib.scale.options import cut, cut_beside
 from attrib.scale.reductions import Reduction
@@ -168,11 +171,12 @@ class Session:
     def _batch_size(self) -> int:
         """Rows that fit into memory, as `"auto"` finds them."""
         inputs = labelled_inputs(self.source.explained(self.job.first), self.source.dims)
-        if self.job.source.arguments:  # rows alone cannot be tried
-            return 64
-        xs = inputs.tensors(dtype_of(self.model.model))
+        f, inputs = for_model(BlockModel(self.model.model), inputs)
+        dtype = dtype_of(self.model.model)
+        xs = inputs.tensors(dtype)
         device = choose_device(self.model.model, xs[0], self.job.options.get("device"))
-        function = Function(BlockModel(self.model.model), xs)
+        beside = forward_args(self._beside(self.job.first, self.job.start), inputs, dtype)
+        function = Function(f, xs, Companions(beside, inputs.samples))
         ends = tuple(x[[0, -1]].to(device) for x in xs)
         with torch.no_grad():
             function.check(ends, 2, alone=False, measure=True, padded=2)
@@ -194,11 +198,14 @@ class Session:
         )
         if batch_size is not None:
             options["batch_size"] = batch_size
-        if self.job.source.arguments:
-            options["additional_forward_args"] = cut_beside(
-                self.source.additional(ds), slice(start, stop), self.job.labels, self.source.dims
-            )
+        if values_of(self.job.source.arguments):
+            options["additional_forward_args"] = self._beside(ds, start)
         return self.job.method(self.model, x, **options)
+
+    def _beside(self, ds: xr.Dataset, start: int) -> Any:
+        """`additional_forward_args` of some samples."""
+        samples = slice(start, start + ds.sizes[self.source.dims[0]])
+        return cut_beside(self.source.additional(ds), samples, self.job.labels, self.source.dims)
 
     def run(self, block: Block, plan: Plan, ds: xr.Dataset | None = None) -> str | None:
         """Explain a block, and write it, its part of the reductions, and then its marker.

@@ -37,7 +37,7 @@ from attrib.scale.blocks import (
     read_part,
     sweep,
 )
-from attrib.scale.options import aligned
+from attrib.scale.options import aligned, aligned_beside
 from attrib.scale.reductions import Reduction, checked
 from attrib.scale.runners import Progress, runner, shares
 from attrib.scale.samples import Source, block_size, checksum, digest_of, labels_digest, loaded, source, stamp
@@ -242,10 +242,8 @@ class _Run:
         ds = samples.dataset
         x = samples.explained(ds)
         self._options = aligned(options, x, samples.dims)
-        beside = samples.arguments
-        named = {"additional_forward_args": dict(beside) if isinstance(beside, Mapping) else tuple(beside)}
         samples = self.samples = replace(
-            samples, arguments=aligned(named, x, samples.dims)["additional_forward_args"]
+            samples, arguments=aligned_beside(samples.arguments, x, samples.dims)
         )
         self._bar = _Bar(progress, samples.size)
         labels = xr.Dataset(coords={d: ds.coords[d] for d in samples.dims if d in ds.coords})
@@ -355,7 +353,8 @@ class _Run:
         if "params" not in attrs:
             return dict(attrs)
         params = json.loads(attrs["params"])
-        params |= {k: plain(v) for k, v in self._options.items() if k in params}
+        whole = {**self._options, "additional_forward_args": self.samples.arguments}
+        params |= {k: plain(v) for k, v in whole.items() if k in params}
         return {**attrs, "params": json.dumps(params, sort_keys=True)}
 
     def _refuse_other_values(self) -> None:

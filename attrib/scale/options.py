@@ -10,7 +10,9 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from attrib.engine.model.companions import Shared
+from attrib.engine.model.companions import Shared, each
+from attrib.labels.align import frame_of
+from attrib.labels.annotated import is_anndata
 from attrib.scale.samples import Labelled
 
 PER_SAMPLE = ("target", "targets")  # where a list, or an array with a dim, has an entry for each sample
@@ -25,6 +27,18 @@ def aligned(options: Mapping[str, Any], x: Labelled, dims: tuple) -> dict[str, A
         For labels along a sample dim that are not those of the inputs.
     """
     return {name: _aligned(name, value, x, dims) for name, value in options.items()}
+
+
+def aligned_beside(values: Any, x: Labelled, dims: tuple) -> Any:
+    """`additional_forward_args` with the samples in the order of the inputs, in the form that they have.
+
+    Raises
+    ------
+    ValueError
+        As `aligned`.
+    """
+    name = "additional_forward_args"
+    return each(values, lambda v: _aligned(name, frame_of(v, name) if is_anndata(v) else v, x, dims))
 
 
 def _aligned(name: str, value: Any, x: Labelled, dims: tuple) -> Any:
@@ -76,9 +90,7 @@ def cut_beside(values: Any, samples: slice, x: Labelled, dims: tuple) -> Any:
             return xr.DataArray(value, dims=[f"shared_dim_{k}" for k in range(value.ndim)])
         return Shared(value) if isinstance(value, torch.Tensor) else value
 
-    if isinstance(values, Mapping):
-        return {k: of_block(v) for k, v in values.items()}
-    return tuple(map(of_block, values))
+    return each(values, of_block)
 
 
 def cut(

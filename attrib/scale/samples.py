@@ -17,6 +17,7 @@ import torch
 import xarray as xr
 from torch import nn
 
+from attrib.engine.model.companions import Shared, each, values_of
 from attrib.io import opened
 from attrib.labels import labelled_inputs
 
@@ -54,7 +55,7 @@ class Source:
         Variables that are explained, in the order of the model's arguments.
     single : bool
         Whether the model gets one input by itself.
-    arguments : tuple or mapping
+    arguments : tuple, mapping or Beside
         `additional_forward_args`: names of variables, and other values.
     dims : tuple
         The sample dims. Blocks are cut along the first of them.
@@ -100,9 +101,7 @@ class Source:
 
     def additional(self, ds: xr.Dataset) -> Any:
         """`additional_forward_args` of some samples."""
-        if isinstance(self.arguments, Mapping):
-            return {k: ds[v] if _is_name(v, ds) else v for k, v in self.arguments.items()}
-        return tuple(ds[v] if _is_name(v, ds) else v for v in self.arguments)
+        return each(self.arguments, lambda v: ds[v] if _is_name(v, ds) else v)
 
 
 def source(
@@ -132,9 +131,12 @@ def source(
         raise TypeError(
             f"`data` is a {type(data).__name__}, expected the path of a Zarr or netCDF file, a DataArray or a Dataset"
         )
-    if isinstance(arguments, str):
+    if isinstance(arguments, str | Shared) or not isinstance(arguments, tuple | list | Mapping):
         raise TypeError(
             f"`additional_forward_args` is {arguments!r}, expected a tuple or a mapping: ({arguments!r},)"
+            if isinstance(arguments, str)
+            else f"`additional_forward_args` is a {type(arguments).__name__}, expected a tuple of values or a mapping; for one "
+            "value pass (value,)"
         )
     others = _names(arguments, arrays)
     names = (
@@ -164,8 +166,7 @@ def source(
 
 
 def _names(arguments: Any, ds: xr.Dataset) -> list[str]:
-    values = arguments.values() if isinstance(arguments, Mapping) else arguments
-    return [v for v in values if _is_name(v, ds)]
+    return [v for v in values_of(arguments) if _is_name(v, ds)]
 
 
 def _is_name(value: Any, ds: xr.Dataset) -> bool:

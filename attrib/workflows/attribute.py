@@ -20,7 +20,7 @@ from attrib.labels import labelled, labelled_inputs
 from attrib.labels.beside import forward_args
 from attrib.scale.cohort import cohort
 from attrib.scale.loading import first_line
-from attrib.workflows.context import Context, one_form
+from attrib.workflows.context import Context
 from attrib.workflows.plan import ALL_METHODS, Plan, arguments
 
 Result = xr.DataArray | xr.Dataset
@@ -164,7 +164,6 @@ def finished(
     ValueError
         With what the first of them raised.
     """
-    options["additional_forward_args"] = one_form(options.get("additional_forward_args", ()))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*blocks failed", RuntimeWarning)
         tree = cohort(method, model, x, store, **options)

@@ -103,14 +103,16 @@ class Context:
         Raises
         ------
         ValueError
-            As `of`.
+            For values without labels of another number of samples.
         """
         labels = x.indexes["sample"]
         values = []
         for v in self.values:
-            a = _of_samples(v, labels, len(labels), "sample")
             own = "sample" if "sample" in v.values.dims else v.values.dims[0]
-            values.append(v if own in v.values.indexes else replace(v, values=a.assign_coords(sample=labels)))
+            if own not in v.values.indexes:
+                a = _of_samples(v, labels, len(labels), "sample")
+                v = replace(v, values=a.assign_coords(sample=labels))
+            values.append(v)
         return Context(tuple(values))
 
     def digest(self) -> str:
@@ -159,23 +161,6 @@ def read_context(
     if twice:
         raise ValueError(f"`context` has {twice[0]} twice; each name goes in once")
     return Context(tuple(values))
-
-
-def one_form(beside: Any) -> Any:
-    """`additional_forward_args` as `attrib.cohort` takes them: a tuple, or a mapping.
-
-    Raises
-    ------
-    ValueError
-        For values with a name and without.
-    """
-    if not isinstance(beside, Beside):
-        return beside
-    if beside.positional and beside.named:
-        raise ValueError(
-            f"`context` has values with a name ({', '.join(beside.named)}) and without; name all: NAME=FILE"
-        )
-    return beside.named or beside.positional
 
 
 def _values(

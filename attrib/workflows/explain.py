@@ -18,7 +18,7 @@ from attrib.io.annotated import annotated_object
 from attrib.scale import cohort
 from attrib.scale.loading import load_model
 from attrib.workflows.attribute import Done, Result, Tell, rehearse, trial
-from attrib.workflows.context import one_form, read_context
+from attrib.workflows.context import read_context
 from attrib.workflows.data import baselines_of, floating
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
@@ -161,7 +161,7 @@ def _of_cohort(
             value = read_context([word], f).of(x)
         positional += value.positional
         named |= value.named
-    return one_form(Beside(tuple(positional), named))
+    return Beside(tuple(positional), named)
 
 
 def explain(

@@ -157,7 +157,7 @@ def test_layers_that_return_tuples_or_are_called_twice() -> None:
         saliency(model, x, target=1, layer="rnn", output=0, call=2)
     with pytest.raises(ValueError, match="returns a tuple, expected a tensor"):
         saliency(model, x, target=1, layer="rnn", call=0)
-    with pytest.raises(ValueError, match="`layer` 'nothing' is not in the model$"):
+    with pytest.raises(ValueError, match=r"`layer` 'nothing' is not in the model$"):
         saliency(model, x, target=1, layer="nothing")
     inside = torch.nn.ModuleDict({"encoder": torch.nn.ModuleDict({"embeddings": torch.nn.Linear(1, 1)})})
     assert not_in_the_model(inside, "embeddings").endswith("; did you mean 'encoder.embeddings'?")

@@ -230,8 +230,21 @@ def test_several_inputs(tmp_path: Path) -> None:
     )
 
 
+def test_inputs_in_another_order_go_in_by_their_names(tmp_path: Path) -> None:
+    """Also where the automatic batch size calls the model."""
+    ds = two().rename(a="other", b="a").rename(other="b")[["a", "b", "mask"]]
+
+    def f(b: torch.Tensor, a: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return ((b * scale) ** 2).sum(1) + (a**2).flatten(1).sum(1)
+
+    beside = {"scale": "mask"}
+    tree = attrib.cohort("saliency", f, ds, tmp_path / "out.zarr", block=6, additional_forward_args=beside)
+    np.testing.assert_allclose(tree["b"].values, abs(2 * ds.b * ds["mask"] ** 2), rtol=1e-5)
+    assert json.loads(tree["b"].attrs["params"])["additional_forward_args"] == beside
+
+
 def test_additional_arguments_are_cut_with_the_blocks(tmp_path: Path) -> None:
-    """With a method that takes them, as all methods of attrib are about to."""
+    """A function of one's own gets them in the form in which they were given."""
 
     def method(f: Any, x: xr.Dataset, *, additional_forward_args: tuple = ()) -> xr.Dataset:
         mask, scale = additional_forward_args
@@ -247,7 +260,9 @@ def test_additional_arguments_are_cut_with_the_blocks(tmp_path: Path) -> None:
     np.testing.assert_allclose(tree["a"].values, 4 * ds.a * ds["mask"] ** 2, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["array", "tensor", "DataArray", "DataFrame", "shared", "of a block's size"])
+@pytest.mark.parametrize(
+    "kind", ["array", "tensor", "DataArray", "DataFrame", "AnnData", "by name", "shared", "of a block's size"]
+)
 def test_values_beside_x_reach_the_samples_that_they_belong_to(kind: str, tmp_path: Path) -> None:
     x = expression(20)
     order = np.random.default_rng(1).permutation(20)
@@ -257,16 +272,21 @@ def test_values_beside_x_reach_the_samples_that_they_belong_to(kind: str, tmp_pa
         "tensor": torch.tensor(weights),
         "DataArray": xr.DataArray(weights, dims=("sample", "k"), coords={"sample": x.sample.values})[order],
         "DataFrame": pd.DataFrame(weights, index=x.sample.values).iloc[order],
+        "by name": weights,
         "shared": attrib.shared(torch.tensor(weights)),
         "of a block's size": weights[:4],
     }
 
+    if kind == "AnnData":
+        values[kind] = pytest.importorskip("anndata").AnnData(values["DataFrame"].rename(columns=str))
+
     def f(a: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         return (a * (w.sum(0) if kind in ("shared", "of a block's size") else w)).sum(1)
 
-    tree = attrib.cohort(
-        attrib.saliency, f, x, tmp_path / "out.zarr", block=4, additional_forward_args=(values[kind],)
-    )
+    given: Any = {"w": values[kind]} if kind == "by name" else [values[kind]]
+    tree = attrib.cohort(attrib.saliency, f, x, tmp_path / "out.zarr", block=4, additional_forward_args=given)
+    with pytest.raises(TypeError, match=r"for one value pass \(value,\)"):
+        attrib.cohort("saliency", f, x, tmp_path / "no.zarr", additional_forward_args=weights)
     totals = {"shared": weights.sum(0), "of a block's size": weights[:4].sum(0)}
     wanted = np.broadcast_to(totals.get(kind, weights), (20, 6))
     np.testing.assert_allclose(tree["attribution"].values, wanted, rtol=1e-5)

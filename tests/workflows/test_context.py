@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import attrib
 from attrib.cli.run import OK, REFUSED, run
 from attrib.io import load, save
-from attrib.workflows.context import one_form, read_context
+from attrib.workflows.context import read_context
 from attrib.workflows.explain import explain
 from attrib.workflows.judge import judge
 
@@ -102,7 +102,9 @@ def test_each_sample_gets_its_own_row(files: Path, words: list[str], factory: st
     np.testing.assert_allclose(load(out / "attributions.nc")["occlusion"], WANTED / 2, rtol=1e-6)
 
 
-@pytest.mark.parametrize("words", [["both.csv"], ["age=age.npy", "batch=batch.npy"], ["both.nc"]])
+@pytest.mark.parametrize(
+    "words", [["both.csv"], ["age=age.npy", "batch=batch.npy"], ["both.nc"], ["age.npy", "batch=batch.npy"]]
+)
 def test_stores_take_it_too(files: Path, words: list[str]) -> None:
     words = [str(files / w) if "=" not in w else w.replace("=", f"={files}/") for w in words]
     command = ["explain", "--model", f"{CODE}:model", "--data", str(files / "x.nc"), "--block", "3"]
@@ -203,16 +205,10 @@ def test_ids_that_do_not_fit_are_refused(
     assert not out.exists()
 
 
-def test_values_with_a_name_and_without_do_not_go_together_in_blocks(files: Path) -> None:
-    both = read_context([str(files / "age.npy"), f"batch={files}/batch.npy"]).of(X)
-    with pytest.raises(ValueError, match=r"`context` has values with a name \(batch\) and without; name all"):
-        one_form(both)
-    named = one_form(read_context([f"age={files}/age.npy", f"batch={files}/batch.npy"]).of(X))
-    assert list(named) == ["age", "batch"]
-    (age,) = one_form(read_context([str(files / "age.tsv")]).labelled(X).of(X[[2, 0]]))
-    assert age.values.tolist() == AGE[[2, 0]].tolist()
-    (age,) = one_form(read_context([str(files / "age.npy")]).labelled(X).of(X[[2, 0]]))
-    assert age.values.tolist() == AGE[[2, 0]].tolist()
+def test_rows_without_labels_are_found_by_those_of_the_data(files: Path) -> None:
+    for name in ("age.tsv", "age.npy"):
+        (age,) = read_context([str(files / name)]).labelled(X).of(X[[2, 0]]).positional
+        assert age.values.tolist() == AGE[[2, 0]].tolist()
 
 
 def test_rows_without_labels_must_be_as_many_and_labels_need_labels(files: Path) -> None:

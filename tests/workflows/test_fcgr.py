@@ -16,14 +16,14 @@ from attrib.domains.fcgr.kmers import SEED
 from attrib.io import load
 from attrib.workflows.fcgr import Predictor, load_predictor
 from attrib.workflows.fcgr import fcgr as study_of
-from attrib.workflows.fcgr.branches import branch_layers
 from attrib.workflows.fcgr.cohort import _seed_of, _sites
+from attrib.workflows.fcgr.layers import branch_layers
 from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.network import Inception, TwoBranch
 from attrib.workflows.fcgr.pairs import file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Score
 from attrib.workflows.fcgr.samplefiles import site_of
-from attrib.workflows.fcgr.todo import METHODS, Settings, checked_methods
+from attrib.workflows.fcgr.settings import METHODS, Settings, checked_methods
 from tests.browser import held
 from tests.workflows.sites import planted
 
@@ -376,6 +376,100 @@ def test_a_network_of_ones_own(study: Path, tmp_path: Path) -> None:
     assert found["layers"]["mirna"] == {"first": ["network.a.0"], "last": "network.a.2"}
     assert found["interaction"]["softplus"] == "10"
     assert len(list((tmp_path / "out").glob("*_grad_cam.png"))) == 1
+
+
+class Stronger(Concatenating):
+    """Binding that is stronger in some cell lines."""
+
+    def forward(self, mirna: torch.Tensor, mrna: torch.Tensor, line: torch.Tensor) -> torch.Tensor:
+        return super().forward(mirna, mrna) * torch.tensor([1.0, 2.0, 5.0])[line][:, None]
+
+
+def test_each_pair_has_its_own_context(model: Path, tmp_path: Path) -> None:
+    """The network is linear in its context: every result is that of the plain network times the pair's factor."""
+    table = pd.read_csv(model / "test.csv", dtype=str).head(8)
+    table.insert(0, "id", [f"pair{k}" for k in range(8)])
+    table.loc[7, "mirna"] = "?"
+    table.to_csv(tmp_path / "pairs.csv", index=False)
+    lines = pd.DataFrame({"id": table["id"], "line": [2, 0, 1, 1, 0, 2, 1, 0]}).iloc[[4, 2, 6, 1, 0, 3, 5]]
+    lines.to_csv(tmp_path / "lines.csv", index=False)
+    lines[:-1].to_csv(tmp_path / "fewer.csv", index=False)
+    lines.assign(line=0).to_csv(tmp_path / "others.csv", index=False)
+    np.save(tmp_path / "lines.npy", [2, 0, 1, 1, 0, 2, 1, 0])
+    images = load_predictor(model / "model.safetensors").images
+    network, plain = stronger(), concatenating()
+    options = {
+        "samples": ["pair5", "pair0", "pair3"], "n_background": 3, "pictures": "none",
+        "methods": ["integrated_gradients", "gradient_shap"], "corrections": [],"options": {"n_samples": 4, "n_steps": 4},
+    }  # fmt: skip
+    own = Predictor(Score(network).eval(), images, "test"), tmp_path / "pairs.csv"
+    with pytest.raises(ValueError, match=r"`context`: fewer\.csv lacks the samples 'pair5'"):
+        study_of(*own, tmp_path / "out", context=[str(tmp_path / "fewer.csv")], **options)
+    with pytest.raises(ValueError, match="the model fails on images of shape"):
+        study_of(*own, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+    done = study_of(*own, tmp_path / "out", context=[str(tmp_path / "lines.csv")], **options)
+    alone = study_of(
+        Predictor(Score(plain).eval(), images, "test"), tmp_path / "pairs.csv", tmp_path / "alone", **options
+    )
+    assert not done.summary["skipped_methods"]
+    a, b = (load(d.folder / "attributions.nc") for d in (done, alone))
+    assert a["sample"].values.tolist() == options["samples"]
+    factor = xr.DataArray([5.0, 5.0, 2.0], dims="sample")
+    for name in (
+        "mirna",
+        "mrna",
+        "mirna_along",
+        "mrna_along",
+        "mirna_cam",
+        "mrna_cam",
+        "interaction",
+        "score",
+    ):
+        want = b[name] * factor
+        assert float(abs(want).max()) > 0, name
+        np.testing.assert_allclose(
+            a[name].transpose(*want.dims), want, rtol=1e-4, atol=1e-5 * float(abs(want).max()), err_msg=name
+        )
+    np.testing.assert_allclose(a["deletion_z"], b["deletion_z"], rtol=1e-3)
+    with pytest.raises(ValueError, match="holds a run with other context"):
+        study_of(*own, tmp_path / "out", context=[str(tmp_path / "others.csv")], **options)
+    words = [
+        "fcgr",
+        "--data",
+        own[1],
+        "--model",
+        "tests.workflows.test_fcgr:stronger",
+        "--k",
+        "4",
+        "--output",
+        tmp_path / "line",
+    ]
+    words += [
+        "--methods",
+        "saliency",
+        "--samples",
+        "pair5",
+        "--pictures",
+        "none",
+        "--no-interaction",
+        "--corrections",
+        "none",
+        "--n-background",
+        "1",
+    ]
+    assert (
+        run([*map(str, words), "--context", f"line={tmp_path / 'lines.npy'}"]) == OK
+    )  # rows in the order of the file
+    np.testing.assert_allclose(
+        load(tmp_path / "line" / "attributions.nc")["score"], a["score"][:1], rtol=1e-6
+    )
+
+
+def stronger() -> torch.nn.Module:
+    network = Stronger()
+    network.load_state_dict(concatenating().state_dict())
+    return network
 
 
 class Softmaxed(Concatenating):

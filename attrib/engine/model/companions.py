@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -52,6 +52,22 @@ class Beside(NamedTuple):
 
     positional: tuple[Any, ...]
     named: dict[str, Any]
+
+
+def each(additional: Any, change: Callable[[Any], Any]) -> Any:
+    """The values of `additional_forward_args`, each of them changed, in the form that they have: a tuple, a mapping, or `Beside`."""
+    if isinstance(additional, Beside):
+        return Beside(*(each(part, change) for part in additional))
+    if isinstance(additional, Mapping):
+        return {name: change(value) for name, value in additional.items()}
+    return tuple(map(change, additional))
+
+
+def values_of(additional: Any) -> list[Any]:
+    """The values of `additional_forward_args` without their names."""
+    if isinstance(additional, Beside):
+        return [*additional.positional, *additional.named.values()]
+    return list(additional.values() if isinstance(additional, Mapping) else additional)
 
 
 class Companions:

@@ -10,15 +10,14 @@ import numpy as np
 import xarray as xr
 
 from attrib.domains.cells import ImageFile, find_images, left_out, read_image
-from attrib.io import load
+from attrib.domains.draws import drawn_evenly
 from attrib.io.names import LEGAL, file_names
 from attrib.workflows.cells.cohort import write_cohort
+from attrib.workflows.cells.explaining import METHODS, Plan, compartments_of, explained, mask_file, plan_of
 from attrib.workflows.cells.image import write_cell
-from attrib.workflows.cells.passes import explained, mask_file
-from attrib.workflows.cells.plan import METHODS, Plan, plan_of
 from attrib.workflows.checkpoint import Classifier
 from attrib.workflows.context import read_context
-from attrib.workflows.folder import Folder, digest, stamp
+from attrib.workflows.folder import Folder, digest, finished, stamp
 
 PROGRAM = "attrib cells"
 RESERVED = (
@@ -61,10 +60,12 @@ def cells(
     layer: str = "auto",
     targets: str | Sequence[str] = "predicted",
     masks: str | Path | None = None,
+    compartments: Sequence[str] = (),
     context: Sequence[str] = (),
     max_images: int | None = None,
     batch_size: int = 16,
     overlay: str = "grey",
+    seed: int = 0,
     command: Sequence[str] = (),
     tell: Tell | None = None,
 ) -> Study:
@@ -87,15 +88,19 @@ def cells(
         Classes whose attributions `attributions.nc` holds.
     masks : path, optional
         A folder of images with the images' names, nonzero where the cell is.
+    compartments : sequence of str
+        Names of the masks' values 1, 2, ..., such as nucleus, cytoplasm: the share of the attribution in each, and in the background, 0.
     context : sequence of str
         Tables or files with what the model takes beside an image, matched by the images' names as in `results.csv`: age, sex; see
         `attrib.workflows.explain.explain`.
     max_images : int, optional
-        Use so many images at most, the first ones of each class, as evenly over the classes as they allow.
+        At most so many, drawn evenly over the classes.
     batch_size : int, default 16
         Images in memory and in a call of the model.
     overlay : {"grey", "colour", "contours"}
         What attributions lie on in pictures, see `attrib.plots.overlays`: a grey image by default, since stains have the colours of heat.
+    seed : int, default 0
+        Of the draw of images, and of the random orders of pixels beside the deletion curves.
     command : sequence of str
         As typed, for `run.json`.
     tell : callable, optional
@@ -110,18 +115,24 @@ def cells(
     ValueError
         For unknown methods, classes and layers, a folder of another run, and if no image can be read.
     """
-    plan = plan_of(classifier, methods, layer, targets)
+    plan = plan_of(classifier, methods, layer, targets, seed, compartments)
+    if compartments and masks is None:
+        raise ValueError("`compartments` names values of masks; give `masks` too")
     if batch_size < 1 or (max_images is not None and max_images < 1):
         raise ValueError(
             f"`batch_size` is {batch_size}, `max_images` {max_images}; expected positive numbers"
         )
     if overlay not in ("grey", "colour", "contours"):
         raise ValueError(f"`overlay` is {overlay!r}, expected grey, colour or contours")
-    files = evenly(find_images(images), max_images)
+    found = find_images(images)
+    files = [found[k] for k in drawn_evenly([f.label for f in found], max_images, seed)]
+    for f in files:
+        compartments_of(f, masks, compartments)  # refused before anything is written
     names = file_names([f.name for f in files], RESERVED, LEGAL)
     files = [f._replace(name=names[f.name]) for f in files]
     of_files = xr.DataArray(np.zeros(len(files)), coords={"sample": [f.name for f in files]})
     beside = read_context(context, classifier.model).labelled(of_files)
+    beside.of(of_files)
     unreadable: dict[str, str] = {}
     settings = plan._asdict() | {
         "weights": digest(classifier.model), "preparation": classifier.preparation, "several": classifier.several,
@@ -135,17 +146,6 @@ def cells(
                 write_cell(cell, plan.saved_labels, run.path, overlay)
         summary = _sum_up(run, files, plan, unreadable, left_out(images))
     return Study(run.path, summary, run.files)
-
-
-def evenly(images: Sequence[ImageFile], most: int | None) -> list[ImageFile]:
-    """At most so many images in their order: one of each class in turn, until there are enough."""
-    number: dict[str | None, int] = {}
-    turns: list[int] = []
-    for f in images:
-        turns.append(number.get(f.label, 0))
-        number[f.label] = turns[-1] + 1
-    first = sorted(range(len(images)), key=lambda k: turns[k])[:most]
-    return [images[k] for k in sorted(first)]
 
 
 def _batches(
@@ -183,13 +183,8 @@ def _sum_up(
 
 def _is_done(folder: Path, image: ImageFile, masks: str | Path | None) -> bool:
     """Whether the image's results exist, are complete, and belong to the present content of the file and its mask."""
-    part = folder / "parts" / f"{image.name}.nc"
-    if not part.is_file():
-        return False
-    try:
-        attrs = load(part).attrs
-    except (OSError, ValueError, KeyError):
-        return False
+    part = finished(folder / "parts" / f"{image.name}.nc")
+    attrs = {} if part is None else part.attrs
     return attrs.get("path") == str(image.path) and attrs.get("stamp") == stamp(
         image.path, mask_file(image, masks)
     )

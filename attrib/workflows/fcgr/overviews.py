@@ -113,7 +113,7 @@ def positions_picture(
     from scipy.stats import t as student_t
 
     methods = list(groups)
-    picture = figure((3.5 * min(3, len(methods)), 1.0 + 2.2 * -(-len(methods) // 3)))
+    picture = figure((3.5 * min(3, max(2, len(methods))), 1.0 + 2.2 * -(-len(methods) // 3)))
     axes: Any = picture.subplots(-(-len(methods) // 3), min(3, len(methods)), squeeze=False)
     for ax in axes.ravel()[len(methods) :]:
         ax.set_visible(False)

@@ -14,6 +14,7 @@ from attrib._install import install_hint
 from attrib.engine.model.function import one_tensor
 from attrib.io import replacing, write_json
 from attrib.scale.loading import WEIGHTS, check_device, fill, load_model, read_weights
+from attrib.workflows.context import Context
 from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import Images
 from attrib.workflows.folder import fingerprint
@@ -27,7 +28,7 @@ class Score(nn.Module):
     Parameters
     ----------
     network : callable
-        Two images (N, 1, y, x) to (N,), (N, 1) or (N, 2), the last one for "bound".
+        Two images (N, 1, y, x), and what goes in beside them, to (N,), (N, 1) or (N, 2), the last one for "bound".
     output_kind : {"logit", "probability"}
         The network's output. Of two logits the difference is the log-odds.
     """
@@ -38,9 +39,9 @@ class Score(nn.Module):
             raise ValueError(f"`output_kind` is {output_kind!r}, expected {' or '.join(OUTPUTS)}")
         self.network, self.output_kind = network, output_kind
 
-    def forward(self, mirna: Tensor, mrna: Tensor) -> Tensor:
+    def forward(self, mirna: Tensor, mrna: Tensor, *beside: Any, **named: Any) -> Tensor:
         """Scores (N,)."""
-        y = one_tensor(self.network(mirna, mrna), len(mirna))
+        y = one_tensor(self.network(mirna, mrna, *beside, **named), len(mirna))
         if y.ndim > 2 or (y.ndim == 2 and y.shape[1] > 2):
             raise ValueError(
                 f"the model gives {tuple(y.shape)} for {len(mirna)} pairs, expected one or two numbers each"
@@ -67,11 +68,14 @@ class Predictor(NamedTuple):
         The form of its input.
     source : str
         Where it comes from, with a fingerprint of its weights.
+    context : Context
+        What goes into the network beside the images.
     """
 
     model: Score
     images: Images
     source: str
+    context: Context = Context()
 
 
 def save_predictor(network: TwoBranch, settings: Mapping[str, Any], file: Path) -> tuple[Path, Path]:

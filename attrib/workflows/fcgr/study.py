@@ -8,19 +8,30 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import xarray as xr
+
 from attrib.io import load, save, write_json
-from attrib.workflows.fcgr.choice import background, chosen
+from attrib.workflows.context import read_context
 from attrib.workflows.fcgr.cohort import combined, write_cohort
-from attrib.workflows.fcgr.fitting import layers_of
-from attrib.workflows.fcgr.layerfiles import write_layers
-from attrib.workflows.fcgr.maps import explained, timed
+from attrib.workflows.fcgr.layers import layers_of, write_layers
+from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.network import TwoBranch
-from attrib.workflows.fcgr.pairs import file_prefixes, read_pairs
+from attrib.workflows.fcgr.pairs import background, chosen, file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Predictor
-from attrib.workflows.fcgr.runs import PROGRAM, Work, is_done, logged, settings_of
 from attrib.workflows.fcgr.samplefiles import EXPORTS, write_sample
-from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS, Settings, checked_methods
-from attrib.workflows.folder import Folder, picture_count
+from attrib.workflows.fcgr.settings import (
+    CORRECTIONS,
+    METHODS,
+    PROGRAM,
+    Settings,
+    Work,
+    checked_methods,
+    is_done,
+    logged,
+    settings_of,
+)
+from attrib.workflows.folder import Folder, picture_count, timed
 
 CHUNK = 8  # pairs computed together
 
@@ -53,6 +64,7 @@ def fcgr(
     samples: Sequence[str] | None = None,
     n_samples: int = 6,
     n_background: int = 20,
+    context: Sequence[str] = (),
     methods: Sequence[str] = METHODS,
     corrections: Sequence[str] = CORRECTIONS,
     layers: Mapping[str, str] | None = None,
@@ -83,6 +95,9 @@ def fcgr(
         See `samples`. With three of each label or more, positives are compared with negatives.
     n_background : int, default 20
         Pairs of the background, drawn by `seed`: the baselines of GradientSHAP and DeepLIFT/SHAP.
+    context : sequence of str
+        Tables or files with what the network takes beside the images, matched by the pairs' names; rows without names are those of
+        `data`, in their order. See `attrib.workflows.explain.explain`.
     methods : sequence of str
         Of `attrib.functional.METHODS`.
     corrections : sequence of str
@@ -124,6 +139,8 @@ def fcgr(
         )
     most = picture_count(pictures)
     pairs = read_pairs(data, predictor.images.k, columns)
+    rows = xr.DataArray(np.zeros(len(pairs.order)), coords={"sample": list(pairs.order)})
+    predictor = predictor._replace(context=read_context(context, predictor.model.network).labelled(rows))
     names, bad = chosen(pairs, samples, n_samples, seed)
     others = predictor.images.of(pairs.table.loc[background(pairs, n_background, seed)])
     x = predictor.images.of(pairs.table.loc[names])
