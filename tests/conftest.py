@@ -1,9 +1,14 @@
-"""Which examples hypothesis draws, and which tests can draw others."""
+"""Which examples hypothesis draws, which tests can draw others, and two processes for tests of clusters."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from tests import examples  # noqa: F401 (registers the profiles)
+from tests.legible_pictures import _pictures_are_legible, _pictures_are_looked_at  # noqa: F401 (fixtures of all tests)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -18,3 +23,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker(pytest.mark.explore)
+
+
+@pytest.fixture(scope="session")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Two worker processes, which know where they may die once."""
+    distributed = pytest.importorskip("distributed")
+    os.environ["ATTRIB_TEST_DEATH"] = str(tmp_path_factory.mktemp("death") / "died")
+    os.environ["ATTRIB_TEST_SLEEP"] = "0"
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attrib.cli import show
-from attrib.cli.options import Context, Continued, Device, Layer
+from attrib.cli.options import Context, Continued, Device, Layer, Seed
 from attrib.cli.values import joined, listed
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def cells(
     max_images: MaxImages = None,
     batch_size: ImagesPerCall = 16,
     device: Device = None,
+    seed: Seed = 0,
 ) -> None:
     """Explain a classifier of cell images: attributions on the images, quality figures, a summary page."""
     from attrib.workflows.cells import METHODS
@@ -90,7 +91,7 @@ def cells(
     with show.progress() as tell:
         done = work(
             classifier, images, output, methods=listed(methods) or METHODS, layer=layer, targets=goal,
-            masks=masks, context=listed(context), overlay=overlay, max_images=max_images, batch_size=batch_size, command=command_line(), tell=tell,
+            masks=masks, context=listed(context), overlay=overlay, max_images=max_images, batch_size=batch_size, seed=seed, command=command_line(), tell=tell,
         )  # fmt: skip
     _report(done)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT = ["deep_lift", "integrated_gradients", "saliency", "in_silico_mutagenesis"]
 DIMS = ["sample", "nucleotide", "position"]
-TABLES = (".csv", ".tsv", ".txt", ".parquet")
+TABLES = (".csv", ".tsv", ".txt", ".parquet", ".zarr")
 ALL = 1 << 30
 LISTED = 5  # records that are named on the screen
 
@@ -38,7 +38,7 @@ def sequence(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Sequences: FASTA (plain or gzip), or a table (.csv, .tsv, .txt, .parquet) with a column of them; with --bed the genome."
+            help="Sequences: FASTA (plain or gzip), a table (.csv, .tsv, .txt, .parquet) with a column of them, or SeqData (.zarr); with --bed the genome."
         ),
     ] = None,
     fasta: Annotated[Path | None, typer.Option(help="The same, of FASTA under any name.")] = None,
@@ -62,6 +62,15 @@ def sequence(
     insert: Annotated[
         list[str] | None, typer.Option(help="More motifs to test: names in --motifs, or letters.")
     ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Pairs of motifs put at all distances from each other: CTCF:GATAA, names in --motifs or letters."
+        ),
+    ] = None,
+    evolve: Annotated[
+        int, typer.Option(help="Rounds of directed evolution of shuffled records, the best mutation in each.")
+    ] = 0,
     variants: Annotated[
         Path | None,
         typer.Option(
@@ -75,7 +84,12 @@ def sequence(
     baselines: Annotated[
         str, typer.Option(help="What records are compared with: uniform, zeros, shuffle, dinucleotide.")
     ] = "uniform",
-    layer: Annotated[str, typer.Option(help="The convolution whose filters become motifs.")] = "first",
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Layers whose filters become motifs, deeper ones too; default: the first convolution."
+        ),
+    ] = None,
     windows: Annotated[
         int | None,
         typer.Option(help="Strongest windows that make a filter's motif; default: all of half its maximum."),
@@ -91,7 +105,12 @@ def sequence(
         bool, typer.Option("--modisco", help="Run TF-MoDISco too (the extra modisco).")
     ] = False,
     max_records: Annotated[
-        int | None, typer.Option("--max-samples", "--max-records", help="Use the first so many records.")
+        int | None,
+        typer.Option(
+            "--max-samples",
+            "--max-records",
+            help="At most so many records, drawn evenly over a table's column label or class.",
+        ),
     ] = None,
     pictures: Annotated[
         str, typer.Option(help="Records that get a picture: a number, all, or none for no pictures at all.")
@@ -109,8 +128,8 @@ def sequence(
     with show.progress() as tell:
         done = work(
             model, output, weights=weights, fasta=sequences, table=rows_of, bed=bed, column=column, name=name, width=width, summits=summits,
-            motifs=motifs, insert=listed(insert), variants=variants, context=listed(context), methods=listed(methods) or DEFAULT, target=joined(target), classes=joined(classes),
-            baselines=baselines, layer=layer, windows=windows, dims=listed(dims) or DIMS, both_strands=not one_strand,
+            motifs=motifs, insert=listed(insert), space=listed(space), evolve=evolve, variants=variants, context=listed(context), methods=listed(methods) or DEFAULT, target=joined(target), classes=joined(classes),
+            baselines=baselines, layer=joined(layer) or "first", windows=windows, dims=listed(dims) or DIMS, both_strands=not one_strand,
             max_records=max_records, pictures=_number(pictures), modisco=modisco, batch_size=rows(batch_size), device=device, seed=seed,
             options=assignments(options), command=command_line(), tell=tell, say=show.say,
         )  # fmt: skip

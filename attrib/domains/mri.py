@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib._nearest import near
+from attrib.domains.draws import drawn_evenly
 from attrib.labels.grids import VOXEL_DIMS, affine_of, closest_axes, to_mm, voxel_sizes
 
 COLUMNS = {  # what tables call them
@@ -131,13 +132,7 @@ def evenly(subjects: Sequence[Subject], most: int, seed: int) -> list[Subject]:
     >>> [s.label for s in evenly(several, 6, 0)].count("HC")
     3
     """
-    rng = np.random.default_rng([seed, 6])
-    shuffled: dict[str, list[int]] = {}
-    for n in rng.permutation(len(subjects)).tolist():
-        shuffled.setdefault(subjects[n].label, []).append(n)
-    queues = [shuffled[label] for label in sorted(shuffled)]
-    turns = [queue[turn] for turn in range(len(subjects)) for queue in queues if turn < len(queue)]
-    return [subjects[n] for n in sorted(turns[:most])]
+    return [subjects[n] for n in drawn_evenly([s.label for s in subjects], most, seed)]
 
 
 def normalised(values: np.ndarray, how: str, brain: np.ndarray | None = None) -> np.ndarray:

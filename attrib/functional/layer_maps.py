@@ -259,7 +259,7 @@ def map_layers_of(
         raise ValueError(f'`call` is {call!r}, expected None, the number of a call from 0, or "all"')
     if call == "all" and (requested != [layer] or layer == "auto"):
         raise ValueError('`call` is "all", which takes one layer by name: layer="encoder"')
-    rows = rows_at(passes, xs, torch.arange(1))
+    rows = rows_at(passes, xs, torch.tensor([_tried(passes, xs[onto])]))
     try:
         layers = map_layers(passes, requested, rows, onto, call=call, tested=reshape is None)
     except ValueError:
@@ -272,6 +272,17 @@ def map_layers_of(
     ):
         raise ValueError(f"`layer` names the same layer twice: {', '.join(m.site.name for m in layers)}")
     return layers
+
+
+def _tried(passes: Passes, x: Tensor) -> int:
+    """The number of the sample that layers are found with: the one that varies most, as nothing may follow from an empty one.
+
+    The first, if samples have values of their own beside them, which are those of the first in a trial.
+    """
+    if len(x) < 2 or passes.function.companions.per_sample:
+        return 0
+    spread = x.detach().flatten(1).abs().to(torch.float32).var(1, correction=0)
+    return int(spread.nan_to_num(-1.0).argmax())
 
 
 def rows_at(passes: Passes, xs: Rows, i: Tensor) -> Rows:

@@ -22,7 +22,7 @@ from attrib.interop.arrays import as_numpy
 from attrib.labels.align import at_samples, baseline_tensors, sample_values
 from attrib.labels.beside import args_at, forward_args
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
-from attrib.labels.lazy import Explain, computed, first_sample, of_first, of_positions, one_or_many
+from attrib.labels.lazy import Explain, computed, first_sample, of_first, of_positions
 from attrib.labels.results import Facts, sample_coords
 from attrib.labels.spatial import centres
 
@@ -91,7 +91,7 @@ def lazily_at_layer(
     order = (*lead, *inputs.sample_dims)
 
     def laid_out(field: str) -> Any:
-        return one_or_many(fields[field], many).transpose(*order, *grid).data
+        return fields[field].transpose(*order, *grid).data
 
     if "standard_error:0" in fields:
         coords["standard_error"] = ((*order, *names), laid_out("standard_error:0"))

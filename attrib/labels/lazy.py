@@ -38,12 +38,12 @@ def lazily(explain: Explain, probe: Explanation, inputs: Inputs, facts: Facts, m
     """
     lead: tuple[Hashable, ...] = ("target",) if many else ()
     core = [list(inputs.core(j)) for j in range(len(inputs.arrays))]
-    fields = _lazy_fields(explain, inputs, probe, core)
+    fields = _lazy_fields(explain, inputs, probe, core, many)
 
     def laid_out(name: str) -> list[Any]:
         names = [f"{name}:{j}" for j in range(len(inputs.arrays))]
         return [
-            one_or_many(fields[n], many).transpose(*lead, *x.dims).data if n in fields else None
+            fields[n].transpose(*lead, *x.dims).data if n in fields else None
             for n, x in zip(names, inputs.arrays, strict=True)
         ]
 
@@ -80,7 +80,7 @@ def lazy_maps(explain: Explain, first: Explanation, inputs: Inputs, facts: Facts
     fields, grid, coords = of_positions(
         lambda *block: layers_last(explain(*block)), probe, inputs, facts, many, listed
     )
-    maps = one_or_many(fields["attribution:0"], many).transpose(*lead, *inputs.sample_dims, *grid)
+    maps = fields["attribution:0"].transpose(*lead, *inputs.sample_dims, *grid)
     notes = {
         k: v for k, v in (probe.notes or {}).items() if k != "zero_maps"
     }  # it counts maps of the first sample
@@ -101,7 +101,7 @@ def of_positions(
     shape = probe.attribution.shape[2:]
     grid: list[Hashable] = [f"{POSITION}_{k}" for k in range(len(shape) - len(listed))]
     dims = [*listed, *grid]
-    fields = _lazy_fields(explain, inputs, probe, [dims], dict(zip(dims, shape, strict=True)))
+    fields = _lazy_fields(explain, inputs, probe, [dims], many, dict(zip(dims, shape, strict=True)))
     return fields, grid, _lazy_coords(fields, inputs, probe, facts, many)
 
 
@@ -160,10 +160,11 @@ def bare_blocks(inputs: Inputs) -> list[xr.DataArray]:
 
 def sample_numbers(inputs: Inputs, blocks: list[xr.DataArray]) -> xr.DataArray:
     """The number of each sample, in the same blocks of samples."""
+    import dask.array as da
+
     numbers = np.arange(inputs.samples).reshape(inputs.sample_shape)
-    return xr.DataArray(numbers, dims=inputs.sample_dims).chunk(
-        {d: blocks[0].variable.chunksizes[d] for d in inputs.sample_dims}
-    )
+    cuts = tuple(blocks[0].variable.chunksizes[d] for d in inputs.sample_dims)
+    return xr.DataArray(da.from_array(numbers, cuts, name=False), dims=inputs.sample_dims)
 
 
 class Named:
@@ -200,20 +201,24 @@ class Block:
         Number of sample dims.
     fields : tuple of str
         Fields of the explanation to give, see `_dims_of_fields`.
+    many : bool
+        Whether they keep their target dim.
     """
 
     explain: Explain
     lead: int
     fields: tuple[str, ...]
+    many: bool
 
     def __call__(self, numbers: np.ndarray, *blocks: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The fields as arrays (*sample dims, target, *core dims)."""
+        """The fields as arrays (*sample dims, target where it is kept, *core dims)."""
         xs = tuple(as_tensor(b).reshape(-1, *b.shape[self.lead :]) for b in blocks)
         explanation = self.explain(xs, numbers.ravel().tolist())
         arrays = []
         for name in self.fields:
             values = as_numpy(_field(explanation, name))
-            values = values if name.startswith(PER_SAMPLE) else np.moveaxis(values, 0, 1)
+            if not name.startswith(PER_SAMPLE):
+                values = np.moveaxis(values, 0, 1) if self.many else values[0]
             arrays.append(values.reshape(*numbers.shape, *values.shape[1:]))
         return tuple(arrays)
 
@@ -227,13 +232,15 @@ def _field(explanation: Explanation, name: str) -> torch.Tensor:
     return value[int(j)] if j and isinstance(value, tuple) else value
 
 
-def _dims_of_fields(probe: Explanation, dims: list[list[Hashable]]) -> dict[str, list[Hashable]]:
+def _dims_of_fields(
+    probe: Explanation, dims: list[list[Hashable]], lead: list[Hashable]
+) -> dict[str, list[Hashable]]:
     """Names of what a block gives, and the dims of each after the sample dims."""
     fields: dict[str, list[Hashable]] = {}
     for name in ("attribution", "standard_error"):
         if getattr(probe, name) is not None:
-            fields |= {f"{name}:{j}": ["target", *d] for j, d in enumerate(dims)}
-    fields |= {n: ["target"] for n in ("prediction", "delta", "target") if getattr(probe, n) is not None}
+            fields |= {f"{name}:{j}": [*lead, *d] for j, d in enumerate(dims)}
+    fields |= {n: lead for n in ("prediction", "delta", "target") if getattr(probe, n) is not None}
     if probe.n_steps is not None:
         fields["n_steps"] = []
     return fields | {f"per_sample:{name}": [] for name in probe.per_sample or {}}
@@ -244,9 +251,10 @@ def _lazy_fields(
     inputs: Inputs,
     probe: Explanation,
     dims: list[list[Hashable]],
+    many: bool,
     sizes: Mapping[Hashable, int] | None = None,
 ) -> dict[str, xr.DataArray]:
-    """Each field of the explanation by name, lazy: sample dims, target, and for attributions the `dims` of one sample.
+    """Each field of the explanation by name, lazy: sample dims, target for `many`, and for attributions the `dims` of one sample.
 
     Parameters
     ----------
@@ -259,24 +267,22 @@ def _lazy_fields(
     sizes : mapping, optional
         Of those dims that the inputs lack.
     """
-    fields = _dims_of_fields(probe, dims)
+    lead: list[Hashable] = ["target"] if many else []
+    fields = _dims_of_fields(probe, dims, lead)
     blocks = bare_blocks(inputs)
     arrays = xr.apply_ufunc(
-        Named(Block(explain, len(inputs.sample_dims), tuple(fields))),
+        Named(Block(explain, len(inputs.sample_dims), tuple(fields), many)),
         sample_numbers(inputs, blocks),
         *blocks,
         input_core_dims=[[], *(list(inputs.core(j)) for j in range(len(blocks)))],
         output_core_dims=list(fields.values()),
         dask="parallelized",
         output_dtypes=[as_numpy(_field(probe, f).new_empty(0)).dtype for f in fields],
-        dask_gufunc_kwargs={"output_sizes": {"target": len(probe.target_labels), **(sizes or {})}},
+        dask_gufunc_kwargs={
+            "output_sizes": dict.fromkeys(lead, len(probe.target_labels)) | dict(sizes or {})
+        },
     )
     return dict(zip(fields, arrays if isinstance(arrays, tuple) else (arrays,), strict=True))
-
-
-def one_or_many(field: xr.DataArray, many: bool) -> xr.DataArray:
-    """A field, without its target dim where one target was asked for."""
-    return field if many or "target" not in field.dims else field.isel(target=0, drop=True)
 
 
 def _lazy_coords(
@@ -286,9 +292,7 @@ def _lazy_coords(
     lead: tuple[Hashable, ...] = ("target",) if many else ()
     dims = (*lead, *inputs.sample_dims)
     coords: dict[Hashable, Any] = {
-        n: (dims, one_or_many(fields[n], many).transpose(*dims).data)
-        for n in ("prediction", "delta")
-        if n in fields
+        n: (dims, fields[n].transpose(*dims).data) for n in ("prediction", "delta") if n in fields
     }
     for name in fields:
         if name.startswith(PER_SAMPLE):
@@ -297,7 +301,7 @@ def _lazy_coords(
     if many:
         coords["target"] = np.asarray(probe.target_labels)
     elif "target" in fields and varies(probe):
-        index = one_or_many(fields["target"], many).transpose(*inputs.sample_dims).data
+        index = fields["target"].transpose(*inputs.sample_dims).data
         if facts.classes is not None:
             index = index.map_blocks(with_names, facts.classes, dtype=np.asarray(facts.classes).dtype)
         coords["target"] = (inputs.sample_dims, index)

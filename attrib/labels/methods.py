@@ -44,6 +44,7 @@ WIDER = {
     "only": "int | str | None",
     "onto": "int | str",
 }
+FEW = 64  # rows in a call of the first look at a model
 
 
 def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., Any]:
@@ -203,7 +204,7 @@ def _lazily(
         options |= resolved(options, probe) if about.layer else {}
     else:
         given = dict(options)
-        options |= {"f": FirstLook(model), **_fewest(options)}
+        options |= _at_first(options, about)
         probe = of_zeros(explain, inputs)
         options |= given
     options["f"] = BlockModel(model)
@@ -217,7 +218,10 @@ def _lazily(
     return lay_out(explain, probe, inputs, facts, many)
 
 
-def _fewest(options: dict[str, Any]) -> dict[str, Any]:
-    """Numbers of steps and draws that show the form of a result as well as many do."""
+def _at_first(options: dict[str, Any], about: About) -> dict[str, Any]:
+    """Options that show the form of a result at little cost: few steps and draws, whose memory need not be measured."""
     few = {name: min(options[name], 2) for name in ("n_steps", "n_samples") if type(options.get(name)) is int}
-    return {name: n for name, n in few.items() if n == 2}
+    unmeasured = options.get("batch_size") == "auto" and len(options["targets"]) == 1 and not about.edits
+    batches = {"batch_size": FEW} if unmeasured and not about.wraps else {}
+    look = FirstLook(options["f"], measured=not batches)
+    return {"f": look} | {name: n for name, n in few.items() if n == 2} | batches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -159,30 +160,50 @@ def slice_summary(
     >>> from attrib.labels.grids import affine_coord
     >>> from attrib.plots import slice_summary
     >>> a = xr.DataArray(np.ones((8, 9, 10)), dims=("i", "j", "k")).assign_coords(affine=affine_coord(np.eye(4)))
-    >>> len(slice_summary(a, a, "k", [2, 4, 6]).axes)
-    7
+    >>> panels, bar = slice_summary(a, a, "k", [2, 4, 6]).axes
+    >>> len(panels.images)
+    9
     """
     views = _Views.of(anatomy, attribution, atlas, dim)
     colours = colours_of(attribution, percentile)
     grey = _grey(anatomy)
-    count = len(indices)
-    wide, high = views.panel(PANEL * 0.75)
-    left, right, top, bottom = 0.55, 1.0, 0.62, 0.5
-    figure = _figure((left + count * (wide + 0.08) + right, top + 2 * (high + 0.1) + bottom))
+    wide, high = views.panel(PANEL * 0.75)  # inches
+    left, right, top, bottom, gap = 0.55, 1.0, 0.62, 0.5, 0.08
+    inside = len(indices) * (wide + gap) - gap, 2 * (high + gap) - gap
+    figure = _figure((left + inside[0] + gap + right, top + inside[1] + gap + bottom))
     width, height = figure.get_size_inches()
+    ax = figure.add_axes((left / width, bottom / height, inside[0] / width, inside[1] / height))
+    low_x, high_x, low_y, high_y = views.window
+    inch = (
+        high_x - low_x
+    ) / wide  # in mm; all panels lie in one axes, for axes take longer than what they show
+    ticks: list[tuple[float, float]] = []
     for column, index in enumerate(indices):
         plane = views.plane(index)
+        over_x = column * (wide + gap) * inch - low_x
+        ticks += [(t + over_x, t) for t in _ticks(low_x, high_x)]
         for row in range(2):
-            place = (left + column * (wide + 0.08), bottom + (1 - row) * (high + 0.1))
-            ax = figure.add_axes((place[0] / width, place[1] / height, wide / width, high / height))
-            ax.imshow(plane.anatomy, cmap="gray", origin="lower", extent=plane.extent, **grey)
+            over_y = (1 - row) * (high + gap) * inch - low_y
+            frame = (low_x + over_x, high_x + over_x, low_y + over_y, high_y + over_y)
+            extent = tuple(np.add(plane.extent, (over_x, over_x, over_y, over_y)))
+            images = [ax.imshow(plane.anatomy, cmap="gray", origin="lower", extent=extent, **grey)]
             if row == 1:
-                ax.imshow(colours.over(plane.attribution), origin="lower", extent=plane.extent)
-                _outline(ax, plane)
-            else:
-                ax.set_title(f"{plane.position}\n{dim} = {index}", fontsize=8)
-            _marks(ax, views, first=column == 0, last=row == 1, colour="white")
-    _bar(figure, colours, label, (left + count * (wide + 0.08) + 0.08, bottom, high), percentile)
+                images.append(ax.imshow(colours.over(plane.attribution), origin="lower", extent=extent))
+                images.append(_outline(ax, plane._replace(extent=extent)))
+            _frame(ax, frame, images)
+            _letters(ax, views, frame, "white")
+        ax.text(
+            over_x + (low_x + high_x) / 2, (2 * high + gap + 0.04) * inch, f"{plane.position}\n{dim} = {index}",
+            fontsize=8, ha="center", va="bottom",
+        )  # fmt: skip
+    ax.set_xlim(0, inside[0] * inch)
+    ax.set_ylim(0, inside[1] * inch)
+    ax.spines[:].set_visible(False)
+    ax.set_xticks([t for t, _ in ticks], [f"{v:g}" for _, v in ticks])
+    rows = [(v - low_y + r * (high + gap) * inch, v) for r in range(2) for v in _ticks(low_y, high_y)]
+    ax.set_yticks([t for t, _ in rows], [f"{v:g}" for _, v in rows])
+    _name_axes(ax, views)
+    _bar(figure, colours, label, (left + inside[0] + 0.16, bottom, high), percentile)
     figure.text(0.01, 1 - 0.06 / height, title, fontsize=10, va="top")
     return figure
 
@@ -320,7 +341,7 @@ class SlicePanels:
         for n, heading in enumerate(headings):
             box = ((left + n * (wide + gap)) / width, bottom / height, wide / width, high / height)
             ax = self.figure.add_axes(box)
-            ax.set_title(heading, fontsize=9)
+            ax.set_title(heading, fontsize=9, y=1.0)
             self.panels.append(ax)
         blank = self.views.plane(
             int(self.views.anatomy[dim].values[0]) if dim in self.views.anatomy.coords else 0
@@ -333,12 +354,19 @@ class SlicePanels:
             self.panels[2].imshow(blank.anatomy, cmap="gray", **grey, **layout),
             self.panels[2].imshow(self.colours.over(blank.attribution), **layout),
         ]
+        window = self.views.window
         for n, ax in enumerate(self.panels):
-            light = n == 1 and self.colours.signed
-            _marks(ax, self.views, first=n == 0, last=True, colour="black" if light else "white")
+            _letters(ax, self.views, window, "black" if n == 1 and self.colours.signed else "white")
+            _name_axes(ax, self.views)
+            ax.set_xlim(*window[:2])
+            ax.set_ylim(*window[2:])
+            ax.set_xticks(_ticks(*window[:2]))
+            ax.set_yticks(_ticks(*window[2:]))
+            ax.yaxis.set_visible(n == 0)
         _bar(self.figure, self.colours, label, (left + 3 * wide + 2 * gap + 0.1, bottom, high), percentile)
         self.heading = self.figure.text(0.01, 1 - 0.06 / height, title, fontsize=10, va="top")
-        self.lines: list[Any] = []
+        self.lines = [_outline(ax, blank) for ax in self.panels[1:]]
+        self._fixed: Any = None
 
     def draw(self, index: int) -> Figure:
         """The figure with a slice."""
@@ -348,11 +376,37 @@ class SlicePanels:
         ):  # fmt: skip
             image.set_data(values)
             image.set_extent(plane.extent)
-        self.panels[0].set_title(f"anatomy, {plane.position}", fontsize=9)
+        self.panels[0].set_title(f"anatomy, {plane.position}", fontsize=9, y=1.0)
         for line in self.lines:
-            line.remove()
-        self.lines = [drawn for ax in self.panels[1:] for drawn in _outline(ax, plane)]
+            line.set_data(*_borders(plane))
         return self.figure
+
+    def save(self, index: int, path: str | Path) -> None:
+        """Write the figure with a slice as PNG: axes, their numbers and the colour bar are drawn once for all slices."""
+        canvas: Any = self.draw(index).canvas
+        inside = [a for ax in self.panels for a in (*ax.images, *ax.texts, *ax.spines.values())]
+        moving = [*inside, *self.lines, self.panels[0].title]
+        if self._fixed is None:
+            for artist in moving:
+                artist.set_visible(False)
+            canvas.draw()
+            self._fixed = canvas.copy_from_bbox(self.figure.bbox)
+            for artist in moving:
+                artist.set_visible(True)
+        canvas.restore_region(self._fixed)
+        for artist in sorted(moving, key=lambda a: a.get_zorder()):
+            self.figure.draw_artist(artist)
+        write_png(canvas, path)
+
+
+def write_png(canvas: Any, path: str | Path, draw: bool = False) -> None:
+    """Write what is on a canvas, drawn first if `draw`, without opacity; a low level of compression is the quickest for its size."""
+    from PIL import Image
+
+    if draw:
+        canvas.draw()
+
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(path, format="png", compress_level=3)
 
 
 def _turned_like(a: xr.DataArray, anatomy: xr.DataArray) -> xr.DataArray:
@@ -365,12 +419,11 @@ def _turned_like(a: xr.DataArray, anatomy: xr.DataArray) -> xr.DataArray:
 
 def _figure(size: tuple[float, float]) -> Figure:
     """A figure without automatic layout, which takes longer than the drawing."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from attrib.plots.scale import figure
 
-    figure = Figure(figsize=size, dpi=110)
-    FigureCanvasAgg(figure)
-    return figure
+    drawing = figure(size)
+    drawing.set_layout_engine("none")
+    return drawing
 
 
 def _grey(anatomy: xr.DataArray) -> dict[str, Any]:
@@ -378,50 +431,66 @@ def _grey(anatomy: xr.DataArray) -> dict[str, Any]:
     return {"vmin": float(low), "vmax": float(high if high > low else low + 1)}
 
 
-def _marks(ax: Any, views: _Views, *, first: bool, last: bool, colour: str) -> None:
-    """Ends of both axes as letters inside the panel, mm along the outer ones."""
-    from matplotlib.patheffects import withStroke
+def _ticks(low: float, high: float) -> list[float]:
+    """A few round numbers between the ends, none of them near an end."""
     from matplotlib.ticker import MaxNLocator
 
+    inside = MaxNLocator(4, prune="both").tick_values(low, high)
+    return [float(t) for t in inside if low <= t <= high]
+
+
+def _name_axes(ax: Any, views: _Views) -> None:
+    ax.tick_params(labelsize=7, length=2, pad=1.5)
+    ax.set_xlabel(f"{NAMES[views.across]} (mm)", fontsize=8, labelpad=1)
+    ax.set_ylabel(f"{NAMES[views.up]} (mm)", fontsize=8, labelpad=1)
+
+
+def _letters(ax: Any, views: _Views, frame: tuple[float, ...], colour: str) -> None:
+    """The ends of both directions as letters inside a panel whose edges are `frame`."""
+    from matplotlib.patheffects import withStroke
+
+    low_x, high_x, low_y, high_y = frame
     halo = [withStroke(linewidth=2, foreground="white" if colour == "black" else "black")]
     for n, places in ((views.across, ((0.02, 0.5), (0.98, 0.5))), (views.up, ((0.5, 0.02), (0.5, 0.98)))):
         for letter, (x, y), which in zip(ENDS[n], places, ("low", "high"), strict=True):
             sides = {"low": ("left", "bottom"), "high": ("right", "top")}[which]
             ax.text(
-                x, y, letter, transform=ax.transAxes, fontsize=8, color=colour, fontweight="bold", path_effects=halo,
-                ha=sides[0] if n == views.across else "center", va=sides[1] if n == views.up else "center",
+                low_x + x * (high_x - low_x), low_y + y * (high_y - low_y), letter, fontsize=8, color=colour, fontweight="bold",
+                path_effects=halo, ha=sides[0] if n == views.across else "center", va=sides[1] if n == views.up else "center",
             )  # fmt: skip
-    ax.tick_params(labelsize=7, length=2, pad=1.5)
-    low_x, high_x, low_y, high_y = views.window
-    ax.set_xlim(low_x, high_x)
-    ax.set_ylim(low_y, high_y)
-    for side in (ax.xaxis, ax.yaxis):
-        side.set_major_locator(MaxNLocator(4, prune="both"))
-    if first:
-        ax.set_ylabel(f"{NAMES[views.up]} (mm)", fontsize=8, labelpad=1)
-    else:
-        ax.set_yticklabels([])
-    if last:
-        ax.set_xlabel(f"{NAMES[views.across]} (mm)", fontsize=8, labelpad=1)
-    else:
-        ax.set_xticklabels([])
 
 
-def _outline(ax: Any, plane: _Plane) -> list[Any]:
-    """Borders between pixels of different regions."""
+def _frame(ax: Any, frame: tuple[float, ...], artists: Sequence[Any]) -> None:
+    """A panel's edges, at which images and lines end."""
+    from matplotlib.patches import Rectangle
+
+    low_x, high_x, low_y, high_y = frame
+    edge = Rectangle((low_x, low_y), high_x - low_x, high_y - low_y, fill=False, linewidth=0.8, clip_on=False)
+    ax.add_patch(edge)
+    for artist in artists:
+        artist.set_clip_path(edge)
+
+
+def _outline(ax: Any, plane: _Plane) -> Any:
+    """A line along the borders between pixels of different regions."""
+    (line,) = ax.plot(*_borders(plane), color="#3fae5f", linewidth=0.6, alpha=0.8, solid_capstyle="butt")
+    return line
+
+
+def _borders(plane: _Plane) -> tuple[np.ndarray, np.ndarray]:
+    """Both coordinates of the borders between pixels of different regions, each border followed by a gap."""
     if plane.atlas is None:
-        return []
-    from matplotlib.collections import LineCollection
-
+        return np.empty(0), np.empty(0)
     low_x, high_x, low_y, high_y = plane.extent
     rows, columns = plane.atlas.shape
     xs, ys = np.linspace(low_x, high_x, columns + 1), np.linspace(low_y, high_y, rows + 1)
     r, c = np.nonzero(plane.atlas[:, 1:] != plane.atlas[:, :-1])
-    upright = np.stack([np.stack([xs[c + 1], ys[r]], 1), np.stack([xs[c + 1], ys[r + 1]], 1)], 1)
-    r, c = np.nonzero(plane.atlas[1:] != plane.atlas[:-1])
-    level = np.stack([np.stack([xs[c], ys[r + 1]], 1), np.stack([xs[c + 1], ys[r + 1]], 1)], 1)
-    lines = LineCollection([*upright, *level], colors="#3fae5f", linewidths=0.6, alpha=0.8)
-    return [ax.add_collection(lines, autolim=False)]
+    up, right = np.nonzero(plane.atlas[1:] != plane.atlas[:-1])
+    gaps = np.full(len(r) + len(up), np.nan)
+    first = np.concatenate([xs[c + 1], xs[right]]), np.concatenate([ys[r], ys[up + 1]])
+    last = np.concatenate([xs[c + 1], xs[right + 1]]), np.concatenate([ys[r + 1], ys[up + 1]])
+    x, y = (np.stack([a, b, gaps], 1).ravel() for a, b in zip(first, last, strict=True))
+    return x, y
 
 
 def _bar(

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from attrib.plots.scale import NEGATIVE, POSITIVE, axes, dim_label, figure, value_label, wrapped
+from attrib.plots.scale import (
+    NEGATIVE,
+    POSITIVE,
+    axes,
+    dim_label,
+    figure,
+    literal,
+    value_label,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +81,7 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     ax.set_ylabel(dim_label(a, dim))
     quantity = value_label(a) if label is None else label
     ax.set_xlabel(wrapped(f"{quantity}; lines: sd" if spread else quantity, 34))
-    return ax
+    return literal(ax)
 
 
 def bar_panels(attributions: Mapping[str, xr.DataArray], *, n: int = 15, label: str = "") -> Figure:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from attrib.plots.scale import axes, dim_label, value_label, wrapped
+from attrib.plots.scale import axes, dim_label, literal, value_label, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,12 +25,12 @@ def curves(
     label: str | None = None,
     legend: bool = True,
 ) -> Axes:
-    """Draw curves, each averaged over all its other dims.
+    """Draw curves, each averaged over all its other dims, with its standard error as a band where there are several samples.
 
     Parameters
     ----------
     lines : mapping of str to DataArray
-        Names and curves.
+        Names and curves. A mean over samples that was taken before may have its standard error as the coord `se`.
     dim : str, default "fraction"
         The dim along the horizontal axis: numbers, or names, which are written out.
     control : DataArray, optional
@@ -71,6 +71,7 @@ def curves(
     names = first[dim].values.dtype.kind not in "iuf"
     if control is not None:
         ax.plot(*_points(control, dim), color="0.55", linewidth=3, alpha=0.7, label="random order", zorder=1)
+        _draw_band(ax, control, dim, "0.55")
     for k, (name, a) in enumerate(lines.items()):
         style = STYLES[k // 10 % len(STYLES)]
         ax.plot(
@@ -82,16 +83,37 @@ def curves(
             markersize=3,
             label=name,
         )
+        _draw_band(ax, a, dim, f"C{k % 10}")
     if names:
-        ax.set_xticks(
-            range(first.sizes[dim]), [str(v) for v in first[dim].values], rotation=60, ha="right", fontsize=7
-        )
+        words = [str(v) for v in first[dim].values]
+        turned: Any = {"rotation": 60, "ha": "right"} if max(map(len, words)) > 4 else {}
+        ax.set_xticks(range(first.sizes[dim]), words, fontsize=7, **turned)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_xlabel(wrapped(dim_label(first, dim), 60))
-    ax.set_ylabel(wrapped(value_label(first) if label is None else label, 40))
+    quantity = value_label(first) if label is None else label
+    several = any(_error(a, dim) is not None for a in lines.values())
+    ax.set_ylabel(wrapped(f"{quantity}; bands: standard error" if several else quantity, 40))
     if legend:
         ax.legend(fontsize=7, frameon=False)
-    return ax
+    return literal(ax)
+
+
+def _draw_band(ax: Axes, a: xr.DataArray, dim: str, colour: str) -> None:
+    error = _error(a, dim)
+    if error is not None:
+        at, mean = _points(a, dim)
+        ax.fill_between(at, mean - error, mean + error, color=colour, alpha=0.15, linewidth=0, zorder=0.5)
+
+
+def _error(a: xr.DataArray, dim: str) -> np.ndarray | None:
+    """The standard error of the mean over the other dims, or the coord `se`; None for a single curve."""
+    if "se" in a.coords and a["se"].dims == (dim,):
+        return a["se"].values
+    others = [d for d in a.dims if d != dim]
+    count = a.count(others)
+    if not others or int(count.max()) < 2:
+        return None
+    return (a.std(others, ddof=1) / np.sqrt(count)).values
 
 
 def _points(a: xr.DataArray, dim: str) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from attrib.plots.scale import (
     extends,
     figure,
     limit_text,
+    literal,
     robust_limit,
     shortened,
     value_label,
@@ -109,7 +110,7 @@ def heatmap(
     quantity = value_label(a) if label is None else label
     note = limit_text(bound, percentile if limit is None else None)
     colour_bar(ax.figure, picture, ax, quantity, note, extends(a.values, bound))
-    return ax
+    return literal(ax)
 
 
 def confusion(table: xr.DataArray, *, normalize: bool = False) -> Figure:

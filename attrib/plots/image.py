@@ -20,6 +20,7 @@ from attrib.plots.scale import (
     extends,
     figure,
     limit_text,
+    literal,
     number,
     robust_limit,
     value_label,
@@ -87,7 +88,7 @@ def image(
     if colorbar:
         note = limit_text(bound, percentile if limit is None else None)
         colour_bar(ax.figure, picture, ax, value_label(a), note, extends(a.values, bound))
-    return ax
+    return literal(ax)
 
 
 def _size(a: xr.DataArray) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from attrib.plots.scale import axes, dim_label, value_label, wrapped
+from attrib.plots.scale import axes, dim_label, literal, value_label, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +83,7 @@ def attribution_logo(
     ax.axhline(0, color="black", linewidth=0.6)
     label_positions(ax, a)
     ax.set_ylabel(wrapped(value_label(a), 22) if label is None else label, fontsize=9)
-    return ax
+    return literal(ax)
 
 
 def letters(
@@ -144,7 +144,7 @@ def letters(
     _spell(ax, positions, names, a[dim].values[finite] if dim in a.coords else positions)
     ax.set_xlabel(dim_label(a, dim), fontsize=9)
     ax.set_ylabel(wrapped(value_label(a), 24) if label is None else label, fontsize=9)
-    return ax
+    return literal(ax)
 
 
 def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
@@ -195,7 +195,7 @@ def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
     ax.set_xticks(range(len(p)), [str(k + 1) for k in range(len(p))], fontsize=7)
     ax.tick_params(length=2, labelsize=7)
     ax.set_ylabel("bits" if frequencies else wrapped(value_label(motif), 16), fontsize=8)
-    return ax
+    return literal(ax)
 
 
 def _matrix(a: xr.DataArray) -> np.ndarray:

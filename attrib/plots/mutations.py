@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from attrib.plots.logo import label_positions
-from attrib.plots.scale import DIVERGING, axes, number, robust_limit, value_label, wrapped
+from attrib.plots.scale import DIVERGING, axes, literal, number, robust_limit, value_label, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,4 +81,5 @@ def mutation_map(
         quantity = value_label(a) if label is None else label
         bar.set_label(f"{wrapped(quantity, 24)}\n(limit {number(bound)})", fontsize=8)
         bar.ax.tick_params(labelsize=7)
-    return ax
+        literal(bar.ax)
+    return literal(ax)

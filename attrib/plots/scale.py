@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,7 @@ def colour_bar(
     letters = max(12, int(1.15 * length / 0.068))
     bar.set_label("\n".join(wrapped(text, letters) for text in (label, note) if text), fontsize=9)
     bar.ax.tick_params(labelsize=8)
+    literal(bar.ax)
     return bar
 
 
@@ -99,6 +101,35 @@ def figure(size: tuple[float, float]) -> Figure:
     from attrib.plots.drawing import Drawing
 
     return Drawing(size)
+
+
+def literal(ax: Any) -> Any:
+    """The axes, whose texts are drawn as they are written also where they lie in another figure than a `Drawing`."""
+    from matplotlib.ticker import FixedLocator
+
+    from attrib.plots.drawing import Drawing
+
+    if isinstance(ax.figure, Drawing):
+        return ax
+    for axis in (ax.xaxis, ax.yaxis):
+        names = [t.get_text() for t in axis.get_ticklabels()]
+        if isinstance(axis.get_major_locator(), FixedLocator) and any("$" in n for n in names):
+            axis.set_ticks(axis.get_majorticklocs(), [_escaped(t) for t in names])
+    legend = ax.get_legend()
+    for text in [
+        *ax.texts,
+        ax.title,
+        ax.xaxis.label,
+        ax.yaxis.label,
+        *(legend.get_texts() if legend else ()),
+    ]:
+        text.set_text(_escaped(text.get_text()))
+    return ax
+
+
+def _escaped(text: str) -> str:
+    """Matplotlib takes what stands between two dollar signs for a formula, unless they have backslashes."""
+    return re.sub(r"(?<!\\)\$", r"\\$", text)
 
 
 def with_unit(name: Any, attrs: dict[Any, Any]) -> str:

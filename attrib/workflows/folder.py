@@ -9,7 +9,8 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -268,3 +269,13 @@ def stamp(*paths: Path | None) -> str:
     """Sizes and times of files, by which a change is noticed."""
     facts = [path.stat() for path in paths if path is not None]
     return " ".join(f"{f.st_size} {f.st_mtime_ns}" for f in facts)
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add the time of the block to `seconds`."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start

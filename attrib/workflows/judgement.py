@@ -294,8 +294,8 @@ def picture(judged: Judgement) -> Figure:
             label="rank correlation" if dim == "layer" else "score",
         )  # fmt: skip
     bars = {
-        "deletion_z": "deletion: z against chance",
-        "insertion_z": "insertion: z against chance",
+        "deletion_z": "deletion: median z against chance",
+        "insertion_z": "insertion: median z against chance",
         "sensitivity": f"sensitivity to {NUDGE:.0%} of the range",
     }
     column = grid[:, 2].subgridspec(3, 1)
@@ -307,7 +307,7 @@ def picture(judged: Judgement) -> Figure:
         ax.invert_yaxis()
         ax.axvline(0, color="black", linewidth=0.8)
         ax.spines[["top", "right"]].set_visible(False)
-        ax.set_title(title, fontsize=9)
+        ax.set_title(title, fontsize=8)
     handles = {
         str(line.get_label()): line
         for ax in drawing.axes

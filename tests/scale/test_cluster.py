@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import attrib
 from tests.scale.models import expression, net
 from tests.scale.test_cohort import explained, killed_at, poisoned, zarr_file
 
-distributed = pytest.importorskip("distributed")
+pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of distributed
 
 SLOW = {
@@ -23,20 +22,6 @@ SLOW = {
     "block": 4,
     "reductions": ("mean", "var", "count", "quantiles", "top:2"),
 }
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Two workers, which know where they may die once."""
-    os.environ["ATTRIB_TEST_DEATH"] = str(tmp_path_factory.mktemp("death") / "died")
-    os.environ["ATTRIB_TEST_SLEEP"] = "0"
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
 
 
 def test_two_workers_give_the_same_bits(client: Any, tmp_path: Path) -> None:

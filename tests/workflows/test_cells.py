@@ -13,6 +13,7 @@ from torch import nn
 
 from attrib.cli.run import OK, REFUSED, repeated, run
 from attrib.domains.cells import ImageFile
+from attrib.domains.draws import drawn_evenly
 from attrib.domains.preparation import Preparation
 from attrib.domains.processors import timm_preparation
 from attrib.functional import grad_cam
@@ -21,7 +22,6 @@ from attrib.workflows.cells import METHODS, cells
 from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.deletion import deletion
 from attrib.workflows.cells.gathered import coarse
-from attrib.workflows.cells.study import evenly
 from attrib.workflows.checkpoint import Classifier, load_checkpoint
 from attrib.workflows.folder import Folder
 from tests.browser import held
@@ -500,9 +500,9 @@ def test_a_factory_and_a_model_of_timm(
         "--classes",
         ",".join(CLASSES),
         "--images",
-        str(images),
+        str(images / "blast" / "cell0.png"),
     ]
-    assert run([*words, "--output", str(tmp_path / "out"), "--device", "cpu", "--max-images", "1"]) == OK
+    assert run([*words, "--output", str(tmp_path / "out"), "--device", "cpu"]) == OK
     prediction = strict(tmp_path / "out" / "cell0_results.json")
     assert prediction["layer"] == "stem"
     picture = Image.open(images / "blast" / "cell0.png")  # 40 x 40
@@ -634,15 +634,13 @@ def test_options_with_several_values() -> None:
     assert repeated(["explain", "--seed", "1", "2"]) == ["explain", "--seed", "1", "2"]
 
 
-def test_fewer_images_are_taken_evenly_from_the_classes() -> None:
-    images = [
-        ImageFile(Path(f"{label}{k}.png"), f"{label}{k}", label)
-        for label, n in (("a", 9), ("b", 2), ("c", 5))
-        for k in range(n)
-    ]
-    assert [f.name for f in evenly(images, 6)] == ["a0", "a1", "b0", "b1", "c0", "c1"]
-    assert [f.name for f in evenly(images, 8)] == ["a0", "a1", "a2", "b0", "b1", "c0", "c1", "c2"]
-    assert evenly(images, None) == evenly(images, 99) == images
+def test_fewer_images_are_drawn_evenly_from_the_classes_by_the_seed() -> None:
+    labels = ["a"] * 9 + ["b"] * 2 + ["c"] * 5
+    six, again, other = (drawn_evenly(labels, 6, seed) for seed in (0, 0, 1))
+    assert [labels[k] for k in six] == ["a", "a", "b", "b", "c", "c"]
+    assert six == again != other
+    assert [labels[k] for k in drawn_evenly(labels, 8, 0)] == ["a"] * 3 + ["b"] * 2 + ["c"] * 3
+    assert drawn_evenly(labels, None) == drawn_evenly(labels, 99) == list(range(16))
 
 
 def test_border_mass_classes_alike_and_a_gallery(study: Path) -> None:

@@ -457,10 +457,13 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
     assert code == 0
     text = capsys.readouterr().out
     assert "of donors that were never seen" in text
-    code = run(["expression", "--checkpoint", str(tmp_path / "m"), *common, "--methods", "saliency", "--normalize", "--pictures", "none", "--all-samples", "--max-samples", "20", "--output", str(tmp_path / "o")])  # fmt: skip
+    code = run(["expression", "--checkpoint", str(tmp_path / "m"), *common[:4], "--methods", "saliency", "--normalize", "--pictures", "none", "--all-samples", "--max-samples", "20", "--output", str(tmp_path / "o")])  # fmt: skip
     text = capsys.readouterr().out
     assert code == 0
     assert "20 of" in text
+    assert (
+        pd.read_csv(tmp_path / "o" / "samples.csv").label.str.startswith("tissue").all()
+    )  # as in the training
     a = load(tmp_path / "o" / "attributions.nc", "saliency")
     assert (float(a.min()), float(a.max())) == (0, 1)
     assert (
@@ -481,7 +484,7 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
     assert "attrib: --split is 'x'" in capsys.readouterr().err
     assert run(["expression", *common]) == 2
     assert run(["expression", "--checkpoint", str(tmp_path / "m")]) == 2
-    assert "--data MATRIX or --download FOLDER" in capsys.readouterr().err
+    assert "--data is missing" in capsys.readouterr().err
 
 
 def test_methods_are_compared_with_chance_and_with_each_other(study) -> None:
@@ -535,18 +538,15 @@ def test_a_run_that_was_stopped_goes_on_and_others_are_refused(study, tmp_path: 
     assert not list((tmp_path / "o" / "parts").glob("*.zarr"))
 
 
-def test_workers_give_what_this_process_gives(study, tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
+@pytest.mark.filterwarnings("ignore")  # those of distributed
+def test_workers_give_what_this_process_gives(study, client, tmp_path: Path) -> None:
     folder, data, _ = study
     done = {}
-    with distributed.Client(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
-    ) as client:
-        for name, cluster in (("here", None), ("there", client)):
-            done[name] = expression(
-                load_checkpoint(folder / "model"), data.tpm, tmp_path / name, samples=data.samples, label="tissue", pictures="none",
-                methods=["deep_lift"], target=["tissue_03"], cluster=cluster,
-            )  # fmt: skip
+    for name, cluster in (("here", None), ("there", client)):
+        done[name] = expression(
+            load_checkpoint(folder / "model"), data.tpm, tmp_path / name, samples=data.samples, label="tissue", pictures="none",
+            methods=["deep_lift"], target=["tissue_03"], cluster=cluster,
+        )  # fmt: skip
     here, there = (load(d.folder / "attributions.nc", "deep_lift") for d in done.values())
     np.testing.assert_allclose(here, there, rtol=1e-6, atol=1e-7)
     here, there = (load(d.folder / "mean_by_target.nc") for d in done.values())

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import xarray as xr
 
 from attrib.cli.run import OK, REFUSED, run
 from attrib.domains.sequences import one_hot, read_fasta
@@ -19,6 +20,7 @@ from attrib.io import load, load_motifs, save_motifs
 from attrib.workflows.sequence import parts, sequence
 from attrib.workflows.sequence.experiments import _backgrounds
 from attrib.workflows.sequence.importance import importance, leading
+from attrib.workflows.sequence.records import Source, read_records
 from tests.browser import held
 from tests.jaspar import database
 from tests.planted import LENGTH, Planted, accuracy, fasta, planted, trained
@@ -230,7 +232,9 @@ def _at(value: float) -> torch.Tensor:
 
 def test_a_rerun_does_only_what_is_missing(here: Path, tmp_path: Path) -> None:
     words = [*NETWORK, "--methods", "saliency", "--pictures", "0", "--output", str(tmp_path / "out")]
-    assert run(["sequence", *words, "--fasta", "a.fa", "--max-records", "32"]) == OK
+    lines = Path("a.fa").read_text().splitlines(keepends=True)
+    (tmp_path / "some.fa").write_text("".join(lines[:64]))
+    assert run(["sequence", *words, "--fasta", str(tmp_path / "some.fa")]) == OK
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out/parts").iterdir()}
     assert len(before) == 1
     assert run(["sequence", *words, "--fasta", "a.fa"]) == OK
@@ -404,6 +408,106 @@ def test_windows_of_a_filter_can_be_counted_instead(here: Path, tmp_path: Path) 
 def test_filters_behind_pooling_are_no_motifs(here: Path, tmp_path: Path) -> None:
     done = sequence("planted_model:pooled", tmp_path / "out", fasta="a.fa", methods=["saliency"], max_records=3, pictures=0)  # fmt: skip
     assert "read does not run along the 80 letters" in done.discovered.notes["filters"]
+
+
+class Pair(torch.nn.Module):
+    """The number of GATAA with a CACGT five letters behind it, and the number of G."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        words = torch.stack([torch.eye(4)[["ACGT".index(c) for c in word]].T for word in ("GATAA", "CACGT")])
+        self.words = torch.nn.Parameter(words)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hits = (torch.nn.functional.conv1d(x, self.words) - 4).relu()
+        return torch.stack([(hits[:, 0, :-10] * hits[:, 1, 10:]).sum(1), x[:, 2].sum(1)], 1)
+
+
+def test_two_motifs_at_a_distance_and_directed_evolution(here: Path, tmp_path: Path) -> None:
+    sequence(
+        Pair().eval(), tmp_path / "out", fasta="a.fa", target="all", classes="pair,letters", methods=["saliency"],
+        max_records=4, pictures=0, space=["GATAA:CACGT"], evolve=3,
+    )  # fmt: skip
+    spacing = pd.read_csv(tmp_path / "out/spacing.csv").set_index(["target", "distance"])
+    at_five = spacing.loc[("pair", 5)]
+    assert at_five.interaction == pytest.approx(1, abs=0.1)
+    assert at_five.q < 1e-6
+    assert spacing.loc["pair"].drop(5).interaction.abs().max() < 0.1
+    assert spacing.loc["letters"].interaction.abs().max() == 0
+    assert spacing.index.get_level_values("distance").max() == 60
+    evolution = pd.read_csv(tmp_path / "out/evolution.csv", keep_default_na=False)
+    grown = evolution[evolution.target == "letters"].pivot(index="round", columns="start", values="score")
+    np.testing.assert_array_equal(grown.diff().dropna(), np.ones((3, 10)))
+    row = evolution[(evolution.target == "letters") & (evolution["round"] == 1)].iloc[0]
+    assert row.after == "G" == row.sequence[int(row.position)] != row.before
+
+
+def test_deeper_layers_pairs_and_evolution_from_the_command_line(here: Path, tmp_path: Path) -> None:
+    words = ["sequence", *NETWORK, "--methods", "saliency", "--pictures", "1", "--fasta", "a.fa", "--motifs", "known.meme"]  # fmt: skip
+    words += [
+        "--layer",
+        "first,mix",
+        "--space",
+        "CTCF:GATAA",
+        "--evolve",
+        "2",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert run(words) == OK
+    filters = pd.read_csv(tmp_path / "out/filters.csv")
+    assert filters.groupby("layer").letters.first().to_dict() == {
+        "mix": 18,
+        "motifs": 15,
+    }  # 15, and 3 by pooling
+    hits = pd.read_csv(tmp_path / "out/tomtom.csv")
+    deep = hits[hits.motif.str.startswith("mix_filter") & (hits.q <= 0.05)]
+    assert {"MA0139.1", "MA0046.1"} & set(deep.target)
+    page = (tmp_path / "out/index.html").read_text()
+    assert all(f in page for f in ("spacing.png", "evolution.png", "Two motifs at a distance"))
+    assert run([*words[:-1], str(tmp_path / "none"), "--space", "CTCF"]) == REFUSED
+    assert run([*words[:-1], str(tmp_path / "none"), "--layer", "mixx"]) == REFUSED
+    assert not (tmp_path / "none").exists()
+
+
+def test_records_are_drawn_from_the_whole_file_and_evenly_over_labels(here: Path, tmp_path: Path) -> None:
+    data = planted(40, 3)
+    letters = ["".join("ACGT"[c] for c in line) for line in data.codes]
+    table = pd.DataFrame({"sequence": letters, "name": [f"r{k}" for k in range(40)], "label": ["a"] * 36 + ["b"] * 4})  # fmt: skip
+    table.to_csv(tmp_path / "table.csv", index=False)
+    source = Source(table=tmp_path / "table.csv", name="name")
+    some, other = (read_records(source, 6, seed).sequences for seed in (0, 1))
+    assert some.label.tolist() == ["a"] * 3 + ["b"] * 3
+    assert some.index.tolist() != other.index.tolist()
+    plain = read_records(Source(fasta="a.fa"), 5, 0).sequences.index.tolist()
+    assert plain != [f"s{k}" for k in range(5)]
+    assert plain == sorted(plain, key=lambda name: int(name[1:]))
+
+
+def test_seqdata(here: Path, tmp_path: Path) -> None:
+    """Letters one by one, texts, and one-hot arrays with the letters on either dim are the same records."""
+    letters = [["A", "C", "G", "T"] * 20, ["G", "G", "T", "A"] * 20]
+    hot = np.eye(4)[[["ACGT".index(c) for c in row] for row in letters]]
+    forms = {
+        "letters": (("_sequence", "_length"), np.array(letters, "S1")),
+        "texts": (("_sequence",), np.array(["".join(row) for row in letters])),
+        "hot": (("_sequence", "_length", "_ohe"), hot), "turned": (("_sequence", "_ohe", "_length"), hot.swapaxes(1, 2)),
+    }  # fmt: skip
+    for name, form in forms.items():
+        column = "seq" if name in ("letters", "texts") else "ohe_seq"
+        ds = xr.Dataset(
+            {column: form, "id": ("_sequence", ["one", "two"]), "activity": ("_sequence", [0.5, 2.0])}
+        )
+        ds.to_zarr(tmp_path / f"{name}.zarr", zarr_format=2)
+        records = read_records(Source(table=tmp_path / f"{name}.zarr")).sequences
+        assert records.index.tolist() == ["one", "two"]
+        assert records.sequence.tolist() == ["".join(row) for row in letters]
+        assert records.activity.tolist() == [0.5, 2.0]
+    with pytest.raises(ValueError, match="no variable 'dna'"):
+        read_records(Source(table=tmp_path / "hot.zarr", column="dna"))
+    words = ["sequence", "--model", "planted_model:flat", "--data", str(tmp_path / "letters.zarr"), *QUICK]
+    assert run([*words, "--output", str(tmp_path / "out")]) == OK
+    assert pd.read_csv(tmp_path / "out/records.csv").activity.tolist() == [0.5, 2.0]
 
 
 def test_files_that_a_rerun_does_not_make_are_gone(here: Path, tmp_path: Path) -> None:
@@ -697,7 +801,7 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--fasta a.fa --target on", "--target is 'on': to name a class, give --classes"),
         ("--fasta a.fa --windows 0", "--windows is 0"),
         ("--fasta a.fa --pictures -1", "--pictures is -1"),
-        ("--fasta a.fa --layer mix", "--layer mix reads 16 numbers at each position, no letters"),
+        ("--fasta a.fa --layer mixx", "--layer mixx is no convolution; there are motifs, mix"),
         ("--fasta a.fa --target 7", "--target 7 is out of range"),
         ("--fasta a.fa --baselines dark", "--baselines is 'dark', expected one of uniform, zeros"),
         ("--fasta a.fa --dims sample,position", "--dims is sample,position"),

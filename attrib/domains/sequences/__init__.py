@@ -8,8 +8,8 @@ from attrib.domains.sequences.encoding import decode, one_hot
 from attrib.domains.sequences.experiments import ablate, marginalize, space
 from attrib.domains.sequences.fasta import Reading, read_fasta
 from attrib.domains.sequences.intervals import read_bed
-from attrib.domains.sequences.mutagenesis import saturation
-from attrib.domains.sequences.tables import read_table
+from attrib.domains.sequences.mutagenesis import evolve, saturation
+from attrib.domains.sequences.tables import read_seqdata, read_table
 from attrib.domains.sequences.variants import Alleles, Variants, read_alleles, read_vcf
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "ablate",
     "decode",
     "dinucleotide_shuffle",
+    "evolve",
     "gradient_correction",
     "hypothetical",
     "marginalize",
@@ -28,6 +29,7 @@ __all__ = [
     "read_alleles",
     "read_bed",
     "read_fasta",
+    "read_seqdata",
     "read_table",
     "read_vcf",
     "reverse_complement",

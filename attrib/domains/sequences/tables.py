@@ -1,14 +1,17 @@
-"""Tables with a column of sequences, such as CSV and Parquet."""
+"""Tables with a column of sequences, such as CSV and Parquet, and SeqData."""
 
 from __future__ import annotations
 
 import csv
 import io
 import zlib
+from collections.abc import Hashable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from attrib.domains.sequences.fasta import Reading, Records, text_of
 
@@ -147,3 +150,100 @@ def _chromosome(value: object) -> str:
 def _text(value: object) -> str:
     missing = value is None or (isinstance(value, float) and np.isnan(value))
     return "" if missing else str(value).strip()
+
+
+SEQDATA = ("seq", "sequence", "ohe_seq")  # as SeqData and EUGENe name the variable of sequences
+IDS = ("id", "name", "seq_id", "seqname")
+
+
+def read_seqdata(path: str | Path, *, column: str | None = None, name: str | None = None) -> Reading:
+    """Read the sequences of SeqData, the Zarr stores of EUGENe and SeqDatasets.
+
+    Parameters
+    ----------
+    path : path
+        A Zarr store.
+    column : str, optional
+        The variable of sequences: texts, letters one by one, or one-hot in the order A, C, G, T along a dim of four; default: `seq`,
+        `sequence` or `ohe_seq`, whichever there is.
+    name : str, optional
+        The variable of names; default: `id` or `name` if there is one with distinct values, else the rows' numbers.
+
+    Returns
+    -------
+    Reading
+        `sequences`: `sequence`, and the other variables with one value a sequence, such as labels. Sequences without letters, or with
+        letters other than A, C, G, T, U, N, are listed in `problems`; there `line` is the sequence's number, counted from 1.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such store, or no such variable, or it holds no sequences.
+
+    References
+    ----------
+    Klie et al. (2023), doi:10.1038/s43588-023-00544-w (EUGENe).
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np, xarray as xr
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.zarr"
+    >>> letters = np.array([list("ACGT"), list("GGGT")], dtype="S1")
+    >>> data = {"seq": (("_sequence", "length"), letters), "target": ("_sequence", [0.5, 2.0])}
+    >>> _ = xr.Dataset(data).to_zarr(path, zarr_format=2)
+    >>> read_seqdata(path).sequences
+           sequence  target
+    sample
+    0          ACGT     0.5
+    1          GGGT     2.0
+    """
+    if not Path(path).is_dir():
+        raise FileNotFoundError(f"there is no Zarr store {path}")
+    try:
+        with xr.open_zarr(path, chunks=None) as opened:
+            ds = opened.load()
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is no Zarr store that can be read: {error}") from error
+    for wanted in filter(None, (column, name)):
+        if wanted not in ds.variables:
+            raise ValueError(f"{path} has no variable {wanted!r}; it has {', '.join(map(str, ds.variables))}")
+    column = column or next((v for v in SEQDATA if v in ds.variables), None)
+    if column is None:
+        raise ValueError(f"{path} has none of the variables {', '.join(SEQDATA)}; it has {', '.join(map(str, ds.variables))}")  # fmt: skip
+    texts, lead = _spelled(ds[column], path)
+    rows = {
+        str(v): _plain(ds[v].values)
+        for v in ds.variables
+        if ds[v].dims == (lead,) and v not in (column, lead)
+    }
+    distinct = [v for v in IDS if v in rows and len(set(rows[v])) == len(texts)]
+    names = rows.pop(name or distinct[0]) if name or distinct else [str(k) for k in range(len(texts))]
+    records = Records()
+    for k, text in enumerate(texts):
+        records.add(str(names[k]), k + 1, {"sequence": text, **{v: values[k] for v, values in rows.items()}})
+    return records.reading()
+
+
+def _spelled(a: xr.DataArray, path: str | Path) -> tuple[list[str], Hashable]:
+    """The sequences as texts, and their dim."""
+    lead = a.dims[0] if a.ndim else ""
+    values = a.values
+    if a.ndim == 1 and values.dtype.kind in "SUOT":
+        return [str(t) for t in _plain(values)], lead
+    if a.ndim == 2 and values.dtype.kind in "SUOT":
+        return ["".join(map(str, _plain(row))) for row in values], lead
+    fours = [k for k in (1, 2) if a.ndim == 3 and a.shape[k] == 4]
+    if not fours or values.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{path}: {a.name} has dims {dict(a.sizes)} of {values.dtype}, expected texts, letters, or one-hot with a dim of 4"
+        )
+    hot = np.moveaxis(values, fours[-1] if str(a.dims[fours[-1]]).strip("_") != "length" else fours[0], -1)
+    alphabet = np.array(list("ACGTN"))
+    letters = alphabet[np.where(hot.sum(-1) > 0, hot.argmax(-1), 4)]
+    return ["".join(row).rstrip("N") for row in letters], lead
+
+
+def _plain(values: np.ndarray) -> list[Any]:
+    """Values for a table: texts for bytes."""
+    return [v.decode() if isinstance(v, bytes) else v for v in values.tolist()]

@@ -183,9 +183,8 @@ class Multipliers:
         graphs[name] = graph
         has_outputs = fresh and self.count == 1 and not graph.translated
         seen_output = has_outputs and graph.output in graph.seen  # the replay's own output then
-        y1 = graph.value if has_outputs else self._at_samples(i)
+        y1, y0 = (graph.value, self._at_baselines(x0, r, i)) if has_outputs else self._at_ends(x0, x1, r, i)
         scores = self.readout.scores(y1, i, at_inputs=True)
-        y0 = self._at_baselines(x0, r, i)
         cotangents = self.readout.cotangents(y1, i)
         if self.compile:
             replay = self._compiled.setdefault(len(r), Compiled(graph))(x0, x1, cotangents)
@@ -198,14 +197,14 @@ class Multipliers:
         chunk = Chunk(start, multipliers, products, _total(products), scores, self.readout.scores(y0, i))
         right = adds_up(chunk.total, chunk.at_input, chunk.at_baseline)
         ends = [(replay.y0, y0)] if seen_output else [(replay.y0, y0), (replay.y1, y1)]
-        differs = [_differs(replayed, true, replay).any() for replayed, true in ends if self.check]
+        differs = [_differs(replayed, true, replay, graph.eps).any() for replayed, true in ends if self.check]
         ratio = _ratio_of_large(chunk)
         # all that decides what comes next is read at once: a GPU stands still once for each chunk
         decisive = [torch.stack([*differs, ~right.all()]).any(), (ratio > 0).any(0).sum(), ratio.max()]
         unsure, large, largest = torch.stack([t.float() for t in decisive]).tolist()
         if unsure:
             if self.check:
-                compare(replay, y0, None if seen_output else y1)
+                compare(replay, graph.eps, y0, None if seen_output else y1)
             if not bool(right.all()):
                 chunk = self._again(chunk, ~right, graph, x0, x1, i)
                 ratio = _ratio_of_large(chunk)
@@ -266,6 +265,28 @@ class Multipliers:
             return pool[0].to(device) if self.count == 1 else pool[0].to(device)[which.to(device)]
         return of_samples(pool, i, device)[torch.arange(len(i), device=device), which.to(device)]
 
+    def _at_ends(self, x0: Rows, x1: Rows, r: Tensor, i: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs for samples `i` and at their baselines; in one call where each sample has one baseline."""
+        alone = self.passes.batches.rows == 1  # the model may mix rows then
+        if self.count > 1 or self._shared is not None or self._apart or alone:
+            return self._at_samples(i), self._at_baselines(x0, r, i)
+        kept = slice(1 if self._one_baseline else None)
+        rows = (torch.cat([b, a[kept]]) for a, b in zip(x0, x1, strict=True))
+        try:
+            y = self.readout.outputs(*rows, samples=torch.cat([i, i[kept]]))
+        except _NOT_FOR_ONE_ROW:
+            self._apart = True
+            return self._at_samples(i), self._at_baselines(x0, r, i)
+        y1, y0 = y[: len(i)], y[len(i) :]
+        if self._one_baseline:
+            self._shared = y0
+        return y1, y0.expand_as(y1)
+
+    @property
+    def _one_baseline(self) -> bool:
+        """Whether the model's output at the baseline is one row for all samples."""
+        return self.count == 1 and all(len(p) == 1 for p in self.pool) and not self._of_samples
+
     def _at_samples(self, i: Tensor) -> Tensor:
         """Outputs for samples `i`; the model runs once for each sample."""
         first, last = int(i[0]), int(i[-1])
@@ -323,14 +344,14 @@ def _ratio_of_large(chunk: Chunk) -> Tensor:
     return torch.where(largest > LARGE * change, largest / change, 0).nan_to_num(posinf=0.0)
 
 
-def _differs(replayed: Tensor, true: Tensor, replay: Secant) -> Tensor:
-    """Where a replay differs from the model."""
+def _differs(replayed: Tensor, true: Tensor, replay: Secant, eps: float) -> Tensor:
+    """Where a replay differs from the model by more than numbers of so coarse an `eps` do."""
     scale = torch.maximum(replay.y0.abs().amax(), replay.y1.abs().amax()).nan_to_num(posinf=0.0)
-    gap = (replayed - true).abs() > torch.finfo(true.dtype).eps ** 0.5 * scale
+    gap = (replayed - true).abs() > max(eps, torch.finfo(true.dtype).eps) ** 0.5 * scale
     return gap | (replayed.isnan() != true.isnan())
 
 
-def compare(replay: Secant, y0: Tensor, y1: Tensor | None) -> None:
+def compare(replay: Secant, eps: float, y0: Tensor, y1: Tensor | None) -> None:
     """Compare a replay with the model's outputs `y0` at the baselines and `y1` at the inputs; None skips the inputs.
 
     Raises
@@ -341,7 +362,7 @@ def compare(replay: Secant, y0: Tensor, y1: Tensor | None) -> None:
     for where, replayed, true in (("x", replay.y1, y1), ("baselines", replay.y0, y0)):
         if true is None:
             continue
-        wrong = _differs(replayed, true, replay)
+        wrong = _differs(replayed, true, replay, eps)
         if bool(wrong.any()):
             row = int(wrong.flatten(1).any(1).nonzero()[0]) if wrong.ndim > 1 else int(wrong.nonzero()[0])
             raise ValueError(

@@ -22,6 +22,7 @@ def deletion(
     batch_size: int = 32,
     several: bool = False,
     beside: Any = (),
+    seed: int = 0,
 ) -> functional.Curve:
     """Deletion curves of several methods, beside random orders of the pixels.
 
@@ -41,6 +42,8 @@ def deletion(
         Whether an image may have several labels: probabilities are sigmoids then.
     beside : tuple, mapping or Beside
         What goes into the model beside the images, as `additional_forward_args`.
+    seed : int, default 0
+        Of the random orders.
 
     Returns
     -------
@@ -55,6 +58,6 @@ def deletion(
 
     return functional.deletion.explain(
         probabilities, rows, maps[:, :, None].to(rows.device), baselines=rows.mean((2, 3), keepdim=True),
-        targets=[target.tolist()] * len(maps), steps=STEPS, n_random=CONTROLS, batch_size=batch_size,
+        targets=[target.tolist()] * len(maps), steps=STEPS, n_random=CONTROLS, seed=seed, batch_size=batch_size,
         additional_forward_args=beside,
     )  # fmt: skip

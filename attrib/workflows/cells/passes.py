@@ -90,7 +90,14 @@ def _passes(
     maps = torch.stack([torch.as_tensor(e.attribution) for e in explanations.values()])
     predicted = maps[:, best, torch.arange(len(x))] if plan.goals == "all" else maps[:, -1]
     curves = deletion(
-        classifier.model, x, predicted, best, batch_size=4 * len(x), several=classifier.several, beside=beside
+        classifier.model,
+        x,
+        predicted,
+        best,
+        batch_size=4 * len(x),
+        several=classifier.several,
+        beside=beside,
+        seed=plan.seed,
     )
     layers = next(iter(explanations.values())).layers
     assert layers is not None

@@ -21,6 +21,7 @@ class Plan(NamedTuple):
     targets: str | tuple[str, ...]
     classes: tuple[str, ...]
     source: str
+    seed: int = 0
 
     @property
     def goals(self) -> str | list[Any]:
@@ -47,7 +48,9 @@ class Plan(NamedTuple):
         return ("predicted",) if self.targets == "predicted" else tuple(self.targets)
 
 
-def plan_of(classifier: Classifier, methods: Sequence[str], layer: str, targets: str | Sequence[str]) -> Plan:
+def plan_of(
+    classifier: Classifier, methods: Sequence[str], layer: str, targets: str | Sequence[str], seed: int = 0
+) -> Plan:
     """The plan for these arguments.
 
     Raises
@@ -71,4 +74,4 @@ def plan_of(classifier: Classifier, methods: Sequence[str], layer: str, targets:
         raise ValueError(
             f"`targets` is {' '.join(strange) or 'empty'}, expected predicted, all, or classes: {', '.join(classifier.classes[:20])}{near(strange[0] if strange else '', [*classifier.classes, 'predicted', 'all'])}"
         )
-    return Plan(tuple(dict.fromkeys(methods)), layer, chosen, classifier.classes, classifier.source)
+    return Plan(tuple(dict.fromkeys(methods)), layer, chosen, classifier.classes, classifier.source, seed)

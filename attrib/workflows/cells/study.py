@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from attrib.domains.cells import ImageFile, find_images, left_out, read_image
+from attrib.domains.draws import drawn_evenly
 from attrib.io import load
 from attrib.io.names import LEGAL, file_names
 from attrib.workflows.cells.cohort import write_cohort
@@ -65,6 +66,7 @@ def cells(
     max_images: int | None = None,
     batch_size: int = 16,
     overlay: str = "grey",
+    seed: int = 0,
     command: Sequence[str] = (),
     tell: Tell | None = None,
 ) -> Study:
@@ -91,11 +93,13 @@ def cells(
         Tables or files with what the model takes beside an image, matched by the images' names as in `results.csv`: age, sex; see
         `attrib.workflows.explain.explain`.
     max_images : int, optional
-        Use so many images at most, the first ones of each class, as evenly over the classes as they allow.
+        At most so many, drawn evenly over the classes.
     batch_size : int, default 16
         Images in memory and in a call of the model.
     overlay : {"grey", "colour", "contours"}
         What attributions lie on in pictures, see `attrib.plots.overlays`: a grey image by default, since stains have the colours of heat.
+    seed : int, default 0
+        Of the draw of images, and of the random orders of pixels beside the deletion curves.
     command : sequence of str
         As typed, for `run.json`.
     tell : callable, optional
@@ -110,14 +114,15 @@ def cells(
     ValueError
         For unknown methods, classes and layers, a folder of another run, and if no image can be read.
     """
-    plan = plan_of(classifier, methods, layer, targets)
+    plan = plan_of(classifier, methods, layer, targets, seed)
     if batch_size < 1 or (max_images is not None and max_images < 1):
         raise ValueError(
             f"`batch_size` is {batch_size}, `max_images` {max_images}; expected positive numbers"
         )
     if overlay not in ("grey", "colour", "contours"):
         raise ValueError(f"`overlay` is {overlay!r}, expected grey, colour or contours")
-    files = evenly(find_images(images), max_images)
+    found = find_images(images)
+    files = [found[k] for k in drawn_evenly([f.label for f in found], max_images, seed)]
     names = file_names([f.name for f in files], RESERVED, LEGAL)
     files = [f._replace(name=names[f.name]) for f in files]
     of_files = xr.DataArray(np.zeros(len(files)), coords={"sample": [f.name for f in files]})
@@ -136,17 +141,6 @@ def cells(
                 write_cell(cell, plan.saved_labels, run.path, overlay)
         summary = _sum_up(run, files, plan, unreadable, left_out(images))
     return Study(run.path, summary, run.files)
-
-
-def evenly(images: Sequence[ImageFile], most: int | None) -> list[ImageFile]:
-    """At most so many images in their order: one of each class in turn, until there are enough."""
-    number: dict[str | None, int] = {}
-    turns: list[int] = []
-    for f in images:
-        turns.append(number.get(f.label, 0))
-        number[f.label] = turns[-1] + 1
-    first = sorted(range(len(images)), key=lambda k: turns[k])[:most]
-    return [images[k] for k in sorted(first)]
 
 
 def _batches(

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib._nearest import near
+from attrib.domains.draws import drawn_evenly
 from attrib.domains.expression import transformed
 from attrib.workflows.context import Context
 from attrib.workflows.expression.checkpoint import SPLIT, Classifier
@@ -121,7 +122,7 @@ def chosen(
             "no sample is left to explain: none is predicted correctly, or none is in the split; see `every`, `split`"
         )
     if max_samples is not None and len(places) > max_samples:
-        places = _evenly(places, samples.z["predicted"].values[places], max_samples, seed)
+        places = places[drawn_evenly(samples.z["predicted"].values[places].tolist(), max_samples, seed)]
         say(
             f"{max_samples} of {int(keep.sum())} samples are explained, drawn evenly over the labels (seed {seed})."
         )
@@ -147,14 +148,6 @@ def _of_split(
         say("The data hold samples of the training; those of its test are explained (all: --split all).")
         split = "test"
     return places == split
-
-
-def _evenly(places: np.ndarray, labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """As many of each label as there are, at most, in turns."""
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(places))
-    turn = pd.Series(labels[order]).groupby(labels[order]).cumcount().to_numpy()
-    return np.sort(places[order[np.argsort(turn, kind="stable")[:count]]])
 
 
 def baseline_of(

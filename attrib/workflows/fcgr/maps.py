@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,20 +19,11 @@ from attrib.workflows.fcgr.interactions import interactions
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.fcgr.todo import METHODS, Settings
+from attrib.workflows.folder import timed
 from attrib.workflows.plan import Plan, plan
 from attrib.workflows.study import CONTROLS, STEPS
 
 DEFAULTS = {"saliency.absolute": False}
-
-
-@contextmanager
-def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Add the time of the block to `seconds`."""
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def explained(

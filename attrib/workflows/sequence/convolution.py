@@ -1,4 +1,4 @@
-"""The motifs of a model's first convolution, over sequences of any lengths."""
+"""The motifs of a model's convolutions, the first or deeper ones, over sequences of any lengths."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from torch import nn
 
 from attrib.domains.motifs import FilterMotifs, filter_counts, filter_peaks
 from attrib.domains.motifs.filters import motifs_of_counts, thresholds
-from attrib.engine.layers.at_layer import find_layer, named_layers
+from attrib.engine.layers.at_layer import named_layers
 from attrib.labels import layer_activation
 from attrib.workflows.context import Context
 
 LETTERS = 4
 ROWS = 256  # sequences whose activations are in memory
+TRIED = 4  # sequences whose letters are changed one by one, to see which a deeper layer's position reads
+CHANGED = 1e-6  # of the largest activation: less is rounding
 
 
 class Kernel(NamedTuple):
@@ -28,8 +30,11 @@ class Kernel(NamedTuple):
     layer : str
         Dotted name.
     width, stride, dilation : int
+        Of a deeper layer, the letters that one of its positions reads, and the letters between two positions.
     padding : int or None
         None if it follows from the lengths.
+    deep : bool
+        Whether there are layers between the letters and this one.
     """
 
     layer: str
@@ -37,6 +42,110 @@ class Kernel(NamedTuple):
     stride: int
     padding: int | None
     dilation: int
+    deep: bool = False
+
+
+def kernels(model: Callable[..., Any], layer: str, x: xr.DataArray, context: Context | None) -> list[Kernel]:
+    """The layers in a list with commas, each as a window of letters: from the weights of a first convolution, of others by trial."""
+    return [
+        first_kernel(model, name) if _reads_letters(model, name) else deeper_kernel(model, name, x, context)
+        for name in layer_names(layer)
+    ]
+
+
+def layer_names(layer: str) -> list[str]:
+    """The names in a list with commas."""
+    return [name.strip() for name in layer.split(",") if name.strip()]
+
+
+def check_layers(model: Callable[..., Any], layer: str, x: xr.DataArray, context: Context | None) -> None:
+    """Refuse names of layers that are no convolutions, and deeper ones that read too much, before the work.
+
+    Raises
+    ------
+    ValueError
+        Naming the convolutions.
+    """
+    convolutions = _convolutions(model)
+    named = [n for n in layer_names(layer) if n != "first"]
+    unknown = [n for n in named if n not in convolutions]
+    if unknown:
+        raise ValueError(
+            f"`layer` {unknown[0]} is no convolution; there are {', '.join(convolutions) or 'none'}"
+        )
+    kernels(model, ",".join(named), x, context)
+
+
+def _convolutions(model: Callable[..., Any]) -> dict[str, nn.Conv1d | nn.Conv2d]:
+    return {n: m for n, m in named_layers(model).items() if isinstance(m, nn.Conv1d | nn.Conv2d)}
+
+
+def _reads_letters(model: Callable[..., Any], layer: str) -> bool:
+    """Whether it is the first convolution: one that reads four letters at each position."""
+    try:
+        return layer == "first" or bool(_kernel(layer, _convolutions(model)[layer]))
+    except ValueError:
+        return False
+
+
+def deeper_kernel(
+    model: Callable[..., Any], layer: str, x: xr.DataArray, context: Context | None = None
+) -> Kernel:
+    """Which letters a position of a layer reads: those whose change changes it, in the middle of some records.
+
+    Parameters
+    ----------
+    model : callable
+    layer : str
+        Any layer with positions.
+    x : DataArray
+        One-hot, with the coord `length`; records of the most frequent length are tried.
+
+    Raises
+    ------
+    ValueError
+        If the layer has no positions, or one of them reads all letters.
+
+    Notes
+    -----
+    4 x (1 + letters) evaluations of the model. Pooling hides a letter in one record and shows it in another, so the letters of all tried
+    records are taken together.
+    """
+    some = max(by_length(x), key=lambda part: part.sizes["sample"])
+    some = some.isel(sample=slice(0, TRIED))
+    size = some.sizes["position"]
+    moved = None
+    for k in range(some.sizes["sample"]):
+        record = some.isel(sample=[k])
+        rows = xr.concat(
+            [record] * (1 + size), "sample", coords="minimal", compat="override", join="override"
+        )
+        values = rows.transpose("sample", "nucleotide", "position").values.copy()
+        values[np.arange(1, 1 + size), :, np.arange(size)] = np.roll(values[0], 1, 0).T
+        rows = rows.transpose("sample", "nucleotide", "position").copy(data=values).transpose(*x.dims)
+        beside = () if context is None else context.of_rows([record["sample"].values[0]] * (1 + size))
+        bare = rows.drop_vars([c for c in rows.coords if "sample" in rows[c].dims])
+        a = layer_activation(model, bare, layer=layer, additional_forward_args=beside)
+        places = [d for d, n in a.sizes.items() if d not in ("sample", "filter") and n > 1]
+        if len(places) != 1:
+            raise ValueError(f"`layer` {layer} has no positions: its output is {dict(a.sizes)}")
+        values = a.transpose("sample", "filter", places[0], ...).values.reshape(
+            1 + size, a.sizes["filter"], -1
+        )
+        change = np.abs(values[1:] - values[0]).max(1)  # (letter, position of the layer)
+        moved = (change > CHANGED * np.abs(values).max()) | (False if moved is None else moved)
+    assert moved is not None
+    reads = moved.any(0)
+    low, high = moved.argmax(0)[reads], size - 1 - moved[::-1].argmax(0)[reads]
+    inner = (low > 0) & (high < size - 1)
+    if inner.sum() < 2:
+        raise ValueError(
+            f"`layer` {layer}: a position of it reads {int((high - low).max(initial=0)) + 1} of {size} letters, which is no motif"
+        )
+    at = np.flatnonzero(reads)
+    stride = max(1, round(float(np.polyfit(at[inner], (low + high)[inner] / 2, 1)[0])))
+    first, last = (low - at * stride).min(), (high - at * stride).max()
+    return Kernel(layer, int(last - first) + 1, stride, int(-first), 1, deep=True)
 
 
 def first_kernel(model: Callable[..., Any], layer: str = "first") -> Kernel:
@@ -45,19 +154,13 @@ def first_kernel(model: Callable[..., Any], layer: str = "first") -> Kernel:
     Raises
     ------
     ValueError
-        If the model has none, or `layer` is no convolution of letters.
+        If the model has none, or it reads no letters.
     """
-    convolutions = {n: m for n, m in named_layers(model).items() if isinstance(m, nn.Conv1d | nn.Conv2d)}
-    if layer == "first":
-        if not convolutions:
-            raise ValueError(
-                "the model has no convolution by name (an exported program or a function has none)"
-            )
-        return _kernel(*next(iter(convolutions.items())))
-    module = find_layer(model, layer)
-    if module is None or not isinstance(module[1], nn.Conv1d | nn.Conv2d):
-        raise ValueError(f"`layer` {layer} is no convolution; there are {', '.join(convolutions) or 'none'}")
-    return _kernel(layer, module[1])
+    convolutions = _convolutions(model)
+    if not convolutions:
+        raise ValueError("the model has no convolution by name (an exported program or a function has none)")
+    name = next(iter(convolutions)) if layer == "first" else layer
+    return _kernel(name, convolutions[name])
 
 
 def _kernel(name: str, convolution: nn.Conv1d | nn.Conv2d) -> Kernel:
@@ -139,7 +242,9 @@ def _check_places(a: xr.DataArray, letters: int, kernel: Kernel) -> None:
     places = [n for d, n in a.sizes.items() if d not in ("sample", "filter") and n > 1]
     reach = (kernel.width - 1) * kernel.dilation
     fitting = (
-        None if kernel.padding is None else (letters + 2 * kernel.padding - reach - 1) // kernel.stride + 1
+        None
+        if kernel.padding is None or kernel.deep
+        else (letters + 2 * kernel.padding - reach - 1) // kernel.stride + 1
     )
     if len(places) > 1 or (places and fitting is not None and places[0] != fitting):
         raise ValueError(

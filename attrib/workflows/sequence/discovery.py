@@ -12,7 +12,7 @@ import xarray as xr
 from attrib.domains.motifs import Clusters, FilterMotifs, cluster_seqlets, find_seqlets, tomtom
 from attrib.io.names import file_names
 from attrib.workflows.context import Context
-from attrib.workflows.sequence.convolution import filters_of, first_kernel
+from attrib.workflows.sequence.convolution import filters_of, kernels, layer_names
 
 Motifs = Mapping[str, xr.DataArray]
 TELLING = 3.0  # bits that a filter's motif must have to be matched and inserted
@@ -50,8 +50,7 @@ class Discovered(NamedTuple):
         if self.filters is None:
             return {}
         rows = self.filters.table[self.filters.table.information >= TELLING]
-        names = [f"filter_{k}" for k in rows.sort_values("information", ascending=False)["filter"]]
-        return {n: self.filters.motifs[n] for n in names}
+        return {n: self.filters.motifs[n] for n in rows.sort_values("information", ascending=False)["motif"]}
 
 
 def discover(
@@ -77,7 +76,7 @@ def discover(
     database : mapping of str to DataArray, optional
         Known motifs.
     layer : str
-        The convolution, or `"first"`.
+        The convolution, or `"first"`, or several layers with commas.
     top : int, optional
         Number of a filter's strongest windows; default: all windows of at least half of its maximum.
     both_strands : bool
@@ -101,13 +100,25 @@ def discover(
 def _filters(
     model: Callable[..., Any], x: xr.DataArray, layer: str, top: int | None, context: Context | None
 ) -> tuple[FilterMotifs | None, dict[str, str]]:
-    """Motifs of the filters, or why there are none; for a named layer the error is raised."""
+    """Motifs of the filters of all layers, or why there are none; for a named layer the error is raised."""
+    parts: list[FilterMotifs] = []
     try:
-        return filters_of(model, x, first_kernel(model, layer), top=top, context=context), {}
+        for kernel in kernels(model, layer, x, context):
+            motifs, table = filters_of(model, x, kernel, top=top, context=context)
+            begin = "" if len(layer_names(layer)) == 1 else f"{kernel.layer}_"
+            named = {
+                f"{begin}{name}": m.assign_attrs(m.attrs | {"name": f"{begin}{name}"})
+                for name, m in motifs.items()
+            }
+            names = [f"{begin}filter_{k}" for k in table["filter"]]
+            letters = [kernel.width] * len(table)
+            parts.append(FilterMotifs(named, table.assign(layer=kernel.layer, letters=letters, motif=names)))
     except (ValueError, TypeError) as error:
         if layer != "first":
             raise
         return None, {"filters": str(error)}
+    tables = pd.concat([p.table for p in parts], ignore_index=True)
+    return FilterMotifs({n: m for p in parts for n, m in p.motifs.items()}, tables), {}
 
 
 def seqlet_motifs(

@@ -1,4 +1,4 @@
-"""Experiments: motifs inserted into backgrounds, and seqlets ablated."""
+"""Experiments: motifs inserted into backgrounds, by themselves and at a distance, seqlets ablated, sequences evolved."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import xarray as xr
 
 from attrib._nearest import near
 from attrib.domains.motifs.matrix import LETTERS, matrix_of
-from attrib.domains.sequences import ablate, dinucleotide_shuffle, marginalize
+from attrib.domains.sequences import ablate, dinucleotide_shuffle, evolve, marginalize, space
 from attrib.workflows.sequence.convolution import by_length
 from attrib.workflows.sequence.discovery import Discovered
 
 BACKGROUNDS, SEQLETS, REPEATS = 100, 100, 10
+FURTHEST, STARTS = 60, 10  # letters between two motifs; shuffled sequences that evolve
 CLEAR = 0.5  # probability from which a motif's letter is inserted; elsewhere the background keeps its letter
 COLUMNS = [
     "experiment",
@@ -93,7 +94,90 @@ def inserted(
     return {name: text for name, text in named.items() if set(text) - {"N"}}
 
 
-def _letters_by_name(name: str, database: Mapping[str, xr.DataArray]) -> str:
+def pairs_of(pairs: Sequence[str], database: Mapping[str, xr.DataArray] | None) -> dict[str, tuple[str, str]]:
+    """Letters of the two motifs of each pair such as ``CTCF:GATA1``.
+
+    Raises
+    ------
+    ValueError
+        For a pair without a colon, and a name that is neither in the database nor made of letters.
+    """
+    letters = {}
+    for pair in pairs:
+        first, colon, second = pair.partition(":")
+        if not colon:
+            raise ValueError(f"`space` is {pair!r}, expected two motifs with a colon, such as CTCF:GATAA")
+        letters[pair] = tuple(
+            _letters_by_name(name.strip(), database or {}, "space") for name in (first, second)
+        )
+    return letters  # type: ignore[return-value]
+
+
+def spaced(
+    scores: Scores, x: xr.DataArray, pairs: Mapping[str, tuple[str, str]], *, seed: int = 0
+) -> pd.DataFrame:
+    """The interaction of two motifs at each distance, in shuffled sequences.
+
+    Parameters
+    ----------
+    scores, x, seed
+        As for `experiments`.
+    pairs : mapping of str to (str, str)
+        Letters by name.
+
+    Returns
+    -------
+    DataFrame
+        A row per pair, target and distance: `n`, the mean `interaction` (see `attrib.domains.sequences.space`), its `sd`, `p` and `q`.
+    """
+    rows: list[tuple[Any, ...]] = []
+    backgrounds = _backgrounds(x, seed) if pairs else x
+    for name, (first, second) in pairs.items():
+        room = backgrounds.sizes["position"] - len(first) - len(second)
+        if room < 0:
+            continue
+        effect = space(scores, backgrounds, first, second, distances=range(min(room, FURTHEST) + 1))
+        for target in effect.target.values:
+            for distance in effect.distance.values.tolist():
+                values = effect.interaction.sel(target=target, distance=distance).values
+                rows.append((name, target, distance, len(values), float(values.mean()), _spread(values), _signed(values)))  # fmt: skip
+    table = pd.DataFrame(rows, columns=["pair", "target", "distance", "n", "interaction", "sd", "p"])
+    return table.assign(q=_corrected(table.p.to_numpy(float)))
+
+
+def evolved(scores: Scores, x: xr.DataArray, rounds: int, *, seed: int = 0) -> pd.DataFrame:
+    """Shuffled sequences under directed evolution towards each output.
+
+    Parameters
+    ----------
+    scores, x, seed
+        As for `experiments`.
+    rounds : int
+        Mutations, at most; 0 for no evolution.
+
+    Returns
+    -------
+    DataFrame
+        A row per target, sequence and round from 0 on: `score`, what was changed (`position`, `before`, `after`), and the `sequence`.
+    """
+    columns = ["target", "start", "round", "score", "position", "before", "after", "sequence"]
+    if not rounds:
+        return pd.DataFrame(columns=columns)
+    starts = _backgrounds(x, seed).isel(sample=slice(0, STARTS))
+    tables = []
+    for target in scores(starts).target.values:
+        grown = evolve(scores, starts, rounds=rounds, target=target)
+        bare = grown.drop_vars([c for c in grown.coords if c not in grown.dims]).assign_coords(
+            sample=np.arange(grown.sizes["sample"])
+        )
+        rows = (
+            bare.to_dataframe(dim_order=["sample", "round"]).reset_index().rename(columns={"sample": "start"})
+        )
+        tables.append(rows.assign(target=target)[columns])
+    return pd.concat(tables, ignore_index=True)
+
+
+def _letters_by_name(name: str, database: Mapping[str, xr.DataArray], argument: str = "insert") -> str:
     by_name = {str(m.attrs.get("alternative", "")): k for k, m in database.items()}
     if name in database or name in by_name:
         return letters_of(database[by_name.get(name, name)])
@@ -101,7 +185,7 @@ def _letters_by_name(name: str, database: Mapping[str, xr.DataArray]) -> str:
     if text and not set(text) - set("ACGTN"):
         return text
     raise ValueError(
-        f"`insert` {name}: no motif of `motifs` has this name, and it is no word of A, C, G, T{near(name, [*database, *by_name], 3)}"
+        f"`{argument}` {name}: no motif of `motifs` has this name, and it is no word of A, C, G, T{near(name, [*database, *by_name], 3)}"
     )
 
 

@@ -64,6 +64,9 @@ def _tables(run: Folder, findings: Findings) -> None:
         save(findings.variation.table, run.file("variants.csv"))
         if len(findings.variation.problems):
             save(findings.variation.problems, run.file("variant_problems.csv"))
+    for name, table in (("spacing.csv", findings.spacing), ("evolution.csv", findings.evolution)):
+        if len(table):
+            save(table, run.file(name))
     if findings.problems:
         save(pd.DataFrame(findings.problems), run.file("problems.csv"))
 

@@ -30,6 +30,8 @@ class Findings(NamedTuple):
     problems : list of dict
     variation : Variation or None
         Effects of variants, if there are any.
+    spacing, evolution : DataFrame
+        Of `spaced` and `evolved`; without rows where none was asked for.
     """
 
     attributed: Attributed
@@ -40,6 +42,8 @@ class Findings(NamedTuple):
     database: Mapping[str, xr.DataArray] | None
     problems: list[Problem]
     variation: Variation | None
+    spacing: pd.DataFrame
+    evolution: pd.DataFrame
 
     @property
     def output(self) -> Any:

@@ -50,6 +50,8 @@ def study_page(
             table("Motifs found", motifs, "motifs.csv"),
             pictures("Experiments", [f for f in drawn if not f.endswith("motifs.png")]),
             table("Figures of the experiments", findings.experiments, "experiments.csv"),
+            table("Two motifs at a distance", findings.spacing, "spacing.csv") if len(findings.spacing) else None,
+            table("Directed evolution, last round", _last(findings.evolution), "evolution.csv") if len(findings.evolution) else None,
             _variants(findings),
             table("All records", rows, "records.csv"),
         ],
@@ -72,6 +74,10 @@ def _message(findings: Findings, bad: int) -> str:
     parts += [f"{len(outputs)} outputs: {named}"] if outputs else []
     parts += [f"{bad} left out"] if bad else []
     return f"{'; '.join(parts)}. Seqlets are those of {findings.lead}."
+
+
+def _last(evolution: pd.DataFrame) -> pd.DataFrame:
+    return evolution.groupby(["target", "start"], sort=False).tail(1)
 
 
 def _variants(findings: Findings) -> dict[str, object] | None:

@@ -13,16 +13,19 @@ from attrib.io.names import file_names
 from attrib.workflows.drawing import name as long_name
 from attrib.workflows.folder import Folder
 from attrib.workflows.sequence.asked import MUTATIONS
+from attrib.workflows.sequence.experiments import STARTS
 from attrib.workflows.sequence.findings import Findings
 from attrib.workflows.sequence.importance import importance
 
 WIDEST = 200  # positions of a record's picture
-PANELS = 12  # outputs in the picture of the experiments
+PANELS = 12  # in the picture of the experiments
+LEVEL = 0.05  # of q, from which an effect has a star
 
 
 def draw(run: Folder, findings: Findings) -> list[str]:
     """Draw motifs of seqlets and filters with their best matches, and the experiments; returns the names of the files."""
-    return _motif_pictures(run, findings) + _experiment_picture(run, findings.experiments)
+    motifs = _motif_pictures(run, findings)
+    return motifs + _experiment_picture(run, findings.experiments) + _courses(run, findings)
 
 
 def draw_records(run: Folder, findings: Findings, count: int) -> list[tuple[str, Any, str]]:
@@ -58,22 +61,53 @@ def _motif_pictures(run: Folder, findings: Findings) -> list[str]:
 
 
 def _experiment_picture(run: Folder, experiments: pd.DataFrame) -> list[str]:
-    """Draw the mean effects of motifs in backgrounds, per target."""
+    """Draw the mean effects of motifs put into backgrounds, and of seqlets taken out of their records, per target."""
     from attrib.plots import bar_panels
 
-    some = experiments[experiments.experiment == "marginalize"]
-    if some.empty:
+    if experiments.empty:
         return []
     panels = {}
-    for target, rows in list(some.groupby("target", sort=False))[:PANELS]:
-        n = int(rows.n.iloc[0])
-        title = f"motifs in {n} shuffled sequences" + ("" if target == "score" else f", target {target}")
-        panels[title] = xr.DataArray(
+    for (target, kind), rows in list(experiments.groupby(["target", "experiment"], sort=False))[:PANELS]:
+        n = f"{rows.n.min()}" if rows.n.min() == rows.n.max() else f"{rows.n.min()} to {rows.n.max()}"
+        what = (
+            f"put into {n} shuffled sequences"
+            if kind == "marginalize"
+            else f"{n} seqlets of a motif shuffled"
+        )
+        clear = np.where(rows.q.to_numpy() <= LEVEL, "* ", "")
+        panels[what if target == "score" else f"{what}, target {target}"] = xr.DataArray(
             rows.difference.to_numpy(), dims="motif",
-            coords={"motif": rows.motif.to_numpy(str), "sd": ("motif", rows.sd.to_numpy())},
-            attrs={"long_name": "mean change of the score", "units": "output"},
+            coords={"motif": [f"{c}{m}" for c, m in zip(clear, rows.motif, strict=True)], "sd": ("motif", rows.sd.to_numpy())},
+            attrs={"units": f"output; *: q ≤ {LEVEL}"},
         )  # fmt: skip
     return [run.picture("experiments.png", bar_panels(panels, label="mean change of the score"))]
+
+
+def _courses(run: Folder, findings: Findings) -> list[str]:
+    """Draw the interaction of two motifs over their distance, and the score over the rounds of evolution."""
+    from attrib.plots import curves
+
+    files = []
+    for file, table, name, at, value, label, across in (
+        ("spacing.png", findings.spacing, "pair", "distance", "interaction", "interaction (output)", "letters between the motifs"),
+        ("evolution.png", findings.evolution, "", "round", "score", f"score of {STARTS} shuffled sequences", "mutations"),
+    ):  # fmt: skip
+        if table.empty:
+            continue
+        several = table.target.nunique() > 1
+        lines = {}
+        for key, rows in table.groupby([name, "target"] if name else ["target"], sort=False):
+            words = [*map(str, key[:-1]), *([f"target {key[-1]}"] if several else [])]
+            wide = rows.pivot(index="start", columns=at, values=value).ffill(axis=1) if not name else rows.set_index(at)[[value]].T  # fmt: skip
+            line = xr.DataArray(wide.to_numpy(), dims=("start", at), coords={at: wide.columns.to_numpy()})
+            line[at].attrs["long_name"] = across
+            if name:
+                line = line[0].assign_coords(se=(at, rows["sd"].to_numpy() / np.sqrt(rows["n"].to_numpy())))
+            lines[", ".join(words) or "score"] = line
+        ax = curves(dict(list(lines.items())[:PANELS]), at, label=label, legend=len(lines) > 1)
+        ax.set_title("" if len(lines) > 1 else next(iter(lines)), fontsize=9)
+        files.append(run.picture(file, ax.figure))
+    return files
 
 
 def _picture(run: Folder, findings: Findings, record: str, number: int) -> str:
@@ -91,7 +125,7 @@ def _picture(run: Folder, findings: Findings, record: str, number: int) -> str:
     place: Any = {"sample": k, "position": window}
     figure = sequence_tracks(
         done.x.isel(place), _logos(findings, place), _mutations(findings, place), seqlets=moved,
-        title=f"{record}: {_score(findings, k)}",
+        title=f"{record}: {_score(findings, k)}" + ("; shaded: seqlets" if len(moved) else ""),
     )  # fmt: skip
     name = record if findings.output is None else f"{record}_{findings.output}"
     return run.picture(f"records/{number:03d}_{file_names([name])[name]}.png", figure)

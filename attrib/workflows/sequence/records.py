@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 import xarray as xr
 
-from attrib.domains.sequences import Reading, one_hot, read_bed, read_fasta, read_table
+from attrib.domains.draws import drawn_evenly
+from attrib.domains.sequences import Reading, one_hot, read_bed, read_fasta, read_seqdata, read_table
 
 Problem = dict[str, Any]
 TAKEN = ("sample", "nucleotide", "position", "length", "mask", "locus", "target", "baseline", "prediction", "delta", "standard_error", "n_steps", "record", "score", "seqlets", "deletion_z")  # fmt: skip
+
+LABELS = ("label", "class")  # columns over which records are drawn evenly
 
 
 class Source(NamedTuple):
@@ -23,7 +26,7 @@ class Source(NamedTuple):
     Attributes
     ----------
     fasta, table, bed : path, optional
-        A FASTA file; a table; a BED file of intervals in the FASTA file.
+        A FASTA file; a table, or SeqData (.zarr); a BED file of intervals in the FASTA file.
     column : str
         The table's column of sequences.
     name : str, optional
@@ -43,8 +46,8 @@ class Source(NamedTuple):
     summits: bool = False
 
 
-def read_records(source: Source, max_records: int | None = None) -> Reading:
-    """Read the sequences.
+def read_records(source: Source, max_records: int | None = None, seed: int = 0) -> Reading:
+    """Read the sequences: all, or at most so many, drawn evenly over the labels if there is a column `label` or `class`.
 
     Raises
     ------
@@ -63,7 +66,10 @@ def read_records(source: Source, max_records: int | None = None) -> Reading:
     if not len(reading.sequences):
         first = reading.problems.problem.iloc[0] if len(reading.problems) else "it is empty"
         raise ValueError(f"none of {len(reading.problems)} records can be used: {first}")
-    return reading._replace(sequences=_named(reading.sequences.iloc[:max_records]))
+    records = reading.sequences
+    by = next((c for c in records.columns if str(c).lower() in LABELS), None)
+    labels = [""] * len(records) if by is None else records[by].astype(str).tolist()
+    return reading._replace(sequences=_named(records.iloc[drawn_evenly(labels, max_records, seed)]))
 
 
 def _named(records: pd.DataFrame) -> pd.DataFrame:
@@ -77,6 +83,9 @@ def _named(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read(source: Source) -> Reading:
+    if source.table is not None and Path(source.table).suffix == ".zarr":
+        column = None if source.column == Source().column else source.column
+        return read_seqdata(source.table, column=column, name=source.name)
     if source.table is not None:
         return read_table(source.table, column=source.column, name=source.name)
     assert source.fasta is not None

@@ -11,7 +11,7 @@ import xarray as xr
 from attrib.workflows.folder import Folder
 from attrib.workflows.sequence.asked import Settings
 from attrib.workflows.sequence.discovery import Discovered, discover
-from attrib.workflows.sequence.experiments import experiments, inserted, usual_length
+from attrib.workflows.sequence.experiments import evolved, experiments, inserted, spaced, usual_length
 from attrib.workflows.sequence.findings import Findings
 from attrib.workflows.sequence.importance import importance, leading
 from attrib.workflows.sequence.modisco import modisco
@@ -36,6 +36,10 @@ class Search(NamedTuple):
         Read from a file.
     modisco : bool
         Whether to run TF-MoDISco.
+    pairs : mapping of str to (str, str)
+        Letters of two motifs that are put into backgrounds at all distances.
+    rounds : int
+        Of directed evolution; 0 for none.
     """
 
     database: Mapping[str, xr.DataArray] | None
@@ -45,6 +49,8 @@ class Search(NamedTuple):
     both_strands: bool
     variants: Variation | None
     modisco: bool = False
+    pairs: Mapping[str, tuple[str, str]] = {}
+    rounds: int = 0
 
 
 def searched(
@@ -82,7 +88,13 @@ def searched(
     discovered = discovered._replace(
         notes=discovered.notes | failed | _left_out(done.x, discovered, search, varied)
     )
-    return Findings(done, lead, contribution, discovered, tested, search.database, problems, varied)
+    if search.pairs or search.rounds:
+        say("Putting pairs of motifs at all distances, and evolving shuffled sequences.")
+    pairs = spaced(score, done.x, search.pairs, seed=settings.seed)
+    grown = evolved(score, done.x, search.rounds, seed=settings.seed)
+    return Findings(
+        done, lead, contribution, discovered, tested, search.database, problems, varied, pairs, grown
+    )
 
 
 def _left_out(

@@ -18,9 +18,9 @@ from attrib.workflows.attribute import Tell
 from attrib.workflows.context import read_context
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.sequence.asked import METHODS, Settings, check
-from attrib.workflows.sequence.convolution import first_kernel
+from attrib.workflows.sequence.convolution import check_layers
 from attrib.workflows.sequence.discovery import Discovered
-from attrib.workflows.sequence.experiments import inserted
+from attrib.workflows.sequence.experiments import inserted, pairs_of
 from attrib.workflows.sequence.files import write
 from attrib.workflows.sequence.modisco import program
 from attrib.workflows.sequence.parts import Attributed, attributed
@@ -72,6 +72,8 @@ def sequence(
     summits: bool = False,
     motifs: str | Path | None = None,
     insert: Sequence[str] = (),
+    space: Sequence[str] = (),
+    evolve: int = 0,
     variants: str | Path | None = None,
     context: Sequence[str] = (),
     methods: Sequence[str] = METHODS,
@@ -105,7 +107,7 @@ def sequence(
     weights : path, optional
         A state dict for `model`.
     fasta, table : path
-        Sequences of DNA or RNA; pass one of the two.
+        Sequences of DNA or RNA; pass one of the two. SeqData (`.zarr`) counts as a table.
     bed : path, optional
         Intervals in `fasta`, which is then a genome.
     column, name : str
@@ -118,6 +120,10 @@ def sequence(
         Known motifs: MEME, JASPAR, TRANSFAC or HOMER.
     insert : sequence of str
         More motifs to insert into backgrounds, by name in `motifs` or as letters.
+    space : sequence of str
+        Pairs of such motifs, as ``"CTCF:GATAA"``: their interaction at each distance, in shuffled records (`spacing.csv`).
+    evolve : int, default 0
+        Rounds of directed evolution of shuffled records towards each output (`evolution.csv`): in each the best single mutation.
     variants : path, optional
         A VCF file (with `bed`), or a table with `record`, `position` (from 0), `ref` and `alt`: what each changes in the
         scores of the records that cover it.
@@ -137,7 +143,8 @@ def sequence(
         What records are compared with: a quarter of each letter; zeros; shuffles of the record (ten for methods that
         take several, their mean for the others).
     layer : str, default "first"
-        The convolution whose filters become motifs, by dotted name.
+        The layers whose filters become motifs, by dotted name, several with commas. Of a layer behind the first convolution the motif
+        is as wide as the letters that one of its positions reads, which is found by changing letters one by one.
     windows : int, optional
         Number of each filter's strongest windows that form its motif; default: all windows whose activation is at least
         half of the filter's maximum.
@@ -146,7 +153,7 @@ def sequence(
     both_strands : bool, default True
         Whether motifs may lie on the other strand; False for RNA.
     max_records : int, optional
-        Use the first so many records.
+        At most so many, drawn evenly over the labels of a table with a column `label` or `class`, else over all records.
     pictures : int, default 12
         Number of records with a picture, those of the strongest seqlets. With 0 motifs have no pictures either.
     modisco : bool, default False
@@ -195,10 +202,12 @@ def sequence(
         both_strands,
         None if variants is None else read_variants(variants, bed is not None),
         modisco,
+        pairs_of(space, None if patterns is None else patterns.motifs),
+        evolve,
     )
     source = Source(fasta, table, bed, column, name, width, summits)
     reading = _read(source, max_records, settings, search, pictures)
-    loaded = _loaded(model, weights, device, layer)
+    loaded = load_model(model, weights, device) if isinstance(model, str) else model
     f = with_heads(loaded, target, names)
     if context:
         records = [str(n) for n in reading.sequences.index]
@@ -206,8 +215,11 @@ def sequence(
         beside = read_context(context, loaded).labelled(of_records)
         beside.of(of_records)
         settings = settings._replace(context=beside)
+    check_layers(loaded, layer, _some(reading.sequences, dims), settings.context)
     with Folder(output, command, program=PROGRAM, settings=settings.as_record(model, f)) as run:
         run.record |= {"source": _texts(source), "motifs": str(motifs or ""), "variants": str(variants or ""), "search": _texts(search._replace(database=None, variants=None))}  # fmt: skip
+        if max_records == len(reading.sequences):
+            say(f"At most {max_records} records, drawn evenly with seed {seed}.")
         say(f"Explaining {len(reading.sequences)} records with {', '.join(settings.methods)}.")
         done = attributed(f, reading.sequences, settings, run.parts, repr(run.settings), tell=tell)
         problems = problem_entries(reading.problems) + refusal_entries(done.refused)
@@ -224,6 +236,8 @@ def _read(
     check(settings)
     if pictures < 0:
         raise ValueError(f"`pictures` is {pictures}, expected at least 0")
+    if search.rounds < 0:
+        raise ValueError(f"`evolve` is {search.rounds}, expected a number of rounds, or 0 for none")
     if search.windows is not None and search.windows < 1:
         raise ValueError(f"`windows` is {search.windows}, expected a positive number")
     if search.modisco and not search.both_strands:
@@ -231,19 +245,15 @@ def _read(
     if search.modisco:
         program()
     inserted(NOTHING, search.database, search.insert)
-    reading = read_records(source, max_records)
+    reading = read_records(source, max_records, settings.seed)
     settings.plan(one_hot(reading.sequences.iloc[:1]))
     return reading
 
 
-def _loaded(
-    model: str | Callable[..., Any], weights: str | Path | None, device: str | None, layer: str
-) -> Callable[..., Any]:
-    """Load the model, and check the layer before the work."""
-    f = load_model(model, weights, device) if isinstance(model, str) else model
-    if layer != "first":
-        first_kernel(f, layer)
-    return f
+def _some(records: pd.DataFrame, dims: Sequence[str]) -> xr.DataArray:
+    """A few records of the most frequent length, as the model takes them."""
+    lengths = records["sequence"].str.len()
+    return one_hot(records[lengths == lengths.mode().iloc[0]].iloc[:4]).transpose(*dims)
 
 
 def _texts(values: NamedTuple) -> dict[str, Any]:

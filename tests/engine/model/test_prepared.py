@@ -434,6 +434,18 @@ def test_the_digest_sees_one_value_and_an_exchange_of_two(dtype: torch.dtype) ->
     assert len({digest(t), digest(changed), digest(exchanged)}) == 3
 
 
+@pytest.mark.parametrize("start", [0, 1])
+def test_the_digest_of_large_tensors(start: int) -> None:
+    """Sums of columns see one value, signs, exchanged rows and the end that fills no row, also where memory is not aligned."""
+    t = torch.randn(80 * 1024 + 1, generator=torch.Generator().manual_seed(0))[start:][: 80 * 1024 - 3]
+    first, last, rows = t.clone(), t.clone(), t.clone()
+    first[7] += 1e-3
+    last[-1] += 1e-3
+    rows[:1024], rows[1024:2048] = t[1024:2048], t[:1024]
+    assert digest(t) == digest(t.clone())
+    assert len({digest(v) for v in (t, first, last, rows, -t, t * 2)}) == 6
+
+
 def test_the_digest_of_what_has_no_values() -> None:
     assert digest(torch.empty(0, 3)) == 0
     assert digest(torch.empty(2, 3, device="meta")) == 0
@@ -447,3 +459,13 @@ def test_a_digest_of_a_parameter_leaves_it_as_it_is() -> None:
     digest(weight)
     assert before() == expected
     assert F.linear(VALUES[:, :7], weight).requires_grad
+
+
+def test_a_call_of_the_model_itself_forgets_nothing() -> None:
+    """A method that is handed the bare module puts its buffers back, which counts as a write and changes no value."""
+    model = net(False)
+    prepared = prepare(model)
+    deep_lift(prepared, X, target=0)
+    learned = known(prepared, X)
+    deep_lift(model, X, target=0)
+    assert known(prepared, X) is learned

@@ -184,3 +184,31 @@ def test_report_finds_the_op_that_is_incomplete(monkeypatch):
     tanh = next(r for r in rows if "tanh" in r.op)
     assert tanh.residual == pytest.approx(float(change) / 2)
     assert tanh.rule == "wrong"
+
+
+@pytest.mark.parametrize("one_baseline", [True, False])
+def test_heavy_weights_are_read_once_for_both_ends(one_baseline: bool) -> None:
+    """A layer whose weights outweigh its rows runs once, on both ends; the answers are those of two runs."""
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(2, 16, 3), torch.nn.Linear(64, 40), torch.nn.Linear(40, 3, bias=False)
+    x, x0 = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
+    x0 = x0[:1] if one_baseline else x0
+
+    def f(x: Tensor) -> Tensor:
+        return layers[2](layers[1](layers[0](x).relu().flatten(1)).tanh())
+
+    graph, calls = expressed(f, [x]), 0
+
+    class Calls(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+            nonlocal calls
+            calls += op in (torch.ops.aten.convolution.default, torch.ops.aten.addmm.default)
+            return op(*args, **(kwargs or {}))
+
+    with Calls():
+        replay = secant(graph, [x0], [x])
+    assert calls == 2
+    torch.testing.assert_close(replay.y1, f(x))
+    torch.testing.assert_close(replay.y0, f(x0).expand(3, 3))
+    (multipliers,) = replay.pull(torch.eye(3)[:, None].expand(3, 3, 3))
+    torch.testing.assert_close((multipliers * (x - x0)).flatten(2).sum(2), (f(x) - f(x0)).T)

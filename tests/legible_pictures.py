@@ -1,0 +1,47 @@
+"""Watches every picture that a test saves: its texts have to be legible."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from attrib.testing import LegibilityError, legible
+
+LOOKED_AT = 2  # of the pictures of one kind
+faults: list[str] = []
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _pictures_are_looked_at() -> Iterator[None]:
+    """`Figure.savefig` measures before it saves."""
+    save, looked_at = Figure.savefig, Counter[str]()
+
+    def savefig(self: Figure, path: Any, *args: Any, **options: Any) -> None:
+        named = isinstance(path, str | Path)
+        kind = re.sub(r"-[0-9a-f]{8}\b|\d+", "", Path(path).name) if named else ""
+        looked_at[kind] += named
+        if looked_at[kind] <= LOOKED_AT:
+            try:
+                legible(self)
+            except LegibilityError as error:
+                faults.append(f"{Path(path).name if named else 'a figure'}: {error}")
+        save(self, path, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", savefig)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _pictures_are_legible() -> Iterator[None]:
+    """The test in which a picture was saved, or for which its fixtures saved it, fails with what cannot be read."""
+    yield
+    found = "\n".join(faults)
+    faults.clear()
+    assert not found, found
