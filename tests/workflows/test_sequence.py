@@ -19,8 +19,8 @@ from attrib.domains.sequences import one_hot, read_fasta
 from attrib.io import load, load_motifs, save_motifs
 from attrib.workflows.sequence import parts, sequence
 from attrib.workflows.sequence.experiments import _backgrounds
-from attrib.workflows.sequence.importance import importance, leading
 from attrib.workflows.sequence.records import Source, read_records
+from attrib.workflows.sequence.settings import importance, leading
 from tests.browser import held
 from tests.jaspar import database
 from tests.planted import LENGTH, Planted, accuracy, fasta, planted, trained
