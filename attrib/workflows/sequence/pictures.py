@@ -12,10 +12,9 @@ import xarray as xr
 from attrib.io.names import file_names
 from attrib.workflows.drawing import name as long_name
 from attrib.workflows.folder import Folder
-from attrib.workflows.sequence.asked import MUTATIONS
 from attrib.workflows.sequence.experiments import STARTS
 from attrib.workflows.sequence.findings import Findings
-from attrib.workflows.sequence.importance import importance
+from attrib.workflows.sequence.settings import MUTATIONS, importance
 
 WIDEST = 200  # positions of a record's picture
 PANELS = 12  # in the picture of the experiments
