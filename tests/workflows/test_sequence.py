@@ -795,7 +795,7 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--table known.meme", "is no table by its name"),
         ("--table a.csv --bed b.bed", "--bed needs --fasta"),
         ("--fasta a.fa --motifs a.fa", "a.fa has no motifs"),
-        ("--fasta a.fa --motifs known.meme --insert NHLH2", "near it: NHLH1"),
+        ("--fasta a.fa --motifs known.meme --insert NHLH2", "did you mean 'NHLH1'"),
         ("--fasta a.fa --insert MYC", "no motif of --motifs has this name"),
         ("--fasta a.fa --methods grad_cam", "--methods is grad_cam, expected some of"),
         ("--fasta a.fa --target on", "--target is 'on': to name a class, give --classes"),
