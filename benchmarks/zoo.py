@@ -118,13 +118,13 @@ def modules_of(model: Any) -> list[nn.Module]:
 
 def score(case: Case, x: Tensor) -> Tensor:
     """The output explained, (N,)."""
-    y = case.model(x)
+    y = case.model(x.clone())  # some write to their input, as CTRL does
     return y if y.ndim == 1 else y.flatten(1)[:, 0]
 
 
 def target_of(case: Case) -> Any:
     with torch.no_grad():
-        y = case.model(case.x)
+        y = case.model(case.x.clone())
     return None if y.ndim == 1 else (0,) * (y.ndim - 1) if y.ndim > 2 else 0
 
 
@@ -141,7 +141,7 @@ def off(a: Tensor, b: Tensor) -> float:
 def rows(case: Case) -> float:
     """Each row beside the others, and in pairs with another: what the model itself does."""
     with torch.no_grad():
-        y = case.model(case.x)
+        y = case.model(case.x.clone())
         return max(off(case.model(case.x[[i, i - 1]])[0], y[i]) for i in range(len(y)))
 
 
@@ -281,6 +281,8 @@ def _forms(h: Tensor, grid: tuple[int, ...]) -> Iterator[Callable[[Tensor], Tens
         yield lambda t: t.movedim(-1, 1)
     if h.ndim == 3 and h.shape[1] >= count:
         yield lambda t: t[:, t.shape[1] - count :].mT.unflatten(2, grid)
+        if len(grid) == 2:
+            yield lambda t: t[:, t.shape[1] - count :].mT.unflatten(2, grid[::-1]).transpose(2, 3)
     if len(grid) == 2 and tuple(h.shape[2:]) == grid[::-1]:
         yield lambda t: t.transpose(2, 3)
 
@@ -341,7 +343,7 @@ def run(family: Family, seconds: float = 60) -> Line:
     try:
         case = _limited(lambda: case_of(family), seconds)
         with torch.no_grad():
-            y = case.model(case.x)
+            y = case.model(case.x.clone())
         if not bool(y.isfinite().all()):
             return Line(family.package, family.name, {}, "the model gives no finite numbers")
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -122,7 +123,9 @@ SMALL: dict[str, Any] = {
     "dff": 64, "hidden_dim": 64, "d_inner": 64, "vocab_size": 99, "max_position_embeddings": 64, "pad_token_id": 0,
     "num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "moe_intermediate_size": 32, "image_size": 64,
     "patch_size": 8, "num_labels": CLASSES, "num_channels": 3, "rotary_dim": 4, "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4, "decoder_hidden_size": 32, "num_mel_bins": 16,
+    "num_conv_pos_embedding_groups": 4, "decoder_hidden_size": 32, "num_mel_bins": 16, "num_experts_per_tok": 2,
+    "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8, "kv_lora_rank": 16, "q_lora_rank": 16, "pooler_hidden_size": 32,
+    "entity_vocab_size": 9, "d_latents": 32, "num_latents": 8, "num_self_attends_per_block": 2,
 }  # fmt: skip
 
 
@@ -140,9 +143,18 @@ def small_config(config: Any) -> Any:
                 continue
         elif isinstance(current, list | tuple) and name == "image_size":
             setattr(config, name, [64, 64])
+    if hasattr(config, "qk_rope_head_dim"):  # latent attention: no groups of heads
+        config.num_key_value_heads = config.num_attention_heads
+    for name in ("pad_token_id", "head_dim", "num_key_value_heads", "vocab_size"):
+        if getattr(config, name, 0) is None:
+            setattr(config, name, SMALL[name])
+    if hasattr(config, "default_language"):
+        config.default_language = config.languages[0]
+    if config.model_type == "efficientnet":  # the second and the last stage alone
+        config.width_coefficient, config.depth_coefficient, config.hidden_dim = 0.25, 0.1, 320
     if config.model_type in ("convnext", "convnextv2"):
         config.num_stages, config.hidden_sizes, config.depths = 4, [8, 16, 24, 32], [1, 1, 2, 1]
-    for nested in ("text_config", "vision_config"):
+    for nested in ("text_config", "vision_config", "encoder", "decoder"):
         if hasattr(getattr(config, nested, None), "to_dict"):
             small_config(getattr(config, nested))
     return config
@@ -167,7 +179,20 @@ class Named(nn.Module):
         self.model, self.name = model, name
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(**{self.name: x}).logits
+        output = self.model(**{self.name: x})
+        return output.logits if hasattr(output, "logits") else output.last_hidden_state  # of PP-LCNet
+
+
+class Patches(nn.Module):
+    """SigLIP 2 as a function of patches (N, 8 x 8, 3 x 8 x 8), which its processor makes of an image."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = torch.ones(x.shape[:2], dtype=torch.long)
+        return self.model(x, pixel_attention_mask=mask, spatial_shapes=torch.full((len(x), 2), 8)).logits
 
 
 def transformers_model(kind: str, name: str) -> tuple[nn.Module, Tensor]:
@@ -179,17 +204,20 @@ def transformers_model(kind: str, name: str) -> tuple[nn.Module, Tensor]:
         transformers.models.auto.modeling_auto, f"MODEL_FOR_{KINDS[kind]}_CLASSIFICATION_MAPPING_NAMES"
     )
     classes = mapping[name] if isinstance(mapping[name], str) else mapping[name][0]
+    auto = getattr(transformers, f"AutoModelFor{kind}")
     # the smallest that can be built: sizes that do not fit each other are left as they are
     for configuration in (small_config(transformers.CONFIG_MAPPING[name]()), config):
         configuration.num_labels, configuration.architectures = CLASSES, [classes]
+        configuration.use_cache, configuration._experts_implementation = False, "batched_mm"
         for attention in ("eager", None):
             try:
-                torch.manual_seed(0)
-                auto = getattr(transformers, f"AutoModelFor{kind}")
                 options = {} if attention is None else {"attn_implementation": attention}
-                model = auto.from_config(configuration, **options).eval()
-                if sum(p.numel() for p in model.parameters()) > 40_000_000:
+                with torch.device("meta"):  # which holds no numbers: some are of 10^11 parameters
+                    size = sum(p.numel() for p in auto.from_config(configuration, **options).parameters())
+                if size > 40_000_000:
                     raise ValueError("no small configuration is known")
+                torch.manual_seed(0)
+                model = auto.from_config(configuration, **options).eval()
                 wrapped, x = _with_input(kind, model, configuration)
                 with torch.no_grad():
                     wrapped(x)
@@ -204,12 +232,14 @@ def _with_input(kind: str, model: nn.Module, config: Any) -> tuple[nn.Module, Te
     if kind == "ImageClassification":
         size = getattr(config, "image_size", 64)
         size = size if isinstance(size, int) else size[0] if size else 64
+        if config.model_type == "siglip2":
+            return Patches(model), torch.randn(SAMPLES, 64, 3 * 8**2, generator=generator)
         return Named(model, "pixel_values"), images(size, getattr(config, "num_channels", 3))
     if kind == "SequenceClassification":
         size = model.get_input_embeddings().weight.shape[1]
         return OfEmbeddings(model), torch.randn(SAMPLES, 16, size, generator=generator)
     if kind == "AudioClassification":
-        if hasattr(config, "max_source_positions"):
+        if hasattr(config, "num_mel_bins") and hasattr(config, "max_source_positions"):
             return Named(model, "input_features"), torch.randn(
                 SAMPLES, config.num_mel_bins, 2 * config.max_source_positions, generator=generator
             )
@@ -222,8 +252,9 @@ def _with_input(kind: str, model: nn.Module, config: Any) -> tuple[nn.Module, Te
                 SAMPLES, config.max_length, config.num_mel_bins, generator=generator
             )
         return Named(model, "input_values"), torch.randn(SAMPLES, 4000, generator=generator)
-    frames = getattr(config, "num_frames", 8)
-    return Named(model, "pixel_values"), torch.randn(SAMPLES, frames, 3, 64, 64, generator=generator)
+    frames = getattr(config, "num_frames", getattr(config, "frames_per_clip", 8))
+    name = next(n for n in inspect.signature(model.forward).parameters if n.startswith("pixel_values"))
+    return Named(model, name), torch.randn(SAMPLES, frames, 3, 64, 64, generator=generator)
 
 
 TRANSFORMERS = {

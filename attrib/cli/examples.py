@@ -52,8 +52,8 @@ EXAMPLES = {
         "attrib fcgr train --data pairs.csv --mirna noncodingRNA --target-column gene --k 5 --epochs 50",
     ),
     "attrib expression": (
-        "attrib expression --checkpoint model --data tpm.gct.gz --sample-table samples.txt --label SMTSD",
-        "attrib expression --checkpoint model --data cells.h5ad --label cell_type --target all \\\n"
+        "attrib expression --checkpoint model --data tpm.gct.gz --sample-table samples.txt",
+        "attrib expression --checkpoint model --data cells.h5ad --target all \\\n"
         "  --gene-sets hallmark.gmt --max-samples 500",
     ),
     "attrib expression train": (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -43,7 +43,10 @@ SampleTable = Annotated[
     Path | None,
     typer.Option("--sample-table", help="Sample table (CSV, or tabs); its ids are matched to the matrix."),
 ]
-Label = Annotated[str | None, typer.Option(help="Column with what is predicted, such as the tissue.")]
+Label = Annotated[
+    str | None,
+    typer.Option(help="Column with what is predicted, such as the tissue; a checkpoint remembers it."),
+]
 Donor = Annotated[
     str | None,
     typer.Option(
@@ -56,9 +59,10 @@ Genes = Annotated[
 Table = Annotated[str | None, typer.Option("--layer", help="Layer of an .h5ad; default: X.")]
 Download = Annotated[
     Path | None,
-    typer.Option(help="Instead of --data: fetch the public matrix of GTEx (1.6 GB) into this folder, once."),
+    typer.Option(
+        help="Fetch the public matrix of GTEx (1.6 GB) into this folder, once, and use it; --data is then the address of a mirror."
+    ),
 ]
-Source = Annotated[str | None, typer.Option(help="Another address for --download, such as a mirror.")]
 
 
 @commands.callback()
@@ -67,7 +71,6 @@ def explain(
     data: Matrix = None,
     samples: SampleTable = None,
     label: Label = None,
-    group: Annotated[str | None, typer.Option(help="Column with the donor, for the tables.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Folder of attrib expression train.")] = None,
     model: Annotated[
         str | None, typer.Option(help="Instead of --checkpoint: package.module:factory (with --classes).")
@@ -109,7 +112,6 @@ def explain(
     normalize: Annotated[
         bool, typer.Option("--normalize", help="Saliency from 0 to 1 in each sample.")
     ] = False,
-    top: Annotated[int, typer.Option(help="Leading genes of each label.")] = 20,
     gene_sets: Annotated[
         Path | None, typer.Option(help="A .gmt file to test the leading genes against.")
     ] = None,
@@ -117,8 +119,6 @@ def explain(
     batch_size: BatchSize = "auto",
     cluster: Cluster = None,
     pictures: Annotated[str, typer.Option(help="Heat maps of so many labels, all, or none.")] = "all",
-    download: Download = None,
-    source: Source = None,
     seed: Seed = 0,
     device: Device = None,
     overwrite: Annotated[
@@ -140,9 +140,9 @@ def explain(
     goals = listed(target) or ["predicted"]
     with show.progress() as tell:
         done = work(
-            classifier, matrix_of(data, download, source), output, samples=samples, label=label, group=group, layer=layer,
+            classifier, _data(data), output, samples=samples, label=label, layer=layer,
             context=listed(context), split=split, every=every, max_samples=max_samples, methods=listed(methods) or METHODS, target=goals, baselines=baselines,
-            normalize=normalize, top=top, gene_sets=gene_sets, options=assignments(options), batch_size=rows(batch_size),
+            normalize=normalize, gene_sets=gene_sets, options=assignments(options), batch_size=rows(batch_size),
             seed=seed, cluster=workers(cluster), pictures=pictures, overwrite=overwrite, tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
@@ -155,18 +155,16 @@ def targets_or_classes(classes: list[str] | None) -> list[str] | None:
     return [line for line in Path(classes[0]).read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def matrix_of(data: str | None, download: Path | None, source: str | None) -> Any:
+def _data(data: str | None, download: Path | None = None) -> str:
     """The matrix that the options name; fetched, if they say so."""
-    if (data is None) == (download is None):
-        raise ValueError("pass either --data MATRIX or --download FOLDER; see attrib expression --help")
-    if download is None:
-        if source is not None:
-            raise ValueError("--source is an address for --download; leave it out, or add --download FOLDER")
-        return data
-    from attrib.workflows.expression import download as fetch
+    if download is not None:
+        from attrib.workflows.expression import download as fetch
 
-    fetch(download, source, progress=True)
-    return str(download)
+        fetch(download, data, progress=True)
+        return str(download)
+    if data is None:
+        raise ValueError("--data is missing: a matrix of expression; see attrib expression --help")
+    return data
 
 
 def _report(done: Study) -> None:
@@ -241,12 +239,10 @@ def train(
     patience: Annotated[int, typer.Option(help="Stop after so many epochs that were not better.")] = 5,
     decay: Annotated[float, typer.Option(help="Weight decay.")] = 1e-4,
     test: Annotated[float, typer.Option(help="Share of the samples to test on.")] = 0.2,
-    validation: Annotated[float, typer.Option(help="Share of the samples that decide when to stop.")] = 0.1,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write a log for TensorBoard too.")
     ] = False,
     download: Download = None,
-    source: Source = None,
     seed: Seed = 0,
     device: Device = None,
     overwrite: Overwrite = False,
@@ -258,10 +254,10 @@ def train(
     sizes = [int(v) if v.isdecimal() else 0 for v in listed(hidden) or ["512", "256", "128"]]
     with show.progress() as tell:
         done = work(
-            matrix_of(data, download, source), output, samples=samples, label=label, group=group, split=split, input_filter=input_filter,
+            _data(data, download), output, samples=samples, label=label, group=group, split=split, input_filter=input_filter,
             layer=layer, transform=transform, min_samples=min_samples, augment=augment, class_weights=class_weights, hidden=sizes,
             dropout=dropout, epochs=epochs, patience=patience, delta=delta, batch_size=batch_size, lr=lr, decay=decay, test=test,
-            validation=validation, seed=seed, device=device, tensorboard=tensorboard, overwrite=overwrite, command=command_line(), tell=tell,
+            seed=seed, device=device, tensorboard=tensorboard, overwrite=overwrite, command=command_line(), tell=tell,
         )  # fmt: skip
     _report_training(done)
 
@@ -279,4 +275,4 @@ def _report_training(done: Trained) -> None:
             f"  {words:20} {row[column]:.3f}  ({row[f'{column}_lower']:.3f} to {row[f'{column}_upper']:.3f})"
         )
     show.files(done.folder, done.files)
-    show.say(f"Next: attrib expression --checkpoint {done.folder} --data ... --sample-table ... --label ...")
+    show.say(f"Next: attrib expression --checkpoint {done.folder} --data ... --sample-table ...")

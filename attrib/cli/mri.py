@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +25,9 @@ from attrib.cli.options import (
     Settings,
 )
 from attrib.cli.values import assignments, joined, listed, rows
+
+if TYPE_CHECKING:
+    from attrib.workflows.mri import Voxels
 
 Subjects = Annotated[
     Path,
@@ -50,22 +54,21 @@ ScoredClass = Annotated[
 ]
 Maps = Annotated[list[str] | None, typer.Option("--methods", help="integrated_gradients, saliency, gradient_shap (these by default), input_x_gradient, deep_lift, noise_tunnel_ig, grad_cam, feature_ablation (regions), ...")]  # fmt: skip
 Input = Annotated[
-    str, typer.Option(help="volume, or slices: a 2-D model whose score is the mean over slices.")
+    str,
+    typer.Option(
+        help="volume, or slices: a 2-D model whose score is the mean over slices; slices:30-90 for those alone."
+    ),
 ]
 Axis = Annotated[str, typer.Option(help="Of slices and pictures: axial, coronal, sagittal, i, j or k.")]
-SliceRange = Annotated[
-    str | None, typer.Option(help="First and last slice that go into a model of slices: 30,90.")
-]
 KeySlices = Annotated[
-    list[str] | None, typer.Option(help="Slices to draw: 40,50,60; default: seven in the middle half.")
+    list[str] | None,
+    typer.Option(help="Slices to draw, 40,50,60, or places, -12mm,4mm; default: seven in the middle half."),
 ]
-KeyMm = Annotated[list[str] | None, typer.Option(help="The same in mm.")]
 Orientation = Annotated[
     str | None, typer.Option(help="Turn volumes before they go in, such as RAS; maps come back as stored.")
 ]
 Intensity = Annotated[str, typer.Option(help="none, zscore, zscore-brain or minmax.")]
 BrainMask = Annotated[Path | None, typer.Option(help="For subjects without a mask in the table.")]
-Channels = Annotated[int, typer.Option(help="Channels of the model's input; each gets the volume.")]
 Reference = Annotated[
     str,
     typer.Option("--baselines", help="zeros, a number, mean:HC, samples:HC (several), blurred, or an image."),
@@ -75,17 +78,12 @@ AtlasNames = Annotated[Path | None, typer.Option(help="Table of its numbers and 
 Samples = Annotated[list[str] | None, typer.Option(help="Subjects by name; default: all.")]
 MaxSamples = Annotated[int, typer.Option(help="At most so many, drawn evenly over labels; 0: all.")]
 Pictures = Annotated[str, typer.Option(help="Subjects to draw: a number, all or none.")]
-Viewers = Annotated[bool, typer.Option(help="Whether drawn subjects get nilearn's interactive viewer.")]
 Npy = Annotated[bool, typer.Option("--npy", help="Write maps as .npy too.")]
-Store = Annotated[bool, typer.Option(help="Whether to write all maps into attributions.nc too.")]
-Smooth = Annotated[float, typer.Option(help="Gaussian in mm (FWHM) before peaks and statistics of voxels.")]
-Percentile = Annotated[float, typer.Option(help="Magnitudes below it are not laid over the anatomy.")]
-Threshold = Annotated[float, typer.Option(help="p of one voxel at which clusters are formed.")]
-Connectivity = Annotated[int | None, typer.Option(help="Neighbours of a voxel in a cluster: 6, 18 or 26.")]
-Tfce = Annotated[bool, typer.Option("--tfce", help="Threshold-free cluster enhancement too; takes minutes.")]
-Permutations = Annotated[int, typer.Option(help="Relabellings of subjects.")]
-Workers = Annotated[
-    int | None, typer.Option(help="Processes that draw pictures; default: one per core, at most 4; 0: none.")
+Statistics = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Of voxels: smooth=6 (mm), threshold=0.001 (p of one voxel), connectivity=26, permutations=999, tfce=true."
+    ),
 ]
 
 
@@ -100,13 +98,10 @@ def mri(
     methods: Maps = None,
     input: Input = "volume",
     axis: Axis = "axial",
-    slice_range: SliceRange = None,
     key_slices: KeySlices = None,
-    key_mm: KeyMm = None,
     orientation: Orientation = None,
     intensity: Intensity = "none",
     brain_mask: BrainMask = None,
-    channels: Channels = 1,
     baselines: Reference = "zeros",
     context: Context = None,
     layer: Layer = "auto",
@@ -116,57 +111,74 @@ def mri(
     samples: Samples = None,
     max_samples: MaxSamples = 0,
     pictures: Pictures = "50",
-    viewers: Viewers = True,
     npy: Npy = False,
-    store: Store = True,
-    smooth: Smooth = 6.0,
-    percentile: Percentile = 95.0,
-    threshold: Threshold = 0.001,
-    connectivity: Connectivity = None,
-    tfce: Tfce = False,
-    permutations: Permutations = 999,
+    statistics: Statistics = None,
     batch_size: BatchSize = "auto",
     device: Device = None,
     cluster: Cluster = None,
     seed: Seed = 0,
-    workers: Workers = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Explain a classifier of brain images: maps in each subject's space, slices, regions, group statistics, a page."""
-    from attrib.workflows.mri import METHODS, Factory, Figures, Images, Voxels
+    from attrib.workflows.mri import METHODS, Factory, Figures, Images
     from attrib.workflows.mri import mri as work
 
-    drawers = min(4, os.cpu_count() or 1) if workers is None else workers
+    kind, slice_range = _input(input)
+    in_mm = [v.removesuffix("mm") for v in listed(key_slices) if v.endswith("mm")]
+    by_number = [v for v in listed(key_slices) if not v.endswith("mm")]
     with show.progress() as tell:
         folder = work(
             subjects, model if parameters is None else Factory(model, parameters), output, weights=weights, classes=joined(classes), target=target,
             methods=listed(methods) or METHODS, options=assignments(options), baselines=baselines, layer=layer,
             context=listed(context), samples=listed(samples) or None, max_samples=max_samples, batch_size=rows(batch_size), device=device,
             cluster=values.workers(cluster), seed=seed, overwrite=overwrite, tell=tell, say=show.say,
-            images=Images(input, axis, _range(slice_range), orientation, intensity, brain_mask, channels, atlas, atlas_names),
+            images=Images(kind, axis, slice_range, orientation, intensity, brain_mask, atlas, atlas_names),
             figures=Figures(
-                pictures, _numbers(key_slices, int, "--key-slices"), _numbers(key_mm, float, "--key-mm"), percentile, viewers, npy, store,
-                drawers,
+                pictures, _numbers(by_number, int), _numbers(in_mm, float), npy, workers=min(4, os.cpu_count() or 1),
             ),
-            voxels=Voxels(smooth, threshold, connectivity, tfce, permutations),
+            voxels=_voxels(statistics),
         )  # fmt: skip
     _report(folder)
 
 
-def _numbers(values: list[str] | None, kind: Any, flag: str) -> list[Any] | None:
+def _numbers(texts: Sequence[str], kind: Callable[[str], Any]) -> list[Any] | None:
     try:
-        return [kind(v) for v in listed(values)] or None
+        return [kind(v) for v in texts] or None
     except ValueError:
-        raise ValueError(f"{flag} is {' '.join(values or ())!r}, expected numbers: 40,50,60") from None
+        raise ValueError(
+            f"--key-slices is {','.join(texts)}, expected numbers, 40,50,60, or places, -12mm,4mm"
+        ) from None
 
 
-def _range(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    ends = _numbers([text], int, "--slice-range") or []
-    if len(ends) != 2:
-        raise ValueError(f"--slice-range is {text!r}, expected the first and the last slice: 30,90")
-    return ends[0], ends[1]
+def _input(text: str) -> tuple[str, tuple[int, int] | None]:
+    """What the model takes, and the first and the last slice that go in."""
+    kind, colon, ends = text.partition(":")
+    first, _, last = ends.partition("-")
+    if not colon:
+        return kind, None
+    if not (first.isdecimal() and last.isdecimal()):
+        raise ValueError(f"--input is {text!r}, expected the first and the last slice: slices:30-90")
+    return kind, (int(first), int(last))
+
+
+def _voxels(statistics: list[str] | None) -> Voxels:
+    """Options of the statistics of voxels.
+
+    Raises
+    ------
+    ValueError
+        For a name that there is not, with the nearest.
+    """
+    from attrib._nearest import near
+    from attrib.workflows.mri import Voxels
+
+    values = assignments(listed(statistics), "--statistics")
+    for name in values:
+        if name not in Voxels._fields:
+            raise ValueError(
+                f"--statistics has {name!r}, expected {', '.join(Voxels._fields)}{near(name, Voxels._fields)}"
+            )
+    return Voxels(**values)
 
 
 def _report(folder: Path) -> None:

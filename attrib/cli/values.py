@@ -34,13 +34,13 @@ def rows(text: str, flag: str = "--batch-size") -> int | str:
     raise ValueError(f"{flag} is {text!r}, expected a positive whole number or auto")
 
 
-def assignments(settings: Sequence[str] | None) -> dict[str, Any]:
+def assignments(settings: Sequence[str] | None, flag: str = "--set") -> dict[str, Any]:
     """``name=value`` as a mapping; values are read as JSON where they are JSON."""
     values: dict[str, Any] = {}
     for text in settings or ():
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise ValueError(f"--set is {text!r}, expected name=value, such as n_steps=20")
+            raise ValueError(f"{flag} is {text!r}, expected name=value, such as n_steps=20")
         try:
             values[name.strip()] = json.loads(value)
         except ValueError:

@@ -102,9 +102,9 @@ def is_consolidated(store: Path) -> bool:
     if (store / ".zmetadata").is_file():
         return True
     described = store / "zarr.json"
-    return described.is_file() and "consolidated_metadata" in json.loads(
-        described.read_text(encoding="utf-8")
-    )
+    if not described.is_file():
+        return False
+    return json.loads(described.read_text(encoding="utf-8")).get("consolidated_metadata") is not None
 
 
 def is_bare(store: Path) -> bool:

@@ -9,7 +9,8 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, Self
 import torch
 
 from attrib.engine.model.parameters import weights
-from attrib.io import replacing, write_json
+from attrib.io import load, replacing, write_json
 from attrib.io.lock import Lock, sweep
 
 RECORD, PARTS, LOCK = "run.json", "parts", ".lock.json"
@@ -102,8 +103,7 @@ class Folder:
 
     def picture(self, name: str, figure: Any) -> str:
         """Write a figure whole or not at all; returns the name."""
-        with replacing(self.file(name)) as temporary:
-            figure.savefig(temporary)
+        save_picture(figure, self.file(name))
         return name
 
     def text(self, name: str, content: str) -> str:
@@ -227,6 +227,20 @@ def _record(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def save_picture(figure: Any, path: Path) -> None:
+    """Write a figure whole or not at all."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+
+
+def finished(part: Path) -> Any:
+    """What an earlier run wrote; None where there is no file, or a torn one."""
+    try:
+        return load(part) if part.is_file() else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def picture_count(pictures: int | str) -> int | None:
     """How many samples get pictures; None for all.
 
@@ -268,3 +282,13 @@ def stamp(*paths: Path | None) -> str:
     """Sizes and times of files, by which a change is noticed."""
     facts = [path.stat() for path in paths if path is not None]
     return " ".join(f"{f.st_size} {f.st_mtime_ns}" for f in facts)
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add the time of the block to `seconds`."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start

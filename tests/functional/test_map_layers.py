@@ -146,7 +146,7 @@ class BiasBranch(nn.Module):
 
 
 class TwoModels(nn.Module):
-    """ChromBPNet's: a large model and a small one of the same weight, of which the small one finishes last."""
+    """ChromBPNet's: a large model and a small one that finishes last, through which most of the output's change goes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,11 +156,14 @@ class TwoModels(nn.Module):
             nn.ModuleList([nn.Linear(12, 1), nn.Linear(4, 1)]),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
         main, bias = (
             out(part(x).mean(2)) for part, out in zip((self.main, self.bias), self.outs, strict=True)
         )
-        return (main.exp() + (3 * bias).exp()).log()  # more of the change goes through the small one
+        return main, 3 * bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sum(self.scores(x))  # type: ignore[return-value]
 
 
 class ReverseBranch(nn.Module):
@@ -236,6 +239,7 @@ def test_auto(model: Callable[[], nn.Module], x: Tensor, layer: str, grid: tuple
         (ViT, images(3, 64, 64), "norm (its positions do not count for the output)"),
         (PerPosition, sequences(), "scores (scores of the outputs, position by position)"),
         (ReverseBranch, sequences(), "backwards (it runs from the input's end to its beginning)"),
+        (TwoModels, sequences(), "on the branch of most parameters (1,716) (others: bias)"),
         (lambda: stages(1), images(3, 32, 32), "(one position)"),
         (BiasBranch, sequences(), "larger part of the output's change (9"),
     ],
@@ -244,6 +248,13 @@ def test_notes_say_why(model: Callable[[], nn.Module], x: Tensor, words: str) ->
     e = grad_cam.explain(model().eval(), x, target=0)
     assert e.notes is not None
     assert words in str(e.notes["layer_choice"])
+
+
+def test_most_of_the_change_goes_through_the_small_model() -> None:
+    """So the map of `TwoModels` is not that of the branch through which most of the output's change goes."""
+    with torch.no_grad():
+        main, bias = ((y - y[:1]).norm() for y in TwoModels().eval().scores(moved(sequences()[:1]).rows))
+    assert bias > 1.5 * main
 
 
 def test_an_empty_first_sample_does_not_hide_the_layer() -> None:
@@ -366,6 +377,48 @@ def test_values_without_channels() -> None:
     e = grad_cam.explain(Signal().eval(), images(60, n=3), target=0)
     assert e.layers == ("c",)
     assert e.attribution.shape == (3, 60)
+
+
+class Words(nn.Module):
+    """A transformer of embeddings (N, L, C): sixteen words in a row, which a grid of 8 x 2 or 5 x 3 could be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks, self.head = nn.Sequential(Block(), Block()), nn.Linear(32, 3)
+        self.norm = nn.LayerNorm(32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.blocks(x)).mean(1))
+
+
+class Spectrogram(nn.Module):
+    """A transformer of patches of 8 x 8 of an image (N, time, frequency) without a dim of channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.words = nn.Conv2d(1, 32, 8, 8), Words()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.words(self.patch(x[:, None]).flatten(2).mT)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_words_are_a_row_and_patches_a_grid(seed: int) -> None:
+    torch.manual_seed(seed)
+    words, spectrogram = Words().double().eval(), Spectrogram().double().eval()
+    for net, sizes, layer, grid in (
+        (words, (16, 32), words.norm, (16,)),
+        (spectrogram, (96, 48), spectrogram.words.norm, (12, 6)),
+    ):
+        x = torch.randn(2, *sizes, dtype=torch.float64)
+        e = grad_cam.explain(net, x, target=1, upsample=False, relu=False)
+        outputs: list[Tensor] = []
+        with layer.register_forward_hook(lambda *a, outputs=outputs: outputs.append(a[2])):
+            gradient = torch.autograd.grad(net(x)[:, 1].sum(), outputs[0])[0]
+        assert e.layers[0].endswith("norm")
+        assert e.attribution.shape == (2, *grid)
+        expected = (outputs[0] * gradient.mean(1, keepdim=True)).sum(2).view(2, *grid)
+        torch.testing.assert_close(e.attribution, expected)
 
 
 class TimeFirst(nn.Module):

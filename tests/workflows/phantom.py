@@ -56,6 +56,14 @@ def folded() -> nn.Module:
     return Folded()
 
 
+def of_colour() -> nn.Module:
+    """A network of slices that takes three channels, as those that were trained on photographs do."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+
+
 def brain() -> np.ndarray:
     x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij")
     return (x**2 + y**2 + z**2) < 0.85

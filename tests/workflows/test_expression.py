@@ -457,10 +457,13 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
     assert code == 0
     text = capsys.readouterr().out
     assert "of donors that were never seen" in text
-    code = run(["expression", "--checkpoint", str(tmp_path / "m"), *common, "--methods", "saliency", "--normalize", "--pictures", "none", "--all-samples", "--max-samples", "20", "--output", str(tmp_path / "o")])  # fmt: skip
+    code = run(["expression", "--checkpoint", str(tmp_path / "m"), *common[:4], "--methods", "saliency", "--normalize", "--pictures", "none", "--all-samples", "--max-samples", "20", "--output", str(tmp_path / "o")])  # fmt: skip
     text = capsys.readouterr().out
     assert code == 0
     assert "20 of" in text
+    assert (
+        pd.read_csv(tmp_path / "o" / "samples.csv").label.str.startswith("tissue").all()
+    )  # as in the training
     a = load(tmp_path / "o" / "attributions.nc", "saliency")
     assert (float(a.min()), float(a.max())) == (0, 1)
     assert (
@@ -481,7 +484,7 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
     assert "attrib: --split is 'x'" in capsys.readouterr().err
     assert run(["expression", *common]) == 2
     assert run(["expression", "--checkpoint", str(tmp_path / "m")]) == 2
-    assert "--data MATRIX or --download FOLDER" in capsys.readouterr().err
+    assert "--data is missing" in capsys.readouterr().err
 
 
 def test_methods_are_compared_with_chance_and_with_each_other(study) -> None:

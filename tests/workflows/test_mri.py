@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from PIL import Image
 
 import attrib
 from attrib.cli.run import OK, REFUSED, run
@@ -21,7 +25,12 @@ nibabel = pytest.importorskip("nibabel")
 pytest.importorskip("nilearn")
 
 from attrib.testing import legible  # noqa: E402
-from attrib.workflows.mri import Figures, Images, Voxels  # noqa: E402
+from attrib.workflows.mri import (  # noqa: E402
+    Figures,
+    Images,
+    Voxels,
+    explaining,
+)
 from attrib.workflows.mri import mri as study_of  # noqa: E402
 from attrib.workflows.mri.explaining import Explainer  # noqa: E402
 from attrib.workflows.mri.groups import Groups  # noqa: E402
@@ -52,7 +61,7 @@ def words(place: Path, out: Path, *more: str) -> list[str]:
     return [
         "mri", "--subjects", str(place / "subjects.csv"), "--model", f"{CODE}:volumes", "--classes", "HC,TLE", "--output", str(out),
         "--intensity", "zscore-brain", "--atlas", str(place / "atlas.nii.gz"), "--atlas-names", str(place / "names.csv"),
-        "--workers", "0", *more,
+        *more,
     ]  # fmt: skip
 
 
@@ -65,12 +74,10 @@ def study(place: Path) -> Path:
         "--pictures",
         "none",
         "--npy",
-        "--smooth",
-        "0",
         "--set",
         "n_steps=8",
-        "--permutations",
-        "199",
+        "--statistics",
+        "smooth=0,permutations=199",
     ]
     assert run(words(place, place / "out", *more, "--set", "noise_tunnel_ig.n_samples=3")) == OK
     return place / "out"
@@ -180,7 +187,7 @@ def test_workers_give_what_this_process_gives(client: Any, tmp_path: Path) -> No
     values[3, 3, 3] = np.nan
     nibabel.Nifti1Image(values, broken.affine, broken.header).to_filename(folder / "sub-03.nii.gz")
     options: dict[str, Any] = {
-        "classes": "HC,TLE", "methods": ["deep_lift", "grad_cam"], "pictures": 1, "viewers": False, "key_slices": [6], "input": "slices", "intensity": "zscore-brain",
+        "classes": "HC,TLE", "methods": ["deep_lift", "grad_cam"], "pictures": 1, "key_slices": [6], "input": "slices", "intensity": "zscore-brain",
     }  # fmt: skip
     table = (
         (folder / "subjects.csv").read_text().replace("sub-03", "sub-x").replace("sub-x.nii", "sub-03.nii")
@@ -230,14 +237,17 @@ def test_maps_are_compared_with_random_orders_and_with_each_other(study: Path) -
 
 
 @pytest.mark.parametrize("form", ["volume", "slices"])
-def test_deletion_is_that_of_the_methods_own_rows_and_the_studys_baseline(form: str) -> None:
+def test_deletion_is_that_of_the_methods_own_rows_and_the_studys_baseline(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24 if form == "volume" else 6, 1)).eval()
     rng = np.random.default_rng(0)
     volume, start = (xr.DataArray(rng.normal(size=(2, 3, 4)).astype("f4"), dims=tuple("ijk")) for _ in "ab")
+    monkeypatch.setattr(explaining, "JUDGED", 2)  # of four slices
     explainer = Explainer(net, Plan(methods=("saliency",), input=form), "k")
     assert explainer.explain(volume, None, start).deletion == {}
     told = explainer.explain(volume, None, start, judged=True).deletion["saliency"]
-    x, a = explainer.rows(volume), explainer.rows(start)
+    x, a = (explainer.rows(v)[:: 2 if form == "slices" else 1] for v in (volume, start))
     curve = attrib.deletion(
         net, x, attrib.saliency(net, x, target=0), baselines=a, steps=10, n_random=5, target=0
     )
@@ -359,7 +369,7 @@ def test_copies_stored_along_other_axes_have_the_same_peaks(
     other = phantom.write(tmp_path / letters, 8, letters)
     out = mri(
         other / "subjects.csv", phantom.volumes(), tmp_path / "out", classes="HC,TLE", methods=["deep_lift"], intensity="zscore-brain",
-        smooth=0.0, pictures=0, orientation="LAS", store=False,
+        smooth=0.0, pictures=0, orientation="LAS",
     )  # fmt: skip
     table = pd.read_csv(out / "attribution_statistics.csv").set_index("subject")
     expected = (
@@ -423,7 +433,6 @@ def test_a_run_is_continued_and_a_changed_subject_done_again(place: Path, tmp_pa
         "classes": "HC,TLE",
         "methods": ["saliency"],
         "pictures": 0,
-        "store": False,
         "intensity": "zscore-brain",
     }
     folder = phantom.write(tmp_path / "data", 4)
@@ -555,7 +564,7 @@ def test_baselines(place: Path, tmp_path: Path, baselines: str) -> None:
     chosen = str(place / "sub-00.nii.gz") if baselines == "FILE" else baselines
     out = mri(
         place / "subjects.csv", phantom.volumes(), tmp_path / "out", classes="HC,TLE", methods=["deep_lift", "gradient_shap"],
-        intensity="zscore-brain", baselines=chosen, samples=["sub-00", "sub-01"], pictures=0, store=False,
+        intensity="zscore-brain", baselines=chosen, samples=["sub-00", "sub-01"], pictures=0,
     )  # fmt: skip
     table = (
         pd.read_csv(out / "attribution_statistics.csv").query("method == 'deep_lift'").set_index("subject")
@@ -610,7 +619,6 @@ def test_max_samples_are_drawn_evenly(
                 "6",
                 "--pictures",
                 "none",
-                "--no-store",
             )
         )
         == OK
@@ -628,8 +636,27 @@ def test_the_command_line_refuses_in_one_line(
     assert run(words(place, tmp_path / "out", "--methods", "salience")) == REFUSED
     assert "did you mean 'saliency'?" in capsys.readouterr().err
     assert run(words(place, tmp_path / "out", "--key-slices", "a")) == REFUSED
-    assert "--key-slices is 'a', expected numbers" in capsys.readouterr().err
+    assert "--key-slices is a, expected numbers" in capsys.readouterr().err
+    assert run(words(place, tmp_path / "out", "--input", "slices:3")) == REFUSED
+    assert "expected the first and the last slice: slices:30-90" in capsys.readouterr().err
+    assert run(words(place, tmp_path / "out", "--statistics", "smoth=2")) == REFUSED
+    assert "did you mean 'smooth'?" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_slices_by_place_channels_from_the_network_and_names_beside_the_atlas(tmp_path: Path) -> None:
+    folder = phantom.write(tmp_path / "data", 2)
+    (folder / "names.csv").rename(folder / "atlas.csv")
+    assert run([
+        "mri", "--data", str(folder / "subjects.csv"), "--model", f"{CODE}:of_colour", "--classes", "HC,TLE", "--output", str(tmp_path / "out"),
+        "--methods", "saliency", "--input", "slices:2-9", "--key-slices=-4mm,4mm", "--atlas", str(folder / "atlas.nii.gz"),
+    ]) == OK  # fmt: skip
+    pictures = {f.name for f in (tmp_path / "out" / "saliency" / "sub-01").glob("*_slice_*.png")}
+    assert len(pictures) == 2
+    a = load(tmp_path / "out" / "attributions.nc").sel({"method": "saliency"})
+    assert bool((a.isel(k=[0, 1, 10, 11]) == 0).all())
+    assert bool((a.isel(k=slice(2, 10)) > 0).any())
+    assert "Hippocampus_L" in (tmp_path / "out" / "regions.csv").read_text()
 
 
 def test_the_overview_can_be_read(study: Path, drawn: Path) -> None:
@@ -662,7 +689,7 @@ def test_shapley_values_of_regions_add_up(place: Path, tmp_path: Path) -> None:
     """With what lies outside of the atlas they are the score less that of zeros; four regions are few enough to be exact."""
     out = mri(
         place / "subjects.csv", phantom.volumes(), tmp_path / "out", classes="HC,TLE", methods=["shapley_values"], intensity="zscore-brain",
-        samples=["sub-01"], atlas=place / "atlas.nii.gz", atlas_names=place / "names.csv", pictures=0, store=False,
+        samples=["sub-01"], atlas=place / "atlas.nii.gz", atlas_names=place / "names.csv", pictures=0,
     )  # fmt: skip
     regions = pd.read_csv(out / "regions.csv")
     outside = nibabel.load(out / "shapley_values" / "sub-01" / "sub-01_shapley_values.nii.gz").get_fdata()[
@@ -672,6 +699,18 @@ def test_shapley_values_of_regions_add_up(place: Path, tmp_path: Path) -> None:
     score = pd.read_csv(out / "attribution_statistics.csv").score[0]
     assert regions["sum"].sum() + outside[0] == pytest.approx(score, rel=1e-4)
     assert regions.sort_values("rank").region.iloc[0] == "Hippocampus_L"
+
+
+def test_the_viewer_shows_the_anatomy_in_grey_and_says_what_it_shows(drawn: Path) -> None:
+    """Few voxels of the background picture are white, and it has many shades; the caption has the unit."""
+    text = (drawn / "integrated_gradients" / "sub-01" / "sub-01_integrated_gradients_viewer.html").read_text()
+    pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(v))).convert("L")) for v in re.findall(r"base64,([A-Za-z0-9+/=]{200,})", text)]  # fmt: skip
+    background = max(pictures, key=lambda v: len(np.unique(v)))
+    inside = background[background > 0]
+    assert len(np.unique(inside)) > 40
+    assert (inside == 255).mean() < 0.1
+    assert "sub-01: true TLE" in text
+    assert "integrated gradients: change of the score of TLE (logit)" in text
 
 
 def test_the_page_names_what_it_shows(drawn: Path) -> None:

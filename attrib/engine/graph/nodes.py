@@ -106,6 +106,12 @@ class Graph:
     seen: dict[Ref, Tensor] = field(default_factory=dict)
 
     @cached_property
+    def eps(self) -> float:
+        """That of the coarsest numbers it computes with: models of double precision take some steps in single."""
+        dtypes = [self.value.dtype, *(node.kwargs.get("dtype") for node in self.nodes)]
+        return max(torch.finfo(t).eps for t in dtypes if isinstance(t, torch.dtype) and t.is_floating_point)
+
+    @cached_property
     def last_reads(self) -> tuple[tuple[Ref, ...], ...]:
         """For each node, the values that no later node reads."""
         last = {ref: i for i, node in enumerate(self.nodes) for ref in (*node.writes, *node.reads)}

@@ -306,7 +306,7 @@ def _best(response: Response, moves: Moves, module: nn.Module, sample: tuple[int
         ):  # a grid of fewer dims than the input's can be a sequence in which only whole rows follow
             continue
         placed = _followed(form, follows(response.at(form), moves.spans), moves.dims, len(sample))
-        if placed is None:
+        if placed is None or (len(sample) == 2 and _is_sequence(form, response.at(form), moves.spans)):
             continue
         form, score = placed
         agrees = (form.order == "first") == (order == "first") if order else False
@@ -348,6 +348,26 @@ def _followed(
         form._replace(axes=tuple(axes[k] for k in range(len(form.grid))), reversed=tuple(reversed_dims)),
         min(scores),
     )
+
+
+def _is_sequence(form: Form, changes: Tensor, spans: Tensor) -> bool:
+    """Whether tokens that may be a grid of two dims follow one dim of the input better, as words with features do."""
+    if form.order != "tokens" or len(form.grid) < 2:
+        return False
+    shares = _shares(changes.flatten(1))
+    every = range(spans.shape[1])
+    lines = [_fit(shares, (shares.shape[1],), spans[:, [j]]) for j in every]
+    return max(lines) > max(_fit(shares, form.grid, spans[:, [j, k]]) for j in every for k in every if j != k)
+
+
+def _fit(shares: Tensor, grid: tuple[int, ...], spans: Tensor) -> float:
+    """Correlation of the places' shares (PLACES, positions) with bells around the places on a grid, all dims at once."""
+    squared = torch.zeros(len(spans), *[1] * len(grid), dtype=torch.float64)
+    for k, size in enumerate(grid):
+        centres = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+        away = (centres - spans[:, k].mean(1, keepdim=True)).square()
+        squared = squared + away.view(len(spans), *[size if j == k else 1 for j in range(len(grid))])
+    return max(_correlation(shares, torch.exp(-squared.flatten(1) / (2 * reach**2))) for reach in REACHES)
 
 
 def pushed(x: Tensor) -> Moves:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -196,7 +197,8 @@ def refuse_dependent_rows(
     chunk, y = tuple(map(bare, rows)), bare(outputs)
     with plain_calls():
         refuse_changing_outputs(call, trial)
-        if _is_rounding(model, chunk, trial, difference):
+        inside = partial(call, chunk, samples)
+        if difference <= ROUNDING * _coarsest(inside) or _is_rounding(model, chunk, trial, difference):
             return
         change = _what_changes_it(call, chunk, samples, y)
     raise ValueError(
@@ -249,6 +251,30 @@ def _same_outputs(y: Tensor, again: Tensor) -> bool:
     tolerance = max(torch.finfo(t.dtype).eps for t in (y, again)) ** 0.5 * float(scale)
     wide = torch.promote_types(y.dtype, again.dtype)
     return bool(torch.isclose(y.to(wide), again.to(wide), rtol=0, atol=tolerance, equal_nan=True).all())
+
+
+def _coarsest(call: Callable[[], Tensor]) -> float:
+    """The largest eps of the numbers that a call computes with: models of double precision take some steps in single."""
+    eps = 0.0
+
+    class Watch(TorchDispatchMode):
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            return False
+
+        def __torch_dispatch__(
+            self, op: OpOverload, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
+        ) -> Any:
+            nonlocal eps
+            out = op(*args, **(kwargs or {}))
+            for t in out if isinstance(out, tuple | list) else (out,):
+                if isinstance(t, Tensor) and t.is_floating_point():
+                    eps = max(eps, torch.finfo(t.dtype).eps)
+            return out
+
+    with Watch():
+        call()
+    return eps
 
 
 def _is_rounding(model: Model, rows: Rows, trial: Trial, difference: float) -> bool:

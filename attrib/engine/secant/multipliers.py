@@ -197,14 +197,14 @@ class Multipliers:
         chunk = Chunk(start, multipliers, products, _total(products), scores, self.readout.scores(y0, i))
         right = adds_up(chunk.total, chunk.at_input, chunk.at_baseline)
         ends = [(replay.y0, y0)] if seen_output else [(replay.y0, y0), (replay.y1, y1)]
-        differs = [_differs(replayed, true, replay).any() for replayed, true in ends if self.check]
+        differs = [_differs(replayed, true, replay, graph.eps).any() for replayed, true in ends if self.check]
         ratio = _ratio_of_large(chunk)
         # all that decides what comes next is read at once: a GPU stands still once for each chunk
         decisive = [torch.stack([*differs, ~right.all()]).any(), (ratio > 0).any(0).sum(), ratio.max()]
         unsure, large, largest = torch.stack([t.float() for t in decisive]).tolist()
         if unsure:
             if self.check:
-                compare(replay, y0, None if seen_output else y1)
+                compare(replay, graph.eps, y0, None if seen_output else y1)
             if not bool(right.all()):
                 chunk = self._again(chunk, ~right, graph, x0, x1, i)
                 ratio = _ratio_of_large(chunk)
@@ -344,14 +344,14 @@ def _ratio_of_large(chunk: Chunk) -> Tensor:
     return torch.where(largest > LARGE * change, largest / change, 0).nan_to_num(posinf=0.0)
 
 
-def _differs(replayed: Tensor, true: Tensor, replay: Secant) -> Tensor:
-    """Where a replay differs from the model."""
+def _differs(replayed: Tensor, true: Tensor, replay: Secant, eps: float) -> Tensor:
+    """Where a replay differs from the model by more than numbers of so coarse an `eps` do."""
     scale = torch.maximum(replay.y0.abs().amax(), replay.y1.abs().amax()).nan_to_num(posinf=0.0)
-    gap = (replayed - true).abs() > torch.finfo(true.dtype).eps ** 0.5 * scale
+    gap = (replayed - true).abs() > max(eps, torch.finfo(true.dtype).eps) ** 0.5 * scale
     return gap | (replayed.isnan() != true.isnan())
 
 
-def compare(replay: Secant, y0: Tensor, y1: Tensor | None) -> None:
+def compare(replay: Secant, eps: float, y0: Tensor, y1: Tensor | None) -> None:
     """Compare a replay with the model's outputs `y0` at the baselines and `y1` at the inputs; None skips the inputs.
 
     Raises
@@ -362,7 +362,7 @@ def compare(replay: Secant, y0: Tensor, y1: Tensor | None) -> None:
     for where, replayed, true in (("x", replay.y1, y1), ("baselines", replay.y0, y0)):
         if true is None:
             continue
-        wrong = _differs(replayed, true, replay)
+        wrong = _differs(replayed, true, replay, eps)
         if bool(wrong.any()):
             row = int(wrong.flatten(1).any(1).nonzero()[0]) if wrong.ndim > 1 else int(wrong.nonzero()[0])
             raise ValueError(

@@ -47,6 +47,8 @@ class Classifier(NamedTuple):
         Where it comes from, with a fingerprint of its weights.
     folder : Path or None
         The folder of `attrib expression train`.
+    label : str or None
+        The column of labels that it was trained with.
     """
 
     model: Any
@@ -59,6 +61,7 @@ class Classifier(NamedTuple):
     label_means: xr.DataArray | None = None
     source: str = ""
     folder: Path | None = None
+    label: str | None = None
 
     def prepared(self, x: xr.DataArray) -> tuple[xr.DataArray, list[str]]:
         """Expression (sample, gene) as the network takes it, and the genes that were missing."""
@@ -244,5 +247,5 @@ def _trained(path: Path, device: str | None) -> Classifier:
     source = f"{folder.name} {fingerprint(folder / WEIGHTS)}"
     return Classifier(
         placed, tuple(settings["classes"]), tuple(settings["genes"]), transform=settings["transform"], label_means=means,
-        source=source, folder=folder, **arrays,
+        source=source, folder=folder, label=settings.get("label"), **arrays,
     )  # fmt: skip

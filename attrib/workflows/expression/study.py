@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.domains.expression import read_gmt
+from attrib.domains.expression import read_gmt, with_samples
 from attrib.io import add_group, load, replacing, save, to_anndata, write_json
 from attrib.io.annotated import annotated_object
 from attrib.io.lock import read_json
@@ -64,8 +64,6 @@ def expression(
     *,
     samples: Any = None,
     label: str | None = None,
-    group: str | None = None,
-    input_filter: str | Path | Sequence[str] | None = None,
     layer: str | None = None,
     context: Sequence[str] = (),
     split: str = "auto",
@@ -92,13 +90,12 @@ def expression(
     ----------
     classifier : Classifier
         Of `load_checkpoint`.
-    data, samples, label, group, layer
-        As for `train`. Genes are matched to the classifier's by their ids. Without labels all samples are explained.
+    data, samples, label, layer
+        As for `train`. Genes are matched to the classifier's by their ids. The column of labels is by default that of the training;
+        without labels all samples are explained.
     output : path
         Folder for the results. One that holds a run with the same settings is continued: blocks of samples that are done are
         not done again.
-    input_filter : path or sequence of str, optional
-        Genes to use, for a model of your own that says nothing of its genes.
     context : sequence of str
         Tables or files with what a model of your own takes beside the matrix, matched to samples by their ids: batch, donor; see
         `attrib.workflows.explain.explain`.
@@ -155,10 +152,9 @@ def expression(
         raise ValueError(f"`top` is {top}, expected at least 1")
     sets = read_gmt(gene_sets) if isinstance(gene_sets, str | Path) else gene_sets
     names = target_names(target, classifier.classes)
-    matrix = read_expression(
-        data, samples=samples, label=label, group=group, layer=layer, genes=classifier.genes,
-        input_filter=None if classifier.genes else input_filter,
-    )  # fmt: skip
+    matrix = read_expression(data, samples=samples, label=label, layer=layer, genes=classifier.genes)
+    if label is None and classifier.label in matrix.x.coords:
+        matrix = with_samples(matrix, label=classifier.label, need_label=False)
     shares(1, cluster)
     beside = read_context(context, classifier.model).labelled(matrix.x)
     beside.of(matrix.x)

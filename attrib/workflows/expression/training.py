@@ -83,7 +83,6 @@ def train(
     lr: float = 1e-3,
     decay: float = 1e-4,
     test: float = 0.2,
-    validation: float = 0.1,
     seed: int = 0,
     device: str | None = None,
     tensorboard: bool = False,
@@ -123,8 +122,8 @@ def train(
     dropout, epochs, patience, delta, batch_size, lr, decay
         Share dropped; passes at most; training stops after `patience` passes in which the validation loss did not fall by more
         than `delta`, and keeps the best; samples per step; learning rate and weight decay of AdamW.
-    test, validation : float, default 0.2, 0.1
-        Shares of the samples, about.
+    test : float, default 0.2
+        Share of the samples, about; half as many decide when to stop.
     seed : int, default 0
         Of split, augmentation, weights and batches.
     device : str, optional
@@ -171,7 +170,7 @@ def train(
         )
     x = _enough(x, problems)
     logs = transformed(x, transform)
-    place = _splits(x, split, test, validation, seed)
+    place = _splits(x, split, test, seed)
     with Folder(output, command, overwrite=overwrite) as folder:
         untrained, z = _reference(logs, place, transform)
         codes = pd.Index(untrained.classes).get_indexer(pd.Index(x["label"].values))
@@ -194,7 +193,7 @@ def train(
             "min_samples": min_samples, "augment": augment, "made": int(more.new.sum()), "lr": lr, "decay": decay, "delta": delta,
             "patience": patience, "batch_size": batch_size, "class_weights": class_weights, "attrib_version": __version__,
         }  # fmt: skip
-        classifier = untrained._replace(model=network, folder=folder.path)
+        classifier = untrained._replace(model=network, folder=folder.path, label=label)
         for name in (WEIGHTS, SETTINGS, MEANS):
             folder.file(name)
         save_classifier(classifier, settings, folder.path)
@@ -251,7 +250,7 @@ def _enough(x: xr.DataArray, problems: dict[str, str]) -> xr.DataArray:
     return x
 
 
-def _splits(x: xr.DataArray, split: str | None, test: float, validation: float, seed: int) -> np.ndarray:
+def _splits(x: xr.DataArray, split: str | None, test: float, seed: int) -> np.ndarray:
     group = x["group"].values if "group" in x.coords else x["sample"].values
     if split is not None:
         if split not in x.coords:
@@ -259,7 +258,7 @@ def _splits(x: xr.DataArray, split: str | None, test: float, validation: float, 
         check_split(x[split].values, group)
         place = x[split].values.astype(str)
     else:
-        place = split_by_group(x["label"].values, group, test=test, validation=validation, seed=seed)
+        place = split_by_group(x["label"].values, group, test=test, validation=test / 2, seed=seed)
     unseen = sorted(set(x["label"].values) - set(x["label"].values[place == "train"]))
     if unseen:
         raise ValueError(

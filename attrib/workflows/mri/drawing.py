@@ -22,7 +22,7 @@ class Drawers:
         Gets the names of the files of a subject that is drawn.
     """
 
-    def __init__(self, workers: int, done: Callable[[list[str]], None]) -> None:
+    def __init__(self, workers: int, done: Callable[[list[str]], object]) -> None:
         self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else None
         self._most, self._done = 2 * workers, done
         self._waiting: set[Future[list[str]]] = set()

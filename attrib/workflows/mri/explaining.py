@@ -18,8 +18,10 @@ from attrib.scale.loading import first_line
 from attrib.workflows.context import Context
 from attrib.workflows.mri.plan import BY_REGION, Plan
 from attrib.workflows.plan import ALL_METHODS
+from attrib.workflows.plan import Plan as Arguments
 from attrib.workflows.study import deletion_curve
 
+JUDGED = 8  # slices of a subject whose maps are compared with random orders
 FOLDED = "the model seems to fold slices into the batch; pass `input` slices, so that each slice is a sample"
 
 
@@ -112,11 +114,12 @@ class Explainer:
         self.model, self.plan, self.across = prepare(model), plan, across
         self.context = context or Context()
         self._bare = model
+        self.channels = 1  # of the model's input; each gets the volume
         self._layers: dict[str, str] = {}
         self._tried: xr.DataArray | None = None
 
     def try_out(self, volume: xr.DataArray, subject: str = "") -> Prediction:
-        """Call the model with a volume, and find how slices go in.
+        """Call the model with a volume, and find how slices and how many channels go in.
 
         Raises
         ------
@@ -128,6 +131,13 @@ class Explainer:
             return self.predict(volume, subject)
         except Exception as error:  # the user's code
             reason, shape = first_line(error), tuple(self.rows(volume).shape)
+        several = _channels(self._bare)
+        if several > 1:
+            self.channels = several
+            try:
+                return self.predict(volume, subject)
+            except Exception:  # the user's code; the first reason is the plainer one
+                self.channels = 1
         if self.plan.input == "slices" and isinstance(self._bare, nn.Module):
             self.model = prepare(OneSlice(self._bare, 2 + VOXEL_DIMS.index(self.across)))
             if self.plan.layer != "auto":
@@ -195,13 +205,13 @@ class Explainer:
     def rows(self, volume: xr.DataArray) -> xr.DataArray:
         """A volume as the model's input: itself, or its slices."""
         if self.plan.input == "volume":
-            x = volume.expand_dims(sample=["subject"], channel=self.plan.channels)
+            x = volume.expand_dims(sample=["subject"], channel=self.channels)
             return x.transpose("sample", "channel", *VOXEL_DIMS)
         if self.plan.slices is not None:
             first, last = self.plan.slices
             volume = volume.sel({self.across: slice(first, last)})
         flat = [d for d in VOXEL_DIMS if d != self.across]
-        x = volume.expand_dims(channel=self.plan.channels)
+        x = volume.expand_dims(channel=self.channels)
         return x.transpose(self.across, "channel", *flat)
 
     def explain(
@@ -251,13 +261,21 @@ class Explainer:
                 a = labelled(ALL_METHODS[base])(*lead, self.model, x, **options, sample_dims=self.sample_dims)
                 if judged:
                     start = 0.0 if baselines is None else self._laid_out(baselines)
-                    deletion[method] = _against_chance(deletion_curve(self.model, x, a, arguments, start))
+                    deletion[method] = _against_chance(self._deletion(x, a, arguments, start))
             except (ValueError, TypeError, NotImplementedError) as error:
                 raise _advised(error, method, self.plan) from error
             maps[method] = self._volume(a, volume, prediction)
             if "delta" in a.coords:
                 delta[method] = float(a["delta"].mean())
         return Explained(prediction, maps, delta, deletion)
+
+    def _deletion(self, x: xr.DataArray, a: xr.DataArray, arguments: Arguments, start: Any) -> xr.DataArray:
+        """Deletion curves of a volume, or of some of its slices, evenly: they take more passes than the methods."""
+        dim = self.sample_dims[0]
+        some = slice(None, None, max(1, len(x) // JUDGED))
+        start = start.isel({dim: some}) if isinstance(start, xr.DataArray) and dim in start.dims else start
+        arguments = replace(arguments, context=arguments.context.part(some))
+        return deletion_curve(self.model, x.isel({dim: some}), a.isel({dim: some}), arguments, start)
 
     def _layer_of(self, base: str, x: xr.DataArray, options: Mapping[str, Any], context: Context) -> str:
         """The layer that is found by itself, the same for all subjects.
@@ -299,6 +317,12 @@ class Explainer:
         flat = [d for d in VOXEL_DIMS if d != self.across]
         a = a.drop_vars([c for c in a.coords if c not in a.dims])
         return a.transpose(*front, self.across, *flat)
+
+
+def _channels(model: Any) -> int:
+    """The channels that a module's first convolution takes."""
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    return next((m.in_channels for m in modules if isinstance(m, nn.Conv2d | nn.Conv3d)), 1)
 
 
 def _against_chance(curve: xr.DataArray) -> dict[str, float]:

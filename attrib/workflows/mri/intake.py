@@ -206,10 +206,13 @@ def with_classes(
 
 
 def _names(atlas: xr.DataArray | None, path: Any, file: str | Path | None, say: Say) -> dict[int, str]:
-    """Names of the atlas' numbers."""
+    """Names of the atlas' numbers, from a table of them or one that is called as the atlas is."""
+    stem = None if path is None else Path(path).with_name(Path(path).name.partition(".")[0])
+    beside = [] if stem is None else [stem.with_suffix(e) for e in (".csv", ".tsv", ".txt")]
+    file = next((f for f in beside if f.is_file()), None) if file is None else file
     if file is None:
         raise ValueError(
-            "`atlas_names`: an atlas needs the names of its regions; pass a table of numbers and names"
+            "`atlas_names`: an atlas needs the names of its regions; pass a table of numbers and names, or call it as the atlas: atlas.csv"
         )
     names = read_names(file)
     if atlas is not None:

@@ -32,7 +32,7 @@ SLICES = "{method}/{name}/{name}_{method}"  # the beginning of the files of a su
 
 def study_page(
     summary: Mapping[str, Any], rows: pd.DataFrame, groups: Groups, files: Sequence[str], problems: Sequence[Mapping[str, Any]],
-    drawn: Sequence[str], methods: Sequence[str], dim: str, slices: Sequence[int], viewers: Mapping[str, str], subject_viewers: bool,
+    drawn: Sequence[str], methods: Sequence[str], dim: str, slices: Sequence[int], viewers: Mapping[str, str],
 ) -> str:  # fmt: skip
     """The summary page, with links to all files of the cohort.
 
@@ -53,19 +53,14 @@ def study_page(
         As in the pictures.
     viewers : mapping of str to str
         Pages with a group map, by method.
-    subject_viewers : bool
-        Whether subjects have pages with their volumes.
     """
     once = rows.drop_duplicates("subject")
     people = [_person(r) for r in once.to_dict("records") if r["subject"] in set(drawn)]
     views = [
         {"kind": "picture", "file": f"{SLICES}_slice_{{{dim}}}.png"},
         {"kind": "picture", "file": f"{SLICES}_summary.png"},
+        {"kind": "frame", "file": f"{SLICES}_viewer.html", "title": "Open the volume in nilearn's viewer"},
     ]
-    if subject_viewers:
-        views.append(
-            {"kind": "frame", "file": f"{SLICES}_viewer.html", "title": "Open the volume in nilearn's viewer"}
-        )
     choices: list[dict[str, Any]] = [
         {"name": "method", "options": list(methods)},
         {"name": dim, "options": list(slices), "range": True, "start": len(slices) // 2},

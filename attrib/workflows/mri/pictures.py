@@ -3,102 +3,115 @@
 from __future__ import annotations
 
 import warnings
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from attrib.domains.mri import Subject
 from attrib.io import replacing, to_nifti
 from attrib.plots.anatomy import SEQUENTIAL, SlicePanels, colours_of, slice_summary, write_png
 from attrib.plots.scale import DIVERGING
+from attrib.workflows.mri.intake import Cohort
 from attrib.workflows.mri.plan import shown
-from attrib.workflows.mri.subjectfiles import map_name
+from attrib.workflows.mri.subjectfiles import map_name, read_map, read_part
 
 
 class Sheet(NamedTuple):
-    """What is drawn of a subject, as it travels to a process that draws.
+    """What is drawn of a subject whose maps are written, as it travels to a process that draws.
 
     Attributes
     ----------
     folder : Path
-    subject : str
-    title : str
-        Name, true label, prediction and its probability.
-    anatomy : DataArray (i, j, k)
-    maps : mapping of str to DataArray
-    labels : mapping of str to str
-        Of the colour bars, by method.
-    atlas : DataArray or None
+    subject : Subject
+    cohort : Cohort
+    methods : tuple of str
     dim : str
         Across the slices.
     slices : list of int
-    percentile : float
-    viewers : bool
     """
 
     folder: Path
-    subject: str
-    title: str
-    anatomy: xr.DataArray
-    maps: dict[str, xr.DataArray]
-    labels: dict[str, str]
-    atlas: xr.DataArray | None
+    subject: Subject
+    cohort: Cohort
+    methods: tuple[str, ...]
     dim: str
     slices: list[int]
-    percentile: float
-    viewers: bool
 
     @property
     def files(self) -> list[str]:
         """Names of the files."""
-        endings = [
-            *(f"_slice_{k}.png" for k in self.slices),
-            "_summary.png",
-            *(["_viewer.html"] * self.viewers),
-        ]
-        return [map_name(m, self.subject, e) for m in self.maps for e in endings]
+        endings = [*(f"_slice_{k}.png" for k in self.slices), "_summary.png", "_viewer.html"]
+        return [map_name(m, self.subject.name, e) for m in self.methods for e in endings]
 
 
 def draw(sheet: Sheet) -> list[str]:
     """Write a subject's pictures; their names."""
-    for method, a in sheet.maps.items():
-        title = f"{sheet.title}\n{shown(method)}"
-        options: dict[str, Any] = {"atlas": sheet.atlas, "percentile": sheet.percentile, "label": sheet.labels[method], "title": title}  # fmt: skip
-        panels = SlicePanels(sheet.anatomy, a, sheet.dim, **options)
+    subject, cohort = sheet.subject, sheet.cohort
+    part = read_part(sheet.folder, subject)
+    assert part is not None
+    anatomy, atlas = cohort.read(subject), cohort.atlas_of(subject)
+    true = f"true {subject.label}, " if subject.label else ""
+    says = f"{subject.name}: {true}predicted {part['predicted']} (p = {max(part['probability']):.3f})"
+    for method in sheet.methods:
+        a = read_map(sheet.folder, cohort, method, subject.name)
+        title = f"{says}\n{shown(method)}"
+        options: dict[str, Any] = {"atlas": atlas, "label": label_of(part["units"][method], part["target"]), "title": title}  # fmt: skip
+        panels = SlicePanels(anatomy, a, sheet.dim, **options)
         for k in sheet.slices:
-            with replacing(sheet.folder / map_name(method, sheet.subject, f"_slice_{k}.png")) as temporary:
+            with replacing(sheet.folder / map_name(method, subject.name, f"_slice_{k}.png")) as temporary:
                 panels.save(k, temporary)
-        summary = slice_summary(sheet.anatomy, a, sheet.dim, sheet.slices, **options)
-        with replacing(sheet.folder / map_name(method, sheet.subject, "_summary.png")) as temporary:
+        summary = slice_summary(anatomy, a, sheet.dim, sheet.slices, **options)
+        with replacing(sheet.folder / map_name(method, subject.name, "_summary.png")) as temporary:
             write_png(summary.canvas, temporary, draw=True)
-        if sheet.viewers:
-            file = sheet.folder / map_name(method, sheet.subject, "_viewer.html")
-            viewer(a, sheet.anatomy, sheet.percentile, title.replace("\n", ", "), file)
+        viewer(
+            a,
+            anatomy,
+            f"{says}; {shown(method)}: {options['label']}",
+            sheet.folder / map_name(method, subject.name, "_viewer.html"),
+        )
     return sheet.files
+
+
+def label_of(units: str, target: str) -> str:
+    """What the colours of a map are."""
+    if units == f"score of {target}":
+        return f"change of the score of {target} (logit)"
+    return units.replace(f"score of {target}", f"score of {target} (logit)").replace(
+        "input unit", "unit of intensity"
+    )
 
 
 def viewer(
     a: xr.DataArray,
     anatomy: xr.DataArray,
-    percentile: float,
     title: str,
     file: Path,
     threshold: float | None = None,
 ) -> None:
-    """Write nilearn's interactive view of a volume over the anatomy: a page that needs nothing else."""
+    """Write nilearn's interactive view of a volume over the anatomy: a page that needs nothing else.
+
+    Its numbers have three decimals, so that small maps are shown as multiples of a power of ten. It cuts titles off; this one is a
+    line of text below.
+    """
     from nilearn.plotting import view_img
 
-    colours = colours_of(a, percentile)
+    colours = colours_of(a)
+    power = 10.0 ** np.floor(np.log10(colours.limit))
+    scale = 1.0 if 0.1 <= colours.limit < 1e4 else power
     low, high = np.percentile(anatomy.values, [1, 99.5])
     grey = anatomy.copy(data=np.clip(anatomy.values, low, max(high, low + 1e-6)).astype(np.float32))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nilearn's, of casts and of thresholds
         page = view_img(
-            to_nifti(a.drop_attrs()), bg_img=to_nifti(grey), title=title,
-            threshold=colours.threshold if threshold is None else threshold, vmax=colours.limit, symmetric_cmap=colours.signed,
-            cmap=DIVERGING if colours.signed else SEQUENTIAL, black_bg=True, colorbar=True, dim=-1,
+            to_nifti(a.drop_attrs() / scale), bg_img=to_nifti(grey),
+            threshold=(colours.threshold if threshold is None else threshold) / scale, vmax=colours.limit / scale,
+            symmetric_cmap=colours.signed, cmap=DIVERGING if colours.signed else SEQUENTIAL, black_bg=True, colorbar=True, dim=0,
             vmin=None if colours.signed else 0,
         )  # fmt: skip
-        with replacing(file) as temporary:
-            page.save_as_html(str(temporary))
+    line = escape(title if scale == 1 else f"{title}, in units of {scale:.0e}")
+    caption = f'<p style="font: 14px sans-serif">{line}</p></body>'
+    with replacing(file) as temporary:
+        temporary.write_text(page.get_standalone().replace("</body>", caption), encoding="utf-8")

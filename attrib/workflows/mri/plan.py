@@ -53,10 +53,8 @@ class Images(NamedTuple):
         ``"none"``, ``"zscore"``, ``"zscore-brain"`` or ``"minmax"``.
     brain_mask : path or None
         For all subjects without a mask in the table.
-    channels : int
-        How many channels the model takes; each gets the volume.
     atlas, atlas_names : path or None
-        Whole numbers on the subjects' grid, and a table of their names.
+        Whole numbers on the subjects' grid, and a table of their names; default: the one that is called as the atlas is.
     """
 
     input: str = "volume"
@@ -65,7 +63,6 @@ class Images(NamedTuple):
     orientation: str | None = None
     intensity: str = "none"
     brain_mask: str | Path | None = None
-    channels: int = 1
     atlas: str | Path | None = None
     atlas_names: str | Path | None = None
 
@@ -81,14 +78,8 @@ class Figures(NamedTuple):
         Slices that are drawn; None: seven in the middle half.
     key_mm : sequence of float or None
         The same in mm.
-    percentile : float
-        Magnitudes below it are not laid over the anatomy.
-    viewers : bool
-        Whether drawn subjects get a page with nilearn's viewer, for each method.
     npy : bool
         Whether maps are written as `.npy` too, in the model's orientation.
-    store : bool
-        Whether all maps are written into one `attributions.nc` too.
     workers : int
         Processes that draw; 0: this one draws. Programs that pass more need ``if __name__ == "__main__"``.
     """
@@ -96,10 +87,7 @@ class Figures(NamedTuple):
     pictures: int | str = 50
     key_slices: Sequence[int] | None = None
     key_mm: Sequence[float] | None = None
-    percentile: float = 95.0
-    viewers: bool = True
     npy: bool = False
-    store: bool = True
     workers: int = 0
 
 
@@ -138,15 +126,12 @@ class Plan:
         Of slices.
     orientation : str or None
     intensity : str
-    channels : int
     baselines : str
     layer : str
     options : mapping
         Arguments of methods.
     smooth : float
         Full width at half maximum in mm, of peaks and group statistics.
-    percentile : float
-        Of overlays.
     batch_size, device, seed
         As for every method.
     slices : tuple of int or None
@@ -160,12 +145,10 @@ class Plan:
     axis: str = "axial"
     orientation: str | None = None
     intensity: str = "none"
-    channels: int = 1
     baselines: str = "zeros"
     layer: str = "auto"
     options: Mapping[str, Any] = field(default_factory=dict)
     smooth: float = 6.0
-    percentile: float = 95.0
     batch_size: int | str = "auto"
     device: str | None = None
     seed: int = 0
@@ -228,8 +211,8 @@ def checked(plan: Plan, has_atlas: bool) -> Plan:
         raise ValueError(
             f"`methods` has {regional[0]}, which replaces regions; pass an atlas of them as `atlas`"
         )
-    if plan.smooth < 0 or not 0 <= plan.percentile < 100 or plan.channels < 1:
-        raise ValueError(f"`smooth` is {plan.smooth}, `percentile` {plan.percentile}, `channels` {plan.channels}; expected mm, a percentage, and at least 1")  # fmt: skip
+    if plan.smooth < 0:
+        raise ValueError(f"`smooth` is {plan.smooth}, expected mm, or 0")
     if plan.slices is not None and (plan.input != "slices" or plan.slices[0] > plan.slices[1]):
         raise ValueError(
             f"`slice_range` is {plan.slices}, expected the first and the last slice, with `input` slices"

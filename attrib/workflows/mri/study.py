@@ -4,44 +4,40 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import xarray as xr
 
 from attrib._install import install_hint
 from attrib.domains.mri import Subject, evenly, head, plane_dim, read_subjects, slice_at
 from attrib.domains.mri import key_slices as middle_slices
-from attrib.io import replacing, save, save_rows, write_json
-from attrib.io.nifti import nibabel_module, numbers, open_image, oriented
-from attrib.io.place import strict
+from attrib.io.nifti import nibabel_module
 from attrib.labels.grids import VOXEL_DIMS
 from attrib.scale.loading import first_line, load_model
 from attrib.scale.runners import each, shares
 from attrib.workflows.attribute import Tell
 from attrib.workflows.context import read_context
-from attrib.workflows.folder import Folder, command_line, digest, fingerprint
+from attrib.workflows.folder import Folder, command_line, digest, fingerprint, picture_count, timed
+from attrib.workflows.mri.cohort import Done, write_cohort
 from attrib.workflows.mri.drawing import Drawers
-from attrib.workflows.mri.explaining import Explained, Explainer
-from attrib.workflows.mri.groups import Groups, Means, compare
+from attrib.workflows.mri.explaining import Explainer
 from attrib.workflows.mri.intake import Cohort, cohort_of, with_classes
-from attrib.workflows.mri.overview import overview
-from attrib.workflows.mri.page import study_page
-from attrib.workflows.mri.pictures import Sheet, viewer
+from attrib.workflows.mri.pictures import Sheet
 from attrib.workflows.mri.plan import METHODS, Factory, Figures, Images, Plan, Voxels, checked
-from attrib.workflows.mri.reference import Baseline, baseline_of, reference_subjects
-from attrib.workflows.mri.station import Station
-from attrib.workflows.mri.subjectfiles import map_name, read_part, write_subject
+from attrib.workflows.mri.reference import reference_subjects
+from attrib.workflows.mri.subjectfiles import map_name, read_part
+from attrib.workflows.mri.worker import Item, Job, Worker
 from attrib.workflows.targets import class_names
 
 PROGRAM = "attrib mri"
 LARGE = 1_000_000  # voxels above which more volumes in a call gain nothing and take memory
+FEW = 6  # pictures of subjects by methods that are drawn by this process
 JUDGED = 20  # subjects whose maps are compared with random orders by deletion
 Say = Callable[[str], None]
 
@@ -134,20 +130,19 @@ def mri(
     """
     nibabel_module()
     images, figures, voxels = images or Images(), figures or Figures(), voxels or Voxels()
-    drawn_count = _count(figures.pictures)
-    if figures.viewers and drawn_count and find_spec("nilearn") is None:
+    most = picture_count(figures.pictures)
+    if most != 0 and find_spec("nilearn") is None:
         raise ImportError(
-            f"nilearn is needed for its viewer; install it: {install_hint('mri')}; or pass `viewers` False"
+            f'nilearn is needed for its viewer; install it: {install_hint("mri")}; or draw none: `pictures` "none"'
         )
     shares(1, cluster)
     names = class_names(classes)
     plan = checked(
         Plan(
             tuple(dict.fromkeys(methods)), None if names is None else tuple(names), target, images.input, images.axis, images.orientation,
-            images.intensity, images.channels, baselines, layer, dict(options or {}), voxels.smooth, figures.percentile, batch_size, device,
-            seed, images.slice_range,
+            images.intensity, baselines, layer, dict(options or {}), voxels.smooth, batch_size, device, seed, images.slice_range,
         ),
-        has_atlas=images.atlas is not None or _has_atlases(subjects),
+        has_atlas=images.atlas is not None or any(s.atlas is not None for s in read_subjects(subjects)[0]),
     )  # fmt: skip
     code, parameters = model if isinstance(model, Factory) else (model, None)
     arguments = _parameters(parameters)
@@ -166,313 +161,100 @@ def mri(
     prediction = explainer.try_out(volume, first.name)
     people, strange = with_classes(cohort.subjects, prediction.classes, names is not None)
     cohort = replace(cohort, subjects=people, problems=[*cohort.problems, *strange])
-    baseline = baseline_of(plan, cohort)
     slices = _slices(cohort, volume, across, figures.key_slices, figures.key_mm)
     target_name = plan.target or prediction.classes[-1]
     say(
         f"{len(people)} subjects of {' x '.join(map(str, cohort.shape))} voxels; {', '.join(plan.methods)} of the score of {target_name}."
     )
-    work = _Work(Path(output), cohort, plan, explainer, baseline, across, slices, figures, tell, say)
-    ready = None
-    if overwrite or read_part(work.folder, next(s for s in people if s.name == first.name)) is None:
-        subject = next(s for s in people if s.name == first.name)
-        explained = explainer.explain(
-            volume, cohort.atlas_of(subject), baseline(volume), subject.name in work.judged, subject.name
-        )
-        ready = (first.name, explained)
+    place = Path(output).absolute()
+    job = Job(
+        code, weights, arguments, device, plan, across, cohort, beside, first.name, place, figures.npy,
+        shares(torch.get_num_threads(), cluster),
+    )  # fmt: skip
+    worker = Worker(job, explainer)
+    judged = {s.name for s in evenly(people, min(JUDGED, len(people)), seed)}
+    items = {s.name: (s, s.name in judged) for s in people}
+    if overwrite or read_part(place, items[first.name][0]) is None:
+        worker.rehearse(items[first.name])
     settings = _settings(plan, code, f, weights, parameters, images, cohort, figures.npy)
     if context:
         settings["context"] = beside.digest()
     with Folder(output, command_line(), program=PROGRAM, settings=settings, overwrite=overwrite) as run:
-        if cluster is not None:
-            station = Station(
-                code, weights, arguments, device, plan, across, cohort, beside, first.name, run.path.resolve(), figures.npy,
-                shares(torch.get_num_threads(), cluster),
-            )  # fmt: skip
-            work.distribute(station, cluster)
-        parts = work.explain_all(run, ready, drawn_count, figures.workers)
-        _finish(run, work, parts, voxels)
-        run.record |= {"seconds": work.seconds}
+        drawn = {
+            s.name for s in evenly(people, len(people) if most is None else min(most, len(people)), seed)
+        }
+        refused = _explain(run, worker, items, drawn, slices, figures.workers, cluster, tell)
+        problems = [
+            *cohort.problems,
+            *({"subject": s, "problem": refused[s], "kept": False} for s in items if s in refused),
+        ]
+        if len(refused) == len(items):
+            raise ValueError(
+                f"`subjects`: none could be explained; {problems[-1]['subject']}: {problems[-1]['problem']}"
+            )
+        parts = [_part(run, job, s) for s in people if s.name not in refused]
+        done = Done(
+            cohort, plan, parts, problems, [s for s in items if s in drawn - set(refused)], across, slices, worker.seconds
+        )  # fmt: skip
+        write_cohort(run, done, voxels)
+        run.record |= {"seconds": done.seconds}
     return run.path
 
 
-class _Work:
-    """The subjects one after the other: explain, write, hand to those who draw."""
-
-    def __init__(
-        self, folder: Path, cohort: Cohort, plan: Plan, explainer: Explainer, baseline: Baseline, across: str, slices: list[int],
-        figures: Figures, tell: Tell | None, say: Say,
-    ) -> None:  # fmt: skip
-        self.folder, self.cohort, self.plan = folder, cohort, plan
-        self.explainer, self.baseline = explainer, baseline
-        self.across, self.slices, self.figures = across, slices, figures
-        self.tell, self.say = tell, say
-        self.refused: dict[str, str] = {}
-        count = min(JUDGED, len(cohort.subjects))
-        self.judged = {s.name for s in evenly(cohort.subjects, count, plan.seed)}
-        self.problems = list(cohort.problems)
-        self.drawn: list[str] = []
-        self.seconds: dict[str, float] = {
-            "reading": 0.0,
-            "explaining": 0.0,
-            "writing": 0.0,
-            "waiting for pictures": 0.0,
-        }
-
-    def distribute(self, station: Station, cluster: Any) -> None:
-        """Explain the subjects that are not done on the workers of a cluster, and remember why some could not be."""
+def _explain(
+    run: Folder, worker: Worker, items: Mapping[str, Item], drawn: Collection[str], slices: list[int], workers: int, cluster: Any,
+    tell: Tell | None,
+) -> dict[str, str]:  # fmt: skip
+    """Explain the subjects that are not done, and draw those that are chosen; why some could not be explained, by name."""
+    job, refused = worker.job, {}
+    many = len(drawn) * len(job.plan.methods) > FEW
+    with Drawers(workers if many else 0, lambda files: [run.file(f) for f in files]) as drawers:
+        outcomes = _outcomes(worker, list(items.values()), cluster)
+        for number, (subject, is_new, reason) in enumerate(outcomes, 1):
+            if reason is not None:
+                refused[subject.name] = reason
+            elif subject.name in drawn:
+                sheet = Sheet(job.folder, subject, job.cohort, job.plan.methods, job.across, slices)
+                if not is_new and all((job.folder / f).is_file() for f in sheet.files):
+                    for f in sheet.files:
+                        run.file(f)
+                else:
+                    with timed(worker.seconds, "waiting for pictures"):
+                        drawers.submit(sheet)
+            if tell is not None:
+                tell("subjects", number, len(items))
         start = time.perf_counter()
-        pending = [
-            (s, s.name in self.judged) for s in self.cohort.subjects if read_part(self.folder, s) is None
-        ]
-        for done, ((subject, _), reason, error) in enumerate(
-            each(cluster, station, pending) if pending else (), 1
-        ):
-            if error is not None or reason is not None:
-                self.refused[subject.name] = reason if error is None else first_line(error)
-            if self.tell is not None:
-                self.tell("subjects on workers", done, len(pending))
-        self._add("explaining", start)
-
-    def explain_all(
-        self, run: Folder, ready: tuple[str, Explained] | None, pictures: int, workers: int
-    ) -> list[dict[str, Any]]:
-        """The parts of all subjects that could be explained."""
-        subjects = self.cohort.subjects
-        chosen = {s.name for s in evenly(subjects, min(pictures, len(subjects)), self.plan.seed)}
-        self.drawn = [s.name for s in subjects if s.name in chosen]
-        parts = []
-        with Drawers(
-            workers if len(chosen) * len(self.plan.methods) > 6 else 0,
-            lambda names: _listed(run, names),
-        ) as drawers:
-            for number, subject in enumerate(subjects):
-                part = self._subject(run, subject, ready, drawers if subject.name in chosen else None)
-                if part is not None:
-                    parts.append(part)
-                if self.tell is not None:
-                    self.tell("subjects", number + 1, len(subjects))
-            start = time.perf_counter()
-        self.seconds["waiting for pictures"] += time.perf_counter() - start
-        if not parts:
-            raise ValueError(
-                f"`subjects`: none could be explained; {self.problems[-1]['subject']}: {self.problems[-1]['problem']}"
-            )
-        explained = {p["subject"] for p in parts}
-        self.drawn = [s for s in self.drawn if s in explained]
-        return parts
-
-    def _subject(
-        self, run: Folder, subject: Subject, ready: tuple[str, Explained] | None, drawers: Drawers | None
-    ) -> dict[str, Any] | None:
-        """A subject's part; None if it cannot be explained, which is listed."""
-        if subject.name in self.refused:
-            self.problems.append(
-                {"subject": subject.name, "problem": self.refused[subject.name], "kept": False}
-            )
-            return None
-        start = time.perf_counter()
-        part = read_part(self.folder, subject)
-        explained = None
-        try:
-            if part is None or drawers is not None:
-                volume = self.cohort.read(subject)
-            self._add("reading", start)
-            if part is None:
-                start = time.perf_counter()
-                atlas = self.cohort.atlas_of(subject)
-                explained = (
-                    ready[1]
-                    if ready is not None and ready[0] == subject.name
-                    else self.explainer.explain(
-                        volume, atlas, self.baseline(volume), subject.name in self.judged, subject.name
-                    )
-                )
-                self._add("explaining", start)
-        except (ValueError, TypeError, NotImplementedError, OSError) as error:
-            self.problems.append({"subject": subject.name, "problem": str(error), "kept": False})
-            return None
-        start = time.perf_counter()
-        if explained is not None:
-            write_subject(self.folder, subject, self.cohort, self.plan, volume, explained, self.figures.npy)
-            part = read_part(self.folder, subject)
-        for method in self.plan.methods:
-            run.file(map_name(method, subject.name, ".nii.gz"))
-            if self.figures.npy:
-                run.file(map_name(method, subject.name, "_attributions.npy"))
-        assert part is not None
-        if part["label"] != subject.label:  # the table was mended since
-            part["label"] = subject.label
-            for row in (*part["rows"], *part["regions"]):
-                row["label"] = subject.label
-        self._add("writing", start)
-        if drawers is not None:
-            start = time.perf_counter()
-            sheet = self._sheet(subject, part, volume, None if explained is None else explained.maps)
-            if all((self.folder / f).is_file() for f in sheet.files) and explained is None:
-                for f in sheet.files:
-                    run.file(f)
-            else:
-                drawers.submit(sheet)
-            self._add("waiting for pictures", start)
-        return part
-
-    def _add(self, what: str, start: float) -> None:
-        self.seconds[what] = round(self.seconds[what] + time.perf_counter() - start, 2)
-
-    def _sheet(
-        self,
-        subject: Subject,
-        part: Mapping[str, Any],
-        volume: xr.DataArray,
-        maps: Mapping[str, xr.DataArray] | None,
-    ) -> Sheet:
-        """What is drawn of a subject; maps of an earlier run are read."""
-        if maps is None:
-            maps = {m: self.cohort.volume(self.map_of(subject.name, m)) for m in self.plan.methods}
-        probability = max(part["probability"])
-        true = f"true {subject.label}, " if subject.label else ""
-        title = f"{subject.name}: {true}predicted {part['predicted']} (p = {probability:.3f})"
-        labels = {m: label_of(part["units"][m], part["target"]) for m in maps}
-        return Sheet(
-            self.folder, subject.name, title, volume, {m: a.drop_attrs() for m, a in maps.items()}, labels, self.cohort.atlas_of(subject),
-            self.across, self.slices, self.plan.percentile, self.figures.viewers,
-        )  # fmt: skip
-
-    def map_of(self, subject: str, method: str) -> np.ndarray:
-        """A map that was written, in the model's orientation."""
-        image = open_image(self.folder / map_name(method, subject, ".nii.gz"))
-        return numbers(oriented(image, self.plan.orientation))[0]
-
-
-def label_of(units: str, target: str) -> str:
-    """What the colours of a map are."""
-    if units == f"score of {target}":
-        return f"change of the score of {target} (logit)"
-    return units.replace(f"score of {target}", f"score of {target} (logit)").replace(
-        "input unit", "unit of intensity"
+    worker.seconds["waiting for pictures"] = (
+        worker.seconds.get("waiting for pictures", 0.0) + time.perf_counter() - start
     )
+    return refused
 
 
-def _listed(run: Folder, names: Sequence[str]) -> None:
-    """Add files to the run's list."""
-    for name in names:
-        run.file(name)
+def _outcomes(worker: Worker, items: list[Item], cluster: Any) -> Iterator[tuple[Subject, bool, str | None]]:
+    """Each subject, whether it is done only now, and why it could not be; those that were done first."""
+    pending = [i for i in items if read_part(worker.job.folder, i[0]) is None]
+    for item in items:
+        if item not in pending:
+            yield item[0], False, None
+    if cluster is None:
+        for item in pending:
+            yield item[0], True, worker.do(item)
+        return
+    for item, reason, error in each(cluster, worker.job, pending) if pending else ():
+        yield item[0], True, reason if error is None else first_line(error)
 
 
-def _finish(run: Folder, work: _Work, parts: Sequence[dict[str, Any]], voxels: Voxels) -> None:
-    """Write the files of the cohort."""
-    start = time.perf_counter()
-    table = pd.DataFrame([r for p in parts for r in p["rows"]])
-    save(table, run.file("attribution_statistics.csv"))
-    regions = pd.DataFrame([r for p in parts for r in p["regions"]])
-    if len(regions):
-        save(regions, run.file("regions.csv"))
-    if work.problems:
-        save(pd.DataFrame(work.problems), run.file("problems.csv"))
-    groups = compare(run.path, work.cohort, work.plan, parts, regions, voxels)
-    for file in groups.files:
-        run.file(file)
-    for name, frame in (
-        ("clusters.csv", groups.clusters), ("group_regions.csv", groups.regions), ("lateralisation.csv", groups.indices),
-        ("group_lateralisation.csv", groups.sides), ("consistency.csv", groups.consistency), ("agreement.csv", groups.agreement),
-    ):  # fmt: skip
-        if len(frame):
-            save(frame, run.file(name))
-    work.seconds["statistics"] = round(time.perf_counter() - start, 2)
-    start = time.perf_counter()
-    run.picture("attribution_summary.png", overview(table, groups, work.plan.methods))
-    pages = _group_viewers(run, work, groups) if work.figures.viewers and work.drawn else {}
-    work.seconds["summary picture and viewers"] = round(time.perf_counter() - start, 2)
-    start = time.perf_counter()
-    means = Means(work.plan.methods)
-    if work.figures.store:
-        _store(run, work, parts, means)
-    else:
-        for _ in _maps(work, parts, means):
-            pass
-    for file in means.write(run.path, work.cohort, parts[0]["target"]):
-        run.file(file)
-    work.seconds["attributions.nc and means"] = round(time.perf_counter() - start, 2)
-    summary = _summary(table, parts, groups, work)
-    write_json(strict(summary), run.file("summary.json"))
-    cohort_files = [f for f in run.files if "/" not in f]
-    with replacing(run.file("index.html")) as temporary:
-        text = study_page(
-            summary, table, groups, cohort_files, work.problems, work.drawn, work.plan.methods, work.across, work.slices, pages,
-            work.figures.viewers,
-        )  # fmt: skip
-        temporary.write_text(text, encoding="utf-8")
-
-
-def _group_viewers(run: Folder, work: _Work, groups: Groups) -> dict[str, str]:
-    """Pages with the group maps over the first subject's anatomy."""
-    pages: dict[str, str] = {}
-    for file in groups.files:
-        method = file.removeprefix("group_").removesuffix(".nii.gz")
-        t = work.cohort.volume(numbers(oriented(open_image(run.path / file), work.plan.orientation))[0])
-        anatomy = work.cohort.read(work.cohort.subjects[0])
-        name = f"group_{method}_viewer.html"
-        title = f"t of {method.replace('_', ' ')}: {groups.positive} less {groups.negative}"
-        viewer(t, anatomy, 0.0, title, run.file(name), threshold=2.0)
-        pages[method] = name
-    return pages
-
-
-def _maps(work: _Work, parts: Sequence[Mapping[str, Any]], means: Means) -> Iterator[np.ndarray]:
-    """The maps (method, i, j, k) of each subject, one subject in memory at a time; `means` gets them too."""
-    for p in parts:
-        maps = np.stack([work.map_of(p["subject"], m) for m in work.plan.methods])
-        means.add(str(p["label"]), maps)
-        yield maps
-
-
-def _store(run: Folder, work: _Work, parts: Sequence[Mapping[str, Any]], means: Means) -> None:
-    """Write all maps into one netCDF file, a subject at a time."""
-    methods, shape = work.plan.methods, work.cohort.shape
-    coords: dict[str, Any] = {
-        "subject": [p["subject"] for p in parts],
-        "method": list(methods),
-        "label": ("subject", [p["label"] for p in parts]),
-        "predicted": ("subject", [p["predicted"] for p in parts]),
-        "probability": ("subject", [max(p["probability"]) for p in parts]),
-        "prediction": ("subject", [p["score"] for p in parts]),
-        **work.cohort.grid,
-    }
-    labels = xr.DataArray(
-        np.broadcast_to(np.float32(0), (len(parts), len(methods), *shape)), dims=("subject", "method", *VOXEL_DIMS), coords=coords,
-        name="attribution", attrs={"long_name": f"attribution of the score of {parts[0]['target']}", "units": "see units of each map"},
-    )  # fmt: skip
-    labels.attrs["units"] = "; ".join(f"{m}: {u}" for m, u in parts[0]["units"].items())
-    save_rows(_maps(work, parts, means), labels, run.file("attributions.nc"))
-
-
-def _summary(
-    table: pd.DataFrame, parts: Sequence[Mapping[str, Any]], groups: Groups, work: _Work
-) -> dict[str, Any]:
-    once = table.drop_duplicates("subject")
-    judged = once[once.correct.notna()]
-    errors = {}
-    for method, rows in table.groupby("method", sort=False):
-        delta = rows.delta.dropna().astype(float).abs()
-        if len(delta):
-            errors[str(method)] = {"median": float(delta.median()), "max": float(delta.max())}
-    z = table.astype({"deletion_z": float}).groupby("method", sort=False)["deletion_z"].median()
-    return {
-        "subjects": len(parts),
-        "left_out": sum(not p["kept"] for p in work.problems),
-        "target": work.plan.target or parts[0]["classes"][-1],
-        "classes": list(parts[0]["classes"]),
-        "labels": {str(k): int(v) for k, v in once.label.value_counts().items()},
-        "labelled": len(judged),
-        "accuracy": float(judged.correct.astype(bool).mean()) if len(judged) else None,
-        "completeness_error": errors,
-        "deletion_z_median": {str(m): float(v) for m, v in z.items()},
-        "significant_clusters": int((groups.clusters.p_mass < 0.05).sum()) if len(groups.clusters) else None,
-        "pictures_of": len(work.drawn),
-        "seconds": work.seconds,
-        "notes": groups.notes,
-    }
+def _part(run: Folder, job: Job, subject: Subject) -> dict[str, Any]:
+    """What is known of a subject that is explained; its files are listed."""
+    for method in job.plan.methods:
+        for ending in (".nii.gz", *(["_attributions.npy"] * job.npy)):
+            run.file(map_name(method, subject.name, ending))
+    part = read_part(job.folder, subject)
+    assert part is not None
+    if part["label"] != subject.label:  # the table was mended since
+        for entry in (part, *part["rows"], *part["regions"]):
+            entry["label"] = subject.label
+    return part
 
 
 def _settings(
@@ -482,7 +264,7 @@ def _settings(
     named = (("brain_mask", images.brain_mask), ("atlas", images.atlas), ("parameters", parameters))
     files = {k: None if v is None else fingerprint(Path(v)) for k, v in named}
     settings = asdict(plan)
-    del settings["batch_size"], settings["device"], settings["percentile"]
+    del settings["batch_size"], settings["device"]
     return {
         **settings, **files, "model": model if isinstance(model, str) else type(model).__name__, "weights": digest(f), "npy": npy,
         "names": cohort.names, "reference": [s.name for s in reference_subjects(plan, cohort)],
@@ -542,18 +324,6 @@ def _slices(
     return list(dict.fromkeys(chosen))
 
 
-def _count(pictures: int | str) -> int:
-    if pictures == "all":
-        return 10**9
-    if pictures == "none":
-        return 0
-    if isinstance(pictures, str) and pictures.isdecimal():
-        return int(pictures)
-    if isinstance(pictures, int) and pictures >= 0:
-        return pictures
-    raise ValueError(f"`pictures` is {pictures!r}, expected a number, all or none")
-
-
 def _parameters(path: str | Path | None) -> dict[str, Any] | None:
     """The factory's arguments from a file of JSON."""
     if path is None:
@@ -568,7 +338,3 @@ def _parameters(path: str | Path | None) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise ValueError(f"`parameters`: {file} holds a {type(content).__name__}, expected names and values")
     return content
-
-
-def _has_atlases(subjects: str | Path) -> bool:
-    return any(s.atlas is not None for s in read_subjects(subjects)[0])

@@ -11,6 +11,7 @@ import xarray as xr
 
 from attrib.domains.mri import Subject, coarsened, head, peak, plane_dim, smoothed
 from attrib.io import replacing, save_nifti, write_json
+from attrib.io.nifti import numbers, open_image, oriented
 from attrib.io.place import strict
 from attrib.labels.grids import VOXEL_DIMS, affine_of
 from attrib.stats import region_shares
@@ -36,16 +37,9 @@ def write_subject(
     volume: xr.DataArray,
     explained: Explained,
     npy: bool,
-) -> list[str]:
-    """Write maps as NIfTI, and last the part: figures as JSON beside coarse, smoothed maps.
-
-    Returns
-    -------
-    list of str
-        Names of the files.
-    """
+) -> None:
+    """Write maps as NIfTI, and last the part: figures as JSON beside coarse, smoothed maps."""
     atlas = cohort.atlas_of(subject)
-    names: list[str] = []
     rows: list[dict[str, Any]] = []
     regions: list[dict[str, Any]] = []
     brain = cohort.brain_of(subject)
@@ -53,14 +47,11 @@ def write_subject(
     coarse = {INSIDE: coarsened(volume.copy(data=inside.astype(np.float32)), COARSE).values}
     for method, a in explained.maps.items():
         (folder / method / subject.name).mkdir(parents=True, exist_ok=True)
-        name = map_name(method, subject.name, ".nii.gz")
-        save_nifti(a.assign_attrs(method=method), folder / name, like=subject.path)
-        names.append(name)
+        file = folder / map_name(method, subject.name, ".nii.gz")
+        save_nifti(a.assign_attrs(method=method), file, like=subject.path)
         if npy:
-            name = map_name(method, subject.name, "_attributions.npy")
-            with replacing(folder / name) as temporary:
+            with replacing(folder / map_name(method, subject.name, "_attributions.npy")) as temporary:
                 np.save(temporary, a.values)
-            names.append(name)
         soft = a.copy(data=smoothed(a.values, cohort.affine, plan.smooth))
         rows.append(_figures(subject, method, explained, a, soft, atlas, cohort.names))
         if atlas is not None:
@@ -77,7 +68,6 @@ def write_subject(
         "units": {m: str(a.attrs["units"]) for m, a in explained.maps.items()},
     }  # fmt: skip
     write_json(strict(part), parts / f"{subject.name}.json")
-    return names
 
 
 def read_part(folder: Path, subject: Subject) -> dict[str, Any] | None:
@@ -89,6 +79,12 @@ def read_part(folder: Path, subject: Subject) -> dict[str, Any] | None:
         return part if fits and file.with_suffix(".npz").is_file() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def read_map(folder: Path, cohort: Cohort, method: str, subject: str) -> xr.DataArray:
+    """A map that was written, in the model's orientation."""
+    image = open_image(folder / map_name(method, subject, ".nii.gz"))
+    return cohort.volume(numbers(oriented(image, cohort.orientation))[0])
 
 
 def _figures(

@@ -206,9 +206,10 @@ SOUND: dict[str, Any] = {
 }
 
 
-UNSUITED = {  # torch has no second derivative, DeepLIFT no rule, the window no way; a sum moves all positions that follow
+UNSUITED = {  # torch has no second derivative, the window no way; a sum moves all positions that follow, sorted values have none
     ("attention inside of samples", "interaction"),
     ("cumulative over positions", "grad_cam of auto"),
+    ("sorted inside of samples", "grad_cam of auto"),
     *((k, "occlusion by window") for k in SOUND if k not in ("nothing", "batch norm with statistics")),
 }
 EXPLAINED = [(k, m) for k in SOUND for m in METHODS if (k, m) not in UNSUITED]
@@ -248,3 +249,24 @@ def test_points_of_a_path_are_not_taken_for_the_first_sample(
     else:
         found = integrated_gradients(f, x, baselines=baseline, n_steps=3, target=1)
         torch.testing.assert_close(found, expected)
+
+
+class SingleInside(nn.Module):
+    """OLMo's: a norm in single precision in a model of double, whose last bits depend on the size of the batch."""
+
+    def __init__(self, inside: torch.dtype) -> None:
+        super().__init__()
+        self.inside, self.first, self.head = inside, nn.Linear(6, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.layer_norm(self.first(x).to(self.inside), (8,)) * (1 + 2e-7 * (len(x) % 3))
+        return self.head(h.to(x.dtype))
+
+
+@pytest.mark.parametrize("method", [saliency, integrated_gradients, deep_lift, feature_ablation])
+def test_rounding_is_that_of_the_coarsest_numbers_inside(method: Any) -> None:
+    x = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    single, double = (built(partial(SingleInside, t)).double() for t in (torch.float32, torch.float64))
+    torch.testing.assert_close(method(single, x, target=1)[2:3], method(single, x[2:3], target=1))
+    with pytest.raises(ValueError, match="mixes samples"):
+        method(double, x, target=1)
