@@ -37,6 +37,8 @@ class Knowledge:
         Recorded graphs, by what was recorded.
     map_layers : dict
         Layers with maps and their image form, by what was asked for.
+    costly : dict
+        Edits for which a window does not pay, with its gain and the reason.
     """
 
     checked: bool = False
@@ -49,6 +51,7 @@ class Knowledge:
     first_layer: Any = "unknown"
     graphs: dict[Any, Any] = field(default_factory=dict)
     map_layers: dict[Any, Any] = field(default_factory=dict)
+    costly: dict[Any, tuple[float, str]] = field(default_factory=dict)
 
 
 class PreparedModel:
