@@ -103,9 +103,7 @@ def _advice(option: str, names: Sequence[str]) -> str:
     synonym = SYNONYMS.get(option)
     if synonym in names:
         return f"did you mean {synonym!r}?"
-    if meant := near(option, names):
-        return meant.removeprefix("; ")
-    return ADVICE.get(option, f"it has {', '.join(names)}")
+    return near(option, names).removeprefix("; ") or ADVICE.get(option, f"it has {', '.join(names)}")
 
 
 def _error_of_target(target: Any, classes: Sequence[str] | None) -> Exception | None:

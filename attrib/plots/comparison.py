@@ -84,6 +84,8 @@ def comparison(
             0.6 + 0.3 * len(names[0].split("\n")) + PANEL * 1.04 * (1 + len(attributions)),
         )
     )
+    if x.shape[0] > 2:  # beside one or two the label of the bar would be pushed out
+        drawing.set_layout_engine("compressed")  # no gaps between panels of a fixed shape
     drawing.get_layout_engine().set(w_pad=0.09)  # type: ignore[union-attr, call-arg] # names left of the panels are measured too small
     grid: Any = drawing.subplots(1 + len(attributions), x.shape[0], squeeze=False)
     _draw_inputs(grid[0], x, names, cmap)

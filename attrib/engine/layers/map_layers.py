@@ -23,6 +23,7 @@ from attrib.engine.layers.at_layer import (
 )
 from attrib.engine.layers.image_form import Form, form_by_types
 from attrib.engine.layers.positions import DIFFUSE, REFUSED, UNMOVED, Placement, Trial, responses
+from attrib.engine.model.function import refuse_checkpoint
 
 AUTO = "auto"
 _LISTED = 10  # layers that a message names
@@ -191,9 +192,13 @@ def candidates(passes: Passes, rows: Rows) -> tuple[list[Candidate], Tensor]:
     gradients: Sequence[Tensor | None] = [None] * len(outputs)
     if y.requires_grad and outputs:
         along = torch.cos(torch.arange(y.numel(), dtype=y.dtype, device=y.device)).view_as(y)
-        gradients = torch.autograd.grad(
-            y, list(outputs.values()), along, retain_graph=True, allow_unused=True
-        )
+        try:
+            gradients = torch.autograd.grad(
+                y, list(outputs.values()), along, retain_graph=True, allow_unused=True
+            )
+        except RuntimeError as error:
+            refuse_checkpoint(error)
+            raise
     return [
         Candidate(Site(name, parts[name], call if counts[name] > 1 else None), output, gradient)
         for ((name, call), output), gradient in zip(outputs.items(), gradients, strict=True)
