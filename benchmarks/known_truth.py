@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tests.planted import planted, trained
 
-VOLUMES = 12
+VOLUMES = 20
 
 
 @dataclass(frozen=True)

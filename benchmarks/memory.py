@@ -10,7 +10,7 @@ import importlib
 import multiprocessing
 import sys
 
-from attrib.workflows.peak import peak_memory
+from attrib.workflows.bench import peak_memory
 from benchmarks.peers import CAPTUM
 from benchmarks.setting import Setting, table, verdict
 from benchmarks.speed import trials

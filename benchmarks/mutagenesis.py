@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from attrib.functional import feature_ablation
-from attrib.workflows.peak import peak_memory
+from attrib.workflows.bench import peak_memory
 from benchmarks.edited import CASES, Edited
 from benchmarks.setting import check, table, verdict
 

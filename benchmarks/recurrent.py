@@ -24,7 +24,7 @@ from attrib.engine.model.prepared import PreparedModel
 from attrib.engine.secant import expressed, secant
 from attrib.engine.secant.decompositions import decompose
 from attrib.functional import deep_lift, integrated_gradients
-from attrib.workflows.peak import peak_memory
+from attrib.workflows.bench import peak_memory
 from benchmarks.setting import Setting, alternate, check, ratio, table, verdict
 
 STEPS, SAMPLES = 100, 8

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from attrib.workflows.jobs import seconds
+from attrib.workflows.bench import seconds
 from benchmarks.models import CASES, SMALL, Case
 
 TARGET = 3

@@ -19,11 +19,11 @@ import xarray as xr
 from attrib.domains.fcgr.kmers import SEED
 from attrib.plots.scale import figure
 from attrib.workflows.fcgr import load_predictor
-from attrib.workflows.fcgr.branches import branch_layers
+from attrib.workflows.fcgr.layers import branch_layers
 from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.pairs import BRANCHES, read_pairs
 from attrib.workflows.fcgr.samplefiles import site_of, track
-from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS, Settings
+from attrib.workflows.fcgr.settings import CORRECTIONS, METHODS, Settings
 
 AROUND = 15  # positions on either side of the site in the picture
 CHUNK = 20

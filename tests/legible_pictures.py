@@ -1,4 +1,4 @@
-"""Watches every picture that a test saves: its texts have to be legible."""
+"""Watches every picture that a test saves: its texts have to be legible, and drawn as they are written."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
+from attrib.plots.drawing import Drawing
 from attrib.testing import LegibilityError, legible
 
 LOOKED_AT = 2  # of the pictures of one kind
@@ -26,6 +27,8 @@ def _pictures_are_looked_at() -> Iterator[None]:
         named = isinstance(path, str | Path)
         kind = re.sub(r"-[0-9a-f]{8}\b|\d+", "", Path(path).name) if named else ""
         looked_at[kind] += named
+        if named and not isinstance(self, Drawing):
+            faults.append(f"{kind} is no figure of the library: names in it would be read as formulas")
         if looked_at[kind] <= LOOKED_AT:
             try:
                 legible(self)

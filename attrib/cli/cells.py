@@ -49,6 +49,10 @@ Targets = Annotated[
 Masks = Annotated[
     Path | None, typer.Option(help="Folder of masks named as the images, nonzero where the cell is.")
 ]
+Compartments = Annotated[
+    list[str] | None,
+    typer.Option(help="Names of the masks' values 1, 2, ...: nucleus,cytoplasm; 0 is the background."),
+]
 Overlay = Annotated[
     str, typer.Option(help="Pictures: attributions on a grey image, on one in colour, or as contours.")
 ]
@@ -73,6 +77,7 @@ def cells(
     layer: Layer = "auto",
     targets: Targets = None,
     masks: Masks = None,
+    compartments: Compartments = None,
     context: Context = None,
     overlay: Overlay = "grey",
     max_images: MaxImages = None,
@@ -91,7 +96,7 @@ def cells(
     with show.progress() as tell:
         done = work(
             classifier, images, output, methods=listed(methods) or METHODS, layer=layer, targets=goal,
-            masks=masks, context=listed(context), overlay=overlay, max_images=max_images, batch_size=batch_size, seed=seed, command=command_line(), tell=tell,
+            masks=masks, compartments=listed(compartments), context=listed(context), overlay=overlay, max_images=max_images, batch_size=batch_size, seed=seed, command=command_line(), tell=tell,
         )  # fmt: skip
     _report(done)
 

@@ -84,7 +84,7 @@ def demo(
     show.demo_table(done.table)
     show.files(done.folder, [*done.files, "run.json"])
     show.say(
-        f"Next, explain the same model from its files:\n  attrib explain --model attrib.workflows.digits:cnn "
+        f"Next, explain the same model from its files:\n  attrib explain --model attrib.workflows.demo:cnn "
         f"--weights {done.folder / 'model.pt'} \\\n    --data {done.folder / 'digits.nc'} "
         f"--methods saliency,integrated_gradients --target predicted --output my-results"
     )

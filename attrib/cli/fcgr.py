@@ -94,7 +94,7 @@ def explain(
         raise ValueError("--data PAIRS.csv is needed; see attrib fcgr --help")
     from attrib.workflows.fcgr import fcgr as work
     from attrib.workflows.fcgr import load_predictor
-    from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS
+    from attrib.workflows.fcgr.settings import CORRECTIONS, METHODS
     from attrib.workflows.folder import command_line
 
     predictor = load_predictor(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import opcode
 import os
 import re
@@ -13,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from attrib._nearest import near
 
 OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 REFUSALS = (
@@ -179,8 +180,7 @@ def _usage(error: Any, arguments: Sequence[str]) -> str:
     text = error.format_message().rstrip(".")
     wrong = re.match(r"No such command '(.*?)'", text)
     if wrong and "Did you mean" not in text:
-        near = difflib.get_close_matches(wrong[1], getattr(_command(arguments), "commands", {}), 1)
-        text += f". Did you mean '{near[0]}'?" if near else ""
+        text += near(wrong[1], getattr(_command(arguments), "commands", {}))
     return f"{text}; see {path} --help"
 
 

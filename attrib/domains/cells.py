@@ -227,6 +227,55 @@ def read_mask(path: str | Path) -> xr.DataArray:
     >>> read_mask(path).values.tolist()
     [[False, True]]
     """
+    values = _labels(path)
+    return values.copy(data=values.values != 0)
+
+
+def read_compartments(path: str | Path, names: Sequence[str]) -> xr.DataArray:
+    """Read a mask whose values stand for compartments: 0 for the background, 1, 2, ... for those in `names`.
+
+    Parameters
+    ----------
+    path : path
+        As for `read_mask`.
+    names : sequence of str
+        Of the values from 1 on, such as ``["nucleus", "cytoplasm"]``.
+
+    Returns
+    -------
+    DataArray
+        Dims compartment, y, x; booleans. The first compartment is `background`.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read, or has values without a name.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "a.npy"
+    >>> np.save(path, np.array([[0, 1, 2, 2]]))
+    >>> read_compartments(path, ["nucleus", "cytoplasm"]).sum(("y", "x")).values.tolist()
+    [1, 1, 2]
+    """
+    labels = _labels(path)
+    found = np.unique(labels.values)
+    strange = [v for v in found.tolist() if v not in range(len(names) + 1)]
+    if strange:
+        raise ValueError(
+            f"{path} has the value {strange[0]:g}, but `compartments` has names for 1 to {len(names)}: {', '.join(names)}"
+        )
+    return (
+        (labels == xr.DataArray(np.arange(len(names) + 1), dims="compartment"))
+        .transpose("compartment", "y", "x")
+        .assign_coords(compartment=["background", *names])
+    )
+
+
+def _labels(path: str | Path) -> xr.DataArray:
+    """The numbers of a mask."""
     pillow = pillow_module()
     try:
         if Path(path).suffix.lower() == ".npy":
@@ -254,7 +303,7 @@ def read_mask(path: str | Path) -> xr.DataArray:
             f"{path} is no mask that can be read: {values.dtype} of shape {values.shape}, expected finite numbers (y, x)"
         )
     y, x = (np.arange(n) for n in values.shape)
-    return xr.DataArray(values != 0, dims=("y", "x"), coords={"y": y, "x": x})
+    return xr.DataArray(values, dims=("y", "x"), coords={"y": y, "x": x})
 
 
 def _black_inside(values: np.ndarray, as_stored: bool) -> np.ndarray:

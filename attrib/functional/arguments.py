@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -102,10 +101,9 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 def _advice(option: str, names: Sequence[str]) -> str:
     synonym = SYNONYMS.get(option)
-    near = [synonym] if synonym in names else difflib.get_close_matches(option, names, 1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return ADVICE.get(option, f"it has {', '.join(names)}")
+    if synonym in names:
+        return f"did you mean {synonym!r}?"
+    return near(option, names).removeprefix("; ") or ADVICE.get(option, f"it has {', '.join(names)}")
 
 
 def _error_of_target(target: Any, classes: Sequence[str] | None) -> Exception | None:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from attrib._nearest import near
+from attrib.engine.gradient.pullback import graph_of
 from attrib.engine.inputs import as_baselines, as_distribution, as_pool, as_tuple
-from attrib.engine.layers.at_layer import Layer, OffPath, check_output, find_layer, tapped
+from attrib.engine.layers.at_layer import Layer, OffPath, check_output, find_layer, named_layers, tapped
 from attrib.engine.layers.image_form import order_by_types
 from attrib.engine.layers.positions import dims_followed, pushed
 from attrib.engine.model.companions import Beside, Companions
+from attrib.engine.model.function import in_reentrant_checkpoint, inside_checkpoint, once
 from attrib.engine.model.parameters import Model
 from attrib.functional.prediction import predict
 
 if TYPE_CHECKING:
     from attrib.functional.explanation import About, Explanation
+
+
+CHECKPOINTED = (
+    "`layer` is given, and `model` calls torch.utils.checkpoint: a block that is run again for the gradient is run without what stands "
+    "in for the layer; call it without"
+)
 
 
 class UpTo:
@@ -35,7 +44,9 @@ class UpTo:
                 self.model(*x, **named)
         except _Reached:
             assert tap.activation is not None
-        return tap.checked()
+        activation = tap.checked()
+        tap.follows(activation, x)
+        return activation
 
 
 class FromLayer:
@@ -47,10 +58,22 @@ class FromLayer:
 
     def __call__(self, h: Tensor, *x: Any, **named: Any) -> Any:
         """What the model returns when the layer gives `h` (N, ...)."""
-        tap = _Tap(self.name, self._output, self._call, len(h), h)
+        try:
+            with once(CHECKPOINTED):
+                return self._run(h, x, named)
+        except RuntimeError as error:
+            followed = any(isinstance(v, Tensor) and v.requires_grad for v in (*x, *named.values()))
+            if CHECKPOINTED not in str(error) or followed or not torch.is_grad_enabled():
+                raise
+        with torch.no_grad():  # up to the layer, so that what holds it is not run again
+            return self._run(h, x, named, recorded=True)
+
+    def _run(self, h: Tensor, x: tuple[Any, ...], named: dict[str, Any], recorded: bool = False) -> Any:
+        tap = _Tap(self.name, self._output, self._call, len(h), h, recorded)
         with tapped({self.name: self.module}, tap.see, compared=True):
             y = self.model(*x, **named)
         tap.checked()
+        tap.follows(y, (h, *x))
         return y
 
 
@@ -62,10 +85,17 @@ class _Tap:
     """Looks at a layer's calls in one pass of a model: takes its activation, or puts another in its place."""
 
     def __init__(
-        self, name: str, output: int | None, call: int | None, rows: int, h: Tensor | None = None
+        self,
+        name: str,
+        output: int | None,
+        call: int | None,
+        rows: int,
+        h: Tensor | None = None,
+        recorded: bool = False,
     ) -> None:
         self._name, self._output, self._call, self._rows, self._h = name, output, call, rows, h
-        self._calls = 0
+        self._apart = False
+        self._calls, self._grad, self._recorded = 0, torch.is_grad_enabled(), recorded
         self.activation: Tensor | None = None
 
     def see(self, name: str, output: Any) -> Any:
@@ -76,6 +106,9 @@ class _Tap:
         activation = self._picked(output)
         check_output(self._name, activation, self._rows)
         self.activation = activation
+        self._apart = torch.is_grad_enabled() < (self._grad or self._recorded) and in_reentrant_checkpoint()
+        if self._recorded:
+            torch.set_grad_enabled(True)
         if self._h is None:
             if self._call is not None:
                 raise _Reached
@@ -92,6 +125,18 @@ class _Tap:
                 self._name, f"`output` is {self._output}, but it returns {count} values to pick from"
             )
         return items[self._output]
+
+    def follows(self, y: Any, values: Iterable[Any]) -> None:
+        """Raise where a gradient is asked for at some of these values, and a checkpoint around the layer cuts it."""
+        wanted = [v for v in values if isinstance(v, Tensor) and v.requires_grad] if self._apart else []
+        y = getattr(y, "logits", y)
+        nodes = (
+            graph_of(y.grad_fn, through_flat=True) if isinstance(y, Tensor) and y.grad_fn is not None else ()
+        )
+        if wanted and not any(
+            n is v.grad_fn or getattr(n, "variable", None) is v for n in nodes for v in wanted
+        ):
+            raise inside_checkpoint(self._name)
 
     def checked(self) -> Tensor:
         """The activation, if the layer was called as it had to be."""
@@ -124,7 +169,7 @@ def _with_item(output: Any, number: int, item: Tensor) -> Any:
 def _layer_of(f: Model, layer: Layer) -> tuple[str, torch.nn.Module]:
     named = find_layer(f, layer)
     if named is None:
-        raise ValueError(f"`layer` {layer!r} is not in the model")
+        raise ValueError(f"`layer` {layer!r} is not in the model{near(layer, named_layers(f), 3)}")
     return named
 
 

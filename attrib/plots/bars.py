@@ -120,11 +120,13 @@ def bar_panels(attributions: Mapping[str, xr.DataArray], *, n: int = 15, label: 
     columns = min(3, len(attributions))
     rows = -(-len(attributions) // columns)
     longest = max(len(str(v)) for a in attributions.values() for v in a[a.dims[0]].values[:1000])
-    drawing = figure((columns * (3.0 + min(2.0, 0.07 * longest)), rows * (1.1 + 0.2 * n)))
+    most = max(3, min(n, max(a.size for a in attributions.values())))
+    drawing = figure((columns * (3.0 + min(2.0, 0.07 * longest)), rows * (1.1 + 0.2 * most)))
     for k, (title, a) in enumerate(attributions.items()):
         ax = drawing.add_subplot(rows, columns, k + 1)
         unit = a.attrs.get("units")
         bars(a, n=n, ax=ax, label=f"{label} ({unit})" if label and unit else label or None)
         ax.set_title(wrapped(title, 34), fontsize=10)
         ax.tick_params(labelsize=8)
+        ax.set_ylim(most - 0.4, -0.6)  # bars of one height in all panels
     return drawing

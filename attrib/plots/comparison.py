@@ -83,6 +83,7 @@ def comparison(
             0.6 + 0.3 * len(names[0].split("\n")) + PANEL * 1.04 * (1 + len(attributions)),
         )
     )
+    drawing.set_layout_engine("compressed")  # no gaps between panels of a fixed shape
     grid: Any = drawing.subplots(1 + len(attributions), x.shape[0], squeeze=False)
     _draw_inputs(grid[0], x, names, cmap)
     for row, (name, a) in zip(grid[1:], attributions.items(), strict=True):

@@ -88,6 +88,8 @@ def curves(
         words = [str(v) for v in first[dim].values]
         turned: Any = {"rotation": 60, "ha": "right"} if max(map(len, words)) > 4 else {}
         ax.set_xticks(range(first.sizes[dim]), words, fontsize=7, **turned)
+    elif first[dim].dtype.kind in "iu":
+        ax.locator_params(axis="x", integer=True)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_xlabel(wrapped(dim_label(first, dim), 60))
     quantity = value_label(first) if label is None else label

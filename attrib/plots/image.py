@@ -24,6 +24,7 @@ from attrib.plots.scale import (
     number,
     robust_limit,
     value_label,
+    with_unit,
 )
 
 if TYPE_CHECKING:
@@ -194,7 +195,8 @@ def overlays(
     outline : DataArray, optional
         A mask whose edge is drawn: dims y, x.
     overlay : {"colour", "grey", "contours"}, default "colour"
-        See `overlaid`; contours are lines at a quarter, half and three quarters of the limit on the image as it is.
+        See `overlaid`; contours are lines at a quarter, half and three quarters of the limit on the image as it is, dashed where the
+        attribution is negative.
 
     Returns
     -------
@@ -211,24 +213,23 @@ def overlays(
     ['image', 'cam', 'lift']
     """
     count = a.sizes[by]
-    drawing = figure((2.3 * (count + 1), 3.1))
+    rows, columns = image.sizes["y"], image.sizes["x"]
+    drawing = figure((2.3 * (count + 1), 0.9 + min(4.4, max(1.1, 2.2 * rows / columns))))
     panels: Any = drawing.subplots(1, count + 1, squeeze=False)[0]
     panels[0].imshow(image.transpose("y", "x", "channel").values)
     panels[0].set_title("image", fontsize=10)
     limit = robust_limit(a) if shared else None
     for k, ax in enumerate(panels[1:]):
-        attribution = a.isel({by: k})
+        attribution, notes = a.isel({by: k}), ""
         if overlay == "contours":
             ax.imshow(image.transpose("y", "x", "channel").values)
-            strength = np.nan_to_num(np.abs(attribution.transpose("y", "x").values))
-            bound = limit or robust_limit(attribution)
-            if strength.max() > bound / 4:
-                ax.contour(strength, np.array([0.25, 0.5, 0.75]) * bound, colors=LINES, linewidths=1.0)
+            values = np.nan_to_num(attribution.transpose("y", "x").values.astype(float))
+            notes = f"\nlines: {_draw_contours(ax, values, limit or robust_limit(attribution))}"
         else:
             ax.imshow(overlaid(image, attribution, limit=limit, overlay=overlay))
         largest = float(np.nanmax(np.abs(attribution.values), initial=0))
         ax.set_title(str(a[by].values[k]) if titles is None else titles[k], fontsize=10)
-        ax.set_xlabel(f"largest {largest:.2g}", fontsize=8)
+        ax.set_xlabel(with_unit(f"largest {largest:.2g}", a.attrs) + notes, fontsize=8)
     for ax in panels:
         ax.set_xticks([])
         ax.set_yticks([])
@@ -237,6 +238,16 @@ def overlays(
     if title:
         drawing.suptitle(title, fontsize=11)
     return drawing
+
+
+def _draw_contours(ax: Axes, values: np.ndarray, bound: float) -> str:
+    """Lines at parts of the limit, dashed where values are negative; returns what they are."""
+    levels = np.array([0.25, 0.5, 0.75]) * bound
+    signed = bool((values < -levels[0]).any())
+    for part, style in ((values, "solid"), (-values, "dashed")):
+        if part.max() > levels[0]:
+            ax.contour(part, levels, colors=LINES, linewidths=1.0, linestyles=style)
+    return f"¼, ½, ¾ of {number(bound)}" + ("\ndashed: negative" if signed else "")
 
 
 def aspect(a: xr.DataArray) -> Literal["equal", "auto"]:

@@ -17,7 +17,8 @@ import torch
 import xarray as xr
 import zarr
 
-from attrib import labelled as labelled_methods
+import attrib
+from attrib import functional
 from attrib._nearest import near
 from attrib._version import __version__
 from attrib.functional import METHODS
@@ -45,6 +46,8 @@ from attrib.scale.samples import Source, block_size, checksum, digest_of, labels
 STATE = "state.npz"
 REDUCED = "reduced.json"  # there if the reductions are of all blocks
 STATE_BYTES = 256 << 20  # of parts that are merged between two copies of the state
+MEASURES = ("deletion", "insertion", "infidelity", "sensitivity_max", "randomization")
+OF_METHODS = ("noise_tunnel", "guided_grad_cam", "sensitivity_max", "randomization")
 TRIALS = 4  # places in the cohort where the model is tried until samples are found that it takes
 
 
@@ -69,7 +72,9 @@ def cohort(
     Parameters
     ----------
     method : str or callable
-        A method of attrib, by itself, as a `functools.partial`, or by its name.
+        A method of attrib, by itself, as a `functools.partial`, or by its name. Or a measure: `"deletion"`, `"insertion"` and
+        `"infidelity"` with the option `attribution`, a DataArray such as ``tree["attribution"]`` of an earlier cohort;
+        ``functools.partial(attrib.sensitivity_max, attrib.saliency)`` and `attrib.randomization` likewise.
     model : str or callable
         ``"package.module:factory"``: a function or class without required arguments that makes the model, or a
         ``"FILE.pt2"``. Or a callable: the model, or a function that makes it. With a `cluster` it has to be picklable; each
@@ -186,13 +191,18 @@ def _callable(method: Any) -> Callable[..., Any]:
     """The labelled form of a method."""
     if isinstance(method, functools.partial):
         return functools.partial(_callable(method.func), *method.args, **method.keywords)
-    name = method if isinstance(method, str) else getattr(getattr(method, "about", None), "name", None)
-    if isinstance(method, str) and method not in METHODS:
+    available = (*METHODS, *MEASURES)
+    if isinstance(method, str) and method not in available:
         raise ValueError(
-            f"`method` is {method!r}, expected one of {', '.join(METHODS)}{near(method, METHODS)}"
+            f"`method` is {method!r}, expected one of {', '.join(available)}{near(method, available)}"
         )
-    if name in METHODS and hasattr(labelled_methods, name):
-        return getattr(labelled_methods, name)
+    name = method if isinstance(method, str) else getattr(method, "__name__", None)
+    if isinstance(method, str) and method in OF_METHODS:
+        raise ValueError(
+            f"`method` is {method!r}, which takes a method first; pass functools.partial(attrib.{method}, attrib.saliency)"
+        )
+    if isinstance(method, str) or getattr(functional, name or "", None) is method:
+        return getattr(attrib, str(name))
     if not callable(method):
         raise TypeError(f"`method` is a {type(method).__name__}, expected a method of attrib or its name")
     return method

@@ -1,30 +1,182 @@
-"""How fast each method runs on the user's own model, at which batch size, and as a share of the model's own speed."""
+"""How fast methods are on a model, over batch sizes, beside the model's own passes; and the memory they take."""
 
 from __future__ import annotations
 
+import copy
+import ctypes
+import inspect
 import statistics
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attrib._memory import refuse_what_cannot_fit
 from attrib.engine.batching import BatchSize
 from attrib.engine.gradient.passes import choose_device
 from attrib.engine.inputs import as_tuple
+from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import Model, dtype_of
-from attrib.workflows.jobs import BARE, TIMED, Job, bare, method_jobs, seconds
-from attrib.workflows.peak import peak_memory
+from attrib.functional import METHODS
+from attrib.functional.explanation import Method
 
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # proc(5): sets the peak resident size back to the present one
+BARE = "forward+backward"
+DEFAULT_STEPS = 50  # of integrated gradients
+TIMED: dict[str, Method[...]] = {
+    name: m for name, m in METHODS.items() if m.about.result != "pairs" and not m.about.wraps
+}
 SIZES = (1, 4, 16, 64, 256, 1024)
 COLUMNS = (
     "method", "batch_size", "samples", "passes", "seconds", "samples_per_second", "share", "peak_mib", "best",
 )  # fmt: skip
-
 Options = Mapping[str, Mapping[str, Any]]
+
+
+def peak_memory(work: Callable[[], object], device: torch.device) -> float:
+    """Bytes that `work()` took at its peak, beyond the memory in use before.
+
+    Parameters
+    ----------
+    work : callable
+        Called once.
+    device : torch.device
+        On CUDA the allocator counts. On a CPU it is the growth of the process's resident size, which Linux counts;
+        other systems have no peak that can be set back, so the answer there is NaN.
+
+    Returns
+    -------
+    float
+        Bytes.
+
+    Notes
+    -----
+    Memory that the process had freed but kept is reused without being counted, so the first call in a process may
+    read higher than later ones, and a call that needs less than that reads low.
+    """
+    if device.type == "cuda":
+        return _on_cuda(work, device)
+    _give_back()
+    try:
+        _CLEAR.write_text(_RESET_PEAK)
+        before = _resident("VmRSS")
+        work()
+        return max(0.0, _resident("VmHWM") - before)
+    except OSError:
+        return float("nan")
+
+
+def _on_cuda(work: Callable[[], object], device: torch.device) -> float:
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    work()
+    torch.cuda.synchronize(device)
+    return float(torch.cuda.max_memory_allocated(device) - before)
+
+
+def _give_back() -> None:
+    """Return freed memory to the system, so that it does not hide the memory of the work."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
+def _resident(field: str) -> float:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field + ":"))
+    return 1024.0 * int(line.split()[1])
+
+
+class Job(NamedTuple):
+    """One row of the table: what to run, and how much work it is."""
+
+    method: str
+    batch_size: BatchSize
+    samples: int
+    passes: float
+    work: Callable[[], object]
+
+
+def bare(model: Model, xs: tuple[Tensor, ...], size: int, device: torch.device) -> Job:
+    """The model's own forward and input-gradient passes at one batch size, its parameters frozen in a copy."""
+    frozen = copy.deepcopy(model).requires_grad_(False) if isinstance(model, nn.Module) else model
+    calls = max(1, len(xs[0]) // size)
+    order = torch.arange(size, device=device) % len(xs[0])
+    rows = tuple(t[order] for t in xs)
+
+    def work() -> None:
+        for _ in range(calls):
+            leaves = tuple(r.clone().requires_grad_() for r in rows)
+            y = one_tensor(frozen(*leaves), size)
+            torch.autograd.grad(y.flatten(1).amax(1).sum() if y.ndim > 1 else y.sum(), leaves)
+
+    return Job(BARE, size, calls * size, 1, work)
+
+
+def method_jobs(
+    name: str,
+    model: Model,
+    xs: tuple[Tensor, ...],
+    sizes: list[BatchSize],
+    options: dict[str, Any],
+    target: Any,
+    device: torch.device,
+) -> list[Job]:
+    """One job per batch size that makes a difference; a first call checks the arguments."""
+    explain = TIMED[name].explain
+    parameters = inspect.signature(explain).parameters
+    if TIMED[name].about.baselines == "distribution":
+        options.setdefault("baselines", xs if len(xs) > 1 else xs[0])
+    unknown = [o for o in options if o not in parameters]
+    if unknown:
+        raise ValueError(
+            f"`options` gives {name} an argument {unknown[0]!r}, expected one of {', '.join(parameters)}"
+        )
+    n = len(xs[0])
+
+    def work(size: BatchSize) -> Any:
+        x = xs if len(xs) > 1 else xs[0]
+        return explain(model, x, target=target, batch_size=size, device=device, **options)
+
+    passes = _passes(options, parameters, work(sizes[0]).evaluations / n)
+    useful = [s for s, last in zip(sizes, _lasts(sizes), strict=True) if s == "auto" or last < n * passes]
+    return [Job(name, s, n, passes, lambda s=s: work(s)) for s in useful]  # type: ignore[misc]
+
+
+def _lasts(sizes: list[BatchSize]) -> list[int]:
+    """For each size the next smaller one, 0 for the smallest."""
+    numbers = [s for s in sizes if isinstance(s, int)]
+    return [max((n for n in numbers if isinstance(s, int) and n < s), default=0) for s in sizes]
+
+
+def _passes(
+    options: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter], evaluations: float
+) -> float:
+    """Passes per sample: `n_steps` or `n_samples`, else the counted number."""
+    if options.get("rtol") is None and options.get("quadrature") != "exact":
+        for name in ("n_steps", "n_samples"):
+            if name in parameters:
+                steps = options.get(name, parameters[name].default)
+                return float(DEFAULT_STEPS if steps is None else steps)
+    return max(1.0, evaluations)
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Wall time of `work()`, including work that is still running on a GPU."""
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait()
+    begin = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - begin
 
 
 def bench(

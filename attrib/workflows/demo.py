@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
+from torch import Tensor, nn
 
 from attrib.io import replacing, save
 from attrib.workflows.attribute import Done, Result, Tell
-from attrib.workflows.digits import CLASSES, Digits, accuracy, digits, trained
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.judge import TABLE as JUDGEMENT
 from attrib.workflows.judge import write
@@ -22,6 +22,8 @@ from attrib.workflows.judgement import judgement, samples_of
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
 from attrib.workflows.study import TABLE, carry_out, draw, overview, write_page, write_table
 
+CLASSES = tuple(map(str, range(10)))
+HELD_OUT = 360  # of 1,797 images
 EXPLAINED = 200  # held-out images
 BASELINES = 50  # training images that stand for "no digit in particular"
 JUDGED = 20  # of them, by which the methods are judged
@@ -30,6 +32,105 @@ SETTINGS: dict[str, dict[str, Any]] = {  # of methods, for these images
     "occlusion": {"window": {"y": 2, "x": 2}},
     "shapley_values": {"n_permutations": 4},
 }
+
+
+class Digits(NamedTuple):
+    """Images (sample, channel, y, x) with the coord `digit`.
+
+    Attributes
+    ----------
+    train, test : DataArray
+        Intensities from 0 (paper) to 1 (ink), float32.
+    """
+
+    train: xr.DataArray
+    test: xr.DataArray
+
+
+def cnn() -> nn.Module:
+    """Two convolutions, two linear layers: 8x8 images to ten logits.
+
+    Returns
+    -------
+    torch.nn.Module
+        In evaluation mode, with random weights: images (N, 1, 8, 8) to logits (N, 10).
+    """
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32 * 4 * 4, 64),
+        nn.ReLU(),
+        nn.Linear(64, 10),
+    ).eval()
+
+
+def digits(seed: int = 0) -> Digits:
+    """The 1,797 images of scikit-learn's digits, shuffled with `seed` and split.
+
+    Returns
+    -------
+    Digits
+        1,437 images to train on and 360 held out. Labels along `sample` are the images' numbers in scikit-learn.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    order = np.random.default_rng(seed).permutation(len(bunch.target))
+    images = xr.DataArray(
+        (bunch.images[order, None] / 16).astype(np.float32),
+        dims=("sample", "channel", "y", "x"),
+        coords={
+            "sample": ("sample", order, {"long_name": "number of the image in scikit-learn's digits"}),
+            "channel": ["ink"],
+            "y": ("y", np.arange(8), {"units": "pixel"}),
+            "x": ("x", np.arange(8), {"units": "pixel"}),
+            "digit": ("sample", bunch.target[order], {"long_name": "digit that was written"}),
+        },
+        name="image",
+        attrs={"units": "ink", "long_name": "ink, from 0 (paper) to 1"},
+    )
+    return Digits(images[:-HELD_OUT], images[-HELD_OUT:])
+
+
+def trained(data: Digits, *, seed: int = 0, epochs: int = 8) -> nn.Module:
+    """A `cnn` trained on the images.
+
+    Parameters
+    ----------
+    data : Digits
+    seed : int, default 0
+        Of the weights and the order of the batches; torch's own generator is left as it was.
+    epochs : int, default 8
+        Passes through the training images.
+
+    Returns
+    -------
+    torch.nn.Module
+        In evaluation mode.
+    """
+    x, y = torch.from_numpy(data.train.values), torch.from_numpy(data.train["digit"].values)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = cnn()
+        optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+        for _ in range(epochs):
+            for batch in torch.randperm(len(x)).split(64):
+                loss = nn.functional.cross_entropy(model(x[batch]), y[batch])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+    return model.eval()
+
+
+def accuracy(model: nn.Module, images: xr.DataArray) -> float:
+    """Share of the images whose largest logit is their digit."""
+    with torch.no_grad():
+        logits: Tensor = model(torch.from_numpy(images.values))
+    return float((logits.argmax(1).numpy() == images["digit"].values).mean())
 
 
 class Demo(NamedTuple):

@@ -185,7 +185,7 @@ def mean_per_class(a: xr.DataArray) -> xr.DataArray:
     flat = flat_samples(a)
     if "target" in flat.coords and flat["target"].ndim == 1:
         return mean_by(flat, "target")
-    mean = flat.mean([flat.dims[0]], keep_attrs=True).expand_dims("target")
+    mean = mean_with_sd(flat).expand_dims("target")
     return mean.assign_coords(target=["all samples"], count=("target", [flat.shape[0]]))
 
 

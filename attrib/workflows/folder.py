@@ -20,7 +20,7 @@ from typing import Any, Self
 import torch
 
 from attrib.engine.model.parameters import weights
-from attrib.io import replacing, write_json
+from attrib.io import load, replacing, write_json
 from attrib.io.lock import Lock, sweep
 
 RECORD, PARTS, LOCK = "run.json", "parts", ".lock.json"
@@ -103,8 +103,7 @@ class Folder:
 
     def picture(self, name: str, figure: Any) -> str:
         """Write a figure whole or not at all; returns the name."""
-        with replacing(self.file(name)) as temporary:
-            figure.savefig(temporary)
+        save_picture(figure, self.file(name))
         return name
 
     def text(self, name: str, content: str) -> str:
@@ -226,6 +225,20 @@ def _record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def save_picture(figure: Any, path: Path) -> None:
+    """Write a figure whole or not at all."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+
+
+def finished(part: Path) -> Any:
+    """What an earlier run wrote; None where there is no file, or a torn one."""
+    try:
+        return load(part) if part.is_file() else None
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def picture_count(pictures: int | str) -> int | None:

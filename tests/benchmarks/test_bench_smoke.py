@@ -14,8 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from attrib.workflows.bench import bench, best_batch_sizes
-from attrib.workflows.peak import peak_memory
+from attrib.workflows.bench import bench, best_batch_sizes, peak_memory
 from benchmarks import gpu, versions, way
 from benchmarks.bare import bare_passes
 from benchmarks.gradients import main

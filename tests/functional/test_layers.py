@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from attrib.functional import (
     conductance,
@@ -13,9 +14,12 @@ from attrib.functional import (
     deep_lift_shap,
     feature_ablation,
     from_layer,
+    grad_cam,
     gradient_shap,
     input_x_gradient,
     integrated_gradients,
+    interaction,
+    layer_activation,
     noise_tunnel,
     predict,
     saliency,
@@ -194,3 +198,90 @@ def test_a_model_that_rounds_otherwise_in_other_batches_has_its_layers() -> None
     a = saliency(Rounding(), x, layer="inside")
     torch.testing.assert_close(a, torch.ones_like(x))
     torch.testing.assert_close(predict(up_to(Rounding(), "inside"), x), x.tanh())
+
+
+class Held(nn.Module):
+    """A block that a checkpoint holds, or none does."""
+
+    def __init__(self, reentrant: bool | None) -> None:
+        super().__init__()
+        self.stem, self.head, self.reentrant = nn.Conv2d(1, 3, 3, padding=1), nn.Linear(20, 2), reentrant
+        self.block = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.stem(x)
+        y = (
+            self.block(h)
+            if self.reentrant is None
+            else checkpoint(self.block, h, use_reentrant=self.reentrant)
+        )
+        return self.head(y.flatten(1))
+
+
+AT_LAYER = [
+    partial(integrated_gradients, n_steps=5), saliency, deep_lift, conductance, feature_ablation, grad_cam,
+    partial(gradient_shap, baselines=torch.zeros(3, 1, 4, 4), n_samples=4),
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("layer", ["stem", "block", "block.0", "block.2"])
+def test_a_checkpoint_around_a_layer_changes_no_number(layer: str) -> None:
+    """The block runs again for the gradient, when nothing stands in for the layer any more."""
+    torch.manual_seed(0)
+    plain, x = Held(None).eval(), torch.randn(3, 1, 4, 4)
+    held, reentrant = Held(False).eval(), Held(True).eval()
+    for other in (held, reentrant):
+        other.load_state_dict(plain.state_dict())
+    for method in AT_LAYER:
+        a, b = (method(f, x, layer=layer, target=1) for f in (plain, held))
+        torch.testing.assert_close(a, b)
+    with pytest.raises(
+        RuntimeError, match=r"`(model|layer)`.* torch.utils.checkpoint in its re-entrant form"
+    ):
+        conductance(reentrant, x, layer=layer, target=1)
+    if layer == "block.0":
+        with pytest.raises(RuntimeError, match=r"`layer` 'block.0' lies inside torch.utils.checkpoint"):
+            saliency(reentrant, x, layer=layer, target=1)
+        with pytest.raises(RuntimeError, match=r"`layer` 'block.0' lies inside torch.utils.checkpoint"):
+            saliency(up_to(reentrant, layer), x, target=1)
+        both = from_layer(held, layer)(torch.randn(3, 5, 4, 4, requires_grad=True), x)
+        assert both.requires_grad
+        with pytest.raises(RuntimeError, match="is run without what stands in for the layer"):
+            saliency(from_layer(held, layer), (torch.randn(3, 5, 4, 4), x), target=1)
+    torch.testing.assert_close(
+        layer_activation(reentrant, x, layer=layer), layer_activation(plain, x, layer=layer)
+    )
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_what_changes_a_model_does_not_reach_into_a_checkpoint() -> None:
+    torch.manual_seed(0)
+    wide = nn.Sequential(nn.Linear(600, 4), nn.Tanh(), nn.Linear(4, 1))
+    x = torch.randn(2, 600)
+    held = lambda v: checkpoint(wide, v, use_reentrant=False)
+    torch.testing.assert_close(integrated_gradients(held, x), integrated_gradients(wide, x))
+    relu = nn.Sequential(nn.Linear(600, 4), nn.ReLU(), nn.Linear(4, 1))
+    with pytest.raises(RuntimeError, match=r"`softplus` is given, but `f` calls torch.utils.checkpoint"):
+        interaction(lambda a, b: checkpoint(relu, a * b, use_reentrant=False), (x, x), softplus=5.0)
+    with pytest.raises(RuntimeError, match=r"`model` calls torch.utils.checkpoint in its re-entrant form"):
+        interaction(lambda a, b: checkpoint(wide, a * b, use_reentrant=True), (x, x))
+    for reentrant in (False, True):
+        with pytest.raises(RuntimeError, match='`engine` is "func", but `model` calls'):
+            saliency(lambda v: checkpoint(wide, v, use_reentrant=reentrant), x, engine="func")
+
+
+@pytest.mark.parametrize("method", [conductance, partial(grad_cam, relu=False)])
+def test_a_layer_of_a_frozen_part(method: Any) -> None:
+    class Frozen(Held):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                y = self.block(self.stem(x))
+            return self.head(y.flatten(1))
+
+    torch.manual_seed(0)
+    frozen, plain, x = Frozen(None).eval(), Held(None).eval(), torch.randn(3, 1, 4, 4)
+    plain.load_state_dict(frozen.state_dict())
+    a, b = (method(f, x, layer="block", target=1) for f in (frozen, plain))
+    assert a.any()
+    torch.testing.assert_close(a, b)

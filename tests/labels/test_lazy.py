@@ -60,6 +60,15 @@ def test_neither_building_nor_computing_pickles_the_model(name: str, model: Net)
     xr.testing.assert_allclose(lazy.compute(scheduler="threads"), eager, rtol=1e-5, atol=1e-7)
 
 
+def test_building_calls_the_model_no_more_often_than_it_must(model: Net) -> None:
+    """One row to see what the model gives; nothing is measured or tried before the first block."""
+    attrib.saliency(model, genes().chunk(sample=5), target=1)
+    assert model.calls == [1]
+    model.calls.clear()
+    attrib.integrated_gradients(model, genes().chunk(sample=5), target=1, n_steps=50)
+    assert sum(model.calls) <= 4  # both ends, and two steps
+
+
 def test_predict_does_not_pickle_the_model(model: Net) -> None:
     x = genes()
     xr.testing.assert_allclose(attrib.predict(model, x.chunk(sample=5)).compute(), attrib.predict(model, x))

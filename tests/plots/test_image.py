@@ -111,3 +111,8 @@ def test_overlays_stand_out_from_a_stain() -> None:
     drawing = overlays(violet, a.expand_dims(method=["cam"]), "method", overlay="contours")
     legible(drawing)
     assert len(drawing.axes[1].collections) == 1
+    signed = overlays(violet, (a - 0.5).expand_dims(method=["ig"]), "method", overlay="contours")
+    legible(signed)
+    assert len(signed.axes[1].collections) == 2  # positive, and dashed negative
+    assert "dashed: negative" in signed.axes[1].get_xlabel()
+    assert "dashed" not in drawing.axes[1].get_xlabel()

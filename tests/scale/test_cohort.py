@@ -141,6 +141,37 @@ def test_a_method_by_name_and_as_a_partial(tmp_path: Path) -> None:
     xr.testing.assert_allclose(noisy["attribution"].load(), eager, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", ["deletion", "insertion", "infidelity"])
+def test_measures_of_attributions_that_are_a_cohort_themselves(name: str, tmp_path: Path) -> None:
+    x, f = expression(20), net()
+    settings: dict[str, Any] = (
+        {"target": 1} if name == "infidelity" else {"target": 1, "steps": 3, "n_random": 2}
+    )
+    a = attrib.cohort("input_x_gradient", f, x, tmp_path / "a.zarr", block=6, target=1)["attribution"]
+    tree = attrib.cohort(
+        name, f, x, tmp_path / "out.zarr", block=7, reductions="mean", by="tissue", attribution=a, **settings
+    )
+    eager = getattr(attrib, name)(f, x, a.load(), **settings)
+    np.testing.assert_allclose(tree["attribution"].values, eager.values, rtol=1e-5)
+    for coord in ("area", "random_area", "z") if name != "infidelity" else ():
+        np.testing.assert_allclose(tree["attribution"][coord], eager[coord], rtol=1e-5, err_msg=coord)
+    mean = eager.astype("float64").groupby("tissue").mean()
+    np.testing.assert_allclose(tree["reductions/mean"].transpose(*mean.dims), mean, rtol=1e-5)
+    with pytest.raises(ValueError, match="`attribution` has size 5 along 'sample', `data` has 20"):
+        attrib.cohort(name, f, x, tmp_path / "no.zarr", attribution=a[:5], target=1)
+
+
+def test_measures_of_methods(tmp_path: Path) -> None:
+    x, f, method = expression(20), net(), attrib.functional.saliency
+    for name in ("sensitivity_max", "randomization"):
+        measure = functools.partial(getattr(attrib.functional, name), method)
+        tree = attrib.cohort(measure, f, x, tmp_path / f"{name}.zarr", block=7, target=1)
+        eager = getattr(attrib, name)(method, f, x, target=1)
+        np.testing.assert_allclose(tree["attribution"].values, eager.values, rtol=1e-4, atol=1e-6)
+        with pytest.raises(ValueError, match=rf"takes a method first; pass functools.partial\(attrib.{name}"):
+            attrib.cohort(name, f, x, tmp_path / "no.zarr")
+
+
 def test_options_with_an_entry_for_each_sample(tmp_path: Path) -> None:
     x = expression()
     targets = np.arange(53) % 3

@@ -19,9 +19,8 @@ from attrib.domains.processors import timm_preparation
 from attrib.functional import grad_cam
 from attrib.io import load, save
 from attrib.workflows.cells import METHODS, cells
-from attrib.workflows.cells.cohort import write_cohort
-from attrib.workflows.cells.deletion import deletion
-from attrib.workflows.cells.gathered import coarse
+from attrib.workflows.cells.cohort import coarse, write_cohort
+from attrib.workflows.cells.explaining import deletion
 from attrib.workflows.checkpoint import Classifier, load_checkpoint
 from attrib.workflows.folder import Folder
 from tests.browser import held
@@ -257,7 +256,7 @@ def test_an_image_that_was_changed_is_done_again(
         ),
         (
             ["--checkpoint", "CHECKPOINT", "--targets", "platelet"],
-            "--targets is platelet, expected predicted, all, or",
+            "--targets is platelet, expected some of predicted, all",
         ),
         (["--checkpoint", "CHECKPOINT", "--layer", "stage"], "--layer 'stage' is not in the model"),
         (["--checkpoint", "nowhere"], "lacks config.json, model.safetensors, preprocessor_config.json"),
@@ -663,6 +662,30 @@ def test_border_mass_classes_alike_and_a_gallery(study: Path) -> None:
     assert sd.sizes == mean.sizes
     assert {"gallery.png", f"{name}_probabilities.png"} <= {p.name for p in study.iterdir()}
     assert any(p.name == "variation_grad_cam.png" for p in study.iterdir())
+
+
+def test_compartments_of_a_mask(
+    checkpoint: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    labels = np.zeros((40, 40), np.uint8)
+    labels[5:35, 5:35] = 2
+    labels[15:25, 15:25] = 1
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(labels).save(tmp_path / "masks" / "cell0.png")
+    words = ["cells", "--checkpoint", str(checkpoint), "--images", str(images / "blast" / "cell0.png"), "--methods", "grad_cam"]  # fmt: skip
+    words += ["--masks", str(tmp_path / "masks"), "--output", str(tmp_path / "out"), "--compartments"]
+    assert run([*words, "nucleus"]) == REFUSED
+    assert "has the value 2, but --compartments has names for 1 to 1: nucleus" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert run([*words, "nucleus,cytoplasm"]) == OK
+    row = pd.read_csv(tmp_path / "out/results.csv").iloc[0]
+    a = load(tmp_path / "out/attributions.nc").sel({"method": "grad_cam"}).values.squeeze()
+    mass = np.nan_to_num(np.maximum(a, 0))
+    for name, inside in {"background": labels == 0, "nucleus": labels == 1, "cytoplasm": labels == 2}.items():
+        assert row[f"grad_cam_mass_in_{name}"] == pytest.approx(mass[inside].sum() / mass.sum(), rel=1e-4)
+        seen = np.isfinite(a)
+        assert row[f"grad_cam_mass_in_{name}_chance"] == pytest.approx((inside & seen).sum() / seen.sum())
+    assert "share of the attribution in nucleus" in (tmp_path / "out/index.html").read_text()
 
 
 def test_maps_are_compared_on_a_coarse_grid() -> None:

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from attrib.io import load
-from attrib.workflows.demo import Demo, demo
-from attrib.workflows.digits import accuracy, cnn, digits, trained
+from attrib.workflows.demo import Demo, accuracy, cnn, demo, digits, trained
 from attrib.workflows.plan import ALL_METHODS
 
 

@@ -17,7 +17,7 @@ from attrib.io import save
 from attrib.plots import curves
 from attrib.testing import legible
 from attrib.workflows.attribute import Done, attribute
-from attrib.workflows.digits import cnn
+from attrib.workflows.demo import cnn
 from attrib.workflows.judge import Judged, judge
 from attrib.workflows.judgement import COLUMNS, Judgement, picture
 from attrib.workflows.plan import ALL_METHODS, plan
@@ -37,7 +37,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def judged(files: Path) -> Judged:
     return judge(
-        "attrib.workflows.digits:cnn", files / "x.nc", files / "out", weights=files / "model.pt", samples=4,
+        "attrib.workflows.demo:cnn", files / "x.nc", files / "out", weights=files / "model.pt", samples=4,
         methods=["integrated_gradients", "grad_cam", "shapley_values", "noise_tunnel"], target="predicted", steps=8,
         n_random=4, options={"shapley_values.n_permutations": 2, "n_steps": 8, "n_samples": 2},
     )  # fmt: skip
@@ -67,7 +67,7 @@ ALL = ["input_x_gradient", "grad_cam"]
 
 def judged_in_blocks(files: Path, data: Path, out: str, **more: Any) -> Judged:
     return judge(
-        "attrib.workflows.digits:cnn", data, files / out, weights=files / "model.pt", methods=ALL, target="predicted",
+        "attrib.workflows.demo:cnn", data, files / out, weights=files / "model.pt", methods=ALL, target="predicted",
         steps=4, n_random=3, **more,
     )  # fmt: skip
 
@@ -141,7 +141,7 @@ def linear() -> torch.nn.Module:
 
 def test_the_command(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [
-        "judge", "--model", "attrib.workflows.digits:cnn", "--data", str(files / "x.nc"), "--samples", "2", "--steps", "4",
+        "judge", "--model", "attrib.workflows.demo:cnn", "--data", str(files / "x.nc"), "--samples", "2", "--steps", "4",
         "--n-random", "2", "--methods", "saliency", "--output", str(files / "by-command"),
     ]  # fmt: skip
     assert run([*words, "--target", "3"]) == 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from PIL import Image
 
 import attrib
 from attrib.cli.run import OK, REFUSED, run
@@ -695,6 +699,18 @@ def test_shapley_values_of_regions_add_up(place: Path, tmp_path: Path) -> None:
     score = pd.read_csv(out / "attribution_statistics.csv").score[0]
     assert regions["sum"].sum() + outside[0] == pytest.approx(score, rel=1e-4)
     assert regions.sort_values("rank").region.iloc[0] == "Hippocampus_L"
+
+
+def test_the_viewer_shows_the_anatomy_in_grey_and_says_what_it_shows(drawn: Path) -> None:
+    """Few voxels of the background picture are white, and it has many shades; the caption has the unit."""
+    text = (drawn / "integrated_gradients" / "sub-01" / "sub-01_integrated_gradients_viewer.html").read_text()
+    pictures = [np.asarray(Image.open(io.BytesIO(base64.b64decode(v))).convert("L")) for v in re.findall(r"base64,([A-Za-z0-9+/=]{200,})", text)]  # fmt: skip
+    background = max(pictures, key=lambda v: len(np.unique(v)))
+    inside = background[background > 0]
+    assert len(np.unique(inside)) > 40
+    assert (inside == 255).mean() < 0.1
+    assert "sub-01: true TLE" in text
+    assert "integrated gradients: change of the score of TLE (logit)" in text
 
 
 def test_the_page_names_what_it_shows(drawn: Path) -> None:

@@ -19,8 +19,8 @@ from attrib.domains.sequences import one_hot, read_fasta
 from attrib.io import load, load_motifs, save_motifs
 from attrib.workflows.sequence import parts, sequence
 from attrib.workflows.sequence.experiments import _backgrounds
-from attrib.workflows.sequence.importance import importance, leading
 from attrib.workflows.sequence.records import Source, read_records
+from attrib.workflows.sequence.settings import importance, leading
 from tests.browser import held
 from tests.jaspar import database
 from tests.planted import LENGTH, Planted, accuracy, fasta, planted, trained
@@ -795,7 +795,7 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--table known.meme", "is no table by its name"),
         ("--table a.csv --bed b.bed", "--bed needs --fasta"),
         ("--fasta a.fa --motifs a.fa", "a.fa has no motifs"),
-        ("--fasta a.fa --motifs known.meme --insert NHLH2", "near it: NHLH1"),
+        ("--fasta a.fa --motifs known.meme --insert NHLH2", "did you mean 'NHLH1'"),
         ("--fasta a.fa --insert MYC", "no motif of --motifs has this name"),
         ("--fasta a.fa --methods grad_cam", "--methods is grad_cam, expected some of"),
         ("--fasta a.fa --target on", "--target is 'on': to name a class, give --classes"),

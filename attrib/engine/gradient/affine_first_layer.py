@@ -23,7 +23,7 @@ from attrib.engine.gradient.passes import Passes, Points
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import of_samples
-from attrib.engine.model.function import one_tensor
+from attrib.engine.model.function import once, one_tensor
 
 WIDE = 512  # features from which on the layer is most of a dense network's work
 ENOUGH = 4  # rows per sample from which on the trial pays
@@ -159,8 +159,9 @@ def _wide_and_alone(passes: Passes, x: Tensor, elsewhere: Tensor) -> FirstLayer 
         for rows, values, i in zip(points.split(size), nowhere.split(size), samples.split(size), strict=True):
             y = first.outputs(partial(passes.function, samples=i), rows)
             extra, named = passes.companions.at(i, rows)
-            behind = one_tensor(first.behind_with(values, first(rows), *extra, **named), len(rows))
-            if y is None or not _equal(behind, y):
+            with torch.enable_grad(), once("a checkpoint would run the layer again without its hooks"):
+                behind = one_tensor(first.behind_with(values, first(rows), *extra, **named), len(rows))
+            if y is None or not _equal(behind.detach(), y):
                 return None
     except Exception:  # whatever a model does with an input of NaN: it is then not taken apart
         return None

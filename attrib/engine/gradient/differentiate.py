@@ -23,7 +23,7 @@ from attrib.engine.gradient.pullback import (
     pull_several,
 )
 from attrib.engine.graph.modes import transformed
-from attrib.engine.model.function import Function, refuse_checkpoint, refuse_numpy
+from attrib.engine.model.function import Function, refuse_checkpoint, refuse_numpy, refuse_untraceable
 from attrib.engine.target import Entry, Scores
 
 ENGINES = ("auto", "func", "autograd")
@@ -99,6 +99,8 @@ class Differentiator:
         except RuntimeError as error:
             refuse_numpy(error)
             refuse_checkpoint(error)
+            if self.engine == "func":
+                refuse_untraceable(error)
             raise
 
     # ------------------------------------------------------------------ the engines

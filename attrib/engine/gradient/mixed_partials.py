@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
+from attrib.engine.model.function import refuse_checkpoint, refuse_untraceable
+
 Score = Callable[[Tensor, Tensor], Tensor]  # rows of two inputs -> scores (T, rows)
 
 
@@ -34,6 +36,17 @@ class Mixed:
 
         Row r's are multiplied by `weights` (rows,); `count` is T.
         """
+        try:
+            return self._derivatives(score, a, b, along, weights, count)
+        except RuntimeError as error:
+            refuse_checkpoint(error)
+            if self.engine == "func":
+                refuse_untraceable(error)
+            raise
+
+    def _derivatives(
+        self, score: Score, a: Tensor, b: Tensor, along: Tensor, weights: Tensor, count: int
+    ) -> Tensor:
         if self.engine != "auto":
             way = _pulled_twice if self.engine == "func" else _double_backward
             return way(score, a, b, along, weights, count)

@@ -14,7 +14,12 @@ from torch import Tensor, nn
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows, has_batch_norm
 from attrib.engine.graph import transformed
-from attrib.engine.model.function import comparing, refuse_checkpoint
+from attrib.engine.model.function import (
+    comparing,
+    in_reentrant_checkpoint,
+    inside_checkpoint,
+    refuse_checkpoint,
+)
 from attrib.engine.model.parameters import Model, modules
 
 Layer = str | nn.Module
@@ -221,6 +226,8 @@ def pass_through(passes: Passes, sites: Sequence[Site], rows: Rows, i: Tensor) -
     """
     refuse_transforms()
     y, leaves = _from_layers(passes, sites, rows, i)
+    if not y.requires_grad:  # where the model itself turns gradients off and on, as for a frozen part
+        y, leaves = _from_layers(passes, sites, rows, i, recorded=True)
     may_double = len(i) == 1 and rows[0].is_cpu and not passes.function.knowledge.sizes_fixed
     if may_double and y.grad_fn is not None and has_batch_norm(y.grad_fn):
         # torch's pass back through it is wrong for one row
@@ -228,17 +235,27 @@ def pass_through(passes: Passes, sites: Sequence[Site], rows: Rows, i: Tensor) -
     return LayerPass(passes, y, i, sites, leaves)
 
 
-def _from_layers(passes: Passes, sites: Sequence[Site], rows: Rows, i: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The output, and the layers' outputs on its graph."""
+def _from_layers(
+    passes: Passes, sites: Sequence[Site], rows: Rows, i: Tensor, recorded: bool = False
+) -> tuple[Tensor, list[Tensor]]:
+    """The output, and the layers' outputs on its graph; whether the model begins with gradients on."""
     leaves: dict[Site, Tensor] = {}
+    apart: set[Site] = set()
 
     def leaf(site: Site, output: Tensor) -> Tensor:
         torch.set_grad_enabled(True)
+        if in_reentrant_checkpoint():
+            apart.add(site)
         leaves[site] = output if leaves and output.requires_grad else output.detach().requires_grad_()
         return leaves[site].clone()  # the next layer may write to it
 
-    with torch.no_grad(), at_sites(sites, len(rows[0]), leaf):  # on leaving, the grad mode is as it was
+    with (
+        torch.set_grad_enabled(recorded),
+        at_sites(sites, len(rows[0]), leaf),
+    ):  # on leaving, the grad mode is as it was
         y = passes.function(*rows, samples=i)
+    if apart and not y.requires_grad:
+        raise inside_checkpoint(apart.pop().name)
     return y, [leaves[site] for site in sites]
 
 

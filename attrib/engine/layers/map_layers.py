@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from attrib._nearest import near
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.layers.at_layer import Call, Layer, OffPath, Rows, Site, find_layer, named_layers, tapped
 from attrib.engine.layers.image_form import Form, form_by_types
 from attrib.engine.layers.positions import DIFFUSE, REFUSED, UNMOVED, Placement, Trial, responses
+from attrib.engine.model.function import refuse_checkpoint
 
 AUTO = "auto"
 _LISTED = 10  # layers that a message names
@@ -153,8 +154,7 @@ def _named(
 def _find(passes: Passes, layer: Layer, rows: Rows, onto: int) -> tuple[str, nn.Module]:
     pair = find_layer(passes.function.model, layer)
     if pair is None:
-        near = get_close_matches(str(layer), named_layers(passes.function.model), 3)
-        meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        meant = near(layer, named_layers(passes.function.model), 3)
         raise ValueError(f"`layer` {layer!r} is not in the model{meant}{listing(passes, rows, onto)}")
     return pair
 
@@ -184,9 +184,13 @@ def candidates(passes: Passes, rows: Rows) -> tuple[list[Candidate], Tensor]:
     gradients: Sequence[Tensor | None] = [None] * len(outputs)
     if y.requires_grad and outputs:
         along = torch.cos(torch.arange(y.numel(), dtype=y.dtype, device=y.device)).view_as(y)
-        gradients = torch.autograd.grad(
-            y, list(outputs.values()), along, retain_graph=True, allow_unused=True
-        )
+        try:
+            gradients = torch.autograd.grad(
+                y, list(outputs.values()), along, retain_graph=True, allow_unused=True
+            )
+        except RuntimeError as error:
+            refuse_checkpoint(error)
+            raise
     return [
         Candidate(Site(name, parts[name], call if counts[name] > 1 else None), output, gradient)
         for ((name, call), output), gradient in zip(outputs.items(), gradients, strict=True)

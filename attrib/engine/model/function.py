@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import CheckpointFunction
 
 from attrib.engine.graph.modes import transformed
 from attrib.engine.model.checks import (
@@ -32,6 +35,7 @@ from attrib.engine.model.prepared import Knowledge, PreparedModel
 
 Rows = tuple[Tensor, ...]
 
+_REENTRANT = CheckpointFunction.forward.__code__
 _COMPARING: ContextVar[bool] = ContextVar("comparing", default=False)
 
 
@@ -299,13 +303,54 @@ def refuse_numpy(error: Exception) -> None:
         ) from error
 
 
+WITHOUT_CHECKPOINT = "leave it out (in transformers model.gradient_checkpointing_disable())"
+
+
 def refuse_checkpoint(error: Exception) -> None:
     """Raise a RuntimeError of our own where a model holds torch's re-entrant checkpoints."""
     if "use_reentrant" in str(error):
         raise RuntimeError(
             "`model` calls torch.utils.checkpoint in its re-entrant form, through which no gradient reaches an input; call "
-            "checkpoint(..., use_reentrant=False), or leave it out (in transformers model.gradient_checkpointing_disable())"
+            f"checkpoint(..., use_reentrant=False), or {WITHOUT_CHECKPOINT}"
         ) from error
+
+
+def in_reentrant_checkpoint() -> bool:
+    """Whether what runs now does so inside a re-entrant checkpoint of torch."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not _REENTRANT:
+        frame = frame.f_back
+    return frame is not None
+
+
+def inside_checkpoint(layer: str) -> RuntimeError:
+    """The error for a layer inside a re-entrant checkpoint."""
+    return RuntimeError(
+        f"`layer` {layer!r} lies inside torch.utils.checkpoint in its re-entrant form, out of which no gradient leads; choose the "
+        f"layer that holds it, call checkpoint in its other form, or {WITHOUT_CHECKPOINT}"
+    )
+
+
+def refuse_untraceable(error: Exception) -> None:
+    """Raise a RuntimeError of our own where `engine="func"` was asked of a model that torch.func does not take."""
+    text = str(error)
+    why = (
+        "torch.utils.checkpoint or other hooks on saved tensors"
+        if "saved tensor hooks" in text
+        else "a torch.autograd.Function without setup_context, as re-entrant checkpoints are"
+        if "setup_context" in text
+        else None
+    )
+    if why is not None:
+        raise RuntimeError(
+            f'`engine` is "func", but `model` calls {why}, which torch.func does not take; leave `engine` at "auto", which goes on '
+            "with autograd there"
+        ) from error
+
+
+def once(why: str) -> AbstractContextManager[Any]:
+    """A context for a model that runs changed: a RuntimeError of this text where it would run a part again for the gradient, outside."""
+    return torch.autograd.graph.disable_saved_tensors_hooks(why)
 
 
 def one_tensor(output: Any, n: int) -> Tensor:

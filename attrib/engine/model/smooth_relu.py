@@ -10,8 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from attrib.engine.model.function import WITHOUT_CHECKPOINT, once
 from attrib.engine.model.parameters import Model
 
+CHECKPOINTED = (
+    "`softplus` is given, but `f` calls torch.utils.checkpoint: a block that is run again for the gradient is run with its ReLU; "
+    f"call it without a checkpoint, or {WITHOUT_CHECKPOINT}"
+)
 _RELUS = (F.relu, torch.relu, Tensor.relu)
 _IN_PLACE = (torch.relu_, Tensor.relu_)
 
@@ -48,7 +53,7 @@ def softened(model: Model, beta: float) -> Callable[..., Any]:
         raise ValueError(f"`softplus` is {beta!r}, expected a positive number, such as 10.0, or None")
 
     def smooth(*x: Any, **named: Any) -> Any:
-        with _Softplus(float(beta)) as mode:
+        with once(CHECKPOINTED), _Softplus(float(beta)) as mode:
             y = model(*x, **named)
         if not mode.met:
             raise ValueError(

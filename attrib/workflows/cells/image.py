@@ -17,6 +17,7 @@ from attrib.io.place import strict
 from attrib.plots import bars, overlaid, overlays
 from attrib.plots.scale import shortened
 from attrib.stats import entropy, mass_inside, rank_correlation
+from attrib.workflows.folder import save_picture
 
 FIGURES = (
     "entropy", "mass_inside", "mass_inside_chance", "border_mass", "border_mass_chance", "deletion_area", "deletion_random_area", "deletion_z",
@@ -51,6 +52,7 @@ class Cell(NamedTuple):
         `labels` belong to the target dim.
     layer : str
     mask : DataArray (y, x) or None
+    compartments : DataArray (compartment, y, x) or None
     """
 
     file: ImageFile
@@ -65,6 +67,7 @@ class Cell(NamedTuple):
     labels: tuple[str, ...]
     layer: str
     mask: xr.DataArray | None
+    compartments: xr.DataArray | None = None
 
     @property
     def predicted(self) -> str:
@@ -103,7 +106,7 @@ def write_cell(cell: Cell, targets: tuple[str, ...], folder: Path, overlay: str)
             folder / f"{name}_{method}.png",
         )
     title = f"{name}: {cell.predicted} ({cell.probability.max():.1%})"
-    _save_figure(
+    save_picture(
         overlays(cell.image, predicted, "method", title=title, outline=cell.mask, overlay=overlay),
         folder / f"{name}_methods.png",
     )
@@ -112,11 +115,11 @@ def write_cell(cell: Cell, targets: tuple[str, ...], folder: Path, overlay: str)
         cell.image, maps.isel(method=0), "target", title=f"{title}, {cell.methods[0]}", shared=True, outline=cell.mask, overlay=overlay,
         titles=[f"{t} ({chances[t]:.1%})" for t in cell.labels],
     )  # fmt: skip
-    _save_figure(by_class, folder / f"{name}_classes.png")
+    save_picture(by_class, folder / f"{name}_classes.png")
     probability = xr.DataArray(cell.probability, dims="class", coords={"class": list(cell.classes)})
     chances_of = bars(probability, label="probability")
     chances_of.set_title(shortened(title), fontsize=9)
-    _save_figure(chances_of.figure, folder / f"{name}_probabilities.png")
+    save_picture(chances_of.figure, folder / f"{name}_probabilities.png")
     write_json(
         strict(prediction(cell) | {"layer": cell.layer, "quality": quality}), folder / f"{name}_results.json"
     )
@@ -143,6 +146,8 @@ def figures(cell: Cell, attributions: xr.DataArray) -> dict[str, dict[str, Any]]
     entropies = entropy(attributions)
     inside = None if cell.mask is None else mass_inside(attributions, cell.mask)
     border = mass_inside(attributions, border_of(np.isfinite(attributions.values).any(0)))
+    names = [] if cell.compartments is None else [str(c) for c in cell.compartments["compartment"].values]
+    shares = {c: mass_inside(attributions, cell.compartments.sel(compartment=c, drop=True)) for c in names}  # type: ignore[union-attr]
     for k, method in enumerate(cell.methods):
         quality[method] = {
             "entropy": float(entropies[k]),
@@ -156,6 +161,11 @@ def figures(cell: Cell, attributions: xr.DataArray) -> dict[str, dict[str, Any]]
             "border_mass_chance": float(border.chance.broadcast_like(border)[k]),
             "rank_correlation": {},
         }
+        if shares:
+            quality[method]["compartments"] = {
+                c: {"mass": float(of[k]), "chance": float(of.chance.broadcast_like(of)[k])}
+                for c, of in shares.items()
+            }
     for method, other in combinations(cell.methods, 2):
         r = rank_correlation(attributions.sel({"method": method}), attributions.sel({"method": other}))
         quality[method]["rank_correlation"][other] = quality[other]["rank_correlation"][method] = r
@@ -185,6 +195,12 @@ def _part(cell: Cell, targets: tuple[str, ...], quality: dict[str, Any]) -> xr.D
     for figure in FIGURES:
         values = [quality[m][figure] for m in cell.methods]
         part[figure] = ("method", [math.nan if v is None else v for v in values])
+    if cell.compartments is not None:
+        names = [str(c) for c in cell.compartments["compartment"].values]
+        part = part.assign_coords(compartment=names)
+        for kind in ("mass", "chance"):
+            values = [[quality[m]["compartments"][c][kind] for c in names] for m in cell.methods]
+            part[f"compartment_{kind}"] = (("method", "compartment"), values)
     pairs = {f"{a}~{b}": quality[a]["rank_correlation"][b] for a, b in combinations(cell.methods, 2)}
     part["agreement"] = xr.DataArray(
         list(pairs.values()), dims="pair", coords={"pair": np.asarray(list(pairs), dtype=str)}
@@ -198,8 +214,3 @@ def _part(cell: Cell, targets: tuple[str, ...], quality: dict[str, Any]) -> xr.D
 def _save_picture(values: np.ndarray, path: Path) -> None:
     with replacing(path) as temporary:
         pillow_module().Image.fromarray(np.ascontiguousarray(values)).save(temporary)
-
-
-def _save_figure(figure: Any, path: Path) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary)

@@ -75,6 +75,14 @@ def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFrame
         for f in FIGURES[::-1]
         if any(f"{m}_{f}" in mean for m in methods)
     ]
+    named = {c.removeprefix(f"{m}_") for m in methods for c in mean if c.startswith(f"{m}_mass_in_")}
+    rows += [
+        {
+            "figure": f"share of the attribution in {f.removeprefix('mass_in_').replace('_chance', ', by chance')}"
+        }
+        | {m: float(mean.get(f"{m}_{f}", "nan")) for m in methods}
+        for f in sorted(named)
+    ]
     return pd.DataFrame(rows)
 
 

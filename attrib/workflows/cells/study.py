@@ -11,15 +11,13 @@ import xarray as xr
 
 from attrib.domains.cells import ImageFile, find_images, left_out, read_image
 from attrib.domains.draws import drawn_evenly
-from attrib.io import load
 from attrib.io.names import LEGAL, file_names
 from attrib.workflows.cells.cohort import write_cohort
+from attrib.workflows.cells.explaining import METHODS, Plan, compartments_of, explained, mask_file, plan_of
 from attrib.workflows.cells.image import write_cell
-from attrib.workflows.cells.passes import explained, mask_file
-from attrib.workflows.cells.plan import METHODS, Plan, plan_of
 from attrib.workflows.checkpoint import Classifier
 from attrib.workflows.context import read_context
-from attrib.workflows.folder import Folder, digest, stamp
+from attrib.workflows.folder import Folder, digest, finished, stamp
 
 PROGRAM = "attrib cells"
 RESERVED = (
@@ -62,6 +60,7 @@ def cells(
     layer: str = "auto",
     targets: str | Sequence[str] = "predicted",
     masks: str | Path | None = None,
+    compartments: Sequence[str] = (),
     context: Sequence[str] = (),
     max_images: int | None = None,
     batch_size: int = 16,
@@ -89,6 +88,8 @@ def cells(
         Classes whose attributions `attributions.nc` holds.
     masks : path, optional
         A folder of images with the images' names, nonzero where the cell is.
+    compartments : sequence of str
+        Names of the masks' values 1, 2, ..., such as nucleus, cytoplasm: the share of the attribution in each, and in the background, 0.
     context : sequence of str
         Tables or files with what the model takes beside an image, matched by the images' names as in `results.csv`: age, sex; see
         `attrib.workflows.explain.explain`.
@@ -114,7 +115,9 @@ def cells(
     ValueError
         For unknown methods, classes and layers, a folder of another run, and if no image can be read.
     """
-    plan = plan_of(classifier, methods, layer, targets, seed)
+    plan = plan_of(classifier, methods, layer, targets, seed, compartments)
+    if compartments and masks is None:
+        raise ValueError("`compartments` names values of masks; give `masks` too")
     if batch_size < 1 or (max_images is not None and max_images < 1):
         raise ValueError(
             f"`batch_size` is {batch_size}, `max_images` {max_images}; expected positive numbers"
@@ -123,6 +126,8 @@ def cells(
         raise ValueError(f"`overlay` is {overlay!r}, expected grey, colour or contours")
     found = find_images(images)
     files = [found[k] for k in drawn_evenly([f.label for f in found], max_images, seed)]
+    for f in files:
+        compartments_of(f, masks, compartments)  # refused before anything is written
     names = file_names([f.name for f in files], RESERVED, LEGAL)
     files = [f._replace(name=names[f.name]) for f in files]
     of_files = xr.DataArray(np.zeros(len(files)), coords={"sample": [f.name for f in files]})
@@ -178,13 +183,8 @@ def _sum_up(
 
 def _is_done(folder: Path, image: ImageFile, masks: str | Path | None) -> bool:
     """Whether the image's results exist, are complete, and belong to the present content of the file and its mask."""
-    part = folder / "parts" / f"{image.name}.nc"
-    if not part.is_file():
-        return False
-    try:
-        attrs = load(part).attrs
-    except (OSError, ValueError, KeyError):
-        return False
+    part = finished(folder / "parts" / f"{image.name}.nc")
+    attrs = {} if part is None else part.attrs
     return attrs.get("path") == str(image.path) and attrs.get("stamp") == stamp(
         image.path, mask_file(image, masks)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,16 +20,125 @@ from attrib.domains.sequences import reverse_complement
 from attrib.io import save, save_motifs, write_json
 from attrib.io.place import strict
 from attrib.plots import motif_cards
-from attrib.stats import agreement, assemble, describe
+from attrib.stats import agreement, assemble, contrast, describe
 from attrib.workflows.fcgr import overviews, squares
-from attrib.workflows.fcgr.contrasts import write_contrast
 from attrib.workflows.fcgr.page import study_page
 from attrib.workflows.fcgr.pairs import BRANCHES
-from attrib.workflows.fcgr.samplefiles import leading, rows
-from attrib.workflows.fcgr.summary import summed_up
+from attrib.workflows.fcgr.samplefiles import leading, rows, site_of
 from attrib.workflows.folder import Folder
 
+LEAST = 3  # samples per label below which groups are not compared
+LEVEL = 0.05
 LOGOS, SITES = 8, 3  # motifs of a branch that are looked at, and the sites that a logo must have
+
+
+def write_contrast(run: Folder, results: xr.Dataset, seed: int) -> dict[str, Any]:
+    """Tables and pictures of the leading method's difference between both labels.
+
+    Parameters
+    ----------
+    run : Folder
+    results : Dataset
+        Of all pairs.
+    seed : int
+        Of resampling.
+
+    Returns
+    -------
+    dict
+        Entries of the summary.
+    """
+    label = results["label"].values
+    counts = int(label.sum()), int((1 - label).sum())
+    if min(counts) < LEAST:
+        few = f"{counts[0]} positives and {counts[1]} negatives, expected at least {LEAST} of each"
+        return {"left_out": few}
+    lead, summary = leading(results), {}
+    groups = f"{squares.spoken(lead)}: {counts[0]} positives less {counts[1]} negatives"
+    for b in BRANCHES:
+        a = results[b].sel({"method": lead}, drop=True)
+        difference = contrast(
+            a.drop_vars([c for c in a.coords if c not in ("y", "x", "kmer")]), label, seed=seed
+        )
+        difference = difference.assign_coords(kmer=results["kmer"])
+        table = _by_kmer(difference)
+        save(table, run.file(f"positive_negative_{b}.csv"))
+        title = f"{squares.TITLES[b]}, {groups}"
+        run.picture(f"positive_negative_{b}.png", overviews.contrast_picture(title, difference))
+        clear = table["kmer"][table["p_corrected"] < LEVEL].tolist()
+        summary[b] = {"method": lead, "cells_below_0.05_corrected": len(clear), "kmers": clear[:20]}
+    return summary
+
+
+def _by_kmer(difference: xr.Dataset) -> pd.DataFrame:
+    """A row per k-mer, the clearest and largest difference first."""
+    words = pd.DataFrame({n: by_kmer(difference[n]).to_series() for n in difference.data_vars}).reset_index()
+    order = words.assign(size=-words["difference"].abs()).sort_values(["p_corrected", "size"], kind="stable")
+    return order.drop(columns="size")
+
+
+def summed_up(results: xr.Dataset, table: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Accuracy, figures of the methods and of the interaction, and the facts of the run.
+
+    Parameters
+    ----------
+    results : Dataset
+        Of all pairs.
+    table : DataFrame
+        Of `attribution_statistics.csv`.
+    facts : mapping
+    """
+    chance, label = results["probability"].values, results["label"].values
+    summary = {
+        "samples": [str(s) for s in results["sample"].values],
+        "accuracy": float(((chance >= 0.5) == (label == 1)).mean()),
+        "labels": {str(c): int((label == c).sum()) for c in (0, 1)},
+        "methods": _methods(table),
+        "scores_look_like_probabilities": facts.get("own_network", True)
+        and facts.get("output_kind") == "logit"
+        and bool(((results["score"] >= 0) & (results["score"] <= 1)).all()),
+        "skipped_methods": json.loads(results.attrs.get("skipped", "{}")),
+        "attrib_version": __version__,
+    }
+    if "interaction" in results:
+        delta = np.abs(results["interaction_delta"].values)
+        summary["interaction"] = {"completeness_error_max": float(delta.max()), "softplus": results["interaction"].attrs.get("softplus"), "top_joins_seed_and_site": _joined(results, table)}  # fmt: skip
+    return summary | dict(facts)
+
+
+def _methods(table: pd.DataFrame) -> dict[str, Any]:
+    """Completeness error, deletion against random orders, correlation with integrated gradients and the share of tops in the site, by method."""
+    summary: dict[str, Any] = {}
+    for method, part in table.groupby("method", sort=False):
+        with_site = part[(part["label"] == 1) & part["has_site"]]
+        figures: dict[str, Any] = {
+            "completeness_error_max": float(part["delta"].abs().max()),
+            "deletion_z_median": float(part["deletion_z"].median()),
+        }
+        for b in BRANCHES:
+            here, tops = part[part["branch"] == b], with_site[with_site["branch"] == b]["top_in_site"]
+            figures[b] = {
+                "pearson_with_integrated_gradients": float(here["pearson_with_ig"].mean()),
+                "spearman_with_integrated_gradients": float(here["spearman_with_ig"].mean()),
+                "top_in_site_share": float(tops.astype(float).mean()) if len(tops) else None,
+                "positives_with_site": len(tops),
+            }
+        summary[str(method)] = figures
+    return summary
+
+
+def _joined(results: xr.Dataset, table: pd.DataFrame) -> dict[str, Any]:
+    """How often the largest entry of the interaction joins seed and site, among positives with a site."""
+    hits = []
+    for s in results["sample"].values:
+        pair = results.sel(sample=s)
+        site = site_of(pair)
+        if int(pair["label"]) != 1 or not site.any():
+            continue
+        values = np.nan_to_num(pair["interaction"].values)
+        i, j = np.unravel_index(int(values.argmax()), values.shape)
+        hits.append(float(SEED[0] - 1 <= i < SEED[1] and site[j]))
+    return {"share": float(np.mean(hits)) if hits else None, "positives_with_site": len(hits)}
 
 
 def write_cohort(

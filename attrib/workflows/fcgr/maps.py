@@ -11,19 +11,70 @@ import numpy as np
 import torch
 import xarray as xr
 
-from attrib import deletion, grad_cam
-from attrib.domains.fcgr import along, divided, smoothed, tangent
+from attrib import deletion, grad_cam, interaction
+from attrib.domains.fcgr import along, divided, shares, smoothed, tangent
 from attrib.functional import METHODS as ALL
 from attrib.workflows.attribute import Skipped, Tell, attribute
-from attrib.workflows.fcgr.interactions import interactions
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.predictor import Predictor
-from attrib.workflows.fcgr.todo import METHODS, Settings
+from attrib.workflows.fcgr.settings import METHODS, Settings
 from attrib.workflows.folder import timed
 from attrib.workflows.plan import Plan, plan
 from attrib.workflows.study import CONTROLS, STEPS
 
+PATH_STEPS = 4  # on each path
+SOFTPLUS = 10.0
+CLOSE = 1e-4  # of the score
 DEFAULTS = {"saliency.absolute": False}
+
+
+def interactions(predictor: Predictor, x: xr.Dataset, settings: Settings) -> dict[str, xr.DataArray]:
+    """The interaction and its completeness error; empty if the settings exclude it.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    x : Dataset
+        Of `Images.of`.
+    settings : Settings
+    """
+    if not settings.interaction:
+        return {}
+    groups = {
+        n: shares(x[n].isel(channel=0, drop=True), x[f"{n}_sequence"], position=f"{n}_position").expand_dims(channel=x[n].channel, axis=2)
+        for n in BRANCHES
+    }  # fmt: skip
+    inputs = {n: x[n].drop_vars([c for c in x[n].coords if c not in ("sample", "channel")]) for n in BRANCHES}
+    bare = {n: g.drop_vars(["y", "x", "kmer"]) for n, g in groups.items()}
+    options = {
+        "groups": bare,
+        "batch_size": settings.batch_size,
+        "additional_forward_args": predictor.context.of(x),
+    }
+    a, note = _interaction_and_sharpness(predictor, inputs, options)
+    dims = ("sample", "mirna_position", "mrna_position")
+    values = xr.DataArray(a.transpose(*dims).values, dims=dims, attrs={"softplus": note, "units": "output"})
+    return {"interaction": values, "interaction_delta": xr.DataArray(a["delta"].values, dims="sample")}
+
+
+def _interaction_and_sharpness(
+    predictor: Predictor, inputs: dict[str, xr.DataArray], options: Mapping[str, Any]
+) -> tuple[xr.DataArray, str]:
+    """The interaction, and the sharpness of the smooth copy if one was needed.
+
+    A network that is a product of branches without biases, such as `TwoBranch`, needs one step, others need more.
+    """
+    try:
+        a = interaction(predictor.model, inputs, n_steps=1, **options)
+        if float(abs(a["delta"]).max()) > CLOSE * float(abs(a["prediction"]).max()):
+            a = interaction(predictor.model, inputs, n_steps=PATH_STEPS, **options)
+    except ValueError as error:
+        if "piecewise" not in str(error):
+            raise
+        return interaction(
+            predictor.model, inputs, softplus=SOFTPLUS, n_steps=PATH_STEPS, **options
+        ), f"{SOFTPLUS:g}"
+    return a, "none"
 
 
 def explained(

@@ -49,7 +49,8 @@ def single(title: str, a: xr.DataArray, method: str) -> Figure:
     )
     bar.ax.tick_params(labelsize=7)
     side = picture.add_axes((0.71, 0.12, 0.25, 0.76))
-    bars(by_kmer(a), n=15, ax=side, label="attribution")
+    words = by_kmer(a)
+    bars(words, n=max(1, min(15, int((words != 0).sum()))), ax=side, label="log-odds")
     side.tick_params(labelsize=7)
     side.locator_params(axis="x", nbins=3)
     side.set_ylabel("")
@@ -72,7 +73,10 @@ def cam_picture(
         bound = robust_limit(a, FULL)
         weight = 0.75 * np.sqrt(np.clip(np.nan_to_num(a.values) / bound, 0, 1))
         mesh = ax.imshow(a.values, cmap="autumn_r", vmin=0, vmax=bound, alpha=weight, interpolation="nearest")
-        ax.set_title(f"{TITLES[name]}, layer {layers[name]}\n(grey: k-mers of the sequence)", fontsize=9)
+        nothing = "" if np.nan_to_num(a.values).any() else ", zero everywhere"
+        ax.set_title(
+            f"{TITLES[name]}, layer {layers[name]}{nothing}\n(grey: k-mers of the sequence)", fontsize=9
+        )
         bar = picture.colorbar(mesh, ax=ax, fraction=0.04, pad=0.05)
         bar.ax.tick_params(labelsize=7)
         bar.set_label("Grad-CAM (log-odds)", fontsize=8)
@@ -147,7 +151,8 @@ def _regions(ax: Axes, a: xr.DataArray, regions: xr.Dataset) -> None:
     ax.imshow(shade, cmap=colours, vmin=0, vmax=several, interpolation="nearest")
     score = regions.attrs["silhouette"]
     silhouette = f", silhouette {score:.2f}" if np.isfinite(score) else ""
-    ax.set_title(f"{regions.sizes['number']} regions{silhouette}", fontsize=9)
+    count = regions.sizes["number"]
+    ax.set_title(f"{count} region{'s' * (count != 1)}{silhouette}", fontsize=9)
 
 
 def along_picture(

@@ -11,10 +11,11 @@ import numpy as np
 import xarray as xr
 
 from attrib.domains.fcgr.kmers import SEED, seed_site
-from attrib.io import replacing, save
+from attrib.io import save
 from attrib.stats import entropy, rank_correlation, regions
 from attrib.workflows.fcgr import pictures, squares
 from attrib.workflows.fcgr.pairs import BRANCHES
+from attrib.workflows.folder import save_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,8 +49,7 @@ def write_sample(
             values = a.drop_vars([c for c in a.coords if c not in ("y", "x")])
             save(values, folder / EXPORTS / f"{name}_{method}_{branch}.npy")
     for file, make in _pictures(pair, sample, count).items() if pictured else ():
-        with replacing(folder / f"{name}_{file}.png") as temporary:
-            make().savefig(temporary)
+        save_picture(make(), folder / f"{name}_{file}.png")
 
 
 def _pictures(pair: xr.Dataset, sample: str, count: int | None) -> dict[str, Picture]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLES = {"mirna": "miRNA", "mrna": "target"}
+FAINT = 0.01  # of the limit: what is less has no ring
 FULL = 100.0  # limits are the largest magnitude, since single k-mers matter
 
 
@@ -41,7 +42,7 @@ def square(
     ringed = []
     for place in np.argsort(-np.abs(a.values), axis=None, kind="stable")[: max(names, rings)]:
         y, x = np.unravel_index(place, a.shape)
-        if a.values[y, x] != 0:
+        if abs(a.values[y, x]) > FAINT * bound:
             ax.plot([x], [y], "o", markersize=7, markerfacecolor="none", markeredgecolor="black", markeredgewidth=0.7)  # fmt: skip
             ringed.append(str(words[y, x]))
     if names and ringed:

@@ -13,17 +13,24 @@ import xarray as xr
 
 from attrib.io import load, save, write_json
 from attrib.workflows.context import read_context
-from attrib.workflows.fcgr.choice import background, chosen
 from attrib.workflows.fcgr.cohort import combined, write_cohort
-from attrib.workflows.fcgr.fitting import layers_of
-from attrib.workflows.fcgr.layerfiles import write_layers
+from attrib.workflows.fcgr.layers import layers_of, write_layers
 from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.network import TwoBranch
-from attrib.workflows.fcgr.pairs import file_prefixes, read_pairs
+from attrib.workflows.fcgr.pairs import background, chosen, file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Predictor
-from attrib.workflows.fcgr.runs import PROGRAM, Work, is_done, logged, settings_of
 from attrib.workflows.fcgr.samplefiles import EXPORTS, write_sample
-from attrib.workflows.fcgr.todo import CORRECTIONS, METHODS, Settings, checked_methods
+from attrib.workflows.fcgr.settings import (
+    CORRECTIONS,
+    METHODS,
+    PROGRAM,
+    Settings,
+    Work,
+    checked_methods,
+    is_done,
+    logged,
+    settings_of,
+)
 from attrib.workflows.folder import Folder, picture_count, timed
 
 CHUNK = 8  # pairs computed together

@@ -19,7 +19,7 @@ from attrib.workflows.mri.intake import Cohort
 from attrib.workflows.mri.overview import overview
 from attrib.workflows.mri.page import study_page
 from attrib.workflows.mri.pictures import viewer
-from attrib.workflows.mri.plan import Plan, Voxels
+from attrib.workflows.mri.plan import Plan, Voxels, shown
 from attrib.workflows.mri.subjectfiles import read_map
 
 
@@ -95,7 +95,7 @@ def _group_viewers(run: Folder, done: Done, groups: Groups) -> dict[str, str]:
         method = file.removeprefix("group_").removesuffix(".nii.gz")
         image = oriented(open_image(run.path / file), done.plan.orientation)
         anatomy = done.cohort.read(done.cohort.subjects[0])
-        title = f"t of {method.replace('_', ' ')}: {groups.positive} less {groups.negative}"
+        title = f"t of {shown(method)}: {groups.positive} less {groups.negative}"
         pages[method] = f"group_{method}_viewer.html"
         viewer(done.cohort.volume(numbers(image)[0]), anatomy, title, run.file(pages[method]), threshold=2.0)
     return pages

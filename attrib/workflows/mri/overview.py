@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from attrib.plots.scale import NEGATIVE, POSITIVE, wrapped
+from attrib.plots.scale import NEGATIVE, POSITIVE, figure, wrapped
 from attrib.workflows.mri.groups import Groups
 from attrib.workflows.mri.plan import shown
 
@@ -39,8 +38,8 @@ def overview(table: pd.DataFrame, groups: Groups, methods: Sequence[str]) -> Fig
     left, wide, gap, right, top, high, bottom = 1.5, 4.6, 2.3, 0.6, 0.4, 3.4, 1.2
     between = max(1.5, 0.6 + lines) + 0.6
     width, height = left + 2 * wide + gap + right, top + high + between + low + bottom
-    drawing = Figure(figsize=(width, height), dpi=110)
-    FigureCanvasAgg(drawing)
+    drawing = figure((width, height))
+    drawing.set_layout_engine("none")
 
     def panel(x: float, y: float, inches: float) -> Any:
         return drawing.add_axes((x / width, y / height, wide / width, inches / height))

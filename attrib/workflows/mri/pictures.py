@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +69,7 @@ def draw(sheet: Sheet) -> list[str]:
         viewer(
             a,
             anatomy,
-            title.replace("\n", ", "),
+            f"{says}; {shown(method)}: {options['label']}",
             sheet.folder / map_name(method, subject.name, "_viewer.html"),
         )
     return sheet.files
@@ -90,19 +91,27 @@ def viewer(
     file: Path,
     threshold: float | None = None,
 ) -> None:
-    """Write nilearn's interactive view of a volume over the anatomy: a page that needs nothing else."""
+    """Write nilearn's interactive view of a volume over the anatomy: a page that needs nothing else.
+
+    Its numbers have three decimals, so that small maps are shown as multiples of a power of ten. It cuts titles off; this one is a
+    line of text below.
+    """
     from nilearn.plotting import view_img
 
     colours = colours_of(a)
+    power = 10.0 ** np.floor(np.log10(colours.limit))
+    scale = 1.0 if 0.1 <= colours.limit < 1e4 else power
     low, high = np.percentile(anatomy.values, [1, 99.5])
     grey = anatomy.copy(data=np.clip(anatomy.values, low, max(high, low + 1e-6)).astype(np.float32))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nilearn's, of casts and of thresholds
         page = view_img(
-            to_nifti(a.drop_attrs()), bg_img=to_nifti(grey), title=title,
-            threshold=colours.threshold if threshold is None else threshold, vmax=colours.limit, symmetric_cmap=colours.signed,
-            cmap=DIVERGING if colours.signed else SEQUENTIAL, black_bg=True, colorbar=True, dim=-1,
+            to_nifti(a.drop_attrs() / scale), bg_img=to_nifti(grey),
+            threshold=(colours.threshold if threshold is None else threshold) / scale, vmax=colours.limit / scale,
+            symmetric_cmap=colours.signed, cmap=DIVERGING if colours.signed else SEQUENTIAL, black_bg=True, colorbar=True, dim=0,
             vmin=None if colours.signed else 0,
         )  # fmt: skip
-        with replacing(file) as temporary:
-            page.save_as_html(str(temporary))
+    line = escape(title if scale == 1 else f"{title}, in units of {scale:.0e}")
+    caption = f'<p style="font: 14px sans-serif">{line}</p></body>'
+    with replacing(file) as temporary:
+        temporary.write_text(page.get_standalone().replace("</body>", caption), encoding="utf-8")

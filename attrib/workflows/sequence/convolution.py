@@ -19,6 +19,7 @@ from attrib.workflows.context import Context
 LETTERS = 4
 ROWS = 256  # sequences whose activations are in memory
 TRIED = 4  # sequences whose letters are changed one by one, to see which a deeper layer's position reads
+WINDOW = 512  # letters on each side of a record's middle that are changed
 CHANGED = 1e-6  # of the largest activation: less is rounding
 
 
@@ -108,44 +109,54 @@ def deeper_kernel(
 
     Notes
     -----
-    4 x (1 + letters) evaluations of the model. Pooling hides a letter in one record and shows it in another, so the letters of all tried
+    4 x (1 + letters) evaluations of the model, of 1,024 letters in the middle at most. Pooling hides a letter in one record and shows it in another, so the letters of all tried
     records are taken together.
     """
     some = max(by_length(x), key=lambda part: part.sizes["sample"])
-    some = some.isel(sample=slice(0, TRIED))
     size = some.sizes["position"]
-    moved = None
-    for k in range(some.sizes["sample"]):
-        record = some.isel(sample=[k])
-        rows = xr.concat(
-            [record] * (1 + size), "sample", coords="minimal", compat="override", join="override"
+    tried = np.arange(max(0, size // 2 - WINDOW), min(size, size // 2 + WINDOW))
+    records = [some.isel(sample=[k]) for k in range(min(TRIED, some.sizes["sample"]))]
+    changes = [_changes_by_letter(model, layer, record, tried, context) for record in records]
+    moved = np.any([change > CHANGED * largest for change, largest in changes], axis=0)
+    reads = moved.any(0)
+    low, high = moved.argmax(0)[reads], len(tried) - 1 - moved[::-1].argmax(0)[reads]
+    inner = (low > 0) & (high < len(tried) - 1)
+    if inner.sum() < 2:
+        letters = int((high - low).max(initial=0)) + 1
+        raise ValueError(
+            f"`layer` {layer}: a position of it reads {letters} of {size} letters or more, which is no motif"
         )
-        values = rows.transpose("sample", "nucleotide", "position").values.copy()
-        values[np.arange(1, 1 + size), :, np.arange(size)] = np.roll(values[0], 1, 0).T
-        rows = rows.transpose("sample", "nucleotide", "position").copy(data=values).transpose(*x.dims)
-        beside = () if context is None else context.of_rows([record["sample"].values[0]] * (1 + size))
-        bare = rows.drop_vars([c for c in rows.coords if "sample" in rows[c].dims])
-        a = layer_activation(model, bare, layer=layer, additional_forward_args=beside)
+    at, low, high = np.flatnonzero(reads)[inner], tried[low[inner]], tried[high[inner]]
+    stride = max(1, round(float(np.polyfit(at, (low + high) / 2, 1)[0])))
+    first, last = (low - at * stride).min(), (high - at * stride).max()
+    return Kernel(layer, int(last - first) + 1, stride, int(-first), 1, deep=True)
+
+
+def _changes_by_letter(
+    model: Callable[..., Any], layer: str, record: xr.DataArray, tried: np.ndarray, context: Context | None
+) -> tuple[np.ndarray, float]:
+    """The largest change (letter, position of the layer) of a layer's filters as each letter is changed, and its largest activation."""
+    plain = record.transpose("sample", "nucleotide", "position").values[0]
+    numbers = [np.array([-1]), *np.array_split(tried, -(-len(tried) // ROWS))]
+    parts = []
+    for some in numbers:
+        values = np.repeat(plain[None], len(some), 0)
+        if some[0] >= 0:
+            values[np.arange(len(some)), :, some] = np.roll(plain, 1, 0).T[some]
+        rows = xr.DataArray(
+            values,
+            dims=("sample", "nucleotide", "position"),
+            coords={"nucleotide": record["nucleotide"].values},
+        )
+        beside = () if context is None else context.of_rows([record["sample"].values[0]] * len(some))
+        a = layer_activation(model, rows.transpose(*record.dims), layer=layer, additional_forward_args=beside)
         places = [d for d, n in a.sizes.items() if d not in ("sample", "filter") and n > 1]
         if len(places) != 1:
             raise ValueError(f"`layer` {layer} has no positions: its output is {dict(a.sizes)}")
-        values = a.transpose("sample", "filter", places[0], ...).values.reshape(
-            1 + size, a.sizes["filter"], -1
-        )
-        change = np.abs(values[1:] - values[0]).max(1)  # (letter, position of the layer)
-        moved = (change > CHANGED * np.abs(values).max()) | (False if moved is None else moved)
-    assert moved is not None
-    reads = moved.any(0)
-    low, high = moved.argmax(0)[reads], size - 1 - moved[::-1].argmax(0)[reads]
-    inner = (low > 0) & (high < size - 1)
-    if inner.sum() < 2:
-        raise ValueError(
-            f"`layer` {layer}: a position of it reads {int((high - low).max(initial=0)) + 1} of {size} letters, which is no motif"
-        )
-    at = np.flatnonzero(reads)
-    stride = max(1, round(float(np.polyfit(at[inner], (low + high)[inner] / 2, 1)[0])))
-    first, last = (low - at * stride).min(), (high - at * stride).max()
-    return Kernel(layer, int(last - first) + 1, stride, int(-first), 1, deep=True)
+        ordered = a.transpose("sample", "filter", places[0], ...).values
+        parts.append(ordered.reshape(len(some), a.sizes["filter"], -1))
+    before, after = parts[0], np.concatenate(parts[1:])
+    return np.abs(after - before).max(1), float(np.abs(before).max())
 
 
 def first_kernel(model: Callable[..., Any], layer: str = "first") -> Kernel:

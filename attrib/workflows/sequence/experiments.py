@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._nearest import near
 from attrib.domains.motifs.matrix import LETTERS, matrix_of
 from attrib.domains.sequences import ablate, dinucleotide_shuffle, evolve, marginalize, space
 from attrib.workflows.sequence.convolution import by_length
@@ -184,10 +184,8 @@ def _letters_by_name(name: str, database: Mapping[str, xr.DataArray], argument: 
     text = name.upper().replace("U", "T")
     if text and not set(text) - set("ACGTN"):
         return text
-    near = difflib.get_close_matches(name, [*database, *by_name], 3)
-    hint = f"; near it: {', '.join(near)}" if near else ""
     raise ValueError(
-        f"`{argument}` {name}: no motif of `motifs` has this name, and it is no word of A, C, G, T{hint}"
+        f"`{argument}` {name}: no motif of `motifs` has this name, and it is no word of A, C, G, T{near(name, [*database, *by_name], 3)}"
     )
 
 

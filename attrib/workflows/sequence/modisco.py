@@ -18,8 +18,8 @@ from attrib.io import load_modisco, replacing, save_modisco
 from attrib.io.names import file_names
 from attrib.labelled import deep_lift_shap
 from attrib.workflows.folder import Folder
-from attrib.workflows.sequence.asked import DRAWS, Settings
 from attrib.workflows.sequence.convolution import by_length
+from attrib.workflows.sequence.settings import DRAWS, Settings
 
 Motifs = dict[str, xr.DataArray]
 SEQLETS = 2000  # of each sign, the most that TF-MoDISco clusters

@@ -12,13 +12,12 @@ import pandas as pd
 import xarray as xr
 
 from attrib.functional import prepare
-from attrib.io import load, save
+from attrib.io import save
 from attrib.scale.loading import first_line
 from attrib.workflows.attribute import Done, Tell, attribute, trial
-from attrib.workflows.sequence.asked import Settings
-from attrib.workflows.sequence.importance import importance
-from attrib.workflows.sequence.outputs import check_outputs
+from attrib.workflows.folder import finished
 from attrib.workflows.sequence.records import Chunk, chunks
+from attrib.workflows.sequence.settings import Settings, check_outputs, importance
 from attrib.workflows.study import deletion_curve
 
 ROWS = 32  # records of a chunk, the most that Ctrl-C can lose
@@ -110,7 +109,8 @@ def _chunk(
     model: Callable[..., Any], chunk: Chunk, settings: Settings, part: Path, faults: dict[int, str]
 ) -> tuple[Results, dict[str, str]]:
     """Results of a chunk, from an earlier run or computed now, and the records that are refused."""
-    if part.is_file() and (earlier := _earlier(part)) is not None:
+    earlier = finished(part)
+    if isinstance(earlier, dict) and "x" in earlier:
         return earlier, json.loads(earlier["x"].attrs.pop(REFUSED, "{}"))
     if chunk.length not in faults:
         faults[chunk.length] = _fault(model, chunk.one_hot(settings.dims), settings)
@@ -122,15 +122,6 @@ def _chunk(
             {**results, "x": results["x"].assign_attrs({REFUSED: json.dumps(bad)})} if bad else results, part
         )
     return results, bad
-
-
-def _earlier(part: Path) -> Results | None:
-    """Results of an earlier run, if the file is complete."""
-    try:
-        results = load(part)
-    except (OSError, ValueError, KeyError):
-        return None
-    return results if isinstance(results, dict) and "x" in results else None
 
 
 def _fault(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> str:

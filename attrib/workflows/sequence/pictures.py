@@ -12,10 +12,9 @@ import xarray as xr
 from attrib.io.names import file_names
 from attrib.workflows.drawing import name as long_name
 from attrib.workflows.folder import Folder
-from attrib.workflows.sequence.asked import MUTATIONS
 from attrib.workflows.sequence.experiments import STARTS
 from attrib.workflows.sequence.findings import Findings
-from attrib.workflows.sequence.importance import importance
+from attrib.workflows.sequence.settings import MUTATIONS, importance
 
 WIDEST = 200  # positions of a record's picture
 PANELS = 12  # in the picture of the experiments
@@ -103,7 +102,7 @@ def _courses(run: Folder, findings: Findings) -> list[str]:
             line[at].attrs["long_name"] = across
             if name:
                 line = line[0].assign_coords(se=(at, rows["sd"].to_numpy() / np.sqrt(rows["n"].to_numpy())))
-            lines[", ".join(words) or "score"] = line
+            lines[", ".join(words) or "directed evolution"] = line
         ax = curves(dict(list(lines.items())[:PANELS]), at, label=label, legend=len(lines) > 1)
         ax.set_title("" if len(lines) > 1 else next(iter(lines)), fontsize=9)
         files.append(run.picture(file, ax.figure))

@@ -129,13 +129,16 @@ def test_h5ad(tmp_path: Path, form) -> None:
     var = pd.DataFrame({"gene_name": ["INS", "GCG", "SST"]}, index=GENES)
     adata = anndata.AnnData(form(VALUES), obs=obs, var=var, layers={"counts": form(VALUES * 2)})
     adata.write_h5ad(tmp_path / "m.h5ad")
-    for data in (adata, tmp_path / "m.h5ad"):
+    backed = anndata.read_h5ad(tmp_path / "m.h5ad", backed="r")
+    for data in (adata, tmp_path / "m.h5ad", backed):
         matrix = read_matrix(data)
         check(matrix.x)
         assert matrix.x.symbol.values.tolist() == ["INS", "GCG", "SST"]
         assert with_samples(matrix, label="tissue").x.label.values.tolist() == ["islet", "liver"]
         np.testing.assert_array_equal(read_matrix(data, layer="counts").x.values, VALUES * 2)
         assert read_matrix(data, genes=CUT[1:2]).x.values.tolist() == [[0], [4]]
+    assert backed.isbacked  # and can be read again
+    backed.file.close()
     with pytest.raises(ValueError, match="layer 'raw'"):
         read_matrix(tmp_path / "m.h5ad", layer="raw")
 

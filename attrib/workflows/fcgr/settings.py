@@ -1,21 +1,80 @@
-"""The inputs of a run, the settings by which it can be continued, and its log."""
+"""The settings of the study and the inputs of a run, the record by which it can be continued, and its log."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import xarray as xr
 
-from attrib.io import load
+from attrib._nearest import refuse_unnamed
+from attrib.functional import METHODS as ALL
+from attrib.workflows.fcgr.layers import Layers
 from attrib.workflows.fcgr.predictor import Predictor
-from attrib.workflows.fcgr.todo import Settings
-from attrib.workflows.folder import digest
+from attrib.workflows.folder import digest, finished
 
+METHODS = ("integrated_gradients", "saliency", "deep_lift", "gradient_shap", "smooth_grad", "deep_lift_shap")
+CORRECTIONS = ("normalize", "filter", "tangent")
+CORRECTED = "saliency"  # the plain gradient, which corrections are of where no method is named
 PROGRAM = "attrib fcgr"
+
+
+class Settings(NamedTuple):
+    """The settings for every pair.
+
+    Attributes
+    ----------
+    methods, corrections : tuple of str
+        Corrections as "METHOD:CORRECTION".
+    layers : dict of str to Layers
+    interaction : bool
+    options : dict
+        Arguments of methods.
+    seed : int
+    batch_size : int or "auto"
+        Rows per call of the model.
+    """
+
+    methods: tuple[str, ...]
+    corrections: tuple[str, ...]
+    layers: dict[str, Layers]
+    interaction: bool
+    options: dict[str, Any]
+    seed: int
+    batch_size: int | str
+
+
+def checked_methods(
+    methods: Sequence[str], corrections: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The methods, and the corrections as "METHOD:CORRECTION", without repetitions.
+
+    A correction alone is one of saliency, if saliency is among the methods; `all:CORRECTION` of all methods.
+
+    Raises
+    ------
+    ValueError
+        For names that do not exist.
+    """
+    refuse_unnamed(
+        "methods", methods, [n for n, m in ALL.items() if m.about.result == "input" and not m.about.layer]
+    )
+    if corrections:
+        refuse_unnamed("corrections", [c.rpartition(":")[2] for c in corrections], CORRECTIONS)
+    chosen = list(dict.fromkeys(methods))
+    pairs: list[str] = []
+    for correction in corrections:
+        of, _, name = correction.rpartition(":")
+        if of not in ("", "all", *chosen):
+            raise ValueError(
+                f"`corrections` is {correction}, but {of} is none of the methods {', '.join(chosen)}"
+            )
+        several = chosen if of == "all" else [of or CORRECTED]
+        pairs += [f"{m}:{name}" for m in several if m in chosen]
+    return tuple(chosen), tuple(dict.fromkeys(pairs))
 
 
 class Work(NamedTuple):
@@ -77,11 +136,8 @@ def logged(folder: Path) -> Iterator[logging.Logger]:
 
 def is_done(part: Path, pair: xr.Dataset) -> bool:
     """Whether a pair's results exist, are complete, and belong to the present sequences."""
-    if not part.is_file():
-        return False
-    try:
-        saved = load(part)
-    except (OSError, ValueError, KeyError):
-        return False
+    saved = finished(part)
     same = ("mirna_sequence", "mrna_sequence", "label")
-    return all(c in saved.coords and str(saved[c].values[0]) == str(pair[c].values) for c in same)
+    return saved is not None and all(
+        c in saved.coords and str(saved[c].values[0]) == str(pair[c].values) for c in same
+    )
