@@ -20,7 +20,8 @@ jax = pytest.importorskip("jax")
 from jax import lax  # noqa: E402
 from jax import numpy as jnp  # noqa: E402
 
-enable_x64 = getattr(jax, "enable_x64", None) or pytest.importorskip("jax.experimental").enable_x64
+holder = jax if hasattr(jax, "enable_x64") else pytest.importorskip("jax.experimental")
+enable_x64 = holder.enable_x64
 
 Weights = dict[str, Any]  # of jax.Array
 
