@@ -274,15 +274,19 @@ def map_layers_of(
     return layers
 
 
-def _tried(passes: Passes, x: Tensor) -> int:
-    """The number of the sample that layers are found with: the one that varies most, as nothing may follow from an empty one.
+_EMPTY = 1e-3  # of the largest variance of a sample
 
-    The first, if samples have values of their own beside them, which are those of the first in a trial.
+
+def _tried(passes: Passes, x: Tensor) -> int:
+    """The number of the sample that layers are found with: the first, or where that is empty the one that varies most.
+
+    Always the first, if samples have values of their own beside them, which are those of the first in a trial.
     """
     if len(x) < 2 or passes.function.companions.per_sample:
         return 0
     spread = x.detach().flatten(1).abs().to(torch.float32).var(1, correction=0)
-    return int(spread.nan_to_num(-1.0).argmax())
+    spread = spread.nan_to_num(-1.0)
+    return 0 if float(spread[0]) > _EMPTY * float(spread.max()) else int(spread.argmax())
 
 
 def rows_at(passes: Passes, xs: Rows, i: Tensor) -> Rows:

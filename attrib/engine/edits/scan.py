@@ -12,7 +12,8 @@ from torch import Tensor
 from attrib._nearest import near
 from attrib.engine.edits.edits import edited
 from attrib.engine.gradient.passes import Passes
-from attrib.engine.window import Plan, Unsuited, Windows, dispatch, learn_layout, program
+from attrib.engine.model.prepared import digest
+from attrib.engine.window import Costly, Plan, Unsuited, Windows, dispatch, learn_layout, program
 from attrib.engine.window.boxes import Edits
 from attrib.engine.window.plan import finite
 from attrib.engine.window.propagate import Reference
@@ -172,22 +173,35 @@ class Scan:
             If the model cannot be recorded or differs from the recording, if an edit changes all its values, or if the
             window costs more than it saves.
         """
-        edits, x = self.edits, self._sample(i)
+        edits, x, r = self.edits, self._sample(i), self._edits_of(i)
+        known, at = self.passes.function.knowledge.costly, self._boxes(r)
+        if not must and at in known:
+            gain, reason = known[at]
+            self.notes.setdefault("path_gain", gain)
+            raise Costly(reason)
         rows = torch.cat([x, dispatch.unlike(x, edits.axes)])
         recorded = program(lambda t: self._model(i, t), rows)
         layout, values, outputs = learn_layout(recorded, rows[:3])
         if not dispatch.agrees_where_finite(outputs, recorded.outputs[1:3]):
             raise Unsuited("the recorded ops are not those of other inputs")
-        r = self._edits_of(i)
         self.plan, gain = dispatch.cheapest(recorded, layout, edits, r)
         self.notes.setdefault("path_gain", round(gain, 2))
         if not must:
-            dispatch.refuse_costly(self.plan, gain, len(r) if self._of_one_sample else len(edits.samples))
+            count = len(r) if self._of_one_sample else len(edits.samples)
+            try:
+                dispatch.refuse_costly(self.plan, gain, count)
+            except Costly as reason:
+                known[at] = round(gain, 2), str(reason)
+                raise
         if not finite(values, list(self.plan.demand)):
             raise Unsuited("the model has values that are not finite")
         if not dispatch.agrees(values[recorded.output], recorded.outputs[:1]):
             raise Unsuited("the recorded ops are not those of the model")
         return Reference(self.plan, x, values)
+
+    def _boxes(self, r: Tensor) -> tuple[int, ...]:
+        """What the cost of a window depends on, beside the model: the input, and the number and the boxes of the edits."""
+        return self.j, len(r), len(self.edits.samples), *map(digest, self.edits.box(r))
 
     def _reference(self, i: int) -> Reference:
         """The values of a further sample without edits, by the plan of the first.

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +37,8 @@ class Knowledge:
         Recorded graphs, by what was recorded.
     map_layers : dict
         Layers with maps and their image form, by what was asked for.
+    costly : dict
+        Edits for which a window does not pay, with its gain and the reason.
     """
 
     checked: bool = False
@@ -50,6 +51,7 @@ class Knowledge:
     first_layer: Any = "unknown"
     graphs: dict[Any, Any] = field(default_factory=dict)
     map_layers: dict[Any, Any] = field(default_factory=dict)
+    costly: dict[Any, tuple[float, str]] = field(default_factory=dict)
 
 
 class PreparedModel:
@@ -183,7 +185,7 @@ def digest(t: Tensor) -> int:
         return zlib.crc32(bits.cpu().numpy().data)
     whole = len(bits) // (8 * _WIDTH) * (8 * _WIDTH)
     if bits.is_cpu:  # NumPy adds rows up twice as fast
-        sums = bits[:whole].numpy().view(np.uint64).reshape(-1, _WIDTH).sum(0)
+        sums = bits[:whole].numpy().view("uint64").reshape(-1, _WIDTH).sum(0)
     else:
         aligned = bits if bits.storage_offset() % 8 == 0 else bits.clone()
         sums = aligned[:whole].view(torch.int64).view(-1, _WIDTH).sum(0).cpu().numpy()

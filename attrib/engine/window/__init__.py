@@ -6,7 +6,7 @@ are the *suffix*, which is computed in full for every edit.
 """
 
 from attrib.engine.window.plan import Plan, learn_layout, plan
-from attrib.engine.window.program import Program, Unsuited, program
+from attrib.engine.window.program import Costly, Program, Unsuited, program
 from attrib.engine.window.schedule import Windows
 
-__all__ = ["Plan", "Program", "Unsuited", "Windows", "learn_layout", "plan", "program"]
+__all__ = ["Costly", "Plan", "Program", "Unsuited", "Windows", "learn_layout", "plan", "program"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from attrib.engine.window.boxes import Edits
 from attrib.engine.window.cost import PER_ELEMENT, PER_OP, dense_cost, window_cost
 from attrib.engine.window.plan import Plan, plan
-from attrib.engine.window.program import Program, Unsuited
+from attrib.engine.window.program import Costly, Program, Unsuited
 from attrib.engine.window.rule import Layout
 
 CHECKS_FIRST, CHECKS_FURTHER, CHECKS_MOST = 16, 4, 64  # edits of the first sample, a further one, a call
@@ -88,7 +88,7 @@ def refuse_costly(best: Plan, gain: float, count: int) -> None:
 
     Raises
     ------
-    Unsuited
+    Costly
     """
     row = dense_cost(best)
     edited_row = row + 2 * PER_ELEMENT * math.prod(best.layout.shape[best.program.input])
@@ -97,10 +97,10 @@ def refuse_costly(best: Plan, gain: float, count: int) -> None:
     if count * row / gain + startup <= WORTH * count * edited_row:
         return
     if 1 / gain <= WORTH:
-        raise Unsuited(f"{count} edits are too few to pay for recording and checking")
+        raise Costly(f"{count} edits are too few to pay for recording and checking")
     end = next((node for node in best.suffix if not set(best.splices).isdisjoint(node.reads)), None)
     place = f": from {end.op} at {end.source} on it needs whole rows" if end else ""
-    raise Unsuited(f"the window would need {100 / gain:.0f}% of the operations of whole rows{place}")
+    raise Costly(f"the window would need {100 / gain:.0f}% of the operations of whole rows{place}")
 
 
 # ---------------------------------------------------------------------- agreement with the model

@@ -26,6 +26,10 @@ class Unsuited(Exception):
     """Why edits are not computed by windows."""
 
 
+class Costly(Unsuited):
+    """A window is possible, but does not pay: a fact of the model and the boxes, whatever the values are."""
+
+
 class PerRow(int):
     """A number in an op's arguments that is proportional to the rows; its value is that for one row."""
 

@@ -13,7 +13,7 @@ from attrib.engine.edits import scan
 from attrib.engine.window import convolution, dispatch, linear, pointwise, pooling
 from attrib.engine.window.propagate import Propagation
 from attrib.engine.window.rule import RULES
-from attrib.functional import feature_ablation, in_silico_mutagenesis, occlusion
+from attrib.functional import feature_ablation, in_silico_mutagenesis, occlusion, prepare
 
 Function = Callable[[Tensor], Tensor]
 
@@ -72,6 +72,27 @@ def test_recording_a_small_network_costs_more_than_running_it() -> None:
     assert notes["path"] == "dense"
     assert notes["path_gain"] > 2
     assert notes["path_reason"] == "300 edits are too few to pay for recording and checking"
+
+
+def test_a_prepared_model_is_recorded_once_to_find_that_a_window_does_not_pay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Other edits are asked about anew, and so is a model with other weights."""
+    small = nn.Sequential(nn.Conv1d(4, 4, 9), nn.ReLU(), nn.Conv1d(4, 4, 9), nn.Flatten()).double()
+    small.requires_grad_(False).eval()
+    recordings, record = [], scan.program
+    monkeypatch.setattr(scan, "program", lambda *a: recordings.append(1) or record(*a))
+    model, x = prepare(small), drawn(1, 100)
+    first, second = (explained(model, x, target=0) for _ in range(2))
+    assert len(recordings) == 1
+    torch.testing.assert_close(second[0], first[0])
+    assert second[1] == first[1]
+    explained(model, x, target=0, positions=range(60))
+    assert len(recordings) == 2
+    small[0].weight.mul_(2)
+    found, _ = explained(model, x, target=0)
+    assert len(recordings) == 3
+    torch.testing.assert_close(found, explained(small, x, target=0, path="dense")[0])
 
 
 def test_channels_last_models_take_edits_of_single_channels_along_the_other_dim() -> None:
