@@ -283,6 +283,9 @@ def test_sound_zarr_stores_are_read(tmp_path: Path) -> None:
     for version in (2, 3):
         a.to_dataset().to_zarr(tmp_path / f"{version}.zarr", zarr_format=version, consolidated=False)
         assert np.array_equal(read(tmp_path / f"{version}.zarr"), a)
+    described = tmp_path / "3.zarr" / "zarr.json"  # Zarr 3.1.0 writes that there are no such descriptions
+    described.write_text(json.dumps(json.loads(described.read_text()) | {"consolidated_metadata": None}))
+    assert np.array_equal(read(tmp_path / "3.zarr"), a)
     a.to_dataset().to_zarr(tmp_path / "far.zarr", zarr_format=2, consolidated=True)
     assert np.array_equal(opened(f"file://{tmp_path / 'far.zarr'}")["x"], a)
 
@@ -300,7 +303,7 @@ def test_images_of_other_formats_are_not_opened(
     program.chmod(program.stat().st_mode | stat.S_IEXEC)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     eps = pytest.importorskip("PIL.EpsImagePlugin")
-    monkeypatch.setattr(eps, "gs_binary", None)
+    monkeypatch.setattr(eps, "gs_binary", None, raising=False)
     file = tmp_path / "a.png"
     file.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n%%EOF\n")
     with pytest.raises(ValueError, match="no image that can be read"):

@@ -259,10 +259,10 @@ def train(
             dropout=dropout, epochs=epochs, patience=patience, delta=delta, batch_size=batch_size, lr=lr, decay=decay, test=test,
             seed=seed, device=device, tensorboard=tensorboard, overwrite=overwrite, command=command_line(), tell=tell,
         )  # fmt: skip
-    _report_training(done)
+    _report_training(done, "" if samples is None else f" --sample-table {samples}", download or data)
 
 
-def _report_training(done: Trained) -> None:
+def _report_training(done: Trained, table: str, data: str | Path | None) -> None:
     """Print the figures of the test, what was left out, and the next command."""
     for name, reason in done.problems.items():
         show.say(f"{name}: {reason}")
@@ -275,4 +275,4 @@ def _report_training(done: Trained) -> None:
             f"  {words:20} {row[column]:.3f}  ({row[f'{column}_lower']:.3f} to {row[f'{column}_upper']:.3f})"
         )
     show.files(done.folder, done.files)
-    show.say(f"Next: attrib expression --checkpoint {done.folder} --data ... --sample-table ...")
+    show.say(f"Next: attrib expression --checkpoint {done.folder} --data {data}{table}")

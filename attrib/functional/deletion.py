@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, NamedTuple, ParamSpec
 
 import torch
 from torch import Tensor
@@ -16,9 +18,10 @@ from attrib.engine.model.parameters import Model
 from attrib.engine.sampling.noise import permutations, sample_keys
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import refuse_non_finite_results
-from attrib.functional.measures import at_least, fitting, measured
+from attrib.functional.measures import Measure, at_least, fitting, measured
 from attrib.functional.players import Coalitions, Players, players_of
 
+P = ParamSpec("P")
 ORDERS = ("largest", "magnitude", "random")
 RANDOM_ORDER = 67  # stream of draws
 
@@ -74,8 +77,8 @@ class Curve(NamedTuple):
     prediction: Tensor
 
 
-@measured({"curve": CURVE, "settings": SETTINGS})
-def deletion(
+def _curve(
+    insert: bool,
     f: Model,
     x: Tensors,
     attribution: Tensors,
@@ -94,6 +97,99 @@ def deletion(
     device: torch.device | str | None = None,
     progress: Progress = False,
 ) -> Curve:
+    """The curve of insertion or deletion."""
+    xs = as_tuple(x, integers=True)
+    pool = tuple(b[:, None] for b in as_baselines(baselines, xs))
+    if order not in ORDERS:
+        raise ValueError(f"`order` is {order!r}, expected one of {', '.join(ORDERS)}{near(order, ORDERS)}")
+    at_least(steps, "steps", 1)
+    at_least(n_random, "n_random", 0)
+    attributions = fitting(attribution, xs, targets is not None, groups is None)
+    players = _players(attributions, xs) if groups is None else players_of(groups, xs)
+    importance = _importance(players, attributions, xs, groups is None)
+    if order == "magnitude":
+        importance = torch.where(importance == -torch.inf, importance, importance.abs())
+    keys = sample_keys(xs, seed)
+    per_target = importance.ndim == 3
+    n, lead = len(xs[0]), len(importance) if per_target else 1
+    counts = (players.counts[:, None] * torch.arange(steps + 1) / steps).round().long()
+    each = (lead + n_random) * (steps + 1)
+    with Passes(
+        f, xs, n * (1 + each), target=target, targets=targets, classes=classes,
+        additional_forward_args=additional_forward_args, batch_size=batch_size, device=device, progress=progress,
+    ) as passes:  # fmt: skip
+        score = passes.scores(xs)
+        refuse_non_finite_results(score)
+        if per_target and lead != len(score):
+            raise ValueError(f"`attribution` has {lead} targets, expected {len(score)}")
+        game = Coalitions(passes, xs, pool, players)
+
+        def present(i: Tensor, k: Tensor) -> Tensor:
+            which = k.div(steps + 1, rounding_mode="floor")
+            size = counts[i if len(counts) > 1 else 0, k % (steps + 1)]
+            ids, back = torch.stack([i, which]).unique_consecutive(dim=1, return_inverse=True)
+            orders = torch.stack([ordered(int(a), int(b)) for a, b in ids.T])
+            changed = orders.argsort(dim=1)[back] < size[:, None]
+            return changed if insert else ~changed
+
+        def ordered(i: int, which: int) -> Tensor:
+            """An order of the players of sample `i`, the most important first; those after the targets' are of chance."""
+            if order == "random" or which >= lead:
+                draw = torch.tensor([which])
+                count = int(players.counts[i if len(players.counts) > 1 else 0])
+                order_of_chance = permutations(keys[i : i + 1], draw, RANDOM_ORDER, count)[0]
+                return torch.cat([order_of_chance, torch.arange(count, players.count)])
+            return (importance[which, i] if per_target else importance[i]).argsort(
+                descending=True, stable=True
+            )
+
+        rows = score.new_zeros(len(score), n * each)
+        for start, part in passes.scores_along(
+            lambda i, k: game.points(present, i, k), torch.arange(n), each
+        ):
+            rows[:, start : start + part.shape[1]] = part
+    curves = rows.view(len(score), n, lead + n_random, steps + 1)
+    numbers = torch.arange(len(score), device=curves.device)
+    curve = curves[numbers, :, numbers if per_target else 0]
+    refuse_non_finite_results(curve.flatten(2).mean(2))
+    shaped = lambda t: (t if passes.want.many else t[0]).to(xs[0].device)
+    areas = _area(curve)
+    mean = z = None
+    if n_random:
+        control = _area(curves[:, :, lead:])
+        mean = control.mean(2)
+        z = _z((areas - mean) if insert else (mean - areas), control)
+    return Curve(
+        shaped(curve),
+        torch.arange(steps + 1, dtype=curve.dtype) / steps,
+        shaped(areas),
+        None if mean is None else shaped(mean),
+        None if z is None else shaped(z),
+        shaped(score),
+    )
+
+
+def _curve_of(
+    curve: Callable[Concatenate[bool, P], Curve], insert: bool
+) -> Callable[[Callable[[], None]], Measure[P, Curve]]:
+    """Make a measure of its docstring: the arguments of `curve` after its first."""
+
+    def register(described: Callable[[], None]) -> Measure[P, Curve]:
+        @functools.wraps(described)
+        def explain(*args: P.args, **kwargs: P.kwargs) -> Curve:
+            return curve(insert, *args, **kwargs)
+
+        signature = inspect.signature(curve)
+        explain.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+        explain.__annotations__ = {k: v for k, v in curve.__annotations__.items() if k != "insert"}
+        explain.__wrapped__ = curve  # type: ignore  # whose file knows the names in the annotations
+        return measured({"curve": CURVE, "settings": SETTINGS})(explain)
+
+    return register
+
+
+@_curve_of(_curve, insert=False)
+def deletion() -> None:
     """The score as the most important features are replaced by their baselines.
 
     ``c_k = f(x with the baseline in the k / steps most important features)``
@@ -137,31 +233,10 @@ def deletion(
     >>> deletion.explain(lambda x: x.sum(1), x, x, steps=3).area
     tensor([2.3333])
     """
-    settings = (baselines, steps, groups, order, n_random, seed)
-    passing = {"target": target, "targets": targets, "classes": classes, "additional_forward_args": additional_forward_args, "batch_size": batch_size, "device": device, "progress": progress}  # fmt: skip
-    return _curve(False, f, x, attribution, *settings, passing)
 
 
-@measured({"curve": CURVE, "settings": SETTINGS})
-def insertion(
-    f: Model,
-    x: Tensors,
-    attribution: Tensors,
-    *,
-    baselines: Baselines = 0.0,
-    steps: int = 20,
-    groups: Any = None,
-    order: str = "largest",
-    n_random: int = 0,
-    seed: int = 0,
-    target: TargetLike = None,
-    targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None,
-    additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None,
-    progress: Progress = False,
-) -> Curve:
+@_curve_of(_curve, insert=True)
+def insertion() -> None:
     """The score of the baseline as the most important features are put in.
 
     ``c_k = f(baseline with the k / steps most important features of x)``
@@ -200,91 +275,6 @@ def insertion(
     >>> insertion(lambda x: x.sum(1), x, x, steps=3)
     tensor([[0., 3., 5., 6.]])
     """
-    settings = (baselines, steps, groups, order, n_random, seed)
-    passing = {"target": target, "targets": targets, "classes": classes, "additional_forward_args": additional_forward_args, "batch_size": batch_size, "device": device, "progress": progress}  # fmt: skip
-    return _curve(True, f, x, attribution, *settings, passing)
-
-
-def _curve(
-    insert: bool,
-    f: Model,
-    x: Tensors,
-    attribution: Tensors,
-    baselines: Baselines,
-    steps: int,
-    groups: Any,
-    order: str,
-    n_random: int,
-    seed: int,
-    passing: dict[str, Any],
-) -> Curve:
-    """The curve of insertion or deletion."""
-    xs = as_tuple(x, integers=True)
-    pool = tuple(b[:, None] for b in as_baselines(baselines, xs))
-    if order not in ORDERS:
-        raise ValueError(f"`order` is {order!r}, expected one of {', '.join(ORDERS)}{near(order, ORDERS)}")
-    at_least(steps, "steps", 1)
-    at_least(n_random, "n_random", 0)
-    attributions = fitting(attribution, xs, passing["targets"] is not None, groups is None)
-    players = _players(attributions, xs) if groups is None else players_of(groups, xs)
-    importance = _importance(players, attributions, xs, groups is None)
-    if order == "magnitude":
-        importance = torch.where(importance == -torch.inf, importance, importance.abs())
-    keys = sample_keys(xs, seed)
-    per_target = importance.ndim == 3
-    n, lead = len(xs[0]), len(importance) if per_target else 1
-    counts = (players.counts[:, None] * torch.arange(steps + 1) / steps).round().long()
-    each = (lead + n_random) * (steps + 1)
-    with Passes(f, xs, n * (1 + each), **passing) as passes:
-        score = passes.scores(xs)
-        refuse_non_finite_results(score)
-        if per_target and lead != len(score):
-            raise ValueError(f"`attribution` has {lead} targets, expected {len(score)}")
-        game = Coalitions(passes, xs, pool, players)
-
-        def present(i: Tensor, k: Tensor) -> Tensor:
-            which = k.div(steps + 1, rounding_mode="floor")
-            size = counts[i if len(counts) > 1 else 0, k % (steps + 1)]
-            ids, back = torch.stack([i, which]).unique_consecutive(dim=1, return_inverse=True)
-            orders = torch.stack([ordered(int(a), int(b)) for a, b in ids.T])
-            changed = orders.argsort(dim=1)[back] < size[:, None]
-            return changed if insert else ~changed
-
-        def ordered(i: int, which: int) -> Tensor:
-            """An order of the players of sample `i`, the most important first; those after the targets' are of chance."""
-            if order == "random" or which >= lead:
-                draw = torch.tensor([which])
-                count = int(players.counts[i if len(players.counts) > 1 else 0])
-                order_of_chance = permutations(keys[i : i + 1], draw, RANDOM_ORDER, count)[0]
-                return torch.cat([order_of_chance, torch.arange(count, players.count)])
-            return (importance[which, i] if per_target else importance[i]).argsort(
-                descending=True, stable=True
-            )
-
-        rows = score.new_zeros(len(score), n * each)
-        for start, part in passes.scores_along(
-            lambda i, k: game.points(present, i, k), torch.arange(n), each
-        ):
-            rows[:, start : start + part.shape[1]] = part
-    curves = rows.view(len(score), n, lead + n_random, steps + 1)
-    targets = torch.arange(len(score), device=curves.device)
-    curve = curves[targets, :, targets if per_target else 0]
-    refuse_non_finite_results(curve.flatten(2).mean(2))
-    shaped = lambda t: (t if passes.want.many else t[0]).to(xs[0].device)
-    areas = _area(curve)
-    mean = z = None
-    if n_random:
-        control = _area(curves[:, :, lead:])
-        mean = control.mean(2)
-        z = _z((areas - mean) if insert else (mean - areas), control)
-    return Curve(
-        shaped(curve),
-        torch.arange(steps + 1, dtype=curve.dtype) / steps,
-        shaped(areas),
-        None if mean is None else shaped(mean),
-        None if z is None else shaped(z),
-        shaped(score),
-    )
 
 
 def _area(curve: Tensor) -> Tensor:

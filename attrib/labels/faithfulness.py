@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 import torch
@@ -20,9 +22,11 @@ from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.measures import TARGET, Fields, measured
 from attrib.labels.methods import pure_form
 
+P = ParamSpec("P")
 
-@checked
-def deletion(
+
+def _curve(
+    name: str,
     f: Model,
     x: Any,
     attribution: Any,
@@ -44,6 +48,40 @@ def deletion(
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:
+    settings: dict[str, Any] = {
+        "baselines": baselines, "steps": steps, "groups": groups,
+        "order": order, "n_random": n_random, "seed": seed,
+    }  # fmt: skip
+    passing: dict[str, Any] = {
+        "target": target, "targets": targets, "classes": classes,
+        "additional_forward_args": additional_forward_args,
+        "batch_size": batch_size, "device": device, "progress": progress,
+    }  # fmt: skip
+    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
+    return _measured_curve(name, f, inputs, attribution, settings, passing)
+
+
+def _curve_of(
+    curve: Callable[Concatenate[str, P], xr.DataArray],
+) -> Callable[[Callable[[], None]], Callable[P, xr.DataArray]]:
+    """Make a function of its name and its docstring: the arguments of `curve` after its first."""
+
+    def register(described: Callable[[], None]) -> Callable[P, xr.DataArray]:
+        @functools.wraps(described)
+        def labelled(*args: P.args, **kwargs: P.kwargs) -> xr.DataArray:
+            return curve(described.__name__, *args, **kwargs)
+
+        signature = inspect.signature(curve)
+        labelled.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+        labelled.__annotations__ = {k: v for k, v in curve.__annotations__.items() if k != "name"}
+        labelled.__wrapped__ = curve  # type: ignore  # whose file knows the names in the annotations
+        return checked(labelled)
+
+    return register
+
+
+@_curve_of(_curve)
+def deletion() -> None:
     """The score as the most important features are replaced by their baselines, with labels.
 
     See `attrib.functional.deletion` for the formula and the cost.
@@ -95,42 +133,10 @@ def deletion(
     >>> curve.dims, curve.values, curve.area.item()
     (('cell', 'fraction'), array([[6., 3., 1., 0.]]), 2.3333333333333335)
     """
-    settings: dict[str, Any] = {
-        "baselines": baselines, "steps": steps, "groups": groups,
-        "order": order, "n_random": n_random, "seed": seed,
-    }  # fmt: skip
-    passing: dict[str, Any] = {
-        "target": target, "targets": targets, "classes": classes,
-        "additional_forward_args": additional_forward_args,
-        "batch_size": batch_size, "device": device, "progress": progress,
-    }  # fmt: skip
-    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
-    return _curve("deletion", f, inputs, attribution, settings, passing)
 
 
-@checked
-def insertion(
-    f: Model,
-    x: Any,
-    attribution: Any,
-    *,
-    baselines: Any = 0.0,
-    steps: int = 20,
-    groups: Any = None,
-    order: str = "largest",
-    n_random: int = 0,
-    seed: int = 0,
-    target: TargetLike | xr.DataArray = None,
-    targets: Sequence | str | None = None,
-    classes: Sequence[str] | None = None,
-    additional_forward_args: Any = (),
-    batch_size: BatchSize = "auto",
-    device: torch.device | str | None = None,
-    progress: Progress = False,
-    sample_dims: Hashable | Sequence[Hashable] | None = None,
-    dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
-    coords: Mapping[Hashable, Any] | None = None,
-) -> xr.DataArray:
+@_curve_of(_curve)
+def insertion() -> None:
     """The score of the baseline as the most important features are put in, with labels.
 
     See `attrib.functional.insertion` for the formula and the cost.
@@ -167,17 +173,6 @@ def insertion(
     >>> attrib.insertion(f, x, attrib.input_x_gradient(f, x), steps=3).values
     array([[0., 3., 5., 6.]])
     """
-    settings: dict[str, Any] = {
-        "baselines": baselines, "steps": steps, "groups": groups,
-        "order": order, "n_random": n_random, "seed": seed,
-    }  # fmt: skip
-    passing: dict[str, Any] = {
-        "target": target, "targets": targets, "classes": classes,
-        "additional_forward_args": additional_forward_args,
-        "batch_size": batch_size, "device": device, "progress": progress,
-    }  # fmt: skip
-    f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
-    return _curve("insertion", f, inputs, attribution, settings, passing)
 
 
 @checked
@@ -405,7 +400,7 @@ def randomization(
     return r.assign_coords(layer=layers).transpose(*lead, "layer", ...)
 
 
-def _curve(
+def _measured_curve(
     name: str, f: Model, inputs: Inputs, attribution: Any, settings: dict[str, Any], passing: dict[str, Any]
 ) -> xr.DataArray:
     """A curve of deletion or insertion."""

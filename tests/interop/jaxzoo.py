@@ -1,6 +1,6 @@
 """Small JAX models of many architectures, and the same models in torch with the same weights.
 
-`JAXZOO[name](dtype)` gives a `Pair`; build it under `torch.manual_seed` and, for float64, `jax.enable_x64`.
+`JAXZOO[name](dtype)` gives a `Pair`; build it under `torch.manual_seed` and, for float64, `enable_x64`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from tests.zoo import Expression, warm
 jax = pytest.importorskip("jax")
 from jax import lax  # noqa: E402
 from jax import numpy as jnp  # noqa: E402
+
+holder = jax if hasattr(jax, "enable_x64") else pytest.importorskip("jax.experimental")
+enable_x64 = holder.enable_x64
 
 Weights = dict[str, Any]  # of jax.Array
 

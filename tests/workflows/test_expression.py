@@ -16,13 +16,14 @@ from torch import nn
 
 import attrib
 from attrib.cli.run import run
+from attrib.domains.draws import drawn_evenly
 from attrib.domains.expression import read_matrix
 from attrib.io import load
 from attrib.testing import legible
 from attrib.workflows.expression import expression, load_checkpoint, train
 from attrib.workflows.expression import pictures as drawn
 from attrib.workflows.expression.findings import findings, normalised
-from attrib.workflows.expression.selection import _evenly, baseline_of
+from attrib.workflows.expression.selection import baseline_of
 from tests.browser import held
 from tests.expression import MARKERS, Made, made
 
@@ -239,7 +240,7 @@ def test_saliency_from_zero_to_one() -> None:
 
 def test_samples_are_drawn_evenly() -> None:
     labels = np.array(["a"] * 90 + ["b"] * 6 + ["c"] * 4)
-    places = _evenly(np.arange(100), labels, 15, 0)
+    places = drawn_evenly(labels.tolist(), 15, 0)
     assert (
         pd.Series(labels[places]).value_counts().to_dict() == {"a": 6, "b": 5, "c": 4}
         or pd.Series(labels[places]).value_counts().min() == 4
@@ -457,6 +458,7 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
     assert code == 0
     text = capsys.readouterr().out
     assert "of donors that were never seen" in text
+    assert f"Next: attrib expression --checkpoint {tmp_path / 'm'} {' '.join(common[:4])}\n" in text
     code = run(["expression", "--checkpoint", str(tmp_path / "m"), *common[:4], "--methods", "saliency", "--normalize", "--pictures", "none", "--all-samples", "--max-samples", "20", "--output", str(tmp_path / "o")])  # fmt: skip
     text = capsys.readouterr().out
     assert code == 0

@@ -83,8 +83,7 @@ def _methods(methods: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame([
         {
             "method": m["method"], "completeness error (median)": m.get("completeness_error_median"), "largest": m.get("completeness_error_max"),
-            "deletion z (median)": m.get("deletion_z_median"),
-            "model evaluations": m.get("evaluations"), "seconds": m.get("seconds"), "skipped": m.get("skipped", ""),
+            "deletion z (median)": m.get("deletion_z_median"), "seconds": m.get("seconds"),
         }
         for m in methods
     ])  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -160,7 +161,7 @@ def test_bad_rows_are_listed_and_the_others_finished(windows: xr.DataArray) -> N
     assert (found.problems.line == 2).sum() == 2  # in both windows
     assert listed[5] == "its ref and alt are both G"
     assert "its ref is 'N'" in listed[6]
-    assert "its alt is nan" in listed[7]
+    assert re.search("its alt is (nan|None)", listed[7])  # pandas 3, or 2
     assert listed[8] == "no sequence covers c:30 and its 1 letters"
     assert listed[9] == "no sequence covers e:7 and its 1 letters; the sequences lie on c, d"
 

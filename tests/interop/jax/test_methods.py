@@ -15,6 +15,7 @@ from tests.cases import CASES, Case, each
 
 jax = pytest.importorskip("jax")
 
+from tests.interop.jaxzoo import enable_x64  # noqa: E402
 from tests.interop.networks import WRITTEN, arrays, in_jax, weights  # noqa: E402
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated
 def pair(kind: str, dtype: torch.dtype) -> tuple[Specimen, Any]:
     """A specimen and its network in JAX, compiled once for all methods."""
     s = specimen(kind, seed=3, dtype=dtype, baselines="one")
-    with jax.enable_x64(dtype is torch.float64):
+    with enable_x64(dtype is torch.float64):
         return s, attrib.from_jax(*in_jax(s))
 
 
@@ -48,7 +49,7 @@ def test_attributions_are_those_of_the_torch_network(name: str, dtype: torch.dty
     case = CASES[name]
     s, model = pair(kind_for(case), dtype)
     options = {"target": s.target, **case.baselines(s)}
-    with jax.enable_x64(dtype is torch.float64):
+    with enable_x64(dtype is torch.float64):
         found = case.explain()(model, s.x, **options)
     expected = case.explain()(s.f, s.x, **options)
     agree(found.attribution, expected.attribution, TOLERANCE[dtype])

@@ -18,6 +18,9 @@ from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.testing import specimen
 
 jax = pytest.importorskip("jax")
+
+from tests.interop.jaxzoo import enable_x64  # noqa: E402
+
 jnp = jax.numpy
 W = jnp.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.5]])
 
@@ -67,7 +70,7 @@ def test_every_transform_of_torch(name: str, graph: bool) -> None:
 
 
 def test_gradcheck_in_double_precision() -> None:
-    with jax.enable_x64(True):
+    with enable_x64(True):
         model = attrib.from_jax(waves, jax.tree.map(lambda a: a.astype("float64"), PARAMS))
         x = X.double().requires_grad_()
         assert torch.autograd.gradcheck(model, x, check_forward_ad=True)

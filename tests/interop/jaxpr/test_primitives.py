@@ -20,11 +20,12 @@ from jax import numpy as jnp  # noqa: E402
 from jax.scipy import special  # noqa: E402
 
 from attrib.interop.jaxpr import in_torch  # noqa: E402
+from tests.interop.jaxzoo import enable_x64  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def x64() -> Iterator[None]:
-    with jax.enable_x64(True):
+    with enable_x64(True):
         yield
 
 

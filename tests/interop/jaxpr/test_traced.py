@@ -17,7 +17,7 @@ from jax import numpy as jnp  # noqa: E402
 from attrib import from_jax  # noqa: E402
 from attrib.functional import deep_lift, deep_lift_shap, in_silico_mutagenesis, op_shares  # noqa: E402
 from attrib.interop.jaxpr import in_torch  # noqa: E402
-from tests.interop.jaxzoo import JAXZOO, Pair  # noqa: E402
+from tests.interop.jaxzoo import JAXZOO, Pair, enable_x64  # noqa: E402
 
 DTYPES = (torch.float32, torch.float64)
 ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-12}
@@ -25,7 +25,7 @@ ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 @pytest.fixture(autouse=True)
 def x64() -> Iterator[None]:
-    with jax.enable_x64(True):
+    with enable_x64(True):
         yield
 
 
@@ -186,7 +186,7 @@ def test_inputs_that_are_integers():
 
 
 def test_x64_off():
-    with jax.enable_x64(False):
+    with enable_x64(False):
         f = in_torch(lambda i: i * 2)
         assert f(torch.tensor([3])).dtype == torch.int32
         with pytest.raises(TypeError, match="float64, but JAX runs in 32 bits"):
