@@ -206,10 +206,9 @@ SOUND: dict[str, Any] = {
 }
 
 
-UNSUITED = {  # torch has no second derivative, the window no way; a sum moves all positions that follow, sorted values have none
+UNSUITED = {  # torch has no second derivative, the window no way; a sum moves all positions that follow
     ("attention inside of samples", "interaction"),
     ("cumulative over positions", "grad_cam of auto"),
-    ("sorted inside of samples", "grad_cam of auto"),
     *((k, "occlusion by window") for k in SOUND if k not in ("nothing", "batch norm with statistics")),
 }
 EXPLAINED = [(k, m) for k in SOUND for m in METHODS if (k, m) not in UNSUITED]
