@@ -284,7 +284,8 @@ def _tried(passes: Passes, x: Tensor) -> int:
     """
     if len(x) < 2 or passes.function.companions.per_sample:
         return 0
-    spread = x.detach().flatten(1).abs().to(torch.float32).var(1, correction=0)
+    values = x.detach().flatten(1)
+    spread = (values.abs() if values.is_complex() else values).to(torch.float32).var(1, correction=0)
     spread = spread.nan_to_num(-1.0)
     return 0 if float(spread[0]) > _EMPTY * float(spread.max()) else int(spread.argmax())
 
