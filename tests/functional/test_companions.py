@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from attrib.functional import (
     METHODS,
     deep_lift,
+    feature_ablation,
     grad_cam,
     integrated_gradients,
     interaction,
@@ -17,6 +18,7 @@ from attrib.functional import (
     noise_tunnel,
     predict,
     saliency,
+    shapley_values,
     shared,
 )
 from tests.cases import CASES, agree
@@ -137,6 +139,62 @@ def test_lengths_of_packed_sequences() -> None:
                 method(model, x[i : i + 1, :n], target=0, additional_forward_args=(lengths[i : i + 1],)),
             )
             assert not together[i, n:].any()
+
+
+class Graphs(nn.Module):
+    """Two steps of messages between nodes, along each sample's own edges; nodes that a sample lacks have no edges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, nodes: Tensor, edges: Tensor, present: Tensor) -> Tensor:
+        h = torch.tanh(edges.to(nodes) @ self.first(nodes))
+        h = torch.relu(edges.to(nodes) @ self.second(h)) * present[..., None]
+        return self.head(h.sum(1) / present.sum(1, keepdim=True))
+
+
+def test_graph_nets_with_one_graph_for_each_sample() -> None:
+    torch.manual_seed(0)
+    model = Graphs().double().eval()
+    sizes = torch.tensor([5, 3, 4])
+    present = torch.arange(5) < sizes[:, None]
+    edges = (torch.rand(3, 5, 5) < 0.6) & present[:, None] & present[:, :, None]
+    nodes = torch.randn(3, 5, 3, dtype=torch.float64)
+    for method in (saliency, integrated_gradients, deep_lift, feature_ablation, shapley_values):
+        extra = {"groups": torch.arange(5)[:, None].expand(5, 3)} if method is shapley_values else {}
+        together = method(model, nodes, target=1, additional_forward_args=(edges, present), **extra)
+        for i, n in enumerate(sizes.tolist()):
+            few = {"groups": extra["groups"][:n]} if extra else {}
+            own = edges[i : i + 1, :n, :n], present[i : i + 1, :n]
+            agree(
+                together[i : i + 1, :n],
+                method(model, nodes[i : i + 1, :n], target=1, additional_forward_args=own, **few),
+            )
+            assert not together[i, n:].any()
+
+
+def test_regions_of_each_image_and_what_the_clinic_knows_of_it() -> None:
+    """A segmentation network beside whose images go ages; the score is the mean over the region of each image."""
+    torch.manual_seed(0)
+    body, shift = nn.Conv2d(1, 2, 3, padding=1).double(), nn.Linear(1, 2).double()
+
+    def segment(x: Tensor, age: Tensor) -> Tensor:
+        return (body(x) + shift(age[:, None])[..., None, None]).tanh()
+
+    x, ages = torch.randn(3, 1, 6, 6, dtype=torch.float64), torch.tensor([0.2, 0.9, 0.5], dtype=torch.float64)
+    regions = torch.rand(3, 6, 6) < 0.4
+
+    def in_region(y: Tensor, samples: Tensor) -> Tensor:
+        inside = regions[samples].to(y)
+        return (y[:, 1] * inside).sum((1, 2)) / inside.sum((1, 2))
+
+    for method in (saliency, integrated_gradients, deep_lift, feature_ablation):
+        together = method(segment, x, target=in_region, additional_forward_args=(ages,), batch_size=2)
+        for i in range(3):
+            own = lambda y, i=i: (y[:, 1] * regions[i]).sum((1, 2)) / regions[i].sum()
+            alone = method(segment, x[i : i + 1], target=own, additional_forward_args=(ages[i : i + 1],))
+            agree(together[i : i + 1], alone)
 
 
 def test_maps_and_activations_of_a_layer() -> None:
