@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._zarr import refuse_codecs
 from attrib.io import netcdf
 from attrib.io.attrs import decode, encode
-from attrib.io.claims import refuse_codecs
 from attrib.io.netcdf import Labelled, pack, unpack
 from attrib.io.place import replacing, replacing_folder
 
