@@ -19,6 +19,7 @@ import torch
 import xarray as xr
 from torch import nn
 
+from attrib.domains.cells import read_mask
 from attrib.domains.sequences import read_seqdata
 from attrib.io import load, load_motifs, opened, read
 from attrib.scale.exported import load_exported
@@ -85,8 +86,9 @@ def test_a_sound_program_is_read(program: Path) -> None:
 def test_sample_inputs_of_a_program_are_not_unpickled(program: Path, tmp_path: Path, mark: Path) -> None:
     bad = pickle.dumps(((Code(mark),), {}))
     file = rewritten(program, tmp_path / "bad.pt2", lambda n, raw: bad if "sample_inputs" in n else raw)
-    with pytest.raises(ValueError, match=r"sample_inputs/model.pt is a pickle that could run code"):
+    with pytest.raises(ValueError, match=r"sample_inputs/model.pt is a pickle that could run code") as raised:
         load_exported(file)
+    assert isinstance(raised.value.__cause__, pickle.UnpicklingError)  # and no warning of torch's beside it
     assert not mark.exists()
     with pytest.raises(Exception):  # noqa: B017, PT011 - torch runs it, and then finds it odd
         torch.export.load(file)
@@ -236,7 +238,7 @@ def test_arrays_of_objects_are_not_unpickled(suffix: str, tmp_path: Path, mark: 
     np.save(file, values, allow_pickle=True) if suffix == ".npy" else np.savez(
         file, x=values, allow_pickle=True
     )
-    with pytest.raises(ValueError, match="cannot be read as"):
+    with pytest.raises(ValueError, match=r"cannot be read as .*it holds Python objects, whose pickle could run code and is not opened"):  # fmt: skip
         read(file, variables=None if suffix == ".npy" else ["x"])
     assert not mark.exists()
     opened = np.load(file, allow_pickle=True)
@@ -411,6 +413,16 @@ def test_claims_of_arrays_are_checked_before_memory_is_asked_for(what: str, tmp_
     make, text = CLAIMS[what]
     with pytest.raises(ValueError, match=text):
         read(make(tmp_path / "x"))
+
+
+def test_masks_of_numpy_are_looked_at_too(tmp_path: Path, mark: Path) -> None:
+    pytest.importorskip("PIL")
+    np.save(tmp_path / "o.npy", np.array([Code(mark)], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="is no mask that can be read: it holds Python objects"):
+        read_mask(tmp_path / "o.npy")
+    assert not mark.exists()
+    with pytest.raises(ValueError, match="is no mask that can be read: its header says"):
+        read_mask(_header(tmp_path / "x", (10**12,)))
 
 
 def test_text_formats_hold_no_code(tmp_path: Path, mark: Path) -> None:

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from attrib._zarr import is_bare, is_consolidated, refuse_codecs
+from attrib._claims import is_bare, is_consolidated, member, numbers, refuse_codecs, refuse_members
 from attrib.domains.expression.matrices import SUFFIXES, is_expression_file, read_matrix
 from attrib.io import netcdf
-from attrib.io.claims import numbers, refuse_members
 from attrib.io.netcdf import Labelled
 from attrib.io.nifti import from_nifti, is_nifti
 
@@ -267,7 +266,7 @@ def _npy(file: Path) -> xr.Dataset:
 def _npz(file: Path) -> xr.Dataset:
     refuse_members(file)
     with np.load(file, allow_pickle=False) as arrays:
-        return xr.Dataset({k: _unlabelled(k, arrays[k]) for k in arrays.files})
+        return xr.Dataset({k: _unlabelled(k, member(arrays, k)) for k in arrays.files})
 
 
 def _unlabelled(name: str, values: np.ndarray) -> xr.DataArray:

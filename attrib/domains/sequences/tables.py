@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._zarr import refuse_codecs
+from attrib._claims import refuse_codecs
 from attrib.domains.sequences.fasta import Reading, Records, text_of
 
 ROW_NAMES = "row.names"  # as R calls them

@@ -1,11 +1,17 @@
-"""What a Zarr store says of itself, looked at before Zarr believes it: codecs that would run code, names of dims."""
+"""What a file claims, looked at before a library believes it: sizes, names inside, Python objects, and codecs that would run code."""
 
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from math import prod
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+import numpy as np
+
+from attrib._memory import refuse_what_cannot_fit
 
 CODECS = {  # of Zarr, versions 2 and 3; `pickle` and codecs of other packages run code
     "adler32", "astype", "base64", "bitround", "blosc", "bytes", "bz2", "cast_value", "categorize", "checksum", "crc32", "crc32c", "default", "delta",
@@ -14,6 +20,67 @@ CODECS = {  # of Zarr, versions 2 and 3; `pickle` and codecs of other packages r
 }  # fmt: skip
 PREFIX = "numcodecs."
 DESCRIPTIONS = (".zarray", ".zmetadata", "zarr.json")
+OBJECTS = "it holds Python objects, whose pickle could run code and is not opened; save numbers or text, as by values.astype(float)"
+
+
+def numbers(file: Path) -> np.ndarray:
+    """The array of a `.npy` file.
+
+    Raises
+    ------
+    ValueError
+        For Python objects, whose pickle is not opened, and for a header that claims more than the file holds.
+    """
+    with file.open("rb") as raw:
+        shape, kind = _header(raw)
+        claimed = raw.tell() + prod(shape) * kind.itemsize
+    if kind.hasobject:
+        raise ValueError(OBJECTS)
+    if claimed > file.stat().st_size:
+        raise ValueError(
+            f"its header says {shape} of {kind}, {claimed:,} bytes, but it has {file.stat().st_size:,}"
+        )
+    return np.load(file, allow_pickle=False)
+
+
+def member(arrays: Any, name: str) -> np.ndarray:
+    """An array of a `.npz` file that NumPy has opened.
+
+    Raises
+    ------
+    ValueError
+        For Python objects, whose pickle is not opened.
+    """
+    try:
+        return arrays[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise ValueError(f"its array {name!r}: {OBJECTS}") from error
+
+
+def _header(raw: Any) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(raw)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(raw)
+    return shape, kind
+
+
+def refuse_members(file: Path) -> None:
+    """Refuse a zip file whose members cannot be unpacked in memory, or lead out of it.
+
+    Raises
+    ------
+    ValueError
+        Naming the member.
+    """
+    with zipfile.ZipFile(file) as archive:
+        size = 0
+        for member in archive.infolist():
+            if member.filename.startswith(("/", "\\")) or ".." in PurePosixPath(member.filename).parts:
+                raise ValueError(f"its member {member.filename!r} lies outside of the archive")
+            size += member.file_size
+            refuse_what_cannot_fit(size, "path", f"{file.name}, unpacked up to {member.filename!r},")
 
 
 def refuse_codecs(store: Path | str) -> None:
