@@ -696,7 +696,13 @@ def test_figures_that_no_image_has(checkpoint: Path, images: Path, tmp_path: Pat
     with torch.no_grad():
         classifier.model.classifier.weight.zero_()
         classifier.model.classifier.bias.copy_(torch.tensor([50.0, 0.0, 0.0]))
-    done = cells(classifier, images, tmp_path / "out", methods=["grad_cam", "hires_cam"])
+    done = cells(
+        classifier,
+        images,
+        tmp_path / "out",
+        methods=["grad_cam", "hires_cam"],
+        layer="convnextv2.encoder.stages.2",
+    )
     summary = strict(tmp_path / "out/summary.json")
     assert summary["mean_quality"]["grad_cam_entropy"] is None
     assert summary["mean_quality"]["grad_cam~hires_cam_rank_correlation"] is None
