@@ -8,6 +8,8 @@ import re
 from importlib.metadata import version as installed
 from typing import Any
 
+from docutils import nodes
+from docutils.utils.math import MathError, latex2mathml
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
@@ -32,6 +34,7 @@ default_role = "literal"
 html_theme = "furo"
 html_title = "attrib"
 html_show_sphinx = False
+html_math_renderer = "mathml"  # drawn by the browser itself, so that formulas need no network
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
@@ -46,6 +49,7 @@ numpydoc_validation_exclude = {
     r"\.(Explanation|About|OpShare|Specimen|Violation|AxiomError|LegibilityError|Curve|Randomized|MotifReading)$",
     r"\.Results(\.\w+)?$",  # one example for all, on docs/results.md
     r"\.(Reading|Variants|VariantEffects|Alleles|FilterMotifs|Clusters)$",
+    r"^attrib\.workflows\.",  # examples on the pages of the studies; tests/test_docs.py checks the rest
 }
 
 PUBLIC = ("attrib", "attrib.functional", "attrib.testing")
@@ -70,7 +74,21 @@ def link_references(app: Sphinx, what: str, name: str, obj: Any, options: Any, l
     lines[:] = made
 
 
+def write_mathml(writer: Any, formula: nodes.math | nodes.math_block) -> None:
+    """A formula as MathML; one that docutils cannot translate fails the build."""
+    block = isinstance(formula, nodes.math_block)
+    try:
+        written = latex2mathml.tex2mathml(formula.astext(), as_block=block)
+    except MathError as error:
+        logging.getLogger(__name__).warning("%s: %s", formula.astext(), error, location=formula)
+        written = writer.encode(formula.astext())
+    tag = "div" if block else "span"
+    writer.body.append(f'<{tag} class="math">{written}</{tag}>')
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
-    """Register the checks and the links."""
+    """Register the checks, the links and the formulas."""
+    app.add_html_math_renderer("mathml", (write_mathml, None), (write_mathml, None))
     app.connect("env-check-consistency", refer_to_every_public_name)
     app.connect("autodoc-process-docstring", link_references, priority=900)

@@ -112,6 +112,44 @@ def test_docstrings_pass_numpydocs_checks(name: str) -> None:
     assert not errors
 
 
+def listed(page: str) -> list[str]:
+    """The full names in a page of the reference."""
+    names, module = [], ""
+    for line in (ROOT / "docs" / "reference" / page).read_text().splitlines():
+        module = line.removeprefix(".. currentmodule:: ") if line.startswith(".. currentmodule::") else module
+        names += [f"{module}.{line.strip()}"] if re.match(r"   \w", line) else []
+    return names
+
+
+STUDIES = listed("workflows.rst")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_studies_are_documented(name: str) -> None:
+    """Parameters in the order of the signature, and what comes back; examples are on the pages of the studies."""
+    validate = pytest.importorskip(
+        "numpydoc.validate", reason="numpydoc is not installed; it is in the extra `docs`"
+    )
+    doc = validate.get_doc_object(public(name))
+    records = {"PR01"} if inspect.isclass(public(name)) else set()  # these have Attributes
+    assert not [e for e in validate.validate(doc)["errors"] if e[0] in CHECKS - {"EX01"} - records]
+    if records:
+        sections = numpydoc_sections(inspect.getdoc(public(name)) or "")
+        assert set(public(name)._fields) <= entries(sections["Attributes"])
+
+
+def test_every_study_is_in_the_reference() -> None:
+    packages = [
+        f"attrib.workflows.{p.parent.name}"
+        for p in sorted((ROOT / "attrib" / "workflows").glob("*/__init__.py"))
+    ]
+    assert packages
+    public_names = {
+        f"{m}.{n}" for m in packages for n in importlib.import_module(m).__all__ if n != "METHODS"
+    }
+    assert public_names <= set(STUDIES)
+
+
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_labelled_docstrings_speak_of_labels(name: str) -> None:
     sections = numpydoc_sections(inspect.getdoc(getattr(attrib, name)) or "")
@@ -122,6 +160,15 @@ def test_labelled_docstrings_speak_of_labels(name: str) -> None:
     assert "functional" not in sections["Examples"]
     for section in ("Returns", "Examples"):
         assert ".explain" not in sections[section]
+    for words in (
+        "the explanation",
+        "`Explanation`",
+        "its notes",
+        "per_sample",
+        "float tensors",
+        "tuple of Tensor",
+    ):
+        assert not [title for title, text in sections.items() if words in text]
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

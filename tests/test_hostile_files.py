@@ -19,7 +19,9 @@ import torch
 import xarray as xr
 from torch import nn
 
-from attrib.io import load_motifs, opened, read
+from attrib.domains.cells import read_mask
+from attrib.domains.sequences import read_seqdata
+from attrib.io import load, load_motifs, opened, read
 from attrib.scale.exported import load_exported
 from attrib.scale.loading import read_weights
 from attrib.scale.store import opened_tree
@@ -84,8 +86,9 @@ def test_a_sound_program_is_read(program: Path) -> None:
 def test_sample_inputs_of_a_program_are_not_unpickled(program: Path, tmp_path: Path, mark: Path) -> None:
     bad = pickle.dumps(((Code(mark),), {}))
     file = rewritten(program, tmp_path / "bad.pt2", lambda n, raw: bad if "sample_inputs" in n else raw)
-    with pytest.raises(ValueError, match=r"sample_inputs/model.pt is a pickle that could run code"):
+    with pytest.raises(ValueError, match=r"sample_inputs/model.pt is a pickle that could run code") as raised:
         load_exported(file)
+    assert isinstance(raised.value.__cause__, pickle.UnpicklingError)  # and no warning of torch's beside it
     assert not mark.exists()
     with pytest.raises(Exception):  # noqa: B017, PT011 - torch runs it, and then finds it odd
         torch.export.load(file)
@@ -235,7 +238,7 @@ def test_arrays_of_objects_are_not_unpickled(suffix: str, tmp_path: Path, mark: 
     np.save(file, values, allow_pickle=True) if suffix == ".npy" else np.savez(
         file, x=values, allow_pickle=True
     )
-    with pytest.raises(ValueError, match="cannot be read as"):
+    with pytest.raises(ValueError, match=r"cannot be read as .*it holds Python objects, whose pickle could run code and is not opened"):  # fmt: skip
         read(file, variables=None if suffix == ".npy" else ["x"])
     assert not mark.exists()
     opened = np.load(file, allow_pickle=True)
@@ -270,9 +273,45 @@ def test_zarr_stores_do_not_choose_a_codec_that_runs_code(place: str, tmp_path: 
     with refused:
         opened_tree(store)
     pytest.importorskip("fsspec")
-    with pytest.raises(ValueError, match="pickle"):  # here, or by Zarr before
+    with pytest.raises(ValueError, match=r"pickle|no array that Zarr can read"):  # here, or by Zarr before
         opened(f"file://{store}")
     assert not mark.exists()
+
+
+@pytest.mark.filterwarnings("ignore::Warning")  # of Zarr, on stores at addresses
+@pytest.mark.parametrize("form", ["plain", "consolidated", "array too"])
+@pytest.mark.parametrize("reader", [load, opened_tree, read_seqdata, lambda store: opened(f"file://{store}")], ids=["load", "opened_tree", "read_seqdata", "opened"])  # fmt: skip
+def test_zarr_groups_do_not_hide_a_codec(
+    reader: Callable[[Path], Any], form: str, tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Codecs behind one that says text: Zarr runs the last first. A group that calls itself an array too is opened as either."""
+    pickles = pytest.importorskip("numcodecs.pickles")
+    pytest.importorskip("fsspec")
+    monkeypatch.setattr(
+        pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True, raising=False
+    )  # as numcodecs before 0.16.6
+    store = tmp_path / "x.zarr"
+    (store / "x").mkdir(parents=True)
+    plain = {"zarr_format": 2, "shape": [2], "chunks": [2], "fill_value": 0, "order": "C", "compressor": None}
+    hidden = plain | {"dtype": "|O", "filters": [{"id": "vlen-utf8"}, {"id": "pickle", "protocol": 5}]}
+    members = {
+        ".zgroup": {"zarr_format": 2},
+        "x/.zarray": hidden,
+        "x/.zattrs": {"_ARRAY_DIMENSIONS": ["sample"]},
+    }
+    if form == "array too":
+        members[".zarray"] = plain | {"dtype": "<f8", "filters": None}
+    if form == "consolidated":
+        members[".zmetadata"] = {"zarr_consolidated_format": 1, "metadata": dict(members)}
+    for name, member in members.items():
+        (store / name).write_text(json.dumps(member))
+    (store / "x" / "0").write_bytes(pickle.dumps(Code(mark)))
+    with pytest.raises(ValueError, match="asks for the codec 'pickle', which is not run"):
+        reader(store)
+    assert not mark.exists()
+    with pytest.raises(TypeError):  # the code has run, and left no text
+        xr.open_zarr(store, chunks=None, consolidated=form == "consolidated").load()
+    assert mark.exists()
 
 
 def test_sound_zarr_stores_are_read(tmp_path: Path) -> None:
@@ -374,6 +413,16 @@ def test_claims_of_arrays_are_checked_before_memory_is_asked_for(what: str, tmp_
     make, text = CLAIMS[what]
     with pytest.raises(ValueError, match=text):
         read(make(tmp_path / "x"))
+
+
+def test_masks_of_numpy_are_looked_at_too(tmp_path: Path, mark: Path) -> None:
+    pytest.importorskip("PIL")
+    np.save(tmp_path / "o.npy", np.array([Code(mark)], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="is no mask that can be read: it holds Python objects"):
+        read_mask(tmp_path / "o.npy")
+    assert not mark.exists()
+    with pytest.raises(ValueError, match="is no mask that can be read: its header says"):
+        read_mask(_header(tmp_path / "x", (10**12,)))
 
 
 def test_text_formats_hold_no_code(tmp_path: Path, mark: Path) -> None:

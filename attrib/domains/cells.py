@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from attrib._claims import numbers
 from attrib.domains.preparation import pillow_module
 
 SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -290,7 +291,7 @@ def _labels(path: str | Path) -> xr.DataArray:
     pillow = pillow_module()
     try:
         if Path(path).suffix.lower() == ".npy":
-            values = np.load(path, allow_pickle=False)
+            values = numbers(Path(path))
         else:
             with pillow.Image.open(path, formats=FORMATS) as file:
                 image = pillow.ImageOps.exif_transpose(file)

@@ -283,6 +283,9 @@ def _labelled_parameters(section: str, about: About) -> str:
             "target : int, str, tuple, sequence, DataArray, callable",
         )
         .replace("a list with one of these per sample", "a list or DataArray with one of these per sample")
+        .replace("in `per_sample` of the explanation", "coords of the result")
+        .replace("`n_steps` of the explanation", "the coord `n_steps`")
+        .replace("is in its notes", "is in the attrs")
     )
     entries = re.split(r"^(?=\w)", section.strip(), flags=re.MULTILINE)[1:]
     labelled = []

@@ -82,7 +82,7 @@ def integrated_gradients(
         weights. (The weights of its trapezoid sum to 1 - 1/n_steps; `delta` shows it.) Or `"exact"`, for networks of linear ops
         and kinks (ReLU, leaky and parametric ReLU, abs, clamp, hardtanh, maximum, max-pooling): every place of the path
         where the network bends is computed, and the gradient is taken once on each linear part. `segments` and `evaluations`
-        per sample are in `per_sample` of the explanation (coords of labelled results). Models with other ops are refused.
+        per sample are in `per_sample` of the explanation. Models with other ops are refused.
     multiply_by_inputs : bool, default True
         False leaves out the factor ``x - x0``: the average gradient, in output units per input unit.
     rtol : float, optional

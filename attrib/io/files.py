@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._claims import numbers, refuse_codecs
 from attrib.io import netcdf
 from attrib.io.attrs import decode, encode
-from attrib.io.claims import refuse_codecs
 from attrib.io.netcdf import Labelled, pack, unpack
 from attrib.io.place import replacing, replacing_folder
 
@@ -297,7 +297,7 @@ def _load_npy(file: Path, group: str | None) -> xr.DataArray:
     coords = xr.Coordinates(variables, indexes={})
     labels = unpack(xr.Dataset(coords=coords, attrs={k: decode(v) for k, v in content["attrs"].items()}))
     return xr.DataArray(
-        np.load(file, allow_pickle=False), coords=labels.coords, dims=content["dims"],
+        numbers(file), coords=labels.coords, dims=content["dims"],
         name=decode(content["name"]), attrs=labels.attrs,
     )  # fmt: skip
 

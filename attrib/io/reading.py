@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from attrib._claims import is_bare, is_consolidated, member, numbers, refuse_codecs, refuse_members
 from attrib.domains.expression.matrices import SUFFIXES, is_expression_file, read_matrix
 from attrib.io import netcdf
-from attrib.io.claims import is_bare, is_consolidated, numbers, refuse_codecs, refuse_members
 from attrib.io.netcdf import Labelled
 from attrib.io.nifti import from_nifti, is_nifti
 
@@ -229,7 +229,12 @@ def _zarr(file: Path) -> xr.Dataset:
 def _opened_zarr(address: str) -> xr.Dataset:
     if "://" in address:
         refuse_codecs(address)
-        return xr.open_zarr(address, chunks=None)
+        content = xr.open_zarr(address, chunks=None)
+        if (
+            not content.variables
+        ):  # Zarr 3.1.0 leaves out what it cannot read, such as codecs that it does not know
+            raise ValueError("it holds no array that Zarr can read")
+        return content
     store = Path(address)
     refuse_codecs(store)
     if is_bare(store):
@@ -261,7 +266,7 @@ def _npy(file: Path) -> xr.Dataset:
 def _npz(file: Path) -> xr.Dataset:
     refuse_members(file)
     with np.load(file, allow_pickle=False) as arrays:
-        return xr.Dataset({k: _unlabelled(k, arrays[k]) for k in arrays.files})
+        return xr.Dataset({k: _unlabelled(k, member(arrays, k)) for k in arrays.files})
 
 
 def _unlabelled(name: str, values: np.ndarray) -> xr.DataArray:

@@ -15,8 +15,8 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from attrib._claims import refuse_codecs
 from attrib.io import write_json
-from attrib.io.claims import refuse_codecs
 from attrib.io.lock import SILENCE, in_use, read_json, write_lock
 from attrib.scale.blocks import DONE, FAILED, PARTS, PRIVATE
 

@@ -2,4 +2,6 @@
 
 from attrib._rooms import rooms
 
-__getattr__, __dir__ = rooms(__name__, ("cells", "checkpoint", "expression", "fcgr", "mri", "sequence"))
+__getattr__, __dir__ = rooms(
+    __name__, ("cells", "checkpoint", "demo", "explain", "expression", "fcgr", "judge", "mri", "sequence")
+)

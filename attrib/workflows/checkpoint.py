@@ -265,14 +265,24 @@ def _from_transformers(path: Path, config: Mapping[str, Any]) -> Any:
         ImportError,
         SafetensorError,
     ) as error:
-        if config.get("auto_map"):
-            raise ValueError(
-                f"`checkpoint`: {path / CONFIG} asks for code of its own (`auto_map`), which is never run; if you trust it, load "
-                "the model in a function of your own and pass package.module:factory as `model`"
-            ) from error
+        _refuse_own_code(path, config, error)
         raise ValueError(f"`checkpoint`: {path} cannot be loaded: {_first(error)}") from error
-    _check_weights(info)
+    try:
+        _check_weights(info)
+    except (
+        ValueError
+    ) as error:  # transformers has a network of this name, but the weights are of the folder's own
+        _refuse_own_code(path, config, error)
+        raise
     return model.eval()
+
+
+def _refuse_own_code(path: Path, config: Mapping[str, Any], error: Exception) -> None:
+    if config.get("auto_map"):
+        raise ValueError(
+            f"`checkpoint`: {path / CONFIG} asks for code of its own (`auto_map`), which is never run; if you trust it, load "
+            "the model in a function of your own and pass package.module:factory as `model`"
+        ) from error
 
 
 @contextmanager

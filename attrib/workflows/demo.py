@@ -69,12 +69,24 @@ def cnn() -> nn.Module:
 
 
 def digits(seed: int = 0) -> Digits:
-    """The 1,797 images of scikit-learn's digits, shuffled with `seed` and split.
+    """The 1,797 images of scikit-learn's digits, shuffled and split.
+
+    Parameters
+    ----------
+    seed : int, default 0
+        Of the order.
 
     Returns
     -------
     Digits
         1,437 images to train on and 360 held out. Labels along `sample` are the images' numbers in scikit-learn.
+
+    Examples
+    --------
+    >>> from attrib.workflows.demo import digits
+    >>> data = digits()
+    >>> dict(data.test.sizes)
+    {'sample': 360, 'channel': 1, 'y': 8, 'x': 8}
     """
     from sklearn.datasets import load_digits
 
@@ -127,7 +139,20 @@ def trained(data: Digits, *, seed: int = 0, epochs: int = 8) -> nn.Module:
 
 
 def accuracy(model: nn.Module, images: xr.DataArray) -> float:
-    """Share of the images whose largest logit is their digit."""
+    """Share of the images whose largest logit is their digit.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Images (N, 1, 8, 8) to logits (N, 10).
+    images : DataArray
+        With the coord `digit`, such as ``digits().test``.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+    """
     with torch.no_grad():
         logits: Tensor = model(torch.from_numpy(images.values))
     return float((logits.argmax(1).numpy() == images["digit"].values).mean())

@@ -190,12 +190,16 @@ def explain(
 
     Parameters
     ----------
-    model, weights
-        As for `load_model`.
-    data, dims, variables
-        As for `attrib.io.read`.
+    model : str
+        As for `attrib.scale.loading.load_model`.
+    data : str or path
+        A file, as for `attrib.io.read`.
     output : str or path
         The folder.
+    weights : str or path, optional
+        As for `attrib.scale.loading.load_model`.
+    dims, variables : sequence of str, optional
+        As for `attrib.io.read`.
     classes : str, optional
         Names with commas, or a file with one per line.
     baselines : str, optional

@@ -73,7 +73,7 @@ def judge(
 
     Parameters
     ----------
-    model, weights, data, dims, variables, output, classes, baselines, context, methods
+    model, data, output, weights, dims, variables, classes, baselines, context, methods
         As for `explain`. The baselines are what deletion and insertion put in the place of features, too.
     target : str, optional
         One target: a number, a class name or `"predicted"`; None where the model has one output.

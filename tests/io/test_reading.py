@@ -49,7 +49,7 @@ def test_plain_arrays(tmp_path: Path) -> None:
 
 def test_no_code_is_run(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"a": print}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"a\.npy cannot be read as \.npy: .*allow_pickle"):
+    with pytest.raises(ValueError, match=r"a\.npy cannot be read as \.npy: it holds Python objects"):
         read(tmp_path / "a.npy")
 
 

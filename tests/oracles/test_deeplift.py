@@ -88,6 +88,91 @@ def test_equal_to_tangermeme():
     torch.testing.assert_close(found, raw.mean(1), rtol=1e-4, atol=1e-6)
 
 
+class Profiled(nn.Module):
+    """Trunk, profile of two strands and counts, as BPNet has them; `score` makes one number of the profile."""
+
+    def __init__(self, score: Callable[[Tensor], Tensor] | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.relu = (
+            nn.Conv1d(4, 8, 5, padding=2),
+            nn.Conv1d(8, 8, 3, padding=1),
+            nn.ReLU(),
+        )
+        self.profile, self.counts = nn.Conv1d(8, 2, 1), nn.Linear(8, 1)
+        self.score = score
+        self.double().eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.relu(self.first(x))
+        h = h + self.relu(self.second(h))
+        if self.score is None:
+            return self.counts(h.mean(2))
+        y = 4 * self.profile(h).flatten(1)
+        return self.score(y - y.mean(1, keepdim=True))
+
+
+class Weighted(nn.Module):
+    """Logits under their own softmax."""
+
+    def __init__(self, product: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.softmax, self.product = nn.Softmax(1), product
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.product(y, self.softmax(y)).sum(1, keepdim=True)
+
+
+def apart(y: Tensor) -> Tensor:
+    """The same number with its softmax written step by step: exponentials, their sum, its logarithm, an exponential."""
+    return (y * (y - y.exp().sum(1, keepdim=True).log()).exp()).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("hypothetical", [True, False])
+def test_models_with_profiles_are_explained_as_tangermeme_does(hypothetical: bool) -> None:
+    """Counts: equal. Profiles: tangermeme's softmax is a rule a step, here it is one rule; written in steps it is equal here too.
+
+    Both add up. They share out the change of the log-sum-exp by logarithmic means, of exponentials there and of softmaxes here, which
+    do not change when a number is added to all logits of the input or of the baseline.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = pytest.importorskip("tangermeme.deep_lift_shap")
+    generator = torch.Generator().manual_seed(1)
+    codes = torch.randint(0, 4, (3, 30), generator=generator)
+    x = F.one_hot(codes, 4).mT.double().contiguous()
+    references = torch.stack([x[:, :, torch.randperm(30, generator=generator)] for _ in range(4)], 1)
+
+    def peer(model: nn.Module) -> Tensor:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            options = {"references": references, "device": "cpu"}
+            if hypothetical:
+                return theirs.deep_lift_shap(model, x, hypothetical=True, **options)
+            return theirs.deep_lift_shap(model, x, raw_outputs=True, **options).mean(1)
+
+    def own(model: Callable[[Tensor], Tensor]) -> Tensor:
+        form = {"hypothetical": True} if hypothetical else {"multiply_by_inputs": False}
+        return deep_lift_shap(model, x, baselines=references, target=0, **form)
+
+    exact = {"rtol": 1e-9, "atol": 1e-12}
+    torch.testing.assert_close(own(Profiled()), peer(Profiled()), **exact)
+    hooked = peer(Profiled(Weighted(theirs.BilinearOp("...,...->..."))))
+    torch.testing.assert_close(own(Profiled(apart)), hooked, **exact)
+    whole = own(Profiled(Weighted(torch.mul)))
+    assert 1e-3 < float((whole - hooked).abs().max() / hooked.abs().max()) < 0.05
+    if hypothetical:
+        with torch.no_grad():
+            f = Profiled(apart)
+            change = f(x)[:, 0] - f(references.flatten(0, 1)).view(3, 4).mean(1)
+        for a in (whole, hooked):
+            torch.testing.assert_close((a * x).sum((1, 2)), change, **exact)
+        plain = peer(
+            Profiled(Weighted(torch.mul))
+        )  # as in bpnet-lite's wrapper: a product that has no rule there
+        assert float(((plain * x).sum((1, 2)) - change).abs().max() / change.abs().max()) > 0.1
+
+
 # ---------------------------------------------------------------- errors of others that do not happen here
 
 

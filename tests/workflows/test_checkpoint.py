@@ -97,6 +97,10 @@ BROKEN = {
         changed("config.json", model_type="mine", auto_map={"AutoConfig": "mine.Config", "AutoModelForImageClassification": "mine.Net"}),
         "asks for code of its own .`auto_map`., which is never run",
     ),
+    "code of its own under a known name": (
+        lambda folder: (partial(folder), changed("config.json", auto_map={"AutoModelForImageClassification": "mine.Net"})(folder)),
+        "asks for code of its own .`auto_map`., which is never run",
+    ),
     "a kernel elsewhere": (changed("config.json", attn_implementation="someone/kernel"), "`attn_implementation` 'someone/kernel'"),
     "a model elsewhere": (changed("config.json", architecture="hf-hub:someone/net"), "`architecture` 'hf-hub:someone/net'"),
     "a shard less": (lambda folder: shard(folder, 2).unlink(), "lacks model-00002-of-00002.safetensors, which model.safetensors.index.json"),

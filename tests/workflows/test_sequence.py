@@ -16,9 +16,10 @@ import xarray as xr
 
 from attrib.cli.run import OK, REFUSED, run
 from attrib.domains.sequences import one_hot, read_fasta
-from attrib.io import load, load_motifs, save_motifs
+from attrib.io import load, load_modisco, load_motifs, save_motifs
 from attrib.workflows.sequence import parts, sequence
 from attrib.workflows.sequence.experiments import _backgrounds
+from attrib.workflows.sequence.modisco import program as modisco_program
 from attrib.workflows.sequence.records import Source, read_records
 from attrib.workflows.sequence.settings import importance, leading
 from tests.browser import held
@@ -756,6 +757,43 @@ def test_modisco_gets_hypothetical_contributions_and_its_motifs_join_the_others(
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert record["notes"]["modisco"] == "modisco ended with 1: no seqlets"
     assert not (tmp_path / "out/modisco/results.h5").exists()
+
+
+class Detector(torch.nn.Module):
+    """How often, and how well, a word of ten letters is there."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__()
+        self.find = torch.nn.Conv1d(4, 1, len(word))
+        hot = torch.eye(4)[["ACGT".index(c) for c in word]].T
+        self.find.weight = torch.nn.Parameter((hot - 0.25)[None])
+        self.find.bias = torch.nn.Parameter(torch.tensor([-4.0]))  # seven right letters of ten are enough
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.find(x).relu().sum(2)
+
+
+def test_the_study_runs_tfmodisco_lite(tmp_path: Path) -> None:
+    """The real program finds the planted word in 300 records of 200 letters; half a minute where it is installed."""
+    try:
+        modisco_program()
+    except ImportError:
+        pytest.skip("tfmodisco-lite is not installed")
+    word, rng = "ACGTGATACT", np.random.default_rng(0)
+    records = []
+    for k, at in enumerate(rng.integers(40, 150, 300)):
+        letters = "".join(rng.choice(list("ACGT"), 200))
+        records.append(f">s{k}\n{letters[:at]}{word}{letters[at + len(word) :]}\n")
+    (tmp_path / "a.fa").write_text("".join(records))
+    out = tmp_path / "out"
+    sequence(Detector(word).eval(), out, fasta=tmp_path / "a.fa", target="0", methods=["saliency"], pictures=0, modisco=True)  # fmt: skip
+    assert "modisco" not in json.loads((out / "run.json").read_text())["notes"]
+    found = load_modisco(out / "modisco/results.h5")
+    assert found["pos_0"].sites > 200
+    table = pd.read_csv(out / "motifs.csv").set_index("motif")
+    assert table.sites["modisco_pos_0"] == found["pos_0"].sites
+    letters = "".join(load_motifs(out / "motifs.meme")["modisco_pos_0"].idxmax("nucleotide").values)
+    assert word[1:-1] in letters or word[::-1].translate(str.maketrans("ACGT", "TGCA"))[1:-1] in letters
 
 
 def test_a_motif_that_does_not_fit_is_told(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._claims import refuse_codecs
 from attrib.domains.sequences.fasta import Reading, Records, text_of
 
 ROW_NAMES = "row.names"  # as R calls them
@@ -178,7 +179,7 @@ def read_seqdata(path: str | Path, *, column: str | None = None, name: str | Non
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such store, or no such variable, or it holds no sequences.
+        If there is no such store, or no such variable, or it holds no sequences, or asks for a codec that runs code.
 
     References
     ----------
@@ -201,6 +202,7 @@ def read_seqdata(path: str | Path, *, column: str | None = None, name: str | Non
     if not Path(path).is_dir():
         raise FileNotFoundError(f"there is no Zarr store {path}")
     try:
+        refuse_codecs(Path(path))
         with xr.open_zarr(path, chunks=None) as opened:
             ds = opened.load()
     except (OSError, ValueError, KeyError) as error:

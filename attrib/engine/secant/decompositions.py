@@ -99,8 +99,8 @@ def scan(x: Tensor, dim: int, combine: Callable[[Tensor, Tensor], Tensor]) -> Te
     """Combinations of all values up to each place, from combinations of twice as many in each step."""
     dim, step = dim % max(x.ndim, 1), 1
     while x.ndim and step < x.shape[dim]:
-        kept = x.shape[dim] - step
-        combined = combine(x.narrow(dim, step, kept), x.narrow(dim, 0, kept))
+        length = x.shape[dim] - step
+        combined = combine(x.narrow(dim, step, length), x.narrow(dim, 0, length))
         x, step = torch.cat([x.narrow(dim, 0, step), combined], dim), 2 * step
     return x
 

@@ -299,13 +299,13 @@ def _lstm_back(
     steps = list(zip(factors.unbind(0), to_cell.unbind(0), keep.unbind(0), strict=True))
     hidden, rows = arriving[-1], []
     for t in range(len(steps) - 1, -1, -1):
-        gates, to, kept = steps[t]
+        gates, to, decay = steps[t]
         out = hidden if project is None else hidden @ project
         cell = torch.addcmul(cell + ends[t] if ragged else cell, out, to)
         row = torch.cat([cell, cell, cell, out], 1) * gates
         rows.append(row)
         hidden = torch.addmm(arriving[t - 1], row, of_hidden) if t else row @ of_hidden
-        cell = cell * kept
+        cell = cell * decay
     return torch.stack(rows[::-1]) @ of_inputs, hidden, cell
 
 
@@ -336,10 +336,10 @@ def _gru_back(
     steps = list(zip(at_hidden.unbind(0), keep.unbind(0), strict=True))
     hidden, states = arriving[-1], []
     for t in range(len(steps) - 1, -1, -1):
-        gates, kept = steps[t]
+        gates, decay = steps[t]
         states.append(hidden)
         row = torch.cat([hidden, hidden, hidden], 1) * gates
-        direct = torch.addcmul(arriving[t - 1], hidden, kept) if t else hidden * kept
+        direct = torch.addcmul(arriving[t - 1], hidden, decay) if t else hidden * decay
         hidden = torch.addmm(direct, row, of_hidden)
     rows = torch.stack(states[::-1])
     return (torch.cat([rows, rows, rows], 2) * at_inputs) @ of_inputs, hidden

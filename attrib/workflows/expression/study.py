@@ -90,12 +90,13 @@ def expression(
     ----------
     classifier : Classifier
         Of `load_checkpoint`.
-    data, samples, label, layer
-        As for `train`. Genes are matched to the classifier's by their ids. The column of labels is by default that of the training;
-        without labels all samples are explained.
+    data : path, AnnData, DataFrame or DataArray
+        As for `train`. Genes are matched to the classifier's by their ids.
     output : path
         Folder for the results. One that holds a run with the same settings is continued: blocks of samples that are done are
         not done again.
+    samples, label, layer : optional
+        As for `train`. The column of labels is by default that of the training; without labels all samples are explained.
     context : sequence of str
         Tables or files with what a model of your own takes beside the matrix, matched to samples by their ids: batch, donor; see
         `attrib.workflows.explain.explain`.

@@ -30,7 +30,15 @@ INPUTS = ("volume", "slices")
 
 
 class Factory(NamedTuple):
-    """Code that makes the model, and a file of JSON with its arguments, of which it gets those that it takes."""
+    """Code that makes the model, and a file with its arguments.
+
+    Attributes
+    ----------
+    code : str
+        ``"package.module:factory"``, as for `attrib.scale.loading.load_model`.
+    parameters : str or path
+        JSON with the factory's arguments, of which it gets those that it takes.
+    """
 
     code: str
     parameters: str | Path

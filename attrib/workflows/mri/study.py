@@ -106,11 +106,13 @@ def mri(
         What is drawn, and which further files are written.
     voxels : Voxels, optional
         Statistics of voxels.
-    batch_size, device, seed
+    batch_size, device
         As for every method.
     cluster : int, str or Client, optional
         Worker processes, or the address of a Dask scheduler whose workers see the same files; default: this process. Subjects go to them one
         by one.
+    seed : int, default 0
+        Of all draws.
     overwrite : bool, default False
         Whether to begin anew in a folder of an earlier run.
     tell, say : callable, optional

@@ -1,4 +1,4 @@
-"""What a file claims, looked at before a library believes it: sizes, names inside, and codecs that would run code."""
+"""What a file claims, looked at before a library believes it: sizes, names inside, Python objects, and codecs that would run code."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ CODECS = {  # of Zarr, versions 2 and 3; `pickle` and codecs of other packages r
 }  # fmt: skip
 PREFIX = "numcodecs."
 DESCRIPTIONS = (".zarray", ".zmetadata", "zarr.json")
+OBJECTS = "it holds Python objects, whose pickle could run code and is not opened; save numbers or text, as by values.astype(float)"
 
 
 def numbers(file: Path) -> np.ndarray:
@@ -28,16 +29,34 @@ def numbers(file: Path) -> np.ndarray:
     Raises
     ------
     ValueError
-        For Python objects, and for a header that claims more than the file holds.
+        For Python objects, whose pickle is not opened, and for a header that claims more than the file holds.
     """
     with file.open("rb") as raw:
         shape, kind = _header(raw)
         claimed = raw.tell() + prod(shape) * kind.itemsize
-    if not kind.hasobject and claimed > file.stat().st_size:
+    if kind.hasobject:
+        raise ValueError(OBJECTS)
+    if claimed > file.stat().st_size:
         raise ValueError(
             f"its header says {shape} of {kind}, {claimed:,} bytes, but it has {file.stat().st_size:,}"
         )
     return np.load(file, allow_pickle=False)
+
+
+def member(arrays: Any, name: str) -> np.ndarray:
+    """An array of a `.npz` file that NumPy has opened.
+
+    Raises
+    ------
+    ValueError
+        For Python objects, whose pickle is not opened.
+    """
+    try:
+        return arrays[name]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise ValueError(f"its array {name!r}: {OBJECTS}") from error
 
 
 def _header(raw: Any) -> tuple[tuple[int, ...], np.dtype]:
@@ -90,11 +109,10 @@ def _local(store: Path) -> Iterator[tuple[str, Any]]:
 def _remote(address: str) -> Iterator[tuple[str, Any]]:
     import zarr
 
-    opened = zarr.open(address, mode="r")
-    parts = [("", opened)] if isinstance(opened, zarr.Array) else opened.members(max_depth=None)
-    for name, part in parts:
+    group = zarr.open_group(address, mode="r")  # as xarray does, also where the place is an array too
+    for name, part in group.members(max_depth=None):
         if isinstance(part, zarr.Array):
-            yield name or address, part.metadata.to_dict()
+            yield name, part.metadata.to_dict()
 
 
 def is_consolidated(store: Path) -> bool:
@@ -126,9 +144,19 @@ def _descriptions(folder: Path) -> Iterator[tuple[Path, Any]]:
     """The descriptions of a group and all below it; folders of chunks are not listed."""
     descriptions = {n: json.loads((folder / n).read_text(encoding="utf-8")) for n in DESCRIPTIONS if (folder / n).is_file()}  # fmt: skip
     yield from ((folder / n, d) for n, d in descriptions.items())
-    if ".zarray" not in descriptions and descriptions.get("zarr.json", {}).get("node_type") != "array":
+    # a folder may say that it is both, and Zarr believes either
+    if not _is_array(descriptions) or _is_group(folder, descriptions):
         for below in sorted(p for p in folder.iterdir() if p.is_dir()):
             yield from _descriptions(below)
+
+
+def _is_array(descriptions: dict[str, Any]) -> bool:
+    return ".zarray" in descriptions or descriptions.get("zarr.json", {}).get("node_type") == "array"
+
+
+def _is_group(folder: Path, descriptions: dict[str, Any]) -> bool:
+    named = descriptions.get("zarr.json", {}).get("node_type") == "group"
+    return named or ".zmetadata" in descriptions or (folder / ".zgroup").is_file()
 
 
 def _codecs(description: Any) -> Iterator[str]:
