@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,7 +99,7 @@ def cells(
             classifier, images, output, methods=listed(methods) or METHODS, layer=layer, targets=goal,
             masks=masks, compartments=listed(compartments), context=listed(context), overlay=overlay, max_images=max_images, batch_size=batch_size, seed=seed, command=command_line(), tell=tell,
         )  # fmt: skip
-    _report(done)
+    _report(done, classifier.classes)
 
 
 def chosen(
@@ -134,13 +135,17 @@ def chosen(
     )
 
 
-def _report(done: Study) -> None:
+def _report(done: Study, classes: Sequence[str]) -> None:
     accuracy = done.summary["accuracy"]
     accuracy_text = "" if accuracy is None else f", accuracy {accuracy:.1%}"
     show.say(f"{done.summary['images']} images{accuracy_text}; attributions of layer {done.summary['layer']}")
     strange = done.summary["folders_that_are_no_class"]
     if strange:
-        show.say(f"folders that are no class of the model, not counted in the accuracy: {', '.join(strange)}")
+        show.say(
+            f"folders that are no class of the model, not counted in the accuracy: {', '.join(strange)}; its classes: {', '.join(map(str, classes))}"
+        )
+    if 0 < done.summary["masked"] < done.summary["images"]:
+        show.say(f"masks: of {done.summary['masked']} of {done.summary['images']} images")
     for bad in done.summary["unreadable"]:
         show.say(f"skipped {bad['path']}: {bad['reason']}")
     show.files(done.folder, done.files)

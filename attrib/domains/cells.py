@@ -97,8 +97,19 @@ def find_images(images: str | Path | Sequence[str | Path]) -> list[ImageFile]:
         else:
             raise FileNotFoundError(f"`images`: there is no {path}")
     if not labelled:
-        raise ValueError(f"`images`: no {', '.join(SUFFIXES)} in {', '.join(map(str, paths))}")
+        raise ValueError(
+            f"`images`: no {', '.join(SUFFIXES)} in {', '.join(map(str, paths))}{_deeper(paths)}"
+        )
     return [ImageFile(p, n, label) for (p, label), n in zip(labelled, _names(labelled), strict=True)]
+
+
+def _deeper(folders: Sequence[str | Path]) -> str:
+    """A hint at images further down, which are no class's."""
+    for folder in map(Path, folders):
+        for place in sorted(p for p in folder.glob("*/*") if p.is_dir()) if folder.is_dir() else ():
+            if _images_in(place):
+                return f"; there are some in {place}: pass {place.parent}"
+    return ""
 
 
 def _images_in(folder: Path) -> list[Path]:

@@ -64,7 +64,8 @@ class Curve(NamedTuple):
         The mean area of random orders.
     z : Tensor (N,) or (T, N), or None
         How many standard deviations of the random areas the area is better than their mean: smaller for deletion,
-        larger for insertion. Zero where it equals the mean; infinite where it differs from random areas that are all equal.
+        larger for insertion. Zero where it equals the mean. The standard deviation counts as at least the areas' rounding, so that
+        z is finite where random areas are all equal: large for a real difference, small for one of rounding.
     prediction : Tensor (N,) or (T, N)
         The score of the inputs.
     """
@@ -158,7 +159,7 @@ def _curve(
     if n_random:
         control = _area(curves[:, :, lead:])
         mean = control.mean(2)
-        z = _z((areas - mean) if insert else (mean - areas), control)
+        z = _z((areas - mean) if insert else (mean - areas), control, areas)
     return Curve(
         shaped(curve),
         torch.arange(steps + 1, dtype=curve.dtype) / steps,
@@ -282,14 +283,11 @@ def _area(curve: Tensor) -> Tensor:
     return (curve[..., 1:] + curve[..., :-1]).mean(-1) / 2
 
 
-def _z(gain: Tensor, control: Tensor) -> Tensor:
-    """A gain over the mean of a control (..., R) in standard deviations of the control; zero where there is none."""
+def _z(gain: Tensor, control: Tensor, areas: Tensor) -> Tensor:
+    """A gain of areas over the mean of a control (..., R) in standard deviations of the control; zero where there is none."""
     spread = control.std(-1, correction=min(1, control.shape[-1] - 1))
-    rounding = 16 * torch.finfo(control.dtype).eps * control.abs().amax(-1)
-    gain = torch.where(gain.abs() <= rounding, 0.0, gain)
-    return torch.where(
-        gain == 0, 0.0, gain / torch.where(spread <= rounding, torch.zeros_like(spread), spread)
-    )
+    rounding = 16 * torch.finfo(control.dtype).eps * torch.maximum(control.abs().amax(-1), areas.abs())
+    return torch.where(gain.abs() <= rounding, 0.0, gain / torch.maximum(spread, rounding))
 
 
 def _players(attributions: tuple[Tensor, ...], xs: tuple[Tensor, ...]) -> Players:

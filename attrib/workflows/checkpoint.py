@@ -68,7 +68,7 @@ def load_checkpoint(folder: str | Path, device: str | None = None) -> Classifier
     Raises
     ------
     FileNotFoundError
-        Naming the files that are missing.
+        If there is no such folder, and naming the files that are missing.
     ImportError
         Without transformers and safetensors: ``pip install -e '.[cells]'``.
     ValueError
@@ -76,6 +76,8 @@ def load_checkpoint(folder: str | Path, device: str | None = None) -> Classifier
         adapters (LoRA), and folders that ask for code of their own.
     """
     path = Path(folder)
+    if not path.is_dir():
+        raise FileNotFoundError(f"`checkpoint`: {path} is {'a file' if path.exists() else 'not there'}, expected a folder with {CONFIG}, {WEIGHTS} and {PROCESSOR}")  # fmt: skip
     if (path / ADAPTER).is_file():
         raise ValueError(
             f"`checkpoint`: {path} is an adapter (LoRA and the like), which changes another model; load both with peft, "

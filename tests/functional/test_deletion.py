@@ -80,6 +80,17 @@ def test_attributions_of_zero_and_models_that_are_constant(curve: Any) -> None:
     assert flat.z.tolist() == [0.0] * 4
 
 
+@both
+def test_differences_of_rounding_have_a_small_z(curve: Any) -> None:
+    """A score that is the same but for its last digits makes no infinite z; a real difference from equal random areas a large one."""
+    x = torch.randn(4, 6)
+    order = torch.arange(6.0).expand(4, 6)
+    nearly = curve.explain(lambda x: 1 + 6e-6 * (x[:, 5] != 0), x, order, n_random=5)
+    assert bool((nearly.z.abs() < 5).all())
+    one = curve.explain(lambda x: x[:, 0], torch.ones(1, 1), torch.ones(1, 1), n_random=5)
+    assert bool(torch.isfinite(one.z).all())
+
+
 def test_groups_go_together() -> None:
     x = torch.tensor([[1.0, 2.0, 4.0, 8.0]])
     groups = torch.tensor([0, 1, 0, -1])

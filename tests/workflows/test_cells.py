@@ -232,7 +232,7 @@ def test_an_image_that_was_changed_is_done_again(
     ]
     assert run(words) == OK
     assert (
-        "folders that are no class of the model, not counted in the accuracy: no class"
+        "not counted in the accuracy: no class; its classes: blast, lymphocyte, monocyte"
         in capsys.readouterr().out
     )
     first = (tmp_path / "out/one #5%_results.json").read_text()
@@ -259,11 +259,19 @@ def test_an_image_that_was_changed_is_done_again(
             "--targets is platelet, expected some of predicted, all",
         ),
         (["--checkpoint", "CHECKPOINT", "--layer", "stage"], "--layer 'stage' is not in the model"),
-        (["--checkpoint", "nowhere"], "lacks config.json, model.safetensors, preprocessor_config.json"),
+        (
+            ["--checkpoint", "nowhere"],
+            "nowhere is not there, expected a folder with config.json, model.safetensors",
+        ),
         (["--checkpoint", "CHECKPOINT", "--model", "a:b"], "either --checkpoint"),
         (["--model", "a:b"], "--model needs --classes"),
         (["--checkpoint", "CHECKPOINT", "--classes", "a,b"], "--classes: a checkpoint brings its own"),
         (["--checkpoint", "CHECKPOINT", "--max-images", "0"], "--max-images 0"),
+        (["--checkpoint", "CHECKPOINT", "--masks", "nowhere"], "--masks: there is no folder nowhere"),
+        (
+            ["--checkpoint", "CHECKPOINT", "--masks", "CHECKPOINT"],
+            "--masks: none of 6 images has one; that of",
+        ),
     ],
 )
 def test_refusals_are_one_line(
@@ -664,6 +672,45 @@ def test_border_mass_classes_alike_and_a_gallery(study: Path) -> None:
     assert any(p.name == "variation_grad_cam.png" for p in study.iterdir())
 
 
+def test_a_folder_too_high_is_told(
+    checkpoint: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "pictures").symlink_to(images)
+    words = [
+        "cells",
+        "--checkpoint",
+        str(checkpoint),
+        "--images",
+        str(tmp_path / "project"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert run(words) == REFUSED
+    assert f"pass {tmp_path / 'project' / 'pictures'}" in capsys.readouterr().err
+
+
+def test_figures_that_no_image_has(checkpoint: Path, images: Path, tmp_path: Path) -> None:
+    """A class that everything has, and a map that is zero: z is finite, entropy NaN, and the page is written."""
+    classifier = load_checkpoint(checkpoint)
+    with torch.no_grad():
+        classifier.model.classifier.weight.zero_()
+        classifier.model.classifier.bias.copy_(torch.tensor([50.0, 0.0, 0.0]))
+    done = cells(
+        classifier,
+        images,
+        tmp_path / "out",
+        methods=["grad_cam", "hires_cam"],
+        layer="convnextv2.encoder.stages.2",
+    )
+    summary = strict(tmp_path / "out/summary.json")
+    assert summary["mean_quality"]["grad_cam_entropy"] is None
+    assert summary["mean_quality"]["grad_cam~hires_cam_rank_correlation"] is None
+    assert summary["deletion_z_median"] == {"grad_cam": 0, "hires_cam": 0}
+    assert summary["masked"] == 0
+    assert "index.html" in done.files
+
+
 def test_compartments_of_a_mask(
     checkpoint: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -685,6 +732,7 @@ def test_compartments_of_a_mask(
         assert row[f"grad_cam_mass_in_{name}"] == pytest.approx(mass[inside].sum() / mass.sum(), rel=1e-4)
         seen = np.isfinite(a)
         assert row[f"grad_cam_mass_in_{name}_chance"] == pytest.approx((inside & seen).sum() / seen.sum())
+    assert strict(tmp_path / "out/summary.json")["masked"] == 1
     assert "share of the attribution in nucleus" in (tmp_path / "out/index.html").read_text()
 
 

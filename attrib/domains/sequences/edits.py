@@ -99,8 +99,8 @@ def motif_codes(motif: str, name: str) -> np.ndarray:
 
 
 def middle(mask: np.ndarray, width: int) -> np.ndarray:
-    """The position at which a stretch of `width` in the middle of each sequence begins."""
-    return mask.argmax(1) + (mask.sum(1) - width) // 2
+    """The position at which a stretch of `width` in the middle of each sequence begins: middle letter on middle letter, as in tangermeme."""
+    return mask.argmax(1) + mask.sum(1) // 2 - width // 2
 
 
 def put(sequences: np.ndarray, motif: np.ndarray, at: np.ndarray) -> np.ndarray:

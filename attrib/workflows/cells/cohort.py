@@ -41,11 +41,13 @@ class CohortSums:
         The layer of the attributions.
     strange : set of str
         Folders that are no class.
+    masked : int
+        Images with a mask.
     """
 
     def __init__(self, methods: tuple[str, ...]) -> None:
         self.methods = methods
-        self.frame, self.layer, self.strange = (0, 0), "", set[str]()
+        self.frame, self.layer, self.strange, self.masked = (0, 0), "", set[str](), 0
         self._rows: list[dict[str, Any]] = []
         self._sizes: list[tuple[int, int]] = []
         self._labels: list[str] = []
@@ -61,6 +63,7 @@ class CohortSums:
         size = part["attribution"].sizes["y"], part["attribution"].sizes["x"]
         self.frame = (max(self.frame[0], size[0]), max(self.frame[1], size[1]))
         self.layer, self._targets = part.attrs["layer"], part["target"].values
+        self.masked += bool(np.isfinite(part["mass_inside_chance"].values).any())
         label = part.attrs["label"]
         if label and label not in part["class"].values:
             self.strange.add(label)
@@ -299,16 +302,18 @@ def gallery(folder: Path, table: pd.DataFrame, method: str) -> Any:
 
 
 def _summary(table: pd.DataFrame, cohort: CohortSums, unreadable: Mapping[str, str]) -> dict[str, Any]:
-    numbers = [c for c in table.columns if any(c.startswith(m) for m in cohort.methods)]
+    numbers = [c for c in table.columns if any(c.startswith(m) for m in cohort.methods) and not c.endswith("_deletion_z")]  # fmt: skip
     labelled = "correct" in table
     return {
         "images": len(table),
+        "masked": cohort.masked,
         "unreadable": [{"path": p, "reason": r} for p, r in unreadable.items()],
         "folders_that_are_no_class": sorted(cohort.strange),
         "predicted": {str(k): int(v) for k, v in table.predicted.value_counts().items()},
         "accuracy": float(table.correct.dropna().astype(bool).mean()) if labelled else None,
         "layer": cohort.layer,
         "mean_quality": {c: float(table[c].mean()) for c in numbers},
+        "deletion_z_median": {m: float(table[f"{m}_deletion_z"].median()) for m in cohort.methods},
         "deletion_curves": cohort.curves(),
         "attrib_version": __version__,
     }

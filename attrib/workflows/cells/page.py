@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from attrib.workflows.cells.image import FIGURES
@@ -68,19 +69,21 @@ def _image(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFrame:
-    """Figures in rows, methods in columns."""
-    mean = summary["mean_quality"]
-    rows = [
-        {"figure": MEANINGS[f]} | {m: float(mean.get(f"{m}_{f}", "nan")) for m in methods}
+    """Figures in rows, methods in columns; NaN where no image has the figure."""
+    mean = pd.Series(summary["mean_quality"], dtype=float)
+    z = pd.Series(summary["deletion_z_median"], dtype=float)
+    rows = [{"figure": f"{MEANINGS['deletion_z']} (median)"} | {m: float(z[m]) for m in methods}]
+    rows += [
+        {"figure": MEANINGS[f]} | {m: float(mean.get(f"{m}_{f}", np.nan)) for m in methods}
         for f in FIGURES[::-1]
         if any(f"{m}_{f}" in mean for m in methods)
     ]
-    named = {c.removeprefix(f"{m}_") for m in methods for c in mean if c.startswith(f"{m}_mass_in_")}
+    named = {c.removeprefix(f"{m}_") for m in methods for c in mean.index if c.startswith(f"{m}_mass_in_")}
     rows += [
         {
             "figure": f"share of the attribution in {f.removeprefix('mass_in_').replace('_chance', ', by chance')}"
         }
-        | {m: float(mean.get(f"{m}_{f}", "nan")) for m in methods}
+        | {m: float(mean.get(f"{m}_{f}", np.nan)) for m in methods}
         for f in sorted(named)
     ]
     return pd.DataFrame(rows)
@@ -94,7 +97,7 @@ def _agreement(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     rows = pd.DataFrame(
         {
             "methods": [k.replace("~", ", ") for k in pairs],
-            "mean rank correlation": list(pairs.values()),
+            "mean rank correlation": pd.Series(list(pairs.values()), dtype=float),
         }
     )
     return table("Agreement of methods", rows, "summary.json")

@@ -113,7 +113,8 @@ def cells(
     Raises
     ------
     ValueError
-        For unknown methods, classes and layers, a folder of another run, and if no image can be read.
+        For unknown methods, classes and layers, a folder of another run, if no image has a mask in `masks`, and if no image can be
+        read.
     """
     plan = plan_of(classifier, methods, layer, targets, seed, compartments)
     if compartments and masks is None:
@@ -126,7 +127,10 @@ def cells(
         raise ValueError(f"`overlay` is {overlay!r}, expected grey, colour or contours")
     found = find_images(images)
     files = [found[k] for k in drawn_evenly([f.label for f in found], max_images, seed)]
-    for f in files:
+    masked = [f for f in files if mask_file(f, masks) is not None]
+    if masks is not None and not masked:
+        raise ValueError(_without_masks(files, Path(masks)))
+    for f in masked:
         compartments_of(f, masks, compartments)  # refused before anything is written
     names = file_names([f.name for f in files], RESERVED, LEGAL)
     files = [f._replace(name=names[f.name]) for f in files]
@@ -146,6 +150,16 @@ def cells(
                 write_cell(cell, plan.saved_labels, run.path, overlay)
         summary = _sum_up(run, files, plan, unreadable, left_out(images))
     return Study(run.path, summary, run.files)
+
+
+def _without_masks(images: Sequence[ImageFile], masks: Path) -> str:
+    """The message if no image has a mask."""
+    if not masks.is_dir():
+        return f"`masks`: there is no folder {masks}"
+    there = next((f"; there is {p.relative_to(masks)}" for p in sorted(masks.rglob("*")) if p.is_file()), "")
+    stem, label = images[0].path.stem, images[0].label
+    places = f"{masks / label} or {masks}" if label else str(masks)
+    return f"`masks`: none of {len(images)} images has one; that of {images[0].path} would be {stem}.png (or .tif, .npy) in {places}{there}"
 
 
 def _batches(

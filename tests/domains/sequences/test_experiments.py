@@ -88,10 +88,10 @@ def test_marginalize_shows_the_planted_effect_and_nothing_else() -> None:
     found = marginalize(count(BOX), backgrounds, {"box": BOX, "other": "GATAG", "open": "GNTAC"})
     assert (found.difference.sel(motif="box") == 1).all()
     assert (found.difference.sel(motif="other") == 0).all()
-    kept = decode(backgrounds.isel(position=slice(28, 29))).values == "A"  # N leaves the background's letter
+    kept = decode(backgrounds.isel(position=slice(29, 30))).values == "A"  # N leaves the background's letter
     assert (found.difference.sel(motif="open").values == kept).all()
     assert found.difference.dims == ("motif", "sample")
-    assert found.at.values.tolist() == [[27] * 50] * 3
+    assert found.at.values.tolist() == [[28] * 50] * 3
 
 
 def test_the_middle_of_padded_sequences() -> None:
@@ -325,7 +325,7 @@ X = one_hot(["ACGTACGTAC", "TTTT"])
         (lambda: marginalize(scan, X, ["GXT"]), r"`motifs\['GXT'\]` is 'GXT': letter 'X' at position 1"),
         (
             lambda: marginalize(scan, X, "A" * 5),
-            "would lie at positions -1 to 3 of sample number 1, whose letters are at 0 to 3",
+            "would lie at positions 0 to 4 of sample number 1, whose letters are at 0 to 3",
         ),
         (lambda: marginalize(scan, X[0], "A"), "expected one dim of samples"),
         (lambda: marginalize(scan, X, "A", batch_size=0), "`batch_size` is 0"),
