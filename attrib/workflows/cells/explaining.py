@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -262,6 +263,15 @@ def mask_file(file: ImageFile, masks: str | Path | None) -> Path | None:
     """The file of an image's mask, if the folder has one."""
     if masks is None:
         return None
-    places = [Path(masks) / (file.label or ""), Path(masks)]
-    files = [p for place in places if place.is_dir() for p in sorted(place.iterdir()) if p.stem == file.path.stem and p.is_file()]  # fmt: skip
-    return files[0] if files else None
+    for place in (Path(masks) / (file.label or ""), Path(masks)):
+        if place.is_dir():
+            found = _by_stem(place, place.stat().st_mtime_ns).get(file.path.stem)
+            if found is not None:
+                return found
+    return None
+
+
+@lru_cache(maxsize=64)
+def _by_stem(folder: Path, changed: int) -> dict[str, Path]:
+    """The files of a folder as it was at some time, by their names without ending; the first of several."""
+    return {p.stem: p for p in sorted(folder.iterdir(), reverse=True) if p.is_file()}
