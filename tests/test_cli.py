@@ -578,6 +578,33 @@ def test_every_help_has_two_examples_that_parse(path: str, capsys: pytest.Captur
         assert not context.args
 
 
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "notebooks").glob("*.md")),
+]
+
+
+def written_commands(page: Path) -> list[str]:
+    """The commands of a page's blocks that begin with `attrib`."""
+    blocks = re.findall(r"^```[^\n]*\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    lines = [line.strip() for b in blocks for line in b.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if re.match(r"attrib [a-z]+( |$)", line)]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if written_commands(p)], ids=lambda p: p.stem)
+def test_commands_of_pages_and_notebooks_parse(page: Path) -> None:
+    """An option that went, or was never there, is found here and not by a reader."""
+    for line in written_commands(page):
+        words = shlex.split(line.partition("|")[0], comments=True)
+        name = " ".join(words[: 2 + (" ".join(words[:3]) in commands())])
+        given = [w for w in words[len(name.split()) :] if w not in ("...", "…")]
+        known = {o for q in commands()[name].params for o in (*q.opts, *q.secondary_opts)} | {"-h", "--help"}
+        unknown = {w.partition("=")[0] for w in given if w.startswith("--")} - known
+        assert not unknown, line
+
+
 SECOND_NAMES = {  # the words of the field
     "attrib cells": {"images", "targets", "max-images"}, "attrib mri": {"subjects"}, "attrib judge": {"samples"},
     "attrib bench": {"samples"}, "attrib sequence": {"max-records"}, "attrib fcgr": {"n-samples"},
