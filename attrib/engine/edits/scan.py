@@ -174,9 +174,9 @@ class Scan:
             window costs more than it saves.
         """
         edits, x, r = self.edits, self._sample(i), self._edits_of(i)
-        known, at = self.passes.function.knowledge.costly, self._boxes(r)
-        if not must and at in known:
-            gain, reason = known[at]
+        refused, at = self.passes.function.knowledge.costly, self._boxes(r)
+        if not must and at in refused:
+            gain, reason = refused[at]
             self.notes.setdefault("path_gain", gain)
             raise Costly(reason)
         rows = torch.cat([x, dispatch.unlike(x, edits.axes)])
@@ -191,7 +191,7 @@ class Scan:
             try:
                 dispatch.refuse_costly(self.plan, gain, count)
             except Costly as reason:
-                known[at] = round(gain, 2), str(reason)
+                refused[at] = round(gain, 2), str(reason)
                 raise
         if not finite(values, list(self.plan.demand)):
             raise Unsuited("the model has values that are not finite")

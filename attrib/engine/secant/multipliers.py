@@ -270,10 +270,10 @@ class Multipliers:
         alone = self.passes.batches.rows == 1  # the model may mix rows then
         if self.count > 1 or self._shared is not None or self._apart or alone:
             return self._at_samples(i), self._at_baselines(x0, r, i)
-        kept = slice(1 if self._one_baseline else None)
-        rows = (torch.cat([b, a[kept]]) for a, b in zip(x0, x1, strict=True))
+        lead = slice(1 if self._one_baseline else None)
+        rows = (torch.cat([b, a[lead]]) for a, b in zip(x0, x1, strict=True))
         try:
-            y = self.readout.outputs(*rows, samples=torch.cat([i, i[kept]]))
+            y = self.readout.outputs(*rows, samples=torch.cat([i, i[lead]]))
         except _NOT_FOR_ONE_ROW:
             self._apart = True
             return self._at_samples(i), self._at_baselines(x0, r, i)

@@ -265,9 +265,9 @@ def mask_file(file: ImageFile, masks: str | Path | None) -> Path | None:
         return None
     for place in (Path(masks) / (file.label or ""), Path(masks)):
         if place.is_dir():
-            found = _by_stem(place, place.stat().st_mtime_ns).get(file.path.stem)
-            if found is not None:
-                return found
+            mask = _by_stem(place, place.stat().st_mtime_ns).get(file.path.stem)
+            if mask is not None:
+                return mask
     return None
 
 
