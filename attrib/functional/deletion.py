@@ -110,64 +110,97 @@ def _curve(
     importance = _importance(players, attributions, xs, groups is None)
     if order == "magnitude":
         importance = torch.where(importance == -torch.inf, importance, importance.abs())
-    keys = sample_keys(xs, seed)
-    per_target = importance.ndim == 3
-    n, lead = len(xs[0]), len(importance) if per_target else 1
-    counts = (players.counts[:, None] * torch.arange(steps + 1) / steps).round().long()
-    each = (lead + n_random) * (steps + 1)
+    orders = _Orders(players, importance, sample_keys(xs, seed), steps, order == "random", insert)
+    n, each = len(xs[0]), (orders.lead + n_random) * (steps + 1)
     with Passes(
         f, xs, n * (1 + each), target=target, targets=targets, classes=classes,
         additional_forward_args=additional_forward_args, batch_size=batch_size, device=device, progress=progress,
     ) as passes:  # fmt: skip
         score = passes.scores(xs)
         refuse_non_finite_results(score)
-        if per_target and lead != len(score):
-            raise ValueError(f"`attribution` has {lead} targets, expected {len(score)}")
-        game = Coalitions(passes, xs, pool, players)
-
-        def present(i: Tensor, k: Tensor) -> Tensor:
-            which = k.div(steps + 1, rounding_mode="floor")
-            size = counts[i if len(counts) > 1 else 0, k % (steps + 1)]
-            ids, back = torch.stack([i, which]).unique_consecutive(dim=1, return_inverse=True)
-            orders = torch.stack([ordered(int(a), int(b)) for a, b in ids.T])
-            changed = orders.argsort(dim=1)[back] < size[:, None]
-            return changed if insert else ~changed
-
-        def ordered(i: int, which: int) -> Tensor:
-            """An order of the players of sample `i`, the most important first; those after the targets' are of chance."""
-            if order == "random" or which >= lead:
-                draw = torch.tensor([which])
-                count = int(players.counts[i if len(players.counts) > 1 else 0])
-                order_of_chance = permutations(keys[i : i + 1], draw, RANDOM_ORDER, count)[0]
-                return torch.cat([order_of_chance, torch.arange(count, players.count)])
-            return (importance[which, i] if per_target else importance[i]).argsort(
-                descending=True, stable=True
-            )
-
+        if orders.per_target and orders.lead != len(score):
+            raise ValueError(f"`attribution` has {orders.lead} targets, expected {len(score)}")
+        points = functools.partial(Coalitions(passes, xs, pool, players).points, orders.present)
         rows = score.new_zeros(len(score), n * each)
-        for start, part in passes.scores_along(
-            lambda i, k: game.points(present, i, k), torch.arange(n), each
-        ):
+        for start, part in passes.scores_along(points, torch.arange(n), each):
             rows[:, start : start + part.shape[1]] = part
-    curves = rows.view(len(score), n, lead + n_random, steps + 1)
+    curves = rows.view(len(score), n, orders.lead + n_random, steps + 1)
+    return _judged(curves, orders, score, passes.want.many, xs[0].device)
+
+
+def _judged(curves: Tensor, orders: _Orders, score: Tensor, many: bool, device: torch.device) -> Curve:
+    """The curves (T, N, steps + 1) of the attributions among all (T, N, orders, steps + 1), against those of chance."""
     numbers = torch.arange(len(score), device=curves.device)
-    curve = curves[numbers, :, numbers if per_target else 0]
+    curve = curves[numbers, :, numbers if orders.per_target else 0]
     refuse_non_finite_results(curve.flatten(2).mean(2))
-    shaped = lambda t: (t if passes.want.many else t[0]).to(xs[0].device)
-    areas = _area(curve)
+    shaped = lambda t: (t if many else t[0]).to(device)
+    areas, control = _area(curve), _area(curves[:, :, orders.lead :])
     mean = z = None
-    if n_random:
-        control = _area(curves[:, :, lead:])
+    if control.shape[2]:
         mean = control.mean(2)
-        z = _z((areas - mean) if insert else (mean - areas), control, areas)
+        z = _z((areas - mean) if orders.insert else (mean - areas), control, areas)
     return Curve(
         shaped(curve),
-        torch.arange(steps + 1, dtype=curve.dtype) / steps,
+        torch.arange(orders.steps + 1, dtype=curve.dtype) / orders.steps,
         shaped(areas),
         None if mean is None else shaped(mean),
         None if z is None else shaped(z),
         shaped(score),
     )
+
+
+class _Orders(NamedTuple):
+    """The orders in which players are taken: those of the attributions, and behind them those of chance.
+
+    Attributes
+    ----------
+    players : Players
+    importance : Tensor (N, P) or (T, N, P)
+    keys : Tensor (N, ...)
+        Of the draws of each sample.
+    steps : int
+    random : bool
+        Whether chance stands in for the attributions.
+    insert : bool
+        Whether the first players are put in, not taken away.
+    """
+
+    players: Players
+    importance: Tensor
+    keys: Tensor
+    steps: int
+    random: bool
+    insert: bool
+
+    @property
+    def per_target(self) -> bool:
+        """Whether each target has its own attribution."""
+        return self.importance.ndim == 3
+
+    @property
+    def lead(self) -> int:
+        """How many orders are those of attributions."""
+        return len(self.importance) if self.per_target else 1
+
+    def present(self, i: Tensor, k: Tensor) -> Tensor:
+        """Which players (rows, P) are there for samples `i` at points `k`: steps within orders."""
+        counts = (self.players.counts[:, None] * torch.arange(self.steps + 1) / self.steps).round().long()
+        size = counts[i if len(counts) > 1 else 0, k % (self.steps + 1)]
+        ids = torch.stack([i, k.div(self.steps + 1, rounding_mode="floor")])
+        ids, back = ids.unique_consecutive(dim=1, return_inverse=True)
+        orders = torch.stack([self._order(int(a), int(b)) for a, b in ids.T])
+        changed = orders.argsort(dim=1)[back] < size[:, None]
+        return changed if self.insert else ~changed
+
+    def _order(self, i: int, which: int) -> Tensor:
+        """The players of sample `i`, the most important first, or by chance."""
+        if not self.random and which < self.lead:
+            importance = self.importance[which, i] if self.per_target else self.importance[i]
+            return importance.argsort(descending=True, stable=True)
+        counts = self.players.counts
+        count = int(counts[i if len(counts) > 1 else 0])
+        drawn = permutations(self.keys[i : i + 1], torch.tensor([which]), RANDOM_ORDER, count)[0]
+        return torch.cat([drawn, torch.arange(count, self.players.count)])
 
 
 def _curve_of(

@@ -14,7 +14,7 @@ from attrib.engine.layers.at_layer import Layer, OffPath, check_output, find_lay
 from attrib.engine.layers.image_form import order_by_types
 from attrib.engine.layers.positions import dims_followed, pushed
 from attrib.engine.model.companions import Beside, Companions
-from attrib.engine.model.function import in_reentrant_checkpoint, inside_checkpoint, once
+from attrib.engine.model.function import WITHOUT_CHECKPOINT, in_reentrant_checkpoint, inside_checkpoint, once
 from attrib.engine.model.parameters import Model
 from attrib.functional.prediction import predict
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CHECKPOINTED = (
     "`layer` is given, and `model` calls torch.utils.checkpoint: a block that is run again for the gradient is run without what stands "
-    "in for the layer; call it without"
+    f"in for the layer; {WITHOUT_CHECKPOINT}"
 )
 
 

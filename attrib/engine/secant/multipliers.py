@@ -154,6 +154,7 @@ class Multipliers:
         self.readout = Readout(passes.function, passes.score)
         self._compiled: dict[int, Compiled] = {}
         self._shared: Tensor | None = None  # outputs at baselines that all samples share
+        self._one_row = self.count == 1 and all(len(p) == 1 for p in pool)  # one baseline for all samples
         self._apart = False  # whether these have to be computed for each row
         # whether a recording holds values of its samples, and is of no use for others
         takes_samples = any(callable(t) and custom(t).takes_samples for t in passes.want.items)
@@ -189,8 +190,9 @@ class Multipliers:
         if self.compile:
             replay = self._compiled.setdefault(len(r), Compiled(graph))(x0, x1, cotangents)
         else:
-            one_row = self.count == 1 and all(len(p) == 1 for p in self.pool)
-            replay = secant(graph, [b[:1] for b in x0] if one_row else x0, x1, graph.seen if fresh else None)
+            replay = secant(
+                graph, [b[:1] for b in x0] if self._one_row else x0, x1, graph.seen if fresh else None
+            )
         graph.seen.clear()
         multipliers = replay.pull(cotangents) if self.compile else self._pulled(replay, cotangents)
         products = _products(multipliers, replay.changes)
@@ -285,7 +287,7 @@ class Multipliers:
     @property
     def _one_baseline(self) -> bool:
         """Whether the model's output at the baseline is one row for all samples."""
-        return self.count == 1 and all(len(p) == 1 for p in self.pool) and not self._of_samples
+        return self._one_row and not self._of_samples
 
     def _at_samples(self, i: Tensor) -> Tensor:
         """Outputs for samples `i`; the model runs once for each sample."""
