@@ -1,4 +1,4 @@
-"""Watches every picture that a test saves: its texts have to be legible, and drawn as they are written."""
+"""Watches the pictures that tests save, the first two of each kind: their texts have to be legible, and drawn as they are written."""
 
 from __future__ import annotations
 
