@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 import attrib
 from attrib.cli.commands import app
 from attrib.cli.run import repeated, run, with_flags
+from attrib.cli.values import assignments
 from attrib.io import load
 from attrib.workflows.explain import explain
 
@@ -312,6 +313,11 @@ def test_baselines(here: Path, tmp_path: Path, baselines: str) -> None:
     start = model(torch.as_tensor(np.broadcast_to(zero, (1, 6)).astype("f4")))[:, 1].detach()
     np.testing.assert_allclose(a.sum("gene"), a["prediction"] - start.numpy(), atol=1e-4)
     sys.path.remove(str(here))
+
+
+def test_values_are_spelled_as_in_json_or_in_python() -> None:
+    texts = ["a=False", "b=false", "c=None", "d=3", "e=zeros"]
+    assert assignments(texts) == {"a": False, "b": False, "c": None, "d": 3, "e": "zeros"}
 
 
 def test_set(here: Path, tmp_path: Path) -> None:

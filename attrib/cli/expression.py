@@ -238,7 +238,9 @@ def train(
     ] = 0.0,
     patience: Annotated[int, typer.Option(help="Stop after so many epochs that were not better.")] = 5,
     decay: Annotated[float, typer.Option(help="Weight decay.")] = 1e-4,
-    test: Annotated[float, typer.Option(help="Share of the samples to test on.")] = 0.2,
+    test: Annotated[
+        float, typer.Option(help="Share of the samples to test on; half as many decide when to stop.")
+    ] = 0.2,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write a log for TensorBoard too.")
     ] = False,
@@ -259,10 +261,10 @@ def train(
             dropout=dropout, epochs=epochs, patience=patience, delta=delta, batch_size=batch_size, lr=lr, decay=decay, test=test,
             seed=seed, device=device, tensorboard=tensorboard, overwrite=overwrite, command=command_line(), tell=tell,
         )  # fmt: skip
-    _report_training(done, "" if samples is None else f" --sample-table {samples}", download or data)
+    _report_training(done, samples, download or data)
 
 
-def _report_training(done: Trained, table: str, data: str | Path | None) -> None:
+def _report_training(done: Trained, samples: Path | None, data: str | Path | None) -> None:
     """Print the figures of the test, what was left out, and the next command."""
     for name, reason in done.problems.items():
         show.say(f"{name}: {reason}")
@@ -275,4 +277,5 @@ def _report_training(done: Trained, table: str, data: str | Path | None) -> None
             f"  {words:20} {row[column]:.3f}  ({row[f'{column}_lower']:.3f} to {row[f'{column}_upper']:.3f})"
         )
     show.files(done.folder, done.files)
+    table = "" if samples is None else f" --sample-table {samples}"
     show.say(f"Next: attrib expression --checkpoint {done.folder} --data {data}{table}")

@@ -126,6 +126,10 @@ def mri(
     kind, slice_range = _input(input)
     in_mm = [v.removesuffix("mm") for v in listed(key_slices) if v.endswith("mm")]
     by_number = [v for v in listed(key_slices) if not v.endswith("mm")]
+    if in_mm and by_number:
+        raise ValueError(
+            f"--key-slices is {joined(key_slices)}, expected slices alone, 40,50,60, or places alone, -12mm,4mm"
+        )
     with show.progress() as tell:
         folder = work(
             subjects, model if parameters is None else Factory(model, parameters), output, weights=weights, classes=joined(classes), target=target,

@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+PYTHON = {"True": True, "False": False, "None": None}  # which JSON spells in another way
+
 
 def listed(values: Sequence[str] | None) -> list[str]:
     """Values that came one by one, with commas, or both."""
@@ -35,7 +37,7 @@ def rows(text: str, flag: str = "--batch-size") -> int | str:
 
 
 def assignments(settings: Sequence[str] | None, flag: str = "--set") -> dict[str, Any]:
-    """``name=value`` as a mapping; values are read as JSON where they are JSON."""
+    """``name=value`` as a mapping; values are read as JSON where they are JSON, and as Python's ``True``, ``False``, ``None``."""
     values: dict[str, Any] = {}
     for text in settings or ():
         name, equals, value = text.partition("=")
@@ -44,7 +46,7 @@ def assignments(settings: Sequence[str] | None, flag: str = "--set") -> dict[str
         try:
             values[name.strip()] = json.loads(value)
         except ValueError:
-            values[name.strip()] = value
+            values[name.strip()] = PYTHON.get(value.strip(), value)
     return values
 
 

@@ -233,7 +233,7 @@ def save_picture(figure: Any, path: Path) -> None:
         figure.savefig(temporary)
 
 
-def finished(part: Path) -> Any:
+def earlier_part(part: Path) -> Any:
     """What an earlier run wrote; None where there is no file, or a torn one."""
     try:
         return load(part) if part.is_file() else None

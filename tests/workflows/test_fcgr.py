@@ -404,7 +404,13 @@ def test_each_pair_has_its_own_context(model: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     own = Predictor(Score(network).eval(), images, "test"), tmp_path / "pairs.csv"
     with pytest.raises(ValueError, match=r"`context`: fewer\.csv lacks the samples 'pair5'"):
-        study_of(*own, tmp_path / "out", context=[str(tmp_path / "fewer.csv")], **options)
+        study_of(
+            *own,
+            tmp_path / "out",
+            context=[str(tmp_path / "fewer.csv")],
+            **options | {"samples": ["pair0", "pair5"]},
+        )
+    assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="the model fails on images of shape"):
         study_of(*own, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()

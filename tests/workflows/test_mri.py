@@ -531,6 +531,10 @@ def test_what_is_wrong_is_listed_by_subject_and_the_others_are_finished(tmp_path
         ({"model": "slices"}, "the model fails on a volume of shape .* takes `input` slices"),
         ({"orientation": "LEFT"}, "expected three letters"),
         ({"max_samples": -1}, "`max_samples` is -1"),
+        ({"smooth": -1.0}, "`smooth` is -1.0, expected mm, or 0"),
+        ({"threshold": 5.0}, "`threshold` is 5.0, expected a p below 0.5"),
+        ({"connectivity": 8}, "`connectivity` is 8, expected 6, 18 or 26"),
+        ({"permutations": 0}, "`permutations` is 0, expected a number of at least 1"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_written(
@@ -659,6 +663,10 @@ def test_the_command_line_refuses_in_one_line(
     assert "expected the first and the last slice: slices:30-90" in capsys.readouterr().err
     assert run(words(place, tmp_path / "out", "--statistics", "smoth=2")) == REFUSED
     assert "did you mean 'smooth'?" in capsys.readouterr().err
+    assert run(words(place, tmp_path / "out", "--statistics", "tfce=no")) == REFUSED
+    assert "`tfce` is 'no', expected true or false" in capsys.readouterr().err
+    assert run(words(place, tmp_path / "out", "--key-slices", "4,-4mm")) == REFUSED
+    assert "--key-slices is 4,-4mm, expected slices alone" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

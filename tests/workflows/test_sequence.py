@@ -432,9 +432,12 @@ class Pair(torch.nn.Module):
 def test_two_motifs_at_a_distance_and_directed_evolution(here: Path, tmp_path: Path) -> None:
     sequence(
         Pair().eval(), tmp_path / "out", fasta="a.fa", target="all", classes="pair,letters", methods=["saliency"],
-        max_records=4, pictures=0, space=["GATAA:CACGT"], evolve=3,
+        max_records=4, pictures=0, space=["GATAA:CACGT", f"{'A' * 500}:C"], evolve=3,
     )  # fmt: skip
     spacing = pd.read_csv(tmp_path / "out/spacing.csv").set_index(["target", "distance"])
+    assert set(spacing["pair"]) == {"GATAA:CACGT"}
+    notes = json.loads((tmp_path / "out/run.json").read_text())["notes"]
+    assert "AAA:C left out: longer than most records" in notes["spacing"]
     at_five = spacing.loc[("pair", 5)]
     assert at_five.interaction == pytest.approx(1, abs=0.1)
     assert at_five.q < 1e-6
@@ -855,6 +858,7 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--fasta a.fa --variants some.vcf", "the records have none; give --bed"),
         ("--fasta a.fa --max-records 0", "--max-records is 0"),
         ("--fasta a.fa --layer relu", "--layer relu is no convolution; there are motifs, mix"),
+        ("--fasta a.fa --layer ,", "--layer is ',', expected first, or some of motifs, mix"),
         ("--fasta a.fa --layer motif", "did you mean 'motifs'?"),
         ("--fasta a.fa --methods deeplift", "did you mean 'deep_lift'?"),
         ("--fasta a.fa --baselines dinuc", "did you mean 'dinucleotide'?"),

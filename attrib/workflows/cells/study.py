@@ -17,7 +17,7 @@ from attrib.workflows.cells.explaining import METHODS, Plan, compartments_of, ex
 from attrib.workflows.cells.image import write_cell
 from attrib.workflows.checkpoint import Classifier
 from attrib.workflows.context import read_context
-from attrib.workflows.folder import Folder, digest, finished, stamp
+from attrib.workflows.folder import Folder, digest, earlier_part, stamp
 
 PROGRAM = "attrib cells"
 RESERVED = (
@@ -125,8 +125,8 @@ def cells(
         )
     if overlay not in ("grey", "colour", "contours"):
         raise ValueError(f"`overlay` is {overlay!r}, expected grey, colour or contours")
-    found = find_images(images)
-    files = [found[k] for k in drawn_evenly([f.label for f in found], max_images, seed)]
+    every_file = find_images(images)
+    files = [every_file[k] for k in drawn_evenly([f.label for f in every_file], max_images, seed)]
     masked = [f for f in files if mask_file(f, masks) is not None]
     if masks is not None and not masked:
         raise ValueError(_without_masks(files, Path(masks)))
@@ -156,10 +156,12 @@ def _without_masks(images: Sequence[ImageFile], masks: Path) -> str:
     """The message if no image has a mask."""
     if not masks.is_dir():
         return f"`masks`: there is no folder {masks}"
-    there = next((f"; there is {p.relative_to(masks)}" for p in sorted(masks.rglob("*")) if p.is_file()), "")
+    example = next(
+        (f"; there is {p.relative_to(masks)}" for p in sorted(masks.rglob("*")) if p.is_file()), ""
+    )
     stem, label = images[0].path.stem, images[0].label
     places = f"{masks / label} or {masks}" if label else str(masks)
-    return f"`masks`: none of {len(images)} images has one; that of {images[0].path} would be {stem}.png (or .tif, .npy) in {places}{there}"
+    return f"`masks`: none of {len(images)} images has one; that of {images[0].path} would be {stem}.png (or .tif, .npy) in {places}{example}"
 
 
 def _batches(
@@ -189,15 +191,15 @@ def _sum_up(
     others: dict[str, str],
 ) -> dict[str, Any]:
     """Write the cohort's files."""
-    finished = [f for f in images if str(f.path) not in unreadable]
-    if not finished:
+    readable = [f for f in images if str(f.path) not in unreadable]
+    if not readable:
         raise ValueError(f"`images`: none of {len(images)} can be read: {next(iter(unreadable.values()))}")
-    return write_cohort(run, finished, plan.classes, plan.methods, others | unreadable)
+    return write_cohort(run, readable, plan.classes, plan.methods, others | unreadable)
 
 
 def _is_done(folder: Path, image: ImageFile, masks: str | Path | None) -> bool:
     """Whether the image's results exist, are complete, and belong to the present content of the file and its mask."""
-    part = finished(folder / "parts" / f"{image.name}.nc")
+    part = earlier_part(folder / "parts" / f"{image.name}.nc")
     attrs = {} if part is None else part.attrs
     return attrs.get("path") == str(image.path) and attrs.get("stamp") == stamp(
         image.path, mask_file(image, masks)

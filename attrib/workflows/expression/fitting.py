@@ -13,9 +13,10 @@ import pandas as pd
 import torch
 
 from attrib._install import install_hint
-from attrib.io import replacing, save
+from attrib.io import save
 from attrib.plots.scale import figure
 from attrib.workflows.expression.network import Dense
+from attrib.workflows.folder import save_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -155,8 +156,7 @@ def _tensorboard(folder: Path) -> Any:
 
 def write_training(history: pd.DataFrame, folder: Path) -> None:
     """Write `training.png`."""
-    with replacing(folder / "training.png") as temporary:
-        training_picture(history).savefig(temporary)
+    save_picture(training_picture(history), folder / "training.png")
 
 
 def training_picture(history: pd.DataFrame) -> Figure:

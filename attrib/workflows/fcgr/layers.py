@@ -51,7 +51,7 @@ def branch_layers(model: nn.Module, x: Mapping[str, Tensor], beside: Any = ()) -
         Of two inputs.
     x : mapping of Tensor
         One sample or more; the first is used, and a shifted copy of it in which every value is larger.
-    beside : tuple or mapping, optional
+    beside : tuple, mapping or Beside, optional
         What goes in beside the first sample, as `additional_forward_args`.
 
     Returns

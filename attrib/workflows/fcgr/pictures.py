@@ -44,13 +44,17 @@ def single(title: str, a: xr.DataArray, method: str) -> Figure:
     ax = picture.add_axes((0.04, 0.14, 0.45, 0.77))
     mesh = square(ax, a, names=NAMED)
     bar = picture.colorbar(mesh, cax=picture.add_axes((0.525, 0.16, 0.014, 0.72)))
-    bar.set_label(
-        f"{spoken(method)} (log-odds)" if a.attrs.get("units") == "output" else spoken(method), fontsize=8
-    )
+    in_log_odds = a.attrs.get("units") == "output"
+    bar.set_label(f"{spoken(method)} (log-odds)" if in_log_odds else spoken(method), fontsize=8)
     bar.ax.tick_params(labelsize=7)
     side = picture.add_axes((0.71, 0.12, 0.25, 0.76))
     words = by_kmer(a)
-    bars(words, n=max(1, min(15, int((words != 0).sum()))), ax=side, label="log-odds")
+    bars(
+        words,
+        n=max(1, min(15, int((words != 0).sum()))),
+        ax=side,
+        label="log-odds" if in_log_odds else "attribution",
+    )
     side.tick_params(labelsize=7)
     side.locator_params(axis="x", nbins=3)
     side.set_ylabel("")

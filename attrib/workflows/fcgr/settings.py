@@ -14,7 +14,7 @@ from attrib._nearest import refuse_unnamed
 from attrib.functional import METHODS as ALL
 from attrib.workflows.fcgr.layers import Layers
 from attrib.workflows.fcgr.predictor import Predictor
-from attrib.workflows.folder import digest, finished
+from attrib.workflows.folder import digest, earlier_part
 
 METHODS = ("integrated_gradients", "saliency", "deep_lift", "gradient_shap", "smooth_grad", "deep_lift_shap")
 CORRECTIONS = ("normalize", "filter", "tangent")
@@ -136,7 +136,7 @@ def logged(folder: Path) -> Iterator[logging.Logger]:
 
 def is_done(part: Path, pair: xr.Dataset) -> bool:
     """Whether a pair's results exist, are complete, and belong to the present sequences."""
-    saved = finished(part)
+    saved = earlier_part(part)
     same = ("mirna_sequence", "mrna_sequence", "label")
     return saved is not None and all(
         c in saved.coords and str(saved[c].values[0]) == str(pair[c].values) for c in same

@@ -144,6 +144,7 @@ def fcgr(
     names, bad = chosen(pairs, samples, n_samples, seed)
     others = predictor.images.of(pairs.table.loc[background(pairs, n_background, seed)])
     x = predictor.images.of(pairs.table.loc[names])
+    predictor.context.of(x)  # refused before anything is written
     branch_layers = layers_of(predictor, x, layers or {})
     settings = Settings(
         known_methods, corrected, branch_layers, with_interaction, dict(options or {}), seed, batch_size

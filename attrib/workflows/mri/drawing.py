@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from attrib.workflows.mri.pictures import Sheet, draw
 
@@ -34,9 +34,10 @@ class Drawers:
             return
         self._waiting.add(self._pool.submit(draw, sheet))
         if len(self._waiting) > self._most:
-            self._collect(FIRST_COMPLETED)
+            self.collect(FIRST_COMPLETED)
 
-    def _collect(self, until: Any) -> None:
+    def collect(self, until: str = ALL_COMPLETED) -> None:
+        """Wait for the pictures that are under way: for all, or for the first that is ready."""
         finished, self._waiting = wait(self._waiting, return_when=until)
         for future in finished:
             self._done(future.result())
@@ -51,6 +52,6 @@ class Drawers:
             return
         try:
             if kind is None:
-                self._collect("ALL_COMPLETED")
+                self.collect()
         finally:
             self._pool.shutdown(wait=kind is None, cancel_futures=True)

@@ -21,7 +21,7 @@ from attrib.workflows.plan import ALL_METHODS
 from attrib.workflows.plan import Plan as Arguments
 from attrib.workflows.study import deletion_curve
 
-JUDGED = 8  # slices of a subject whose maps are compared with random orders
+JUDGED = 8  # slices of a subject that are compared with random orders: so many, or up to 15
 FOLDED = "the model seems to fold slices into the batch; pass `input` slices, so that each slice is a sample"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -219,8 +220,6 @@ def checked(plan: Plan, has_atlas: bool) -> Plan:
         raise ValueError(
             f"`methods` has {regional[0]}, which replaces regions; pass an atlas of them as `atlas`"
         )
-    if plan.smooth < 0:
-        raise ValueError(f"`smooth` is {plan.smooth}, expected mm, or 0")
     if plan.slices is not None and (plan.input != "slices" or plan.slices[0] > plan.slices[1]):
         raise ValueError(
             f"`slice_range` is {plan.slices}, expected the first and the last slice, with `input` slices"
@@ -237,6 +236,26 @@ def checked(plan: Plan, has_atlas: bool) -> Plan:
         ):
             raise ValueError(f"`options` {key}: no such argument of {', '.join(takers)}")
     return plan
+
+
+def refuse_odd_statistics(voxels: Voxels) -> None:
+    """Refuse options that the statistics of voxels do not take, before subjects are explained.
+
+    Raises
+    ------
+    ValueError
+        Naming the option.
+    """
+    smooth, threshold, connectivity, tfce, permutations = voxels
+    for name, fits, expected in (
+        ("smooth", isinstance(smooth, Real) and smooth >= 0, "mm, or 0"),
+        ("threshold", isinstance(threshold, Real) and 0 < threshold < 0.5, "a p below 0.5"),
+        ("connectivity", connectivity in (None, 6, 18, 26), "6, 18 or 26"),
+        ("tfce", isinstance(tfce, bool), "true or false"),
+        ("permutations", isinstance(permutations, Integral) and permutations >= 1, "a number of at least 1"),
+    ):
+        if not fits:
+            raise ValueError(f"`{name}` is {getattr(voxels, name)!r}, expected {expected}")
 
 
 def _one_of(name: str, value: str, choices: Sequence[str]) -> None:

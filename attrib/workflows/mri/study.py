@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -29,7 +28,16 @@ from attrib.workflows.mri.drawing import Drawers
 from attrib.workflows.mri.explaining import Explainer
 from attrib.workflows.mri.intake import Cohort, cohort_of, with_classes
 from attrib.workflows.mri.pictures import Sheet
-from attrib.workflows.mri.plan import METHODS, Factory, Figures, Images, Plan, Voxels, checked
+from attrib.workflows.mri.plan import (
+    METHODS,
+    Factory,
+    Figures,
+    Images,
+    Plan,
+    Voxels,
+    checked,
+    refuse_odd_statistics,
+)
 from attrib.workflows.mri.reference import reference_subjects
 from attrib.workflows.mri.subjectfiles import map_name, read_part
 from attrib.workflows.mri.worker import Item, Job, Worker
@@ -132,6 +140,7 @@ def mri(
     """
     nibabel_module()
     images, figures, voxels = images or Images(), figures or Figures(), voxels or Voxels()
+    refuse_odd_statistics(voxels)
     most = picture_count(figures.pictures)
     if most != 0 and find_spec("nilearn") is None:
         raise ImportError(
@@ -226,18 +235,18 @@ def _explain(
                         drawers.submit(sheet)
             if tell is not None:
                 tell("subjects", number, len(items))
-        start = time.perf_counter()
-    worker.seconds["waiting for pictures"] = (
-        worker.seconds.get("waiting for pictures", 0.0) + time.perf_counter() - start
-    )
+        with timed(worker.seconds, "waiting for pictures"):
+            drawers.collect()
     return refused
 
 
 def _outcomes(worker: Worker, items: list[Item], cluster: Any) -> Iterator[tuple[Subject, bool, str | None]]:
     """Each subject, whether it is done only now, and why it could not be; those that were done first."""
-    pending = [i for i in items if read_part(worker.job.folder, i[0]) is None]
+    pending = []
     for item in items:
-        if item not in pending:
+        if read_part(worker.job.folder, item[0]) is None:
+            pending.append(item)
+        else:
             yield item[0], False, None
     if cluster is None:
         for item in pending:

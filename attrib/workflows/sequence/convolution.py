@@ -56,8 +56,8 @@ def kernels(model: Callable[..., Any], layer: str, x: xr.DataArray, context: Con
 
 
 def layer_names(layer: str) -> list[str]:
-    """The names in a list with commas."""
-    return [name.strip() for name in layer.split(",") if name.strip()]
+    """The names in a list with commas, each once."""
+    return list(dict.fromkeys(name.strip() for name in layer.split(",") if name.strip()))
 
 
 def check_layers(model: Callable[..., Any], layer: str, x: xr.DataArray, context: Context | None) -> None:
@@ -69,6 +69,10 @@ def check_layers(model: Callable[..., Any], layer: str, x: xr.DataArray, context
         Naming the convolutions.
     """
     convolutions = _convolutions(model)
+    if not layer_names(layer):
+        raise ValueError(
+            f"`layer` is {layer!r}, expected first, or some of {', '.join(convolutions) or 'none'}"
+        )
     named = [n for n in layer_names(layer) if n != "first"]
     unknown = [n for n in named if n not in convolutions]
     if unknown:
@@ -102,6 +106,8 @@ def deeper_kernel(
         Any layer with positions.
     x : DataArray
         One-hot, with the coord `length`; records of the most frequent length are tried.
+    context : Context, optional
+        What goes in beside the records.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from attrib.functional import prepare
 from attrib.io import save
 from attrib.scale.loading import first_line
 from attrib.workflows.attribute import Done, Tell, attribute, trial
-from attrib.workflows.folder import finished
+from attrib.workflows.folder import earlier_part
 from attrib.workflows.sequence.records import Chunk, chunks
 from attrib.workflows.sequence.settings import Settings, check_outputs, importance
 from attrib.workflows.study import deletion_curve
@@ -109,7 +109,7 @@ def _chunk(
     model: Callable[..., Any], chunk: Chunk, settings: Settings, part: Path, faults: dict[int, str]
 ) -> tuple[Results, dict[str, str]]:
     """Results of a chunk, from an earlier run or computed now, and the records that are refused."""
-    earlier = finished(part)
+    earlier = earlier_part(part)
     if isinstance(earlier, dict) and "x" in earlier:
         return earlier, json.loads(earlier["x"].attrs.pop(REFUSED, "{}"))
     if chunk.length not in faults:

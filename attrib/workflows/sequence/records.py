@@ -60,8 +60,8 @@ def read_records(source: Source, max_records: int | None = None, seed: int = 0) 
         raise ValueError("pass either `fasta` or `table`")
     if source.bed is not None and source.fasta is None:
         raise ValueError("`bed` needs `fasta`: the genome that the intervals lie in")
-    if source.table is None and (source.column != "sequence" or source.name is not None):
-        raise ValueError(f"`column` and `name` are of a table, and {source.fasta} is none")
+    if source.table is None and (source.column != Source().column or source.name is not None):
+        raise ValueError(f"`column` and `name` are of a table, and {source.fasta} is none; leave them out")
     if max_records is not None and max_records < 1:
         raise ValueError(f"`max_records` is {max_records}, expected a positive number")
     reading = _read(source)

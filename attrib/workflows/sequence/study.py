@@ -18,7 +18,7 @@ from attrib.scale.loading import load_model
 from attrib.workflows.attribute import Tell
 from attrib.workflows.context import read_context
 from attrib.workflows.folder import RECORD, Folder
-from attrib.workflows.sequence.convolution import check_layers
+from attrib.workflows.sequence.convolution import TRIED, check_layers
 from attrib.workflows.sequence.discovery import Discovered, discover
 from attrib.workflows.sequence.experiments import (
     evolved,
@@ -136,6 +136,9 @@ def _left_out(
         notes["experiments"] = (
             f"{', '.join(long)} not inserted: longer than most records, {usual_length(x)} letters"
         )
+    apart = [pair for pair, two in search.pairs.items() if sum(map(len, two)) > usual_length(x)]
+    if apart:
+        notes["spacing"] = f"{', '.join(apart)} left out: longer than most records, {usual_length(x)} letters"
     if varied is not None and len(varied.problems):
         first = varied.problems.problem.iloc[0]
         notes["variants"] = f"{len(varied.problems)} left out, see variant_problems.csv; the first: {first}"
@@ -362,7 +365,7 @@ def _read(
 def _some(records: pd.DataFrame, dims: Sequence[str]) -> xr.DataArray:
     """A few records of the most frequent length, as the model takes them."""
     lengths = records["sequence"].str.len()
-    return one_hot(records[lengths == lengths.mode().iloc[0]].iloc[:4]).transpose(*dims)
+    return one_hot(records[lengths == lengths.mode().iloc[0]].iloc[:TRIED]).transpose(*dims)
 
 
 def _texts(values: NamedTuple) -> dict[str, Any]:
