@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from matplotlib.figure import Figure
 
 import attrib
 from attrib.accessor import shown
 from attrib.domains.sequences import one_hot
+from attrib.stats.summary import with_samples
 from attrib.testing import legible
 from tests.pictures import texts
 
@@ -253,3 +255,30 @@ def test_a_selected_sample_and_a_mean_over_samples_keep_what_is_an_entry() -> No
     letters = one_hot(["ACGTACGTAC"])
     c = attrib.input_x_gradient(lambda v: v.square().sum((1, 2)), letters)
     assert "position" in texts(c[0].attrib.plot())
+
+
+def test_the_input_of_a_picture_is_matched_by_its_labels() -> None:
+    x = one_hot(["ACGTACGTAC", "TTTTGGGGCC"]).assign_coords(sample=["p", "q"])
+    a = x.sum("nucleotide").assign_attrs(units="output")
+
+    def drawn(figure: Figure) -> list[bytes]:
+        figure.draw_without_rendering()
+        return [
+            np.concatenate([p.vertices for p in ax.collections[0].get_paths()]).tobytes()
+            for ax in figure.axes
+        ]
+
+    both = drawn(a.attrib.plot(x))
+    assert both[0] != both[1]
+    assert drawn(a.attrib.plot(x[::-1])) == both
+    assert drawn(a.sel(sample="q").attrib.plot(x)) == drawn(a.sel(sample="q").attrib.plot(x[1])) != both[:1]
+    with pytest.raises(ValueError, match="`x` has no sample 'q'"):
+        a.attrib.plot(x[:1])
+    with pytest.raises(ValueError, match="`x` has 2 samples along 'sample' and the result 1"):
+        a.drop_vars("sample")[:1].attrib.plot(x.drop_vars("sample"))
+
+
+@pytest.mark.parametrize("coord", ["evaluations", "segments", "area"])
+def test_numbers_of_a_selected_sample_do_not_name_its_dim(coord: str) -> None:
+    a = xr.DataArray(np.ones((2, 3)), dims=("sample", "gene"), coords={"prediction": ("sample", [1.0, 2.0]), coord: ("sample", [5, 6])})  # fmt: skip
+    assert with_samples(a[1]).identical(a[[1]])

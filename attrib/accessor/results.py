@@ -91,31 +91,31 @@ class Results:
         Parameters
         ----------
         x : DataArray, optional
-            The input, drawn beside or below the attribution: images, sequences, volumes.
+            The input, drawn beside or below the attribution: images, sequences, volumes. Its samples are matched by their labels
+            where both have some, so it may have more of them, in any order.
         n : int, default 6
-            How many samples to draw, from the first on; of tables, how many genes or other features times five.
+            How many samples to draw, from the first on; of volumes, how many slices of the first sample; of tables, a fifth of the
+            number of genes or other features.
 
         Returns
         -------
         Figure
             Letters where there is a dim `position`, words for `token`, slices for `i`, `j` and `k`, images for two dims (channels
-            are summed), and for one dim bars, or a heat map of up to 20 samples. Of several targets, that of each sample's largest score.
+            are summed), and for one dim bars, or a heat map of up to 20 samples. Of several targets, that of each sample's largest score; of
+            several layers, the first.
 
         Raises
         ------
         ValueError
-            For results with several inputs, for `n` below 1, and for dims that no picture fits.
+            For results with several inputs, for `n` below 1, for dims that no picture fits, and for an `x` without the samples of the
+            result.
         """
         if n < 1:
             raise ValueError(f"`n` is {n}, expected at least 1")
         from attrib.accessor.pictures import picture
-        from attrib.stats import sample_dims
 
         a = self._single("plot()")
-        lead = sample_dims(a)[0]
-        if x is not None and lead not in x.dims and (x.ndim < a.ndim or lead in x.coords):
-            x = x.expand_dims(lead)  # the input of a selected sample
-        return picture(a, x, n)
+        return picture(a, None if x is None else _of_samples(x, a), n)
 
     def to_anndata(self, adata: Any = None, *, key: str | None = None) -> Any:
         """The attribution as a layer of an AnnData object; see `attrib.io.to_anndata`.
@@ -197,6 +197,32 @@ class Results:
             names = ", ".join(repr(k) for k, _ in inputs)
             raise ValueError(f"{what} is of one input, and this result has {names}; pick one: result[{inputs[0][0]!r}].attrib.{what}")  # fmt: skip
         return inputs[0][1]
+
+
+def _of_samples(x: xr.DataArray, a: xr.DataArray) -> xr.DataArray:
+    """The input of the samples of `a`: by their labels where both have some, else of as many samples."""
+    from attrib.stats import sample_dims
+
+    dims = sample_dims(a)
+    if dims[0] not in x.dims and (x.ndim < a.ndim or dims[0] in x.coords):
+        x = x.expand_dims(dims[0])  # the input of a selected sample
+    for d in dims:
+        labels, wanted = x.indexes.get(d), a.indexes.get(d)
+        if labels is not None and wanted is not None:
+            if labels.equals(wanted):
+                continue
+            lacking = wanted[~wanted.isin(labels)].tolist()
+            if lacking or not labels.is_unique:
+                raise ValueError(
+                    f"`x` has {f'no {d} {lacking[0]!r}' if lacking else f'labels along {d!r} more than once'}; "
+                    "pass the input of the samples of the result"
+                )
+            x = x.isel({d: labels.get_indexer(wanted)})
+        elif x.sizes.get(d, 1) not in (1, a.sizes[d]):
+            raise ValueError(
+                f"`x` has {x.sizes[d]} samples along {d!r} and the result {a.sizes[d]}; pass the input of the samples of the result"
+            )
+    return x
 
 
 def _leading(a: xr.DataArray, n: int, by: str | None) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from html import escape
+from math import prod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,12 +22,10 @@ def view(a: xr.DataArray, name: Hashable | None = None) -> str:
 
     heads = [*(["target"] if "target" in a.dims else []), *sample_dims(a)]
     sizes = [a.sizes[d] for d in heads]
-    count = 1
-    for size in sizes:
-        count *= size
+    count = prod(sizes)
     title = " of ".join(escape(t) for t in (value_label(a), *([] if name is None else [str(name)])))
     if a.chunks is not None:
-        return f"<div><b>{title}</b>: computed when it is needed, in {len(a.chunks[a.dims.index(heads[-1])])} blocks</div>"
+        return f"<div><b>{title}</b>: computed when it is needed, in {prod(map(len, a.chunks))} blocks</div>"
     residual = "delta" in a.coords
     columns = [*map(str, heads), "score", *(["residual"] if residual else []), "strongest entries"]
     rows = [_row(a, heads, _unravelled(k, sizes), residual) for k in range(min(ROWS, count))]

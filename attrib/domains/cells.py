@@ -273,8 +273,7 @@ def read_compartments(path: str | Path, names: Sequence[str]) -> xr.DataArray:
     [1, 1, 2]
     """
     labels = _labels(path)
-    found = np.unique(labels.values)
-    strange = [v for v in found.tolist() if v not in range(len(names) + 1)]
+    strange = [v for v in np.unique(labels.values).tolist() if v not in range(len(names) + 1)]
     if strange:
         raise ValueError(
             f"{path} has the value {strange[0]:g}, but `compartments` has names for 1 to {len(names)}: {', '.join(names)}"
@@ -287,7 +286,7 @@ def read_compartments(path: str | Path, names: Sequence[str]) -> xr.DataArray:
 
 
 def _labels(path: str | Path) -> xr.DataArray:
-    """The numbers of a mask."""
+    """The numbers of a mask (y, x); of several channels the largest, of palettes their colours."""
     pillow = pillow_module()
     try:
         if Path(path).suffix.lower() == ".npy":

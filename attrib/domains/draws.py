@@ -17,6 +17,7 @@ def drawn_evenly(labels: Sequence[Hashable], most: int | None, seed: int = 0) ->
     most : int or None
         None: all samples.
     seed : int, default 0
+        Of the draw.
 
     Returns
     -------

@@ -230,9 +230,8 @@ def _opened_zarr(address: str) -> xr.Dataset:
     if "://" in address:
         refuse_codecs(address)
         content = xr.open_zarr(address, chunks=None)
-        if (
-            not content.variables
-        ):  # Zarr 3.1.0 leaves out what it cannot read, such as codecs that it does not know
+        if not content.variables:
+            # Zarr 3.1.0 leaves out what it cannot read, such as codecs that it does not know
             raise ValueError("it holds no array that Zarr can read")
         return content
     store = Path(address)

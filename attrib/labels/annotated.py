@@ -12,16 +12,9 @@ from attrib.labels.frames import as_coord, labels_of
 
 DIMS = ("obs", "var")
 BLOCK_BYTES = 64 << 20  # of dense numbers in a block of rows
-RESERVED = (
-    "prediction",
-    "delta",
-    "standard_error",
-    "n_steps",
-    "segments",
-    "evaluations",
-    "target",
-    "baseline",
-)
+COORDS_OF_RESULTS = ("prediction", "delta", "standard_error", "n_steps", "segments", "evaluations")
+DIMS_OF_RESULTS = ("target", "baseline")
+RESERVED = (*COORDS_OF_RESULTS, *DIMS_OF_RESULTS)
 
 
 def is_anndata(value: Any) -> bool:

@@ -48,6 +48,7 @@ def _curve(
     dims: Sequence[Hashable] | Mapping[str, Sequence[Hashable]] | None = None,
     coords: Mapping[Hashable, Any] | None = None,
 ) -> xr.DataArray:
+    """The curve `name`, "deletion" or "insertion", of labelled or plain arrays."""
     settings: dict[str, Any] = {
         "baselines": baselines, "steps": steps, "groups": groups,
         "order": order, "n_random": n_random, "seed": seed,

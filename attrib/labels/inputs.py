@@ -21,24 +21,15 @@ from attrib.engine.model.parameters import Model
 from attrib.engine.model.prepared import PreparedModel
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.interop.jax.recognised import is_jax_array, recognised, with_mapping
-from attrib.labels.annotated import annotated_array, is_anndata
+from attrib.labels.annotated import COORDS_OF_RESULTS, RESERVED, annotated_array, is_anndata
 from attrib.labels.frames import is_table, table_array
 from attrib.labels.grids import is_metatensor, of_metatensor
 from attrib.labels.parameters import ByName, order_of, parameters
 
 Dims = Sequence[Hashable]
-RESERVED = (
-    "prediction",
-    "delta",
-    "standard_error",
-    "n_steps",
-    "segments",
-    "evaluations",
-)  # coords of results
 FILES = re.compile(
     r"\.(h5ad|nc|zarr|np[yz]|csv|tsv|parquet|nii|gz|mgz|pt|pth|png|jpe?g|tiff?|fa|fasta|bed)$"
 )  # ends of names
-DIMS_OF_RESULTS = ("target", "baseline")
 
 
 @dataclass(frozen=True)
@@ -363,13 +354,13 @@ def _check_sizes(inputs: Inputs) -> None:
 def _check_names(inputs: Inputs, dims: Any) -> None:
     """Refuse dims and coords that are called like those of results."""
     for a in inputs.arrays:
-        reserved = [d for d in a.dims if d in RESERVED or d in DIMS_OF_RESULTS]
+        reserved = [d for d in a.dims if d in RESERVED]
         if reserved:
             raise ValueError(
                 f"`{'x' if dims is None else 'dims'}` has a dim called {reserved[0]!r}, a name that results need; "
                 + ("give it another name" if dims is not None else f"rename it: x.rename({reserved[0]}=...)")
             )
-        taken = [str(c) for c in a.coords if c in RESERVED]
+        taken = [str(c) for c in a.coords if c in COORDS_OF_RESULTS]
         if taken:
             raise ValueError(
                 f"`x` has coords {taken}, names the result needs; rename or drop them: x.drop_vars({taken})"

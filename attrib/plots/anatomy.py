@@ -174,9 +174,8 @@ def slice_summary(
     width, height = figure.get_size_inches()
     ax = figure.add_axes((left / width, bottom / height, inside[0] / width, inside[1] / height))
     low_x, high_x, low_y, high_y = views.window
-    inch = (
-        high_x - low_x
-    ) / wide  # in mm; all panels lie in one axes, for axes take longer than what they show
+    # all panels lie in one axes, for axes take longer than what they show
+    inch = (high_x - low_x) / wide  # in mm
     ticks: list[tuple[float, float]] = []
     for column, index in enumerate(indices):
         plane = views.plane(index)
@@ -200,8 +199,8 @@ def slice_summary(
     ax.set_ylim(0, inside[1] * inch)
     ax.spines[:].set_visible(False)
     ax.set_xticks([t for t, _ in ticks], [f"{v:g}" for _, v in ticks])
-    rows = [(v - low_y + r * (high + gap) * inch, v) for r in range(2) for v in _ticks(low_y, high_y)]
-    ax.set_yticks([t for t, _ in rows], [f"{v:g}" for _, v in rows])
+    ticks = [(v - low_y + r * (high + gap) * inch, v) for r in range(2) for v in _ticks(low_y, high_y)]
+    ax.set_yticks([t for t, _ in ticks], [f"{v:g}" for _, v in ticks])
     _name_axes(ax, views)
     _bar(figure, colours, label, (left + inside[0] + 0.16, bottom, high), percentile)
     figure.text(0.01, 1 - 0.06 / height, title, fontsize=10, va="top")
@@ -405,7 +404,6 @@ def write_png(canvas: Any, path: str | Path, draw: bool = False) -> None:
 
     if draw:
         canvas.draw()
-
     Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(path, format="png", compress_level=3)
 
 

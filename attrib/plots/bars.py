@@ -30,7 +30,7 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     Parameters
     ----------
     a : DataArray
-        One dim. A coord `sd` along it, the spread of what a mean was taken of, is drawn as a line from one to the other side.
+        One dim. A coord `sd` along it, the standard deviation of what a mean was taken of, is drawn as a line of one sd to each side.
     n : int, default 20
         Number of entries to draw.
     ax : matplotlib Axes, optional

@@ -93,7 +93,8 @@ def curves(
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_xlabel(wrapped(dim_label(first, dim), 60))
     quantity = value_label(first) if label is None else label
-    several = any(_error(a, dim) is not None for a in lines.values())
+    drawn = [*lines.values(), *([] if control is None else [control])]
+    several = any(_error(a, dim) is not None for a in drawn)
     ax.set_ylabel(wrapped(f"{quantity}; bands: standard error" if several else quantity, 40))
     if legend:
         ax.legend(fontsize=7, frameon=False)

@@ -82,7 +82,12 @@ def panels(
     rows = -(-a.sizes[by] // columns)
     wide = 1.9 * min(3.0, max(1.0, 0.6 * a.shape[2] / a.shape[1])) * (1.5 if columns == 1 else 1.0)
     drawing = figure((wide * columns + 1.5, 2.1 * rows + 0.5))
-    limits = [robust_limit(a if shared else a[k], percentile) for k in range(a.sizes[by])]
+    limits = (
+        [robust_limit(a, percentile)] * a.sizes[by]
+        if shared
+        else [robust_limit(each, percentile) for each in a]
+    )
+    scale = colours(a.values, limits[0] if shared else 1.0)
     ends = "both" if bool((a < 0).any()) else "max"
     grid: Any = drawing.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     picture: Any = None
@@ -91,7 +96,6 @@ def panels(
             ax.set_visible(False)
             continue
         title = _title(a, by, k) if titles is None else titles[k]
-        scale = colours(a.values, limits[k] if shared else 1.0)
         picture = _panel(ax, a[k], limits[k], shared, title, scale)
     bar = drawing.colorbar(picture, ax=grid, extend=ends, aspect=30, fraction=0.04, pad=0.02)
     quantity = value_label(a) if label is None else label

@@ -16,6 +16,7 @@ from distributed import Client, LocalCluster, WorkerPlugin, as_completed, get_wo
 
 from attrib.scale.blocks import Block, Job, Outcome, Plan, Survey
 from attrib.scale.loading import first_line
+from attrib.scale.samples import is_lazy
 
 
 class Worker(WorkerPlugin):
@@ -149,7 +150,7 @@ class OnCluster:
         if job.source.path is not None:
             return self.client.submit(_do, name, "run", block, plan, pure=False)
         ds = job.source.block(block.start, block.stop)
-        if all(v.chunks is None for v in ds.variables.values()):
+        if not is_lazy(ds):
             return self.client.submit(_do, name, "run", block, plan, ds.load(), pure=False)
         from dask import delayed
 

@@ -207,9 +207,14 @@ def block_size(samples: Source, block: int | str) -> int:
     return next(chunk // k for k in range(-(-chunk // most), chunk + 1) if chunk % k == 0)
 
 
+def is_lazy(ds: xr.Dataset) -> bool:
+    """Whether Dask computes any of its arrays; `ds.chunks` refuses arrays that are cut differently."""
+    return any(v.chunks is not None for v in ds.variables.values())
+
+
 def loaded(ds: xr.Dataset) -> xr.Dataset:
     """A block in memory, read by this thread alone."""
-    if all(v.chunks is None for v in ds.variables.values()):
+    if not is_lazy(ds):
         return ds.load()
     import dask
 

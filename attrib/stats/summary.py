@@ -11,15 +11,23 @@ import pandas as pd
 import xarray as xr
 
 TARGET = "target"
-OF_RESULTS = (
-    TARGET,
+OF_SAMPLES = (
     "prediction",
     "delta",
     "n_steps",
+    "segments",
+    "evaluations",
+    "area",
+    "random_area",
+    "z",
+)  # a number a sample
+OF_RESULTS = (
+    TARGET,
+    *OF_SAMPLES,
     "standard_error",
     "affine",
     "layer",
-)  # coords that methods add
+)  # coords that methods and measures add
 NEVER_SAMPLES = ("nucleotide", "position", "token", "feature", "channel", "y", "x", "z", "i", "j", "k")
 
 
@@ -126,7 +134,7 @@ def with_samples(a: xr.DataArray) -> xr.DataArray:
     else:
         label = "sample"
     lone = a.expand_dims(label, axis=0)
-    one_each = [c for c in OF_RESULTS[1:4] if c in a.coords and set(a[c].dims) <= {TARGET}]
+    one_each = [c for c in OF_SAMPLES if c in a.coords and set(a[c].dims) <= {TARGET}]
     return lone.assign_coords({c: a[c].expand_dims(label) for c in one_each})
 
 

@@ -321,8 +321,8 @@ class _ByChromosome:
         near = [] if table is None else self._near(table, begin, begin + len(ref))
         edits = [e for k in near if (e := self._edit(k, begin, name, ref, alt)) is not None]
         if not edits:
-            known = ", ".join(map(str, list(self._chroms)[:3])) + ", ..." * (len(self._chroms) > 3)
-            where = f"; the sequences lie on {known}" if table is None else ""
+            chroms = ", ".join(map(str, list(self._chroms)[:3])) + ", ..." * (len(self._chroms) > 3)
+            where = f"; the sequences lie on {chroms}" if table is None else ""
             raise ValueError(
                 f"no sequence covers {row['chrom']}:{row['pos']} and its {len(ref)} letters{where}"
             )

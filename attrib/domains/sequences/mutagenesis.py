@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from attrib._nearest import refuse_unnamed
 from attrib.domains.sequences.alphabet import NUCLEOTIDES
 from attrib.domains.sequences.evaluation import Function, Outputs, Rows, Subject, attributed
+
+LETTERS = np.array([*NUCLEOTIDES, "N"])  # of the codes
 
 
 def saturation(
@@ -112,18 +116,18 @@ def evolve(
     Returns
     -------
     Dataset
-        `score` (round, sample) from round 0, the beginning, on; `sequence` (round, sample), its letters; `position` (-1 for no
-        mutation), `before` and `after` (round, sample), what was changed in that round.
+        `score` (round, sample) from round 0, the beginning, on; `sequence` (round, sample), its letters; `position`, its place
+        counted from 0 whatever labels `x` has (-1 for no mutation), `before` and `after` (round, sample), what was changed in that round.
 
     Raises
     ------
     ValueError
-        If `rounds` is below 1, `f` gives several outputs and no `target` is named, and as `saturation`.
+        If `rounds` is below 1, `f` gives several outputs and no `target` is named, or none is called so, and as `saturation`.
 
     Notes
     -----
     At most rounds x (1 + 3 x positions) evaluations of `f` per sample. A greedy search: pairs of mutations that help only together are
-    not found. Padding stays as it is.
+    not found. Padding stays as it is. Edits whose output is NaN are left out.
 
     References
     ----------
@@ -142,47 +146,69 @@ def evolve(
     if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
         raise ValueError(f"`rounds` is {rounds!r}, expected at least 1")
     subject = Subject(f, x, batch_size, progress)
-    everything = np.arange(x.sizes["position"])
-    codes = subject.codes.copy()
-    lines: dict[str, list[np.ndarray]] = {
-        name: [] for name in ("score", "codes", "position", "before", "after")
-    }
-    alphabet = np.array([*NUCLEOTIDES, "N"])
-    growing = np.arange(subject.count)
-    for turn in range(rounds):
-        wanted = _wanted(codes[growing], subject.mask[growing], everything)
-        wanted[:, 0] = growing[wanted[:, 0]]
-        outputs = subject.outputs(_rows(codes, growing, wanted), len(growing) + len(wanted))
-        scores = _of_target(outputs, target)
-        if not turn:
-            score = scores[: len(growing)].copy()
-            for name, first in (("score", score), ("codes", codes)):
-                lines[name].append(first.copy())
-            for name, nothing in (("position", -1), ("before", ""), ("after", "")):
-                lines[name].append(np.full(subject.count, nothing))
-        position, before, after = np.full(subject.count, -1), np.full(subject.count, "", "<U1"), np.full(subject.count, "", "<U1")  # fmt: skip
-        for n in growing:
-            mine = np.flatnonzero(wanted[:, 0] == n)
-            best = mine[scores[len(growing) :][mine].argmax()] if len(mine) else -1
-            if best < 0 or not scores[len(growing) + best] > score[n]:
-                continue
-            letter, place = wanted[best, 1:]
-            position[n], before[n], after[n] = place, alphabet[codes[n, place]], alphabet[letter]
-            codes[n, place], score[n] = letter, scores[len(growing) + best]
-        growing = np.flatnonzero(position >= 0)
-        for name, value in zip(lines, (score, codes, position, before, after), strict=True):
-            lines[name].append(value.copy())
+    everywhere = np.arange(x.sizes["position"])
+    history: list[_Round] = []
+    codes, growing = subject.codes, np.arange(subject.count)
+    for _ in range(rounds):
+        edits = _wanted(codes[growing], subject.mask[growing], everywhere)
+        edits[:, 0] = growing[edits[:, 0]]
+        outputs = subject.outputs(_rows(codes, growing, edits), len(growing) + len(edits))
+        before, after = np.split(_of_target(outputs, target), [len(growing)])
+        history = history or [_unchanged(before, codes)]
+        history.append(_with_best_edits(history[-1], edits, after))
+        codes, growing = history[-1].codes, np.flatnonzero(history[-1].position >= 0)
         if not len(growing):
             break
-    spelled = [
-        ["".join(alphabet[row[inside]]) for row, inside in zip(c, subject.mask, strict=True)]
-        for c in lines.pop("codes")
+    return _table_of(history, x, subject)
+
+
+class _Round(NamedTuple):
+    """All sequences after a round: `score`, `codes` (samples, positions), and what was changed in it (-1 and "" for nothing)."""
+
+    score: np.ndarray
+    codes: np.ndarray
+    position: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+
+def _unchanged(score: np.ndarray, codes: np.ndarray) -> _Round:
+    """A round without mutations."""
+    before, after = np.full((2, len(score)), "", "<U1")
+    return _Round(score.copy(), codes.copy(), np.full(len(score), -1), before, after)
+
+
+def _with_best_edits(latest: _Round, edits: np.ndarray, scores: np.ndarray) -> _Round:
+    """The round after the latest: each sequence with the edit that raises its score most, if any does. NaN raises nothing."""
+    grown = _unchanged(latest.score, latest.codes)
+    comparable = np.where(np.isnan(scores), -np.inf, scores)
+    for sample in np.unique(edits[:, 0]):
+        rows = np.flatnonzero(edits[:, 0] == sample)
+        best = rows[comparable[rows].argmax()]
+        if comparable[best] > latest.score[sample]:
+            letter, place = edits[best, 1:]
+            grown.position[sample] = place
+            grown.before[sample] = LETTERS[latest.codes[sample, place]]
+            grown.after[sample] = LETTERS[letter]
+            grown.codes[sample, place], grown.score[sample] = letter, scores[best]
+    return grown
+
+
+def _table_of(history: list[_Round], x: xr.DataArray, subject: Subject) -> xr.Dataset:
+    """The rounds as labelled arrays (round, sample), the codes as texts without padding."""
+    texts = [
+        ["".join(LETTERS[row[inside]]) for row, inside in zip(r.codes, subject.mask, strict=True)]
+        for r in history
     ]
+    fields = {
+        name: np.stack([getattr(r, name) for r in history])
+        for name in ("score", "position", "before", "after")
+    }
     dims = ("round", subject.sample)
     coords = {k: c for k, c in x.coords.items() if c.dims == (subject.sample,)}
-    values = {"sequence": np.array(spelled), **{n: np.stack(v) for n, v in lines.items()}}
     return xr.Dataset(
-        {n: (dims, v) for n, v in values.items()}, coords={**coords, "round": np.arange(len(spelled))}
+        {name: (dims, values) for name, values in {"sequence": np.array(texts), **fields}.items()},
+        coords={**coords, "round": np.arange(len(history))},
     )
 
 
@@ -197,6 +223,7 @@ def _of_target(outputs: Outputs, target: Hashable | None) -> np.ndarray:
         return outputs.values.reshape(len(outputs.values))
     if target is None or len(outputs.dims) > 1:
         raise ValueError(f"`f` gives {several[0].size} outputs, expected one; name one as `target`")
+    refuse_unnamed("target", [target], several.get_index(outputs.dims[0]))
     return several.sel({outputs.dims[0]: target}).values
 
 

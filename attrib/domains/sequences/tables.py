@@ -17,6 +17,8 @@ from attrib._claims import refuse_codecs
 from attrib.domains.sequences.fasta import Reading, Records, text_of
 
 ROW_NAMES = "row.names"  # as R calls them
+SEQDATA = ("seq", "sequence", "ohe_seq")  # as SeqData and EUGENe name the variable of sequences
+IDS = ("id", "name", "seq_id", "seqname")  # and that of names
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
 
 
@@ -153,10 +155,6 @@ def _text(value: object) -> str:
     return "" if missing else str(value).strip()
 
 
-SEQDATA = ("seq", "sequence", "ohe_seq")  # as SeqData and EUGENe name the variable of sequences
-IDS = ("id", "name", "seq_id", "seqname")
-
-
 def read_seqdata(path: str | Path, *, column: str | None = None, name: str | None = None) -> Reading:
     """Read the sequences of SeqData, the Zarr stores of EUGENe and SeqDatasets.
 
@@ -168,7 +166,8 @@ def read_seqdata(path: str | Path, *, column: str | None = None, name: str | Non
         The variable of sequences: texts, letters one by one, or one-hot in the order A, C, G, T along a dim of four; default: `seq`,
         `sequence` or `ohe_seq`, whichever there is.
     name : str, optional
-        The variable of names; default: `id` or `name` if there is one with distinct values, else the rows' numbers.
+        The variable of names, one a sequence; default: `id`, `name`, `seq_id` or `seqname` if there is one with distinct values, else
+        the sequences' numbers from 0 on.
 
     Returns
     -------
@@ -219,8 +218,15 @@ def read_seqdata(path: str | Path, *, column: str | None = None, name: str | Non
         for v in ds.variables
         if ds[v].dims == (lead,) and v not in (column, lead)
     }
+    if name is not None and (ds[name].dims != (lead,) or name == column):
+        raise ValueError(
+            f"{path}: {name} has dims {dict(ds[name].sizes)}, expected a name for each of the {len(texts)} sequences of {column}; "
+            f"one of {', '.join(rows) or 'none'}"
+        )
     distinct = [v for v in IDS if v in rows and len(set(rows[v])) == len(texts)]
-    names = rows.pop(name or distinct[0]) if name or distinct else [str(k) for k in range(len(texts))]
+    column_of_names = name or next(iter(distinct), None)
+    names = range(len(texts)) if column_of_names is None else _plain(ds[column_of_names].values)
+    rows = {v: values for v, values in rows.items() if v != column_of_names}
     records = Records()
     for k, text in enumerate(texts):
         records.add(str(names[k]), k + 1, {"sequence": text, **{v: values[k] for v, values in rows.items()}})

@@ -16,6 +16,7 @@ from attrib.domains.sequences import (
     ablate,
     decode,
     dinucleotide_shuffle,
+    evolve,
     gradient_correction,
     marginalize,
     one_hot,
@@ -360,3 +361,23 @@ def test_a_function_that_is_none() -> None:
         marginalize(3, X, "A")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"module Linear, .* functools.partial\(attrib.predict, model\)"):
         marginalize(torch.nn.Linear(4, 1), X, "A")
+
+
+def test_evolution_goes_past_edits_without_a_score() -> None:
+    def count_of_g(x: xr.DataArray) -> xr.DataArray:
+        starts_with_c = x.sel(nucleotide="C").isel(position=0) == 1
+        return xr.where(starts_with_c, np.nan, x.sel(nucleotide="G").sum("position"))
+
+    grown = evolve(count_of_g, one_hot(["AAA", "GGG"]), rounds=2)
+    assert grown.sequence.values[:, 0].tolist() == ["AAA", "GAA", "GGA"]
+    assert grown.position.values.tolist() == [[-1, -1], [0, -1], [1, -1]]
+    assert grown.before.values[:, 0].tolist() == ["", "A", "A"]
+    assert grown.after.values.tolist() == [["", ""], ["G", ""], ["G", ""]]
+
+
+def test_evolution_towards_an_output_that_there_is_not() -> None:
+    f = lambda x: xr.DataArray(
+        np.ones((x.sizes["sample"], 2)), dims=("sample", "target"), coords={"target": ["T", "B"]}
+    )
+    with pytest.raises(ValueError, match="`target` is NK, expected some of T, B"):
+        evolve(f, one_hot(["AAA"]), target="NK")

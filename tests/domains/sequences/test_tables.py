@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
-from attrib.domains.sequences import read_table
+from attrib.domains.sequences import read_seqdata, read_table
 from tests.written import written
 
 
@@ -68,3 +69,19 @@ def test_row_names_and_separators_at_the_end_shift_nothing(name: str, content: s
 def test_lines_of_too_many_fields_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="line 3 has 3 fields, the header 2"):
         read_table(written(tmp_path / "a.csv", "sequence,x\nACGT,1\nAC,1,2\n"))
+
+
+def test_names_of_seqdata_may_be_its_index_but_not_its_sequences(tmp_path: Path) -> None:
+    letters = ("_sequence", "length"), np.array([list("ACGT"), list("GGGT")], dtype="S1")
+    xr.Dataset(
+        {"seq": letters, "target": ("_sequence", [0.5, 2.0])}, coords={"_sequence": ["u", "v"]}
+    ).to_zarr(tmp_path / "a.zarr", zarr_format=2)
+    assert read_seqdata(tmp_path / "a.zarr", name="_sequence").sequences.to_dict("index") == {
+        "u": {"sequence": "ACGT", "target": 0.5}, "v": {"sequence": "GGGT", "target": 2.0}
+    }  # fmt: skip
+    assert read_seqdata(tmp_path / "a.zarr").sequences.index.tolist() == ["0", "1"]
+    with pytest.raises(
+        ValueError,
+        match=r"seq has dims .*, expected a name for each of the 2 sequences of seq; one of target",
+    ):
+        read_seqdata(tmp_path / "a.zarr", name="seq")
