@@ -41,6 +41,12 @@ def test_contract_in_float32_for_several_targets(case: Case, check: Any) -> None
     check(case.bound(), s.f, s.x, tolerance=ROUNDING[torch.float32], **options)
 
 
+@cases
+def test_a_sample_with_its_own_values_alone_in_float32(case: Case) -> None:
+    s, options = drawn(case, "mlp", dtype=torch.float32, target="each", baselines="each")
+    CONTRACT["context_independence"](case.bound(), s.f, s.x, tolerance=1e-6, **options)
+
+
 @pytest.mark.parametrize("engine", ["func", "autograd"])
 @cases
 def test_both_engines_are_pure(case: Case, engine: str) -> None:

@@ -1,5 +1,6 @@
 """What goes into a model beside x: every sample is explained as it is alone, with its own values."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -7,11 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attrib import functional
 from attrib.functional import (
     METHODS,
+    conductance,
     deep_lift,
     feature_ablation,
     grad_cam,
+    input_x_gradient,
     integrated_gradients,
     interaction,
     layer_activation,
@@ -219,6 +223,47 @@ def test_maps_and_activations_of_a_layer() -> None:
             together[i : i + 1],
             grad_cam(model, x[i : i + 1], layer="body", target=1, additional_forward_args=(age[i : i + 1],)),
         )
+
+
+@pytest.mark.parametrize(
+    "measure", ["deletion", "insertion", "infidelity", "sensitivity_max", "randomization", "conductance"]
+)
+def test_measures_and_conductance_get_them_too(measure: str) -> None:
+    model = _model()
+
+    def found(x: Tensor, ids: Tensor) -> Tensor:
+        given = {"target": 1, "additional_forward_args": (ids,)}
+        if measure == "conductance":
+            return conductance(model, x, layer="layer", **given)
+        if measure in ("sensitivity_max", "randomization"):
+            return getattr(functional, measure)(input_x_gradient, model, x, **given)
+        return getattr(functional, measure)(model, x, input_x_gradient(model, x, **given), **given)
+
+    samples = 1 if measure == "randomization" else 0
+    together = found(X, IDS)
+    for i in range(N):
+        agree(together.narrow(samples, i, 1), found(X[i : i + 1], IDS[i : i + 1]), 1e-9)
+
+
+@pytest.mark.parametrize("name", ["grad_cam_plus_plus", "layer_cam", "hires_cam", "guided_grad_cam"])
+def test_other_maps_of_a_layer(name: str) -> None:
+    torch.manual_seed(0)
+    body, head = nn.Conv2d(1, 3, 3, padding=1).double(), nn.Linear(3, 2).double()
+
+    class Aged(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = body, head
+
+        def forward(self, x: Tensor, age: Tensor) -> Tensor:
+            return self.head((torch.relu(self.body(x)) * age[:, None, None, None]).mean((2, 3)))
+
+    x, age = torch.randn(4, 1, 6, 6).double(), torch.rand(4).double()
+    lead = (saliency,) if name == "guided_grad_cam" else ()
+    explain = partial(getattr(functional, name), *lead, Aged().eval(), layer="body", target=1)
+    together = explain(x, additional_forward_args=(age,))
+    for i in range(4):
+        agree(together[i : i + 1], explain(x[i : i + 1], additional_forward_args=(age[i : i + 1],)), 1e-9)
 
 
 def test_interactions_get_them_too() -> None:

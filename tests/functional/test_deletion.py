@@ -71,6 +71,20 @@ def test_a_random_order_is_like_its_control(curve: Any) -> None:
 
 
 @both
+def test_a_random_attribution_is_like_its_control(curve: Any) -> None:
+    """On a network, with an attribution that was drawn and an order that follows it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        f = torch.nn.Sequential(torch.nn.Linear(30, 20), torch.nn.Tanh(), torch.nn.Linear(20, 1)).double()
+    x, a = (torch.randn(100, 30, generator=torch.Generator().manual_seed(k)).double() for k in (0, 1))
+    e = curve.explain(f, x, a, n_random=20, target=0)
+    spread = float(e.area.std())
+    assert abs(float((e.area - e.random_area).mean())) < 0.1 * spread
+    assert abs(float(e.z.mean())) < 0.4
+    assert 0.7 < float(e.z.std()) < 1.5
+
+
+@both
 def test_attributions_of_zero_and_models_that_are_constant(curve: Any) -> None:
     x = torch.randn(4, 6)
     e = curve.explain(lambda x: x.sum(1), x, torch.zeros_like(x), n_random=5)
@@ -127,6 +141,11 @@ def test_several_inputs_are_ranked_together() -> None:
         ({"attribution": None}, TypeError, "is a NoneType"),
         ({"attribution": torch.full((3, 5), torch.inf)}, ValueError, "NaN or infinite values in 3 of 3"),
         ({"groups": torch.full((5,), -1)}, ValueError, "no feature belongs to a group"),
+        (
+            {"groups": torch.zeros(4, dtype=torch.long)},
+            ValueError,
+            r"`groups` has shape \(4,\), expected \(5,\)",
+        ),
         ({"order": "smallest"}, ValueError, "`order` is 'smallest', expected one of largest"),
         ({"steps": 0}, ValueError, "`steps` is 0, expected at least 1"),
         ({"n_random": 1.5}, TypeError, "`n_random` is 1.5, expected an int"),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attrib.engine.sampling.noise import normal, sample_keys
 from attrib.functional import (
+    deep_lift_shap,
     feature_ablation,
     gradient_shap,
     integrated_gradients,
@@ -274,6 +275,17 @@ def test_gradient_shap_with_a_distribution_for_each_sample() -> None:
     w = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
     own = X[:, None].expand(3, 2, 4)
     assert not gradient_shap(lambda x: x @ w, X, baselines=own, n_samples=3).any()
+
+
+@pytest.mark.parametrize("method", [partial(gradient_shap, n_samples=6), deep_lift_shap])
+def test_one_input_shares_its_distribution_and_another_has_its_own(method: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b, shared = (torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in (4, 4, 5))
+    own = torch.randn(4, 5, 3, generator=generator, dtype=torch.float64)
+    f = lambda a, b: (a * b).sum(1)
+    found = method(f, (a, b), baselines=(shared, own))
+    for one, other in zip(found, method(f, (a, b), baselines=(shared.expand(4, 5, 3), own)), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_baselines_of_several_inputs_are_drawn_together() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import Tensor
 
 from attrib.functional import deletion, infidelity, input_x_gradient, randomization, sensitivity_max
+from attrib.stats import mass_inside, pointing_game
 from attrib.testing import specimen
 
 if find_spec("captum") is None:
@@ -121,3 +123,25 @@ def test_randomization_redraws_what_quantus_redraws() -> None:
     wrapped = PyTorchModel(s.f, channel_first=True, softmax=False)
     names = [name for name, _ in wrapped.get_random_layer_generator(order="top_down", seed=0)]
     assert list(randomization.explain(input_x_gradient, s.f, s.x, target=2).layers) == names
+
+
+@pytest.mark.skipif(find_spec("quantus") is None, reason="quantus is not installed")
+def test_mass_inside_and_pointing_game() -> None:
+    import quantus
+
+    s = specimen("cnn", 1)
+    a = torch.rand(3, 1, 6, 6, generator=torch.Generator().manual_seed(0)).numpy()
+    a[0, 0, 2, 3] = 2.0
+    mask = np.zeros(a.shape, bool)
+    mask[:, :, 1:4, 2:5] = True
+    dims = ("sample", "y", "x")
+    ours = (xr.DataArray(a[:, 0], dims=dims), xr.DataArray(mask[:, 0], dims=dims))
+    asked = {
+        "model": s.f, "x_batch": s.x.numpy(), "y_batch": np.full(3, 2), "a_batch": a, "s_batch": mask, "softmax": False,
+        "device": "cpu",
+    }  # fmt: skip
+    how = {"abs": False, "normalise": False, "disable_warnings": True, "display_progressbar": False}
+    np.testing.assert_allclose(mass_inside(*ours), quantus.RelevanceMassAccuracy(**how)(**asked), rtol=1e-6)
+    hits = pointing_game(*ours).values.tolist()
+    assert hits == [float(hit) for hit in quantus.PointingGame(**how)(**asked)]
+    assert set(hits) == {0.0, 1.0}

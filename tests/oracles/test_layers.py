@@ -12,11 +12,15 @@ from attrib.functional import (
     conductance,
     deep_lift,
     feature_ablation,
+    grad_cam,
+    infidelity,
     input_x_gradient,
     integrated_gradients,
     layer_activation,
     occlusion,
     saliency,
+    sensitivity_max,
+    shapley_values,
     up_to,
 )
 from tests.cases import agree
@@ -27,6 +31,7 @@ if find_spec("captum") is None:
 with warnings.catch_warnings():  # captum's own, on import
     warnings.simplefilter("ignore")
     import captum.attr as C
+    from captum import metrics
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -169,3 +174,48 @@ def test_a_neuron(layer: str, neuron: tuple[int, ...]) -> None:
         .detach(),
         1e-6,
     )
+
+
+@pytest.mark.parametrize("extra", BESIDE[1:], ids=["ids", "ids and scales", "a number"])
+def test_values_beside_x_in_what_is_left(extra: tuple) -> None:
+    """Shapley values, maps and conductance of a layer, and measures."""
+    given = {"target": 1, "additional_forward_args": extra}
+    groups = torch.arange(128).reshape(1, 2, 8, 8) // 32
+    agree(
+        shapley_values(NET, X, groups=groups[0], **given),
+        C.ShapleyValues(NET).attribute(X, feature_mask=groups, **given).double(),
+        1e-6,
+    )
+    agree(
+        grad_cam(NET, X, layer="conv", relu=False, upsample=False, **given),
+        C.LayerGradCam(NET, part("conv")).attribute(X, **given)[:, 0].detach(),
+        1e-6,
+    )
+    agree(
+        conductance(NET, X, layer="last", baselines=X0, n_steps=STEPS, **given),
+        C.LayerConductance(NET, part("last"))
+        .attribute(X, baselines=X0, n_steps=STEPS, method="riemann_trapezoid", **given)
+        .detach(),
+        1e-6,
+    )
+    a = input_x_gradient(NET, X, **given)
+    for mine, theirs in (
+        (
+            lambda: infidelity(NET, X, a, perturb_func=halved, n_perturb_samples=2, **given),
+            lambda: metrics.infidelity(NET, halved, X, a, n_perturb_samples=2, **given),
+        ),
+        (
+            lambda: sensitivity_max(
+                input_x_gradient, NET, X, perturb_func=lambda rows, r: rows + r, n_perturb_samples=2, **given
+            ),
+            lambda: metrics.sensitivity_max(
+                C.InputXGradient(NET).attribute, X, lambda rows, r: rows + r, n_perturb_samples=2, **given
+            ),
+        ),
+    ):
+        agree(mine(), theirs().detach(), 1e-8)
+
+
+def halved(rows: Any) -> Any:
+    rows = rows[0] if isinstance(rows, tuple) else rows
+    return rows / 2, rows / 2
