@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from attrib.labels.matching import matched
+from attrib.stats.matching import by_labels
 
 POSITIONS = ("z", "y", "x", "position")  # dims of positions, where the caller names none
 
@@ -20,7 +21,7 @@ def agreement(
 
     Parameters
     ----------
-    results : mapping of str to DataArray
+    results : mapping of str to DataArray or DataFrame
         Attributions of the same samples by method, all of one shape. Where they have labels, entries are matched by them,
         in any order.
     dim : str or None, default "sample"
@@ -54,6 +55,10 @@ def agreement(
     if top is not None and not 0 < top < 1:
         raise ValueError(f"`top` is {top}, expected a fraction between 0 and 1")
     names = list(results)
+    results = {
+        n: by_labels(a, f"results[{n!r}]", ("feature",) if dim is None else (dim, "feature"))
+        for n, a in results.items()
+    }
     ordered = [a.expand_dims("sample") if dim is None else _along(n, a, dim) for n, a in results.items()]
     ordered = [ordered[0], *(_like(ordered[0], a, n) for a, n in zip(ordered[1:], names[1:], strict=True))]
     mean, count = np.eye(len(names)), np.full((len(names), len(names)), len(ordered[0]))
@@ -136,6 +141,7 @@ def mass_inside(a: xr.DataArray, mask: xr.DataArray, dims: Sequence[Hashable] | 
     >>> inside.item(), inside.chance.item()
     (0.75, 0.5)
     """
+    a = by_labels(a, "a", ("position",) if getattr(a, "ndim", 0) == 1 else ("sample", "position"))
     inside, dims = _inside(a, mask, dims)
     up = a.clip(min=0).fillna(0)
     total = up.sum(dims)
@@ -191,6 +197,7 @@ def pointing_game(
     """
     if not tolerance >= 0:
         raise ValueError(f"`tolerance` is {tolerance}, expected a number of at least 0")
+    a = by_labels(a, "a", ("position",) if getattr(a, "ndim", 0) == 1 else ("sample", "position"))
     inside, dims = _inside(a, mask, dims)
     if tolerance > 0:
         inside = xr.apply_ufunc(
@@ -209,6 +216,7 @@ def _inside(
     a: xr.DataArray, mask: xr.DataArray, dims: Sequence[Hashable] | None
 ) -> tuple[xr.DataArray, list[Hashable]]:
     """The mask as booleans, and the dims of the positions."""
+    mask = by_labels(mask, "mask", a.dims[-np.ndim(mask) :])
     mask = matched(mask.drop_vars([c for c in mask.coords if c not in mask.indexes]), a, "mask", other="a")
     mask = mask.drop_vars(list(mask.coords)).isel({d: 0 for d in mask.dims if mask.sizes[d] != a.sizes[d]})
     if dims is None:
@@ -240,8 +248,8 @@ def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
 
     Parameters
     ----------
-    a, b : DataArray
-        Attributions of the same shape. Where they have the same dims, entries are matched by their labels.
+    a, b : DataArray, Series or DataFrame
+        Attributions of the same shape. Where they have the same dims, entries are matched by their labels; those of pandas always.
 
     Returns
     -------
@@ -262,7 +270,9 @@ def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
     """
     from scipy.stats import rankdata
 
-    if isinstance(a, xr.DataArray) and isinstance(b, xr.DataArray) and dict(a.sizes) == dict(b.sizes):
+    a = by_labels(a, "a", ("sample", "feature") if not isinstance(b, xr.DataArray) else b.dims)
+    b = by_labels(b, "b", a.dims)
+    if dict(a.sizes) == dict(b.sizes):
         b = matched(b, a, "b", other="a").transpose(*a.dims)
     if a.shape != b.shape:
         raise ValueError(f"`a` has shape {a.shape}, `b` has {b.shape}; expected the same")

@@ -1,7 +1,8 @@
-"""One value per sample, brought into the order of the samples by its labels."""
+"""Values of users by their labels: one per sample in the order of the samples, and tables of pandas as arrays with labels."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,3 +33,27 @@ def in_order(values: Any, wanted: pd.Index | None, name: str, other: str, dim: A
         return array
     refuse_other_labels(labels, wanted, name, dim, other)
     return array[labels.get_indexer(wanted)]
+
+
+def by_labels(values: Any, name: str, dims: Sequence[Hashable]) -> xr.DataArray:
+    """A DataArray as it is; a Series or a DataFrame as one with its labels, along the first of `dims`.
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+    """
+    if isinstance(values, xr.DataArray):
+        return values
+    if not isinstance(values, pd.Series | pd.DataFrame):
+        raise TypeError(
+            f"`{name}` is a {type(values).__name__}, expected a DataArray, a Series or a DataFrame; an array of NumPy becomes "
+            f"one by xr.DataArray({name}, dims=...)"
+        )
+    along = tuple(dims)[: values.ndim]
+    labels = {
+        d: (d, index.to_numpy())
+        for d, index in zip(along, values.axes, strict=True)
+        if not isinstance(index, pd.RangeIndex)
+    }
+    return xr.DataArray(values.to_numpy(), dims=along, coords=labels)

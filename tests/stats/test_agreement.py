@@ -145,3 +145,31 @@ def test_masks_and_second_attributions_go_by_labels() -> None:
     assert rank_correlation(a, a.isel(x=[2, 0, 1])) == 1
     with pytest.raises(ValueError, match="`b` lacks 'l'"):
         rank_correlation(a, a.assign_coords(x=["u", "m", "r"]))
+
+
+def test_tables_of_pandas_go_by_their_labels() -> None:
+    import pandas as pd
+
+    a = xr.DataArray([3.0, 1.0, 4.0], dims="gene", coords={"gene": ["x", "y", "z"]})
+    turned = pd.Series([4.0, 1.0, 3.0], ["z", "y", "x"])
+    assert rank_correlation(a, turned) == rank_correlation(turned, a) == 1.0
+    assert rank_correlation(turned, a.to_series()) == 1.0
+    with pytest.raises(ValueError, match="w"):
+        rank_correlation(a, turned.rename({"x": "w"}))
+    table = pd.DataFrame([[1.0, 5.0, 2.0], [7.0, 3.0, 4.0]], ["s1", "s2"], ["x", "y", "z"])
+    other = table.loc[["s2", "s1"], ["z", "x", "y"]]
+    assert rank_correlation(table, other) == 1.0
+    assert agreement({"one": table, "other": other}).values.tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    with pytest.raises(ValueError, match="shape"):
+        rank_correlation(table, table.T)
+    inside = pd.Series([False, True, False], ["x", "y", "z"])
+    labelled = xr.DataArray(
+        table.to_numpy(), dims=("sample", "position"), coords={"position": ["x", "y", "z"]}
+    )
+    mask = xr.DataArray(inside.to_numpy(), dims="position", coords={"position": ["x", "y", "z"]})
+    expected = mass_inside(labelled, mask)
+    for m in (inside, inside[::-1]):
+        np.testing.assert_allclose(mass_inside(table, m), expected)
+        np.testing.assert_allclose(mass_inside(labelled, m), expected)
+    with pytest.raises(TypeError, match=r"`mask` is a ndarray, expected a DataArray"):
+        mass_inside(labelled, inside.to_numpy())
