@@ -314,6 +314,28 @@ def test_zarr_groups_do_not_hide_a_codec(
     assert mark.exists()
 
 
+@pytest.mark.filterwarnings("ignore::Warning")  # of Zarr, on stores at addresses
+def test_a_store_that_changes_its_description_is_read_as_it_was_looked_at(
+    tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may answer each question once; the pickle comes with the second answer."""
+    pytest.importorskip("fsspec")
+    pickles = pytest.importorskip("numcodecs.pickles")
+    monkeypatch.setattr(pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True, raising=False)
+    store = tmp_path / "x.zarr"
+    a = xr.DataArray(np.ones(2), dims="sample", name="x")
+    a.to_dataset().to_zarr(store, zarr_format=2, consolidated=False, encoding={"x": {"compressors": None}})
+    found = opened(f"file://{store}")
+    described = json.loads((store / "x" / ".zarray").read_text())
+    described |= {"dtype": "|O", "filters": [{"id": "pickle", "protocol": 5}]}
+    (store / "x" / ".zarray").write_text(json.dumps(described))
+    assert np.array_equal(found["x"], a)
+    (store / "x" / "0").write_bytes(pickle.dumps(Code(mark)))
+    with contextlib.suppress(Exception):  # some bytes, not an object
+        found["x"].load()
+    assert not mark.exists()
+
+
 def test_sound_zarr_stores_are_read(tmp_path: Path) -> None:
     pytest.importorskip("zarr")
     a = xr.DataArray(

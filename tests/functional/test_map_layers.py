@@ -445,6 +445,35 @@ def test_a_map_lies_on_the_dims_of_the_input_in_their_order() -> None:
 # ------------------------------------------------------------------ layers that run twice
 
 
+class SecondSamples(nn.Module):
+    """A transformer with samples behind the positions, (L, N, C), as torch's own by default and XLNet have them."""
+
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=first)
+        self.first, self.encoder, self.head = (
+            first,
+            nn.TransformerEncoder(layer, 2, enable_nested_tensor=False),
+            nn.Linear(8, 3),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.encoder(x if self.first else x.transpose(0, 1))
+        return self.head((h if self.first else h.transpose(0, 1)).tanh().mean(1))
+
+
+@pytest.mark.parametrize("n", [1, 3, 16])
+def test_samples_behind_the_positions(n: int) -> None:
+    """Also where there are as many of them as positions."""
+    first, second = SecondSamples(True).eval(), SecondSamples(False).eval()
+    second.load_state_dict(first.state_dict())
+    x = images(16, 8, n=n)
+    for options in ({}, {"layer": "encoder.layers.0"}):
+        found = grad_cam(second, x, target=0, **options)
+        assert found.shape == (n, 16)
+        torch.testing.assert_close(found, grad_cam(first, x, target=0, **options), rtol=1e-4, atol=1e-6)
+
+
 class BothStrands(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -19,6 +19,7 @@ from attrib.engine.layers.at_layer import (
     find_layer,
     named_layers,
     not_in_the_model,
+    samples_first,
     tapped,
 )
 from attrib.engine.layers.image_form import Form, form_by_types
@@ -156,7 +157,8 @@ def _named(
             numbers = range(0 if trial is None else trial.calls[name])
         if not numbers:
             raise explained(OffPath(name, "the model does not call it"), passes, rows, onto)
-        each.append([MapLayer(Site(name, module, k), placed(name, k)) for k in numbers])
+        second = trial is not None and name in trial.turned
+        each.append([MapLayer(Site(name, module, k, second), placed(name, k)) for k in numbers])
     return each
 
 
@@ -187,7 +189,8 @@ def candidates(passes: Passes, rows: Rows) -> tuple[list[Candidate], Tensor]:
         return outputs[key].clone()  # the next layer may write to it
 
     leaves = tuple(r[:1].detach().requires_grad_(r.is_floating_point()) for r in rows)
-    with torch.enable_grad(), tapped(parts, see):
+    turned: set[str] = set()
+    with torch.enable_grad(), tapped(parts, samples_first(see, 1, turned=turned)):
         y = passes.function(*(leaf.clone() for leaf in leaves), samples=torch.zeros(1, dtype=torch.long))
     gradients: Sequence[Tensor | None] = [None] * len(outputs)
     if y.requires_grad and outputs:
@@ -200,7 +203,9 @@ def candidates(passes: Passes, rows: Rows) -> tuple[list[Candidate], Tensor]:
             refuse_checkpoint(error)
             raise
     return [
-        Candidate(Site(name, parts[name], call if counts[name] > 1 else None), output, gradient)
+        Candidate(
+            Site(name, parts[name], call if counts[name] > 1 else None, name in turned), output, gradient
+        )
         for ((name, call), output), gradient in zip(outputs.items(), gradients, strict=True)
     ], y
 

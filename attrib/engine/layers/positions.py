@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows
-from attrib.engine.layers.at_layer import See, Site, tapped
+from attrib.engine.layers.at_layer import See, Site, samples_first, tapped
 from attrib.engine.layers.image_form import (
     UNEVEN,
     Form,
@@ -173,11 +173,14 @@ class Trial:
     moves : Moves
     calls : dict
         How often each layer was called.
+    turned : set
+        Layers whose samples are their second dim.
     """
 
     def __init__(self, passes: Passes, rows: Rows, onto: int, moves: Moves, size: int) -> None:
         self.moves = moves
         self.calls: dict[str, int] = {}
+        self.turned: set[str] = set()
         self._function, self._rows, self._onto, self._size = passes.function, rows, onto, size
         self._responses: dict[Key, Response] = {}
         self._y: Tensor | None = None
@@ -189,7 +192,7 @@ class Trial:
             self.calls = dict.fromkeys(parts, 0)
             beside = [t[:1].expand(len(batch), *t.shape[1:]) for t in self._rows]
             beside[self._onto] = batch
-            with torch.no_grad(), tapped(parts, see):
+            with torch.no_grad(), tapped(parts, samples_first(see, len(batch), turned=self.turned)):
                 first = torch.zeros(1, dtype=torch.long)
                 outputs.append(self._function.output(*(t.clone() for t in beside), samples=first))
         return torch.cat(outputs)
