@@ -100,14 +100,9 @@ def read_pairs(path: str | Path, k: int, columns: Mapping[str, str] | None = Non
     if not file.is_file():
         raise FileNotFoundError(f"`data`: there is no file {file}")
     try:
-        raw = pd.read_csv(
-            file,
-            sep=_separator(file),
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-            encoding="utf-8-sig",
-        )
+        options = {"dtype": str, "keep_default_na": False, "skipinitialspace": True}
+        with text_of(file) as text:
+            raw = pd.read_csv(text, sep=_separator(file), **options)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError, OSError) as error:
         raise ValueError(f"`data`: {file} is no table in CSV: {error}") from error
     table = _columns(raw, file, dict(columns or {}))
