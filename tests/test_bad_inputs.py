@@ -80,6 +80,20 @@ def test_names_of_results_are_no_dims(name: str) -> None:
         attrib.integrated_gradients(lambda z: z.sum(1), x)
 
 
+def test_a_coord_that_the_dim_of_targets_would_replace_is_refused() -> None:
+    x = xr.DataArray(np.ones((2, 3), "float32"), dims=("sample", "gene"), coords={"target": ("sample", [7, 8])})
+    with pytest.raises(ValueError, match=r"`x` has a coord called 'target'.*drop_vars\('target'\)"):
+        attrib.saliency(nn.Linear(3, 2), x, targets=[0, 1])
+    assert attrib.saliency(nn.Linear(3, 2), x, target=0).target.values.tolist() == [7, 8]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate dimension")
+def test_dims_that_are_there_twice() -> None:
+    x = xr.DataArray(np.ones((2, 2), "float32"), dims=("sample", "sample"))
+    with pytest.raises(ValueError, match=r"`x` has the dims \('sample', 'sample'\)"):
+        attrib.saliency(nn.Linear(2, 2), x, target=0)
+
+
 def test_one_number_for_each_sample_takes_noise() -> None:
     """x^2 at 3 and 1: a sample of one number is a sample."""
     x = torch.tensor([3.0, 1.0])
