@@ -81,7 +81,9 @@ def test_names_of_results_are_no_dims(name: str) -> None:
 
 
 def test_a_coord_that_the_dim_of_targets_would_replace_is_refused() -> None:
-    x = xr.DataArray(np.ones((2, 3), "float32"), dims=("sample", "gene"), coords={"target": ("sample", [7, 8])})
+    x = xr.DataArray(
+        np.ones((2, 3), "float32"), dims=("sample", "gene"), coords={"target": ("sample", [7, 8])}
+    )
     with pytest.raises(ValueError, match=r"`x` has a coord called 'target'.*drop_vars\('target'\)"):
         attrib.saliency(nn.Linear(3, 2), x, targets=[0, 1])
     assert attrib.saliency(nn.Linear(3, 2), x, target=0).target.values.tolist() == [7, 8]

@@ -115,7 +115,8 @@ def test_images(name: str) -> None:
     model(leaf).logits[:, 1].sum().backward()
     assert leaf.grad is not None
     agree(saliency(model, x, target=1, absolute=False), leaf.grad, 1e-9)
-    for method in (partial(integrated_gradients, n_steps=4), deep_lift, grad_cam):
+    (layer,) = grad_cam.explain(model, x, target=1).layers or ()  # chosen by the first sample
+    for method in (partial(integrated_gradients, n_steps=4), deep_lift, partial(grad_cam, layer=layer)):
         together = method(model, x, target=1)
         agree(together[1:], method(model, x[1:], target=1), 1e-9)
     delta = deep_lift.explain(model, x, target=1).delta
