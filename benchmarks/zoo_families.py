@@ -148,10 +148,13 @@ def small_config(config: Any) -> Any:
     for name in ("pad_token_id", "head_dim", "num_key_value_heads", "vocab_size"):
         if getattr(config, name, 0) is None:
             setattr(config, name, SMALL[name])
+    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = 0
     if hasattr(config, "default_language"):
         config.default_language = config.languages[0]
     if config.model_type == "efficientnet":  # the second and the last stage alone
         config.width_coefficient, config.depth_coefficient, config.hidden_dim = 0.25, 0.1, 320
+        config.initializer_range = 0.3  # with less the signal dies on its way: variances below the norms' eps
     if config.model_type in ("convnext", "convnextv2"):
         config.num_stages, config.hidden_sizes, config.depths = 4, [8, 16, 24, 32], [1, 1, 2, 1]
     for nested in ("text_config", "vision_config", "encoder", "decoder"):
@@ -169,6 +172,30 @@ class OfEmbeddings(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(inputs_embeds=x, attention_mask=torch.ones(x.shape[:2], dtype=torch.long)).logits
+
+
+class OfTokens(nn.Module):
+    """An encoder and a decoder that take no embeddings (N, L, C): here they stand in for what the encoder's table gives."""
+
+    def __init__(self, model: nn.Module, end: int) -> None:
+        super().__init__()
+        self.model, self.end = model, end
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = dict(self.model.named_modules(remove_duplicate=False))
+        table = next(part for name, part in parts.items() if name.endswith("encoder.embed_tokens"))
+        calls: list[Tensor] = []
+
+        def first(module: nn.Module, args: object, output: Tensor) -> Tensor:
+            calls.append(output)
+            return x if len(calls) == 1 else output  # the second call is the decoder's
+
+        handle = table.register_forward_hook(first)
+        try:
+            tokens = torch.full(x.shape[:2], 5).index_fill(1, torch.tensor(x.shape[1] - 1), self.end)
+            return self.model(tokens, attention_mask=torch.ones_like(tokens)).logits
+        finally:
+            handle.remove()
 
 
 class Named(nn.Module):
@@ -237,6 +264,8 @@ def _with_input(kind: str, model: nn.Module, config: Any) -> tuple[nn.Module, Te
         return Named(model, "pixel_values"), images(size, getattr(config, "num_channels", 3))
     if kind == "SequenceClassification":
         size = model.get_input_embeddings().weight.shape[1]
+        if config.is_encoder_decoder:
+            return OfTokens(model, config.eos_token_id), torch.randn(SAMPLES, 16, size, generator=generator)
         return OfEmbeddings(model), torch.randn(SAMPLES, 16, size, generator=generator)
     if kind == "AudioClassification":
         if hasattr(config, "num_mel_bins") and hasattr(config, "max_source_positions"):

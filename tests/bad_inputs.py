@@ -17,7 +17,7 @@ SHARE = (-0.1, float("nan"), float("inf"), "0.1", True)
 FLAG = ("yes", "no", "", None, 2.0, -1)
 
 VALUES: dict[str, tuple[Any, ...]] = {
-    "n_steps": WHOLE, "n_samples": WHOLE, "batch_size": (0, -1, 2.5, True, "3", "all", float("nan")),
+    "n_steps": (*WHOLE, 10**12), "n_samples": WHOLE, "batch_size": (0, -1, 2.5, True, "3", "all", float("nan")),
     "stdevs": (-0.5, float("nan"), float("inf"), "0.1", True), "stdev_spread": SHARE,
     "seed": (1.5, "0", None, float("nan"), True), "absolute": FLAG, "multiply_by_inputs": FLAG, "relu": FLAG, "upsample": FLAG,
     "check": FLAG, "center": FLAG, "hypothetical": FLAG, "progress": ("yes", 3),

@@ -113,6 +113,10 @@ def test_one_number_for_each_sample_takes_noise() -> None:
 def test_numbers_of_passes_that_cannot_fit_are_refused_before_memory_is_touched() -> None:
     with pytest.raises(ValueError, match="`batch_sizes`: the inputs of 1000000000000 rows would take"):
         bench(nn.Linear(3, 2).eval(), torch.ones(2, 3), methods=["saliency"], batch_sizes=[10**12], target=0)
+    with pytest.raises(
+        ValueError, match="`n_samples`: 1,000,000,000,000 draws of baselines for a sample would take"
+    ):
+        attrib.functional.gradient_shap(NET, LETTERS, baselines=LETTERS, target=0, n_samples=10**12)
 
 
 # ------------------------------------------------------------------ the command line
