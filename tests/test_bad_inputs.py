@@ -119,6 +119,24 @@ def test_numbers_of_passes_that_cannot_fit_are_refused_before_memory_is_touched(
         attrib.functional.gradient_shap(NET, LETTERS, baselines=LETTERS, target=0, n_samples=10**12)
 
 
+@pytest.mark.parametrize("seed", [1.5, "x", None, True, 2**64])
+def test_seeds_of_draws_beside_the_methods(seed: Any) -> None:
+    from attrib.domains.draws import drawn_evenly
+    from attrib.domains.sequences import one_hot, random_sequences, shuffle
+    from attrib.stats import contrast
+
+    x = one_hot(["ACGTACGT", "GGTTACCA"])
+    a = xr.DataArray(np.random.default_rng(0).normal(size=(8, 3)), dims=("sample", "gene"), coords={"group": ("sample", [0, 0, 0, 0, 1, 1, 1, 1])})  # fmt: skip
+    for draw in (
+        lambda: drawn_evenly([1, 1, 1], 2, seed),
+        lambda: shuffle(x, n=2, seed=seed),
+        lambda: random_sequences(2, 8, seed=seed),
+        lambda: contrast(a, "group", seed=seed),
+    ):
+        with pytest.raises((TypeError, ValueError), match="`seed` is"):
+            draw()
+
+
 # ------------------------------------------------------------------ the command line
 
 CODE = """
@@ -166,8 +184,8 @@ def test_settings_of_the_command_line(
 
 EXPLAIN = "explain --model register:genes --data x.npy --target 0 --output OUT"
 FLAGS: list[tuple[str, str, tuple[str, ...]]] = [
-    (EXPLAIN, "--batch-size", ("0", "-1", "2.5", "many", "")), (EXPLAIN, "--device", ("abacus", "cuda:99", "mps:7")),
-    (EXPLAIN, "--target", ("7", "-9", "eta", "0.5", "0,0")), (EXPLAIN, "--seed", ("1.5", "x")), (EXPLAIN, "--dims", ("a", "a,a", "a,b,c")),
+    (EXPLAIN, "--batch-size", ("0", "-1", "2.5", "many", "")), (EXPLAIN, "--device", ("abacus", "cuda:99", "mps:7", "meta")),
+    (EXPLAIN, "--target", ("7", "-9", "eta", "0.5", "0,0")), (EXPLAIN + " --methods smooth_grad", "--seed", ("1.5", "x", "99999999999999999999999")), (EXPLAIN, "--dims", ("a", "a,a", "a,b,c")),
     (EXPLAIN, "--methods", ("saliance", "saliency,saliance")), (EXPLAIN, "--classes", ("a", "a,b", "a,a,b")), (EXPLAIN, "--baselines", ("zero", "nothing.npy")),
     ("bench --model register:genes --data x.npy --target 0", "--batch-sizes", ("0", "-4", "x", "1000000000000")),
     ("bench --model register:genes --data x.npy --target 0", "--repeats", ("0", "-1", "1.5")),

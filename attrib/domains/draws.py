@@ -6,6 +6,8 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from attrib._seed import whole_seed
+
 
 def drawn_evenly(labels: Sequence[Hashable], most: int | None, seed: int = 0) -> list[int]:
     """At most so many samples, the same number of each label as far as there are enough.
@@ -34,7 +36,7 @@ def drawn_evenly(labels: Sequence[Hashable], most: int | None, seed: int = 0) ->
     if most is None or most >= len(labels):
         return list(range(len(labels)))
     queues: dict[Hashable, list[int]] = {}
-    for n in np.random.default_rng([seed, 6]).permutation(len(labels)).tolist():
+    for n in np.random.default_rng([whole_seed(seed), 6]).permutation(len(labels)).tolist():
         queues.setdefault(labels[n], []).append(n)
     in_order = [queues[label] for label in sorted(queues, key=str)]
     turns = [queue[turn] for turn in range(len(labels)) for queue in in_order if turn < len(queue)]

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from attrib._install import install_hint
+from attrib._seed import whole_seed
 from attrib.io import save
 from attrib.plots.scale import figure
 from attrib.workflows.expression.network import Dense
@@ -124,7 +125,7 @@ def fitted(
     share = np.bincount(training.y, minlength=classes)
     weight = len(training.y) / (classes * np.maximum(share, 1)) if fit.balanced else np.ones(classes)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(fit.seed)
+        torch.manual_seed(whole_seed(fit.seed))
         net = NeuralNetClassifier(
             Dense, module__genes=training.x.shape[1], module__classes=classes, module__hidden=tuple(hidden),
             module__dropout=dropout, criterion=torch.nn.CrossEntropyLoss,

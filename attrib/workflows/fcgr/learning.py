@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from attrib._install import install_hint
+from attrib._seed import whole_seed
 from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import BRANCHES, Images
 
@@ -72,7 +73,7 @@ def fitted(
         Without skorch.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(fit.seed)
+        torch.manual_seed(whole_seed(fit.seed))
         module = {f"module__{n}": v for n, v in (shape | {"corners": images.corners}).items()}
         net = _classifier(module, fit, (tensors(images, validation), validation["label"].to_numpy()), tell)
         net.initialize()

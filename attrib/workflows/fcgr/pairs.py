@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._seed import whole_seed
 from attrib.domains.fcgr import CORNERS, fcgr
 from attrib.domains.sequences.fasta import text_of
 from attrib.io.names import file_names
@@ -209,7 +210,7 @@ def chosen(
     """
     if samples is not None:
         return _by_name(pairs, list(dict.fromkeys(str(s) for s in samples)))
-    order = np.random.default_rng([seed, 11]).permutation(len(pairs.table))
+    order = np.random.default_rng([whole_seed(seed), 11]).permutation(len(pairs.table))
     by_label = [[i for i in order if pairs.table["label"].iloc[i] == c] for c in (1, 0)]
     turns = [i for k in range(len(order)) for group in by_label for i in group[k : k + 1]]
     return [str(pairs.table.index[i]) for i in turns[:count]], pairs.bad
@@ -235,5 +236,5 @@ def _by_name(pairs: Pairs, names: list[str]) -> tuple[list[str], dict[str, str]]
 
 def background(pairs: Pairs, count: int, seed: int) -> list[str]:
     """Pairs of the background, the same for all explained pairs."""
-    order = np.random.default_rng([seed, 12]).permutation(len(pairs.table))
+    order = np.random.default_rng([whole_seed(seed), 12]).permutation(len(pairs.table))
     return [str(n) for n in pairs.table.index[order[:count]]]
