@@ -200,6 +200,9 @@ FLAGS: list[tuple[str, str, tuple[str, ...]]] = [
     ("sequence --model register:genes --fasta a.fa --output OUT", "--windows", ("0", "-1")),
     ("sequence --model register:genes --fasta a.fa --output OUT", "--baselines", ("ones", "")),
     ("sequence --model register:genes --fasta a.fa --output OUT", "--device", ("abacus",)),
+    ("sequence --model register:genes --fasta a.fa --output OUT", "--width", ("10", "0", "x")),
+    ("sequence --model register:genes --fasta a.fa --output OUT", "--evolve", ("-1", "1.5", "x")),
+    ("sequence --model register:genes --fasta a.fa --summits --output OUT", "--width", ("10",)),
 ]  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def read_records(source: Source, max_records: int | None = None, seed: int = 0) 
     Raises
     ------
     ValueError
-        Unless exactly one of a FASTA file and a table is named, and if no record can be used.
+        Unless exactly one of a FASTA file and a table is named, for options of other files, and if no record can be used.
     FileNotFoundError
         If there is no such file.
     """
@@ -62,6 +62,8 @@ def read_records(source: Source, max_records: int | None = None, seed: int = 0) 
         raise ValueError("`bed` needs `fasta`: the genome that the intervals lie in")
     if source.table is None and (source.column != Source().column or source.name is not None):
         raise ValueError(f"`column` and `name` are of a table, and {source.fasta} is none; leave them out")
+    if source.bed is None and (source.width is not None or source.summits):
+        raise ValueError("`width` and `summits` are of intervals; pass `bed` too, or leave them out")
     if max_records is not None and max_records < 1:
         raise ValueError(f"`max_records` is {max_records}, expected a positive number")
     reading = _read(source)
