@@ -300,7 +300,7 @@ def _in_larger_inputs(case: Case, module: nn.Module, call: int, ndim: int, dims:
             return f"and everything else: told by its types; of larger inputs {type(error).__name__}"
         if h.ndim != 2 + ndim:
             return "and everything else: told by its types"
-        best = max(best, _locality(h.square().sum(1), leaf, dims))
+        best = max(best, *(_locality(h.square().sum(1), leaf, dims, power) for power in (2, 6)))
         if best > 0.3:
             break
     return f"and everything else: told by its types; in inputs of {sides} times the sides {best:.2f}"
@@ -325,13 +325,17 @@ def _by_hand(a: Tensor, g: Tensor) -> Tensor:
     return (a * g.flatten(2).mean(2).view(*g.shape[:2], *[1] * (g.ndim - 2))).sum(1)
 
 
-def _locality(positions: Tensor, leaf: Tensor, dims: tuple[int, ...]) -> float:
-    """Correlation of a position's place with the centre of the input that its gradient weighs, the least of all dims."""
+def _locality(positions: Tensor, leaf: Tensor, dims: tuple[int, ...], power: int = 2) -> float:
+    """Correlation of a position's place with the centre of the input that its gradient weighs, the least of all dims.
+
+    A high power looks at the largest gradients alone, and not at what reaches all positions through means of the whole image.
+    """
     grid = positions.shape[1:]
     picks = torch.randperm(torch.Size(grid).numel(), generator=torch.Generator().manual_seed(1))[:24]
     places, centres = [], []
     for k in picks.tolist():
-        g = torch.autograd.grad(positions.flatten(1)[0, k], leaf, retain_graph=True)[0][0].square()
+        g = torch.autograd.grad(positions.flatten(1)[0, k], leaf, retain_graph=True)[0][0].abs()
+        g = (g / g.max().clamp(min=1e-300)) ** power
         total = g.sum().clamp(min=1e-300)
         centres.append(
             [

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
 ALIGNED = 16  # bytes; sums of products differ in their last bits where memory begins at no multiple of it, as in frames of a network
 
 

@@ -474,6 +474,29 @@ def test_samples_behind_the_positions(n: int) -> None:
         torch.testing.assert_close(found, grad_cam(first, x, target=0, **options), rtol=1e-4, atol=1e-6)
 
 
+class EncoderAndDecoder(nn.Module):
+    """The decoder has as many tokens as the encoder; each of its positions looks at all of the input, and at none more than at others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.ModuleList(Block() for _ in range(2))
+        self.tokens, self.cross = nn.Embedding(24, 32), nn.MultiheadAttention(32, 4, batch_first=True)
+        self.decoder, self.head = Block(), nn.Linear(32, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.encoder:
+            x = block(x)
+        h = self.tokens(torch.arange(24).expand(len(x), 24))
+        return self.head(self.decoder(h + 3 * self.cross(h, x, x)[0])[:, -1])
+
+
+def test_positions_of_a_decoder_are_not_the_inputs() -> None:
+    model, x = EncoderAndDecoder().eval(), images(24, 32, n=2)
+    assert grad_cam.explain(model, x, target=0).layers == ("encoder.1",)
+    with pytest.raises(ValueError, match=r"`layer` 'decoder': every position answers to changes anywhere"):
+        grad_cam(model, x, target=0, layer="decoder")
+
+
 class BothStrands(nn.Module):
     def __init__(self) -> None:
         super().__init__()

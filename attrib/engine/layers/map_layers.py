@@ -146,9 +146,9 @@ def _named(
         placement = None if trial is None else trial.placement(key, modules[name], inputs)
         if placement != Placement(None, False, DIFFUSE):
             return placement
-        everywhere = named_layers(passes.function.model)
-        wide = responses(passes, everywhere, rows, onto)
-        return (wide.like_others(key, everywhere, inputs) if wide else None) or placement
+        wide = responses(passes, named_layers(passes.function.model), rows, onto)
+        outputs, _ = candidates(passes, rows)
+        return (None if wide is None else _like_others(wide, key, outputs, inputs)) or placement
 
     each = []
     for name, module in pairs:
@@ -234,8 +234,8 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
             if trial is None
             else trial.placement(c.key, c.site.module, inputs)
         )
-        if trial is not None and placement is not None and placement == Placement(None, False, DIFFUSE):
-            placement = trial.like_others(c.key, parts, inputs) or placement
+        if trial is not None and placement == Placement(None, False, DIFFUSE):
+            placement = _like_others(trial, c.key, outputs, inputs) or placement
         reason = _objection(c, placement, likely, y)
         if reason is None:
             tips.append(MapLayer(c.site, placement))
@@ -263,6 +263,20 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
     if passed_over:
         words += f"; passed over: {', '.join(f'{name} ({reason})' for reason, name in passed_over.items())}"
     return best._replace(choice=words)
+
+
+def _like_others(
+    trial: Trial, key: tuple[str, int], outputs: Sequence[Candidate], inputs: tuple[int, ...]
+) -> Placement | None:
+    """The placement of another layer of the same shape, for one whose positions all see the whole input.
+
+    None for a decoder: its positions begin as tokens that no input moves, and are its own, though their number may be the input's.
+    """
+    fixed = {_node(c.output) for c in outputs if not trial.moved(c.key)}
+    mine = next((c.output for c in outputs if c.key == key), None)
+    if mine is None or not fixed.isdisjoint(_nodes(mine)):
+        return None
+    return trial.like_others(key, {c.site.name: c.site.module for c in outputs}, inputs)
 
 
 def _main(tips: Sequence[MapLayer], trial: Trial, outputs: Sequence[Candidate]) -> tuple[MapLayer, str]:

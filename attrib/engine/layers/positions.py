@@ -237,6 +237,11 @@ class Trial:
                     return Placement(other.form, False, f"{DIFFUSE}, so it is read like {name}")
         return None
 
+    def moved(self, key: Key) -> bool:
+        """Whether any change of the input reaches a call of a layer; so it is said of one that was not watched."""
+        response = self._responses.get(key)
+        return response is None or bool((response.last > 0).any())
+
     @property
     def still(self) -> bool:
         """Whether the model's output is the same, whatever changes."""
