@@ -141,9 +141,11 @@ def _spread(sample: Tensor) -> float:
 
 
 def _position_dims(sizes: torch.Size) -> tuple[int, ...]:
-    """The dims of a sample that may hold positions: all but a first or a last one that is too short for places."""
+    """The dims of a sample that may hold positions: all but a first or a last one that is too short for places, or the second of a film."""
     dims = [d for d, size in enumerate(sizes) if size > 1]
     short = [d for d in (0, len(sizes) - 1) if sizes[d] < PLACES] if len(sizes) > 1 else []
+    if not short and len(sizes) == 4 and sizes[1] < PLACES:  # (frames, channels, y, x)
+        short = [1]
     return tuple(d for d in dims if len(short) != 1 or d != short[0])
 
 
