@@ -530,13 +530,12 @@ def test_frames_have_a_stride_of_their_own() -> None:
         ("block.norm1",),
         (0, 2, 3),
     )  # behind it only the class token counts
-    h, g = (
-        t[0, 1:].unflatten(0, (4, 5, 8))
-        for t in (
-            layer_activation(model, x, layer="block.norm1"),
-            saliency(model, x, target=0, layer="block.norm1", absolute=False),
-        )
-    )
+    outputs: list[Tensor] = []
+    handle = model.block.norm1.register_forward_hook(lambda part, args, output: outputs.append(output))
+    model(x)
+    handle.remove()
+    gradient = saliency(model, x, target=0, layer="block.norm1", absolute=False)
+    h, g = (t[0, 1:].unflatten(0, (4, 5, 8)) for t in (outputs[0], gradient))
     expected = (h * g.mean((0, 1, 2))).sum(-1).permute(2, 0, 1)
     torch.testing.assert_close(found.attribution[0], expected.detach(), rtol=1e-4, atol=1e-6)
 
