@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attrib.cli import show
-from attrib.cli.options import Context, Continued, Device, Layer, Seed
-from attrib.cli.values import joined, listed
+from attrib.cli.options import Cluster, Context, Continued, Device, Layer, Pictures, Seed
+from attrib.cli.values import drawers, joined, listed, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.cells import Study
@@ -81,6 +81,8 @@ def cells(
     compartments: Compartments = None,
     context: Context = None,
     overlay: Overlay = "grey",
+    pictures: Pictures = "all",
+    cluster: Cluster = None,
     max_images: MaxImages = None,
     batch_size: ImagesPerCall = 16,
     device: Device = None,
@@ -97,7 +99,8 @@ def cells(
     with show.progress() as tell:
         done = work(
             classifier, images, output, methods=listed(methods) or METHODS, layer=layer, targets=goal,
-            masks=masks, compartments=listed(compartments), context=listed(context), overlay=overlay, max_images=max_images, batch_size=batch_size, seed=seed, command=command_line(), tell=tell,
+            masks=masks, compartments=listed(compartments), context=listed(context), overlay=overlay, max_images=max_images, batch_size=batch_size, pictures=pictures, workers=drawers(),
+            cluster=workers(cluster), seed=seed, command=command_line(), tell=tell,
         )  # fmt: skip
     _report(done, classifier.classes)
 

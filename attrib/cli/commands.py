@@ -21,7 +21,6 @@ from attrib.cli.options import (
     Data,
     Device,
     Dims,
-    FirstSamples,
     Methods,
     Model,
     OneTarget,
@@ -29,6 +28,7 @@ from attrib.cli.options import (
     Overwrite,
     Seed,
     Settings,
+    SomeSamples,
     Target,
     Variables,
     Weights,
@@ -196,7 +196,7 @@ def judge(
         str | None, typer.Option(help="A number, or a file like --data: what stands for absent features.")
     ] = None,
     context: Context = None,
-    samples: FirstSamples = 32,
+    samples: SomeSamples = 32,
     steps: Annotated[int, typer.Option(help="Points of the curves of deletion and insertion.")] = 20,
     n_random: Annotated[int, typer.Option(help="Random orders that these are compared with.")] = 10,
     batch_size: BatchSize = "auto",
@@ -230,12 +230,13 @@ def bench(
     dims: Dims = None,
     variables: Variables = None,
     classes: Classes = None,
-    samples: FirstSamples = 32,
+    samples: SomeSamples = 32,
     batch_sizes: Annotated[
         list[str] | None, typer.Option(help="Rows per call of the model, with commas.")
     ] = None,
     repeats: Annotated[int, typer.Option(help="Rounds; times are medians over them.")] = 3,
     device: Device = None,
+    seed: Seed = 0,
     output: Annotated[Path | None, typer.Option(help="A .csv for the table.")] = None,
 ) -> None:
     """Find how fast your model can be explained: samples per second, memory, the best batch size."""
@@ -244,7 +245,7 @@ def bench(
     with show.progress() as tell:
         table = measure(
             model, data, weights=weights, dims=names(dims), variables=names(variables), classes=joined(classes),
-            methods=listed(methods) or TIMED, target=target or "predicted", samples=samples, repeats=repeats, device=device, output=output,
+            methods=listed(methods) or TIMED, target=target or "predicted", samples=samples, repeats=repeats, device=device, seed=seed, output=output,
             batch_sizes=None if batch_sizes is None else [rows(b, "--batch-sizes") for b in names(batch_sizes) or []],
             tell=False if tell is None else lambda done, total: tell("bench", done, total),
         )  # fmt: skip

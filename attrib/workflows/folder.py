@@ -21,7 +21,7 @@ import torch
 
 from attrib.engine.model.parameters import weights
 from attrib.io import load, replacing, write_json
-from attrib.io.lock import Lock, sweep
+from attrib.io.lock import Lock, read_json, sweep
 
 RECORD, PARTS, LOCK = "run.json", "parts", ".lock.json"
 PACKAGES = ("attrib", "torch", "numpy", "xarray", "netCDF4", "matplotlib", "scikit-learn")
@@ -171,7 +171,8 @@ class Folder:
             raise ValueError(f"`output` is {self.path}, which is a file; name a folder")
         if not self.path.exists() or all(p.name == LOCK for p in self.path.iterdir()):
             return []
-        earlier = _record(self.path)
+        record = read_json(self.path / RECORD)
+        earlier = record if isinstance(record, dict) else {}
         if earlier.get("program") != self.record["program"]:
             theirs = str(earlier.get("program", ""))
             held = f"a run of {theirs}" if theirs.startswith("attrib") else "files that are not attrib's"
@@ -219,12 +220,23 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _record(path: Path) -> dict[str, Any]:
+def read_mapping(file: Path, argument: str) -> dict[str, Any]:
+    """Names and values in a file of JSON.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it holds something else.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"`{argument}`: there is no file {file}")
     try:
-        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"`{argument}` cannot be loaded: {file} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"`{argument}` cannot be loaded: {file} is a {type(content).__name__}, expected a mapping")  # fmt: skip
+    return content
 
 
 def save_picture(figure: Any, path: Path) -> None:

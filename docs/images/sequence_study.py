@@ -29,10 +29,10 @@ def main() -> None:
         (folder / "a.fa").write_text(fasta(Planted(*(v[both] for v in data))))
         save_motifs(database(), folder / "known.meme")
         done = sequence(
+            folder / "a.fa",
             trained(),
             folder / "out",
-            fasta=folder / "a.fa",
-            motifs=folder / "known.meme",
+            search=Search(motifs=folder / "known.meme"),
             target="0",
             pictures=1,
         )

@@ -171,9 +171,7 @@ def expression(
     identity = {
         "model": classifier.source, "weights": digest(classifier.model), "samples": digest_of(selected.z), "methods": list(settings.methods),
         "arguments": digest_of([settings.shared["classes"], settings.by_method]), "normalize": normalize, "baselines": baselines, "seed": seed,
-    }  # fmt: skip
-    if context:
-        identity["context"] = beside.digest()
+    } | beside.identity()  # fmt: skip
     with Folder(output, command_line(), program=PROGRAM, settings=identity, overwrite=overwrite) as folder:
         folder.record |= {
             "data": str(data) if isinstance(data, str | Path) else type(data).__name__, "target": names or "predicted", "split": split,
