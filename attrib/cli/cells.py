@@ -91,7 +91,6 @@ def cells(
     """Explain a classifier of cell images: attributions on the images, quality figures, a summary page."""
     from attrib.workflows.cells import METHODS
     from attrib.workflows.cells import cells as work
-    from attrib.workflows.folder import command_line
 
     classifier = chosen(checkpoint, model, weights, classes, processor, device)
     wanted = listed(targets) or ["predicted"]
@@ -100,7 +99,7 @@ def cells(
         done = work(
             classifier, images, output, methods=listed(methods) or METHODS, layer=layer, targets=goal,
             masks=masks, compartments=listed(compartments), context=listed(context), overlay=overlay, max_images=max_images, batch_size=batch_size, pictures=pictures, workers=drawers(),
-            cluster=workers(cluster), seed=seed, command=command_line(), tell=tell,
+            cluster=workers(cluster), seed=seed, tell=tell,
         )  # fmt: skip
     _report(done, classifier.classes)
 

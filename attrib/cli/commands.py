@@ -77,10 +77,9 @@ def demo(
 ) -> None:
     """Train a small network on handwritten digits and explain it with every method."""
     from attrib.workflows.demo import demo as work
-    from attrib.workflows.folder import command_line
 
     with show.progress() as tell:
-        done = work(output, seed=seed, command=command_line(), tell=tell, say=show.say)
+        done = work(output, seed=seed, tell=tell, say=show.say)
     show.demo_table(done.table)
     show.files(done.folder, [*done.files, "run.json"])
     show.say(
@@ -146,7 +145,6 @@ def explain(
     """Explain your own model on your own data."""
     from attrib.workflows.explain import explain as work
     from attrib.workflows.explain import explain_cohort
-    from attrib.workflows.folder import command_line
 
     if output.suffix == ".zarr":
         if dims is not None or overwrite:
@@ -174,7 +172,7 @@ def explain(
         done = work(
             model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=joined(classes),
             baselines=baselines, context=listed(context), methods=chosen(methods or ["saliency,integrated_gradients"]), target=joined(target), batch_size=rows(batch_size), device=device,
-            seed=seed, options=assignments(options), overwrite=overwrite, command=command_line(), tell=tell,
+            seed=seed, options=assignments(options), overwrite=overwrite, tell=tell,
             say=show.say,
         )  # fmt: skip
     show.study_table(done.table)
@@ -206,7 +204,6 @@ def judge(
     overwrite: Overwrite = False,
 ) -> None:
     """Compare how far methods can be trusted on your own model: deletion, insertion, infidelity, randomization."""
-    from attrib.workflows.folder import command_line
     from attrib.workflows.judge import judge as work
 
     with show.progress() as tell:
@@ -214,7 +211,7 @@ def judge(
             model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=joined(classes),
             baselines=baselines, context=listed(context), methods=chosen(methods or JUDGED), target=target, samples=samples, steps=steps, n_random=n_random,
             batch_size=rows(batch_size), device=device, seed=seed, options=assignments(options),
-            overwrite=overwrite, command=command_line(), tell=tell, say=show.say,
+            overwrite=overwrite, tell=tell, say=show.say,
         )  # fmt: skip
     show.judged_table(done.table)
     show.files(done.folder, done.files)

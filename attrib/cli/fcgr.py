@@ -102,7 +102,6 @@ def explain(
     from attrib.workflows.fcgr import fcgr as work
     from attrib.workflows.fcgr import load_predictor
     from attrib.workflows.fcgr.settings import CORRECTIONS, METHODS
-    from attrib.workflows.folder import command_line
 
     predictor = load_predictor(
         checkpoint, model=model, k=k, dropout=dropout, scale=scale, output_kind=output_kind, device=device
@@ -113,7 +112,7 @@ def explain(
             predictor, data, output, columns=renamed(columns), samples=listed(samples) or None, n_samples=n_samples, n_background=n_background,
             context=listed(context), methods=listed(methods) or METHODS, corrections=[] if wanted == ["none"] else wanted or CORRECTIONS,
             layers=renamed(layers, "--layers"), n_regions=n_regions, with_interaction=interaction, pictures=pictures, workers=drawers(), cluster=workers(cluster), options=assignments(options),
-            batch_size=rows(batch_size), seed=seed, command=command_line(), tell=tell,
+            batch_size=rows(batch_size), seed=seed, tell=tell,
         )  # fmt: skip
     _report(done)
 
@@ -165,13 +164,12 @@ def train(
 ) -> None:
     """Train a two-branch network; no miRNA of the test is seen in training."""
     from attrib.workflows.fcgr import train as work
-    from attrib.workflows.folder import command_line
 
     with show.progress() as tell:
         done = work(
             data, output, columns=renamed(columns), k=k, scale=scale, dropout=dropout, channels=channels, depth=depth, epochs=epochs,
             patience=patience, batch_size=batch_size, learning_rate=learning_rate, test=test, validation=validation,
-            seed=seed, device=device, overwrite=overwrite, command=command_line(), tell=tell,
+            seed=seed, device=device, overwrite=overwrite, tell=tell,
         )  # fmt: skip
     _report_training(done)
 

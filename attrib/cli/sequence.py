@@ -118,7 +118,6 @@ def sequence(
     options: Settings = None,
 ) -> None:
     """Explain a model of DNA or RNA: attributions, mutations, motifs, experiments, a summary page."""
-    from attrib.workflows.folder import command_line
     from attrib.workflows.sequence import Search, Source
     from attrib.workflows.sequence import sequence as work
 
@@ -130,7 +129,7 @@ def sequence(
             Source(data, bed, renamed(columns), width, summits), model, output, weights=weights, search=search, context=listed(context),
             methods=listed(methods) or DEFAULT, target=joined(target), classes=joined(classes), baselines=baselines,
             dims=listed(dims) or DIMS, max_samples=max_samples, pictures=pictures, workers=drawers(), cluster=workers(cluster), batch_size=rows(batch_size), device=device, seed=seed,
-            options=assignments(options), command=command_line(), tell=tell, say=show.say,
+            options=assignments(options), tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
 

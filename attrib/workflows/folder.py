@@ -7,7 +7,6 @@ import json
 import platform
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any, Self
 
 import torch
 
+from attrib import _typed as typed
 from attrib.engine.model.parameters import weights
 from attrib.io import load, replacing, write_json
 from attrib.io.lock import Lock, read_json, sweep
@@ -34,8 +34,6 @@ class Folder:
     Parameters
     ----------
     path : str or path
-    command : sequence of str
-        As typed.
     program : str
         The command's name, such as `"attrib sequence"`. Folders of another program are refused.
     settings : mapping, optional
@@ -62,7 +60,6 @@ class Folder:
     def __init__(
         self,
         path: str | Path,
-        command: Sequence[str] = (),
         *,
         program: str = "attrib",
         settings: Mapping[str, Any] | None = None,
@@ -76,7 +73,7 @@ class Folder:
         self.files: list[str] = []
         self.record: dict[str, Any] = {
             "program": program,
-            "command": shlex.join(command),
+            "command": shlex.join(typed.command.get()),
             "state": "running",
             "started": now(),
             "versions": versions(),
@@ -266,11 +263,6 @@ def picture_count(pictures: int | str) -> int | None:
     if isinstance(pictures, bool) or not str(pictures).isdecimal():
         raise ValueError(f"`pictures` is {pictures!r}, expected a number, all or none")
     return int(pictures)
-
-
-def command_line() -> list[str]:
-    """What was typed, without the path of the program."""
-    return ["attrib", *sys.argv[1:]]
 
 
 def digest(model: Callable[..., Any]) -> str:

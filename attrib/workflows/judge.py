@@ -65,7 +65,6 @@ def judge(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Judged:
@@ -81,7 +80,7 @@ def judge(
         At most so many, drawn evenly over a coord `label` or `class`, else over all.
     steps, n_random : int
         Points of the curves of deletion and insertion, and random orders as their control.
-    batch_size, device, seed, options, overwrite, command, tell, say
+    batch_size, device, seed, options, overwrite, tell, say
         As for `explain`.
 
     Returns
@@ -98,7 +97,7 @@ def judge(
     Writes `attributions.nc`, `judged.csv`, `judged.png`, `index.html` and `run.json`. Data of `.zarr`, netCDF and HDF5 are read in blocks where
     the samples are more than 256 MB; then there are no `attributions.nc`, which `attrib explain --output NAME.zarr` writes.
     """
-    with Folder(output, command, overwrite=overwrite) as folder:
+    with Folder(output, overwrite=overwrite) as folder:
         of_heads = class_names(classes)
         goal, names = headed(target, of_heads)
         goals = targets(goal, names)

@@ -894,7 +894,7 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--data a.fa --methods grad_cam", "--methods is grad_cam, expected some of"),
         ("--data a.fa --target on", "--target is 'on': to name a class, give --classes"),
         ("--data a.fa --windows 0", "--windows is 0"),
-        ("--data a.fa --pictures -1", "--pictures is -1"),
+        ("--data a.fa --pictures -1", "--pictures is '-1', expected a number"),
         ("--data a.fa --layer mixx", "--layer mixx is no convolution; there are motifs, mix"),
         ("--data a.fa --target 7", "--target 7 is out of range"),
         ("--data a.fa --baselines dark", "--baselines is 'dark', expected one of uniform, zeros"),

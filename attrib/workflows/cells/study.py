@@ -118,7 +118,6 @@ def cells(
     workers: int = 0,
     cluster: Any = None,
     seed: int = 0,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
 ) -> Study:
     """Explain a classifier on images of cells, and write pictures, tables and attributions into a folder.
@@ -159,8 +158,6 @@ def cells(
         Worker processes, or the address of a Dask scheduler whose workers see the same files; default: this process.
     seed : int, default 0
         Of the draw of images, and of the random orders of pixels beside the deletion curves.
-    command : sequence of str
-        As typed, for `run.json`.
     tell : callable, optional
         Gets ("images", images done, in all).
 
@@ -199,7 +196,7 @@ def cells(
         "weights": digest(classifier.model), "preparation": classifier.preparation, "several": classifier.several,
         "overlay": overlay, "masks": None if masks is None else str(Path(masks).resolve()),
     }  # fmt: skip
-    with Folder(output, command, program=PROGRAM, settings=settings) as run:
+    with Folder(output, program=PROGRAM, settings=settings) as run:
         drawn = frozenset(files[k].name for k in drawn_evenly([f.label for f in files], most, seed))
         work = Work(classifier, plan, masks, beside, run.path.absolute(), overlay, drawn)
         by_name = {f.name: f for f in files}

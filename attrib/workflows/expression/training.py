@@ -94,7 +94,6 @@ def train(
     device: str | None = None,
     tensorboard: bool = False,
     overwrite: bool = False,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
 ) -> Trained:
     """Train dense layers that tell the label of a sample, such as its tissue, from its expression.
@@ -139,8 +138,6 @@ def train(
         Whether to write the folder `tensorboard` too.
     overwrite : bool, default False
         Whether to replace an earlier training in `output`.
-    command : sequence of str
-        As typed, for `run.json`.
     tell : callable, optional
         Gets ("epochs", done, at most).
 
@@ -178,7 +175,7 @@ def train(
     x = _enough(x, problems)
     logs = transformed(x, transform)
     place = _splits(x, split, test, seed)
-    with Folder(output, command, overwrite=overwrite) as folder:
+    with Folder(output, overwrite=overwrite) as folder:
         untrained, z = _reference(logs, place, transform)
         codes = pd.Index(untrained.classes).get_indexer(pd.Index(x["label"].values))
         rows = {s: Rows(z[place == s], codes[place == s]) for s in np.unique(place)}

@@ -137,7 +137,6 @@ def fcgr(
     options: Mapping[str, Any] | None = None,
     batch_size: int | str = "auto",
     seed: int = 0,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
 ) -> Study:
     """Explain a two-branch network on pairs of miRNA and target, and write arrays, tables and pictures into a folder.
@@ -184,8 +183,6 @@ def fcgr(
         Rows per call of the network.
     seed : int, default 0
         Of all draws.
-    command : sequence of str
-        As typed, for `run.json`.
     tell : callable, optional
         Gets ("pairs", done, in all).
 
@@ -229,7 +226,7 @@ def fcgr(
         Path(output).absolute(),
     )
     with (
-        Folder(output, command, program=PROGRAM, settings=work.identity(), folders=("logs", EXPORTS)) as run,
+        Folder(output, program=PROGRAM, settings=work.identity(), folders=("logs", EXPORTS)) as run,
         logged(run.path) as log,
     ):
         log.info("%d pairs, %d left out, methods %s", len(names), len(bad), ", ".join(known_methods))

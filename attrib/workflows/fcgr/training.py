@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -100,7 +100,6 @@ def train(
     seed: int = 0,
     device: str | None = None,
     overwrite: bool = False,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
 ) -> Trained:
     """Train a two-branch network on pairs of miRNA and target.
@@ -130,8 +129,6 @@ def train(
         Where to train.
     overwrite : bool, default False
         Whether to replace an earlier training in `output`.
-    command : sequence of str
-        As typed, for `run.json`.
     tell : callable, optional
         Gets ("epochs", done, at most).
 
@@ -157,7 +154,7 @@ def train(
     images = Images(k, scale)
     shape = {"k": k, "dropout": dropout, "channels": channels, "depth": depth}
     fit = Fit(epochs, patience, batch_size, learning_rate, DECAY, seed, device, torch.optim.Adam)
-    with Folder(output, command, overwrite=overwrite) as folder:
+    with Folder(output, overwrite=overwrite) as folder:
         training, validating, tested = (pairs.table[place == name] for name in SPLITS)
         fitting, stopping = (
             Rows(tensors(images, some), some["label"].to_numpy()) for some in (training, validating)

@@ -21,7 +21,7 @@ from attrib.scale.loading import first_line, load_model
 from attrib.scale.runners import shares
 from attrib.workflows.attribute import Tell
 from attrib.workflows.context import read_context
-from attrib.workflows.folder import Folder, command_line, digest, fingerprint, picture_count, read_mapping
+from attrib.workflows.folder import Folder, digest, fingerprint, picture_count, read_mapping
 from attrib.workflows.mri.cohort import Done, write_cohort
 from attrib.workflows.mri.explaining import Explainer
 from attrib.workflows.mri.intake import Cohort, cohort_of, with_classes
@@ -187,7 +187,7 @@ def mri(
     if overwrite or read_part(place, items[first.name][0]) is None:
         worker.rehearse(items[first.name])
     settings = _settings(plan, code, f, weights, parameters, images, cohort, figures.npy) | beside.identity()
-    with Folder(output, command_line(), program=PROGRAM, settings=settings, overwrite=overwrite) as run:
+    with Folder(output, program=PROGRAM, settings=settings, overwrite=overwrite) as run:
         refused = carried_out(
             job, items, lambda name: job.is_done(items[name][0]), what="subjects", session=worker, workers=figures.workers,
             cluster=cluster, seconds=worker.seconds, tell=tell,

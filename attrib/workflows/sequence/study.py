@@ -223,7 +223,6 @@ def sequence(
     device: str | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Studied:
@@ -271,8 +270,6 @@ def sequence(
         As for every method.
     options : mapping, optional
         More arguments of methods, as for `attrib explain`.
-    command : sequence of str
-        As typed, for `run.json`.
     tell : callable, optional
         Gets ("records", records done, in all).
     say : callable, optional
@@ -309,7 +306,7 @@ def sequence(
     beside = context_of(context, loaded, [str(n) for n in reading.sequences.index])
     settings = settings._replace(context=beside)
     material = material._replace(**_layers(f, search.layer, _some(reading.sequences, dims), settings.context))
-    with Folder(output, command, program=PROGRAM, settings=settings.as_record(model, f)) as run:
+    with Folder(output, program=PROGRAM, settings=settings.as_record(model, f)) as run:
         run.record |= {"source": _texts(source), "search": _texts(search)}
         if max_samples == len(reading.sequences):
             say(f"At most {max_samples} records, drawn evenly with seed {seed}.")
