@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from attrib.io import save_motifs  # noqa: E402
-from attrib.workflows.sequence import sequence  # noqa: E402
+from attrib.workflows.sequence import Search, sequence  # noqa: E402
 from tests.jaspar import database  # noqa: E402
 from tests.planted import Planted, fasta, planted, trained  # noqa: E402
 
