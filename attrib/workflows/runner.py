@@ -8,8 +8,10 @@ from multiprocessing import get_context
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import torch
+
 from attrib.scale.loading import first_line
-from attrib.scale.runners import each
+from attrib.scale.runners import each, shares
 from attrib.workflows.attribute import Tell
 from attrib.workflows.folder import timed
 
@@ -46,14 +48,22 @@ class Job:
 
 
 class OnWorkers(Job):
-    """A job whose samples are drawn where they are explained: on the workers of a cluster, which see the same files."""
+    """A job whose samples are drawn where they are explained: on the workers of a cluster, which see the same files.
 
-    def __init__(self, job: Any, device: str | None = None) -> None:
-        self.job, self.device = job, device or getattr(job, "device", None)
+    Parameters
+    ----------
+    job : Job
+    threads : int
+        Of torch, on each worker.
+    """
+
+    def __init__(self, job: Any, threads: int) -> None:
+        self.job, self.threads, self.device = job, threads, getattr(job, "device", None)
 
     def opened(self, device: str | None = None) -> OnWorkers:
         """The study in this process."""
-        return OnWorkers(self.job.opened(device), device)
+        torch.set_num_threads(self.threads)
+        return OnWorkers(self.job.opened(device), self.threads)
 
     def do(self, block: Sequence[Any]) -> list[Outcome]:
         """Explain a block, and draw it."""
@@ -188,7 +198,8 @@ def _outcomes(
             yield block, session.do([items[name] for name in block])
         return
     named = [[(name, items[name]) for name in block] for block in blocks]
-    for some, outcomes, error in each(cluster, OnWorkers(job), named):
+    on_workers = OnWorkers(job, shares(torch.get_num_threads(), cluster))
+    for some, outcomes, error in each(cluster, on_workers, named):
         block = [name for name, _ in some]
         failed = [Outcome(name, refused=first_line(error)) for name in block] if error is not None else []
         yield block, failed or outcomes

@@ -79,4 +79,4 @@ def test_workers_of_a_cluster_draw_and_their_errors_refuse_the_samples_of_a_bloc
     assert {p.name for p in tmp_path.iterdir()} == {f"n{n}" for n in range(3, 17, 2)}
     assert refused["n1"] == refused["n2"] == "OSError: it died"
     assert refused["n4"] == "it is even"
-    assert OnWorkers(Numbers(tmp_path)).device is None
+    assert OnWorkers(Numbers(tmp_path), 1).device is None

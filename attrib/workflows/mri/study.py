@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 
 from attrib._install import install_hint
@@ -178,8 +177,7 @@ def mri(
     place = Path(output).absolute()
     drawn = {s.name for s in evenly(people, len(people) if most is None else min(most, len(people)), seed)}
     job = Job(
-        code, weights, arguments, device, plan, across, cohort, beside, first.name, place, figures.npy,
-        shares(torch.get_num_threads(), cluster), frozenset(drawn), slices,
+        code, weights, arguments, device, plan, across, cohort, beside, first.name, place, figures.npy, frozenset(drawn), slices,
     )  # fmt: skip
     worker = Worker(job, explainer)
     judged = {s.name for s in evenly(people, min(JUDGED, len(people)), seed)}

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 import xarray as xr
 
 from attrib.domains.mri import Subject
@@ -49,8 +48,6 @@ class Job(runner.Job):
     folder : Path
         Of the results, which all workers see.
     npy : bool
-    threads : int
-        Of torch, on a worker of a cluster.
     drawn : frozenset of str
         Subjects with pictures.
     slices : list of int
@@ -68,7 +65,6 @@ class Job(runner.Job):
     first: str
     folder: Path
     npy: bool
-    threads: int
     drawn: frozenset[str]
     slices: list[int]
 
@@ -86,7 +82,6 @@ class Job(runner.Job):
 
     def opened(self, device: str | None = None) -> Worker:
         """The study on a worker of a cluster, which computes on `device`; default: as the job says."""
-        torch.set_num_threads(self.threads)
         f, where = self.model, device or self.device
         f = load_model(f, self.weights, where, self.parameters) if isinstance(f, str) else f
         explainer = Explainer(f, self.plan, self.across, self.context)
