@@ -57,7 +57,7 @@ Compartments = Annotated[
 Overlay = Annotated[
     str, typer.Option(help="Pictures: attributions on a grey image, on one in colour, or as contours.")
 ]
-MaxImages = Annotated[
+MaxSamples = Annotated[
     int | None,
     typer.Option(
         "--max-samples", "--max-images", help="At most so many images, drawn evenly over the classes."
@@ -76,14 +76,14 @@ def cells(
     processor: Processor = None,
     methods: Maps = None,
     layer: Layer = "auto",
-    targets: Targets = None,
+    target: Targets = None,
     masks: Masks = None,
     compartments: Compartments = None,
     context: Context = None,
     overlay: Overlay = "grey",
     pictures: Pictures = "all",
     cluster: Cluster = None,
-    max_images: MaxImages = None,
+    max_samples: MaxSamples = None,
     batch_size: ImagesPerCall = 16,
     device: Device = None,
     seed: Seed = 0,
@@ -93,12 +93,12 @@ def cells(
     from attrib.workflows.cells import cells as work
 
     classifier = chosen(checkpoint, model, weights, classes, processor, device)
-    wanted = listed(targets) or ["predicted"]
+    wanted = listed(target) or ["predicted"]
     goal = wanted[0] if wanted in (["predicted"], ["all"]) else wanted
     with show.progress() as tell:
         done = work(
-            classifier, images, output, methods=listed(methods) or METHODS, layer=layer, targets=goal,
-            masks=masks, compartments=listed(compartments), context=listed(context), overlay=overlay, max_images=max_images, batch_size=batch_size, pictures=pictures, workers=drawers(),
+            classifier, images, output, methods=listed(methods) or METHODS, layer=layer, target=goal,
+            masks=masks, compartments=listed(compartments), context=listed(context), overlay=overlay, max_samples=max_samples, batch_size=batch_size, pictures=pictures, workers=drawers(),
             cluster=workers(cluster), seed=seed, tell=tell,
         )  # fmt: skip
     _report(done, classifier.classes)

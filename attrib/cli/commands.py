@@ -194,7 +194,7 @@ def judge(
         str | None, typer.Option(help="A number, or a file like --data: what stands for absent features.")
     ] = None,
     context: Context = None,
-    samples: SomeSamples = 32,
+    max_samples: SomeSamples = 32,
     steps: Annotated[int, typer.Option(help="Points of the curves of deletion and insertion.")] = 20,
     n_random: Annotated[int, typer.Option(help="Random orders that these are compared with.")] = 10,
     batch_size: BatchSize = "auto",
@@ -209,7 +209,7 @@ def judge(
     with show.progress() as tell:
         done = work(
             model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=joined(classes),
-            baselines=baselines, context=listed(context), methods=chosen(methods or JUDGED), target=target, samples=samples, steps=steps, n_random=n_random,
+            baselines=baselines, context=listed(context), methods=chosen(methods or JUDGED), target=target, max_samples=max_samples, steps=steps, n_random=n_random,
             batch_size=rows(batch_size), device=device, seed=seed, options=assignments(options),
             overwrite=overwrite, tell=tell, say=show.say,
         )  # fmt: skip
@@ -227,7 +227,7 @@ def bench(
     dims: Dims = None,
     variables: Variables = None,
     classes: Classes = None,
-    samples: SomeSamples = 32,
+    max_samples: SomeSamples = 32,
     batch_sizes: Annotated[
         list[str] | None, typer.Option(help="Rows per call of the model, with commas.")
     ] = None,
@@ -242,7 +242,7 @@ def bench(
     with show.progress() as tell:
         table = measure(
             model, data, weights=weights, dims=names(dims), variables=names(variables), classes=joined(classes),
-            methods=listed(methods) or TIMED, target=target or "predicted", samples=samples, repeats=repeats, device=device, seed=seed, output=output,
+            methods=listed(methods) or TIMED, target=target or "predicted", max_samples=max_samples, repeats=repeats, device=device, seed=seed, output=output,
             batch_sizes=None if batch_sizes is None else [rows(b, "--batch-sizes") for b in names(batch_sizes) or []],
             tell=False if tell is None else lambda done, total: tell("bench", done, total),
         )  # fmt: skip

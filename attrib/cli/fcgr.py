@@ -63,7 +63,7 @@ def explain(
     output_kind: Annotated[
         str, typer.Option(help="The output of a network of your own: logit or probability.")
     ] = "logit",
-    n_samples: Annotated[
+    max_samples: Annotated[
         int,
         typer.Option("--max-samples", "--n-samples", help="How many pairs, drawn evenly from both labels."),
     ] = 6,
@@ -109,7 +109,7 @@ def explain(
     wanted = listed(corrections)
     with show.progress() as tell:
         done = work(
-            predictor, data, output, columns=renamed(columns), samples=listed(samples) or None, n_samples=n_samples, n_background=n_background,
+            predictor, data, output, columns=renamed(columns), samples=listed(samples) or None, max_samples=max_samples, n_background=n_background,
             context=listed(context), methods=listed(methods) or METHODS, corrections=[] if wanted == ["none"] else wanted or CORRECTIONS,
             layers=renamed(layers, "--layers"), n_regions=n_regions, with_interaction=interaction, pictures=pictures, workers=drawers(), cluster=workers(cluster), options=assignments(options),
             batch_size=rows(batch_size), seed=seed, tell=tell,

@@ -46,7 +46,7 @@ def drawn(x: Result, most: int, seed: int, say: Callable[[str], None] = lambda l
         For less than one sample.
     """
     if most < 1:
-        raise ValueError(f"`samples` is {most}, expected at least 1")
+        raise ValueError(f"`max_samples` is {most}, expected at least 1")
     dim = labelled_inputs(x).sample_dims[0]
     count = x.sizes[dim]
     by = label_among(name for name, c in x.coords.items() if c.dims == (dim,))

@@ -57,7 +57,7 @@ def judge(
     context: Sequence[str] = (),
     methods: Sequence[str] | str = METHODS,
     target: str | None = None,
-    samples: int = 32,
+    max_samples: int = 32,
     steps: int = 20,
     n_random: int = 10,
     batch_size: int | str = "auto",
@@ -76,7 +76,7 @@ def judge(
         As for `explain`. The baselines are what deletion and insertion put in the place of features, too.
     target : str, optional
         One target: a number, a class name or `"predicted"`; None where the model has one output.
-    samples : int, default 32
+    max_samples : int, default 32
         At most so many, drawn evenly over a coord `label` or `class`, else over all.
     steps, n_random : int
         Points of the curves of deletion and insertion, and random orders as their control.
@@ -106,7 +106,7 @@ def judge(
                 f"`target` is {target!r}, but methods are judged on one target; name one, or predicted"
             )
         x = read(data, dims=dims, variables=variables, lazy=True)
-        places = drawn(x, samples, seed, say)
+        places = drawn(x, max_samples, seed, say)
         start = baselines_of(baselines, x, say)
         settings = plan(methods, **goals, classes=names, baselines=start, batch_size=batch_size, device=device, seed=seed, options=options)  # fmt: skip
         f = with_heads(load_model(model, weights, device), target, of_heads)
@@ -117,7 +117,7 @@ def judge(
         trial(f, first, device, of_first.context)
         folder.record |= {
             "model": model, "weights": None if weights is None else str(weights), "data": str(data), "seed": seed,
-            "target": target, "context": list(context), "samples": samples, "steps": steps, "n_random": n_random,
+            "target": target, "context": list(context), "samples": max_samples, "steps": steps, "n_random": n_random,
         }  # fmt: skip
         say(
             f"Explaining {samples_text(x, len(places))} with {', '.join(settings.methods)}, and measuring how far to trust them."

@@ -29,7 +29,7 @@ def measure(
     methods: Sequence[str] = METHODS,
     target: str = "predicted",
     classes: str | None = None,
-    samples: int = 32,
+    max_samples: int = 32,
     batch_sizes: Sequence[int | str] | None = None,
     repeats: int = 3,
     device: str | None = None,
@@ -47,7 +47,7 @@ def measure(
         As for `bench`.
     target : str, default "predicted"
         One target, as for `explain`.
-    samples : int, default 32
+    max_samples : int, default 32
         At most so many, drawn evenly over a coord `label` or `class`, else over all.
     seed : int, default 0
         Of the draw.
@@ -72,7 +72,7 @@ def measure(
     x = floating(read(data, dims=dims, variables=variables))
     f = with_heads(load_model(model, weights, device), target, names)
     trial(f, x, device)
-    some = x.isel({labelled_inputs(x).sample_dims[0]: drawn(x, samples, seed)})
+    some = x.isel({labelled_inputs(x).sample_dims[0]: drawn(x, max_samples, seed)})
     few = tuple(labelled_inputs(some).tensors(None))
     table = bench(f, few, methods=methods, batch_sizes=batch_sizes, device=device, target=goal,
                   repeats=repeats, progress=tell)  # fmt: skip

@@ -490,7 +490,7 @@ class Softmaxed(Concatenating):
 
 def test_probabilities_are_not_taken_for_logits(model: Path, tmp_path: Path) -> None:
     images = load_predictor(model / "model.safetensors").images
-    options = {"n_samples": 1, "methods": ["saliency"], "corrections": [], "with_interaction": False}
+    options = {"max_samples": 1, "methods": ["saliency"], "corrections": [], "with_interaction": False}
     with pytest.raises(ValueError, match="set `output_kind` to probability"):
         study_of(
             Predictor(Score(Softmaxed()).eval(), images, "test"),
@@ -724,7 +724,7 @@ def test_pairs_travel_to_other_processes(
     """Network, pairs and settings can be pickled, and give the same there; what is drawn can be pickled, too."""
     monkeypatch.setattr("attrib.workflows.fcgr.study.carried_out", stopped)
     options: dict = {
-        "n_samples": 2,
+        "max_samples": 2,
         "methods": ["saliency"],
         "corrections": [],
         "with_interaction": False,

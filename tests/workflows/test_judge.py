@@ -38,7 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def judged(files: Path) -> Judged:
     return judge(
-        "attrib.workflows.demo:cnn", files / "x.nc", files / "out", weights=files / "model.pt", samples=4,
+        "attrib.workflows.demo:cnn", files / "x.nc", files / "out", weights=files / "model.pt", max_samples=4,
         methods=["integrated_gradients", "grad_cam", "shapley_values", "noise_tunnel"], target="predicted", steps=8,
         n_random=4, options={"shapley_values.n_permutations": 2, "n_steps": 8, "n_samples": 2},
     )  # fmt: skip
@@ -79,7 +79,7 @@ def test_blocks_of_samples_say_what_all_say(files: Path, monkeypatch: pytest.Mon
     save(x, files / "more.zarr")
     save(x.rename("b") * 0.1, files / "baselines.nc")  # one for each sample
     whole = judged_in_blocks(
-        files, files / "more.zarr", "whole", baselines=str(files / "baselines.nc"), samples=6
+        files, files / "more.zarr", "whole", baselines=str(files / "baselines.nc"), max_samples=6
     )
     monkeypatch.setattr("attrib.workflows.judge.WHOLE_BYTES", 1024)
     monkeypatch.setattr("attrib.scale.samples.BLOCK_BYTES", 1024)  # 4 samples
@@ -89,7 +89,7 @@ def test_blocks_of_samples_say_what_all_say(files: Path, monkeypatch: pytest.Mon
         files / "more.zarr",
         "parts",
         baselines=str(files / "baselines.nc"),
-        samples=6,
+        max_samples=6,
         say=lines.append,
     )
     assert "2 blocks of samples; the attributions themselves are not written." in lines
@@ -116,7 +116,7 @@ def test_data_larger_than_a_block_are_never_whole_in_memory(
 
     monkeypatch.setattr(zarr.Array, "get_orthogonal_selection", counted)
     done = judge(
-        f"{__name__}:linear", files / "big.zarr", files / "of-big", methods=["input_x_gradient"], samples=rows - 5, target="0",
+        f"{__name__}:linear", files / "big.zarr", files / "of-big", methods=["input_x_gradient"], max_samples=rows - 5, target="0",
         steps=2, n_random=3,
     )  # fmt: skip
     assert max(read) == 8 * size
@@ -132,7 +132,7 @@ def test_samples_are_drawn_evenly_over_labels(files: Path) -> None:
     save(x.assign_coords(label=("sample", ["a"] * 36 + ["b"] * 4)).rename("x"), files / "labelled.nc")
     lines: list[str] = []
     done = judge(
-        f"{__name__}:linear", files / "labelled.nc", files / "drawn", methods=["saliency"], samples=6, target="0", steps=2,
+        f"{__name__}:linear", files / "labelled.nc", files / "drawn", methods=["saliency"], max_samples=6, target="0", steps=2,
         n_random=2, say=lines.append,
     )  # fmt: skip
     assert lines[0] == "6 of 40 samples, drawn evenly over label with seed 0."

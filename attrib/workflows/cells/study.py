@@ -107,11 +107,11 @@ def cells(
     *,
     methods: Sequence[str] = METHODS,
     layer: str = "auto",
-    targets: str | Sequence[str] = "predicted",
+    target: str | Sequence[str] = "predicted",
     masks: str | Path | None = None,
     compartments: Sequence[str] = (),
     context: Sequence[str] = (),
-    max_images: int | None = None,
+    max_samples: int | None = None,
     batch_size: int = 16,
     overlay: str = "grey",
     pictures: int | str = "all",
@@ -135,7 +135,7 @@ def cells(
         Of `attrib.functional.METHODS`, those that give a map of a layer.
     layer : str, default "auto"
         See `attrib.grad_cam`.
-    targets : "predicted", "all", or sequence of class names
+    target : "predicted", "all", or sequence of class names
         Classes whose attributions `attributions.nc` holds.
     masks : path, optional
         A folder of images with the images' names, nonzero where the cell is.
@@ -144,7 +144,7 @@ def cells(
     context : sequence of str
         Tables or files with what the model takes beside an image, matched by the images' names as in `results.csv`: age, sex; see
         `attrib.workflows.explain.explain`.
-    max_images : int, optional
+    max_samples : int, optional
         At most so many, drawn evenly over the classes.
     batch_size : int, default 16
         Images in memory and in a call of the model.
@@ -171,19 +171,19 @@ def cells(
         For unknown methods, classes and layers, a folder of another run, if no image has a mask in `masks`, and if no image can be
         read.
     """
-    plan = plan_of(classifier, methods, layer, targets, seed, compartments)
+    plan = plan_of(classifier, methods, layer, target, seed, compartments)
     most = picture_count(pictures)
     shares(1, cluster)
     if compartments and masks is None:
         raise ValueError("`compartments` names values of masks; give `masks` too")
-    if batch_size < 1 or (max_images is not None and max_images < 1):
+    if batch_size < 1 or (max_samples is not None and max_samples < 1):
         raise ValueError(
-            f"`batch_size` is {batch_size}, `max_images` {max_images}; expected positive numbers"
+            f"`batch_size` is {batch_size}, `max_samples` {max_samples}; expected positive numbers"
         )
     if overlay not in ("grey", "colour", "contours"):
         raise ValueError(f"`overlay` is {overlay!r}, expected grey, colour or contours")
     every_file = find_images(images)
-    files = [every_file[k] for k in drawn_evenly([f.label for f in every_file], max_images, seed)]
+    files = [every_file[k] for k in drawn_evenly([f.label for f in every_file], max_samples, seed)]
     masked = [f for f in files if mask_file(f, masks) is not None]
     if masks is not None and not masked:
         raise ValueError(_without_masks(files, Path(masks)))

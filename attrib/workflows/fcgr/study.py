@@ -123,7 +123,7 @@ def fcgr(
     *,
     columns: Mapping[str, str] | None = None,
     samples: Sequence[str] | None = None,
-    n_samples: int = 6,
+    max_samples: int = 6,
     n_background: int = 20,
     context: Sequence[str] = (),
     methods: Sequence[str] = METHODS,
@@ -152,8 +152,8 @@ def fcgr(
     columns : mapping, optional
         Columns of `data` with `mirna`, `target`, `label` and `id`, where they have other names.
     samples : sequence of str, optional
-        Names of pairs; default: `n_samples` of both labels, drawn by `seed`.
-    n_samples : int, default 6
+        Names of pairs; default: `max_samples` of both labels, drawn by `seed`.
+    max_samples : int, default 6
         See `samples`. With three of each label or more, positives are compared with negatives.
     n_background : int, default 20
         Pairs of the background, drawn by `seed`: the baselines of GradientSHAP and DeepLIFT/SHAP.
@@ -197,16 +197,16 @@ def fcgr(
         used are listed in the summary, and the others are explained.
     """
     known_methods, corrected = checked_methods(methods, corrections)
-    if n_samples < 1 or n_background < 1:
+    if max_samples < 1 or n_background < 1:
         raise ValueError(
-            f"`n_samples` is {n_samples}, `n_background` {n_background}; expected positive numbers"
+            f"`max_samples` is {max_samples}, `n_background` {n_background}; expected positive numbers"
         )
     most = picture_count(pictures)
     shares(1, cluster)
     pairs = read_pairs(data, predictor.images.k, columns)
     rows = xr.DataArray(np.zeros(len(pairs.order)), coords={"sample": list(pairs.order)})
     predictor = predictor._replace(context=read_context(context, predictor.model.network).labelled(rows))
-    names, bad = chosen(pairs, samples, n_samples, seed)
+    names, bad = chosen(pairs, samples, max_samples, seed)
     others = predictor.images.of(pairs.table.loc[background(pairs, n_background, seed)])
     x = predictor.images.of(pairs.table.loc[names])
     predictor.context.of(x)  # refused before anything is written
