@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from attrib import _typed as typed
 from attrib._nearest import near
+from attrib._typed import command
 
 OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 REFUSALS = (
@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
         itself; `--traceback`, anywhere among the arguments, shows where.
     """
     words = [word for word in arguments if word != TRACEBACK]
-    before = typed.command.set(("attrib", *arguments))
+    before = command.set(("attrib", *arguments))
     try:
         from attrib.cli.commands import app
 
@@ -67,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exception(error)
         return _refusal(error, words)
     finally:
-        typed.command.reset(before)
+        command.reset(before)
 
 
 def repeated(arguments: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import torch
 
-from attrib import _typed as typed
+from attrib._typed import command
 from attrib.engine.model.parameters import weights
 from attrib.io import load, replacing, write_json
 from attrib.io.lock import Lock, read_json, sweep
@@ -73,7 +73,7 @@ class Folder:
         self.files: list[str] = []
         self.record: dict[str, Any] = {
             "program": program,
-            "command": shlex.join(typed.command.get()),
+            "command": shlex.join(command.get()),
             "state": "running",
             "started": now(),
             "versions": versions(),
