@@ -145,11 +145,14 @@ def small_config(config: Any) -> Any:
             setattr(config, name, [64, 64])
     if hasattr(config, "qk_rope_head_dim"):  # latent attention: no groups of heads
         config.num_key_value_heads = config.num_attention_heads
-    for name in ("pad_token_id", "head_dim", "num_key_value_heads", "vocab_size"):
+    for name in ("pad_token_id", "head_dim", "num_key_value_heads", "vocab_size", "num_experts_per_tok"):
         if getattr(config, name, 0) is None:
             setattr(config, name, SMALL[name])
     if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
         config.decoder_start_token_id = 0
+    for name in ("n_group", "topk_group"):
+        if hasattr(config, name):
+            setattr(config, name, 1)
     if hasattr(config, "default_language"):
         config.default_language = config.languages[0]
     if config.model_type == "efficientnet":  # the second and the last stage alone
@@ -175,15 +178,16 @@ class OfEmbeddings(nn.Module):
 
 
 class OfTokens(nn.Module):
-    """An encoder and a decoder that take no embeddings (N, L, C): here they stand in for what the encoder's table gives."""
+    """A model that takes no embeddings (N, L, C): here they stand in for what its table gives, that of the encoder if there is one."""
 
     def __init__(self, model: nn.Module, end: int) -> None:
         super().__init__()
         self.model, self.end = model, end
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = dict(self.model.named_modules(remove_duplicate=False))
-        table = next(part for name, part in parts.items() if name.endswith("encoder.embed_tokens"))
+        parts = self.model.named_modules(remove_duplicate=False)
+        encoders = (part for name, part in parts if name.endswith("encoder.embed_tokens"))
+        table = next(encoders, None) or self.model.get_input_embeddings()
         calls: list[Tensor] = []
 
         def first(module: nn.Module, args: object, output: Tensor) -> Tensor:
@@ -264,9 +268,13 @@ def _with_input(kind: str, model: nn.Module, config: Any) -> tuple[nn.Module, Te
         return Named(model, "pixel_values"), images(size, getattr(config, "num_channels", 3))
     if kind == "SequenceClassification":
         size = model.get_input_embeddings().weight.shape[1]
-        if config.is_encoder_decoder:
-            return OfTokens(model, config.eos_token_id), torch.randn(SAMPLES, 16, size, generator=generator)
-        return OfEmbeddings(model), torch.randn(SAMPLES, 16, size, generator=generator)
+        x = torch.randn(SAMPLES, 16, size, generator=generator)
+        try:
+            with torch.no_grad():
+                OfEmbeddings(model)(x)
+            return OfEmbeddings(model), x
+        except Exception:
+            return OfTokens(model, config.eos_token_id or 0), x
     if kind == "AudioClassification":
         if hasattr(config, "num_mel_bins") and hasattr(config, "max_source_positions"):
             return Named(model, "input_features"), torch.randn(
