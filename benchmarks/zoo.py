@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -315,8 +316,13 @@ def _forms(h: Tensor, grid: tuple[int, ...]) -> Iterator[Callable[[Tensor], Tens
         yield lambda t: t.movedim(-1, 1)
     if h.ndim == 3 and h.shape[1] >= count:
         yield lambda t: t[:, t.shape[1] - count :].mT.unflatten(2, grid)
-        if len(grid) == 2:
-            yield lambda t: t[:, t.shape[1] - count :].mT.unflatten(2, grid[::-1]).transpose(2, 3)
+        for order in list(permutations(range(len(grid))))[1:]:  # tokens in another order of the dims
+            sizes, back = [grid[k] for k in order], [2 + order.index(k) for k in range(len(grid))]
+            yield (
+                lambda t, sizes=sizes, back=back: (
+                    t[:, t.shape[1] - count :].mT.unflatten(2, sizes).permute(0, 1, *back)
+                )
+            )
     if len(grid) == 2 and tuple(h.shape[2:]) == grid[::-1]:
         yield lambda t: t.transpose(2, 3)
 
