@@ -67,8 +67,8 @@ class Pair:
 
     @property
     def is_index(self) -> bool:
-        """Whether the value is an index whose `dv` nobody has asked for, or that has none."""
-        return not isinstance(self._dv, Tensor)
+        """Whether the value is an index that has no `dv`: a place in a whole order."""
+        return self._dv is None
 
     @property
     def is_discrete(self) -> bool:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attrib.functional import deep_lift
+from attrib.functional import deep_lift, op_shares
 from tests.engine.secant.test_rules import multipliers
 
 
@@ -156,6 +156,15 @@ def test_what_the_input_chooses_adds_up(name: str) -> None:
         lambda a, b: deep_lift(f, b[None], baselines=a[None], multiply_by_inputs=False)[0]
     )
     torch.testing.assert_close(mapped(x0[:3], x1[:3]), m[:3])
+
+
+def test_the_report_of_a_choice_adds_up() -> None:
+    """The index has a share too: the experts' part of the change that goes to the scores."""
+    x0, x1 = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    f = CHOSEN["experts"]
+    found = op_shares(f, x1, baselines=x0)
+    assert {"aten.topk.default", "aten.index.Tensor"} <= {s.op for s in found}
+    assert max(abs(s.residual) for s in found) < 1e-9
 
 
 def test_a_choice_of_two_is_a_comparison() -> None:
