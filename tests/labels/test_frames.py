@@ -160,6 +160,32 @@ def test_tables_that_cannot_be_inputs(x: Any, error: type[Exception], text: str)
         attrib.saliency(lambda x: x.sum(1), x)
 
 
+def test_sparse_columns_are_numbers() -> None:
+    x = table().astype(pd.SparseDtype("float64", 0))
+    np.testing.assert_array_equal(attrib.integrated_gradients(weighted, x, baselines=x.iloc[:1]), [[0, 0, 0], [4, 40, 400]])  # fmt: skip
+
+
+def test_missing_numbers_of_nullable_columns_are_named_by_sample() -> None:
+    x = table().astype("Float64")
+    x.iloc[1, 0] = pd.NA
+    with pytest.raises(ValueError, match="`x` has NaN or infinite values in 1 of 2 samples: sample s2"):
+        attrib.saliency(weighted, x)
+
+
+class Frame:
+    """A table as polars has it: columns by name, and no index."""
+
+    columns, dtypes = GENES, ["f8"] * 3
+
+    def to_pandas(self) -> pd.DataFrame:
+        return table()
+
+
+def test_tables_of_other_packages() -> None:
+    with pytest.raises(TypeError, match=r"`x` is a Frame of .*; pass x.to_pandas\(\)"):
+        attrib.saliency(weighted, Frame())
+
+
 def test_nullable_columns_are_numbers() -> None:
     x = pd.DataFrame({"a": pd.array([1, 2], dtype="Int64"), "b": pd.array([0.5, 1.5], dtype="Float32")})
     a = attrib.input_x_gradient(lambda x: x.sum(1), x)
