@@ -72,7 +72,9 @@ def numbers_of(table: pd.DataFrame | pd.Series, name: str) -> np.ndarray:
         wrong = [str(c) for c in dtypes.index[dtypes.isin(others)][:5]]
         raise TypeError(f"`{name}` has columns that are no numbers: {', '.join(wrong)}; drop or encode them")
     values = table.to_numpy()
-    return values if values.dtype.kind in "fiub" else table.to_numpy(np.float64, na_value=np.nan)  # nullable dtypes
+    return (
+        values if values.dtype.kind in "fiub" else table.to_numpy(np.float64, na_value=np.nan)
+    )  # nullable dtypes
 
 
 def _default_dims(axes: list[pd.Index], name: str) -> tuple[Hashable, ...]:

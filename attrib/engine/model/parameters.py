@@ -31,7 +31,10 @@ def refuse_uncallable(model: Any, name: str) -> None:
     elif methods:
         what, fix = type(model).__name__, f"; pass its method {methods[0]}, with a method that edits inputs"
     elif isinstance(model, Mapping):
-        what, fix = type(model).__name__, "; build the network and load these weights into it: load_state_dict"
+        what, fix = (
+            type(model).__name__,
+            "; build the network and load these weights into it: load_state_dict",
+        )
     elif isinstance(model, str | PathLike):
         what, fix = f"{model!r}", "; build the network and load the weights of this file into it"
     else:
