@@ -60,7 +60,7 @@ def mri(subjects: Path, model: Any, output: Path, **options: Any) -> Path:
 def words(place: Path, out: Path, *more: str) -> list[str]:
     return [
         "mri", "--subjects", str(place / "subjects.csv"), "--model", f"{CODE}:volumes", "--classes", "HC,TLE", "--output", str(out),
-        "--intensity", "zscore-brain", "--atlas", str(place / "atlas.nii.gz"), "--atlas-names", str(place / "names.csv"),
+        "--intensity", "zscore-brain", "--atlas", f"{place / 'atlas.nii.gz'},{place / 'names.csv'}",
         *more,
     ]  # fmt: skip
 
@@ -73,11 +73,11 @@ def study(place: Path) -> Path:
         *METHODS,
         "--pictures",
         "none",
-        "--npy",
         "--set",
+        "npy=true",
         "n_steps=8",
-        "--statistics",
-        "smooth=0,permutations=199",
+        "smooth=0",
+        "permutations=199",
     ]
     assert run(words(place, place / "out", *more, "--set", "noise_tunnel_ig.n_samples=3")) == OK
     return place / "out"
@@ -96,7 +96,8 @@ def drawn(place: Path) -> Path:
         "--samples",
         "sub-00",
         "sub-01",
-        "--npy",
+        "--set",
+        "npy=true",
     ]
     assert (
         run(
@@ -486,7 +487,7 @@ def test_what_is_wrong_is_listed_by_subject_and_the_others_are_finished(tmp_path
         "several,several.nii.gz,HC,", "strange,sub-02.nii.gz,MCI,", "sub-00,sub-03.nii.gz,TLE,", "masked,sub-03.nii.gz,TLE,smaller.nii.gz",
     ]  # fmt: skip
     (folder / "subjects.csv").write_text("subject,path,label,mask\n" + "\n".join(rows) + "\n")
-    out = mri(folder / "subjects.csv", phantom.volumes(), tmp_path / "out", classes="HC,TLE", methods=["saliency"], pictures=0, intensity="zscore-brain")  # fmt: skip
+    out = mri(folder / "subjects.csv", phantom.volumes(), tmp_path / "out", classes="HC,TLE", methods=["saliency"], pictures=0, intensity="zscore-brain", baselines="mean:HC")  # fmt: skip
     problems = pd.read_csv(out / "problems.csv").set_index("subject")
     for subject, words_, kept in (
         ("absent", "there is no image", False), ("holes", "1 voxels that are not numbers", False), ("smaller", "14 x 16 x 11 voxels", False),
@@ -661,10 +662,14 @@ def test_the_command_line_refuses_in_one_line(
     assert "--key-slices is a, expected numbers" in capsys.readouterr().err
     assert run(words(place, tmp_path / "out", "--input", "slices:3")) == REFUSED
     assert "expected the first and the last slice: slices:30-90" in capsys.readouterr().err
-    assert run(words(place, tmp_path / "out", "--statistics", "smoth=2")) == REFUSED
+    assert run(words(place, tmp_path / "out", "--set", "smoth=2")) == REFUSED
     assert "did you mean 'smooth'?" in capsys.readouterr().err
-    assert run(words(place, tmp_path / "out", "--statistics", "tfce=no")) == REFUSED
-    assert "`tfce` is 'no', expected true or false" in capsys.readouterr().err
+    assert run(words(place, tmp_path / "out", "--set", "tfce=no")) == REFUSED
+    assert "--set tfce is 'no', expected true or false" in capsys.readouterr().err
+    assert run(words(place, tmp_path / "out", "--set", "axis=axiel")) == REFUSED
+    assert "`axis` is 'axiel', expected sagittal, coronal, axial" in capsys.readouterr().err
+    assert run(words(place, tmp_path / "out", "--atlas", "a.csv,b.csv")) == REFUSED
+    assert "expected an image and a table of its names" in capsys.readouterr().err
     assert run(words(place, tmp_path / "out", "--key-slices", "4,-4mm")) == REFUSED
     assert "--key-slices is 4,-4mm, expected slices alone" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

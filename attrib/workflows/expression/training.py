@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -222,8 +223,8 @@ def _check(fit: Fit, hidden: Sequence[int], dropout: float, min_samples: int, au
         )
     if not hidden or min(hidden) < 1:
         raise ValueError(f"`hidden` is {list(hidden)}, expected sizes of layers, such as 512,256,128")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"`dropout` is {dropout}, expected a share below 1")
+    if not isinstance(dropout, Real) or not 0 <= dropout < 1:
+        raise ValueError(f"`dropout` is {dropout!r}, expected a share below 1")
     if augment not in WAYS:
         raise ValueError(f"`augment` is {augment!r}, expected {', '.join(WAYS)}")
 

@@ -234,7 +234,9 @@ def checked(plan: Plan, has_atlas: bool) -> Plan:
         if not any(
             plan._takes(ALIASES.get(m, (m, {}))[0], argument, ALIASES.get(m, (m, {}))[1]) for m in takers
         ):
-            raise ValueError(f"`options` {key}: no such argument of {', '.join(takers)}")
+            raise ValueError(
+                f"`options` {key}: no such argument of {', '.join(takers)}{near(argument, Voxels._fields + Images._fields)}"
+            )
     return plan
 
 
