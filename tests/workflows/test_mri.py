@@ -241,22 +241,27 @@ def test_maps_are_compared_with_random_orders_and_with_each_other(study: Path) -
 def test_deletion_is_that_of_the_methods_own_rows_and_the_studys_baseline(
     form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The maps of a subject share random orders, and each has the figures that it has alone."""
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24 if form == "volume" else 6, 1)).eval()
     rng = np.random.default_rng(0)
     volume, start = (xr.DataArray(rng.normal(size=(2, 3, 4)).astype("f4"), dims=tuple("ijk")) for _ in "ab")
     monkeypatch.setattr(explaining, "JUDGED", 2)  # of four slices
-    explainer = Explainer(net, Plan(methods=("saliency",), input=form), "k")
+    explainer = Explainer(net, Plan(methods=("saliency", "deep_lift"), input=form), "k")
     assert explainer.explain(volume, None, start).deletion == {}
-    told = explainer.explain(volume, None, start, judged=True).deletion["saliency"]
+    told = explainer.explain(volume, None, start, judged=True).deletion
     x, a = (explainer.rows(v)[:: 2 if form == "slices" else 1] for v in (volume, start))
-    curve = attrib.deletion(
-        net, x, attrib.saliency(net, x, target=0), baselines=a, steps=10, n_random=5, target=0
-    )
-    assert told == {
-        "deletion_area": pytest.approx(float(curve.area.mean())),
-        "deletion_random_area": pytest.approx(float(curve.random_area.mean())),
-        "deletion_z": pytest.approx(float(curve.z.median())),
+    maps = {
+        "saliency": attrib.saliency(net, x, target=0),
+        "deep_lift": attrib.deep_lift(net, x, target=0, baselines=a),
     }
+    for method, one in maps.items():
+        curve = attrib.deletion(net, x, one, baselines=a, steps=10, n_random=5, target=0)
+        assert told[method] == {
+            "deletion_area": pytest.approx(float(curve.area.mean())),
+            "deletion_random_area": pytest.approx(float(curve.random_area.mean())),
+            "deletion_z": pytest.approx(float(curve.z.median())),
+        }
+    assert told["saliency"]["deletion_area"] != told["deep_lift"]["deletion_area"]
 
 
 class OfAge(torch.nn.Module):
