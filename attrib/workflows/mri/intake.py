@@ -212,7 +212,7 @@ def _names(atlas: xr.DataArray | None, path: Any, file: str | Path | None, say: 
     file = next((f for f in beside if f.is_file()), None) if file is None else file
     if file is None:
         raise ValueError(
-            "`atlas_names`: an atlas needs the names of its regions; pass a table of numbers and names, or call it as the atlas: atlas.csv"
+            "`atlas` needs the names of its regions; pass a table of numbers and names beside it, or call it as the atlas: atlas.csv"
         )
     names = read_names(file)
     if atlas is not None:
