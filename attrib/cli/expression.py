@@ -246,7 +246,6 @@ def train(
 ) -> None:
     """Train dense layers that tell the label of a sample; no donor of the test is seen in training."""
     from attrib.workflows.expression import train as work
-    from attrib.workflows.folder import command_line
 
     own, others = divided(assignments(options), TRAINED)
     if others:
@@ -260,7 +259,7 @@ def train(
         done = work(
             _data(data, download), output, samples=samples, label=label, group=group, split=split, input_filter=input_filter,
             layer=layer, transform=transform, min_samples=min_samples, augment=augment, epochs=epochs, patience=patience, delta=delta, batch_size=batch_size, lr=lr, decay=decay, test=test,
-            seed=seed, device=device, **own, overwrite=overwrite, command=command_line(), tell=tell,
+            seed=seed, device=device, **own, overwrite=overwrite, tell=tell,
         )  # fmt: skip
     _report_training(done, samples, download or data)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +20,7 @@ from attrib.cli.options import (
     Layer,
     Model,
     Overwrite,
+    Pictures,
     Seed,
 )
 from attrib.cli.values import assignments, divided, joined, listed, rows
@@ -79,7 +79,6 @@ Atlas = Annotated[
 ]
 Samples = Annotated[list[str] | None, typer.Option(help="Subjects by name; default: all.")]
 MaxSamples = Annotated[int, typer.Option(help="At most so many, drawn evenly over labels; 0: all.")]
-Pictures = Annotated[str, typer.Option(help="Subjects to draw: a number, all or none.")]
 Arguments = Annotated[
     list[str] | None,
     typer.Option(
@@ -138,7 +137,7 @@ def mri(
             cluster=values.workers(cluster), seed=seed, overwrite=overwrite, tell=tell, say=show.say,
             images=Images(kind, own["axis"], slice_range, own["orientation"], intensity, own["brain_mask"], atlas_image, atlas_names),
             figures=Figures(
-                pictures, _numbers(by_number, int), _numbers(in_mm, float), own["npy"], workers=min(4, os.cpu_count() or 1),
+                pictures, _numbers(by_number, int), _numbers(in_mm, float), own["npy"], workers=values.drawers(),
             ),
             voxels=voxels,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,6 +60,22 @@ def divided(
         if isinstance(study[name], bool) and not isinstance(value, bool):
             raise ValueError(f"{flag} {name} is {value!r}, expected true or false")
     return settings, {k: v for k, v in values.items() if k not in study}
+
+
+def renamed(values: Sequence[str] | None, flag: str = "--columns") -> dict[str, str]:
+    """``name=other`` as a mapping of texts."""
+    pairs = {}
+    for text in listed(values):
+        name, equals, other = text.partition("=")
+        if not (name.strip() and equals and other.strip()):
+            raise ValueError(f"{flag} is {text!r}, expected NAME=OTHER")
+        pairs[name.strip()] = other.strip()
+    return pairs
+
+
+def drawers() -> int:
+    """Processes that draw the pictures of a study."""
+    return min(4, os.cpu_count() or 1)
 
 
 def workers(text: str | None) -> int | str | None:

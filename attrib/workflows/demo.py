@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -183,7 +183,6 @@ def demo(
     output: str | Path = "attrib-demo",
     *,
     seed: int = 0,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Demo:
@@ -195,8 +194,6 @@ def demo(
         The folder. An earlier demonstration there is replaced; other content is refused.
     seed : int, default 0
         Of the split, the weights, the batches and the methods' draws.
-    command : sequence of str
-        As typed, for `run.json`.
     tell : callable, optional
         Gets (method, rows done, rows in all).
     say : callable, optional
@@ -212,7 +209,7 @@ def demo(
     `comparison.png`, `mean_per_class.png`, how far each method can be trusted (`judged.csv`, `judged.png`), the images (`digits.nc`) and weights (`model.pt`) to try
     `attrib explain` on, and `run.json`.
     """
-    with Folder(output, command, overwrite=True) as folder:
+    with Folder(output, overwrite=True) as folder:
         data, model, right = _trained(seed, folder, say)
         x = data.test[:EXPLAINED]
         _write_material(model, x, folder)
