@@ -535,7 +535,7 @@ def test_what_is_wrong_is_listed_by_subject_and_the_others_are_finished(tmp_path
         ({"options": {"deep_lift.n_steps": 3}}, "there are saliency"),
         ({"pictures": "some"}, "expected a number, all or none"),
         ({"model": "slices"}, "the model fails on a volume of shape .* takes `input` slices"),
-        ({"orientation": "LEFT"}, "expected three letters"),
+        ({"orientation": "LEFT"}, "^`orientation` is 'LEFT', expected three letters"),
         ({"max_samples": -1}, "`max_samples` is -1"),
         ({"smooth": -1.0}, "`smooth` is -1.0, expected mm, or 0"),
         ({"threshold": 5.0}, "`threshold` is 5.0, expected a p below 0.5"),

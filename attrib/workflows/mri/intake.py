@@ -13,7 +13,7 @@ import xarray as xr
 
 from attrib.domains.mri import Subject, class_of, normalised, read_names, read_subjects
 from attrib.io import from_nifti
-from attrib.io.nifti import name_of, numbers, open_image, oriented, refuse_other_grid
+from attrib.io.nifti import directions, name_of, numbers, open_image, oriented, refuse_other_grid
 from attrib.labels.grids import AFFINE, VOXEL_DIMS, affine_coord, checked_affine
 from attrib.workflows.mri.plan import Images
 
@@ -118,6 +118,8 @@ def cohort_of(table: str | Path, how: Images, say: Say) -> Cohort:
     """
     subjects, rejected = read_subjects(table)
     orientation, brain_mask, atlas = how.orientation, how.brain_mask, how.atlas
+    if orientation is not None:
+        directions(orientation)
     problems: list[dict[str, Any]] = [r | {"kept": False} for r in rejected]
     images: dict[str, Any] = {}
     for s in subjects:
