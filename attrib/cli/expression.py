@@ -22,7 +22,7 @@ from attrib.cli.options import (
     Overwrite,
     Seed,
 )
-from attrib.cli.values import assignments, divided, listed, rows, workers
+from attrib.cli.values import assignments, divided, drawers, listed, rows, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.expression import Study, Trained
@@ -141,7 +141,7 @@ def explain(
             classifier, _data(data), output, samples=samples, label=label, layer=layer,
             context=listed(context), max_samples=max_samples, methods=listed(methods) or METHODS, target=goals, baselines=baselines,
             gene_sets=gene_sets, options=arguments, **own, batch_size=rows(batch_size),
-            seed=seed, cluster=workers(cluster), pictures=pictures, overwrite=overwrite, tell=tell, say=show.say,
+            seed=seed, cluster=workers(cluster), pictures=pictures, workers=drawers(), overwrite=overwrite, tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
 
