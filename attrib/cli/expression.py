@@ -130,9 +130,9 @@ def explain(
     from attrib.workflows.expression import expression as work
 
     names = listed(targets_or_classes(classes))
-    own, arguments = divided(assignments(options), EXPLAINED)
+    settings, arguments = divided(assignments(options), EXPLAINED)
     classifier = load_checkpoint(
-        checkpoint, model=model, weights=weights, classes=names or None, transform=own.pop("transform"), device=device,
+        checkpoint, model=model, weights=weights, classes=names or None, transform=settings.pop("transform"), device=device,
         genes=None if input_filter is None else gene_list(input_filter),
     )  # fmt: skip
     goals = listed(target) or ["predicted"]
@@ -140,7 +140,7 @@ def explain(
         done = work(
             classifier, _data(data), output, samples=samples, label=label, layer=layer,
             context=listed(context), max_samples=max_samples, methods=listed(methods) or METHODS, target=goals, baselines=baselines,
-            gene_sets=gene_sets, options=arguments, **own, batch_size=rows(batch_size),
+            gene_sets=gene_sets, options=arguments, **settings, batch_size=rows(batch_size),
             seed=seed, cluster=workers(cluster), pictures=pictures, workers=drawers(), overwrite=overwrite, tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
@@ -247,19 +247,19 @@ def train(
     """Train dense layers that tell the label of a sample; no donor of the test is seen in training."""
     from attrib.workflows.expression import train as work
 
-    own, others = divided(assignments(options), TRAINED)
+    settings, others = divided(assignments(options), TRAINED)
     if others:
         raise ValueError(
             f"--set has {', '.join(others)}, expected some of {', '.join(TRAINED)}{near(next(iter(others)), TRAINED)}"
         )
-    own["hidden"] = [
-        int(v) if v.strip().isdecimal() else 0 for v in str(own["hidden"]).strip("[]").split(",")
+    settings["hidden"] = [
+        int(v) if v.strip().isdecimal() else 0 for v in str(settings["hidden"]).strip("[]").split(",")
     ]
     with show.progress() as tell:
         done = work(
             _data(data, download), output, samples=samples, label=label, group=group, split=split, input_filter=input_filter,
             layer=layer, transform=transform, min_samples=min_samples, augment=augment, epochs=epochs, patience=patience, delta=delta, batch_size=batch_size, lr=lr, decay=decay, test=test,
-            seed=seed, device=device, **own, overwrite=overwrite, tell=tell,
+            seed=seed, device=device, **settings, overwrite=overwrite, tell=tell,
         )  # fmt: skip
     _report_training(done, samples, download or data)
 

@@ -25,7 +25,7 @@ from attrib.cli.options import (
 )
 from attrib.cli.values import assignments, divided, joined, listed, rows
 
-OWN = {
+SETTINGS = {
     "axis": "axial",
     "orientation": None,
     "brain_mask": None,
@@ -127,17 +127,17 @@ def mri(
             f"--key-slices is {joined(key_slices)}, expected slices alone, 40,50,60, or places alone, -12mm,4mm"
         )
     atlas_image, atlas_names = _atlas(listed(atlas))
-    own, arguments = divided(assignments(options), {**OWN, **Voxels()._asdict()})
-    voxels = Voxels(*(own[name] for name in Voxels._fields))
+    settings, arguments = divided(assignments(options), {**SETTINGS, **Voxels()._asdict()})
+    voxels = Voxels(*(settings[name] for name in Voxels._fields))
     with show.progress() as tell:
         folder = work(
             subjects, model if parameters is None else Factory(model, parameters), output, weights=weights, classes=joined(classes), target=target,
             methods=listed(methods) or METHODS, options=arguments, baselines=baselines, layer=layer,
             context=listed(context), samples=listed(samples) or None, max_samples=max_samples, batch_size=rows(batch_size), device=device,
             cluster=values.workers(cluster), seed=seed, overwrite=overwrite, tell=tell, say=show.say,
-            images=Images(kind, own["axis"], slice_range, own["orientation"], intensity, own["brain_mask"], atlas_image, atlas_names),
+            images=Images(kind, settings["axis"], slice_range, settings["orientation"], intensity, settings["brain_mask"], atlas_image, atlas_names),
             figures=Figures(
-                pictures, _numbers(by_number, int), _numbers(in_mm, float), own["npy"], workers=values.drawers(),
+                pictures, _numbers(by_number, int), _numbers(in_mm, float), settings["npy"], workers=values.drawers(),
             ),
             voxels=voxels,
         )  # fmt: skip
