@@ -115,6 +115,13 @@ def test_several_inputs() -> None:
         xr.Dataset().attrib.top()
 
 
+def test_a_result_without_variables_is_shown_as_xarray_shows_it() -> None:
+    """As `both[[]]` is: its attrs are still those of a result."""
+    empty = xr.Dataset(attrs={"attrib_version": "0"})
+    assert shown(empty) == empty._repr_html_()
+    assert repr(empty.attrib).startswith("attribution: top()")
+
+
 def test_summary_is_that_of_stats() -> None:
     pd.testing.assert_frame_equal(genes().attrib.summary(), attrib.stats.summary(genes()))
 

@@ -174,20 +174,20 @@ class Results:
 
     def _repr_html_(self) -> str:
         """What a notebook shows of `a.attrib`, and above the rest of `a`."""
-        return "".join(view(a, name) for name, a in self._inputs().items())
+        return "".join(view(a, name) for name, a in self._inputs(least=0).items())
 
     def __repr__(self) -> str:
-        a = next(iter(self._inputs().values()))
-        return f"{a.attrs.get('long_name', a.name or 'attribution')}: top(), summary(), plot(), to_anndata(), to_nifti(), to_bedgraph()"
+        title = next((a.attrs.get("long_name", a.name) for a in self._inputs(least=0).values()), None)
+        return f"{title or 'attribution'}: top(), summary(), plot(), to_anndata(), to_nifti(), to_bedgraph()"
 
-    def _inputs(self) -> dict[Hashable | None, xr.DataArray]:
+    def _inputs(self, least: int = 1) -> dict[Hashable | None, xr.DataArray]:
         """The attribution of each input, its samples a dim even where there is one; of a single input under None."""
         from attrib.stats.summary import with_samples
 
         if not hasattr(self._result, "data_vars"):
             return {None: with_samples(self._result)}
         inputs = {k: v for k, v in self._result.data_vars.items() if not str(k).endswith("standard_error")}
-        if not inputs:
+        if len(inputs) < least:
             raise ValueError("the Dataset has no variables, expected attributions")
         return {name: with_samples(a) for name, a in inputs.items()}
 

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib.domains.fcgr.kmers import SEED
+from attrib.workflows.drawing import method_name
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.samplefiles import site_of, track
 from attrib.workflows.fcgr.squares import TITLES, per_sample, runs
@@ -94,7 +95,7 @@ def _methods(summary: Mapping[str, Any]) -> pd.DataFrame:
     rows = []
     for method, figures in summary["methods"].items():
         row = {
-            "method": method.replace("_", " "),
+            "method": method_name(method),
             "largest completeness error": figures["completeness_error_max"],
             "deletion z (median)": figures["deletion_z_median"],
         }

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from attrib._nearest import near
 from attrib.domains.mri import INTENSITIES
+from attrib.workflows.drawing import method_name
 from attrib.workflows.plan import ALL_METHODS
 from attrib.workflows.plan import Plan as Arguments
 from attrib.workflows.plan import plan as arguments_of
@@ -194,11 +195,7 @@ class Plan:
 
 def shown(method: str) -> str:
     """A method's name in pictures."""
-    return (
-        method.replace("noise_tunnel_ig", "noise_tunnel of IG")
-        .replace("_", " ")
-        .replace("grad cam", "Grad-CAM")
-    )
+    return "Noise tunnel of IG" if method == "noise_tunnel_ig" else method_name(method)
 
 
 def checked(plan: Plan, has_atlas: bool) -> Plan:
