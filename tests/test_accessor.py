@@ -148,6 +148,25 @@ def test_pictures_follow_the_dims(name: str) -> None:
     assert figure._repr_png_().startswith(b"\x89PNG")
 
 
+def test_words_stand_for_tokens_without_labels() -> None:
+    """Each sentence has words of its own: a coord of two dims, as a tokenizer gives them."""
+    a = xr.DataArray(
+        [[0.5, -1.0, 0.0], [0.0, 0.1, 2.0]], dims=("sample", "token"), attrs={"attrib_version": "0"},
+        coords={"sample": ["first", "second"], "word": (("sample", "token"), [["not", "bad", ""], ["a", "good", "film"]])},
+    )  # fmt: skip
+    assert a.attrib.top(1, by="sample")[["sample", "token"]].values.tolist() == [
+        ["first", "bad"],
+        ["second", "film"],
+    ]
+    assert a.attrib.top(1)["token"].tolist() == [2]  # over sentences there is only the position
+    assert a.attrib.summary()["at_token"].tolist() == ["bad", "film"]
+    assert a.expand_dims(target=["x", "y"]).attrib.summary()["at_token"].tolist() == ["bad", "film"] * 2
+    assert a[1].attrib.top(1)["token"].tolist() == ["film"]
+    assert "bad: -1" in a.attrib._repr_html_()
+    drawn = [t.get_text() for t in a.attrib.plot().axes[0].texts]
+    assert drawn == ["first", "not", "bad", "second", "a", "good", "film"]
+
+
 def test_pictures_with_the_input() -> None:
     legible(PICTURES["images"].attrib.plot(PICTURES["images"], n=2))
     a = SEQUENCES.sum("nucleotide").assign_attrs(units="output")

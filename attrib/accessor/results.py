@@ -230,6 +230,7 @@ def _leading(a: xr.DataArray, n: int, by: str | None) -> pd.DataFrame:
     import numpy as np
     import xarray as xr
 
+    from attrib.labels.matching import text_along
     from attrib.stats import moments_by, sample_dims, top
 
     samples = sample_dims(a)
@@ -246,6 +247,11 @@ def _leading(a: xr.DataArray, n: int, by: str | None) -> pd.DataFrame:
     places = np.unravel_index(table.pop(ENTRY).to_numpy(), shape) if shape else ()
     for k, (d, place) in enumerate(zip(entries, places, strict=True)):
         table.insert(2 + k, str(d), labels_of(a, d)[place])
+        texts = text_along(a, d)
+        if texts is not None and by in texts.dims:  # words, which differ between samples
+            sample = labels_of(a, by).tolist()
+            words = texts.transpose(by, d).values
+            table[str(d)] = [words[sample.index(s), p] for s, p in zip(table[GROUP], place, strict=True)]
     return table.drop(columns=[GROUP, "specificity"]) if by is None else table.rename(columns={GROUP: by})
 
 
