@@ -52,7 +52,7 @@ def _row(a: xr.DataArray, heads: list[Hashable], places: list[int], residual: bo
     values = np.asarray(sample.values, dtype=float).reshape(-1)
     strongest = np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:STRONGEST]
     entries = [
-        f"{', '.join(named(a, d, p) for d, p in zip(sample.dims, _unravelled(int(k), sample.shape), strict=True))}: {values[k]:.3g}"
+        f"{', '.join(named(sample, d, p) for d, p in zip(sample.dims, _unravelled(int(k), sample.shape), strict=True))}: {values[k]:.3g}"
         for k in strongest
     ]
     return [*cells, "; ".join(entries)]

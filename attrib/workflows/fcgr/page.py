@@ -17,7 +17,7 @@ from attrib.workflows.fcgr.squares import TITLES, per_sample, runs
 from attrib.workflows.page import browser, links, listing, page, paragraphs, pictures, quantised, table
 
 BYTES = 30_000_000  # of attributions in a page; a browser loads that in a second or two
-CAPTION = "Red speaks for binding, blue against; each map has its own scale. Shaded and outlined: the seed and its site."
+CAPTION = "Red speaks for binding, blue against; each picture has its own scale. Shaded and outlined: the seed and its site."
 UNIT = "change of the score (log-odds)"
 
 

@@ -58,7 +58,7 @@ class Images(NamedTuple):
     slice_range : (int, int) or None
         First and last slice that go in; None: all.
     orientation : str or None
-        Such as ``"RAS"``: how volumes are turned before they go in; maps come back as the images are stored.
+        Such as ``"RAS"``: how volumes are turned before they go in; attributions come back as the images are stored.
     intensity : str
         ``"none"``, ``"zscore"``, ``"zscore-brain"`` or ``"minmax"``.
     brain_mask : path or None
@@ -78,7 +78,7 @@ class Images(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What is drawn and written beside maps and tables.
+    """What is drawn and written beside attributions and tables.
 
     Attributes
     ----------
