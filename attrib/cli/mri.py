@@ -65,7 +65,8 @@ KeySlices = Annotated[
     typer.Option(help="Slices to draw, 40,50,60, or places, -12mm,4mm; default: seven in the middle half."),
 ]
 Orientation = Annotated[
-    str | None, typer.Option(help="Turn volumes before they go in, such as RAS; attributions come back as stored.")
+    str | None,
+    typer.Option(help="Turn volumes before they go in, such as RAS; attributions come back as stored."),
 ]
 Intensity = Annotated[str, typer.Option(help="none, zscore, zscore-brain or minmax.")]
 BrainMask = Annotated[Path | None, typer.Option(help="For subjects without a mask in the table.")]
