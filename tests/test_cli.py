@@ -149,7 +149,7 @@ def test_genes(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert [m["result"] for m in record["methods"]] == ["saliency", "integrated_gradients"]
     assert record["methods"][1]["evaluations"] <= 5 + 4 * 33  # rtol=1e-3 on a smooth network
     assert json.loads(a.attrs["params"])["rtol"] == 1e-3
-    assert record["command"].startswith("attrib")
+    assert record["command"].startswith("attrib explain --model mine:genes")
 
 
 @pytest.mark.parametrize(

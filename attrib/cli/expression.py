@@ -251,7 +251,6 @@ def train(
 ) -> None:
     """Train dense layers that tell the label of a sample; no donor of the test is seen in training."""
     from attrib.workflows.expression import train as work
-    from attrib.workflows.folder import command_line
 
     sizes = [int(v) if v.isdecimal() else 0 for v in listed(hidden) or ["512", "256", "128"]]
     with show.progress() as tell:
@@ -259,7 +258,7 @@ def train(
             _data(data, download), output, samples=samples, label=label, group=group, split=split, input_filter=input_filter,
             layer=layer, transform=transform, min_samples=min_samples, augment=augment, class_weights=class_weights, hidden=sizes,
             dropout=dropout, epochs=epochs, patience=patience, delta=delta, batch_size=batch_size, lr=lr, decay=decay, test=test,
-            seed=seed, device=device, tensorboard=tensorboard, overwrite=overwrite, command=command_line(), tell=tell,
+            seed=seed, device=device, tensorboard=tensorboard, overwrite=overwrite, tell=tell,
         )  # fmt: skip
     _report_training(done, samples, download or data)
 

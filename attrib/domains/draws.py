@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
+
+LABELS = ("label", "class")  # names over whose values samples are drawn evenly
+
+
+def label_among(names: Iterable[Hashable]) -> Hashable | None:
+    """The first name of a column or coord of labels, `label` or `class`; None if there is none."""
+    return next((n for n in names if str(n).lower() in LABELS), None)
 
 
 def drawn_evenly(labels: Sequence[Hashable], most: int | None, seed: int = 0) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -203,7 +203,6 @@ def demo(
     output: str | Path = "attrib-demo",
     *,
     seed: int = 0,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Demo:
@@ -215,8 +214,6 @@ def demo(
         The folder. An earlier demonstration there is replaced; other content is refused.
     seed : int, default 0
         Of the split, the weights, the batches and the methods' draws.
-    command : sequence of str
-        As typed, for `run.json`.
     tell : callable, optional
         Gets (method, rows done, rows in all).
     say : callable, optional
@@ -238,7 +235,7 @@ def demo(
     >>> done = demo("attrib-demo")  # doctest: +SKIP
     >>> done.table.sort_values("seconds")  # doctest: +SKIP
     """
-    with Folder(output, command, overwrite=True) as folder:
+    with Folder(output, overwrite=True) as folder:
         data, model, right = _trained(seed, folder, say)
         x = data.test[:EXPLAINED]
         _write_material(model, x, folder)

@@ -182,7 +182,6 @@ def explain(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Explained:
@@ -217,7 +216,7 @@ def explain(
         More arguments, as for `plan`.
     overwrite : bool
         Whether to replace an earlier run in the folder.
-    command, tell, say
+    tell, say
         As for `demo`.
 
     Returns
@@ -242,7 +241,7 @@ def explain(
     >>> load(done.folder / "attributions.nc", group="saliency").sel(gene="GCG").values.tolist()
     [0.0]
     """
-    with Folder(output, command, overwrite=overwrite) as folder:
+    with Folder(output, overwrite=overwrite) as folder:
         names = class_names(classes)
         x = floating(read(data, dims=dims, variables=variables), say)
         goal, outputs = headed(target, names)

@@ -114,6 +114,21 @@ def write_table(results: Mapping[str, Result], folder: Folder) -> pd.DataFrame:
     return rows
 
 
+def confusion_matrix(table: pd.DataFrame, classes: Sequence[str]) -> xr.DataArray:
+    """Counts (true, predicted) of a table with the columns `label` and `predicted`."""
+    names = list(classes)
+    counts = pd.crosstab(table["label"], table["predicted"]).reindex(index=names, columns=names, fill_value=0)
+    coords = {"true": names, "predicted": names}
+    return xr.DataArray(counts.to_numpy(), dims=("true", "predicted"), coords=coords)
+
+
+def write_confusion(table: pd.DataFrame, classes: Sequence[str], folder: Folder) -> xr.DataArray:
+    """Write `confusion_matrix.csv`; returns the counts."""
+    counts = confusion_matrix(table, classes)
+    save(counts.to_pandas().rename_axis("true").reset_index(), folder.file("confusion_matrix.csv"))
+    return counts
+
+
 def agreement_frame(table: xr.DataArray) -> pd.DataFrame:
     """A table of agreement with the methods in rows and columns."""
     names = table["method"].values

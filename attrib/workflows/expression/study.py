@@ -30,7 +30,7 @@ from attrib.workflows.expression.page import gene_data, study_page
 from attrib.workflows.expression.reading import read_expression
 from attrib.workflows.expression.selection import Samples, background, baseline_of, chosen, classified
 from attrib.workflows.expression.targets import means_of_targets, target_names
-from attrib.workflows.folder import RECORD, Folder, command_line, digest, picture_count
+from attrib.workflows.folder import RECORD, Folder, digest, picture_count
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
 from attrib.workflows.study import completeness, deletion_curve, write_agreement
 
@@ -185,10 +185,8 @@ def expression(
     identity = {
         "model": classifier.source, "weights": digest(classifier.model), "samples": digest_of(selected.z), "methods": list(settings.methods),
         "arguments": digest_of([settings.shared["classes"], settings.by_method]), "normalize": normalize, "baselines": baselines, "seed": seed,
-    }  # fmt: skip
-    if context:
-        identity["context"] = beside.digest()
-    with Folder(output, command_line(), program=PROGRAM, settings=identity, overwrite=overwrite) as folder:
+    } | beside.identity()  # fmt: skip
+    with Folder(output, program=PROGRAM, settings=identity, overwrite=overwrite) as folder:
         folder.record |= {
             "data": str(data) if isinstance(data, str | Path) else type(data).__name__, "target": names or "predicted", "split": split,
             "problems": matrix.problems, "methods": [],

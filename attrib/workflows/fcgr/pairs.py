@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib.domains.draws import drawn_evenly
 from attrib.domains.fcgr import CORNERS, fcgr
 from attrib.domains.sequences.fasta import text_of
 from attrib.io.names import file_names
@@ -204,7 +205,7 @@ def chosen(
     ----------
     pairs : Pairs
     samples : sequence of str or None
-        Names; None: `count` pairs, of both labels in turn.
+        Names; None: `count` pairs, evenly of both labels.
     count, seed : int
 
     Raises
@@ -214,10 +215,13 @@ def chosen(
     """
     if samples is not None:
         return _by_name(pairs, list(dict.fromkeys(str(s) for s in samples)))
-    order = np.random.default_rng([seed, 11]).permutation(len(pairs.table))
-    by_label = [[i for i in order if pairs.table["label"].iloc[i] == c] for c in (1, 0)]
-    turns = [i for k in range(len(order)) for group in by_label for i in group[k : k + 1]]
-    return [str(pairs.table.index[i]) for i in turns[:count]], pairs.bad
+    return drawn_of(pairs, list(map(str, pairs.table.index)), count, seed), pairs.bad
+
+
+def drawn_of(pairs: Pairs, names: Sequence[str], count: int | None, seed: int) -> list[str]:
+    """At most so many of the named pairs, evenly of both labels, in their order."""
+    labels = pairs.table.loc[list(names), "label"].tolist()
+    return [names[k] for k in drawn_evenly(labels, count, seed)]
 
 
 def _by_name(pairs: Pairs, names: list[str]) -> tuple[list[str], dict[str, str]]:

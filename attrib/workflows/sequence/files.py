@@ -98,7 +98,7 @@ def _variants(findings: Findings) -> dict[str, object] | None:
     return table("Variants", order, "variants.csv")
 
 
-def write(run: Folder, findings: Findings, pictures: int) -> None:
+def write(run: Folder, findings: Findings, pictures: int | None, workers: int = 0) -> None:
     """Write results, tables, motifs, pictures and the page, each file completely or not at all."""
     _arrays(run, findings.attributed)
     _tables(run, findings)
@@ -109,8 +109,8 @@ def write(run: Folder, findings: Findings, pictures: int) -> None:
     }
     if motifs:
         save_motifs(motifs, run.file("motifs.meme"))
-    drawn = draw(run, findings) if pictures else []
-    records = draw_records(run, findings, pictures)
+    drawn = draw(run, findings) if pictures != 0 else []
+    records = draw_records(run, findings, pictures, workers)
     with replacing(run.file("index.html")) as temporary:
         tables = motifs_table(findings), records_table(findings)
         temporary.write_text(study_page(findings, run, tables, drawn, records), encoding="utf-8")

@@ -86,8 +86,7 @@ class Settings(NamedTuple):
 
     def as_record(self, model: str | Callable[..., Any], f: Callable[..., Any]) -> dict[str, Any]:
         """Everything that the results depend on, beside the records."""
-        context = {"context": self.context.digest()} if self.context.values else {}
-        return context | {
+        return self.context.identity() | {
             "model": model if isinstance(model, str) else type(model).__name__, "parameters": digest(f),
             "dims": list(self.dims), "methods": list(self.methods), "target": self.target, "classes": self.classes,
             "baselines": self.baselines, "seed": self.seed, "options": dict(self.options),
