@@ -81,6 +81,8 @@ def _refuse_sparse(x: Any, name: str) -> None:
         fix = f"{name}.todense()" if kind == "sparse" else f"{name}.toarray()"
         raise TypeError(f"`{name}` is a sparse {type(x).__name__}; pass {fix}")
     dtypes = getattr(x, "dtypes", None)
+    if dtypes is not None and hasattr(x, "to_pandas"):
+        raise TypeError(f"`{name}` is a {type(x).__name__} of {kind}; pass {name}.to_pandas()")
     if dtypes is not None and hasattr(x, "columns"):
         kinds = {d: _is_number(d) for d in set(dtypes)}
         wrong = [str(c) for c, d in zip(x.columns, dtypes, strict=True) if not kinds[d]]
@@ -105,7 +107,7 @@ def _refuse_valueless(x: Any, name: str) -> None:
 
 
 def _is_number(dtype: Any) -> bool:
-    return getattr(dtype, "kind", "O") in "fiub" and not str(dtype).startswith("Sparse")
+    return getattr(dtype, "kind", "O") in "fiub"
 
 
 def _refuse_dtype(values: np.ndarray, x: Any, name: str) -> None:

@@ -39,6 +39,7 @@ WIDER = {
     "target": "TargetLike | xr.DataArray | np.ndarray",
     "axis": "Hashable",
     "position": "Hashable",
+    "positions": "Sequence[Any] | Tensor | np.ndarray | xr.DataArray | slice | None",
     "window": "int | Sequence[int] | Mapping[Any, int] | tuple[Any, ...]",
     "stride": "int | Sequence[int] | Mapping[Any, int] | tuple[Any, ...]",
     "only": "int | str | None",
