@@ -103,7 +103,7 @@ def to_anndata(result: xr.DataArray, adata: Any = None, *, key: str | None = Non
     cell, gene = samples[0], genes[0]
     names = {d: result.get_index(d).astype(str) for d in (cell, gene)}
     if adata is None:
-        adata = _new(result, (cell, gene), COORDS)
+        adata = _new(result, (cell, gene), (*COORDS, "target"))
     key = str(result.attrs.get("method", result.name or "attribution")) if key is None else key
     rows, columns = _places(names[cell], adata.obs_names, "obs"), _places(names[gene], adata.var_names, "var")
     for layer, a in _by_target(result, key).items():
