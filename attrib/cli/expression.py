@@ -22,7 +22,7 @@ from attrib.cli.options import (
     Seed,
     Settings,
 )
-from attrib.cli.values import assignments, listed, rows, workers
+from attrib.cli.values import assignments, drawers, listed, rows, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.expression import Study, Trained
@@ -143,7 +143,7 @@ def explain(
             classifier, _data(data), output, samples=samples, label=label, layer=layer,
             context=listed(context), split=split, every=every, max_samples=max_samples, methods=listed(methods) or METHODS, target=goals, baselines=baselines,
             normalize=normalize, gene_sets=gene_sets, options=assignments(options), batch_size=rows(batch_size),
-            seed=seed, cluster=workers(cluster), pictures=pictures, overwrite=overwrite, tell=tell, say=show.say,
+            seed=seed, cluster=workers(cluster), pictures=pictures, workers=drawers(), overwrite=overwrite, tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
 

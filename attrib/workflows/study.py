@@ -190,16 +190,7 @@ def _is_of(a: Result, variable: Hashable, x: xr.Dataset) -> bool:
 
 
 def write_page(folder: Folder, title: str, line: str, tables: Mapping[str, tuple[str, pd.DataFrame]]) -> None:
-    """Write `index.html`: tables (title to file and content), the pictures of the folder, and links to all files.
-
-    Parameters
-    ----------
-    folder : Folder
-    title, line : str
-        The heading, and what was done.
-    tables : mapping of str to (str, DataFrame)
-        By title, the file that has all rows, and the rows.
-    """
+    """Write `index.html`: tables (by title, the file that has all rows, and the rows), the pictures of the folder, and links to all files."""
     files = [f for f in folder.files if f != PAGE]
     text = page(
         title,

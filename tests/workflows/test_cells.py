@@ -340,7 +340,7 @@ def test_each_image_has_its_own_context(tmp_path: Path) -> None:
     table.assign(age=table.age + 1).to_csv(tmp_path / "older.csv", index=False)
     model = AgedBrightness().eval()
     given = Classifier(model, ("bright", "dark"), prepared, "test"), tmp_path / "images", tmp_path / "out"
-    options = {"methods": ["grad_cam"], "layer": "body", "targets": "all", "batch_size": 2}
+    options = {"methods": ["grad_cam"], "layer": "body", "target": "all", "batch_size": 2}
     with pytest.raises(ValueError, match=r"`context`: fewer\.csv lacks the samples 'cell1'"):
         cells(*given, context=[str(tmp_path / "fewer.csv")], **options)
     assert not (tmp_path / "out").exists()

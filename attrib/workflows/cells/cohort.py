@@ -199,13 +199,7 @@ def write_cohort(
     unreadable: Mapping[str, str],
     drawn: Collection[str],
 ) -> dict[str, Any]:
-    """Write `attributions.nc`, `results.csv`, mean attributions, confusion matrix, `summary.json` and `index.html` from the images' parts.
-
-    Returns
-    -------
-    dict
-        The summary.
-    """
+    """Write the files of the cohort from the images' parts, of which some have pictures (`drawn`); returns the summary."""
     cohort = CohortSums(tuple(methods))
     for part in parts(run.path, images):
         cohort.add(part)

@@ -78,12 +78,7 @@ class Predictor(NamedTuple):
 
 
 def save_predictor(network: TwoBranch, settings: Mapping[str, Any], file: Path) -> tuple[Path, Path]:
-    """Write the weights (.safetensors), and beside them the settings (.json).
-
-    Returns
-    -------
-    (Path, Path)
-    """
+    """Write the weights (.safetensors), and beside them the settings (.json); returns both paths."""
     try:
         from safetensors.torch import save
     except ImportError as error:

@@ -30,20 +30,7 @@ REFERENCE = "integrated_gradients"  # the method that others are compared with
 def write_sample(
     part: xr.Dataset, name: str, folder: Path, count: int | None = None, *, pictured: bool = True
 ) -> None:
-    """Write the arrays and pictures of a pair, and last its results, whose file marks it as finished.
-
-    Parameters
-    ----------
-    part : Dataset
-        Of `attrib.workflows.fcgr.maps.explained`, for one sample.
-    name : str
-        The prefix of its files' names.
-    folder : Path
-    count : int, optional
-        Regions per attribution; default: by silhouette.
-    pictured : bool, default True
-        Whether pictures are drawn.
-    """
+    """Write the arrays and pictures of a pair (one sample of `explained`), and last its results, whose file marks it as finished."""
     pair, sample = part.isel(sample=0), str(part["sample"].values[0])
     for branch in BRANCHES:
         for method in pair["method"].values:

@@ -27,20 +27,7 @@ def study_page(
     findings: Findings, run: Folder, tables: tuple[pd.DataFrame, pd.DataFrame], drawn: Sequence[str],
     records: Sequence[tuple[str, Any, str]],
 ) -> str:  # fmt: skip
-    """The page's text.
-
-    Parameters
-    ----------
-    findings : Findings
-    run : Folder
-        Its `files`, and the `notes` of its record.
-    tables : (DataFrame, DataFrame)
-        Of motifs and of records.
-    drawn : sequence of str
-        Pictures of motifs and experiments.
-    records : sequence of (str, object, str)
-        Records, outputs and pictures.
-    """
+    """The page's text: tables of motifs and records, pictures of motifs and experiments, and records with their outputs and pictures."""
     bad = [f"{p['record']}: {p['problem']}" for p in findings.problems if not p["kept"]]
     motifs, rows = tables
     notes = [f"{k}: {v}" for k, v in run.record.get("notes", {}).items()]

@@ -119,14 +119,7 @@ def check(settings: Settings) -> None:
 
 
 def explained_outputs(settings: Settings, result: xr.DataArray) -> list[Any] | None:
-    """Outputs of the experiments: the explained ones, or the first predicted ones; None if the model has one output.
-
-    Parameters
-    ----------
-    settings : Settings
-    result : DataArray
-        Of any method.
-    """
+    """Labels of the outputs of the experiments: the explained ones, or the first predicted ones; None if the model has one output."""
     if "target" in result.coords:
         return list(pd.unique(result["target"].values.ravel()))[
             : MANY if settings.target == "predicted" else None

@@ -116,23 +116,7 @@ def searched(
     f: Callable[..., Any], done: Attributed, settings: Settings, search: Search, material: Material, problems: list[Problem],
     say: Callable[[str], None], run: Folder,
 ) -> Findings:  # fmt: skip
-    """Find motifs in the attributions and the filters, and run the experiments with them.
-
-    Parameters
-    ----------
-    f : callable
-        The model.
-    done : Attributed
-    settings : Settings
-    search : Search
-    material : Material
-    problems : list of dict
-        Records that are not in the results.
-    say : callable
-        Gets a line.
-    run : Folder
-        For the files of TF-MoDISco.
-    """
+    """Find motifs in the attributions and the filters, and run the experiments with them; the files of TF-MoDISco go into `run`."""
     lead = leading(settings.methods)
     contribution = importance(lead, done.results[lead], done.x)
     say(f"Looking for motifs in the filters and in the seqlets of {lead}.")
