@@ -13,6 +13,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from attrib._seed import whole_seed
 from attrib.io import replacing, save
 from attrib.workflows.attribute import Done, Result, Tell
 from attrib.workflows.folder import RECORD, Folder
@@ -98,7 +99,7 @@ def digits(seed: int = 0) -> Digits:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    order = np.random.default_rng(seed).permutation(len(bunch.target))
+    order = np.random.default_rng(whole_seed(seed)).permutation(len(bunch.target))
     images = xr.DataArray(
         (bunch.images[order, None] / 16).astype(np.float32),
         dims=("sample", "channel", "y", "x"),
@@ -140,7 +141,7 @@ def trained(data: Digits, *, seed: int = 0, epochs: int = 8) -> nn.Module:
     """
     x, y = torch.from_numpy(data.train.values), torch.from_numpy(data.train["digit"].values)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(whole_seed(seed))
         model = cnn()
         optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
         for _ in range(epochs):

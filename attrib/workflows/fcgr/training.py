@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from attrib._seed import whole_seed
 from attrib.io import save, write_json
 from attrib.plots.scale import figure
 from attrib.stats import performance
@@ -238,7 +239,7 @@ def split(mirna: pd.Series, test: float, validation: float, seed: int) -> np.nda
         raise ValueError(
             f"`data` has {len(names)} different miRNAs, expected at least {LEAST}: one for each split"
         )
-    order = np.random.default_rng([seed, 7]).permutation(names)
+    order = np.random.default_rng([whole_seed(seed), 7]).permutation(names)
     tested = min(max(1, round(test * len(names))), len(names) - 2)
     checked = min(max(1, round(validation * len(names))), len(names) - tested - 1)
     place = dict.fromkeys(order, "train") | dict.fromkeys(order[:tested], "test")
