@@ -65,7 +65,8 @@ KeySlices = Annotated[
     typer.Option(help="Slices to draw, 40,50,60, or places, -12mm,4mm; default: seven in the middle half."),
 ]
 Orientation = Annotated[
-    str | None, typer.Option(help="Turn volumes before they go in, such as RAS; maps come back as stored.")
+    str | None,
+    typer.Option(help="Turn volumes before they go in, such as RAS; attributions come back as stored."),
 ]
 Intensity = Annotated[str, typer.Option(help="none, zscore, zscore-brain or minmax.")]
 BrainMask = Annotated[Path | None, typer.Option(help="For subjects without a mask in the table.")]
@@ -77,7 +78,7 @@ Atlas = Annotated[Path | None, typer.Option(help="Image of whole numbers on the 
 AtlasNames = Annotated[Path | None, typer.Option(help="Table of its numbers and their names.")]
 Samples = Annotated[list[str] | None, typer.Option(help="Subjects by name; default: all.")]
 MaxSamples = Annotated[int, typer.Option(help="At most so many, drawn evenly over labels; 0: all.")]
-Npy = Annotated[bool, typer.Option("--npy", help="Write maps as .npy too.")]
+Npy = Annotated[bool, typer.Option("--npy", help="Write attributions as .npy too.")]
 Statistics = Annotated[
     list[str] | None,
     typer.Option(
@@ -118,7 +119,7 @@ def mri(
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Explain a classifier of brain images: maps in each subject's space, slices, regions, group statistics, a page."""
+    """Explain a classifier of brain images: attributions in each subject's space, slices, regions, group statistics, a page."""
     from attrib.workflows.mri import METHODS, Factory, Figures, Images
     from attrib.workflows.mri import mri as work
 
