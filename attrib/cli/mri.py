@@ -115,7 +115,7 @@ def mri(
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Explain a classifier of brain images: maps in each subject's space, slices, regions, group statistics, a page."""
+    """Explain a classifier of brain images: attributions in each subject's space, slices, regions, group statistics, a page."""
     from attrib.workflows.mri import METHODS, Factory, Figures, Images, Voxels
     from attrib.workflows.mri import mri as work
 

@@ -746,7 +746,7 @@ def test_the_viewer_shows_the_anatomy_in_grey_and_says_what_it_shows(drawn: Path
     assert len(np.unique(inside)) > 40
     assert (inside == 255).mean() < 0.1
     assert "sub-01: true TLE" in text
-    assert "integrated gradients: change of the score of TLE (logit)" in text
+    assert "Integrated gradients: change of the score of TLE (logit)" in text
 
 
 def test_the_page_names_what_it_shows(drawn: Path) -> None:

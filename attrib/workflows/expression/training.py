@@ -156,6 +156,21 @@ def train(
     Notes
     -----
     Memory: four bytes per gene of each sample, twice; and of each sample made.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np, pandas as pd
+    >>> from attrib.workflows.expression import train
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> names = [f"s{k}" for k in range(40)]
+    >>> tissue = np.array(["islet", "liver"] * 20)
+    >>> tpm = pd.DataFrame(np.random.default_rng(0).gamma(2, 2, (40, 4)), index=names, columns=["INS", "ALB", "ACTB", "GAPDH"])
+    >>> tpm.loc[tissue == "islet", "INS"] += 50
+    >>> samples = pd.DataFrame({"id": names, "tissue": tissue})
+    >>> trained = train(tpm, folder / "model", samples=samples, label="tissue", hidden=(8,), epochs=20, lr=0.01)
+    >>> trained.classifier.classes, float(trained.metrics.loc["accuracy", "f1"])
+    (('islet', 'liver'), 1.0)
     """
     fit = Fit(epochs, patience, batch_size, lr, decay, seed, device, delta=delta)
     _check(fit, hidden, dropout, min_samples, augment)
