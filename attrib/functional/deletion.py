@@ -195,7 +195,9 @@ class _Orders(NamedTuple):
     def _order(self, i: int, which: int) -> Tensor:
         """The players of sample `i`, the most important first, or by chance."""
         if not self.random and which < self.lead:
-            return self._by_importance(i, self.importance[which, i] if self.per_target else self.importance[i])
+            return self._by_importance(
+                i, self.importance[which, i] if self.per_target else self.importance[i]
+            )
         counts = self.players.counts
         count = int(counts[i if len(counts) > 1 else 0])
         drawn = permutations(self.keys[i : i + 1], torch.tensor([which]), RANDOM_ORDER, count)[0]

@@ -72,6 +72,14 @@ def test_the_pure_numbers_in_any_order_and_in_blocks(options: dict[str, Any]) ->
             assert result.target.values.tolist() == ["a", "b", "c"]
     assert eager["deletion"].attrs["units"] == "output"
     assert eager["infidelity"].attrs["units"] == "output^2"
+    for name, result in {**eager, **lazy}.items():
+        about = a.attrs.keys() - {"engine", "compile", "path", "path_reason"}
+        assert result.attrs.keys() >= about, about - result.attrs.keys()
+        assert result.attrs["references"].startswith("arXiv:")
+        assert result.attrs["history"].endswith(f" {name}")
+    assert {c: eager["deletion"][c].attrs["units"] for c in ("area", "random_area", "z", "prediction")} == {
+        "area": "output", "random_area": "output", "z": "1", "prediction": "output"
+    }  # fmt: skip
 
 
 def test_several_inputs_by_name() -> None:

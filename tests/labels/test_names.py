@@ -11,7 +11,6 @@ from torch import nn
 
 import attrib
 from attrib.labels.parameters import parameters
-from tests.cases import CASES, drawn
 
 
 class Pair(nn.Module):
@@ -111,35 +110,6 @@ def test_values_beside_inputs_that_go_by_name() -> None:
         attrib.input_x_gradient(f, x, additional_forward_args=(2.0,))
     a = attrib.input_x_gradient(Pair(), {"target": V, "mirna": U}, additional_forward_args=(2.0,))
     np.testing.assert_allclose(a.mirna, [[20, 20]])
-
-
-@pytest.mark.parametrize("name", [n for n, c in CASES.items() if "two_inputs" in c.kinds])
-def test_every_method_of_the_register_goes_by_name(name: str) -> None:
-    case = CASES[name]
-    s, options = drawn(case, "two_inputs")
-    names, f = ["left", "right"], lambda left, right: s.f(left, right)
-    expected = case.bound()(f, s.x, **options)
-    given = {**case.options, **case.light, **options}
-    if "baselines" in given and isinstance(given["baselines"], tuple):
-        given["baselines"] = dict(zip(names, given["baselines"], strict=True))
-    if case.method.__name__ == "noise_tunnel":
-        method = partial(
-            attrib.noise_tunnel,
-            {
-                "saliency": attrib.saliency,
-                "integrated_gradients": partial(attrib.integrated_gradients, n_steps=4),
-            }[name.partition("-")[2]],
-        )
-    else:
-        method = getattr(attrib, case.method.__name__)
-    x = {
-        n: xr.DataArray(t.numpy(), dims=("sample", *(f"{n}_{k}" for k in range(1, t.ndim))))
-        for n, t in zip(names, s.x, strict=True)
-    }
-    for order in (names, names[::-1]):
-        found = method(f, {n: x[n] for n in order}, **given)
-        for n, a in zip(names, expected, strict=True):
-            np.testing.assert_allclose(found[n], a, rtol=1e-9, atol=1e-12)
 
 
 def test_interaction_by_name() -> None:

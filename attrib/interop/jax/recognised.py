@@ -157,12 +157,33 @@ def is_jax_array(value: Any) -> bool:
     return jax is not None and isinstance(value, jax.Array) and not isinstance(value, torch.Tensor)
 
 
-def with_mapping(model: Any, names: Sequence[str]) -> Any:
-    """A model of a JAX function of one mapping, as a model of its entries in the order of `names`."""
+def with_mapping(model: Any, paths: Sequence[Sequence[str | int]], parameters: Sequence[str] = ()) -> Any:
+    """A model of a JAX function of one mapping, as a model of its entries.
+
+    Parameters
+    ----------
+    model : JaxModel
+    paths : sequence of sequence of str or int
+        Where each entry stands: names, and numbers in lists.
+    parameters : sequence of str
+        The function's: where the first names of the paths are among them, each is an argument.
+    """
     fn, params, channels_last = model._arguments
+    heads = [n for n in parameters if any(path[0] == n for path in paths)]
+    by_name = len(heads) == len({path[0] for path in paths})
 
     def of_entries(*arguments: Any) -> Any:
-        first = arguments[: len(arguments) - len(names)]
-        return fn(*first, dict(zip(names, arguments[len(first) :], strict=True)))
+        first = arguments[: len(arguments) - len(paths)]
+        tree = _nested(list(zip(paths, arguments[len(first) :], strict=True)))
+        return fn(*first, **tree) if by_name else fn(*first, tree)
 
     return type(model)(of_entries, params, channels_last)
+
+
+def _nested(entries: Sequence[tuple[Sequence[str | int], Any]]) -> Any:
+    """Values at their places: mappings, and tuples where places are numbers."""
+    if not entries[0][0]:
+        return entries[0][1]
+    heads = dict.fromkeys(path[0] for path, _ in entries)
+    below = {h: _nested([(path[1:], v) for path, v in entries if path[0] == h]) for h in heads}
+    return tuple(below.values()) if all(isinstance(h, int) for h in heads) else below
