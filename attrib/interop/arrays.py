@@ -102,10 +102,10 @@ def refuse_other_kinds(value: Any, which: str) -> None:
             f"`{which}` is AnnData; pass its numbers with their labels, attrib.io.from_anndata({which})"
         )
     if isinstance(value, Mapping) or (
-        isinstance(value, tuple | list) and any(isinstance(v, Mapping) or (hasattr(v, "shape") and v.ndim) for v in value)
-    ):  # fmt: skip
+        isinstance(value, tuple | list) and any(isinstance(v, Mapping) for v in value)
+    ):
         raise TypeError(
-            f"`{which}` is a {kind} of arrays, expected one; where a model takes several inputs, pass all of them in one mapping, "
+            f"`{which}` is a {kind}, expected an array of numbers; where a model takes several inputs, pass all of them in one mapping, "
             "by their names"
         )
 
@@ -115,7 +115,7 @@ def _is_text(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return len(value) > 0 and all(isinstance(v, str) for v in value)
     kind = getattr(getattr(value, "dtype", None), "kind", "")
-    if kind != "O" or not hasattr(value, "ravel"):
+    if kind != "O" or type(value).__module__.partition(".")[0] not in ("numpy", "pandas", "xarray"):
         return isinstance(value, str) or kind in ("U", "S", "T")
     values = np.asarray(value).ravel()
     return len(values) > 0 and all(isinstance(v, str) for v in values)

@@ -166,7 +166,12 @@ def _groups_like_input(groups: Any, inputs: Inputs, j: int) -> torch.Tensor | np
     core, samples = inputs.core(j), inputs.sample_dims
     if is_anndata(groups):
         raise TypeError("`groups` is AnnData; pass the name of a column of its var, such as groups='pathway', or adata.var['pathway']")  # fmt: skip
-    texts = np.asarray(groups) if isinstance(groups, list | np.ndarray) else np.empty(0)
+    listed = isinstance(groups, list) and any(isinstance(g, str) for g in groups)
+    texts = (
+        np.asarray(groups, dtype=object if listed else None)
+        if listed or isinstance(groups, np.ndarray)
+        else np.empty(0)
+    )
     if texts.dtype.kind in "OUT" and texts.ndim in (len(core), x.ndim):
         groups = xr.DataArray(texts, dims=x.dims if texts.ndim == x.ndim else core)
     if not isinstance(groups, xr.DataArray):

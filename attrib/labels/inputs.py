@@ -204,7 +204,9 @@ def flattened(x: Any, path: tuple[str | int, ...] = ()) -> dict[str, tuple[tuple
     flat: dict[str, tuple[tuple[str | int, ...], Any]] = {}
     for name, value in x.items() if hasattr(x, "items") else enumerate(x):
         place = (*path, name if isinstance(name, int) and path else str(name))
-        several = isinstance(value, tuple | list) and any(hasattr(v, "shape") and v.ndim for v in value)
+        several = isinstance(value, tuple | list) and any(
+            is_jax_array(v) or isinstance(v, Mapping) for v in value
+        )
         if (isinstance(value, Mapping) and not isinstance(value, xr.Dataset)) or several:
             flat |= flattened(value, place)
         else:
@@ -229,7 +231,8 @@ def for_model(f: Model, inputs: Inputs) -> tuple[Model, Inputs]:
     """
     refuse_pipeline(f)
     shapes = [((2, *(a.sizes[d] for d in inputs.core(j))), str(a.dtype)) for j, a in enumerate(inputs.arrays)]
-    f = recognised(f, shapes, inputs.of_jax)
+    paths = inputs.paths or [(n,) for n in inputs.names or ()]
+    f = recognised(f, shapes, inputs.of_jax, paths)
     if inputs.names is None:
         return f, inputs
     known = parameters(f)
@@ -276,7 +279,8 @@ def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None,
                 f"`dims` is {tuple(dims)}, but `{which}` already has dims {value.dims}; use {which}.rename"
             )
         return value if coords is None else value.assign_coords(_coords_for(coords, value.dims))
-    refuse_other_kinds(value, which)
+    if not is_anndata(value):
+        refuse_other_kinds(value, which)
     if is_table(value) or is_anndata(value):
         table = (
             annotated_array(value, dims, name=which) if is_anndata(value) else table_array(value, dims, which)

@@ -283,8 +283,8 @@ def picture(judged: Judgement) -> Figure:
     Figure
     """
     table = judged.table[judged.table["seconds"].notna()]
-    drawing = figure((12.5, 3.6 + 2 * max(1.5, 0.6 + 0.15 * len(table))))
-    heights = [3.0, *[max(1.5, 0.6 + 0.15 * len(table))] * 2]
+    drawing = figure((12.5, 4.2 + 2 * max(1.5, 0.6 + 0.15 * len(table))))
+    heights = [3.5, *[max(1.5, 0.6 + 0.15 * len(table))] * 2]
     grid = drawing.add_gridspec(3, 3, height_ratios=heights)
     titles = {
         "deletion": "deletion: most important go first (low is good)",
@@ -331,10 +331,12 @@ def _bars(ax: Axes, names: pd.Series, values: pd.Series, log: bool) -> None:
     ax.barh(range(len(names)), values, color=[f"C{j % 10}" for j in range(len(names))], height=0.75)
     ax.set_yticks(range(len(names)), names, fontsize=7)
     ax.tick_params(axis="x", labelsize=7)
-    ax.invert_yaxis()
+    ax.set_ylim(len(names) - 0.4, -0.6)
     if log and bool((values > 0).any()):
         ax.set_xscale("log")
-        ax.set_xlim(values[values > 0].min() / 3, values.max() * 3)
+        ends = np.log10([values[values > 0].min(), values.max()])
+        ax.set_xlim(*10 ** np.array([np.floor(ends[0] - 0.1), np.ceil(ends[1] + 0.1)]))
+        ax.xaxis.set_minor_formatter("")
     else:
         ax.axvline(0, color="black", linewidth=0.8)
     for k, value in enumerate(values):

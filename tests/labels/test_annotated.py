@@ -148,7 +148,7 @@ def test_a_cohort_of_cells(form: Any, tmp_path: Any) -> None:
     expected = attrib.integrated_gradients(model(), adata, target=0)
     np.testing.assert_allclose(tree["attribution"], expected, atol=1e-6)
     np.testing.assert_allclose(tree["reductions/mean"], expected.mean("obs"), atol=1e-6)
-    np.testing.assert_array_equal(next(iter(tree["attribution"].coords.values())), CELLS)
+    np.testing.assert_array_equal(tree["attribution"].coords[tree["attribution"].dims[0]], CELLS)
 
 
 def test_attributions_come_back_as_layers() -> None:

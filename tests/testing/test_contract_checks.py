@@ -20,7 +20,10 @@ def by_position(method: Any) -> Any:
         bare = lambda v: torch.as_tensor(v.values) if isinstance(v, xr.DataArray) else v
         options["additional_forward_args"] = {"scale": bare(options["additional_forward_args"]["scale"])}
         if isinstance(x, dict):
-            return dict(zip(x, method(f, tuple(map(bare, x.values())), **options), strict=True))
+            return {
+                n: xr.DataArray(a)
+                for n, a in zip(x, method(f, tuple(map(bare, x.values())), **options), strict=True)
+            }
         return xr.DataArray(method(f, bare(x), **{k: bare(v) for k, v in options.items()}), dims=x.dims)
 
     return attribute

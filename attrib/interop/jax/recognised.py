@@ -21,7 +21,9 @@ JAX = {"jax", "jaxlib", "flax", "equinox", "haiku", "optax"}
 Shape = tuple[tuple[int, ...], str]  # of an input: of a batch, and the name of its dtype
 
 
-def recognised(f: Any, shapes: Sequence[Shape], jax_inputs: bool) -> Any:
+def recognised(
+    f: Any, shapes: Sequence[Shape], jax_inputs: bool, paths: Sequence[Sequence[str | int]] = ()
+) -> Any:
     """A callable of JAX as a model; any other as it is.
 
     Parameters
@@ -33,6 +35,8 @@ def recognised(f: Any, shapes: Sequence[Shape], jax_inputs: bool) -> Any:
         Of the inputs.
     jax_inputs : bool
         Whether any of the inputs is a JAX array.
+    paths : sequence of sequence of str or int
+        Where each input stands in a mapping, as for `with_mapping`.
 
     Raises
     ------
@@ -49,7 +53,8 @@ def recognised(f: Any, shapes: Sequence[Shape], jax_inputs: bool) -> Any:
     libraries = set(_libraries(f))
     if "torch" in libraries or not (jax_inputs or libraries & JAX):
         return f
-    if not libraries & JAX and _shape_of(f, shapes) is None:
+    forms = [f, *(_of_tree(f, paths, by_name) for by_name in (False, True) if paths)]
+    if not libraries & JAX and all(_shape_of(form, shapes) is None for form in forms):
         return f
     return _model(f)
 
@@ -172,12 +177,20 @@ def with_mapping(model: Any, paths: Sequence[Sequence[str | int]], parameters: S
     heads = [n for n in parameters if any(path[0] == n for path in paths)]
     by_name = len(heads) == len({path[0] for path in paths})
 
+    return type(model)(_of_tree(fn, paths, by_name), params, channels_last)
+
+
+def _of_tree(
+    fn: Callable[..., Any], paths: Sequence[Sequence[str | int]], by_name: bool
+) -> Callable[..., Any]:
+    """A function of a mapping, or of its entries by name, as a function of the arrays in it."""
+
     def of_entries(*arguments: Any) -> Any:
         first = arguments[: len(arguments) - len(paths)]
         tree = _nested(list(zip(paths, arguments[len(first) :], strict=True)))
         return fn(*first, **tree) if by_name else fn(*first, tree)
 
-    return type(model)(of_entries, params, channels_last)
+    return of_entries
 
 
 def _nested(entries: Sequence[tuple[Sequence[str | int], Any]]) -> Any:

@@ -95,14 +95,10 @@ def test_pytrees_as_inputs_by_their_joined_names() -> None:
         assert list(a) == names
         for name, expected in zip(names, (10 * X, 2 * X, 3 * X**2, 3 * X**2), strict=True):
             np.testing.assert_allclose(a[name], expected, rtol=1e-5)
-    begin = {"rna": {"spliced": X, "unspliced": 0.0}, "atac": [0.0 * X, 0.0]}
-    a = attrib.integrated_gradients(
-        of_tree, x, baselines={k: begin["rna"][k[4:]] if k[0] == "r" else 0.0 for k in names}
-    )
-    np.testing.assert_allclose(a["rna.spliced"], 0 * X, atol=1e-5)
-    np.testing.assert_allclose(
-        attrib.integrated_gradients(of_tree, x, baselines=begin)["rna.spliced"], 0 * X, atol=1e-5
-    )
+    begin = {"rna": {"spliced": X, "unspliced": 0.0}, "atac": [jnp.zeros_like(X), 0.0]}
+    for baselines in (begin, {"rna.spliced": X, "rna.unspliced": 0.0, "atac.0": 0.0, "atac.1": 0.0}):
+        a = attrib.integrated_gradients(of_tree, x, baselines=baselines)
+        np.testing.assert_allclose(a["rna.spliced"], 0 * X, atol=1e-5)
     curve = attrib.deletion(of_tree, x, attrib.input_x_gradient(of_tree, x))
     assert curve.sizes["fraction"] == 21
 
