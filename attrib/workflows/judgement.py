@@ -289,7 +289,7 @@ def picture(judged: Judgement) -> Figure:
     titles = {
         "deletion": "deletion: most important go first (low is good)",
         "insertion": "insertion: most important come first (high is good)",
-        "randomization": "randomization from the output down (0 is good)",
+        "randomization": "randomization from the output (0 is good)",
     }
     for place, (name, title) in zip((grid[0, 0], grid[0, 1], grid[0, 2]), titles.items(), strict=True):
         lines = judged.curves[name]

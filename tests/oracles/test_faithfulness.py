@@ -141,7 +141,7 @@ def test_randomization_with_the_parameters_that_quantus_draws(monkeypatch: pytes
     wrapped = PyTorchModel(s.f, channel_first=True, softmax=False)
     with torch.random.fork_rng(devices=[]):
         for k, (_, model) in enumerate(wrapped.get_random_layer_generator(order="top_down", seed=7)):
-            a = input_x_gradient(model.model, s.x, target=2).flatten(1).numpy()
+            a = input_x_gradient(getattr(model, "model", model), s.x, target=2).flatten(1).numpy()
             assert found[k].tolist() == pytest.approx(
                 [correlation_spearman(a[n], origin[n]) for n in range(3)]
             )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attrib.engine.inputs import as_distribution
-from attrib.engine.sampling.perturbations import Draws, Noise
+from attrib.engine.sampling.perturbations import Draws, Noise, stdevs_of
 from attrib.functional import (
     conductance,
     deep_lift,
@@ -231,7 +231,10 @@ def test_values_beside_x_in_methods_of_many_baselines_and_draws(extra: tuple) ->
         C.DeepLiftShap(NET).attribute(X, baselines=pool, **given).detach(),
         1e-6,
     )
-    draws, count = Draws(Noise(X_, (0.0,), 3, torch.device("cpu")), as_distribution(pool, X_), 5), 5
+    draws, count = (
+        Draws(Noise(X_, stdevs_of(X_, 0.0), 3, torch.device("cpu")), as_distribution(pool, X_), 5),
+        5,
+    )
     i, total = torch.arange(3), torch.zeros_like(X)
     for k in range(
         count

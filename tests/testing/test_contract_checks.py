@@ -17,7 +17,7 @@ def by_position(method: Any) -> Any:
     """A labelled form that looks at no label and no name."""
 
     def attribute(f: Any, x: Any, **options: Any) -> Any:
-        bare = lambda v: torch.as_tensor(v.values) if isinstance(v, xr.DataArray) else v
+        bare = lambda v: torch.as_tensor(v.values.copy()) if isinstance(v, xr.DataArray) else v
         options["additional_forward_args"] = {"scale": bare(options["additional_forward_args"]["scale"])}
         if isinstance(x, dict):
             return {
