@@ -257,7 +257,8 @@ def gradient_shap(
 @overload
 def in_silico_mutagenesis(
     f: Model, x: xr.Dataset | Mapping[str, Any], *, axis: Hashable = "nucleotide",
-    position: Hashable = "position", positions: Sequence[int] | Tensor | slice | None = None,
+    position: Hashable = "position",
+    positions: Sequence[Any] | Tensor | np.ndarray | xr.DataArray | slice | None = None,
     center: bool = False, only: int | str | None = None, path: str = "auto",
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
@@ -270,8 +271,8 @@ def in_silico_mutagenesis(
 @overload
 def in_silico_mutagenesis(
     f: Model, x: tuple[Any, ...], *, axis: Hashable = "nucleotide", position: Hashable = "position",
-    positions: Sequence[int] | Tensor | slice | None = None, center: bool = False,
-    only: int | str | None = None, path: str = "auto",
+    positions: Sequence[Any] | Tensor | np.ndarray | xr.DataArray | slice | None = None,
+    center: bool = False, only: int | str | None = None, path: str = "auto",
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,
@@ -283,8 +284,8 @@ def in_silico_mutagenesis(
 @overload
 def in_silico_mutagenesis(
     f: Model, x: Any, *, axis: Hashable = "nucleotide", position: Hashable = "position",
-    positions: Sequence[int] | Tensor | slice | None = None, center: bool = False,
-    only: int | str | None = None, path: str = "auto",
+    positions: Sequence[Any] | Tensor | np.ndarray | xr.DataArray | slice | None = None,
+    center: bool = False, only: int | str | None = None, path: str = "auto",
     target: TargetLike | xr.DataArray | np.ndarray = None, targets: Sequence | str | None = None,
     classes: Sequence[str] | None = None, additional_forward_args: Any = (),
     batch_size: BatchSize = "auto", device: torch.device | str | None = None, progress: Progress = False,

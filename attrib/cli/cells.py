@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attrib.cli import show
-from attrib.cli.options import Context, Continued, Device, Layer, Seed
-from attrib.cli.values import joined, listed
+from attrib.cli.options import Cluster, Context, Continued, Device, Layer, Pictures, Seed
+from attrib.cli.values import drawers, joined, listed, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.cells import Study
@@ -57,7 +57,7 @@ Compartments = Annotated[
 Overlay = Annotated[
     str, typer.Option(help="Pictures: attributions on a grey image, on one in colour, or as contours.")
 ]
-MaxImages = Annotated[
+MaxSamples = Annotated[
     int | None,
     typer.Option(
         "--max-samples", "--max-images", help="At most so many images, drawn evenly over the classes."
@@ -76,12 +76,14 @@ def cells(
     processor: Processor = None,
     methods: Maps = None,
     layer: Layer = "auto",
-    targets: Targets = None,
+    target: Targets = None,
     masks: Masks = None,
     compartments: Compartments = None,
     context: Context = None,
     overlay: Overlay = "grey",
-    max_images: MaxImages = None,
+    pictures: Pictures = "all",
+    cluster: Cluster = None,
+    max_samples: MaxSamples = None,
     batch_size: ImagesPerCall = 16,
     device: Device = None,
     seed: Seed = 0,
@@ -89,15 +91,15 @@ def cells(
     """Explain a classifier of cell images: attributions on the images, quality figures, a summary page."""
     from attrib.workflows.cells import METHODS
     from attrib.workflows.cells import cells as work
-    from attrib.workflows.folder import command_line
 
     classifier = chosen(checkpoint, model, weights, classes, processor, device)
-    wanted = listed(targets) or ["predicted"]
+    wanted = listed(target) or ["predicted"]
     goal = wanted[0] if wanted in (["predicted"], ["all"]) else wanted
     with show.progress() as tell:
         done = work(
-            classifier, images, output, methods=listed(methods) or METHODS, layer=layer, targets=goal,
-            masks=masks, compartments=listed(compartments), context=listed(context), overlay=overlay, max_images=max_images, batch_size=batch_size, seed=seed, command=command_line(), tell=tell,
+            classifier, images, output, methods=listed(methods) or METHODS, layer=layer, target=goal,
+            masks=masks, compartments=listed(compartments), context=listed(context), overlay=overlay, max_samples=max_samples, batch_size=batch_size, pictures=pictures, workers=drawers(),
+            cluster=workers(cluster), seed=seed, tell=tell,
         )  # fmt: skip
     _report(done, classifier.classes)
 

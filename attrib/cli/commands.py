@@ -21,7 +21,6 @@ from attrib.cli.options import (
     Data,
     Device,
     Dims,
-    FirstSamples,
     Methods,
     Model,
     OneTarget,
@@ -29,6 +28,7 @@ from attrib.cli.options import (
     Overwrite,
     Seed,
     Settings,
+    SomeSamples,
     Target,
     Variables,
     Weights,
@@ -77,10 +77,9 @@ def demo(
 ) -> None:
     """Train a small network on handwritten digits and explain it with every method."""
     from attrib.workflows.demo import demo as work
-    from attrib.workflows.folder import command_line
 
     with show.progress() as tell:
-        done = work(output, seed=seed, command=command_line(), tell=tell, say=show.say)
+        done = work(output, seed=seed, tell=tell, say=show.say)
     show.demo_table(done.table)
     show.files(done.folder, [*done.files, "run.json"])
     show.say(
@@ -146,7 +145,6 @@ def explain(
     """Explain your own model on your own data."""
     from attrib.workflows.explain import explain as work
     from attrib.workflows.explain import explain_cohort
-    from attrib.workflows.folder import command_line
 
     if output.suffix == ".zarr":
         if dims is not None or overwrite:
@@ -174,7 +172,7 @@ def explain(
         done = work(
             model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=joined(classes),
             baselines=baselines, context=listed(context), methods=chosen(methods or ["saliency,integrated_gradients"]), target=joined(target), batch_size=rows(batch_size), device=device,
-            seed=seed, options=assignments(options), overwrite=overwrite, command=command_line(), tell=tell,
+            seed=seed, options=assignments(options), overwrite=overwrite, tell=tell,
             say=show.say,
         )  # fmt: skip
     show.study_table(done.table)
@@ -196,7 +194,7 @@ def judge(
         str | None, typer.Option(help="A number, or a file like --data: what stands for absent features.")
     ] = None,
     context: Context = None,
-    samples: FirstSamples = 32,
+    max_samples: SomeSamples = 32,
     steps: Annotated[int, typer.Option(help="Points of the curves of deletion and insertion.")] = 20,
     n_random: Annotated[int, typer.Option(help="Random orders that these are compared with.")] = 10,
     batch_size: BatchSize = "auto",
@@ -206,15 +204,14 @@ def judge(
     overwrite: Overwrite = False,
 ) -> None:
     """Compare how far methods can be trusted on your own model: deletion, insertion, infidelity, randomization."""
-    from attrib.workflows.folder import command_line
     from attrib.workflows.judge import judge as work
 
     with show.progress() as tell:
         done = work(
             model, data, output, weights=weights, dims=names(dims), variables=names(variables), classes=joined(classes),
-            baselines=baselines, context=listed(context), methods=chosen(methods or JUDGED), target=target, samples=samples, steps=steps, n_random=n_random,
+            baselines=baselines, context=listed(context), methods=chosen(methods or JUDGED), target=target, max_samples=max_samples, steps=steps, n_random=n_random,
             batch_size=rows(batch_size), device=device, seed=seed, options=assignments(options),
-            overwrite=overwrite, command=command_line(), tell=tell, say=show.say,
+            overwrite=overwrite, tell=tell, say=show.say,
         )  # fmt: skip
     show.judged_table(done.table)
     show.files(done.folder, done.files)
@@ -230,12 +227,13 @@ def bench(
     dims: Dims = None,
     variables: Variables = None,
     classes: Classes = None,
-    samples: FirstSamples = 32,
+    max_samples: SomeSamples = 32,
     batch_sizes: Annotated[
         list[str] | None, typer.Option(help="Rows per call of the model, with commas.")
     ] = None,
     repeats: Annotated[int, typer.Option(help="Rounds; times are medians over them.")] = 3,
     device: Device = None,
+    seed: Seed = 0,
     output: Annotated[Path | None, typer.Option(help="A .csv for the table.")] = None,
 ) -> None:
     """Find how fast your model can be explained: samples per second, memory, the best batch size."""
@@ -244,7 +242,7 @@ def bench(
     with show.progress() as tell:
         table = measure(
             model, data, weights=weights, dims=names(dims), variables=names(variables), classes=joined(classes),
-            methods=listed(methods) or TIMED, target=target or "predicted", samples=samples, repeats=repeats, device=device, output=output,
+            methods=listed(methods) or TIMED, target=target or "predicted", max_samples=max_samples, repeats=repeats, device=device, seed=seed, output=output,
             batch_sizes=None if batch_sizes is None else [rows(b, "--batch-sizes") for b in names(batch_sizes) or []],
             tell=False if tell is None else lambda done, total: tell("bench", done, total),
         )  # fmt: skip

@@ -49,7 +49,7 @@ EXAMPLES = {
     ),
     "attrib fcgr train": (
         "attrib fcgr train --data pairs.csv --output model",
-        "attrib fcgr train --data pairs.csv --mirna noncodingRNA --target-column gene --k 5 --epochs 50",
+        "attrib fcgr train --data pairs.csv --columns mirna=noncodingRNA,target=gene --k 5 --epochs 50",
     ),
     "attrib expression": (
         "attrib expression --checkpoint model --data tpm.gct.gz --sample-table samples.txt",

@@ -22,7 +22,7 @@ from attrib.cli.options import (
     Seed,
     Settings,
 )
-from attrib.cli.values import assignments, listed, rows, workers
+from attrib.cli.values import assignments, drawers, listed, rows, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.expression import Study, Trained
@@ -143,7 +143,7 @@ def explain(
             classifier, _data(data), output, samples=samples, label=label, layer=layer,
             context=listed(context), split=split, every=every, max_samples=max_samples, methods=listed(methods) or METHODS, target=goals, baselines=baselines,
             normalize=normalize, gene_sets=gene_sets, options=assignments(options), batch_size=rows(batch_size),
-            seed=seed, cluster=workers(cluster), pictures=pictures, overwrite=overwrite, tell=tell, say=show.say,
+            seed=seed, cluster=workers(cluster), pictures=pictures, workers=drawers(), overwrite=overwrite, tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
 
@@ -251,7 +251,6 @@ def train(
 ) -> None:
     """Train dense layers that tell the label of a sample; no donor of the test is seen in training."""
     from attrib.workflows.expression import train as work
-    from attrib.workflows.folder import command_line
 
     sizes = [int(v) if v.isdecimal() else 0 for v in listed(hidden) or ["512", "256", "128"]]
     with show.progress() as tell:
@@ -259,7 +258,7 @@ def train(
             _data(data, download), output, samples=samples, label=label, group=group, split=split, input_filter=input_filter,
             layer=layer, transform=transform, min_samples=min_samples, augment=augment, class_weights=class_weights, hidden=sizes,
             dropout=dropout, epochs=epochs, patience=patience, delta=delta, batch_size=batch_size, lr=lr, decay=decay, test=test,
-            seed=seed, device=device, tensorboard=tensorboard, overwrite=overwrite, command=command_line(), tell=tell,
+            seed=seed, device=device, tensorboard=tensorboard, overwrite=overwrite, tell=tell,
         )  # fmt: skip
     _report_training(done, samples, download or data)
 

@@ -9,8 +9,19 @@ import typer
 
 from attrib.cli import show
 from attrib.cli.examples import Command, Group
-from attrib.cli.options import BatchSize, Context, Continued, Device, Methods, Overwrite, Seed, Settings
-from attrib.cli.values import assignments, listed, rows
+from attrib.cli.options import (
+    BatchSize,
+    Cluster,
+    Context,
+    Continued,
+    Device,
+    Methods,
+    Overwrite,
+    Pictures,
+    Seed,
+    Settings,
+)
+from attrib.cli.values import assignments, drawers, listed, renamed, rows, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.fcgr import Study, Trained
@@ -20,11 +31,10 @@ group = typer.Typer(
     help="Explain a network of miRNA and target images: attributions, letters, interaction; or train one (attrib fcgr train).",
 )  # fmt: skip
 
-Mirna = Annotated[str | None, typer.Option("--mirna", help="The column of miRNAs, if it has another name.")]
-Target = Annotated[
-    str | None, typer.Option("--target-column", help="The column of targets, if it has another name.")
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(help="Columns that have other names: mirna=noncodingRNA,target=gene,label=bound."),
 ]
-Label = Annotated[str | None, typer.Option("--label", help="The column of labels, if it has another name.")]
 Scale = Annotated[str | None, typer.Option(help="count, frequency or log; default: the checkpoint's.")]
 
 
@@ -38,9 +48,7 @@ def explain(
         Path | None, typer.Option(help="Weights: of attrib fcgr train, or a state dict read as weights only.")
     ] = None,
     output: Continued = Path("attrib-fcgr"),
-    mirna: Mirna = None,
-    target: Target = None,
-    label: Label = None,
+    columns: Columns = None,
     model: Annotated[
         str | None,
         typer.Option(help="package.module:factory for a network of your own; --checkpoint fills it."),
@@ -55,7 +63,7 @@ def explain(
     output_kind: Annotated[
         str, typer.Option(help="The output of a network of your own: logit or probability.")
     ] = "logit",
-    n_samples: Annotated[
+    max_samples: Annotated[
         int,
         typer.Option("--max-samples", "--n-samples", help="How many pairs, drawn evenly from both labels."),
     ] = 6,
@@ -72,16 +80,15 @@ def explain(
     n_regions: Annotated[
         int | None, typer.Option(help="Regions per attribution; default: by silhouette.")
     ] = None,
-    mirna_layer: Annotated[
-        str | None, typer.Option(help="For Grad-CAM; default: the branch's last convolution.")
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(help="For Grad-CAM: mirna=LAYER,mrna=LAYER; default: each branch's last convolution."),
     ] = None,
-    mrna_layer: Annotated[str | None, typer.Option(help="The same for the target's branch.")] = None,
     interaction: Annotated[
         bool, typer.Option(help="Whether both sequences' interaction is computed.")
     ] = True,
-    pictures: Annotated[
-        str, typer.Option(help="Of how many pairs pictures are drawn: a number, all, none.")
-    ] = "all",
+    pictures: Pictures = "all",
+    cluster: Cluster = None,
     options: Settings = None,
     batch_size: BatchSize = "auto",
     seed: Seed = 0,
@@ -95,26 +102,19 @@ def explain(
     from attrib.workflows.fcgr import fcgr as work
     from attrib.workflows.fcgr import load_predictor
     from attrib.workflows.fcgr.settings import CORRECTIONS, METHODS
-    from attrib.workflows.folder import command_line
 
     predictor = load_predictor(
         checkpoint, model=model, k=k, dropout=dropout, scale=scale, output_kind=output_kind, device=device
     )
     wanted = listed(corrections)
-    layers = {n: v for n, v in (("mirna", mirna_layer), ("mrna", mrna_layer)) if v is not None}
     with show.progress() as tell:
         done = work(
-            predictor, data, output, columns=_columns(mirna, target, label), samples=listed(samples) or None, n_samples=n_samples, n_background=n_background,
+            predictor, data, output, columns=renamed(columns), samples=listed(samples) or None, max_samples=max_samples, n_background=n_background,
             context=listed(context), methods=listed(methods) or METHODS, corrections=[] if wanted == ["none"] else wanted or CORRECTIONS,
-            layers=layers, n_regions=n_regions, with_interaction=interaction, pictures=pictures, options=assignments(options),
-            batch_size=rows(batch_size), seed=seed, command=command_line(), tell=tell,
+            layers=renamed(layers, "--layers"), n_regions=n_regions, with_interaction=interaction, pictures=pictures, workers=drawers(), cluster=workers(cluster), options=assignments(options),
+            batch_size=rows(batch_size), seed=seed, tell=tell,
         )  # fmt: skip
     _report(done)
-
-
-def _columns(mirna: str | None, target: str | None, label: str | None) -> dict[str, str]:
-    """The columns that have other names."""
-    return {n: c for n, c in {"mirna": mirna, "target": target, "label": label}.items() if c is not None}
 
 
 def _report(done: Study) -> None:
@@ -144,9 +144,7 @@ def train(
             help="Folder for the checkpoint: new, empty, or with --overwrite an earlier training's."
         ),
     ] = Path("attrib-fcgr-model"),
-    mirna: Mirna = None,
-    target: Target = None,
-    label: Label = None,
+    columns: Columns = None,
     k: Annotated[int, typer.Option(help="Letters per k-mer, 1 to 8: images are 2^k by 2^k.")] = 6,
     scale: Annotated[str, typer.Option(help="count, frequency or log.")] = "count",
     dropout: Annotated[float, typer.Option(help="Share of features dropped in training.")] = 0.1,
@@ -166,13 +164,12 @@ def train(
 ) -> None:
     """Train a two-branch network; no miRNA of the test is seen in training."""
     from attrib.workflows.fcgr import train as work
-    from attrib.workflows.folder import command_line
 
     with show.progress() as tell:
         done = work(
-            data, output, columns=_columns(mirna, target, label), k=k, scale=scale, dropout=dropout, channels=channels, depth=depth, epochs=epochs,
+            data, output, columns=renamed(columns), k=k, scale=scale, dropout=dropout, channels=channels, depth=depth, epochs=epochs,
             patience=patience, batch_size=batch_size, learning_rate=learning_rate, test=test, validation=validation,
-            seed=seed, device=device, overwrite=overwrite, command=command_line(), tell=tell,
+            seed=seed, device=device, overwrite=overwrite, tell=tell,
         )  # fmt: skip
     _report_training(done)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +20,7 @@ from attrib.cli.options import (
     Layer,
     Model,
     Overwrite,
+    Pictures,
     Seed,
     Settings,
 )
@@ -77,7 +77,6 @@ Atlas = Annotated[Path | None, typer.Option(help="Image of whole numbers on the 
 AtlasNames = Annotated[Path | None, typer.Option(help="Table of its numbers and their names.")]
 Samples = Annotated[list[str] | None, typer.Option(help="Subjects by name; default: all.")]
 MaxSamples = Annotated[int, typer.Option(help="At most so many, drawn evenly over labels; 0: all.")]
-Pictures = Annotated[str, typer.Option(help="Subjects to draw: a number, all or none.")]
 Npy = Annotated[bool, typer.Option("--npy", help="Write maps as .npy too.")]
 Statistics = Annotated[
     list[str] | None,
@@ -138,7 +137,7 @@ def mri(
             cluster=values.workers(cluster), seed=seed, overwrite=overwrite, tell=tell, say=show.say,
             images=Images(kind, axis, slice_range, orientation, intensity, brain_mask, atlas, atlas_names),
             figures=Figures(
-                pictures, _numbers(by_number, int), _numbers(in_mm, float), npy, workers=min(4, os.cpu_count() or 1),
+                pictures, _numbers(by_number, int), _numbers(in_mm, float), npy, workers=values.drawers(),
             ),
             voxels=_voxels(statistics),
         )  # fmt: skip

@@ -64,9 +64,15 @@ Context = Annotated[
 Cluster = Annotated[
     str | None, typer.Option(help="Worker processes (4), or a Dask scheduler's address (tcp://...).")
 ]
+Pictures = Annotated[str, typer.Option(help="How many samples get pictures: a number, all or none.")]
 Layer = Annotated[str, typer.Option(help="A layer's dotted name, or auto: the last one with positions.")]
-FirstSamples = Annotated[
-    int, typer.Option("--max-samples", "--samples", help="Use the first so many samples.")
+SomeSamples = Annotated[
+    int,
+    typer.Option(
+        "--max-samples",
+        "--samples",
+        help="At most so many samples, drawn evenly over a coord label or class.",
+    ),
 ]
 BatchSize = Annotated[str, typer.Option(help="Rows per call of the model, or auto.")]
 Device = Annotated[str | None, typer.Option(help="Where to run, such as cuda; default: the CPU.")]

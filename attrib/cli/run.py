@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from attrib._nearest import near
+from attrib._typed import command
 
 OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 REFUSALS = (
@@ -49,6 +50,7 @@ def run(arguments: Sequence[str]) -> int:
         itself; `--traceback`, anywhere among the arguments, shows where.
     """
     words = [word for word in arguments if word != TRACEBACK]
+    before = command.set(("attrib", *arguments))
     try:
         from attrib.cli.commands import app
 
@@ -64,6 +66,8 @@ def run(arguments: Sequence[str]) -> int:
         if TRACEBACK in arguments:
             traceback.print_exception(error)
         return _refusal(error, words)
+    finally:
+        command.reset(before)
 
 
 def repeated(arguments: Sequence[str]) -> list[str]:

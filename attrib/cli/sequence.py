@@ -11,44 +11,42 @@ from attrib.cli import show
 from attrib.cli.options import (
     BatchSize,
     Classes,
+    Cluster,
     Context,
     Continued,
     Device,
     Methods,
     Model,
+    Pictures,
     Seed,
     Settings,
     Target,
     Weights,
 )
-from attrib.cli.values import assignments, joined, listed, rows
+from attrib.cli.values import assignments, drawers, joined, listed, renamed, rows, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.sequence import Studied
 
 DEFAULT = ["deep_lift", "integrated_gradients", "saliency", "in_silico_mutagenesis"]
 DIMS = ["sample", "nucleotide", "position"]
-TABLES = (".csv", ".tsv", ".txt", ".parquet", ".zarr")
-ALL = 1 << 30
 LISTED = 5  # records that are named on the screen
 
 
 def sequence(
     model: Model,
     data: Annotated[
-        Path | None,
+        Path,
         typer.Option(
             help="Sequences: FASTA (plain or gzip), a table (.csv, .tsv, .txt, .parquet) with a column of them, or SeqData (.zarr); with --bed the genome."
         ),
-    ] = None,
-    fasta: Annotated[Path | None, typer.Option(help="The same, of FASTA under any name.")] = None,
-    table: Annotated[Path | None, typer.Option(help="The same, of a table under any name.")] = None,
+    ],
     bed: Annotated[Path | None, typer.Option(help="Intervals of the genome --data.")] = None,
     output: Continued = Path("attrib-sequence"),
     weights: Weights = None,
-    column: Annotated[str, typer.Option(help="The table's column of sequences.")] = "sequence",
-    name: Annotated[
-        str | None, typer.Option(help="The table's column of names; default: the rows' numbers.")
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="A table's columns that have other names: sequence=utr,name=id."),
     ] = None,
     width: Annotated[
         int | None, typer.Option(help="Bases around the middle of an interval; default: as it is.")
@@ -104,7 +102,7 @@ def sequence(
     modisco: Annotated[
         bool, typer.Option("--modisco", help="Run TF-MoDISco too (the extra modisco).")
     ] = False,
-    max_records: Annotated[
+    max_samples: Annotated[
         int | None,
         typer.Option(
             "--max-samples",
@@ -112,49 +110,28 @@ def sequence(
             help="At most so many records, drawn evenly over a table's column label or class.",
         ),
     ] = None,
-    pictures: Annotated[
-        str, typer.Option(help="Records that get a picture: a number, all, or none for no pictures at all.")
-    ] = "12",
+    pictures: Pictures = "12",
+    cluster: Cluster = None,
     batch_size: BatchSize = "auto",
     device: Device = None,
     seed: Seed = 0,
     options: Settings = None,
 ) -> None:
     """Explain a model of DNA or RNA: attributions, mutations, motifs, experiments, a summary page."""
-    from attrib.workflows.folder import command_line
+    from attrib.workflows.sequence import Search, Source
     from attrib.workflows.sequence import sequence as work
 
-    sequences, rows_of = _source(data, fasta, table, bed)
+    search = Search(
+        motifs, listed(insert), listed(space), evolve, variants, joined(layer) or "first", windows, not one_strand, modisco,
+    )  # fmt: skip
     with show.progress() as tell:
         done = work(
-            model, output, weights=weights, fasta=sequences, table=rows_of, bed=bed, column=column, name=name, width=width, summits=summits,
-            motifs=motifs, insert=listed(insert), space=listed(space), evolve=evolve, variants=variants, context=listed(context), methods=listed(methods) or DEFAULT, target=joined(target), classes=joined(classes),
-            baselines=baselines, layer=joined(layer) or "first", windows=windows, dims=listed(dims) or DIMS, both_strands=not one_strand,
-            max_records=max_records, pictures=_number(pictures), modisco=modisco, batch_size=rows(batch_size), device=device, seed=seed,
-            options=assignments(options), command=command_line(), tell=tell, say=show.say,
+            Source(data, bed, renamed(columns), width, summits), model, output, weights=weights, search=search, context=listed(context),
+            methods=listed(methods) or DEFAULT, target=joined(target), classes=joined(classes), baselines=baselines,
+            dims=listed(dims) or DIMS, max_samples=max_samples, pictures=pictures, workers=drawers(), cluster=workers(cluster), batch_size=rows(batch_size), device=device, seed=seed,
+            options=assignments(options), tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
-
-
-def _source(
-    data: Path | None, fasta: Path | None, table: Path | None, bed: Path | None
-) -> tuple[Path | None, Path | None]:
-    """`--data` as FASTA or as a table, by its name."""
-    if data is None:
-        return fasta, table
-    if fasta is not None or table is not None:
-        raise ValueError("--data and --fasta or --table name the sequences twice; leave one out")
-    is_table = bed is None and Path(data.name.removesuffix(".gz")).suffix.lower() in TABLES
-    return (None, data) if is_table else (data, None)
-
-
-def _number(pictures: str) -> int:
-    """How many records are drawn."""
-    if pictures in ("all", "none"):
-        return ALL if pictures == "all" else 0
-    if not pictures.isdecimal():
-        raise ValueError(f"--pictures is {pictures}, expected a number, all or none")
-    return int(pictures)
 
 
 def _report(done: Studied) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,22 @@ def assignments(settings: Sequence[str] | None, flag: str = "--set") -> dict[str
         except ValueError:
             values[name.strip()] = PYTHON.get(value.strip(), value)
     return values
+
+
+def renamed(values: Sequence[str] | None, flag: str = "--columns") -> dict[str, str]:
+    """``name=other`` as a mapping of texts."""
+    pairs = {}
+    for text in listed(values):
+        name, equals, other = text.partition("=")
+        if not (name.strip() and equals and other.strip()):
+            raise ValueError(f"{flag} is {text!r}, expected NAME=OTHER")
+        pairs[name.strip()] = other.strip()
+    return pairs
+
+
+def drawers() -> int:
+    """Processes that draw the pictures of a study."""
+    return min(4, os.cpu_count() or 1)
 
 
 def workers(text: str | None) -> int | str | None:

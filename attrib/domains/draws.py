@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
+
+from attrib._seed import whole_seed
+
+LABELS = ("label", "class")  # names over whose values samples are drawn evenly
+
+
+def label_among(names: Iterable[Hashable]) -> Hashable | None:
+    """The first name of a column or coord of labels, `label` or `class`; None if there is none."""
+    return next((n for n in names if str(n).lower() in LABELS), None)
 
 
 def drawn_evenly(labels: Sequence[Hashable], most: int | None, seed: int = 0) -> list[int]:
@@ -34,7 +43,7 @@ def drawn_evenly(labels: Sequence[Hashable], most: int | None, seed: int = 0) ->
     if most is None or most >= len(labels):
         return list(range(len(labels)))
     queues: dict[Hashable, list[int]] = {}
-    for n in np.random.default_rng([seed, 6]).permutation(len(labels)).tolist():
+    for n in np.random.default_rng([whole_seed(seed), 6]).permutation(len(labels)).tolist():
         queues.setdefault(labels[n], []).append(n)
     in_order = [queues[label] for label in sorted(queues, key=str)]
     turns = [queue[turn] for turn in range(len(labels)) for queue in in_order if turn < len(queue)]

@@ -45,6 +45,8 @@ def _check(t: Any, which: str, integers: bool, noise: bool) -> None:
         raise TypeError(
             f"`{which}` is a {type(t).__name__}, expected a torch.Tensor; the functions of `attrib` itself take other arrays"
         )
+    if t.layout != torch.strided:
+        raise TypeError(f"`{which}` is a sparse tensor; pass {which}.to_dense()")
     if is_batchedtensor(t):
         raise NotImplementedError(
             f"`{which}` comes from torch.func.vmap, and this method looks at values; pass all samples at once, on dim 0 "

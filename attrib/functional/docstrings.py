@@ -168,6 +168,10 @@ axis : str or int, default "nucleotide"
     "position": """\
 position : str or int, default "position"
     The dim of the positions; without a dim of the default's name, the second dim of the model.""",
+    "positions": """\
+positions : sequence, DataArray or slice, optional
+    Where to edit, by the labels of that dim (a slice with both ends, as in ``.sel``); without labels, counted from 0.
+    Default: everywhere.""",
     "only": """\
 only : str or int, optional
     With several inputs: the name or number of the one to edit, the others held as they are; default: each in its

@@ -15,6 +15,7 @@ from torch import Tensor
 FILES = re.compile(
     r"\.(h5ad|nc|zarr|np[yz]|csv|tsv|parquet|nii|gz|mgz|pt|pth|png|jpe?g|tiff?|fa|fasta|bed)$"
 )  # ends of names
+ALIGNED = 16  # bytes; sums of products differ in their last bits where memory begins at no multiple of it, as in frames of a network
 
 
 def as_tensor(x: Any, name: str = "x") -> Tensor:
@@ -52,7 +53,8 @@ def as_tensor(x: Any, name: str = "x") -> Tensor:
     values = as_numpy(x, name)
     if min(values.strides, default=0) < 0:  # NumPy calls a flipped dim of size 1 contiguous, torch refuses it
         values = values.copy()
-    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+    values = np.require(values, requirements=["C", "W"])
+    return torch.from_numpy(values.copy() if values.ctypes.data % ALIGNED else values)
 
 
 def as_numpy(x: Any, name: str = "x") -> np.ndarray:
@@ -132,6 +134,8 @@ def _refuse_sparse(x: Any, name: str) -> None:
         fix = f"{name}.todense()" if kind == "sparse" else f"{name}.toarray()"
         raise TypeError(f"`{name}` is a sparse {type(x).__name__}; pass {fix}")
     dtypes = getattr(x, "dtypes", None)
+    if dtypes is not None and hasattr(x, "to_pandas"):
+        raise TypeError(f"`{name}` is a {type(x).__name__} of {kind}; pass {name}.to_pandas()")
     if dtypes is not None and hasattr(x, "columns"):
         kinds = {d: _is_number(d) for d in set(dtypes)}
         wrong = [str(c) for c, d in zip(x.columns, dtypes, strict=True) if not kinds[d]]
@@ -156,7 +160,7 @@ def _refuse_valueless(x: Any, name: str) -> None:
 
 
 def _is_number(dtype: Any) -> bool:
-    return getattr(dtype, "kind", "O") in "fiub" and not str(dtype).startswith("Sparse")
+    return getattr(dtype, "kind", "O") in "fiub"
 
 
 def _refuse_dtype(values: np.ndarray, x: Any, name: str) -> None:

@@ -74,7 +74,7 @@ def to_anndata(result: xr.DataArray, adata: Any = None, *, key: str | None = Non
     Returns
     -------
     AnnData
-        `adata` itself, with the layers, and with `prediction` and `delta` as columns of ``obs`` (``KEY_prediction``, and
+        `adata` itself, with the layers, and with `prediction`, `delta` and the `target` of each cell as columns of ``obs`` (``KEY_prediction``, and
         ``KEY:TARGET_prediction`` for several targets).
 
     Raises
@@ -115,6 +115,9 @@ def to_anndata(result: xr.DataArray, adata: Any = None, *, key: str | None = Non
                 figures = np.full(adata.n_obs, np.nan)
                 figures[rows] = a[coord].values
                 adata.obs[f"{layer}_{coord}"] = figures
+        if "target" in a.coords and a["target"].dims == (cell,):  # a target for each cell
+            names_of_targets = pd.Series(a["target"].values, index=adata.obs_names[rows]).astype("category")
+            adata.obs[f"{layer}_target"] = names_of_targets.reindex(adata.obs_names)
     return adata
 
 

@@ -189,21 +189,26 @@ def _by_name(b: xr.DataArray, inputs: Inputs, j: int) -> torch.Tensor:
 def sample_values(values: Any, inputs: Inputs, name: str) -> Any:
     """A per-sample argument as a list in the order of the stacked samples; anything else as it is.
 
+    An array with labels may lack sample dims: a target of each subject is that of all its slices.
+
     Raises
     ------
     ValueError
-        If an array with labels does not have exactly the sample dims, or its labels differ from the inputs'.
+        If an array with labels has other dims, or its labels differ from the inputs'.
     """
     if isinstance(values, pd.Series | pd.DataFrame):
         values = with_sample_dims(values, inputs, name, numbers=False)
     if isinstance(values, xr.DataArray):
         if values.ndim == 0:
             return values.item()
-        if set(values.dims) != set(inputs.sample_dims):
+        if not set(values.dims) <= set(inputs.sample_dims):
             raise ValueError(
                 f"`{name}` has dims {values.dims}, expected the sample dims {inputs.sample_dims}"
             )
-        ordered = matched(values, inputs.labels_of_samples, name).transpose(*inputs.sample_dims)
+        sizes = zip(inputs.sample_dims, inputs.sample_shape, strict=True)
+        ordered = matched(values, inputs.labels_of_samples, name)
+        ordered = ordered.expand_dims({d: size for d, size in sizes if d not in values.dims})
+        ordered = ordered.transpose(*inputs.sample_dims)
         if ordered.shape != inputs.sample_shape:
             raise ValueError(
                 f"`{name}` has the sizes {dict(ordered.sizes)}, expected one value per sample: {inputs.sample_shape}"
@@ -219,17 +224,18 @@ def sample_values(values: Any, inputs: Inputs, name: str) -> Any:
 def with_sample_dims(
     table: pd.Series | pd.DataFrame, inputs: Inputs, name: str, numbers: bool
 ) -> xr.DataArray:
-    """A table whose rows are samples, with the sample dims; a level of the index for each where there are several."""
+    """A table whose rows are samples, with the sample dims; where there are several, a level of the index for each, or the index is named like one."""
     dims: tuple[Hashable, ...] = inputs.sample_dims
     values = numbers_of(table, name) if numbers else table.to_numpy(dtype=object)
     columns: tuple[Hashable, ...] = ("column",) * (values.ndim - 1)
-    if len(dims) == 1:
-        coords = {dims[0]: labels_of(table.index, dims[0], name)}
-        return xr.DataArray(values, dims=(*dims, *columns), coords=coords)
     index = table.index
+    if len(dims) == 1 or index.name in dims:  # where there are several, those of the one that is named
+        rows = dims[0] if len(dims) == 1 else index.name
+        return xr.DataArray(values, dims=(rows, *columns), coords={rows: labels_of(index, rows, name)})
     if not isinstance(index, pd.MultiIndex) or index.nlevels != len(dims):
         raise ValueError(
-            f"`{name}` is a {type(table).__name__}, but `x` has the sample dims {dims}; give its index one level for each"
+            f"`{name}` is a {type(table).__name__}, but `x` has the sample dims {dims}; give its index one level for each, "
+            "or the name of one"
         )
     if set(index.names) == set(dims):
         index = index.reorder_levels(list(dims))

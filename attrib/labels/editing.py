@@ -40,6 +40,8 @@ def edit_options(options: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
     if {"axis", "position"} <= pure.keys() and not inputs.lazy:
         for j in edited:
             _refuse_several_letters(inputs, j, pure["axis"], pure["position"])
+    if options.get("positions") is not None:
+        pure["positions"] = _counted(options["positions"], pure.get("position", 2), inputs, edited)
     for name in ("window", "stride"):
         if name in options:
             pure[name] = _sizes(options[name], name, inputs, edited)
@@ -80,6 +82,33 @@ def _dim_number(dim: Any, name: str, place: int, inputs: Inputs, j: int) -> int:
     raise ValueError(
         f"`{name}` is {dim!r}, but `x` has the dims {core} besides those of the samples; pass one of them"
     )
+
+
+def _counted(positions: Any, position: int, inputs: Inputs, edited: list[int]) -> Any:
+    """Positions by their labels, counted from 0; as they are where labels are missing or count themselves."""
+    positions = positions.values if isinstance(positions, xr.DataArray) else positions
+    cores = [inputs.core(j) for j in edited]
+    if any(len(core) != 2 for core in cores) or np.asarray(positions).dtype == bool:
+        return positions  # which is refused with the input, or as a mask
+    dim = cores[0][position % 3 - 1]
+    indexes = [inputs.arrays[j].get_index(c[position % 3 - 1]) for j, c in zip(edited, cores, strict=True)]
+    if all(index.equals(pd.RangeIndex(len(index))) for index in indexes):
+        return positions
+    labels = indexes[0]
+    if not labels.is_unique or not all(labels.equals(index) for index in indexes):
+        raise ValueError(
+            f"`positions` does not say which places of {dim!r}: its labels come twice, or differ between the inputs; "
+            "edit one at a time with `only`, or drop the labels"
+        )
+    if isinstance(positions, slice):  # both ends included, as in `.sel`
+        return range(len(labels))[labels.slice_indexer(positions.start, positions.stop, positions.step)]
+    numbers = labels.get_indexer(np.atleast_1d(positions))
+    if (numbers < 0).any():
+        missing = np.atleast_1d(positions)[numbers < 0].tolist()
+        raise ValueError(
+            f"`positions` has {missing[:5]}, which are no labels along {dim!r}: these go from {labels[0]} to {labels[-1]}"
+        )
+    return numbers.tolist()
 
 
 def _sizes(sizes: Any, name: str, inputs: Inputs, edited: list[int]) -> Any:

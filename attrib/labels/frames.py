@@ -67,18 +67,16 @@ def numbers_of(table: pd.DataFrame | pd.Series, name: str) -> np.ndarray:
         For columns that are no numbers.
     """
     dtypes = table.dtypes if isinstance(table, pd.DataFrame) else pd.Series([table.dtype], index=[table.name])
-    others = [d for d in dtypes.unique() if not _is_number(d)]
+    others = [d for d in dtypes.unique() if getattr(d, "kind", "O") not in "fiub"]
     if others and isinstance(table, pd.Series):
         raise TypeError(f"`{name}` is a Series of {table.dtype}, expected numbers; encode its values")
     if others:
         wrong = [str(c) for c in dtypes.index[dtypes.isin(others)][:5]]
         raise TypeError(f"`{name}` has columns that are no numbers: {', '.join(wrong)}; drop or encode them")
     values = table.to_numpy()
-    return values if values.dtype.kind in "fiub" else values.astype(np.float64)  # nullable dtypes
-
-
-def _is_number(dtype: Any) -> bool:
-    return getattr(dtype, "kind", "O") in "fiub" and not isinstance(dtype, pd.SparseDtype)
+    return (
+        values if values.dtype.kind in "fiub" else table.to_numpy(np.float64, na_value=np.nan)
+    )  # nullable dtypes
 
 
 def _default_dims(axes: list[pd.Index], name: str) -> tuple[Hashable, ...]:

@@ -25,12 +25,13 @@ def curves(
     label: str | None = None,
     legend: bool = True,
 ) -> Axes:
-    """Draw curves, each averaged over all its other dims, with its standard error as a band where there are several samples.
+    """Draw curves, each averaged over all its other dims, with its standard error over samples as a band where there are several.
 
     Parameters
     ----------
     lines : mapping of str to DataArray
-        Names and curves. A mean over samples that was taken before may have its standard error as the coord `se`.
+        Names and curves. A mean over samples that was taken before may have its standard error as the coord `se`. A dim `target`, whose
+        entries are of the same samples, is averaged before the standard error is taken.
     dim : str, default "fraction"
         The dim along the horizontal axis: numbers, or names, which are written out.
     control : DataArray, optional
@@ -112,6 +113,7 @@ def _error(a: xr.DataArray, dim: str) -> np.ndarray | None:
     """The standard error of the mean over the other dims, or the coord `se`; None for a single curve."""
     if "se" in a.coords and a["se"].dims == (dim,):
         return a["se"].values
+    a = a.mean("target") if "target" in a.dims and dim != "target" else a  # each has the same samples
     others = [d for d in a.dims if d != dim]
     count = a.count(others)
     if not others or int(count.max()) < 2:

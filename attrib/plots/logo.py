@@ -161,7 +161,7 @@ def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
-        From 0 to 2 bits; for contributions as far as they reach.
+        From 0 to 2 bits; for contributions as far as they reach. A motif whose sites are too few to tell anything says so.
 
     Raises
     ------
@@ -189,6 +189,10 @@ def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
     if frequencies:
         ax.set_ylim(0, 2)
         ax.set_yticks([0, 1, 2])
+        if not heights.any():
+            sites = motif.attrs.get("sites")
+            few = f"{sites:,.0f} site{'s' * (sites != 1)}: " if sites else ""
+            ax.text(0.5, 0.5, f"{few}no more than chance", ha="center", va="center", fontsize=7, color="0.4", transform=ax.transAxes)  # fmt: skip
     else:
         ax.set_ylim(*_reach(heights))
         ax.axhline(0, color="black", linewidth=0.6)

@@ -25,6 +25,7 @@ from attrib.workflows.plan import ALL_METHODS, Plan, arguments
 
 Result = xr.DataArray | xr.Dataset
 Tell = Callable[[str, int, int], None]
+Places = slice | Sequence[int]
 DYNAMIC = 'torch.export.export(..., dynamic_shapes=({0: torch.export.Dim("batch")},))'
 SUPPLIED = ("f", "x", "method", "baselines")  # required arguments that this file supplies
 
@@ -194,7 +195,7 @@ def rehearse(model: Callable[..., Any], x: Result, plan: Plan, tell: Tell | None
         pass
 
 
-def cut(x: Result, plan: Plan, dims: Sequence[Hashable], samples: slice) -> tuple[Result, Plan]:
+def cut(x: Result, plan: Plan, dims: Sequence[Hashable], samples: Places) -> tuple[Result, Plan]:
     """Some samples along each of these dims, and the plan with its arguments and context for them."""
     by_method = {
         m: {k: part(v, dims, samples) for k, v in options.items()} for m, options in plan.by_method.items()
@@ -202,7 +203,7 @@ def cut(x: Result, plan: Plan, dims: Sequence[Hashable], samples: slice) -> tupl
     return part(x, dims, samples), replace(plan, by_method=by_method, context=plan.context.part(samples))
 
 
-def part(value: Any, dims: Sequence[Hashable], samples: slice) -> Any:
+def part(value: Any, dims: Sequence[Hashable], samples: Places) -> Any:
     """Some samples of an array along each of these dims that it has; one entry stands for all."""
     if not isinstance(value, xr.DataArray | xr.Dataset):
         return value

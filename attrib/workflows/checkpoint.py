@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +17,7 @@ from attrib._install import install_hint
 from attrib.domains.preparation import Preparation
 from attrib.domains.processors import is_fast, preparation_of, timm_preparation
 from attrib.scale.loading import check_device, load_model
-from attrib.workflows.folder import fingerprint
+from attrib.workflows.folder import fingerprint, read_mapping
 
 CONFIG, WEIGHTS, PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
 SHARDS, PROCESSORS, ADAPTER = WEIGHTS + ".index.json", "processor_config.json", "adapter_config.json"
@@ -84,7 +83,7 @@ def load_checkpoint(folder: str | Path, device: str | None = None) -> Classifier
             "merge_and_unload(), and save the result with save_pretrained"
         )
     weights = _weights(path)
-    config = _json(path / CONFIG) if (path / CONFIG).is_file() else {}
+    config = read_mapping(path / CONFIG, "checkpoint") if (path / CONFIG).is_file() else {}
     described = _described(path, config)
     missing = [CONFIG] * (not (path / CONFIG).is_file()) + [WEIGHTS] * (not weights) + [PROCESSOR] * (described is None)  # fmt: skip
     if missing or described is None:
@@ -102,18 +101,6 @@ def load_checkpoint(folder: str | Path, device: str | None = None) -> Classifier
     return Classifier(placed, classes, preparation, _source(path, weights), several)
 
 
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"`checkpoint`: {file.parent} cannot be loaded: {file} is no JSON: {error}"
-        ) from error
-    if not isinstance(content, dict):
-        raise ValueError(f"`checkpoint`: {file.parent} cannot be loaded: {file} is a {type(content).__name__}, expected a mapping")  # fmt: skip
-    return content
-
-
 def _weights(path: Path) -> list[Path]:
     """The files of weights; none if they are missing.
 
@@ -128,7 +115,9 @@ def _weights(path: Path) -> list[Path]:
         return [path / WEIGHTS]
     if not (path / SHARDS).is_file():
         return []
-    names = sorted({str(n) for n in dict(_json(path / SHARDS).get("weight_map") or {}).values()})
+    names = sorted(
+        {str(n) for n in dict(read_mapping(path / SHARDS, "checkpoint").get("weight_map") or {}).values()}
+    )
     strange = [n for n in names if Path(n).name != n or not n.endswith(".safetensors")]
     if strange or not names:
         raise ValueError(
@@ -143,11 +132,11 @@ def _weights(path: Path) -> list[Path]:
 def _described(path: Path, config: Mapping[str, Any]) -> tuple[Path, Mapping[str, Any], bool] | None:
     """Where the preparation of images is described, the description, and whether it is timm's."""
     if (path / PROCESSOR).is_file():
-        return path / PROCESSOR, _json(path / PROCESSOR), False
+        return path / PROCESSOR, read_mapping(path / PROCESSOR, "checkpoint"), False
     if isinstance(config.get("pretrained_cfg"), dict):
         return path / CONFIG, config["pretrained_cfg"], True
     if (path / PROCESSORS).is_file():
-        content = _json(path / PROCESSORS)
+        content = read_mapping(path / PROCESSORS, "checkpoint")
         inner = content.get("image_processor", content)
         return (path / PROCESSORS, inner, False) if isinstance(inner, dict) else None
     return None
@@ -363,7 +352,7 @@ def load_classifier(
     network = load_model(model, weights, device)
     source = model if weights is None else f"{model} {_source(Path(weights).parent, [Path(weights)])}"
     if processor is not None:
-        preparation = _preparation(Path(processor), _processor(Path(processor)))
+        preparation = _preparation(Path(processor), read_mapping(Path(processor), "processor"))
     else:
         described = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
         if not isinstance(network, nn.Module) or not described:
@@ -372,22 +361,3 @@ def load_classifier(
             )
         preparation = timm_preparation(described)
     return Classifier(network, tuple(map(str, classes)), preparation, source)
-
-
-def _processor(file: Path) -> dict[str, Any]:
-    """The content of a `preprocessor_config.json`.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is none, or it is no JSON.
-    """
-    if not file.is_file():
-        raise FileNotFoundError(f"`processor`: there is no file {file}")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"`processor`: {file} is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"`processor`: {file} is a {type(content).__name__}, expected a mapping")
-    return content

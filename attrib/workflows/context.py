@@ -115,11 +115,11 @@ class Context:
             values.append(v)
         return Context(tuple(values))
 
-    def digest(self) -> str:
-        """What identifies the values in the settings of a run."""
-        return digest_of([[v.name, v.values] for v in self.values])
+    def identity(self) -> dict[str, str]:
+        """What identifies the values in the settings of a run; nothing without values."""
+        return {"context": digest_of([[v.name, v.values] for v in self.values])} if self.values else {}
 
-    def part(self, samples: slice) -> Context:
+    def part(self, samples: slice | Sequence[int]) -> Context:
         """The values of some samples; those with labels are found by them anyway."""
         return Context(
             tuple(
@@ -127,6 +127,14 @@ class Context:
                 for v in self.values
             )
         )
+
+
+def context_of(words: Sequence[str], model: Callable[..., Any], names: Sequence[str]) -> Context:
+    """What goes into a model beside samples of these names, as `read_context`; refused where one lacks a value."""
+    samples = xr.DataArray(np.zeros(len(names)), coords={"sample": list(names)})
+    context = read_context(words, model).labelled(samples)
+    context.of(samples)
+    return context
 
 
 def read_context(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from attrib.domains.draws import drawn_evenly, label_among
 from attrib.io import read
 from attrib.labels import labelled_inputs
 from attrib.workflows.attribute import Result
@@ -34,6 +35,24 @@ def floating(x: Result, say: Callable[[str], None] = lambda line: None) -> Resul
 
 def _float(a: xr.DataArray) -> xr.DataArray:
     return a if a.dtype.kind == "f" else a.astype(np.float32)
+
+
+def drawn(x: Result, most: int, seed: int, say: Callable[[str], None] = lambda line: None) -> list[int]:
+    """Places of at most so many samples along the first sample dim, drawn evenly over a coord `label` or `class`, else over all.
+
+    Raises
+    ------
+    ValueError
+        For less than one sample.
+    """
+    if most < 1:
+        raise ValueError(f"`max_samples` is {most}, expected at least 1")
+    dim = labelled_inputs(x).sample_dims[0]
+    count = x.sizes[dim]
+    by = label_among(name for name, c in x.coords.items() if c.dims == (dim,))
+    if most < count:
+        say(f"{most} of {count} samples, drawn evenly over {by or 'all'} with seed {seed}.")
+    return drawn_evenly([""] * count if by is None else x[by].values.tolist(), most, seed)
 
 
 def baselines_of(baselines: str | None, x: Result, say: Callable[[str], None]) -> float | Result | None:

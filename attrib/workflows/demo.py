@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from attrib._seed import whole_seed
 from attrib.io import replacing, save
 from attrib.workflows.attribute import Done, Result, Tell
 from attrib.workflows.folder import RECORD, Folder
@@ -91,7 +92,7 @@ def digits(seed: int = 0) -> Digits:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    order = np.random.default_rng(seed).permutation(len(bunch.target))
+    order = np.random.default_rng(whole_seed(seed)).permutation(len(bunch.target))
     images = xr.DataArray(
         (bunch.images[order, None] / 16).astype(np.float32),
         dims=("sample", "channel", "y", "x"),
@@ -126,7 +127,7 @@ def trained(data: Digits, *, seed: int = 0, epochs: int = 8) -> nn.Module:
     """
     x, y = torch.from_numpy(data.train.values), torch.from_numpy(data.train["digit"].values)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(whole_seed(seed))
         model = cnn()
         optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
         for _ in range(epochs):
@@ -183,7 +184,6 @@ def demo(
     output: str | Path = "attrib-demo",
     *,
     seed: int = 0,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Demo:
@@ -195,8 +195,6 @@ def demo(
         The folder. An earlier demonstration there is replaced; other content is refused.
     seed : int, default 0
         Of the split, the weights, the batches and the methods' draws.
-    command : sequence of str
-        As typed, for `run.json`.
     tell : callable, optional
         Gets (method, rows done, rows in all).
     say : callable, optional
@@ -212,7 +210,7 @@ def demo(
     `comparison.png`, `mean_per_class.png`, how far each method can be trusted (`judged.csv`, `judged.png`), the images (`digits.nc`) and weights (`model.pt`) to try
     `attrib explain` on, and `run.json`.
     """
-    with Folder(output, command, overwrite=True) as folder:
+    with Folder(output, overwrite=True) as folder:
         data, model, right = _trained(seed, folder, say)
         x = data.test[:EXPLAINED]
         _write_material(model, x, folder)

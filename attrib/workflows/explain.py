@@ -182,7 +182,6 @@ def explain(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Explained:
@@ -217,7 +216,7 @@ def explain(
         More arguments, as for `plan`.
     overwrite : bool
         Whether to replace an earlier run in the folder.
-    command, tell, say
+    tell, say
         As for `demo`.
 
     Returns
@@ -229,7 +228,7 @@ def explain(
     Everything is checked, and tried on the first sample, before the folder is created. Each method's result is written to
     `attributions.nc` before the next one begins. Ctrl-C keeps finished results, and `run.json` then says `"interrupted"`.
     """
-    with Folder(output, command, overwrite=overwrite) as folder:
+    with Folder(output, overwrite=overwrite) as folder:
         names = class_names(classes)
         x = floating(read(data, dims=dims, variables=variables), say)
         goal, outputs = headed(target, names)

@@ -7,7 +7,6 @@ import json
 import platform
 import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,10 @@ from typing import Any, Self
 
 import torch
 
+from attrib._typed import command
 from attrib.engine.model.parameters import weights
 from attrib.io import load, replacing, write_json
-from attrib.io.lock import Lock, sweep
+from attrib.io.lock import Lock, read_json, sweep
 
 RECORD, PARTS, LOCK = "run.json", "parts", ".lock.json"
 PACKAGES = ("attrib", "torch", "numpy", "xarray", "netCDF4", "matplotlib", "scikit-learn")
@@ -34,8 +34,6 @@ class Folder:
     Parameters
     ----------
     path : str or path
-    command : sequence of str
-        As typed.
     program : str
         The command's name, such as `"attrib sequence"`. Folders of another program are refused.
     settings : mapping, optional
@@ -62,7 +60,6 @@ class Folder:
     def __init__(
         self,
         path: str | Path,
-        command: Sequence[str] = (),
         *,
         program: str = "attrib",
         settings: Mapping[str, Any] | None = None,
@@ -76,7 +73,7 @@ class Folder:
         self.files: list[str] = []
         self.record: dict[str, Any] = {
             "program": program,
-            "command": shlex.join(command),
+            "command": shlex.join(command.get()),
             "state": "running",
             "started": now(),
             "versions": versions(),
@@ -171,7 +168,8 @@ class Folder:
             raise ValueError(f"`output` is {self.path}, which is a file; name a folder")
         if not self.path.exists() or all(p.name == LOCK for p in self.path.iterdir()):
             return []
-        earlier = _record(self.path)
+        record = read_json(self.path / RECORD)
+        earlier = record if isinstance(record, dict) else {}
         if earlier.get("program") != self.record["program"]:
             theirs = str(earlier.get("program", ""))
             held = f"a run of {theirs}" if theirs.startswith("attrib") else "files that are not attrib's"
@@ -219,12 +217,23 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _record(path: Path) -> dict[str, Any]:
+def read_mapping(file: Path, argument: str) -> dict[str, Any]:
+    """Names and values in a file of JSON.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it holds something else.
+    """
+    if not file.is_file():
+        raise FileNotFoundError(f"`{argument}`: there is no file {file}")
     try:
-        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"`{argument}` cannot be loaded: {file} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"`{argument}` cannot be loaded: {file} is a {type(content).__name__}, expected a mapping")  # fmt: skip
+    return content
 
 
 def save_picture(figure: Any, path: Path) -> None:
@@ -254,11 +263,6 @@ def picture_count(pictures: int | str) -> int | None:
     if isinstance(pictures, bool) or not str(pictures).isdecimal():
         raise ValueError(f"`pictures` is {pictures!r}, expected a number, all or none")
     return int(pictures)
-
-
-def command_line() -> list[str]:
-    """What was typed, without the path of the program."""
-    return ["attrib", *sys.argv[1:]]
 
 
 def digest(model: Callable[..., Any]) -> str:

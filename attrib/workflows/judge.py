@@ -16,7 +16,7 @@ from attrib.scale.loading import load_model
 from attrib.scale.samples import block_size, source
 from attrib.workflows.attribute import Result, Tell, attribute, cut, part, trial
 from attrib.workflows.context import read_context
-from attrib.workflows.data import baselines_of, floating
+from attrib.workflows.data import baselines_of, drawn, floating
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.judgement import Judgement, joined, measures_of, picture, ranges
 from attrib.workflows.plan import Plan, plan
@@ -57,7 +57,7 @@ def judge(
     context: Sequence[str] = (),
     methods: Sequence[str] | str = METHODS,
     target: str | None = None,
-    samples: int = 32,
+    max_samples: int = 32,
     steps: int = 20,
     n_random: int = 10,
     batch_size: int | str = "auto",
@@ -65,7 +65,6 @@ def judge(
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Judged:
@@ -77,11 +76,11 @@ def judge(
         As for `explain`. The baselines are what deletion and insertion put in the place of features, too.
     target : str, optional
         One target: a number, a class name or `"predicted"`; None where the model has one output.
-    samples : int, default 32
-        How many of the first samples to use.
+    max_samples : int, default 32
+        At most so many, drawn evenly over a coord `label` or `class`, else over all.
     steps, n_random : int
         Points of the curves of deletion and insertion, and random orders as their control.
-    batch_size, device, seed, options, overwrite, command, tell, say
+    batch_size, device, seed, options, overwrite, tell, say
         As for `explain`.
 
     Returns
@@ -98,7 +97,7 @@ def judge(
     Writes `attributions.nc`, `judged.csv`, `judged.png`, `index.html` and `run.json`. Data of `.zarr`, netCDF and HDF5 are read in blocks where
     the samples are more than 256 MB; then there are no `attributions.nc`, which `attrib explain --output NAME.zarr` writes.
     """
-    with Folder(output, command, overwrite=overwrite) as folder:
+    with Folder(output, overwrite=overwrite) as folder:
         of_heads = class_names(classes)
         goal, names = headed(target, of_heads)
         goals = targets(goal, names)
@@ -106,23 +105,22 @@ def judge(
             raise ValueError(
                 f"`target` is {target!r}, but methods are judged on one target; name one, or predicted"
             )
-        if samples < 1:
-            raise ValueError(f"`samples` is {samples}, expected at least 1")
         x = read(data, dims=dims, variables=variables, lazy=True)
+        places = drawn(x, max_samples, seed, say)
         start = baselines_of(baselines, x, say)
         settings = plan(methods, **goals, classes=names, baselines=start, batch_size=batch_size, device=device, seed=seed, options=options)  # fmt: skip
         f = with_heads(load_model(model, weights, device), target, of_heads)
         settings = replace(settings, context=read_context(context, f, data))
         settings.context.of(x)
-        blocks = blocks_of(x, samples)
+        blocks = blocks_of(x, places)
         first, of_first, _ = _block(x, settings, start, blocks[0], say)
         trial(f, first, device, of_first.context)
         folder.record |= {
             "model": model, "weights": None if weights is None else str(weights), "data": str(data), "seed": seed,
-            "target": target, "context": list(context), "samples": samples, "steps": steps, "n_random": n_random,
+            "target": target, "context": list(context), "samples": max_samples, "steps": steps, "n_random": n_random,
         }  # fmt: skip
         say(
-            f"Explaining {samples_text(x, blocks[-1].stop)} with {', '.join(settings.methods)}, and measuring how far to trust them."
+            f"Explaining {samples_text(x, len(places))} with {', '.join(settings.methods)}, and measuring how far to trust them."
         )
         if len(blocks) > 1:
             say(f"{len(blocks)} blocks of samples; the attributions themselves are not written.")
@@ -140,7 +138,7 @@ def judge(
             ))  # fmt: skip
         judged = joined(parts, labelled_inputs(x).sample_dims[0])
         write(judged, folder)
-        sizes = samples_text(x, blocks[-1].stop)
+        sizes = samples_text(x, len(places))
         write_page(
             folder, "How far to trust each method", f"{sizes[0].upper()}{sizes[1:]}, {target or 'the output'} of {model}.",
             {"Methods": (TABLE, judged.table)},
@@ -148,19 +146,17 @@ def judge(
     return Judged(folder.path, [*folder.files, RECORD], judged.table)
 
 
-def blocks_of(x: Result, samples: int) -> list[slice]:
-    """The first samples in blocks: one if they fit, else so many at a time as a cohort has in a block."""
-    dim = labelled_inputs(x).sample_dims[0]
+def blocks_of(x: Result, places: Sequence[int]) -> list[Sequence[int]]:
+    """The samples in blocks: one if they fit, else so many at a time as a cohort has in a block."""
     ds = x if isinstance(x, xr.Dataset) else x.to_dataset(name="x", promote_attrs=False)
-    count = min(samples, ds.sizes[dim])
-    if ds.nbytes * count <= WHOLE_BYTES * ds.sizes[dim]:
-        return [slice(0, count)]
+    if ds.nbytes * len(places) <= WHOLE_BYTES * ds.sizes[labelled_inputs(x).sample_dims[0]]:
+        return [places]
     size = block_size(source(ds, None, (), None), "auto")
-    return [slice(i, min(i + size, count)) for i in range(0, count, size)]
+    return [places[i : i + size] for i in range(0, len(places), size)]
 
 
 def _block(
-    x: Result, plan: Plan, start: Any, block: slice, say: Callable[[str], None] = lambda line: None
+    x: Result, plan: Plan, start: Any, block: Sequence[int], say: Callable[[str], None] = lambda line: None
 ) -> tuple[Result, Plan, Any]:
     """Some samples in memory, the plan for them, and their baselines."""
     dims = labelled_inputs(x).sample_dims[:1]

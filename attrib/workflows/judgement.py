@@ -15,7 +15,7 @@ from attrib.labels import labelled_inputs
 from attrib.plots import curves
 from attrib.plots.scale import figure
 from attrib.scale.loading import first_line
-from attrib.workflows.attribute import Done, Result, Skipped, Tell
+from attrib.workflows.attribute import Done, Result, Skipped, Tell, part
 from attrib.workflows.plan import ALL_METHODS, Plan
 
 if TYPE_CHECKING:
@@ -193,8 +193,8 @@ def joined(parts: Sequence[Measures], dim: Hashable) -> Judgement:
     rows: list[dict[str, Any]] = []
     lines: dict[str, dict[str, xr.DataArray]] = {name: {} for name in (*CURVES, "randomization")}
     controls: dict[str, xr.DataArray] = {}
-    for method in dict.fromkeys(name for part in parts for name in part):
-        blocks = [part[method] for part in parts if method in part]
+    for method in dict.fromkeys(name for measures in parts for name in measures):
+        blocks = [measures[method] for measures in parts if method in measures]
         remarks = {k: v for block in reversed(blocks) for k, v in block.remarks.items()}
         complete = (
             [n for n in blocks[0].values if all(n in b.values for b in blocks)]
@@ -351,11 +351,6 @@ def samples_of(
 ) -> tuple[Result, list[Done | Skipped]]:
     """The first samples, and their results."""
     dims = labelled_inputs(x).sample_dims
-    first = dict.fromkeys(dims, slice(count))
-    some = [
-        o._replace(result=o.result.isel({d: s for d, s in first.items() if d in o.result.dims}))
-        if isinstance(o, Done)
-        else o
-        for o in outcomes
-    ]
-    return x.isel(first), some
+    first = partial(part, dims=dims, samples=slice(count))
+    some = [o._replace(result=first(o.result)) if isinstance(o, Done) else o for o in outcomes]
+    return first(x), some

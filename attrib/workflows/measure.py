@@ -13,7 +13,7 @@ from attrib.labels import labelled_inputs
 from attrib.scale.loading import load_model
 from attrib.workflows.attribute import trial
 from attrib.workflows.bench import bench
-from attrib.workflows.data import floating
+from attrib.workflows.data import drawn, floating
 from attrib.workflows.targets import class_names, headed, targets, with_heads
 
 METHODS = ("saliency", "integrated_gradients", "smooth_grad")
@@ -29,10 +29,11 @@ def measure(
     methods: Sequence[str] = METHODS,
     target: str = "predicted",
     classes: str | None = None,
-    samples: int = 32,
+    max_samples: int = 32,
     batch_sizes: Sequence[int | str] | None = None,
     repeats: int = 3,
     device: str | None = None,
+    seed: int = 0,
     output: str | Path | None = None,
     tell: Callable[[int, int], None] | bool = False,
 ) -> pd.DataFrame:
@@ -46,8 +47,10 @@ def measure(
         As for `bench`.
     target : str, default "predicted"
         One target, as for `explain`.
-    samples : int, default 32
-        How many of the first samples to use.
+    max_samples : int, default 32
+        At most so many, drawn evenly over a coord `label` or `class`, else over all.
+    seed : int, default 0
+        Of the draw.
     output : str or path, optional
         A `.csv` for the table.
     tell : callable or bool
@@ -63,13 +66,14 @@ def measure(
     ValueError, FileNotFoundError
         For arguments and files that do not fit, in one line, before anything is timed.
     """
-    _check(output, samples)
+    _check(output)
     names = class_names(classes)
     goal = _goal(*headed(target, names))
     x = floating(read(data, dims=dims, variables=variables))
     f = with_heads(load_model(model, weights, device), target, names)
     trial(f, x, device)
-    few = tuple(t[:samples] for t in labelled_inputs(x).tensors(None))
+    some = x.isel({labelled_inputs(x).sample_dims[0]: drawn(x, max_samples, seed)})
+    few = tuple(labelled_inputs(some).tensors(None))
     table = bench(f, few, methods=methods, batch_sizes=batch_sizes, device=device, target=goal,
                   repeats=repeats, progress=tell)  # fmt: skip
     if output is not None:
@@ -77,15 +81,13 @@ def measure(
     return table
 
 
-def _check(output: str | Path | None, samples: int) -> None:
+def _check(output: str | Path | None) -> None:
     if output is not None and Path(output).suffix != ".csv":
         raise ValueError(f"`output` is {output}, expected a name that ends in .csv")
     if output is not None and not Path(output).parent.is_dir():
         raise FileNotFoundError(
             f"`output` is {output}, but there is no folder {Path(output).parent}; create it first"
         )
-    if samples < 1:
-        raise ValueError(f"`samples` is {samples}, expected at least 1")
 
 
 def _goal(target: str | None, names: Sequence[str] | None) -> Any:

@@ -114,6 +114,21 @@ def write_table(results: Mapping[str, Result], folder: Folder) -> pd.DataFrame:
     return rows
 
 
+def confusion_matrix(table: pd.DataFrame, classes: Sequence[str]) -> xr.DataArray:
+    """Counts (true, predicted) of a table with the columns `label` and `predicted`."""
+    names = list(classes)
+    counts = pd.crosstab(table["label"], table["predicted"]).reindex(index=names, columns=names, fill_value=0)
+    coords = {"true": names, "predicted": names}
+    return xr.DataArray(counts.to_numpy(), dims=("true", "predicted"), coords=coords)
+
+
+def write_confusion(table: pd.DataFrame, classes: Sequence[str], folder: Folder) -> xr.DataArray:
+    """Write `confusion_matrix.csv`; returns the counts."""
+    counts = confusion_matrix(table, classes)
+    save(counts.to_pandas().rename_axis("true").reset_index(), folder.file("confusion_matrix.csv"))
+    return counts
+
+
 def agreement_frame(table: xr.DataArray) -> pd.DataFrame:
     """A table of agreement with the methods in rows and columns."""
     names = table["method"].values
@@ -175,16 +190,7 @@ def _is_of(a: Result, variable: Hashable, x: xr.Dataset) -> bool:
 
 
 def write_page(folder: Folder, title: str, line: str, tables: Mapping[str, tuple[str, pd.DataFrame]]) -> None:
-    """Write `index.html`: tables (title to file and content), the pictures of the folder, and links to all files.
-
-    Parameters
-    ----------
-    folder : Folder
-    title, line : str
-        The heading, and what was done.
-    tables : mapping of str to (str, DataFrame)
-        By title, the file that has all rows, and the rows.
-    """
+    """Write `index.html`: tables (by title, the file that has all rows, and the rows), the pictures of the folder, and links to all files."""
     files = [f for f in folder.files if f != PAGE]
     text = page(
         title,

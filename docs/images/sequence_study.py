@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from attrib.io import save_motifs  # noqa: E402
-from attrib.workflows.sequence import sequence  # noqa: E402
+from attrib.workflows.sequence import Search, sequence  # noqa: E402
 from tests.jaspar import database  # noqa: E402
 from tests.planted import Planted, fasta, planted, trained  # noqa: E402
 
@@ -29,10 +29,10 @@ def main() -> None:
         (folder / "a.fa").write_text(fasta(Planted(*(v[both] for v in data))))
         save_motifs(database(), folder / "known.meme")
         done = sequence(
+            folder / "a.fa",
             trained(),
             folder / "out",
-            fasta=folder / "a.fa",
-            motifs=folder / "known.meme",
+            search=Search(motifs=folder / "known.meme"),
             target="0",
             pictures=1,
         )

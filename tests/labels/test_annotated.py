@@ -160,6 +160,10 @@ def test_attributions_come_back_as_layers() -> None:
     expected[np.ix_([3, 1], [2, 0])] = some.sel(target="alpha").values
     np.testing.assert_array_equal(adata.layers["ig:alpha"], expected)
     np.testing.assert_array_equal(adata.obs["ig:beta_prediction"].notna(), [False, True, False, True, False])
+    own = attrib.saliency(model(), adata, target=list("abbaa"), classes=["a", "b"]).isel(obs=[2, 0])
+    column = to_anndata(own, adata).obs["saliency_target"]
+    assert column.cat.categories.tolist() == ["a", "b"]
+    assert column.astype(object).where(column.notna(), "").tolist() == ["a", "", "b", "", ""]
     one = to_anndata(attrib.saliency(model(), example(), target=0))
     assert one.obs_names.tolist() == CELLS
     assert list(one.layers) == ["saliency"]

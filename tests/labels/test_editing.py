@@ -34,8 +34,45 @@ def test_mutagenesis_keeps_dims_and_coords() -> None:
     assert found.attrs["path"] == "dense"
     assert found.attrs["edits"] == 5
     assert found.attrs["path_reason"]
-    other = attrib.in_silico_mutagenesis(f, x, target=(0, 1), positions=[-1, 1])
-    assert other.notnull().all(("sample", "nucleotide")).values.tolist() == [False, True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [[104, 101], np.array([101, 104]), range(101, 105, 3), slice(101, 104, 3), "x.position[[1, 4]]"],
+)
+def test_positions_go_by_their_labels(positions: Any) -> None:
+    f, x = sequences()
+    chosen = x.position[[1, 4]] if isinstance(positions, str) else positions
+    edited = attrib.in_silico_mutagenesis(f, x, target=(0, 1), positions=chosen)
+    assert edited.notnull().all(("sample", "nucleotide")).values.tolist() == [False, True, False, False, True]
+    xr.testing.assert_equal(
+        edited.isel(position=[1, 4]), attrib.in_silico_mutagenesis(f, x, target=(0, 1)).isel(position=[1, 4])
+    )
+
+
+def test_positions_without_labels_are_counted() -> None:
+    f, x = sequences()
+    for unlabelled in (x.drop_vars("position"), x.assign_coords(position=range(5))):
+        edited = attrib.in_silico_mutagenesis(f, unlabelled, target=(0, 1), positions=[-1, 1])
+        assert edited.notnull().all(("sample", "nucleotide")).values.tolist() == [
+            False,
+            True,
+            False,
+            False,
+            True,
+        ]
+
+
+def test_positions_that_are_no_labels() -> None:
+    f, x = sequences()
+    with pytest.raises(
+        ValueError,
+        match=r"`positions` has \[1\], which are no labels along 'position': these go from 100 to 104",
+    ):
+        attrib.in_silico_mutagenesis(f, x, target=(0, 1), positions=[1, 101])
+    twice = x.assign_coords(position=[100, 100, 102, 103, 104])
+    with pytest.raises(ValueError, match="`positions` does not say which places of 'position'"):
+        attrib.in_silico_mutagenesis(f, twice, target=(0, 1), positions=[102])
 
 
 def test_letters_go_by_name_where_the_model_has_them_last() -> None:
@@ -166,7 +203,7 @@ def test_dask_gives_the_same() -> None:
 @pytest.mark.parametrize(
     ("method", "options"),
     [
-        (attrib.in_silico_mutagenesis, {"positions": [1, 3, 4]}),
+        (attrib.in_silico_mutagenesis, {"positions": [101, 103, 104]}),
         (attrib.occlusion, {"window": {"position": 2}}),
         (attrib.feature_ablation, {"groups": xr.DataArray(["a", "b", "b", "c", "c"], dims="position")}),
     ],

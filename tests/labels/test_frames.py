@@ -160,7 +160,59 @@ def test_tables_that_cannot_be_inputs(x: Any, error: type[Exception], text: str)
         attrib.saliency(lambda x: x.sum(1), x)
 
 
+def test_sparse_columns_are_numbers() -> None:
+    x = table().astype(pd.SparseDtype("float64", 0))
+    np.testing.assert_array_equal(attrib.integrated_gradients(weighted, x, baselines=x.iloc[:1]), [[0, 0, 0], [4, 40, 400]])  # fmt: skip
+
+
+def test_missing_numbers_of_nullable_columns_are_named_by_sample() -> None:
+    x = table().astype("Float64")
+    x.iloc[1, 0] = pd.NA
+    with pytest.raises(ValueError, match="`x` has NaN or infinite values in 1 of 2 samples: sample s2"):
+        attrib.saliency(weighted, x)
+
+
+class Frame:
+    """A table as polars has it: columns by name, and no index."""
+
+    columns, dtypes = GENES, ["f8"] * 3
+
+    def to_pandas(self) -> pd.DataFrame:
+        return table()
+
+
+def test_tables_of_other_packages() -> None:
+    with pytest.raises(TypeError, match=r"`x` is a Frame of .*; pass x.to_pandas\(\)"):
+        attrib.saliency(weighted, Frame())
+
+
 def test_nullable_columns_are_numbers() -> None:
     x = pd.DataFrame({"a": pd.array([1, 2], dtype="Int64"), "b": pd.array([0.5, 1.5], dtype="Float32")})
     a = attrib.input_x_gradient(lambda x: x.sum(1), x)
     np.testing.assert_array_equal(a, [[1, 0.5], [2, 1.5]])
+
+
+def test_a_target_of_each_subject_is_that_of_all_its_slices() -> None:
+    x = xr.DataArray(
+        np.arange(24.0).reshape(2, 3, 4), dims=("subject", "slice", "y"), coords={"subject": ["p", "q"]}
+    )
+    label = pd.Series(["B", "A"], index=pd.Index(["q", "p"], name="subject"))
+    weight = pd.Series([5.0, 1.0], index=label.index)
+
+    def f(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return torch.stack([x.sum(1), 10 * x.sum(1)], 1) * weight[:, None]
+
+    for target, beside in ((label, weight), (label.to_xarray(), weight.to_xarray())):
+        a = attrib.saliency(
+            f, x, target=target, classes=["A", "B"], sample_dims=("subject", "slice"), additional_forward_args=(beside,)
+        )  # fmt: skip
+        assert a.target.values.tolist() == [["A"] * 3, ["B"] * 3]
+        np.testing.assert_array_equal(a, np.broadcast_to([[[1.0]], [[50.0]]], x.shape))
+    with pytest.raises(ValueError, match="give its index one level for each, or the name of one"):
+        attrib.saliency(
+            f, x, target=label.rename_axis(None), classes=["A", "B"], sample_dims=("subject", "slice")
+        )
+    with pytest.raises(ValueError, match="`target` lacks 'p'"):
+        attrib.saliency(
+            f, x, target=label.rename({"p": "r"}), classes=["A", "B"], sample_dims=("subject", "slice")
+        )

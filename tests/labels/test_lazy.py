@@ -123,3 +123,15 @@ def test_a_pickled_model_has_forgotten_what_was_learned() -> None:
     assert model.knowledge([torch.ones(3, 5)], ALONE.state()).checked
     copy = pickle.loads(pickle.dumps(model))
     assert not copy.knowledge([torch.ones(3, 5)], ALONE.state()).checked
+
+
+def test_a_block_is_one_task_and_one_for_each_field(model: Net) -> None:
+    """The graph holds the input, the blocks, and what is taken of them; arrays are turned only where dims change their places."""
+    x = genes().chunk(sample=6)
+    a = attrib.saliency(model, x, target=1)
+    assert a.dims == x.dims
+    layers = dict(a.data.__dask_graph__().layers)
+    assert (
+        len(layers) == len(x.data.__dask_graph__().layers) + 3
+    )  # numbers of the samples, blocks, the attribution
+    assert not any("transpose" in str(name) for name in layers)

@@ -78,6 +78,12 @@ def test_refusals() -> None:
         motif_logo(xr.DataArray(np.ones((2, 2)), dims=("y", "x")))
 
 
+def test_a_motif_of_one_site_says_that_it_tells_nothing() -> None:
+    one = as_motif([[1, 0], [0, 1], [0, 0], [0, 0]])
+    texts = {n: [t.get_text() for t in motif_logo(one.assign_attrs(sites=n)).texts] for n in (1, 20)}
+    assert texts == {1: ["1 site: no more than chance"], 20: []}
+
+
 def test_motifs_of_few_sites_shrink() -> None:
     """By 3 / (2 ln 2 n) bits a column; without a number of sites by nothing."""
     certain = as_motif([[1, 0.25], [0, 0.25], [0, 0.25], [0, 0.25]])

@@ -2,8 +2,10 @@
 
 import json
 import os
+import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -338,7 +340,7 @@ def test_each_image_has_its_own_context(tmp_path: Path) -> None:
     table.assign(age=table.age + 1).to_csv(tmp_path / "older.csv", index=False)
     model = AgedBrightness().eval()
     given = Classifier(model, ("bright", "dark"), prepared, "test"), tmp_path / "images", tmp_path / "out"
-    options = {"methods": ["grad_cam"], "layer": "body", "targets": "all", "batch_size": 2}
+    options = {"methods": ["grad_cam"], "layer": "body", "target": "all", "batch_size": 2}
     with pytest.raises(ValueError, match=r"`context`: fewer\.csv lacks the samples 'cell1'"):
         cells(*given, context=[str(tmp_path / "fewer.csv")], **options)
     assert not (tmp_path / "out").exists()
@@ -571,7 +573,7 @@ def test_memory_does_not_grow_with_the_cohort(study: Path, tmp_path: Path) -> No
     def peak(run: Folder, some: list[ImageFile]) -> int:
         gc.collect()  # figures hold themselves in circles
         tracemalloc.start()
-        write_cohort(run, some, CLASSES, ["grad_cam", "layer_cam"], {})
+        write_cohort(run, some, CLASSES, ["grad_cam", "layer_cam"], {}, [])
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
@@ -761,3 +763,51 @@ def test_an_unknown_overlay_leaves_nothing(
     assert not (tmp_path / "o").exists()
     assert run([*words, "--overlay", "contours", "--max-images", "2", "--methods", "grad_cam"]) == OK
     assert json.loads((tmp_path / "o" / "run.json").read_text())["settings"]["overlay"] == "contours"
+
+
+def test_some_images_get_pictures_and_the_others_later(
+    checkpoint: Path, images: Path, tmp_path: Path
+) -> None:
+    classifier = load_checkpoint(checkpoint)
+    done = cells(classifier, images, tmp_path, methods=["grad_cam"], pictures=2)
+    drawn = sorted(p.name.removesuffix("_methods.png") for p in tmp_path.glob("*_methods.png"))
+    assert len(drawn) == 2
+    page = (tmp_path / "index.html").read_text()
+    assert [s["name"] for s in held(page)[0]["samples"]] == drawn
+    assert "Pictures of 2 of 5 images" in page
+    assert done.summary["images"] == len(list((tmp_path / "parts").iterdir())) == 5
+    table = pd.read_csv(tmp_path / "results.csv")
+    cells(classifier, images, tmp_path, methods=["grad_cam"])
+    assert len(list(tmp_path.glob("*_methods.png"))) == 5
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "results.csv"), table, rtol=1e-5)
+    bare = cells(classifier, images, tmp_path / "bare", methods=["grad_cam"], pictures="none")
+    assert not list((tmp_path / "bare").glob("cell*.png"))
+    assert "gallery.png" not in bare.files
+    with pytest.raises(ValueError, match="`pictures` is 'some', expected a number, all or none"):
+        cells(classifier, images, tmp_path / "new", pictures="some")
+
+
+class Stopped(Exception):
+    """Carries the job that a study would have begun."""
+
+
+def stopped(job: Any, items: Any, *rest: Any, **more: Any) -> None:
+    raise Stopped(job, items)
+
+
+def test_images_travel_to_other_processes(
+    checkpoint: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Network and settings can be pickled, and give the same there; what is drawn can be pickled, too."""
+    monkeypatch.setattr("attrib.workflows.cells.study.carried_out", stopped)
+    with pytest.raises(Stopped) as raised:
+        cells(load_checkpoint(checkpoint), images, tmp_path / "out", methods=["grad_cam"], pictures=1)
+    job, items = raised.value.args
+    here, there = job.do([*items.values()]), pickle.loads(pickle.dumps(job)).opened().do([*items.values()])
+    assert [(o.name, o.refused) for o in here] == [(o.name, o.refused) for o in there]
+    assert sum(o.refused is not None for o in here) == 1
+    for a, b in zip(here, there, strict=True):
+        if a.draw is not None:
+            np.testing.assert_allclose(a.draw.args[0].maps, b.draw.args[0].maps, rtol=1e-4, atol=1e-6)
+            pickle.loads(pickle.dumps(b.draw))()
+            assert job.is_done(items[b.name])

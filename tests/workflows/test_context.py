@@ -16,6 +16,7 @@ import attrib
 from attrib.cli.run import OK, REFUSED, run
 from attrib.io import load, save
 from attrib.workflows.context import read_context
+from attrib.workflows.data import drawn
 from attrib.workflows.explain import explain
 from attrib.workflows.judge import judge
 
@@ -164,10 +165,11 @@ def test_variables_of_the_data_are_read_with_their_blocks(files: Path) -> None:
 
 def test_a_judgement_has_the_same_model(files: Path) -> None:
     done = judge(
-        f"{CODE}:model", files / "x.nc", files / "out", context=[str(files / "age.tsv")], samples=3,
+        f"{CODE}:model", files / "x.nc", files / "out", context=[str(files / "age.tsv")], max_samples=3,
         methods=["input_x_gradient", "integrated_gradients"], steps=3, n_random=2,
     )  # fmt: skip
-    f, x, age = model(), X[:3], xr.DataArray(AGE[:3], dims="sample")
+    some = drawn(X, 3, seed=0)
+    f, x, age = model(), X[some], xr.DataArray(AGE[some], dims="sample")
     a = attrib.integrated_gradients(f, x, additional_forward_args=(age,))
     curve = attrib.deletion(f, x, a, steps=3, additional_forward_args=(age,))
     table = done.table.set_index("method")
@@ -175,7 +177,7 @@ def test_a_judgement_has_the_same_model(files: Path) -> None:
     assert not table.remarks.str.contains("sensitivity|infidelity|deletion").any()
     np.testing.assert_allclose(table.deletion_area["integrated_gradients"], curve["area"].mean(), rtol=1e-9)
     unlabelled = judge(
-        f"{CODE}:model", files / "x.npy", files / "other", context=[str(files / "age.npy")], samples=3,
+        f"{CODE}:model", files / "x.npy", files / "other", context=[str(files / "age.npy")], max_samples=3,
         methods=["input_x_gradient", "integrated_gradients"], steps=3, n_random=2,
     )  # fmt: skip
     pd.testing.assert_frame_equal(

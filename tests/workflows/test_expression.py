@@ -227,7 +227,7 @@ def test_pictures_are_legible(labels: int) -> None:
     )
     found = findings(a, {"log2_fold_change": change}, 20)
     for figure in (
-        drawn.label_heatmap(found, names[1], "deep_lift"), drawn.leading_heatmap(found, "deep_lift"), drawn.overlap_heatmap(found),
+        drawn.label_heatmap(*drawn.of_label(found, names[1], "deep_lift")), drawn.leading_heatmap(found, "deep_lift"), drawn.overlap_heatmap(found),
         drawn.against_expression(found, change, "deep_lift"),
     )[: 4 if labels == 3 else 1]:  # fmt: skip
         legible(figure)

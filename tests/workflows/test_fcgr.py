@@ -1,8 +1,10 @@
 """The study of two-branch networks, from training to pictures, on pairs whose truth is known."""
 
 import json
+import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -257,7 +259,7 @@ def test_the_summary_tells_bad_pairs_and_correlations(study: Path) -> None:
     assert summary["bad_pairs"] == {"pair 3": "mirna is empty", "pair 5": "label is 'maybe', expected 0 or 1"}
     assert -1 <= summary["methods"]["deep_lift_shap"]["mrna"]["pearson_with_integrated_gradients"] <= 1
     assert summary["methods"]["integrated_gradients"]["completeness_error_max"] < 1e-2
-    assert set(summary["seconds"]) >= {"integrated_gradients", "interaction", "pictures of each pair"}
+    assert set(summary["seconds"]) >= {"integrated_gradients", "interaction", "pictures"}
     table = pd.read_csv(study / "out" / "attribution_statistics.csv")
     assert bool(table["deletion_z"].notna().any())
     assert len(table) == 2 * 2 * 4  # pairs, branches, methods
@@ -488,7 +490,7 @@ class Softmaxed(Concatenating):
 
 def test_probabilities_are_not_taken_for_logits(model: Path, tmp_path: Path) -> None:
     images = load_predictor(model / "model.safetensors").images
-    options = {"n_samples": 1, "methods": ["saliency"], "corrections": [], "with_interaction": False}
+    options = {"max_samples": 1, "methods": ["saliency"], "corrections": [], "with_interaction": False}
     with pytest.raises(ValueError, match="set `output_kind` to probability"):
         study_of(
             Predictor(Score(Softmaxed()).eval(), images, "test"),
@@ -549,7 +551,7 @@ def test_checkpoints_that_hold_a_state_dict(model: Path, tmp_path: Path) -> None
         (["--checkpoint", "MODEL", "--samples", "9999"], "there is no pair 9999"),
         (["--checkpoint", "MODEL", "--methods", "magic"], "expected some of"),
         (["--checkpoint", "MODEL", "--n-samples", "0"], "--n-samples is 0"),
-        (["--checkpoint", "MODEL", "--mirna-layer", "top"], "no layer 'top'"),
+        (["--checkpoint", "MODEL", "--layers", "mirna=top"], "no layer 'top'"),
     ],
 )
 def test_refusals_are_one_line(
@@ -706,3 +708,35 @@ def test_pairs_may_be_named_by_row_and_drawn_on_request(study: Path, model: Path
     }
     assert entries["pair 0"] == 0
     assert entries["pair 1"] > 4
+
+
+class Stopped(Exception):
+    """Carries the job that a study would have begun."""
+
+
+def stopped(job: Any, *rest: Any, **more: Any) -> None:
+    raise Stopped(job)
+
+
+def test_pairs_travel_to_other_processes(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Network, pairs and settings can be pickled, and give the same there; what is drawn can be pickled, too."""
+    monkeypatch.setattr("attrib.workflows.fcgr.study.carried_out", stopped)
+    options: dict = {
+        "max_samples": 2,
+        "methods": ["saliency"],
+        "corrections": [],
+        "with_interaction": False,
+        "pictures": 0,
+    }
+    with pytest.raises(Stopped) as raised:
+        study_of(load_predictor(model / "model.safetensors"), model / "test.csv", tmp_path / "out", **options)
+    job = raised.value.args[0]
+    names = list(job.names)
+    here, there = job.do(names), pickle.loads(pickle.dumps(job)).opened().do(names)
+    for a, b in zip(here, there, strict=True):
+        assert a.name == b.name
+        xr.testing.assert_allclose(a.draw.args[0], b.draw.args[0], rtol=1e-4, atol=1e-6)
+        pickle.loads(pickle.dumps(b.draw))()
+        assert job.is_done(b.name)

@@ -19,9 +19,7 @@ def record(folder: Path) -> dict[str, Any]:
 
 def write(folder: Path, names: str, seed: int = 0) -> None:
     """A run that writes these files, and a part."""
-    with Folder(
-        folder, ["attrib", "test"], program="attrib test", settings={"seed": seed, "methods": ("a", "b")}
-    ) as run:
+    with Folder(folder, program="attrib test", settings={"seed": seed, "methods": ("a", "b")}) as run:
         (run.parts / "one.nc").touch()
         for name in names.split():
             path = run.file(name)

@@ -13,10 +13,11 @@ import xarray as xr
 import zarr
 
 from attrib.cli.run import run
-from attrib.io import save
+from attrib.io import load, save
 from attrib.plots import curves
 from attrib.testing import legible
 from attrib.workflows.attribute import Done, attribute
+from attrib.workflows.data import drawn
 from attrib.workflows.demo import cnn
 from attrib.workflows.judge import Judged, judge
 from attrib.workflows.judgement import COLUMNS, Judgement, picture
@@ -37,7 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def judged(files: Path) -> Judged:
     return judge(
-        "attrib.workflows.demo:cnn", files / "x.nc", files / "out", weights=files / "model.pt", samples=4,
+        "attrib.workflows.demo:cnn", files / "x.nc", files / "out", weights=files / "model.pt", max_samples=4,
         methods=["integrated_gradients", "grad_cam", "shapley_values", "noise_tunnel"], target="predicted", steps=8,
         n_random=4, options={"shapley_values.n_permutations": 2, "n_steps": 8, "n_samples": 2},
     )  # fmt: skip
@@ -85,7 +86,7 @@ def test_blocks_of_samples_say_what_all_say(files: Path, monkeypatch: pytest.Mon
     save(x, files / "more.zarr")
     save(x.rename("b") * 0.1, files / "baselines.nc")  # one for each sample
     whole = judged_in_blocks(
-        files, files / "more.zarr", "whole", baselines=str(files / "baselines.nc"), samples=6
+        files, files / "more.zarr", "whole", baselines=str(files / "baselines.nc"), max_samples=6
     )
     monkeypatch.setattr("attrib.workflows.judge.WHOLE_BYTES", 1024)
     monkeypatch.setattr("attrib.scale.samples.BLOCK_BYTES", 1024)  # 4 samples
@@ -95,7 +96,7 @@ def test_blocks_of_samples_say_what_all_say(files: Path, monkeypatch: pytest.Mon
         files / "more.zarr",
         "parts",
         baselines=str(files / "baselines.nc"),
-        samples=6,
+        max_samples=6,
         say=lines.append,
     )
     assert "2 blocks of samples; the attributions themselves are not written." in lines
@@ -113,16 +114,16 @@ def test_data_larger_than_a_block_are_never_whole_in_memory(
     monkeypatch.setattr("attrib.workflows.judge.WHOLE_BYTES", 8 * size)
     monkeypatch.setattr("attrib.scale.samples.BLOCK_BYTES", 8 * size)
     read: list[int] = []
-    of_store = zarr.Array.__getitem__
+    of_store = zarr.Array.get_orthogonal_selection
 
-    def counted(self: zarr.Array, key: Any) -> Any:
-        values = of_store(self, key)
+    def counted(self: zarr.Array, *arguments: Any, **options: Any) -> Any:
+        values = of_store(self, *arguments, **options)
         read.append(np.asarray(values).nbytes)
         return values
 
-    monkeypatch.setattr(zarr.Array, "__getitem__", counted)
+    monkeypatch.setattr(zarr.Array, "get_orthogonal_selection", counted)
     done = judge(
-        f"{__name__}:linear", files / "big.zarr", files / "of-big", methods=["input_x_gradient"], samples=rows - 5, target="0",
+        f"{__name__}:linear", files / "big.zarr", files / "of-big", methods=["input_x_gradient"], max_samples=rows - 5, target="0",
         steps=2, n_random=3,
     )  # fmt: skip
     assert max(read) == 8 * size
@@ -130,6 +131,22 @@ def test_data_larger_than_a_block_are_never_whole_in_memory(
         sum(read) == 2 * (rows - 5) * size + 8 * size
     )  # for the ranges, for the measures, and one block to try the model
     assert np.isfinite(done.table.deletion_z[0])
+
+
+def test_samples_are_drawn_evenly_over_labels(files: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = xr.DataArray(rng.random((40, 256), dtype=np.float32), dims=("sample", "gene"), coords={"sample": [f"s{k}" for k in range(40)]})  # fmt: skip
+    save(x.assign_coords(label=("sample", ["a"] * 36 + ["b"] * 4)).rename("x"), files / "labelled.nc")
+    lines: list[str] = []
+    done = judge(
+        f"{__name__}:linear", files / "labelled.nc", files / "drawn", methods=["saliency"], max_samples=6, target="0", steps=2,
+        n_random=2, say=lines.append,
+    )  # fmt: skip
+    assert lines[0] == "6 of 40 samples, drawn evenly over label with seed 0."
+    explained = load(done.folder / "attributions.nc", "saliency")
+    assert explained["label"].values.tolist() == ["a"] * 3 + ["b"] * 3
+    assert explained["sample"].values.tolist() != [f"s{k}" for k in (0, 1, 2, 36, 37, 38)]
+    assert drawn(x, 5, seed=1) != drawn(x, 5, seed=0) != [0, 1, 2, 3, 4]
 
 
 def test_what_one_method_learns_of_the_model_the_next_ones_know() -> None:
@@ -168,6 +185,17 @@ def test_curves_of_names() -> None:
         curves({"saliency": a})
     with pytest.raises(ValueError, match="expected at least one curve"):
         curves({})
+
+
+def test_bands_count_samples_and_not_their_targets() -> None:
+    """Ten outputs of four samples are not forty samples."""
+    of_sample = np.random.default_rng(0).normal(size=(1, 4, 3))
+    a = xr.DataArray(np.repeat(of_sample, 10, 0), dims=("target", "sample", "fraction"), coords={"fraction": [0.0, 0.5, 1.0]})  # fmt: skip
+    (band,) = curves({"saliency": a}).collections
+    mean, error = of_sample[0].mean(0), of_sample[0].std(0, ddof=1) / 2
+    ends = band.get_paths()[0].get_extents()
+    assert ends.y1 == pytest.approx((mean + error).max())
+    assert ends.y0 == pytest.approx((mean - error).min())
 
 
 def test_a_picture_of_all_methods_is_legible() -> None:

@@ -17,10 +17,12 @@ import xarray as xr
 from attrib.cli.run import OK, REFUSED, run
 from attrib.domains.sequences import one_hot, read_fasta
 from attrib.io import load, load_modisco, load_motifs, save_motifs
-from attrib.workflows.sequence import parts, sequence
-from attrib.workflows.sequence.experiments import _backgrounds
+from attrib.workflows.folder import Folder
+from attrib.workflows.sequence import Search, Source, convolution, parts, sequence
+from attrib.workflows.sequence.experiments import COLUMNS, _backgrounds, evolved
 from attrib.workflows.sequence.modisco import program as modisco_program
-from attrib.workflows.sequence.records import Source, read_records
+from attrib.workflows.sequence.pictures import _experiment_picture
+from attrib.workflows.sequence.records import read_records
 from attrib.workflows.sequence.settings import importance, leading
 from tests.browser import held
 from tests.jaspar import database
@@ -125,7 +127,7 @@ def study(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(place)
         words = [
             *NETWORK,
-            "--fasta",
+            "--data",
             "a.fa",
             "--motifs",
             "known.meme",
@@ -240,17 +242,17 @@ def test_a_rerun_does_only_what_is_missing(here: Path, tmp_path: Path) -> None:
     words = [*NETWORK, "--methods", "saliency", "--pictures", "0", "--output", str(tmp_path / "out")]
     lines = Path("a.fa").read_text().splitlines(keepends=True)
     (tmp_path / "some.fa").write_text("".join(lines[:64]))
-    assert run(["sequence", *words, "--fasta", str(tmp_path / "some.fa")]) == OK
+    assert run(["sequence", *words, "--data", str(tmp_path / "some.fa")]) == OK
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out/parts").iterdir()}
     assert len(before) == 1
-    assert run(["sequence", *words, "--fasta", "a.fa"]) == OK
+    assert run(["sequence", *words, "--data", "a.fa"]) == OK
     after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out/parts").iterdir()}
     assert len(after) == 2
     assert all(after[name] == time for name, time in before.items())
     assert load(tmp_path / "out/attributions.nc")["saliency"].sizes["sample"] == 40
     torn = next(p for p in (tmp_path / "out/parts").iterdir() if p.name in before)
     torn.write_bytes(torn.read_bytes()[:100])
-    assert run(["sequence", *words, "--fasta", "a.fa"]) == OK
+    assert run(["sequence", *words, "--data", "a.fa"]) == OK
     assert torn.stat().st_mtime_ns != before[torn.name]
 
 
@@ -258,13 +260,13 @@ def test_a_run_that_is_stopped_goes_on(here: Path, tmp_path: Path) -> None:
     def stop(what: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
-    options = {"fasta": "a.fa", "methods": ["saliency"], "target": "0", "pictures": 0}
+    options: dict[str, Any] = {"methods": ["saliency"], "target": "0", "pictures": 0}
     with pytest.raises(KeyboardInterrupt):
-        sequence(trained(), tmp_path / "out", tell=stop, **options)  # type: ignore[arg-type]
+        sequence("a.fa", trained(), tmp_path / "out", tell=stop, **options)
     assert json.loads((tmp_path / "out/run.json").read_text())["state"] == "interrupted"
     (part,) = (tmp_path / "out/parts").iterdir()
     time = part.stat().st_mtime_ns
-    done = sequence(trained(), tmp_path / "out", **options)  # type: ignore[arg-type]
+    done = sequence("a.fa", trained(), tmp_path / "out", **options)
     assert part.stat().st_mtime_ns == time
     assert done.attributed.x.sizes["sample"] == 40
 
@@ -296,11 +298,16 @@ def test_each_record_has_its_own_context(here: Path, tmp_path: Path) -> None:
     rows = [(n, p, ref, "A" if ref != "A" else "C") for n, p, ref in places]
     pd.DataFrame(rows, columns=["record", "position", "ref", "alt"]).to_csv(tmp_path / "v.csv", index=False)
     model = Dosed().eval()
-    options: dict[str, Any] = {"fasta": "a.fa", "methods": ["input_x_gradient", "in_silico_mutagenesis"], "pictures": 0, "variants": tmp_path / "v.csv", "insert": ["GATTACA"]}  # fmt: skip
+    search = Search(variants=tmp_path / "v.csv", insert=["GATTACA"])
+    options: dict[str, Any] = {
+        "methods": ["input_x_gradient", "in_silico_mutagenesis"],
+        "pictures": 0,
+        "search": search,
+    }
     with pytest.raises(ValueError, match=r"`context`: fewer\.csv lacks the samples 's3'"):
-        sequence(model, tmp_path / "out", context=[str(tmp_path / "fewer.csv")], **options)
+        sequence("a.fa", model, tmp_path / "out", context=[str(tmp_path / "fewer.csv")], **options)
     assert not (tmp_path / "out").exists()
-    done = sequence(model, tmp_path / "out", context=[str(tmp_path / "doses.csv")], **options)
+    done = sequence("a.fa", model, tmp_path / "out", context=[str(tmp_path / "doses.csv")], **options)
 
     def alone(row: Any, k: int) -> torch.Tensor:
         return model(torch.as_tensor(row, dtype=torch.float32)[None], torch.tensor([doses[k]], dtype=torch.float32))[0]  # fmt: skip
@@ -326,9 +333,9 @@ def test_each_record_has_its_own_context(here: Path, tmp_path: Path) -> None:
     tested = done.experiments[done.experiments.experiment == "marginalize"].set_index("motif")
     assert tested.before["GATTACA"] == pytest.approx(mean, abs=1e-5)
     assert done.discovered.filters is not None
-    sequence(model, tmp_path / "out", context=[str(tmp_path / "doses.csv")], **options)  # continued
+    sequence("a.fa", model, tmp_path / "out", context=[str(tmp_path / "doses.csv")], **options)  # continued
     with pytest.raises(ValueError, match="holds a run with other context"):
-        sequence(model, tmp_path / "out", context=[str(tmp_path / "others.csv")], **options)
+        sequence("a.fa", model, tmp_path / "out", context=[str(tmp_path / "others.csv")], **options)
 
 
 OUTPUTS = ("--classes", "CTCF,HNF1A", "--target")
@@ -340,7 +347,7 @@ def outputs(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("outputs") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        words = ["--fasta", "a.fa", "--motifs", "known.meme", "--methods", "deep_lift", "--pictures", "3"]
+        words = ["--data", "a.fa", "--motifs", "known.meme", "--methods", "deep_lift", "--pictures", "3"]
         assert run(["sequence", *NETWORK[:4], *OUTPUTS, "all", *words, "--output", str(folder)]) == OK
     return folder
 
@@ -382,7 +389,7 @@ def test_several_outputs_have_their_own_motifs(study: Path, outputs: Path) -> No
 
 
 def test_a_number_and_a_name_mean_the_same_output(here: Path, tmp_path: Path) -> None:
-    words = ["sequence", *NETWORK[:4], *QUICK, "--fasta", "a.fa"]
+    words = ["sequence", *NETWORK[:4], *QUICK, "--data", "a.fa"]
     for k, target in enumerate(("0", "CTCF")):
         assert run([*words, *OUTPUTS, target, "--output", str(tmp_path / str(k))]) == OK
     one, two = (pd.read_csv(tmp_path / f"{k}/experiments.csv") for k in (0, 1))
@@ -391,7 +398,7 @@ def test_a_number_and_a_name_mean_the_same_output(here: Path, tmp_path: Path) ->
 
 
 def test_the_output_must_be_named(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    words = ["sequence", *NETWORK[:4], *QUICK, "--fasta", "a.fa", "--output", str(tmp_path / "out")]
+    words = ["sequence", *NETWORK[:4], *QUICK, "--data", "a.fa", "--output", str(tmp_path / "out")]
     assert run(words) == REFUSED
     assert "the model has 2 outputs: give --target a number from 0 to 1" in capsys.readouterr().err
 
@@ -400,11 +407,11 @@ def test_outputs_that_are_no_scores_are_refused(here: Path, tmp_path: Path) -> N
     with pytest.raises(
         ValueError, match=r"gives an array \(2, 76\) .* name a factory whose model reduces it"
     ):
-        sequence("planted_model:track", tmp_path / "out", fasta="a.fa", methods=["saliency"], target="0")
+        sequence("a.fa", "planted_model:track", tmp_path / "out", methods=["saliency"], target="0")
 
 
 def test_windows_of_a_filter_can_be_counted_instead(here: Path, tmp_path: Path) -> None:
-    words = ["sequence", *NETWORK, *QUICK[:4], "--fasta", "a.fa", "--windows", "20"]
+    words = ["sequence", *NETWORK, *QUICK[:4], "--data", "a.fa", "--windows", "20"]
     assert run([*words, "--output", str(tmp_path / "out")]) == OK
     sites = pd.read_csv(tmp_path / "out/filters.csv").sites
     assert sites[sites > 0].between(20, 25).all()  # equals of the last count too
@@ -412,7 +419,7 @@ def test_windows_of_a_filter_can_be_counted_instead(here: Path, tmp_path: Path) 
 
 
 def test_filters_behind_pooling_are_no_motifs(here: Path, tmp_path: Path) -> None:
-    done = sequence("planted_model:pooled", tmp_path / "out", fasta="a.fa", methods=["saliency"], max_records=3, pictures=0)  # fmt: skip
+    done = sequence("a.fa", "planted_model:pooled", tmp_path / "out", methods=["saliency"], max_samples=3, pictures=0)  # fmt: skip
     assert "read does not run along the 80 letters" in done.discovered.notes["filters"]
 
 
@@ -431,8 +438,8 @@ class Pair(torch.nn.Module):
 
 def test_two_motifs_at_a_distance_and_directed_evolution(here: Path, tmp_path: Path) -> None:
     sequence(
-        Pair().eval(), tmp_path / "out", fasta="a.fa", target="all", classes="pair,letters", methods=["saliency"],
-        max_records=4, pictures=0, space=["GATAA:CACGT", f"{'A' * 500}:C"], evolve=3,
+        "a.fa", Pair().eval(), tmp_path / "out", target="all", classes="pair,letters", methods=["saliency"],
+        max_samples=4, pictures=0, search=Search(space=["GATAA:CACGT", f"{'A' * 500}:C"], evolve=3),
     )  # fmt: skip
     spacing = pd.read_csv(tmp_path / "out/spacing.csv").set_index(["target", "distance"])
     assert set(spacing["pair"]) == {"GATAA:CACGT"}
@@ -451,8 +458,13 @@ def test_two_motifs_at_a_distance_and_directed_evolution(here: Path, tmp_path: P
     assert row.after == "G" == row.sequence[int(row.position)] != row.before
 
 
-def test_deeper_layers_pairs_and_evolution_from_the_command_line(here: Path, tmp_path: Path) -> None:
-    words = ["sequence", *NETWORK, "--methods", "saliency", "--pictures", "1", "--fasta", "a.fa", "--motifs", "known.meme"]  # fmt: skip
+def test_deeper_layers_pairs_and_evolution_from_the_command_line(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    deeper = convolution.deeper_kernel
+    monkeypatch.setattr(convolution, "deeper_kernel", lambda *a: (tried.append(a[1]), deeper(*a))[1])
+    words = ["sequence", *NETWORK, "--methods", "saliency", "--pictures", "1", "--data", "a.fa", "--motifs", "known.meme"]  # fmt: skip
     words += [
         "--layer",
         "first,mix",
@@ -464,6 +476,7 @@ def test_deeper_layers_pairs_and_evolution_from_the_command_line(here: Path, tmp
         str(tmp_path / "out"),
     ]
     assert run(words) == OK
+    assert tried == ["mix"]
     filters = pd.read_csv(tmp_path / "out/filters.csv")
     assert filters.groupby("layer").letters.first().to_dict() == {
         "mix": 18,
@@ -484,13 +497,52 @@ def test_records_are_drawn_from_the_whole_file_and_evenly_over_labels(here: Path
     letters = ["".join("ACGT"[c] for c in line) for line in data.codes]
     table = pd.DataFrame({"sequence": letters, "name": [f"r{k}" for k in range(40)], "label": ["a"] * 36 + ["b"] * 4})  # fmt: skip
     table.to_csv(tmp_path / "table.csv", index=False)
-    source = Source(table=tmp_path / "table.csv", name="name")
+    source = Source(tmp_path / "table.csv", columns={"name": "name"})
     some, other = (read_records(source, 6, seed).sequences for seed in (0, 1))
     assert some.label.tolist() == ["a"] * 3 + ["b"] * 3
     assert some.index.tolist() != other.index.tolist()
-    plain = read_records(Source(fasta="a.fa"), 5, 0).sequences.index.tolist()
+    plain = read_records(Source("a.fa"), 5, 0).sequences.index.tolist()
     assert plain != [f"s{k}" for k in range(5)]
     assert plain == sorted(plain, key=lambda name: int(name[1:]))
+
+
+def test_a_picture_of_some_experiments_says_so(tmp_path: Path) -> None:
+    rows = [
+        ("marginalize", f"m{k}", "ACGT", f"t{k}", 9, 0.0, 1.0, 1.0, 0.1, np.nan, 0.01, 0.02)
+        for k in range(14)
+    ]
+    with Folder(tmp_path, program="attrib sequence", settings={}) as run_folder:
+        files = _experiment_picture(run_folder, pd.DataFrame(rows, columns=COLUMNS))
+        notes = run_folder.record["notes"]
+    assert files == ["experiments.png"]
+    assert notes == {"experiments.png": "the first 12 of 14; experiments.csv has all"}
+
+
+def test_fasta_is_known_by_its_first_letter(tmp_path: Path) -> None:
+    for name, text in (("a.txt", ">a\nACGT\n"), ("b.txt", "sequence\tx\nACGT\t1\n"), ("c.dat", ">a\nACGT\n")):
+        (tmp_path / name).write_text(text)
+        assert read_records(Source(tmp_path / name)).sequences.sequence.tolist() == ["ACGT"]
+
+
+@pytest.mark.parametrize(("count", "size"), [(3, 3), (10, 10), (40, 10), (300, 10)])
+def test_backgrounds_and_starts_are_of_all_records(count: int, size: int) -> None:
+    rng = np.random.default_rng(0)
+    texts = ["".join(rng.choice(list("ACGT"), 20)) for _ in range(count)]
+    x = one_hot(pd.DataFrame({"sequence": texts}, index=[f"r{k}" for k in range(count)]))
+    records = _backgrounds(x, 0)["record"].values
+    assert len(records) == 100
+    counts = pd.Series(records).value_counts()
+    assert len(counts) == min(count, 100)
+    assert counts.max() - counts.min() <= 1
+    begun: list[np.ndarray] = []
+
+    def scores(rows: xr.DataArray) -> xr.DataArray:
+        begun.append(rows["record"].values if "record" in rows.coords else np.array([]))
+        return rows.sel(nucleotide="G").sum("position").expand_dims(target=["score"], axis=1)
+
+    table = evolved(scores, x, 1)
+    assert table.start.nunique() == 10
+    assert len(set(begun[0])) == size
 
 
 def test_seqdata(here: Path, tmp_path: Path) -> None:
@@ -508,12 +560,12 @@ def test_seqdata(here: Path, tmp_path: Path) -> None:
             {column: form, "id": ("_sequence", ["one", "two"]), "activity": ("_sequence", [0.5, 2.0])}
         )
         ds.to_zarr(tmp_path / f"{name}.zarr", zarr_format=2)
-        records = read_records(Source(table=tmp_path / f"{name}.zarr")).sequences
+        records = read_records(Source(tmp_path / f"{name}.zarr")).sequences
         assert records.index.tolist() == ["one", "two"]
         assert records.sequence.tolist() == ["".join(row) for row in letters]
         assert records.activity.tolist() == [0.5, 2.0]
     with pytest.raises(ValueError, match="no variable 'dna'"):
-        read_records(Source(table=tmp_path / "hot.zarr", column="dna"))
+        read_records(Source(tmp_path / "hot.zarr", columns={"sequence": "dna"}))
     words = ["sequence", "--model", "planted_model:flat", "--data", str(tmp_path / "letters.zarr"), *QUICK]
     assert run([*words, "--output", str(tmp_path / "out")]) == OK
     assert pd.read_csv(tmp_path / "out/records.csv").activity.tolist() == [0.5, 2.0]
@@ -524,7 +576,7 @@ def test_files_that_a_rerun_does_not_make_are_gone(here: Path, tmp_path: Path) -
         "sequence",
         "--model",
         "planted_model:flat",
-        "--fasta",
+        "--data",
         "a.fa",
         "--methods",
         "deep_lift",
@@ -547,7 +599,7 @@ def test_files_that_a_rerun_does_not_make_are_gone(here: Path, tmp_path: Path) -
 def test_other_settings_and_other_files_are_refused(
     here: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    words = ["sequence", *NETWORK, *QUICK, "--fasta", "a.fa", "--output"]
+    words = ["sequence", *NETWORK, *QUICK, "--data", "a.fa", "--output"]
     assert run([*words, str(tmp_path / "out")]) == OK
     assert run([*words, str(tmp_path / "out"), "--seed", "3"]) == REFUSED
     assert "a run with other seed" in capsys.readouterr().err
@@ -558,15 +610,15 @@ def test_other_settings_and_other_files_are_refused(
 
 
 def test_a_function_with_other_weights_is_another_model(here: Path, tmp_path: Path) -> None:
-    options = {"fasta": "a.fa", "methods": ["saliency"], "max_records": 3, "pictures": 0}
+    options: dict[str, Any] = {"methods": ["saliency"], "max_samples": 3, "pictures": 0}
     layer = torch.nn.Conv1d(4, 1, 5)
     model = lambda x: layer(x).amax((1, 2))
-    sequence(model, tmp_path / "out", **options)  # type: ignore[arg-type]
-    sequence(model, tmp_path / "out", **options)  # type: ignore[arg-type]
+    sequence("a.fa", model, tmp_path / "out", **options)
+    sequence("a.fa", model, tmp_path / "out", **options)
     with torch.no_grad():
         layer.weight.mul_(2)
     with pytest.raises(ValueError, match="holds a run with other parameters"):
-        sequence(model, tmp_path / "out", **options)  # type: ignore[arg-type]
+        sequence("a.fa", model, tmp_path / "out", **options)
 
 
 def test_a_run_that_did_nothing_stands_in_no_ones_way(here: Path, tmp_path: Path) -> None:
@@ -574,7 +626,7 @@ def test_a_run_that_did_nothing_stands_in_no_ones_way(here: Path, tmp_path: Path
         "sequence",
         *NETWORK[:4],
         *QUICK,
-        "--fasta",
+        "--data",
         "a.fa",
         "--output",
         str(tmp_path / "out"),
@@ -590,7 +642,7 @@ def test_a_run_that_did_nothing_stands_in_no_ones_way(here: Path, tmp_path: Path
 def test_bad_records_are_listed_and_the_others_finished(
     here: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    words = ["sequence", "--model", "planted_model:flat", "--fasta", "bad.fa", "--methods", "deep_lift"]
+    words = ["sequence", "--model", "planted_model:flat", "--data", "bad.fa", "--methods", "deep_lift"]
     assert run([*words, "--pictures", "1", "--output", str(tmp_path / "out")]) == OK
     message = capsys.readouterr().out
     assert "left out x1: letter 'X' at position 4" in message
@@ -603,7 +655,7 @@ def test_bad_records_are_listed_and_the_others_finished(
 
 
 def test_lengths_that_the_model_takes_are_padded_in_the_results(here: Path, tmp_path: Path) -> None:
-    done = sequence("tests.planted:network", tmp_path / "out", weights="weights.pt", fasta="bad.fa", target="predicted", methods=["deep_lift", "in_silico_mutagenesis"], pictures=1)  # fmt: skip
+    done = sequence("bad.fa", "tests.planted:network", tmp_path / "out", weights="weights.pt", target="predicted", methods=["deep_lift", "in_silico_mutagenesis"], pictures=1)  # fmt: skip
     x, a = done.attributed.x, done.attributed.results["deep_lift"]
     assert x.sample.values.tolist() == ["s0", "s1", "s2", "short", "s0_2"]
     short = a.sel(sample="short")
@@ -611,7 +663,7 @@ def test_lengths_that_the_model_takes_are_padded_in_the_results(here: Path, tmp_
     assert bool(np.isnan(short[:, 12:]).all())
     assert float(x.sel(sample="short")[:, 12:].sum()) == 0
     assert load(tmp_path / "out/attributions.nc")["deep_lift"].identical(a)
-    alone = sequence(trained(), tmp_path / "one", fasta="bad.fa", target="predicted", methods=["deep_lift"], max_records=4, pictures=0)  # fmt: skip
+    alone = sequence("bad.fa", trained(), tmp_path / "one", target="predicted", methods=["deep_lift"], max_samples=4, pictures=0)  # fmt: skip
     np.testing.assert_allclose(
         alone.attributed.results["deep_lift"].sel(sample="short"), short, rtol=1e-5, atol=1e-6
     )
@@ -626,7 +678,7 @@ def test_places_on_the_genome(here: Path, tmp_path: Path) -> None:
     words = [
         "sequence",
         *NETWORK,
-        "--fasta",
+        "--data",
         str(tmp_path / "genome.fa"),
         "--bed",
         str(tmp_path / "peaks.bed"),
@@ -652,13 +704,11 @@ def test_variants_of_a_genome(here: Path, tmp_path: Path) -> None:
     (tmp_path / "v.vcf").write_text(
         "##fileformat=VCFv4.2\n" + "".join(lines) + "chr1\t9\trs8\tN\tA\nchr2\t9\trs9\tA\tC\n"
     )
-    options = {
-        "fasta": tmp_path / "genome.fa",
-        "bed": tmp_path / "peaks.bed",
-        "methods": ["saliency"],
-        "target": "0",
-    }
-    done = sequence(trained(), tmp_path / "out", variants=tmp_path / "v.vcf", pictures=0, **options)  # type: ignore[arg-type]
+    data_of = Source(tmp_path / "genome.fa", bed=tmp_path / "peaks.bed")
+    search = Search(variants=tmp_path / "v.vcf")
+    done = sequence(
+        data_of, trained(), tmp_path / "out", search=search, pictures=0, methods=["saliency"], target="0"
+    )
     table = pd.read_csv(tmp_path / "out/variants.csv").set_index("variant")
     assert table.record.to_dict() == {"rs20": "one", "rs110": "two"}
     letter = "CA"[genome[places[1]] == "C"]
@@ -685,7 +735,7 @@ def test_variants_of_a_table_and_records_of_several_lengths(here: Path, tmp_path
         alt=lambda t: ["CA"[r == "C"] for r in t.ref]
     )
     table.to_csv(tmp_path / "v.csv", index=False)
-    words = ["--fasta", str(tmp_path / "a.fa"), "--variants", str(tmp_path / "v.csv"), *QUICK]
+    words = ["--data", str(tmp_path / "a.fa"), "--variants", str(tmp_path / "v.csv"), *QUICK]
     assert run(["sequence", *NETWORK[:4], "--target", "all", *words, "--output", str(tmp_path / "out")]) == OK
     variants = pd.read_csv(tmp_path / "out/variants.csv")
     assert variants[["record", "position", "target"]].values.tolist() == [
@@ -727,7 +777,7 @@ def test_modisco_gets_hypothetical_contributions_and_its_motifs_join_the_others(
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     words = [
-        "--fasta",
+        "--data",
         "a.fa",
         "--methods",
         "saliency",
@@ -789,7 +839,7 @@ def test_the_study_runs_tfmodisco_lite(tmp_path: Path) -> None:
         records.append(f">s{k}\n{letters[:at]}{word}{letters[at + len(word) :]}\n")
     (tmp_path / "a.fa").write_text("".join(records))
     out = tmp_path / "out"
-    sequence(Detector(word).eval(), out, fasta=tmp_path / "a.fa", target="0", methods=["saliency"], pictures=0, modisco=True)  # fmt: skip
+    sequence(tmp_path / "a.fa", Detector(word).eval(), out, target="0", methods=["saliency"], pictures=0, search=Search(modisco=True))  # fmt: skip
     assert "modisco" not in json.loads((out / "run.json").read_text())["notes"]
     found = load_modisco(out / "modisco/results.h5")
     assert found["pos_0"].sites > 200
@@ -800,7 +850,7 @@ def test_the_study_runs_tfmodisco_lite(tmp_path: Path) -> None:
 
 
 def test_a_motif_that_does_not_fit_is_told(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    words = ["--fasta", "a.fa", "--insert", "ACGT" * 30, *QUICK, "--output", str(tmp_path / "out")]
+    words = ["--data", "a.fa", "--insert", "ACGT" * 30, *QUICK, "--output", str(tmp_path / "out")]
     assert run(["sequence", *NETWORK, *words]) == OK
     assert "not inserted: longer than most records, 80 letters" in capsys.readouterr().out
 
@@ -810,20 +860,15 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
     pd.DataFrame({"id": [r[1:] for r in rows[::2]], "utr": rows[1::2], "label": 1, "target": "x"}).to_csv(
         tmp_path / "t.csv"
     )
-    options = {
-        "table": tmp_path / "t.csv",
-        "column": "utr",
-        "name": "id",
-        "methods": ["saliency"],
-        "target": "1",
-    }
-    turned = sequence("planted_model:turned", tmp_path / "a", dims=("sample", "position", "nucleotide"), pictures=1, **options)  # type: ignore[arg-type]  # fmt: skip
+    table_of = Source(tmp_path / "t.csv", columns={"sequence": "utr", "name": "id"})
+    options: dict[str, Any] = {"methods": ["saliency"], "target": "1"}
+    turned = sequence(table_of, "planted_model:turned", tmp_path / "a", dims=("sample", "position", "nucleotide"), pictures=1, **options)  # fmt: skip
     assert turned.attributed.results["saliency"].dims == ("sample", "position", "nucleotide")
     batch = torch.export.Dim("batch")
     program = torch.export.export(trained(), (torch.zeros(2, 4, LENGTH),), dynamic_shapes=({0: batch},))
     torch.export.save(program, tmp_path / "m.pt2")
-    done = sequence(str(tmp_path / "m.pt2"), tmp_path / "b", pictures=0, **options)  # type: ignore[arg-type]
-    plain = sequence(trained(), tmp_path / "c", pictures=0, **options)  # type: ignore[arg-type]
+    done = sequence(table_of, str(tmp_path / "m.pt2"), tmp_path / "b", pictures=0, **options)
+    plain = sequence(table_of, trained(), tmp_path / "c", pictures=0, **options)
     ours, theirs = (d.attributed.results["saliency"] for d in (done, plain))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     table = pd.read_csv(tmp_path / "b/records.csv")
@@ -835,41 +880,46 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ("--fasta none.fa", "none.fa is empty"),
-        ("--fasta nowhere.fa", "there is no file nowhere.fa"),
-        ("", "pass either --fasta or --table"),
-        ("--table known.meme", "is no table by its name"),
-        ("--table a.csv --bed b.bed", "--bed needs --fasta"),
-        ("--fasta a.fa --motifs a.fa", "a.fa has no motifs"),
-        ("--fasta a.fa --motifs known.meme --insert NHLH2", "did you mean 'NHLH1'"),
-        ("--fasta a.fa --insert MYC", "no motif of --motifs has this name"),
-        ("--fasta a.fa --methods grad_cam", "--methods is grad_cam, expected some of"),
-        ("--fasta a.fa --target on", "--target is 'on': to name a class, give --classes"),
-        ("--fasta a.fa --windows 0", "--windows is 0"),
-        ("--fasta a.fa --pictures -1", "--pictures is -1"),
-        ("--fasta a.fa --layer mixx", "--layer mixx is no convolution; there are motifs, mix"),
-        ("--fasta a.fa --target 7", "--target 7 is out of range"),
-        ("--fasta a.fa --baselines dark", "--baselines is 'dark', expected one of uniform, zeros"),
-        ("--fasta a.fa --dims sample,position", "--dims is sample,position"),
-        ("--fasta a.fa --set n_stepps=3", "no such argument"),
-        ("--fasta a.fa --variants nowhere.csv", "there is no file nowhere.csv"),
-        ("--fasta a.fa --variants known.meme", "expected .vcf, .vcf.gz, .csv or .tsv"),
-        ("--fasta a.fa --variants wrong.csv", "has the columns a, b; expected ref, alt"),
-        ("--fasta a.fa --variants some.vcf", "the records have none; give --bed"),
-        ("--fasta a.fa --max-records 0", "--max-records is 0"),
-        ("--fasta a.fa --layer relu", "--layer relu is no convolution; there are motifs, mix"),
-        ("--fasta a.fa --layer ,", "--layer is ',', expected first, or some of motifs, mix"),
-        ("--fasta a.fa --layer motif", "did you mean 'motifs'?"),
-        ("--fasta a.fa --methods deeplift", "did you mean 'deep_lift'?"),
-        ("--fasta a.fa --baselines dinuc", "did you mean 'dinucleotide'?"),
-        ("--fasta a.fa --column letters", "--column and --name are of a table"),
+        ("--data none.fa", "none.fa is empty"),
+        ("--data nowhere.fa", "there is no file nowhere.fa"),
+        ("", "Missing option '--data'"),
+        ("--data known.meme", "known.meme is no FASTA file"),
+        (
+            "--data wrong.csv --bed bound.bed",
+            "--bed holds intervals of a genome, but --data is wrong.csv, a table",
+        ),
+        ("--data a.fa --motifs a.fa", "a.fa has no motifs"),
+        ("--data a.fa --motifs known.meme --insert NHLH2", "did you mean 'NHLH1'"),
+        ("--data a.fa --insert MYC", "no motif of --motifs has this name"),
+        ("--data a.fa --methods grad_cam", "--methods is grad_cam, expected some of"),
+        ("--data a.fa --target on", "--target is 'on': to name a class, give --classes"),
+        ("--data a.fa --windows 0", "--windows is 0"),
+        ("--data a.fa --pictures -1", "--pictures is '-1', expected a number"),
+        ("--data a.fa --layer mixx", "--layer mixx is no convolution; there are motifs, mix"),
+        ("--data a.fa --target 7", "--target 7 is out of range"),
+        ("--data a.fa --baselines dark", "--baselines is 'dark', expected one of uniform, zeros"),
+        ("--data a.fa --dims sample,position", "--dims is sample,position"),
+        ("--data a.fa --set n_stepps=3", "no such argument"),
+        ("--data a.fa --variants nowhere.csv", "there is no file nowhere.csv"),
+        ("--data a.fa --variants known.meme", "expected .vcf, .vcf.gz, .csv or .tsv"),
+        ("--data a.fa --variants wrong.csv", "has the columns a, b; expected ref, alt"),
+        ("--data a.fa --variants some.vcf", "the records have none; give --bed"),
+        ("--data a.fa --max-records 0", "--max-records is 0"),
+        ("--data a.fa --layer relu", "--layer relu is no convolution; there are motifs, mix"),
+        ("--data a.fa --layer ,", "--layer is ',', expected first, or some of motifs, mix"),
+        ("--data a.fa --layer motif", "did you mean 'motifs'?"),
+        ("--data a.fa --methods deeplift", "did you mean 'deep_lift'?"),
+        ("--data a.fa --baselines dinuc", "did you mean 'dinucleotide'?"),
+        ("--data a.fa --columns sequence=letters", "--columns are of a table"),
+        ("--data a.fa --columns letters=x", "--columns names 'letters', expected sequence or name"),
+        ("--data a.fa --columns letters", "--columns is 'letters', expected NAME=OTHER"),
         ("--data bound.bed", "intervals are --bed, beside the genome"),
         (
-            "--fasta a.fa --dims sample,position,nucleotide",
+            "--data a.fa --dims sample,position,nucleotide",
             "it takes them with --dims sample,nucleotide,position",
         ),
         (
-            "--fasta a.fa --model planted_model:two_heads",
+            "--data a.fa --model planted_model:two_heads",
             "name one of its heads by --target HEAD:OUTPUT, such as 1:0",
         ),
     ],
@@ -901,15 +951,10 @@ def test_refused_records_stay_listed(tmp_path: Path, monkeypatch: pytest.MonkeyP
         return results, {**bad, "r1": "it is refused"}
 
     monkeypatch.setattr(parts, "_explained", all_but_the_second)
-    options: dict[str, Any] = {
-        "fasta": tmp_path / "a.fa",
-        "methods": ["saliency"],
-        "target": "0",
-        "pictures": 0,
-    }
-    first = sequence(trained(), tmp_path / "out", **options)
+    options: dict[str, Any] = {"methods": ["saliency"], "target": "0", "pictures": 0}
+    first = sequence(tmp_path / "a.fa", trained(), tmp_path / "out", **options)
     monkeypatch.setattr(parts, "_explained", explain)
-    second = sequence(trained(), tmp_path / "out", **options)
+    second = sequence(tmp_path / "a.fa", trained(), tmp_path / "out", **options)
     for done in (first, second):
         assert done.attributed.refused == {"r1": "it is refused"}
         assert done.attributed.x["sample"].values.tolist() == ["r0", "r2"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import zlib
 from collections.abc import Hashable
 from pathlib import Path
@@ -116,6 +117,12 @@ def _rectangular(path: Path, separator: str) -> str:
         For lines of other lengths, naming the line.
     """
     with text_of(path) as file:
+        first = file.readline()
+        file.seek(0)
+        if (
+            separator == "," and ";" in first and "," not in first
+        ):  # as spreadsheets write where the comma is in numbers
+            separator = ";"
         rows = [
             (reader.line_num, row)
             for reader in [csv.reader(file, delimiter=separator, strict=True)]
@@ -167,7 +174,7 @@ def read_seqdata(path: str | Path, *, column: str | None = None, name: str | Non
         `sequence` or `ohe_seq`, whichever there is.
     name : str, optional
         The variable of names, one a sequence; default: `id`, `name`, `seq_id` or `seqname` if there is one with distinct values, else
-        the sequences' numbers from 0 on.
+        distinct texts along the dim of the sequences, as SeqData has them of FASTA files, else the sequences' numbers from 0 on.
 
     Returns
     -------
@@ -202,9 +209,9 @@ def read_seqdata(path: str | Path, *, column: str | None = None, name: str | Non
         raise FileNotFoundError(f"there is no Zarr store {path}")
     try:
         refuse_codecs(Path(path))
-        with xr.open_zarr(path, chunks=None) as opened:
+        with xr.open_zarr(_with_text_fills(path), chunks=None) as opened:
             ds = opened.load()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no Zarr store that can be read: {error}") from error
     for wanted in filter(None, (column, name)):
         if wanted not in ds.variables:
@@ -223,14 +230,33 @@ def read_seqdata(path: str | Path, *, column: str | None = None, name: str | Non
             f"{path}: {name} has dims {dict(ds[name].sizes)}, expected a name for each of the {len(texts)} sequences of {column}; "
             f"one of {', '.join(rows) or 'none'}"
         )
-    distinct = [v for v in IDS if v in rows and len(set(rows[v])) == len(texts)]
-    column_of_names = name or next(iter(distinct), None)
+    index = [str(lead)] if lead in ds.variables and ds[lead].dtype.kind in "SUOT" else []
+    choices = [*(v for v in IDS if v in rows), *index]
+    column_of_names = name or next((v for v in choices if len(set(_plain(ds[v].values))) == len(texts)), None)
     names = range(len(texts)) if column_of_names is None else _plain(ds[column_of_names].values)
     rows = {v: values for v, values in rows.items() if v != column_of_names}
     records = Records()
     for k, text in enumerate(texts):
         records.add(str(names[k]), k + 1, {"sequence": text, **{v: values[k] for v, values in rows.items()}})
     return records.reading()
+
+
+def _with_text_fills(path: str | Path) -> Any:
+    """The store, in which the fill value of texts is a text: SeqData's own writer leaves 0 there, which zarr 3 refuses."""
+    from zarr.storage import LocalStore
+
+    class Store(LocalStore):
+        async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+            content = await super().get(key, prototype, byte_range)
+            if content is None or not key.endswith((".zarray", ".zmetadata")):
+                return content
+            described = json.loads(content.to_bytes())
+            for entry in (described, *described.get("metadata", {}).values()):
+                if entry.get("dtype") == "|O" and entry.get("fill_value") == 0:
+                    entry["fill_value"] = ""
+            return type(content).from_bytes(json.dumps(described).encode())
+
+    return Store(path, read_only=True)
 
 
 def _spelled(a: xr.DataArray, path: str | Path) -> tuple[list[str], Hashable]:

@@ -30,7 +30,7 @@ from attrib.engine.model.checks import (
 from attrib.engine.model.companions import ALONE, Companions
 from attrib.engine.model.cudnn import differentiable
 from attrib.engine.model.external import External, padded_up_to, used
-from attrib.engine.model.parameters import Model, dtype_of, parts, weights_of
+from attrib.engine.model.parameters import Model, dtype_of, parts, refuse_uncallable, weights_of
 from attrib.engine.model.prepared import Knowledge, PreparedModel
 
 Rows = tuple[Tensor, ...]
@@ -74,8 +74,7 @@ class Function:
     def __init__(
         self, model: Model, samples: Sequence[Tensor] = (), companions: Companions | None = None
     ) -> None:
-        if not callable(model):
-            raise TypeError(f"`model` must be callable, got {type(model).__name__}")
+        refuse_uncallable(model, "model")
         prepared = model if isinstance(model, PreparedModel) else None
         self.model: Model = model if prepared is None else prepared.model
         self.companions = ALONE if companions is None else companions
@@ -389,9 +388,10 @@ def one_tensor(output: Any, n: int) -> Tensor:
             f"`model` returned {_described(output)}, expected a tensor or an object with `.logits`; {_advice(output, n)}"
         )
     if y.ndim == 0 or y.shape[0] != n:
+        alone = "; if `x` is one sample, give it a batch dim: x[None]" if y.ndim else ""
         raise ValueError(
             f"`model` returned shape {tuple(y.shape)} for {n} rows, expected ({n},), ({n}, C) or ({n}, C, ...); "
-            "every row must get its own output"
+            f"every row must get its own output{alone}"
         )
     if not y.is_floating_point():
         raise TypeError(f"`model` returned {y.dtype}, which has no gradient; return logits, not labels")

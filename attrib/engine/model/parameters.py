@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from typing import Any
 
 import torch
@@ -18,6 +19,27 @@ Model = Callable[..., Any]
 
 DEPTH = 4  # how many objects lie between a callable and a module that it uses
 ENTRIES = 1000  # containers with more are data, not parts of a model
+
+
+def refuse_uncallable(model: Any, name: str) -> None:
+    """Raise a TypeError that says what to pass, where a model cannot be called, or is a class."""
+    if callable(model) and not isinstance(model, type):
+        return
+    methods = [m for m in ("predict_proba", "decision_function", "predict") if hasattr(model, m)]
+    if isinstance(model, type):
+        what, fix = f"the class {model.__name__}", f"; pass an instance, {model.__name__}(...)"
+    elif methods:
+        what, fix = type(model).__name__, f"; pass its method {methods[0]}, with a method that edits inputs"
+    elif isinstance(model, Mapping):
+        what, fix = (
+            type(model).__name__,
+            "; build the network and load these weights into it: load_state_dict",
+        )
+    elif isinstance(model, str | PathLike):
+        what, fix = f"{model!r}", "; build the network and load the weights of this file into it"
+    else:
+        what, fix = type(model).__name__, ""
+    raise TypeError(f"`{name}` must be callable, got {what}{fix}")
 
 
 def modules(model: Model) -> list[nn.Module]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attrib.engine.model.parameters import Model, parts, weights, weights_of
+from attrib.engine.model.parameters import Model, parts, refuse_uncallable, weights, weights_of
 
 
 @dataclass
@@ -70,8 +70,7 @@ class PreparedModel:
     """
 
     def __init__(self, model: Model) -> None:
-        if not callable(model):
-            raise TypeError(f"`f` must be callable, got {type(model).__name__}")
+        refuse_uncallable(model, "f")
         self.model = model
         self.parts = parts(self.model)
         self._knowledge = Knowledge()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from attrib.stats import consistency
 from attrib.workflows.cells.image import FIGURES
 from attrib.workflows.cells.page import study_page
 from attrib.workflows.folder import Folder
+from attrib.workflows.study import write_confusion
 
 COARSE = 16  # cells of a map's side, by which images are compared
 GALLERY = 6  # images of a row
@@ -43,11 +44,14 @@ class CohortSums:
         Folders that are no class.
     masked : int
         Images with a mask.
+    compartments : list of str
+        Names of the masks' values.
     """
 
     def __init__(self, methods: tuple[str, ...]) -> None:
         self.methods = methods
         self.frame, self.layer, self.strange, self.masked = (0, 0), "", set[str](), 0
+        self.compartments: list[str] = []
         self._rows: list[dict[str, Any]] = []
         self._sizes: list[tuple[int, int]] = []
         self._labels: list[str] = []
@@ -64,6 +68,8 @@ class CohortSums:
         self.frame = (max(self.frame[0], size[0]), max(self.frame[1], size[1]))
         self.layer, self._targets = part.attrs["layer"], part["target"].values
         self.masked += bool(np.isfinite(part["mass_inside_chance"].values).any())
+        if "compartment" in part.coords:
+            self.compartments = part["compartment"].values.astype(str).tolist()
         label = part.attrs["label"]
         if label and label not in part["class"].values:
             self.strange.add(label)
@@ -191,14 +197,9 @@ def write_cohort(
     classes: Sequence[str],
     methods: Sequence[str],
     unreadable: Mapping[str, str],
+    drawn: Collection[str],
 ) -> dict[str, Any]:
-    """Write `attributions.nc`, `results.csv`, mean attributions, confusion matrix, `summary.json` and `index.html` from the images' parts.
-
-    Returns
-    -------
-    dict
-        The summary.
-    """
+    """Write the files of the cohort from the images' parts, of which some have pictures (`drawn`); returns the summary."""
     cohort = CohortSums(tuple(methods))
     for part in parts(run.path, images):
         cohort.add(part)
@@ -208,15 +209,19 @@ def write_cohort(
     )
     save(table, run.file("results.csv"))
     _means(run, cohort)
-    _confusion(run, table, classes)
+    if "label" in table:
+        run.picture(
+            "confusion_matrix.png", confusion(write_confusion(table.dropna(subset="label"), classes, run))
+        )
     alike = cohort.alike()
     if alike is not None:
         save(alike, run.file("class_consistency.csv"))
-    if (run.path / f"{table.image[0]}_{methods[0]}.png").is_file():
-        run.picture("gallery.png", gallery(run.path, table, methods[0]))
+    pictured = table[table.image.isin(list(drawn))]
+    if len(pictured):
+        run.picture("gallery.png", gallery(run.path, pictured, methods[0]))
     summary: dict[str, Any] = strict(_summary(table, cohort, unreadable))
     write_json(summary, run.file("summary.json"))
-    run.text("index.html", study_page(summary, table, run.files, methods))
+    run.text("index.html", study_page(summary, table, run.files, methods, drawn))
     return summary
 
 
@@ -231,25 +236,6 @@ def _in_frame(part: xr.Dataset, cohort: CohortSums) -> np.ndarray:
     values = np.full((*attributions.shape[:2], *cohort.frame), np.nan, np.float32)
     values[:, :, : attributions.shape[2], : attributions.shape[3]] = attributions
     return values
-
-
-def confusion_matrix(table: pd.DataFrame, classes: Sequence[str]) -> xr.DataArray | None:
-    """Counts (true, predicted); None if no folder names a class."""
-    if "label" not in table:
-        return None
-    labelled = table.dropna(subset="label")
-    names = list(classes)
-    counts = pd.crosstab(labelled.label, labelled.predicted).reindex(index=names, columns=names, fill_value=0)
-    return xr.DataArray(
-        counts.to_numpy(), dims=("true", "predicted"), coords={"true": names, "predicted": names}
-    )
-
-
-def _confusion(run: Folder, table: pd.DataFrame, classes: Sequence[str]) -> None:
-    counts = confusion_matrix(table, classes)
-    if counts is not None:
-        save(counts.to_pandas().rename_axis("true").reset_index(), run.file("confusion_matrix.csv"))
-        run.picture("confusion_matrix.png", confusion(counts))
 
 
 def _means(run: Folder, cohort: CohortSums) -> None:
@@ -307,6 +293,7 @@ def _summary(table: pd.DataFrame, cohort: CohortSums, unreadable: Mapping[str, s
     return {
         "images": len(table),
         "masked": cohort.masked,
+        "compartments": cohort.compartments,
         "unreadable": [{"path": p, "reason": r} for p, r in unreadable.items()],
         "folders_that_are_no_class": sorted(cohort.strange),
         "predicted": {str(k): int(v) for k, v in table.predicted.value_counts().items()},

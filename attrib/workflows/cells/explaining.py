@@ -93,7 +93,7 @@ def plan_of(
         else tuple([targets] if isinstance(targets, str) else targets)
     )
     if isinstance(chosen, tuple):
-        refuse_unnamed("targets", chosen, ["predicted", "all", *classifier.classes])
+        refuse_unnamed("target", chosen, ["predicted", "all", *classifier.classes])
     if len({*compartments, "background"}) <= len(compartments):
         raise ValueError(
             f"`compartments` is {', '.join(compartments)}; expected different names for the mask's values from 1 on, without background, which is 0"

@@ -90,11 +90,24 @@ class Cell(NamedTuple):
         return xr.DataArray(self.maps, dims=("target", "method", "y", "x"), coords=coords, name="attribution")
 
 
-def write_cell(cell: Cell, targets: tuple[str, ...], folder: Path, overlay: str) -> None:
+def write_cell(
+    cell: Cell, targets: tuple[str, ...], folder: Path, overlay: str, *, pictured: bool = True
+) -> None:
     """Write pictures, the prediction as JSON, and last the attributions: their file marks the image as finished."""
+    name = cell.file.name
+    quality = figures(cell, cell.labelled().isel(target=cell.at("predicted")))
+    if pictured:
+        _draw(cell, folder, overlay)
+    write_json(
+        strict(prediction(cell) | {"layer": cell.layer, "quality": quality}), folder / f"{name}_results.json"
+    )
+    save(_part(cell, targets, quality), folder / "parts" / f"{name}.nc")
+
+
+def _draw(cell: Cell, folder: Path, overlay: str) -> None:
+    """Write the pictures."""
     name, maps = cell.file.name, cell.labelled()
     predicted = maps.isel(target=cell.at("predicted"))
-    quality = figures(cell, predicted)
     _save_picture(cell.image.values, folder / f"{name}_original.png")
     for method in cell.methods:
         _save_picture(
@@ -120,10 +133,6 @@ def write_cell(cell: Cell, targets: tuple[str, ...], folder: Path, overlay: str)
     chances_of = bars(probability, label="probability")
     chances_of.set_title(shortened(title), fontsize=9)
     save_picture(chances_of.figure, folder / f"{name}_probabilities.png")
-    write_json(
-        strict(prediction(cell) | {"layer": cell.layer, "quality": quality}), folder / f"{name}_results.json"
-    )
-    save(_part(cell, targets, quality), folder / "parts" / f"{name}.nc")
 
 
 def prediction(cell: Cell) -> dict[str, Any]:

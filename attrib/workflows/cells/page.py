@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,13 @@ CAPTION = (
 
 
 def study_page(
-    summary: Mapping[str, Any], rows: pd.DataFrame, files: Sequence[str], methods: Sequence[str]
-) -> str:
+    summary: Mapping[str, Any], rows: pd.DataFrame, files: Sequence[str], methods: Sequence[str], drawn: Collection[str]
+) -> str:  # fmt: skip
     """The summary page, with links to all files."""
     accuracy = "" if summary["accuracy"] is None else f", accuracy {summary['accuracy']:.1%}"
     strange = summary["folders_that_are_no_class"]
-    images = [_image(r) for r in rows.to_dict("records")]
+    images = [_image(r) for r in rows.to_dict("records") if r["image"] in drawn]
+    few = f"Pictures of {len(images)} of {len(rows)} images; more with --pictures all."
     views = [
         {"kind": "picture", "file": "{name}_methods.png"},
         {"kind": "picture", "file": "{name}_classes.png"},
@@ -48,6 +49,7 @@ def study_page(
             paragraphs(f"Folders that are no class of the model: {', '.join(strange)}.", note=True) if strange else None,
             listing("Unreadable", [f"{u['path']}: {u['reason']}" for u in summary["unreadable"]], "summary.json"),
             browser("Images", images, views, order=["confidence", *(c for c in rows if str(c).endswith("deletion_z"))], caption=CAPTION),
+            paragraphs(few) if len(images) < len(rows) else None,
             table("Mean quality", _quality(summary, methods), "summary.json"),
             _agreement(summary),
             pictures("Cohort", [f for f in files if f.endswith(".png")]),
@@ -78,14 +80,11 @@ def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFrame
         for f in FIGURES[::-1]
         if any(f"{m}_{f}" in mean for m in methods)
     ]
-    named = {c.removeprefix(f"{m}_") for m in methods for c in mean.index if c.startswith(f"{m}_mass_in_")}
     rows += [
-        {
-            "figure": f"share of the attribution in {f.removeprefix('mass_in_').replace('_chance', ', by chance')}"
-        }
-        | {m: float(mean.get(f"{m}_{f}", np.nan)) for m in methods}
-        for f in sorted(named)
-    ]
+        {"figure": f"share of the attribution in {c}{says}"} | {m: float(mean.get(f"{m}_mass_in_{c}{end}", np.nan)) for m in methods}
+        for c in summary["compartments"]
+        for end, says in (("", ""), ("_chance", ", by chance"))
+    ]  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
-import xarray as xr
 
 from attrib.domains.cells import ImageFile, find_images, left_out, read_image
 from attrib.domains.draws import drawn_evenly
 from attrib.io.names import LEGAL, file_names
+from attrib.scale.runners import shares
 from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.explaining import METHODS, Plan, compartments_of, explained, mask_file, plan_of
 from attrib.workflows.cells.image import write_cell
 from attrib.workflows.checkpoint import Classifier
-from attrib.workflows.context import read_context
-from attrib.workflows.folder import Folder, digest, earlier_part, stamp
+from attrib.workflows.context import Context, context_of
+from attrib.workflows.folder import Folder, digest, earlier_part, picture_count, stamp
+from attrib.workflows.runner import Job, Outcome, carried_out
 
 PROGRAM = "attrib cells"
 RESERVED = (
@@ -32,6 +33,54 @@ RESERVED = (
 )  # names of the cohort's files
 
 Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Work(Job):
+    """A run's classifier and settings, and what is done with its images.
+
+    Attributes
+    ----------
+    classifier : Classifier
+    plan : Plan
+    masks : path or None
+    context : Context
+    folder : Path
+    overlay : str
+    drawn : frozenset of str
+        Images with pictures.
+    """
+
+    classifier: Classifier
+    plan: Plan
+    masks: str | Path | None
+    context: Context
+    folder: Path
+    overlay: str
+    drawn: frozenset[str]
+
+    def do(self, block: Sequence[ImageFile]) -> list[Outcome]:
+        """Explain some images."""
+        outcomes, readable = [], []
+        for image in block:
+            try:
+                readable.append((image, read_image(image.path)))
+            except ValueError as error:
+                outcomes.append(Outcome(image.name, refused=str(error).removeprefix(f"{image.path} ")))
+        for cell in explained(self.classifier, self.plan, readable, self.masks, self.context):
+            name, saved = cell.file.name, self.plan.saved_labels
+            draw = partial(write_cell, cell, saved, self.folder, self.overlay, pictured=name in self.drawn)
+            outcomes.append(Outcome(name, draw))
+        return outcomes
+
+    def is_done(self, image: ImageFile) -> bool:
+        """Whether the image's results exist, are complete, and belong to the present content of the file and its mask."""
+        part = earlier_part(self.folder / "parts" / f"{image.name}.nc")
+        attrs = {} if part is None else part.attrs
+        if image.name in self.drawn and not (self.folder / f"{image.name}_probabilities.png").is_file():
+            return False
+        current = stamp(image.path, mask_file(image, self.masks))
+        return attrs.get("path") == str(image.path) and attrs.get("stamp") == current
 
 
 class Study(NamedTuple):
@@ -58,15 +107,17 @@ def cells(
     *,
     methods: Sequence[str] = METHODS,
     layer: str = "auto",
-    targets: str | Sequence[str] = "predicted",
+    target: str | Sequence[str] = "predicted",
     masks: str | Path | None = None,
     compartments: Sequence[str] = (),
     context: Sequence[str] = (),
-    max_images: int | None = None,
+    max_samples: int | None = None,
     batch_size: int = 16,
     overlay: str = "grey",
+    pictures: int | str = "all",
+    workers: int = 0,
+    cluster: Any = None,
     seed: int = 0,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
 ) -> Study:
     """Explain a classifier on images of cells, and write pictures, tables and attributions into a folder.
@@ -84,7 +135,7 @@ def cells(
         Of `attrib.functional.METHODS`, those that give a map of a layer.
     layer : str, default "auto"
         See `attrib.grad_cam`.
-    targets : "predicted", "all", or sequence of class names
+    target : "predicted", "all", or sequence of class names
         Classes whose attributions `attributions.nc` holds.
     masks : path, optional
         A folder of images with the images' names, nonzero where the cell is.
@@ -93,16 +144,20 @@ def cells(
     context : sequence of str
         Tables or files with what the model takes beside an image, matched by the images' names as in `results.csv`: age, sex; see
         `attrib.workflows.explain.explain`.
-    max_images : int, optional
+    max_samples : int, optional
         At most so many, drawn evenly over the classes.
     batch_size : int, default 16
         Images in memory and in a call of the model.
     overlay : {"grey", "colour", "contours"}
         What attributions lie on in pictures, see `attrib.plots.overlays`: a grey image by default, since stains have the colours of heat.
+    pictures : int, "all" or "none"
+        How many images get pictures, drawn evenly over the classes. They take most of the time.
+    workers : int, default 0
+        Processes that draw, if there are more than a few images; 0: this one. Programs that pass more need ``if __name__ == "__main__"``.
+    cluster : int, str or Client, optional
+        Worker processes, or the address of a Dask scheduler whose workers see the same files; default: this process.
     seed : int, default 0
         Of the draw of images, and of the random orders of pixels beside the deletion curves.
-    command : sequence of str
-        As typed, for `run.json`.
     tell : callable, optional
         Gets ("images", images done, in all).
 
@@ -116,17 +171,19 @@ def cells(
         For unknown methods, classes and layers, a folder of another run, if no image has a mask in `masks`, and if no image can be
         read.
     """
-    plan = plan_of(classifier, methods, layer, targets, seed, compartments)
+    plan = plan_of(classifier, methods, layer, target, seed, compartments)
+    most = picture_count(pictures)
+    shares(1, cluster)
     if compartments and masks is None:
         raise ValueError("`compartments` names values of masks; give `masks` too")
-    if batch_size < 1 or (max_images is not None and max_images < 1):
+    if batch_size < 1 or (max_samples is not None and max_samples < 1):
         raise ValueError(
-            f"`batch_size` is {batch_size}, `max_images` {max_images}; expected positive numbers"
+            f"`batch_size` is {batch_size}, `max_samples` {max_samples}; expected positive numbers"
         )
     if overlay not in ("grey", "colour", "contours"):
         raise ValueError(f"`overlay` is {overlay!r}, expected grey, colour or contours")
     every_file = find_images(images)
-    files = [every_file[k] for k in drawn_evenly([f.label for f in every_file], max_images, seed)]
+    files = [every_file[k] for k in drawn_evenly([f.label for f in every_file], max_samples, seed)]
     masked = [f for f in files if mask_file(f, masks) is not None]
     if masks is not None and not masked:
         raise ValueError(_without_masks(files, Path(masks)))
@@ -134,21 +191,24 @@ def cells(
         compartments_of(f, masks, compartments)  # refused before anything is written
     names = file_names([f.name for f in files], RESERVED, LEGAL)
     files = [f._replace(name=names[f.name]) for f in files]
-    of_files = xr.DataArray(np.zeros(len(files)), coords={"sample": [f.name for f in files]})
-    beside = read_context(context, classifier.model).labelled(of_files)
-    beside.of(of_files)
-    unreadable: dict[str, str] = {}
-    settings = plan._asdict() | {
+    beside = context_of(context, classifier.model, [f.name for f in files])
+    settings = plan._asdict() | beside.identity() | {
         "weights": digest(classifier.model), "preparation": classifier.preparation, "several": classifier.several,
         "overlay": overlay, "masks": None if masks is None else str(Path(masks).resolve()),
     }  # fmt: skip
-    if context:
-        settings["context"] = beside.digest()
-    with Folder(output, command, program=PROGRAM, settings=settings) as run:
-        for batch in _batches(run.path, files, batch_size, unreadable, masks, tell):
-            for cell in explained(classifier, plan, batch, masks, beside):
-                write_cell(cell, plan.saved_labels, run.path, overlay)
-        summary = _sum_up(run, files, plan, unreadable, left_out(images))
+    with Folder(output, program=PROGRAM, settings=settings) as run:
+        drawn = frozenset(files[k].name for k in drawn_evenly([f.label for f in files], most, seed))
+        work = Work(classifier, plan, masks, beside, run.path.absolute(), overlay, drawn)
+        by_name = {f.name: f for f in files}
+        refused = carried_out(
+            work, by_name, lambda name: work.is_done(by_name[name]), what="images", size=batch_size, workers=workers,
+            cluster=cluster, tell=tell,
+        )  # fmt: skip
+        readable = [f for f in files if f.name not in refused]
+        if not readable:
+            raise ValueError(f"`images`: none of {len(files)} can be read: {next(iter(refused.values()))}")
+        unreadable = left_out(images) | {str(by_name[name].path): why for name, why in refused.items()}
+        summary = write_cohort(run, readable, plan.classes, plan.methods, unreadable, drawn)
     return Study(run.path, summary, run.files)
 
 
@@ -162,55 +222,3 @@ def _without_masks(images: Sequence[ImageFile], masks: Path) -> str:
     stem, label = images[0].path.stem, images[0].label
     places = f"{masks / label} or {masks}" if label else str(masks)
     return f"`masks`: none of {len(images)} images has one; that of {images[0].path} would be {stem}.png (or .tif, .npy) in {places}{example}"
-
-
-def _batches(
-    folder: Path,
-    images: Sequence[ImageFile],
-    size: int,
-    unreadable: dict[str, str],
-    masks: str | Path | None,
-    tell: Tell | None,
-) -> Iterator[list[tuple[ImageFile, xr.DataArray]]]:
-    """The unfinished images, some at a time; `tell` is called after each batch."""
-    pending = [f for f in images if not _is_done(folder, f, masks)]
-    done = len(images) - len(pending)
-    for start in range(0, len(pending), size):
-        some = pending[start : start + size]
-        yield _read(some, unreadable)
-        done += len(some)
-        if tell is not None:
-            tell("images", done, len(images))
-
-
-def _sum_up(
-    run: Folder,
-    images: Sequence[ImageFile],
-    plan: Plan,
-    unreadable: dict[str, str],
-    others: dict[str, str],
-) -> dict[str, Any]:
-    """Write the cohort's files."""
-    readable = [f for f in images if str(f.path) not in unreadable]
-    if not readable:
-        raise ValueError(f"`images`: none of {len(images)} can be read: {next(iter(unreadable.values()))}")
-    return write_cohort(run, readable, plan.classes, plan.methods, others | unreadable)
-
-
-def _is_done(folder: Path, image: ImageFile, masks: str | Path | None) -> bool:
-    """Whether the image's results exist, are complete, and belong to the present content of the file and its mask."""
-    part = earlier_part(folder / "parts" / f"{image.name}.nc")
-    attrs = {} if part is None else part.attrs
-    return attrs.get("path") == str(image.path) and attrs.get("stamp") == stamp(
-        image.path, mask_file(image, masks)
-    )
-
-
-def _read(batch: Sequence[ImageFile], unreadable: dict[str, str]) -> list[tuple[ImageFile, xr.DataArray]]:
-    images = []
-    for image in batch:
-        try:
-            images.append((image, read_image(image.path)))
-        except ValueError as error:
-            unreadable[str(image.path)] = str(error).removeprefix(f"{image.path} ")
-    return images

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from attrib.labels.inputs import labelled_inputs
 from attrib.scale.loading import check_device, fill, load_model, read_weights
 from attrib.workflows.context import Context
 from attrib.workflows.expression.network import Dense
-from attrib.workflows.folder import fingerprint
+from attrib.workflows.folder import fingerprint, read_mapping
 
 WEIGHTS, SETTINGS, MEANS, SPLIT = "model.safetensors", "model.json", "label_means.nc", "split.csv"
 ROWS = 256
@@ -186,7 +185,8 @@ def load_checkpoint(
         if extra:
             raise ValueError(f"`{extra[0]}`: a checkpoint brings its own; leave it out, or use `model`")
         return _trained(Path(checkpoint), device)
-    settings = _settings_beside(weights)
+    beside = None if weights is None else Path(weights).with_suffix(".json")
+    settings = read_mapping(beside, "weights") if beside is not None and beside.is_file() else {}
     names = tuple(map(str, classes or settings.get("classes", ())))
     if not names:
         raise ValueError("`classes` is missing: the names of the outputs of `model`")
@@ -210,20 +210,6 @@ def load_checkpoint(
     )
 
 
-def _settings_beside(weights: str | Path | None) -> dict[str, Any]:
-    if weights is None or not Path(weights).with_suffix(".json").is_file():
-        return {}
-    return _read_settings(Path(weights).with_suffix(".json"))
-
-
-def _read_settings(file: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"`checkpoint`: {file} holds no settings: {error}") from error
-    return settings if isinstance(settings, dict) else {}
-
-
 def _trained(path: Path, device: str | None) -> Classifier:
     folder = path if path.is_dir() else path.parent
     missing = [n for n in (WEIGHTS, SETTINGS) if not (folder / n).is_file()]
@@ -231,7 +217,7 @@ def _trained(path: Path, device: str | None) -> Classifier:
         raise FileNotFoundError(
             f"`checkpoint`: {folder} lacks {', '.join(missing)}; attrib expression train makes them"
         )
-    settings = _read_settings(folder / SETTINGS)
+    settings = read_mapping(folder / SETTINGS, "checkpoint")
     lacking = [n for n in ("genes", "classes", "mean", "sd", "hidden", "transform") if n not in settings]
     if lacking:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import xarray as xr
 from attrib.plots import heatmap
 from attrib.plots.scale import figure, shortened, value_label
 from attrib.workflows.expression.findings import Findings
+from attrib.workflows.folder import save_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,19 +29,23 @@ def gene_names(a: xr.DataArray | xr.Dataset) -> np.ndarray:
     return np.where(symbols.duplicated(keep=False), symbols + " " + pd.Series(ids), symbols).astype(str)
 
 
-def label_heatmap(results: Findings, label: str, method: str) -> Figure:
-    """The leading genes of one label over all labels, that label outlined."""
+def of_label(results: Findings, label: str, method: str) -> tuple[xr.DataArray, str, str, str]:
+    """What `label_heatmap` draws: its leading genes over all labels, its name, the quantity and the title."""
     table = results.top[results.top["label"] == label]
     mean = _named(results.moments).sel(gene_id=table["gene"].astype(str).values)
     samples = int(results.moments["count"].sel(label=label))
     title = f"{shortened(label, 26)} ({samples} samples)"
-    return heatmap(
-        mean.swap_dims(gene_id="gene").drop_vars("gene_id"),
-        outline={"label": label},
-        label=_quantity(results, method),
-        title=title,
-        most=LABELS,
-    ).figure  # type: ignore[return-value]
+    return mean.swap_dims(gene_id="gene").drop_vars("gene_id"), label, _quantity(results, method), title
+
+
+def label_heatmap(mean: xr.DataArray, label: str, quantity: str, title: str) -> Figure:
+    """The leading genes of one label over all labels, that label outlined."""
+    return heatmap(mean, outline={"label": label}, label=quantity, title=title, most=LABELS).figure  # type: ignore[return-value]
+
+
+def write_heatmap(path: Path, mean: xr.DataArray, label: str, quantity: str, title: str) -> None:
+    """Write a `label_heatmap`."""
+    save_picture(label_heatmap(mean, label, quantity, title), path)
 
 
 def leading_heatmap(results: Findings, method: str) -> Figure:

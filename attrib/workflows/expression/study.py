@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,8 +32,9 @@ from attrib.workflows.expression.page import gene_data, study_page
 from attrib.workflows.expression.reading import read_expression
 from attrib.workflows.expression.selection import Samples, background, baseline_of, chosen, classified
 from attrib.workflows.expression.targets import means_of_targets, target_names
-from attrib.workflows.folder import RECORD, Folder, command_line, digest, picture_count
+from attrib.workflows.folder import RECORD, Folder, digest, picture_count
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
+from attrib.workflows.runner import FEW, Drawers
 from attrib.workflows.study import completeness, deletion_curve, write_agreement
 
 PROGRAM = "attrib expression"
@@ -80,6 +83,7 @@ def expression(
     seed: int = 0,
     cluster: Any = None,
     pictures: int | str = "all",
+    workers: int = 0,
     overwrite: bool = False,
     tell: Tell | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -129,6 +133,8 @@ def expression(
         Worker processes, or the address of a Dask scheduler, as for `attrib.cohort`; default: this process.
     pictures : int, "all" or "none"
         For how many labels heat maps are drawn: those with the most samples.
+    workers : int, default 0
+        Processes that draw, if there are more than a few; 0: this one. Programs that pass more need ``if __name__ == "__main__"``.
     overwrite : bool, default False
         Whether to begin anew in a folder of an earlier run.
     tell, say
@@ -171,10 +177,8 @@ def expression(
     identity = {
         "model": classifier.source, "weights": digest(classifier.model), "samples": digest_of(selected.z), "methods": list(settings.methods),
         "arguments": digest_of([settings.shared["classes"], settings.by_method]), "normalize": normalize, "baselines": baselines, "seed": seed,
-    }  # fmt: skip
-    if context:
-        identity["context"] = beside.digest()
-    with Folder(output, command_line(), program=PROGRAM, settings=identity, overwrite=overwrite) as folder:
+    } | beside.identity()  # fmt: skip
+    with Folder(output, program=PROGRAM, settings=identity, overwrite=overwrite) as folder:
         folder.record |= {
             "data": str(data) if isinstance(data, str | Path) else type(data).__name__, "target": names or "predicted", "split": split,
             "problems": matrix.problems, "methods": [],
@@ -185,7 +189,7 @@ def expression(
                 means = means_of_targets(classifier, selected.z, settings, names, folder.parts, workers, tell)
                 save(means, folder.file("mean_by_target.nc"))
         enriched = _tables(results, selected, every_sample, sets, folder)
-        heatmaps = _draw(results, _beside(selected, classifier), limit, folder, say, tell)
+        heatmaps = _draw(results, _beside(selected, classifier), limit, workers, folder, say, tell)
         summary = _summary(
             matrix.problems, every_sample, selected, results, folder.record["methods"], classifier, heatmaps
         )
@@ -332,7 +336,7 @@ def _by_method(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _draw(
-    results: Mapping[str, Findings], beside: Mapping[str, xr.DataArray], limit: int | None, folder: Folder,
+    results: Mapping[str, Findings], beside: Mapping[str, xr.DataArray], limit: int | None, workers: int, folder: Folder,
     say: Callable[[str], None], tell: Tell | None,
 ) -> dict[str, dict[str, str]]:  # fmt: skip
     """Draw the pictures; returns the heat maps' files by label and method."""
@@ -349,8 +353,7 @@ def _draw(
     stems = file_names(
         labels, [f"{n}_{m}" for n in plain for m in results]
     )  # names of other methods' heat maps
-    for k, method in enumerate(results):
-        suffix = "" if k == 0 else f"_{method}"
+    for method in results:
         folder.picture(f"leading_genes_{method}.png", drawn.leading_heatmap(results[method], method))
         if len(order) > 1:
             folder.picture(f"overlap_{method}.png", drawn.overlap_heatmap(results[method]))
@@ -362,12 +365,17 @@ def _draw(
                 f"attribution_and_expression_{method}.png",
                 drawn.against_expression(results[method], named, method),
             )
-        for j, label in enumerate(labels):
-            file = f"heatmap_{stems[label]}{suffix}.png"
-            folder.picture(file, drawn.label_heatmap(results[method], label, method))
+    with Drawers(workers if len(labels) * len(results) > FEW else 0) as drawers:
+        for k, (method, label) in enumerate(product(results, labels)):
+            file = f"heatmap_{stems[label]}{'' if k < len(labels) else f'_{method}'}.png"
+            drawers.submit(
+                partial(
+                    drawn.write_heatmap, folder.file(file), *drawn.of_label(results[method], label, method)
+                )
+            )
             heatmaps.setdefault(label, {})[method] = file
             if tell is not None:
-                tell("pictures", k * len(labels) + j + 1, len(results) * len(labels))
+                tell("pictures", k + 1, len(results) * len(labels))
     return heatmaps
 
 

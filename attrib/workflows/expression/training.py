@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,11 +12,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._install import install_hint
 from attrib._version import __version__
 from attrib.domains.expression import augmented, check_split, split_by_group, transformed
 from attrib.domains.expression.augmentation import WAYS
 from attrib.io import save, write_json
 from attrib.plots import confusion
+from attrib.plots.scale import figure
 from attrib.stats import report
 from attrib.stats.one_against_rest import moments_by
 from attrib.workflows.expression.checkpoint import (
@@ -26,11 +30,14 @@ from attrib.workflows.expression.checkpoint import (
     save_classifier,
 )
 from attrib.workflows.expression.components import component_pictures, principal_components
-from attrib.workflows.expression.fitting import Fit, Rows, Tell, fitted, require
+from attrib.workflows.expression.network import Dense
 from attrib.workflows.expression.reading import read_expression
-from attrib.workflows.folder import Folder
+from attrib.workflows.fitting import Fit, Rows, Tell, draw_epochs, fitted
+from attrib.workflows.folder import Folder, save_picture
+from attrib.workflows.study import write_confusion
 
 LEAST = 3  # samples of a label: one per split
+BETWEEN_PICTURES = 2.0  # seconds
 
 
 class Trained(NamedTuple):
@@ -87,7 +94,6 @@ def train(
     device: str | None = None,
     tensorboard: bool = False,
     overwrite: bool = False,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
 ) -> Trained:
     """Train dense layers that tell the label of a sample, such as its tissue, from its expression.
@@ -132,8 +138,6 @@ def train(
         Whether to write the folder `tensorboard` too.
     overwrite : bool, default False
         Whether to replace an earlier training in `output`.
-    command : sequence of str
-        As typed, for `run.json`.
     tell : callable, optional
         Gets ("epochs", done, at most).
 
@@ -152,7 +156,7 @@ def train(
     -----
     Memory: four bytes per gene of each sample, twice; and of each sample made.
     """
-    fit = Fit(epochs, patience, delta, batch_size, lr, decay, class_weights, seed, device)
+    fit = Fit(epochs, patience, batch_size, lr, decay, seed, device, delta=delta)
     _check(fit, hidden, dropout, min_samples, augment)
     require(tensorboard)
     x, problems = read_expression(
@@ -171,7 +175,7 @@ def train(
     x = _enough(x, problems)
     logs = transformed(x, transform)
     place = _splits(x, split, test, seed)
-    with Folder(output, command, overwrite=overwrite) as folder:
+    with Folder(output, overwrite=overwrite) as folder:
         untrained, z = _reference(logs, place, transform)
         codes = pd.Index(untrained.classes).get_indexer(pd.Index(x["label"].values))
         rows = {s: Rows(z[place == s], codes[place == s]) for s in np.unique(place)}
@@ -184,10 +188,16 @@ def train(
             folder.picture(f"{name}.png", picture)
         for name in ("history.csv", "training.png"):
             folder.file(name)
+        count = len(untrained.classes)
+        shape = {"genes": x.sizes["gene"], "classes": count, "hidden": tuple(hidden), "dropout": dropout}
+        share = np.bincount(more.label, minlength=count)
+        weight = len(more.label) / (count * np.maximum(share, 1)) if class_weights else np.ones(count)
         network, history = fitted(
-            Rows(more.x, more.label), rows["validation"], len(untrained.classes), hidden, dropout, fit, folder.path,
-            tensorboard=tensorboard, tell=tell,
+            Dense, shape, Rows(more.x, more.label), rows["validation"], fit, extra="expression", weight=weight,
+            watch=Written(folder.path), callbacks=[_tensorboard(folder.path / "tensorboard")] if tensorboard else [], tell=tell,
         )  # fmt: skip
+        network = network.cpu()
+        write_training(history, folder.path)
         settings = {
             "hidden": list(hidden), "dropout": dropout, "label": label, "group": group, "seed": seed, "epochs": len(history),
             "min_samples": min_samples, "augment": augment, "made": int(more.new.sum()), "lr": lr, "decay": decay, "delta": delta,
@@ -206,12 +216,65 @@ def train(
     return Trained(folder.path, classifier, metrics, history, problems, folder.files, "group" in x.coords)
 
 
+class Written:
+    """Writes the history of a training after each epoch, and its picture every few seconds.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._drawn = folder, 0.0
+
+    def __call__(self, history: pd.DataFrame) -> None:
+        """Write what there is."""
+        due = time.monotonic() - self._drawn > BETWEEN_PICTURES
+        write_training(history, self.folder, picture=due)
+        self._drawn = time.monotonic() if due else self._drawn
+
+
+def write_training(history: pd.DataFrame, folder: Path, *, picture: bool = True) -> None:
+    """Write `history.csv`, and `training.png`: loss and accuracy by epoch."""
+    save(history, folder / "history.csv")
+    if not picture:
+        return
+    drawing = figure((7.6, 3.2))
+    left, right = drawing.subplots(1, 2)
+    losses = {"validation": "validation_loss", "train": "train_loss"}
+    draw_epochs(left, history, losses, "cross entropy (nat)")
+    draw_epochs(right, history, {"validation": "validation_accuracy"}, "accuracy")
+    right.set_ylim(0, 1.02)
+    save_picture(drawing, folder / "training.png")
+
+
+def require(tensorboard: bool = False) -> None:
+    """Refuse to begin without the packages that training needs.
+
+    Raises
+    ------
+    ImportError
+        With the command that installs them.
+    """
+    needed = {"skorch": "expression", "safetensors": "expression"}
+    for package, extra in (needed | ({"tensorboard": "tensorboard"} if tensorboard else {})).items():
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(f"training needs {package} here: {install_hint(extra)}")
+
+
+def _tensorboard(folder: Path) -> Any:
+    from skorch.callbacks import TensorBoard
+    from torch.utils.tensorboard import SummaryWriter
+
+    return TensorBoard(SummaryWriter(str(folder)))
+
+
 def _check(fit: Fit, hidden: Sequence[int], dropout: float, min_samples: int, augment: str) -> None:
     counts = {"epochs": fit.epochs, "patience": fit.patience, "batch_size": fit.batch_size}
     wrong = [f"`{n}` is {v}" for n, v in counts.items() if v < 1] + [f"`lr` is {fit.lr}"] * (not fit.lr > 0)
     wrong += [
         f"`{n}` is {v}"
-        for n, v in (("delta", fit.delta), ("decay", fit.decay), ("min_samples", min_samples))
+        for n, v in (("delta", fit.delta or 0.0), ("decay", fit.decay), ("min_samples", min_samples))
         if v < 0
     ]
     if wrong:
@@ -317,8 +380,7 @@ def _tested(
         seed=seed,
     )
     save(metrics.reset_index(), folder.file("metrics.csv"))
-    counts = confusion_matrix(held, classifier.classes)
-    save(counts.to_pandas().rename_axis("true").reset_index(), folder.file("confusion_matrix.csv"))
+    counts = write_confusion(held, classifier.classes, folder)
     folder.picture("confusion_matrix.png", confusion(ordered(counts), normalize=True))
     overall = {
         n: {c: float(v) for c, v in metrics.loc[n].items()} for n in ("accuracy", "macro avg", "weighted avg")
@@ -339,12 +401,3 @@ def ordered(counts: xr.DataArray) -> xr.DataArray:
     np.fill_diagonal(distance, 0)
     order = leaves_list(linkage(squareform(distance, checks=False), "average"))
     return counts.isel(true=order, predicted=order)
-
-
-def confusion_matrix(table: pd.DataFrame, classes: Sequence[str]) -> xr.DataArray:
-    """Counts (true, predicted) of a table with the columns `label` and `predicted`."""
-    names = list(classes)
-    counts = pd.crosstab(table["label"], table["predicted"]).reindex(index=names, columns=names, fill_value=0)
-    return xr.DataArray(
-        counts.to_numpy(), dims=("true", "predicted"), coords={"true": names, "predicted": names}
-    )

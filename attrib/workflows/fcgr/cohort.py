@@ -33,21 +33,7 @@ LOGOS, SITES = 8, 3  # motifs of a branch that are looked at, and the sites that
 
 
 def write_contrast(run: Folder, results: xr.Dataset, seed: int) -> dict[str, Any]:
-    """Tables and pictures of the leading method's difference between both labels.
-
-    Parameters
-    ----------
-    run : Folder
-    results : Dataset
-        Of all pairs.
-    seed : int
-        Of resampling.
-
-    Returns
-    -------
-    dict
-        Entries of the summary.
-    """
+    """Write tables and pictures of the leading method's difference between both labels; returns entries of the summary."""
     label = results["label"].values
     counts = int(label.sum()), int((1 - label).sum())
     if min(counts) < LEAST:
@@ -78,16 +64,7 @@ def _by_kmer(difference: xr.Dataset) -> pd.DataFrame:
 
 
 def summed_up(results: xr.Dataset, table: pd.DataFrame, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Accuracy, figures of the methods and of the interaction, and the facts of the run.
-
-    Parameters
-    ----------
-    results : Dataset
-        Of all pairs.
-    table : DataFrame
-        Of `attribution_statistics.csv`.
-    facts : mapping
-    """
+    """Accuracy, figures of the methods (of `attribution_statistics.csv`) and of the interaction, and the facts of the run."""
     chance, label = results["probability"].values, results["label"].values
     summary = {
         "samples": [str(s) for s in results["sample"].values],
@@ -149,27 +126,7 @@ def write_cohort(
     seed: int,
     drawn: Sequence[str],
 ) -> dict[str, Any]:
-    """Write the files of all pairs together.
-
-    Parameters
-    ----------
-    run : Folder
-    results : Dataset
-        Of `attrib.workflows.fcgr.maps.explained`, for all pairs.
-    names : mapping of str to str
-        Beginnings of the file names by pair.
-    facts : mapping
-        Further entries of the summary: settings, bad pairs, seconds.
-    seed : int
-        Of resampling.
-    drawn : sequence of str
-        Pairs with pictures.
-
-    Returns
-    -------
-    dict
-        The summary.
-    """
+    """Write the files of all pairs together, some of which have pictures (`drawn`); returns the summary, with further `facts`."""
     table = pd.DataFrame(
         [r for s in map(str, results["sample"].values) for r in rows(results.sel(sample=s), s)]
     )

@@ -157,16 +157,7 @@ def _check_kind(output_kind: str, scores: Tensor, raw: Tensor) -> None:
 
 
 def write_layers(run: Folder, predictor: Predictor, x: xr.Dataset, layers: Mapping[str, Layers]) -> None:
-    """Filters and activations of each branch's first convolution.
-
-    Parameters
-    ----------
-    run : Folder
-    predictor : Predictor
-    x : Dataset
-        The first pair is shown.
-    layers : mapping of str to Layers
-    """
+    """Write filters and activations of each branch's first convolution, shown on the first pair."""
     images = x[list(BRANCHES)]
     for name, convolutions in layers.items():
         if not convolutions.first:

@@ -29,15 +29,7 @@ DEFAULTS = {"saliency.absolute": False}
 
 
 def interactions(predictor: Predictor, x: xr.Dataset, settings: Settings) -> dict[str, xr.DataArray]:
-    """The interaction and its completeness error; empty if the settings exclude it.
-
-    Parameters
-    ----------
-    predictor : Predictor
-    x : Dataset
-        Of `Images.of`.
-    settings : Settings
-    """
+    """The interaction and its completeness error; empty if the settings exclude it."""
     if not settings.interaction:
         return {}
     groups = {

@@ -27,25 +27,7 @@ def study_page(
     files: Sequence[str],
     drawn: Sequence[str],
 ) -> str:
-    """The page as text.
-
-    Parameters
-    ----------
-    results : Dataset
-        Of all pairs.
-    names : mapping of str to str
-        Beginnings of the file names by pair.
-    summary : mapping
-    files : sequence of str
-        Of all pairs together.
-    drawn : sequence of str
-        Pairs with pictures.
-
-    Returns
-    -------
-    str
-        Attributions are stored in 255 steps from minus to plus their limit; pairs beyond 30 MB are not in the page.
-    """
+    """The page as text. Attributions are stored in 255 steps from minus to plus their limit; pairs beyond 30 MB are not in the page."""
     pictured = per_sample(results)
     methods = pictured + [m for m in map(str, results["method"].values) if m not in pictured]
     samples = [str(s) for s in results["sample"].values]

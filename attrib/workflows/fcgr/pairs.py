@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._seed import whole_seed
+from attrib.domains.draws import drawn_evenly
 from attrib.domains.fcgr import CORNERS, fcgr
 from attrib.domains.sequences.fasta import text_of
 from attrib.io.names import file_names
@@ -100,14 +102,9 @@ def read_pairs(path: str | Path, k: int, columns: Mapping[str, str] | None = Non
     if not file.is_file():
         raise FileNotFoundError(f"`data`: there is no file {file}")
     try:
-        raw = pd.read_csv(
-            file,
-            sep=_separator(file),
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-            encoding="utf-8-sig",
-        )
+        options = {"dtype": str, "keep_default_na": False, "skipinitialspace": True}
+        with text_of(file) as text:
+            raw = pd.read_csv(text, sep=_separator(file), **options)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError, OSError) as error:
         raise ValueError(f"`data`: {file} is no table in CSV: {error}") from error
     table = _columns(raw, file, dict(columns or {}))
@@ -204,7 +201,7 @@ def chosen(
     ----------
     pairs : Pairs
     samples : sequence of str or None
-        Names; None: `count` pairs, of both labels in turn.
+        Names; None: `count` pairs, evenly of both labels.
     count, seed : int
 
     Raises
@@ -214,10 +211,13 @@ def chosen(
     """
     if samples is not None:
         return _by_name(pairs, list(dict.fromkeys(str(s) for s in samples)))
-    order = np.random.default_rng([seed, 11]).permutation(len(pairs.table))
-    by_label = [[i for i in order if pairs.table["label"].iloc[i] == c] for c in (1, 0)]
-    turns = [i for k in range(len(order)) for group in by_label for i in group[k : k + 1]]
-    return [str(pairs.table.index[i]) for i in turns[:count]], pairs.bad
+    return drawn_of(pairs, list(map(str, pairs.table.index)), count, seed), pairs.bad
+
+
+def drawn_of(pairs: Pairs, names: Sequence[str], count: int | None, seed: int) -> list[str]:
+    """At most so many of the named pairs, evenly of both labels, in their order."""
+    labels = pairs.table.loc[list(names), "label"].tolist()
+    return [names[k] for k in drawn_evenly(labels, count, seed)]
 
 
 def _by_name(pairs: Pairs, names: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -240,5 +240,5 @@ def _by_name(pairs: Pairs, names: list[str]) -> tuple[list[str], dict[str, str]]
 
 def background(pairs: Pairs, count: int, seed: int) -> list[str]:
     """Pairs of the background, the same for all explained pairs."""
-    order = np.random.default_rng([seed, 12]).permutation(len(pairs.table))
+    order = np.random.default_rng([whole_seed(seed), 12]).permutation(len(pairs.table))
     return [str(n) for n in pairs.table.index[order[:count]]]

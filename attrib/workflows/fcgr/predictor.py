@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from attrib.scale.loading import WEIGHTS, check_device, fill, load_model, read_w
 from attrib.workflows.context import Context
 from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import Images
-from attrib.workflows.folder import fingerprint
+from attrib.workflows.folder import fingerprint, read_mapping
 
 OUTPUTS = ("logit", "probability")
 
@@ -79,12 +78,7 @@ class Predictor(NamedTuple):
 
 
 def save_predictor(network: TwoBranch, settings: Mapping[str, Any], file: Path) -> tuple[Path, Path]:
-    """Write the weights (.safetensors), and beside them the settings (.json).
-
-    Returns
-    -------
-    (Path, Path)
-    """
+    """Write the weights (.safetensors), and beside them the settings (.json); returns both paths."""
     try:
         from safetensors.torch import save
     except ImportError as error:
@@ -158,13 +152,7 @@ def _images(settings: Mapping[str, Any]) -> Images:
 def _beside(file: Path) -> dict[str, Any]:
     """The settings beside a checkpoint, if they are there."""
     beside = file.with_suffix(".json")
-    if not beside.is_file():
-        return {}
-    try:
-        settings = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"`checkpoint`: {beside} holds no settings: {error}") from error
-    return settings if isinstance(settings, dict) else {}
+    return read_mapping(beside, "checkpoint") if beside.is_file() else {}
 
 
 def _settings(file: Path) -> dict[str, Any]:

@@ -27,22 +27,10 @@ REFERENCE = "integrated_gradients"  # the method that others are compared with
 
 
 def write_sample(
-    pair: xr.Dataset, sample: str, name: str, folder: Path, count: int | None = None, *, pictured: bool = True
+    part: xr.Dataset, name: str, folder: Path, count: int | None = None, *, pictured: bool = True
 ) -> None:
-    """Write the arrays and pictures of a pair.
-
-    Parameters
-    ----------
-    pair : Dataset
-        Of `attrib.workflows.fcgr.maps.explained`, without the dim `sample`.
-    sample, name : str
-        The pair's name, and the prefix of its files' names.
-    folder : Path
-    count : int, optional
-        Regions per attribution; default: by silhouette.
-    pictured : bool, default True
-        Whether pictures are drawn.
-    """
+    """Write the arrays and pictures of a pair (one sample of `explained`), and last its results, whose file marks it as finished."""
+    pair, sample = part.isel(sample=0), str(part["sample"].values[0])
     for branch in BRANCHES:
         for method in pair["method"].values:
             a = pair[branch].sel({"method": method}, drop=True)
@@ -50,6 +38,7 @@ def write_sample(
             save(values, folder / EXPORTS / f"{name}_{method}_{branch}.npy")
     for file, make in _pictures(pair, sample, count).items() if pictured else ():
         save_picture(make(), folder / f"{name}_{file}.png")
+    save(part, folder / "parts" / f"{name}.nc")
 
 
 def _pictures(pair: xr.Dataset, sample: str, count: int | None) -> dict[str, Picture]:

@@ -1,4 +1,4 @@
-"""The settings of the study and the inputs of a run, the record by which it can be continued, and its log."""
+"""The settings of the study, and the log of a run."""
 
 from __future__ import annotations
 
@@ -8,13 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import xarray as xr
-
 from attrib._nearest import refuse_unnamed
 from attrib.functional import METHODS as ALL
 from attrib.workflows.fcgr.layers import Layers
-from attrib.workflows.fcgr.predictor import Predictor
-from attrib.workflows.folder import digest, earlier_part
 
 METHODS = ("integrated_gradients", "saliency", "deep_lift", "gradient_shap", "smooth_grad", "deep_lift_shap")
 CORRECTIONS = ("normalize", "filter", "tangent")
@@ -77,47 +73,6 @@ def checked_methods(
     return tuple(chosen), tuple(dict.fromkeys(pairs))
 
 
-class Work(NamedTuple):
-    """A run's network, pairs and settings.
-
-    Attributes
-    ----------
-    predictor : Predictor
-    x, background : Dataset
-        Of `Images.of`: the pairs to explain, and those of the background.
-    settings : Settings
-    regions : int or None
-        Regions per attribution.
-    names : dict of str to str
-        Prefixes of the file names by pair.
-    seconds : dict
-        Times by step, filled during the work.
-    drawn : list of str
-        Pairs with pictures.
-    """
-
-    predictor: Predictor
-    x: xr.Dataset
-    background: xr.Dataset
-    settings: Settings
-    regions: int | None
-    names: dict[str, str]
-    seconds: dict[str, float]
-    drawn: list[str]
-
-
-def settings_of(work: Work) -> dict[str, Any]:
-    """The settings that must be equal for a run to be continued."""
-    predictor, settings = work.predictor, work.settings
-    context = {"context": predictor.context.digest()} if predictor.context.values else {}
-    return context | {
-        "source": predictor.source, "weights": digest(predictor.model), "images": predictor.images._asdict(), "output_kind": predictor.model.output_kind,
-        "methods": settings.methods, "corrections": settings.corrections, "layers": {n: v.last for n, v in settings.layers.items()},
-        "interaction": settings.interaction, "options": settings.options, "seed": settings.seed, "regions": work.regions,
-        "background": [str(s) for s in work.background["sample"].values],
-    }  # fmt: skip
-
-
 @contextmanager
 def logged(folder: Path) -> Iterator[logging.Logger]:
     """A logger of this run alone, which writes to `logs/interpretability.log`."""
@@ -132,12 +87,3 @@ def logged(folder: Path) -> Iterator[logging.Logger]:
         raise
     finally:
         handler.close()
-
-
-def is_done(part: Path, pair: xr.Dataset) -> bool:
-    """Whether a pair's results exist, are complete, and belong to the present sequences."""
-    saved = earlier_part(part)
-    same = ("mirna_sequence", "mrna_sequence", "label")
-    return saved is not None and all(
-        c in saved.coords and str(saved[c].values[0]) == str(pair[c].values) for c in same
-    )

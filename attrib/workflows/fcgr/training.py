@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
+from attrib._seed import whole_seed
 from attrib.io import save, write_json
 from attrib.plots.scale import figure
 from attrib.stats import performance
-from attrib.workflows.fcgr.learning import Fit, Tell, fitted, probabilities
 from attrib.workflows.fcgr.network import TwoBranch
-from attrib.workflows.fcgr.pairs import Images, Pairs, read_pairs
+from attrib.workflows.fcgr.pairs import BRANCHES, Images, Pairs, read_pairs
 from attrib.workflows.fcgr.predictor import save_predictor
+from attrib.workflows.fitting import Fit, Rows, Tell, draw_epochs, fitted
 from attrib.workflows.folder import Folder
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "validation", "test")
 LEAST = 3  # miRNAs, one per split
+DECAY = 1e-4  # of weights
 
 
 def training_picture(
@@ -33,7 +36,8 @@ def training_picture(
     """Loss by epoch, and the ROC curve of the test pairs."""
     picture = figure((8.4, 3.7))
     axes: Any = picture.subplots(1, 2)
-    _losses(axes[0], history)
+    losses = {"validation": "validation_loss", "train": "train_loss"}
+    draw_epochs(axes[0], history, losses, "cross entropy (nat)")
     _roc(axes[1], label, chance)
     lines = [
         f"{n} {r['value']:.3f} ({r['lower']:.3f} to {r['upper']:.3f})"
@@ -41,18 +45,6 @@ def training_picture(
     ]
     axes[1].set_title("miRNAs never seen\n" + "\n".join(lines), fontsize=9)
     return picture
-
-
-def _losses(ax: Axes, history: pd.DataFrame) -> None:
-    ax.plot(history["epoch"], history["train_loss"], label="train", color="#777777")
-    ax.plot(history["epoch"], history["validation_loss"], label="validation", color="#b2182b")
-    best = history.loc[history["best"], "epoch"].iloc[0]
-    ax.axvline(best, color="black", linewidth=0.7, linestyle=":", label=f"kept: epoch {best}")
-    ax.set_xlabel("epoch")
-    ax.set_ylabel("cross entropy (nat)")
-    ax.set_ylim(bottom=0)
-    ax.locator_params(axis="x", integer=True)
-    ax.legend(frameon=False, fontsize=8)
 
 
 def _roc(ax: Axes, label: np.ndarray, chance: np.ndarray) -> None:
@@ -109,7 +101,6 @@ def train(
     seed: int = 0,
     device: str | None = None,
     overwrite: bool = False,
-    command: Sequence[str] = (),
     tell: Tell | None = None,
 ) -> Trained:
     """Train a two-branch network on pairs of miRNA and target.
@@ -139,8 +130,6 @@ def train(
         Where to train.
     overwrite : bool, default False
         Whether to replace an earlier training in `output`.
-    command : sequence of str
-        As typed, for `run.json`.
     tell : callable, optional
         Gets ("epochs", done, at most).
 
@@ -165,10 +154,15 @@ def train(
     _check_labels(pairs.table["label"], place)
     images = Images(k, scale)
     shape = {"k": k, "dropout": dropout, "channels": channels, "depth": depth}
-    fit = Fit(epochs, patience, batch_size, learning_rate, seed, device)
-    with Folder(output, command, overwrite=overwrite) as folder:
+    fit = Fit(epochs, patience, batch_size, learning_rate, DECAY, seed, device, torch.optim.Adam)
+    with Folder(output, overwrite=overwrite) as folder:
         training, validating, tested = (pairs.table[place == name] for name in SPLITS)
-        network, history = fitted(images, training, validating, shape, fit, tell)
+        fitting, stopping = (
+            Rows(tensors(images, some), some["label"].to_numpy()) for some in (training, validating)
+        )
+        network, history = fitted(
+            TwoBranch, shape | {"corners": images.corners}, fitting, stopping, fit, extra="train", layout=torch.channels_last, tell=tell
+        )  # fmt: skip
         chance = probabilities(network, images, tested)
         metrics = performance(tested["label"], chance, groups=tested["mirna"], seed=seed)
         settings = shape | {"scale": scale, "corners": images.corners, "leading": images.leading}
@@ -227,7 +221,7 @@ def split(mirna: pd.Series, test: float, validation: float, seed: int) -> np.nda
         raise ValueError(
             f"`data` has {len(names)} different miRNAs, expected at least {LEAST}: one for each split"
         )
-    order = np.random.default_rng([seed, 7]).permutation(names)
+    order = np.random.default_rng([whole_seed(seed), 7]).permutation(names)
     tested = min(max(1, round(test * len(names))), len(names) - 2)
     checked = min(max(1, round(validation * len(names))), len(names) - tested - 1)
     place = dict.fromkeys(order, "train") | dict.fromkeys(order[:tested], "test")
@@ -242,6 +236,28 @@ def _check_labels(label: pd.Series, place: np.ndarray) -> None:
             raise ValueError(
                 f"`data`: the {name} split has only the labels {labels}; it needs more miRNAs, or another `seed`"
             )
+
+
+def tensors(images: Images, table: pd.DataFrame) -> dict[str, torch.Tensor]:
+    """Both images of the pairs, by the names of the network's arguments; channels last take half of the time on a CPU."""
+    pairs = images.of(table)
+    return {
+        name: torch.from_numpy(pairs[name].values).contiguous(memory_format=torch.channels_last)
+        for name in BRANCHES
+    }
+
+
+def probabilities(
+    network: TwoBranch, images: Images, table: pd.DataFrame, batch_size: int = 256
+) -> np.ndarray:
+    """The probability of binding of each pair."""
+    device = next(network.parameters()).device
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(table), batch_size):
+            x = tensors(images, table.iloc[start : start + batch_size])
+            parts.append(network(**{n: t.to(device) for n, t in x.items()}).double().softmax(1)[:, 1])
+    return torch.cat(parts).cpu().numpy()
 
 
 def _write_tables(

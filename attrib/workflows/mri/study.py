@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 
 from attrib._install import install_hint
@@ -19,15 +17,13 @@ from attrib.domains.mri import key_slices as middle_slices
 from attrib.io.nifti import nibabel_module
 from attrib.labels.grids import VOXEL_DIMS
 from attrib.scale.loading import first_line, load_model
-from attrib.scale.runners import each, shares
+from attrib.scale.runners import shares
 from attrib.workflows.attribute import Tell
 from attrib.workflows.context import read_context
-from attrib.workflows.folder import Folder, command_line, digest, fingerprint, picture_count, timed
+from attrib.workflows.folder import Folder, digest, fingerprint, picture_count, read_mapping
 from attrib.workflows.mri.cohort import Done, write_cohort
-from attrib.workflows.mri.drawing import Drawers
 from attrib.workflows.mri.explaining import Explainer
 from attrib.workflows.mri.intake import Cohort, cohort_of, with_classes
-from attrib.workflows.mri.pictures import Sheet
 from attrib.workflows.mri.plan import (
     METHODS,
     Factory,
@@ -40,12 +36,12 @@ from attrib.workflows.mri.plan import (
 )
 from attrib.workflows.mri.reference import reference_subjects
 from attrib.workflows.mri.subjectfiles import map_name, read_part
-from attrib.workflows.mri.worker import Item, Job, Worker
+from attrib.workflows.mri.worker import Job, Worker
+from attrib.workflows.runner import carried_out
 from attrib.workflows.targets import class_names
 
 PROGRAM = "attrib mri"
 LARGE = 1_000_000  # voxels above which more volumes in a call gain nothing and take memory
-FEW = 6  # pictures of subjects by methods that are drawn by this process
 JUDGED = 20  # subjects whose maps are compared with random orders by deletion
 Say = Callable[[str], None]
 
@@ -156,7 +152,7 @@ def mri(
         has_atlas=images.atlas is not None or any(s.atlas is not None for s in read_subjects(subjects)[0]),
     )  # fmt: skip
     code, parameters = model if isinstance(model, Factory) else (model, None)
-    arguments = _parameters(parameters)
+    arguments = None if parameters is None else read_mapping(Path(parameters), "parameters")
     f = load_model(code, weights, device, arguments) if isinstance(code, str) else code
     cohort = cohort_of(subjects, images, say)
     cohort = replace(cohort, subjects=_chosen(cohort.subjects, samples, max_samples, seed, say))
@@ -179,23 +175,21 @@ def mri(
         f"{len(people)} subjects of {' x '.join(map(str, cohort.shape))} voxels; {', '.join(plan.methods)} of the score of {target_name}."
     )
     place = Path(output).absolute()
+    drawn = {s.name for s in evenly(people, len(people) if most is None else min(most, len(people)), seed)}
     job = Job(
-        code, weights, arguments, device, plan, across, cohort, beside, first.name, place, figures.npy,
-        shares(torch.get_num_threads(), cluster),
+        code, weights, arguments, device, plan, across, cohort, beside, first.name, place, figures.npy, frozenset(drawn), slices,
     )  # fmt: skip
     worker = Worker(job, explainer)
     judged = {s.name for s in evenly(people, min(JUDGED, len(people)), seed)}
     items = {s.name: (s, s.name in judged) for s in people}
     if overwrite or read_part(place, items[first.name][0]) is None:
         worker.rehearse(items[first.name])
-    settings = _settings(plan, code, f, weights, parameters, images, cohort, figures.npy)
-    if context:
-        settings["context"] = beside.digest()
-    with Folder(output, command_line(), program=PROGRAM, settings=settings, overwrite=overwrite) as run:
-        drawn = {
-            s.name for s in evenly(people, len(people) if most is None else min(most, len(people)), seed)
-        }
-        refused = _explain(run, worker, items, drawn, slices, figures.workers, cluster, tell)
+    settings = _settings(plan, code, f, weights, parameters, images, cohort, figures.npy) | beside.identity()
+    with Folder(output, program=PROGRAM, settings=settings, overwrite=overwrite) as run:
+        refused = carried_out(
+            job, items, lambda name: job.is_done(items[name][0]), what="subjects", session=worker, workers=figures.workers,
+            cluster=cluster, seconds=worker.seconds, tell=tell,
+        )  # fmt: skip
         problems = [
             *cohort.problems,
             *({"subject": s, "problem": refused[s], "kept": False} for s in items if s in refused),
@@ -213,51 +207,11 @@ def mri(
     return run.path
 
 
-def _explain(
-    run: Folder, worker: Worker, items: Mapping[str, Item], drawn: Collection[str], slices: list[int], workers: int, cluster: Any,
-    tell: Tell | None,
-) -> dict[str, str]:  # fmt: skip
-    """Explain the subjects that are not done, and draw those that are chosen; why some could not be explained, by name."""
-    job, refused = worker.job, {}
-    many = len(drawn) * len(job.plan.methods) > FEW
-    with Drawers(workers if many else 0, lambda files: [run.file(f) for f in files]) as drawers:
-        outcomes = _outcomes(worker, list(items.values()), cluster)
-        for number, (subject, is_new, reason) in enumerate(outcomes, 1):
-            if reason is not None:
-                refused[subject.name] = reason
-            elif subject.name in drawn:
-                sheet = Sheet(job.folder, subject, job.cohort, job.plan.methods, job.across, slices)
-                if not is_new and all((job.folder / f).is_file() for f in sheet.files):
-                    for f in sheet.files:
-                        run.file(f)
-                else:
-                    with timed(worker.seconds, "waiting for pictures"):
-                        drawers.submit(sheet)
-            if tell is not None:
-                tell("subjects", number, len(items))
-        with timed(worker.seconds, "waiting for pictures"):
-            drawers.collect()
-    return refused
-
-
-def _outcomes(worker: Worker, items: list[Item], cluster: Any) -> Iterator[tuple[Subject, bool, str | None]]:
-    """Each subject, whether it is done only now, and why it could not be; those that were done first."""
-    pending = []
-    for item in items:
-        if read_part(worker.job.folder, item[0]) is None:
-            pending.append(item)
-        else:
-            yield item[0], False, None
-    if cluster is None:
-        for item in pending:
-            yield item[0], True, worker.do(item)
-        return
-    for item, reason, error in each(cluster, worker.job, pending) if pending else ():
-        yield item[0], True, reason if error is None else first_line(error)
-
-
 def _part(run: Folder, job: Job, subject: Subject) -> dict[str, Any]:
     """What is known of a subject that is explained; its files are listed."""
+    sheet = job.sheet(subject)
+    for file in () if sheet is None else sheet.files:
+        run.file(file)
     for method in job.plan.methods:
         for ending in (".nii.gz", *(["_attributions.npy"] * job.npy)):
             run.file(map_name(method, subject.name, ending))
@@ -341,19 +295,3 @@ def _slices(
             f"`{name}`: slice {outside[0] if outside else 'none'} is not among those that are explained along {across}, {first} to {last}"
         )
     return list(dict.fromkeys(chosen))
-
-
-def _parameters(path: str | Path | None) -> dict[str, Any] | None:
-    """The factory's arguments from a file of JSON."""
-    if path is None:
-        return None
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f"`parameters`: there is no file {file}")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"`parameters`: {file} is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"`parameters`: {file} holds a {type(content).__name__}, expected names and values")
-    return content

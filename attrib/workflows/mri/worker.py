@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 import xarray as xr
 
 from attrib.domains.mri import Subject
 from attrib.scale.loading import load_model
+from attrib.workflows import runner
 from attrib.workflows.context import Context
 from attrib.workflows.folder import timed
 from attrib.workflows.mri.explaining import Explained, Explainer
 from attrib.workflows.mri.intake import Cohort
+from attrib.workflows.mri.pictures import Sheet, draw
 from attrib.workflows.mri.plan import Plan
 from attrib.workflows.mri.reference import baseline_of
-from attrib.workflows.mri.subjectfiles import write_subject
+from attrib.workflows.mri.subjectfiles import read_part, write_subject
+from attrib.workflows.runner import Outcome
 
 FAULTS = (ValueError, TypeError, NotImplementedError, OSError)  # for which a subject is listed, and left out
 Item = tuple[Subject, bool]  # a subject, and whether its maps are compared with random orders
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(runner.Job):
     """What a worker has to know of a study, once.
 
     Attributes
@@ -45,8 +48,10 @@ class Job:
     folder : Path
         Of the results, which all workers see.
     npy : bool
-    threads : int
-        Of torch, on a worker of a cluster.
+    drawn : frozenset of str
+        Subjects with pictures.
+    slices : list of int
+        That are drawn.
     """
 
     model: str | Callable[..., Any]
@@ -60,11 +65,23 @@ class Job:
     first: str
     folder: Path
     npy: bool
-    threads: int
+    drawn: frozenset[str]
+    slices: list[int]
+
+    def sheet(self, subject: Subject) -> Sheet | None:
+        """What is drawn of a subject, if anything is."""
+        if subject.name not in self.drawn:
+            return None
+        return Sheet(self.folder, subject, self.cohort, self.plan.methods, self.across, self.slices)
+
+    def is_done(self, subject: Subject) -> bool:
+        """Whether an earlier run has done a subject, pictures too."""
+        sheet = self.sheet(subject)
+        drawn = sheet is None or all((self.folder / f).is_file() for f in sheet.files)
+        return drawn and read_part(self.folder, subject) is not None
 
     def opened(self, device: str | None = None) -> Worker:
         """The study on a worker of a cluster, which computes on `device`; default: as the job says."""
-        torch.set_num_threads(self.threads)
         f, where = self.model, device or self.device
         f = load_model(f, self.weights, where, self.parameters) if isinstance(f, str) else f
         explainer = Explainer(f, self.plan, self.across, self.context)
@@ -93,17 +110,22 @@ class Worker:
         """Explain a subject before anything is written; `do` takes the result."""
         self._ready[item[0].name] = self._explained(*item)
 
-    def do(self, item: Item) -> str | None:
-        """Explain a subject and write its maps and its part; the reason if it cannot be explained."""
+    def do(self, block: Sequence[Item]) -> list[Outcome]:
+        """Explain subjects and write their maps and parts."""
+        return [self._outcome(item) for item in block]
+
+    def _outcome(self, item: Item) -> Outcome:
         subject, job = item[0], self.job
-        try:
-            ready = subject.name in self._ready
-            volume, explained = self._ready.pop(subject.name) if ready else self._explained(*item)
-        except FAULTS as error:
-            return str(error)
-        with timed(self.seconds, "writing"):
-            write_subject(job.folder, subject, job.cohort, job.plan, volume, explained, job.npy)
-        return None
+        if read_part(job.folder, subject) is None:
+            try:
+                ready = subject.name in self._ready
+                volume, explained = self._ready.pop(subject.name) if ready else self._explained(*item)
+            except FAULTS as error:
+                return Outcome(subject.name, refused=str(error))
+            with timed(self.seconds, "writing"):
+                write_subject(job.folder, subject, job.cohort, job.plan, volume, explained, job.npy)
+        sheet = job.sheet(subject)
+        return Outcome(subject.name, None if sheet is None else partial(draw, sheet))
 
     def _explained(self, subject: Subject, judged: bool) -> tuple[xr.DataArray, Explained]:
         with timed(self.seconds, "explaining"):

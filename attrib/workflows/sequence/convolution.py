@@ -37,6 +37,8 @@ class Kernel(NamedTuple):
         None if it follows from the lengths.
     deep : bool
         Whether there are layers between the letters and this one.
+    named : bool
+        Whether the caller named it.
     """
 
     layer: str
@@ -45,41 +47,34 @@ class Kernel(NamedTuple):
     padding: int | None
     dilation: int
     deep: bool = False
+    named: bool = True
 
 
-def kernels(model: Callable[..., Any], layer: str, x: xr.DataArray, context: Context | None) -> list[Kernel]:
-    """The layers in a list with commas, each as a window of letters: from the weights of a first convolution, of others by trial."""
-    return [
-        first_kernel(model, name) if _reads_letters(model, name) else deeper_kernel(model, name, x, context)
-        for name in layer_names(layer)
-    ]
-
-
-def layer_names(layer: str) -> list[str]:
-    """The names in a list with commas, each once."""
-    return list(dict.fromkeys(name.strip() for name in layer.split(",") if name.strip()))
-
-
-def check_layers(model: Callable[..., Any], layer: str, x: xr.DataArray, context: Context | None) -> None:
-    """Refuse names of layers that are no convolutions, and deeper ones that read too much, before the work.
+def kernels(
+    model: Callable[..., Any], layer: str, x: xr.DataArray, context: Context | None = None
+) -> list[Kernel]:
+    """The layers in a list with commas, each as a window of letters: from the weights of a first convolution, of others by trial.
 
     Raises
     ------
     ValueError
-        Naming the convolutions.
+        For names of layers that are no convolutions, naming those there are, and deeper ones that read too much.
     """
     convolutions = _convolutions(model)
-    if not layer_names(layer):
+    names = list(dict.fromkeys(name.strip() for name in layer.split(",") if name.strip()))
+    if not names:
         raise ValueError(
             f"`layer` is {layer!r}, expected first, or some of {', '.join(convolutions) or 'none'}"
         )
-    named = [n for n in layer_names(layer) if n != "first"]
-    unknown = [n for n in named if n not in convolutions]
+    unknown = [n for n in names if n not in (*convolutions, "first")]
     if unknown:
         raise ValueError(
             f"`layer` {unknown[0]} is no convolution; there are {', '.join(convolutions) or 'none'}{near(unknown[0], convolutions)}"
         )
-    kernels(model, ",".join(named), x, context)
+    return [
+        first_kernel(model, name) if _reads_letters(model, name) else deeper_kernel(model, name, x, context)
+        for name in names
+    ]
 
 
 def _convolutions(model: Callable[..., Any]) -> dict[str, nn.Conv1d | nn.Conv2d]:
@@ -178,7 +173,7 @@ def first_kernel(model: Callable[..., Any], layer: str = "first") -> Kernel:
     if not convolutions:
         raise ValueError("the model has no convolution by name (an exported program or a function has none)")
     name = next(iter(convolutions)) if layer == "first" else layer
-    return _kernel(name, convolutions[name])
+    return _kernel(name, convolutions[name])._replace(named=layer != "first")
 
 
 def _kernel(name: str, convolution: nn.Conv1d | nn.Conv2d) -> Kernel:

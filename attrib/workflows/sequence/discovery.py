@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -12,7 +12,7 @@ import xarray as xr
 from attrib.domains.motifs import Clusters, FilterMotifs, cluster_seqlets, find_seqlets, tomtom
 from attrib.io.names import file_names
 from attrib.workflows.context import Context
-from attrib.workflows.sequence.convolution import filters_of, kernels, layer_names
+from attrib.workflows.sequence.convolution import Kernel, filters_of
 
 Motifs = Mapping[str, xr.DataArray]
 TELLING = 3.0  # bits that a filter's motif must have to be matched and inserted
@@ -58,8 +58,8 @@ def discover(
     x: xr.DataArray,
     contribution: xr.DataArray,
     database: Motifs | None,
+    kernels: Sequence[Kernel],
     *,
-    layer: str = "first",
     top: int | None = None,
     both_strands: bool = True,
     seed: int = 0,
@@ -75,8 +75,8 @@ def discover(
         Sequences, and an attribution of each position, with a leading dim `target` for several outputs.
     database : mapping of str to DataArray, optional
         Known motifs.
-    layer : str
-        The convolution, or `"first"`, or several layers with commas.
+    kernels : sequence of Kernel
+        Of the layers whose filters become motifs.
     top : int, optional
         Number of a filter's strongest windows; default: all windows of at least half of its maximum.
     both_strands : bool
@@ -88,7 +88,7 @@ def discover(
     context : Context, optional
         What goes into the model beside the sequences.
     """
-    filters, notes = _filters(model, x, layer, top, context)
+    filters, notes = _filters(model, x, kernels, top, context) if kernels else (None, {})
     clusters = seqlet_motifs(contribution, x, both_strands=both_strands, seed=seed)
     discovered = Discovered(filters, clusters, None, notes, modisco or {})
     if not database or not discovered.motifs:
@@ -98,14 +98,14 @@ def discover(
 
 
 def _filters(
-    model: Callable[..., Any], x: xr.DataArray, layer: str, top: int | None, context: Context | None
-) -> tuple[FilterMotifs | None, dict[str, str]]:
-    """Motifs of the filters of all layers, or why there are none; for a named layer the error is raised."""
+    model: Callable[..., Any], x: xr.DataArray, kernels: Sequence[Kernel], top: int | None, context: Context | None
+) -> tuple[FilterMotifs | None, dict[str, str]]:  # fmt: skip
+    """Motifs of the filters of all layers, or why there are none; for a layer that was named the error is raised."""
     parts: list[FilterMotifs] = []
     try:
-        for kernel in kernels(model, layer, x, context):
+        for kernel in kernels:
             motifs, table = filters_of(model, x, kernel, top=top, context=context)
-            begin = "" if len(layer_names(layer)) == 1 else f"{kernel.layer}_"
+            begin = "" if len(kernels) == 1 else f"{kernel.layer}_"
             named = {
                 f"{begin}{name}": m.assign_attrs(m.attrs | {"name": f"{begin}{name}"})
                 for name, m in motifs.items()
@@ -114,7 +114,7 @@ def _filters(
             letters = [kernel.width] * len(table)
             parts.append(FilterMotifs(named, table.assign(layer=kernel.layer, letters=letters, motif=names)))
     except (ValueError, TypeError) as error:
-        if layer != "first":
+        if any(kernel.named for kernel in kernels):
             raise
         return None, {"filters": str(error)}
     tables = pd.concat([p.table for p in parts], ignore_index=True)

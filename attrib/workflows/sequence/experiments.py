@@ -10,6 +10,8 @@ import pandas as pd
 import xarray as xr
 
 from attrib._nearest import near
+from attrib._seed import whole_seed
+from attrib.domains.draws import drawn_evenly
 from attrib.domains.motifs.matrix import LETTERS, matrix_of
 from attrib.domains.sequences import ablate, dinucleotide_shuffle, evolve, marginalize, space
 from attrib.workflows.sequence.convolution import by_length
@@ -163,7 +165,8 @@ def evolved(scores: Scores, x: xr.DataArray, rounds: int, *, seed: int = 0) -> p
     columns = ["target", "start", "round", "score", "position", "before", "after", "sequence"]
     if not rounds:
         return pd.DataFrame(columns=columns)
-    starts = _backgrounds(x, seed).isel(sample=slice(0, STARTS))
+    shuffled = _backgrounds(x, seed)
+    starts = shuffled.isel(sample=drawn_evenly(shuffled["record"].values.tolist(), STARTS, seed))
     tables = []
     for target in scores(starts).target.values:
         grown = evolve(scores, starts, rounds=rounds, target=target)
@@ -223,13 +226,14 @@ def _most(x: xr.DataArray) -> xr.DataArray:
 
 
 def _backgrounds(x: xr.DataArray, seed: int) -> xr.DataArray:
-    most = _most(x).isel(sample=slice(0, BACKGROUNDS))
+    """Shuffles of some of the records of the most frequent length: the first of each record, then the second ones."""
+    records = _most(x)
+    most = records.isel(sample=drawn_evenly([""] * records.sizes["sample"], BACKGROUNDS, seed))
     n = -(-BACKGROUNDS // most.sizes["sample"])
     shuffled = dinucleotide_shuffle(most.drop_vars(set(most.coords) - set(most.dims)), n=n, seed=seed)
-    flat = shuffled.stack(row=("sample", "baseline"), create_index=False).transpose("row", *x.dims[1:])
-    records = flat["sample"].values
+    flat = shuffled.stack(row=("baseline", "sample"), create_index=False).transpose("row", *x.dims[1:])
     backgrounds = flat.drop_vars([c for c in flat.coords if "row" in flat[c].dims]).rename(row="sample")
-    backgrounds = backgrounds.assign_coords(record=("sample", records))
+    backgrounds = backgrounds.assign_coords(record=("sample", flat["sample"].values))
     return backgrounds.isel(sample=slice(0, BACKGROUNDS))
 
 
@@ -279,7 +283,7 @@ def _elsewhere(start: np.ndarray, end: np.ndarray, size: int, seed: int) -> tupl
     """Starts of equally long stretches that do not overlap, and whether there is room for one."""
     width = end - start
     left, right = np.maximum(start - width + 1, 0), np.maximum(size - end - width + 1, 0)
-    draw = np.random.default_rng(seed).random(len(start)) * np.maximum(left + right, 1)
+    draw = np.random.default_rng(whole_seed(seed)).random(len(start)) * np.maximum(left + right, 1)
     place = draw.astype(int)
     away = np.where(place < left, place, end + place - left)
     has_room = left + right > 0

@@ -27,20 +27,7 @@ def study_page(
     findings: Findings, run: Folder, tables: tuple[pd.DataFrame, pd.DataFrame], drawn: Sequence[str],
     records: Sequence[tuple[str, Any, str]],
 ) -> str:  # fmt: skip
-    """The page's text.
-
-    Parameters
-    ----------
-    findings : Findings
-    run : Folder
-        Its `files`, and the `notes` of its record.
-    tables : (DataFrame, DataFrame)
-        Of motifs and of records.
-    drawn : sequence of str
-        Pictures of motifs and experiments.
-    records : sequence of (str, object, str)
-        Records, outputs and pictures.
-    """
+    """The page's text: tables of motifs and records, pictures of motifs and experiments, and records with their outputs and pictures."""
     bad = [f"{p['record']}: {p['problem']}" for p in findings.problems if not p["kept"]]
     motifs, rows = tables
     notes = [f"{k}: {v}" for k, v in run.record.get("notes", {}).items()]
@@ -98,7 +85,7 @@ def _variants(findings: Findings) -> dict[str, object] | None:
     return table("Variants", order, "variants.csv")
 
 
-def write(run: Folder, findings: Findings, pictures: int) -> None:
+def write(run: Folder, findings: Findings, pictures: int | None, workers: int = 0) -> None:
     """Write results, tables, motifs, pictures and the page, each file completely or not at all."""
     _arrays(run, findings.attributed)
     _tables(run, findings)
@@ -109,8 +96,8 @@ def write(run: Folder, findings: Findings, pictures: int) -> None:
     }
     if motifs:
         save_motifs(motifs, run.file("motifs.meme"))
-    drawn = draw(run, findings) if pictures else []
-    records = draw_records(run, findings, pictures)
+    drawn = draw(run, findings) if pictures != 0 else []
+    records = draw_records(run, findings, pictures, workers)
     with replacing(run.file("index.html")) as temporary:
         tables = motifs_table(findings), records_table(findings)
         temporary.write_text(study_page(findings, run, tables, drawn, records), encoding="utf-8")

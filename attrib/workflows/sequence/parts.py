@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +13,11 @@ import pandas as pd
 import xarray as xr
 
 from attrib.functional import prepare
-from attrib.io import save
+from attrib.io import load, save
 from attrib.scale.loading import first_line
 from attrib.workflows.attribute import Done, Tell, attribute, trial
 from attrib.workflows.folder import earlier_part
+from attrib.workflows.runner import Job, Outcome, carried_out
 from attrib.workflows.sequence.records import Chunk, chunks
 from attrib.workflows.sequence.settings import Settings, check_outputs, importance
 from attrib.workflows.study import deletion_curve
@@ -56,6 +58,65 @@ class Attributed(NamedTuple):
         return self._replace(results={m: a.sel(target=output) for m, a in self.results.items()})
 
 
+@dataclass(frozen=True)
+class Work(Job):
+    """A run's model and settings, and what is done with a chunk of records.
+
+    Attributes
+    ----------
+    model : callable
+    settings : Settings
+    folder : Path
+        Of the parts.
+    faults : dict of int to str
+        Why the model does not take sequences of a length, of those that were tried; empty if it does.
+    """
+
+    model: Callable[..., Any]
+    settings: Settings
+    folder: Path
+    faults: dict[int, str] = field(default_factory=dict)
+
+    def opened(self, device: str | None = None) -> Work:
+        """The same, in another process; what is learned of the model holds for all records of a length."""
+        return replace(self, model=prepare(self.model), faults={})
+
+    def part(self, chunk: Chunk) -> Path:
+        """The file of a chunk's results."""
+        return self.folder / f"{chunk.key}.nc"
+
+    def is_done(self, chunk: Chunk) -> bool:
+        """Whether an earlier run wrote a chunk."""
+        earlier = earlier_part(self.part(chunk))
+        return isinstance(earlier, dict) and "x" in earlier
+
+    def do(self, block: Sequence[Chunk]) -> list[Outcome]:
+        """Explain chunks.
+
+        Raises
+        ------
+        ValueError
+            For a first chunk none of whose records can be explained: an error of all is not caused by a record.
+        """
+        return [outcome for chunk in block for outcome in self._outcomes(chunk)]
+
+    def _outcomes(self, chunk: Chunk) -> list[Outcome]:
+        """Write a chunk's results, with the records that are refused in an attr; without results these are the outcomes."""
+        length = chunk.length
+        if length not in self.faults:
+            self.faults[length] = _fault(self.model, chunk.one_hot(self.settings.dims), self.settings)
+        if self.faults[length]:
+            return [Outcome(str(n), refused=self.faults[length]) for n in chunk.records.index]
+        results, bad = _explained(self.model, chunk, self.settings)
+        if results:
+            x = results["x"].assign_attrs({REFUSED: json.dumps(bad)}) if bad else results["x"]
+            save({**results, "x": x}, self.part(chunk))
+            return []
+        if len(bad) > 1 and not any(self.folder.glob("*.nc")):
+            raise ValueError(f"no record can be explained: {next(iter(bad.values()))}")
+        return [Outcome(n, refused=why) for n, why in bad.items()]
+
+
 def attributed(
     model: Callable[..., Any],
     records: pd.DataFrame,
@@ -63,6 +124,7 @@ def attributed(
     folder: Path,
     key: str,
     *,
+    cluster: Any = None,
     tell: Tell | None = None,
 ) -> Attributed:
     """Explain all records.
@@ -77,6 +139,8 @@ def attributed(
         For the parts.
     key : str
         Everything the results depend on, beside the records.
+    cluster : int, str or Client, optional
+        As for `attrib.cohort`.
     tell : callable, optional
         Gets ("records", done, in all).
 
@@ -85,43 +149,22 @@ def attributed(
     ValueError
         If no record can be explained, with the first reason, and for a model whose output is no score.
     """
-    model = prepare(model)  # for all records of one length
+    work = Work(model, settings, folder)
+    pieces = {chunk.key: chunk for chunk in chunks(records, ROWS, key)}
+    refused = carried_out(
+        work, pieces, lambda name: work.is_done(pieces[name]), what="records", cluster=cluster, tell=tell,
+        weight=lambda name: len(pieces[name].records),
+    )  # fmt: skip
+    for name in [n for n in refused if n in pieces]:  # of a worker that died
+        refused |= dict.fromkeys(map(str, pieces[name].records.index), refused.pop(name))
     results: list[Results] = []
-    refused: dict[str, str] = {}
-    faults: dict[int, str] = {}
-    done = 0
-    for chunk in chunks(records, ROWS, key):
-        part, bad = _chunk(model, chunk, settings, folder / f"{chunk.key}.nc", faults)
-        results += [part] if part else []
-        refused |= bad
-        done += len(chunk.records)
-        if tell is not None:
-            tell("records", done, len(records))
-        all_refused = len(bad) == len(chunk.records) > 1 and not faults.get(chunk.length)
-        if all_refused and not results:  # an error of all records is not caused by a record
-            break
+    for chunk in pieces.values():
+        if work.part(chunk).is_file():
+            results.append(load(work.part(chunk)))
+            refused |= json.loads(results[-1]["x"].attrs.pop(REFUSED, "{}"))
     if not results:
         raise ValueError(f"no record can be explained: {next(iter(refused.values()))}")
     return _merged(results, records, refused)
-
-
-def _chunk(
-    model: Callable[..., Any], chunk: Chunk, settings: Settings, part: Path, faults: dict[int, str]
-) -> tuple[Results, dict[str, str]]:
-    """Results of a chunk, from an earlier run or computed now, and the records that are refused."""
-    earlier = earlier_part(part)
-    if isinstance(earlier, dict) and "x" in earlier:
-        return earlier, json.loads(earlier["x"].attrs.pop(REFUSED, "{}"))
-    if chunk.length not in faults:
-        faults[chunk.length] = _fault(model, chunk.one_hot(settings.dims), settings)
-    if faults[chunk.length]:
-        return {}, {str(n): faults[chunk.length] for n in chunk.records.index}
-    results, bad = _explained(model, chunk, settings)
-    if results:
-        save(
-            {**results, "x": results["x"].assign_attrs({REFUSED: json.dumps(bad)})} if bad else results, part
-        )
-    return results, bad
 
 
 def _fault(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> str:

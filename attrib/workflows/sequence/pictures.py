@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ import xarray as xr
 
 from attrib.io.names import file_names
 from attrib.workflows.drawing import name as long_name
-from attrib.workflows.folder import Folder
+from attrib.workflows.folder import Folder, save_picture
+from attrib.workflows.runner import FEW, Drawers
 from attrib.workflows.sequence.experiments import STARTS
 from attrib.workflows.sequence.findings import Findings
 from attrib.workflows.sequence.settings import MUTATIONS, importance
@@ -27,15 +30,21 @@ def draw(run: Folder, findings: Findings) -> list[str]:
     return motifs + _experiment_picture(run, findings.experiments) + _courses(run, findings)
 
 
-def draw_records(run: Folder, findings: Findings, count: int) -> list[tuple[str, Any, str]]:
+def draw_records(
+    run: Folder, findings: Findings, count: int | None, workers: int = 0
+) -> list[tuple[str, Any, str]]:
     """Draw the records of the strongest seqlets, then the first ones; several outputs take turns; returns records, outputs and files."""
     (run.path / "records").mkdir(exist_ok=True)
     ranked = [[(output, record) for record in _ranked(output)] for output in findings.by_output()]
     turns = [pair for row in zip_longest(*ranked) for pair in row if pair is not None]
-    return [
-        (record, output.output, _picture(run, output, record, k))
-        for k, (output, record) in enumerate(turns[:count])
-    ]
+    drawn = []
+    with Drawers(workers if len(turns[:count]) > FEW else 0) as drawers:
+        for k, (output, record) in enumerate(turns[:count]):
+            name = record if output.output is None else f"{record}_{output.output}"
+            file = f"records/{k:03d}_{file_names([name])[name]}.png"
+            drawers.submit(partial(_draw_record, run.file(file), *_tracks(output, record)))
+            drawn.append((record, output.output, file))
+    return drawn
 
 
 def _ranked(findings: Findings) -> list[str]:
@@ -66,7 +75,8 @@ def _experiment_picture(run: Folder, experiments: pd.DataFrame) -> list[str]:
     if experiments.empty:
         return []
     panels = {}
-    for (target, kind), rows in list(experiments.groupby(["target", "experiment"], sort=False))[:PANELS]:
+    kinds = list(experiments.groupby(["target", "experiment"], sort=False))
+    for (target, kind), rows in kinds[:PANELS]:
         n = f"{rows.n.min()}" if rows.n.min() == rows.n.max() else f"{rows.n.min()} to {rows.n.max()}"
         what = (
             f"put into {n} shuffled sequences"
@@ -79,7 +89,15 @@ def _experiment_picture(run: Folder, experiments: pd.DataFrame) -> list[str]:
             coords={"motif": [f"{c}{m}" for c, m in zip(clear, rows.motif, strict=True)], "sd": ("motif", rows.sd.to_numpy())},
             attrs={"units": f"output; *: q ≤ {LEVEL}"},
         )  # fmt: skip
+    _say_cut(run, "experiments", len(kinds))
     return [run.picture("experiments.png", bar_panels(panels, label="mean change of the score"))]
+
+
+def _say_cut(run: Folder, name: str, count: int) -> None:
+    """Note that a picture shows some of many, for the page and `run.json`."""
+    if count > PANELS:
+        notes = run.record.setdefault("notes", {})
+        notes[f"{name}.png"] = f"the first {PANELS} of {count}; {name}.csv has all"
 
 
 def _courses(run: Folder, findings: Findings) -> list[str]:
@@ -103,16 +121,17 @@ def _courses(run: Folder, findings: Findings) -> list[str]:
             if name:
                 line = line[0].assign_coords(se=(at, rows["sd"].to_numpy() / np.sqrt(rows["n"].to_numpy())))
             lines[", ".join(words) or "directed evolution"] = line
+        _say_cut(run, file.removesuffix(".png"), len(lines))
         ax = curves(dict(list(lines.items())[:PANELS]), at, label=label, legend=len(lines) > 1)
         ax.set_title("" if len(lines) > 1 else next(iter(lines)), fontsize=9)
         files.append(run.picture(file, ax.figure))
     return files
 
 
-def _picture(run: Folder, findings: Findings, record: str, number: int) -> str:
-    """Draw a record's logos and mutations, with the windows of its seqlets shaded."""
-    from attrib.plots import sequence_tracks
-
+def _tracks(
+    findings: Findings, record: str
+) -> tuple[xr.DataArray, dict[str, xr.DataArray], xr.DataArray | None, pd.DataFrame, str]:
+    """A record's letters, logos and mutations in a window, its seqlets there, and the title of its picture."""
     done = findings.attributed
     k = int(np.flatnonzero(done.x["sample"].values == record)[0])
     seqlets = findings.seqlets[findings.seqlets.record == record]
@@ -122,12 +141,17 @@ def _picture(run: Folder, findings: Findings, record: str, number: int) -> str:
     inside = seqlets[(seqlets.end > window.start) & (seqlets.start < window.stop)]
     moved = inside.assign(start=inside.start - window.start, end=inside.end - window.start)
     place: Any = {"sample": k, "position": window}
-    figure = sequence_tracks(
-        done.x.isel(place), _logos(findings, place), _mutations(findings, place), seqlets=moved,
-        title=f"{record}: {_score(findings, k)}" + ("; shaded: seqlets" if len(moved) else ""),
-    )  # fmt: skip
-    name = record if findings.output is None else f"{record}_{findings.output}"
-    return run.picture(f"records/{number:03d}_{file_names([name])[name]}.png", figure)
+    title = f"{record}: {_score(findings, k)}" + ("; shaded: seqlets" if len(moved) else "")
+    return done.x.isel(place), _logos(findings, place), _mutations(findings, place), moved, title
+
+
+def _draw_record(
+    path: Path, x: xr.DataArray, logos: dict[str, xr.DataArray], mutations: xr.DataArray | None, seqlets: pd.DataFrame, title: str
+) -> None:  # fmt: skip
+    """Draw a record's logos and mutations, with the windows of its seqlets shaded."""
+    from attrib.plots import sequence_tracks
+
+    save_picture(sequence_tracks(x, logos, mutations, seqlets=seqlets, title=title), path)
 
 
 def _logos(findings: Findings, place: Any) -> dict[str, xr.DataArray]:

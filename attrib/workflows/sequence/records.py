@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 import xarray as xr
 
-from attrib.domains.draws import drawn_evenly
+from attrib.domains.draws import drawn_evenly, label_among
 from attrib.domains.sequences import Reading, one_hot, read_bed, read_fasta, read_seqdata, read_table
+from attrib.domains.sequences.fasta import text_of
 
 Problem = dict[str, Any]
+TABLES = (".csv", ".tsv", ".tab", ".txt", ".parquet", ".zarr")
 TAKEN = ("sample", "nucleotide", "position", "length", "mask", "locus", "target", "baseline", "prediction", "delta", "standard_error", "n_steps", "record", "score", "seqlets", "deletion_z")  # fmt: skip
-
-LABELS = ("label", "class")  # columns over which records are drawn evenly
 
 
 class Source(NamedTuple):
@@ -25,53 +25,45 @@ class Source(NamedTuple):
 
     Attributes
     ----------
-    fasta, table, bed : path, optional
-        A FASTA file; a table, or SeqData (.zarr); a BED file of intervals in the FASTA file.
-    column : str
-        The table's column of sequences.
-    name : str, optional
-        The table's column of names.
+    data : path
+        FASTA, a table, or SeqData (.zarr).
+    bed : path, optional
+        Intervals in `data`, which is then a genome.
+    columns : mapping, optional
+        A table's columns of the `sequence` and the `name`; default: `sequence`, of SeqData what it has, and the rows' numbers.
     width : int, optional
-        Bases around the middle of a BED interval.
+        Bases around the middle of a BED interval; default: the interval as it is.
     summits : bool
-        Whether around the summit of a narrowPeak file.
+        Whether `width` goes around the summit of a narrowPeak file.
     """
 
-    fasta: str | Path | None = None
-    table: str | Path | None = None
+    data: str | Path
     bed: str | Path | None = None
-    column: str = "sequence"
-    name: str | None = None
+    columns: Mapping[str, str] = {}
     width: int | None = None
     summits: bool = False
 
 
-def read_records(source: Source, max_records: int | None = None, seed: int = 0) -> Reading:
+def read_records(source: Source, max_samples: int | None = None, seed: int = 0) -> Reading:
     """Read the sequences: all, or at most so many, drawn evenly over the labels if there is a column `label` or `class`.
 
     Raises
     ------
     ValueError
-        Unless exactly one of a FASTA file and a table is named, and if no record can be used.
+        For arguments that do not fit the file, and if no record can be used.
     FileNotFoundError
         If there is no such file.
     """
-    if (source.fasta is None) == (source.table is None):
-        raise ValueError("pass either `fasta` or `table`")
-    if source.bed is not None and source.fasta is None:
-        raise ValueError("`bed` needs `fasta`: the genome that the intervals lie in")
-    if source.table is None and (source.column != Source().column or source.name is not None):
-        raise ValueError(f"`column` and `name` are of a table, and {source.fasta} is none; leave them out")
-    if max_records is not None and max_records < 1:
-        raise ValueError(f"`max_records` is {max_records}, expected a positive number")
+    if max_samples is not None and max_samples < 1:
+        raise ValueError(f"`max_samples` is {max_samples}, expected a positive number")
     reading = _read(source)
     if not len(reading.sequences):
         first = reading.problems.problem.iloc[0] if len(reading.problems) else "it is empty"
         raise ValueError(f"none of {len(reading.problems)} records can be used: {first}")
     records = reading.sequences
-    by = next((c for c in records.columns if str(c).lower() in LABELS), None)
+    by = label_among(records.columns)
     labels = [""] * len(records) if by is None else records[by].astype(str).tolist()
-    return reading._replace(sequences=_named(records.iloc[drawn_evenly(labels, max_records, seed)]))
+    return reading._replace(sequences=_named(records.iloc[drawn_evenly(labels, max_samples, seed)]))
 
 
 def _named(records: pd.DataFrame) -> pd.DataFrame:
@@ -85,15 +77,33 @@ def _named(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read(source: Source) -> Reading:
-    if source.table is not None and Path(source.table).suffix == ".zarr":
-        column = None if source.column == Source().column else source.column
-        return read_seqdata(source.table, column=column, name=source.name)
-    if source.table is not None:
-        return read_table(source.table, column=source.column, name=source.name)
-    assert source.fasta is not None
+    path, column, name = Path(source.data), *map(source.columns.get, ("sequence", "name"))
+    unknown = [c for c in source.columns if c not in ("sequence", "name")]
+    if unknown:
+        raise ValueError(f"`columns` names {unknown[0]!r}, expected sequence or name")
+    if source.bed is None and (source.width is not None or source.summits):
+        raise ValueError("`width` and `summits` are of intervals; pass `bed` too, or leave them out")
+    if _is_table(path):
+        if source.bed is not None:
+            raise ValueError(f"`bed` holds intervals of a genome, but `data` is {path}, a table by its name")
+        if path.suffix == ".zarr":
+            return read_seqdata(path, column=column, name=name)
+        return read_table(path, column=column or "sequence", name=name)
+    if source.columns:
+        raise ValueError(f"`columns` are of a table, and {path} is none by its name; leave them out")
     if source.bed is not None:
-        return read_bed(source.bed, source.fasta, width=source.width, summits=source.summits)
-    return read_fasta(source.fasta)
+        return read_bed(source.bed, path, width=source.width, summits=source.summits)
+    return read_fasta(path)
+
+
+def _is_table(path: Path) -> bool:
+    """Whether it is a table or SeqData by its name, and does not begin as FASTA does."""
+    if Path(path.name.removesuffix(".gz")).suffix.lower() not in TABLES:
+        return False
+    if not path.is_file() or path.suffix == ".parquet":
+        return True
+    with text_of(path) as text:
+        return not text.read(1).startswith(">")
 
 
 class Chunk(NamedTuple):

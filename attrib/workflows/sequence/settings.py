@@ -86,8 +86,7 @@ class Settings(NamedTuple):
 
     def as_record(self, model: str | Callable[..., Any], f: Callable[..., Any]) -> dict[str, Any]:
         """Everything that the results depend on, beside the records."""
-        context = {"context": self.context.digest()} if self.context.values else {}
-        return context | {
+        return self.context.identity() | {
             "model": model if isinstance(model, str) else type(model).__name__, "parameters": digest(f),
             "dims": list(self.dims), "methods": list(self.methods), "target": self.target, "classes": self.classes,
             "baselines": self.baselines, "seed": self.seed, "options": dict(self.options),
@@ -120,14 +119,7 @@ def check(settings: Settings) -> None:
 
 
 def explained_outputs(settings: Settings, result: xr.DataArray) -> list[Any] | None:
-    """Outputs of the experiments: the explained ones, or the first predicted ones; None if the model has one output.
-
-    Parameters
-    ----------
-    settings : Settings
-    result : DataArray
-        Of any method.
-    """
+    """Labels of the outputs of the experiments: the explained ones, or the first predicted ones; None if the model has one output."""
     if "target" in result.coords:
         return list(pd.unique(result["target"].values.ravel()))[
             : MANY if settings.target == "predicted" else None

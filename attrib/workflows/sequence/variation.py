@@ -88,21 +88,7 @@ def _table(file: Path) -> Variation:
 
 
 def effects_of_variants(scores: Scores, x: xr.DataArray, variation: Variation) -> Variation:
-    """Score the variants.
-
-    Parameters
-    ----------
-    scores : callable
-        Sequences to scores (sample, target).
-    x : DataArray
-        The records, padded on the right to the longest.
-    variation : Variation
-
-    Returns
-    -------
-    Variation
-        Its table has no rows if no variant can be scored.
-    """
+    """Score the variants in the records, padded on the right to the longest; the table has no rows if no variant can be scored."""
     try:
         effect = variant_effect(partial(_of_lengths, scores), x, variation.table)
     except ValueError as error:

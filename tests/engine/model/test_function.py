@@ -285,9 +285,34 @@ def test_outputs_that_are_refused(output: Any, error: type[Exception], text: str
         saliency(lambda x: output, X, target=0)
 
 
-def test_something_that_is_not_callable() -> None:
-    with pytest.raises(TypeError, match="`model` must be callable, got dict"):
-        saliency({}, X)
+class _Estimator:
+    def predict_proba(self, x: Any) -> Any:
+        return x
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (3, "`model` must be callable, got int$"),
+        ({"weight": X}, "got dict; build the network and load these weights into it"),
+        ("model.pt", "got 'model.pt'; build the network and load the weights of this file into it"),
+        (_Estimator(), "got _Estimator; pass its method predict_proba"),
+        (nn.ReLU, r"got the class ReLU; pass an instance, ReLU\(...\)"),
+    ],
+)
+def test_something_that_is_no_model(model: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        saliency(model, X)
+
+
+def test_one_sample_without_a_batch_dim() -> None:
+    with pytest.raises(ValueError, match=r"for 3 rows, expected .* give it a batch dim: x\[None\]"):
+        saliency(nn.Linear(3, 2), torch.ones(3), target=0)
+
+
+def test_sparse_tensors() -> None:
+    with pytest.raises(TypeError, match=r"`x` is a sparse tensor; pass x.to_dense\(\)"):
+        saliency(nn.Linear(3, 2), torch.eye(3).to_sparse(), target=0)
 
 
 class Counting(nn.Module):

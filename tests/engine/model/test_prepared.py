@@ -158,7 +158,7 @@ def test_a_prepared_model_is_called_as_the_model_is() -> None:
     again = pickle.loads(pickle.dumps(prepared))
     assert torch.equal(again(X), model(X))
     assert again.model is not model
-    with pytest.raises(TypeError, match="`f` must be callable, got dict"):
+    with pytest.raises(TypeError, match="`f` must be callable, got dict; build the network"):
         prepare({})  # type: ignore[arg-type]
 
 
