@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,8 +64,11 @@ def measured(
     with_numbers : bool
         Whether the measure takes the samples' numbers.
     """
-    if extra == ("fraction",):
-        _refuse_coords(inputs, UNITS if settings["n_random"] else UNITS.keys() - {"random_area", "z"})
+    taken = [d for d in inputs.sample_dims if d in UNITS]
+    if taken:
+        raise ValueError(
+            f"`x` has samples along {taken[0]!r}, a name the result needs; rename it: x.rename({taken[0]}=...)"
+        )
     dtype, many = dtype_of(f), passing["targets"] is not None
     attributions = () if attribution is None else _attributions(attribution, inputs, many)
     options = {**passing, "target": sample_values(passing["target"], inputs, "target")}
@@ -117,7 +120,7 @@ def measured(
         fields = {n: _named(v, inputs, extra) for n, v in zip(names, values, strict=True)}
     result = fields.pop(name)
     labels = {
-        c: v.variable
+        f"x_{c}" if c in fields or c in extra else c: v.variable
         for a in inputs.arrays
         for c, v in a.coords.items()
         if set(v.dims) <= set(inputs.sample_dims)
@@ -144,17 +147,6 @@ def measured(
     for c in UNITS.keys() & result.coords.keys():
         result[c].attrs["units"] = UNITS[c]
     return result.rename(name)
-
-
-def _refuse_coords(inputs: Inputs, names: Collection[str]) -> None:
-    """Refuse dims and coords of the samples that are called like those of the result."""
-    samples = set(inputs.sample_dims)
-    coords = {c for a in inputs.arrays for c, v in a.coords.items() if set(v.dims) <= samples}
-    taken = sorted(str(c) for c in coords | samples if c in names)
-    if taken:
-        raise ValueError(
-            f"`x` has {taken} along its samples, names the result needs; rename them: x.rename({taken[0]}=...)"
-        )
 
 
 def _named(values: Any, inputs: Inputs, extra: tuple[Hashable, ...]) -> xr.DataArray:

@@ -145,6 +145,11 @@ def test_a_cohort_of_cells(form: Any, tmp_path: Any) -> None:
         block=2,
         reductions=["mean"],
     )
+    if form(adata) is adata:
+        with pytest.raises(
+            ValueError, match="`reductions` has 'var', and a dim of `data` is called so, too; rename the dim"
+        ):
+            attrib.cohort(attrib.saliency, model(), adata, tmp_path / "b.zarr", target=0, reductions=["var"])
     expected = attrib.integrated_gradients(model(), adata, target=0)
     np.testing.assert_allclose(tree["attribution"], expected, atol=1e-6)
     np.testing.assert_allclose(tree["reductions/mean"], expected.mean("obs"), atol=1e-6)

@@ -83,14 +83,19 @@ def test_the_pure_numbers_in_any_order_and_in_blocks(options: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("name", ["area", "z"])
-def test_coords_of_samples_that_the_result_would_hide(name: str) -> None:
+def test_coords_of_samples_that_are_called_like_the_results(name: str) -> None:
     x = X.isel(donor=0, drop=True)
     a = attrib.saliency(MODEL, x, target=0)
-    for there in (x.assign_coords({name: ("cell", [1.0, 2.0, 3.0])}), x.rename(cell=name)):
-        with pytest.raises(ValueError, match=rf"`x` has \['{name}'\] along its samples, .*x.rename\({name}="):
-            attrib.deletion(MODEL, there, a.values, n_random=2, target=0)
-    free = attrib.deletion(MODEL, x.assign_coords(z=("cell", [1.0, 2.0, 3.0])), a, target=0)
-    assert free.z.values.tolist() == [1, 2, 3]
+    free = attrib.deletion(MODEL, x, a, n_random=2, target=0)
+    beside = attrib.deletion(
+        MODEL, x.assign_coords({name: ("cell", [1.0, 2.0, 3.0])}), a, n_random=2, target=0
+    )
+    xr.testing.assert_identical(beside[name], free[name])
+    assert beside[f"x_{name}"].values.tolist() == [1, 2, 3]
+    with pytest.raises(
+        ValueError, match=rf"samples along '{name}', a name the result needs; .*x.rename\({name}="
+    ):
+        attrib.deletion(MODEL, x.rename(cell=name), a.values, n_random=2, target=0)
 
 
 def test_several_inputs_by_name() -> None:
