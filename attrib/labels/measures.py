@@ -225,6 +225,10 @@ def _attributions(attribution: Any, inputs: Inputs, many: bool) -> tuple[xr.Data
 def _attribution(a: Any, inputs: Inputs, j: int, many: bool) -> xr.DataArray:
     x, core = inputs.arrays[j], inputs.core(j)
     which = "attribution" if inputs.single else f"attribution[{inputs.title(j)!r}]"
+    if is_anndata(a) and len(a.layers):  # where attributions are, beside the numbers that they explain
+        raise ValueError(
+            f"`{which}` is AnnData with layers; say which is the attribution: attrib.io.from_anndata(adata, {next(iter(a.layers))!r})"
+        )
     if is_table(a) or is_anndata(a):
         a = table_like(a, inputs, j, which, single=False)
     if not isinstance(a, xr.DataArray):

@@ -101,6 +101,11 @@ def test_attributions_of_another_order_are_measured_by_label() -> None:
     np.testing.assert_allclose(one, attrib.deletion(model(), adata, a, target=0)[:1], rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match="`attribution` lacks 'INS'"):
         attrib.deletion(model(), adata, beside[:, 1:], target=0)
+    with pytest.raises(
+        ValueError,
+        match=r"`attribution` is AnnData with layers; say which .*from_anndata\(adata, 'input_x_gradient'\)",
+    ):
+        attrib.deletion(model(), adata, to_anndata(a), target=0)
     with pytest.raises(TypeError, match="`groups` is AnnData; pass the name of a column of its var"):
         attrib.feature_ablation(model(), adata, groups=beside, target=0)
 
