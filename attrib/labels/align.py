@@ -49,6 +49,18 @@ def baseline_tensors(baselines: Any, inputs: Inputs, dtype: torch.dtype | None, 
     return tensors[0] if inputs.single else tensors
 
 
+def numbers_in_order(values: Any, inputs: Inputs, name: str) -> Any:
+    """A number for each input, by name or in the caller's order, in the order in which the model takes them; one for all as it is."""
+    if isinstance(values, Mapping):
+        lacking = [n for n in inputs.names or () if n not in values]
+        if inputs.names is None or lacking or len(values) > len(inputs.names):
+            raise ValueError(
+                f"`{name}` has the names {list(values)}, expected those of the inputs, {inputs.names or 'which have none'}"
+            )
+        return tuple(values[n] for n in inputs.names)
+    return inputs.ordered(values) if isinstance(values, tuple | list) else values
+
+
 def _per_input(baselines: Any, inputs: Inputs) -> list[Any]:
     if isinstance(baselines, xr.Dataset | Mapping):
         baselines = {n: b for n, (_, b) in flattened(baselines).items()}

@@ -16,7 +16,7 @@ from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.model.parameters import Model, dtype_of
 from attrib.engine.target import TargetLike
 from attrib.functional.arguments import checked
-from attrib.labels.align import at_samples, baseline_tensors
+from attrib.labels.align import at_samples, baseline_tensors, numbers_in_order
 from attrib.labels.editing import edit_options
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.measures import TARGET, Fields, measured
@@ -243,8 +243,10 @@ def infidelity(
     }  # fmt: skip
     f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
 
+    pure = {**settings, "stdevs": numbers_in_order(stdevs, inputs, "stdevs")}
+
     def measure(xs: Any, attributions: Any, options: Any) -> Fields:
-        return {"infidelity": functional.infidelity(f, xs, attributions, **settings, **options)}
+        return {"infidelity": functional.infidelity(f, xs, attributions, **pure, **options)}
 
     return measured("infidelity", measure, f, inputs, attribution, settings, passing, "output^2", YEH)
 

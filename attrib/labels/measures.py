@@ -214,7 +214,7 @@ def _attributions(attribution: Any, inputs: Inputs, many: bool) -> tuple[xr.Data
             )
         parts = [attribution[n] for n in inputs.names]
     else:
-        parts = list(attribution) if isinstance(attribution, tuple) else [attribution]
+        parts = list(inputs.ordered(attribution)) if isinstance(attribution, tuple) else [attribution]
     if len(parts) != len(inputs.arrays):
         raise ValueError(
             f"`attribution` has {len(parts)} entries for {len(inputs.arrays)} inputs; pass one per input"

@@ -96,6 +96,25 @@ def test_what_names_inputs_by_their_place_means_the_callers_places() -> None:
     np.testing.assert_allclose(a.target, [[3, 3]])
     a = attrib.feature_ablation(Pair(), x, groups=(torch.tensor([0, 0]), torch.tensor([0, 1])), only="target")
     np.testing.assert_allclose(a.target, [[6, 6]])
+    noisy = {"stdevs": (0.0, 1.0), "n_samples": 8}  # at mirna alone
+    for square, flat in (
+        (lambda mirna, target: (mirna**2).sum(1), False),
+        (lambda mirna, target: (target**2).sum(1), True),
+    ):
+        for method in (
+            attrib.smooth_grad,
+            partial(attrib.noise_tunnel, partial(attrib.saliency, absolute=False)),
+        ):
+            of_var = method(square, x, reduce="variance", **noisy)
+            assert bool(((of_var.mirna + of_var.target) == 0).all()) is flat
+    a = attrib.smooth_grad(square, x, reduce="variance", stdevs={"mirna": 0.0, "target": 1.0}, n_samples=8)
+    assert float(a.target.min()) > 0
+    model = lambda mirna, target: mirna[:, 0] * 10 + target[:, 1]
+    parts = attrib.input_x_gradient(model, x)
+    expected = attrib.deletion(model, x, parts, steps=4)
+    np.testing.assert_array_equal(attrib.deletion(model, x, (parts.target, parts.mirna), steps=4), expected)
+    off = attrib.infidelity(square, x, attrib.saliency(square, x, absolute=False), stdevs=(0.0, 1.0))
+    assert off.item() == 0  # the score does not move where mirna alone does
     a = attrib.occlusion(Pair(), x, window=(2, 1))
     np.testing.assert_allclose(a.target, [[6, 6]])
     np.testing.assert_allclose(a.mirna, [[10, 10]])
