@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -83,36 +83,28 @@ def refuse_members(file: Path) -> None:
             refuse_what_cannot_fit(size, "path", f"{file.name}, unpacked up to {member.filename!r},")
 
 
-def refuse_codecs(store: Path | str) -> None:
+def refuse_codecs(store: Path | Mapping[str, Any]) -> None:
     """Refuse a Zarr store that is packed by codecs which run code when they unpack.
 
-    Of a store at an address (`s3://`, `https://`) the descriptions are asked for that Zarr itself believes, before any value is.
+    Of a store at an address (`s3://`, `https://`) its arrays are given as Zarr has opened them: what is looked at is what will be read,
+    whatever the server answers the next time.
 
     Raises
     ------
     ValueError
         Naming the codec. Plain codecs of Zarr and numcodecs are read.
     """
-    for place, description in _remote(store) if isinstance(store, str) else _local(store):
+    if isinstance(store, Path):
+        found = ((str(path.relative_to(store)), description) for path, description in _descriptions(store))
+    else:
+        found = ((name, a.metadata.to_dict()) for name, a in store.items() if hasattr(a, "chunks"))
+    for place, description in found:
         for codec in _codecs(description):
             if codec.removeprefix(PREFIX) not in CODECS:
                 raise ValueError(
                     f"{place} asks for the codec {codec!r}, which is not run; write it again with "
                     "numbers and text only"
                 )
-
-
-def _local(store: Path) -> Iterator[tuple[str, Any]]:
-    yield from ((str(path.relative_to(store)), description) for path, description in _descriptions(store))
-
-
-def _remote(address: str) -> Iterator[tuple[str, Any]]:
-    import zarr
-
-    group = zarr.open_group(address, mode="r")  # as xarray does, also where the place is an array too
-    for name, part in group.members(max_depth=None):
-        if isinstance(part, zarr.Array):
-            yield name, part.metadata.to_dict()
 
 
 def is_consolidated(store: Path) -> bool:

@@ -145,13 +145,19 @@ def small_config(config: Any) -> Any:
             setattr(config, name, [64, 64])
     if hasattr(config, "qk_rope_head_dim"):  # latent attention: no groups of heads
         config.num_key_value_heads = config.num_attention_heads
-    for name in ("pad_token_id", "head_dim", "num_key_value_heads", "vocab_size"):
+    for name in ("pad_token_id", "head_dim", "num_key_value_heads", "vocab_size", "num_experts_per_tok"):
         if getattr(config, name, 0) is None:
             setattr(config, name, SMALL[name])
+    if config.is_encoder_decoder and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = 0
+    for name in ("n_group", "topk_group"):
+        if hasattr(config, name):
+            setattr(config, name, 1)
     if hasattr(config, "default_language"):
         config.default_language = config.languages[0]
     if config.model_type == "efficientnet":  # the second and the last stage alone
         config.width_coefficient, config.depth_coefficient, config.hidden_dim = 0.25, 0.1, 320
+        config.initializer_range = 0.3  # with less the signal dies on its way: variances below the norms' eps
     if config.model_type in ("convnext", "convnextv2"):
         config.num_stages, config.hidden_sizes, config.depths = 4, [8, 16, 24, 32], [1, 1, 2, 1]
     for nested in ("text_config", "vision_config", "encoder", "decoder"):
@@ -169,6 +175,31 @@ class OfEmbeddings(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(inputs_embeds=x, attention_mask=torch.ones(x.shape[:2], dtype=torch.long)).logits
+
+
+class OfTokens(nn.Module):
+    """A model that takes no embeddings (N, L, C): here they stand in for what its table gives, that of the encoder if there is one."""
+
+    def __init__(self, model: nn.Module, end: int) -> None:
+        super().__init__()
+        self.model, self.end = model, end
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.model.named_modules(remove_duplicate=False)
+        encoders = (part for name, part in parts if name.endswith("encoder.embed_tokens"))
+        table = next(encoders, None) or self.model.get_input_embeddings()
+        calls: list[Tensor] = []
+
+        def first(module: nn.Module, args: object, output: Tensor) -> Tensor:
+            calls.append(output)
+            return x if len(calls) == 1 else output  # the second call is the decoder's
+
+        handle = table.register_forward_hook(first)
+        try:
+            tokens = torch.full(x.shape[:2], 5).index_fill(1, torch.tensor(x.shape[1] - 1), self.end)
+            return self.model(tokens, attention_mask=torch.ones_like(tokens)).logits
+        finally:
+            handle.remove()
 
 
 class Named(nn.Module):
@@ -237,7 +268,13 @@ def _with_input(kind: str, model: nn.Module, config: Any) -> tuple[nn.Module, Te
         return Named(model, "pixel_values"), images(size, getattr(config, "num_channels", 3))
     if kind == "SequenceClassification":
         size = model.get_input_embeddings().weight.shape[1]
-        return OfEmbeddings(model), torch.randn(SAMPLES, 16, size, generator=generator)
+        x = torch.randn(SAMPLES, 16, size, generator=generator)
+        try:
+            with torch.no_grad():
+                OfEmbeddings(model)(x)
+            return OfEmbeddings(model), x
+        except Exception:
+            return OfTokens(model, config.eos_token_id or 0), x
     if kind == "AudioClassification":
         if hasattr(config, "num_mel_bins") and hasattr(config, "max_source_positions"):
             return Named(model, "input_features"), torch.randn(

@@ -17,15 +17,15 @@ SHARE = (-0.1, float("nan"), float("inf"), "0.1", True)
 FLAG = ("yes", "no", "", None, 2.0, -1)
 
 VALUES: dict[str, tuple[Any, ...]] = {
-    "n_steps": WHOLE, "n_samples": WHOLE, "batch_size": (0, -1, 2.5, True, "3", "all", float("nan")),
+    "n_steps": (*WHOLE, 10**12), "n_samples": WHOLE, "batch_size": (0, -1, 2.5, True, "3", "all", float("nan")),
     "stdevs": (-0.5, float("nan"), float("inf"), "0.1", True), "stdev_spread": SHARE,
-    "seed": (1.5, "0", None, float("nan"), True), "absolute": FLAG, "multiply_by_inputs": FLAG, "relu": FLAG, "upsample": FLAG,
+    "seed": (1.5, "0", None, float("nan"), True, 2**64), "absolute": FLAG, "multiply_by_inputs": FLAG, "relu": FLAG, "upsample": FLAG,
     "check": FLAG, "center": FLAG, "hypothetical": FLAG, "progress": ("yes", 3),
     "quadrature": ("simpson", 3, None, ""), "reduce": ("median", 3, None, ""), "normalize": ("max", 3, True),
     "rtol": (0, -1e-3, float("nan"), "tight", True), "max_steps": (0, -5, 2.5, "many", True),
     "target": (99, -99, 1.5, "unknown", float("nan"), True, [0, 1, 2], {}, b"0"),
     "targets": (99, [], [99], [0, 0], ["unknown"], "some", 1.5, [0, 0.5], [None, None]),
-    "device": ("cuda:99", "abacus", 7.5, "mps:3"),
+    "device": ("cuda:99", "abacus", 7.5, "mps:3", "meta"),
     "baselines": ("zero", float("nan"), float("inf"), torch.zeros(7, 7, 7), torch.zeros(0, 4, 10), [[1.0], [2.0, 3.0]], {}),
     "window": (0, -1, 2.5, "wide", True, (3, 3, 3)), "stride": (0, -1, 2.5, "far", True, (3, 3, 3)),
     "groups": ("pathway", torch.zeros(7, dtype=torch.long), 2.5),

@@ -80,6 +80,22 @@ def test_names_of_results_are_no_dims(name: str) -> None:
         attrib.integrated_gradients(lambda z: z.sum(1), x)
 
 
+def test_a_coord_that_the_dim_of_targets_would_replace_is_refused() -> None:
+    x = xr.DataArray(
+        np.ones((2, 3), "float32"), dims=("sample", "gene"), coords={"target": ("sample", [7, 8])}
+    )
+    with pytest.raises(ValueError, match=r"`x` has a coord called 'target'.*drop_vars\('target'\)"):
+        attrib.saliency(nn.Linear(3, 2), x, targets=[0, 1])
+    assert attrib.saliency(nn.Linear(3, 2), x, target=0).target.values.tolist() == [7, 8]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate dimension")
+def test_dims_that_are_there_twice() -> None:
+    x = xr.DataArray(np.ones((2, 2), "float32"), dims=("sample", "sample"))
+    with pytest.raises(ValueError, match=r"`x` has the dims \('sample', 'sample'\)"):
+        attrib.saliency(nn.Linear(2, 2), x, target=0)
+
+
 def test_one_number_for_each_sample_takes_noise() -> None:
     """x^2 at 3 and 1: a sample of one number is a sample."""
     x = torch.tensor([3.0, 1.0])
@@ -97,6 +113,28 @@ def test_one_number_for_each_sample_takes_noise() -> None:
 def test_numbers_of_passes_that_cannot_fit_are_refused_before_memory_is_touched() -> None:
     with pytest.raises(ValueError, match="`batch_sizes`: the inputs of 1000000000000 rows would take"):
         bench(nn.Linear(3, 2).eval(), torch.ones(2, 3), methods=["saliency"], batch_sizes=[10**12], target=0)
+    with pytest.raises(
+        ValueError, match="`n_samples`: 1,000,000,000,000 draws of baselines for a sample would take"
+    ):
+        attrib.functional.gradient_shap(NET, LETTERS, baselines=LETTERS, target=0, n_samples=10**12)
+
+
+@pytest.mark.parametrize("seed", [1.5, "x", None, True, 2**64])
+def test_seeds_of_draws_beside_the_methods(seed: Any) -> None:
+    from attrib.domains.draws import drawn_evenly
+    from attrib.domains.sequences import one_hot, random_sequences, shuffle
+    from attrib.stats import contrast
+
+    x = one_hot(["ACGTACGT", "GGTTACCA"])
+    a = xr.DataArray(np.random.default_rng(0).normal(size=(8, 3)), dims=("sample", "gene"), coords={"group": ("sample", [0, 0, 0, 0, 1, 1, 1, 1])})  # fmt: skip
+    for draw in (
+        lambda: drawn_evenly([1, 1, 1], 2, seed),
+        lambda: shuffle(x, n=2, seed=seed),
+        lambda: random_sequences(2, 8, seed=seed),
+        lambda: contrast(a, "group", seed=seed),
+    ):
+        with pytest.raises((TypeError, ValueError), match="`seed` is"):
+            draw()
 
 
 # ------------------------------------------------------------------ the command line
@@ -146,8 +184,8 @@ def test_settings_of_the_command_line(
 
 EXPLAIN = "explain --model register:genes --data x.npy --target 0 --output OUT"
 FLAGS: list[tuple[str, str, tuple[str, ...]]] = [
-    (EXPLAIN, "--batch-size", ("0", "-1", "2.5", "many", "")), (EXPLAIN, "--device", ("abacus", "cuda:99", "mps:7")),
-    (EXPLAIN, "--target", ("7", "-9", "eta", "0.5", "0,0")), (EXPLAIN, "--seed", ("1.5", "x")), (EXPLAIN, "--dims", ("a", "a,a", "a,b,c")),
+    (EXPLAIN, "--batch-size", ("0", "-1", "2.5", "many", "")), (EXPLAIN, "--device", ("abacus", "cuda:99", "mps:7", "meta")),
+    (EXPLAIN, "--target", ("7", "-9", "eta", "0.5", "0,0")), (EXPLAIN + " --methods smooth_grad", "--seed", ("1.5", "x", "99999999999999999999999")), (EXPLAIN, "--dims", ("a", "a,a", "a,b,c")),
     (EXPLAIN, "--methods", ("saliance", "saliency,saliance")), (EXPLAIN, "--classes", ("a", "a,b", "a,a,b")), (EXPLAIN, "--baselines", ("zero", "nothing.npy")),
     ("bench --model register:genes --data x.npy --target 0", "--batch-sizes", ("0", "-4", "x", "1000000000000")),
     ("bench --model register:genes --data x.npy --target 0", "--repeats", ("0", "-1", "1.5")),
@@ -162,6 +200,9 @@ FLAGS: list[tuple[str, str, tuple[str, ...]]] = [
     ("sequence --model register:genes --data a.fa --output OUT", "--windows", ("0", "-1")),
     ("sequence --model register:genes --data a.fa --output OUT", "--baselines", ("ones", "")),
     ("sequence --model register:genes --data a.fa --output OUT", "--device", ("abacus",)),
+    ("sequence --model register:genes --data a.fa --output OUT", "--width", ("10", "0", "x")),
+    ("sequence --model register:genes --data a.fa --output OUT", "--evolve", ("-1", "1.5", "x")),
+    ("sequence --model register:genes --data a.fa --summits --output OUT", "--width", ("10",)),
 ]  # fmt: skip
 
 

@@ -20,8 +20,10 @@ import xarray as xr
 from torch import nn
 
 from attrib.domains.cells import read_mask
-from attrib.domains.sequences import read_seqdata
-from attrib.io import load, load_motifs, opened, read
+from attrib.domains.expression import read_gmt, read_matrix
+from attrib.domains.sequences import read_bed, read_fasta, read_seqdata, read_table, read_vcf
+from attrib.io import from_nifti, load, load_motifs, opened, read
+from attrib.io.lock import read_json
 from attrib.scale.exported import load_exported
 from attrib.scale.loading import read_weights
 from attrib.scale.store import opened_tree
@@ -314,6 +316,28 @@ def test_zarr_groups_do_not_hide_a_codec(
     assert mark.exists()
 
 
+@pytest.mark.filterwarnings("ignore::Warning")  # of Zarr, on stores at addresses
+def test_a_store_that_changes_its_description_is_read_as_it_was_looked_at(
+    tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may answer each question once; the pickle comes with the second answer."""
+    pytest.importorskip("fsspec")
+    pickles = pytest.importorskip("numcodecs.pickles")
+    monkeypatch.setattr(pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True, raising=False)
+    store = tmp_path / "x.zarr"
+    a = xr.DataArray(np.ones(2), dims="sample", name="x")
+    a.to_dataset().to_zarr(store, zarr_format=2, consolidated=False, encoding={"x": {"compressors": None}})
+    found = opened(f"file://{store}")
+    described = json.loads((store / "x" / ".zarray").read_text())
+    described |= {"dtype": "|O", "filters": [{"id": "pickle", "protocol": 5}]}
+    (store / "x" / ".zarray").write_text(json.dumps(described))
+    assert np.array_equal(found["x"], a)
+    (store / "x" / "0").write_bytes(pickle.dumps(Code(mark)))
+    with contextlib.suppress(Exception):  # some bytes, not an object
+        found["x"].load()
+    assert not mark.exists()
+
+
 def test_sound_zarr_stores_are_read(tmp_path: Path) -> None:
     pytest.importorskip("zarr")
     a = xr.DataArray(
@@ -425,12 +449,61 @@ def test_masks_of_numpy_are_looked_at_too(tmp_path: Path, mark: Path) -> None:
         read_mask(_header(tmp_path / "x", (10**12,)))
 
 
-def test_text_formats_hold_no_code(tmp_path: Path, mark: Path) -> None:
-    """A motif whose numbers are Python is no motif."""
-    file = tmp_path / "a.meme"
-    file.write_text(
-        f"MEME version 4\n\nALPHABET= ACGT\n\nMOTIF a\nletter-probability matrix: w= 1\n__import__('os').mkdir({str(mark)!r})\n"
-    )
-    with pytest.raises(ValueError, match=r"a\.meme"):
-        load_motifs(file)
+def _bed(path: Path) -> Any:
+    genome = path.with_name("g.fa")
+    genome.write_text(">c\nACGTACGT\n")
+    return read_bed(path, genome)
+
+
+TEXTS: dict[str, tuple[str, str, Callable[[Path], Any]]] = {  # CALL stands for Python that makes a folder
+    "FASTA": ("a.fa", ">CALL\nCALL\n", read_fasta), "BED": ("a.bed", "c\tCALL\t4\nc\t0\t4\tCALL\n", _bed),
+    "VCF": ("a.vcf", "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\nc\t7\tCALL\tCALL\tG\n", read_vcf),
+    "table": ("a.csv", "sequence,label\nACGT,CALL\nCALL,1\n", read_table), "formulas": ("a.tsv", "sequence\tlabel\nACGT\t=CALL\n", read_table),
+    "MEME": ("a.meme", "MEME version 4\n\nALPHABET= ACGT\n\nMOTIF a\nletter-probability matrix: w= 1\nCALL\n", load_motifs),
+    "JASPAR": ("a.jaspar", ">a\nA [ CALL ]\nC [ 1 ]\nG [ 1 ]\nT [ 1 ]\n", load_motifs), "TRANSFAC": ("a.tf", "ID a\nP0 A C G T\n1 CALL 1 1 1\n//\n", load_motifs),
+    "HOMER": ("a.motif", ">A\tCALL\t1\n0.1 0.2 0.3 CALL\n", load_motifs), "matrix": ("a.tsv", "sample\tg1\tg2\ns1\tCALL\t2\n", read_matrix),
+    "gene sets": ("a.gmt", "CALL\tCALL\tg1\tCALL\n", read_gmt), "long CSV": ("a.csv", "sample,gene,attribution\na,CALL,1\n", load),
+    "record": ("a.json", '{"__reduce__": "CALL", "py/object": "os.mkdir"}', read_json),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", TEXTS)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of motifs that were left out
+def test_text_is_text(what: str, tmp_path: Path, mark: Path) -> None:
+    """Python where a number or a name should be: it is a name, or no number."""
+    name, text, reader = TEXTS[what]
+    file = tmp_path / name
+    file.write_text(text.replace("CALL", f"__import__('os').mkdir({str(mark)!r})".replace('"', "'")))
+    with contextlib.suppress(ValueError):
+        reader(file)
+    assert not mark.exists()
+
+
+def test_pickles_in_formats_that_have_room_for_them(tmp_path: Path, mark: Path) -> None:
+    """An extension of NIfTI that says it is a pickle, an attribute of HDF5, the metadata of safetensors, and a pickle called one."""
+    raw = pickle.dumps(Code(mark))
+    netcdf4 = pytest.importorskip("netCDF4")
+    with netcdf4.Dataset(tmp_path / "a.nc", "w") as content:
+        content.createDimension("sample", 2)
+        content.createVariable("x", "f4", ("sample",))[:] = 1
+        content.setncattr("pickle", np.frombuffer(raw, "uint8"))
+    assert read(tmp_path / "a.nc").sum() == 2
+    safetensors = pytest.importorskip("safetensors.torch")
+    safetensors.save_file({"w": torch.ones(1)}, tmp_path / "w.safetensors", {"pickle": raw.hex()})
+    assert list(read_weights(tmp_path / "w.safetensors")) == ["w"]
+    (tmp_path / "p.safetensors").write_bytes(raw)
+    with pytest.raises(ValueError, match="safetensors"):
+        read_weights(tmp_path / "p.safetensors")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_extensions_of_volumes_are_not_unpickled(suffix: str, tmp_path: Path, mark: Path) -> None:
+    nib = pytest.importorskip("nibabel")
+    image = nib.Nifti1Image(np.ones((2, 3, 4), "float32"), np.eye(4))
+    image.header.extensions.append(
+        nib.nifti1.Nifti1Extension(16, pickle.dumps(Code(mark)))
+    )  # 16: a pickle of Python
+    nib.save(image, tmp_path / f"a{suffix}")
+    assert float(from_nifti(tmp_path / f"a{suffix}").sum()) == 24
     assert not mark.exists()

@@ -6,6 +6,8 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
+from attrib._seed import whole_seed
+
 LABELS = ("label", "class")  # names over whose values samples are drawn evenly
 
 
@@ -41,7 +43,7 @@ def drawn_evenly(labels: Sequence[Hashable], most: int | None, seed: int = 0) ->
     if most is None or most >= len(labels):
         return list(range(len(labels)))
     queues: dict[Hashable, list[int]] = {}
-    for n in np.random.default_rng([seed, 6]).permutation(len(labels)).tolist():
+    for n in np.random.default_rng([whole_seed(seed), 6]).permutation(len(labels)).tolist():
         queues.setdefault(labels[n], []).append(n)
     in_order = [queues[label] for label in sorted(queues, key=str)]
     turns = [queue[turn] for turn in range(len(labels)) for queue in in_order if turn < len(queue)]

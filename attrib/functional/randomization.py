@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from attrib._seed import whole_seed
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple
@@ -185,7 +186,7 @@ def redraw(module: nn.Module, seed: int) -> None:
     fresh = copy.deepcopy(module).cpu()
     reset = getattr(fresh, "reset_parameters", None) or getattr(fresh, "_reset_parameters", None)
     with _DRAWING, torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.manual_seed(whole_seed(seed))
         if callable(reset):
             reset()
         else:

@@ -53,7 +53,7 @@ def _device(name: str, value: Any) -> None:
     if value is None:
         return
     try:
-        torch.empty(0, device=value)
+        torch.zeros(1, device=value).tolist()  # "meta" holds no numbers
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         raise ValueError(f"`{name}` is {value!r}, which cannot be used here ({reason})") from None

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+ALIGNED = 16  # bytes; sums of products differ in their last bits where memory begins at no multiple of it, as in frames of a network
+
 
 def as_tensor(x: Any, name: str = "x") -> Tensor:
     """A tensor with the values of `x`; writing to it does not change `x` unless `x` is a tensor.
@@ -44,7 +46,8 @@ def as_tensor(x: Any, name: str = "x") -> Tensor:
     values = as_numpy(x, name)
     if min(values.strides, default=0) < 0:  # NumPy calls a flipped dim of size 1 contiguous, torch refuses it
         values = values.copy()
-    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+    values = np.require(values, requirements=["C", "W"])
+    return torch.from_numpy(values.copy() if values.ctypes.data % ALIGNED else values)
 
 
 def as_numpy(x: Any, name: str = "x") -> np.ndarray:

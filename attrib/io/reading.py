@@ -228,8 +228,9 @@ def _zarr(file: Path) -> xr.Dataset:
 
 def _opened_zarr(address: str) -> xr.Dataset:
     if "://" in address:
-        refuse_codecs(address)
-        content = xr.open_zarr(address, chunks=None)
+        group = xr.backends.ZarrStore.open_group(address, mode="r", consolidated=None)
+        refuse_codecs(group.members)
+        content = xr.open_dataset(group, chunks=None)
         if not content.variables:
             # Zarr 3.1.0 leaves out what it cannot read, such as codecs that it does not know
             raise ValueError("it holds no array that Zarr can read")

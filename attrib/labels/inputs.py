@@ -351,9 +351,19 @@ def _check_sizes(inputs: Inputs) -> None:
             )
 
 
+def refuse_target_coord(inputs: Inputs) -> None:
+    """Refuse a coord that the dim of `targets` would take the place of."""
+    if any("target" in a.coords for a in inputs.arrays):
+        raise ValueError(
+            "`x` has a coord called 'target', which is the dim of `targets`; rename or drop it: x.drop_vars('target')"
+        )
+
+
 def _check_names(inputs: Inputs, dims: Any) -> None:
-    """Refuse dims and coords that are called like those of results."""
+    """Refuse dims that are there twice, and dims and coords that are called like those of results."""
     for a in inputs.arrays:
+        if len(set(a.dims)) < a.ndim:
+            raise ValueError(f"`x` has the dims {a.dims}, expected different names; rename one of them")
         reserved = [d for d in a.dims if d in RESERVED]
         if reserved:
             raise ValueError(

@@ -21,7 +21,7 @@ from attrib.labels.align import at_samples, baseline_tensors, sample_values
 from attrib.labels.at_layer import groups_at, lazily_at_layer, wrap_at_layer
 from attrib.labels.beside import args_at, forward_args
 from attrib.labels.editing import edit_options
-from attrib.labels.inputs import Inputs, for_model, labelled_inputs
+from attrib.labels.inputs import Inputs, for_model, labelled_inputs, refuse_target_coord
 from attrib.labels.lazy import computed, lazily, lazy_maps, of_first, of_zeros, resolved
 from attrib.labels.results import Facts, wrap
 from attrib.labels.spatial import input_number, wrap_map
@@ -83,6 +83,8 @@ def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., 
         many = settings["targets"] is not None
         facts = _facts(about, settings)
         settings["f"], inputs = for_model(settings["f"], labelled_inputs(settings["x"], **labels))
+        if many:
+            refuse_target_coord(inputs)
         dtype = dtype_of(settings["f"])
         at_layer = not about.layer and _site(settings)["layer"] is not None
         settings |= _tensor_options(settings, inputs, dtype, about, at_layer)

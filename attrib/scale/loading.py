@@ -72,7 +72,7 @@ def check_device(device: str | None) -> None:
         With torch's reason.
     """
     try:
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).tolist()  # "meta" holds no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = first_line(error).partition(": ")[2]
         raise ValueError(f"`device` is {device!r}, which cannot be used here ({reason}); try cpu") from error

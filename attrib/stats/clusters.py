@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._seed import whole_seed
 from attrib.stats.contrast import CLOSE, entry_labels, pooled_t, two_groups
 
 CHUNK = 1 << 24  # numbers in memory at a time
@@ -263,7 +264,7 @@ def relabellings(positive: np.ndarray, count: int, seed: int) -> tuple[Iterator[
     n, n1 = len(positive), int(positive.sum())
     if math.comb(n, n1) <= count + 1:
         return (_members(n, chosen) for chosen in itertools.combinations(range(n), n1)), True
-    rng = np.random.default_rng([seed, 3])
+    rng = np.random.default_rng([whole_seed(seed), 3])
     return (rng.permutation(positive) for _ in range(count)), False
 
 

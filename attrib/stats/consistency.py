@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._seed import whole_seed
+
 CHUNK = 1 << 18  # entries at a time
 
 
@@ -73,7 +75,7 @@ def consistency(
     rows = [_row(f"within {n}", pairs[same & (labels[first] == n)]) for n in names]
     rows += [_row("within labels", pairs[same]), _row("between labels", pairs[~same])]
     gap = _gap(pairs, same)
-    rng = np.random.default_rng([seed, 5])
+    rng = np.random.default_rng([whole_seed(seed), 5])
     reached = 0
     for _ in range(n_permutations):
         order = rng.permutation(len(labels))

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._seed import whole_seed
+
 CHUNK = 1 << 22  # numbers in memory at a time
 CLOSE = 1 - 1e-9  # what rounding may do to a statistic that two permutations share
 
@@ -163,7 +165,7 @@ def _bootstrap(
     x: np.ndarray, positive: np.ndarray, count: int, level: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Percentiles of the difference over resamplings, some entries at a time."""
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([whole_seed(seed), 1])
     weights = np.zeros((count, len(x)))
     for group, sign in ((positive, 1), (~positive, -1)):
         n = int(group.sum())
@@ -179,7 +181,7 @@ def _permuted(
     x: np.ndarray, positive: np.ndarray, count: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """t, p-values, and step-down p-values: each entry against the largest statistic among the entries of no larger |t|."""
-    rng = np.random.default_rng([seed, 2])
+    rng = np.random.default_rng([whole_seed(seed), 2])
     squares = (x**2).sum(0)
     t = pooled_t(positive[None].astype(float), x, squares)[0]
     order = np.argsort(-np.abs(t), kind="stable")

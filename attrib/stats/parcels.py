@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._seed import whole_seed
 from attrib.stats.contrast import pooled_t, two_groups
 
 SIDES = (  # of names of pairs: the left one's, and the right one's
@@ -279,7 +280,7 @@ def studentised(
     Each resampling's difference is divided by its own standard error, so that small groups are covered too; percentiles
     of the differences themselves are too narrow.
     """
-    rng = np.random.default_rng([seed, 4])
+    rng = np.random.default_rng([whole_seed(seed), 4])
     difference, variance = np.zeros(x.shape[1]), np.zeros(x.shape[1])
     again, spread = np.zeros((count, x.shape[1])), np.zeros((count, x.shape[1]))
     for group, sign in ((positive, 1), (~positive, -1)):

@@ -65,12 +65,12 @@ def specimens(
     Examples
     --------
     >>> from hypothesis import given, settings
-    >>> from attrib.functional import integrated_gradients
+    >>> from attrib.functional import deep_lift
     >>> from attrib.testing import completeness, specimens
     >>> @settings(max_examples=5, deadline=None, derandomize=True)
-    ... @given(specimens(smooth=True))
+    ... @given(specimens())
     ... def test_complete(s):
-    ...     completeness(integrated_gradients, s.f, s.x, baselines=s.baselines, target=s.target, tolerance=1e-3)
+    ...     completeness(deep_lift, s.f, s.x, baselines=s.baselines, target=s.target, tolerance=1e-3)
     >>> test_complete()
     """
     st = _strategies()

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from attrib._install import install_hint
+from attrib._seed import whole_seed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,7 +120,7 @@ def fitted(
     threshold = {} if fit.delta is None else {"threshold": fit.delta, "threshold_mode": "abs"}
     stop = EarlyStopping(patience=fit.patience, load_best=True, sink=lambda *_: None, **threshold)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(fit.seed)
+        torch.manual_seed(whole_seed(fit.seed))
         net = NeuralNetClassifier(
             network, **{f"module__{n}": v for n, v in shape.items()}, criterion=nn.CrossEntropyLoss,
             criterion__weight=None if weight is None else torch.tensor(weight, dtype=torch.float32),

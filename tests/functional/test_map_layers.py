@@ -11,7 +11,14 @@ import attrib
 from attrib.engine.layers.image_form import Form, layouts
 from attrib.engine.layers.positions import follows, moved
 from attrib.engine.model.prepared import PreparedModel
-from attrib.functional import grad_cam, guided_grad_cam, hires_cam, input_x_gradient, layer_activation
+from attrib.functional import (
+    grad_cam,
+    guided_grad_cam,
+    hires_cam,
+    input_x_gradient,
+    layer_activation,
+    saliency,
+)
 from attrib.testing import untouched
 
 
@@ -33,13 +40,17 @@ def seed() -> None:
 # ------------------------------------------------------------------ a change moves the layer where it is
 
 
-@pytest.mark.parametrize("size", [(4, 60), (3, 48, 36), (1, 24, 18, 30), (60, 4), (60,), (20, 60), (2, 2)])
+@pytest.mark.parametrize(
+    "size", [(4, 60), (3, 48, 36), (1, 24, 18, 30), (60, 4), (60,), (20, 60), (2, 2), (8, 3, 24, 24)]
+)
 def test_the_input_is_moved_at_places_that_differ_along_every_dim(size: tuple[int, ...]) -> None:
     x = images(*size)
     moves = moved(x)
     assert torch.equal(moves.rows[0], x[0])
     assert set(moves.dims) == set(range(len(size))) - {
-        k for k in (0, len(size) - 1) if size[k] < 6 and len(set(size)) > 1 and len(size) > 1
+        k
+        for k in {0, len(size) - 1, *([1] if len(size) == 4 and size[0] > 5 else [])}
+        if size[k] < 6 and len(set(size)) > 1 and len(size) > 1
     }
     changed = moves.rows[1:] != x
     assert bool(changed.flatten(1).any(1).all())
@@ -443,6 +454,90 @@ def test_a_map_lies_on_the_dims_of_the_input_in_their_order() -> None:
 
 
 # ------------------------------------------------------------------ layers that run twice
+
+
+class SecondSamples(nn.Module):
+    """A transformer with samples behind the positions, (L, N, C), as torch's own by default and XLNet have them."""
+
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=first)
+        self.first, self.encoder, self.head = (
+            first,
+            nn.TransformerEncoder(layer, 2, enable_nested_tensor=False),
+            nn.Linear(8, 3),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.encoder(x if self.first else x.transpose(0, 1))
+        return self.head((h if self.first else h.transpose(0, 1)).tanh().mean(1))
+
+
+@pytest.mark.parametrize("n", [1, 3, 16])
+def test_samples_behind_the_positions(n: int) -> None:
+    """Also where there are as many of them as positions."""
+    first, second = SecondSamples(True).eval(), SecondSamples(False).eval()
+    second.load_state_dict(first.state_dict())
+    x = images(16, 8, n=n)
+    for options in ({}, {"layer": "encoder.layers.0"}):
+        found = grad_cam(second, x, target=0, **options)
+        assert found.shape == (n, 16)
+        torch.testing.assert_close(found, grad_cam(first, x, target=0, **options), rtol=1e-4, atol=1e-6)
+
+
+class EncoderAndDecoder(nn.Module):
+    """The decoder has as many tokens as the encoder; each of its positions looks at all of the input, and at none more than at others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.ModuleList(Block() for _ in range(2))
+        self.tokens, self.cross = nn.Embedding(24, 32), nn.MultiheadAttention(32, 4, batch_first=True)
+        self.decoder, self.head = Block(), nn.Linear(32, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.encoder:
+            x = block(x)
+        h = self.tokens(torch.arange(24).expand(len(x), 24))
+        return self.head(self.decoder(h + 3 * self.cross(h, x, x)[0])[:, -1])
+
+
+def test_positions_of_a_decoder_are_not_the_inputs() -> None:
+    model, x = EncoderAndDecoder().eval(), images(24, 32, n=2)
+    assert grad_cam.explain(model, x, target=0).layers == ("encoder.1",)
+    with pytest.raises(ValueError, match=r"`layer` 'decoder': every position answers to changes anywhere"):
+        grad_cam(model, x, target=0, layer="decoder")
+
+
+class Film(nn.Module):
+    """Patches of 8 x 8 of each frame (N, T, C, y, x) behind a class token, place by place with its frames, as TimeSformer has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.first, self.head = nn.Conv2d(3, 32, 8, 8), nn.Parameter(torch.randn(1, 1, 32)), nn.Linear(32, 3)  # fmt: skip
+        self.block, self.norm = Block(), nn.LayerNorm(32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = self.patch(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        tokens = places.permute(0, 3, 4, 1, 2).flatten(1, 3)
+        return self.head(self.norm(self.block(torch.cat([self.first.expand(len(x), -1, -1), tokens], 1)))[:, 0])  # fmt: skip
+
+
+def test_frames_have_a_stride_of_their_own() -> None:
+    """A map lies on frames, rows and columns, in the order of the input's dims."""
+    model, x = Film().eval(), images(8, 3, 32, 40)
+    found = grad_cam.explain(model, x, target=0, upsample=False, relu=False)
+    assert (found.layers, found.dims) == (
+        ("block.norm1",),
+        (0, 2, 3),
+    )  # behind it only the class token counts
+    outputs: list[Tensor] = []
+    handle = model.block.norm1.register_forward_hook(lambda part, args, output: outputs.append(output))
+    model(x)
+    handle.remove()
+    gradient = saliency(model, x, target=0, layer="block.norm1", absolute=False)
+    h, g = (t[0, 1:].unflatten(0, (4, 5, 8)) for t in (outputs[0], gradient))
+    expected = (h * g.mean((0, 1, 2))).sum(-1).permute(2, 0, 1)
+    torch.testing.assert_close(found.attribution[0], expected.detach(), rtol=1e-4, atol=1e-6)
 
 
 class BothStrands(nn.Module):

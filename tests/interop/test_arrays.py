@@ -133,3 +133,17 @@ def test_jax_arrays_are_copied() -> None:
     found = as_tensor(given_)
     found[0] = 9
     assert float(given_[0]) == 0.0
+
+
+@pytest.mark.parametrize("offset", [0, 4, 8, 20])
+def test_the_last_bits_do_not_depend_on_where_memory_begins(offset: int) -> None:
+    """A frame that came over a network begins anywhere."""
+    values = np.random.default_rng(0).normal(size=(53, 6)).astype("float32")
+    frame = np.empty(values.nbytes + 64, "uint8")
+    begin = -frame.ctypes.data % 16 + offset
+    there = frame[begin : begin + values.nbytes].view("float32").reshape(values.shape)
+    there[...] = values
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(6, 8)
+    assert as_tensor(there).data_ptr() % 16 == 0
+    assert torch.equal(layer(as_tensor(there)), layer(torch.tensor(values)))

@@ -106,4 +106,5 @@ def test_tfmodisco_lite_finds_the_motif_that_was_put_in(tmp_path: Path) -> None:
     found = load_modisco(tmp_path / "out.h5")
     assert {consensus(m) for m in found.values()} <= {"ACGTGATACT", "AGTATCACGT"}
     assert sum(m.sites for m in found.values()) > 200
-    assert found["pos_0"].contribution == pytest.approx(10, abs=0.5)
+    # each of ten letters has 1; a few seqlets are cut beside the word, how many depends on the versions of its clustering
+    assert 9 < found["pos_0"].contribution < 10.5

@@ -100,11 +100,3 @@ def test_whole_numbers_into_a_network_of_floats(dtype: torch.dtype) -> None:
             TypeError, match=rf"`x` is {dtype}, but .* convert it with x.to\(torch.float32\)$"
         ):
             method(torch.nn.Sequential(torch.nn.Linear(3, 1)), x, **options)
-
-
-def test_deep_lift_names_the_look_up_of_binned_values() -> None:
-    table = torch.nn.Embedding(10, 3)
-    with pytest.raises(NotImplementedError, match=r"no DeepLIFT rule for .* depends on the inputs"):
-        attrib.functional.deep_lift(
-            lambda x: table.weight[torch.clamp((x * 9).long(), 0, 9)].sum(1), torch.rand(2, 4), target=0
-        )

@@ -12,12 +12,13 @@ TABLES = {
     "noncoding.tsv": f"noncodingRNA\tgene\tlabel\n{M}\t{G}\t1\n", "semicolons.csv": f"mirna;target;label\n{M};{G};1\n",
     "true.csv": f"mirna,target,label\n{M},{G},True\n", "names.csv": f"mirna,mrna,target,label\n{M},NM_1,{G},1\n",
     "tabs.csv": f"mirna\ttarget\tlabel\n{M}\t{G}\t1.0\n", "mark.csv": f"\ufeffmirna,target,label\n{M},{G},1\n",
+    "wide.csv": f"mirna\ttarget\tlabel\n{M}\t{G}\t1\n",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_published_tables(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(TABLES[name], encoding="utf-8")
+    (tmp_path / name).write_text(TABLES[name], encoding="utf-16" if name == "wide.csv" else "utf-8")
     table = read_pairs(tmp_path / name, 6).table
     assert table[["mirna", "mrna", "label"]].values.tolist() == [[M, G, 1]]
 

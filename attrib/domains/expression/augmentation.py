@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attrib._seed import whole_seed
+
 WAYS = ("mix", "gaussian", "smote")
 NEIGHBOURS = 5
 NOISE = 0.1  # of a gene's standard deviation within the label
@@ -75,7 +77,7 @@ def augmented(x: np.ndarray, label: np.ndarray, least: int, way: str = "mix", se
         samples = rows[0][labels == name]
         count = least - len(samples)
         if count > 0:
-            fresh = _made(samples, count, way, np.random.default_rng([seed, k]))
+            fresh = _made(samples, count, way, np.random.default_rng([whole_seed(seed), k]))
             rows.append(fresh.astype(rows[0].dtype))
             names.append(np.full(count, name, dtype=labels.dtype))
     total = np.concatenate(names)

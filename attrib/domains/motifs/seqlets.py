@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._seed import whole_seed
+
 EULER = float(np.euler_gamma)
 COLUMNS = ["record", "start", "end", "attribution", "z", "p", "q"]
 FINITE = 1e-300  # the smallest p that is reported
@@ -143,7 +145,7 @@ def _seqlets_of(
     if shared is not None:
         null = shared[2]
     else:
-        order = np.random.default_rng(seed).permuted(np.tile(v, (shuffles, 1)), axis=1)
+        order = np.random.default_rng(whole_seed(seed)).permuted(np.tile(v, (shuffles, 1)), axis=1)
         null = _fitted(_largest_z(order, mean, spread, shortest, longest))
     for start, end, z in _without_overlap(_every_span(v, mean, spread, shortest, longest)):
         p = null.p(z)

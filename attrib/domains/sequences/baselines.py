@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
+from attrib._seed import whole_seed
 from attrib.domains.sequences.alphabet import NUCLEOTIDES, UNKNOWN
 from attrib.domains.sequences.encoding import one_hot, one_hot_columns, sequence_codes, with_nucleotides_of
 from attrib.domains.sequences.shuffling import Letters, Pairs, generator
@@ -220,5 +221,5 @@ def random_sequences(
     if len(frequencies) != 4 or min(frequencies) < 0 or not np.isclose(sum(frequencies), 1):
         raise ValueError(f"`frequencies` is {frequencies}, expected four of at least 0 that add up to 1")
     steps = np.cumsum(frequencies)[:-1]
-    draws = np.random.default_rng(abs(seed)).random((n, length))
+    draws = np.random.default_rng(whole_seed(seed)).random((n, length))
     return one_hot(["".join(np.array(list(NUCLEOTIDES))[np.searchsorted(steps, d, "right")]) for d in draws])

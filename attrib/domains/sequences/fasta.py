@@ -5,6 +5,7 @@ Read here, not by Biopython: names, lines and problems of each record are needed
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import re
 import zlib
@@ -95,7 +96,7 @@ class Entry(NamedTuple):
 
 @contextmanager
 def text_of(path: str | Path) -> Iterator[TextIO]:
-    """A text file, plain or gzip, whatever its line ends.
+    """A text file, plain or gzip, in UTF-8 or, as a mark at its beginning says, UTF-16, whatever its line ends.
 
     Raises
     ------
@@ -112,11 +113,14 @@ def text_of(path: str | Path) -> Iterator[TextIO]:
     if not begin:
         raise ValueError(f"{path} is empty")
     opened = gzip.open if begin == b"\x1f\x8b" else open
-    with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
-        try:
+    try:
+        with opened(path, "rb") as raw:
+            begin = raw.read(2)
+        encoding = "utf-16" if begin in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+        with opened(path, "rt", encoding=encoding, errors="replace") as file:
             yield file
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path} is a gzip file that cannot be read: {error}; copy it again") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path} is a gzip file that cannot be read: {error}; copy it again") from error
 
 
 def entries(path: str | Path) -> Iterator[Entry]:

@@ -16,6 +16,7 @@ from attrib.domains.sequences.alphabet import other_strand
 from attrib.domains.sequences.fasta import Reading, Records, entries, text_of
 
 GZIP = b"\x1f\x8b"
+OTHERWISE = "chr"  # the reason for which all chromosomes are refused that a genome has with this before their names, or without
 HEADER = 4096  # bytes that a record's header may have
 
 
@@ -74,7 +75,7 @@ def read_bed(
         `strand`, in the order of the BED file. Names are those of the fourth column, else `chrom:start-end(strand)`. Left
         out and listed in `problems` are lines that are not intervals, intervals that reach beyond their chromosome, and
         sequences with letters other than A, C, G, T, U, N. A chromosome that the genome lacks is listed once, with the
-        names that it has.
+        names that it has; that it says `1` for `chr1` is said once for all.
 
     Raises
     ------
@@ -175,12 +176,13 @@ def sequences_of(
     wanted = list(intervals)
     read = _looked_up if _indexed(Path(fasta), index) else _streamed
     letters_of, names = read(wanted, Path(fasta))
-    lacking = Counter(w.chrom for k, w in enumerate(wanted) if k not in letters_of)
+    kind = {w.chrom: OTHERWISE if _otherwise(w.chrom) in names else w.chrom for w in wanted}
+    lacking = Counter(kind[w.chrom] for k, w in enumerate(wanted) if k not in letters_of)
     inside = []
     for k, interval in enumerate(wanted):
         size, letters = letters_of.get(k, (None, ""))
         if size is None:
-            if count := lacking.pop(interval.chrom, 0):
+            if count := lacking.pop(kind[interval.chrom], 0):
                 records.refuse(interval.chrom, interval.line, _lacks(fasta, interval.chrom, count, names))
         elif interval.start < 0 or interval.end > size:
             problem = f"{interval.chrom} has {size} bases"
@@ -194,12 +196,17 @@ def sequences_of(
     return inside
 
 
+def _otherwise(chrom: str) -> str:
+    """The chromosome's name in genomes that say `1` for `chr1`, or the other way round."""
+    return chrom.removeprefix("chr") if chrom.startswith("chr") else f"chr{chrom}"
+
+
 def _lacks(fasta: str | Path, chrom: str, count: int, names: list[str]) -> str:
-    """That a genome has no such chromosome, and what its own are called."""
-    other = chrom.removeprefix("chr") if chrom.startswith("chr") else f"chr{chrom}"
-    hint = f"; it has {other}: are they named otherwise?" if other in names else ""
+    """That a genome has no such chromosome, or calls all of them otherwise, and what its own are called."""
+    if _otherwise(chrom) in names:
+        return f"{fasta} has no {chrom}; it has {_otherwise(chrom)}: chromosomes are named otherwise there ({count} intervals)"
     listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return f"{fasta} has no {chrom} ({count} intervals){hint or f'; its records are {listed}'}"
+    return f"{fasta} has no {chrom} ({count} intervals); its records are {listed}"
 
 
 Letters = dict[int, tuple[int | None, str]]

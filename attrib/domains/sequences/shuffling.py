@@ -7,12 +7,13 @@ import itertools
 
 import numpy as np
 
+from attrib._seed import whole_seed
 from attrib.domains.sequences.alphabet import UNKNOWN
 
 
 def generator(codes: np.ndarray, seed: int, draw: int) -> np.random.Generator:
     """Random numbers that depend on a sequence's letters, the seed, and the number of the draw alone."""
-    key = hashlib.blake2b(codes.tobytes(), digest_size=16, key=f"{seed}/{draw}".encode())
+    key = hashlib.blake2b(codes.tobytes(), digest_size=16, key=f"{whole_seed(seed)}/{draw}".encode())
     return np.random.Generator(np.random.PCG64(int.from_bytes(key.digest(), "little")))
 
 

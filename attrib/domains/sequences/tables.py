@@ -117,6 +117,12 @@ def _rectangular(path: Path, separator: str) -> str:
         For lines of other lengths, naming the line.
     """
     with text_of(path) as file:
+        first = file.readline()
+        file.seek(0)
+        if (
+            separator == "," and ";" in first and "," not in first
+        ):  # as spreadsheets write where the comma is in numbers
+            separator = ";"
         rows = [
             (reader.line_num, row)
             for reader in [csv.reader(file, delimiter=separator, strict=True)]

@@ -62,6 +62,24 @@ def tapped(parts: Mapping[str, nn.Module], see: See, compared: bool = False) -> 
                 handle.remove()
 
 
+def samples_first(see: See, n: int, second: bool = False, turned: set[str] | None = None) -> See:
+    """`see` is shown outputs (n, ...) also where samples are the second dim; what it returns is turned back.
+
+    Where there are as many samples as positions, `second` tells; `turned` collects the layers that sizes told.
+    """
+
+    def look(name: str, output: Any) -> Any:
+        several = isinstance(output, Tensor) and output.ndim > 2 and output.shape[1] == n
+        if not several or (len(output) == n and not second):
+            return see(name, output)
+        if turned is not None:
+            turned.add(name)
+        seen = see(name, output.transpose(0, 1))
+        return None if seen is None else seen.transpose(0, 1)
+
+    return look
+
+
 def not_in_the_model(model: Model, layer: Layer) -> str:
     """What to say of a layer that a model does not have: with the nearest names, or those that end as it does."""
     names = list(named_layers(model))
@@ -115,11 +133,15 @@ class Site(NamedTuple):
     module : torch.nn.Module
     call : int, optional
         Its number; None where the model calls the layer once.
+    second : bool
+        Whether samples are the second dim of its output, as in transformers with ``batch_first=False``. Sizes tell it too,
+        but where there are as many samples as positions.
     """
 
     name: str
     module: nn.Module
     call: int | None = None
+    second: bool = False
 
 
 class LayerPass:
@@ -291,8 +313,12 @@ def at_sites(sites: Sequence[Site], n: int, see: Callable[[Site, Tensor], Tensor
         calls[name] += 1
         if site is None:
             return None
-        check_output(name, output, n)
-        return see(site, output)
+
+        def checked(name: str, output: Any) -> Tensor | None:
+            check_output(name, output, n)
+            return see(site, output)
+
+        return samples_first(checked, n, site.second)(name, output)
 
     with tapped({site.name: site.module for site in sites}, look):
         yield
@@ -314,7 +340,7 @@ def check_output(name: str, output: Any, n: int) -> None:
 
 def check_calls(site: Site, count: int) -> None:
     """Raise `OffPath` for a layer that the model calls `count` times, and not as its site says."""
-    name, _, call = site
+    name, call = site.name, site.call
     if count == 0:
         raise OffPath(
             name, "the model does not call it (compiled and exported models run without their modules)"

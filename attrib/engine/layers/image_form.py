@@ -103,9 +103,14 @@ def _prefixes(tokens: int) -> list[int]:
 
 
 def _grids(count: int, sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """The grids of so many positions whose strides from the input's sizes are about the same in all dims."""
+    """The grids of so many positions whose strides from the input's sizes are about the same in all dims; of films in all but time."""
     if count < 2:
         return
+    for k, size in enumerate(sizes if len(sizes) > 2 else ()):
+        for frames in {size, size // 2}:
+            if frames > 1 and count % frames == 0:
+                others = _grids(count // frames, [*sizes[:k], *sizes[k + 1 :]])
+                yield from ((*grid[:k], frames, *grid[k:]) for grid in others)
     stride = (math.prod(sizes) / count) ** (1 / len(sizes))
     near = [
         [g for g in range(1, count + 1) if count % g == 0 and 1 / UNEVEN < size / g / stride < UNEVEN]

@@ -19,10 +19,12 @@ from attrib.engine.layers.at_layer import (
     find_layer,
     named_layers,
     not_in_the_model,
+    samples_first,
     tapped,
 )
 from attrib.engine.layers.image_form import Form, form_by_types
 from attrib.engine.layers.positions import DIFFUSE, REFUSED, UNMOVED, Placement, Trial, responses
+from attrib.engine.model.external import External
 from attrib.engine.model.function import refuse_checkpoint
 
 AUTO = "auto"
@@ -145,9 +147,9 @@ def _named(
         placement = None if trial is None else trial.placement(key, modules[name], inputs)
         if placement != Placement(None, False, DIFFUSE):
             return placement
-        everywhere = named_layers(passes.function.model)
-        wide = responses(passes, everywhere, rows, onto)
-        return (wide.like_others(key, everywhere, inputs) if wide else None) or placement
+        wide = responses(passes, named_layers(passes.function.model), rows, onto)
+        outputs, _ = candidates(passes, rows)
+        return (None if wide is None else _like_others(wide, key, outputs, inputs)) or placement
 
     each = []
     for name, module in pairs:
@@ -156,7 +158,8 @@ def _named(
             numbers = range(0 if trial is None else trial.calls[name])
         if not numbers:
             raise explained(OffPath(name, "the model does not call it"), passes, rows, onto)
-        each.append([MapLayer(Site(name, module, k), placed(name, k)) for k in numbers])
+        second = trial is not None and name in trial.turned
+        each.append([MapLayer(Site(name, module, k, second), placed(name, k)) for k in numbers])
     return each
 
 
@@ -187,7 +190,8 @@ def candidates(passes: Passes, rows: Rows) -> tuple[list[Candidate], Tensor]:
         return outputs[key].clone()  # the next layer may write to it
 
     leaves = tuple(r[:1].detach().requires_grad_(r.is_floating_point()) for r in rows)
-    with torch.enable_grad(), tapped(parts, see):
+    turned: set[str] = set()
+    with torch.enable_grad(), tapped(parts, samples_first(see, 1, turned=turned)):
         y = passes.function(*(leaf.clone() for leaf in leaves), samples=torch.zeros(1, dtype=torch.long))
     gradients: Sequence[Tensor | None] = [None] * len(outputs)
     if y.requires_grad and outputs:
@@ -200,7 +204,9 @@ def candidates(passes: Passes, rows: Rows) -> tuple[list[Candidate], Tensor]:
             refuse_checkpoint(error)
             raise
     return [
-        Candidate(Site(name, parts[name], call if counts[name] > 1 else None), output, gradient)
+        Candidate(
+            Site(name, parts[name], call if counts[name] > 1 else None, name in turned), output, gradient
+        )
         for ((name, call), output), gradient in zip(outputs.items(), gradients, strict=True)
     ], y
 
@@ -229,8 +235,8 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
             if trial is None
             else trial.placement(c.key, c.site.module, inputs)
         )
-        if trial is not None and placement is not None and placement == Placement(None, False, DIFFUSE):
-            placement = trial.like_others(c.key, parts, inputs) or placement
+        if trial is not None and placement == Placement(None, False, DIFFUSE):
+            placement = _like_others(trial, c.key, outputs, inputs) or placement
         reason = _objection(c, placement, likely, y)
         if reason is None:
             tips.append(MapLayer(c.site, placement))
@@ -258,6 +264,20 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
     if passed_over:
         words += f"; passed over: {', '.join(f'{name} ({reason})' for reason, name in passed_over.items())}"
     return best._replace(choice=words)
+
+
+def _like_others(
+    trial: Trial, key: tuple[str, int], outputs: Sequence[Candidate], inputs: tuple[int, ...]
+) -> Placement | None:
+    """The placement of another layer of the same shape, for one whose positions all see the whole input.
+
+    None for a decoder: its positions begin as tokens that no input moves, and are its own, though their number may be the input's.
+    """
+    fixed = {_node(c.output) for c in outputs if not trial.moved(c.key)}
+    mine = next((c.output for c in outputs if c.key == key), None)
+    if mine is None or not fixed.isdisjoint(_nodes(mine)):
+        return None
+    return trial.like_others(key, {c.site.name: c.site.module for c in outputs}, inputs)
 
 
 def _main(tips: Sequence[MapLayer], trial: Trial, outputs: Sequence[Candidate]) -> tuple[MapLayer, str]:
@@ -356,6 +376,8 @@ def listing(passes: Passes, rows: Rows, onto: int) -> str:
         placement = None if trial is None else trial.placement(c.key, c.site.module, tuple(rows[onto].shape))
         if placement is not None and placement.form is not None and math.prod(placement.form.grid) > 1:
             grids[c.site.name] = " x ".join(map(str, placement.form.grid))
+    if not grids and any(isinstance(part, External) for part in passes.function.parts):
+        return "; torch sees no layers in a function of JAX: split it at the activation that the map is of, and join both parts with torch.nn.Sequential"
     if not grids:
         return "; no layer of the model has a map"
     last = [f"{name} ({grid})" for name, grid in list(grids.items())[-_LISTED:]]

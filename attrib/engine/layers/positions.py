@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows
-from attrib.engine.layers.at_layer import See, Site, tapped
+from attrib.engine.layers.at_layer import See, Site, samples_first, tapped
 from attrib.engine.layers.image_form import (
     UNEVEN,
     Form,
@@ -141,9 +141,11 @@ def _spread(sample: Tensor) -> float:
 
 
 def _position_dims(sizes: torch.Size) -> tuple[int, ...]:
-    """The dims of a sample that may hold positions: all but a first or a last one that is too short for places."""
+    """The dims of a sample that may hold positions: all but a first or a last one that is too short for places, or the second of a film."""
     dims = [d for d, size in enumerate(sizes) if size > 1]
     short = [d for d in (0, len(sizes) - 1) if sizes[d] < PLACES] if len(sizes) > 1 else []
+    if not short and len(sizes) == 4 and sizes[1] < PLACES:  # (frames, channels, y, x)
+        short = [1]
     return tuple(d for d in dims if len(short) != 1 or d != short[0])
 
 
@@ -173,11 +175,14 @@ class Trial:
     moves : Moves
     calls : dict
         How often each layer was called.
+    turned : set
+        Layers whose samples are their second dim.
     """
 
     def __init__(self, passes: Passes, rows: Rows, onto: int, moves: Moves, size: int) -> None:
         self.moves = moves
         self.calls: dict[str, int] = {}
+        self.turned: set[str] = set()
         self._function, self._rows, self._onto, self._size = passes.function, rows, onto, size
         self._responses: dict[Key, Response] = {}
         self._y: Tensor | None = None
@@ -189,7 +194,7 @@ class Trial:
             self.calls = dict.fromkeys(parts, 0)
             beside = [t[:1].expand(len(batch), *t.shape[1:]) for t in self._rows]
             beside[self._onto] = batch
-            with torch.no_grad(), tapped(parts, see):
+            with torch.no_grad(), tapped(parts, samples_first(see, len(batch), turned=self.turned)):
                 first = torch.zeros(1, dtype=torch.long)
                 outputs.append(self._function.output(*(t.clone() for t in beside), samples=first))
         return torch.cat(outputs)
@@ -233,6 +238,11 @@ class Trial:
                 if other is not None and other.form is not None and other.tested and not other.form.reversed:
                     return Placement(other.form, False, f"{DIFFUSE}, so it is read like {name}")
         return None
+
+    def moved(self, key: Key) -> bool:
+        """Whether any change of the input reaches a call of a layer; so it is said of one that was not watched."""
+        response = self._responses.get(key)
+        return response is None or bool((response.last > 0).any())
 
     @property
     def still(self) -> bool:

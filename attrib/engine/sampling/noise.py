@@ -17,6 +17,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from attrib._seed import whole_seed
+
 _MASK = 0xFFFFFFFF
 _STEPS = ((16, 0x7FEB352D), (15, 0x846CA68B - (1 << 32)))
 _GOLDEN = 0x9E3779B9
@@ -26,7 +28,7 @@ _GPU_BLOCK = 1 << 24
 
 def _word(values: Tensor | int) -> Tensor:
     """The low 32 bits, as int32."""
-    t = torch.as_tensor(values) & _MASK
+    t = torch.as_tensor(values & _MASK)
     return ((t ^ (1 << 31)) - (1 << 31)).to(torch.int32)
 
 
@@ -44,8 +46,7 @@ def sample_keys(xs: tuple[Tensor, ...], seed: int) -> Tensor:
 
     Values count as float32, so that float64 copies of the same numbers get the same draws.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise TypeError(f"`seed` is {seed!r}, expected an int")
+    seed = whole_seed(seed)
     words = []
     for word in range(2):
         total = _mix(_word(seed + word * _GOLDEN) ^ _mix(_word(seed >> 32))).expand(len(xs[0])).long()

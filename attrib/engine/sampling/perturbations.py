@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from attrib._memory import refuse_what_cannot_fit
 from attrib.engine.gradient.affine_first_layer import FirstLayer, affine_first_layer
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows
@@ -15,6 +16,7 @@ from attrib.engine.inputs import of_samples
 from attrib.engine.sampling.noise import block, normal_blocks, sample_keys, uniform
 
 Stdevs = float | tuple[float, ...]
+_BYTES = 48  # of memory for each drawn baseline of a sample
 NOISE, BASELINE, MIX = 0, 64, 65  # streams of draws; noise takes one per input
 
 
@@ -122,6 +124,7 @@ class Draws:
     """
 
     def __init__(self, noisy: Noise, pool: Rows, count: int) -> None:
+        refuse_what_cannot_fit(_BYTES * count, "n_samples", f"{count:,} draws of baselines for a sample")
         self.noisy, self.pool, self.count = noisy, pool, count
         self._difference: Rows = ()  # of the chunk drawn last, which is the one `products` is asked for
         self._designed: tuple[range, Tensor, Tensor] | None = None

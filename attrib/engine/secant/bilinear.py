@@ -16,7 +16,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from attrib.engine.graph import transformed
-from attrib.engine.secant.pair import NoRule, Pair, values
+from attrib.engine.secant.pair import NoRule, Pair, at0, at1, values
 from attrib.engine.secant.rules import rule
 
 aten = torch.ops.aten
@@ -98,6 +98,23 @@ def quotient(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pai
     if isinstance(u, Pair):
         dv = dv + (1 / v.v0 + 1 / v.v1) / 2 * u.dv
     return Pair(v0, v1, dv)
+
+
+@rule(aten.linalg_solve_triangular)
+def triangular_system(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
+    """a y = b: the mean over both ends of the solution for db - da y, as of a quotient; da has the entries that the op reads."""
+    a, b = args
+    v0, v1 = values(op, args, kwargs)
+    left, upper, unit = kwargs.get("left", True), kwargs["upper"], kwargs.get("unitriangular", False)
+
+    def solved(matrix: Any, y: Tensor) -> Tensor:
+        right = b.dv if isinstance(b, Pair) else torch.zeros_like(v1)
+        if isinstance(a, Pair):
+            da = a.dv.triu(int(unit)) if upper else a.dv.tril(-int(unit))
+            right = right - (da @ y if left else y @ da)
+        return op(matrix, right, **kwargs)
+
+    return Pair(v0, v1, (solved(at0(a), v1) + solved(at1(a), v0)) / 2)
 
 
 @rule(aten.div.Tensor_mode, aten.div.Scalar_mode, aten.remainder, aten.fmod, aten.floor_divide)

@@ -25,12 +25,15 @@ class Pair:
         The value at the baseline and at the input.
     dv : Tensor
         The change ``v1 - v0`` as a linear function of the change of the inputs. No rule reads its numbers; only
-        derivatives pass through it. Floating point also where the value is not. None when constructed for an index.
+        derivatives pass through it. Floating point also where the value is not. Given as a function where few ask for it (the
+        places of a sorted order), as None where it has no rule.
     """
 
     __slots__ = ("_change", "_dv", "v0", "v1")
 
-    def __init__(self, v0: Tensor, v1: Tensor, dv: Tensor | None, change: Tensor | None = None) -> None:
+    def __init__(
+        self, v0: Tensor, v1: Tensor, dv: Tensor | Callable[[], Tensor] | None, change: Tensor | None = None
+    ) -> None:
         self.v0, self.v1, self._dv, self._change = v0, v1, dv, change
 
     @property
@@ -38,6 +41,8 @@ class Pair:
         """The change, as a linear function of the change of the inputs."""
         if self._dv is None:
             raise NoRule("it takes an index that depends on the inputs")
+        if not isinstance(self._dv, Tensor):
+            self._dv = self._dv()
         return self._dv
 
     @property
@@ -62,7 +67,7 @@ class Pair:
 
     @property
     def is_index(self) -> bool:
-        """Whether the value is an index; it has no `dv`, as the selected element jumps."""
+        """Whether the value is an index that has no `dv`: a place in a whole order."""
         return self._dv is None
 
     @property

@@ -12,6 +12,7 @@ from torch._ops import OpOverload
 from attrib.engine.secant.elementwise import kinked, ratio
 from attrib.engine.secant.pair import NoRule, Pair, at0, at1, values
 from attrib.engine.secant.rules import rule
+from attrib.engine.secant.selection import jumps
 from attrib.engine.secant.sums import add, change_of
 
 aten = torch.ops.aten
@@ -54,9 +55,15 @@ def largest_along(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -
     (y0, i0), (y1, i1) = values(op, [x, dim, True], {})
     sign = -1 if op is aten.min.dim else 1
     maxima = winner(_signed(x, sign), sign * y0, sign * y1, i0, i1, lambda v, i: v.gather(dim, i))
+    last, j0, j1 = Pair(*(t.movedim(dim, -1) for t in (x.v0, x.v1, x.dv))), i0, i1
+
+    def jumped() -> Tensor:
+        jump = jumps(last, j0.movedim(dim, -1), j1.movedim(dim, -1)).movedim(-1, dim)
+        return jump if keep else jump.squeeze(dim)
+
     parts = [y0, y1, sign * maxima.dv, i0, i1]
     y0, y1, dv, i0, i1 = parts if keep else [p.squeeze(dim) for p in parts]
-    return [Pair(y0, y1, dv), Pair(i0, i1, None)]
+    return [Pair(y0, y1, dv), Pair(i0, i1, jumped if x.v0.ndim else None)]
 
 
 @rule(aten.amax, aten.amin, aten.max.default, aten.min.default)

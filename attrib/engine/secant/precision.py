@@ -14,6 +14,7 @@ from attrib.engine.secant.report import shares
 
 ALLOWED = 1e-3  # completeness error, as a share of the change
 ROUNDINGS = 64  # of the scores: a change that is hardly more than these cannot be shared out more exactly
+NEGLIGIBLE = 1e-9  # of the largest output: a probability that is 0 at both ends has attributions of rounding
 LARGE = 1e3  # entries, as multiples of the change
 
 _WIDE = {
@@ -36,12 +37,14 @@ def adds_up(total: Tensor, at_input: Tensor, at_baseline: Tensor, *outputs: Tens
     total, at_input, at_baseline : Tensor (T, rows)
         Sums of attributions, and scores.
     outputs : Tensor (rows, ...)
-        All outputs of the model, whose rounding is then allowed too: a score of zero may be the difference of large numbers.
+        All outputs of the model, of which a negligible part is then allowed too: a score of zero may be the difference of
+        large numbers, as a probability behind large logits is.
     """
     change = at_input - at_baseline
     share = max(ALLOWED, 8 * torch.finfo(at_input.dtype).eps)
-    sizes = [y.reshape(len(y), -1).abs().amax(1) for y in outputs]
-    allowed = share * change.abs() + rounding(at_input, at_baseline, *sizes)
+    allowed = share * change.abs() + rounding(at_input, at_baseline)
+    for y in outputs:
+        allowed = allowed + NEGLIGIBLE * y.reshape(len(y), -1).abs().amax(1)
     return ((total - change).abs() <= allowed) | ~change.isfinite()
 
 

@@ -1,9 +1,13 @@
-"""Places of a sorted order: sort, top-k, median and k-th values give their change to one of the elements, as maxima do.
+"""Places of a sorted order, and what is looked up or put there. Sort, top-k, median and k-th values give their change to one of the elements, as maxima do.
 
 Say that the value at the k-th smallest place rises from y0 to y1. At most n - k of the n elements are above y0 at the
 baseline, and at least n - k + 1 reach y1 at the input, so that some element passes both: it rises by y1 - y0 or more, and
 gets all of the change. It is the one that stands at the place at the input or at the baseline, if that passes; else the one
 that goes furthest of those from below. Falling places are the same, upside down.
+
+The index of a place jumps, and experts that are chosen by their scores jump with it. Where an element gives its place to another, the
+two changed order, or both changed order with a third. The difference of two elements that change order passes zero, and a step has
+a secant: that of comparisons. So the jump goes to the scores, and what it does to the rest is a product.
 """
 
 from __future__ import annotations
@@ -15,9 +19,11 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
+from attrib.engine.graph import transformed
 from attrib.engine.secant.elementwise import ratio
-from attrib.engine.secant.pair import NoRule, Pair, values
+from attrib.engine.secant.pair import NoRule, Pair, at0, at1, has_pair, values
 from attrib.engine.secant.rules import rule
+from attrib.engine.secant.sums import insert
 
 aten = torch.ops.aten
 
@@ -52,6 +58,35 @@ def _furthest(v0: Tensor, v1: Tensor) -> tuple[Tensor, Tensor]:
     return order0.gather(-1, up), order0.gather(-1, down)
 
 
+def jumps(x: Pair, i0: Tensor, i1: Tensor) -> Tensor:
+    """The change of the index from `i0` to `i1`, (..., k), shared by all pairs of elements that changed order with either.
+
+    Where the two changed order with each other, they are the pair. The elements are the last dim of `x`.
+    """
+    several = x.v0[..., None, :], x.v1[..., None, :]
+    weights: Any = 0
+    count: Any = 0
+    for i, other in ((i0, i1), (i1, i0)):
+        i, other = i[..., None], other[..., None]
+        before, after = (
+            v - v.gather(-1, i.expand(*i.shape[:-1], 1))
+            for v in (v.expand(*i.shape[:-1], -1) for v in several)
+        )
+        crossed = (before.sign() * after.sign() <= 0) & (before != after)
+        direct = torch.zeros_like(crossed).scatter(-1, other, True)
+        crossed = torch.where(crossed.gather(-1, other), direct, crossed)
+        inverse = crossed / torch.where(crossed, after - before, 1)
+        weights = weights + inverse.scatter_add(-1, i, -inverse.sum(-1, keepdim=True))
+        count = count + crossed.sum(-1)
+    step = (weights * x.dv[..., None, :]).sum(-1) / count.clamp(min=1)
+    return (i1 - i0) * step
+
+
+def steps_of(i: Pair, kind: torch.dtype) -> Tensor:
+    """From 0 to 1 where an index changes, as a linear function of the change of the inputs."""
+    return ratio(torch.ones_like(i.change), i.change, 0.0).to(kind) * i.dv.to(kind)
+
+
 def _selected(
     op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any], dim: int, descending: bool, first: int = 0
 ) -> list[Pair]:
@@ -66,7 +101,9 @@ def _selected(
     j0, j1 = (i.movedim(dim, -1) for i in (i0, i1))
     k = torch.arange(first, first + j0.shape[-1], device=j0.device)
     k = x.v0.shape[dim] - 1 - k if descending else k
-    return [Pair(y0, y1, places(last, k, j0, j1).dv.movedim(-1, dim)), Pair(i0, i1, None)]
+    one = op.overloadpacket is not aten.sort  # of a whole order each place would be compared with all others
+    jumped = (lambda: jumps(last, j0, j1).movedim(-1, dim)) if one else None
+    return [Pair(y0, y1, places(last, k, j0, j1).dv.movedim(-1, dim)), Pair(i0, i1, jumped)]
 
 
 @rule(aten.sort)
@@ -99,7 +136,7 @@ def one_place(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> li
     if options["keepdim"] or x.v0.ndim == 0:
         return [value, index]
     y0, y1, dv, i0, i1 = (t.squeeze(dim) for t in (value.v0, value.v1, value.dv, index.v0, index.v1))
-    return [Pair(y0, y1, dv), Pair(i0, i1, None)]
+    return [Pair(y0, y1, dv), Pair(i0, i1, lambda: index.dv.squeeze(dim))]
 
 
 @rule(aten.median.default)
@@ -108,3 +145,93 @@ def median(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     x = args[0]
     flat = Pair(*(t.reshape(-1) for t in (x.v0, x.v1, x.dv)))
     return one_place(aten.median.dim, [flat, 0], {})[0]
+
+
+@rule(aten.argmax, aten.argmin)
+def place_of_the_largest(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
+    """Its index jumps (see `jumps`)."""
+    x, dim, keep = (*args, None, False)[:3]
+    dim, keep = kwargs.get("dim", dim), kwargs.get("keepdim", keep)
+    i0, i1 = values(op, args, kwargs)
+    along = x if dim is not None else Pair(*(t.reshape(-1) for t in (x.v0, x.v1, x.dv)))
+    last = Pair(*(t.movedim(-1 if dim is None else dim, -1) for t in (along.v0, along.v1, along.dv)))
+    shape = last.v0.shape[:-1]
+    return Pair(i0, i1, lambda: jumps(last, i0.view(*shape, 1), i1.view(*shape, 1)).view(i0.shape))
+
+
+def looked_up(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
+    """d v[i]: halves of the change of v at both places, and of the steps between the places at both ends.
+
+    So experts are looked up whose scores are largest; and sparsemax counts how many values are above its threshold.
+    """
+    x, indices = (
+        args[0],
+        [
+            i
+            for i in (args[1] if op.overloadpacket is aten.index else args[1:])
+            if isinstance(i, Tensor | Pair)
+        ],
+    )
+    changing = [i for i in indices if isinstance(i, Pair)]
+    if (
+        op.overloadpacket not in (aten.index, aten.index_select, aten.gather, aten.take)
+        or has_pair(kwargs)
+        or any(i.v0.dtype == torch.bool for i in changing)
+    ):
+        raise NoRule("it takes an index or an option that depends on the inputs")
+    from0, from1 = ((lambda v, at=at: op(v, *at(args[1:]))) for at in (at0, at1))
+    a0, a1, b0, b1 = (put(v) for v in (at0(x), at1(x)) for put in (from0, from1))
+    kind = changing[0].dv.dtype
+    jumped = torch.stack(torch.broadcast_tensors(*(steps_of(i, kind) for i in changing)))
+    several = torch.stack(torch.broadcast_tensors(*(i.v0 != i.v1 for i in changing))).sum(0)
+    steps = jumped.sum(0) / several.clamp(min=1)
+    trailing = _dims_behind(op, args, indices)
+    dv = (a1 - a0 + b1 - b0) / 2 * steps.reshape(*steps.shape, *[1] * trailing)
+    if isinstance(x, Pair):
+        dv = dv + (from0(x.dv) + from1(x.dv)) / 2
+    return Pair(a0, b1, dv)
+
+
+def _dims_behind(op: OpOverload, args: Sequence[Any], indices: list[Any]) -> int:
+    """How many dims a result has behind those of its indices."""
+    ndim = at1(args[0]).ndim
+    if op.overloadpacket is aten.index_select:
+        return ndim - 1 - args[1] % ndim
+    if op.overloadpacket is not aten.index:
+        return 0
+    places = [d for d, i in enumerate(args[1]) if i is not None]
+    together = places == list(range(places[0], places[-1] + 1))
+    return ndim - 1 - places[-1] if together else ndim - len(places)
+
+
+@rule(aten.scatter.src, aten.scatter.value, aten.scatter_add.default)
+def put_at(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
+    """Values that are put, or added, at places which depend on the inputs: the product of each value and the share 0 or 1 of its place."""
+    base, dim, index, source = args
+    if not isinstance(index, Pair):
+        return insert(op, args, kwargs)
+    ends_of = [v for t in (base, source) for v in (at0(t), at1(t)) if isinstance(v, Tensor)]
+    finite = transformed() or all(bool(v.isfinite().all()) for v in ends_of)
+    if kwargs or not finite:
+        raise NoRule("it takes an index that depends on the inputs, for numbers that are not finite")
+    v0, v1 = values(op, args, kwargs)
+    steps = steps_of(index, index.dv.dtype)
+    cut = tuple(slice(0, s) for s in index.v0.shape)
+
+    def middle(value: Any) -> Tensor:
+        return value.mean if isinstance(value, Pair) else value.to(steps.dtype)
+
+    def put(i: Tensor, v: Tensor) -> Tensor:
+        return torch.zeros_like(v1, dtype=steps.dtype).scatter_add(dim, i, v.to(steps.dtype))
+
+    number = not isinstance(source, Tensor | Pair)
+    mean = torch.full_like(steps, source) if number else middle(source)[cut]
+    dv = put(index.v1, mean * steps) - put(index.v0, mean * steps)
+    if isinstance(source, Pair):
+        dv = dv + (put(index.v0, source.dv[cut]) + put(index.v1, source.dv[cut])) / 2
+    kept: Any = 1
+    if op is not aten.scatter_add.default:
+        ones = torch.ones_like(steps)
+        dv = dv - middle(base) * (put(index.v1, steps) - put(index.v0, steps))
+        kept = 1 - (put(index.v0, ones) + put(index.v1, ones)) / 2
+    return Pair(v0, v1, dv + kept * base.dv if isinstance(base, Pair) else dv)

@@ -74,26 +74,15 @@ def pad(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
 
 
 @rule(
-    *(aten.index_put, aten.index_add.default, aten.index_copy.default, aten.scatter.src),
-    *(aten.scatter_add.default, aten.slice_scatter, aten.select_scatter),
-    *(aten.diagonal_scatter, aten.masked_scatter),
+    *(aten.index_put, aten.index_add.default, aten.index_copy.default),
+    *(aten.slice_scatter, aten.select_scatter, aten.diagonal_scatter, aten.masked_scatter),
 )
 def insert(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     """d put(u, index, v) = put(du, index, dv)."""
     v0, v1 = values(op, args, kwargs)
     names = [a.name for a in op._schema.arguments]
-    linear_in = {0, *(i for i, name in enumerate(names) if name in ("src", "source", "values"))}
+    linear_in = {0, *(i for i, name in enumerate(names) if name in ("src", "source", "value", "values"))}
     if has_pair([a for i, a in enumerate(args) if i not in linear_in]) or has_pair(kwargs):
         raise NoRule("it takes an index that depends on the inputs")
     changes = [change_of(a) if i in linear_in else a for i, a in enumerate(args)]
     return Pair(v0, v1, op(*changes, **kwargs))
-
-
-@rule(aten.scatter.value)
-def insert_number(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
-    """d put(u, index, c) = put(du, index, 0)."""
-    u, dim, index, _ = args
-    if isinstance(index, Pair):
-        raise NoRule("it takes an index that depends on the inputs")
-    v0, v1 = values(op, args, kwargs)
-    return Pair(v0, v1, op(u.dv, dim, index, 0.0))

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib._nearest import near
+from attrib._seed import whole_seed
 from attrib.domains.draws import drawn_evenly
 from attrib.domains.expression import transformed
 from attrib.workflows.context import Context
@@ -145,7 +146,7 @@ def _of_split(
     if split == "auto":
         if not (places != "").any():
             return np.ones(len(names), dtype=bool)
-        say("The data hold samples of the training; those of its test are explained (all: --split all).")
+        say("The data hold samples of the training; those of its test are explained (all: --set split=all).")
         split = "test"
     return places == split
 
@@ -223,5 +224,5 @@ def background(classifier: Classifier, z: xr.DataArray, seed: int) -> xr.DataArr
     if classifier.label_means is not None:
         rows = classifier.standardised(classifier.label_means.rename(label="sample")).values
     else:
-        rows = z.values[np.random.default_rng(seed).permutation(len(z))[:BACKGROUND]]
+        rows = z.values[np.random.default_rng(whole_seed(seed)).permutation(len(z))[:BACKGROUND]]
     return xr.DataArray(rows.astype(np.float32), dims=("baseline", "gene"), coords={"gene": z["gene"].values})

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._seed import whole_seed
 from attrib.domains.draws import drawn_evenly
 from attrib.domains.fcgr import CORNERS, fcgr
 from attrib.domains.sequences.fasta import text_of
@@ -101,14 +102,9 @@ def read_pairs(path: str | Path, k: int, columns: Mapping[str, str] | None = Non
     if not file.is_file():
         raise FileNotFoundError(f"`data`: there is no file {file}")
     try:
-        raw = pd.read_csv(
-            file,
-            sep=_separator(file),
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-            encoding="utf-8-sig",
-        )
+        options = {"dtype": str, "keep_default_na": False, "skipinitialspace": True}
+        with text_of(file) as text:
+            raw = pd.read_csv(text, sep=_separator(file), **options)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError, OSError) as error:
         raise ValueError(f"`data`: {file} is no table in CSV: {error}") from error
     table = _columns(raw, file, dict(columns or {}))
@@ -244,5 +240,5 @@ def _by_name(pairs: Pairs, names: list[str]) -> tuple[list[str], dict[str, str]]
 
 def background(pairs: Pairs, count: int, seed: int) -> list[str]:
     """Pairs of the background, the same for all explained pairs."""
-    order = np.random.default_rng([seed, 12]).permutation(len(pairs.table))
+    order = np.random.default_rng([whole_seed(seed), 12]).permutation(len(pairs.table))
     return [str(n) for n in pairs.table.index[order[:count]]]

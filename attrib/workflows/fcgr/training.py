@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from attrib._seed import whole_seed
 from attrib.io import save, write_json
 from attrib.plots.scale import figure
 from attrib.stats import performance
@@ -146,6 +147,24 @@ def train(
     Notes
     -----
     Memory: two images of 4^k numbers of four bytes per pair, 32 KB at k = 6.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np, pandas as pd
+    >>> from attrib.workflows.fcgr import load_predictor, train
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> rng = np.random.default_rng(0)
+    >>> text = lambda n: "".join(rng.choice(list("ACGU"), n))
+    >>> mirnas = [text(22) for _ in range(12)]
+    >>> rows = [{"mirna": mirnas[k % 12], "target": text(50), "label": k // 12 % 2} for k in range(48)]
+    >>> pd.DataFrame(rows).to_csv(folder / "pairs.csv", index=False)
+    >>> trained = train(folder / "pairs.csv", folder / "model", k=3, depth=1, channels=4, epochs=1)
+    >>> sorted(p.name for p in trained.folder.glob("model.*"))
+    ['model.json', 'model.safetensors']
+    >>> predictor = load_predictor(folder / "model" / "model.safetensors")
+    >>> predictor.images.k
+    3
     """
     _check_numbers(epochs, patience, batch_size, learning_rate, dropout, test, validation)
     pairs = read_pairs(data, k, columns)
@@ -220,7 +239,7 @@ def split(mirna: pd.Series, test: float, validation: float, seed: int) -> np.nda
         raise ValueError(
             f"`data` has {len(names)} different miRNAs, expected at least {LEAST}: one for each split"
         )
-    order = np.random.default_rng([seed, 7]).permutation(names)
+    order = np.random.default_rng([whole_seed(seed), 7]).permutation(names)
     tested = min(max(1, round(test * len(names))), len(names) - 2)
     checked = min(max(1, round(validation * len(names))), len(names) - tested - 1)
     place = dict.fromkeys(order, "train") | dict.fromkeys(order[:tested], "test")

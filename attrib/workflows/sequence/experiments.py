@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib._nearest import near
+from attrib._seed import whole_seed
 from attrib.domains.draws import drawn_evenly
 from attrib.domains.motifs.matrix import LETTERS, matrix_of
 from attrib.domains.sequences import ablate, dinucleotide_shuffle, evolve, marginalize, space
@@ -282,7 +283,7 @@ def _elsewhere(start: np.ndarray, end: np.ndarray, size: int, seed: int) -> tupl
     """Starts of equally long stretches that do not overlap, and whether there is room for one."""
     width = end - start
     left, right = np.maximum(start - width + 1, 0), np.maximum(size - end - width + 1, 0)
-    draw = np.random.default_rng(seed).random(len(start)) * np.maximum(left + right, 1)
+    draw = np.random.default_rng(whole_seed(seed)).random(len(start)) * np.maximum(left + right, 1)
     place = draw.astype(int)
     away = np.where(place < left, place, end + place - left)
     has_room = left + right > 0

@@ -81,6 +81,8 @@ def _read(source: Source) -> Reading:
     unknown = [c for c in source.columns if c not in ("sequence", "name")]
     if unknown:
         raise ValueError(f"`columns` names {unknown[0]!r}, expected sequence or name")
+    if source.bed is None and (source.width is not None or source.summits):
+        raise ValueError("`width` and `summits` are of intervals; pass `bed` too, or leave them out")
     if _is_table(path):
         if source.bed is not None:
             raise ValueError(f"`bed` holds intervals of a genome, but `data` is {path}, a table by its name")

@@ -117,12 +117,12 @@ def test_a_packed_genome_with_an_index_is_read_whole(tmp_path: Path) -> None:
 def test_a_chromosome_of_another_name_is_told_once(index: bool | None, tmp_path: Path) -> None:
     if index:
         pytest.importorskip("pyfaidx")
-    bed = written(tmp_path / "a.bed", "chr1\t0\t3\nchr1\t1\t4\n1\t0\t2\nchr9\t0\t2\n")
+    bed = written(tmp_path / "a.bed", "chr1\t0\t3\nchr1\t1\t4\n1\t0\t2\nchr9\t0\t2\nchr2\t0\t2\n")
     found = read_bed(bed, written(tmp_path / "g.fa", ">1\nACGT\n>2\nACGT\n"), index=index)
     assert found.sequences.sequence.tolist() == ["AC"]
     assert found.problems.record.tolist() == ["chr1", "chr9"]
     assert found.problems.problem[0].endswith(
-        "has no chr1 (2 intervals); it has 1: are they named otherwise?"
+        "has no chr1; it has 1: chromosomes are named otherwise there (3 intervals)"
     )
     assert found.problems.problem[1].endswith("has no chr9 (1 intervals); its records are 1, 2")
 

@@ -56,11 +56,12 @@ def test_files_that_are_no_tables(tmp_path: Path, name: str, content: str, text:
     [
         ("r.txt", "sequence\tlabel\n1\tACGT\t0.5\n2\tGG\t1\n"), ("end.csv", "sequence,label,\nACGT,0.5,\nGG,1,\n"),
         ("end.tsv", "sequence\tlabel\nACGT\t0.5\t\nGG\t1\t\n"), ("mark.csv", "\ufeffsequence,label\nACGT,0.5\nGG,1\n"),
+        ("semicolons.csv", "sequence;label\nACGT;0.5\nGG;1\n"), ("wide.csv", "sequence,label\nACGT,0.5\nGG,1\n"),
         ("spaces.csv", "sequence ,label\nACGT,0.5\nGG,1\n"), ("short.csv", "sequence,label,more\nACGT,0.5\nGG,1\n"),
     ],
 )  # fmt: skip
 def test_row_names_and_separators_at_the_end_shift_nothing(name: str, content: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(content, encoding="utf-8")
+    (tmp_path / name).write_text(content, encoding="utf-16" if name == "wide.csv" else "utf-8")
     found = read_table(tmp_path / name)
     assert found.sequences.sequence.tolist() == ["ACGT", "GG"]
     assert found.sequences.label.tolist() == [0.5, 1]

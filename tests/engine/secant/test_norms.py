@@ -241,3 +241,33 @@ def test_recognition_changes_no_value() -> None:
     small, fused = record(net, [x], decompose), expressed(net, [x])
     torch.testing.assert_close(fused.run([x]), small.run([x]), rtol=1e-14, atol=1e-14)
     assert len(fused.nodes) < len(small.nodes)
+
+
+class Steep(nn.Sequential):
+    """Probabilities behind logits of about 10^6 `scale`, whose rounding in single precision is a tenth."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__(
+            nn.Linear(40, 20), nn.ReLU(), nn.Linear(20, 20), nn.ReLU(), nn.Linear(20, 10), nn.Softmax(1)
+        )
+        with torch.no_grad():
+            for k in (0, 2, 4):
+                self[k].weight.fill_(scale if k == 4 else 1.0)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-2, 1e-1, 1.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_probabilities_behind_large_logits(scale: float, seed: int) -> None:
+    """What the model itself loses to rounding is no sign of anything that escaped, and shares of nothing are nothing."""
+    torch.manual_seed(seed)
+    net, x = Steep(scale).eval(), torch.arange(80.0).reshape(2, 40)
+    true = copy.deepcopy(net).double()
+    for target in (2, 5):
+        single = deep_lift.explain(net, x, baselines=0.0, target=target)
+        double = deep_lift.explain(true, x.double(), baselines=0.0, target=target)
+        assert float(double.delta.abs().max()) < 1e-9
+        total = single.attribution.double().sum(1)
+        torch.testing.assert_close(
+            total, true(x.double())[:, target] - true(0 * x.double())[:, target], rtol=1e-3, atol=1e-5
+        )
+        deep_lift_shap(net, x, baselines=torch.randn(5, 40), target=target)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attrib.functional import deep_lift
+from attrib.functional import deep_lift, op_shares
 from tests.engine.secant.test_rules import multipliers
 
 
@@ -117,6 +117,86 @@ def test_a_place_that_was_counted(name: str) -> None:
     torch.testing.assert_close((m * (x1 - x0)).sum(1), f(x1) - f(x0))
     if "quantile" in name or name == "of all":
         assert float(m.min()) >= -1e-12
+
+
+# ------------------------------------------------------------------ experts that the input chooses
+
+GATE = torch.randn(6, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+EXPERTS = torch.randn(4, 6, 6, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+
+
+def best(x: Tensor) -> tuple[Tensor, Tensor]:
+    return (x @ GATE).topk(2, 1)
+
+
+CHOSEN: dict[str, Callable[[Tensor], Tensor]] = {
+    "experts": lambda x: ((EXPERTS[best(x)[1]] @ x[:, None, :, None]).squeeze(-1) * best(x)[0].softmax(1)[..., None]).sum((1, 2)),
+    "one expert": lambda x: (EXPERTS[(x @ GATE).max(1).indices] @ x[:, :, None]).sum((1, 2)),
+    "argmax": lambda x: EXPERTS[(x @ GATE).argmax(1), (x @ GATE.cos()).argmin(1)].mul(x).sum(1),
+    "embedded": lambda x: torch.nn.functional.embedding((x @ GATE).argmax(1), EXPERTS[:, 0]).mul(x).sum(1),
+    "gathered": lambda x: (x @ GATE).sin().gather(1, best(x)[1])[:, 1],
+    "index_select": lambda x: EXPERTS[0].index_select(1, (x @ GATE).argmax(1)).mT.mul(x).sum(1),
+    "a mask": lambda x: ((x @ GATE).sigmoid() * torch.zeros_like(x[:, :4]).scatter(1, best(x)[1], 1.0)).sum(1),
+    "put back": lambda x: ((x @ GATE).tanh().scatter(1, best(x)[1], best(x)[0]) ** 2).sum(1),
+    "added": lambda x: ((x @ GATE).tanh().scatter_add(1, best(x)[1], best(x)[0]) ** 2).sum(1),
+    "compared": lambda x: ((best(x)[1][..., None] == torch.arange(4)) * (x @ GATE)[:, None]).sum((1, 2)),
+    "the index": lambda x: (x @ GATE).argmax(1).double(),
+    "k-th": lambda x: EXPERTS[0, 0, (x @ GATE).kthvalue(2, 1).indices],
+    "binned": lambda x: torch.arange(40.0, dtype=x.dtype).square()[(4 * x.sum(1)).long().clamp(-20, 19) + 20],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_what_the_input_chooses_adds_up(name: str) -> None:
+    x0, x1 = torch.randn(2, 30, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    f = CHOSEN[name]
+    (m,) = multipliers(f, (x0,), (x1,))
+    torch.testing.assert_close((m * (x1 - x0)).sum(1), f(x1) - f(x0))
+    mapped = torch.func.vmap(
+        lambda a, b: deep_lift(f, b[None], baselines=a[None], multiply_by_inputs=False)[0]
+    )
+    torch.testing.assert_close(mapped(x0[:3], x1[:3]), m[:3])
+
+
+def test_the_report_of_a_choice_adds_up() -> None:
+    """The index has a share too: the experts' part of the change that goes to the scores."""
+    x0, x1 = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    f = CHOSEN["experts"]
+    found = op_shares(f, x1, baselines=x0)
+    assert {"aten.topk.default", "aten.index.Tensor"} <= {s.op for s in found}
+    assert max(abs(s.residual) for s in found) < 1e-9
+
+
+def test_a_choice_of_two_is_a_comparison() -> None:
+    """The index jumps as `where` does, whatever the number of the expert is."""
+    x0, x1 = torch.randn(2, 30, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    compared = lambda x: torch.where(x[:, 1] > x[:, 2], 3 * x[:, 0], x[:, 0] ** 2)
+    looked_up = lambda x: torch.stack([x[:, 0] ** 2, 3 * x[:, 0], 3 * x[:, 0]], 1).gather(1, torch.tensor([1, 0])[x[:, 1:].argmax(1)][:, None])[:, 0]  # fmt: skip
+    torch.testing.assert_close(*(multipliers(f, (x0,), (x1,))[0] for f in (compared, looked_up)))
+
+
+def test_a_third_that_passes_both_moves_a_place() -> None:
+    """Second of (3, 2, 1) is b; of (3, 2, 5) it is a: only c changed order with them, by 4 each. The index falls by one."""
+    (m,) = multipliers(lambda x: x.topk(2, 1).indices[:, 1].double(), (rows((3, 2, 1)),), (rows((3, 2, 5)),))
+    torch.testing.assert_close(m, rows((1 / 8, 1 / 8, -1 / 4)))
+
+
+SYSTEMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "of a constant matrix": lambda x: torch.linalg.solve_triangular(EXPERTS[0], x[:, :, None], upper=True),
+    "of a constant side": lambda x: torch.linalg.solve_triangular(x[:, :, None] * x[:, None], EXPERTS[0, 0, :, None], upper=False),
+    "of both": lambda x: torch.linalg.solve_triangular(x[:, :, None] * x[:, None], x[:, None].sin(), upper=True, left=False),
+    "with ones": lambda x: torch.linalg.solve_triangular(x[:, :, None] * x[:, None], x[:, :, None].sin(), upper=False, unitriangular=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_triangular_systems(name: str) -> None:
+    x0, x1 = torch.randn(2, 20, 6, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    f = lambda x: SYSTEMS[name](x).tanh().flatten(1).sum(1)
+    (m,) = multipliers(f, (x0,), (x1,))
+    torch.testing.assert_close((m * (x1 - x0)).sum(1), f(x1) - f(x0))
+    (m,) = multipliers(f, (x1 - 1e-7 * x0,), (x1,))
+    torch.testing.assert_close(m, torch.func.grad(lambda x: f(x).sum())(x1), rtol=1e-4, atol=1e-5)
 
 
 # ------------------------------------------------------------------ groups

@@ -145,9 +145,9 @@ def test_lines_are_the_users():
 
     shares = op_shares(from_jax(model), torch.randn(2, 3, dtype=torch.float64))
     first = model.__code__.co_firstlineno
-    assert {s.source.rpartition(":")[2] for s in shares} == {
-        f"{first + i} in test_lines_are_the_users.<locals>.model" for i in (1, 2)
-    }
+    lines = {s.source.rpartition(":")[2].partition(" in ")[::2] for s in shares}
+    assert {int(number) - first for number, _ in lines} == {1, 2}
+    assert {name.rpartition(".")[2] for _, name in lines} == {"model"}  # JAX 0.4.35 says no more of the name
 
 
 def test_each_shape_is_traced_once():
