@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # GPU tests, then the figures, in less than eight minutes: bash benchmarks/gpu.sh [RESULT.md]
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 python="${PYTHON:-python}"
 output="${1:-benchmarks/results/gpu-$(date +%F).md}"
 "$python" -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "this torch sees no GPU")' || exit 2

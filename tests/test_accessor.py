@@ -115,6 +115,14 @@ def test_several_inputs() -> None:
         xr.Dataset().attrib.top()
 
 
+def test_a_result_without_variables_is_shown_as_xarray_shows_it() -> None:
+    """As `both[[]]` is: its attrs are still those of a result."""
+    empty = xr.Dataset(attrs={"attrib_version": "0"})
+    assert shown(empty).startswith("<div><svg")
+    assert "xarray.Dataset" in shown(empty)
+    assert repr(empty.attrib).startswith("attribution: top()")
+
+
 def test_summary_is_that_of_stats() -> None:
     pd.testing.assert_frame_equal(genes().attrib.summary(), attrib.stats.summary(genes()))
 
@@ -138,6 +146,25 @@ def test_pictures_follow_the_dims(name: str) -> None:
     figure = PICTURES[name].attrib.plot()
     legible(figure)
     assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_words_stand_for_tokens_without_labels() -> None:
+    """Each sentence has words of its own: a coord of two dims, as a tokenizer gives them."""
+    a = xr.DataArray(
+        [[0.5, -1.0, 0.0], [0.0, 0.1, 2.0]], dims=("sample", "token"), attrs={"attrib_version": "0"},
+        coords={"sample": ["first", "second"], "word": (("sample", "token"), [["not", "bad", ""], ["a", "good", "film"]])},
+    )  # fmt: skip
+    assert a.attrib.top(1, by="sample")[["sample", "token"]].values.tolist() == [
+        ["first", "bad"],
+        ["second", "film"],
+    ]
+    assert a.attrib.top(1)["token"].tolist() == [2]  # over sentences there is only the position
+    assert a.attrib.summary()["at_token"].tolist() == ["bad", "film"]
+    assert a.expand_dims(target=["x", "y"]).attrib.summary()["at_token"].tolist() == ["bad", "film"] * 2
+    assert a[1].attrib.top(1)["token"].tolist() == ["film"]
+    assert "bad: -1" in a.attrib._repr_html_()
+    drawn = [t.get_text() for t in a.attrib.plot().axes[0].texts]
+    assert drawn == ["first", "not", "bad", "second", "a", "good", "film"]
 
 
 def test_pictures_with_the_input() -> None:
@@ -178,6 +205,8 @@ def test_an_annotated_object() -> None:
     adata = genes().sel(target="alpha").attrib.to_anndata(key="mine")
     assert adata.var_names.tolist() == GENES
     np.testing.assert_allclose(adata.layers["mine"], genes().sel(target="alpha"))
+    assert adata.obs.columns.tolist() == ["tissue", "mine_prediction"]  # the table of the cells comes along
+    assert adata.obs["tissue"].tolist() == ["a", "b", "a", "b"]
 
 
 def test_a_notebook_shows_score_residual_and_strongest_entries() -> None:

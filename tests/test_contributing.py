@@ -74,12 +74,19 @@ def test_lowest_versions_are_those_of_the_project() -> None:
     )
     pins = dict(line.split("==") for line in done.stdout.split())
     assert pins["torch"] == "2.9"
-    assert pins["torch"] == "2.9"
     every = [
         *PROJECT["dependencies"],
         *(r for group in PROJECT["optional-dependencies"].values() for r in group),
     ]
     assert {re.split(r"[\[>=<]", r)[0].lower() for r in every} == set(pins)
+
+
+def test_the_readme_states_the_coverage_that_ci_demands() -> None:
+    """`.ci/run coverage` fails below it, each night, so that the figure is never more than what was measured."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["coverage"]
+    (stated,) = re.findall(r"The tests reach (\d+)% of the lines", (ROOT / "README.md").read_text())
+    assert int(stated) == settings["report"]["fail_under"] > 80
+    assert any(s.get("run") == ".ci/run coverage" for s in steps_of(ROOT / ".github/workflows/nightly.yml"))
 
 
 def test_the_release_publishes_without_a_password() -> None:

@@ -174,20 +174,20 @@ class Results:
 
     def _repr_html_(self) -> str:
         """What a notebook shows of `a.attrib`, and above the rest of `a`."""
-        return "".join(view(a, name) for name, a in self._inputs().items())
+        return "".join(view(a, name) for name, a in self._inputs(least=0).items())
 
     def __repr__(self) -> str:
-        a = next(iter(self._inputs().values()))
-        return f"{a.attrs.get('long_name', a.name or 'attribution')}: top(), summary(), plot(), to_anndata(), to_nifti(), to_bedgraph()"
+        title = next((a.attrs.get("long_name", a.name) for a in self._inputs(least=0).values()), None)
+        return f"{title or 'attribution'}: top(), summary(), plot(), to_anndata(), to_nifti(), to_bedgraph()"
 
-    def _inputs(self) -> dict[Hashable | None, xr.DataArray]:
+    def _inputs(self, least: int = 1) -> dict[Hashable | None, xr.DataArray]:
         """The attribution of each input, its samples a dim even where there is one; of a single input under None."""
         from attrib.stats.summary import with_samples
 
         if not hasattr(self._result, "data_vars"):
             return {None: with_samples(self._result)}
         inputs = {k: v for k, v in self._result.data_vars.items() if not str(k).endswith("standard_error")}
-        if not inputs:
+        if len(inputs) < least:
             raise ValueError("the Dataset has no variables, expected attributions")
         return {name: with_samples(a) for name, a in inputs.items()}
 
@@ -230,6 +230,7 @@ def _leading(a: xr.DataArray, n: int, by: str | None) -> pd.DataFrame:
     import numpy as np
     import xarray as xr
 
+    from attrib.labels.matching import text_along
     from attrib.stats import moments_by, sample_dims, top
 
     samples = sample_dims(a)
@@ -246,6 +247,11 @@ def _leading(a: xr.DataArray, n: int, by: str | None) -> pd.DataFrame:
     places = np.unravel_index(table.pop(ENTRY).to_numpy(), shape) if shape else ()
     for k, (d, place) in enumerate(zip(entries, places, strict=True)):
         table.insert(2 + k, str(d), labels_of(a, d)[place])
+        texts = text_along(a, d)
+        if texts is not None and by in texts.dims:  # words, which differ between samples
+            sample = labels_of(a, by).tolist()
+            words = texts.transpose(by, d).values
+            table[str(d)] = [words[sample.index(s), p] for s, p in zip(table[GROUP], place, strict=True)]
     return table.drop(columns=[GROUP, "specificity"]) if by is None else table.rename(columns={GROUP: by})
 
 

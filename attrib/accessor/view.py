@@ -52,7 +52,7 @@ def _row(a: xr.DataArray, heads: list[Hashable], places: list[int], residual: bo
     values = np.asarray(sample.values, dtype=float).reshape(-1)
     strongest = np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:STRONGEST]
     entries = [
-        f"{', '.join(named(a, d, p) for d, p in zip(sample.dims, _unravelled(int(k), sample.shape), strict=True))}: {values[k]:.3g}"
+        f"{', '.join(named(sample, d, p) for d, p in zip(sample.dims, _unravelled(int(k), sample.shape), strict=True))}: {values[k]:.3g}"
         for k in strongest
     ]
     return [*cells, "; ".join(entries)]
@@ -71,7 +71,12 @@ def _unravelled(k: int, sizes: Sequence[int]) -> list[int]:
 
 
 def labels_of(a: xr.DataArray, name: Hashable) -> np.ndarray:
-    """Labels of a dim, or values of a coord; of a dim without labels its positions."""
+    """Labels of a dim, or values of a coord; of a dim without labels the text along it, or its positions."""
     import numpy as np
 
-    return np.asarray(a[name].values) if name in a.coords else np.arange(a.sizes[name])
+    from attrib.labels.matching import text_along
+
+    if name in a.coords:
+        return np.asarray(a[name].values)
+    texts = text_along(a, name)
+    return np.arange(a.sizes[name]) if texts is None or texts.ndim > 1 else np.asarray(texts.values)

@@ -33,7 +33,7 @@ EXAMPLES = {
     ),
     "attrib mri": (
         "attrib mri --data subjects.csv --model net:build --weights best_model.pth \\\n"
-        "  --parameters parameters.json --classes HC,TLE --atlas aal.nii.gz --atlas-names aal.csv",
+        "  --parameters parameters.json --classes HC,TLE --atlas aal.nii.gz,aal.csv",
         "attrib mri --data val.csv --model net:build --weights best_model.pth --classes HC,TLE --input slices \\\n"
         "  --methods integrated_gradients,saliency,noise_tunnel_ig --key-slices 40,50,60,70 --max-samples 50",
     ),

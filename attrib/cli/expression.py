@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attrib._install import install_hint
+from attrib._nearest import near
 from attrib.cli import show
 from attrib.cli.examples import Command, Group
 from attrib.cli.options import (
@@ -20,12 +21,14 @@ from attrib.cli.options import (
     Methods,
     Overwrite,
     Seed,
-    Settings,
 )
-from attrib.cli.values import assignments, drawers, listed, rows, workers
+from attrib.cli.values import assignments, divided, drawers, listed, rows, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.expression import Study, Trained
+
+EXPLAINED = {"transform": None, "split": "auto", "every": False, "normalize": False}  # in --set
+TRAINED = {"hidden": "512,256,128", "dropout": 0.2, "class_weights": False, "tensorboard": False}
 
 commands = typer.Typer(
     cls=Group, no_args_is_help=False, invoke_without_command=True,
@@ -86,7 +89,6 @@ def explain(
         Path | None,
         typer.Option(help="Genes of --model, in the order of its input: a file with an id a line."),
     ] = None,
-    transform: Annotated[str | None, typer.Option(help="What --model takes: log1p or none.")] = None,
     layer: Table = None,
     context: Context = None,
     output: Continued = Path("attrib-expression"),
@@ -97,25 +99,20 @@ def explain(
     baselines: Annotated[
         str, typer.Option(help="mean or median of the training samples, label:NAME, or a number.")
     ] = "mean",
-    split: Annotated[
-        str,
-        typer.Option(
-            help="Samples of the training that are explained: auto (the test), train, validation, test, all."
-        ),
-    ] = "auto",
-    every: Annotated[
-        bool, typer.Option("--all-samples", help="Explain wrongly predicted samples too.")
-    ] = False,
     max_samples: Annotated[
         int | None, typer.Option(help="At most so many, drawn evenly over the labels.")
     ] = None,
-    normalize: Annotated[
-        bool, typer.Option("--normalize", help="Saliency from 0 to 1 in each sample.")
-    ] = False,
     gene_sets: Annotated[
         Path | None, typer.Option(help="A .gmt file to test the leading genes against.")
     ] = None,
-    options: Settings = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="An argument of a method, n_steps=20; or of the study: split=all (of the training's samples; default: its test), "
+            "every=true (wrongly predicted samples too), normalize=true (saliency from 0 to 1), transform=none (what --model takes).",
+        ),
+    ] = None,
     batch_size: BatchSize = "auto",
     cluster: Cluster = None,
     pictures: Annotated[str, typer.Option(help="Heat maps of so many labels, all, or none.")] = "all",
@@ -133,16 +130,17 @@ def explain(
     from attrib.workflows.expression import expression as work
 
     names = listed(targets_or_classes(classes))
+    settings, arguments = divided(assignments(options), EXPLAINED)
     classifier = load_checkpoint(
-        checkpoint, model=model, weights=weights, classes=names or None, transform=transform, device=device,
+        checkpoint, model=model, weights=weights, classes=names or None, transform=settings.pop("transform"), device=device,
         genes=None if input_filter is None else gene_list(input_filter),
     )  # fmt: skip
     goals = listed(target) or ["predicted"]
     with show.progress() as tell:
         done = work(
             classifier, _data(data), output, samples=samples, label=label, layer=layer,
-            context=listed(context), split=split, every=every, max_samples=max_samples, methods=listed(methods) or METHODS, target=goals, baselines=baselines,
-            normalize=normalize, gene_sets=gene_sets, options=assignments(options), batch_size=rows(batch_size),
+            context=listed(context), max_samples=max_samples, methods=listed(methods) or METHODS, target=goals, baselines=baselines,
+            gene_sets=gene_sets, options=arguments, **settings, batch_size=rows(batch_size),
             seed=seed, cluster=workers(cluster), pictures=pictures, workers=drawers(), overwrite=overwrite, tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
@@ -222,14 +220,6 @@ def train(
     augment: Annotated[
         str, typer.Option(help="How: mix, gaussian or smote; never in validation or test.")
     ] = "mix",
-    class_weights: Annotated[
-        bool, typer.Option("--class-weights", help="Labels count alike in the loss.")
-    ] = False,
-    hidden: Annotated[
-        list[str] | None,
-        typer.Option(help="Sizes of the layers between input and output; default: 512,256,128."),
-    ] = None,
-    dropout: Annotated[float, typer.Option(help="Share of features dropped in training.")] = 0.2,
     epochs: Annotated[int, typer.Option(help="Passes through the training samples, at most.")] = 50,
     batch_size: Annotated[int, typer.Option(help="Samples per step.")] = 32,
     lr: Annotated[float, typer.Option(help="Learning rate of AdamW.")] = 1e-3,
@@ -241,9 +231,14 @@ def train(
     test: Annotated[
         float, typer.Option(help="Share of the samples to test on; half as many decide when to stop.")
     ] = 0.2,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write a log for TensorBoard too.")
-    ] = False,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="hidden=512,256,128 (layers between input and output), dropout=0.2, class_weights=true (labels count alike in the "
+            "loss), tensorboard=true (a log for it).",
+        ),
+    ] = None,
     download: Download = None,
     seed: Seed = 0,
     device: Device = None,
@@ -252,13 +247,19 @@ def train(
     """Train dense layers that tell the label of a sample; no donor of the test is seen in training."""
     from attrib.workflows.expression import train as work
 
-    sizes = [int(v) if v.isdecimal() else 0 for v in listed(hidden) or ["512", "256", "128"]]
+    settings, others = divided(assignments(options), TRAINED)
+    if others:
+        raise ValueError(
+            f"--set has {', '.join(others)}, expected some of {', '.join(TRAINED)}{near(next(iter(others)), TRAINED)}"
+        )
+    settings["hidden"] = [
+        int(v) if v.strip().isdecimal() else 0 for v in str(settings["hidden"]).strip("[]").split(",")
+    ]
     with show.progress() as tell:
         done = work(
             _data(data, download), output, samples=samples, label=label, group=group, split=split, input_filter=input_filter,
-            layer=layer, transform=transform, min_samples=min_samples, augment=augment, class_weights=class_weights, hidden=sizes,
-            dropout=dropout, epochs=epochs, patience=patience, delta=delta, batch_size=batch_size, lr=lr, decay=decay, test=test,
-            seed=seed, device=device, tensorboard=tensorboard, overwrite=overwrite, tell=tell,
+            layer=layer, transform=transform, min_samples=min_samples, augment=augment, epochs=epochs, patience=patience, delta=delta, batch_size=batch_size, lr=lr, decay=decay, test=test,
+            seed=seed, device=device, **settings, overwrite=overwrite, tell=tell,
         )  # fmt: skip
     _report_training(done, samples, download or data)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -22,12 +22,15 @@ from attrib.cli.options import (
     Overwrite,
     Pictures,
     Seed,
-    Settings,
 )
-from attrib.cli.values import assignments, joined, listed, rows
+from attrib.cli.values import assignments, divided, joined, listed, rows
 
-if TYPE_CHECKING:
-    from attrib.workflows.mri import Voxels
+SETTINGS = {
+    "axis": "axial",
+    "orientation": None,
+    "brain_mask": None,
+    "npy": False,
+}  # settings of the study in --set
 
 Subjects = Annotated[
     Path,
@@ -59,29 +62,29 @@ Input = Annotated[
         help="volume, or slices: a 2-D model whose score is the mean over slices; slices:30-90 for those alone."
     ),
 ]
-Axis = Annotated[str, typer.Option(help="Of slices and pictures: axial, coronal, sagittal, i, j or k.")]
 KeySlices = Annotated[
     list[str] | None,
     typer.Option(help="Slices to draw, 40,50,60, or places, -12mm,4mm; default: seven in the middle half."),
 ]
-Orientation = Annotated[
-    str | None, typer.Option(help="Turn volumes before they go in, such as RAS; maps come back as stored.")
-]
 Intensity = Annotated[str, typer.Option(help="none, zscore, zscore-brain or minmax.")]
-BrainMask = Annotated[Path | None, typer.Option(help="For subjects without a mask in the table.")]
 Reference = Annotated[
     str,
     typer.Option("--baselines", help="zeros, a number, mean:HC, samples:HC (several), blurred, or an image."),
 ]
-Atlas = Annotated[Path | None, typer.Option(help="Image of whole numbers on the subjects' grid.")]
-AtlasNames = Annotated[Path | None, typer.Option(help="Table of its numbers and their names.")]
-Samples = Annotated[list[str] | None, typer.Option(help="Subjects by name; default: all.")]
-MaxSamples = Annotated[int, typer.Option(help="At most so many, drawn evenly over labels; 0: all.")]
-Npy = Annotated[bool, typer.Option("--npy", help="Write maps as .npy too.")]
-Statistics = Annotated[
+Atlas = Annotated[
     list[str] | None,
     typer.Option(
-        help="Of voxels: smooth=6 (mm), threshold=0.001 (p of one voxel), connectivity=26, permutations=999, tfce=true."
+        help="Image of whole numbers on the subjects' grid, and a table of their names: atlas.nii.gz,names.csv; atlas.csv is found."
+    ),
+]
+Samples = Annotated[list[str] | None, typer.Option(help="Subjects by name; default: all.")]
+MaxSamples = Annotated[int, typer.Option(help="At most so many, drawn evenly over labels; 0: all.")]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="An argument of a method, n_steps=20; or of the study: axis=coronal, orientation=RAS, brain_mask=FILE, npy=true; of "
+        "statistics of voxels: smooth=6 (mm), threshold=0.001, connectivity=26, permutations=999, tfce=true.",
     ),
 ]
 
@@ -96,30 +99,24 @@ def mri(
     target: ScoredClass = None,
     methods: Maps = None,
     input: Input = "volume",
-    axis: Axis = "axial",
     key_slices: KeySlices = None,
-    orientation: Orientation = None,
     intensity: Intensity = "none",
-    brain_mask: BrainMask = None,
     baselines: Reference = "zeros",
     context: Context = None,
     layer: Layer = "auto",
     atlas: Atlas = None,
-    atlas_names: AtlasNames = None,
-    options: Settings = None,
+    options: Arguments = None,
     samples: Samples = None,
     max_samples: MaxSamples = 0,
     pictures: Pictures = "50",
-    npy: Npy = False,
-    statistics: Statistics = None,
     batch_size: BatchSize = "auto",
     device: Device = None,
     cluster: Cluster = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Explain a classifier of brain images: maps in each subject's space, slices, regions, group statistics, a page."""
-    from attrib.workflows.mri import METHODS, Factory, Figures, Images
+    """Explain a classifier of brain images: attributions in each subject's space, slices, regions, group statistics, a page."""
+    from attrib.workflows.mri import METHODS, Factory, Figures, Images, Voxels
     from attrib.workflows.mri import mri as work
 
     kind, slice_range = _input(input)
@@ -129,17 +126,20 @@ def mri(
         raise ValueError(
             f"--key-slices is {joined(key_slices)}, expected slices alone, 40,50,60, or places alone, -12mm,4mm"
         )
+    atlas_image, atlas_names = _atlas(listed(atlas))
+    settings, arguments = divided(assignments(options), {**SETTINGS, **Voxels()._asdict()})
+    voxels = Voxels(*(settings[name] for name in Voxels._fields))
     with show.progress() as tell:
         folder = work(
             subjects, model if parameters is None else Factory(model, parameters), output, weights=weights, classes=joined(classes), target=target,
-            methods=listed(methods) or METHODS, options=assignments(options), baselines=baselines, layer=layer,
+            methods=listed(methods) or METHODS, options=arguments, baselines=baselines, layer=layer,
             context=listed(context), samples=listed(samples) or None, max_samples=max_samples, batch_size=rows(batch_size), device=device,
             cluster=values.workers(cluster), seed=seed, overwrite=overwrite, tell=tell, say=show.say,
-            images=Images(kind, axis, slice_range, orientation, intensity, brain_mask, atlas, atlas_names),
+            images=Images(kind, settings["axis"], slice_range, settings["orientation"], intensity, settings["brain_mask"], atlas_image, atlas_names),
             figures=Figures(
-                pictures, _numbers(by_number, int), _numbers(in_mm, float), npy, workers=values.drawers(),
+                pictures, _numbers(by_number, int), _numbers(in_mm, float), settings["npy"], workers=values.drawers(),
             ),
-            voxels=_voxels(statistics),
+            voxels=voxels,
         )  # fmt: skip
     _report(folder)
 
@@ -164,24 +164,13 @@ def _input(text: str) -> tuple[str, tuple[int, int] | None]:
     return kind, (int(first), int(last))
 
 
-def _voxels(statistics: list[str] | None) -> Voxels:
-    """Options of the statistics of voxels.
-
-    Raises
-    ------
-    ValueError
-        For a name that there is not, with the nearest.
-    """
-    from attrib._nearest import near
-    from attrib.workflows.mri import Voxels
-
-    values = assignments(listed(statistics), "--statistics")
-    for name in values:
-        if name not in Voxels._fields:
-            raise ValueError(
-                f"--statistics has {name!r}, expected {', '.join(Voxels._fields)}{near(name, Voxels._fields)}"
-            )
-    return Voxels(**values)
+def _atlas(files: list[str]) -> tuple[str | None, str | None]:
+    """The image and the table of names among the files of an atlas."""
+    images = [f for f in files if f.endswith((".nii", ".nii.gz", ".mgh", ".mgz", ".img", ".hdr"))]
+    tables = [f for f in files if f not in images]
+    if len(images) > 1 or len(tables) > 1:
+        raise ValueError(f"--atlas is {','.join(files)}, expected an image and a table of its names")
+    return next(iter(images), None), next(iter(tables), None)
 
 
 def _report(folder: Path) -> None:

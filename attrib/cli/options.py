@@ -19,7 +19,12 @@ def method_names(incomplete: str) -> list[str]:
 Model = Annotated[
     str, typer.Option(help="package.module:factory (a function that returns the model), or FILE.pt2.")
 ]
-Data = Annotated[Path, typer.Option(help="The input: .nc, .zarr, .npy, .npz, or an image (.nii, .nii.gz).")]
+Data = Annotated[
+    Path,
+    typer.Option(
+        help="The input: .nc, .zarr, .npy, .npz, an expression matrix (.h5ad, .gct, .csv), or an image (.nii, .nii.gz)."
+    ),
+]
 Weights = Annotated[
     Path | None, typer.Option(help="State dict: .safetensors, or .pt/.pth read as weights only.")
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 PYTHON = {"True": True, "False": False, "None": None}  # which JSON spells in another way
@@ -49,6 +49,17 @@ def assignments(settings: Sequence[str] | None, flag: str = "--set") -> dict[str
         except ValueError:
             values[name.strip()] = PYTHON.get(value.strip(), value)
     return values
+
+
+def divided(
+    values: Mapping[str, Any], study: Mapping[str, Any], flag: str = "--set"
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of a study, whose defaults are `study`, and what is left: arguments of methods."""
+    settings = {name: values.get(name, default) for name, default in study.items()}
+    for name, value in settings.items():
+        if isinstance(study[name], bool) and not isinstance(value, bool):
+            raise ValueError(f"{flag} {name} is {value!r}, expected true or false")
+    return settings, {k: v for k, v in values.items() if k not in study}
 
 
 def renamed(values: Sequence[str] | None, flag: str = "--columns") -> dict[str, str]:

@@ -200,7 +200,8 @@ class _Orders(NamedTuple):
             )
         counts = self.players.counts
         count = int(counts[i if len(counts) > 1 else 0])
-        drawn = permutations(self.keys[i : i + 1], torch.tensor([which]), RANDOM_ORDER, count)[0]
+        draw = max(0, which - self.lead + 1)  # the same beside however many attributions
+        drawn = permutations(self.keys[i : i + 1], torch.tensor([draw]), RANDOM_ORDER, count)[0]
         return torch.cat([drawn, torch.arange(count, self.players.count)])
 
     def _by_importance(self, i: int, importance: Tensor) -> Tensor:

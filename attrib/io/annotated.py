@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ def to_anndata(result: xr.DataArray, adata: Any = None, *, key: str | None = Non
         Attributions with the dim of the cells, that of the genes, and at most one more, `target`.
     adata : AnnData, optional
         Where to put them; its cells and genes are matched by their names. It may have more genes, which get NaN, and not
-        more cells. Default: a new object without ``X``.
+        more cells. Default: a new object without ``X``, with the coords along cells and genes as columns.
     key : str, optional
         Name of the layer; default: the method's. With several targets a layer each, called ``key:target``.
 
@@ -103,7 +103,7 @@ def to_anndata(result: xr.DataArray, adata: Any = None, *, key: str | None = Non
     cell, gene = samples[0], genes[0]
     names = {d: result.get_index(d).astype(str) for d in (cell, gene)}
     if adata is None:
-        adata = _new(names[cell], names[gene])
+        adata = _new(result, (cell, gene), (*COORDS, "target"))
     key = str(result.attrs.get("method", result.name or "attribution")) if key is None else key
     rows, columns = _places(names[cell], adata.obs_names, "obs"), _places(names[gene], adata.var_names, "var")
     for layer, a in _by_target(result, key).items():
@@ -139,15 +139,7 @@ def annotated_object(x: xr.DataArray) -> Any:
     ImportError
         If anndata is not installed, with the command that installs it.
     """
-    adata = _new(*(x.get_index(d).astype(str) for d in x.dims))
-    for dim, table in zip(x.dims, (adata.obs, adata.var), strict=True):
-        for name, coord in x.coords.items():
-            if coord.dims == (dim,) and name != dim:
-                column = pd.Series(coord.values, index=table.index)
-                if column.dtype.kind not in "iufb":
-                    column = column.astype(str)
-                    column = column.astype("category") if column.nunique() < len(column) else column
-                table[str(name)] = column
+    adata = _new(x, x.dims)
     adata.X = np.asarray(x.values)
     return adata
 
@@ -159,12 +151,22 @@ def _by_target(result: xr.DataArray, key: str) -> Mapping[str, xr.DataArray]:
     return {f"{key}:{t}": result.isel(target=k) for k, t in enumerate(result.get_index("target"))}
 
 
-def _new(cells: pd.Index, genes: pd.Index) -> Any:
+def _new(x: xr.DataArray, dims: Sequence[Hashable], skipped: Collection[str] = ()) -> Any:
+    """An object without ``X`` of the cells and genes of `x`, with the coords along them."""
     try:
         import anndata
     except ImportError as error:
         raise ImportError(f"anndata is needed for this; install it: {install_hint('anndata')}") from error
-    return anndata.AnnData(obs=pd.DataFrame(index=cells), var=pd.DataFrame(index=genes))
+    tables = [pd.DataFrame(index=x.get_index(d).astype(str)) for d in dims]
+    for dim, table in zip(dims, tables, strict=True):
+        for name, coord in x.coords.items():
+            if coord.dims == (dim,) and name != dim and name not in skipped:
+                column = pd.Series(coord.values, index=table.index)
+                if column.dtype.kind not in "iufb":
+                    column = column.astype(str)
+                    column = column.astype("category") if column.nunique() < len(column) else column
+                table[str(name)] = column
+    return anndata.AnnData(obs=tables[0], var=tables[1])
 
 
 def _places(names: pd.Index, wanted: pd.Index, which: str) -> np.ndarray:

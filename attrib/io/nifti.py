@@ -244,18 +244,30 @@ def oriented(image: Any, orientation: str | None) -> Any:
     """
     if orientation is None:
         return image
+    wanted = directions(orientation)
+    checked_affine(image.affine)
     orientations = importlib.import_module("nibabel.orientations")
-    letters = orientation.upper()
+    return image.as_reoriented(orientations.ornt_transform(orientations.io_orientation(image.affine), wanted))
+
+
+def directions(orientation: str) -> np.ndarray:
+    """Three letters such as ``"RAS"`` as nibabel has them.
+
+    Raises
+    ------
+    ValueError
+        For letters that are no three directions.
+    """
+    letters = str(orientation).upper()
     try:
         if len(letters) != 3:
             raise ValueError
-        wanted = orientations.axcodes2ornt(tuple(letters))
+        wanted = importlib.import_module("nibabel.orientations").axcodes2ornt(tuple(letters))
         if np.isnan(wanted).any() or len(set(wanted[:, 0])) != 3:
             raise ValueError
     except ValueError:
         raise ValueError(f"`orientation` is {orientation!r}, expected three letters such as RAS or LPS") from None  # fmt: skip
-    checked_affine(image.affine)
-    return image.as_reoriented(orientations.ornt_transform(orientations.io_orientation(image.affine), wanted))
+    return np.asarray(wanted)
 
 
 def refuse_other_grid(image: Any, affine: np.ndarray, shape: Sequence[int], name: str, other: str) -> None:

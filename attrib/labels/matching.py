@@ -89,6 +89,18 @@ def refuse_other_labels(labels: pd.Index, wanted: pd.Index, name: str, dim: Hash
             )
 
 
+def text_along(a: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
+    """The text that tells what lies along a dim without labels, such as the words of tokens, which differ between samples.
+
+    Returns
+    -------
+    DataArray or None
+        The coord; None where the dim has labels, and where there are no such coords or several.
+    """
+    texts = [c for c in a.coords.values() if dim in c.dims and c.dtype.kind in "UOT"]
+    return texts[0] if dim not in a.coords and len(texts) == 1 else None
+
+
 def _listed(labels: pd.Index) -> str:
     return ", ".join(map(repr, labels[:3].tolist())) + (
         f" and {len(labels) - 3} more" if len(labels) > 3 else ""

@@ -63,6 +63,8 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
         )
     if n < 1:
         raise ValueError(f"`n` is {n}, expected at least 1")
+    from matplotlib.ticker import MaxNLocator
+
     (dim,) = a.dims
     values = np.asarray(a.values, dtype=float)
     top = np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:n]
@@ -78,6 +80,7 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     ax.axvline(0, color="black", linewidth=0.8)
     ax.spines[["top", "right"]].set_visible(False)
     ax.margins(y=0.01)
+    ax.xaxis.set_major_locator(MaxNLocator(4))  # small numbers are long
     ax.set_ylabel(dim_label(a, dim))
     quantity = value_label(a) if label is None else label
     ax.set_xlabel(wrapped(f"{quantity}; lines: sd" if spread else quantity, 34))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from attrib.labels.matching import text_along
 from attrib.plots.scale import (
     colours,
     extends,
@@ -51,7 +52,8 @@ def text(
     a : DataArray (token,) or (sample, token)
         One value for each token, such as ``integrated_gradients(..., layer="embeddings").sum("feature")``.
     words : str, optional
-        A coord with the words of the tokens, along the token's dim or along both; default: the labels of the last dim. Tokens
+        A coord with the words of the tokens, along the token's dim or along both; default: the labels of the last dim, or where it
+        has none, the one coord of text along it. Tokens
         whose word is empty or whose value is missing are left out, as padding is.
     width : float, default 6.5
         Inches.
@@ -123,7 +125,9 @@ def _head(sample: xr.DataArray, a: xr.DataArray) -> str:
 def _words(sample: xr.DataArray, words: str | None) -> list[tuple[str, float]]:
     """The tokens of a sample that are no padding."""
     (dim,) = sample.dims
-    named = sample.coords.get(words if words is not None else dim)
+    named = text_along(sample, dim) if words is None else sample.coords[words]
+    if named is None:
+        named = sample.coords.get(dim)
     names = np.arange(sample.size) if named is None else named.values
     pairs = zip((str(w) for w in names), sample.values.astype(float).tolist(), strict=True)
     return [(word, value) for word, value in pairs if word and np.isfinite(value)]
@@ -193,11 +197,15 @@ def _bar(drawing: Figure, style: dict[str, Any], extend: str, label: str, note: 
     """A colour bar below the text."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
+    from matplotlib.ticker import MaxNLocator
 
     width, height = drawing.get_size_inches()
-    length = min(2.6, width - 1)
-    place = drawing.add_axes((MARGIN / 72 / width, 38 / 72 / height, length / width, 8 / 72 / height))
+    length, left = (
+        min(2.6, width - 1),
+        (MARGIN + SIZE) / 72,
+    )  # the first number is centred below the bar's end
+    place = drawing.add_axes((left / width, 38 / 72 / height, length / width, 8 / 72 / height))
     colour = ScalarMappable(Normalize(style["vmin"], style["vmax"]), style["cmap"])
-    bar = drawing.colorbar(colour, cax=place, orientation="horizontal", extend=extend)
+    bar = drawing.colorbar(colour, cax=place, orientation="horizontal", extend=extend, ticks=MaxNLocator(4))
     bar.set_label(wrapped(" ".join(t for t in (label, note) if t), 60), fontsize=9)
     bar.ax.tick_params(labelsize=8)

@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib.labels.annotated import is_anndata
+from attrib.labels.matching import text_along
 from attrib.stats.matching import Labelled, by_labels, grouped
 
 TARGET = "target"
@@ -314,8 +315,19 @@ def _largest(a: xr.DataArray, dims: list[Hashable], rows: np.ndarray) -> pd.Data
     columns: dict[str, Any] = {"largest": rows[np.arange(len(rows)), where]}
     positions = np.unravel_index(where, [a.sizes[d] for d in dims]) if dims else ()
     for d, position in zip(dims, positions, strict=True):
-        columns[f"at_{d}"] = _labels(a, d)[position]
+        columns[f"at_{d}"] = _labels_at(a, dims, d, position)
     return pd.DataFrame(columns, index=range(len(rows)))
+
+
+def _labels_at(a: xr.DataArray, dims: list[Hashable], dim: Hashable, positions: np.ndarray) -> np.ndarray:
+    """The label of one position of a dim in each row."""
+    texts = text_along(a, dim)
+    if texts is None:
+        return _labels(a, dim)[positions]
+    heads = [d for d in a.dims if d not in dims]
+    one_each = a.isel(dict.fromkeys(set(dims) - {dim}, 0), drop=True)
+    words = texts.broadcast_like(one_each).transpose(*heads, dim).values.reshape(len(positions), -1)
+    return words[np.arange(len(positions)), positions]
 
 
 def _ordered(table: pd.DataFrame, *first: str) -> pd.DataFrame:

@@ -73,6 +73,20 @@ def load_checkpoint(folder: str | Path, device: str | None = None) -> Classifier
     ValueError
         If the weights do not fit the config, for models that are no classifiers of RGB images, class names that are equal,
         adapters (LoRA), and folders that ask for code of their own.
+
+    Examples
+    --------
+    >>> import json, pathlib, tempfile
+    >>> from transformers import ConvNextConfig, ConvNextForImageClassification
+    >>> from attrib.workflows.checkpoint import load_checkpoint
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> config = ConvNextConfig(hidden_sizes=[8, 8], depths=[1, 1], num_stages=2, id2label={0: "blast", 1: "monocyte"})
+    >>> ConvNextForImageClassification(config).save_pretrained(folder)
+    >>> means = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+    >>> processor = {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 32}, "crop_pct": 0.875} | means
+    >>> _ = (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    >>> load_checkpoint(folder).classes
+    ('blast', 'monocyte')
     """
     path = Path(folder)
     if not path.is_dir():
@@ -343,6 +357,18 @@ def load_classifier(
     ------
     ValueError
         If the preparation of images is unknown, and for errors of loading.
+
+    Examples
+    --------
+    >>> import json, pathlib, tempfile
+    >>> from attrib.workflows.checkpoint import load_classifier
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "preprocessor_config.json"
+    >>> means = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
+    >>> processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 16, "width": 16}} | means
+    >>> _ = file.write_text(json.dumps(processor))
+    >>> classifier = load_classifier("torch.nn:Flatten", classes=["blast", "monocyte"], processor=file)
+    >>> classifier.source, classifier.classes
+    ('torch.nn:Flatten', ('blast', 'monocyte'))
     """
     twice = next((c for c in classes if list(classes).count(c) > 1), None)
     if twice is not None or len(classes) < 2:

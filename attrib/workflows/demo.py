@@ -55,6 +55,13 @@ def cnn() -> nn.Module:
     -------
     torch.nn.Module
         In evaluation mode, with random weights: images (N, 1, 8, 8) to logits (N, 10).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.workflows.demo import cnn
+    >>> tuple(cnn()(torch.zeros(2, 1, 8, 8)).shape)
+    (2, 10)
     """
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
@@ -124,6 +131,13 @@ def trained(data: Digits, *, seed: int = 0, epochs: int = 8) -> nn.Module:
     -------
     torch.nn.Module
         In evaluation mode.
+
+    Examples
+    --------
+    >>> from attrib.workflows.demo import accuracy, digits, trained
+    >>> data = digits()
+    >>> accuracy(trained(data, epochs=1), data.test) > 0.5
+    True
     """
     x, y = torch.from_numpy(data.train.values), torch.from_numpy(data.train["digit"].values)
     with torch.random.fork_rng(devices=[]):
@@ -153,6 +167,12 @@ def accuracy(model: nn.Module, images: xr.DataArray) -> float:
     -------
     float
         From 0 to 1.
+
+    Examples
+    --------
+    >>> from attrib.workflows.demo import accuracy, cnn, digits
+    >>> 0 <= accuracy(cnn(), digits().test) <= 1
+    True
     """
     with torch.no_grad():
         logits: Tensor = model(torch.from_numpy(images.values))
@@ -209,6 +229,12 @@ def demo(
     Writes `attributions.nc` (a group per result: `predicted/saliency`, `all/saliency`, ...), `summary.csv`,
     `comparison.png`, `mean_per_class.png`, how far each method can be trusted (`judged.csv`, `judged.png`), the images (`digits.nc`) and weights (`model.pt`) to try
     `attrib explain` on, and `run.json`.
+
+    Examples
+    --------
+    >>> from attrib.workflows.demo import demo
+    >>> done = demo("attrib-demo")  # doctest: +SKIP
+    >>> done.table.sort_values("seconds")  # doctest: +SKIP
     """
     with Folder(output, overwrite=True) as folder:
         data, model, right = _trained(seed, folder, say)

@@ -152,6 +152,15 @@ def _title(a: xr.DataArray, i: int) -> str:
     return "\n".join(lines)
 
 
+def method_name(method: str) -> str:
+    """The field's term for a method of the register; a correction (`saliency:filter`) stands behind it."""
+    from attrib.functional import METHODS
+
+    base, _, correction = method.partition(":")
+    term = METHODS[base].about.long_name if base in METHODS else base.replace("_", " ")
+    return f"{term}, {correction}" if correction else term
+
+
 def name(a: xr.DataArray, method: str) -> str:
     """A method's name as the literature writes it."""
     title = str(a.attrs.get("long_name", method)).removesuffix(" attribution")

@@ -227,6 +227,19 @@ def explain(
     -----
     Everything is checked, and tried on the first sample, before the folder is created. Each method's result is written to
     `attributions.nc` before the next one begins. Ctrl-C keeps finished results, and `run.json` then says `"interrupted"`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import xarray as xr
+    >>> from attrib.io import load, save
+    >>> from attrib.workflows.explain import explain
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> x = xr.DataArray([[1.0, -1.0]], dims=("sample", "gene"), coords={"gene": ["INS", "GCG"]})
+    >>> _ = save(x.astype("float32"), folder / "x.nc")
+    >>> done = explain("torch.nn:Tanh", folder / "x.nc", folder / "results", methods="saliency", target="0")
+    >>> load(done.folder / "attributions.nc", group="saliency").sel(gene="GCG").values.tolist()
+    [0.0]
     """
     with Folder(output, overwrite=overwrite) as folder:
         names = class_names(classes)

@@ -96,6 +96,20 @@ def judge(
     -----
     Writes `attributions.nc`, `judged.csv`, `judged.png`, `index.html` and `run.json`. Data of `.zarr`, netCDF and HDF5 are read in blocks where
     the samples are more than 256 MB; then there are no `attributions.nc`, which `attrib explain --output NAME.zarr` writes.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np, xarray as xr
+    >>> from attrib.io import save
+    >>> from attrib.workflows.judge import judge
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> x = xr.DataArray(np.eye(4, dtype="float32"), dims=("sample", "gene"), coords={"gene": ["INS", "GCG", "SST", "PPY"]})
+    >>> _ = save(x, folder / "x.nc")
+    >>> methods = ["saliency", "integrated_gradients"]
+    >>> judged = judge("torch.nn:Tanh", folder / "x.nc", folder / "judged", methods=methods, target="0", steps=4)
+    >>> judged.table["method"].tolist()
+    ['saliency', 'integrated_gradients']
     """
     with Folder(output, overwrite=overwrite) as folder:
         of_heads = class_names(classes)

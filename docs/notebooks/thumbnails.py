@@ -43,9 +43,9 @@ def justified(pictures: list[Image.Image]) -> Image.Image:
 folder = Path(sys.argv[1])
 pictures = {name: trimmed(folder / name / "thumbnail.png") for row in ROWS for name in row}
 for name, picture in pictures.items():
-    fitted(picture, 360, 240).quantize(128).save(HERE / "thumbnails" / f"{name}.png", optimize=True)
+    fitted(picture, 360, 240).quantize(256, kmeans=3).save(HERE / "thumbnails" / f"{name}.png", optimize=True)
 rows = [justified([pictures[name] for name in row]) for row in ROWS]
 gallery = Image.new("RGB", (WIDTH, sum(row.height for row in rows)), "white")
 for k, row in enumerate(rows):
     gallery.paste(row, (0, sum(r.height for r in rows[:k])))
-gallery.quantize(128).save(HERE.parent / "images" / "gallery.png", optimize=True)
+gallery.quantize(256, kmeans=3).save(HERE.parent / "images" / "gallery.png", optimize=True)

@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from attrib.plots import bar_panels, bars
+from attrib.testing import legible
 from tests.pictures import drawn, plane
 
 
@@ -35,6 +36,11 @@ def test_bar_panels() -> None:
     drawn(figure)
     with pytest.raises(ValueError, match="empty"):
         bar_panels({})
+
+
+def test_small_numbers_stand_beside_each_other() -> None:
+    a = xr.DataArray([-0.0103, 0.00371, 0.00012], dims="motif", coords={"motif": ["one", "two", "three"]})
+    legible(bar_panels({"put into sequences": a, "shuffled": abs(a) / 40}, label="mean change of the score"))
 
 
 def test_the_spread_stands_beside_the_mean() -> None:

@@ -1,5 +1,7 @@
 """Words on the colours of their attributions: each word where it is read, coloured by its own value."""
 
+import itertools
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -57,3 +59,17 @@ def test_bad_input() -> None:
         text(xr.DataArray(np.ones((2, 3, 4)), dims=("sample", "token", "feature")))
     with pytest.raises(ValueError, match="`words` is 'word', which is no coord"):
         text(xr.DataArray(np.ones(3), dims="token"), words="word")
+
+
+def test_small_numbers_fit_below_the_bar() -> None:
+    drawing = text(sentences() / 1000, words="word")
+    legible(drawing)
+    bar = drawing.axes[1]
+    boxes = [t.get_window_extent() for t in bar.get_xticklabels() if t.get_text()]
+    assert min(b.x0 for b in boxes) > 0
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+
+
+def test_the_one_coord_of_text_has_the_words() -> None:
+    without_names = [t.get_text() for t in text(sentences()).axes[0].texts]
+    assert without_names == [t.get_text() for t in text(sentences(), words="word").axes[0].texts]

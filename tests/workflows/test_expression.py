@@ -348,7 +348,7 @@ def test_batch_and_dose_go_in_beside_the_matrix(tmp_path: Path, capsys: pytest.C
     labels[0] = f"class{(predicted[0] + 1) % 3}"
     pd.DataFrame({"id": ids, "tissue": labels}).to_csv(tmp_path / "samples.csv", index=False)
     words = [
-        "expression", "--model", f"{__name__}:WithBatch", "--classes", "class0,class1,class2", "--transform", "log1p", "--data", str(tmp_path / "tpm.csv"),
+        "expression", "--model", f"{__name__}:WithBatch", "--classes", "class0,class1,class2", "--set", "transform=log1p", "--data", str(tmp_path / "tpm.csv"),
         "--sample-table", str(tmp_path / "samples.csv"), "--label", "tissue", "--pictures", "none", "--max-samples", "15", "--target", "class1",
         "--methods", "input_x_gradient,integrated_gradients", "--baselines", "0", "--output", str(tmp_path / "out"),
     ]  # fmt: skip
@@ -447,8 +447,9 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
             "donor",
             "--epochs",
             "2",
-            "--hidden",
-            "16,8,8",
+            "--set",
+            "hidden=16,8,8",
+            "dropout=0.1",
             "--output",
             str(tmp_path / "m"),
             "--min-samples",
@@ -459,7 +460,7 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
     text = capsys.readouterr().out
     assert "of donors that were never seen" in text
     assert f"Next: attrib expression --checkpoint {tmp_path / 'm'} {' '.join(common[:4])}\n" in text
-    code = run(["expression", "--checkpoint", str(tmp_path / "m"), *common[:4], "--methods", "saliency", "--normalize", "--pictures", "none", "--all-samples", "--max-samples", "20", "--output", str(tmp_path / "o")])  # fmt: skip
+    code = run(["expression", "--checkpoint", str(tmp_path / "m"), *common[:4], "--methods", "saliency", "--set", "normalize=true", "every=true", "--pictures", "none", "--max-samples", "20", "--output", str(tmp_path / "o")])  # fmt: skip
     text = capsys.readouterr().out
     assert code == 0
     assert "20 of" in text
@@ -475,15 +476,23 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
                 "--checkpoint",
                 str(tmp_path / "m"),
                 *common,
-                "--split",
-                "x",
+                "--set",
+                "split=x",
                 "--output",
                 str(tmp_path / "p"),
             ]
         )
         == 2
     )
-    assert "attrib: --split is 'x'" in capsys.readouterr().err
+    assert "attrib: `split` is 'x'" in capsys.readouterr().err
+    assert run(["expression", "train", *common, "--set", "hiden=3", "--output", str(tmp_path / "p")]) == 2
+    assert (
+        "--set has hiden, expected some of hidden, dropout, class_weights, tensorboard; did you mean 'hidden'?"
+        in capsys.readouterr().err
+    )
+    assert run(["expression", "train", *common, "--set", "dropout=a", "--output", str(tmp_path / "p")]) == 2
+    assert "`dropout` is 'a', expected a share below 1" in capsys.readouterr().err
+    assert not (tmp_path / "p").exists()
     assert run(["expression", *common]) == 2
     assert run(["expression", "--checkpoint", str(tmp_path / "m")]) == 2
     assert "--data is missing" in capsys.readouterr().err

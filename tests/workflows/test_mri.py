@@ -60,7 +60,7 @@ def mri(subjects: Path, model: Any, output: Path, **options: Any) -> Path:
 def words(place: Path, out: Path, *more: str) -> list[str]:
     return [
         "mri", "--subjects", str(place / "subjects.csv"), "--model", f"{CODE}:volumes", "--classes", "HC,TLE", "--output", str(out),
-        "--intensity", "zscore-brain", "--atlas", str(place / "atlas.nii.gz"), "--atlas-names", str(place / "names.csv"),
+        "--intensity", "zscore-brain", "--atlas", f"{place / 'atlas.nii.gz'},{place / 'names.csv'}",
         *more,
     ]  # fmt: skip
 
@@ -73,11 +73,11 @@ def study(place: Path) -> Path:
         *METHODS,
         "--pictures",
         "none",
-        "--npy",
         "--set",
+        "npy=true",
         "n_steps=8",
-        "--statistics",
-        "smooth=0,permutations=199",
+        "smooth=0",
+        "permutations=199",
     ]
     assert run(words(place, place / "out", *more, "--set", "noise_tunnel_ig.n_samples=3")) == OK
     return place / "out"
@@ -96,7 +96,8 @@ def drawn(place: Path) -> Path:
         "--samples",
         "sub-00",
         "sub-01",
-        "--npy",
+        "--set",
+        "npy=true",
     ]
     assert (
         run(
@@ -240,22 +241,27 @@ def test_maps_are_compared_with_random_orders_and_with_each_other(study: Path) -
 def test_deletion_is_that_of_the_methods_own_rows_and_the_studys_baseline(
     form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The maps of a subject share random orders, and each has the figures that it has alone."""
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24 if form == "volume" else 6, 1)).eval()
     rng = np.random.default_rng(0)
     volume, start = (xr.DataArray(rng.normal(size=(2, 3, 4)).astype("f4"), dims=tuple("ijk")) for _ in "ab")
     monkeypatch.setattr(explaining, "JUDGED", 2)  # of four slices
-    explainer = Explainer(net, Plan(methods=("saliency",), input=form), "k")
+    explainer = Explainer(net, Plan(methods=("saliency", "deep_lift"), input=form), "k")
     assert explainer.explain(volume, None, start).deletion == {}
-    told = explainer.explain(volume, None, start, judged=True).deletion["saliency"]
+    told = explainer.explain(volume, None, start, judged=True).deletion
     x, a = (explainer.rows(v)[:: 2 if form == "slices" else 1] for v in (volume, start))
-    curve = attrib.deletion(
-        net, x, attrib.saliency(net, x, target=0), baselines=a, steps=10, n_random=5, target=0
-    )
-    assert told == {
-        "deletion_area": pytest.approx(float(curve.area.mean())),
-        "deletion_random_area": pytest.approx(float(curve.random_area.mean())),
-        "deletion_z": pytest.approx(float(curve.z.median())),
+    maps = {
+        "saliency": attrib.saliency(net, x, target=0),
+        "deep_lift": attrib.deep_lift(net, x, target=0, baselines=a),
     }
+    for method, one in maps.items():
+        curve = attrib.deletion(net, x, one, baselines=a, steps=10, n_random=5, target=0)
+        assert told[method] == {
+            "deletion_area": pytest.approx(float(curve.area.mean())),
+            "deletion_random_area": pytest.approx(float(curve.random_area.mean())),
+            "deletion_z": pytest.approx(float(curve.z.median())),
+        }
+    assert told["saliency"]["deletion_area"] != told["deep_lift"]["deletion_area"]
 
 
 class OfAge(torch.nn.Module):
@@ -486,7 +492,7 @@ def test_what_is_wrong_is_listed_by_subject_and_the_others_are_finished(tmp_path
         "several,several.nii.gz,HC,", "strange,sub-02.nii.gz,MCI,", "sub-00,sub-03.nii.gz,TLE,", "masked,sub-03.nii.gz,TLE,smaller.nii.gz",
     ]  # fmt: skip
     (folder / "subjects.csv").write_text("subject,path,label,mask\n" + "\n".join(rows) + "\n")
-    out = mri(folder / "subjects.csv", phantom.volumes(), tmp_path / "out", classes="HC,TLE", methods=["saliency"], pictures=0, intensity="zscore-brain")  # fmt: skip
+    out = mri(folder / "subjects.csv", phantom.volumes(), tmp_path / "out", classes="HC,TLE", methods=["saliency"], pictures=0, intensity="zscore-brain", baselines="mean:HC")  # fmt: skip
     problems = pd.read_csv(out / "problems.csv").set_index("subject")
     for subject, words_, kept in (
         ("absent", "there is no image", False), ("holes", "1 voxels that are not numbers", False), ("smaller", "14 x 16 x 11 voxels", False),
@@ -529,7 +535,7 @@ def test_what_is_wrong_is_listed_by_subject_and_the_others_are_finished(tmp_path
         ({"options": {"deep_lift.n_steps": 3}}, "there are saliency"),
         ({"pictures": "some"}, "expected a number, all or none"),
         ({"model": "slices"}, "the model fails on a volume of shape .* takes `input` slices"),
-        ({"orientation": "LEFT"}, "expected three letters"),
+        ({"orientation": "LEFT"}, "^`orientation` is 'LEFT', expected three letters"),
         ({"max_samples": -1}, "`max_samples` is -1"),
         ({"smooth": -1.0}, "`smooth` is -1.0, expected mm, or 0"),
         ({"threshold": 5.0}, "`threshold` is 5.0, expected a p below 0.5"),
@@ -557,7 +563,7 @@ def test_atlases_are_refused_without_names_and_on_other_grids(place: Path, tmp_p
     phantom.image(phantom.atlas() + 0.5).to_filename(tmp_path / "broken.nii.gz")
     (tmp_path / "few.csv").write_text("1,Hemisphere_L\n")
     for options, message in (
-        ({"atlas": place / "atlas.nii.gz", "atlas_names": None}, "an atlas needs the names"),
+        ({"atlas": place / "atlas.nii.gz", "atlas_names": None}, "`atlas` needs the names"),
         ({"atlas": place / "atlas.nii.gz", "atlas_names": tmp_path / "few.csv"}, "no name for 3 regions"),
         ({"atlas": tmp_path / "small.nii.gz"}, "small has 13 x 16 x 12 voxels"),
         ({"atlas": tmp_path / "broken.nii.gz"}, "no whole numbers"),
@@ -661,10 +667,14 @@ def test_the_command_line_refuses_in_one_line(
     assert "--key-slices is a, expected numbers" in capsys.readouterr().err
     assert run(words(place, tmp_path / "out", "--input", "slices:3")) == REFUSED
     assert "expected the first and the last slice: slices:30-90" in capsys.readouterr().err
-    assert run(words(place, tmp_path / "out", "--statistics", "smoth=2")) == REFUSED
+    assert run(words(place, tmp_path / "out", "--set", "smoth=2")) == REFUSED
     assert "did you mean 'smooth'?" in capsys.readouterr().err
-    assert run(words(place, tmp_path / "out", "--statistics", "tfce=no")) == REFUSED
-    assert "`tfce` is 'no', expected true or false" in capsys.readouterr().err
+    assert run(words(place, tmp_path / "out", "--set", "tfce=no")) == REFUSED
+    assert "--set tfce is 'no', expected true or false" in capsys.readouterr().err
+    assert run(words(place, tmp_path / "out", "--set", "axis=axiel")) == REFUSED
+    assert "`axis` is 'axiel', expected sagittal, coronal, axial" in capsys.readouterr().err
+    assert run(words(place, tmp_path / "out", "--atlas", "a.csv,b.csv")) == REFUSED
+    assert "expected an image and a table of its names" in capsys.readouterr().err
     assert run(words(place, tmp_path / "out", "--key-slices", "4,-4mm")) == REFUSED
     assert "--key-slices is 4,-4mm, expected slices alone" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -736,7 +746,7 @@ def test_the_viewer_shows_the_anatomy_in_grey_and_says_what_it_shows(drawn: Path
     assert len(np.unique(inside)) > 40
     assert (inside == 255).mean() < 0.1
     assert "sub-01: true TLE" in text
-    assert "integrated gradients: change of the score of TLE (logit)" in text
+    assert "Integrated gradients: change of the score of TLE (logit)" in text
 
 
 def test_the_page_names_what_it_shows(drawn: Path) -> None:

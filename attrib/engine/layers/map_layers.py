@@ -24,6 +24,7 @@ from attrib.engine.layers.at_layer import (
 )
 from attrib.engine.layers.image_form import Form, form_by_types
 from attrib.engine.layers.positions import DIFFUSE, REFUSED, UNMOVED, Placement, Trial, responses
+from attrib.engine.model.external import External
 from attrib.engine.model.function import refuse_checkpoint
 
 AUTO = "auto"
@@ -375,6 +376,8 @@ def listing(passes: Passes, rows: Rows, onto: int) -> str:
         placement = None if trial is None else trial.placement(c.key, c.site.module, tuple(rows[onto].shape))
         if placement is not None and placement.form is not None and math.prod(placement.form.grid) > 1:
             grids[c.site.name] = " x ".join(map(str, placement.form.grid))
+    if not grids and any(isinstance(part, External) for part in passes.function.parts):
+        return "; torch sees no layers in a function of JAX: split it at the activation that the map is of, and join both parts with torch.nn.Sequential"
     if not grids:
         return "; no layer of the model has a map"
     last = [f"{name} ({grid})" for name, grid in list(grids.items())[-_LISTED:]]

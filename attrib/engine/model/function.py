@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any
@@ -168,8 +168,9 @@ class Function:
             self._ops or nullcontext(),
             torch.set_grad_enabled(back),
             self._tracked() if back else nullcontext(),
+            noted(copies),
         ):
-            output = self._called(copies, extra, named)
+            output = self.model(*copies, *extra, **named)
         self.knowledge.writes |= [c._version for c in copies] != versions
         return one_tensor(output, len(rows[0])).detach()
 
@@ -182,15 +183,6 @@ class Function:
             r.requires_grad_(r.is_floating_point())
         return True
 
-    def _called(self, rows: Rows, extra: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """What the model returns; an error of its own gets a note that says what it was called with."""
-        try:
-            return self.model(*rows, *extra, **named)
-        except Exception as error:
-            if not any("attrib called" in note for note in getattr(error, "__notes__", ())):
-                error.add_note(_called_with(rows))
-            raise
-
     def _beside(self, samples: Tensor | None, rows: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What goes in beside rows of some samples."""
         return ((), {}) if self.companions is ALONE else self.companions.at(samples, rows)
@@ -199,7 +191,9 @@ class Function:
         """The model's output for a chunk of rows, which is not counted."""
         copies = tuple(r.clone() for r in rows) if self.knowledge.writes else rows
         extra, named = self._beside(samples, rows[0])
-        return one_tensor(self._called(copies, extra, named), len(rows[0]))
+        with noted(copies):
+            output = self.model(*copies, *extra, **named)
+        return one_tensor(output, len(rows[0]))
 
     def __call__(self, *rows: Tensor, samples: Tensor | None = None) -> Tensor:
         """Outputs for a chunk of rows.
@@ -215,7 +209,9 @@ class Function:
         extra, named = self._beside(samples, rows[0])
         try:
             with self._tracked() if torch.is_grad_enabled() else nullcontext():
-                y = one_tensor(self._called(copies, extra, named), len(rows[0]))
+                with noted(copies):
+                    output = self.model(*copies, *extra, **named)
+                y = one_tensor(output, len(rows[0]))
         except (RuntimeError, NotImplementedError, TypeError) as error:
             self._refuse_for_its_rows(rows, samples, error)
             refuse_numpy(error)
@@ -282,11 +278,19 @@ class Function:
         self.knowledge.checked = not self._alone  # rows alone are no proof for rows beside each other
 
 
-def _called_with(rows: Rows) -> str:
-    """The shapes that a model got, and what may be wrong with them."""
-    shapes = " and ".join(f"{tuple(r.shape)}, {r.dtype}" for r in rows)
-    lone = "; if `x` is one sample, pass x[None]" if rows[0].ndim in (1, 3) else ""
-    return f"attrib called the model with {shapes}: dim 0 of `x` is samples, and the other dims go in as they are{lone}"
+@contextmanager
+def noted(rows: Rows) -> Iterator[None]:
+    """An error of the model's own gets a note that says what it was called with, and what may be wrong with that."""
+    try:
+        yield
+    except Exception as error:
+        if not any("attrib called" in note for note in getattr(error, "__notes__", ())):
+            shapes = " and ".join(f"{tuple(r.shape)}, {r.dtype}" for r in rows)
+            lone = "; if `x` is one sample, pass x[None]" if rows[0].ndim in (1, 3) else ""
+            error.add_note(
+                f"attrib called the model with {shapes}: dim 0 of `x` is samples, and the other dims go in as they are{lone}"
+            )
+        raise
 
 
 def refuse_other_dtype(model: Model, rows: tuple[Tensor, ...], error: Exception) -> None:

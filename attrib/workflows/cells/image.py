@@ -17,6 +17,7 @@ from attrib.io.place import strict
 from attrib.plots import bars, overlaid, overlays
 from attrib.plots.scale import shortened
 from attrib.stats import entropy, mass_inside, rank_correlation
+from attrib.workflows.drawing import method_name
 from attrib.workflows.folder import save_picture
 
 FIGURES = (
@@ -119,13 +120,13 @@ def _draw(cell: Cell, folder: Path, overlay: str) -> None:
             folder / f"{name}_{method}.png",
         )
     title = f"{name}: {cell.predicted} ({cell.probability.max():.1%})"
-    save_picture(
-        overlays(cell.image, predicted, "method", title=title, outline=cell.mask, overlay=overlay),
-        folder / f"{name}_methods.png",
-    )
+    by_method = overlays(
+        cell.image, predicted, "method", title=title, titles=[method_name(m) for m in cell.methods], outline=cell.mask, overlay=overlay,
+    )  # fmt: skip
+    save_picture(by_method, folder / f"{name}_methods.png")
     chances = dict(zip(cell.classes, cell.probability, strict=True)) | {"predicted": cell.probability.max()}
     by_class = overlays(
-        cell.image, maps.isel(method=0), "target", title=f"{title}, {cell.methods[0]}", shared=True, outline=cell.mask, overlay=overlay,
+        cell.image, maps.isel(method=0), "target", title=f"{title}, {method_name(cell.methods[0])}", shared=True, outline=cell.mask, overlay=overlay,
         titles=[f"{t} ({chances[t]:.1%})" for t in cell.labels],
     )  # fmt: skip
     save_picture(by_class, folder / f"{name}_classes.png")

@@ -170,6 +170,30 @@ def cells(
     ValueError
         For unknown methods, classes and layers, a folder of another run, if no image has a mask in `masks`, and if no image can be
         read.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np, torch
+    >>> from PIL import Image
+    >>> from attrib.domains.processors import timm_preparation
+    >>> from attrib.workflows.cells import cells
+    >>> from attrib.workflows.checkpoint import Classifier
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> rng = np.random.default_rng(0)
+    >>> for label in ("blast", "monocyte"):
+    ...     (folder / "images" / label).mkdir(parents=True)
+    ...     pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    ...     Image.fromarray(pixels).save(folder / "images" / label / "cell.png")
+    >>> _ = torch.manual_seed(0)
+    >>> network = torch.nn.Sequential(
+    ...     torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2)
+    ... ).eval()
+    >>> preparation = timm_preparation({"input_size": (3, 16, 16), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)})
+    >>> classifier = Classifier(network, ("blast", "monocyte"), preparation, "random weights")
+    >>> study = cells(classifier, folder / "images", folder / "results", methods=["grad_cam"])
+    >>> sorted(p.name for p in study.folder.glob("*_cell_grad_cam.png"))
+    ['blast_cell_grad_cam.png', 'monocyte_cell_grad_cam.png']
     """
     plan = plan_of(classifier, methods, layer, target, seed, compartments)
     most = picture_count(pictures)

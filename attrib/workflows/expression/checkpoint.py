@@ -165,6 +165,13 @@ def load_checkpoint(
     ------
     ValueError, FileNotFoundError
         Naming what is missing or does not fit.
+
+    Examples
+    --------
+    >>> from attrib.workflows.expression import load_checkpoint
+    >>> classifier = load_checkpoint(model="torch.nn:Identity", classes=["islet", "liver"], genes=["INS", "ALB"], transform="log1p")
+    >>> classifier.genes
+    ('INS', 'ALB')
     """
     check_device(device)
     if (checkpoint is None) == (model is None):

@@ -43,6 +43,12 @@ def download(folder: str | Path, source: str | None = None, progress: bool = Fal
         Without pooch: ``pip install -e '.[download]'``.
     OSError
         If a file cannot be fetched, naming its address. A file that is cut off leaves nothing.
+
+    Examples
+    --------
+    >>> from attrib.workflows.expression import download, train
+    >>> files = download("gtex")  # doctest: +SKIP
+    >>> train(files.matrix, "model", samples=files.samples, label="SMTSD", group="^([^-]+-[^-]+)")  # doctest: +SKIP
     """
     try:
         import pooch

@@ -146,7 +146,7 @@ def _of_split(
     if split == "auto":
         if not (places != "").any():
             return np.ones(len(names), dtype=bool)
-        say("The data hold samples of the training; those of its test are explained (all: --split all).")
+        say("The data hold samples of the training; those of its test are explained (all: --set split=all).")
         split = "test"
     return places == split
 

@@ -153,6 +153,20 @@ def expression(
     -----
     `label` in the tables is the predicted label, which for correctly predicted samples is the true one. Memory: the data twice, and the
     attributions of one method (of all methods for the h5ad file).
+
+    Examples
+    --------
+    A model whose logits are the expression of a gene each, and two samples:
+
+    >>> import pathlib, tempfile
+    >>> import pandas as pd
+    >>> from attrib.workflows.expression import expression, load_checkpoint
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> tpm = pd.DataFrame([[50.0, 1.0], [1.0, 50.0]], index=["s1", "s2"], columns=["INS", "ALB"])
+    >>> classifier = load_checkpoint(model="torch.nn:Identity", classes=["islet", "liver"], genes=["INS", "ALB"])
+    >>> study = expression(classifier, tpm, folder, methods=["integrated_gradients"], baselines="0", top=1, pictures="none")
+    >>> pd.read_csv(folder / "top_genes.csv")[["label", "gene"]].values.tolist()
+    [['islet', 'INS'], ['liver', 'ALB']]
     """
     limit = picture_count(pictures)
     if top < 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,6 +156,21 @@ def train(
     Notes
     -----
     Memory: four bytes per gene of each sample, twice; and of each sample made.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np, pandas as pd
+    >>> from attrib.workflows.expression import train
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> names = [f"s{k}" for k in range(40)]
+    >>> tissue = np.array(["islet", "liver"] * 20)
+    >>> tpm = pd.DataFrame(np.random.default_rng(0).gamma(2, 2, (40, 4)), index=names, columns=["INS", "ALB", "ACTB", "GAPDH"])
+    >>> tpm.loc[tissue == "islet", "INS"] += 50
+    >>> samples = pd.DataFrame({"id": names, "tissue": tissue})
+    >>> trained = train(tpm, folder / "model", samples=samples, label="tissue", hidden=(8,), epochs=20, lr=0.01)
+    >>> trained.classifier.classes, float(trained.metrics.loc["accuracy", "f1"])
+    (('islet', 'liver'), 1.0)
     """
     fit = Fit(epochs, patience, batch_size, lr, decay, seed, device, delta=delta)
     _check(fit, hidden, dropout, min_samples, augment)
@@ -285,8 +301,8 @@ def _check(fit: Fit, hidden: Sequence[int], dropout: float, min_samples: int, au
         )
     if not hidden or min(hidden) < 1:
         raise ValueError(f"`hidden` is {list(hidden)}, expected sizes of layers, such as 512,256,128")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"`dropout` is {dropout}, expected a share below 1")
+    if not isinstance(dropout, Real) or not 0 <= dropout < 1:
+        raise ValueError(f"`dropout` is {dropout!r}, expected a share below 1")
     if augment not in WAYS:
         raise ValueError(f"`augment` is {augment!r}, expected {', '.join(WAYS)}")
 

@@ -21,6 +21,7 @@ from attrib.io import save, save_motifs, write_json
 from attrib.io.place import strict
 from attrib.plots import motif_cards
 from attrib.stats import agreement, assemble, contrast, describe
+from attrib.workflows.drawing import method_name
 from attrib.workflows.fcgr import overviews, squares
 from attrib.workflows.fcgr.page import study_page
 from attrib.workflows.fcgr.pairs import BRANCHES
@@ -40,7 +41,7 @@ def write_contrast(run: Folder, results: xr.Dataset, seed: int) -> dict[str, Any
         few = f"{counts[0]} positives and {counts[1]} negatives, expected at least {LEAST} of each"
         return {"left_out": few}
     lead, summary = leading(results), {}
-    groups = f"{squares.spoken(lead)}: {counts[0]} positives less {counts[1]} negatives"
+    groups = f"{method_name(lead)}: {counts[0]} positives less {counts[1]} negatives"
     for b in BRANCHES:
         a = results[b].sel({"method": lead}, drop=True)
         difference = contrast(
@@ -150,7 +151,7 @@ def _averages(run: Folder, results: xr.Dataset) -> None:
     n = results.sizes["sample"]
     for method in (str(m) for m in results["method"].values):
         maps = {b: results[b].sel({"method": method}).mean("sample") for b in BRANCHES}
-        title = f"{squares.spoken(method)}, mean of {n} pairs"
+        title = f"{method_name(method)}, mean of {n} pairs"
         run.picture(f"average_attribution_{method}.png", overviews.averages(title, maps))
 
 

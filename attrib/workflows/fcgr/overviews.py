@@ -10,7 +10,8 @@ import xarray as xr
 
 from attrib.plots import robust_limit
 from attrib.plots.scale import DIVERGING, figure, number
-from attrib.workflows.fcgr.squares import FULL, TITLES, grid, spoken, square
+from attrib.workflows.drawing import method_name
+from attrib.workflows.fcgr.squares import FULL, TITLES, grid, square
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +90,7 @@ def agreement_picture(title: str, correlations: Mapping[str, xr.DataArray]) -> F
     for ax, (name, a) in zip(axes, correlations.items(), strict=True):
         ax.imshow(a.values, cmap=DIVERGING, vmin=-1, vmax=1)
         _numbers(ax, a.values, 1.0, 7)
-        names = [spoken(str(m)) for m in a["method"].values]
+        names = [method_name(str(m)) for m in a["method"].values]
         ax.set_xticks(range(count), names, rotation=60, ha="right", fontsize=7)
         ax.set_yticks(range(count), names if ax is axes[0] else [], fontsize=7)
         ax.set_title(TITLES[name], fontsize=10)
@@ -126,7 +127,7 @@ def positions_picture(
                 half = student_t.ppf(0.975, n - 1) * values.std(0, ddof=1) / n**0.5
                 ax.fill_between(places, mean - half, mean + half, color=colour, alpha=0.18, linewidth=0)
         ax.axhline(0, color="black", linewidth=0.6)
-        ax.set_title(spoken(method), fontsize=9)
+        ax.set_title(method_name(method), fontsize=9)
         ax.tick_params(labelsize=7)
         ax.set_xlabel("miRNA position (nt)", fontsize=8)
         ax.xaxis.get_major_locator().set_params(integer=True)

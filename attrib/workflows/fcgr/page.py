@@ -10,13 +10,14 @@ import pandas as pd
 import xarray as xr
 
 from attrib.domains.fcgr.kmers import SEED
+from attrib.workflows.drawing import method_name
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.samplefiles import site_of, track
 from attrib.workflows.fcgr.squares import TITLES, per_sample, runs
 from attrib.workflows.page import browser, links, listing, page, paragraphs, pictures, quantised, table
 
 BYTES = 30_000_000  # of attributions in a page; a browser loads that in a second or two
-CAPTION = "Red speaks for binding, blue against; each map has its own scale. Shaded and outlined: the seed and its site."
+CAPTION = "Red speaks for binding, blue against; each picture has its own scale. Shaded and outlined: the seed and its site."
 UNIT = "change of the score (log-odds)"
 
 
@@ -76,7 +77,7 @@ def _methods(summary: Mapping[str, Any]) -> pd.DataFrame:
     rows = []
     for method, figures in summary["methods"].items():
         row = {
-            "method": method.replace("_", " "),
+            "method": method_name(method),
             "largest completeness error": figures["completeness_error_max"],
             "deletion z (median)": figures["deletion_z_median"],
         }

@@ -11,7 +11,8 @@ import xarray as xr
 from attrib.domains.fcgr import by_kmer
 from attrib.plots import bars, letters, robust_limit
 from attrib.plots.scale import DIVERGING, figure, number
-from attrib.workflows.fcgr.squares import FULL, TITLES, grid, runs, spoken, square, top_kmers
+from attrib.workflows.drawing import method_name
+from attrib.workflows.fcgr.squares import FULL, TITLES, grid, runs, square, top_kmers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ def compared(title: str, image: xr.DataArray, maps: xr.DataArray) -> Figure:
     for ax, m in zip(axes[1:], methods, strict=True):
         attribution = maps.sel({"method": m})
         square(ax, attribution, rings=3)
-        ax.set_title(f"{spoken(m)} (± {number(robust_limit(attribution, FULL))})", fontsize=9)
+        ax.set_title(f"{method_name(m)} (± {number(robust_limit(attribution, FULL))})", fontsize=9)
         ax.set_xlabel(", ".join(top_kmers(attribution, 3)), fontsize=7.5)
     picture.suptitle(title, fontsize=11)
     return picture
@@ -45,7 +46,7 @@ def single(title: str, a: xr.DataArray, method: str) -> Figure:
     mesh = square(ax, a, names=NAMED)
     bar = picture.colorbar(mesh, cax=picture.add_axes((0.525, 0.16, 0.014, 0.72)))
     in_log_odds = a.attrs.get("units") == "output"
-    bar.set_label(f"{spoken(method)} (log-odds)" if in_log_odds else spoken(method), fontsize=8)
+    bar.set_label(f"{method_name(method)} (log-odds)" if in_log_odds else method_name(method), fontsize=8)
     bar.ax.tick_params(labelsize=7)
     side = picture.add_axes((0.71, 0.12, 0.25, 0.76))
     words = by_kmer(a)
@@ -174,7 +175,7 @@ def along_picture(
         left, bottom = 0.75, high - 0.45 - ROW * (row + 1) + 0.5
         for name, count in zip(TITLES, counts, strict=True):
             ax = picture.add_axes((left / wide, bottom / high, unit * count / wide, 1.0 / high))
-            _letters(ax, tracks[name][method], spoken(method) if name == "mirna" else "", spans[name])
+            _letters(ax, tracks[name][method], method_name(method) if name == "mirna" else "", spans[name])
             ax.set_xlabel(f"{TITLES[name]} position (nt)" if row == len(methods) - 1 else "", fontsize=8)
             left += unit * count + 0.75
     picture.suptitle(title, fontsize=11)

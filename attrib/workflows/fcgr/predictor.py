@@ -122,6 +122,15 @@ def load_predictor(
     ------
     FileNotFoundError, ValueError
         With the name of what does not fit.
+
+    Examples
+    --------
+    The network of `attrib fcgr train`, with random weights:
+
+    >>> from attrib.workflows.fcgr import load_predictor
+    >>> predictor = load_predictor(None, model="attrib.workflows.fcgr.network:TwoBranch", k=6)
+    >>> predictor.images.k, predictor.model.output_kind
+    (6, 'logit')
     """
     check_device(device)
     if model is None and checkpoint is None:

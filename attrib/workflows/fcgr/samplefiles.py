@@ -13,6 +13,7 @@ import xarray as xr
 from attrib.domains.fcgr.kmers import SEED, seed_site
 from attrib.io import save
 from attrib.stats import entropy, rank_correlation, regions
+from attrib.workflows.drawing import method_name
 from attrib.workflows.fcgr import pictures, squares
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.folder import save_picture
@@ -67,7 +68,7 @@ def _of_branch(pair: xr.Dataset, branch: str, title: str, count: int | None) -> 
 
     def clusters() -> Figure:
         areas = regions(first.drop_vars("kmer"), count=count)
-        return pictures.regions_picture(f"{title}, {squares.spoken(lead)}", first, areas)
+        return pictures.regions_picture(f"{title}, {method_name(lead)}", first, areas)
 
     makers: dict[str, Picture] = {
         f"{branch}_comparison": partial(pictures.compared, title, pair[f"{branch}_image"], maps),
@@ -102,9 +103,7 @@ def track(pair: xr.Dataset, branch: str, method: str) -> xr.DataArray:
 def heatmaps(pair: xr.Dataset, method: str) -> dict[str, xr.DataArray]:
     """The outer product of two attributions, which is no interaction, and the interaction if there is one."""
     a, b = (track(pair, branch, method).rename(letter=f"{branch}_letter") for branch in BRANCHES)
-    matrices = {
-        f"synthetic: outer product of {squares.spoken(method)} along both (not an interaction)": a * b
-    }
+    matrices = {f"synthetic: outer product of {method_name(method)} along both (not an interaction)": a * b}
     if "interaction" in pair:
         true = pair["interaction"].isel(mirna_position=slice(0, len(a)), mrna_position=slice(0, len(b)))
         coords = {c: v for t in (a, b) for c, v in t.coords.items() if str(c).endswith("_letter")}

@@ -19,11 +19,6 @@ FAINT = 0.01  # of the limit: what is less has no ring
 FULL = 100.0  # limits are the largest magnitude, since single k-mers matter
 
 
-def spoken(method: str) -> str:
-    """A method's name in words."""
-    return method.replace("_", " ")
-
-
 def square(
     ax: Axes,
     a: xr.DataArray,

@@ -195,6 +195,24 @@ def fcgr(
     ValueError
         For unknown names, a network that does not take the images, and a folder of another run. Pairs that cannot be
         used are listed in the summary, and the others are explained.
+
+    Examples
+    --------
+    Two pairs and a network with random weights:
+
+    >>> import pathlib, tempfile
+    >>> from attrib.io import load
+    >>> from attrib.workflows.fcgr import fcgr, load_predictor
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> pairs = "UGAGGUAGUAGGUUGUAUAGUU,AAAACUAUACAACCUACUACCUCAAAA,1\\nUGAGGUAGUAGGUUGUAUAGUU,GAGAGAGAGAGAGAGAGAGAGAGAGA,0\\n"
+    >>> _ = (folder / "pairs.csv").write_text("mirna,target,label\\n" + pairs)
+    >>> predictor = load_predictor(None, model="attrib.workflows.fcgr.network:TwoBranch", k=6)
+    >>> study = fcgr(
+    ...     predictor, folder / "pairs.csv", folder / "results", max_samples=2, methods=["saliency"], with_interaction=False,
+    ...     pictures="none",
+    ... )
+    >>> study.summary["samples"]
+    ['0', '1']
     """
     known_methods, corrected = checked_methods(methods, corrections)
     if max_samples < 1 or n_background < 1:

@@ -147,6 +147,24 @@ def train(
     Notes
     -----
     Memory: two images of 4^k numbers of four bytes per pair, 32 KB at k = 6.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np, pandas as pd
+    >>> from attrib.workflows.fcgr import load_predictor, train
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> rng = np.random.default_rng(0)
+    >>> text = lambda n: "".join(rng.choice(list("ACGU"), n))
+    >>> mirnas = [text(22) for _ in range(12)]
+    >>> rows = [{"mirna": mirnas[k % 12], "target": text(50), "label": k // 12 % 2} for k in range(48)]
+    >>> pd.DataFrame(rows).to_csv(folder / "pairs.csv", index=False)
+    >>> trained = train(folder / "pairs.csv", folder / "model", k=3, depth=1, channels=4, epochs=1)
+    >>> sorted(p.name for p in trained.folder.glob("model.*"))
+    ['model.json', 'model.safetensors']
+    >>> predictor = load_predictor(folder / "model" / "model.safetensors")
+    >>> predictor.images.k
+    3
     """
     _check_numbers(epochs, patience, batch_size, learning_rate, dropout, test, validation)
     pairs = read_pairs(data, k, columns)

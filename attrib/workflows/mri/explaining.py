@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 from attrib._nearest import near
 from attrib.functional import prepare
-from attrib.labels import labelled, predict
+from attrib.labels import deletion, labelled, predict
 from attrib.labels.grids import VOXEL_DIMS
 from attrib.scale.loading import first_line
 from attrib.workflows.context import Context
 from attrib.workflows.mri.plan import BY_REGION, Plan
 from attrib.workflows.plan import ALL_METHODS
-from attrib.workflows.plan import Plan as Arguments
-from attrib.workflows.study import deletion_curve
+from attrib.workflows.study import CONTROLS, STEPS
 
 JUDGED = 8  # slices of a subject that are compared with random orders: so many, or up to 15
 FOLDED = "the model seems to fold slices into the batch; pass `input` slices, so that each slice is a sample"
@@ -251,39 +250,54 @@ class Explainer:
         """
         x, prediction = self.rows(volume), self.predict(volume, subject)
         context = self.context.of_one(subject, len(x))
-        maps: dict[str, xr.DataArray] = {}
-        delta: dict[str, float] = {}
-        deletion: dict[str, dict[str, float]] = {}
+        results: dict[str, xr.DataArray] = {}
         for method in self.plan.methods:
             base, arguments = self.plan.arguments(
                 method, prediction.target, None if baselines is None else self._laid_out(baselines)
             )
-            arguments = replace(arguments, context=context)
-            options = {**arguments.passing(x), **arguments.by_method[base]}
+            options = {**replace(arguments, context=context).passing(x), **arguments.by_method[base]}
             lead = (options.pop("method"),) if "method" in options else ()
             if method in BY_REGION and regions is not None:
                 options["groups"] = self._laid_out(regions)
             try:
                 if options.get("layer") == "auto":
                     options["layer"] = self._layer_of(base, x, options, context)
-                a = labelled(ALL_METHODS[base])(*lead, self.model, x, **options, sample_dims=self.sample_dims)
-                if judged:
-                    start = 0.0 if baselines is None else self._laid_out(baselines)
-                    deletion[method] = _against_chance(self._deletion(x, a, arguments, start))
+                results[method] = labelled(ALL_METHODS[base])(
+                    *lead, self.model, x, **options, sample_dims=self.sample_dims
+                )
             except (ValueError, TypeError, NotImplementedError) as error:
                 raise _advised(error, method, self.plan) from error
-            maps[method] = self._volume(a, volume, prediction)
-            if "delta" in a.coords:
-                delta[method] = float(a["delta"].mean())
-        return Explained(prediction, maps, delta, deletion)
+        return Explained(
+            prediction,
+            {m: self._volume(a, volume, prediction) for m, a in results.items()},
+            {m: float(a["delta"].mean()) for m, a in results.items() if "delta" in a.coords},
+            self._deletion(x, results, prediction.target, context, baselines) if judged else {},
+        )
 
-    def _deletion(self, x: xr.DataArray, a: xr.DataArray, arguments: Arguments, start: Any) -> xr.DataArray:
-        """Deletion curves of a volume, or of some of its slices, evenly: they take more passes than the methods."""
+    def _deletion(
+        self, x: xr.DataArray, results: Mapping[str, xr.DataArray], target: int, context: Context, baselines: xr.DataArray | None
+    ) -> dict[str, dict[str, float]]:  # fmt: skip
+        """Deletion of all maps beside the same random orders, of a volume or of some of its slices: areas are means over them, z the median."""
         dim = self.sample_dims[0]
-        some = slice(None, None, max(1, len(x) // JUDGED))
-        start = start.isel({dim: some}) if isinstance(start, xr.DataArray) and dim in start.dims else start
-        arguments = replace(arguments, context=arguments.context.part(some))
-        return deletion_curve(self.model, x.isel({dim: some}), a.isel({dim: some}), arguments, start)
+        some = {dim: slice(None, None, max(1, len(x) // JUDGED))}
+        start: Any = 0.0 if baselines is None else self._laid_out(baselines)
+        if isinstance(start, xr.DataArray):
+            start = start.mean("baseline") if "baseline" in start.dims else start
+            start = start.isel(some) if dim in start.dims else start
+        maps = xr.concat(
+            [a.sum([d for d in a.dims if d not in (dim, *VOXEL_DIMS)]).isel(some).drop_vars("delta", errors="ignore") for a in results.values()],
+            "target", coords="minimal", compat="override", combine_attrs="drop",
+        )  # fmt: skip
+        x = x.isel(some)
+        curve = deletion(
+            self.model, x, maps, baselines=start, steps=STEPS, n_random=CONTROLS, targets=[[target] * len(x)] * len(results), batch_size=self.plan.batch_size,
+            device=self.plan.device, seed=self.plan.seed, additional_forward_args=context.part(some[dim]).of(x), sample_dims=self.sample_dims,
+        )  # fmt: skip
+        return {
+            m: {f"deletion_{n}": float(curve[n][k].mean()) for n in ("area", "random_area")}
+            | {"deletion_z": float(curve["z"][k].median())}
+            for k, m in enumerate(results)
+        }
 
     def _layer_of(self, base: str, x: xr.DataArray, options: Mapping[str, Any], context: Context) -> str:
         """The layer that is found by itself, the same for all subjects.
@@ -331,12 +345,6 @@ def _channels(model: Any) -> int:
     """The channels that a module's first convolution takes."""
     modules = model.modules() if isinstance(model, nn.Module) else ()
     return next((m.in_channels for m in modules if isinstance(m, nn.Conv2d | nn.Conv3d)), 1)
-
-
-def _against_chance(curve: xr.DataArray) -> dict[str, float]:
-    """The figures of a deletion curve: areas are means over slices, z the median."""
-    areas = {f"deletion_{name}": float(curve[name].mean()) for name in ("area", "random_area")}
-    return areas | {"deletion_z": float(curve["z"].median())}
 
 
 def _advised(error: Exception, method: str, plan: Plan) -> Exception:

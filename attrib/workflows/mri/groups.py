@@ -120,7 +120,7 @@ def compare(
     files: list[str] = []
     if plan.target == "predicted":
         notes.append(
-            "Maps explain each subject's predicted class, so that groups' maps explain different scores: mind this in comparisons."
+            "Attributions explain each subject's predicted class, so that those of two groups explain different scores: mind this in comparisons."
         )
     tables: dict[str, list[pd.DataFrame]] = {
         k: [] for k in ("clusters", "regions", "sides", "indices", "consistency", "agreement")

@@ -13,7 +13,7 @@ import xarray as xr
 
 from attrib.domains.mri import Subject, class_of, normalised, read_names, read_subjects
 from attrib.io import from_nifti
-from attrib.io.nifti import name_of, numbers, open_image, oriented, refuse_other_grid
+from attrib.io.nifti import directions, name_of, numbers, open_image, oriented, refuse_other_grid
 from attrib.labels.grids import AFFINE, VOXEL_DIMS, affine_coord, checked_affine
 from attrib.workflows.mri.plan import Images
 
@@ -118,6 +118,8 @@ def cohort_of(table: str | Path, how: Images, say: Say) -> Cohort:
     """
     subjects, rejected = read_subjects(table)
     orientation, brain_mask, atlas = how.orientation, how.brain_mask, how.atlas
+    if orientation is not None:
+        directions(orientation)
     problems: list[dict[str, Any]] = [r | {"kept": False} for r in rejected]
     images: dict[str, Any] = {}
     for s in subjects:
@@ -212,7 +214,7 @@ def _names(atlas: xr.DataArray | None, path: Any, file: str | Path | None, say: 
     file = next((f for f in beside if f.is_file()), None) if file is None else file
     if file is None:
         raise ValueError(
-            "`atlas_names`: an atlas needs the names of its regions; pass a table of numbers and names, or call it as the atlas: atlas.csv"
+            "`atlas` needs the names of its regions; pass a table of numbers and names beside it, or call it as the atlas: atlas.csv"
         )
     names = read_names(file)
     if atlas is not None:

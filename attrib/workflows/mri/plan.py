@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from attrib._nearest import near
 from attrib.domains.mri import INTENSITIES
+from attrib.workflows.drawing import method_name
 from attrib.workflows.plan import ALL_METHODS
 from attrib.workflows.plan import Plan as Arguments
 from attrib.workflows.plan import plan as arguments_of
@@ -57,7 +58,7 @@ class Images(NamedTuple):
     slice_range : (int, int) or None
         First and last slice that go in; None: all.
     orientation : str or None
-        Such as ``"RAS"``: how volumes are turned before they go in; maps come back as the images are stored.
+        Such as ``"RAS"``: how volumes are turned before they go in; attributions come back as the images are stored.
     intensity : str
         ``"none"``, ``"zscore"``, ``"zscore-brain"`` or ``"minmax"``.
     brain_mask : path or None
@@ -77,7 +78,7 @@ class Images(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What is drawn and written beside maps and tables.
+    """What is drawn and written beside attributions and tables.
 
     Attributes
     ----------
@@ -194,11 +195,7 @@ class Plan:
 
 def shown(method: str) -> str:
     """A method's name in pictures."""
-    return (
-        method.replace("noise_tunnel_ig", "noise_tunnel of IG")
-        .replace("_", " ")
-        .replace("grad cam", "Grad-CAM")
-    )
+    return "Noise tunnel of IG" if method == "noise_tunnel_ig" else method_name(method)
 
 
 def checked(plan: Plan, has_atlas: bool) -> Plan:
@@ -234,7 +231,9 @@ def checked(plan: Plan, has_atlas: bool) -> Plan:
         if not any(
             plan._takes(ALIASES.get(m, (m, {}))[0], argument, ALIASES.get(m, (m, {}))[1]) for m in takers
         ):
-            raise ValueError(f"`options` {key}: no such argument of {', '.join(takers)}")
+            raise ValueError(
+                f"`options` {key}: no such argument of {', '.join(takers)}{near(argument, Voxels._fields + Images._fields)}"
+            )
     return plan
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,12 +44,13 @@ def baseline_of(plan: Plan, cohort: Cohort) -> Baseline:
                 f"`baselines` is {plan.baselines!r}, but no subject has the label {label!r}{near(label, labels)}"
             )
         if form == "mean":
-            total = np.zeros(cohort.shape)
-            for s in subjects:
-                total += cohort.read(s).values
-            mean = cohort.volume((total / len(subjects)).astype(np.float32))
+            total, count = np.zeros(cohort.shape), 0
+            for volume in _readable(subjects, cohort, plan):
+                total += volume.values
+                count += 1
+            mean = cohort.volume((total / count).astype(np.float32))
             return lambda volume: mean
-        several = xr.concat([cohort.read(s) for s in subjects], "baseline")
+        several = xr.concat(_readable(subjects, cohort, plan), "baseline")
         return lambda volume: several
     if is_nifti(plan.baselines):
         values = on_grid(Path(plan.baselines), cohort.shape, cohort.affine, plan.orientation, "the subjects")
@@ -69,6 +70,23 @@ def reference_subjects(plan: Plan, cohort: Cohort) -> list[Subject]:
     return (
         subjects if form == "mean" else evenly(subjects, int(_number(count)) if count else SEVERAL, plan.seed)
     )
+
+
+def _readable(subjects: Sequence[Subject], cohort: Cohort, plan: Plan) -> Iterator[xr.DataArray]:
+    """The volumes of these subjects; those that cannot be read are left out here, and listed when their turn comes."""
+    reasons, count = [], 0
+    for s in subjects:
+        try:
+            volume = cohort.read(s)
+        except (ValueError, OSError) as error:
+            reasons.append(str(error))
+        else:
+            count += 1
+            yield volume
+    if not count:
+        raise ValueError(
+            f"`baselines` is {plan.baselines!r}, but no image of that label can be read: {reasons[0]}"
+        )
 
 
 def _number(text: str) -> float:

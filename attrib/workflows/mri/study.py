@@ -133,6 +133,27 @@ def mri(
         For arguments that do not fit, before anything is written, and if no subject can be explained.
     ImportError
         If nibabel or nilearn is missing: they are in the extra ``mri``.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import nibabel, numpy as np, torch
+    >>> from attrib.workflows.mri import Figures, mri
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> rng = np.random.default_rng(0)
+    >>> lines = ["subject,path,label"]
+    >>> for k in range(2):
+    ...     volume = nibabel.Nifti1Image(rng.normal(size=(6, 7, 5)).astype("float32"), np.diag([2.0, 2, 2, 1]))
+    ...     nibabel.save(volume, folder / f"sub-{k}.nii.gz")
+    ...     lines.append(f"sub-{k},sub-{k}.nii.gz,{('HC', 'TLE')[k]}")
+    >>> _ = (folder / "subjects.csv").write_text("\\n".join(lines))
+    >>> _ = torch.manual_seed(0)
+    >>> network = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(120, 2)).eval()
+    >>> results = mri(
+    ...     folder / "subjects.csv", network, folder / "results", classes="HC,TLE", methods=["saliency"], figures=Figures(pictures="none")
+    ... )
+    >>> nibabel.load(results / "saliency" / "sub-0" / "sub-0_saliency.nii.gz").shape
+    (6, 7, 5)
     """
     nibabel_module()
     images, figures, voxels = images or Images(), figures or Figures(), voxels or Voxels()

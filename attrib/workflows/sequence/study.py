@@ -274,6 +274,19 @@ def sequence(
     -----
     Records that cannot be read, or that the model or a method refuses, are listed, and the others are finished. All
     results are in memory at the end: 4 numbers per base, method and output.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import torch
+    >>> from attrib.workflows.sequence import sequence
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "peaks.fa").write_text(">peak1\\nTTTTGATAAGTTTTTTTTTT\\n>peak2\\nTTTTTTTTTTGATAAGTTTT\\n")
+    >>> _ = torch.manual_seed(0)
+    >>> network = torch.nn.Sequential(torch.nn.Conv1d(4, 3, 6), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(45, 1)).eval()
+    >>> study = sequence(folder / "peaks.fa", network, folder / "results", methods=["deep_lift"], pictures=0)
+    >>> study.attributed.x.sample.values.tolist()
+    ['peak1', 'peak2']
     """
     names = class_names(classes)
     goal, outputs = headed(target, names)

@@ -119,3 +119,9 @@ def test_maps_at_an_activation_that_the_user_exposes(name: str, channels_last: b
 
     found = METHODS[name](torch.nn.Sequential(*parts).eval(), s.x, layer="0", target=1, relu=False)
     agree(found, METHODS[name](Whole().eval(), s.x, layer="features", target=1, relu=False), 1e-5)
+
+
+def test_a_map_of_a_jax_function_says_how_to_get_one() -> None:
+    model = attrib.from_jax(lambda x: x.mean((1, 2)))
+    with pytest.raises(ValueError, match=r"torch sees no layers in a function of JAX.*torch\.nn\.Sequential"):
+        attrib.grad_cam(model, torch.ones(2, 4, 4))
