@@ -310,9 +310,13 @@ def _check_weights(info: Mapping[str, Any]) -> None:
         raise ValueError(f"`checkpoint`: {WEIGHTS} lacks {', '.join(sorted(info['missing_keys'])[:4])}")
     others = sorted(info.get("mismatched_keys") or ())
     if others:
-        name, shape, expected = others[0]
+        if isinstance(others[0], str):  # transformers 4 says no shapes
+            first = f"{others[0]} has another shape"
+        else:
+            name, shape, expected = others[0]
+            first = f"{name} is {tuple(shape)}, expected {tuple(expected)}"
         raise ValueError(
-            f"`checkpoint`: {WEIGHTS} does not fit {CONFIG}: {name} is {tuple(shape)}, expected {tuple(expected)}"
+            f"`checkpoint`: {WEIGHTS} does not fit {CONFIG}: {first}"
             + (f"; so are {len(others) - 1} more" if len(others) > 1 else "")
         )
 

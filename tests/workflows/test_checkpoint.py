@@ -82,7 +82,7 @@ BROKEN = {
     "torn weights": (torn, "cannot be loaded: Error while deserializing header"),
     "other shapes": (
         changed("config.json", hidden_sizes=[6]),
-        r"model.safetensors does not fit config.json: classifier.weight is \(2, 4\), expected \(2, 6\); so are \d+ more",
+        r"model.safetensors does not fit config.json: [\w.]+ (is \([\d, ]+\), expected \([\d, ]+\)|has another shape); so are \d+ more",
     ),
     "a weight less": (partial, "model.safetensors lacks classifier.bias"),
     "no JSON": (lambda folder: (folder / "config.json").write_text("{"), "cannot be loaded: .*config.json"),
