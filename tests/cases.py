@@ -169,11 +169,9 @@ register(in_silico_mutagenesis, engines=EDITS, kinds=("sequence", "attention", "
 def _through(method: Callable[..., Any], variant: str) -> None:
     """A noise tunnel around a method, in the form (f, x, **options) of all others."""
 
-    def tunnel(f: Any, x: Any, **options: Any) -> Any:
-        return noise_tunnel(method, f, x, **options)
-
+    tunnel = partial(noise_tunnel, method)
     tunnel.__name__, tunnel.about = "noise_tunnel", noise_tunnel.about
-    tunnel.explain = lambda f, x, **options: noise_tunnel.explain(method, f, x, **options)
+    tunnel.explain = partial(noise_tunnel.explain, method)
     register(tunnel, variant, light={"n_samples": 3})
 
 

@@ -15,8 +15,10 @@ Tensors = Tensor | tuple[Tensor, ...]
 Baselines = float | Tensor | tuple[float | Tensor, ...] | Callable[..., Any]
 
 
-def as_tuple(x: Any, name: str = "x", *, integers: bool = False) -> tuple[Tensor, ...]:
+def as_tuple(x: Any, name: str = "x", *, integers: bool = False, noise: bool = False) -> tuple[Tensor, ...]:
     """Inputs as a tuple of tensors with one batch size: of floats, or with `integers` also of whole numbers and booleans.
+
+    With `noise` the error says what to do where noise is added, which no layer takes away.
 
     Raises
     ------
@@ -30,7 +32,7 @@ def as_tuple(x: Any, name: str = "x", *, integers: bool = False) -> tuple[Tensor
     xs = tuple(x) if isinstance(x, tuple | list) else (x,)
     for j, t in enumerate(xs):
         which = name if len(xs) == 1 else f"{name}[{j}]"
-        _check(t, which, integers)
+        _check(t, which, integers, noise)
         if len(t) != len(xs[0]):
             raise ValueError(
                 f"`{name}` has inputs of {len(xs[0])} and {len(t)} samples; all need the same number on dim 0"
@@ -38,7 +40,7 @@ def as_tuple(x: Any, name: str = "x", *, integers: bool = False) -> tuple[Tensor
     return xs if transformed() else tuple(t.detach() for t in xs)
 
 
-def _check(t: Any, which: str, integers: bool) -> None:
+def _check(t: Any, which: str, integers: bool, noise: bool) -> None:
     if not isinstance(t, Tensor):
         raise TypeError(
             f"`{which}` is a {type(t).__name__}, expected a torch.Tensor; the functions of `attrib` itself take other arrays"
@@ -49,6 +51,11 @@ def _check(t: Any, which: str, integers: bool) -> None:
         raise NotImplementedError(
             f"`{which}` comes from torch.func.vmap, and this method looks at values; pass all samples at once, on dim 0 "
             "(deep_lift goes through vmap)"
+        )
+    if noise and not (integers or t.is_floating_point() or t.is_complex()):
+        raise TypeError(
+            f"`{which}` is {t.dtype}, to which no noise can be added; explain the output of the embedding, with up_to and from_layer of "
+            "attrib.functional: pass from_layer(f, layer) for `f`, up_to(f, layer)(x) for `x`, and additional_forward_args=(x,)"
         )
     if t.is_complex() or not (integers or t.is_floating_point()):
         raise TypeError(

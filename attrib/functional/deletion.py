@@ -23,7 +23,7 @@ from attrib.functional.players import Coalitions, Players, players_of
 
 P = ParamSpec("P")
 ORDERS = ("largest", "magnitude", "random")
-RANDOM_ORDER = 67  # stream of draws
+RANDOM_ORDER, TIES = 67, 68  # streams of draws
 
 CURVE = """\
 f : callable
@@ -41,12 +41,12 @@ groups : Tensor of int, tuple of these, or None
     Features that go together, as for `shapley_values`; their importance is their mean attribution. Those of no group
     always keep their values.
 order : {"largest", "magnitude", "random"}, default "largest"
-    The largest attributions first, the largest absolute ones, or the order of chance. Among equals the first feature
-    goes first.
+    The largest attributions first, the largest absolute ones, or the order of chance. Equal ones go in an order of chance,
+    too, one for each sample: a constant attribution is a random order.
 n_random : int, default 0
     Random orders as a control, for `random_area` and `z` of ``.explain(...)``: each costs as much as the curve.
 seed : int, default 0
-    Of the random orders. A sample's depend on it and on the sample's own values alone."""
+    Of the random orders, and of the order among equals. A sample's depend on it and on the sample's own values alone."""
 
 
 class Curve(NamedTuple):
@@ -195,13 +195,22 @@ class _Orders(NamedTuple):
     def _order(self, i: int, which: int) -> Tensor:
         """The players of sample `i`, the most important first, or by chance."""
         if not self.random and which < self.lead:
-            importance = self.importance[which, i] if self.per_target else self.importance[i]
-            return importance.argsort(descending=True, stable=True)
+            return self._by_importance(
+                i, self.importance[which, i] if self.per_target else self.importance[i]
+            )
         counts = self.players.counts
         count = int(counts[i if len(counts) > 1 else 0])
         draw = max(0, which - self.lead + 1)  # the same beside however many attributions
         drawn = permutations(self.keys[i : i + 1], torch.tensor([draw]), RANDOM_ORDER, count)[0]
         return torch.cat([drawn, torch.arange(count, self.players.count)])
+
+    def _by_importance(self, i: int, importance: Tensor) -> Tensor:
+        """The players of sample `i` by descending importance; equal ones by chance, the same for all targets."""
+        ordered, order = importance.sort(descending=True, stable=True)
+        if not bool((ordered[1:] == ordered[:-1]).any()):
+            return order
+        drawn = permutations(self.keys[i : i + 1], torch.zeros(1, dtype=torch.long), TIES, len(importance))[0]
+        return drawn[importance[drawn].argsort(descending=True, stable=True)]
 
 
 def _curve_of(

@@ -93,7 +93,7 @@ def infidelity(
     >>> bool(infidelity(f, x, saliency(f, x, absolute=False)) < 1e-10)
     True
     """
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=perturb_func is not None, noise=True)
     at_least(n_perturb_samples, "n_perturb_samples", 1)
     attributions = fitting(attribution, xs, targets is not None)
     n, steps = len(xs[0]), n_perturb_samples
@@ -128,7 +128,8 @@ def infidelity(
     if normalize:
         beta = torch.where(aa == 0, 0.0, ab / torch.where(aa == 0, 1.0, aa))
         aa = (bb - beta * ab).clamp(min=0)
-    return (aa if passes.want.many else aa[0]).to(xs[0])
+    infidelity = aa if passes.want.many else aa[0]
+    return infidelity.to(xs[0]) if xs[0].is_floating_point() else infidelity.to(score)
 
 
 class _Perturbed:
@@ -165,8 +166,10 @@ class _Perturbed:
             raise TypeError(
                 "`perturb_func` has to return a pair: the perturbations, and the inputs less these"
             )
-        self.perturbations, moved = (_rows_like(p, rows) for p in pair)
-        return moved
+        self.perturbations = _rows_like(
+            pair[0], tuple(r if r.is_floating_point() else r.float() for r in rows)
+        )
+        return _rows_like(pair[1], rows)
 
 
 def _rows_like(values: Any, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -242,7 +245,7 @@ def sensitivity_max(
     >>> sensitivity_max(saliency, lambda x: x.sum(1), torch.ones(2, 3))
     tensor([0., 0.])
     """
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=perturb_func is not None, noise=True)
     at_least(n_perturb_samples, "n_perturb_samples", 1)
     if not 0 <= perturb_radius < float("inf"):
         raise ValueError(f"`perturb_radius` is {perturb_radius}, expected a number of at least 0")

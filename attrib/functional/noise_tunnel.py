@@ -101,7 +101,7 @@ def noise_tunnel(
     _refuse_maps(method)
     if layer is not None:
         method = partial(method, layer=layer, output=output, call=call)
-    xs = as_tuple(x)
+    xs = as_tuple(x, noise=True)
     count, scales = draw_count(n_samples), spread(xs, stdevs, stdev_spread)
     moments = Moments.of(reduce, len(xs[0]), count, xs[0].device)
     model = prepare(f)  # the method is called many times, and need not learn everything anew

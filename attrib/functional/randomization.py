@@ -104,7 +104,7 @@ def randomization(
     >>> r.layers, r.correlation.shape
     (('2', '0'), torch.Size([2, 2]))
     """
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
     model = f.model if isinstance(f, PreparedModel) else f
     changed = copy.deepcopy(model)
     layers = _with_parameters(changed, model)

@@ -101,7 +101,7 @@ def smooth_grad(
             target=target, targets=targets, classes=classes, additional_forward_args=additional_forward_args,
             batch_size=batch_size, device=device, progress=progress, engine=engine,
         )  # fmt: skip
-    xs = as_tuple(x)
+    xs = as_tuple(x, noise=True)
     count, scales = draw_count(n_samples), spread(xs, stdevs, stdev_spread)
     moments = Moments.of(reduce, len(xs[0]), count, xs[0].device)
     with Passes(

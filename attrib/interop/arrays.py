@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+FILES = re.compile(
+    r"\.(h5ad|nc|zarr|np[yz]|csv|tsv|parquet|nii|gz|mgz|pt|pth|png|jpe?g|tiff?|fa|fasta|bed)$"
+)  # ends of names
 ALIGNED = 16  # bytes; sums of products differ in their last bits where memory begins at no multiple of it, as in frames of a network
 
 
@@ -41,6 +47,7 @@ def as_tensor(x: Any, name: str = "x") -> Tensor:
         return x.detach()
     _refuse_sparse(x, name)
     _refuse_valueless(x, name)
+    refuse_other_kinds(x, name)
     if _by_dlpack(x):
         return torch.from_dlpack(x).clone()
     values = as_numpy(x, name)
@@ -54,6 +61,7 @@ def as_numpy(x: Any, name: str = "x") -> np.ndarray:
     """A NumPy array of numbers in native byte order; accepts the same `x` as `as_tensor`."""
     _refuse_sparse(x, name)
     _refuse_valueless(x, name)
+    refuse_other_kinds(x, name)
     if isinstance(x, Tensor):
         t = as_tensor(x, name).resolve_conj().resolve_neg().cpu()
         return (t.float() if t.dtype == torch.bfloat16 else t).numpy()  # NumPy has no bfloat16
@@ -71,6 +79,48 @@ def as_numpy(x: Any, name: str = "x") -> np.ndarray:
     if values.dtype.kind == "f" and values.dtype.itemsize > 8:
         values = values.astype(np.float64)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def refuse_other_kinds(value: Any, which: str) -> None:
+    """Refuse what holds numbers or stands for them, and is no array, with what to pass in its place."""
+    kind, module = type(value).__name__, type(value).__module__.partition(".")[0]
+    if isinstance(value, str | os.PathLike) and FILES.search(str(value)):
+        raise TypeError(
+            f"`{which}` is the name {str(value)!r}; pass what is in the file: attrib.io.load, attrib.io.from_nifti, anndata.read_h5ad"
+        )
+    if isinstance(value, torch.nn.Module):
+        raise TypeError(f"`{which}` is a {kind}: the model comes first, and `{which}` behind it")
+    if _is_text(value):
+        raise TypeError(
+            f"`{which}` is text, of which no gradient can be taken; pass the ids that the tokenizer gives "
+            "(tokenizer(texts, return_tensors='pt', padding=True)), and the name of the embedding as `layer`"
+        )
+    if module == "nibabel":
+        raise TypeError(
+            f"`{which}` is a {kind}; pass attrib.io.from_nifti({which}), which has a dim of samples in front and the affine"
+        )
+    if module == "anndata":  # an array of it would be taken value by value
+        raise TypeError(
+            f"`{which}` is AnnData; pass its numbers with their labels, attrib.io.from_anndata({which})"
+        )
+    if isinstance(value, Mapping) or (
+        isinstance(value, tuple | list) and any(isinstance(v, Mapping) for v in value)
+    ):
+        raise TypeError(
+            f"`{which}` is a {kind}, expected an array of numbers; where a model takes several inputs, pass all of them in one mapping, "
+            "by their names"
+        )
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text, or holds texts alone."""
+    if isinstance(value, list | tuple):
+        return len(value) > 0 and all(isinstance(v, str) for v in value)
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if kind != "O" or type(value).__module__.partition(".")[0] not in ("numpy", "pandas", "xarray"):
+        return isinstance(value, str) or kind in ("U", "S", "T")
+    values = np.asarray(value).ravel()
+    return len(values) > 0 and all(isinstance(v, str) for v in values)
 
 
 def _by_dlpack(x: Any) -> bool:

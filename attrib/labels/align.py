@@ -14,7 +14,7 @@ from attrib.engine.target import custom, repeated
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.annotated import annotated_array, is_anndata
 from attrib.labels.frames import is_table, labels_of, numbers_of
-from attrib.labels.inputs import Inputs
+from attrib.labels.inputs import Inputs, flattened
 from attrib.labels.matching import matched, refuse_other_labels
 
 DISTRIBUTION = "baseline"  # the dim along which a distribution of baselines lies
@@ -49,8 +49,21 @@ def baseline_tensors(baselines: Any, inputs: Inputs, dtype: torch.dtype | None, 
     return tensors[0] if inputs.single else tensors
 
 
+def numbers_in_order(values: Any, inputs: Inputs, name: str) -> Any:
+    """A number for each input, by name or in the caller's order, in the order in which the model takes them; one for all as it is."""
+    if isinstance(values, Mapping):
+        lacking = [n for n in inputs.names or () if n not in values]
+        if inputs.names is None or lacking or len(values) > len(inputs.names):
+            raise ValueError(
+                f"`{name}` has the names {list(values)}, expected those of the inputs, {inputs.names or 'which have none'}"
+            )
+        return tuple(values[n] for n in inputs.names)
+    return inputs.ordered(values) if isinstance(values, tuple | list) else values
+
+
 def _per_input(baselines: Any, inputs: Inputs) -> list[Any]:
     if isinstance(baselines, xr.Dataset | Mapping):
+        baselines = {n: b for n, (_, b) in flattened(baselines).items()}
         if inputs.names is None:
             raise ValueError("`baselines` has names, but the inputs have none; pass a tuple in their order")
         missing = [n for n in inputs.names if n not in baselines]
@@ -99,7 +112,14 @@ def floats_in(dtype: torch.dtype | None, t: torch.Tensor) -> torch.Tensor:
 
 
 def table_like(
-    table: Any, inputs: Inputs, j: int, name: str, *, rows: Hashable | None = None, numbers: bool = True
+    table: Any,
+    inputs: Inputs,
+    j: int,
+    name: str,
+    *,
+    rows: Hashable | None = None,
+    numbers: bool = True,
+    single: bool = True,
 ) -> xr.DataArray:
     """A table with the dims of input `j`: a Series has one value per entry of a sample, a DataFrame rows of these.
 
@@ -115,6 +135,8 @@ def table_like(
         Dim of the rows; default: those are the samples, matched by their labels, or one row for all of them.
     numbers : bool, default True
         Whether the values have to be numbers.
+    single : bool, default True
+        Whether one row alone stands for all samples.
 
     Raises
     ------
@@ -137,7 +159,7 @@ def table_like(
     coords = {core[0]: labels_of(table.columns, core[0], name)}
     if rows is not None:
         return xr.DataArray(values, dims=(rows, *core), coords=coords)
-    if len(table) == 1:
+    if len(table) == 1 and single:
         return xr.DataArray(values[0], dims=core, coords=coords)
     (sample,) = _one_sample_dim(inputs, name)
     coords[sample] = labels_of(table.index, sample, name)

@@ -15,6 +15,7 @@ from attrib.functional.edited_inputs import grid, per_input
 from attrib.functional.mutagenesis import refuse_several_letters
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.align import table_like
+from attrib.labels.annotated import is_anndata
 from attrib.labels.frames import is_table
 from attrib.labels.inputs import Inputs
 from attrib.labels.matching import matched
@@ -192,6 +193,16 @@ def _groups_like_input(groups: Any, inputs: Inputs, j: int) -> torch.Tensor | np
     if is_table(groups):
         groups = table_like(groups, inputs, j, "groups", numbers=False)
     core, samples = inputs.core(j), inputs.sample_dims
+    if is_anndata(groups):
+        raise TypeError("`groups` is AnnData; pass the name of a column of its var, such as groups='pathway', or adata.var['pathway']")  # fmt: skip
+    listed = isinstance(groups, list) and any(isinstance(g, str) for g in groups)
+    texts = (
+        np.asarray(groups, dtype=object if listed else None)
+        if listed or isinstance(groups, np.ndarray)
+        else np.empty(0)
+    )
+    if texts.dtype.kind in "OUT" and texts.ndim in (len(core), x.ndim):
+        groups = xr.DataArray(texts, dims=x.dims if texts.ndim == x.ndim else core)
     if not isinstance(groups, xr.DataArray):
         t = as_tensor(groups, "groups")
         if len(samples) > 1 and t.ndim == x.ndim and tuple(t.shape[: len(samples)]) == inputs.sample_shape:

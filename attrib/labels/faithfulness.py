@@ -16,13 +16,14 @@ from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.model.parameters import Model, dtype_of
 from attrib.engine.target import TargetLike
 from attrib.functional.arguments import checked
-from attrib.labels.align import at_samples, baseline_tensors
+from attrib.labels.align import at_samples, baseline_tensors, numbers_in_order
 from attrib.labels.editing import edit_options
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.measures import TARGET, Fields, measured
 from attrib.labels.methods import pure_form
 
 P = ParamSpec("P")
+PETSIUK, YEH, ADEBAYO = "arXiv:1806.07421", "arXiv:1901.09392", "arXiv:1810.03292"
 
 
 def _curve(
@@ -242,10 +243,12 @@ def infidelity(
     }  # fmt: skip
     f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
 
-    def measure(xs: Any, attributions: Any, options: Any) -> Fields:
-        return {"infidelity": functional.infidelity(f, xs, attributions, **settings, **options)}
+    pure = {**settings, "stdevs": numbers_in_order(stdevs, inputs, "stdevs")}
 
-    return measured("infidelity", measure, f, inputs, attribution, settings, passing, "output^2")
+    def measure(xs: Any, attributions: Any, options: Any) -> Fields:
+        return {"infidelity": functional.infidelity(f, xs, attributions, **pure, **options)}
+
+    return measured("infidelity", measure, f, inputs, attribution, settings, passing, "output^2", YEH)
 
 
 @checked
@@ -320,7 +323,9 @@ def sensitivity_max(
     def measure(xs: Any, _: Any, options: Any) -> Fields:
         return {"sensitivity_max": functional.sensitivity_max(inner, f, xs, **settings, **options)}
 
-    return measured("sensitivity_max", measure, f, inputs, None, {"method": method, **settings}, passing, "1")
+    return measured(
+        "sensitivity_max", measure, f, inputs, None, {"method": method, **settings}, passing, "1", YEH
+    )
 
 
 @checked
@@ -395,7 +400,16 @@ def randomization(
         return {"randomization": r.correlation.movedim(-2, -1)}
 
     r = measured(
-        "randomization", measure, f, inputs, None, {"method": method, "seed": seed}, passing, "1", ("layer",)
+        "randomization",
+        measure,
+        f,
+        inputs,
+        None,
+        {"method": method, "seed": seed},
+        passing,
+        "1",
+        ADEBAYO,
+        ("layer",),
     )
     lead = [d for d in r.dims if d == TARGET]
     return r.assign_coords(layer=layers).transpose(*lead, "layer", ...)
@@ -425,7 +439,17 @@ def _measured_curve(
         np.arange(settings["steps"] + 1) / settings["steps"] if isinstance(settings["steps"], int) else None
     )
     result = measured(
-        name, measure, f, inputs, attribution, settings, passing, "output", ("fraction",), with_numbers=True
+        name,
+        measure,
+        f,
+        inputs,
+        attribution,
+        settings,
+        passing,
+        "output",
+        PETSIUK,
+        ("fraction",),
+        with_numbers=True,
     )
     result = result.assign_coords(
         fraction=(
@@ -434,5 +458,4 @@ def _measured_curve(
             {"long_name": f"share of the features that are {'gone' if name == 'deletion' else 'there'}"},
         )
     )
-    result["area"].attrs["units"] = "output"
     return result

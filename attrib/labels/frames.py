@@ -68,6 +68,8 @@ def numbers_of(table: pd.DataFrame | pd.Series, name: str) -> np.ndarray:
     """
     dtypes = table.dtypes if isinstance(table, pd.DataFrame) else pd.Series([table.dtype], index=[table.name])
     others = [d for d in dtypes.unique() if getattr(d, "kind", "O") not in "fiub"]
+    if others and isinstance(table, pd.Series):
+        raise TypeError(f"`{name}` is a Series of {table.dtype}, expected numbers; encode its values")
     if others:
         wrong = [str(c) for c in dtypes.index[dtypes.isin(others)][:5]]
         raise TypeError(f"`{name}` has columns that are no numbers: {', '.join(wrong)}; drop or encode them")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +17,7 @@ from attrib.engine.inputs import non_finite_samples
 from attrib.engine.model.external import External
 from attrib.engine.model.parameters import Model
 from attrib.engine.model.prepared import PreparedModel
-from attrib.interop.arrays import as_numpy, as_tensor
+from attrib.interop.arrays import as_numpy, as_tensor, refuse_other_kinds
 from attrib.interop.jax.recognised import is_jax_array, recognised, with_mapping
 from attrib.labels.annotated import COORDS_OF_RESULTS, RESERVED, annotated_array, is_anndata
 from attrib.labels.frames import is_table, table_array
@@ -27,9 +25,6 @@ from attrib.labels.grids import is_metatensor, of_metatensor
 from attrib.labels.parameters import ByName, order_of, parameters
 
 Dims = Sequence[Hashable]
-FILES = re.compile(
-    r"\.(h5ad|nc|zarr|np[yz]|csv|tsv|parquet|nii|gz|mgz|pt|pth|png|jpe?g|tiff?|fa|fasta|bed)$"
-)  # ends of names
 
 
 @dataclass(frozen=True)
@@ -54,6 +49,8 @@ class Inputs:
         Whether results of lazy inputs are computed at once: the caller did not pass Dask arrays.
     of_jax : bool
         Whether the caller passed a JAX array.
+    paths : tuple of tuple, or None
+        Where each input stands in a mapping that holds mappings or lists.
     """
 
     arrays: tuple[xr.DataArray, ...]
@@ -64,6 +61,7 @@ class Inputs:
     order: tuple[int, ...]
     eager: bool = False
     of_jax: bool = False
+    paths: tuple[tuple[str | int, ...], ...] | None = None
 
     @property
     def lazy(self) -> bool:
@@ -169,8 +167,11 @@ def labelled_inputs(
         For dims that do not fit, sizes that contradict, sample labels that differ between inputs, and coords whose
         names the result needs.
     """
+    paths = None
     if isinstance(x, xr.Dataset | Mapping):
-        names, values = tuple(str(k) for k in x), [x[k] for k in x]
+        flat = flattened(x)
+        names, values = tuple(flat), [v for _, v in flat.values()]
+        paths = tuple(path for path, _ in flat.values())
         if not values:
             raise ValueError("`x` has no variables; pass at least one input")
     else:
@@ -191,10 +192,26 @@ def labelled_inputs(
         tuple(range(len(arrays))),
         any(map(is_anndata, values)),
         any(is_jax_array(_held(v)) for v in values),
+        paths if paths is not None and any(len(path) > 1 for path in paths) else None,
     )
     _check_sizes(inputs)
     _check_names(inputs, dims)
     return inputs
+
+
+def flattened(x: Any, path: tuple[str | int, ...] = ()) -> dict[str, tuple[tuple[str | int, ...], Any]]:
+    """The arrays of a mapping, which may hold mappings and lists of arrays, by their joined names: each with its place."""
+    flat: dict[str, tuple[tuple[str | int, ...], Any]] = {}
+    for name, value in x.items() if hasattr(x, "items") else enumerate(x):
+        place = (*path, name if isinstance(name, int) and path else str(name))
+        several = isinstance(value, tuple | list) and any(
+            is_jax_array(v) or isinstance(v, Mapping) for v in value
+        )
+        if (isinstance(value, Mapping) and not isinstance(value, xr.Dataset)) or several:
+            flat |= flattened(value, place)
+        else:
+            flat[".".join(map(str, place))] = (place, value)
+    return flat
 
 
 def _held(value: Any) -> Any:
@@ -214,14 +231,24 @@ def for_model(f: Model, inputs: Inputs) -> tuple[Model, Inputs]:
     """
     refuse_pipeline(f)
     shapes = [((2, *(a.sizes[d] for d in inputs.core(j))), str(a.dtype)) for j, a in enumerate(inputs.arrays)]
-    f = recognised(f, shapes, inputs.of_jax)
+    paths = inputs.paths or [(n,) for n in inputs.names or ()]
+    f = recognised(f, shapes, inputs.of_jax, paths)
     if inputs.names is None:
         return f, inputs
     known = parameters(f)
+    if inputs.paths is not None:
+        if not isinstance(f, External) or known is None:
+            raise TypeError(
+                f"`x` has arrays inside of others, {', '.join(inputs.names)}, which a model of torch does not take one by one; pass them "
+                "in one flat mapping, and a function of theirs that nests them: lambda a, b: model({'a': {'b': a}, ...})"
+            )
+        return with_mapping(f, inputs.paths, known.positional), inputs
     names = order_of(inputs.names, known)
     if known is None or names is None:
         one_mapping = isinstance(f, External) and known is not None and len(known.positional) == 1
-        return with_mapping(f, inputs.names) if one_mapping and len(inputs.names) > 1 else f, inputs
+        return with_mapping(f, [(n,) for n in inputs.names]) if one_mapping and len(
+            inputs.names
+        ) > 1 else f, inputs
     order = tuple(inputs.names.index(n) for n in names)
     arrays = tuple(inputs.arrays[j] for j in order)
     inputs = replace(inputs, arrays=arrays, names=tuple(names), order=order)
@@ -252,7 +279,8 @@ def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None,
                 f"`dims` is {tuple(dims)}, but `{which}` already has dims {value.dims}; use {which}.rename"
             )
         return value if coords is None else value.assign_coords(_coords_for(coords, value.dims))
-    refuse_other_kinds(value, which)
+    if not is_anndata(value):
+        refuse_other_kinds(value, which)
     if is_table(value) or is_anndata(value):
         table = (
             annotated_array(value, dims, name=which) if is_anndata(value) else table_array(value, dims, which)
@@ -268,29 +296,6 @@ def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None,
     if len(names) != data.ndim:
         raise ValueError(f"`dims` names {len(names)} dims {names}, but `{which}` has shape {data.shape}")
     return xr.DataArray(data, dims=names, coords=_coords_for(coords or {}, names))
-
-
-def refuse_other_kinds(value: Any, which: str) -> None:
-    """Refuse what holds numbers or stands for them, and is no array, with what to pass in its place."""
-    kind, module = type(value).__name__, type(value).__module__.partition(".")[0]
-    texts = isinstance(value, str) or (
-        isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(v, str) for v in value)
-    )
-    if isinstance(value, str | os.PathLike) and FILES.search(str(value)):
-        raise TypeError(
-            f"`{which}` is the name {str(value)!r}; pass what is in the file: attrib.io.load, attrib.io.from_nifti, anndata.read_h5ad"
-        )
-    if isinstance(value, torch.nn.Module):
-        raise TypeError(f"`{which}` is a {kind}: the model comes first, and `{which}` behind it")
-    if texts:
-        raise TypeError(
-            f"`{which}` is text, of which no gradient can be taken; pass the ids that the tokenizer gives "
-            "(tokenizer(texts, return_tensors='pt', padding=True)), and the name of the embedding as `layer`"
-        )
-    if module == "nibabel":
-        raise TypeError(
-            f"`{which}` is a {kind}; pass attrib.io.from_nifti({which}), which has a dim of samples in front and the affine"
-        )
 
 
 def refuse_pipeline(f: Any) -> None:

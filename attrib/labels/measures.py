@@ -13,16 +13,20 @@ import xarray as xr
 from attrib._version import __version__
 from attrib.engine.model.parameters import Model, dtype_of
 from attrib.interop.arrays import as_numpy, as_tensor
-from attrib.labels.align import at_samples, sample_values
+from attrib.labels.align import at_samples, sample_values, table_like
+from attrib.labels.annotated import is_anndata
 from attrib.labels.beside import args_at, forward_args
+from attrib.labels.frames import is_table
 from attrib.labels.inputs import Inputs
 from attrib.labels.lazy import bare_blocks
 from attrib.labels.matching import matched
-from attrib.labels.results import plain
+from attrib.labels.results import INDIFFERENT, plain
 
 Fields = dict[str, torch.Tensor]  # by name, (targets, samples, ...)
 Measure = Callable[..., Fields]  # of tensors of some samples, their attributions, and options
 TARGET = "target"
+LINE = f"attrib {__version__}"  # of the history
+UNITS = {"prediction": "output", "area": "output", "random_area": "output", "z": "1"}  # of coords
 
 
 def measured(
@@ -34,6 +38,7 @@ def measured(
     settings: Mapping[str, Any],
     passing: dict[str, Any],
     units: str,
+    reference: str,
     extra: tuple[Hashable, ...] = (),
     with_numbers: bool = False,
 ) -> xr.DataArray:
@@ -52,13 +57,18 @@ def measured(
         As the caller passed it; None if there is none.
     settings, passing : mapping
         Options of the measure, for the attrs, and those that all methods share.
-    units : str
-        Of the result.
+    units, reference : str
+        Of the result: its unit, and where the measure comes from.
     extra : tuple
         Dims of the result after those of the samples.
     with_numbers : bool
         Whether the measure takes the samples' numbers.
     """
+    taken = [d for d in inputs.sample_dims if d in UNITS]
+    if taken:
+        raise ValueError(
+            f"`x` has samples along {taken[0]!r}, a name the result needs; rename it: x.rename({taken[0]}=...)"
+        )
     dtype, many = dtype_of(f), passing["targets"] is not None
     attributions = () if attribution is None else _attributions(attribution, inputs, many)
     options = {**passing, "target": sample_values(passing["target"], inputs, "target")}
@@ -110,7 +120,7 @@ def measured(
         fields = {n: _named(v, inputs, extra) for n, v in zip(names, values, strict=True)}
     result = fields.pop(name)
     labels = {
-        c: v.variable
+        f"x_{c}" if c in fields or c in extra else c: v.variable
         for a in inputs.arrays
         for c, v in a.coords.items()
         if set(v.dims) <= set(inputs.sample_dims)
@@ -122,13 +132,20 @@ def measured(
         result = result.assign_coords({TARGET: targets}).transpose(TARGET, ...)
     else:
         result = result.isel({TARGET: 0})
+    history = str(inputs.arrays[0].attrs.get("history", "")).rstrip()
+    params = {k: plain(v) for k, v in {**settings, **passing}.items() if k not in INDIFFERENT}
     result.attrs = {
         "method": name,
-        "params": json.dumps({k: plain(v) for k, v in {**settings, **passing}.items() if k not in ("batch_size", "device", "progress")}, sort_keys=True),
+        "params": json.dumps(params, sort_keys=True),
         "units": units,
         "long_name": name.replace("_", " "),
+        "references": reference,
         "attrib_version": __version__,
-    }  # fmt: skip
+        "torch_version": torch.__version__,
+        "history": f"{history}\n{LINE} {name}" if history else f"{LINE} {name}",
+    }
+    for c in UNITS.keys() & result.coords.keys():
+        result[c].attrs["units"] = UNITS[c]
     return result.rename(name)
 
 
@@ -197,7 +214,7 @@ def _attributions(attribution: Any, inputs: Inputs, many: bool) -> tuple[xr.Data
             )
         parts = [attribution[n] for n in inputs.names]
     else:
-        parts = list(attribution) if isinstance(attribution, tuple) else [attribution]
+        parts = list(inputs.ordered(attribution)) if isinstance(attribution, tuple) else [attribution]
     if len(parts) != len(inputs.arrays):
         raise ValueError(
             f"`attribution` has {len(parts)} entries for {len(inputs.arrays)} inputs; pass one per input"
@@ -208,6 +225,12 @@ def _attributions(attribution: Any, inputs: Inputs, many: bool) -> tuple[xr.Data
 def _attribution(a: Any, inputs: Inputs, j: int, many: bool) -> xr.DataArray:
     x, core = inputs.arrays[j], inputs.core(j)
     which = "attribution" if inputs.single else f"attribution[{inputs.title(j)!r}]"
+    if is_anndata(a) and len(a.layers):  # where attributions are, beside the numbers that they explain
+        raise ValueError(
+            f"`{which}` is AnnData with layers; say which is the attribution: attrib.io.from_anndata(adata, {next(iter(a.layers))!r})"
+        )
+    if is_table(a) or is_anndata(a):
+        a = table_like(a, inputs, j, which, single=False)
     if not isinstance(a, xr.DataArray):
         values = a if type(a).__module__.startswith("dask.") else as_numpy(a, which)
         lead = (TARGET,) if many and values.ndim == x.ndim + 1 else ()

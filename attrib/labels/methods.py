@@ -17,7 +17,7 @@ from attrib.functional.docstrings import labelled_doc
 from attrib.functional.explanation import About, Explanation
 from attrib.functional.layers import dims_at_layer
 from attrib.interop.arrays import as_tensor
-from attrib.labels.align import at_samples, baseline_tensors, sample_values
+from attrib.labels.align import at_samples, baseline_tensors, numbers_in_order, sample_values
 from attrib.labels.at_layer import groups_at, lazily_at_layer, wrap_at_layer
 from attrib.labels.beside import args_at, forward_args
 from attrib.labels.editing import edit_options
@@ -143,6 +143,8 @@ def _tensor_options(
     if about.baselines is not None:
         options["baselines"] = baseline_tensors(settings["baselines"], inputs, dtype, about.baselines)
     options["additional_forward_args"] = forward_args(settings["additional_forward_args"], inputs, dtype)
+    if "stdevs" in settings:
+        options["stdevs"] = numbers_in_order(settings["stdevs"], inputs, "stdevs")
     if about.wraps:
         options["method"] = pure_form(settings["method"], inputs, dtype)
     if about.edits and not at_layer:
@@ -164,6 +166,8 @@ def pure_form(method: Callable[..., Any], inputs: Inputs, dtype: torch.dtype | N
         options["baselines"] = baseline_tensors(options["baselines"], inputs, dtype, about.baselines)
     if "additional_forward_args" in options:
         options["additional_forward_args"] = forward_args(options["additional_forward_args"], inputs, dtype)
+    if "stdevs" in options:
+        options["stdevs"] = numbers_in_order(options["stdevs"], inputs, "stdevs")
     if about is not None and about.edits:
         options |= edit_options(options, inputs)
     return functools.partial(inner, *method.args, **options)

@@ -20,6 +20,8 @@ from torch import nn
 from attrib.engine.model.companions import Shared, each, values_of
 from attrib.io import opened
 from attrib.labels import labelled_inputs
+from attrib.labels.annotated import annotated_array, is_anndata
+from attrib.labels.frames import is_table, table_array
 
 BLOCK_BYTES = (
     16 << 20
@@ -123,13 +125,16 @@ def source(
     if path is not None:
         arrays = opened(path)
         path = path if "://" in path else str(Path(path).resolve())
+    elif is_table(data) or is_anndata(data):
+        a = annotated_array(data, name="data") if is_anndata(data) else table_array(data, None, "data")
+        arrays = a.to_dataset(name=INPUT, promote_attrs=False)
     elif isinstance(data, xr.DataArray):
         arrays = data.to_dataset(name=INPUT, promote_attrs=False)
     elif isinstance(data, xr.Dataset):
         arrays = data
     else:
         raise TypeError(
-            f"`data` is a {type(data).__name__}, expected the path of a Zarr or netCDF file, a DataArray or a Dataset"
+            f"`data` is a {type(data).__name__}, expected the path of a Zarr or netCDF file, a DataArray, a Dataset, a DataFrame or AnnData"
         )
     if isinstance(arguments, str | Shared) or not isinstance(arguments, tuple | list | Mapping):
         raise TypeError(

@@ -9,19 +9,20 @@ import numpy as np
 import xarray as xr
 
 from attrib.labels.matching import matched
-from attrib.stats.matching import by_labels
+from attrib.stats.matching import Labelled, by_labels, rank_of
 
+MASS, POINTING = "doi:10.1016/j.inffus.2021.11.008", "doi:10.1007/s11263-017-1059-x"
 POSITIONS = ("z", "y", "x", "position")  # dims of positions, where the caller names none
 
 
 def agreement(
-    results: Mapping[str, xr.DataArray], *, dim: str | None = "sample", top: float | None = None
+    results: Mapping[str, Labelled], *, dim: str | None = "sample", top: float | None = None
 ) -> xr.DataArray:
     """Rank correlation of each pair of methods, or the overlap of their largest entries, averaged over the samples.
 
     Parameters
     ----------
-    results : mapping of str to DataArray or DataFrame
+    results : mapping of str to DataArray, DataFrame or AnnData
         Attributions of the same samples by method, all of one shape. Where they have labels, entries are matched by them,
         in any order.
     dim : str or None, default "sample"
@@ -55,8 +56,11 @@ def agreement(
     if top is not None and not 0 < top < 1:
         raise ValueError(f"`top` is {top}, expected a fraction between 0 and 1")
     names = list(results)
+    first = by_labels(
+        results[names[0]], f"results[{names[0]!r}]", ("feature",) if dim is None else (dim, "feature")
+    )
     results = {
-        n: by_labels(a, f"results[{n!r}]", ("feature",) if dim is None else (dim, "feature"))
+        n: first if n == names[0] else by_labels(a, f"results[{n!r}]", first.dims, exact=True)
         for n, a in results.items()
     }
     ordered = [a.expand_dims("sample") if dim is None else _along(n, a, dim) for n, a in results.items()]
@@ -76,14 +80,14 @@ def agreement(
     return xr.DataArray(mean, dims=("method", "other"), coords=coords, name="agreement", attrs=attrs)
 
 
-def entropy(a: xr.DataArray, dims: Sequence[str] = ("y", "x")) -> xr.DataArray:
+def entropy(a: Labelled, dims: Sequence[str] = ("y", "x")) -> xr.DataArray:
     """Entropy of an attribution's magnitudes over its positions, as a share of the largest possible.
 
     ``- sum(p log p) / log(positions)``, ``p = |a| / sum |a|``
 
     Parameters
     ----------
-    a : DataArray
+    a : DataArray, DataFrame, Series or AnnData
         Attributions, with any other dims; a position with NaN is left out.
     dims : sequence of str, default ("y", "x")
         The dims of the positions.
@@ -100,22 +104,25 @@ def entropy(a: xr.DataArray, dims: Sequence[str] = ("y", "x")) -> xr.DataArray:
     >>> entropy(xr.DataArray([[1.0, 1.0], [1.0, 1.0]], dims=("y", "x"))).item()
     1.0
     """
+    a = by_labels(a, "a", dims[-1:] if rank_of(a) == 1 else ("sample", *dims[-1:]))
     size = abs(a).fillna(0)
     p = size / size.sum(dims).where(lambda s: s > 0)
     nats = -(p * np.log(p.where(p > 0, 1.0))).sum(dims, skipna=False)
-    return nats / np.log(a.notnull().sum(dims))
+    share = nats / np.log(a.notnull().sum(dims))
+    share.attrs = {"units": "1", "long_name": "entropy of the positions' shares"}
+    return share.rename("entropy")
 
 
-def mass_inside(a: xr.DataArray, mask: xr.DataArray, dims: Sequence[Hashable] | None = None) -> xr.DataArray:
+def mass_inside(a: Labelled, mask: Labelled, dims: Sequence[Hashable] | None = None) -> xr.DataArray:
     """Share of an attribution's positive mass that lies inside a mask, and the share that chance would put there.
 
     ``sum over the mask of max(a, 0) / sum of max(a, 0)``
 
     Parameters
     ----------
-    a : DataArray
+    a : DataArray, DataFrame, Series or AnnData
         Attributions, with any other dims; a position with NaN is left out.
-    mask : DataArray
+    mask : DataArray, Series or DataFrame
         True or nonzero inside; some or all dims of `a`, matched by their labels where both have them.
     dims : sequence of hashable, optional
         The dims of the positions; default: those of "z", "y", "x" and "position" that `a` has, else all dims of the mask but
@@ -132,6 +139,11 @@ def mass_inside(a: xr.DataArray, mask: xr.DataArray, dims: Sequence[Hashable] | 
     ValueError
         If the mask has dims that `a` lacks, other sizes or other labels, or there are no dims of positions.
 
+    References
+    ----------
+    Arras, Osman, Samek (2022), CLEVR-XAI: a benchmark dataset for the ground truth evaluation of neural network explanations.
+    doi:10.1016/j.inffus.2021.11.008
+
     Examples
     --------
     >>> import xarray as xr
@@ -141,17 +153,18 @@ def mass_inside(a: xr.DataArray, mask: xr.DataArray, dims: Sequence[Hashable] | 
     >>> inside.item(), inside.chance.item()
     (0.75, 0.5)
     """
-    a = by_labels(a, "a", ("position",) if getattr(a, "ndim", 0) == 1 else ("sample", "position"))
+    a = by_labels(a, "a", ("position",) if rank_of(a) == 1 else ("sample", "position"))
     inside, dims = _inside(a, mask, dims)
     up = a.clip(min=0).fillna(0)
     total = up.sum(dims)
     share = up.where(inside, 0.0).sum(dims) / total.where(total > 0)
-    return share.assign_coords(chance=_chance(a, inside, dims))
+    chance = _chance(a, inside, dims)
+    return _share("mass_inside", "share of the positive mass inside the mask", share, chance, MASS)
 
 
 def pointing_game(
-    a: xr.DataArray,
-    mask: xr.DataArray,
+    a: Labelled,
+    mask: Labelled,
     dims: Sequence[Hashable] | None = None,
     *,
     tolerance: float = 0.0,
@@ -160,9 +173,9 @@ def pointing_game(
 
     Parameters
     ----------
-    a : DataArray
+    a : DataArray, DataFrame, Series or AnnData
         Attributions, with any other dims; a position with NaN is left out.
-    mask : DataArray
+    mask : DataArray, Series or DataFrame
         True or nonzero inside; some or all dims of `a`, matched by their labels where both have them.
     dims : sequence of hashable, optional
         The dims of the positions, as for `mass_inside`.
@@ -197,7 +210,7 @@ def pointing_game(
     """
     if not tolerance >= 0:
         raise ValueError(f"`tolerance` is {tolerance}, expected a number of at least 0")
-    a = by_labels(a, "a", ("position",) if getattr(a, "ndim", 0) == 1 else ("sample", "position"))
+    a = by_labels(a, "a", ("position",) if rank_of(a) == 1 else ("sample", "position"))
     inside, dims = _inside(a, mask, dims)
     if tolerance > 0:
         inside = xr.apply_ufunc(
@@ -209,14 +222,23 @@ def pointing_game(
     largest = values.fillna(-np.inf).argmax("position of all")
     hits = inside.broadcast_like(a).transpose(*a.dims).stack(positions).isel({"position of all": largest})
     hits = hits.drop_vars([*dims, "position of all"], errors="ignore")
-    return hits.astype(float).where(varies).assign_coords(chance=_chance(a, inside, dims))
+    hits = hits.astype(float).where(varies)
+    what = "whether the largest value is inside the mask"
+    return _share("pointing_game", what, hits, _chance(a, inside, dims), POINTING)
+
+
+def _share(name: str, what: str, share: xr.DataArray, chance: xr.DataArray, source: str) -> xr.DataArray:
+    """A measure beside that of chance, with its unit and its source."""
+    share.attrs = {"units": "1", "long_name": what, "references": source}
+    chance.attrs = {"units": "1", "long_name": "share of the positions inside the mask"}
+    return share.rename(name).assign_coords(chance=chance)
 
 
 def _inside(
-    a: xr.DataArray, mask: xr.DataArray, dims: Sequence[Hashable] | None
+    a: xr.DataArray, mask: Labelled, dims: Sequence[Hashable] | None
 ) -> tuple[xr.DataArray, list[Hashable]]:
     """The mask as booleans, and the dims of the positions."""
-    mask = by_labels(mask, "mask", a.dims[-np.ndim(mask) :])
+    mask = by_labels(mask, "mask", a.dims[-rank_of(mask) :], exact=True)
     mask = matched(mask.drop_vars([c for c in mask.coords if c not in mask.indexes]), a, "mask", other="a")
     mask = mask.drop_vars(list(mask.coords)).isel({d: 0 for d in mask.dims if mask.sizes[d] != a.sizes[d]})
     if dims is None:
@@ -243,12 +265,12 @@ def _widened(inside: np.ndarray, tolerance: float) -> np.ndarray:
     return distance_transform_edt(~inside) <= tolerance if inside.any() else inside
 
 
-def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
+def rank_correlation(a: Labelled, b: Labelled) -> float:
     """Spearman's correlation of two attributions over the positions that are finite in both.
 
     Parameters
     ----------
-    a, b : DataArray, Series or DataFrame
+    a, b : DataArray, Series, DataFrame or AnnData
         Attributions of the same shape. Where they have the same dims, entries are matched by their labels; those of pandas always.
 
     Returns
@@ -270,8 +292,10 @@ def rank_correlation(a: xr.DataArray, b: xr.DataArray) -> float:
     """
     from scipy.stats import rankdata
 
-    a = by_labels(a, "a", ("sample", "feature") if not isinstance(b, xr.DataArray) else b.dims)
-    b = by_labels(b, "b", a.dims)
+    if isinstance(b, xr.DataArray):
+        a = by_labels(a, "a", b.dims, exact=True)
+    a = by_labels(a, "a")
+    b = by_labels(b, "b", a.dims, exact=True)
     if dict(a.sizes) == dict(b.sizes):
         b = matched(b, a, "b", other="a").transpose(*a.dims)
     if a.shape != b.shape:

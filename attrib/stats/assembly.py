@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib.stats.matching import Labelled, by_labels
+
 COLUMNS = ["consensus", "score", "support", "kmers"]
 
 
 def assemble(
-    scores: xr.DataArray, *, top: int = 20, overlap: int | None = None, sequences: Sequence[str] | None = None
+    scores: Labelled, *, top: int = 20, overlap: int | None = None, sequences: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """Join the k-mers of the largest scores where they overlap.
 
@@ -22,7 +24,7 @@ def assemble(
 
     Parameters
     ----------
-    scores : DataArray (kmer,)
+    scores : DataArray (kmer,) or Series
         Scores, such as a mean attribution, with the k-mers as labels. Only positive scores are used: pass `-scores` for
         motifs that lower the score.
     top : int, default 20
@@ -54,6 +56,7 @@ def assemble(
     0    CTACCT   12.0        3          2      1
     1      GGGG    1.0        1          0      0
     """
+    scores = by_labels(scores, "scores", ("kmer",), exact=True)
     words = _words(scores)
     k = len(words[0])
     least = max(1, k - 2) if overlap is None else overlap

@@ -12,7 +12,9 @@ import pandas as pd
 import xarray as xr
 
 from attrib._seed import whole_seed
+from attrib.labels.matching import matched
 from attrib.stats.contrast import CLOSE, entry_labels, pooled_t, two_groups
+from attrib.stats.matching import Labelled, by_labels
 
 CHUNK = 1 << 24  # numbers in memory at a time
 LEAST = 4  # samples in a group
@@ -20,11 +22,11 @@ EXTENT, HEIGHT, STEP = 0.5, 2.0, 0.1  # exponents and step of threshold-free enh
 
 
 def cluster_contrast(
-    a: xr.DataArray,
+    a: Labelled,
     label: str | Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,
     *,
     dim: str = "sample",
-    mask: xr.DataArray | None = None,
+    mask: Labelled | None = None,
     threshold: float = 0.001,
     connectivity: int | None = None,
     tfce: bool = False,
@@ -38,14 +40,14 @@ def cluster_contrast(
 
     Parameters
     ----------
-    a : DataArray
+    a : DataArray, DataFrame or AnnData
         Attributions with the dim `dim`; the other dims are positions, such as i, j, k, or y, x, or one of a sequence.
     label : str or array
         As in `attrib.stats.contrast`: 1 or True for positives, 0 or False for negatives; at least four of each.
     dim : str, default "sample"
         The samples.
     mask : DataArray, optional
-        Over the positions: where to look. Default: where samples differ.
+        Over the positions, matched by their labels: where to look. Default: where samples differ.
     threshold : float, default 0.001
         The p of one entry, two-sided, at which clusters are formed; c is the t of that p.
     connectivity : int, optional
@@ -95,6 +97,7 @@ def cluster_contrast(
     >>> int(found["size"][0]), bool(found.p_mass[0] < 0.01)
     (9, True)
     """
+    a = by_labels(a, "a", (dim, "position"))
     if dim not in a.dims or a.ndim < 2:
         raise ValueError(
             f"`a` has dims {a.dims}, expected {dim!r} and positions; name the samples' dim with dim="
@@ -228,8 +231,10 @@ def _data(
         with np.errstate(invalid="ignore"):
             inside = values.max(0) != values.min(0)
     else:
+        mask = by_labels(mask, "mask", like.dims, exact=True)
         if set(mask.dims) != set(like.dims) or any(mask.sizes[d] != like.sizes[d] for d in like.dims):
             raise ValueError(f"`mask` has sizes {dict(mask.sizes)}, expected {dict(like.sizes)}")
+        mask = matched(mask, like, "mask", other="a")
         inside = np.asarray(mask.transpose(*like.dims).values).astype(bool)
     if not inside.any():
         raise ValueError("`mask` is empty" if mask is not None else "`a` is the same in all samples; there is nothing to compare")  # fmt: skip

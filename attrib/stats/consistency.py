@@ -10,13 +10,14 @@ import pandas as pd
 import xarray as xr
 
 from attrib._seed import whole_seed
+from attrib.stats.matching import Labelled, by_labels, values_along
 
 CHUNK = 1 << 18  # entries at a time
 
 
 def consistency(
-    a: xr.DataArray,
-    label: str | Sequence[Any] | np.ndarray | xr.DataArray,
+    a: Labelled,
+    label: str | Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,
     *,
     dim: str = "sample",
     n_permutations: int = 999,
@@ -26,10 +27,10 @@ def consistency(
 
     Parameters
     ----------
-    a : DataArray
+    a : DataArray, DataFrame or AnnData
         Attributions with the dim `dim`.
     label : str or array
-        A coord along `dim`, or one value per sample.
+        A coord along `dim`, or one value per sample; a DataArray or a Series is matched by the samples' labels.
     dim : str, default "sample"
         The samples.
     n_permutations : int, default 999
@@ -62,7 +63,8 @@ def consistency(
     >>> bool(table.correlation[1] > 0.9 and abs(table.correlation[0]) < 0.2)
     True
     """
-    labels = np.asarray(a[label].values if isinstance(label, str) else label)
+    a = by_labels(a, "a", (dim, "feature"))
+    labels = values_along(label, a, dim, "label")
     if labels.shape != (a.sizes[dim],):
         raise ValueError(f"`label` has shape {labels.shape}, expected {a.sizes[dim]}, one per sample")
     names = np.unique(labels)

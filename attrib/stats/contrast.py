@@ -10,13 +10,14 @@ import pandas as pd
 import xarray as xr
 
 from attrib._seed import whole_seed
+from attrib.stats.matching import Labelled, by_labels, values_along
 
 CHUNK = 1 << 22  # numbers in memory at a time
 CLOSE = 1 - 1e-9  # what rounding may do to a statistic that two permutations share
 
 
 def contrast(
-    a: xr.DataArray,
+    a: Labelled,
     label: str | Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,
     *,
     dim: str = "sample",
@@ -32,7 +33,7 @@ def contrast(
 
     Parameters
     ----------
-    a : DataArray
+    a : DataArray, DataFrame or AnnData
         Attributions with the dim `dim`; all other dims together are the entries. No NaN.
     label : str or array
         A coord along `dim`, or one value per sample: 1 or True for positives, 0 or False for negatives. A DataArray or
@@ -82,6 +83,7 @@ def contrast(
     >>> (groups.p_corrected < 0.05).values.tolist()
     [True, False, False]
     """
+    a = by_labels(a, "a", (dim, "feature"))
     if dim not in a.dims:
         raise ValueError(
             f"`a` has dims {a.dims}, expected {dim!r} among them; name the samples' dim with dim="
@@ -128,12 +130,7 @@ def _labelled(numbers: dict[str, np.ndarray], like: xr.DataArray, units: str) ->
 
 def two_groups(a: xr.DataArray, label: Any, dim: str) -> np.ndarray:
     """Which samples are positives, for `label` as in `contrast`."""
-    if isinstance(label, str) and (label not in a.coords or a[label].dims != (dim,)):
-        raise ValueError(f"`label` is {label!r}, expected a coord along {dim!r}; there are {', '.join(str(c) for c in a.coords if a[c].dims == (dim,)) or 'none'}")  # fmt: skip
-    group = a[label] if isinstance(label, str) else label
-    if isinstance(group, pd.Series):
-        group = xr.DataArray(group.to_numpy(), dims=dim, coords={dim: group.index})
-    values = np.asarray(_by_name(group, a, dim) if isinstance(group, xr.DataArray) else group)
+    values = values_along(label, a, dim, "label")
     if values.shape != (a.sizes[dim],) or not set(np.unique(values)) <= {0, 1}:
         raise ValueError(f"`label` has {values.shape} values {np.unique(values)[:4].tolist()}, expected {a.sizes[dim]} of 0 and 1")  # fmt: skip
     positive = values.astype(bool)
@@ -143,22 +140,6 @@ def two_groups(a: xr.DataArray, label: Any, dim: str) -> np.ndarray:
             f"`label` has {counts[0]} positives and {counts[1]} negatives, expected at least two of each"
         )
     return positive
-
-
-def _by_name(label: xr.DataArray, a: xr.DataArray, dim: str) -> np.ndarray:
-    """The labels in the order of the samples."""
-    if label.dims != (dim,):
-        raise ValueError(f"`label` has dims {label.dims}, expected {dim!r} alone")
-    if dim not in label.indexes or dim not in a.indexes or label.indexes[dim].equals(a.indexes[dim]):
-        return label.values
-    missing = a.indexes[dim].difference(label.indexes[dim])
-    if len(missing):
-        raise ValueError(
-            f"`label` lacks {len(missing)} of the {a.sizes[dim]} samples of `a`, such as {missing[0]!r}"
-        )
-    if label.indexes[dim].has_duplicates:
-        raise ValueError("`label` has a sample more than once; pass one value for each")
-    return label.sel({dim: a.indexes[dim]}).values
 
 
 def _bootstrap(

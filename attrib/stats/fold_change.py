@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
+from attrib.stats.matching import Labelled
 from attrib.stats.one_against_rest import moments_by
 
 
-def fold_change(x: xr.DataArray, by: str, *, pseudocount: float = 1.0) -> xr.Dataset:
+def fold_change(x: Labelled, by: Any, *, pseudocount: float = 1.0) -> xr.Dataset:
     """Mean expression of each label's samples, and its log2 fold change against all other samples.
 
     ``log2((mean in the label + c) / (mean over all other samples + c))``
 
     Parameters
     ----------
-    x : DataArray
+    x : DataArray, DataFrame or AnnData
         Expression (samples, genes), not logarithms.
-    by : str
-        A coord along the samples.
+    by : str or array
+        As in `attrib.stats.moments_by`.
     pseudocount : float, default 1.0
         c, in the unit of `x`.
 
@@ -43,6 +46,7 @@ def fold_change(x: xr.DataArray, by: str, *, pseudocount: float = 1.0) -> xr.Dat
     if not pseudocount > 0:
         raise ValueError(f"`pseudocount` is {pseudocount}, expected a positive number")
     moments = moments_by(x, by)
+    by = moments["count"].dims[0]
     if moments.sizes[by] < 2:
         raise ValueError(f"`by` has the label {moments[by].values.tolist()} alone, expected two or more")
     mean, n = moments["mean"], moments["count"]

@@ -9,7 +9,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib.labels.annotated import annotated_array, is_anndata
+from attrib.labels.frames import as_coord, table_array
+from attrib.labels.frames import labels_of as of_axis
 from attrib.labels.matching import refuse_other_labels
+
+Labelled = xr.DataArray | pd.Series | pd.DataFrame | Any  # the last: AnnData
 
 
 def labels_of(values: Any) -> pd.Index | None:
@@ -35,25 +40,88 @@ def in_order(values: Any, wanted: pd.Index | None, name: str, other: str, dim: A
     return array[labels.get_indexer(wanted)]
 
 
-def by_labels(values: Any, name: str, dims: Sequence[Hashable]) -> xr.DataArray:
-    """A DataArray as it is; a Series or a DataFrame as one with its labels, along the first of `dims`.
+def by_labels(
+    values: Any, name: str, dims: Sequence[Hashable] = ("sample", "feature"), *, exact: bool = False
+) -> xr.DataArray:
+    """A DataArray as it is; a Series, a DataFrame or an AnnData object as one with its labels.
+
+    Rows lie along the first of `dims`. Columns, and the values of a Series, lie along the dim that they are called, or the next of
+    `dims`; with `exact` always along `dims`. Levels of an index, an index of rows that has a name and columns of AnnData are coords.
 
     Raises
     ------
     TypeError
-        For anything else.
+        For anything else, and values that are no numbers.
     """
     if isinstance(values, xr.DataArray):
         return values
+    if is_anndata(values):
+        return annotated_array(values, dims if exact else (dims[0], "var"), name=name).compute()
     if not isinstance(values, pd.Series | pd.DataFrame):
         raise TypeError(
-            f"`{name}` is a {type(values).__name__}, expected a DataArray, a Series or a DataFrame; an array of NumPy becomes "
-            f"one by xr.DataArray({name}, dims=...)"
+            f"`{name}` is a {type(values).__name__}, expected a DataArray, a Series, a DataFrame or AnnData; an array of NumPy "
+            f"becomes one by xr.DataArray({name}, dims=...)"
         )
-    along = tuple(dims)[: values.ndim]
-    labels = {
-        d: (d, index.to_numpy())
-        for d, index in zip(along, values.axes, strict=True)
-        if not isinstance(index, pd.RangeIndex)
-    }
-    return xr.DataArray(values.to_numpy(), dims=along, coords=labels)
+    along = list(dims)[: values.ndim]
+    called = values.axes[-1].name
+    if called is not None and not exact and called not in dims:
+        along[-1] = called
+    a = table_array(values, along, name)
+    index = values.index.name
+    if index is None or index in (*along, *a.coords):
+        return a
+    return a.assign_coords({index: (along[0], a.indexes[along[0]])})
+
+
+def rank_of(values: Any) -> int:
+    """How many dims a labelled value has."""
+    return len(getattr(values, "shape", ()))
+
+
+def values_along(values: Any, a: xr.DataArray, dim: Hashable, name: str) -> np.ndarray:
+    """A value for each entry of `a` along `dim`, in its order.
+
+    Parameters
+    ----------
+    values : str, Series, DataArray or array
+        A coord of `a`; values matched by the labels, of which there may be more than `a` has; values in the order of `a`.
+
+    Raises
+    ------
+    ValueError
+        For coords that do not exist or lie along other dims, and labels that are missing or come twice.
+    """
+    if isinstance(values, str):
+        if values not in a.coords or a[values].dims != (dim,):
+            there = ", ".join(str(c) for c in a.coords if a[c].dims == (dim,)) or "none"
+            raise ValueError(f"`{name}` is {values!r}, expected a coord along {dim!r}; there are {there}")
+        return a[values].values
+    if isinstance(values, pd.Series):
+        index = of_axis(values.index, dim, name)
+        values = xr.DataArray(values.to_numpy(), dims=(dim,), coords={dim: index})
+    if not isinstance(values, xr.DataArray):
+        return np.asarray(values)
+    if values.dims != (dim,):
+        raise ValueError(f"`{name}` has dims {values.dims}, expected {dim!r} alone")
+    labels, wanted = values.indexes.get(dim), a.indexes.get(dim)
+    if labels is None or wanted is None or labels.equals(wanted):
+        return values.values
+    missing = wanted.difference(labels)
+    if len(missing):
+        raise ValueError(
+            f"`{name}` lacks {len(missing)} of the {a.sizes[dim]} samples of `a`, such as {missing[0]!r}"
+        )
+    if labels.has_duplicates:
+        raise ValueError(f"`{name}` has a sample more than once; pass one value for each")
+    return values.values[labels.get_indexer(wanted)]
+
+
+def grouped(a: xr.DataArray, by: Any, dim: Hashable) -> tuple[xr.DataArray, str]:
+    """The array with its groups as a coord, and the coord's name: `by` itself, or that of values for each sample."""
+    if isinstance(by, str):
+        return a, by
+    values = values_along(by, a, dim, "by")
+    if values.shape != (a.sizes[dim],):
+        raise ValueError(f"`by` has shape {values.shape}, expected {a.sizes[dim]}, one value per sample")
+    name = str(getattr(by, "name", None) or "group")
+    return a.assign_coords({name: (dim, as_coord(values))}), name

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib.labels.matching import matched
+from attrib.stats.matching import Labelled, by_labels, grouped
+from attrib.stats.summary import sample_dims
+
 CHUNK = 1 << 22  # numbers in memory at a time
 COLUMNS = ("mean", "var", "positive", "negative", "count", "difference", "t", "p", "q")
 
 
-def moments_by(a: xr.DataArray, by: str) -> xr.Dataset:
+def moments_by(a: Labelled, by: Any) -> xr.Dataset:
     """Mean, variance and signs of each entry over the samples that share a label.
 
     Parameters
     ----------
-    a : DataArray
+    a : DataArray, DataFrame or AnnData
         Attributions with a sample dim and one more, such as genes.
-    by : str
-        A coord along the sample dim. Samples without a label (NaN) are left out.
+    by : str or array
+        A coord along the sample dim, or one value per sample; a DataArray or a Series is matched by the samples' labels. Samples
+        without a label (NaN) are left out.
 
     Returns
     -------
     Dataset
-        Over `by` (ascending) and the other dim: `mean`, `var` (divided by n, as `attrib.cohort` has it), `positive` and
+        Over `by` (ascending) and the other dim (called `feature` where it has the name of a result, as `var` of AnnData): `mean`, `var` (divided by n, as `attrib.cohort` has it), `positive` and
         `negative` (shares of the samples), and over `by` alone `count`.
 
     Raises
     ------
     ValueError
-        If there is no such coord, and for arrays of other dims.
+        If there is no such coord, for samples that `by` lacks, and for arrays of other dims.
 
     Examples
     --------
@@ -41,12 +47,16 @@ def moments_by(a: xr.DataArray, by: str) -> xr.Dataset:
     >>> moments_by(a, "tissue")["mean"].values.tolist()
     [[2.0], [-2.0]]
     """
+    a = by_labels(a, "a")
+    a, by = grouped(a, by, sample_dims(a)[0])
     if by not in a.coords or a[by].ndim != 1 or a.ndim != 2:
         raise ValueError(f"`by` is {by!r} and `a` has dims {a.dims}, expected a coord along one of two dims")
     if by in COLUMNS:
         raise ValueError(f"`by` is {by!r}, a name that the results need; rename the coord")
     (sample,) = a[by].dims
     (entry,) = (d for d in a.dims if d != sample)
+    if entry in COLUMNS:
+        a, entry = a.rename({entry: "feature"}), "feature"
     labels, place = _places(a[by].values)
     values = a.transpose(sample, entry).values
     member = np.zeros((len(labels), len(place)))
@@ -216,7 +226,7 @@ def top(
     tests : Dataset, optional
         Of `one_against_rest`: adds the columns `difference` and `q`.
     beside : mapping of str to DataArray, optional
-        More columns, over the label and the entries, such as the log2 fold change.
+        More columns, over the label and the entries, matched by both, such as the log2 fold change.
     labels : mapping of str to str, optional
         Coords along the entries that become columns, and the columns' names: ``{"symbol": "symbol"}``.
 
@@ -251,7 +261,10 @@ def top(
     k = order.shape[1]
     rows = np.repeat(np.arange(len(mean)), k)
     at = order.reshape(-1)
-    take = lambda v: v.transpose(by, entry).values[rows, at]
+    of_moments = moments["mean"]
+    take = lambda v, name="beside": (
+        matched(v, of_moments, name, other="moments").transpose(by, entry).values[rows, at]
+    )
     counts = np.broadcast_to(_counts(moments, by, entry), mean.shape)
     count = counts[rows, at].astype(int)
     finite = np.abs(mean).sum(0)[at]
@@ -273,7 +286,7 @@ def top(
             table["mean"] >= 0, take(moments["positive"]), take(moments["negative"])
         )
     if tests is not None:
-        table |= {c: take(tests[c]) for c in ("difference", "q")}
+        table |= {c: take(tests[c], "tests") for c in ("difference", "q")}
     table |= {c: take(v) for c, v in (beside or {}).items()}
     return pd.DataFrame(table | {"samples": count})
 

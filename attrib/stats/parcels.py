@@ -11,7 +11,9 @@ import pandas as pd
 import xarray as xr
 
 from attrib._seed import whole_seed
+from attrib.labels.matching import matched
 from attrib.stats.contrast import pooled_t, two_groups
+from attrib.stats.matching import Labelled, by_labels, rank_of
 
 SIDES = (  # of names of pairs: the left one's, and the right one's
     (re.compile(r"[ _.-]\(?(l|lh|left)\)?$", re.I), re.compile(r"[ _.-]\(?(r|rh|right)\)?$", re.I)),
@@ -20,7 +22,7 @@ SIDES = (  # of names of pairs: the left one's, and the right one's
 
 
 def region_shares(
-    a: xr.DataArray, atlas: xr.DataArray, names: Mapping[int, str] | None = None, *, dim: str = "sample"
+    a: Labelled, atlas: Labelled, names: Mapping[int, str] | None = None, *, dim: str = "sample"
 ) -> xr.Dataset:
     """How much of each attribution lies in each region.
 
@@ -28,10 +30,10 @@ def region_shares(
 
     Parameters
     ----------
-    a : DataArray
+    a : DataArray, DataFrame or AnnData
         Attributions.
-    atlas : DataArray
-        Whole numbers over the positions; 0 is no region. With the dim of the samples too, each has its own parcellation.
+    atlas : DataArray, Series or DataFrame
+        Whole numbers over the positions, matched by their labels; 0 is no region. With the dim of the samples too, each has its own parcellation.
     names : mapping of int to str, optional
         Name of each number; default: the numbers.
     dim : str, default "sample"
@@ -48,7 +50,7 @@ def region_shares(
     Raises
     ------
     ValueError
-        For an atlas of other dims or sizes, or without regions, for numbers without a name, and names that come twice.
+        For an atlas of other dims, sizes or labels, or without regions, for numbers without a name, and names that come twice.
 
     Examples
     --------
@@ -58,10 +60,13 @@ def region_shares(
     >>> region_shares(a, xr.DataArray([1, 1, 2, 0], dims="x"), {1: "amygdala", 2: "hippocampus"}).share.values
     array([[0.5, 0.5]])
     """
+    a = by_labels(a, "a", (dim, "feature"))
+    atlas = by_labels(atlas, "atlas", a.dims[-rank_of(atlas) :], exact=True)
     extra = [d for d in atlas.dims if d not in a.dims]
     wrong = [d for d in atlas.dims if d in a.dims and atlas.sizes[d] != a.sizes[d]]
     if extra or wrong or not atlas.ndim:
         raise ValueError(f"`atlas` has sizes {dict(atlas.sizes)}, expected dims of `a` ({dict(a.sizes)})")
+    atlas = matched(atlas, a, "atlas", other="a")
     numbers = np.unique(atlas.values)
     numbers = numbers[numbers != 0].astype(int)
     labels = _region_names(numbers, names)
@@ -104,7 +109,7 @@ def region_shares(
 
 
 def region_contrast(
-    values: xr.DataArray,
+    values: Labelled,
     label: str | Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,
     *,
     dim: str = "sample",
@@ -159,6 +164,7 @@ def region_contrast(
     >>> table.region[table.p_holm < 0.05].tolist()
     ['Hippocampus_L']
     """
+    values = by_labels(values, "values", (dim, "region"))
     if dim not in values.dims or values.ndim != 2:
         raise ValueError(f"`values` has dims {values.dims}, expected {dim!r} and one more")
     (other,) = (d for d in values.dims if d != dim)
@@ -186,7 +192,7 @@ def region_contrast(
     return table.sort_values(["p", "t"], key=lambda c: -c.abs() if c.name == "t" else c, kind="stable").reset_index(drop=True)  # fmt: skip
 
 
-def lateralisation(values: xr.DataArray) -> xr.DataArray:
+def lateralisation(values: Labelled) -> xr.DataArray:
     """Left against right, for each pair of regions: ``(left - right) / (left + right)``, from -1 to 1.
 
     Parameters
@@ -218,6 +224,9 @@ def lateralisation(values: xr.DataArray) -> xr.DataArray:
     >>> lateralisation(shares).to_series().round(6).to_dict()
     {'Amygdala': 0.5}
     """
+    values = by_labels(
+        values, "values", ("region",) if rank_of(values) == 1 else ("sample", "region"), exact=True
+    )
     if "region" not in values.coords or "region" not in values.dims:
         raise ValueError(f"`values` has dims {values.dims}, expected 'region' with its labels")
     pairs = pairs_of([str(r) for r in values["region"].values])

@@ -9,18 +9,19 @@ import numpy as np
 import xarray as xr
 
 from attrib.labels.matching import matched
+from attrib.stats.matching import Labelled, by_labels, rank_of
 
 MOST = 500  # entries that are clustered
 
 
 def regions(
-    a: xr.DataArray, *, count: int | None = None, largest: int = 8, mass: float = 0.9, seed: int = 0
+    a: Labelled, *, count: int | None = None, largest: int = 8, mass: float = 0.9, seed: int = 0
 ) -> xr.Dataset:
     """Clusters of an attribution's strongest entries, by k-means on their positions.
 
     Parameters
     ----------
-    a : DataArray
+    a : DataArray, Series, DataFrame or AnnData
         A single attribution; all of its dims are positions. Entries with NaN belong to no region.
     count : int, optional
         Number of regions; default: the number from 2 to `largest` with the best mean silhouette.
@@ -60,6 +61,7 @@ def regions(
     >>> regions(xr.DataArray([5.0, 4.0, 0, 0, 0, 0, -1.0, -2.0], dims="x"), mass=1.0).region.values.tolist()
     [0, 0, -1, -1, -1, -1, 1, 1]
     """
+    a = by_labels(a, "a", ("position",) if rank_of(a) == 1 else ("y", "x"))
     if (count is not None and count < 1) or largest < 2 or not 0 < mass <= 1:
         raise ValueError(f"`count` is {count}, `largest` {largest}, `mass` {mass}; expected at least 1, at least 2, and a share")  # fmt: skip
     if not a.ndim or np.isinf(a.values).any():
@@ -126,7 +128,7 @@ def _figures(labels: np.ndarray, positions: np.ndarray, values: np.ndarray, a: x
     return xr.Dataset(figures, {"number": np.arange(n)})
 
 
-def strongest(activation: xr.DataArray, x: xr.DataArray, *, count: int = 9, size: int = 15) -> xr.Dataset:
+def strongest(activation: xr.DataArray, x: Labelled, *, count: int = 9, size: int = 15) -> xr.Dataset:
     """The samples that activate each filter most, and the patch of the input around the position of its maximum.
 
     Parameters
@@ -161,6 +163,7 @@ def strongest(activation: xr.DataArray, x: xr.DataArray, *, count: int = 9, size
     >>> top.sample.item(), top.x_at.item()
     (1, 0.5)
     """
+    x = by_labels(x, "x", (activation.dims[0], activation.dims[-1]), exact=True)
     spatial = [d for d in activation.dims if d != "filter" and d in x.dims][1:]
     lead = activation.dims[0]
     if "filter" not in activation.dims or lead not in x.dims or len(spatial) != activation.ndim - 2:

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib.labels.annotated import is_anndata
 from attrib.labels.matching import text_along
+from attrib.stats.matching import Labelled, by_labels, grouped
 
 TARGET = "target"
 OF_SAMPLES = (
@@ -33,12 +35,12 @@ OF_RESULTS = (
 NEVER_SAMPLES = ("nucleotide", "position", "token", "feature", "channel", "y", "x", "z", "i", "j", "k")
 
 
-def summary(a: xr.DataArray | xr.Dataset | Mapping[str, Any]) -> pd.DataFrame:
+def summary(a: Labelled | xr.Dataset | Mapping[str, Any]) -> pd.DataFrame:
     """The sum of each attribution and its largest entry, as a table with a row per method, target and sample.
 
     Parameters
     ----------
-    a : DataArray, Dataset, or mapping of these
+    a : DataArray, DataFrame, Dataset, or mapping of these
         Results of attrib's methods: one, one with several inputs, or several by name.
 
     Returns
@@ -73,6 +75,8 @@ def summary(a: xr.DataArray | xr.Dataset | Mapping[str, Any]) -> pd.DataFrame:
        sample  sum  absolute_sum  largest at_gene
     0  cell-1 -2.0           4.0     -3.0     GCG
     """
+    if isinstance(a, pd.Series | pd.DataFrame) or is_anndata(a):
+        a = by_labels(a, "a")
     if isinstance(a, xr.DataArray):
         return _table(a)
     if isinstance(a, xr.Dataset):
@@ -87,12 +91,12 @@ def summary(a: xr.DataArray | xr.Dataset | Mapping[str, Any]) -> pd.DataFrame:
     return _ordered(table, "result")
 
 
-def sample_dims(a: xr.DataArray) -> tuple[Hashable, ...]:
+def sample_dims(a: Labelled) -> tuple[Hashable, ...]:
     """The dims along which samples lie.
 
     Parameters
     ----------
-    a : DataArray
+    a : DataArray, Series, DataFrame or AnnData
         An attribution.
 
     Returns
@@ -107,6 +111,7 @@ def sample_dims(a: xr.DataArray) -> tuple[Hashable, ...]:
     >>> sample_dims(xr.DataArray([[1.0]], dims=("cell", "gene")))
     ('cell',)
     """
+    a = by_labels(a, "a")
     others = tuple(d for d in a.dims if d != TARGET)
     if "prediction" in a.coords:
         dims = tuple(d for d in others if d in a["prediction"].dims)
@@ -140,12 +145,12 @@ def with_samples(a: xr.DataArray) -> xr.DataArray:
     return lone.assign_coords({c: a[c].expand_dims(label) for c in one_each})
 
 
-def describe(a: xr.DataArray, dim: Hashable | Sequence[Hashable] | None = None) -> xr.Dataset:
+def describe(a: Labelled, dim: Hashable | Sequence[Hashable] | None = None) -> xr.Dataset:
     """Mean, spread and sign of each entry over the samples.
 
     Parameters
     ----------
-    a : DataArray
+    a : DataArray, Series, DataFrame or AnnData
         Attributions; NaN entries are left out.
     dim : str or sequence of str, optional
         The dims of the samples; default: those of `attrib.stats.sample_dims`.
@@ -170,6 +175,7 @@ def describe(a: xr.DataArray, dim: Hashable | Sequence[Hashable] | None = None) 
     >>> entries["mean"].values.tolist(), entries.magnitude.values.tolist(), entries.positive.values.tolist()
     ([-1.0, 2.0], [2.0, 2.0], [0.5, 1.0])
     """
+    a = by_labels(a, "a")
     wanted: Any = sample_dims(a) if dim is None else dim
     dims = [wanted] if wanted in a.dims or not isinstance(wanted, list | tuple) else list(wanted)
     missing = [d for d in dims if d not in a.dims]
@@ -194,17 +200,18 @@ def describe(a: xr.DataArray, dim: Hashable | Sequence[Hashable] | None = None) 
     return entries.assign(count=count.assign_attrs(units="samples"))
 
 
-def mean_by(a: xr.DataArray, by: str) -> xr.DataArray:
+def mean_by(a: Labelled, by: Any) -> xr.DataArray:
     """Mean attribution of the samples that share a label.
 
     ``m_g = mean of a_n over the samples n with label g``
 
     Parameters
     ----------
-    a : DataArray
+    a : DataArray, DataFrame, Series or AnnData
         Attributions.
-    by : str
-        A coord along one dim, such as the classes of the samples; each of its values is a group.
+    by : str or array
+        A coord along one dim, such as the classes of the samples, or one value per sample (a DataArray or a Series is matched by
+        their labels); each of its values is a group.
 
     Returns
     -------
@@ -215,7 +222,7 @@ def mean_by(a: xr.DataArray, by: str) -> xr.DataArray:
     Raises
     ------
     ValueError
-        If there is no such coord, or it does not lie along exactly one dim.
+        If there is no such coord, it does not lie along exactly one dim, or `by` lacks samples.
 
     Examples
     --------
@@ -225,6 +232,8 @@ def mean_by(a: xr.DataArray, by: str) -> xr.DataArray:
     >>> mean_by(a, "tissue").to_series().to_dict()
     {'a': 7.0, 'b': 2.0}
     """
+    a = by_labels(a, "a")
+    a, by = grouped(a, by, sample_dims(a)[0])
     if by not in a.coords or a[by].ndim != 1:
         along = [str(c) for c in a.coords if a[c].ndim == 1]
         raise ValueError(

@@ -5,6 +5,8 @@ The checks run without hypothesis; the strategies need it: ``pip install -e '.[t
 
 from attrib.testing.axioms import completeness, dummy, sensitivity
 from attrib.testing.contract import (
+    by_label,
+    by_name,
     chunk_independence,
     context_independence,
     order_independence,
@@ -27,8 +29,10 @@ AXIOMS = {
 }  # fmt: skip
 CONTRACT = {
     check.__name__: check
-    for check in (row_independence, order_independence, chunk_independence, context_independence, purity)
-}
+    for check in (
+        row_independence, order_independence, chunk_independence, context_independence, by_name, by_label, purity,
+    )
+}  # fmt: skip
 
 __all__ = [
     "AXIOMS",
@@ -38,6 +42,8 @@ __all__ = [
     "LegibilityError",
     "Specimen",
     "Violation",
+    "by_label",
+    "by_name",
     "chunk_independence",
     "completeness",
     "context_independence",

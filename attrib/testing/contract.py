@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from attrib.engine.inputs import Tensors
 from attrib.engine.model.parameters import Model
+from attrib.functional import METHODS
+from attrib.labels import labelled
 from attrib.testing.calling import (
     Attribute,
     Rows,
@@ -128,12 +134,7 @@ def context_independence(
     0.0
     """
     xs, lead = rows_of(x), _lead(options)
-    scale = torch.linspace(0.5, 2.0, len(xs[0]), dtype=xs[0].dtype, device=xs[0].device)
-
-    def g(*rows: Tensor, scale: Tensor) -> Tensor:
-        y = output(f, rows)
-        return y * scale.reshape(-1, *[1] * (y.ndim - 1))
-
+    g, scale = _scaled(f, xs)
     together = attributions(method, g, xs, {**options, "additional_forward_args": {"scale": scale}})
     worst = Violation(0.0)
     for i in range(len(xs[0])):
@@ -262,6 +263,219 @@ def chunk_independence(
         attributed = attributions(method, f, xs, {**options, "batch_size": b})
         worst = largest(worst, difference(attributed, expected, f"attribution with batch_size={b}"))
     return judged("chunk independence", worst, tolerance)
+
+
+@documented
+def by_label(
+    method: Attribute,
+    f: Model,
+    x: Tensors,
+    *,
+    shared: Sequence[str] = (),
+    tolerance: float | None = None,
+    **options: Any,
+) -> Violation:
+    """What has labels goes to the samples and features of these labels, in whatever order it comes.
+
+    ``a(g, x, scale) = a(g, X, SCALE)``, where X has labels, and SCALE, the baselines and the targets of each sample have those of X in
+    reverse; g is the model of `context_independence`.
+
+    Parameters
+    ----------
+    method : callable
+        A method of `attrib` or of `attrib.functional`, its own options in a `functools.partial`.
+    {f}
+    {x}
+    {shared}
+    {tolerance}
+    {options}
+
+    Returns
+    -------
+    Violation
+        Relative to the largest attribution.
+
+    Raises
+    ------
+    {raises}
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import integrated_gradients
+    >>> from attrib.testing import by_label
+    >>> f, x = lambda x: (x**2).sum(1), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> by_label(integrated_gradients, f, x, baselines=x.flip(0), tolerance=1e-6).size < 1e-6
+    True
+    """
+    xs = rows_of(x)
+    scaled, scale = _scaled(f, xs)
+    expected = attributions(method, scaled, xs, {**options, "additional_forward_args": {"scale": scale}})
+    labels = [
+        {d: [f"{d} {k}" for k in range(n)] for d, n in zip(_dims(j, t), t.shape, strict=True)}
+        for j, t in enumerate(xs)
+    ]
+    arrays = [_array(t, list(c), c) for t, c in zip(xs, labels, strict=True)]
+    given = _labelled_options(options, xs, labels, shared)
+    given["additional_forward_args"] = {
+        "scale": _array(scale, ["sample"], labels[0]).isel(sample=slice(None, None, -1))
+    }
+    found = labelled_form(method)(scaled, tuple(arrays) if len(xs) > 1 else arrays[0], **given)
+    return judged(
+        "labels", difference(_tensors(found, expected), expected, "attribution by labels"), tolerance
+    )
+
+
+@documented
+def by_name(
+    method: Attribute, f: Model, x: Tensors, *, tolerance: float | None = None, **options: Any
+) -> Violation:
+    """Inputs go to the parameters of their names, in whatever order they come.
+
+    ``a(g, (x, y)) = a(g, {{"second": y, "first": x}})`` for a model ``g(first, second, scale)``, baselines by the same names.
+
+    Parameters
+    ----------
+    method : callable
+        A method of `attrib` or of `attrib.functional`, its own options in a `functools.partial`.
+    {f}
+    {x}
+    {tolerance}
+    {options}
+
+    Returns
+    -------
+    Violation
+        Relative to the largest attribution.
+
+    Raises
+    ------
+    {raises}
+
+    Examples
+    --------
+    >>> import torch
+    >>> from attrib.functional import input_x_gradient
+    >>> from attrib.testing import by_name
+    >>> by_name(input_x_gradient, lambda a, b: (a * b**2).sum(1), (torch.ones(2, 3), torch.full((2, 3), 2.0))).size
+    0.0
+    """
+    xs = rows_of(x)
+    names = [f"input_{j}" for j in range(len(xs))]
+    scaled, scale = _scaled(f, xs)
+
+    def g(*rows: Tensor, **named: Any) -> Tensor:
+        beside = {"scale": named.pop("scale", rows[len(xs)] if len(rows) > len(xs) else None)}
+        return scaled(*rows[: len(xs)], *(named[n] for n in names[len(rows) :]), **beside)
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    g.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in (*names, "scale")])  # type: ignore[attr-defined]
+    beside = {"additional_forward_args": {"scale": scale}}
+    expected = attributions(method, g, xs, {**options, **beside})
+    given = {**options, **beside}
+    baselines = options.get("baselines")
+    if isinstance(baselines, tuple | list):
+        given["baselines"] = dict(zip(names, baselines, strict=True))
+    elif len(xs) == 1 and isinstance(baselines, Tensor):
+        given["baselines"] = {names[0]: baselines}
+    dims = {n: _dims(j, t) for j, (n, t) in enumerate(zip(names, xs, strict=True))}
+    worst = Violation(0.0)
+    for order in (names, names[::-1])[: len(xs)]:
+        arrays = {n: _array(xs[names.index(n)], dims[n], {}) for n in order}
+        found = labelled_form(method)(g, arrays, **given)
+        ordered = _tensors(tuple(found[n] for n in names), expected)
+        worst = largest(worst, difference(ordered, expected, "attribution by name"))
+    return judged("names", worst, tolerance)
+
+
+def _scaled(f: Model, xs: Rows) -> tuple[Callable[..., Tensor], Tensor]:
+    """The model times a number of each sample, and these numbers."""
+    scale = torch.linspace(0.5, 2.0, len(xs[0]), dtype=xs[0].dtype, device=xs[0].device)
+
+    def g(*rows: Tensor, scale: Tensor) -> Tensor:
+        y = output(f, rows)
+        return y * scale.reshape(-1, *[1] * (y.ndim - 1))
+
+    return g, scale
+
+
+def labelled_form(method: Attribute) -> Callable[..., Any]:
+    """The form of a method that takes arrays with labels; `method` may be a partial of one of either form.
+
+    Raises
+    ------
+    TypeError
+        For functions that are no methods of this package.
+    """
+    if isinstance(method, functools.partial):
+        inner = [labelled_form(a) if callable(a) else a for a in method.args]
+        return functools.partial(labelled_form(method.func), *inner, **method.keywords)
+    pure = getattr(method, "functional", method)
+    if METHODS.get(getattr(pure, "__name__", "")) is not pure:
+        raise TypeError(
+            f"`method` is {method!r}, which has no form for labels; pass a method of attrib.functional"
+        )
+    return labelled(pure)
+
+
+def _dims(j: int, t: Tensor) -> list[str]:
+    return ["sample", *(f"dim {j} {k}" for k in range(1, t.ndim))]
+
+
+def _array(t: Tensor, dims: Sequence[str], labels: Mapping[str, list[str]]) -> xr.DataArray:
+    return xr.DataArray(
+        t.detach().cpu().numpy(), dims=dims, coords={d: labels[d] for d in dims if d in labels}
+    )
+
+
+def _labelled_options(
+    options: dict[str, Any], xs: Rows, labels: Sequence[Mapping[str, list[str]]], shared: Sequence[str]
+) -> dict[str, Any]:
+    """Options with the labels of the inputs, in reverse."""
+    given = dict(options)
+    back = lambda a: a.isel({d: slice(None, None, -1) for d in a.indexes})
+    of_samples = lambda t: back(
+        xr.DataArray(np.asarray(t, dtype=object), dims="sample", coords={"sample": labels[0]["sample"]})
+    )
+
+    def target(t: Any) -> Any:
+        return of_samples(t) if isinstance(t, list) and not any(isinstance(v, tuple) for v in t) else t
+
+    given["target"] = target(options.get("target"))
+    if isinstance(options.get("targets"), list):
+        given["targets"] = [target(t) for t in options["targets"]]
+
+    def baseline(b: Any, j: int) -> Any:
+        if not isinstance(b, Tensor):
+            return b
+        core = _dims(j, xs[j])[1:]
+        many = b.ndim > xs[j].ndim or "baselines" in shared
+        each = len(b) == len(xs[j]) > 1 and "baselines" not in shared
+        if not each and b.ndim == xs[j].ndim:
+            lead = ["baseline"] if len(b) > 1 else ["sample"]
+        else:
+            lead = (
+                ["sample", "baseline"]
+                if many and b.ndim > xs[j].ndim
+                else ["baseline"]
+                if many
+                else ["sample"]
+            )
+        known = {d: names for d, names in labels[j].items() if d != "sample" or each}
+        a = _array(b, [*lead, *core], known)
+        return back(a.isel(sample=0) if "sample" in a.dims and not each else a)
+
+    baselines = options.get("baselines")
+    if isinstance(baselines, Tensor):
+        given["baselines"] = baseline(baselines, 0)
+    elif isinstance(baselines, tuple | list):
+        given["baselines"] = tuple(baseline(b, j) for j, b in enumerate(baselines))
+    return {k: v for k, v in given.items() if k in options}
+
+
+def _tensors(found: Any, expected: Rows) -> Rows:
+    """Labelled attributions as tensors like those that are expected."""
+    return tuple(torch.as_tensor(a.values).to(e) for a, e in zip(rows_of(found), expected, strict=True))
 
 
 @documented

@@ -19,6 +19,7 @@ from attrib.workflows.attribute import Done, Result, Skipped, Tell, part
 from attrib.workflows.plan import ALL_METHODS, Plan
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS = (
@@ -28,6 +29,15 @@ COLUMNS = (
 )  # fmt: skip
 NUDGE = 0.02  # of the data's range: perturbations of infidelity and sensitivity
 CURVES = ("deletion", "insertion")
+BARS = {
+    "completeness_error": "completeness error: median, in output units",
+    "deletion_z": "deletion: median z against chance",
+    "insertion_z": "insertion: median z against chance",
+    "infidelity": "infidelity: mean, scaled",
+    "sensitivity": f"sensitivity to {NUDGE:.0%} of the range: mean",
+    "seconds": "seconds",
+}
+SIGNED = ("deletion_z", "insertion_z")  # all others are on a scale of powers of ten
 REFUSALS = (ValueError, TypeError, NotImplementedError)
 
 
@@ -262,7 +272,7 @@ def ranges(parts: Iterable[Result]) -> list[float]:
 
 
 def picture(judged: Judgement) -> Figure:
-    """Curves of deletion, insertion and randomization, and bars of what the table says.
+    """Curves of deletion, insertion and randomization, and bars of all that the table says of each method.
 
     Parameters
     ----------
@@ -273,14 +283,15 @@ def picture(judged: Judgement) -> Figure:
     Figure
     """
     table = judged.table[judged.table["seconds"].notna()]
-    drawing = figure((12.5, 8.2))
-    grid = drawing.add_gridspec(2, 3, width_ratios=[1, 1, 0.9])
+    drawing = figure((12.5, 4.2 + 2 * max(1.5, 0.6 + 0.15 * len(table))))
+    heights = [3.5, *[max(1.5, 0.6 + 0.15 * len(table))] * 2]
+    grid = drawing.add_gridspec(3, 3, height_ratios=heights)
     titles = {
-        "deletion": "deletion: the most important go first (low is good)",
-        "insertion": "insertion: the most important come first (high is good)",
-        "randomization": "randomization: modules drawn anew from the output down (0 is good)",
+        "deletion": "deletion: most important go first (low is good)",
+        "insertion": "insertion: most important come first (high is good)",
+        "randomization": "randomization from the output (0 is good)",
     }
-    for place, (name, title) in zip((grid[0, 0], grid[0, 1], grid[1, :2]), titles.items(), strict=True):
+    for place, (name, title) in zip((grid[0, 0], grid[0, 1], grid[0, 2]), titles.items(), strict=True):
         lines = judged.curves[name]
         ax = drawing.add_subplot(place)
         ax.set_title(title, fontsize=9)
@@ -293,21 +304,10 @@ def picture(judged: Judgement) -> Figure:
             lines, dim, control=judged.controls.get(name), ax=ax, legend=False,
             label="rank correlation" if dim == "layer" else "score",
         )  # fmt: skip
-    bars = {
-        "deletion_z": "deletion: median z against chance",
-        "insertion_z": "insertion: median z against chance",
-        "sensitivity": f"sensitivity to {NUDGE:.0%} of the range",
-    }
-    column = grid[:, 2].subgridspec(3, 1)
-    for k, (name, title) in enumerate(bars.items()):
-        ax = drawing.add_subplot(column[k])
-        values = table[name].clip(-1e3, 1e3)
-        ax.barh(range(len(table)), values, color=[f"C{j % 10}" for j in range(len(table))], height=0.75)
-        ax.set_yticks(range(len(table)), table["method"], fontsize=7)
-        ax.invert_yaxis()
-        ax.axvline(0, color="black", linewidth=0.8)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.set_title(title, fontsize=8)
+    for k, (name, title) in enumerate(BARS.items()):
+        ax = drawing.add_subplot(grid[1 + k // 3, k % 3])
+        _bars(ax, table["method"], table[name].clip(-1e3, 1e3), log=name not in SIGNED)
+        ax.set_title(title, fontsize=9)
     handles = {
         str(line.get_label()): line
         for ax in drawing.axes
@@ -324,6 +324,26 @@ def picture(judged: Judgement) -> Figure:
             frameon=False,
         )
     return drawing
+
+
+def _bars(ax: Axes, names: pd.Series, values: pd.Series, log: bool) -> None:
+    """A bar for each method; a word where it has no value."""
+    ax.barh(range(len(names)), values, color=[f"C{j % 10}" for j in range(len(names))], height=0.75)
+    ax.set_yticks(range(len(names)), names, fontsize=7)
+    ax.tick_params(axis="x", labelsize=7)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    if log and bool((values > 0).any()):
+        ax.set_xscale("log")
+        ends = np.log10([values[values > 0].min(), values.max()])
+        ax.set_xlim(*10 ** np.array([np.floor(ends[0] - 0.1), np.ceil(ends[1] + 0.1)]))
+        ax.xaxis.set_minor_formatter("")
+    else:
+        ax.axvline(0, color="black", linewidth=0.8)
+    for k, value in enumerate(values):
+        if not np.isfinite(value) or (log and value == 0):
+            word = "0" if value == 0 else "none"
+            ax.text(0.01, k, word, transform=ax.get_yaxis_transform(), va="center", fontsize=7, color="0.4")
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def samples_of(

@@ -122,9 +122,31 @@ def test_maps_without_channels_take_all_channels_at_once() -> None:
     s = specimen("cnn", dtype=torch.float64)
     x = torch.cat([s.x, s.x], 1)
     f = lambda x: s.f(x.sum(1, keepdim=True) / 2)
-    maps = grad_cam(s.f, s.x, layer="0", target=1)[:, None]
+    maps = grad_cam(s.f, s.x, layer="0", target=1, relu=False)[:, None]  # no two values are equal
     one = deletion(s.f, s.x, maps, target=1)
     assert torch.allclose(deletion(f, x, maps, target=1), one, atol=1e-10)
+    tied = maps.clamp(min=maps.median())
+    pixels = torch.arange(36).view(1, 6, 6).expand(2, 6, 6)
+    together = deletion(f, x, tied.expand_as(x), target=1, groups=pixels)
+    assert torch.allclose(deletion(f, x, tied, target=1), together, atol=1e-10)
+
+
+@both
+def test_equal_attributions_are_no_order_of_places(curve: Any) -> None:
+    """A model whose score lies in its first features: a constant attribution, and one that knows half, are as good there as elsewhere."""
+    weights = torch.linspace(2.0, 0.0, 40, dtype=torch.float64) ** 4
+    f = lambda x: x @ weights
+    x = 1 + torch.rand(80, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for value in (0.0, 1.0):
+        e = curve.explain(f, x, torch.full_like(x, value), n_random=20)
+        assert abs(float(e.z.mean())) < 0.4
+        assert 0.7 < float(e.z.std()) < 1.5
+        back = curve.explain(lambda x: f(x.flip(1)), x, torch.full_like(x, value), n_random=20)
+        assert abs(float(back.z.mean())) < 0.4
+    known = torch.where(torch.arange(40) < 20, weights, 0.0).expand_as(x)
+    assert float(curve.explain(f, x, known, n_random=20).z.min()) > 2
+    one, again = (curve(f, x[:3], torch.zeros(3, 40), seed=k) for k in (0, 1))
+    assert not torch.allclose(one, again)
 
 
 def test_several_inputs_are_ranked_together() -> None:

@@ -86,6 +86,81 @@ def test_a_layer_baselines_and_targets_by_label() -> None:
     np.testing.assert_allclose(beside, VALUES**2)
 
 
+def test_attributions_of_another_order_are_measured_by_label() -> None:
+    adata = example(sp.csr_matrix)
+    a = attrib.input_x_gradient(model(), adata, target=0)
+    beside = anndata.AnnData(a.values, pd.DataFrame(index=CELLS), pd.DataFrame(index=GENES))
+    other = beside[::-1, GENES[::-1]].copy()
+    for measure in (attrib.deletion, attrib.insertion, attrib.infidelity):
+        expected = measure(model(), adata, a, target=0)
+        for form in (beside, other, other.to_df()):
+            np.testing.assert_allclose(
+                measure(model(), adata, form, target=0), expected, rtol=1e-5, atol=1e-6
+            )
+    one = attrib.deletion(model(), adata[:1], other[-1:], target=0)
+    np.testing.assert_allclose(one, attrib.deletion(model(), adata, a, target=0)[:1], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="`attribution` lacks 'INS'"):
+        attrib.deletion(model(), adata, beside[:, 1:], target=0)
+    with pytest.raises(
+        ValueError,
+        match=r"`attribution` is AnnData with layers; say which .*from_anndata\(adata, 'input_x_gradient'\)",
+    ):
+        attrib.deletion(model(), adata, to_anndata(a), target=0)
+    with pytest.raises(TypeError, match="`groups` is AnnData; pass the name of a column of its var"):
+        attrib.feature_ablation(model(), adata, groups=beside, target=0)
+
+
+@pytest.mark.parametrize(
+    "name", ["saliency", "integrated_gradients", "deep_lift", "feature_ablation", "predict"]
+)
+def test_a_sparse_matrix_is_never_dense_as_a_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, genes, block = 600, 50, 64
+    values = sp.random(rows, genes, 0.1, "csr", dtype=np.float32, random_state=0)
+    adata = anndata.AnnData(
+        values, pd.DataFrame(index=map(str, range(rows))), pd.DataFrame(index=map(str, range(genes)))
+    )
+    monkeypatch.setattr(annotated, "BLOCK_BYTES", block * genes * 4)
+    seen: list[int] = []
+    dense = sp.csr_matrix.toarray
+
+    def counted(self: Any, *args: Any, **options: Any) -> Any:
+        seen.append(self.shape[0])
+        return dense(self, *args, **options)
+
+    monkeypatch.setattr(sp.csr_matrix, "toarray", counted)
+    monkeypatch.setattr(sp.csr_matrix, "todense", None)
+    net = nn.Linear(genes, 1)
+    options = {} if name == "predict" else {"target": 0}
+    a = getattr(attrib, name)(net, adata, **options)
+    assert a.sizes["obs"] == rows
+    assert max(seen) == block
+    assert sum(seen) <= rows + block  # each row once, and the first block to see the result's form
+
+
+@pytest.mark.parametrize("form", [lambda adata: adata, lambda adata: adata.to_df()])
+def test_a_cohort_of_cells(form: Any, tmp_path: Any) -> None:
+    pytest.importorskip("dask")
+    adata = example(sp.csr_matrix)
+    tree = attrib.cohort(
+        attrib.integrated_gradients,
+        model(),
+        form(adata),
+        tmp_path / "a.zarr",
+        target=0,
+        block=2,
+        reductions=["mean"],
+    )
+    if form(adata) is adata:
+        with pytest.raises(
+            ValueError, match="`reductions` has 'var', and a dim of `data` is called so, too; rename the dim"
+        ):
+            attrib.cohort(attrib.saliency, model(), adata, tmp_path / "b.zarr", target=0, reductions=["var"])
+    expected = attrib.integrated_gradients(model(), adata, target=0)
+    np.testing.assert_allclose(tree["attribution"], expected, atol=1e-6)
+    np.testing.assert_allclose(tree["reductions/mean"], expected.mean("obs"), atol=1e-6)
+    np.testing.assert_array_equal(tree["attribution"].coords[tree["attribution"].dims[0]], CELLS)
+
+
 def test_attributions_come_back_as_layers() -> None:
     adata = example()
     a = attrib.integrated_gradients(model(), adata, targets="all", classes=["beta", "alpha"])

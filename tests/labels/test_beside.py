@@ -13,7 +13,6 @@ import attrib
 from attrib.engine.model.companions import Shared
 from attrib.labels.beside import args_at, forward_args
 from attrib.labels.inputs import labelled_inputs
-from tests.cases import CASES
 
 CELLS, GENES = ["s1", "s2", "s3"], ["a", "b"]
 X = xr.DataArray(
@@ -138,33 +137,6 @@ def of_donors() -> torch.nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Net().double().eval()
-
-
-@pytest.mark.parametrize("name", [n for n, c in CASES.items() if "mlp" in c.kinds])
-def test_every_method_of_the_register_goes_by_label(name: str) -> None:
-    case, f = CASES[name], of_donors()
-    rng = np.random.default_rng(1)
-    x = xr.DataArray(
-        rng.normal(size=(3, 6)), dims=("cell", "gene"), coords={"cell": CELLS, "gene": list("abcdef")}
-    )
-    options = {**case.options, **case.light, "target": 1}
-    pool = xr.DataArray(rng.normal(size=(2, 6)), dims=("baseline", "gene"), coords={"gene": list("fedcba")})
-    if case.takes is not None:
-        options["baselines"] = pool if case.takes == "distribution" else pool.isel(baseline=0)
-    if case.method.__name__ == "noise_tunnel":
-        inner = {
-            "saliency": attrib.saliency,
-            "integrated_gradients": partial(attrib.integrated_gradients, n_steps=4),
-        }
-        method = partial(attrib.noise_tunnel, inner[name.partition("-")[2]])
-        options["stdevs"] = 0.1
-    else:
-        method = getattr(attrib, case.method.__name__)
-    together = method(f, x, additional_forward_args=(DONOR,), **options)
-    for cell, donor in EFFECT.items():
-        own = xr.DataArray([donor], dims="cell", coords={"cell": [cell]})
-        alone = method(f, x.sel(cell=[cell]), additional_forward_args={"donor": own}, **options)
-        np.testing.assert_allclose(together.sel(cell=[cell]), alone, rtol=1e-9, atol=1e-12)
 
 
 def test_a_method_inside_a_method() -> None:

@@ -72,6 +72,30 @@ def test_the_pure_numbers_in_any_order_and_in_blocks(options: dict[str, Any]) ->
             assert result.target.values.tolist() == ["a", "b", "c"]
     assert eager["deletion"].attrs["units"] == "output"
     assert eager["infidelity"].attrs["units"] == "output^2"
+    for name, result in {**eager, **lazy}.items():
+        about = a.attrs.keys() - {"engine", "compile", "path", "path_reason"}
+        assert result.attrs.keys() >= about, about - result.attrs.keys()
+        assert result.attrs["references"].startswith("arXiv:")
+        assert result.attrs["history"].endswith(f" {name}")
+    assert {c: eager["deletion"][c].attrs["units"] for c in ("area", "random_area", "z", "prediction")} == {
+        "area": "output", "random_area": "output", "z": "1", "prediction": "output"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["area", "z"])
+def test_coords_of_samples_that_are_called_like_the_results(name: str) -> None:
+    x = X.isel(donor=0, drop=True)
+    a = attrib.saliency(MODEL, x, target=0)
+    free = attrib.deletion(MODEL, x, a, n_random=2, target=0)
+    beside = attrib.deletion(
+        MODEL, x.assign_coords({name: ("cell", [1.0, 2.0, 3.0])}), a, n_random=2, target=0
+    )
+    np.testing.assert_array_equal(beside[name], free[name])
+    assert beside[f"x_{name}"].values.tolist() == [1, 2, 3]
+    with pytest.raises(
+        ValueError, match=rf"samples along '{name}', a name the result needs; .*x.rename\({name}="
+    ):
+        attrib.deletion(MODEL, x.rename(cell=name), a.values, n_random=2, target=0)
 
 
 def test_several_inputs_by_name() -> None:

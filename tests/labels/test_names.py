@@ -11,7 +11,6 @@ from torch import nn
 
 import attrib
 from attrib.labels.parameters import parameters
-from tests.cases import CASES, drawn
 
 
 class Pair(nn.Module):
@@ -97,6 +96,25 @@ def test_what_names_inputs_by_their_place_means_the_callers_places() -> None:
     np.testing.assert_allclose(a.target, [[3, 3]])
     a = attrib.feature_ablation(Pair(), x, groups=(torch.tensor([0, 0]), torch.tensor([0, 1])), only="target")
     np.testing.assert_allclose(a.target, [[6, 6]])
+    noisy = {"stdevs": (0.0, 1.0), "n_samples": 8}  # at mirna alone
+    for square, flat in (
+        (lambda mirna, target: (mirna**2).sum(1), False),
+        (lambda mirna, target: (target**2).sum(1), True),
+    ):
+        for method in (
+            attrib.smooth_grad,
+            partial(attrib.noise_tunnel, partial(attrib.saliency, absolute=False)),
+        ):
+            of_var = method(square, x, reduce="variance", **noisy)
+            assert bool(((of_var.mirna + of_var.target) == 0).all()) is flat
+    a = attrib.smooth_grad(square, x, reduce="variance", stdevs={"mirna": 0.0, "target": 1.0}, n_samples=8)
+    assert float(a.target.min()) > 0
+    model = lambda mirna, target: mirna[:, 0] * 10 + target[:, 1]
+    parts = attrib.input_x_gradient(model, x)
+    expected = attrib.deletion(model, x, parts, steps=4)
+    np.testing.assert_array_equal(attrib.deletion(model, x, (parts.target, parts.mirna), steps=4), expected)
+    off = attrib.infidelity(square, x, attrib.saliency(square, x, absolute=False), stdevs=(0.0, 1.0))
+    assert off.item() == 0  # the score does not move where mirna alone does
     a = attrib.occlusion(Pair(), x, window=(2, 1))
     np.testing.assert_allclose(a.target, [[6, 6]])
     np.testing.assert_allclose(a.mirna, [[10, 10]])
@@ -111,35 +129,6 @@ def test_values_beside_inputs_that_go_by_name() -> None:
         attrib.input_x_gradient(f, x, additional_forward_args=(2.0,))
     a = attrib.input_x_gradient(Pair(), {"target": V, "mirna": U}, additional_forward_args=(2.0,))
     np.testing.assert_allclose(a.mirna, [[20, 20]])
-
-
-@pytest.mark.parametrize("name", [n for n, c in CASES.items() if "two_inputs" in c.kinds])
-def test_every_method_of_the_register_goes_by_name(name: str) -> None:
-    case = CASES[name]
-    s, options = drawn(case, "two_inputs")
-    names, f = ["left", "right"], lambda left, right: s.f(left, right)
-    expected = case.bound()(f, s.x, **options)
-    given = {**case.options, **case.light, **options}
-    if "baselines" in given and isinstance(given["baselines"], tuple):
-        given["baselines"] = dict(zip(names, given["baselines"], strict=True))
-    if case.method.__name__ == "noise_tunnel":
-        method = partial(
-            attrib.noise_tunnel,
-            {
-                "saliency": attrib.saliency,
-                "integrated_gradients": partial(attrib.integrated_gradients, n_steps=4),
-            }[name.partition("-")[2]],
-        )
-    else:
-        method = getattr(attrib, case.method.__name__)
-    x = {
-        n: xr.DataArray(t.numpy(), dims=("sample", *(f"{n}_{k}" for k in range(1, t.ndim))))
-        for n, t in zip(names, s.x, strict=True)
-    }
-    for order in (names, names[::-1]):
-        found = method(f, {n: x[n] for n in order}, **given)
-        for n, a in zip(names, expected, strict=True):
-            np.testing.assert_allclose(found[n], a, rtol=1e-9, atol=1e-12)
 
 
 def test_interaction_by_name() -> None:

@@ -1,5 +1,6 @@
 """captum as an oracle of infidelity and sensitivity: the same numbers for the same perturbations."""
 
+import importlib
 import warnings
 from importlib.util import find_spec
 from typing import Any
@@ -22,6 +23,7 @@ with warnings.catch_warnings():
     from captum import metrics
     from captum.attr import InputXGradient
 
+randomized = importlib.import_module("attrib.functional.randomization")
 pytestmark = pytest.mark.filterwarnings("ignore")
 kinds = pytest.mark.parametrize("kind", ["mlp", "cnn", "two_inputs", "attention", "number"])
 
@@ -123,6 +125,26 @@ def test_randomization_redraws_what_quantus_redraws() -> None:
     wrapped = PyTorchModel(s.f, channel_first=True, softmax=False)
     names = [name for name, _ in wrapped.get_random_layer_generator(order="top_down", seed=0)]
     assert list(randomization.explain(input_x_gradient, s.f, s.x, target=2).layers) == names
+
+
+@pytest.mark.skipif(find_spec("quantus") is None, reason="quantus is not installed")
+def test_randomization_with_the_parameters_that_quantus_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quantus draws every module with one seed; then each correlation is its own."""
+    from quantus.functions.similarity_func import correlation_spearman
+    from quantus.helpers.model.pytorch_model import PyTorchModel
+
+    s = specimen("cnn", 1, dtype=torch.float64)
+    drawn = randomized.redraw
+    monkeypatch.setattr(randomized, "redraw", lambda module, seed: drawn(module, 8))
+    found = randomization(input_x_gradient, s.f, s.x, target=2)
+    origin = input_x_gradient(s.f, s.x, target=2).flatten(1).numpy()
+    wrapped = PyTorchModel(s.f, channel_first=True, softmax=False)
+    with torch.random.fork_rng(devices=[]):
+        for k, (_, model) in enumerate(wrapped.get_random_layer_generator(order="top_down", seed=7)):
+            a = input_x_gradient(getattr(model, "model", model), s.x, target=2).flatten(1).numpy()
+            assert found[k].tolist() == pytest.approx(
+                [correlation_spearman(a[n], origin[n]) for n in range(3)]
+            )
 
 
 @pytest.mark.skipif(find_spec("quantus") is None, reason="quantus is not installed")

@@ -8,15 +8,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attrib.engine.inputs import as_distribution
+from attrib.engine.sampling.perturbations import Draws, Noise, stdevs_of
 from attrib.functional import (
     conductance,
     deep_lift,
+    deep_lift_shap,
     feature_ablation,
     grad_cam,
+    gradient_shap,
     infidelity,
     input_x_gradient,
     integrated_gradients,
     layer_activation,
+    noise_tunnel,
     occlusion,
     saliency,
     sensitivity_max,
@@ -214,6 +219,48 @@ def test_values_beside_x_in_what_is_left(extra: tuple) -> None:
         ),
     ):
         agree(mine(), theirs().detach(), 1e-8)
+
+
+@pytest.mark.parametrize("extra", BESIDE[1:3], ids=["ids", "ids and scales"])
+def test_values_beside_x_in_methods_of_many_baselines_and_draws(extra: tuple) -> None:
+    """captum repeats the values for each baseline and draw; at its own points the methods are the same."""
+    given = {"target": 1, "additional_forward_args": extra}
+    pool = torch.cat([X0, 0.5 * X0, X[:1].flip(3)])
+    agree(
+        deep_lift_shap(NET, X, baselines=pool, **given),
+        C.DeepLiftShap(NET).attribute(X, baselines=pool, **given).detach(),
+        1e-6,
+    )
+    draws, count = (
+        Draws(Noise(X_, stdevs_of(X_, 0.0), 3, torch.device("cpu")), as_distribution(pool, X_), 5),
+        5,
+    )
+    i, total = torch.arange(3), torch.zeros_like(X)
+    for k in range(
+        count
+    ):  # GradientShap of captum at one of our points is the gradient there, times the way to it
+        points = draws.points(i, torch.full_like(i, k))
+        gradient = C.Saliency(NET).attribute(points[0], abs=False, **given)
+        total += draws.products((gradient[None],))[0][0] / count
+    agree(gradient_shap(NET, X, baselines=pool, n_samples=count, seed=3, **given), total, 1e-8)
+    for method, theirs in ((saliency, C.Saliency(NET)), (input_x_gradient, C.InputXGradient(NET))):
+        tunnel = C.NoiseTunnel(theirs).attribute(X, nt_samples=4, stdevs=0.0, **given)
+        agree(noise_tunnel(method, NET, X, n_samples=4, stdevs=0.0, **given), tunnel.detach(), 1e-8)
+
+    def linear(x: Tensor, ids: Tensor, scale: Any = 1.0) -> Tensor:
+        return (x.flatten(1) @ X0.flatten()[:, None].expand(-1, 2) + ids[:, None]) * (
+            scale if len(extra) == 2 else ids[:, None]
+        )
+
+    found = gradient_shap(linear, X, baselines=X0, n_samples=3, **given)
+    agree(
+        found,
+        C.GradientShap(linear).attribute(X, baselines=X0, n_samples=3, stdevs=0.0, **given).detach(),
+        1e-6,
+    )
+
+
+X_ = (X,)
 
 
 def halved(rows: Any) -> Any:

@@ -27,6 +27,7 @@ RUNS: dict[str, tuple[Any, dict[str, Any]]] = {
     "groups of samples": (attrib.shapley_values, {"groups": EACH, "target": 0}),
     "orders": (attrib.shapley_values, {"exact": False, "rtol": 0.1, "targets": "all"}),
     "deletion": (attrib.deletion, {"attribution": SIGNED, "target": 1, "n_random": 3, "steps": 4}),
+    "insertion": (attrib.insertion, {"attribution": SIGNED, "target": 1, "n_random": 3, "steps": 4}),
     "infidelity": (attrib.infidelity, {"attribution": SIGNED, "target": 1}),
     "sensitivity": (partial(attrib.sensitivity_max, attrib.saliency), {"target": 1}),
     "randomization": (partial(attrib.randomization, attrib.saliency), {"targets": [0, 1]}),

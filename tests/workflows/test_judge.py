@@ -61,6 +61,13 @@ def test_table_and_files(judged: Judged) -> None:
         "run.json",
     }
     assert pd.read_csv(judged.folder / "judged.csv").method.tolist() == list(table.index)
+    page = (judged.folder / "index.html").read_text()
+    for word in (
+        *table.index,
+        *(c for c in table.columns if c != "remarks"),
+        "judged.png",
+    ):
+        assert word in page or word.replace("_", " ") in page, word
 
 
 ALL = ["input_x_gradient", "grad_cam"]
@@ -201,10 +208,30 @@ def test_a_picture_of_all_methods_is_legible() -> None:
         )
 
     table = pd.DataFrame({"method": names, **{c: rng.normal(size=len(names)) for c in COLUMNS[1:-1]}})
+    sizes = ["seconds", "completeness_error", "infidelity", "sensitivity"]
+    table[sizes] = table[sizes].abs()
+    table.loc[0, "completeness_error"] = np.nan
     dims = {"deletion": fraction, "insertion": fraction, "randomization": layer}
     of_methods = {m: {n: lines(dim) for n in names} for m, dim in dims.items()}
     controls = {"deletion": lines(fraction), "insertion": lines(fraction)}
     drawn = picture(Judgement(table, of_methods, controls))
     legible(drawn)
+    titles = [ax.get_title() for ax in drawn.axes]
+    for word in (
+        "completeness error",
+        "deletion",
+        "insertion",
+        "infidelity",
+        "sensitivity",
+        "randomization",
+        "seconds",
+    ):
+        assert any(t.startswith(word) for t in titles), word
+    seconds = next(ax for ax in drawn.axes if ax.get_title() == "seconds")
+    assert [t.get_text() for t in seconds.get_yticklabels()] == names
+    assert [p.get_width() for p in seconds.patches] == pytest.approx(table.seconds.tolist())
+    assert (
+        len([t for t in drawn.axes[3].texts if t.get_text() == "none"]) == 1
+    )  # the method without an error of completeness
     nothing = picture(Judgement(table, {m: {} for m in dims}, {}))
     assert sum("no method allows it here" in t.get_text() for ax in nothing.axes for t in ax.texts) == 3

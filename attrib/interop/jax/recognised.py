@@ -21,7 +21,9 @@ JAX = {"jax", "jaxlib", "flax", "equinox", "haiku", "optax"}
 Shape = tuple[tuple[int, ...], str]  # of an input: of a batch, and the name of its dtype
 
 
-def recognised(f: Any, shapes: Sequence[Shape], jax_inputs: bool) -> Any:
+def recognised(
+    f: Any, shapes: Sequence[Shape], jax_inputs: bool, paths: Sequence[Sequence[str | int]] = ()
+) -> Any:
     """A callable of JAX as a model; any other as it is.
 
     Parameters
@@ -33,6 +35,8 @@ def recognised(f: Any, shapes: Sequence[Shape], jax_inputs: bool) -> Any:
         Of the inputs.
     jax_inputs : bool
         Whether any of the inputs is a JAX array.
+    paths : sequence of sequence of str or int
+        Where each input stands in a mapping, as for `with_mapping`.
 
     Raises
     ------
@@ -49,7 +53,8 @@ def recognised(f: Any, shapes: Sequence[Shape], jax_inputs: bool) -> Any:
     libraries = set(_libraries(f))
     if "torch" in libraries or not (jax_inputs or libraries & JAX):
         return f
-    if not libraries & JAX and _shape_of(f, shapes) is None:
+    forms = [f, *(_of_tree(f, paths, by_name) for by_name in (False, True) if paths)]
+    if not libraries & JAX and all(_shape_of(form, shapes) is None for form in forms):
         return f
     return _model(f)
 
@@ -157,12 +162,41 @@ def is_jax_array(value: Any) -> bool:
     return jax is not None and isinstance(value, jax.Array) and not isinstance(value, torch.Tensor)
 
 
-def with_mapping(model: Any, names: Sequence[str]) -> Any:
-    """A model of a JAX function of one mapping, as a model of its entries in the order of `names`."""
+def with_mapping(model: Any, paths: Sequence[Sequence[str | int]], parameters: Sequence[str] = ()) -> Any:
+    """A model of a JAX function of one mapping, as a model of its entries.
+
+    Parameters
+    ----------
+    model : JaxModel
+    paths : sequence of sequence of str or int
+        Where each entry stands: names, and numbers in lists.
+    parameters : sequence of str
+        The function's: where the first names of the paths are among them, each is an argument.
+    """
     fn, params, channels_last = model._arguments
+    heads = [n for n in parameters if any(path[0] == n for path in paths)]
+    by_name = len(heads) == len({path[0] for path in paths})
+
+    return type(model)(_of_tree(fn, paths, by_name), params, channels_last)
+
+
+def _of_tree(
+    fn: Callable[..., Any], paths: Sequence[Sequence[str | int]], by_name: bool
+) -> Callable[..., Any]:
+    """A function of a mapping, or of its entries by name, as a function of the arrays in it."""
 
     def of_entries(*arguments: Any) -> Any:
-        first = arguments[: len(arguments) - len(names)]
-        return fn(*first, dict(zip(names, arguments[len(first) :], strict=True)))
+        first = arguments[: len(arguments) - len(paths)]
+        tree = _nested(list(zip(paths, arguments[len(first) :], strict=True)))
+        return fn(*first, **tree) if by_name else fn(*first, tree)
 
-    return type(model)(of_entries, params, channels_last)
+    return of_entries
+
+
+def _nested(entries: Sequence[tuple[Sequence[str | int], Any]]) -> Any:
+    """Values at their places: mappings, and tuples where places are numbers."""
+    if not entries[0][0]:
+        return entries[0][1]
+    heads = dict.fromkeys(path[0] for path, _ in entries)
+    below = {h: _nested([(path[1:], v) for path, v in entries if path[0] == h]) for h in heads}
+    return tuple(below.values()) if all(isinstance(h, int) for h in heads) else below

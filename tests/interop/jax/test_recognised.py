@@ -80,6 +80,29 @@ def test_inputs_by_name_and_as_one_mapping() -> None:
     np.testing.assert_array_equal(attrib.saliency(weighted, x, absolute=False).rna, [W, W])
 
 
+def test_pytrees_as_inputs_by_their_joined_names() -> None:
+    x = {
+        "rna": {"spliced": jnp.asarray(X), "unspliced": jnp.asarray(2 * X)},
+        "atac": [jnp.asarray(X), jnp.asarray(3 * X)],
+    }
+    of_tree = lambda batch: (
+        batch["rna"]["spliced"] * 10 + batch["rna"]["unspliced"] + batch["atac"][1] * batch["atac"][0]
+    ).sum(1)
+    by_name = lambda atac, rna: of_tree({"rna": rna, "atac": atac})
+    names = ["rna.spliced", "rna.unspliced", "atac.0", "atac.1"]
+    for f in (of_tree, by_name, jax.jit(of_tree), attrib.from_jax(of_tree)):
+        a = attrib.input_x_gradient(f, x)
+        assert list(a) == names
+        for name, expected in zip(names, (10 * X, 2 * X, 3 * X**2, 3 * X**2), strict=True):
+            np.testing.assert_allclose(a[name], expected, rtol=1e-5)
+    begin = {"rna": {"spliced": X, "unspliced": 0.0}, "atac": [jnp.zeros_like(X), 0.0]}
+    for baselines in (begin, {"rna.spliced": X, "rna.unspliced": 0.0, "atac.0": 0.0, "atac.1": 0.0}):
+        a = attrib.integrated_gradients(of_tree, x, baselines=baselines)
+        np.testing.assert_allclose(a["rna.spliced"], 0 * X, atol=1e-5)
+    curve = attrib.deletion(of_tree, x, attrib.input_x_gradient(of_tree, x))
+    assert curve.sizes["fraction"] == 21
+
+
 @pytest.mark.parametrize("how", ["position", "name"])
 def test_companions_of_whole_numbers(how: str) -> None:
     table = np.array([1.0, 10.0, 100.0], dtype="float32")
