@@ -27,7 +27,7 @@ _MEMORY = {  # functions that hand out memory, to which other code can write uns
 
 
 class Unfused(TorchFunctionMode):
-    """Runs attention and recurrent layers by plain ops.
+    """Runs attention, recurrent layers and one-hot encodings (torch's reads the indices in Python, to check them) by plain ops.
 
     Parameters
     ----------
@@ -57,6 +57,9 @@ class Unfused(TorchFunctionMode):
         if func in _ATTENTION:
             with sdpa_kernel(SDPBackend.MATH):
                 return func(*args, **kwargs)
+        if func is F.one_hot and (classes := kwargs.get("num_classes", (*args, -1)[1])) > 0:
+            index = args[0] if args else kwargs["tensor"]
+            return (index.unsqueeze(-1) == torch.arange(classes, device=index.device)).long()
         if func in RECURRENT:
             op = RECURRENT[func][_is_packed(func, args)]
             if self.single(op) and not kwargs and not _drops_out(args):

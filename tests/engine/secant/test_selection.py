@@ -140,6 +140,8 @@ CHOSEN: dict[str, Callable[[Tensor], Tensor]] = {
     "put back": lambda x: ((x @ GATE).tanh().scatter(1, best(x)[1], best(x)[0]) ** 2).sum(1),
     "added": lambda x: ((x @ GATE).tanh().scatter_add(1, best(x)[1], best(x)[0]) ** 2).sum(1),
     "compared": lambda x: ((best(x)[1][..., None] == torch.arange(4)) * (x @ GATE)[:, None]).sum((1, 2)),
+    "one-hot": lambda x: (torch.nn.functional.one_hot(best(x)[1], 4).sum(1) * (x @ GATE)).sum(1),
+    "one-hot by name": lambda x: (torch.nn.functional.one_hot((x @ GATE).argmax(1), num_classes=4) * x[:, :4]).sum(1),
     "the index": lambda x: (x @ GATE).argmax(1).double(),
     "k-th": lambda x: EXPERTS[0, 0, (x @ GATE).kthvalue(2, 1).indices],
     "binned": lambda x: torch.arange(40.0, dtype=x.dtype).square()[(4 * x.sum(1)).long().clamp(-20, 19) + 20],
