@@ -74,7 +74,7 @@ Reference = Annotated[
 Atlas = Annotated[
     list[str] | None,
     typer.Option(
-        help="Image of whole numbers on the subjects' grid, and a table of their names: atlas.nii.gz,names.csv; atlas.csv is found."
+        help="Image of whole numbers on the subjects' grid, and a table of their names: atlas.nii.gz,names.csv. A table that is called as the image is found."
     ),
 ]
 Samples = Annotated[list[str] | None, typer.Option(help="Subjects by name; default: all.")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +13,7 @@ from attrib._seed import whole_seed
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple
+from attrib.engine.model.checks import GENERATORS
 from attrib.engine.model.companions import Companions
 from attrib.engine.model.parameters import Model, modules
 from attrib.engine.model.prepared import PreparedModel
@@ -21,8 +21,6 @@ from attrib.engine.target import TargetLike, repeated
 from attrib.functional.explanation import refuse_non_finite_results
 from attrib.functional.measures import measured, samples_first
 from attrib.functional.noise_tunnel import called_with
-
-_DRAWING = Lock()  # torch draws for all threads from one generator: one thread at a time sets its seed
 
 
 class Randomized(NamedTuple):
@@ -185,8 +183,8 @@ def redraw(module: nn.Module, seed: int) -> None:
     """Draw the parameters of a module itself, not of those below it, anew. Torch's own generators are left as they were."""
     fresh = copy.deepcopy(module).cpu()
     reset = getattr(fresh, "reset_parameters", None) or getattr(fresh, "_reset_parameters", None)
-    with _DRAWING, torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(whole_seed(seed))
+    with GENERATORS, torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(whole_seed(seed))  # not those of GPUs
         if callable(reset):
             reset()
         else:

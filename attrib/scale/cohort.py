@@ -161,10 +161,10 @@ def cohort(
         raise ValueError(f"`by` is {by!r}, but there are no `reductions`; pass some")
     progress: Progress = options.pop("progress", False)
     samples = source(data, inputs, additional_forward_args, options.get("sample_dims"))
-    called = [d for d in samples.dataset.dims if d in reductions]
-    if called:
+    clashing = [d for d in samples.dataset.dims if d in reductions]
+    if clashing:
         raise ValueError(
-            f"`reductions` has {called[0]!r}, and a dim of `data` is called so, too; rename the dim: data.rename({called[0]}='feature'), "
+            f"`reductions` has {clashing[0]!r}, and a dim of `data` is called so, too; rename the dim: data.rename({clashing[0]}='feature'), "
             "attrib.io.from_anndata(data, dims=('cell', 'gene'))"
         )
     groups = _groups(samples, by)

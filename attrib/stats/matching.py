@@ -63,9 +63,9 @@ def by_labels(
             f"becomes one by xr.DataArray({name}, dims=...)"
         )
     along = list(dims)[: values.ndim]
-    called = values.axes[-1].name
-    if called is not None and not exact and called not in dims:
-        along[-1] = called
+    title = values.axes[-1].name
+    if title is not None and not exact and title not in dims:
+        along[-1] = title
     a = table_array(values, along, name)
     index = values.index.name
     if index is None or index in (*along, *a.coords):

@@ -139,11 +139,11 @@ def context_independence(
     worst = Violation(0.0)
     for i in range(len(xs[0])):
         index = torch.tensor([i])
-        own = {
+        of_sample = {
             **of_samples(options, index, xs, shared),
             "additional_forward_args": {"scale": scale[i : i + 1]},
         }
-        alone = attributions(method, g, _rows(xs, index), own)
+        alone = attributions(method, g, _rows(xs, index), of_sample)
         expected = _rows(together, index, lead)
         worst = largest(
             worst, _at(difference(alone, expected, "attribution of a sample alone", together), i, lead)
@@ -316,13 +316,13 @@ def by_label(
         for j, t in enumerate(xs)
     ]
     arrays = [_array(t, list(c), c) for t, c in zip(xs, labels, strict=True)]
-    given = _labelled_options(options, xs, labels, shared)
-    given["additional_forward_args"] = {
+    with_labels = _labelled_options(options, xs, labels, shared)
+    with_labels["additional_forward_args"] = {
         "scale": _array(scale, ["sample"], labels[0]).isel(sample=slice(None, None, -1))
     }
-    found = labelled_form(method)(scaled, tuple(arrays) if len(xs) > 1 else arrays[0], **given)
+    result = labelled_form(method)(scaled, tuple(arrays) if len(xs) > 1 else arrays[0], **with_labels)
     return judged(
-        "labels", difference(_tensors(found, expected), expected, "attribution by labels"), tolerance
+        "labels", difference(_tensors(result, expected), expected, "attribution by labels"), tolerance
     )
 
 
@@ -372,18 +372,18 @@ def by_name(
     g.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in (*names, "scale")])  # type: ignore[attr-defined]
     beside = {"additional_forward_args": {"scale": scale}}
     expected = attributions(method, g, xs, {**options, **beside})
-    given = {**options, **beside}
+    named_options = {**options, **beside}
     baselines = options.get("baselines")
     if isinstance(baselines, tuple | list):
-        given["baselines"] = dict(zip(names, baselines, strict=True))
+        named_options["baselines"] = dict(zip(names, baselines, strict=True))
     elif len(xs) == 1 and isinstance(baselines, Tensor):
-        given["baselines"] = {names[0]: baselines}
+        named_options["baselines"] = {names[0]: baselines}
     dims = {n: _dims(j, t) for j, (n, t) in enumerate(zip(names, xs, strict=True))}
     worst = Violation(0.0)
     for order in (names, names[::-1])[: len(xs)]:
         arrays = {n: _array(xs[names.index(n)], dims[n], {}) for n in order}
-        found = labelled_form(method)(g, arrays, **given)
-        ordered = _tensors(tuple(found[n] for n in names), expected)
+        result = labelled_form(method)(g, arrays, **named_options)
+        ordered = _tensors(tuple(result[n] for n in names), expected)
         worst = largest(worst, difference(ordered, expected, "attribution by name"))
     return judged("names", worst, tolerance)
 
@@ -432,7 +432,7 @@ def _labelled_options(
     options: dict[str, Any], xs: Rows, labels: Sequence[Mapping[str, list[str]]], shared: Sequence[str]
 ) -> dict[str, Any]:
     """Options with the labels of the inputs, in reverse."""
-    given = dict(options)
+    with_labels = dict(options)
     back = lambda a: a.isel({d: slice(None, None, -1) for d in a.indexes})
     of_samples = lambda t: back(
         xr.DataArray(np.asarray(t, dtype=object), dims="sample", coords={"sample": labels[0]["sample"]})
@@ -441,9 +441,9 @@ def _labelled_options(
     def target(t: Any) -> Any:
         return of_samples(t) if isinstance(t, list) and not any(isinstance(v, tuple) for v in t) else t
 
-    given["target"] = target(options.get("target"))
+    with_labels["target"] = target(options.get("target"))
     if isinstance(options.get("targets"), list):
-        given["targets"] = [target(t) for t in options["targets"]]
+        with_labels["targets"] = [target(t) for t in options["targets"]]
 
     def baseline(b: Any, j: int) -> Any:
         if not isinstance(b, Tensor):
@@ -461,16 +461,16 @@ def _labelled_options(
                 if many
                 else ["sample"]
             )
-        known = {d: names for d, names in labels[j].items() if d != "sample" or each}
-        a = _array(b, [*lead, *core], known)
+        coords = {d: names for d, names in labels[j].items() if d != "sample" or each}
+        a = _array(b, [*lead, *core], coords)
         return back(a.isel(sample=0) if "sample" in a.dims and not each else a)
 
     baselines = options.get("baselines")
     if isinstance(baselines, Tensor):
-        given["baselines"] = baseline(baselines, 0)
+        with_labels["baselines"] = baseline(baselines, 0)
     elif isinstance(baselines, tuple | list):
-        given["baselines"] = tuple(baseline(b, j) for j, b in enumerate(baselines))
-    return {k: v for k, v in given.items() if k in options}
+        with_labels["baselines"] = tuple(baseline(b, j) for j, b in enumerate(baselines))
+    return {k: v for k, v in with_labels.items() if k in options}
 
 
 def _tensors(found: Any, expected: Rows) -> Rows:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -102,3 +104,18 @@ def test_models_without_weights() -> None:
     for f in (nn.Flatten(), lambda x: x.sum(1)):
         with pytest.raises(ValueError, match="without parameters of torch"):
             randomization(saliency, f, x, target=0)
+
+
+def test_threads_draw_the_same_as_one_alone() -> None:
+    """Torch has one generator for all threads, which a model's check puts back while others draw."""
+    s = specimen("mlp", 3)
+    alone = randomization(saliency, s.f, s.x, target=0)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            together = list(threads.map(lambda _: randomization(saliency, s.f, s.x, target=0), range(60)))
+    finally:
+        sys.setswitchinterval(interval)
+    for r in together:
+        torch.testing.assert_close(r, alone)

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from threading import RLock
 from typing import Any, NamedTuple
 
 import torch
@@ -322,10 +323,14 @@ def _what_changes_it(call: Call, rows: Rows, samples: Tensor, outputs: Tensor) -
 # ------------------------------------------------------------------ random numbers
 
 
+GENERATORS = RLock()  # torch draws for all threads from one generator: one thread at a time puts it somewhere
+
+
 class _Draws:
     """Whether torch's generators moved, or an op that draws was seen; the generators are put back."""
 
     def __enter__(self) -> _Draws:
+        GENERATORS.acquire()
         self._generators = [torch.default_generator]
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             self._generators += torch.cuda.default_generators
@@ -343,6 +348,7 @@ class _Draws:
             if not torch.equal(generator.get_state(), state):
                 self.suspected = True
                 generator.set_state(state)
+        GENERATORS.release()
 
 
 def _refuse_draws_that_matter(call: Call, batch: Batch, outputs: Tensor) -> None:
