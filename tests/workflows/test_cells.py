@@ -124,8 +124,10 @@ def test_the_prediction_as_json(study: Path, checkpoint: Path, images: Path) -> 
         top[0]["class"],
         top[0]["probability"],
     )
-    slow = getattr(transformers, "ConvNextImageProcessorPil", transformers.ConvNextImageProcessor)  # before 5
-    processor = slow.from_pretrained(checkpoint)
+    name = "ConvNextImageProcessor" + "Pil" * hasattr(
+        transformers, "ConvNextImageProcessorPil"
+    )  # before 5 without
+    processor = getattr(transformers, name).from_pretrained(checkpoint)
     network = transformers.ConvNextV2ForImageClassification.from_pretrained(checkpoint)
     pixels = processor(Image.open(images / "blast" / "cell0.png"), return_tensors="pt")["pixel_values"]
     expected = network.eval()(pixels).logits.softmax(1)[0].tolist()
