@@ -118,7 +118,7 @@ def test_bench_gives_gradient_shap_baselines_and_knows_its_draws() -> None:
 
 
 def test_bench_times_maps_of_a_layer() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(1)  # of which the ReLU is not dead: of a dead one another layer would have to be asked
     net = nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     ).eval()

@@ -147,9 +147,12 @@ def _named(
         placement = None if trial is None else trial.placement(key, modules[name], inputs)
         if placement != Placement(None, False, DIFFUSE):
             return placement
-        wide = responses(passes, named_layers(passes.function.model), rows, onto)
+        everywhere = named_layers(passes.function.model)
+        wide = responses(passes, everywhere, rows, onto)
+        if wide is None or wide.like_others(key, everywhere, inputs) is None:
+            return placement
         outputs, _ = candidates(passes, rows)
-        return (None if wide is None else _like_others(wide, key, outputs, inputs)) or placement
+        return _like_others(wide, key, outputs, inputs) or placement
 
     each = []
     for name, module in pairs:
