@@ -4,11 +4,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+import xarray as xr
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import attrib
 from attrib.functional import (
     METHODS,
     filters,
@@ -188,7 +192,11 @@ def test_several_layers() -> None:
         layer_cam(model, x, layer=[], target=0)
 
 
-@pytest.mark.parametrize("check", CONTRACT.values(), ids=CONTRACT.keys())
+@pytest.mark.parametrize(
+    "check",
+    [check for name, check in CONTRACT.items() if name not in ("by_name", "by_label")],
+    ids=lambda c: c.__name__,
+)
 @pytest.mark.parametrize("options", [{"target": [0, 3, 1]}, {"targets": [2, [0, 1, 3]]}], ids=["one", "many"])
 @each_map
 def test_contract(cam: Any, options: dict, check: Any) -> None:
@@ -197,6 +205,37 @@ def test_contract(cam: Any, options: dict, check: Any) -> None:
         return found.unsqueeze(-3).expand(*found.shape[:-2], *x.shape[1:])
 
     check(shaped_like_x, convnet().double(), images(3).double(), tolerance=1e-7, **options)
+
+
+@each_map
+def test_by_label_and_by_name(cam: Any) -> None:
+    """What two checks of the contract say of attributions that are shaped like the input."""
+    model, x = convnet().double(), images(3).double()
+    scale, target = torch.tensor([1.0, 2.0, 3.0]).double(), [0, 3, 1]
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, image: Tensor, scale: Tensor) -> Tensor:
+            return self.model(image) * scale[:, None]
+
+    names, turned = ["a", "b", "c"], ["c", "b", "a"]
+    array = xr.DataArray(x.numpy(), dims=("sample", "channel", "y", "x"), coords={"sample": names})
+    maps = getattr(attrib, cam.__name__)(
+        Scaled().eval(),
+        {"image": array},
+        layer="model.features.3",
+        target=pd.Series(target[::-1], index=turned),
+        additional_forward_args={"scale": pd.Series(scale.tolist()[::-1], index=turned)},
+    )
+    beside = {"scale": scale}
+    expected = cam(
+        Scaled().eval(), x, layer="model.features.3", target=target, additional_forward_args=beside
+    )
+    maps = maps["image"] if isinstance(maps, xr.Dataset) else maps
+    np.testing.assert_allclose(maps.transpose("sample", "y", "x"), expected, rtol=1e-6, atol=1e-12)
 
 
 @each_map
