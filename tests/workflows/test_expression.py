@@ -211,6 +211,15 @@ def test_page_and_pictures(study) -> None:
     np.testing.assert_allclose(means, wide.loc[genes["genes"], genes["labels"]], rtol=1e-4, atol=1e-6)
 
 
+def test_many_heat_maps_are_drawn_by_other_processes(study, tmp_path: Path) -> None:
+    folder, _, _ = study
+    expression(
+        load_checkpoint(folder / "model"), folder / "tpm.csv", tmp_path / "out", samples=folder / "samples.csv", label="tissue",
+        methods=["saliency"], pictures=7, workers=1,
+    )  # fmt: skip
+    assert len(list((tmp_path / "out").glob("heatmap_*.png"))) == 7
+
+
 @pytest.mark.parametrize("labels", [3, 54])
 def test_pictures_are_legible(labels: int) -> None:
     rng = np.random.default_rng(0)

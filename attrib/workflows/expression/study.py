@@ -197,10 +197,10 @@ def expression(
             "data": str(data) if isinstance(data, str | Path) else type(data).__name__, "target": names or "predicted", "split": split,
             "problems": matrix.problems, "methods": [],
         }  # fmt: skip
-        with connected(cluster) as workers:
-            results = _explained(classifier, selected, settings, folder, normalize, top, workers, tell)
+        with connected(cluster) as client:
+            results = _explained(classifier, selected, settings, folder, normalize, top, client, tell)
             if names:
-                means = means_of_targets(classifier, selected.z, settings, names, folder.parts, workers, tell)
+                means = means_of_targets(classifier, selected.z, settings, names, folder.parts, client, tell)
                 save(means, folder.file("mean_by_target.nc"))
         enriched = _tables(results, selected, every_sample, sets, folder)
         heatmaps = _draw(results, _beside(selected, classifier), limit, workers, folder, say, tell)
