@@ -95,10 +95,12 @@ def refuse_codecs(store: Path | Mapping[str, Any]) -> None:
         Naming the codec. Plain codecs of Zarr and numcodecs are read.
     """
     if isinstance(store, Path):
-        found = ((str(path.relative_to(store)), description) for path, description in _descriptions(store))
+        described = (
+            (str(path.relative_to(store)), description) for path, description in _descriptions(store)
+        )
     else:
-        found = ((name, a.metadata.to_dict()) for name, a in store.items() if hasattr(a, "chunks"))
-    for place, description in found:
+        described = ((name, a.metadata.to_dict()) for name, a in store.items() if hasattr(a, "chunks"))
+    for place, description in described:
         for codec in _codecs(description):
             if codec.removeprefix(PREFIX) not in CODECS:
                 raise ValueError(

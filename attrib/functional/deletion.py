@@ -198,10 +198,15 @@ class _Orders(NamedTuple):
             return self._by_importance(
                 i, self.importance[which, i] if self.per_target else self.importance[i]
             )
+        return self._by_chance(
+            i, RANDOM_ORDER, max(0, which - self.lead + 1)
+        )  # beside however many attributions
+
+    def _by_chance(self, i: int, stream: int, draw: int = 0) -> Tensor:
+        """An order of the players of sample `i`, drawn of these alone; behind them the players that other samples have more of."""
         counts = self.players.counts
         count = int(counts[i if len(counts) > 1 else 0])
-        draw = max(0, which - self.lead + 1)  # the same beside however many attributions
-        drawn = permutations(self.keys[i : i + 1], torch.tensor([draw]), RANDOM_ORDER, count)[0]
+        drawn = permutations(self.keys[i : i + 1], torch.tensor([draw]), stream, count)[0]
         return torch.cat([drawn, torch.arange(count, self.players.count)])
 
     def _by_importance(self, i: int, importance: Tensor) -> Tensor:
@@ -209,7 +214,7 @@ class _Orders(NamedTuple):
         ordered, order = importance.sort(descending=True, stable=True)
         if not bool((ordered[1:] == ordered[:-1]).any()):
             return order
-        drawn = permutations(self.keys[i : i + 1], torch.zeros(1, dtype=torch.long), TIES, len(importance))[0]
+        drawn = self._by_chance(i, TIES)
         return drawn[importance[drawn].argsort(descending=True, stable=True)]
 
 

@@ -101,7 +101,12 @@ def _counted(positions: Any, position: int, inputs: Inputs, edited: list[int]) -
             "edit one at a time with `only`, or drop the labels"
         )
     if isinstance(positions, slice):  # both ends included, as in `.sel`
-        return range(len(labels))[labels.slice_indexer(positions.start, positions.stop, positions.step)]
+        try:
+            return range(len(labels))[labels.slice_indexer(positions.start, positions.stop, positions.step)]
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"`positions` is {positions!r}, whose ends are no labels along {dim!r}: these go from {labels[0]} to {labels[-1]}"
+            ) from error
     numbers = labels.get_indexer(np.atleast_1d(positions))
     if (numbers < 0).any():
         missing = np.atleast_1d(positions)[numbers < 0].tolist()

@@ -131,6 +131,17 @@ def test_maps_without_channels_take_all_channels_at_once() -> None:
     assert torch.allclose(deletion(f, x, tied, target=1), together, atol=1e-10)
 
 
+def test_equal_attributions_go_as_they_go_alone() -> None:
+    """Other samples of the batch have more players: that changes no order."""
+    f = lambda x: (x * torch.arange(1.0, 7.0)).sum(1)
+    groups = torch.tensor([[0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 5]])
+    for seed in range(8):
+        x = torch.rand(2, 6, generator=torch.Generator().manual_seed(seed))
+        together = deletion(f, x, torch.ones(2, 6), groups=groups, steps=3)
+        alone = deletion(f, x[:1], torch.ones(1, 6), groups=groups[:1], steps=3)
+        torch.testing.assert_close(together[:1], alone)
+
+
 @both
 def test_equal_attributions_are_no_order_of_places(curve: Any) -> None:
     """A model whose score lies in its first features: a constant attribution, and one that knows half, are as good there as elsewhere."""

@@ -70,6 +70,11 @@ def test_positions_that_are_no_labels() -> None:
         match=r"`positions` has \[1\], which are no labels along 'position': these go from 100 to 104",
     ):
         attrib.in_silico_mutagenesis(f, x, target=(0, 1), positions=[1, 101])
+    turned = x.assign_coords(position=[104, 100, 102, 101, 103])
+    with pytest.raises(
+        ValueError, match=r"`positions` is slice\(99, 102, None\), whose ends are no labels along 'position'"
+    ):
+        attrib.in_silico_mutagenesis(f, turned, target=(0, 1), positions=slice(99, 102))
     twice = x.assign_coords(position=[100, 100, 102, 103, 104])
     with pytest.raises(ValueError, match="`positions` does not say which places of 'position'"):
         attrib.in_silico_mutagenesis(f, twice, target=(0, 1), positions=[102])

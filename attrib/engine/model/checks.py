@@ -344,11 +344,13 @@ class _Draws:
             generator.manual_seed(generator.initial_seed() + 1)
 
     def __exit__(self, *error: object) -> None:
-        for generator, state in zip(self._generators, self._states, strict=True):
-            if not torch.equal(generator.get_state(), state):
-                self.suspected = True
-                generator.set_state(state)
-        GENERATORS.release()
+        try:
+            for generator, state in zip(self._generators, self._states, strict=True):
+                if not torch.equal(generator.get_state(), state):
+                    self.suspected = True
+                    generator.set_state(state)
+        finally:
+            GENERATORS.release()
 
 
 def _refuse_draws_that_matter(call: Call, batch: Batch, outputs: Tensor) -> None:

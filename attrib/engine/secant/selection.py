@@ -101,8 +101,10 @@ def _selected(
     j0, j1 = (i.movedim(dim, -1) for i in (i0, i1))
     k = torch.arange(first, first + j0.shape[-1], device=j0.device)
     k = x.v0.shape[dim] - 1 - k if descending else k
-    one = op.overloadpacket is not aten.sort  # of a whole order each place would be compared with all others
-    jumped = (lambda: jumps(last, j0, j1).movedim(-1, dim)) if one else None
+    with_jumps = (
+        op.overloadpacket is not aten.sort
+    )  # of a whole order each place would be compared with all others
+    jumped = (lambda: jumps(last, j0, j1).movedim(-1, dim)) if with_jumps else None
     return [Pair(y0, y1, places(last, k, j0, j1).dv.movedim(-1, dim)), Pair(i0, i1, jumped)]
 
 
