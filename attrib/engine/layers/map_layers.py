@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ from attrib.engine.model.function import refuse_checkpoint
 
 AUTO = "auto"
 _LISTED = 10  # layers that a message names
+_FEW = 8  # channels that may be scores of strands and tasks; more are features
+_SAME = 1e-5  # part of what single changes of the score add up to, below which the score is the same
 
 
 class MapLayer(NamedTuple):
@@ -241,6 +244,8 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
         if trial is not None and placement == Placement(None, False, DIFFUSE):
             placement = _like_others(trial, c.key, outputs, inputs) or placement
         reason = _objection(c, placement, likely, y)
+        if reason is None and placement is not None and _interchangeable(c, placement.form, y, passes, rows):
+            reason = _HEAD
         if reason is None:
             tips.append(MapLayer(c.site, placement))
             behind |= set(_nodes(c.output))
@@ -343,6 +348,23 @@ def _is_head(c: Candidate, form: Form, y: Tensor) -> bool:
     )
     gradient = torch.autograd.grad(y, c.output, first.view_as(y), retain_graph=True, allow_unused=True)[0]
     return gradient is not None and int(form(gradient).flatten(2).any(2).sum()) == 1
+
+
+def _interchangeable(c: Candidate, form: Form | None, y: Tensor, passes: Passes, rows: Rows) -> bool:
+    """Whether a few channels may change places: scores of both strands that the model adds up, and no features."""
+    if form is None or c.gradient is None or not 1 < form(c.output).shape[1] <= _FEW:
+        return False
+    calls = itertools.count()
+
+    def turn(name: str, output: Tensor) -> Tensor | None:
+        return output.roll(1, channels) if next(calls) == (c.site.call or 0) else None
+
+    channels = 1 if form.order == "first" else -1
+    leaves = (r[:1].clone() for r in rows)
+    with torch.no_grad(), tapped({c.site.name: c.site.module}, samples_first(turn, 1, second=c.site.second)):
+        turned = passes.function.output(*leaves, samples=torch.zeros(1, dtype=torch.long))
+    moved = (c.gradient * (c.output.roll(1, channels) - c.output)).abs().sum()
+    return bool((turned - y).abs().max() <= _SAME * moved)
 
 
 def _node(output: Tensor) -> Any:
