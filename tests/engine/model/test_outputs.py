@@ -86,3 +86,15 @@ def test_a_predictor_of_numpy(x: Tensor, arrays: bool) -> None:
 def test_a_mistake_of_the_models_own_is_its_own(x: Tensor) -> None:
     with pytest.raises(AttributeError, match="no attribute 'reshaped'"):
         saliency(lambda v: v.reshaped(3, 6), x, target=0)
+
+
+def test_an_estimator_of_a_network_names_it(x: Tensor) -> None:
+    """As skorch's nets, TabNetClassifier and the models of scvi-tools are."""
+    skorch = pytest.importorskip("skorch")
+    net = skorch.NeuralNetClassifier(
+        torch.nn.Linear, module__in_features=6, module__out_features=2
+    ).initialize()
+    words = r"got NeuralNetClassifier; pass the network that it holds, \.module_, or its method predict_proba"
+    with pytest.raises(TypeError, match=words):
+        saliency(net, x, target=0)
+    assert torch.equal(saliency(net.module_, x, target=0), net.module_.weight[0].abs().expand(3, 6))
