@@ -300,7 +300,9 @@ def cam(case: Case) -> float | str:
     agreement = _locality(form(h).square().sum(1), leaf, e.dims or ())
     remark = f"{name} {' x '.join(map(str, grid))}, sees its place {agreement:.2f}"
     if "not tested" in str((e.notes or {}).get("layer_choice")):
-        return f"{remark} ({_in_larger_inputs(case, name, call, h.shape, grid, e.dims or ())})"
+        best, words = _in_larger_inputs(case, name, call, h.shape, grid, e.dims or ())
+        shown = "" if max(best, agreement) > 0.3 else "not shown: "
+        return f"{shown}{remark} (and everything else: told by its types; {words})"
     return remark if agreement > 0.3 else f"wrong place: {remark}"
 
 
@@ -344,9 +346,9 @@ class _Cut(TorchFunctionMode):
 
 def _in_larger_inputs(
     case: Case, name: str, call: int, shape: torch.Size, grid: tuple[int, ...], dims: tuple[int, ...]
-) -> str:
+) -> tuple[float, str]:
     """Whether the layer sees its place where its positions do not all see the whole input: in inputs of larger sides."""
-    best, words = -1.0, "and everything else: told by its types"
+    best = -1.0
     for sides in (3, 6):
         size = [1, *(n * sides if k in dims else n for k, n in enumerate(case.x.shape[1:]))]
         x = torch.randn(size, dtype=case.x.dtype, generator=torch.Generator().manual_seed(5))
@@ -363,7 +365,7 @@ def _in_larger_inputs(
             with _Cut():
                 h, _, leaf = _seen(larger, module, x, call, whole=False)
         except Exception as error:
-            return f"{words}; of larger inputs {type(error).__name__}: {_first_line(error)[:80]}"
+            return best, f"of larger inputs {type(error).__name__}: {_first_line(error)[:80]}"
         positions = h.square().sum(1 if tuple(shape[2:]) == grid else -1)
         if positions.ndim != 1 + len(grid):  # tokens, in raster order
             wide = [n * sides for n in grid]
@@ -371,7 +373,7 @@ def _in_larger_inputs(
         best = max(best, *(_locality(positions, leaf, dims, power) for power in (2, 6)))
         if best > 0.8:
             break
-    return f"{words}; in inputs of {sides} times the sides {best:.2f}"
+    return best, f"in inputs of {sides} times the sides {best:.2f}"
 
 
 def _forms(h: Tensor, grid: tuple[int, ...]) -> Iterator[Callable[[Tensor], Tensor]]:
@@ -508,7 +510,8 @@ def report(lines: Sequence[Line], waiting: Sequence[str] = ()) -> str:
     """The table, its sums, the families that were not built, and those for which there was no time."""
     built = [line for line in lines if line.results]
     fine = lambda text: (
-        text.startswith(("ok", "no map")) or ("sees its place" in text and not text.startswith("wrong"))
+        text.startswith(("ok", "no map"))
+        or ("sees its place" in text and not text.startswith(("wrong", "not")))
     )
     columns = list(CHECKS)
     body = [
