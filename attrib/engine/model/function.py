@@ -180,9 +180,8 @@ class Function:
             try:
                 return self.model(*rows, *extra, **named)
             except AttributeError as error:
-                if not isinstance(error.obj, Tensor) or not hasattr(
-                    error.obj.detach().cpu().numpy(), error.name
-                ):
+                value, missing = error.obj, error.name or ""
+                if not isinstance(value, Tensor) or not hasattr(value.detach().cpu().numpy(), missing):
                     raise
         output = self.model(*(r.cpu().numpy() for r in rows), *extra, **named)
         self.knowledge.takes_arrays = True
