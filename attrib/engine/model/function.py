@@ -180,8 +180,7 @@ class Function:
             try:
                 return self.model(*rows, *extra, **named)
             except AttributeError as error:
-                value, missing = error.obj, error.name or ""
-                if not isinstance(value, Tensor) or not hasattr(value.detach().cpu().numpy(), missing):
+                if not isinstance(error.obj, Tensor) or not hasattr(torch.empty(0).numpy(), error.name or ""):
                     raise
         output = self.model(*(r.cpu().numpy() for r in rows), *extra, **named)
         self.knowledge.takes_arrays = True
