@@ -244,8 +244,11 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
         if trial is not None and placement == Placement(None, False, DIFFUSE):
             placement = _like_others(trial, c.key, outputs, inputs) or placement
         reason = _objection(c, placement, likely, y)
-        if reason is None and placement is not None and _interchangeable(c, placement.form, y, passes, rows):
-            reason = _HEAD
+        if reason is None and placement is not None and placement.form is not None:
+            if trial is not None and _begins_as_its_own(c, placement.form, trial, outputs, inputs):
+                reason = _OWN
+            elif _interchangeable(c, placement.form, y, passes, rows):
+                reason = _HEAD
         if reason is None:
             tips.append(MapLayer(c.site, placement))
             behind |= set(_nodes(c.output))
@@ -311,6 +314,7 @@ def _main(tips: Sequence[MapLayer], trial: Trial, outputs: Sequence[Candidate]) 
 
 
 _PART = "a part of a block"
+_OWN = "its positions begin as values of its own"
 _HEAD = "scores of the outputs, position by position"
 
 
@@ -350,9 +354,36 @@ def _is_head(c: Candidate, form: Form, y: Tensor) -> bool:
     return gradient is not None and int(form(gradient).flatten(2).any(2).sum()) == 1
 
 
-def _interchangeable(c: Candidate, form: Form | None, y: Tensor, passes: Passes, rows: Rows) -> bool:
+def _begins_as_its_own(
+    c: Candidate, form: Form, trial: Trial, outputs: Sequence[Candidate], inputs: tuple[int, ...]
+) -> bool:
+    """Whether tokens begin as values that no input moves, such as latents, and none of as many before them are the input's.
+
+    Such tokens follow the input by chance, if they do. Beside embeddings of positions stand the input's own tokens.
+    """
+    count = math.prod(form.grid)
+    if c.output.ndim != 3 or form.order == "first" or count in (*inputs[1:], math.prod(inputs[2:])):
+        return False
+    above = set(_nodes(c.output))
+    before = [o for o in outputs if o is not c and _node(o.output) in above]
+    fixed = {
+        _node(o.output)
+        for o in before
+        if o.output.ndim == 3 and o.output.shape[1] == c.output.shape[1] and not trial.moved(o.key)
+    }
+    if not fixed:
+        return False
+    of_input = (
+        o
+        for o in before
+        if count in (o.output.shape[1], math.prod(o.output.shape[2:]), math.prod(o.output.shape[1:-1]))
+    )
+    return not any(trial.moved(o.key) and fixed.isdisjoint(_nodes(o.output)) for o in of_input)
+
+
+def _interchangeable(c: Candidate, form: Form, y: Tensor, passes: Passes, rows: Rows) -> bool:
     """Whether a few channels may change places: scores of both strands that the model adds up, and no features."""
-    if form is None or c.gradient is None or not 1 < form(c.output).shape[1] <= _FEW:
+    if c.gradient is None or not 1 < form(c.output).shape[1] <= _FEW:
         return False
     calls = itertools.count()
 
