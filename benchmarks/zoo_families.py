@@ -678,6 +678,12 @@ def crested(backend: str) -> tuple[Any, Tensor]:
     small = {"first_filters": 16, "filters": 16, "dense_size": 16}
     model = importlib.import_module("crested.tl.zoo").simple_convnet(256, CLASSES, **small)
     x = sequences(256, channels_last=True)
+    for layer in model.layers:
+        if hasattr(layer, "moving_mean"):
+            layer.momentum = 0.0
+    model(
+        x.double() if backend == "torch" else x.double().numpy(), training=True
+    )  # statistics of these samples
     for weight in model.weights:  # biases, norms and their statistics that are not trivial
         values = weight.numpy() if backend == "torch" else np.asarray(weight)
         if np.ptp(values) == 0:
