@@ -109,7 +109,10 @@ def heatmap(
         ax.set_title(wrapped(heading, 60), fontsize=10)
     quantity = value_label(a) if label is None else label
     note = limit_text(bound, percentile if limit is None else None)
-    colour_bar(ax.figure, picture, ax, quantity, note, extends(a.values, bound))
+    bar = colour_bar(ax.figure, picture, ax, quantity, note, extends(a.values, bound))
+    finite = a.values[np.isfinite(a.values)]
+    if np.array_equal(finite, finite.round()):  # of counts there are no halves
+        bar.ax.yaxis.get_major_locator().set_params(integer=True)
     return literal(ax)
 
 
