@@ -14,6 +14,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -29,6 +30,7 @@ from attrib.io import from_nifti
 from attrib.labels.grids import affine_of
 from attrib.plots import slice_panels, slice_summary
 from attrib.workflows.mri import Figures, Images, mri
+from attrib.workflows.mri.pictures import label_of
 from attrib.workflows.mri.plan import shown
 
 SUBJECTS, TRAINED = 48, 32
@@ -163,8 +165,9 @@ def draw(work: Path, folder: Path, subject: str = "sub-012", place: int = 14) ->
     says = (
         f"{subject}: true {part['label']}, predicted {part['predicted']} (p = {max(part['probability']):.3f})"
     )
-    options = {"atlas": atlas, "label": "change of the score of TLE (logit)"}
+    options: dict[str, Any] = {"atlas": atlas}
     for method, file in (("grad_cam", "mri-grad-cam"), ("integrated_gradients", "mri-slice")):
+        options["label"] = label_of(part["units"][method], part["target"])
         a = from_nifti(folder / method / subject / f"{subject}_{method}.nii.gz").isel(grid)
         slice_panels(anatomy, a, "k", place, title=f"{says}\n{shown(method)}", **options).savefig(
             IMAGES / f"{file}.png"
