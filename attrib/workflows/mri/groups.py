@@ -188,8 +188,8 @@ def _coarse(folder: Path, subject: str, method: str) -> np.ndarray:
 
 def _brain(folder: Path, subjects: Sequence[str]) -> np.ndarray:
     """Blocks inside the brain of at least half of the subjects; all, where there are none."""
-    inside = sum(_coarse(folder, s, INSIDE) for s in subjects) / len(subjects) >= 0.5
-    return np.asarray(inside if inside.any() else ~inside)
+    inside = np.asarray(sum(_coarse(folder, s, INSIDE) for s in subjects)) / len(subjects) >= 0.5
+    return inside if inside.any() else ~inside
 
 
 def _clusters(result: xr.Dataset, method: str, cohort: Cohort) -> pd.DataFrame:
