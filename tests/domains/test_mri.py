@@ -157,7 +157,7 @@ def test_background_is_found_whatever_lies_below_it(background: str) -> None:
     elif background.startswith("zero,"):
         image[brain] -= 100
     elif background == "noise":
-        image += np.abs(rng.normal(0, 0.5, brain.shape))
+        image += np.abs(rng.normal(0, 3, brain.shape))
     else:
         image += rng.normal(0, 0.1, brain.shape)
         image[5, 4:10, 5] = -30
