@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -228,6 +229,7 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
         outputs = [c for c in outputs if (c.site.call or 0) == call]
     parts = {c.site.name: c.site.module for c in outputs}
     trial, inputs = responses(passes, parts, rows, onto), tuple(rows[onto].shape)
+    above = functools.cache(lambda node: frozenset(_nodes_above(node)))
     tips: list[MapLayer] = []
     second_choice: list[MapLayer] = []
     passed_over: dict[str, str] = {}
@@ -245,7 +247,7 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
             placement = _like_others(trial, c.key, outputs, inputs) or placement
         reason = _objection(c, placement, likely, y)
         if reason is None and placement is not None and placement.form is not None:
-            if trial is not None and _begins_as_its_own(c, placement.form, trial, outputs, inputs):
+            if trial is not None and _begins_as_its_own(c, placement.form, trial, outputs, inputs, above):
                 reason = _OWN
             elif _interchangeable(c, placement.form, y, passes, rows):
                 reason = _HEAD
@@ -355,30 +357,34 @@ def _is_head(c: Candidate, form: Form, y: Tensor) -> bool:
 
 
 def _begins_as_its_own(
-    c: Candidate, form: Form, trial: Trial, outputs: Sequence[Candidate], inputs: tuple[int, ...]
+    c: Candidate,
+    form: Form,
+    trial: Trial,
+    outputs: Sequence[Candidate],
+    inputs: tuple[int, ...],
+    above: Callable[[Any], frozenset[Any]],
 ) -> bool:
     """Whether tokens begin as values that no input moves, such as latents, and none of as many before them are the input's.
 
-    Such tokens follow the input by chance, if they do. Beside embeddings of positions stand the input's own tokens.
+    Such tokens follow the input by chance, if they do. Beside embeddings of positions stand the input's own tokens. `above` gives
+    all nodes that one is computed from.
     """
     count = math.prod(form.grid)
     if c.output.ndim != 3 or form.order == "first" or count in (*inputs[1:], math.prod(inputs[2:])):
         return False
-    above = set(_nodes(c.output))
-    before = [o for o in outputs if o is not c and _node(o.output) in above]
-    fixed = {
-        _node(o.output)
-        for o in before
-        if o.output.ndim == 3 and o.output.shape[1] == c.output.shape[1] and not trial.moved(o.key)
-    }
+    alike = [o for o in outputs if o.output.ndim == 3 and o.output.shape[1] == c.output.shape[1]]
+    fixed = {_node(o.output) for o in alike if not trial.moved(o.key)} & above(_node(c.output))
     if not fixed:
         return False
-    of_input = (
-        o
-        for o in before
-        if count in (o.output.shape[1], math.prod(o.output.shape[2:]), math.prod(o.output.shape[1:-1]))
+    before = (o for o in outputs if count in _counts(o.output) and _node(o.output) in above(_node(c.output)))
+    return not any(
+        trial.moved(o.key) and fixed.isdisjoint(above(_node(o.output))) for o in before if o is not c
     )
-    return not any(trial.moved(o.key) and fixed.isdisjoint(_nodes(o.output)) for o in of_input)
+
+
+def _counts(output: Tensor) -> tuple[int, int, int]:
+    """How many positions an output (1, ...) may have."""
+    return output.shape[1], math.prod(output.shape[2:]), math.prod(output.shape[1:-1])
 
 
 def _interchangeable(c: Candidate, form: Form, y: Tensor, passes: Passes, rows: Rows) -> bool:
@@ -404,8 +410,12 @@ def _node(output: Tensor) -> Any:
 
 def _nodes(output: Tensor) -> Iterator[Any]:
     """Everything in the graph that an output was computed from."""
+    return _nodes_above(_node(output))
+
+
+def _nodes_above(node: Any) -> Iterator[Any]:
     seen: set[Any] = set()
-    stack = [_node(output)]
+    stack = [node]
     while stack:
         node = stack.pop()
         if node is not None and node not in seen:
