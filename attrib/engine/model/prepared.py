@@ -168,7 +168,14 @@ def _tensor_state(t: Tensor, values: bool) -> tuple[Any, ...]:
 
 
 _ADDED_UP, _WIDTH = 1 << 16, 509  # bytes, and columns
-_SETTINGS = (bool, int, float, str, tuple)  # numbers and texts that modules hold, `training` among them
+_SETTINGS = {
+    bool,
+    int,
+    float,
+    str,
+    tuple,
+    type(None),
+}  # what modules hold beside tensors, `training` among them
 
 
 def digest(t: Tensor) -> int:
@@ -179,9 +186,10 @@ def digest(t: Tensor) -> int:
     """
     if t.numel() == 0 or t.is_meta:
         return 0
-    bits = t.detach().contiguous().reshape(-1).view(torch.uint8)
-    if len(bits) < _ADDED_UP:
-        return zlib.crc32(bits.cpu().numpy().data)
+    bits = (t if t.ndim and t.is_contiguous() else t.reshape(-1).contiguous()).view(torch.uint8)
+    if t.nbytes < _ADDED_UP:
+        return zlib.crc32(bits.numpy(force=True))
+    bits = bits.view(-1)
     whole = len(bits) // (8 * _WIDTH) * (8 * _WIDTH)
     if bits.is_cpu:  # NumPy adds rows up twice as fast
         sums = bits[:whole].numpy().view("uint64").reshape(-1, _WIDTH).sum(0)
