@@ -336,9 +336,9 @@ class Absences:
     def _members(self, r: Tensor) -> Tensor:
         return self.present(self.samples[r], self.steps[r].div(self.game.baselines, rounding_mode="floor"))
 
-    def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
+    def inside(self, r: Tensor, shape: Sequence[int], device: torch.device) -> Tensor:
         """The features of the absent players."""
-        return ~self.game.players.inside(self._members(r), self.samples[r], self.hulls.j)
+        return ~self.game.players.inside(moved(self._members(r), device), self.samples[r], self.hulls.j)
 
     def content(self, r: Tensor) -> Tensor:
         """The rows themselves: windows take all values of a box from here."""

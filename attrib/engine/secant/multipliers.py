@@ -265,8 +265,8 @@ class Multipliers:
     def _baselines(self, pool: Tensor, i: Tensor, which: Tensor) -> Tensor:
         device = self.passes.device
         if len(pool) == 1:
-            one = moved(pool[0], device)
-            return one if self.count == 1 else one[moved(which, device)]
+            shared = moved(pool[0], device)
+            return shared if self.count == 1 else shared[moved(which, device)]
         return of_samples(pool, i, device)[torch.arange(len(i), device=device), moved(which, device)]
 
     def _at_ends(self, x0: Rows, x1: Rows, r: Tensor, i: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""A value at the baseline and at the input, and its change as a linear function of the change of the inputs."""
+"""A value at the baseline and at the input, its change as a linear function of the inputs' change, and the rules that compute it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
+from torch._ops import OpOverload, OpOverloadPacket
 
 aten = torch.ops.aten
 
@@ -158,3 +158,25 @@ def _together(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any], at: i
     v0, v1 = args[at].v0, args[at].v1
     both = op(*args[:at], torch.cat([v0, v1]), *args[at + 1 :], **kwargs)
     return both[: len(v0)], both[len(v0) :]
+
+
+# ---------------------------------------------------------------------- the rule of each op
+
+Rule = Callable[[OpOverload, Sequence[Any], dict[str, Any]], Any]
+
+RULES: dict[OpOverload, Rule] = {}
+
+
+def rule(*ops: OpOverload | OpOverloadPacket) -> Callable[[Rule], Rule]:
+    """Register ``rule(op, args, kwargs) -> Pair or list of Pair`` for ops, with all their overloads that do not write.
+
+    The arguments hold a `Pair` for each value that depends on the inputs, and at least one.
+    """
+
+    def register(function: Rule) -> Rule:
+        for op in ops:
+            overloads = [op] if isinstance(op, OpOverload) else [getattr(op, name) for name in op.overloads()]
+            RULES.update((o, function) for o in overloads if not o._schema.is_mutable)
+        return function
+
+    return register
