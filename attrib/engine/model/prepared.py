@@ -188,7 +188,7 @@ def digest(t: Tensor) -> int:
         return 0
     bits = (t if t.ndim and t.is_contiguous() else t.reshape(-1).contiguous()).view(torch.uint8)
     if t.nbytes < _ADDED_UP:
-        return zlib.crc32(bits.numpy(force=True))
+        return zlib.crc32(bits.numpy(force=True).data)
     bits = bits.view(-1)
     whole = len(bits) // (8 * _WIDTH) * (8 * _WIDTH)
     if bits.is_cpu:  # NumPy adds rows up twice as fast

@@ -54,11 +54,21 @@ def slope(op: OpOverload, x: Tensor, args: Sequence[Any], kwargs: dict[str, Any]
     return vjp(lambda t: op(t, *args, **kwargs), x)[1](torch.ones_like(x))[0]
 
 
+def _sigmoid_slope(x: Tensor) -> Tensor:
+    s = x.sigmoid()
+    return s * (1 - s)
+
+
+def _silu_slope(x: Tensor) -> Tensor:
+    s = x.sigmoid()
+    return s * (1 + x * (1 - s))
+
+
 SLOPES: dict[OpOverload, Callable[..., Tensor]] = {
     aten.relu.default: lambda x: x > 0,
     aten.exp.default: torch.exp,
-    aten.sigmoid.default: lambda x: aten.sigmoid_backward(torch.ones_like(x), x.sigmoid()),
-    aten.silu.default: lambda x: aten.silu_backward(torch.ones_like(x), x),
+    aten.sigmoid.default: _sigmoid_slope,
+    aten.silu.default: _silu_slope,
     aten.tanh.default: lambda x: 1 - x.tanh() ** 2,
     aten.hardsigmoid.default: lambda x: ((x > -3) & (x < 3)).to(x.dtype) / 6,
     aten.gelu.default: lambda x, **options: aten.gelu_backward(torch.ones_like(x), x, **options),
