@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from matplotlib.figure import Figure
 from PIL import Image
+from scipy.stats import spearmanr
 
 import attrib
 from attrib.cli.run import OK, REFUSED, run
@@ -34,7 +36,7 @@ from attrib.workflows.mri import (  # noqa: E402
 from attrib.workflows.mri import mri as study_of  # noqa: E402
 from attrib.workflows.mri.explaining import Explainer  # noqa: E402
 from attrib.workflows.mri.groups import Groups  # noqa: E402
-from attrib.workflows.mri.overview import overview  # noqa: E402
+from attrib.workflows.mri.overview import _strengths, overview  # noqa: E402
 from attrib.workflows.mri.plan import Plan  # noqa: E402
 from tests.browser import held  # noqa: E402
 from tests.workflows import phantom  # noqa: E402
@@ -235,6 +237,27 @@ def test_maps_are_compared_with_random_orders_and_with_each_other(study: Path) -
     )
     agreement = pd.read_csv(study / "agreement.csv")
     assert {"integrated_gradients", "deep_lift"} <= set(agreement.iloc[:, :2].to_numpy().ravel())
+    pair = agreement[
+        (agreement["first"] == "integrated_gradients") & (agreement["second"] == "saliency")
+    ].iloc[0]
+    inside, r = [], []
+    for file in sorted((study / "parts").glob("*.npz")):
+        with np.load(file) as maps:
+            brain = maps["inside"] >= 0.5
+            assert not brain.all()  # where images are empty all maps are alike, which says nothing
+            r.append(
+                spearmanr(*(np.abs(maps[m][brain]) for m in ("integrated_gradients", "saliency"))).statistic
+            )
+            inside.append(maps["inside"])
+    assert pair["mean"] == pytest.approx(np.mean(r), abs=1e-6)
+    common = np.mean(inside, 0) >= 0.5
+    of_patients = np.stack([
+        np.load(study / "parts" / f"{s}.npz")["saliency"][common] for s in table[table.label == "TLE"].subject.unique()
+    ])  # fmt: skip
+    expected = np.corrcoef(of_patients)[np.triu_indices(len(of_patients), 1)].mean()
+    alike = pd.read_csv(study / "consistency.csv")
+    row = alike[(alike.method == "saliency") & (alike.samples == "within TLE")].iloc[0]
+    assert row.correlation == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("form", ["volume", "slices"])
@@ -719,6 +742,16 @@ def test_the_overview_can_be_read(study: Path, drawn: Path) -> None:
         figure = overview(table, groups, list(dict.fromkeys(table.method)))
         legible(figure)
         assert len(figure.axes) == 4
+
+
+def test_intervals_of_few_subjects_are_those_of_student() -> None:
+    """Three subjects: 4.30 standard errors on each side, not 1.96."""
+    table = pd.DataFrame({"method": "saliency", "label": ["HC"] * 3 + ["TLE"], "sum": [1.0, 2.0, 3.0, 5.0]})
+    none = pd.DataFrame()
+    ax = Figure().subplots()
+    _strengths(ax, table, Groups("TLE", "HC", *[none] * 6, [], []), "saliency")
+    (low, high) = ax.containers[0].lines[2][0].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5), abs=1e-3)
 
 
 def test_shapley_values_of_regions_add_up(place: Path, tmp_path: Path) -> None:
