@@ -691,5 +691,5 @@ def test_a_layer_of_a_few_positions_has_a_map(channels: int, positions: int) -> 
     net = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(channels, 2)).eval()
     x = torch.randn(2, channels, positions, generator=torch.Generator().manual_seed(1))
     weight = net[3].weight[0].detach()
-    expected = (x.relu() * weight[:, None] / positions).sum(1, keepdim=True)
+    expected = (x.relu() * weight[:, None] / positions).sum(1)
     torch.testing.assert_close(grad_cam(net, x, layer="0", target=0, relu=False), expected)
