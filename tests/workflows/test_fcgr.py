@@ -214,7 +214,7 @@ def study(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--output",
         folder / "out",
     ]
-    words += ["--samples", "pair 0", "pair 1", "pair 3", "pair 5", "--n-background", "6"]
+    words += ["--samples", "pair 0", "pair 1", "pair 3", "pair 5", "--set", "n_background=6"]
     words += ["--methods", "integrated_gradients", "saliency", "deep_lift_shap", "--corrections", "tangent"]
     assert run([*map(str, words)]) == OK
     return folder
@@ -313,7 +313,16 @@ def test_a_rerun_goes_on_and_another_run_is_refused(
         "--output",
         out,
     ]
-    same = ["--samples", "pair 0", "pair 1", "--n-background", "6", "--corrections", "tangent", "--methods"]
+    same = [
+        "--samples",
+        "pair 0",
+        "pair 1",
+        "--set",
+        "n_background=6",
+        "--corrections",
+        "tangent",
+        "--methods",
+    ]
     assert run([*map(str, words), *same, "integrated_gradients", "saliency", "deep_lift_shap"]) == OK
     after = {p: p.stat().st_mtime_ns for p in (out / "parts").iterdir()}
     assert {p for p in after if after[p] != before[p]} == {gone}
@@ -463,8 +472,8 @@ def test_each_pair_has_its_own_context(model: Path, tmp_path: Path) -> None:
         "--no-interaction",
         "--corrections",
         "none",
-        "--n-background",
-        "1",
+        "--set",
+        "n_background=1",
     ]
     assert (
         run([*map(str, words), "--context", f"line={tmp_path / 'lines.npy'}"]) == OK
@@ -541,7 +550,7 @@ def test_checkpoints_that_hold_a_state_dict(model: Path, tmp_path: Path) -> None
     ("words", "text"),
     [
         (["--checkpoint", "MODEL", "--k", "6"], "--k is 6, but the checkpoint was trained with k 4"),
-        (["--checkpoint", "MODEL", "--dropout", "0.5"], "trained with dropout 0.1"),
+        (["--checkpoint", "MODEL", "--set", "dropout=0.5"], "trained with dropout 0.1"),
         (["--checkpoint", "MODEL", "--scale", "log"], "trained with scale count"),
         (["--checkpoint", "nowhere.safetensors"], "there is no file nowhere.safetensors"),
         (["--checkpoint", "ALONE"], "alone.json with the settings is missing"),
@@ -722,7 +731,7 @@ def test_pairs_travel_to_other_processes(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Network, pairs and settings can be pickled, and give the same there; what is drawn can be pickled, too."""
-    monkeypatch.setattr("attrib.workflows.fcgr.study.carried_out", stopped)
+    monkeypatch.setattr("attrib.workflows.runner.carried_out", stopped)
     options: dict = {
         "max_samples": 2,
         "methods": ["saliency"],

@@ -1,7 +1,7 @@
 """The study of two-branch networks on chaos game images of a miRNA and its target."""
 
 from attrib.workflows.fcgr.predictor import Predictor, load_predictor
-from attrib.workflows.fcgr.study import Study, fcgr
+from attrib.workflows.fcgr.study import fcgr
 from attrib.workflows.fcgr.training import Trained, train
 
-__all__ = ["Predictor", "Study", "Trained", "fcgr", "load_predictor", "train"]
+__all__ = ["Predictor", "Trained", "fcgr", "load_predictor", "train"]
