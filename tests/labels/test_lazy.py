@@ -78,10 +78,10 @@ def test_a_prepared_model_is_asked_once_for_the_form_of_a_result(name: str, mode
     lazy = METHODS[name](prepared, (2 * x).chunk(sample=7), target=1)
     assert model.calls == []
     xr.testing.assert_allclose(
-        lazy.compute(scheduler="synchronous"), METHODS[name](model, 2 * x, target=1), rtol=1e-5, atol=1e-7
+        lazy.compute(scheduler="synchronous"), METHODS[name](model, 2 * x, target=1), rtol=1e-5, atol=1e-6
     )
     xr.testing.assert_allclose(
-        first.compute(scheduler="synchronous"), METHODS[name](model, x, target=1), rtol=1e-5, atol=1e-7
+        first.compute(scheduler="synchronous"), METHODS[name](model, x, target=1), rtol=1e-5, atol=1e-6
     )
     for change in ({"target": 2}, {"targets": [0, 1]}):
         model.calls.clear()
