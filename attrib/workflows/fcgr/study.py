@@ -155,10 +155,8 @@ def fcgr(
         Whether the interaction of both sequences is computed.
     pictures : int, "all" or "none"
         Of how many pairs pictures are drawn, which takes most of the time.
-    workers : int, default 0
-        Processes that draw, if there are more than a few pairs; 0: this one. Programs that pass more need ``if __name__ == "__main__"``.
-    cluster : int, str or Client, optional
-        Worker processes, or the address of a Dask scheduler whose workers see the same files; default: this process.
+    workers, cluster
+        As for `attrib.workflows.cells.cells`.
     options : mapping, optional
         Arguments of methods, ``{"n_steps": 20}`` or ``{"integrated_gradients.n_steps": 20}``.
     batch_size : int or "auto"

@@ -253,10 +253,8 @@ def sequence(
         At most so many, drawn evenly over the labels of a table with a column `label` or `class`, else over all records.
     pictures : int, "all" or "none"
         Number of records with a picture, those of the strongest seqlets. Without any, motifs have no pictures either.
-    workers : int, default 0
-        Processes that draw, if there are more than a few records; 0: this one. Programs that pass more need ``if __name__ == "__main__"``.
-    cluster : int, str or Client, optional
-        Worker processes, or the address of a Dask scheduler whose workers see the same files, for the attributions; default: this process.
+    workers, cluster
+        As for `attrib.workflows.cells.cells`.
     batch_size, device, seed
         As for every method.
     options : mapping, optional
