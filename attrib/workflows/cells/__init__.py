@@ -2,5 +2,6 @@
 
 from attrib.workflows.cells.explaining import METHODS
 from attrib.workflows.cells.study import cells
+from attrib.workflows.runner import Studied
 
-__all__ = ["METHODS", "cells"]
+__all__ = ["METHODS", "Studied", "cells"]
