@@ -204,7 +204,6 @@ FLAGS: list[tuple[str, str, tuple[str, ...]]] = [
     ("sequence --model register:genes --data a.fa --output OUT", "--set evolve", ("-1", "1.5", "x")),
     ("sequence --model register:genes --data a.fa --set summits=true --output OUT", "--set width", ("10",)),
     ("sequence --model register:genes --data a.fa --output OUT", "--set dims", ("sample", "a,b,c")),
-    ("sequence --model register:genes --data a.fa --methods deep_lift,integrated_gradients --output OUT", "--set n_steps", ("0", "x")),
     ("sequence --model register:genes --data a.fa --output OUT", "--set one_strand", ("1", "yes")),
     ("fcgr --data pairs.csv --checkpoint m.safetensors --output OUT", "--set n_background", ("0.5", "x")),
 ]  # fmt: skip

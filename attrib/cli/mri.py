@@ -27,7 +27,7 @@ from attrib.cli.values import assignments, divided, joined, listed, rows
 
 SETTINGS = {
     "axis": (str, "axial"), "orientation": (str, None), "brain_mask": (str, None), "npy": (bool, False), "key_slices": (list, []),
-    "smooth": (float, 6.0), "threshold": (float, 0.001), "connectivity": (int, None), "tfce": (bool, False), "permutations": (int, 999),
+    "smooth": (float, None), "threshold": (float, None), "connectivity": (int, None), "tfce": (bool, None), "permutations": (int, None),
 }  # fmt: skip
 
 Subjects = Annotated[
@@ -123,7 +123,7 @@ def mri(
         raise ValueError(
             f"--set key_slices is {','.join(slices)}, expected slices alone, 40,50,60, or places alone, -12mm,4mm"
         )
-    voxels = Voxels(*(settings[name] for name in Voxels._fields))
+    voxels = Voxels(**{n: settings[n] for n in Voxels._fields if settings[n] is not None})
     with show.progress() as tell:
         folder = work(
             subjects, model if parameters is None else Factory(model, parameters), output, weights=weights, classes=joined(classes), target=target,

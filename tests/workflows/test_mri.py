@@ -672,7 +672,7 @@ def test_the_command_line_refuses_in_one_line(
     assert run(words(place, tmp_path / "out", "--set", "tfce=no")) == REFUSED
     assert "--set tfce is 'no', expected true or false" in capsys.readouterr().err
     assert run(words(place, tmp_path / "out", "--set", "axis=axiel")) == REFUSED
-    assert "`axis` is 'axiel', expected sagittal, coronal, axial" in capsys.readouterr().err
+    assert "--set axis is 'axiel', expected sagittal, coronal, axial" in capsys.readouterr().err
     assert run(words(place, tmp_path / "out", "--atlas", "a.csv,b.csv")) == REFUSED
     assert "expected an image and a table of its names" in capsys.readouterr().err
     assert run(words(place, tmp_path / "out", "--set", "key_slices=4,-4mm")) == REFUSED
