@@ -168,7 +168,7 @@ def train(
     >>> tpm = pd.DataFrame(np.random.default_rng(0).gamma(2, 2, (40, 4)), index=names, columns=["INS", "ALB", "ACTB", "GAPDH"])
     >>> tpm.loc[tissue == "islet", "INS"] += 50
     >>> samples = pd.DataFrame({"id": names, "tissue": tissue})
-    >>> trained = train(tpm, folder / "model", samples=samples, label="tissue", hidden=(8,), epochs=20, lr=0.01)
+    >>> trained = train(tpm, folder / "model", samples=samples, label="tissue", hidden=(16,), epochs=40, lr=0.01)
     >>> trained.classifier.classes, float(trained.metrics.loc["accuracy", "f1"])
     (('islet', 'liver'), 1.0)
     """
