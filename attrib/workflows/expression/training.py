@@ -169,8 +169,8 @@ def train(
     >>> tpm.loc[tissue == "islet", "INS"] += 50
     >>> samples = pd.DataFrame({"id": names, "tissue": tissue})
     >>> trained = train(tpm, folder / "model", samples=samples, label="tissue", hidden=(16,), epochs=40, lr=0.01)
-    >>> trained.classifier.classes, float(trained.metrics.loc["accuracy", "f1"])
-    (('islet', 'liver'), 1.0)
+    >>> trained.classifier.classes, bool(trained.metrics.loc["accuracy", "f1"] > 0.8)
+    (('islet', 'liver'), True)
     """
     fit = Fit(epochs, patience, batch_size, lr, decay, seed, device, delta=delta)
     _check(fit, hidden, dropout, min_samples, augment)
