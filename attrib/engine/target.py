@@ -142,7 +142,7 @@ class Wanted:
         if len(targets) == 1:
             return targets
         entries = [
-            tuple(t.index[0].tolist()) if type(t) is Entry and _is_fixed(item) else None
+            tuple(int(v) for v in t.index[0]) if type(t) is Entry and _is_fixed(item) else None
             for t, item in zip(targets, self.items, strict=True)
         ]
         for j, entry in enumerate(entries):
