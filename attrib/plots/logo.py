@@ -196,7 +196,10 @@ def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
     else:
         ax.set_ylim(*_reach(heights))
         ax.axhline(0, color="black", linewidth=0.6)
-    ax.set_xticks(range(len(p)), [str(k + 1) for k in range(len(p))], fontsize=7)
+    ticks = [
+        k for k in range(len(p)) if len(p) <= 12 or k == 0 or (k + 1) % 5 == 0
+    ]  # more numbers run together
+    ax.set_xticks(ticks, [str(k + 1) for k in ticks], fontsize=7)
     ax.tick_params(length=2, labelsize=7)
     ax.set_ylabel("bits" if frequencies else wrapped(value_label(motif), 16), fontsize=8)
     return literal(ax)

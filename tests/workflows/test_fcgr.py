@@ -24,7 +24,7 @@ from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.network import Inception, TwoBranch
 from attrib.workflows.fcgr.pairs import file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Score
-from attrib.workflows.fcgr.samplefiles import site_of
+from attrib.workflows.fcgr.samplefiles import _pictures, site_of
 from attrib.workflows.fcgr.settings import METHODS, Settings, checked_methods
 from tests.browser import held
 from tests.workflows.sites import planted
@@ -157,6 +157,23 @@ def test_everything_adds_up(everything: xr.Dataset) -> None:
         assert np.allclose(total, cells, atol=1e-4 * float(abs(cells).max()))
     tangent = everything["mrna"].sel({"method": "saliency_tangent"})
     assert np.allclose(tangent.sum(("y", "x")), 0, atol=1e-4)
+
+
+def test_each_method_has_its_own_unit(everything: xr.Dataset) -> None:
+    """Of gradients it is not that of methods which add up; pictures name it, and the colours of Grad-CAM are the map's alone."""
+    units = everything["mirna"]["units"].to_series()
+    assert units["integrated_gradients"] == "output"
+    assert units["saliency"] == units["saliency_filter"] == "output / k-mers"
+    assert units["saliency_normalize"] == "output / k-mers / k-mers"
+    pair = everything.isel(sample=0)
+    makers = _pictures(pair, "a", None)
+    drawn = {n: makers[n]() for n in ("mirna_saliency", "grad_cam", "interaction_heatmap", "along")}
+    assert "Saliency (log-odds / k-mers)" in [ax.get_ylabel() for ax in drawn["mirna_saliency"].axes]
+    assert "Saliency\n(log-odds / k-mers)" in [ax.get_ylabel() for ax in drawn["along"].axes]
+    ax = drawn["grad_cam"].axes[0]
+    assert [len(ax.images), ax.images[0].get_alpha()] == [1, None]
+    assert len(ax.collections[0].get_paths()) == int((pair["mirna_image"] > 0).sum())
+    assert drawn["interaction_heatmap"].axes[0].get_yticklabels()[4].get_text().startswith("5 ")
 
 
 def test_a_step_of_the_game_counts_what_precedes() -> None:

@@ -94,6 +94,12 @@ def top_kmers(a: xr.DataArray, count: int) -> list[str]:
     return [str(a["kmer"].values.ravel()[i]) for i in order if a.values.ravel()[i] != 0]
 
 
+def in_log_odds(label: str, a: xr.DataArray) -> str:
+    """A label with the unit of an attribution (its coord or attr `units`), whose output is the log-odds of binding."""
+    units = str(a.coords["units"].item() if "units" in a.coords else a.attrs.get("units", "")).replace("output", "log-odds")  # fmt: skip
+    return f"{label} ({units})" if units and label else units or label
+
+
 def runs(inside: np.ndarray) -> list[tuple[int, int]]:
     """Start and end (exclusive) of each stretch."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], inside.astype(int), [0]])))
