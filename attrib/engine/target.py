@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Protocol
@@ -168,13 +168,43 @@ class Wanted:
         return self.classes[int(row)]
 
 
+def class_names(classes: Any) -> tuple[str, ...] | None:
+    """Names of the outputs in their order: of a list, of a table by its labels, of a mapping from numbers to names or back."""
+    if classes is None:
+        return None
+    if isinstance(classes, str | bytes | set | frozenset):
+        what = "has no order" if isinstance(classes, set | frozenset) else "is one text"
+        raise TypeError(
+            f"`classes` is {classes!r}, which {what}, expected a list of names, one for each output"
+        )
+    if isinstance(classes, Mapping):
+        inverse = all(isinstance(v, Integral) for v in classes.values()) and not all(
+            isinstance(k, Integral) for k in classes
+        )
+        by_number = {v: k for k, v in classes.items()} if inverse else dict(classes)
+        if sorted(map(str, by_number)) != sorted(map(str, range(len(classes)))):
+            raise TypeError(
+                f"`classes` is {classes!r}, expected a list of names, or a mapping between 0 to {len(classes) - 1} and names"
+            )
+        by_number = {int(k): name for k, name in by_number.items()}
+        return tuple(str(by_number[k]) for k in range(len(by_number)))
+    index = getattr(getattr(classes, "index", None), "tolist", list)()
+    if index and sorted(map(str, index)) == sorted(
+        map(str, range(len(index)))
+    ):  # numbers of outputs; other labels say no order
+        classes = [
+            name for _, name in sorted(zip(index, classes, strict=True), key=lambda pair: int(pair[0]))
+        ]
+    return tuple(str(c) for c in classes)
+
+
 def wanted(
     target: TargetLike, targets: Sequence | str | None, classes: Sequence[str] | None, n: int
 ) -> Wanted:
     """Check `target`, `targets` and `classes` as far as that goes without an output."""
     if target is not None and targets is not None:
         raise ValueError("`target` and `targets` were both given; pass one of them")
-    names = None if classes is None else tuple(str(c) for c in classes)
+    names = class_names(classes)
     if names is not None and len(set(names)) != len(names):
         repeated_name = next(c for c in names if names.count(c) > 1)
         raise ValueError(

@@ -201,7 +201,7 @@ def filter_grid(w: xr.DataArray, *, columns: int = 8) -> Figure:
     values = values if coloured else values.sum(-1)
     limit = float(np.abs(values).max()) or 1.0
     rows = -(-len(values) // columns)
-    drawing = figure((0.9 * min(columns, len(values)), 1.05 * rows))
+    drawing = figure((max(1.6, 0.9 * min(columns, len(values))), 1.05 * rows + 0.25))
     axes: Any = drawing.subplots(rows, min(columns, len(values)), squeeze=False)
     for k, ax in enumerate(axes.ravel()):
         ax.set_axis_off()
@@ -209,6 +209,7 @@ def filter_grid(w: xr.DataArray, *, columns: int = 8) -> Figure:
             picture = 0.5 + 0.5 * values[k] / limit if coloured else values[k]
             ax.imshow(picture, **({} if coloured else {"cmap": DIVERGING, "vmin": -limit, "vmax": limit}))
             ax.set_title(str(w["filter"].values[k]), fontsize=7)
+    drawing.supxlabel(f"colours: weights of ± {number(limit)}", fontsize=7)
     return drawing
 
 
@@ -257,5 +258,6 @@ def _draw_match(ax: Any, motif: xr.DataArray, hit: Any, database: Mapping[str, x
     inside = (columns >= 0) & (columns < p.shape[1])
     aligned = np.full((4, len(columns)), 0.25)  # no information: no letters are drawn
     aligned[:, inside] = stranded[:, columns[inside]]
-    motif_logo(motif.transpose("nucleotide", "position").copy(data=aligned), ax=ax)
+    laid = motif.transpose("nucleotide", "position").copy(data=aligned)
+    motif_logo(laid.drop_attrs().assign_attrs(match.attrs), ax=ax)  # its own number of sites
     ax.set_ylabel("match\n(bits)", fontsize=8)
