@@ -182,29 +182,26 @@ def _chosen(ds: xr.Dataset, variables: Sequence[str] | str | None, file: Path) -
 
 
 def _with_dims(a: xr.DataArray, dims: Sequence[str] | None, file: Path, prefix: str) -> xr.DataArray:
-    """The array with its dims named, or put in order."""
-    unnamed = file.suffix.lower() in (".npy", ".npz") or (
-        a.ndim > 0 and all(PHONY.fullmatch(str(d)) for d in a.dims)
-    )
-    if unnamed:  # dims of plain HDF5 and Zarr have no names, or those that a library made up
-        a = xr.DataArray(a.values, dims=[f"{prefix}_{i}" for i in range(a.ndim)], name=a.name, attrs=a.attrs)
+    """The array with its dims named, or put in order; dims of plain HDF5 and Zarr have no names, or some that a library made up."""
+    no_names = file.suffix.lower() in (".npy", ".npz")
+    unnamed = [d for d in a.dims if no_names or PHONY.fullmatch(str(d))]
     if dims is None:
-        names = ("sample", *(f"{prefix}_{i}" for i in range(1, a.ndim)))
-        return a.rename(dict(zip(a.dims, names, strict=True))) if unnamed and a.ndim else a
+        return a.rename({d: f"{prefix}_{i}" if i else "sample" for i, d in enumerate(a.dims) if d in unnamed})
     if len(dims) != a.ndim:
         raise ValueError(
             f"`dims` names {len(dims)} dims ({', '.join(dims)}), but {a.name} in {file.name} has {a.ndim}: shape {a.shape}"
         )
     if len(set(dims)) != len(dims):
         raise ValueError(f"`dims` has the same name twice: {', '.join(dims)}")
-    if unnamed:
-        return a.rename(dict(zip(a.dims, dims, strict=True)))
-    if set(dims) != {str(d) for d in a.dims}:
+    if set(dims) == {str(d) for d in a.dims}:
+        return a.transpose(*dims)
+    new = [d for d in dims if d in unnamed or d not in a.dims]
+    if len(new) != len(unnamed):
         raise ValueError(
             f"`dims` is {', '.join(dims)}, but {a.name} in {file.name} has the dims {', '.join(map(str, a.dims))}; "
             "give these names in the order that the model takes"
         )
-    return a.transpose(*dims)
+    return a.rename(dict(zip(unnamed, new, strict=True))).transpose(*dims)
 
 
 def _netcdf(file: Path) -> xr.Dataset:

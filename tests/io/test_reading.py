@@ -80,6 +80,21 @@ def test_made_up_names_of_dims_are_none(tmp_path: Path) -> None:
     assert read(file).dims == ("sample", "dim_1")
 
 
+def test_some_dims_have_names(tmp_path: Path) -> None:
+    """HDF5 with a scale on one axis: the others take the names that are left."""
+    a = xr.DataArray(
+        np.arange(6.0).reshape(2, 3), dims=["phony_dim_0", "gene"], coords={"gene": ["a", "b", "c"]}
+    )
+    a.to_netcdf(tmp_path / "a.nc")
+    assert read(tmp_path / "a.nc").dims == ("sample", "gene")
+    turned = read(tmp_path / "a.nc", dims=["gene", "cell"])
+    assert turned.identical(
+        a.rename(phony_dim_0="cell", gene="gene").transpose("gene", "cell").rename(turned.name)
+    )
+    with pytest.raises(ValueError, match="has the dims phony_dim_0, gene; give these names"):
+        read(tmp_path / "a.nc", dims=["cell", "peak"])
+
+
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("kind", ["array", "group"])
 def test_bare_zarr_takes_names_of_dims(version: int, kind: str, tmp_path: Path) -> None:

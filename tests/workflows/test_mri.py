@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray as xr
+from matplotlib.figure import Figure
 from PIL import Image
 
 import attrib
@@ -34,7 +35,7 @@ from attrib.workflows.mri import (  # noqa: E402
 from attrib.workflows.mri import mri as study_of  # noqa: E402
 from attrib.workflows.mri.explaining import Explainer  # noqa: E402
 from attrib.workflows.mri.groups import Groups  # noqa: E402
-from attrib.workflows.mri.overview import overview  # noqa: E402
+from attrib.workflows.mri.overview import _strengths, overview  # noqa: E402
 from attrib.workflows.mri.plan import Plan  # noqa: E402
 from tests.browser import held  # noqa: E402
 from tests.workflows import phantom  # noqa: E402
@@ -719,6 +720,16 @@ def test_the_overview_can_be_read(study: Path, drawn: Path) -> None:
         figure = overview(table, groups, list(dict.fromkeys(table.method)))
         legible(figure)
         assert len(figure.axes) == 4
+
+
+def test_intervals_of_few_subjects_are_those_of_student() -> None:
+    """Three subjects: 4.30 standard errors on each side, not 1.96."""
+    table = pd.DataFrame({"method": "saliency", "label": ["HC"] * 3 + ["TLE"], "sum": [1.0, 2.0, 3.0, 5.0]})
+    none = pd.DataFrame()
+    ax = Figure().subplots()
+    _strengths(ax, table, Groups("TLE", "HC", *[none] * 6, [], []), "saliency")
+    (low, high) = ax.containers[0].lines[2][0].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5), abs=1e-3)
 
 
 def test_shapley_values_of_regions_add_up(place: Path, tmp_path: Path) -> None:

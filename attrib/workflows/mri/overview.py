@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.stats import spearmanr
+from scipy.stats import sem, spearmanr
+from scipy.stats import t as student_t
 
 from attrib.plots.scale import NEGATIVE, POSITIVE, figure, wrapped
 from attrib.workflows.mri.groups import Groups
@@ -199,7 +200,7 @@ def _strengths(ax: Any, table: pd.DataFrame, groups: Groups, method: str) -> Non
         if not len(values):
             continue
         ax.plot(k + np.linspace(-0.12, 0.12, len(values)), values, "o", color=colour, alpha=0.5, markersize=4)
-        half = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+        half = student_t.ppf(0.975, len(values) - 1) * sem(values) if len(values) > 1 else 0.0
         ax.errorbar(k + 0.25, values.mean(), half, fmt="s", color=colour, capsize=3)
         ax.text(k, 0.02, f"n = {len(values)}", ha="center", fontsize=8, transform=ax.get_xaxis_transform())
     ax.set_xticks([0, 1], [groups.negative, groups.positive], fontsize=9)
