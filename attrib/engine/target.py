@@ -172,30 +172,25 @@ def class_names(classes: Any) -> tuple[str, ...] | None:
     """Names of the outputs in their order: of a list, of a table by its labels, of a mapping from numbers to names or back."""
     if classes is None:
         return None
-    if isinstance(classes, str | bytes | set | frozenset):
-        what = "has no order" if isinstance(classes, set | frozenset) else "is one text"
+    if isinstance(classes, set | frozenset):
         raise TypeError(
-            f"`classes` is {classes!r}, which {what}, expected a list of names, one for each output"
+            f"`classes` is {classes!r}, which has no order, expected a list of names, one for each output"
         )
     if isinstance(classes, Mapping):
-        inverse = all(isinstance(v, Integral) for v in classes.values()) and not all(
-            isinstance(k, Integral) for k in classes
-        )
-        by_number = {v: k for k, v in classes.items()} if inverse else dict(classes)
-        if sorted(map(str, by_number)) != sorted(map(str, range(len(classes)))):
-            raise TypeError(
-                f"`classes` is {classes!r}, expected a list of names, or a mapping between 0 to {len(classes) - 1} and names"
-            )
-        by_number = {int(k): name for k, name in by_number.items()}
-        return tuple(str(by_number[k]) for k in range(len(by_number)))
-    index = getattr(getattr(classes, "index", None), "tolist", list)()
-    if index and sorted(map(str, index)) == sorted(
-        map(str, range(len(index)))
-    ):  # numbers of outputs; other labels say no order
-        classes = [
-            name for _, name in sorted(zip(index, classes, strict=True), key=lambda pair: int(pair[0]))
-        ]
+        numbers_last = not all(isinstance(k, Integral) for k in classes) and all(isinstance(v, Integral) for v in classes.values())  # fmt: skip
+        pairs = [(v, k) if numbers_last else (k, v) for k, v in classes.items()]
+        if not _are_numbers([k for k, _ in pairs]):
+            raise TypeError(f"`classes` is {classes!r}, expected a list of names, or a mapping between 0 to {len(pairs) - 1} and names")  # fmt: skip
+        return tuple(str(name) for _, name in sorted(pairs, key=lambda pair: int(pair[0])))
+    index: list[Any] = getattr(getattr(classes, "index", None), "tolist", list)()
+    if index and _are_numbers(index):  # of a table; other labels say nothing of the order
+        return class_names(dict(zip(index, classes, strict=True)))
     return tuple(str(c) for c in classes)
+
+
+def _are_numbers(labels: list[Any]) -> bool:
+    """Whether they are those of the outputs, 0 and up, in any order."""
+    return sorted(map(str, labels)) == sorted(map(str, range(len(labels))))
 
 
 def wanted(

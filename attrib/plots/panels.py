@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib.plots.image import aspect, label_axes
-from attrib.plots.logo import motif_logo
+from attrib.plots.logo import LETTERS, motif_logo
 from attrib.plots.scale import (
     DIVERGING,
     PERCENTILE,
@@ -252,12 +252,16 @@ def _draw_match(ax: Any, motif: xr.DataArray, hit: Any, database: Mapping[str, x
     if match is None:
         return
     ax.set_axis_on()
-    p = match.transpose("nucleotide", "position").values
+    motif, match = (
+        m.transpose("nucleotide", "position").sel(nucleotide=list(LETTERS)) for m in (motif, match)
+    )
+    p = match.values
     stranded = p if hit.strand == "+" else p[::-1, ::-1]
     columns = np.arange(hit.offset, hit.offset + motif.sizes["position"])
     inside = (columns >= 0) & (columns < p.shape[1])
     aligned = np.full((4, len(columns)), 0.25)  # no information: no letters are drawn
     aligned[:, inside] = stranded[:, columns[inside]]
-    laid = motif.transpose("nucleotide", "position").copy(data=aligned)
-    motif_logo(laid.drop_attrs().assign_attrs(match.attrs), ax=ax)  # its own number of sites
+    motif_logo(
+        motif.copy(data=aligned).drop_attrs().assign_attrs(match.attrs), ax=ax
+    )  # its own number of sites
     ax.set_ylabel("match\n(bits)", fontsize=8)

@@ -68,7 +68,7 @@ class Folder:
     ) -> None:
         self.path = Path(path)
         self.settings = None if settings is None else json.loads(json.dumps(dict(settings), default=str))
-        self._overwrite, self._folders, self._open = overwrite, folders, False
+        self._overwrite, self._folders, self._open, self._is_new = overwrite, folders, False, False
         self._lock = Lock(self.path / LOCK, self.path)
         self.files: list[str] = []
         self.record: dict[str, Any] = {
@@ -126,6 +126,7 @@ class Folder:
     def _begin(self) -> None:
         if self._open:
             return
+        self._is_new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock.take()
         try:
@@ -150,6 +151,10 @@ class Folder:
     ) -> None:
         if not self._open:
             return
+        if self._is_new and _ended(kind) == "failed" and self._holds_nothing():  # refused: no folder is left
+            self._lock.release()
+            shutil.rmtree(self.path)
+            return
         self.record["state"] = _ended(kind)
         self.record["ended"] = now()
         if kind is None:
@@ -161,6 +166,9 @@ class Folder:
             self.write()
         finally:
             self._lock.release()
+
+    def _holds_nothing(self) -> bool:
+        return all(p.is_dir() or p.name in (RECORD, LOCK) for p in self.path.rglob("*"))
 
     def _of_earlier(self) -> list[str]:
         """Files of an earlier run, if this one may replace or continue it."""
@@ -263,6 +271,13 @@ def picture_count(pictures: int | str) -> int | None:
     if isinstance(pictures, bool) or not str(pictures).isdecimal():
         raise ValueError(f"`pictures` is {pictures!r}, expected a number, all or none")
     return int(pictures)
+
+
+def refuse_below_one(**numbers: int | None) -> None:
+    """Refuse counts that are not positive, each by its argument's name; None is no count."""
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}` is {value}, expected a positive number")
 
 
 def digest(model: Callable[..., Any]) -> str:

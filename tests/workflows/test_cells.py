@@ -271,7 +271,10 @@ def test_an_image_that_was_changed_is_done_again(
         (["--checkpoint", "CHECKPOINT", "--model", "a:b"], "either --checkpoint"),
         (["--model", "a:b"], "--model needs --classes"),
         (["--checkpoint", "CHECKPOINT", "--classes", "a,b"], "--classes: a checkpoint brings its own"),
-        (["--checkpoint", "CHECKPOINT", "--max-images", "0"], "--max-images 0"),
+        (
+            ["--checkpoint", "CHECKPOINT", "--max-images", "0"],
+            "--max-images is 0, expected a positive number",
+        ),
         (["--checkpoint", "CHECKPOINT", "--masks", "nowhere"], "--masks: there is no folder nowhere"),
         (
             ["--checkpoint", "CHECKPOINT", "--masks", "CHECKPOINT"],
@@ -287,6 +290,7 @@ def test_refusals_are_one_line(
     message = capsys.readouterr().err
     assert text in message
     assert message.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_run_is_not_overwritten(
