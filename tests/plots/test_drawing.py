@@ -52,6 +52,9 @@ ON_AXES: dict[str, Callable[..., Any]] = {
     "curves": lambda ax: plots.curves({N: square()[0], "$2$": square()[1]}, "x", ax=ax),
     "heatmap": lambda ax: plots.heatmap(square(), ax=ax, title=N),
     "image": lambda ax: plots.image(square(), ax=ax),
+    "kmer_map": lambda ax: plots.kmer_map(
+        xr.DataArray(np.eye(2), dims=("y", "x"), coords={"kmer": (("y", "x"), [[N, "b"], ["c", "d"]])}), ax=ax
+    ),
     "letters": lambda ax: plots.letters(
         xr.DataArray([1.0, 2.0], dims="position", coords={"letter": ("position", ["A", "C"])}), ax=ax, label=N
     ),
