@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from attrib.labels.matching import laid_like
 from attrib.plots.heatmap import is_words, two_dims
 from attrib.plots.orientation import orient
 from attrib.plots.scale import (
@@ -146,7 +147,7 @@ def overlaid(
     """
     from matplotlib import colormaps
 
-    values = a.transpose("y", "x").values.astype(float)
+    values = laid_like(a, image, "a", "image").transpose("y", "x").values.astype(float)
     picture = image.transpose("y", "x", "channel").values / 255.0
     if overlay not in ("colour", "grey"):
         raise ValueError(f"`overlay` is {overlay!r}, expected colour or grey")
@@ -308,7 +309,7 @@ def overlays(
     panels[0].set_title("image", fontsize=10)
     limit = robust_limit(a) if shared else None
     for k, ax in enumerate(panels[1:]):
-        attribution, notes = a.isel({by: k}), ""
+        attribution, notes = laid_like(a.isel({by: k}), image, "a", "image"), ""
         if overlay == "contours":
             ax.imshow(image.transpose("y", "x", "channel").values)
             values = np.nan_to_num(attribution.transpose("y", "x").values.astype(float))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from attrib.labels.matching import laid_like
 from attrib.plots.scale import axes, dim_label, literal, value_label, wrapped
 
 if TYPE_CHECKING:
@@ -223,6 +224,7 @@ def _heights(a: xr.DataArray, x: xr.DataArray | None) -> np.ndarray:
     """Heights of the letters (positions, 4)."""
     if x is None:
         return np.nan_to_num(_matrix(a))
+    x = laid_like(x, a, "x", "a")
     totals = a.sum("nucleotide") if "nucleotide" in a.dims else a
     if totals.dims != ("position",) or totals.sizes["position"] != x.sizes.get("position"):
         raise ValueError(
@@ -268,9 +270,10 @@ def _draw(ax: Axes, glyphs: Iterable[tuple[str, float, float, float]], width: fl
 
 def _spell(ax: Axes, positions: np.ndarray, names: np.ndarray, numbers: np.ndarray) -> None:
     """The sequence below the axis, with the label of the first and of every fifth position."""
+    counted = numbers if numbers.dtype.kind in "iu" else positions
     spelled = [
-        f"{n}\n{v}" if int(v) % 5 == 0 or k == 0 else str(n)
-        for k, (n, v) in enumerate(zip(names, numbers, strict=True))
+        f"{n}\n{v}" if c % 5 == 0 or k == 0 else str(n)
+        for k, (n, v, c) in enumerate(zip(names, numbers, counted, strict=True))
     ]
     ax.set_xticks(positions, spelled, fontsize=7)
     ax.tick_params(axis="x", length=0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from attrib.labels.matching import laid_like
 from attrib.plots.logo import label_positions
 from attrib.plots.scale import axes, colours, extends, literal, number, robust_limit, value_label, wrapped
 
@@ -74,7 +75,7 @@ def mutation_map(
         extent=(-0.5, size - 0.5, 3.5, -0.5),
     )  # fmt: skip
     if x is not None:
-        row, position = np.nonzero(x.transpose("nucleotide", "position").values > 0)
+        row, position = np.nonzero(laid_like(x, a, "x", "a").values > 0)
         ax.scatter(position, row, s=3, color="black", linewidths=0)
     ax.set_yticks(range(4), [str(v) for v in a["nucleotide"].values], fontsize=8)
     label_positions(ax, a)
