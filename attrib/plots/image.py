@@ -229,7 +229,7 @@ def kmer_map(
         y, x = np.unravel_index(place, a.shape)
         if abs(a.values[y, x]) > FAINT * bound:
             ax.plot([x], [y], "o", markersize=7, markerfacecolor="none", markeredgecolor="black", markeredgewidth=0.7)  # fmt: skip
-            ringed.append(words[y, x])
+            ringed.append(str(words[y, x]))
     if named and ringed:
         lines = [", ".join(ringed[i : i + 4]) for i in range(0, len(ringed), 4)]
         ax.set_xlabel("rings, the largest first:\n" + "\n".join(lines), fontsize=7)

@@ -63,8 +63,12 @@ def study_page(
 
 def on_the_border(summary: Mapping[str, Any], methods: Sequence[str]) -> str:
     """Which methods' attributions lie on the border more than by chance; empty if none does."""
-    figures = [(m, *(summary["mean_quality"].get(f"{m}_border_mass{end}", np.nan) for end in ("", "_chance"))) for m in methods]  # fmt: skip
-    more = [f"{method_name(m)} ({mass:.0%}, by chance {chance:.0%})" for m, mass, chance in figures if mass > MORE * chance]  # fmt: skip
+    quality = pd.Series(summary["mean_quality"], dtype=float)
+    more = []
+    for m in methods:
+        mass, chance = (float(quality.get(f"{m}_border_mass{end}", np.nan)) for end in ("", "_chance"))
+        if mass > MORE * chance:
+            more.append(f"{method_name(m)} ({mass:.0%}, by chance {chance:.0%})")
     return f"On the outer tenth of the images lies more of the attribution than by chance: {', '.join(more)}. Look at the mean maps: frames, crops or stains may speak for a class." if more else ""  # fmt: skip
 
 
