@@ -111,8 +111,8 @@ def read_pairs(path: str | Path, k: int, columns: Mapping[str, str] | None = Non
     bad = {str(n): r for n, r in zip(table.index, map(_wrong, *(table[c] for c in NAMES), [k] * len(table)), strict=True) if r}  # fmt: skip
     good = table[[n not in bad for n in table.index]].copy()
     if good.empty:
-        first = next(iter(bad.items()), ("", "it has no rows"))
-        raise ValueError(f"`data`: no pair of {file} can be used; {first[0]}: {first[1]}")
+        why = next((f"{name}: {reason}" for name, reason in bad.items()), "it has no rows")
+        raise ValueError(f"`data`: no pair of {file} can be used; {why}")
     good["label"] = good["label"].astype(float).astype(int)
     return Pairs(good, bad, tuple(map(str, table.index)))
 
