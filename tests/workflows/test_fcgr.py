@@ -606,6 +606,7 @@ def test_refusals_are_one_line(
             {"id": ["a", "a"], "mirna": ["ACGTACGT"] * 2, "target": ["ACGTACGT"] * 2, "label": [1, 0]},
             "has the id 'a' twice",
         ),
+        ({"mirna": ["ACGT" * 12], "target": ["ACGT" * 5], "label": [1]}, "are the two columns exchanged?"),
         (
             {"mirna": ["ACG"], "target": ["ACGTACGT"], "label": [1]},
             "mirna has 3 letters, expected at least k = 5",
