@@ -81,7 +81,9 @@ def _logos(a: xr.DataArray, x: xr.DataArray | None) -> Figure:
 
     method = str(a.attrs.get("method", ""))
     letters = "nucleotide" in a.dims
-    mapped = letters and (method == MUTATIONS or (x is None and bool(((a != 0).sum("nucleotide") > 1).any())))
+    mapped = letters and (
+        method == MUTATIONS or (x is None and bool(((a.fillna(0) != 0).sum("nucleotide") > 1).any()))
+    )
     if letters and x is not None and not mapped:
         a = importance(method, a, x)
     drawing = figure((1.2 + 0.1 * max(30, a.sizes["position"]), 0.4 + 1.6 * len(a)))

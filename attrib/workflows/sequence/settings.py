@@ -202,9 +202,8 @@ def importance(method: str, a: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
     """
     if method == MUTATIONS:
         by_position = -(a * (1 - x)).sum("nucleotide", skipna=False) / (4 - x.sum("nucleotide"))
-    elif " / " in str(
-        a.attrs.get("units", "")
-    ):  # gradients: those of absent letters do not describe the sequence
+    elif " / " in str(a.attrs.get("units", "")):
+        # gradients: those of absent letters do not describe the sequence
         by_position = (a * x).sum("nucleotide", skipna=False)
     else:
         by_position = a.sum("nucleotide", skipna=False)
