@@ -319,6 +319,12 @@ def test_baselines(here: Path, tmp_path: Path, baselines: str) -> None:
 def test_values_are_spelled_as_in_json_or_in_python() -> None:
     texts = ["a=False", "b=false", "c=None", "d=3", "e=zeros"]
     assert assignments(texts) == {"a": False, "b": False, "c": None, "d": 3, "e": "zeros"}
+    assert assignments(["w=1,8", "s=-1.5,2", "n=a,b", "d=2026-11"]) == {
+        "w": [1, 8],
+        "s": [-1.5, 2],
+        "n": "a,b",
+        "d": "2026-11",
+    }
 
 
 def test_set(here: Path, tmp_path: Path) -> None:
