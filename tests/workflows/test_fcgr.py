@@ -307,6 +307,11 @@ def test_the_page_holds_everything_itself(study: Path) -> None:
     }
     assert one["interaction"]["rows"] == len(one["mirna_along"]["saliency"]["letters"])
     stored = load(study / "out" / "attributions.nc")["mirna"].sel({"method": "saliency", "sample": "pair 0"})
+    assert (
+        one["mrna_along"]["saliency"]["unit"]
+        == one["mirna"]["saliency"]["unit"]
+        == "attribution (log-odds / k-mers)"
+    )
     assert one["mirna"]["saliency"]["limit"] == pytest.approx(float(abs(stored).max()))
     assert all((study / "out" / f).is_file() for f in one["files"])
     shown = set(re.findall('<img src="(.*?)"', text))

@@ -88,7 +88,9 @@ def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFrame
     """Figures in rows, methods in columns; NaN where no image has the figure."""
     mean = pd.Series(summary["mean_quality"], dtype=float)
     z = pd.Series(summary["deletion_z_median"], dtype=float)
-    rows = [{"figure": f"{MEANINGS['deletion_z']} (median)"} | {m: float(z[m]) for m in methods}]
+    rows: list[dict[str, Any]] = [
+        {"figure": f"{MEANINGS['deletion_z']} (median)"} | {m: float(z[m]) for m in methods}
+    ]
     rows += [
         {"figure": MEANINGS[f]} | {m: float(mean.get(f"{m}_{f}", np.nan)) for m in methods}
         for f in FIGURES[::-1]
@@ -99,7 +101,7 @@ def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFrame
         for c in summary["compartments"]
         for end, says in (("", ""), ("_chance", ", by chance"))
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).rename(columns={m: method_name(m) for m in methods})
 
 
 def _agreement(summary: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -109,7 +111,7 @@ def _agreement(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     rows = pd.DataFrame(
         {
-            "methods": [k.replace("~", ", ") for k in pairs],
+            "methods": [", ".join(map(method_name, k.split("~"))) for k in pairs],
             "mean rank correlation": pd.Series(list(pairs.values()), dtype=float),
         }
     )
