@@ -26,6 +26,13 @@ from attrib.io.lock import Lock, read_json, sweep
 RECORD, PARTS, LOCK = "run.json", "parts", ".lock.json"
 PACKAGES = ("attrib", "torch", "numpy", "xarray", "netCDF4", "matplotlib", "scikit-learn")
 CAUSES = ("attrib", "torch")  # packages whose versions results depend on most
+REFUSALS = (
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    ImportError,
+    OSError,
+)  # what arguments, files and models raise
 
 
 class Folder:
@@ -53,7 +60,7 @@ class Folder:
     -----
     As a context manager it records how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or `"failed"`. Without
     settings the folder is made with the first file, so that a run that fails earlier leaves nothing and takes nothing away; with
-    settings it is made when the context is entered. Temporary files that a killed run left are removed. Of an earlier run that is
+    settings it is made when the context is entered, and removed where the run is refused before it wrote anything. Temporary files that a killed run left are removed. Of an earlier run that is
     continued, files that the new one does not write are removed when it has finished.
     """
 
@@ -151,7 +158,7 @@ class Folder:
     ) -> None:
         if not self._open:
             return
-        if self._is_new and _ended(kind) == "failed" and self._holds_nothing():  # refused: no folder is left
+        if self._is_new and kind is not None and issubclass(kind, REFUSALS) and self._holds_nothing():
             self._lock.release()
             shutil.rmtree(self.path)
             return
