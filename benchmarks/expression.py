@@ -73,7 +73,7 @@ def labels_at_once() -> str:
     torch.manual_seed(0)
     net = Dense(GENES, LABELS).eval()
     lines: list[list[object]] = []
-    for n in (1, 4, 16):
+    for n in (1, 4, 8, 16, 32):
         x, f = torch.randn(n, GENES), prepare(net)
         took = alternating({
             "attrib": partial(saliency, f, x, absolute=False, targets="all"),

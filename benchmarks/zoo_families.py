@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from attrib import from_jax
 
 CLASSES = 5
 SAMPLES = 2
@@ -26,11 +33,14 @@ class Family(NamedTuple):
         Where it comes from, and what it is called.
     build : callable
         No arguments to the model and samples (SAMPLES, ...).
+    larger : callable, optional
+        The same for inputs of so many times the sides, where a network takes one size only.
     """
 
     package: str
     name: str
     build: Callable[[], tuple[Any, Tensor]]
+    larger: Callable[[int], tuple[Any, Tensor]] | None = None
 
 
 def torchvision_without_ops() -> None:
@@ -79,7 +89,9 @@ TIMM = (
 
 SMALLER: dict[str, dict[str, Any]] = {  # of families whose least model is large
     "beit_base_patch16_224": {"embed_dim": 96, "depth": 3, "num_heads": 4},
+    "mobilenetv5_base": {"channel_multiplier": 0.25},
     "naflexvit_base_patch16_gap": {"embed_dim": 96, "depth": 3, "num_heads": 4},
+    "nasnetalarge": {"num_features": 192, "stem_size": 16},
     "samvit_base_patch16_224": {"embed_dim": 96, "depth": 3, "num_heads": 4, "global_attn_indexes": (2,)},
     "sequencer2d_s": {"layers": (1, 1, 2, 1)},
     "vitamin_small_224": {"depth": 3},
@@ -87,16 +99,24 @@ SMALLER: dict[str, dict[str, Any]] = {  # of families whose least model is large
 }
 
 
-def timm_model(name: str) -> tuple[nn.Module, Tensor]:
-    """A model of timm for images of 96 x 96 if it takes them, else of 128 x 128, else of its own size."""
+def timm_model(name: str, sides: int = 1) -> tuple[nn.Module, Tensor]:
+    """A model of timm for images of 96 x 96 if it takes them, else of 128 x 128, else of its own size; or of so many times the sides."""
     import timm
 
-    for size in (96, 128, None):
+    for size in (96, 128, None) if sides == 1 else (96 * sides, 128 * sides):
         smaller = SMALLER.get(name, {})
         for options in ({"img_size": size, **smaller}, smaller) if size else (smaller,):
             try:
                 torch.manual_seed(0)
-                if name == "convmixer_768_32":  # whose sizes are fixed
+                if name == "halonet_h1":
+                    whole = timm.models.byoanet.model_cfgs[name]
+                    blocks = tuple(
+                        replace(b, d=1, c=c) for b, c in zip(whole.blocks, (16, 24, 32), strict=False)
+                    )
+                    model = timm.models.byobnet.ByobNet(
+                        replace(whole, blocks=blocks, stem_chs=16), CLASSES
+                    ).eval()
+                elif name == "convmixer_768_32":  # whose sizes are fixed
                     model = timm.models.convmixer.ConvMixer(
                         64, 4, 7, 7, num_classes=CLASSES, act_layer=nn.ReLU
                     ).eval()
@@ -109,7 +129,7 @@ def timm_model(name: str) -> tuple[nn.Module, Tensor]:
             except Exception:
                 if size is None:
                     raise
-    raise AssertionError
+    raise ValueError(f"{name} takes no images of {sides} times the sides")
 
 
 # ------------------------------------------------------------------ transformers
@@ -126,6 +146,32 @@ SMALL: dict[str, Any] = {
     "num_conv_pos_embedding_groups": 4, "decoder_hidden_size": 32, "num_mel_bins": 16, "num_experts_per_tok": 2,
     "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8, "kv_lora_rank": 16, "q_lora_rank": 16, "pooler_hidden_size": 32,
     "entity_vocab_size": 9, "d_latents": 32, "num_latents": 8, "num_self_attends_per_block": 2,
+}  # fmt: skip
+
+
+FITTED: dict[str, dict[str, Any]] = {  # of configurations whose sizes follow from each other: how they are made
+    "zamba": {"hidden_size": 32, "num_hidden_layers": 5, "num_attention_heads": 4, "num_key_value_heads": 4,
+        "intermediate_size": 64, "vocab_size": 99, "use_mamba_kernels": False,
+        "layers_block_type": ["linear_attention", "linear_attention", "hybrid", "linear_attention", "hybrid"]},
+    "zamba2": {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4,
+        "intermediate_size": 64, "vocab_size": 99, "use_mamba_kernels": False, "mamba_d_state": 16, "adapter_rank": 8,
+        "layers_block_type": ["linear_attention", "linear_attention", "hybrid"]},
+    "mistral4": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 4, "kv_lora_rank": 16, "q_lora_rank": 16, "qk_rope_head_dim": 8, "v_head_dim": 8,
+        "qk_nope_head_dim": 8, "n_routed_experts": 4, "moe_intermediate_size": 32, "num_experts_per_tok": 2, "n_group": 1,
+        "topk_group": 1, "first_k_dense_replace": 1, "vocab_size": 99, "pad_token_id": 0},
+    "vjepa2": {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "num_pooler_layers": 1, "patch_size": 16,
+        "crop_size": 64, "frames_per_clip": 8, "pred_hidden_size": 24, "pred_num_attention_heads": 4,
+        "pred_num_hidden_layers": 1},
+}  # fmt: skip
+CHANGED: dict[str, dict[str, Any]] = {  # after `SMALL`
+    "esmc": {"num_key_value_heads": 4},
+    "lilt": {"hidden_size": 48},
+    "t5_gemma_module": {"cross_attention_hidden_size": 32},
+    "layoutlmv3": {"coordinate_size": 5, "shape_size": 6},
+    "longformer": {"attention_window": [8, 8]},
+    "qwen3_5_text": {"layer_types": ["linear_attention", "full_attention"]},
+    "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}}},
 }  # fmt: skip
 
 
@@ -160,10 +206,35 @@ def small_config(config: Any) -> Any:
         config.initializer_range = 0.3  # with less the signal dies on its way: variances below the norms' eps
     if config.model_type in ("convnext", "convnextv2"):
         config.num_stages, config.hidden_sizes, config.depths = 4, [8, 16, 24, 32], [1, 1, 2, 1]
+    for name, value in CHANGED.get(config.model_type, {}).items():
+        if hasattr(config, name):
+            setattr(config, name, value)
     for nested in ("text_config", "vision_config", "encoder", "decoder"):
         if hasattr(getattr(config, nested, None), "to_dict"):
             small_config(getattr(config, nested))
     return config
+
+
+class Double(TorchFunctionMode):
+    """Casts to single precision become casts to double."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        double = lambda v: torch.float64 if v is torch.float32 else v
+        if func is Tensor.float:
+            return args[0].double()
+        return func(*map(double, args), **{k: double(v) for k, v in (kwargs or {}).items()})
+
+
+class InDouble(nn.Module):
+    """A model that multiplies what it has cast to single precision by its weights, whatever their precision."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        with Double():
+            return self.model(x)
 
 
 class OfEmbeddings(nn.Module):
@@ -177,6 +248,29 @@ class OfEmbeddings(nn.Module):
         return self.model(inputs_embeds=x, attention_mask=torch.ones(x.shape[:2], dtype=torch.long)).logits
 
 
+class Embedded(nn.Module):
+    """A model of embeddings (N, L, C) without a mask."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(inputs_embeds=x).logits
+
+
+def model_embeddings(model: nn.Module) -> Any:
+    """The table of the tokens, that of the encoder if there is one; None where there is none."""
+    ends = ("encoder.embed_tokens", "input_preprocessor.embeddings")
+    parts = model.named_modules(remove_duplicate=False)
+    try:
+        return (
+            next((part for name, part in parts if name.endswith(ends)), None) or model.get_input_embeddings()
+        )
+    except NotImplementedError:
+        return None
+
+
 class OfTokens(nn.Module):
     """A model that takes no embeddings (N, L, C): here they stand in for what its table gives, that of the encoder if there is one."""
 
@@ -185,9 +279,7 @@ class OfTokens(nn.Module):
         self.model, self.end = model, end
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = self.model.named_modules(remove_duplicate=False)
-        encoders = (part for name, part in parts if name.endswith("encoder.embed_tokens"))
-        table = next(encoders, None) or self.model.get_input_embeddings()
+        table = model_embeddings(self.model)
         calls: list[Tensor] = []
 
         def first(module: nn.Module, args: object, output: Tensor) -> Tensor:
@@ -230,14 +322,16 @@ def transformers_model(kind: str, name: str) -> tuple[nn.Module, Tensor]:
     """A model of transformers for images, token embeddings, sounds or films."""
     import transformers
 
-    config = transformers.CONFIG_MAPPING[name]()
+    made = transformers.CONFIG_MAPPING[name]
+    config = made()
     mapping = getattr(
         transformers.models.auto.modeling_auto, f"MODEL_FOR_{KINDS[kind]}_CLASSIFICATION_MAPPING_NAMES"
     )
     classes = mapping[name] if isinstance(mapping[name], str) else mapping[name][0]
     auto = getattr(transformers, f"AutoModelFor{kind}")
     # the smallest that can be built: sizes that do not fit each other are left as they are
-    for configuration in (small_config(transformers.CONFIG_MAPPING[name]()), config):
+    small = made(**FITTED[name]) if name in FITTED else small_config(made())
+    for configuration in (small, config):
         configuration.num_labels, configuration.architectures = CLASSES, [classes]
         configuration.use_cache, configuration._experts_implementation = False, "batched_mm"
         for attention in ("eager", None):
@@ -252,7 +346,7 @@ def transformers_model(kind: str, name: str) -> tuple[nn.Module, Tensor]:
                 wrapped, x = _with_input(kind, model, configuration)
                 with torch.no_grad():
                     wrapped(x)
-                return wrapped, x
+                return InDouble(wrapped) if name == "mra" else wrapped, x
             except Exception as error:
                 first = error if configuration is not config and attention == "eager" else first  # noqa: F821
     raise first
@@ -263,18 +357,21 @@ def _with_input(kind: str, model: nn.Module, config: Any) -> tuple[nn.Module, Te
     if kind == "ImageClassification":
         size = getattr(config, "image_size", 64)
         size = size if isinstance(size, int) else size[0] if size else 64
+        if config.model_type == "imagegpt":  # colours as tokens, row by row
+            return Embedded(model), torch.randn(SAMPLES, 64, config.n_embd, generator=generator)
         if config.model_type == "siglip2":
             return Patches(model), torch.randn(SAMPLES, 64, 3 * 8**2, generator=generator)
         return Named(model, "pixel_values"), images(size, getattr(config, "num_channels", 3))
     if kind == "SequenceClassification":
-        size = model.get_input_embeddings().weight.shape[1]
+        table = model_embeddings(model)
+        size = table.weight.shape[1] if hasattr(table, "weight") else config.hidden_size
         x = torch.randn(SAMPLES, 16, size, generator=generator)
         try:
             with torch.no_grad():
                 OfEmbeddings(model)(x)
             return OfEmbeddings(model), x
         except Exception:
-            return OfTokens(model, config.eos_token_id or 0), x
+            return OfTokens(model, getattr(config, "eos_token_id", None) or 0), x
     if kind == "AudioClassification":
         if hasattr(config, "num_mel_bins") and hasattr(config, "max_source_positions"):
             return Named(model, "input_features"), torch.randn(
@@ -482,6 +579,158 @@ def node() -> tuple[nn.Module, Tensor]:
     return trees, torch.randn(SAMPLES, 12, generator=torch.Generator().manual_seed(1))
 
 
+def borzoi() -> tuple[nn.Module, Tensor]:
+    package = importlib.import_module("borzoi_pytorch")
+    options = {
+        "dim": 96,
+        "depth": 1,
+        "heads": 4,
+        "attn_dim_key": 16,
+        "attn_dim_value": 24,
+        "bins_to_return": 8,
+    }
+    model = package.Borzoi.from_hparams(**options)
+
+    class Track(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:  # tracks (N, T, bins)
+            return self.model(x)[:, :CLASSES].mean(2)
+
+    return Track(), sequences(1024)
+
+
+def with_controls() -> tuple[nn.Module, Tensor]:
+    """The profile of both strands, for control tracks that are held."""
+    package = importlib.import_module("bpnetlite.bpnet")
+    options = {"n_filters": 8, "n_layers": 3, "n_outputs": 2, "n_control_tracks": 2, "trimming": 24}
+
+    class Profile(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = package.ProfileWrapper(package.BPNet(**options))
+            tracks = torch.rand(1, 2, 256, generator=torch.Generator().manual_seed(2))
+            self.register_buffer("tracks", tracks)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.model(x, self.tracks.expand(len(x), -1, -1))
+
+    return Profile(), sequences(256)
+
+
+def eugene(name: str) -> tuple[nn.Module, Tensor]:
+    package = importlib.import_module("eugene.models.zoo")
+    convolutions = {
+        "input_channels": 4,
+        "conv_channels": [8, 16],
+        "conv_kernels": [9, 5],
+        "pool_kernels": [4, 4],
+    }
+    hidden = {"hidden_dims": [16]}
+    build = {
+        "dsCNN": lambda: package.dsCNN(256, CLASSES, convolutions, "avg", hidden),
+        "DeepBind": lambda: package.DeepBind(256, CLASSES),
+        "DeepSEA": lambda: package.DeepSEA(256, CLASSES, {"conv_channels": [8, 16, 32]}, hidden),
+        "Basset": lambda: package.Basset(256, CLASSES, {"conv_channels": [8, 16, 32]}, hidden),
+    }
+    return build[name](), sequences(256)
+
+
+def selene() -> tuple[nn.Module, Tensor]:
+    package = importlib.import_module("selene_sdk.utils")
+    return package.NonStrandSpecific(package.DeeperDeepSEA(512, CLASSES)), sequences(512)
+
+
+def scgpt() -> tuple[nn.Module, Tensor]:
+    """scGPT with continuous values; its package imports torchtext, which was given up, for a vocabulary that is not needed."""
+    for name, held in {"torchtext": {}, "torchtext.vocab": {"Vocab": object}}.items():
+        sys.modules.setdefault(name, ModuleType(name)).__dict__.update(held)
+    package = importlib.import_module("scgpt.model.model")
+    options = {"n_cls": CLASSES, "vocab": {"<pad>": 0}, "dropout": 0.1}
+    model = package.TransformerModel(30, 32, 4, 64, 2, **options)
+
+    class Cells(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            genes = torch.arange(1, 1 + x.shape[1]).expand(len(x), -1)
+            return self.model(genes, x, torch.zeros_like(genes, dtype=torch.bool), CLS=True)["cls_output"]
+
+    return Cells(), 5 * torch.rand(SAMPLES, 20, generator=torch.Generator().manual_seed(1))
+
+
+def crested(backend: str) -> tuple[Any, Tensor]:
+    """CREsted's small network in Keras, in double precision; a process has one backend."""
+    os.environ.setdefault("KERAS_BACKEND", backend)
+    keras = importlib.import_module("keras")
+    if keras.backend.backend() != backend:
+        raise ValueError(
+            f"Keras runs on {keras.backend.backend()} here: start anew with KERAS_BACKEND={backend}"
+        )
+    if backend == "jax":
+        importlib.import_module("jax").config.update("jax_enable_x64", True)
+    keras.config.set_floatx("float64")
+    keras.utils.set_random_seed(0)
+    small = {"first_filters": 16, "filters": 16, "dense_size": 16}
+    model = importlib.import_module("crested.tl.zoo").simple_convnet(256, CLASSES, **small)
+    x = sequences(256, channels_last=True)
+    for weight in model.weights:  # biases, norms and their statistics that are not trivial
+        values = weight.numpy() if backend == "torch" else np.asarray(weight)
+        if np.ptp(values) == 0:
+            weight.assign(values + np.random.default_rng(0).uniform(0, 0.3, values.shape))
+    if backend == "torch":
+        return OfDict(model), x
+    trained, held = (
+        [v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)
+    )
+    return from_jax(lambda v: model.stateless_call(trained, held, v, training=False)[0]), x
+
+
+class OfDict(nn.Module):
+    """A Keras model on torch, as a module of torch."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x, training=False)
+
+
+def skorch() -> tuple[nn.Module, Tensor]:
+    package = importlib.import_module("skorch")
+    net = package.NeuralNetClassifier(partial(table_net, 12))
+    x = torch.randn(SAMPLES, 12, generator=torch.Generator().manual_seed(1))
+    return net.initialize().module_, x
+
+
+def table_net(features: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(features, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, CLASSES), nn.Softmax(1)
+    )
+
+
+def lightning() -> tuple[nn.Module, Tensor]:
+    package = importlib.import_module("lightning")
+
+    class Lit(package.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(
+                nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.GELU(), nn.Conv2d(8, 8, 3), nn.ReLU()
+            )
+            self.head = nn.Linear(8, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.net(x).mean((2, 3)))
+
+    return Lit(), images(48)
+
+
 MONAI = (
     "DenseNet121", "ResNet", "SEResNet50", "EfficientNetBN", "ViT", "Classifier", "Regressor", "SENet154", "UNet", "SwinUNETR",
     "TorchVisionFCModel",
@@ -495,11 +744,21 @@ OTHERS = {
     ("scvi-tools", "SCANVI"): scanvi,
     ("gReLU", "ConvModel"): grelu,
     ("pytorch_tabular", "NODE"): node,
+    ("borzoi-pytorch", "Borzoi"): borzoi,
+    ("bpnet-lite", "BPNet with control tracks"): with_controls,
+    **{("eugene-tools", name): partial(eugene, name) for name in ("dsCNN", "DeepBind", "DeepSEA", "Basset")},
+    ("selene-sdk", "DeeperDeepSEA of both strands"): selene,
+    ("scgpt", "TransformerModel, continuous values"): scgpt,
+    **{
+        ("crested", f"simple_convnet on {backend}"): partial(crested, backend) for backend in ("jax", "torch")
+    },
+    ("skorch", "NeuralNetClassifier"): skorch,
+    ("lightning", "LightningModule"): lightning,
 }
 
 torchvision_without_ops()
 FAMILIES = [
-    *(Family("timm", name, partial(timm_model, name)) for name in TIMM),
+    *(Family("timm", name, partial(timm_model, name), partial(timm_model, name)) for name in TIMM),
     *(
         Family("transformers", f"{kind} {name}", partial(transformers_model, kind, name))
         for kind, names in TRANSFORMERS.items()

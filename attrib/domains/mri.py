@@ -257,12 +257,6 @@ def slice_at(affine: np.ndarray, dim: str, mm: float) -> int:
     return round((mm - affine[axis, 3]) / affine[axis, n])
 
 
-def head(values: np.ndarray) -> np.ndarray:
-    """Where a volume is not background: above the darkest fiftieth of its range."""
-    low, high = float(values.min()), float(values.max())
-    return values > low + 0.02 * (high - low)
-
-
 def key_slices(inside: np.ndarray, dim: str, count: int = 7) -> list[int]:
     """Slices spread evenly over the middle half of what is inside a mask, along a dim."""
     n = VOXEL_DIMS.index(dim)

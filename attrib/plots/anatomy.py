@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib.labels.grids import AFFINE, VOXEL_DIMS, affine_of, anatomical
+from attrib.labels.grids import AFFINE, VOXEL_DIMS, affine_of, anatomical, foreground
 from attrib.plots.scale import DIVERGING, number
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def slice_panels(
     >>> a = xr.DataArray(np.random.default_rng(0).normal(size=(8, 9, 10)), dims=("i", "j", "k"))
     >>> a = a.assign_coords(affine=affine_coord(np.diag([2.0, 2.0, 2.0, 1.0])))
     >>> [ax.get_title() for ax in slice_panels(a, a, "k", 4).axes if ax.get_title()]
-    ['anatomy, z = 8 mm', 'attribution', 'largest 5%']
+    ['anatomy, z = 8 mm (k = 4)', 'attribution', 'largest 5%']
     """
     return SlicePanels(anatomy, attribution, dim, atlas, percentile, label, title).draw(index)
 
@@ -191,6 +191,20 @@ def slice_summary(
                 images.append(_outline(ax, plane._replace(extent=extent)))
             _frame(ax, frame, images)
             _letters(ax, views, frame, "white")
+            if column == 0:
+                words, corner = (
+                    (f"largest {100 - percentile:g}%" if row else "anatomy"),
+                    (frame[0] + 0.06 * inch, frame[3] - 0.05 * inch),
+                )
+                ax.text(
+                    *corner,
+                    words,
+                    fontsize=7,
+                    color="white",
+                    ha="left",
+                    va="top",
+                    path_effects=_halo("black"),
+                )
         ax.text(
             over_x + (low_x + high_x) / 2, (2 * high + gap + 0.04) * inch, f"{plane.position}\n{dim} = {index}",
             fontsize=8, ha="center", va="bottom",
@@ -258,10 +272,8 @@ class _Views(NamedTuple):
         return views._replace(window=views.head())
 
     def head(self) -> tuple[float, float, float, float]:
-        """Edges in mm of what is not background, and a margin: the darkest fiftieth of the range is background."""
-        values = self.anatomy.values
-        low, high = float(values.min()), float(values.max())
-        inside = values > low + 0.02 * (high - low)
+        """Edges in mm of what is not background, and a margin."""
+        inside = foreground(self.anatomy.values)
         edges = self.extent(0)
         cut: list[float] = []
         for n, low_mm, high_mm in ((self.across, *edges[:2]), (self.up, *edges[2:])):
@@ -375,7 +387,7 @@ class SlicePanels:
         ):  # fmt: skip
             image.set_data(values)
             image.set_extent(plane.extent)
-        self.panels[0].set_title(f"anatomy, {plane.position}", fontsize=9, y=1.0)
+        self.panels[0].set_title(f"anatomy, {plane.position} ({self.dim} = {index})", fontsize=9, y=1.0)
         for line in self.lines:
             line.set_data(*_borders(plane))
         return self.figure
@@ -445,10 +457,8 @@ def _name_axes(ax: Any, views: _Views) -> None:
 
 def _letters(ax: Any, views: _Views, frame: tuple[float, ...], colour: str) -> None:
     """The ends of both directions as letters inside a panel whose edges are `frame`."""
-    from matplotlib.patheffects import withStroke
-
     low_x, high_x, low_y, high_y = frame
-    halo = [withStroke(linewidth=2, foreground="white" if colour == "black" else "black")]
+    halo = _halo("white" if colour == "black" else "black")
     for n, places in ((views.across, ((0.02, 0.5), (0.98, 0.5))), (views.up, ((0.5, 0.02), (0.5, 0.98)))):
         for letter, (x, y), which in zip(ENDS[n], places, ("low", "high"), strict=True):
             sides = {"low": ("left", "bottom"), "high": ("right", "top")}[which]
@@ -456,6 +466,13 @@ def _letters(ax: Any, views: _Views, frame: tuple[float, ...], colour: str) -> N
                 low_x + x * (high_x - low_x), low_y + y * (high_y - low_y), letter, fontsize=8, color=colour, fontweight="bold",
                 path_effects=halo, ha=sides[0] if n == views.across else "center", va=sides[1] if n == views.up else "center",
             )  # fmt: skip
+
+
+def _halo(colour: str) -> list[Any]:
+    """Around letters over an image."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2, foreground=colour)]
 
 
 def _frame(ax: Any, frame: tuple[float, ...], artists: Sequence[Any]) -> None:

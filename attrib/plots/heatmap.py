@@ -105,12 +105,15 @@ def heatmap(
     name_cells(ax, a)
     if frame is not None:
         _draw_frame(ax, frame.values)
-    heading = "\n".join([*([title] if title else []), *notes])
+    heading = "\n".join(wrapped(line, 60) for line in [*title.splitlines(), *notes])
     if heading:
-        ax.set_title(wrapped(heading, 60), fontsize=10)
+        ax.set_title(heading, fontsize=10)
     quantity = value_label(a) if label is None else label
     note = limit_text(bound, percentile if limit is None else None)
-    colour_bar(ax.figure, picture, ax, quantity, note, extends(a.values, bound))
+    bar = colour_bar(ax.figure, picture, ax, quantity, note, extends(a.values, bound))
+    finite = a.values[np.isfinite(a.values)]
+    if np.array_equal(finite, finite.round()):  # of counts there are no halves
+        bar.ax.yaxis.get_major_locator().set_params(integer=True)
     return literal(ax)
 
 

@@ -199,18 +199,27 @@ def mean_per_class(a: xr.DataArray) -> xr.DataArray:
 
 
 def _means(results: Attributions) -> Figure:
-    from attrib.plots import bar_panels, image, panels
+    from attrib.plots import bar_panels, heatmap, panels
+    from attrib.plots.heatmap import NAMES
 
     method, a = next(((m, a) for m, a in results.items() if "delta" in a.coords), next(iter(results.items())))
     title = f"mean attribution, {name(a, method)}"
-    mean = _slim(_most_frequent(mean_per_class(a)).assign_attrs(long_name=title), "target")
+    means = mean_per_class(a)
+    some = _most_frequent(means, GROUPS if means.ndim > 2 else NAMES)
+    left = means.sizes["target"], some.sizes["target"]
+    notes = [f"{left[1]} of {left[0]} targets, those with the most samples"] if left[0] > left[1] else []
+    mean = _slim(some.assign_attrs(long_name=title), "target")
     if mean.ndim > 2:
-        return panels(plane(mean), "target", titles=[_group(mean, k) for k in range(mean.sizes["target"])])
+        titles = [_group(mean, k) for k in range(mean.sizes["target"])]
+        return panels(plane(mean.assign_attrs(long_name="; ".join([title, *notes]))), "target", titles=titles)
     if mean.sizes["target"] == 1:
         return bar_panels({_group(mean, 0): mean[0]}, n=FEATURES, label=title)
     top = np.sort(np.argsort(-np.abs(mean.values).max(0), kind="stable")[:FEATURES])
-    ax = image(mean[:, top].transpose())
-    return cast("Figure", ax.figure)
+    if len(top) < mean.shape[1]:
+        notes.append(
+            f"{len(top)} of {mean.shape[1]} {mean.dims[1]} labels, those of the largest mean magnitude"
+        )
+    return cast("Figure", heatmap(mean[:, top].transpose(), title="\n".join(notes)).figure)
 
 
 def _group(mean: xr.DataArray, k: int) -> str:
@@ -219,7 +228,7 @@ def _group(mean: xr.DataArray, k: int) -> str:
     return f"{called} (n = {int(mean['count'].values[k])})"
 
 
-def _most_frequent(mean: xr.DataArray) -> xr.DataArray:
+def _most_frequent(mean: xr.DataArray, count: int) -> xr.DataArray:
     """The targets with the most samples, in their order."""
-    most = np.sort(np.argsort(-mean["count"].values, kind="stable")[:GROUPS])
+    most = np.sort(np.argsort(-mean["count"].values, kind="stable")[:count])
     return mean.isel(target=most)

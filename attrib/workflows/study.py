@@ -136,7 +136,10 @@ def agreement_frame(table: xr.DataArray) -> pd.DataFrame:
 
 
 def write_agreement(results: Mapping[str, Result], folder: Folder) -> None:
-    """Write `agreement.csv`: the mean rank correlation of each pair of methods whose attributions have one form."""
+    """Write `agreement.csv`: the mean rank correlation of each pair of methods whose attributions have one form.
+
+    Of a pair in which one method has signs and the other has none (saliency, maps of activations), magnitudes are compared.
+    """
     arrays = {m: a for m, a in results.items() if isinstance(a, xr.DataArray)}
     first = next(iter(arrays.values()), None)
     alike = {m: a for m, a in arrays.items() if first is not None and a.sizes == first.sizes}
@@ -145,7 +148,12 @@ def write_agreement(results: Mapping[str, Result], folder: Folder) -> None:
         samples = {
             m: a.drop_vars(list(a.coords)).stack(sample_=dims, create_index=False) for m, a in alike.items()
         }
-        save(agreement_frame(agreement(samples, dim="sample_")), folder.file(AGREEMENT))
+        signed = np.array([bool((a < 0).any()) for a in samples.values()])
+        table = agreement(samples, dim="sample_")
+        if signed.any() and not signed.all():
+            sizes = agreement({m: abs(a) for m, a in samples.items()}, dim="sample_")
+            table = table.where(signed[:, None] == signed, sizes)
+        save(agreement_frame(table), folder.file(AGREEMENT))
 
 
 def draw(x: Result, results: Mapping[str, Result], folder: Folder, **options: Any) -> list[str]:

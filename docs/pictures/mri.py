@@ -14,6 +14,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -24,7 +25,13 @@ from nilearn.image import resample_to_img
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 from torch import nn
 
+from attrib.domains.mri import smoothed
+from attrib.io import from_nifti
+from attrib.labels.grids import affine_of
+from attrib.plots import slice_panels, slice_summary
 from attrib.workflows.mri import Figures, Images, mri
+from attrib.workflows.mri.pictures import label_of
+from attrib.workflows.mri.plan import shown
 
 SUBJECTS, TRAINED = 48, 32
 LESION = "Hippocampus_L"
@@ -150,6 +157,30 @@ def known(work: Path, folder: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def draw(work: Path, folder: Path, subject: str = "sub-012", place: int = 14) -> None:
+    """Write the pictures of docs/mri.md."""
+    grid = {"sample": 0, "channel": 0}
+    anatomy, atlas = (from_nifti(work / f"{name}.nii.gz").isel(grid) for name in (subject, "atlas"))
+    part = json.loads((folder / "parts" / f"{subject}.json").read_text())
+    says = (
+        f"{subject}: true {part['label']}, predicted {part['predicted']} (p = {max(part['probability']):.3f})"
+    )
+    options: dict[str, Any] = {"atlas": atlas}
+    for method, file in (("grad_cam", "mri-grad-cam"), ("integrated_gradients", "mri-slice")):
+        options["label"] = label_of(part["units"][method], part["target"])
+        a = from_nifti(folder / method / subject / f"{subject}_{method}.nii.gz").isel(grid)
+        slice_panels(anatomy, a, "k", place, title=f"{says}\n{shown(method)}", **options).savefig(
+            IMAGES / f"{file}.png"
+        )
+    soft = a.copy(data=smoothed(a.values, affine_of(a), 6.0))
+    title = f"{says}\n{shown(method)} after a Gaussian of 6 mm"
+    slices = range(place - 2, place + 3)
+    slice_summary(anatomy, soft, "k", list(slices), title=title, **options).savefig(
+        IMAGES / "mri-summary.png"
+    )
+    shutil.copy(folder / "attribution_summary.png", IMAGES / "mri-overview.png")
+
+
 def main() -> None:
     """Make, train, explain, measure."""
     parser = argparse.ArgumentParser()
@@ -187,6 +218,8 @@ def main() -> None:
     table = known(given.work, folder)
     table.to_csv(folder / "known_truth.csv", index=False)
     print(table.to_string(index=False))
+    if given.baselines == "mean:HC":
+        draw(given.work, folder)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from attrib.domains.mri import (  # fmt: skip
     slice_at,
     smoothed,
 )
-from attrib.labels.grids import VOXEL_DIMS, affine_coord, affine_of, to_mm
+from attrib.labels.grids import VOXEL_DIMS, affine_coord, affine_of, foreground, to_mm
 
 PSR = np.array([[0, 0, 2.0, -9], [-2, 0, 0, 9], [0, 2, 0, -7], [0, 0, 0, 1]])
 
@@ -142,3 +142,26 @@ def test_smoothing_has_the_width_that_it_says() -> None:
     assert soft[24, 20, 20] / soft[20, 20, 20] == pytest.approx(0.5, abs=0.01)
     assert soft[20, 22, 20] / soft[20, 20, 20] == pytest.approx(0.5, abs=0.01)
     assert soft.sum() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "background", ["zeros, and darker edges", "zero, as the mean of what is inside", "noise", "resampled"]
+)
+def test_background_is_found_whatever_lies_below_it(background: str) -> None:
+    rng = np.random.default_rng(0)
+    brain = np.zeros((20, 20, 20), bool)
+    brain[5:15, 4:16, 5:15] = True
+    image = rng.normal(100, 12, brain.shape) * brain
+    if background.startswith("zeros"):
+        image[5, 4:10, 5] = -30  # of a spline; they had made all of the background brain
+    elif background.startswith("zero,"):
+        image[brain] -= 100
+    elif background == "noise":
+        image += np.abs(rng.normal(0, 3, brain.shape))
+    else:
+        image += rng.normal(0, 0.1, brain.shape)
+        image[5, 4:10, 5] = -30
+    found = foreground(image)
+    assert (found == brain).mean() > 0.99
+    assert foreground(rng.normal(size=brain.shape)).mean() > 0.9  # without a background
+    assert foreground(np.ones(brain.shape)).sum() == 0

@@ -143,6 +143,51 @@ class PerPosition(nn.Module):
         return self.scores(self.relu(self.body(x))).mean(2)
 
 
+class Strands(nn.Module):
+    """Logits of a profile over the positions of all strands, and their mean under it; `weighed` has a weight for each strand."""
+
+    def __init__(self, strands: int = 2, weighed: bool = False) -> None:
+        super().__init__()
+        self.conv, self.relu, self.weighed = nn.Conv1d(4, 12, 5, padding=2), nn.ReLU(), weighed
+        self.scores = nn.Conv1d(12, strands, 5, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.scores(self.relu(self.conv(x)))
+        h = h * torch.tensor([[1.0], [-0.5]]) if self.weighed else h
+        return (h.flatten(1).softmax(1) * h.flatten(1)).sum(1, keepdim=True)
+
+
+class Given(nn.Module):
+    """Rows of its own, for every sample."""
+
+    def __init__(self, rows: Tensor) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(rows)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rows.expand(len(x), -1, -1)
+
+
+class Latents(nn.Module):
+    """Eight latents that look at the tokens in an order of chance, which here is that of the tokens."""
+
+    def __init__(self, positions: bool = False) -> None:
+        super().__init__()
+        self.embed, self.latents = nn.Linear(6, 12), Given(torch.eye(8, 12) * 9)
+        places = nn.functional.interpolate(torch.eye(8)[None], 24)[0].T
+        self.place = Given(torch.cat([places, torch.zeros(24, 4)], 1))
+        self.norm, self.tokens, self.head = nn.LayerNorm(12), nn.LayerNorm(12), nn.Linear(12, 2)
+        self.positions = positions
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.tokens(self.embed(x) + self.place(x))
+        if self.positions:
+            return self.head(h.mean(1))
+        keys = self.place(x).mT
+        latents = self.latents(x)
+        return self.head(self.norm(latents + (latents @ keys).softmax(2) @ h).square().mean(1))
+
+
 class BiasBranch(nn.Module):
     """A large branch that finishes first and a small one that finishes last."""
 
@@ -225,12 +270,17 @@ def stages(last: int) -> nn.Sequential:
         (PerPosition, sequences(), "relu", (64,)),
         (BiasBranch, sequences(), "main", (64,)),
         (TwoModels, sequences(), "main", (64,)),
+        (Latents, images(24, 6), "tokens", (24,)),
+        (lambda: Latents(positions=True), images(24, 6), "tokens", (24,)),
+        (Strands, sequences(), "relu", (64,)),
+        (lambda: Strands(1), sequences(), "relu", (64,)),
+        (lambda: Strands(2, weighed=True), sequences(), "scores", (64,)),
         (ReverseBranch, sequences(), "forwards", (64,)),
         (ImageAndText, images(3, 64, 64), "vision", (8, 8)),
         (lambda: stages(2), images(3, 32, 32), "3", (2, 2)),
         (lambda: stages(1), images(3, 32, 32), "1", (4, 4)),
     ],
-    ids=["attention", "registers", "channels first", "scores", "bias branch", "two models", "reversed", "text", "stages", "one position"],
+    ids=["attention", "registers", "channels first", "scores", "bias branch", "two models", "latents", "positions", "both strands", "one strand", "weighed", "reversed", "text", "stages", "one position"],
 )  # fmt: skip
 def test_auto(model: Callable[[], nn.Module], x: Tensor, layer: str, grid: tuple[int, ...]) -> None:
     net = model().eval()
@@ -249,6 +299,9 @@ def test_auto(model: Callable[[], nn.Module], x: Tensor, layer: str, grid: tuple
     [
         (ViT, images(3, 64, 64), "norm (its positions do not count for the output)"),
         (PerPosition, sequences(), "scores (scores of the outputs, position by position)"),
+        (Latents, images(24, 6), "norm (its positions begin as values of its own)"),
+        (Strands, sequences(), "scores (scores of the outputs, position by position)"),
+        (lambda: Strands(1), sequences(), "scores (scores of the outputs, position by position)"),
         (ReverseBranch, sequences(), "backwards (it runs from the input's end to its beginning)"),
         (TwoModels, sequences(), "on the branch of most parameters (1,716) (others: bias)"),
         (lambda: stages(1), images(3, 32, 32), "(one position)"),

@@ -91,6 +91,17 @@ def test_confusion_is_legible_on_twelve_inches(n: int, normalize: bool) -> None:
     assert wanted in texts(figure)
 
 
+def test_colour_bars_of_counts_have_whole_numbers() -> None:
+    for values, whole in (
+        (np.array([[0.0, 1.0], [3.0, np.nan]]), True),
+        (np.array([[0.0, 0.5], [3.0, np.nan]]), False),
+    ):
+        figure = heatmap(xr.DataArray(values, dims=("label", "other")), limit=3.0).figure
+        figure.canvas.draw()
+        ticks = figure.axes[1].get_yticks()
+        assert np.array_equal(ticks, ticks.round()) == whole
+
+
 def test_confusion_says_what_it_counts() -> None:
     names = ["a", "b"]
     table = xr.DataArray(

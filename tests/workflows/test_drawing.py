@@ -9,6 +9,8 @@ import pytest
 import xarray as xr
 from matplotlib.text import Text
 
+from attrib.testing import legible
+from attrib.workflows import drawing
 from attrib.workflows.drawing import (
     at_largest_target,
     each_layer,
@@ -94,6 +96,19 @@ def test_mean_per_class() -> None:
     plain = a.drop_vars("target")
     assert mean_per_class(plain)["target"].values.tolist() == ["all samples"]
     np.testing.assert_allclose(mean_per_class(plain).values[0], a.values.mean(0))
+
+
+def test_means_of_many_classes_and_features_can_be_read_and_say_what_is_left_out() -> None:
+    names = [f"brain_nucleus_accumbens_{k}" for k in range(70)]
+    values = np.random.default_rng(0).normal(size=(141, 80))
+    coords = {"gene": [f"ENSG{k:011d}" for k in range(80)], "target": ("sample", [*names, *names, names[3]])}
+    a = xr.DataArray(values, dims=("sample", "gene"), coords=coords, name="attribution")
+    figure = drawing._means({"saliency": a})
+    legible(figure)
+    ax = figure.axes[0]
+    assert "60 of 70 targets" in ax.get_title()
+    assert "25 of 80 gene labels" in ax.get_title()
+    assert names[3] in [t.get_text() for t in ax.get_xticklabels()]
 
 
 def test_completeness() -> None:

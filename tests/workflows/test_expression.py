@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from html import unescape
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 import xarray as xr
 from scipy.sparse import csr_matrix
+from scipy.stats import spearmanr
 from torch import nn
 
 import attrib
@@ -144,6 +146,10 @@ def test_only_test_samples_that_are_right_are_explained(study) -> None:
     expected = samples.correct & (split[samples.index] == "test")
     assert (samples.explained == expected).all()
     assert done.summary["explained"] == expected.sum()
+    test = split[samples.index] == "test"  # the network was trained on the others
+    assert done.summary["accuracy_of_split"] == pytest.approx(samples.correct[test].mean())
+    words = f"of the {test.sum()} of the training's test split predicted correctly"
+    assert words in unescape((folder / "out" / "index.html").read_text())
 
 
 def test_tables_agree_with_the_attributions(study) -> None:
@@ -242,6 +248,17 @@ def test_pictures_are_legible(labels: int) -> None:
         legible(figure)
 
 
+def test_a_gene_that_leads_two_labels_is_outlined_at_both() -> None:
+    a = xr.DataArray(
+        np.repeat([[5.0, 1.0, 0.0], [5.0, 0.0, 1.0]], 3, 0) + np.random.default_rng(0).normal(0, 0.01, (6, 3)), dims=("sample", "gene"),
+        name="attribution", coords={"gene": ["g1", "g2", "g3"], "label": ("sample", np.repeat(["a", "b"], 3))},
+    )  # fmt: skip
+    ax = drawn.leading_heatmap(findings(a, {}, 1), "deep_lift").axes[0]
+    assert ax.get_title() == "First gene of each label"
+    framed = np.concatenate([line for lines in ax.collections for line in lines.get_segments()])
+    assert (framed[:, 0].min(), framed[:, 0].max()) == (-0.5, 1.5)
+
+
 def test_saliency_from_zero_to_one() -> None:
     a = xr.DataArray([[2.0, 4.0, 3.0], [5.0, 5.0, 5.0]], dims=("sample", "gene"))
     assert normalised(a).values.tolist() == [[0, 1, 0.5], [0, 0, 0]]
@@ -319,7 +336,7 @@ def test_a_model_of_ones_own_without_labels(tmp_path: Path) -> None:
         target="all",
     )
     assert done.summary["explained"] == 9
-    assert done.summary["accuracy_of_all_samples"] is None
+    assert done.summary["accuracy_of_split"] is None
     assert load(tmp_path / "out" / "mean_by_target.nc").sizes["target"] == 3
 
 
@@ -515,6 +532,12 @@ def test_methods_are_compared_with_chance_and_with_each_other(study) -> None:
     table = pd.read_csv(folder / "out" / "agreement.csv").set_index("method")
     assert set(table.index) == set(z) == set(table.columns)
     assert table.loc["integrated_gradients", "deep_lift"] > 0.8
+    plain, signed = (
+        load(folder / "out" / "attributions.nc", m) for m in ("saliency", "integrated_gradients")
+    )
+    some = np.unique(np.linspace(0, len(plain) - 1, 64).round().astype(int))
+    expected = [spearmanr(plain.values[k], abs(signed.values[k])).statistic for k in some]
+    assert table.loc["saliency", "integrated_gradients"] == pytest.approx(np.mean(expected), abs=1e-6)
     assert "agreement.csv" in done.files
     assert "deletion z (median)" in (folder / "out" / "index.html").read_text()
 

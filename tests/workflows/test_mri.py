@@ -16,6 +16,7 @@ import torch
 import xarray as xr
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.stats import spearmanr
 
 import attrib
 from attrib.cli.run import OK, REFUSED, run
@@ -236,6 +237,27 @@ def test_maps_are_compared_with_random_orders_and_with_each_other(study: Path) -
     )
     agreement = pd.read_csv(study / "agreement.csv")
     assert {"integrated_gradients", "deep_lift"} <= set(agreement.iloc[:, :2].to_numpy().ravel())
+    pair = agreement[
+        (agreement["first"] == "integrated_gradients") & (agreement["second"] == "saliency")
+    ].iloc[0]
+    inside, r = [], []
+    for file in sorted((study / "parts").glob("*.npz")):
+        with np.load(file) as maps:
+            brain = maps["inside"] >= 0.5
+            assert not brain.all()  # where images are empty all maps are alike, which says nothing
+            r.append(
+                spearmanr(*(np.abs(maps[m][brain]) for m in ("integrated_gradients", "saliency"))).statistic
+            )
+            inside.append(maps["inside"])
+    assert pair["mean"] == pytest.approx(np.mean(r), abs=1e-6)
+    common = np.mean(inside, 0) >= 0.5
+    of_patients = np.stack([
+        np.load(study / "parts" / f"{s}.npz")["saliency"][common] for s in table[table.label == "TLE"].subject.unique()
+    ])  # fmt: skip
+    expected = np.corrcoef(of_patients)[np.triu_indices(len(of_patients), 1)].mean()
+    alike = pd.read_csv(study / "consistency.csv")
+    row = alike[(alike.method == "saliency") & (alike.samples == "within TLE")].iloc[0]
+    assert row.correlation == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("form", ["volume", "slices"])

@@ -25,6 +25,11 @@ _MEMORY = {  # functions that hand out memory, to which other code can write uns
     *(Tensor.storage, Tensor.share_memory_),
 }
 
+NO_GRADIENT = (
+    "`model` turns tensors into NumPy or JAX arrays, which have no gradient; pass attrib.from_jax(f) where it is a function of JAX. "
+    "Methods that compare outputs take it as it is: occlusion, feature_ablation, shapley_values, in_silico_mutagenesis, predict"
+)
+
 
 class Unfused(TorchFunctionMode):
     """Runs attention, recurrent layers and one-hot encodings (torch's reads the indices in Python, to check them) by plain ops.

@@ -91,6 +91,8 @@ class Graph:
         What the callable returned while it was recorded.
     translated : bool
         Whether a translation to torch was recorded for a model of another library; `value` is that of the translation.
+    exposed : bool
+        Whether the memory of a tensor was handed to code outside torch.
     seen : dict of Ref to Tensor
         Results of the nodes during the recording, if `record` was called with `keep`. A replay removes the values that
         it uses.
@@ -103,6 +105,7 @@ class Graph:
     lifted: dict[Ref, Tensor]
     value: Tensor
     translated: bool = False
+    exposed: bool = False
     seen: dict[Ref, Tensor] = field(default_factory=dict)
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from types import CodeType
 from typing import Any
 
@@ -278,7 +279,8 @@ def record(
             raise TypeError(
                 f"`f` returned {type(value).__name__}, expected one tensor; pass a function that picks it"
             )
-        return recorder.graph(value, lifted.pairs.values(), keep and not (lifted.pairs or mode.exposed))
+        keep = keep and not (lifted.pairs or mode.exposed)
+        return replace(recorder.graph(value, lifted.pairs.values(), keep), exposed=mode.exposed)
 
 
 def evaluate(f: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:

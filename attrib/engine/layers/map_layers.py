@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -29,6 +30,8 @@ from attrib.engine.model.function import refuse_checkpoint
 
 AUTO = "auto"
 _LISTED = 10  # layers that a message names
+_FEW = 8  # channels that may be scores of strands and tasks; more are features
+_SAME = 1e-5  # part of what single changes of the score add up to, below which the score is the same
 
 
 class MapLayer(NamedTuple):
@@ -241,6 +244,11 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
         if trial is not None and placement == Placement(None, False, DIFFUSE):
             placement = _like_others(trial, c.key, outputs, inputs) or placement
         reason = _objection(c, placement, likely, y)
+        if reason is None and placement is not None and placement.form is not None:
+            if trial is not None and _begins_as_its_own(c, placement.form, trial, outputs, inputs):
+                reason = _OWN
+            elif _interchangeable(c, placement.form, y, passes, rows):
+                reason = _HEAD
         if reason is None:
             tips.append(MapLayer(c.site, placement))
             behind |= set(_nodes(c.output))
@@ -306,6 +314,7 @@ def _main(tips: Sequence[MapLayer], trial: Trial, outputs: Sequence[Candidate]) 
 
 
 _PART = "a part of a block"
+_OWN = "its positions begin as values of its own"
 _HEAD = "scores of the outputs, position by position"
 
 
@@ -343,6 +352,50 @@ def _is_head(c: Candidate, form: Form, y: Tensor) -> bool:
     )
     gradient = torch.autograd.grad(y, c.output, first.view_as(y), retain_graph=True, allow_unused=True)[0]
     return gradient is not None and int(form(gradient).flatten(2).any(2).sum()) == 1
+
+
+def _begins_as_its_own(
+    c: Candidate, form: Form, trial: Trial, outputs: Sequence[Candidate], inputs: tuple[int, ...]
+) -> bool:
+    """Whether tokens begin as values that no input moves, such as latents, and none of as many before them are the input's.
+
+    Such tokens follow the input by chance, if they do. Beside embeddings of positions stand the input's own tokens.
+    """
+    count = math.prod(form.grid)
+    if c.output.ndim != 3 or form.order == "first" or count in (*inputs[1:], math.prod(inputs[2:])):
+        return False
+    above = set(_nodes(c.output))
+    before = [o for o in outputs if o is not c and _node(o.output) in above]
+    fixed = {
+        _node(o.output)
+        for o in before
+        if o.output.ndim == 3 and o.output.shape[1] == c.output.shape[1] and not trial.moved(o.key)
+    }
+    if not fixed:
+        return False
+    of_input = (
+        o
+        for o in before
+        if count in (o.output.shape[1], math.prod(o.output.shape[2:]), math.prod(o.output.shape[1:-1]))
+    )
+    return not any(trial.moved(o.key) and fixed.isdisjoint(_nodes(o.output)) for o in of_input)
+
+
+def _interchangeable(c: Candidate, form: Form, y: Tensor, passes: Passes, rows: Rows) -> bool:
+    """Whether a few channels may change places: scores of both strands that the model adds up, and no features."""
+    if c.gradient is None or not 1 < form(c.output).shape[1] <= _FEW:
+        return False
+    calls = itertools.count()
+
+    def turn(name: str, output: Tensor) -> Tensor | None:
+        return output.roll(1, channels) if next(calls) == (c.site.call or 0) else None
+
+    channels = 1 if form.order == "first" else -1
+    leaves = (r[:1].clone() for r in rows)
+    with torch.no_grad(), tapped({c.site.name: c.site.module}, samples_first(turn, 1, second=c.site.second)):
+        turned = passes.function.output(*leaves, samples=torch.zeros(1, dtype=torch.long))
+    moved = (c.gradient * (c.output.roll(1, channels) - c.output)).abs().sum()
+    return bool((turned - y).abs().max() <= _SAME * moved)
 
 
 def _node(output: Tensor) -> Any:

@@ -90,6 +90,11 @@ class Response(NamedTuple):
     last: Tensor
 
     @property
+    def moves(self) -> bool:
+        """Whether any change reaches the layer; what has one channel, or one position, shows it in one of the two sums."""
+        return bool((self.first > 0).any() or (self.last > 0).any())
+
+    @property
     def local(self) -> bool:
         """Whether most of what moves a position comes from one place."""
         shares = _shares(self.last.flatten(1))
@@ -242,7 +247,7 @@ class Trial:
     def moved(self, key: Key) -> bool:
         """Whether any change of the input reaches a call of a layer; so it is said of one that was not watched."""
         response = self._responses.get(key)
-        return response is None or bool((response.last > 0).any())
+        return response is None or response.moves
 
     @property
     def still(self) -> bool:
@@ -289,7 +294,7 @@ def placed_by_moves(
     of convolutions, whose positions may all see the whole input.
     """
     likely = form_by_types(response.shape, module, inputs)
-    if not bool((response.last > 0).any()):
+    if not response.moves:
         return Placement(likely, False, UNMOVED if likely else _no_form(response.shape, inputs))
     form = _best(response, moves, module, inputs[1:])
     if form is not None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import CheckpointFunction
 
-from attrib.engine.graph.modes import transformed
+from attrib.engine.graph.modes import NO_GRADIENT, transformed
 from attrib.engine.model.checks import (
     Batch,
     Ops,
@@ -170,9 +170,21 @@ class Function:
             self._tracked() if back else nullcontext(),
             noted(copies),
         ):
-            output = self.model(*copies, *extra, **named)
+            output = self._called(copies, extra, named)
         self.knowledge.writes |= [c._version for c in copies] != versions
         return one_tensor(output, len(rows[0])).detach()
+
+    def _called(self, rows: Rows, extra: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """What the model returns; one that asks its input for what only arrays have gets arrays of NumPy."""
+        if not self.knowledge.takes_arrays:
+            try:
+                return self.model(*rows, *extra, **named)
+            except AttributeError as error:
+                if not isinstance(error.obj, Tensor) or not hasattr(torch.empty(0).numpy(), error.name or ""):
+                    raise
+        output = self.model(*(r.cpu().numpy() for r in rows), *extra, **named)
+        self.knowledge.takes_arrays = True
+        return output
 
     def _follows_a_pass_back(self, rows: Rows) -> bool:
         """Whether rows are followed: where memory is measured, what recurrent layers keep for a pass back is most of what they take."""
@@ -192,7 +204,7 @@ class Function:
         copies = tuple(r.clone() for r in rows) if self.knowledge.writes else rows
         extra, named = self._beside(samples, rows[0])
         with noted(copies):
-            output = self.model(*copies, *extra, **named)
+            output = self._called(copies, extra, named)
         return one_tensor(output, len(rows[0]))
 
     def __call__(self, *rows: Tensor, samples: Tensor | None = None) -> Tensor:
@@ -210,7 +222,7 @@ class Function:
         try:
             with self._tracked() if torch.is_grad_enabled() else nullcontext():
                 with noted(copies):
-                    output = self.model(*copies, *extra, **named)
+                    output = self._called(copies, extra, named)
                 y = one_tensor(output, len(rows[0]))
         except (RuntimeError, NotImplementedError, TypeError) as error:
             self._refuse_for_its_rows(rows, samples, error)
@@ -316,10 +328,7 @@ def refuse_numpy(error: Exception) -> None:
     Under a transform of `torch.func` it says nothing: what autograd can do is tried afterwards.
     """
     if "call numpy()" in str(error) and not transformed():
-        raise TypeError(
-            "`model` turns tensors into NumPy or JAX arrays, which have no gradient; pass attrib.from_jax(f) where it is a function "
-            "of JAX. Methods that compare outputs take it as it is: occlusion, feature_ablation, in_silico_mutagenesis, predict"
-        ) from error
+        raise TypeError(NO_GRADIENT) from error
 
 
 WITHOUT_CHECKPOINT = "leave it out (in transformers model.gradient_checkpointing_disable())"

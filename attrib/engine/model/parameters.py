@@ -26,10 +26,17 @@ def refuse_uncallable(model: Any, name: str) -> None:
     if callable(model) and not isinstance(model, type):
         return
     methods = [m for m in ("predict_proba", "decision_function", "predict") if hasattr(model, m)]
+    networks = {n: v for n, v in getattr(model, "__dict__", {}).items() if isinstance(v, nn.Module)}
     if isinstance(model, type):
         what, fix = f"the class {model.__name__}", f"; pass an instance, {model.__name__}(...)"
-    elif methods:
-        what, fix = type(model).__name__, f"; pass its method {methods[0]}, with a method that edits inputs"
+    elif methods or networks:
+        held = (
+            [f"the network that it holds, .{max(networks, key=lambda n: _size(networks[n]))}"]
+            if networks
+            else []
+        )
+        edited = [f"its method {methods[0]}, with a method that edits inputs"] if methods else []
+        what, fix = type(model).__name__, f"; pass {', or '.join(held + edited)}"
     elif isinstance(model, Mapping):
         what, fix = (
             type(model).__name__,
@@ -40,6 +47,10 @@ def refuse_uncallable(model: Any, name: str) -> None:
     else:
         what, fix = type(model).__name__, ""
     raise TypeError(f"`{name}` must be callable, got {what}{fix}")
+
+
+def _size(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
 
 
 def modules(model: Model) -> list[nn.Module]:

@@ -23,6 +23,8 @@ class Knowledge:
         Whether its rows are known to be independent, and its outputs the same at every call.
     writes : bool
         Whether it writes to its inputs, so that they have to be copied.
+    takes_arrays : bool
+        Whether it takes arrays of NumPy, and no tensors.
     sizes_fixed : bool
         Whether it takes no other number of rows, or rows depend on each other: no row may then be added to a call.
     row_bytes, largest : int or None
@@ -43,6 +45,7 @@ class Knowledge:
 
     checked: bool = False
     writes: bool = False
+    takes_arrays: bool = False
     sizes_fixed: bool = False
     row_bytes: int | None = None
     largest: int = 1

@@ -12,6 +12,7 @@ from torch.func import vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from attrib.engine.graph import Graph, Node, Ref, record, transformed
+from attrib.engine.graph.modes import NO_GRADIENT
 from attrib.engine.secant import (
     bilinear,
     elementwise,
@@ -163,6 +164,8 @@ def _replay(
     with _as_recorded(x1):
         y = graph.run(start(x0, x1, changes), call)
     if not isinstance(y, Pair):
+        if graph.exposed:
+            raise TypeError(NO_GRADIENT)
         raise ValueError("the output of `f` does not depend on its inputs; is `target` the output you meant?")
     return y
 

@@ -66,8 +66,13 @@ def study_page(
 
 
 def _head(summary: Mapping[str, Any]) -> list[str]:
-    accuracy = summary["accuracy_of_all_samples"]
-    correct = "" if accuracy is None else f", {accuracy:.1%} of them predicted correctly"
+    accuracy, split = summary["accuracy_of_split"], summary["split"]
+    those = (
+        "of them"
+        if split == "all"
+        else f"of the {summary['samples_of_split']} of the training's {split} split"
+    )
+    correct = "" if accuracy is None else f", {accuracy:.1%} {those} predicted correctly"
     few, without = summary["labels_with_few_samples"], summary["labels_without_explained_samples"]
     lines = [
         f"{summary['samples']} samples of {summary['genes']} genes{correct}; {summary['explained']} explained, of {len(summary['labels'])} labels."

@@ -51,11 +51,16 @@ def write_heatmap(path: Path, mean: xr.DataArray, label: str, quantity: str, tit
 def leading_heatmap(results: Findings, method: str) -> Figure:
     """The first genes of every label over all labels, each outlined at its own label."""
     count = max(1, GENES // max(1, results.moments.sizes["label"]))
-    table = results.top[results.top["rank"] <= min(count, 5)].drop_duplicates("gene").head(GENES)
-    mean = _named(results.moments).sel(gene_id=table["gene"].astype(str).values)
+    table = results.top[results.top["rank"] <= min(count, 5)]
+    genes = table["gene"].astype(str).unique()[:GENES]
+    mean = _named(results.moments).sel(gene_id=genes)
     labels = mean["label"].values
+    leads = pd.crosstab(
+        table["gene"].astype(str), table["label"].astype(str)
+    )  # a gene may lead several labels
     frame = xr.DataArray(
-        table["label"].to_numpy(dtype=object)[:, None] == labels[None], dims=("gene_id", "label")
+        leads.reindex(index=genes, columns=labels.astype(str), fill_value=0).to_numpy() > 0,
+        dims=("gene_id", "label"),
     )
     frame = frame.assign_coords(gene_id=mean["gene_id"].values, label=labels)
     strip = lambda v: (
@@ -63,7 +68,8 @@ def leading_heatmap(results: Findings, method: str) -> Figure:
         if "gene" in v.coords
         else v.rename(gene_id="gene").drop_vars(["gene", "label"])
     )
-    title = f"First {min(count, 5)} genes of each label"
+    shown = min(count, 5, int(table["rank"].max()))
+    title = "First gene of each label" if shown == 1 else f"First {shown} genes of each label"
     return heatmap(
         strip(mean), outline=strip(frame), label=_quantity(results, method), title=title, most=LABELS
     ).figure  # type: ignore[return-value]

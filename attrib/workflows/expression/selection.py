@@ -76,9 +76,8 @@ def classified(classifier: Classifier, x: xr.DataArray, context: Context | None 
 
 def chosen(
     samples: Samples,
-    classifier: Classifier,
+    within: np.ndarray,
     *,
-    split: str = "auto",
     every: bool = False,
     max_samples: int | None = None,
     seed: int = 0,
@@ -89,9 +88,8 @@ def chosen(
     Parameters
     ----------
     samples : Samples
-    classifier : Classifier
-    split : {"auto", "test", "validation", "train", "all"}
-        Of the training. `"auto"`: the test samples, if the data hold samples of the training; else all.
+    within : array (sample,) of bool
+        Those of the split.
     every : bool
         Whether wrongly predicted samples are explained too.
     max_samples : int, optional
@@ -106,11 +104,9 @@ def chosen(
     ValueError
         If none is left.
     """
-    if split not in SPLITS:
-        raise ValueError(f"`split` is {split!r}, expected {', '.join(SPLITS)}")
     if max_samples is not None and max_samples < 1:
         raise ValueError(f"`max_samples` is {max_samples}, expected at least 1")
-    keep = _of_split(samples.z["sample"].values, classifier, split, say)
+    keep = within.copy()
     if "correct" in samples.z.coords and not every:
         right = samples.z["correct"].values
         say(
@@ -130,25 +126,52 @@ def chosen(
     return Samples(samples.z.isel(sample=places), samples.x.isel(sample=places), samples.missing)
 
 
-def _of_split(
-    names: np.ndarray, classifier: Classifier, split: str, say: Callable[[str], None]
-) -> np.ndarray:
+def of_split(
+    names: np.ndarray,
+    classifier: Classifier,
+    split: str = "auto",
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[str, np.ndarray]:
+    """Which samples are of a split of the training.
+
+    Parameters
+    ----------
+    names : array of str
+        The samples.
+    classifier : Classifier
+    split : {"auto", "test", "validation", "train", "all"}
+        `"auto"`: the test, if the data hold samples of the training; else all.
+    say : callable
+
+    Returns
+    -------
+    (str, array of bool)
+        The split, and its samples.
+
+    Raises
+    ------
+    ValueError
+        For other splits, and for one of a model whose training is not known.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"`split` is {split!r}, expected {', '.join(SPLITS)}")
     file = None if classifier.folder is None else classifier.folder / SPLIT
+    everything = np.ones(len(names), dtype=bool)
     if split == "all" or file is None or not file.is_file():
         if split not in ("auto", "all"):
             raise ValueError(
                 f"`split` is {split!r}, but there is no split.csv of a training beside the model"
             )
-        return np.ones(len(names), dtype=bool)
+        return "all", everything
     table = pd.read_csv(file, dtype=str)
     of = dict(zip(table["sample"], table["split"], strict=True))
     places = np.array([of.get(str(n), "") for n in names])
     if split == "auto":
         if not (places != "").any():
-            return np.ones(len(names), dtype=bool)
+            return "all", everything
         say("The data hold samples of the training; those of its test are explained (all: --set split=all).")
         split = "test"
-    return places == split
+    return split, places == split
 
 
 def baseline_of(

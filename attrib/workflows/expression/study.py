@@ -30,7 +30,14 @@ from attrib.workflows.expression.checkpoint import Classifier
 from attrib.workflows.expression.findings import Findings
 from attrib.workflows.expression.page import gene_data, study_page
 from attrib.workflows.expression.reading import read_expression
-from attrib.workflows.expression.selection import Samples, background, baseline_of, chosen, classified
+from attrib.workflows.expression.selection import (
+    Samples,
+    background,
+    baseline_of,
+    chosen,
+    classified,
+    of_split,
+)
 from attrib.workflows.expression.targets import means_of_targets, target_names
 from attrib.workflows.folder import RECORD, Folder, digest, picture_count
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
@@ -180,9 +187,8 @@ def expression(
     beside = read_context(context, classifier.model).labelled(matrix.x)
     beside.of(matrix.x)
     every_sample = classified(classifier, matrix.x, beside)
-    selected = chosen(
-        every_sample, classifier, split=split, every=every, max_samples=max_samples, seed=seed, say=say
-    )
+    split, within = of_split(every_sample.z["sample"].values, classifier, split, say)
+    selected = chosen(every_sample, within, every=every, max_samples=max_samples, seed=seed, say=say)
     settings = _settings(
         classifier, selected, every_sample, methods, baselines, batch_size, seed, options, say
     )
@@ -204,7 +210,7 @@ def expression(
                 save(means, folder.file("mean_by_target.nc"))
         enriched = _tables(results, selected, every_sample, sets, folder)
         heatmaps = _draw(results, _beside(selected, classifier), limit, workers, folder, say, tell)
-        summary = _summary(
+        summary = _judged(every_sample, split, within) | _summary(
             matrix.problems, every_sample, selected, results, folder.record["methods"], classifier, heatmaps
         )
         write_json(summary, folder.file("summary.json"))
@@ -393,12 +399,18 @@ def _draw(
     return heatmaps
 
 
+def _judged(every: Samples, split: str, within: np.ndarray) -> dict[str, Any]:
+    """How many samples of the split are predicted correctly: those of the training say nothing of others."""
+    correct = every.z["correct"].values[within].mean() if "correct" in every.z.coords else None
+    accuracy = None if correct is None else float(correct)
+    return {"split": split, "samples_of_split": int(within.sum()), "accuracy_of_split": accuracy}
+
+
 def _summary(
     problems: Mapping[str, str], every: Samples, selected: Samples, results: Mapping[str, Findings], methods: Sequence[Mapping[str, Any]],
     classifier: Classifier, heatmaps: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Any]:  # fmt: skip
     counts = next(iter(results.values())).moments["count"].to_series()
-    correct = float(every.z["correct"].values.mean()) if "correct" in every.z.coords else None
     leading = {}
     for method, part in results.items():
         column = "symbol" if "symbol" in part.top else "gene"
@@ -407,7 +419,7 @@ def _summary(
         }
     content: dict[str, Any] = {
         "samples": every.z.sizes["sample"], "explained": selected.z.sizes["sample"], "genes": every.z.sizes["gene"],
-        "accuracy_of_all_samples": correct, "labels": {str(k): int(v) for k, v in counts.items()},
+        "labels": {str(k): int(v) for k, v in counts.items()},
         "labels_with_few_samples": [str(k) for k, v in counts.items() if v < numbers.FEW],
         "labels_without_explained_samples": [c for c in classifier.classes if c not in counts.index],
         "missing_genes": selected.missing, "problems": dict(problems), "methods": list(methods),

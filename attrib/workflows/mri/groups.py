@@ -126,6 +126,7 @@ def compare(
         k: [] for k in ("clusters", "regions", "sides", "indices", "consistency", "agreement")
     }
     grid = coarsened(cohort.volume(np.broadcast_to(np.float32(0), cohort.shape)), COARSE)
+    brain = _brain(folder, [str(p["subject"]) for p in labelled or parts])
     for method in plan.methods:
         maps = np.stack([_coarse(folder, p["subject"], method) for p in labelled or parts])
         a = xr.DataArray(
@@ -134,7 +135,7 @@ def compare(
             coords={"sample": [p["subject"] for p in labelled or parts], **grid.coords},
         )
         if min(counts) >= LEAST:
-            mask = _mask(folder, a)
+            mask = (a.max("sample") != a.min("sample")).drop_vars("affine", errors="ignore") & brain
             result = cluster_contrast(
                 a, positive, mask=mask, threshold=options.threshold, connectivity=options.connectivity, tfce=options.tfce,
                 n_permutations=options.permutations, seed=plan.seed,
@@ -144,8 +145,9 @@ def compare(
             tables["clusters"].append(_clusters(result, method, cohort))
             files.append(_group_map(folder, result, cohort, method))
         if min(counts) >= 2:
+            voxels = xr.DataArray(maps[:, brain], dims=("sample", "voxel"))
             tables["consistency"].append(
-                consistency(a, [p["label"] for p in labelled], seed=plan.seed).assign(method=method)
+                consistency(voxels, [p["label"] for p in labelled], seed=plan.seed).assign(method=method)
             )
         if len(regions):
             of_method = regions[regions.method == method]
@@ -184,11 +186,10 @@ def _coarse(folder: Path, subject: str, method: str) -> np.ndarray:
         return np.asarray(maps[method])
 
 
-def _mask(folder: Path, a: xr.DataArray) -> xr.DataArray:
-    """Where maps differ inside the brain of at least half of the subjects."""
-    inside = sum(_coarse(folder, str(s), INSIDE) for s in a["sample"].values) / a.sizes["sample"]
-    differs = (a.max("sample") != a.min("sample")).drop_vars("affine", errors="ignore")
-    return differs & (inside >= 0.5)
+def _brain(folder: Path, subjects: Sequence[str]) -> np.ndarray:
+    """Blocks inside the brain of at least half of the subjects; all, where there are none."""
+    inside = np.asarray(sum(_coarse(folder, s, INSIDE) for s in subjects)) / len(subjects) >= 0.5
+    return inside if inside.any() else ~inside
 
 
 def _clusters(result: xr.Dataset, method: str, cohort: Cohort) -> pd.DataFrame:
@@ -271,11 +272,15 @@ def _rows(index: xr.DataArray, method: str) -> pd.DataFrame:
 
 
 def _agreement(folder: Path, parts: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> pd.DataFrame:
-    """Rank correlation of the magnitudes of two methods' maps, over the subjects."""
+    """Rank correlation of the magnitudes of two methods' maps inside the brain, over the subjects.
+
+    Outside, where images are empty, maps that have nothing in common are alike.
+    """
     values: dict[tuple[str, str], list[float]] = {}
     for p in parts:
+        brain = _brain(folder, [str(p["subject"])])
         with np.load(folder / "parts" / f"{p['subject']}.npz") as maps:
-            sizes = {m: xr.DataArray(np.abs(maps[m]).ravel(), dims="voxel") for m in methods}
+            sizes = {m: xr.DataArray(np.abs(maps[m][brain]), dims="voxel") for m in methods}
         for n, first in enumerate(methods):
             for second in methods[n + 1 :]:
                 values.setdefault((first, second), []).append(rank_correlation(sizes[first], sizes[second]))

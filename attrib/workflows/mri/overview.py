@@ -145,7 +145,8 @@ def _methods(ax: Any, groups: Groups, methods: Sequence[str]) -> None:
     _name_methods(ax, methods)
     ax.set_yticks(range(count), [shown(m) for m in methods], fontsize=8)
     ax.set_title(
-        "Methods against each other:\nrank correlation of magnitudes (mean ± sd over subjects)", fontsize=10
+        "Methods against each other:\nrank correlation of magnitudes in the brain\n(mean ± sd over subjects)",
+        fontsize=10,
     )
 
 

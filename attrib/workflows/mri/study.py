@@ -12,10 +12,10 @@ import numpy as np
 import xarray as xr
 
 from attrib._install import install_hint
-from attrib.domains.mri import Subject, evenly, head, plane_dim, read_subjects, slice_at
+from attrib.domains.mri import Subject, evenly, plane_dim, read_subjects, slice_at
 from attrib.domains.mri import key_slices as middle_slices
 from attrib.io.nifti import nibabel_module
-from attrib.labels.grids import VOXEL_DIMS
+from attrib.labels.grids import VOXEL_DIMS, foreground
 from attrib.scale.loading import first_line, load_model
 from attrib.scale.runners import shares
 from attrib.workflows.attribute import Tell
@@ -306,7 +306,7 @@ def _slices(
     if wanted is not None and mm is not None:
         raise ValueError("`key_slices` and `key_mm` are both given; pass one of them")
     if wanted is None and mm is None:
-        inside = head(volume.isel({across: slice(first, last + 1)}).values)
+        inside = foreground(volume.isel({across: slice(first, last + 1)}).values)
         return [first + k for k in middle_slices(inside, across)]
     name = "key_slices" if wanted is not None else "key_mm"
     chosen = list(wanted) if wanted is not None else [slice_at(cohort.affine, across, v) for v in mm or ()]

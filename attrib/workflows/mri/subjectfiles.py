@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attrib.domains.mri import Subject, coarsened, head, peak, plane_dim, smoothed
+from attrib.domains.mri import Subject, coarsened, peak, plane_dim, smoothed
 from attrib.io import replacing, save_nifti, write_json
 from attrib.io.nifti import numbers, open_image, oriented
 from attrib.io.place import strict
-from attrib.labels.grids import VOXEL_DIMS, affine_of
+from attrib.labels.grids import VOXEL_DIMS, affine_of, foreground
 from attrib.stats import region_shares
 from attrib.workflows.folder import stamp
 from attrib.workflows.mri.explaining import Explained
@@ -43,7 +43,7 @@ def write_subject(
     rows: list[dict[str, Any]] = []
     regions: list[dict[str, Any]] = []
     brain = cohort.brain_of(subject)
-    inside = head(volume.values) if brain is None else brain
+    inside = foreground(volume.values) if brain is None else brain
     coarse = {INSIDE: coarsened(volume.copy(data=inside.astype(np.float32)), COARSE).values}
     for method, a in explained.maps.items():
         (folder / method / subject.name).mkdir(parents=True, exist_ok=True)
