@@ -13,8 +13,8 @@ from attrib.cli.options import Cluster, Context, Continued, Device, Layer, Pictu
 from attrib.cli.values import drawers, joined, listed, workers
 
 if TYPE_CHECKING:
-    from attrib.workflows.cells import Study
     from attrib.workflows.checkpoint import Classifier
+    from attrib.workflows.runner import Studied
 
 Images = Annotated[
     list[Path],
@@ -137,7 +137,7 @@ def chosen(
     )
 
 
-def _report(done: Study, classes: Sequence[str]) -> None:
+def _report(done: Studied, classes: Sequence[str]) -> None:
     from attrib.workflows.cells.page import on_the_border
 
     accuracy = done.summary["accuracy"]

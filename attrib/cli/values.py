@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
 PYTHON = {"True": True, "False": False, "None": None}  # which JSON spells in another way
 
 
@@ -55,14 +56,25 @@ def assignments(settings: Sequence[str] | None, flag: str = "--set") -> dict[str
 
 
 def divided(
-    values: Mapping[str, Any], study: Mapping[str, Any], flag: str = "--set"
+    values: Mapping[str, Any], study: Mapping[str, tuple[type, Any]], flag: str = "--set"
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings of a study, whose defaults are `study`, and what is left: arguments of methods."""
-    settings = {name: values.get(name, default) for name, default in study.items()}
-    for name, value in settings.items():
-        if isinstance(study[name], bool) and not isinstance(value, bool):
-            raise ValueError(f"{flag} {name} is {value!r}, expected true or false")
+    """Settings of a study, whose kinds and defaults are `study`, and what is left: arguments of methods."""
+    settings = {
+        name: default if values.get(name) is None else _of_kind(values[name], kind, f"{flag} {name}")
+        for name, (kind, default) in study.items()
+    }
     return settings, {k: v for k, v in values.items() if k not in study}
+
+
+def _of_kind(value: Any, kind: type, name: str) -> Any:
+    """A value of a setting: a text, a list of texts, or a number or flag that is one."""
+    if kind in (str, list):
+        texts = [str(v) for v in value] if isinstance(value, list) else [str(value)]
+        return listed(texts) if kind is list else ",".join(texts)
+    is_flag = isinstance(value, bool)
+    if is_flag != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind):
+        raise ValueError(f"{name} is {value!r}, expected {EXPECTED[kind]}")
+    return value
 
 
 def renamed(values: Sequence[str] | None, flag: str = "--columns") -> dict[str, str]:

@@ -136,7 +136,7 @@ class Wanted:
             return [Entry(i[:, : len(shape)], self._label(c)) for c, i in enumerate(index)]
         targets = [self._one(t, shape) for t in self.items]
         entries = [
-            tuple(t.index[0].tolist()) if type(t) is Entry and _is_fixed(item) else None
+            tuple(int(v) for v in t.index[0]) if type(t) is Entry and _is_fixed(item) else None
             for t, item in zip(targets, self.items, strict=True)
         ]
         for j, entry in enumerate(entries):

@@ -46,24 +46,24 @@ class Grid(NamedTuple):
 
     def boxes(self) -> tuple[Tensor, Tensor]:
         """First and last but one position (windows, k) along `axes`, the last dim fastest."""
-        lines = [self._line(axis - 1)[0] for axis in self.axes]
+        lines = [torch.tensor(self._line(axis - 1)) for axis in self.axes]
         if not lines:
             return torch.zeros(1, 0, dtype=torch.long), torch.zeros(1, 0, dtype=torch.long)
         lo = torch.cartesian_prod(*lines).view(-1, len(lines))
         sizes = torch.tensor([self.window[axis - 1] for axis in self.axes])
         return lo, (lo + sizes).minimum(torch.tensor([self.shape[axis - 1] for axis in self.axes]))
 
-    def _line(self, d: int) -> tuple[Tensor, Tensor]:
-        """Starts and ends of the windows along one dim."""
-        lo = torch.arange(self.counts[d]) * self.stride[d]
-        return lo, (lo + self.window[d]).clamp(max=self.shape[d])
+    def _line(self, d: int) -> list[int]:
+        """Starts of the windows along one dim."""
+        return [k * self.stride[d] for k in range(self.counts[d])]
 
     def spread(self, values: Tensor) -> Tensor:
         """Values of windows (T, N, *counts) to features (T, N, *shape): the mean over the windows that cover each."""
         for d, n in enumerate(self.shape):
             total = values.new_zeros(*values.shape[: d + 2], n, *values.shape[d + 3 :])
             cover = torch.zeros(n, dtype=values.dtype, device=values.device)
-            for k, (lo, hi) in enumerate(zip(*(t.tolist() for t in self._line(d)), strict=True)):
+            for k, lo in enumerate(self._line(d)):
+                hi = min(lo + self.window[d], n)
                 total.narrow(d + 2, lo, hi - lo).add_(values.narrow(d + 2, k, 1))
                 cover[lo:hi] += 1
             values = total / cover.view(-1, *[1] * (len(self.shape) - d - 1))

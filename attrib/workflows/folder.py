@@ -49,6 +49,8 @@ class Folder:
         Whether to replace an earlier run, or to begin anew with other settings.
     folders : sequence of str
         Created inside.
+    log : str, optional
+        A file inside, for the lines of `note`.
 
     Raises
     ------
@@ -72,10 +74,12 @@ class Folder:
         settings: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         folders: Sequence[str] = (),
+        log: str | None = None,
     ) -> None:
         self.path = Path(path)
-        self.settings = None if settings is None else json.loads(json.dumps(dict(settings), default=str))
-        self._overwrite, self._folders, self._open, self._is_new = overwrite, folders, False, False
+        self.settings = None if settings is None else plain_settings(settings)
+        self._overwrite, self._folders, self._log, self._open = overwrite, folders, log, False
+        self._is_new = False
         self._lock = Lock(self.path / LOCK, self.path)
         self.files: list[str] = []
         self.record: dict[str, Any] = {
@@ -115,6 +119,12 @@ class Folder:
         with replacing(self.file(name)) as temporary:
             temporary.write_text(content, encoding="utf-8")
         return name
+
+    def note(self, line: str, level: str = "INFO") -> None:
+        """Add a line to the log, if there is one."""
+        if self._log is not None:
+            with (self.path / self._log).open("a", encoding="utf-8") as stream:
+                stream.write(f"{now()} {level} {line}\n")
 
     def write(self) -> None:
         """Bring `run.json` up to date, if the folder exists."""
@@ -164,6 +174,7 @@ class Folder:
             return
         self.record["state"] = _ended(kind)
         self.record["ended"] = now()
+        self.note(*(("finished",) if kind is None else (f"stopped: {kind.__name__}: {error}", "ERROR")))
         if kind is None:
             for name in set(self._earlier) - set(self.files):
                 (self.path / name).unlink(missing_ok=True)
@@ -175,7 +186,8 @@ class Folder:
             self._lock.release()
 
     def _holds_nothing(self) -> bool:
-        return all(p.is_dir() or p.name in (RECORD, LOCK) for p in self.path.rglob("*"))
+        own = {self.path / name for name in (RECORD, LOCK, self._log or RECORD)}
+        return all(p.is_dir() or p in own for p in self.path.rglob("*"))
 
     def _of_earlier(self) -> list[str]:
         """Files of an earlier run, if this one may replace or continue it."""
@@ -220,6 +232,11 @@ def _ended(kind: type[BaseException] | None) -> str:
     if kind is None:
         return "finished"
     return "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they are read again from `run.json`."""
+    return dict(json.loads(json.dumps(dict(settings), default=str)))
 
 
 def versions() -> dict[str, str]:

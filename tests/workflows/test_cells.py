@@ -814,7 +814,7 @@ def test_images_travel_to_other_processes(
     checkpoint: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Network and settings can be pickled, and give the same there; what is drawn can be pickled, too."""
-    monkeypatch.setattr("attrib.workflows.cells.study.carried_out", stopped)
+    monkeypatch.setattr("attrib.workflows.runner.carried_out", stopped)
     with pytest.raises(Stopped) as raised:
         cells(load_checkpoint(checkpoint), images, tmp_path / "out", methods=["grad_cam"], pictures=1)
     job, items = raised.value.args

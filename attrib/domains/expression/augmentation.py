@@ -64,8 +64,8 @@ def augmented(x: np.ndarray, label: np.ndarray, least: int, way: str = "mix", se
     >>> import numpy as np
     >>> from attrib.domains.expression import augmented
     >>> more = augmented(np.array([[0.0], [1.0], [5.0]]), np.array(["a", "a", "b"]), 3)
-    >>> more.label.tolist(), more.new.sum()
-    (['a', 'a', 'b', 'a', 'b', 'b'], np.int64(3))
+    >>> more.label.tolist(), int(more.new.sum())
+    (['a', 'a', 'b', 'a', 'b', 'b'], 3)
     """
     if way not in WAYS:
         raise ValueError(f"`augment` is {way!r}, expected {', '.join(WAYS)}")

@@ -114,7 +114,7 @@ class Scan:
             If the window `must` be taken and does not suit the first sample.
         """
         total = self.prediction.new_zeros(len(self.prediction), len(self.edits.samples))
-        samples = self.edits.samples.unique().tolist()
+        samples = [int(i) for i in self.edits.samples.unique()]
         cause = "asked for" if must else "fewer operations"
         try:
             with _errors_as_reasons(must):
@@ -250,7 +250,7 @@ class Scan:
 
     def _edits_of(self, i: int) -> Tensor:
         """Numbers of the edits of a sample."""
-        first, last = torch.searchsorted(self.edits.samples, torch.tensor([i, i + 1])).tolist()
+        first, last = map(int, torch.searchsorted(self.edits.samples, torch.tensor([i, i + 1])))
         return torch.arange(first, last)
 
     def dense_for(self, reason: str) -> Tensor:

@@ -79,12 +79,22 @@ class PreparedModel:
         self._knowledge = Knowledge()
         self._state: list[Any] = []
         self._forms: dict[Any, PreparedModel] = {}
+        self._shown: dict[Any, tuple[list[Any], Any]] = {}
 
     def form(self, key: Any, make: Callable[[Model], Model]) -> PreparedModel:
         """Another form of the model, such as one whose inputs go in by name, of which is remembered what was learned, too."""
         if key not in self._forms:
             self._forms[key] = PreparedModel(make(self.model))
         return self._forms[key]
+
+    def shown(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What does not depend on the values of weights, such as the form of a result: made once for a key, and anew for other modules."""
+        state = state_of(self.model, parts(self.model), values=False)
+        before, value = self._shown.get(key, (None, None))
+        if before != state:
+            value = make()
+            self._shown[key] = state, value
+        return value
 
     def __call__(self, *x: Any, **options: Any) -> Any:
         """What the model returns."""

@@ -204,7 +204,7 @@ class Multipliers:
         ratio = _ratio_of_large(chunk)
         # all that decides what comes next is read at once: a GPU stands still once for each chunk
         decisive = [torch.stack([*differs, ~right.all()]).any(), (ratio > 0).any(0).sum(), ratio.max()]
-        unsure, large, largest = torch.stack([t.float() for t in decisive]).tolist()
+        unsure, large, largest = map(float, torch.stack([t.float() for t in decisive]).cpu())
         if unsure:
             if self.check:
                 refuse_other_outputs(graph, replay, (x0, x1), (y0, None if seen_output else y1))

@@ -219,19 +219,21 @@ def _deletion(
     results: Mapping[str, xr.Dataset],
     settings: Settings,
 ) -> xr.DataArray:
-    """z (sample, method) of deletion against random orders; NaN for attributions that are not finite."""
-    start = background[list(BRANCHES)].mean("sample")
-    scores = []
-    for result in results.values():
-        try:
-            curve = deletion(
-                predictor.model, x[list(BRANCHES)], result[list(BRANCHES)], baselines=start, steps=STEPS, n_random=CONTROLS,
-                additional_forward_args=predictor.context.of(x), seed=settings.seed, batch_size=settings.batch_size,
-            )  # fmt: skip
-            scores.append(curve["z"].values.astype(float))
-        except ValueError:
-            scores.append(np.full(x.sizes["sample"], np.nan))
-    return xr.DataArray(np.stack(scores, 1), dims=("sample", "method"))
+    """z (sample, method) of deletion against random orders, the same for all methods; NaN for attributions that are not finite."""
+    finite = [m for m, r in results.items() if all(np.isfinite(r[b].values).all() for b in BRANCHES)]
+    z = xr.DataArray(np.full((x.sizes["sample"], len(results)), np.nan), dims=("sample", "method"))
+    if finite:
+        bare = [
+            results[m][list(BRANCHES)].drop_vars([c for c in results[m].coords if c not in x.dims])
+            for m in finite
+        ]
+        curve = deletion(
+            predictor.model, x[list(BRANCHES)], xr.concat(bare, "target", coords="minimal", compat="override", combine_attrs="drop"),
+            baselines=background[list(BRANCHES)].mean("sample"), steps=STEPS, n_random=CONTROLS, targets=[[0] * len(z)] * len(finite),
+            additional_forward_args=predictor.context.of(x), seed=settings.seed, batch_size=settings.batch_size,
+        )  # fmt: skip
+        z[:, [m in finite for m in results]] = curve["z"].transpose("sample", "target").values
+    return z
 
 
 def _with_scores(
