@@ -45,7 +45,7 @@ EXAMPLES = {
     "attrib fcgr": (
         "attrib fcgr --data model/test.csv --checkpoint model/model.safetensors --max-samples 20",
         'attrib fcgr --data pairs.csv --checkpoint model.safetensors --samples "pair 3,pair 8" \\\n'
-        "  --methods integrated_gradients,grad_cam --output results",
+        "  --methods integrated_gradients,deep_lift --output results",
     ),
     "attrib fcgr train": (
         "attrib fcgr train --data pairs.csv --output model",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import opcode
 import os
 import re
@@ -105,6 +106,8 @@ def _refusal(error: Exception, arguments: Sequence[str]) -> int:
         return _report(_usage(error, arguments), REFUSED)
     if isinstance(error, OSError) or (isinstance(error, REFUSALS) and _is_refusal(error.__traceback__)):
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            text = "no space is left where `output` is; the files that are there are whole, and the same command goes on"
         return _report(with_flags(str(text), arguments) or type(error).__name__, REFUSED)
     described = f"{type(error).__name__}: {error}"
     place = _users_place(error.__traceback__)

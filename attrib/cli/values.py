@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,14 +40,16 @@ def rows(text: str, flag: str = "--batch-size") -> int | str:
 
 
 def assignments(settings: Sequence[str] | None, flag: str = "--set") -> dict[str, Any]:
-    """``name=value`` as a mapping; values are read as JSON where they are JSON, and as Python's ``True``, ``False``, ``None``."""
+    """``name=value`` as a mapping; values are read as JSON where they are JSON, as lists of it where they have commas, and as Python's ``True``, ``False``, ``None``."""
     values: dict[str, Any] = {}
     for text in settings or ():
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise ValueError(f"{flag} is {text!r}, expected name=value, such as n_steps=20")
         try:
-            values[name.strip()] = json.loads(value)
+            values[name.strip()] = json.loads(
+                f"[{value}]" if re.fullmatch(r"[-\d.]+(,[-\d.]+)+", value) else value
+            )
         except ValueError:
             values[name.strip()] = PYTHON.get(value.strip(), value)
     return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Protocol
@@ -168,13 +168,38 @@ class Wanted:
         return self.classes[int(row)]
 
 
+def class_names(classes: Any) -> tuple[str, ...] | None:
+    """Names of the outputs in their order: of a list, of a table by its labels, of a mapping from numbers to names or back."""
+    if classes is None:
+        return None
+    if isinstance(classes, set | frozenset):
+        raise TypeError(
+            f"`classes` is {classes!r}, which has no order, expected a list of names, one for each output"
+        )
+    if isinstance(classes, Mapping):
+        numbers_last = not all(isinstance(k, Integral) for k in classes) and all(isinstance(v, Integral) for v in classes.values())  # fmt: skip
+        pairs = [(v, k) if numbers_last else (k, v) for k, v in classes.items()]
+        if not _are_numbers([k for k, _ in pairs]):
+            raise TypeError(f"`classes` is {classes!r}, expected a list of names, or a mapping between 0 to {len(pairs) - 1} and names")  # fmt: skip
+        return tuple(str(name) for _, name in sorted(pairs, key=lambda pair: int(pair[0])))
+    index: list[Any] = getattr(getattr(classes, "index", None), "tolist", list)()
+    if index and _are_numbers(index):  # of a table; other labels say nothing of the order
+        return class_names(dict(zip(index, classes, strict=True)))
+    return tuple(str(c) for c in classes)
+
+
+def _are_numbers(labels: list[Any]) -> bool:
+    """Whether they are those of the outputs, 0 and up, in any order."""
+    return sorted(map(str, labels)) == sorted(map(str, range(len(labels))))
+
+
 def wanted(
     target: TargetLike, targets: Sequence | str | None, classes: Sequence[str] | None, n: int
 ) -> Wanted:
     """Check `target`, `targets` and `classes` as far as that goes without an output."""
     if target is not None and targets is not None:
         raise ValueError("`target` and `targets` were both given; pass one of them")
-    names = None if classes is None else tuple(str(c) for c in classes)
+    names = class_names(classes)
     if names is not None and len(set(names)) != len(names):
         repeated_name = next(c for c in names if names.count(c) > 1)
         raise ValueError(

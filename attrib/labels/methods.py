@@ -13,6 +13,7 @@ import torch
 from attrib.engine.model.block_model import BlockModel, FirstLook
 from attrib.engine.model.parameters import dtype_of
 from attrib.engine.model.prepared import PreparedModel
+from attrib.engine.target import class_names
 from attrib.functional.arguments import refuse_unknown
 from attrib.functional.docstrings import labelled_doc
 from attrib.functional.explanation import About, Explanation
@@ -131,7 +132,7 @@ def _facts(about: About, settings: dict[str, Any]) -> Facts:
         units = "gradient" if inner is None else inner.units
     classes = settings["classes"]
     params = {k: v for k, v in settings.items() if k not in ("f", "x")}
-    return Facts(about, units, params, None if classes is None else tuple(map(str, classes)))
+    return Facts(about, units, params, class_names(classes))
 
 
 def _tensor_options(

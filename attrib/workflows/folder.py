@@ -26,6 +26,13 @@ from attrib.io.lock import Lock, read_json, sweep
 RECORD, PARTS, LOCK = "run.json", "parts", ".lock.json"
 PACKAGES = ("attrib", "torch", "numpy", "xarray", "netCDF4", "matplotlib", "scikit-learn")
 CAUSES = ("attrib", "torch")  # packages whose versions results depend on most
+REFUSALS = (
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    ImportError,
+    OSError,
+)  # what arguments, files and models raise
 
 
 class Folder:
@@ -55,7 +62,7 @@ class Folder:
     -----
     As a context manager it records how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or `"failed"`. Without
     settings the folder is made with the first file, so that a run that fails earlier leaves nothing and takes nothing away; with
-    settings it is made when the context is entered. Temporary files that a killed run left are removed. Of an earlier run that is
+    settings it is made when the context is entered, and removed where the run is refused before it wrote anything. Temporary files that a killed run left are removed. Of an earlier run that is
     continued, files that the new one does not write are removed when it has finished.
     """
 
@@ -72,6 +79,7 @@ class Folder:
         self.path = Path(path)
         self.settings = None if settings is None else plain_settings(settings)
         self._overwrite, self._folders, self._log, self._open = overwrite, folders, log, False
+        self._is_new = False
         self._lock = Lock(self.path / LOCK, self.path)
         self.files: list[str] = []
         self.record: dict[str, Any] = {
@@ -135,6 +143,7 @@ class Folder:
     def _begin(self) -> None:
         if self._open:
             return
+        self._is_new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock.take()
         try:
@@ -159,6 +168,10 @@ class Folder:
     ) -> None:
         if not self._open:
             return
+        if self._is_new and kind is not None and issubclass(kind, REFUSALS) and self._holds_nothing():
+            self._lock.release()
+            shutil.rmtree(self.path)
+            return
         self.record["state"] = _ended(kind)
         self.record["ended"] = now()
         self.note(*(("finished",) if kind is None else (f"stopped: {kind.__name__}: {error}", "ERROR")))
@@ -171,6 +184,10 @@ class Folder:
             self.write()
         finally:
             self._lock.release()
+
+    def _holds_nothing(self) -> bool:
+        own = {self.path / name for name in (RECORD, LOCK, self._log or RECORD)}
+        return all(p.is_dir() or p in own for p in self.path.rglob("*"))
 
     def _of_earlier(self) -> list[str]:
         """Files of an earlier run, if this one may replace or continue it."""
@@ -278,6 +295,13 @@ def picture_count(pictures: int | str) -> int | None:
     if isinstance(pictures, bool) or not str(pictures).isdecimal():
         raise ValueError(f"`pictures` is {pictures!r}, expected a number, all or none")
     return int(pictures)
+
+
+def refuse_below_one(**numbers: int | None) -> None:
+    """Refuse counts that are not positive, each by its argument's name; None is no count."""
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}` is {value}, expected a positive number")
 
 
 def digest(model: Callable[..., Any]) -> str:

@@ -25,7 +25,7 @@ from attrib.workflows.fcgr.maps import _deletion, explained
 from attrib.workflows.fcgr.network import Inception, TwoBranch
 from attrib.workflows.fcgr.pairs import BRANCHES, file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Score
-from attrib.workflows.fcgr.samplefiles import site_of
+from attrib.workflows.fcgr.samplefiles import _pictures, site_of
 from attrib.workflows.fcgr.settings import METHODS, Settings, checked_methods
 from tests.browser import held
 from tests.workflows.sites import planted
@@ -160,6 +160,23 @@ def test_everything_adds_up(everything: xr.Dataset) -> None:
     assert np.allclose(tangent.sum(("y", "x")), 0, atol=1e-4)
 
 
+def test_each_method_has_its_own_unit(everything: xr.Dataset) -> None:
+    """Of gradients it is not that of methods which add up; pictures name it, and the colours of Grad-CAM are the map's alone."""
+    units = everything["mirna"]["units"].to_series()
+    assert units["integrated_gradients"] == "output"
+    assert units["saliency"] == units["saliency_filter"] == "output / k-mers"
+    assert units["saliency_normalize"] == "output / k-mers / k-mers"
+    pair = everything.isel(sample=0)
+    makers = _pictures(pair, "a", None)
+    drawn = {n: makers[n]() for n in ("mirna_saliency", "grad_cam", "interaction_heatmap", "along")}
+    assert "Saliency (log-odds / k-mers)" in [ax.get_ylabel() for ax in drawn["mirna_saliency"].axes]
+    assert "Saliency\n(log-odds / k-mers)" in [ax.get_ylabel() for ax in drawn["along"].axes]
+    ax = drawn["grad_cam"].axes[0]
+    assert [len(ax.images), ax.images[0].get_alpha()] == [1, None]
+    assert len(ax.collections[0].get_paths()) == int((pair["mirna_image"] > 0).sum())
+    assert drawn["interaction_heatmap"].axes[0].get_yticklabels()[4].get_text().startswith("5 ")
+
+
 def test_a_step_of_the_game_counts_what_precedes() -> None:
     """The fourth path of the Inception block on an image says how many k-mers that may precede each k-mer are there."""
     block = Inception(1, 1)
@@ -291,6 +308,11 @@ def test_the_page_holds_everything_itself(study: Path) -> None:
     }
     assert one["interaction"]["rows"] == len(one["mirna_along"]["saliency"]["letters"])
     stored = load(study / "out" / "attributions.nc")["mirna"].sel({"method": "saliency", "sample": "pair 0"})
+    assert (
+        one["mrna_along"]["saliency"]["unit"]
+        == one["mirna"]["saliency"]["unit"]
+        == "attribution (log-odds / k-mers)"
+    )
     assert one["mirna"]["saliency"]["limit"] == pytest.approx(float(abs(stored).max()))
     assert all((study / "out" / f).is_file() for f in one["files"])
     shown = set(re.findall('<img src="(.*?)"', text))
@@ -599,6 +621,7 @@ def test_refusals_are_one_line(
             {"id": ["a", "a"], "mirna": ["ACGTACGT"] * 2, "target": ["ACGTACGT"] * 2, "label": [1, 0]},
             "has the id 'a' twice",
         ),
+        ({"mirna": ["ACGT" * 12], "target": ["ACGT" * 5], "label": [1]}, "are the two columns exchanged?"),
         (
             {"mirna": ["ACG"], "target": ["ACGTACGT"], "label": [1]},
             "mirna has 3 letters, expected at least k = 5",

@@ -292,8 +292,8 @@ def placed_by_moves(
     """The form of a layer's output for inputs (N, ...).
 
     A form is believed where changes of the input move it so. Types and sizes decide where no change reaches the layer; of
-    convolutions, whose positions may all see the whole input; and of a few positions, as many as the input has: what each
-    differs by from their mean is spread over all of them.
+    convolutions, whose positions may all see the whole input; and of a few positions of one channel, as many as the input
+    has: what each differs by from their mean is spread over all of them.
     """
     likely = form_by_types(response.shape, module, inputs)
     if not response.moves:
@@ -301,7 +301,12 @@ def placed_by_moves(
     form = _best(response, moves, module, inputs[1:])
     if form is not None:
         return Placement(form, True)
-    few = likely is not None and likely.grid == inputs[2:] and math.prod(likely.grid) <= FEW
+    few = (
+        likely is not None
+        and response.shape[1] == 1
+        and likely.grid == inputs[2:]
+        and math.prod(likely.grid) <= FEW
+    )
     if (
         likely is not None
         and likely.order == "first"

@@ -18,7 +18,7 @@ from attrib.workflows.cells.explaining import METHODS, Plan, compartments_of, ex
 from attrib.workflows.cells.image import write_cell
 from attrib.workflows.checkpoint import Classifier
 from attrib.workflows.context import Context, context_of
-from attrib.workflows.folder import Folder, digest, earlier_part, picture_count, stamp
+from attrib.workflows.folder import Folder, digest, earlier_part, picture_count, refuse_below_one, stamp
 from attrib.workflows.runner import Outcome, Studied, Study, studied
 
 RESERVED = (
@@ -192,10 +192,7 @@ def cells(
     shares(1, cluster)
     if compartments and masks is None:
         raise ValueError("`compartments` names values of masks; give `masks` too")
-    if batch_size < 1 or (max_samples is not None and max_samples < 1):
-        raise ValueError(
-            f"`batch_size` is {batch_size}, `max_samples` {max_samples}; expected positive numbers"
-        )
+    refuse_below_one(batch_size=batch_size, max_samples=max_samples)
     if overlay not in ("grey", "colour", "contours"):
         raise ValueError(f"`overlay` is {overlay!r}, expected grey, colour or contours")
     every_file = find_images(images)

@@ -106,9 +106,9 @@ def explained(
     layers = ", ".join(f"{n}: {convolutions.last}" for n, convolutions in settings.layers.items())
     pairs = xr.Dataset(attrs={"layers": layers})
     for name in BRANCHES:
-        maps = xr.concat([_plain(r[name]) for r in results.values()], "method").assign_coords(
-            method=list(results)
-        )
+        plain = [_plain(r[name]) for r in results.values()]
+        units = ("method", [str(a.attrs.get("units", "")) for a in plain])
+        maps = xr.concat([a.drop_attrs() for a in plain], "method").assign_coords(method=list(results), units=units)  # fmt: skip
         pairs[name] = maps.transpose("sample", "method", "y", "x").astype(np.float32)
         pairs[f"{name}_image"] = _plain(x[name])
         along_it = along(maps, x[f"{name}_sequence"], position=f"{name}_position")

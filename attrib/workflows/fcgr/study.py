@@ -22,7 +22,7 @@ from attrib.workflows.fcgr.pairs import background, chosen, drawn_of, file_prefi
 from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.fcgr.samplefiles import EXPORTS, write_sample
 from attrib.workflows.fcgr.settings import CORRECTIONS, METHODS, Settings, checked_methods
-from attrib.workflows.folder import Folder, digest, earlier_part, picture_count, timed
+from attrib.workflows.folder import Folder, digest, earlier_part, picture_count, refuse_below_one, timed
 from attrib.workflows.runner import Outcome, Studied, Study, studied
 
 CHUNK = 8  # pairs computed together
@@ -195,10 +195,7 @@ def fcgr(
     ['0', '1']
     """
     known_methods, corrected = checked_methods(methods, corrections)
-    if max_samples < 1 or n_background < 1:
-        raise ValueError(
-            f"`max_samples` is {max_samples}, `n_background` {n_background}; expected positive numbers"
-        )
+    refuse_below_one(max_samples=max_samples, n_background=n_background)
     most = picture_count(pictures)
     shares(1, cluster)
     pairs = read_pairs(data, predictor.images.k, columns)
