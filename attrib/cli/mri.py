@@ -25,7 +25,7 @@ from attrib.cli.options import (
 )
 from attrib.cli.values import assignments, divided, joined, listed, rows
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "axis": (str, "axial"), "orientation": (str, None), "brain_mask": (str, None), "npy": (bool, False), "key_slices": (list, []),
     "smooth": (float, None), "threshold": (float, None), "connectivity": (int, None), "tfce": (bool, None), "permutations": (int, None),
 }  # fmt: skip
