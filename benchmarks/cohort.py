@@ -1,8 +1,10 @@
 """A cohort of 4 GB in two workers of 700 MB: peak memory of each process, time, and the result against the eager call.
 
     python -m benchmarks.cohort [GIGABYTES] [FOLDER]
+    python -m benchmarks.cohort lazy
 
-writes the inputs to FOLDER (default: a temporary one, which needs room for inputs and attributions) and prints the table.
+writes the inputs to FOLDER (default: a temporary one, which needs room for inputs and attributions) and prints the table; or what lazy results cost, as
+ratios to eager calls that are timed in turn.
 """
 
 from __future__ import annotations
@@ -115,8 +117,67 @@ def run(gigabytes: float, folder: Path) -> str:
     return table("Memory of workers", words, heads, lines)
 
 
+def lazy(repeats: int = 9) -> str:
+    """The table of lazy results: medians of ratios, each to what was timed beside it."""
+    torch.set_num_threads(1)
+    draw = np.random.default_rng(0)
+    lines: list[list[Any]] = []
+    for hidden, size in ((2, 200), (512, GENES)):
+        torch.manual_seed(0)
+        layers = torch.nn.Linear(size, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, TISSUES)
+        f = torch.nn.Sequential(*layers).eval()
+        x = xr.DataArray(draw.standard_normal((64, size), dtype="float32"), dims=("sample", "gene"))
+        blocks = x.chunk(sample=64)
+        for method in (attrib.saliency, attrib.integrated_gradients, attrib.deep_lift):
+            prepared = attrib.prepare(f)
+            calls = {
+                "one": lambda m=method, f=f, x=x: m(f, x[:1], target=0),
+                "build": lambda m=method, f=f, b=blocks: m(f, b, target=0),
+                "again": lambda m=method, p=prepared, b=blocks: m(p, b, target=0),
+                "eager": lambda m=method, f=f, x=x: m(f, x, target=0),
+                "all": lambda m=method, f=f, b=blocks: m(f, b, target=0).compute(scheduler="synchronous"),
+                "all again": lambda m=method, p=prepared, b=blocks: m(p, b, target=0).compute(
+                    scheduler="synchronous"
+                ),
+            }
+            np.testing.assert_allclose(calls["all"]().values, calls["eager"]().values, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(
+                calls["all again"]().values, calls["eager"]().values, rtol=1e-4, atol=1e-6
+            )
+            took: dict[str, list[float]] = {name: [] for name in calls}
+            for _ in range(repeats):
+                for name, call in calls.items():
+                    begun = time.perf_counter()
+                    call()
+                    took[name].append(time.perf_counter() - begun)
+            ms = {name: 1e3 * float(np.median(t)) for name, t in took.items()}
+            of = lambda a, b, t=took: float(np.median(np.divide(t[a], t[b])))
+            lines.append([
+                f"{sum(4 * p.numel() for p in f.parameters()) / 1e6:.1f} MB", method.__name__, f"{ms['build']:.1f}", f"{of('build', 'one'):.2f}",
+                f"{ms['again']:.1f}", f"{ms['eager']:.1f}", f"{of('all', 'eager'):.2f}", f"{of('all again', 'eager'):.2f}",
+            ])  # fmt: skip
+    words = (
+        "A result of 64 samples in one block, by one thread: ms to build it, also in ratio to the eager call on one sample; ms with a prepared model "
+        "that was asked before; and building and computing it, in ratio to the eager call."
+    )
+    heads = [
+        "weights",
+        "method",
+        "build",
+        "/ one sample",
+        "prepared",
+        "eager",
+        "all / eager",
+        "prepared / eager",
+    ]
+    return table("Lazy results", words, heads, lines)
+
+
 def main() -> None:
     """Print the machine and the table."""
+    if sys.argv[1:] == ["lazy"]:
+        print(lazy())
+        return
     gigabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 4.0
     with (
         tempfile.TemporaryDirectory(dir=sys.argv[2] if len(sys.argv) > 2 else None) as folder,

@@ -17,7 +17,8 @@ import torch
 import xarray as xr
 
 from attrib.domains.fcgr.kmers import SEED
-from attrib.plots.scale import figure
+from attrib.plots.scale import figure, wrapped
+from attrib.workflows.drawing import method_name
 from attrib.workflows.fcgr import load_predictor
 from attrib.workflows.fcgr.layers import branch_layers
 from attrib.workflows.fcgr.maps import explained
@@ -116,8 +117,8 @@ def picture(pairs: list[xr.Dataset], methods: list[str]) -> Any:
             ax.axhline(0, color="black", linewidth=0.6)
             ax.tick_params(labelsize=7)
             ax.spines[["top", "right"]].set_visible(False)
-        row[0].set_ylabel(method.replace("_", "\n"), fontsize=8)
-    axes[-1, 0].xaxis.get_major_locator().set_params(integer=True)
+        row[0].set_ylabel(wrapped(method_name(method), 12), fontsize=8)
+    axes[-1, 0].set_xticks([1, 5, 10, 15, 20])
     axes[-1, 0].set_xlabel("miRNA position (nt)", fontsize=9)
     axes[-1, 1].set_xlabel("target position from the first letter of the site (nt)", fontsize=9)
     axes[0, 0].set_title("miRNA (shaded: seed)", fontsize=9)

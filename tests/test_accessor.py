@@ -307,6 +307,23 @@ def test_the_input_of_a_picture_is_matched_by_its_labels() -> None:
         a.drop_vars("sample")[:1].attrib.plot(x.drop_vars("sample"))
 
 
+def test_letters_that_are_not_there_are_no_logo() -> None:
+    """A sum over letters would turn mutations' signs around, and add gradients of letters that the sequence lacks."""
+    x = one_hot(["ACGTACGTAC", "TTTTGGGGCC"])
+    weights = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 10)).astype("float32"))
+
+    def f(v: torch.Tensor) -> torch.Tensor:
+        return (v * weights).sum((1, 2))
+
+    for a in (attrib.in_silico_mutagenesis(f, x), attrib.saliency(f, x)):
+        assert [len(ax.images) for ax in a.attrib.plot().axes[:2]] == [1, 1]
+    assert attrib.in_silico_mutagenesis(f, x).attrib.plot(x).axes[0].images
+    here = (abs(weights.numpy()) * x.values[0]).sum(0)
+    paths = attrib.saliency(f, x).attrib.plot(x).axes[0].collections[0].get_paths()
+    assert np.allclose([p.get_extents().height for p in paths], here, rtol=1e-5)
+    assert not attrib.input_x_gradient(f, x).attrib.plot().axes[0].images
+
+
 @pytest.mark.parametrize("coord", ["evaluations", "segments", "area"])
 def test_numbers_of_a_selected_sample_do_not_name_its_dim(coord: str) -> None:
     a = xr.DataArray(np.ones((2, 3)), dims=("sample", "gene"), coords={"prediction": ("sample", [1.0, 2.0]), coord: ("sample", [5, 6])})  # fmt: skip

@@ -197,12 +197,15 @@ FLAGS: list[tuple[str, str, tuple[str, ...]]] = [
     ("fcgr train --data pairs.csv --output OUT", "--validation", ("0", "1", "2")),
     ("sequence --model register:genes --data a.fa --output OUT", "--pictures", ("-1", "x")),
     ("sequence --model register:genes --data a.fa --output OUT", "--max-records", ("0", "-1")),
-    ("sequence --model register:genes --data a.fa --output OUT", "--windows", ("0", "-1")),
+    ("sequence --model register:genes --data a.fa --output OUT", "--set windows", ("0", "-1", "x")),
     ("sequence --model register:genes --data a.fa --output OUT", "--baselines", ("ones", "")),
     ("sequence --model register:genes --data a.fa --output OUT", "--device", ("abacus",)),
-    ("sequence --model register:genes --data a.fa --output OUT", "--width", ("10", "0", "x")),
-    ("sequence --model register:genes --data a.fa --output OUT", "--evolve", ("-1", "1.5", "x")),
-    ("sequence --model register:genes --data a.fa --summits --output OUT", "--width", ("10",)),
+    ("sequence --model register:genes --data a.fa --output OUT", "--set width", ("10", "0", "x")),
+    ("sequence --model register:genes --data a.fa --output OUT", "--set evolve", ("-1", "1.5", "x")),
+    ("sequence --model register:genes --data a.fa --set summits=true --output OUT", "--set width", ("10",)),
+    ("sequence --model register:genes --data a.fa --output OUT", "--set dims", ("sample", "a,b,c")),
+    ("sequence --model register:genes --data a.fa --output OUT", "--set one_strand", ("1", "yes")),
+    ("fcgr --data pairs.csv --checkpoint m.safetensors --output OUT", "--set n_background", ("0.5", "x")),
 ]  # fmt: skip
 
 
@@ -215,7 +218,7 @@ def test_flags_of_the_command_line(
     words = command.replace("OUT", str(tmp_path / "out")).split()
     if flag in words:
         del words[words.index(flag) : words.index(flag) + 2]
-    assert run([*words, f"{flag}={value}"]) == REFUSED
+    assert run([*words, f"{flag.replace(' ', '=')}={value}"]) == REFUSED
     message = capsys.readouterr().err
     assert flag in message, message
     assert message.count("\n") == 1

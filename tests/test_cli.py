@@ -23,10 +23,11 @@ from safetensors.torch import save_file
 
 import attrib
 from attrib.cli.commands import app
-from attrib.cli.run import repeated, run, with_flags
+from attrib.cli.run import _refusal, repeated, run, with_flags
 from attrib.cli.values import assignments
 from attrib.io import load
 from attrib.workflows.explain import explain
+from attrib.workflows.fcgr.settings import checked_methods
 
 CODE = """
 import time
@@ -318,6 +319,12 @@ def test_baselines(here: Path, tmp_path: Path, baselines: str) -> None:
 def test_values_are_spelled_as_in_json_or_in_python() -> None:
     texts = ["a=False", "b=false", "c=None", "d=3", "e=zeros"]
     assert assignments(texts) == {"a": False, "b": False, "c": None, "d": 3, "e": "zeros"}
+    assert assignments(["w=1,8", "s=-1.5,2", "n=a,b", "d=2026-11"]) == {
+        "w": [1, 8],
+        "s": [-1.5, 2],
+        "n": "a,b",
+        "d": "2026-11",
+    }
 
 
 def test_set(here: Path, tmp_path: Path) -> None:
@@ -405,9 +412,9 @@ def test_wrong(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], c
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ("explain --data x.nc", "--batch-size is 0; --set is a; add --overwrite; `n_steps` and `learning_rate` stay"),
-        ("--traceback explain", "--batch-size is 0; --set is a; add --overwrite; `n_steps` and `learning_rate` stay"),
-        ("fcgr --data x.csv", "--batch-size is 0; --set is a; add `overwrite=True`; `n_steps` and `learning_rate` stay"),
+        ("explain --data x.nc", "--batch-size is 0; --set is a; add --overwrite; --set n_steps and `learning_rate` stay"),
+        ("--traceback explain", "--batch-size is 0; --set is a; add --overwrite; --set n_steps and `learning_rate` stay"),
+        ("fcgr --data x.csv", "--batch-size is 0; --set is a; add `overwrite=True`; --set n_steps and `learning_rate` stay"),
         ("fcgr train", "--batch-size is 0; `options` is a; add --overwrite; `n_steps` and --learning-rate stay"),
         ("explode", "`batch_size` is 0; `options` is a; add `overwrite=True`; `n_steps` and `learning_rate` stay"),
     ],
@@ -582,6 +589,13 @@ def test_every_help_has_two_examples_that_parse(path: str, capsys: pytest.Captur
         name = " ".join(words[: 2 + (" ".join(words[:3]) in commands())])
         context = commands()[name].make_context(name, repeated(words[len(name.split()) :]))
         assert not context.args
+        if name == "attrib fcgr" and context.params["methods"]:
+            checked_methods(",".join(context.params["methods"]).split(","), ())
+
+
+def test_a_full_disk_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _refusal(OSError(28, "No space left on device"), ["cells", "--output", "a"]) == 2
+    assert capsys.readouterr().err.startswith("attrib: no space is left where --output is; the files")
 
 
 ROOT = Path(__file__).parents[1]

@@ -74,13 +74,21 @@ def _volume(a: xr.DataArray) -> xr.DataArray:
 
 
 def _logos(a: xr.DataArray, x: xr.DataArray | None) -> Figure:
-    """A logo for each sample, below each other."""
-    from attrib.plots import attribution_logo
+    """A logo for each sample, below each other; a heat map of mutations, and of values of letters that may not be there."""
+    from attrib.plots import attribution_logo, mutation_map
     from attrib.plots.scale import figure
+    from attrib.workflows.sequence.settings import MUTATIONS, importance
 
+    method = str(a.attrs.get("method", ""))
+    letters = "nucleotide" in a.dims
+    mapped = letters and (
+        method == MUTATIONS or (x is None and bool(((a.fillna(0) != 0).sum("nucleotide") > 1).any()))
+    )
+    if letters and x is not None and not mapped:
+        a = importance(method, a, x)
     drawing = figure((1.2 + 0.1 * max(30, a.sizes["position"]), 0.4 + 1.6 * len(a)))
     for k, ax in enumerate(drawing.subplots(len(a), 1, squeeze=False)[:, 0]):
-        attribution_logo(a[k], None if x is None else x[k], ax=ax)
+        (mutation_map if mapped else attribution_logo)(a[k], None if x is None else x[k], ax=ax)
         ax.set_title(named(a, a.dims[0], k), fontsize=9, loc="left")
         if k < len(a) - 1:
             ax.set_xlabel("")

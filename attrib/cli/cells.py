@@ -13,8 +13,8 @@ from attrib.cli.options import Cluster, Context, Continued, Device, Layer, Pictu
 from attrib.cli.values import drawers, joined, listed, workers
 
 if TYPE_CHECKING:
-    from attrib.workflows.cells import Study
     from attrib.workflows.checkpoint import Classifier
+    from attrib.workflows.runner import Studied
 
 Images = Annotated[
     list[Path],
@@ -137,7 +137,9 @@ def chosen(
     )
 
 
-def _report(done: Study, classes: Sequence[str]) -> None:
+def _report(done: Studied, classes: Sequence[str]) -> None:
+    from attrib.workflows.cells.page import on_the_border
+
     accuracy = done.summary["accuracy"]
     accuracy_text = "" if accuracy is None else f", accuracy {accuracy:.1%}"
     show.say(f"{done.summary['images']} images{accuracy_text}; attributions of layer {done.summary['layer']}")
@@ -148,6 +150,8 @@ def _report(done: Study, classes: Sequence[str]) -> None:
         )
     if 0 < done.summary["masked"] < done.summary["images"]:
         show.say(f"masks: of {done.summary['masked']} of {done.summary['images']} images")
+    if border := on_the_border(done.summary, list(done.summary["deletion_z_median"])):
+        show.say(border)
     for bad in done.summary["unreadable"]:
         show.say(f"skipped {bad['path']}: {bad['reason']}")
     show.files(done.folder, done.files)

@@ -35,17 +35,17 @@ EXAMPLES = {
         "attrib mri --data subjects.csv --model net:build --weights best_model.pth \\\n"
         "  --parameters parameters.json --classes HC,TLE --atlas aal.nii.gz,aal.csv",
         "attrib mri --data val.csv --model net:build --weights best_model.pth --classes HC,TLE --input slices \\\n"
-        "  --methods integrated_gradients,saliency,noise_tunnel_ig --key-slices 40,50,60,70 --max-samples 50",
+        "  --methods integrated_gradients,saliency,noise_tunnel_ig --set key_slices=40,50,60,70 --max-samples 50",
     ),
     "attrib sequence": (
         "attrib sequence --model net:build --weights model.pt --data peaks.fa --target 0 --motifs hocomoco.meme",
         "attrib sequence --model net:build --weights model.pt --data hg38.fa --bed peaks.narrowPeak \\\n"
-        "  --width 2114 --summits --variants variants.vcf --target 0 --output results",
+        "  --set width=2114 --set summits=true --variants variants.vcf --target 0 --output results",
     ),
     "attrib fcgr": (
         "attrib fcgr --data model/test.csv --checkpoint model/model.safetensors --max-samples 20",
         'attrib fcgr --data pairs.csv --checkpoint model.safetensors --samples "pair 3,pair 8" \\\n'
-        "  --methods integrated_gradients,grad_cam --output results",
+        "  --methods integrated_gradients,deep_lift --output results",
     ),
     "attrib fcgr train": (
         "attrib fcgr train --data pairs.csv --output model",

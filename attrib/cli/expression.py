@@ -25,10 +25,15 @@ from attrib.cli.options import (
 from attrib.cli.values import assignments, divided, drawers, listed, rows, workers
 
 if TYPE_CHECKING:
-    from attrib.workflows.expression import Study, Trained
+    from attrib.workflows.expression import Trained
+    from attrib.workflows.runner import Studied
 
-EXPLAINED = {"transform": None, "split": "auto", "every": False, "normalize": False}  # in --set
-TRAINED = {"hidden": "512,256,128", "dropout": 0.2, "class_weights": False, "tensorboard": False}
+EXPLAINED = {
+    "transform": (str, None), "split": (str, "auto"), "every": (bool, False), "normalize": (bool, False),
+}  # fmt: skip
+TRAINED = {
+    "hidden": (str, "512,256,128"), "dropout": (float, 0.2), "class_weights": (bool, False), "tensorboard": (bool, False),
+}  # fmt: skip
 
 commands = typer.Typer(
     cls=Group, no_args_is_help=False, invoke_without_command=True,
@@ -165,7 +170,7 @@ def _data(data: str | None, download: Path | None = None) -> str:
     return data
 
 
-def _report(done: Study) -> None:
+def _report(done: Studied) -> None:
     """Print what was explained, what was left out, and the files."""
     summary = done.summary
     show.say(f"{summary['explained']} samples of {len(summary['labels'])} labels explained")
@@ -252,9 +257,7 @@ def train(
         raise ValueError(
             f"--set has {', '.join(others)}, expected some of {', '.join(TRAINED)}{near(next(iter(others)), TRAINED)}"
         )
-    settings["hidden"] = [
-        int(v) if v.strip().isdecimal() else 0 for v in str(settings["hidden"]).strip("[]").split(",")
-    ]
+    settings["hidden"] = [int(v) if v.strip().isdecimal() else 0 for v in settings["hidden"].split(",")]
     with show.progress() as tell:
         done = work(
             _data(data, download), output, samples=samples, label=label, group=group, split=split, input_filter=input_filter,

@@ -19,17 +19,19 @@ from attrib.cli.options import (
     Overwrite,
     Pictures,
     Seed,
-    Settings,
 )
-from attrib.cli.values import assignments, drawers, listed, renamed, rows, workers
+from attrib.cli.values import assignments, divided, drawers, listed, renamed, rows, workers
 
 if TYPE_CHECKING:
-    from attrib.workflows.fcgr import Study, Trained
+    from attrib.workflows.fcgr import Trained
+    from attrib.workflows.runner import Studied
 
 group = typer.Typer(
     cls=Group, no_args_is_help=False, invoke_without_command=True,
     help="Explain a network of miRNA and target images: attributions, letters, interaction; or train one (attrib fcgr train).",
 )  # fmt: skip
+
+SETTINGS = {"dropout": (float, None), "n_background": (int, 20), "n_regions": (int, None)}
 
 Columns = Annotated[
     list[str] | None,
@@ -56,9 +58,6 @@ def explain(
     k: Annotated[
         int | None, typer.Option(help="Letters per k-mer; default: the checkpoint's, else 6.")
     ] = None,
-    dropout: Annotated[
-        float | None, typer.Option(help="Of training; must agree with the checkpoint's.")
-    ] = None,
     scale: Scale = None,
     output_kind: Annotated[
         str, typer.Option(help="The output of a network of your own: logit or probability.")
@@ -70,15 +69,11 @@ def explain(
     samples: Annotated[
         list[str] | None, typer.Option(help="These pairs: their id, or their row from 0.")
     ] = None,
-    n_background: Annotated[int, typer.Option(help="Pairs that the SHAP methods compare with.")] = 20,
     context: Context = None,
     methods: Methods = None,
     corrections: Annotated[
         list[str] | None,
         typer.Option(help="normalize, filter, tangent (of saliency), METHOD:filter, all:filter; or none."),
-    ] = None,
-    n_regions: Annotated[
-        int | None, typer.Option(help="Regions per attribution; default: by silhouette.")
     ] = None,
     layers: Annotated[
         list[str] | None,
@@ -89,7 +84,14 @@ def explain(
     ] = True,
     pictures: Pictures = "all",
     cluster: Cluster = None,
-    options: Settings = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="An argument of a method, n_steps=20; or of the study: n_background=20 (pairs that the SHAP methods compare with), n_regions=5 "
+            "(of each attribution; default: by silhouette), dropout=0.1 (of the training; must agree with the checkpoint's).",
+        ),
+    ] = None,
     batch_size: BatchSize = "auto",
     seed: Seed = 0,
     device: Device = None,
@@ -103,21 +105,28 @@ def explain(
     from attrib.workflows.fcgr import load_predictor
     from attrib.workflows.fcgr.settings import CORRECTIONS, METHODS
 
+    settings, arguments = divided(assignments(options), SETTINGS)
     predictor = load_predictor(
-        checkpoint, model=model, k=k, dropout=dropout, scale=scale, output_kind=output_kind, device=device
+        checkpoint,
+        model=model,
+        k=k,
+        dropout=settings.pop("dropout"),
+        scale=scale,
+        output_kind=output_kind,
+        device=device,
     )
     wanted = listed(corrections)
     with show.progress() as tell:
         done = work(
-            predictor, data, output, columns=renamed(columns), samples=listed(samples) or None, max_samples=max_samples, n_background=n_background,
+            predictor, data, output, columns=renamed(columns), samples=listed(samples) or None, max_samples=max_samples,
             context=listed(context), methods=listed(methods) or METHODS, corrections=[] if wanted == ["none"] else wanted or CORRECTIONS,
-            layers=renamed(layers, "--layers"), n_regions=n_regions, with_interaction=interaction, pictures=pictures, workers=drawers(), cluster=workers(cluster), options=assignments(options),
+            layers=renamed(layers, "--layers"), **settings, with_interaction=interaction, pictures=pictures, workers=drawers(), cluster=workers(cluster), options=arguments,
             batch_size=rows(batch_size), seed=seed, tell=tell,
         )  # fmt: skip
     _report(done)
 
 
-def _report(done: Study) -> None:
+def _report(done: Studied) -> None:
     """Print accuracy, pairs left out, methods that do not apply, and files."""
     summary = done.summary
     show.say(f"{len(summary['samples'])} pairs, accuracy {summary['accuracy']:.1%}")

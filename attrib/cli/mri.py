@@ -25,12 +25,10 @@ from attrib.cli.options import (
 )
 from attrib.cli.values import assignments, divided, joined, listed, rows
 
-SETTINGS = {
-    "axis": "axial",
-    "orientation": None,
-    "brain_mask": None,
-    "npy": False,
-}  # settings of the study in --set
+SETTINGS: dict[str, Any] = {
+    "axis": (str, "axial"), "orientation": (str, None), "brain_mask": (str, None), "npy": (bool, False), "key_slices": (list, []),
+    "smooth": (float, None), "threshold": (float, None), "connectivity": (int, None), "tfce": (bool, None), "permutations": (int, None),
+}  # fmt: skip
 
 Subjects = Annotated[
     Path,
@@ -62,10 +60,6 @@ Input = Annotated[
         help="volume, or slices: a 2-D model whose score is the mean over slices; slices:30-90 for those alone."
     ),
 ]
-KeySlices = Annotated[
-    list[str] | None,
-    typer.Option(help="Slices to draw, 40,50,60, or places, -12mm,4mm; default: seven in the middle half."),
-]
 Intensity = Annotated[str, typer.Option(help="none, zscore, zscore-brain or minmax.")]
 Reference = Annotated[
     str,
@@ -83,7 +77,8 @@ Arguments = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="An argument of a method, n_steps=20; or of the study: axis=coronal, orientation=RAS, brain_mask=FILE, npy=true; of "
+        help="An argument of a method, n_steps=20; or of the study: axis=coronal, orientation=RAS, brain_mask=FILE, npy=true, key_slices=40,50,60 or "
+        "key_slices=-12mm,4mm (that are drawn; default: seven in the middle half); of "
         "statistics of voxels: smooth=6 (mm), threshold=0.001, connectivity=26, permutations=999, tfce=true.",
     ),
 ]
@@ -99,7 +94,6 @@ def mri(
     target: ScoredClass = None,
     methods: Maps = None,
     input: Input = "volume",
-    key_slices: KeySlices = None,
     intensity: Intensity = "none",
     baselines: Reference = "zeros",
     context: Context = None,
@@ -120,15 +114,16 @@ def mri(
     from attrib.workflows.mri import mri as work
 
     kind, slice_range = _input(input)
-    in_mm = [v.removesuffix("mm") for v in listed(key_slices) if v.endswith("mm")]
-    by_number = [v for v in listed(key_slices) if not v.endswith("mm")]
+    atlas_image, atlas_names = _atlas(listed(atlas))
+    settings, arguments = divided(assignments(options), SETTINGS)
+    slices = settings["key_slices"]
+    in_mm = [v.removesuffix("mm") for v in slices if v.endswith("mm")]
+    by_number = [v for v in slices if not v.endswith("mm")]
     if in_mm and by_number:
         raise ValueError(
-            f"--key-slices is {joined(key_slices)}, expected slices alone, 40,50,60, or places alone, -12mm,4mm"
+            f"--set key_slices is {','.join(slices)}, expected slices alone, 40,50,60, or places alone, -12mm,4mm"
         )
-    atlas_image, atlas_names = _atlas(listed(atlas))
-    settings, arguments = divided(assignments(options), {**SETTINGS, **Voxels()._asdict()})
-    voxels = Voxels(*(settings[name] for name in Voxels._fields))
+    voxels = Voxels(**{n: settings[n] for n in Voxels._fields if settings[n] is not None})
     with show.progress() as tell:
         folder = work(
             subjects, model if parameters is None else Factory(model, parameters), output, weights=weights, classes=joined(classes), target=target,
@@ -149,7 +144,7 @@ def _numbers(texts: Sequence[str], kind: Callable[[str], Any]) -> list[Any] | No
         return [kind(v) for v in texts] or None
     except ValueError:
         raise ValueError(
-            f"--key-slices is {','.join(texts)}, expected numbers, 40,50,60, or places, -12mm,4mm"
+            f"--set key_slices is {','.join(texts)}, expected numbers, 40,50,60, or places, -12mm,4mm"
         ) from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import opcode
 import os
 import re
@@ -105,6 +106,8 @@ def _refusal(error: Exception, arguments: Sequence[str]) -> int:
         return _report(_usage(error, arguments), REFUSED)
     if isinstance(error, OSError) or (isinstance(error, REFUSALS) and _is_refusal(error.__traceback__)):
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            text = "no space is left where `output` is; the files that are there are whole, and the same command goes on"
         return _report(with_flags(str(text), arguments) or type(error).__name__, REFUSED)
     described = f"{type(error).__name__}: {error}"
     place = _users_place(error.__traceback__)
@@ -153,13 +156,14 @@ def with_flags(text: str, arguments: Sequence[str]) -> str:
     Returns
     -------
     str
-        Names that are no argument of the command stay as they are. Of a flag with two names, that which the user took.
+        Names that are no argument of the command stay as they are. Of a flag with two names, that which the user took; what goes by
+        `--set`, as its help or the user says, is called so.
 
     Examples
     --------
     >>> from attrib.cli.run import with_flags
-    >>> with_flags("`batch_size` is 0; see `n_steps`", ["explain"])
-    '--batch-size is 0; see `n_steps`'
+    >>> with_flags("`batch_size` is 0; see `n_steps`, `atol`", ["explain"])
+    '--batch-size is 0; see --set n_steps, `atol`'
     """
     flags: dict[str, str] = {}
     used = {word.partition("=")[0] for word in arguments}
@@ -167,6 +171,11 @@ def with_flags(text: str, arguments: Sequence[str]) -> str:
         words = [o for o in p.opts if o.startswith("--")]
         flag = next((o for o in words if o in used), words[0] if words else f"`{p.name}`")
         flags |= {o.strip("-").replace("-", "_"): flag for o in words} | {p.name: flag}
+    documented = [
+        re.findall(r"\b([a-z_]+)=", getattr(p, "help", None) or "") for p in _command(arguments).params if "--set" in p.opts
+    ]  # fmt: skip
+    typed = [m[1] for word in arguments if (m := re.match(r"(?:--set=)?(?:\w+\.)?(\w+)=", word))]
+    by_set = {name: f"--set {name}" for name in [*(n for names in documented for n in names), *typed]}
     several = {
         f"{name}s": flag for name, flag in flags.items() if f"{name}s" not in flags
     }  # several values of one flag
@@ -176,7 +185,7 @@ def with_flags(text: str, arguments: Sequence[str]) -> str:
             "name one of its heads by --target HEAD:OUTPUT, such as 1:0",
             text,
         )
-    return re.sub(r"`(\w+)(?:=True)?`", lambda name: (several | flags).get(name[1], name[0]), text)
+    return re.sub(r"`(\w+)(?:=True)?`", lambda name: (by_set | several | flags).get(name[1], name[0]), text)
 
 
 def _interrupted() -> int:

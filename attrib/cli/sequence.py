@@ -19,17 +19,19 @@ from attrib.cli.options import (
     Model,
     Pictures,
     Seed,
-    Settings,
     Target,
     Weights,
 )
-from attrib.cli.values import assignments, drawers, joined, listed, renamed, rows, workers
+from attrib.cli.values import assignments, divided, drawers, joined, listed, renamed, rows, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.sequence import Studied
 
 DEFAULT = ["deep_lift", "integrated_gradients", "saliency", "in_silico_mutagenesis"]
-DIMS = ["sample", "nucleotide", "position"]
+SETTINGS = {
+    "width": (int, None), "summits": (bool, False), "dims": (list, ["sample", "nucleotide", "position"]), "space": (list, []),
+    "evolve": (int, 0), "windows": (int, None), "one_strand": (bool, False),
+}  # fmt: skip
 LISTED = 5  # records that are named on the screen
 
 
@@ -48,27 +50,12 @@ def sequence(
         list[str] | None,
         typer.Option(help="A table's columns that have other names: sequence=utr,name=id."),
     ] = None,
-    width: Annotated[
-        int | None, typer.Option(help="Bases around the middle of an interval; default: as it is.")
-    ] = None,
-    summits: Annotated[
-        bool, typer.Option("--summits", help="--width around the summits of narrowPeak, not the middles.")
-    ] = False,
     motifs: Annotated[
         Path | None, typer.Option(help="Known motifs: MEME (HOCOMOCO), JASPAR, TRANSFAC, HOMER.")
     ] = None,
     insert: Annotated[
         list[str] | None, typer.Option(help="More motifs to test: names in --motifs, or letters.")
     ] = None,
-    space: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Pairs of motifs put at all distances from each other: CTCF:GATAA, names in --motifs or letters."
-        ),
-    ] = None,
-    evolve: Annotated[
-        int, typer.Option(help="Rounds of directed evolution of shuffled records, the best mutation in each.")
-    ] = 0,
     variants: Annotated[
         Path | None,
         typer.Option(
@@ -88,17 +75,6 @@ def sequence(
             help="Layers whose filters become motifs, deeper ones too; default: the first convolution."
         ),
     ] = None,
-    windows: Annotated[
-        int | None,
-        typer.Option(help="Strongest windows that make a filter's motif; default: all of half its maximum."),
-    ] = None,
-    dims: Annotated[
-        list[str] | None,
-        typer.Option(help="Order of the dims as the model takes them; default: sample,nucleotide,position."),
-    ] = None,
-    one_strand: Annotated[
-        bool, typer.Option("--one-strand", help="Motifs lie on the given strand only, as in RNA.")
-    ] = False,
     modisco: Annotated[
         bool, typer.Option("--modisco", help="Run TF-MoDISco too (the extra modisco).")
     ] = False,
@@ -115,21 +91,32 @@ def sequence(
     batch_size: BatchSize = "auto",
     device: Device = None,
     seed: Seed = 0,
-    options: Settings = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="An argument of a method, n_steps=20; or of the study: width=2114 (bases around the middle of an interval), summits=true "
+            "(of narrowPeak, not the middle), dims=sample,position,nucleotide (as the model takes them), space=CTCF:GATAA (pairs of motifs at "
+            "all distances), evolve=10 (rounds of directed evolution), windows=100 (the strongest that make a filter's motif; default: all of "
+            "half its maximum), one_strand=true (motifs lie on the given strand only: RNA).",
+        ),
+    ] = None,
 ) -> None:
     """Explain a model of DNA or RNA: attributions, mutations, motifs, experiments, a summary page."""
     from attrib.workflows.sequence import Search, Source
     from attrib.workflows.sequence import sequence as work
 
+    chosen, arguments = divided(assignments(options), SETTINGS)
     search = Search(
-        motifs, listed(insert), listed(space), evolve, variants, joined(layer) or "first", windows, not one_strand, modisco,
+        motifs, listed(insert), chosen["space"], chosen["evolve"], variants, joined(layer) or "first", chosen["windows"],
+        not chosen["one_strand"], modisco,
     )  # fmt: skip
     with show.progress() as tell:
         done = work(
-            Source(data, bed, renamed(columns), width, summits), model, output, weights=weights, search=search, context=listed(context),
+            Source(data, bed, renamed(columns), chosen["width"], chosen["summits"]), model, output, weights=weights, search=search, context=listed(context),
             methods=listed(methods) or DEFAULT, target=joined(target), classes=joined(classes), baselines=baselines,
-            dims=listed(dims) or DIMS, max_samples=max_samples, pictures=pictures, workers=drawers(), cluster=workers(cluster), batch_size=rows(batch_size), device=device, seed=seed,
-            options=assignments(options), tell=tell, say=show.say,
+            dims=chosen["dims"], max_samples=max_samples, pictures=pictures, workers=drawers(), cluster=workers(cluster), batch_size=rows(batch_size), device=device, seed=seed,
+            options=arguments, tell=tell, say=show.say,
         )  # fmt: skip
     _report(done)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
 PYTHON = {"True": True, "False": False, "None": None}  # which JSON spells in another way
 
 
@@ -38,28 +40,41 @@ def rows(text: str, flag: str = "--batch-size") -> int | str:
 
 
 def assignments(settings: Sequence[str] | None, flag: str = "--set") -> dict[str, Any]:
-    """``name=value`` as a mapping; values are read as JSON where they are JSON, and as Python's ``True``, ``False``, ``None``."""
+    """``name=value`` as a mapping; values are read as JSON where they are JSON, as lists of it where they have commas, and as Python's ``True``, ``False``, ``None``."""
     values: dict[str, Any] = {}
     for text in settings or ():
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise ValueError(f"{flag} is {text!r}, expected name=value, such as n_steps=20")
         try:
-            values[name.strip()] = json.loads(value)
+            values[name.strip()] = json.loads(
+                f"[{value}]" if re.fullmatch(r"[-\d.]+(,[-\d.]+)+", value) else value
+            )
         except ValueError:
             values[name.strip()] = PYTHON.get(value.strip(), value)
     return values
 
 
 def divided(
-    values: Mapping[str, Any], study: Mapping[str, Any], flag: str = "--set"
+    values: Mapping[str, Any], study: Mapping[str, tuple[type, Any]], flag: str = "--set"
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings of a study, whose defaults are `study`, and what is left: arguments of methods."""
-    settings = {name: values.get(name, default) for name, default in study.items()}
-    for name, value in settings.items():
-        if isinstance(study[name], bool) and not isinstance(value, bool):
-            raise ValueError(f"{flag} {name} is {value!r}, expected true or false")
+    """Settings of a study, whose kinds and defaults are `study`, and what is left: arguments of methods."""
+    settings = {
+        name: default if values.get(name) is None else _of_kind(values[name], kind, f"{flag} {name}")
+        for name, (kind, default) in study.items()
+    }
     return settings, {k: v for k, v in values.items() if k not in study}
+
+
+def _of_kind(value: Any, kind: type, name: str) -> Any:
+    """A value of a setting: a text, a list of texts, or a number or flag that is one."""
+    if kind in (str, list):
+        texts = [str(v) for v in value] if isinstance(value, list) else [str(value)]
+        return listed(texts) if kind is list else ",".join(texts)
+    is_flag = isinstance(value, bool)
+    if is_flag != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind):
+        raise ValueError(f"{name} is {value!r}, expected {EXPECTED[kind]}")
+    return value
 
 
 def renamed(values: Sequence[str] | None, flag: str = "--columns") -> dict[str, str]:

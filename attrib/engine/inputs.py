@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -77,11 +78,11 @@ def refuse_non_finite(t: Tensor, which: str) -> None:
         )
 
 
-def non_finite_samples(t: Tensor) -> list[int]:
-    """Positions on dim 0 that hold NaN or infinite values."""
-    if bool(torch.isfinite(t.sum())):  # quicker than a test of each
+def non_finite_samples(t: Tensor, dim: int = 0) -> list[int]:
+    """Positions on a dim that hold NaN or infinite values."""
+    if math.isfinite(t.sum().item()):  # quicker than a test of each
         return []
-    fine = torch.isfinite(t).flatten(1).all(1) if t.ndim > 1 else torch.isfinite(t)
+    fine = torch.isfinite(t).movedim(dim, 0).flatten(1).all(1) if t.ndim > 1 else torch.isfinite(t)
     return [int(i) for i in (~fine).nonzero()[:, 0]]
 
 
@@ -216,18 +217,23 @@ def _broadcasts(small: torch.Size, large: torch.Size) -> bool:
     return len(small) == len(large) and all(s in (1, n) for s, n in zip(small, large, strict=True))
 
 
+def moved(t: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor on a device. From the CPU the copy waits for nothing; to the CPU it has to, or its values would not be there yet."""
+    return t.to(device, dtype or t.dtype, non_blocking=t.is_cpu)
+
+
 def of_samples(t: Tensor, i: Tensor, device: torch.device) -> Tensor:
     """Rows `i` (ascending sample numbers, on the CPU) of a tensor (1, ...) or (N, ...), on `device`.
 
     Only the part that holds them is moved. A single row stands for all and comes back alone.
     """
     if len(t) == 1:
-        return t.to(device, non_blocking=True)
+        return moved(t, device)
     if not len(i):
         return t[:0].to(device)
     first, last = int(i[0]), int(i[-1]) + 1
-    part = t[first:last].to(device, non_blocking=True)
+    part = moved(t[first:last], device)
     each = last - first == len(i) and bool(
         (i.diff() == 1).all()
     )  # a sample can come twice and another be left out
-    return part if each else part[(i - first).to(device)]
+    return part if each else part[moved(i - first, device)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Protocol
@@ -42,7 +42,7 @@ class Entry:
 
     def _at(self, y: Tensor, i: Tensor) -> tuple[Tensor, ...]:
         index = self.index if len(self.index) == 1 else self.index[i]
-        columns = index.to(y.device).expand(len(y), -1).unbind(1)
+        columns = index.to(y.device, non_blocking=index.is_cpu).expand(len(y), -1).unbind(1)
         return (torch.arange(len(y), device=y.device), *columns)
 
     def score(self, y: Tensor, i: Tensor) -> Tensor:
@@ -76,7 +76,11 @@ class Custom:
 
     def score(self, y: Tensor, i: Tensor) -> Tensor:
         """The function's value, checked to be one number per row."""
-        s = self.function(y, i.to(y.device)) if self.takes_samples else self.function(y)
+        s = (
+            self.function(y, i.to(y.device, non_blocking=i.is_cpu))
+            if self.takes_samples
+            else self.function(y)
+        )
         if not isinstance(s, Tensor) or s.shape != y.shape[:1]:
             got = tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__
             raise ValueError(f"`target` returned {got}, expected one number per row: ({len(y)},)")
@@ -135,6 +139,8 @@ class Wanted:
             index = torch.arange(_count(shape))[:, None, None]
             return [Entry(i[:, : len(shape)], self._label(c)) for c, i in enumerate(index)]
         targets = [self._one(t, shape) for t in self.items]
+        if len(targets) == 1:
+            return targets
         entries = [
             tuple(int(v) for v in t.index[0]) if type(t) is Entry and _is_fixed(item) else None
             for t, item in zip(targets, self.items, strict=True)
@@ -157,8 +163,9 @@ class Wanted:
         if t is None:
             return _only(shape)
         rows, per_sample = _rows(t, self.n)
-        index = torch.tensor([_index(r, shape, self.classes) for r in rows], dtype=torch.long)
-        return Entry(index, "per sample" if per_sample else self._label(_from_start(rows[0], index[0])))
+        index = [_index(r, shape, self.classes) for r in rows]
+        label = "per sample" if per_sample else self._label(_from_start(rows[0], index[0]))
+        return Entry(torch.tensor(index, dtype=torch.long), label)
 
     def _label(self, row: Any) -> int | str:
         if isinstance(row, tuple):
@@ -168,13 +175,38 @@ class Wanted:
         return self.classes[int(row)]
 
 
+def class_names(classes: Any) -> tuple[str, ...] | None:
+    """Names of the outputs in their order: of a list, of a table by its labels, of a mapping from numbers to names or back."""
+    if classes is None:
+        return None
+    if isinstance(classes, set | frozenset):
+        raise TypeError(
+            f"`classes` is {classes!r}, which has no order, expected a list of names, one for each output"
+        )
+    if isinstance(classes, Mapping):
+        numbers_last = not all(isinstance(k, Integral) for k in classes) and all(isinstance(v, Integral) for v in classes.values())  # fmt: skip
+        pairs = [(v, k) if numbers_last else (k, v) for k, v in classes.items()]
+        if not _are_numbers([k for k, _ in pairs]):
+            raise TypeError(f"`classes` is {classes!r}, expected a list of names, or a mapping between 0 to {len(pairs) - 1} and names")  # fmt: skip
+        return tuple(str(name) for _, name in sorted(pairs, key=lambda pair: int(pair[0])))
+    index: list[Any] = getattr(getattr(classes, "index", None), "tolist", list)()
+    if index and _are_numbers(index):  # of a table; other labels say nothing of the order
+        return class_names(dict(zip(index, classes, strict=True)))
+    return tuple(str(c) for c in classes)
+
+
+def _are_numbers(labels: list[Any]) -> bool:
+    """Whether they are those of the outputs, 0 and up, in any order."""
+    return sorted(map(str, labels)) == sorted(map(str, range(len(labels))))
+
+
 def wanted(
     target: TargetLike, targets: Sequence | str | None, classes: Sequence[str] | None, n: int
 ) -> Wanted:
     """Check `target`, `targets` and `classes` as far as that goes without an output."""
     if target is not None and targets is not None:
         raise ValueError("`target` and `targets` were both given; pass one of them")
-    names = None if classes is None else tuple(str(c) for c in classes)
+    names = class_names(classes)
     if names is not None and len(set(names)) != len(names):
         repeated_name = next(c for c in names if names.count(c) > 1)
         raise ValueError(
@@ -287,11 +319,11 @@ def _index(t: Any, shape: tuple[int, ...], classes: tuple[str, ...] | None) -> l
     return [p % size for p, size in zip(parts, shape, strict=True)]
 
 
-def _from_start(row: Any, index: Tensor) -> Any:
+def _from_start(row: Any, index: list[int]) -> Any:
     """A target as the caller named it; numbers from the end as numbers from the start."""
     if isinstance(row, tuple | list):
-        return tuple(_from_start(p, i[None]) for p, i in zip(row, index, strict=True))
-    return int(index[0]) if isinstance(row, int) and len(index) else row
+        return tuple(_from_start(p, [i]) for p, i in zip(row, index, strict=True))
+    return index[0] if isinstance(row, int) and index else row
 
 
 def _class(name: str, classes: tuple[str, ...] | None) -> int:
@@ -341,7 +373,7 @@ class Scores:
         self.want = want
         self.targets: list[Target] = []
         self._columns: Tensor | None = None
-        self._one_hot: Tensor | None = None  # (T, outputs), where there are columns
+        self._one_hot: Tensor | None = None  # (T, 1, outputs), where there are columns
 
     @property
     def count(self) -> int | None:
@@ -354,7 +386,8 @@ class Scores:
             self.targets = self.want.settle(y)
             self._columns = _columns(self.targets, y)
             if self._columns is not None:
-                self._one_hot = (torch.arange(y.shape[1], device=y.device) == self._columns[:, None]).to(y)
+                self._one_hot = y.new_zeros(len(self.targets), 1, y.shape[1])
+                self._one_hot.scatter_(2, self._columns.view(-1, 1, 1), 1)
         if self._columns is not None:
             return y.index_select(1, self._columns).T
         for t in self.targets:
@@ -366,7 +399,7 @@ class Scores:
         """d score / d y (targets, rows, ...) of some of the targets."""
         if self._one_hot is None:
             return torch.stack([t.cotangent(y, i) for t in self.targets[some]])
-        return self._one_hot[some, None].to(y).expand(-1, len(y), -1)
+        return self._one_hot[some].to(y).expand(-1, len(y), -1)
 
 
 def _columns(targets: list[Target], y: Tensor) -> Tensor | None:
@@ -375,4 +408,4 @@ def _columns(targets: list[Target], y: Tensor) -> Tensor | None:
         isinstance(t, Entry) and type(t) is Entry and len(t.index) == 1 for t in targets
     ):
         return None
-    return torch.cat([t.index[:, 0] for t in targets if isinstance(t, Entry)]).to(y.device)
+    return torch.cat([t.index for t in targets if isinstance(t, Entry)]).view(-1).to(y.device)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from attrib._nearest import near
-from attrib.engine.target import Custom, Entry, wanted
+from attrib.engine.target import Custom, Entry, class_names, wanted
 from attrib.functional.docstrings import fill
 from attrib.functional.values import check_values
 
@@ -118,7 +118,7 @@ def _error_of_target(target: Any, classes: Sequence[str] | None) -> Exception | 
                     return ValueError(
                         f"`target` is the name {index!r}, but `classes` was not given; pass classes=[...]"
                     )
-                names = [str(label) for label in classes]
+                names = class_names(classes) or ()
                 if index not in names:
                     listed = f"{', '.join(names[:8])}{', ...' * (len(names) > 8)}"
                     return ValueError(

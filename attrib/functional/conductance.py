@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes, add_by_sample
-from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple, of_samples
+from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple, moved, of_samples
 from attrib.engine.layers.at_layer import Layer, Site, pass_through
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
@@ -162,4 +162,4 @@ def explain_conductance(
 def _on_line(b: Tensor, x: Tensor, i: Tensor, alpha: Tensor, device: torch.device) -> Tensor:
     """Points of samples `i` at `alpha` (rows,) on the lines from baselines to inputs."""
     start, end = of_samples(b, i, device), of_samples(x, i, device)
-    return start + alpha.to(end).view(-1, *[1] * (end.ndim - 1)) * (end - start)
+    return start + moved(alpha, device, end.dtype).view(-1, *[1] * (end.ndim - 1)) * (end - start)

@@ -22,8 +22,8 @@ target : int, str, tuple, sequence, callable or None
     arguments gets the output and the number of each row's sample.
 targets : list of targets or "all", optional
     Several at once, from one forward pass: the result gains a leading dim.
-classes : sequence of str, optional
-    Names of the outputs."""
+classes : sequence of str, or mapping, optional
+    Names of the outputs; or a mapping between their numbers and names, such as the `id2label` of transformers."""
 
 BESIDE = """\
 additional_forward_args : tuple or mapping, default ()

@@ -325,12 +325,12 @@ def finish(
     refuse_non_finite_results(prediction, attribution)
     many, at = passes.want.many, xs[0].device
 
-    def shaped(t: Tensor) -> Tensor:
-        return (t if many else t[0]).to(at)
+    def shaped(t: Tensor, kind: torch.dtype | None = None) -> Tensor:
+        return (t if many else t[0]).to(at, kind or t.dtype)
 
     def each(tensors: tuple[Tensor, ...]) -> Tensors:
         kinds = (x.dtype if x.is_floating_point() else prediction.dtype for x in xs)
-        parts = tuple(shaped(t).to(kind) for t, kind in zip(tensors, kinds, strict=True))
+        parts = tuple(shaped(t, kind) for t, kind in zip(tensors, kinds, strict=True))
         return parts if len(parts) > 1 else parts[0]
 
     targets = passes.targets
@@ -343,7 +343,7 @@ def finish(
         _indices(targets, len(xs[0]), shaped),
         labels(targets),
         passes.engine,
-        None if delta is None else shaped(delta).to(prediction.dtype),
+        None if delta is None else shaped(delta, prediction.dtype),
         None if standard_error is None else each(standard_error),
         None if n_steps is None else n_steps.to(at),
         passes.function.rows,
@@ -356,7 +356,7 @@ def finish(
 def refuse_non_finite_results(prediction: Tensor, attribution: tuple[Tensor, ...] = ()) -> None:
     """Raise a ValueError that names the samples with NaN or infinite scores (T, N) or attributions (T, N, ...)."""
     for what, t in (("outputs", prediction), *(("gradients", a) for a in attribution)):
-        bad = non_finite_samples(t.transpose(0, 1))
+        bad = non_finite_samples(t, 1)
         if bad:
             raise ValueError(
                 f"`model` gives NaN or infinite {what} for {len(bad)} of {t.shape[1]} samples: {listed(bad)}; "
@@ -366,8 +366,8 @@ def refuse_non_finite_results(prediction: Tensor, attribution: tuple[Tensor, ...
 
 def refuse_non_finite_baselines(at_baseline: Tensor, prediction: Tensor) -> None:
     """Raise a ValueError that names `baselines`, where scores (T, N) or (T, 1) there are NaN or infinite and those at x are not."""
-    bad = non_finite_samples(at_baseline.expand_as(prediction).transpose(0, 1))
-    if bad and not non_finite_samples(prediction.transpose(0, 1)):
+    bad = non_finite_samples(at_baseline.expand_as(prediction), 1)
+    if bad and not non_finite_samples(prediction, 1):
         raise ValueError(
             f"`model` gives NaN or infinite outputs at `baselines` for {len(bad)} of {prediction.shape[1]} samples: "
             f"{listed(bad)}; choose baselines at which the score is finite"
@@ -377,6 +377,4 @@ def refuse_non_finite_baselines(at_baseline: Tensor, prediction: Tensor) -> None
 def _indices(targets: list, n: int, shaped: Callable[[Tensor], Tensor]) -> Tensor | None:
     if not targets or not all(isinstance(t, Entry) and t.index.shape[1] == 1 for t in targets):
         return None
-    if all(len(t.index) == 1 for t in targets):
-        return shaped(torch.cat([t.index for t in targets]).expand(-1, n).cpu())
-    return shaped(torch.stack([t.index[:, 0].expand(n).cpu() for t in targets]))
+    return shaped(torch.stack([t.index[:, 0].expand(n) for t in targets]))

@@ -12,7 +12,7 @@ from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.edits.input_groups import InputGroups
 from attrib.engine.gradient.mixed_partials import Mixed
 from attrib.engine.gradient.passes import Passes, add_by_sample
-from attrib.engine.inputs import Baselines, as_baselines, as_tuple, of_samples
+from attrib.engine.inputs import Baselines, as_baselines, as_tuple, moved, of_samples
 from attrib.engine.model.parameters import Model
 from attrib.engine.model.smooth_relu import softened
 from attrib.engine.sampling.quadrature import rule
@@ -179,7 +179,7 @@ def _integrated(
         i, k = r.div(steps, rounding_mode="floor"), r % steps
         inner, outer = k % len(nodes), k.div(len(nodes), rounding_mode="floor")
         a, b = _point(along, i, nodes[inner], passes.device), _point(across, i, nodes[outer], passes.device)
-        w = (weights[inner] * weights[outer]).to(a)
+        w = moved(weights[inner] * weights[outer], a.device, a.dtype)
         score = _scores(passes, i, swap)
         most = max(1, passes.batches.chunk() // (len(r) * count))
         parts = [
@@ -207,7 +207,7 @@ def _scores(passes: Passes, i: Tensor, swap: bool) -> Callable[[Tensor, Tensor],
 def _point(side: InputGroups, i: Tensor, alpha: Tensor, device: torch.device) -> Tensor:
     """Rows on the straight lines of samples `i`."""
     start, step = of_samples(side.x0, i, device), of_samples(side.difference, i, device)
-    return start + alpha.to(step).view(-1, *[1] * (step.ndim - 1)) * step
+    return start + moved(alpha, device, step.dtype).view(-1, *[1] * (step.ndim - 1)) * step
 
 
 def _blocks(total: int, size: int) -> list[slice]:

@@ -12,7 +12,7 @@ from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.edits.edits import Boxes, Groups
 from attrib.engine.edits.scan import Notes, effects
 from attrib.engine.gradient.passes import Passes
-from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple
+from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple, moved
 from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
@@ -274,12 +274,12 @@ def _losses(
 
     def work(start: int, stop: int) -> tuple[int, Tensor]:
         i, k = samples[start:stop], numbers[start:stop]
-        rows = [t[i.to(t.device)].to(passes.device) for t in xs]
+        rows = [moved(t[moved(i, t.device)], passes.device) for t in xs]
         for j, g in members.items():
             inside = (g if len(g) == 1 else g[i]) == k.view(-1, *[1] * (g.ndim - 1))
-            baseline = x0s[j] if len(x0s[j]) == 1 else x0s[j][i.to(x0s[j].device)]
+            baseline = x0s[j] if len(x0s[j]) == 1 else x0s[j][moved(i, x0s[j].device)]
             rows[j] = torch.where(inside.to(passes.device), baseline.to(rows[j]), rows[j])
-        return start, passes.score(passes.function(*rows, samples=i), i.to(passes.device))
+        return start, passes.score(passes.function(*rows, samples=i), moved(i, passes.device))
 
     passes.batches.expect(len(samples))
     for start, part in passes.batches.run(len(samples), work):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attrib.engine.edits.scan import Notes, effects
 from attrib.engine.gradient.passes import Passes
-from attrib.engine.inputs import listed, of_samples
+from attrib.engine.inputs import listed, moved, of_samples
 from attrib.functional.occlusion import group_numbers
 
 Present = Callable[
@@ -176,7 +176,7 @@ class Coalitions:
     def points(self, present: Present, i: Tensor, k: Tensor) -> tuple[Tensor, ...]:
         """Rows of samples `i`; step `k` is the coalition ``k // baselines`` of `present`, with baseline ``k % baselines``."""
         coalition, b = k.div(self.baselines, rounding_mode="floor"), k % self.baselines
-        inside = present(i, coalition).to(self.device)
+        inside = moved(present(i, coalition), self.device)
         return tuple(
             torch.where(
                 self.players.inside(inside, i, j), of_samples(x, i, self.device), self.baseline(j, i, b)
@@ -188,10 +188,10 @@ class Coalitions:
         """Baseline `b` of samples `i` in input `j`."""
         pool = self.pool[j]
         if len(pool) == 1:
-            return pool[0].to(self.device)[b.to(self.device) if self.baselines > 1 else slice(None)]
+            return moved(pool[0], self.device)[moved(b, self.device) if self.baselines > 1 else slice(None)]
         first = int(i[0]) if len(i) else 0
-        part = pool[first : int(i[-1]) + 1 if len(i) else 1].to(self.device)
-        return part[(i - first).to(self.device), b.to(self.device)]
+        part = moved(pool[first : int(i[-1]) + 1 if len(i) else 1], self.device)
+        return part[moved(i - first, self.device), moved(b, self.device)]
 
     def scores(
         self, present: Present, samples: Tensor, steps: int, prediction: Tensor
@@ -336,9 +336,9 @@ class Absences:
     def _members(self, r: Tensor) -> Tensor:
         return self.present(self.samples[r], self.steps[r].div(self.game.baselines, rounding_mode="floor"))
 
-    def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
+    def inside(self, r: Tensor, shape: Sequence[int], device: torch.device) -> Tensor:
         """The features of the absent players."""
-        return ~self.game.players.inside(self._members(r), self.samples[r], self.hulls.j)
+        return ~self.game.players.inside(moved(self._members(r), device), self.samples[r], self.hulls.j)
 
     def content(self, r: Tensor) -> Tensor:
         """The rows themselves: windows take all values of a box from here."""

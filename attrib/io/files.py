@@ -356,8 +356,20 @@ def _unzipped(ds: xr.Dataset) -> Labelled:
 
 
 def _save_csv(a: Savable, temporary: Path, final: Path) -> None:
-    """The table, or a result in long form: a row per value, with the labels of its dims and its coords."""
+    """The table, or a result in long form: a row per value, with the labels of its dims and its coords.
+
+    Whole numbers stay whole in columns with gaps, which NumPy holds as floats.
+    """
     table = a if isinstance(a, pd.DataFrame) else _long(a)
+    gaps = [c.dtype.kind == "f" and bool(c.isna().any() and c.notna().any()) for _, c in table.items()]
+    whole = [
+        k
+        for k, gap in enumerate(gaps)
+        if gap and (table.iloc[:, k].dropna() % 1 == 0).all() and table.iloc[:, k].abs().max() < 2**53
+    ]
+    if whole:
+        columns = [c.astype("Int64") if k in whole else c for k, (_, c) in enumerate(table.items())]
+        table = pd.concat(columns, axis=1)
     table.to_csv(temporary, index=False, lineterminator="\n")
 
 

@@ -14,6 +14,7 @@ from attrib._install import install_hint
 from attrib.io.place import replacing
 
 AXES = ("nucleotide", "position")
+MUTATIONS = "in_silico_mutagenesis"
 
 
 def save_bedgraph(
@@ -40,7 +41,7 @@ def save_bedgraph(
     Raises
     ------
     ValueError
-        For another suffix, for arrays without `chrom` and `locus`, and for dims besides these.
+        For another suffix, for arrays without `chrom` and `locus`, for dims besides these, and for gradients and mutations of all letters.
     ImportError
         For bigWig without pybigtools.
 
@@ -81,6 +82,12 @@ def _entries(a: xr.DataArray) -> Iterator[tuple[str, int, int, float]]:
     if lacking:
         raise ValueError(
             f"`a` lacks the coords {lacking}, which attributions of read_bed(...) sequences have"
+        )
+    method = str(a.attrs.get("method", ""))
+    if "nucleotide" in a.dims and (method == MUTATIONS or " / " in str(a.attrs.get("units", ""))):
+        raise ValueError(
+            f"`a` ({method or 'a gradient'}) has a number for each letter that could stand at a position, and their sum says nothing of the one that does; "
+            "pass (a * x).sum('nucleotide'), or of mutagenesis the mean loss, -a.sum('nucleotide') / 3"
         )
     summed = a.sum("nucleotide", skipna=False) if "nucleotide" in a.dims else a
     if set(summed.dims) != set(a["locus"].dims):

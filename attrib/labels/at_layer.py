@@ -13,7 +13,7 @@ import xarray as xr
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model, dtype_of
-from attrib.engine.target import TargetLike
+from attrib.engine.target import TargetLike, class_names
 from attrib.functional.arguments import checked
 from attrib.functional.conductance import ABOUT, explain_conductance
 from attrib.functional.explanation import Explanation
@@ -205,7 +205,7 @@ def conductance(
     """
     f, inputs = for_model(f, labelled_inputs(x, sample_dims, dims, coords))
     params = {"layer": layer, "baselines": baselines, "n_steps": n_steps, "target": target, "targets": targets, "classes": classes}  # fmt: skip
-    facts = Facts(ABOUT, ABOUT.units, params, None if classes is None else tuple(map(str, classes)))
+    facts = Facts(ABOUT, ABOUT.units, params, class_names(classes))
     dtype, many = dtype_of(f), targets is not None
     options: dict[str, Any] = {
         "layer": layer, "n_steps": n_steps, "classes": classes, "batch_size": batch_size, "device": device, "progress": progress,

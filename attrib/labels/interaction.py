@@ -13,7 +13,7 @@ import xarray as xr
 from attrib import functional
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.model.parameters import Model, dtype_of
-from attrib.engine.target import TargetLike
+from attrib.engine.target import TargetLike, class_names
 from attrib.functional.arguments import checked
 from attrib.interop.arrays import as_tensor
 from attrib.labels.align import baseline_tensors, sample_values
@@ -120,7 +120,7 @@ def interaction(
     )  # fmt: skip
     about = functional.interaction.about
     params = {**options, "baselines": baselines, "groups": groups, "target": target, "targets": targets}
-    names = None if classes is None else tuple(map(str, classes))
+    names = class_names(classes)
     return _wrapped(explanation, inputs, Facts(about, about.units, params, names).of(explanation), sides)
 
 

@@ -69,6 +69,34 @@ def matched(
     return a
 
 
+def laid_like(a: xr.DataArray, x: xr.DataArray, name: str, other: str) -> xr.DataArray:
+    """`a` in the order of the dims and labels that it shares with `x`, for pictures of both; dims of other sizes or names stay."""
+    for d in set(a.dims) & set(x.dims):
+        labels, wanted = a.indexes.get(d), x.indexes.get(d)
+        if (
+            a.sizes[d] == x.sizes[d]
+            and labels is not None
+            and wanted is not None
+            and not labels.equals(wanted)
+        ):
+            refuse_other_labels(labels, wanted, name, d, other)
+            a = a.isel({d: labels.get_indexer(wanted)})
+    return a.transpose(*[d for d in x.dims if d in a.dims]) if set(a.dims) <= set(x.dims) else a
+
+
+def truth(mask: xr.DataArray, name: str) -> xr.DataArray:
+    """Booleans of a mask: what is not zero is inside, what is missing is not.
+
+    Raises
+    ------
+    TypeError
+        For texts and other values, each of which would be true.
+    """
+    if mask.dtype.kind not in "biuf":
+        raise TypeError(f"`{name}` has values of {mask.dtype}, expected booleans or numbers, zero outside")
+    return mask.fillna(0).astype(bool)
+
+
 def refuse_other_labels(labels: pd.Index, wanted: pd.Index, name: str, dim: Hashable, other: str) -> None:
     """Raise a ValueError that names the labels, unless both have the same ones, each once."""
     lacking, more = wanted.difference(labels, sort=False), labels.difference(wanted, sort=False)

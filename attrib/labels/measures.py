@@ -12,6 +12,7 @@ import xarray as xr
 
 from attrib._version import __version__
 from attrib.engine.model.parameters import Model, dtype_of
+from attrib.engine.target import class_names
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.align import at_samples, sample_values, table_like
 from attrib.labels.annotated import is_anndata
@@ -125,7 +126,7 @@ def measured(
         for c, v in a.coords.items()
         if set(v.dims) <= set(inputs.sample_dims)
     }
-    classes = passing["classes"]
+    classes = class_names(passing["classes"])
     result = result.assign_coords(fields).assign_coords(labels)
     if many:
         targets = _target_labels(passing["targets"], classes, result.sizes[TARGET])
@@ -192,9 +193,9 @@ def _bare(a: xr.DataArray, inputs: Inputs, core: tuple[Hashable, ...]) -> xr.Dat
 
 def _target_labels(targets: Any, classes: Sequence[str] | None, count: int) -> Any:
     if isinstance(targets, str):
-        return np.arange(count) if classes is None else np.asarray([str(c) for c in classes])
+        return np.arange(count) if classes is None else np.asarray(classes)
     labels = [
-        str(classes[t])
+        classes[t]
         if classes is not None and isinstance(t, int)
         else t
         if isinstance(t, int | str)

@@ -12,6 +12,8 @@ import torch
 
 from attrib.engine.model.block_model import BlockModel, FirstLook
 from attrib.engine.model.parameters import dtype_of
+from attrib.engine.model.prepared import PreparedModel
+from attrib.engine.target import class_names
 from attrib.functional.arguments import refuse_unknown
 from attrib.functional.docstrings import labelled_doc
 from attrib.functional.explanation import About, Explanation
@@ -130,7 +132,7 @@ def _facts(about: About, settings: dict[str, Any]) -> Facts:
         units = "gradient" if inner is None else inner.units
     classes = settings["classes"]
     params = {k: v for k, v in settings.items() if k not in ("f", "x")}
-    return Facts(about, units, params, None if classes is None else tuple(map(str, classes)))
+    return Facts(about, units, params, class_names(classes))
 
 
 def _tensor_options(
@@ -212,7 +214,7 @@ def _lazily(
     else:
         given = dict(options)
         options |= _at_first(options, about)
-        probe = of_zeros(explain, inputs)
+        probe = _form_of_result(about, given, inputs, lambda: of_zeros(explain, inputs))
         options |= given
     options["f"] = BlockModel(model)
     if at_layer:
@@ -225,9 +227,33 @@ def _lazily(
     return lay_out(explain, probe, inputs, facts, many)
 
 
+def _form_of_result(
+    about: About, options: dict[str, Any], inputs: Inputs, tried: Callable[[], Explanation]
+) -> Explanation:
+    """What a sample of zeros gives; a prepared model remembers it for options that are numbers and names."""
+    model = options["f"]
+    plain = {k: v for k, v in options.items() if k not in ("f", "x")}
+    if not (isinstance(model, PreparedModel) and all(map(_is_plain, plain.values()))):
+        return tried()
+    forms = [([a.sizes[d] for d in inputs.core(j)], a.dtype) for j, a in enumerate(inputs.arrays)]
+    return model.shown(f"{about.name} {plain} {forms}", tried)  # type: ignore[no-any-return]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
 def _at_first(options: dict[str, Any], about: About) -> dict[str, Any]:
     """Options that show the form of a result at little cost: few steps and draws, whose memory need not be measured."""
     few = {name: min(options[name], 2) for name in ("n_steps", "n_samples") if type(options.get(name)) is int}
+    if (
+        options.get("n_steps", 0) is None
+        and options.get("rtol") is None
+        and options.get("quadrature") != "exact"
+    ):
+        few["n_steps"] = 2
     unmeasured = options.get("batch_size") == "auto" and len(options["targets"]) == 1 and not about.edits
     batches = {"batch_size": FEW} if unmeasured and not about.wraps else {}
     look = FirstLook(options["f"], measured=not batches)

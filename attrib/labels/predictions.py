@@ -12,7 +12,7 @@ import xarray as xr
 from attrib import functional
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.model.parameters import Model, dtype_of
-from attrib.engine.target import TargetLike
+from attrib.engine.target import TargetLike, class_names
 from attrib.functional.arguments import checked
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.align import baseline_tensors, floats_in, sample_values
@@ -113,10 +113,10 @@ def _with_output_dims(
         for name, c in x.coords.items()
         if set(c.dims) <= set(inputs.sample_dims) and name not in names
     }
-    if classes is not None:
+    if (classes := class_names(classes)) is not None:
         if not shape or len(classes) != shape[0]:
             raise ValueError(f"`classes` has {len(classes)} names, but a sample's output has shape {shape}")
-        labels[names[0]] = np.asarray([str(c) for c in classes])
+        labels[names[0]] = np.asarray(classes)
     elif names[:1] == ("target",):
         labels["target"] = np.arange(shape[0])
     return xr.DataArray(values, dims=(*inputs.sample_dims, *names), coords=labels, name="prediction")

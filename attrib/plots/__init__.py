@@ -5,7 +5,7 @@ from attrib.plots.bars import bar_panels, bars
 from attrib.plots.comparison import comparison
 from attrib.plots.curves import curves
 from attrib.plots.heatmap import confusion, heatmap
-from attrib.plots.image import image, overlaid, overlays
+from attrib.plots.image import image, kmer_map, overlaid, overlays
 from attrib.plots.logo import attribution_logo, letters, motif_logo
 from attrib.plots.mutations import mutation_map
 from attrib.plots.panels import filter_grid, motif_cards, panels
@@ -24,6 +24,7 @@ __all__ = [
     "filter_grid",
     "heatmap",
     "image",
+    "kmer_map",
     "letters",
     "motif_cards",
     "motif_logo",

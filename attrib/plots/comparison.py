@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from attrib.labels.matching import laid_like
 from attrib.plots.image import aspect, ticks
 from attrib.plots.scale import (
     DIVERGING,
@@ -42,7 +43,8 @@ def comparison(
     x : DataArray
         Inputs (samples, rows, columns), or (samples, rows, columns, 3) for colours in [0, 1].
     attributions : mapping of str to DataArray
-        Names of methods, and attributions (samples, rows, columns) of the same samples, in the same order.
+        Names of methods, and attributions (samples, rows, columns) of the same samples: by their labels where both have some, else in
+        the same order.
     titles : sequence of str, optional
         One per sample; default: the labels of the first dim.
     percentile : float, default 99
@@ -70,6 +72,7 @@ def comparison(
     >>> len([ax for ax in figure.axes if ax.images]), figure.axes[0].get_title()
     (3, 'first')
     """
+    attributions = {name: laid_like(a, x, name, "x") for name, a in attributions.items()}
     for name, a in {"x": x, **attributions}.items():
         if a.ndim != 3 + (name == "x" and a.ndim == 4) or a.shape[0] != x.shape[0]:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ def curves(
     ax: Axes | None = None,
     label: str | None = None,
     legend: bool = True,
+    order: Sequence[str] | None = None,
 ) -> Axes:
     """Draw curves, each averaged over all its other dims, with its standard error over samples as a band where there are several.
 
@@ -42,6 +43,8 @@ def curves(
         What the values are; default: the first curve's long name and unit.
     legend : bool, default True
         Whether to name the lines in the picture.
+    order : sequence of str, optional
+        All names, in the order of the colours, where some have no line; default: those of `lines`.
 
     Returns
     -------
@@ -73,7 +76,8 @@ def curves(
     if control is not None:
         ax.plot(*_points(control, dim), color="0.55", linewidth=3, alpha=0.7, label="random order", zorder=1)
         _draw_band(ax, control, dim, "0.55")
-    for k, (name, a) in enumerate(lines.items()):
+    for name, a in lines.items():
+        k = list(lines if order is None else order).index(name)
         style = STYLES[k // 10 % len(STYLES)]
         ax.plot(
             *_points(a, dim),

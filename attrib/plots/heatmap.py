@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from attrib.labels.matching import laid_like, truth
 from attrib.plots.orientation import orient
 from attrib.plots.scale import (
     PERCENTILE,
@@ -249,7 +250,7 @@ def _frame(outline: Mapping[Hashable, Any] | xr.DataArray, a: xr.DataArray) -> x
     if isinstance(outline, xr.DataArray):
         if set(outline.dims) != set(a.dims) or any(outline.sizes[d] != a.sizes[d] for d in a.dims):
             raise ValueError(f"`outline` has {dict(outline.sizes)}, expected {dict(a.sizes)}")
-        return outline.transpose(*a.dims).astype(bool)
+        return truth(laid_like(outline, a, "outline", "a"), "outline")
     inside = xr.DataArray(np.ones(a.shape, bool), dims=a.dims)
     for dim, labels in outline.items():
         if dim not in a.dims:

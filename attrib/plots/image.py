@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from attrib.labels.matching import laid_like
 from attrib.plots.heatmap import is_words, two_dims
 from attrib.plots.orientation import orient
 from attrib.plots.scale import (
@@ -36,6 +37,7 @@ OPACITY = 0.55
 LUMINANCE = np.array([0.299, 0.587, 0.114])  # of red, green and blue
 LINES = ("#ffe800", "#ff8c00", "#00d000")  # colours that stains of cells lack
 TICKS = 8  # labels per axis, at most
+FAINT = 0.01  # of the limit: what is less has no ring
 
 
 def image(
@@ -145,7 +147,7 @@ def overlaid(
     """
     from matplotlib import colormaps
 
-    values = a.transpose("y", "x").values.astype(float)
+    values = laid_like(a, image, "a", "image").transpose("y", "x").values.astype(float)
     picture = image.transpose("y", "x", "channel").values / 255.0
     if overlay not in ("colour", "grey"):
         raise ValueError(f"`overlay` is {overlay!r}, expected colour or grey")
@@ -162,6 +164,93 @@ def overlaid(
     weight = opacity * np.abs(shade)[..., None] ** 0.5
     mixed = np.where(np.isnan(values)[..., None], 0.4 * picture, (1 - weight) * picture + weight * colour)
     return (255 * mixed).round().astype(np.uint8)
+
+
+def kmer_map(
+    a: xr.DataArray,
+    *,
+    ax: Axes | None = None,
+    limit: float | None = None,
+    rings: int = 5,
+    named: bool = True,
+    cmap: str | None = None,
+    colorbar: bool = True,
+) -> Axes:
+    """Draw numbers of k-mers on the square of the chaos game, with the letters of its corners.
+
+    Parameters
+    ----------
+    a : DataArray
+        One image or attribution of `attrib.domains.fcgr.fcgr`: dims y and x, with the coord `kmer`.
+    ax : matplotlib Axes, optional
+        Where to draw; default: a new figure without a window.
+    limit : float, optional
+        The value of the last colour, in the unit of `a`; default: the largest magnitude, since single k-mers matter.
+    rings : int, default 5
+        How many k-mers of the largest magnitudes have a ring; those below a hundredth of the limit have none.
+    named : bool, default True
+        Whether these are named below the square, where no name lies on a cell.
+    cmap : str, optional
+        Colour map; default: diverging from zero, or sequential where no value is negative.
+    colorbar : bool, default True
+        Whether to add a colour bar.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        For other dims, and without the coord `kmer`.
+
+    References
+    ----------
+    Jeffrey 1990, doi:10.1093/nar/18.8.2163
+
+    Examples
+    --------
+    >>> from attrib.domains.fcgr import fcgr
+    >>> from attrib.plots import kmer_map
+    >>> ax = kmer_map(fcgr(["GATTACAGATTA"], k=2)[0], rings=2)
+    >>> ax.get_xlabel().splitlines()[-1]
+    'TA, AT'
+    """
+    if a.ndim != 2 or "kmer" not in a.coords or a["kmer"].dims != a.dims:
+        raise ValueError(f"`a` has dims {a.dims}, expected y and x of one image, with the coord `kmer` of attrib.domains.fcgr.fcgr")  # fmt: skip
+    ax = axes(ax, (5.6, 5.2))
+    bound = robust_limit(a, 100) if limit is None else limit
+    scale = colours(a.values, bound) if cmap is None else {"cmap": cmap, "vmin": -bound if cmap == DIVERGING else 0.0, "vmax": bound}  # fmt: skip
+    picture = ax.imshow(a.values, **scale, interpolation="nearest")
+    words = a["kmer"].values.astype(str)
+    _label_corners(ax, words)
+    ringed = []
+    for place in np.argsort(-np.abs(a.values), axis=None, kind="stable")[:rings]:
+        y, x = np.unravel_index(place, a.shape)
+        if abs(a.values[y, x]) > FAINT * bound:
+            ax.plot([x], [y], "o", markersize=7, markerfacecolor="none", markeredgecolor="black", markeredgewidth=0.7)  # fmt: skip
+            ringed.append(str(words[y, x]))
+    if named and ringed:
+        lines = [", ".join(ringed[i : i + 4]) for i in range(0, len(ringed), 4)]
+        ax.set_xlabel("rings, the largest first:\n" + "\n".join(lines), fontsize=7)
+    if colorbar:
+        colour_bar(ax.figure, picture, ax, value_label(a))
+    return literal(ax)
+
+
+def _label_corners(ax: Axes, words: np.ndarray) -> None:
+    """The letters of the corners, and the borders of the quarters."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    end = len(words) - 1
+    for y, x in ((0, 0), (0, end), (end, 0), (end, end)):
+        ax.annotate(
+            words[y, x][-1], (0 if x == 0 else 1, 1 if y == 0 else 0), (-3 if x == 0 else 3, 0),
+            xycoords="axes fraction", textcoords="offset points", fontsize=8, color="#555555",
+            ha="right" if x == 0 else "left", va="bottom" if y == 0 else "top",
+        )  # fmt: skip
+    for line in (ax.axhline, ax.axvline):
+        line(len(words) / 2 - 0.5, color="#cccccc", linewidth=0.5, zorder=0.5)
 
 
 def overlays(
@@ -220,7 +309,7 @@ def overlays(
     panels[0].set_title("image", fontsize=10)
     limit = robust_limit(a) if shared else None
     for k, ax in enumerate(panels[1:]):
-        attribution, notes = a.isel({by: k}), ""
+        attribution, notes = laid_like(a.isel({by: k}), image, "a", "image"), ""
         if overlay == "contours":
             ax.imshow(image.transpose("y", "x", "channel").values)
             values = np.nan_to_num(attribution.transpose("y", "x").values.astype(float))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from attrib.labels.matching import laid_like
 from attrib.plots.scale import axes, dim_label, literal, value_label, wrapped
 
 if TYPE_CHECKING:
@@ -196,7 +197,10 @@ def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
     else:
         ax.set_ylim(*_reach(heights))
         ax.axhline(0, color="black", linewidth=0.6)
-    ax.set_xticks(range(len(p)), [str(k + 1) for k in range(len(p))], fontsize=7)
+    ticks = [
+        k for k in range(len(p)) if len(p) <= 12 or k == 0 or (k + 1) % 5 == 0
+    ]  # more numbers run together
+    ax.set_xticks(ticks, [str(k + 1) for k in ticks], fontsize=7)
     ax.tick_params(length=2, labelsize=7)
     ax.set_ylabel("bits" if frequencies else wrapped(value_label(motif), 16), fontsize=8)
     return literal(ax)
@@ -220,6 +224,7 @@ def _heights(a: xr.DataArray, x: xr.DataArray | None) -> np.ndarray:
     """Heights of the letters (positions, 4)."""
     if x is None:
         return np.nan_to_num(_matrix(a))
+    x = laid_like(x, a, "x", "a")
     totals = a.sum("nucleotide") if "nucleotide" in a.dims else a
     if totals.dims != ("position",) or totals.sizes["position"] != x.sizes.get("position"):
         raise ValueError(
@@ -265,9 +270,10 @@ def _draw(ax: Axes, glyphs: Iterable[tuple[str, float, float, float]], width: fl
 
 def _spell(ax: Axes, positions: np.ndarray, names: np.ndarray, numbers: np.ndarray) -> None:
     """The sequence below the axis, with the label of the first and of every fifth position."""
+    counted = numbers if numbers.dtype.kind in "iu" else positions
     spelled = [
-        f"{n}\n{v}" if int(v) % 5 == 0 or k == 0 else str(n)
-        for k, (n, v) in enumerate(zip(names, numbers, strict=True))
+        f"{n}\n{v}" if c % 5 == 0 or k == 0 else str(n)
+        for k, (n, v, c) in enumerate(zip(names, numbers, counted, strict=True))
     ]
     ax.set_xticks(positions, spelled, fontsize=7)
     ax.tick_params(axis="x", length=0)

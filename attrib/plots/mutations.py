@@ -1,4 +1,4 @@
-"""In-silico mutagenesis as a heat map: positions by letters."""
+"""A number for each letter of each position, such as in-silico mutagenesis, as a heat map."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from attrib.labels.matching import laid_like
 from attrib.plots.logo import label_positions
-from attrib.plots.scale import DIVERGING, axes, literal, number, robust_limit, value_label, wrapped
+from attrib.plots.scale import axes, colours, extends, literal, number, robust_limit, value_label, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def mutation_map(
     a: xr.DataArray,
-    x: xr.DataArray,
+    x: xr.DataArray | None = None,
     *,
     ax: Axes | None = None,
     limit: float | None = None,
@@ -28,8 +29,8 @@ def mutation_map(
     Parameters
     ----------
     a : DataArray
-        Of `attrib.in_silico_mutagenesis`, for one sequence: dims `nucleotide` and `position`.
-    x : DataArray
+        Of `attrib.in_silico_mutagenesis`, or gradients, for one sequence: dims `nucleotide` and `position`.
+    x : DataArray, optional
         The sequence, one-hot, of the same dims.
     ax : matplotlib Axes, optional
         Where to draw; default: a new figure without a window.
@@ -43,7 +44,8 @@ def mutation_map(
     Returns
     -------
     Axes
-        Rows A, C, G, T from the top; red raises the score, blue lowers it; a dot marks the sequence's letter.
+        Rows A, C, G, T from the top; red raises the score, blue lowers it (values without a sign are all red); a dot marks the
+        sequence's letter.
 
     Raises
     ------
@@ -59,25 +61,26 @@ def mutation_map(
     >>> [t.get_text() for t in mutation_map(x - 1, x).get_yticklabels()]
     ['A', 'C', 'G', 'T']
     """
-    if set(a.dims) != {"nucleotide", "position"} or set(x.dims) != set(a.dims) or x.sizes != a.sizes:
+    sizes = a.sizes if x is None else x.sizes
+    if set(a.dims) != {"nucleotide", "position"} or dict(sizes) != dict(a.sizes):
         raise ValueError(
-            f"`a` has {dict(a.sizes)}, `x` {dict(x.sizes)}; expected nucleotide and position of one sequence"
+            f"`a` has {dict(a.sizes)}, `x` {dict(sizes)}; expected nucleotide and position of one sequence"
         )
-    a, x = (v.transpose("nucleotide", "position") for v in (a, x))
+    a = a.transpose("nucleotide", "position")
     size = a.sizes["position"]
     ax = axes(ax, (1.8 + 0.085 * max(30, size), 1.7))
     bound = robust_limit(a, 99.5) if limit is None else limit
     picture = ax.imshow(
-        a.values, cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest", aspect="auto",
+        a.values, **colours(a.values, bound), interpolation="nearest", aspect="auto",
         extent=(-0.5, size - 0.5, 3.5, -0.5),
     )  # fmt: skip
-    row, position = np.nonzero(x.values > 0)
-    ax.scatter(position, row, s=3, color="black", linewidths=0)
+    if x is not None:
+        row, position = np.nonzero(laid_like(x, a, "x", "a").values > 0)
+        ax.scatter(position, row, s=3, color="black", linewidths=0)
     ax.set_yticks(range(4), [str(v) for v in a["nucleotide"].values], fontsize=8)
     label_positions(ax, a)
     if colorbar:
-        extend = "both" if bound < np.nanmax(np.abs(a.values), initial=0) else "neither"
-        bar = ax.figure.colorbar(picture, ax=ax, extend=extend, pad=0.01, fraction=0.03)
+        bar = ax.figure.colorbar(picture, ax=ax, extend=extends(a.values, bound), pad=0.01, fraction=0.03)
         quantity = value_label(a) if label is None else label
         bar.set_label(f"{wrapped(quantity, 24)}\n(limit {number(bound)})", fontsize=8)
         bar.ax.tick_params(labelsize=7)

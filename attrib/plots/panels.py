@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib.plots.image import aspect, label_axes
-from attrib.plots.logo import motif_logo
+from attrib.plots.logo import LETTERS, motif_logo
 from attrib.plots.scale import (
     DIVERGING,
     PERCENTILE,
@@ -201,7 +201,7 @@ def filter_grid(w: xr.DataArray, *, columns: int = 8) -> Figure:
     values = values if coloured else values.sum(-1)
     limit = float(np.abs(values).max()) or 1.0
     rows = -(-len(values) // columns)
-    drawing = figure((0.9 * min(columns, len(values)), 1.05 * rows))
+    drawing = figure((max(1.6, 0.9 * min(columns, len(values))), 1.05 * rows + 0.25))
     axes: Any = drawing.subplots(rows, min(columns, len(values)), squeeze=False)
     for k, ax in enumerate(axes.ravel()):
         ax.set_axis_off()
@@ -209,6 +209,7 @@ def filter_grid(w: xr.DataArray, *, columns: int = 8) -> Figure:
             picture = 0.5 + 0.5 * values[k] / limit if coloured else values[k]
             ax.imshow(picture, **({} if coloured else {"cmap": DIVERGING, "vmin": -limit, "vmax": limit}))
             ax.set_title(str(w["filter"].values[k]), fontsize=7)
+    drawing.supxlabel(f"colours: weights of ± {number(limit)}", fontsize=7)
     return drawing
 
 
@@ -251,11 +252,16 @@ def _draw_match(ax: Any, motif: xr.DataArray, hit: Any, database: Mapping[str, x
     if match is None:
         return
     ax.set_axis_on()
-    p = match.transpose("nucleotide", "position").values
+    motif, match = (
+        m.transpose("nucleotide", "position").sel(nucleotide=list(LETTERS)) for m in (motif, match)
+    )
+    p = match.values
     stranded = p if hit.strand == "+" else p[::-1, ::-1]
     columns = np.arange(hit.offset, hit.offset + motif.sizes["position"])
     inside = (columns >= 0) & (columns < p.shape[1])
     aligned = np.full((4, len(columns)), 0.25)  # no information: no letters are drawn
     aligned[:, inside] = stranded[:, columns[inside]]
-    motif_logo(motif.transpose("nucleotide", "position").copy(data=aligned), ax=ax)
+    motif_logo(
+        motif.copy(data=aligned).drop_attrs().assign_attrs(match.attrs), ax=ax
+    )  # its own number of sites
     ax.set_ylabel("match\n(bits)", fontsize=8)

@@ -73,7 +73,7 @@ def sequence_tracks(
         attribution_logo(a, x, ax=ax, label=f"{name}\n{unit}".strip())
         _shade(ax, seqlets)
     if mutations is not None:
-        mutation_map(mutations, x, ax=grid[-1], label="score change")
+        mutation_map(mutations, x, ax=grid[-1], label=with_unit("score change", mutations.attrs))
         grid[-1].set_ylabel("mutant\nletter", fontsize=9)
         grid[-1].set_xlim(-0.7, size - 0.3)
     for ax in grid[:-1]:

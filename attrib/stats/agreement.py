@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
-from attrib.labels.matching import matched
+from attrib.labels.matching import matched, truth
 from attrib.stats.matching import Labelled, by_labels, rank_of
 
 MASS, POINTING = "doi:10.1016/j.inffus.2021.11.008", "doi:10.1007/s11263-017-1059-x"
@@ -246,7 +246,7 @@ def _inside(
     lacking = [d for d in dims if d not in a.dims]
     if lacking or not dims:
         raise ValueError(f"`dims` is {list(dims)}, expected some of {a.dims}: the dims of the positions")
-    return mask.fillna(0).astype(bool), list(dims)
+    return truth(mask, "mask"), list(dims)
 
 
 def _chance(a: xr.DataArray, inside: xr.DataArray, dims: Sequence[Hashable]) -> xr.DataArray:

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib._seed import whole_seed
-from attrib.labels.matching import matched
+from attrib.labels.matching import matched, truth
 from attrib.stats.contrast import CLOSE, entry_labels, pooled_t, two_groups
 from attrib.stats.matching import Labelled, by_labels
 
@@ -235,7 +235,7 @@ def _data(
         if set(mask.dims) != set(like.dims) or any(mask.sizes[d] != like.sizes[d] for d in like.dims):
             raise ValueError(f"`mask` has sizes {dict(mask.sizes)}, expected {dict(like.sizes)}")
         mask = matched(mask, like, "mask", other="a")
-        inside = np.asarray(mask.transpose(*like.dims).values).astype(bool)
+        inside = np.asarray(truth(mask, "mask").transpose(*like.dims).values)
     if not inside.any():
         raise ValueError("`mask` is empty" if mask is not None else "`a` is the same in all samples; there is nothing to compare")  # fmt: skip
     x = values[:, inside]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -248,9 +249,12 @@ def _from_transformers(path: Path, config: Mapping[str, Any]) -> Any:
     try:
         from safetensors import SafetensorError
         from transformers import AutoModelForImageClassification
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # a torchvision of another torch is the latter
+        there = find_spec("transformers") and find_spec("safetensors")
         raise ImportError(
-            f"checkpoints need transformers and safetensors: {install_hint('cells')}"
+            _first(error)
+            if there
+            else f"checkpoints need transformers and safetensors: {install_hint('cells')}"
         ) from error
     try:
         with _quiet():
@@ -322,8 +326,14 @@ def _check_weights(info: Mapping[str, Any]) -> None:
 
 
 def _first(error: Exception) -> str:
-    """The first sentence of an error; the rest of transformers' messages is for its developers."""
-    return str(error).splitlines()[0].split(". ")[0][:200]
+    """The first sentence of an error, of the one behind it if that is a failed import; the rest is for the developers of transformers."""
+    root: BaseException = error
+    while isinstance(error, ImportError) and (cause := root.__cause__ or root.__context__):
+        root = cause
+    text = (str(root).splitlines() or [type(root).__name__])[0].split(". ")[0][:200]
+    if root is error:
+        return text
+    return f"transformers cannot import what it needs: {text}; often a package that does not fit torch {torch.__version__}, such as torchvision"
 
 
 def _source(folder: Path, files: Sequence[Path]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -129,11 +129,17 @@ class Context:
         )
 
 
-def context_of(words: Sequence[str], model: Callable[..., Any], names: Sequence[str]) -> Context:
-    """What goes into a model beside samples of these names, as `read_context`; refused where one lacks a value."""
-    samples = xr.DataArray(np.zeros(len(names)), coords={"sample": list(names)})
-    context = read_context(words, model).labelled(samples)
-    context.of(samples)
+def context_of(
+    words: Sequence[str], model: Callable[..., Any], names: Iterable[str], used: Iterable[str] | None = None
+) -> Context:
+    """What goes into a model beside samples of these names, as `read_context`; refused where one of them, or of those used, lacks a value."""
+    every, some = (
+        xr.DataArray(np.zeros(len(labels)), coords={"sample": labels})
+        for n in (names, names if used is None else used)
+        for labels in [[str(v) for v in n]]
+    )
+    context = read_context(words, model).labelled(every)
+    context.of(some)
     return context
 
 

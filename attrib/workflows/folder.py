@@ -26,6 +26,13 @@ from attrib.io.lock import Lock, read_json, sweep
 RECORD, PARTS, LOCK = "run.json", "parts", ".lock.json"
 PACKAGES = ("attrib", "torch", "numpy", "xarray", "netCDF4", "matplotlib", "scikit-learn")
 CAUSES = ("attrib", "torch")  # packages whose versions results depend on most
+REFUSALS = (
+    ValueError,
+    TypeError,
+    NotImplementedError,
+    ImportError,
+    OSError,
+)  # what arguments, files and models raise
 
 
 class Folder:
@@ -42,6 +49,8 @@ class Folder:
         Whether to replace an earlier run, or to begin anew with other settings.
     folders : sequence of str
         Created inside.
+    log : str, optional
+        A file inside, for the lines of `note`.
 
     Raises
     ------
@@ -53,7 +62,7 @@ class Folder:
     -----
     As a context manager it records how the run ended: `state` is `"running"`, `"finished"`, `"interrupted"` or `"failed"`. Without
     settings the folder is made with the first file, so that a run that fails earlier leaves nothing and takes nothing away; with
-    settings it is made when the context is entered. Temporary files that a killed run left are removed. Of an earlier run that is
+    settings it is made when the context is entered, and removed where the run is refused before it wrote anything. Temporary files that a killed run left are removed. Of an earlier run that is
     continued, files that the new one does not write are removed when it has finished.
     """
 
@@ -65,10 +74,12 @@ class Folder:
         settings: Mapping[str, Any] | None = None,
         overwrite: bool = False,
         folders: Sequence[str] = (),
+        log: str | None = None,
     ) -> None:
         self.path = Path(path)
-        self.settings = None if settings is None else json.loads(json.dumps(dict(settings), default=str))
-        self._overwrite, self._folders, self._open = overwrite, folders, False
+        self.settings = None if settings is None else plain_settings(settings)
+        self._overwrite, self._folders, self._log, self._open = overwrite, folders, log, False
+        self._is_new = False
         self._lock = Lock(self.path / LOCK, self.path)
         self.files: list[str] = []
         self.record: dict[str, Any] = {
@@ -109,6 +120,12 @@ class Folder:
             temporary.write_text(content, encoding="utf-8")
         return name
 
+    def note(self, line: str, level: str = "INFO") -> None:
+        """Add a line to the log, if there is one."""
+        if self._log is not None:
+            with (self.path / self._log).open("a", encoding="utf-8") as stream:
+                stream.write(f"{now()} {level} {line}\n")
+
     def write(self) -> None:
         """Bring `run.json` up to date, if the folder exists."""
         if self._open:
@@ -126,6 +143,7 @@ class Folder:
     def _begin(self) -> None:
         if self._open:
             return
+        self._is_new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock.take()
         try:
@@ -150,8 +168,13 @@ class Folder:
     ) -> None:
         if not self._open:
             return
+        if self._is_new and kind is not None and issubclass(kind, REFUSALS) and self._holds_nothing():
+            self._lock.release()
+            shutil.rmtree(self.path)
+            return
         self.record["state"] = _ended(kind)
         self.record["ended"] = now()
+        self.note(*(("finished",) if kind is None else (f"stopped: {kind.__name__}: {error}", "ERROR")))
         if kind is None:
             for name in set(self._earlier) - set(self.files):
                 (self.path / name).unlink(missing_ok=True)
@@ -161,6 +184,10 @@ class Folder:
             self.write()
         finally:
             self._lock.release()
+
+    def _holds_nothing(self) -> bool:
+        own = {self.path / name for name in (RECORD, LOCK, self._log or RECORD)}
+        return all(p.is_dir() or p in own for p in self.path.rglob("*"))
 
     def _of_earlier(self) -> list[str]:
         """Files of an earlier run, if this one may replace or continue it."""
@@ -205,6 +232,11 @@ def _ended(kind: type[BaseException] | None) -> str:
     if kind is None:
         return "finished"
     return "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as they are read again from `run.json`."""
+    return dict(json.loads(json.dumps(dict(settings), default=str)))
 
 
 def versions() -> dict[str, str]:
@@ -263,6 +295,13 @@ def picture_count(pictures: int | str) -> int | None:
     if isinstance(pictures, bool) or not str(pictures).isdecimal():
         raise ValueError(f"`pictures` is {pictures!r}, expected a number, all or none")
     return int(pictures)
+
+
+def refuse_below_one(**numbers: int | None) -> None:
+    """Refuse counts that are not positive, each by its argument's name; None is no count."""
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}` is {value}, expected a positive number")
 
 
 def digest(model: Callable[..., Any]) -> str:

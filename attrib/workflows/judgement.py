@@ -16,6 +16,7 @@ from attrib.plots import curves
 from attrib.plots.scale import figure
 from attrib.scale.loading import first_line
 from attrib.workflows.attribute import Done, Result, Skipped, Tell, part
+from attrib.workflows.drawing import method_name
 from attrib.workflows.plan import ALL_METHODS, Plan
 
 if TYPE_CHECKING:
@@ -283,6 +284,7 @@ def picture(judged: Judgement) -> Figure:
     Figure
     """
     table = judged.table[judged.table["seconds"].notna()]
+    names = [method_name(str(m)) for m in table["method"]]
     drawing = figure((12.5, 4.2 + 2 * max(1.5, 0.6 + 0.15 * len(table))))
     heights = [3.5, *[max(1.5, 0.6 + 0.15 * len(table))] * 2]
     grid = drawing.add_gridspec(3, 3, height_ratios=heights)
@@ -292,7 +294,7 @@ def picture(judged: Judgement) -> Figure:
         "randomization": "randomization from the output (0 is good)",
     }
     for place, (name, title) in zip((grid[0, 0], grid[0, 1], grid[0, 2]), titles.items(), strict=True):
-        lines = judged.curves[name]
+        lines = {method_name(m): a for m, a in judged.curves[name].items()}
         ax = drawing.add_subplot(place)
         ax.set_title(title, fontsize=9)
         if not lines:
@@ -301,12 +303,12 @@ def picture(judged: Judgement) -> Figure:
             continue
         dim = "layer" if name == "randomization" else "fraction"
         curves(
-            lines, dim, control=judged.controls.get(name), ax=ax, legend=False,
+            lines, dim, control=judged.controls.get(name), ax=ax, legend=False, order=names,
             label="rank correlation" if dim == "layer" else "score",
         )  # fmt: skip
     for k, (name, title) in enumerate(BARS.items()):
         ax = drawing.add_subplot(grid[1 + k // 3, k % 3])
-        _bars(ax, table["method"], table[name].clip(-1e3, 1e3), log=name not in SIGNED)
+        _bars(ax, names, table[name].clip(-1e3, 1e3), log=name not in SIGNED)
         ax.set_title(title, fontsize=9)
     handles = {
         str(line.get_label()): line
@@ -326,7 +328,7 @@ def picture(judged: Judgement) -> Figure:
     return drawing
 
 
-def _bars(ax: Axes, names: pd.Series, values: pd.Series, log: bool) -> None:
+def _bars(ax: Axes, names: list[str], values: pd.Series, log: bool) -> None:
     """A bar for each method; a word where it has no value."""
     ax.barh(range(len(names)), values, color=[f"C{j % 10}" for j in range(len(names))], height=0.75)
     ax.set_yticks(range(len(names)), names, fontsize=7)

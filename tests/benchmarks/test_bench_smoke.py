@@ -200,6 +200,8 @@ def test_the_way_to_the_model_is_measured_beside_captums(tmp_path: Path) -> None
     assert len(rows) == 2 * 5  # methods, twice
     frames = {row[1]: [int(n) for n in row[2].split(" / ")] for row in rows[:5]}
     assert all(0 < ours < 20 and 0 < captums < 10 for ours, captums in frames.values())
+    files = {row[1]: int(row[3].split(" / ")[0]) for row in rows[:5]}
+    assert (frames["integrated gradients"][0], files["integrated gradients"]) <= (7, 12)
 
 
 def test_two_checkouts_do_the_same_work(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from attrib.engine.inputs import as_baselines, as_distribution, as_tuple, of_samples
+from attrib.engine.inputs import as_baselines, as_distribution, as_tuple, moved, of_samples
 from attrib.functional import deep_lift, integrated_gradients, saliency
 
 X = torch.ones(4, 2, 3)
@@ -162,3 +163,29 @@ def test_vmap_over_a_method_that_looks_at_values_is_refused(method: Any) -> None
         torch.func.vmap(lambda row: method(model, row[None])[0])(x)
     rows = torch.func.vmap(lambda row: deep_lift(model, row[None])[0])(x)
     assert torch.allclose(rows, deep_lift(model, x))
+
+
+class Copies(TorchDispatchMode):
+    """Whether each copy between devices lets the CPU go on; the copy itself is left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits_for_nothing: list[bool] = []
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        if op is torch.ops.aten._to_copy.default and "device" in kwargs:
+            self.waits_for_nothing.append(bool(kwargs.get("non_blocking")))
+            return torch.empty_like(args[0], device=kwargs["device"])
+        return op(*args, **(kwargs or {}))
+
+
+def test_only_copies_from_the_cpu_wait_for_nothing() -> None:
+    """A copy to the CPU that waits for nothing is pinned memory that is not written yet: wrong numbers, and no error."""
+    here, there, i = torch.zeros(3, 2), torch.zeros(3, 2, device="meta"), torch.arange(1, 3)
+    with Copies() as copies:
+        moved(here, there.device)
+        of_samples(here, i, there.device)
+        moved(there, here.device)
+        of_samples(there, i, here.device)
+        of_samples(there[:1], i, here.device)
+    assert copies.waits_for_nothing == [True, True, False, False, False]

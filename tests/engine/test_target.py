@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
-from attrib.engine.target import Entry, Wanted, labels, repeated, wanted
+import attrib
+from attrib.engine.target import Entry, Wanted, class_names, labels, repeated, wanted
 
 Y = torch.arange(24.0).view(2, 3, 4)  # outputs (N, C, L)
 FLAT = Y[:, :, 0]  # outputs (N, C)
@@ -160,3 +163,33 @@ def test_an_array_of_one_element_stands_for_all_samples() -> None:
     y = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     for target in (torch.tensor([1]), torch.tensor(1)):
         assert wanted(target, None, None, 2).settle(y)[0].score(y, torch.arange(2)).tolist() == [2, 4]
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ["a", "b", "c"],
+        {2: "c", 0: "a", 1: "b"},  # id2label
+        {"2": "c", "0": "a", "1": "b"},  # from JSON
+        {"c": 2, "a": 0, "b": 1},  # label2id
+        pd.Series(["c", "a", "b"], index=[2, 0, 1]),
+        pd.Series(["a", "b", "c"], index=[7, 3, 9]),  # numbers of rows, such as of drop_duplicates
+        pd.Index(["a", "b", "c"]),
+        np.array(["a", "b", "c"]),
+    ],
+)
+def test_names_are_those_of_their_outputs(classes: Any) -> None:
+    """A mapping went by the order of its keys: `target="b"` was another output, silently."""
+    assert class_names(classes) == ("a", "b", "c")
+    a = attrib.saliency(
+        lambda v: v * torch.tensor([1.0, 2.0, 3.0]), torch.ones(1, 3), target="b", classes=classes
+    )
+    assert a.values.tolist() == [[0.0, 2.0, 0.0]]
+    scores = attrib.predict(lambda v: v * torch.tensor([1.0, 2.0, 3.0]), torch.ones(1, 3), classes=classes)
+    assert scores.sel(target="b").item() == 2.0
+
+
+@pytest.mark.parametrize("classes", [{"a", "b"}, {1: "a", 2: "b"}, {"a": "x", "b": "y"}])
+def test_names_without_an_order_are_refused(classes: Any) -> None:
+    with pytest.raises(TypeError, match="expected a list of names"):
+        attrib.saliency(lambda v: v, torch.ones(1, 2), target=0, classes=classes)

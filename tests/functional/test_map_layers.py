@@ -683,3 +683,13 @@ def test_a_prepared_model_is_moved_once() -> None:
     tried = len(sizes)
     assert torch.equal(grad_cam(prepared, x, target=0), first)
     assert len(sizes) == tried + 1
+
+
+@pytest.mark.parametrize("positions", [2, 3, 4])
+def test_a_layer_of_a_few_positions_has_a_map(positions: int) -> None:
+    """What a change does at one of so few positions is spread over all, once their mean is taken away."""
+    net = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(1, 2)).eval()
+    x = torch.randn(2, 1, positions, generator=torch.Generator().manual_seed(1))
+    weight = net[3].weight[0].detach()
+    expected = (x.relu() * weight[:, None] / positions).sum(1)
+    torch.testing.assert_close(grad_cam(net, x, layer="0", target=0, relu=False), expected)

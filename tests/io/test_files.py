@@ -448,6 +448,15 @@ def test_names_as_characters_and_other_calendars(tmp_path):
     assert load(save(a, tmp_path / "b.nc")).identical(a)
 
 
+def test_whole_numbers_with_gaps_are_written_as_whole_numbers(tmp_path):
+    table = pd.DataFrame({
+        "place": [3.0, np.nan, -2.0], "score": [0.5, np.nan, 2.0], "z": [1.0, 2.0, 3.0], "empty": [np.nan] * 3, "huge": [np.inf, np.nan, 1.0],
+    })  # fmt: skip
+    file = save(table, tmp_path / "a.csv")
+    assert file.read_text().splitlines()[1:] == ["3,0.5,1.0,,inf", ",,2.0,,", "-2,2.0,3.0,,1.0"]
+    pd.testing.assert_frame_equal(load(file), table)
+
+
 def test_table_to_csv(tmp_path):
     table = pd.DataFrame({"method": ["a", "b"], "delta": [0.1, 1 / 3]})
     pd.testing.assert_frame_equal(load(save(table, tmp_path / "a.csv")), table)

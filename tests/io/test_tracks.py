@@ -60,6 +60,12 @@ def test_what_is_no_track(windows: xr.DataArray, tmp_path: Path) -> None:
         save_bedgraph(windows.drop_vars("locus"), tmp_path / "a.bg")
     with pytest.raises(ValueError, match=r"`a` has the dims .'target'. too"):
         save_bedgraph(windows.expand_dims(target=[0, 1]), tmp_path / "a.bg")
+    for attrs in (
+        {"method": "in_silico_mutagenesis", "units": "output"},
+        {"method": "saliency", "units": "output / input unit"},
+    ):
+        with pytest.raises(ValueError, match="for each letter that could stand"):
+            save_bedgraph(windows.assign_attrs(attrs), tmp_path / "a.bg")
 
 
 def test_arrays_for_modisco(tmp_path: Path) -> None:

@@ -69,6 +69,37 @@ def test_building_calls_the_model_no_more_often_than_it_must(model: Net) -> None
     assert sum(model.calls) <= 4  # both ends, and two steps
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_prepared_model_is_asked_once_for_the_form_of_a_result(name: str, model: Net) -> None:
+    """Not for others of the same form, but for other targets and sizes, and where it was changed."""
+    prepared, x = attrib.prepare(model), genes()
+    first = METHODS[name](prepared, x.chunk(sample=5), target=1)
+    model.calls.clear()
+    lazy = METHODS[name](prepared, (2 * x).chunk(sample=7), target=1)
+    assert model.calls == []
+    xr.testing.assert_allclose(
+        lazy.compute(scheduler="synchronous"), METHODS[name](model, 2 * x, target=1), rtol=1e-5, atol=1e-6
+    )
+    xr.testing.assert_allclose(
+        first.compute(scheduler="synchronous"), METHODS[name](model, x, target=1), rtol=1e-5, atol=1e-6
+    )
+    for change in ({"target": 2}, {"targets": [0, 1]}):
+        model.calls.clear()
+        assert METHODS[name](prepared, x.chunk(sample=5), **change).sizes.get("target", 1) == len(
+            change.get("targets", [0])
+        )
+        assert model.calls
+    model.layers[2] = nn.Linear(8, 3)
+    model.calls.clear()
+    METHODS[name](prepared, x.chunk(sample=5), target=1)
+    assert model.calls
+
+
+def test_building_integrated_gradients_takes_two_steps_where_none_are_named(model: Net) -> None:
+    attrib.integrated_gradients(model, genes().chunk(sample=5), target=1)
+    assert sum(model.calls) <= 4
+
+
 def test_predict_does_not_pickle_the_model(model: Net) -> None:
     x = genes()
     xr.testing.assert_allclose(attrib.predict(model, x.chunk(sample=5)).compute(), attrib.predict(model, x))

@@ -52,6 +52,9 @@ ON_AXES: dict[str, Callable[..., Any]] = {
     "curves": lambda ax: plots.curves({N: square()[0], "$2$": square()[1]}, "x", ax=ax),
     "heatmap": lambda ax: plots.heatmap(square(), ax=ax, title=N),
     "image": lambda ax: plots.image(square(), ax=ax),
+    "kmer_map": lambda ax: plots.kmer_map(
+        xr.DataArray(np.eye(2), dims=("y", "x"), coords={"kmer": (("y", "x"), [[N, "b"], ["c", "d"]])}), ax=ax
+    ),
     "letters": lambda ax: plots.letters(
         xr.DataArray([1.0, 2.0], dims="position", coords={"letter": ("position", ["A", "C"])}), ax=ax, label=N
     ),
@@ -85,6 +88,38 @@ def formulas(drawing: Figure, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(RendererAgg, "draw_mathtext", lambda self, gc, x, y, s, *rest: found.append(s))
     FigureCanvasAgg(drawing).draw()
     return found
+
+
+def test_input_and_attribution_are_matched_by_their_labels() -> None:
+    """An input of another order was drawn with the attribution of another sample or letter."""
+    x = SEQUENCE.assign_coords(position=np.arange(SEQUENCE.sizes["position"]))
+    a = along([1.0, -2, 3, 0, 1, 2]).assign_coords(position=x["position"])
+
+    def drawn(x: xr.DataArray) -> bytes:
+        return np.concatenate(
+            [p.vertices for p in plots.attribution_logo(a, x).collections[0].get_paths()]
+        ).tobytes()
+
+    def dots(x: xr.DataArray) -> list[list[float]]:
+        return sorted(plots.mutation_map(SEQUENCE - 1.5, x).collections[0].get_offsets().tolist())
+
+    turned = x.isel(position=slice(None, None, -1), nucleotide=[2, 0, 3, 1])
+    assert drawn(turned) == drawn(x)
+    assert dots(SEQUENCE.isel(nucleotide=[2, 0, 3, 1])) == dots(SEQUENCE)
+    with pytest.raises(ValueError, match="different labels along 'position'"):
+        plots.attribution_logo(a, x.assign_coords(position=x["position"] + 1))
+    pictures = xr.DataArray(np.arange(18.0).reshape(2, 3, 3), dims=("s", "y", "x"), coords={"s": ["p", "q"]})
+    grid = plots.comparison(pictures, {"m": pictures.transpose("x", "y", "s")[:, :, ::-1]}).axes
+    values = [np.asarray(ax.images[0].get_array()) for ax in grid if ax.images]
+    assert np.allclose(values[2] / values[2].max(), pictures[0] / pictures[0].max())
+    image, heat = pixels().assign_coords(y=[3, 2, 1, 0]), images(1)[0].assign_coords(y=[0, 1, 2, 3])
+    assert np.array_equal(plots.overlaid(image, heat), plots.overlaid(image, heat[::-1]))
+    frame = xr.DataArray([[True, False], [False, False]], dims=("a", "b"), coords={"a": [0, 1]})
+    table = frame.astype(float)
+    lines = [
+        [c.get_segments() for c in plots.heatmap(table, outline=o).collections] for o in (frame, frame[::-1])
+    ]
+    assert str(lines[0]) == str(lines[1])
 
 
 def test_every_plot_is_looked_at() -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from attrib.plots import image, overlaid, overlays
+from attrib.domains.fcgr import fcgr
+from attrib.plots import image, kmer_map, overlaid, overlays
 from attrib.testing import legible
 from tests.pictures import drawn, plane, texts
 
@@ -116,3 +117,16 @@ def test_overlays_stand_out_from_a_stain() -> None:
     assert len(signed.axes[1].collections) == 2  # positive, and dashed negative
     assert "dashed: negative" in signed.axes[1].get_xlabel()
     assert "dashed" not in drawing.axes[1].get_xlabel()
+
+
+def test_numbers_of_kmers_lie_on_the_chaos_game() -> None:
+    x = fcgr(["GATTACAGATTACA"], k=2)[0]
+    ax = kmer_map(x - 1.0, limit=4.0)
+    assert (ax.images[0].get_clim(), ax.images[0].get_cmap().name) == ((-4.0, 4.0), "RdBu_r")
+    assert sorted(t.get_text() for t in ax.texts) == list("ACGT")
+    assert kmer_map(x).images[0].get_cmap().name == "Reds"
+    rings = [line for line in kmer_map(x, rings=3, named=False).lines if line.get_marker() == "o"]
+    top = x.stack(cell=("y", "x")).sortby(x.stack(cell=("y", "x")), ascending=False)[:3]
+    assert {float(x[int(r.get_ydata()[0]), int(r.get_xdata()[0])]) for r in rings} == set(top.values.tolist())
+    with pytest.raises(ValueError, match="expected y and x of one image, with the coord `kmer`"):
+        kmer_map(x.drop_vars("kmer"))

@@ -99,3 +99,13 @@ def test_motifs_of_few_sites_shrink() -> None:
     assert (
         len(motif_logo(certain.assign_attrs(sites=5)).collections[0].get_paths()) == 1
     )  # the even column shows nothing
+
+
+def test_positions_of_long_motifs_do_not_run_together() -> None:
+    ax = motif_logo(as_motif(np.full((4, 22), 0.25)))
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "5", "10", "15", "20"]
+
+
+def test_letters_may_have_names_for_positions() -> None:
+    a = xr.DataArray([1.0, 2.0], dims="p", coords={"p": ["x1", "x2"], "letter": ("p", ["A", "C"])})
+    assert [t.get_text() for t in letters(a).get_xticklabels()] == ["A\nx1", "C"]

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import attrib
-from attrib.plots import filter_grid, motif_cards, panels
+from attrib.plots import filter_grid, motif_cards, motif_logo, panels
 from tests.cams import convnet
 from tests.jaspar import matrices
 from tests.pictures import drawn
@@ -35,6 +35,18 @@ def test_cards_say_name_sites_and_match() -> None:
     assert sum(len(ax.collections) > 0 for ax in figure.axes) == 4  # three motifs and one match
     with pytest.raises(ValueError, match="`motifs` is empty"):
         motif_cards({})
+
+
+def test_a_match_has_its_own_number_of_sites() -> None:
+    """A motif of three sites does not take bits off the known motif below it."""
+    known = matrices()["MA0139.1"]
+    few = known.assign_attrs(sites=3)
+    hits = pd.DataFrame([("few", "MA0139.1", "CTCF", 1e-5, 2e-4, 9.0, 10, 0, "+")], columns=["motif", "target", "target_name", "p", "q", "score", "overlap", "offset", "strand"])  # fmt: skip
+    below = motif_cards({"few": few}, hits, database={"MA0139.1": known}).axes[1]
+    alone = motif_logo(known)
+    tops = [max(p.get_extents().y1 for p in ax.collections[0].get_paths()) for ax in (below, alone)]
+    assert tops[0] == pytest.approx(tops[1])
+    assert not below.texts
 
 
 @pytest.mark.parametrize("channels", [3, 1])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from attrib.stats import agreement, entropy, mass_inside, pointing_game, rank_correlation
+from attrib.stats import agreement, cluster_contrast, entropy, mass_inside, pointing_game, rank_correlation
 
 
 def attributions(*values: list) -> xr.DataArray:
@@ -173,3 +173,18 @@ def test_tables_of_pandas_go_by_their_labels() -> None:
         np.testing.assert_allclose(mass_inside(labelled, m), expected)
     with pytest.raises(TypeError, match=r"`mask` is a ndarray, expected a DataArray"):
         mass_inside(labelled, inside.to_numpy())
+
+
+def test_masks_of_texts_are_refused_and_what_is_missing_is_outside() -> None:
+    """Each text is true, "False" too; so is NaN."""
+    a = xr.DataArray([[1.0, 3.0]], dims=("y", "x"))
+    with pytest.raises(TypeError, match="`mask` has values of <U5, expected booleans or numbers"):
+        mass_inside(a, (a > 2).astype(str))
+    assert mass_inside(a, xr.ones_like(a).where(a > 2)).item() == 0.75
+    groups = xr.DataArray(np.random.default_rng(0).normal(size=(8, 4, 4)), dims=("sample", "y", "x"))
+    mask = xr.ones_like(groups[0]).where(groups[0] > 0)
+    found, wanted = (
+        cluster_contrast(groups, [0, 1] * 4, mask=m, threshold=0.2, n_permutations=19)
+        for m in (mask, groups[0] > 0)
+    )
+    xr.testing.assert_equal(found, wanted)

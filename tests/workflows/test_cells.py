@@ -23,6 +23,7 @@ from attrib.io import load, save
 from attrib.workflows.cells import METHODS, cells
 from attrib.workflows.cells.cohort import coarse, write_cohort
 from attrib.workflows.cells.explaining import deletion
+from attrib.workflows.cells.page import on_the_border
 from attrib.workflows.checkpoint import Classifier, load_checkpoint
 from attrib.workflows.folder import Folder
 from tests.browser import held
@@ -271,7 +272,10 @@ def test_an_image_that_was_changed_is_done_again(
         (["--checkpoint", "CHECKPOINT", "--model", "a:b"], "either --checkpoint"),
         (["--model", "a:b"], "--model needs --classes"),
         (["--checkpoint", "CHECKPOINT", "--classes", "a,b"], "--classes: a checkpoint brings its own"),
-        (["--checkpoint", "CHECKPOINT", "--max-images", "0"], "--max-images 0"),
+        (
+            ["--checkpoint", "CHECKPOINT", "--max-images", "0"],
+            "--max-images is 0, expected a positive number",
+        ),
         (["--checkpoint", "CHECKPOINT", "--masks", "nowhere"], "--masks: there is no folder nowhere"),
         (
             ["--checkpoint", "CHECKPOINT", "--masks", "CHECKPOINT"],
@@ -287,6 +291,7 @@ def test_refusals_are_one_line(
     message = capsys.readouterr().err
     assert text in message
     assert message.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_run_is_not_overwritten(
@@ -655,6 +660,13 @@ def test_fewer_images_are_drawn_evenly_from_the_classes_by_the_seed() -> None:
     assert drawn_evenly(labels, None) == drawn_evenly(labels, 99) == list(range(16))
 
 
+def test_weight_on_the_border_is_told() -> None:
+    quality = {"grad_cam_border_mass": 0.5, "grad_cam_border_mass_chance": 0.3, "layer_cam_border_mass": 0.3}
+    summary = {"mean_quality": quality | {"layer_cam_border_mass_chance": 0.3}}
+    assert "by chance: Grad-CAM (50%, by chance 30%)." in on_the_border(summary, ["grad_cam", "layer_cam"])
+    assert on_the_border(summary, ["layer_cam", "hires_cam"]) == ""
+
+
 def test_border_mass_classes_alike_and_a_gallery(study: Path) -> None:
     table = pd.read_csv(study / "results.csv")
     a = load(study / "attributions.nc").sel({"method": "grad_cam"})
@@ -802,7 +814,7 @@ def test_images_travel_to_other_processes(
     checkpoint: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Network and settings can be pickled, and give the same there; what is drawn can be pickled, too."""
-    monkeypatch.setattr("attrib.workflows.cells.study.carried_out", stopped)
+    monkeypatch.setattr("attrib.workflows.runner.carried_out", stopped)
     with pytest.raises(Stopped) as raised:
         cells(load_checkpoint(checkpoint), images, tmp_path / "out", methods=["grad_cam"], pictures=1)
     job, items = raised.value.args

@@ -188,3 +188,21 @@ def test_fast_processors_resize_as_torch_does(complete: Path, tmp_path: Path) ->
     resized = torch.nn.functional.interpolate(rows, (8, 8), mode="bicubic", antialias=True)[0]
     ours = load_checkpoint(folder).preparation.apply(image)
     assert np.allclose(ours, (resized.numpy() / 255 - 0.5) / 0.5, atol=1e-6)
+
+
+def test_what_transformers_cannot_import_is_named(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own message names the class that was wanted; a torchvision of another torch is the cause."""
+
+    def fails(*args: object, **options: object) -> None:
+        try:
+            raise RuntimeError("operator torchvision::nms does not exist")
+        except RuntimeError as cause:
+            raise ModuleNotFoundError(
+                "Could not import module 'ConvNextV2'. Are its requirements there?"
+            ) from cause
+
+    monkeypatch.setattr(transformers.AutoModelForImageClassification, "from_pretrained", fails)
+    with pytest.raises(
+        ValueError, match=r"cannot import what it needs: operator torchvision::nms .* does not fit torch"
+    ):
+        load_checkpoint(complete)

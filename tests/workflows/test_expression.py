@@ -510,14 +510,14 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
         )
         == 2
     )
-    assert "attrib: `split` is 'x'" in capsys.readouterr().err
+    assert "attrib: --set split is 'x'" in capsys.readouterr().err
     assert run(["expression", "train", *common, "--set", "hiden=3", "--output", str(tmp_path / "p")]) == 2
     assert (
         "--set has hiden, expected some of hidden, dropout, class_weights, tensorboard; did you mean 'hidden'?"
         in capsys.readouterr().err
     )
     assert run(["expression", "train", *common, "--set", "dropout=a", "--output", str(tmp_path / "p")]) == 2
-    assert "`dropout` is 'a', expected a share below 1" in capsys.readouterr().err
+    assert "--set dropout is 'a', expected a number" in capsys.readouterr().err
     assert not (tmp_path / "p").exists()
     assert run(["expression", *common]) == 2
     assert run(["expression", "--checkpoint", str(tmp_path / "m")]) == 2

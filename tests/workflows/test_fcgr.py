@@ -12,6 +12,7 @@ import pytest
 import torch
 import xarray as xr
 
+import attrib
 from attrib.cli.run import OK, REFUSED, run
 from attrib.domains.fcgr import along, by_kmer, fcgr, kmers
 from attrib.domains.fcgr.kmers import SEED
@@ -20,11 +21,11 @@ from attrib.workflows.fcgr import Predictor, load_predictor
 from attrib.workflows.fcgr import fcgr as study_of
 from attrib.workflows.fcgr.cohort import _seed_of, _sites
 from attrib.workflows.fcgr.layers import branch_layers
-from attrib.workflows.fcgr.maps import explained
+from attrib.workflows.fcgr.maps import _deletion, explained
 from attrib.workflows.fcgr.network import Inception, TwoBranch
-from attrib.workflows.fcgr.pairs import file_prefixes, read_pairs
+from attrib.workflows.fcgr.pairs import BRANCHES, file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Score
-from attrib.workflows.fcgr.samplefiles import site_of
+from attrib.workflows.fcgr.samplefiles import _pictures, site_of
 from attrib.workflows.fcgr.settings import METHODS, Settings, checked_methods
 from tests.browser import held
 from tests.workflows.sites import planted
@@ -159,6 +160,23 @@ def test_everything_adds_up(everything: xr.Dataset) -> None:
     assert np.allclose(tangent.sum(("y", "x")), 0, atol=1e-4)
 
 
+def test_each_method_has_its_own_unit(everything: xr.Dataset) -> None:
+    """Of gradients it is not that of methods which add up; pictures name it, and the colours of Grad-CAM are the map's alone."""
+    units = everything["mirna"]["units"].to_series()
+    assert units["integrated_gradients"] == "output"
+    assert units["saliency"] == units["saliency_filter"] == "output / k-mers"
+    assert units["saliency_normalize"] == "output / k-mers / k-mers"
+    pair = everything.isel(sample=0)
+    makers = _pictures(pair, "a", None)
+    drawn = {n: makers[n]() for n in ("mirna_saliency", "grad_cam", "interaction_heatmap", "along")}
+    assert "Saliency (log-odds / k-mers)" in [ax.get_ylabel() for ax in drawn["mirna_saliency"].axes]
+    assert "Saliency\n(log-odds / k-mers)" in [ax.get_ylabel() for ax in drawn["along"].axes]
+    ax = drawn["grad_cam"].axes[0]
+    assert [len(ax.images), ax.images[0].get_alpha()] == [1, None]
+    assert len(ax.collections[0].get_paths()) == int((pair["mirna_image"] > 0).sum())
+    assert drawn["interaction_heatmap"].axes[0].get_yticklabels()[4].get_text().startswith("5 ")
+
+
 def test_a_step_of_the_game_counts_what_precedes() -> None:
     """The fourth path of the Inception block on an image says how many k-mers that may precede each k-mer are there."""
     block = Inception(1, 1)
@@ -214,7 +232,7 @@ def study(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--output",
         folder / "out",
     ]
-    words += ["--samples", "pair 0", "pair 1", "pair 3", "pair 5", "--n-background", "6"]
+    words += ["--samples", "pair 0", "pair 1", "pair 3", "pair 5", "--set", "n_background=6"]
     words += ["--methods", "integrated_gradients", "saliency", "deep_lift_shap", "--corrections", "tangent"]
     assert run([*map(str, words)]) == OK
     return folder
@@ -290,6 +308,11 @@ def test_the_page_holds_everything_itself(study: Path) -> None:
     }
     assert one["interaction"]["rows"] == len(one["mirna_along"]["saliency"]["letters"])
     stored = load(study / "out" / "attributions.nc")["mirna"].sel({"method": "saliency", "sample": "pair 0"})
+    assert (
+        one["mrna_along"]["saliency"]["unit"]
+        == one["mirna"]["saliency"]["unit"]
+        == "attribution (log-odds / k-mers)"
+    )
     assert one["mirna"]["saliency"]["limit"] == pytest.approx(float(abs(stored).max()))
     assert all((study / "out" / f).is_file() for f in one["files"])
     shown = set(re.findall('<img src="(.*?)"', text))
@@ -313,7 +336,16 @@ def test_a_rerun_goes_on_and_another_run_is_refused(
         "--output",
         out,
     ]
-    same = ["--samples", "pair 0", "pair 1", "--n-background", "6", "--corrections", "tangent", "--methods"]
+    same = [
+        "--samples",
+        "pair 0",
+        "pair 1",
+        "--set",
+        "n_background=6",
+        "--corrections",
+        "tangent",
+        "--methods",
+    ]
     assert run([*map(str, words), *same, "integrated_gradients", "saliency", "deep_lift_shap"]) == OK
     after = {p: p.stat().st_mtime_ns for p in (out / "parts").iterdir()}
     assert {p for p in after if after[p] != before[p]} == {gone}
@@ -463,8 +495,8 @@ def test_each_pair_has_its_own_context(model: Path, tmp_path: Path) -> None:
         "--no-interaction",
         "--corrections",
         "none",
-        "--n-background",
-        "1",
+        "--set",
+        "n_background=1",
     ]
     assert (
         run([*map(str, words), "--context", f"line={tmp_path / 'lines.npy'}"]) == OK
@@ -541,7 +573,7 @@ def test_checkpoints_that_hold_a_state_dict(model: Path, tmp_path: Path) -> None
     ("words", "text"),
     [
         (["--checkpoint", "MODEL", "--k", "6"], "--k is 6, but the checkpoint was trained with k 4"),
-        (["--checkpoint", "MODEL", "--dropout", "0.5"], "trained with dropout 0.1"),
+        (["--checkpoint", "MODEL", "--set", "dropout=0.5"], "trained with dropout 0.1"),
         (["--checkpoint", "MODEL", "--scale", "log"], "trained with scale count"),
         (["--checkpoint", "nowhere.safetensors"], "there is no file nowhere.safetensors"),
         (["--checkpoint", "ALONE"], "alone.json with the settings is missing"),
@@ -589,6 +621,7 @@ def test_refusals_are_one_line(
             {"id": ["a", "a"], "mirna": ["ACGTACGT"] * 2, "target": ["ACGTACGT"] * 2, "label": [1, 0]},
             "has the id 'a' twice",
         ),
+        ({"mirna": ["ACGT" * 12], "target": ["ACGT" * 5], "label": [1]}, "are the two columns exchanged?"),
         (
             {"mirna": ["ACG"], "target": ["ACGTACGT"], "label": [1]},
             "mirna has 3 letters, expected at least k = 5",
@@ -710,6 +743,42 @@ def test_pairs_may_be_named_by_row_and_drawn_on_request(study: Path, model: Path
     assert entries["pair 1"] > 4
 
 
+def test_random_orders_are_shared_by_all_methods_of_a_pair(model: Path) -> None:
+    """z is that of each method alone; a map that is not finite has none."""
+    predictor = load_predictor(model / "model.safetensors")
+    x = predictor.images.of(read_pairs(model / "test.csv", predictor.images.k).table.iloc[:3])
+    pair, rows = x[list(BRANCHES)], []
+    predictor = predictor._replace(model=Counting(predictor.model))
+    maps = {
+        "saliency": attrib.saliency(predictor.model, pair),
+        "input_x_gradient": attrib.input_x_gradient(predictor.model, pair),
+    }
+    for a in maps.values():
+        how = {"baselines": pair.mean("sample"), "steps": 10, "n_random": 5, "seed": 0}
+        rows.append(attrib.deletion(predictor.model, pair, a, **how)["z"].values)
+    settings = Settings(tuple(maps), (), {}, False, {}, 0, "auto")
+    predictor.model.rows = 0
+    shared = _deletion(predictor, x, x, maps, settings)
+    np.testing.assert_array_equal(shared.values, np.stack(rows, 1))
+    assert predictor.model.rows < 3 * 11 * (2 + 6)
+    bad = {**maps, "deep_lift": maps["saliency"].where(False)}
+    np.testing.assert_array_equal(
+        _deletion(predictor, x, x, bad, settings).values, np.c_[shared.values, [np.nan] * 3]
+    )
+
+
+class Counting(torch.nn.Module):
+    """Counts the pairs that it is called with."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model, self.rows = model, 0
+
+    def forward(self, mirna: torch.Tensor, mrna: torch.Tensor) -> torch.Tensor:
+        self.rows += len(mirna)
+        return self.model(mirna, mrna)
+
+
 class Stopped(Exception):
     """Carries the job that a study would have begun."""
 
@@ -722,7 +791,7 @@ def test_pairs_travel_to_other_processes(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Network, pairs and settings can be pickled, and give the same there; what is drawn can be pickled, too."""
-    monkeypatch.setattr("attrib.workflows.fcgr.study.carried_out", stopped)
+    monkeypatch.setattr("attrib.workflows.runner.carried_out", stopped)
     options: dict = {
         "max_samples": 2,
         "methods": ["saliency"],

@@ -65,6 +65,21 @@ def test_a_run_that_does_not_end_leaves_the_earlier_files(
     assert files(tmp_path) == {"d.csv"}
 
 
+def test_a_run_that_is_refused_leaves_no_folder_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name in ("new", "there"):
+        with (
+            pytest.raises(ValueError, match="refused"),
+            Folder(tmp_path / name, settings={}, folders=("logs",)),
+        ):
+            raise ValueError("refused")
+    assert [p.name for p in tmp_path.iterdir()] == ["there"]
+    write(tmp_path / "new", "a.csv b.csv")
+    with pytest.raises(ValueError, match=r"^$"):
+        stopped(tmp_path / "new", ValueError)
+    assert record(tmp_path / "new")["state"] == "failed"
+
+
 def test_what_a_run_must_not_touch(tmp_path: Path) -> None:
     write(tmp_path / "out", "a.csv")
     with pytest.raises(ValueError, match="holds a run with other seed; name another folder"):

@@ -19,6 +19,7 @@ from attrib.testing import legible
 from attrib.workflows.attribute import Done, attribute
 from attrib.workflows.data import drawn
 from attrib.workflows.demo import cnn
+from attrib.workflows.drawing import method_name
 from attrib.workflows.judge import Judged, judge
 from attrib.workflows.judgement import COLUMNS, Judgement, picture
 from attrib.workflows.plan import ALL_METHODS, plan
@@ -228,10 +229,16 @@ def test_a_picture_of_all_methods_is_legible() -> None:
     ):
         assert any(t.startswith(word) for t in titles), word
     seconds = next(ax for ax in drawn.axes if ax.get_title() == "seconds")
-    assert [t.get_text() for t in seconds.get_yticklabels()] == names
+    assert [t.get_text() for t in seconds.get_yticklabels()] == [method_name(n) for n in names]
     assert [p.get_width() for p in seconds.patches] == pytest.approx(table.seconds.tolist())
     assert (
         len([t for t in drawn.axes[3].texts if t.get_text() == "none"]) == 1
     )  # the method without an error of completeness
+    del of_methods["randomization"][names[0]]  # the others keep their colours
+    drawn = picture(Judgement(table, of_methods, controls))
+    colours = [{str(line.get_label()): line.get_color() for line in ax.get_lines()} for ax in drawn.axes[:3]]
+    assert {
+        n: c for n, c in colours[0].items() if n != "random order" and n in colours[2]
+    }.items() <= colours[2].items()
     nothing = picture(Judgement(table, {m: {} for m in dims}, {}))
     assert sum("no method allows it here" in t.get_text() for ax in nothing.axes for t in ax.texts) == 3

@@ -92,9 +92,8 @@ def drawn(place: Path) -> Path:
         "--methods",
         "integrated_gradients",
         "noise_tunnel_ig",
-        "--key-slices",
-        "5",
-        "6",
+        "--set",
+        "key_slices=5,6",
         "--samples",
         "sub-00",
         "sub-01",
@@ -686,8 +685,8 @@ def test_the_command_line_refuses_in_one_line(
 ) -> None:
     assert run(words(place, tmp_path / "out", "--methods", "salience")) == REFUSED
     assert "did you mean 'saliency'?" in capsys.readouterr().err
-    assert run(words(place, tmp_path / "out", "--key-slices", "a")) == REFUSED
-    assert "--key-slices is a, expected numbers" in capsys.readouterr().err
+    assert run(words(place, tmp_path / "out", "--set", "key_slices=a")) == REFUSED
+    assert "--set key_slices is a, expected numbers" in capsys.readouterr().err
     assert run(words(place, tmp_path / "out", "--input", "slices:3")) == REFUSED
     assert "expected the first and the last slice: slices:30-90" in capsys.readouterr().err
     assert run(words(place, tmp_path / "out", "--set", "smoth=2")) == REFUSED
@@ -695,11 +694,11 @@ def test_the_command_line_refuses_in_one_line(
     assert run(words(place, tmp_path / "out", "--set", "tfce=no")) == REFUSED
     assert "--set tfce is 'no', expected true or false" in capsys.readouterr().err
     assert run(words(place, tmp_path / "out", "--set", "axis=axiel")) == REFUSED
-    assert "`axis` is 'axiel', expected sagittal, coronal, axial" in capsys.readouterr().err
+    assert "--set axis is 'axiel', expected sagittal, coronal, axial" in capsys.readouterr().err
     assert run(words(place, tmp_path / "out", "--atlas", "a.csv,b.csv")) == REFUSED
     assert "expected an image and a table of its names" in capsys.readouterr().err
-    assert run(words(place, tmp_path / "out", "--key-slices", "4,-4mm")) == REFUSED
-    assert "--key-slices is 4,-4mm, expected slices alone" in capsys.readouterr().err
+    assert run(words(place, tmp_path / "out", "--set", "key_slices=4,-4mm")) == REFUSED
+    assert "--set key_slices is 4,-4mm, expected slices alone" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -708,7 +707,7 @@ def test_slices_by_place_channels_from_the_network_and_names_beside_the_atlas(tm
     (folder / "names.csv").rename(folder / "atlas.csv")
     assert run([
         "mri", "--data", str(folder / "subjects.csv"), "--model", f"{CODE}:of_colour", "--classes", "HC,TLE", "--output", str(tmp_path / "out"),
-        "--methods", "saliency", "--input", "slices:2-9", "--key-slices=-4mm,4mm", "--atlas", str(folder / "atlas.nii.gz"),
+        "--methods", "saliency", "--input", "slices:2-9", "--set", "key_slices=-4mm,4mm", "--atlas", str(folder / "atlas.nii.gz"),
     ]) == OK  # fmt: skip
     pictures = {f.name for f in (tmp_path / "out" / "saliency" / "sub-01").glob("*_slice_*.png")}
     assert len(pictures) == 2

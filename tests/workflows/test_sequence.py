@@ -411,7 +411,7 @@ def test_outputs_that_are_no_scores_are_refused(here: Path, tmp_path: Path) -> N
 
 
 def test_windows_of_a_filter_can_be_counted_instead(here: Path, tmp_path: Path) -> None:
-    words = ["sequence", *NETWORK, *QUICK[:4], "--data", "a.fa", "--windows", "20"]
+    words = ["sequence", *NETWORK, *QUICK[:4], "--data", "a.fa", "--set", "windows=20"]
     assert run([*words, "--output", str(tmp_path / "out")]) == OK
     sites = pd.read_csv(tmp_path / "out/filters.csv").sites
     assert sites[sites > 0].between(20, 25).all()  # equals of the last count too
@@ -468,10 +468,9 @@ def test_deeper_layers_pairs_and_evolution_from_the_command_line(
     words += [
         "--layer",
         "first,mix",
-        "--space",
-        "CTCF:GATAA",
-        "--evolve",
-        "2",
+        "--set",
+        "space=CTCF:GATAA",
+        "evolve=2",
         "--output",
         str(tmp_path / "out"),
     ]
@@ -487,7 +486,7 @@ def test_deeper_layers_pairs_and_evolution_from_the_command_line(
     assert {"MA0139.1", "MA0046.1"} & set(deep.target)
     page = (tmp_path / "out/index.html").read_text()
     assert all(f in page for f in ("spacing.png", "evolution.png", "Two motifs at a distance"))
-    assert run([*words[:-1], str(tmp_path / "none"), "--space", "CTCF"]) == REFUSED
+    assert run([*words[:-1], str(tmp_path / "none"), "--set", "space=CTCF"]) == REFUSED
     assert run([*words[:-1], str(tmp_path / "none"), "--layer", "mixx"]) == REFUSED
     assert not (tmp_path / "none").exists()
 
@@ -804,7 +803,7 @@ def test_modisco_gets_hypothetical_contributions_and_its_motifs_join_the_others(
     assert table.sites["modisco_pos_0"] > 30
     assert "modisco_pos_0" in load_motifs(tmp_path / "out/motifs.meme")
     assert "modisco_pos_0" in set(pd.read_csv(tmp_path / "out/experiments.csv").motif)
-    assert run(["sequence", *NETWORK, *words, "--one-strand"]) == REFUSED
+    assert run(["sequence", *NETWORK, *words, "--set", "one_strand=true"]) == REFUSED
     program.write_text(f"#!{EXECUTABLE}\nraise SystemExit('no seqlets')\n")
     assert run(["sequence", *NETWORK, *words]) == OK
     record = json.loads((tmp_path / "out/run.json").read_text())
@@ -893,12 +892,12 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--data a.fa --insert MYC", "no motif of --motifs has this name"),
         ("--data a.fa --methods grad_cam", "--methods is grad_cam, expected some of"),
         ("--data a.fa --target on", "--target is 'on': to name a class, give --classes"),
-        ("--data a.fa --windows 0", "--windows is 0"),
+        ("--data a.fa --set windows=0", "--set windows is 0"),
         ("--data a.fa --pictures -1", "--pictures is '-1', expected a number"),
         ("--data a.fa --layer mixx", "--layer mixx is no convolution; there are motifs, mix"),
         ("--data a.fa --target 7", "--target 7 is out of range"),
         ("--data a.fa --baselines dark", "--baselines is 'dark', expected one of uniform, zeros"),
-        ("--data a.fa --dims sample,position", "--dims is sample,position"),
+        ("--data a.fa --set dims=sample,position", "--set dims is sample,position"),
         ("--data a.fa --set n_stepps=3", "no such argument"),
         ("--data a.fa --variants nowhere.csv", "there is no file nowhere.csv"),
         ("--data a.fa --variants known.meme", "expected .vcf, .vcf.gz, .csv or .tsv"),
@@ -915,8 +914,8 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--data a.fa --columns letters", "--columns is 'letters', expected NAME=OTHER"),
         ("--data bound.bed", "intervals are --bed, beside the genome"),
         (
-            "--data a.fa --dims sample,position,nucleotide",
-            "it takes them with --dims sample,nucleotide,position",
+            "--data a.fa --set dims=sample,position,nucleotide",
+            "it takes them with --set dims sample,nucleotide,position",
         ),
         (
             "--data a.fa --model planted_model:two_heads",

@@ -177,7 +177,8 @@ def flipped_motif(motif: xr.DataArray) -> xr.DataArray:
     >>> consensus(flipped_motif(as_motif([[1, 0], [0, 0], [0, 1], [0, 0]])))
     'CT'
     """
-    return motif.transpose("nucleotide", "position").copy(data=matrix_of(motif)[::-1, ::-1])
+    values = matrix_of(motif)[::-1, ::-1]  # A, C, G, T, so that it is the other strand
+    return motif.transpose("nucleotide", "position").sel(nucleotide=list(LETTERS)).copy(data=values)
 
 
 def information_content(motif: xr.DataArray, *, background: Sequence[float] = EVEN) -> xr.DataArray:

@@ -290,8 +290,12 @@ class _BySample:
 
     def __call__(self, name: str, row: dict, ref: str, alt: str) -> list[Edit]:
         sample, position = row["sample"], row["position"]
-        if sample not in self._samples or position not in self._positions:
-            raise ValueError(f"there is no sample {sample!r} with a position {position!r}")
+        if sample not in self._samples:
+            raise ValueError(
+                f"there is no sample {sample!r} among the {len(self._samples)} that are explained"
+            )
+        if position not in self._positions:
+            raise ValueError(f"sample {sample!r} has no position {position!r}")
         k, p = self._samples.get_loc(sample), self._positions.get_loc(position)
         if not isinstance(k, int) or not isinstance(p, int):
             raise ValueError(f"sample {sample!r} or position {position!r} occurs more than once")

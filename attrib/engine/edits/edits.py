@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from attrib.engine.inputs import moved, of_samples
 from attrib.engine.window.boxes import Edits, in_boxes
 
 
 def edited(x: Tensor, edits: Edits, r: Tensor) -> Tensor:
     """Rows (rows, ...) after the edits `r` (rows,), from the samples `x` (rows, ...) of these edits."""
-    inside = edits.inside(r.cpu(), x.shape[1:]).to(x.device)
-    return torch.where(inside, edits.content(r.cpu()).to(x.device, x.dtype), x)
+    inside = edits.inside(r.cpu(), x.shape[1:], x.device)
+    return torch.where(inside, moved(edits.content(r.cpu()), x.device, x.dtype), x)
 
 
 class Letters:
@@ -45,9 +46,9 @@ class Letters:
         self.positions = positions[at]
         self.each = len(positions) * (columns.shape[2] - 1)
 
-    def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
+    def inside(self, r: Tensor, shape: Sequence[int], device: torch.device) -> Tensor:
         """All letters of the position."""
-        return in_boxes(*self.box(r), self.axes, shape)
+        return in_boxes(*self.box(r), self.axes, shape, device)
 
     def content(self, r: Tensor) -> Tensor:
         """One-hot letters, (rows, letters, 1) or (rows, 1, letters)."""
@@ -77,13 +78,13 @@ class Boxes:
         self.lo, self.hi, self.axes, self.baseline = lo, hi, axes, baseline
         self.samples, self.each = torch.arange(n).repeat_interleave(len(lo)), len(lo)
 
-    def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
+    def inside(self, r: Tensor, shape: Sequence[int], device: torch.device) -> Tensor:
         """The box."""
-        return in_boxes(*self.box(r), self.axes, shape)
+        return in_boxes(*self.box(r), self.axes, shape, device)
 
     def content(self, r: Tensor) -> Tensor:
         """The baseline."""
-        return self.baseline if len(self.baseline) == 1 else self.baseline[self.samples[r]]
+        return of_samples(self.baseline, self.samples[r], self.baseline.device)
 
     def box(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """The boxes of the edits."""
@@ -112,14 +113,14 @@ class Groups:
         self.groups, self.numbers, self.baseline = groups, numbers, baseline
         self.samples, self.each = torch.arange(n).repeat_interleave(len(numbers)), len(numbers)
 
-    def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
+    def inside(self, r: Tensor, shape: Sequence[int], device: torch.device) -> Tensor:
         """The group's features."""
-        groups = self.numbers[r % len(self.numbers)]
-        return self.groups[None] == groups.view(-1, *[1] * self.groups.ndim)
+        groups = moved(self.numbers[r % len(self.numbers)], device)
+        return moved(self.groups, device)[None] == groups.view(-1, *[1] * self.groups.ndim)
 
     def content(self, r: Tensor) -> Tensor:
         """The baseline."""
-        return self.baseline if len(self.baseline) == 1 else self.baseline[self.samples[r]]
+        return of_samples(self.baseline, self.samples[r], self.baseline.device)
 
     def box(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes along no axis, as groups have any shape."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from attrib._nearest import near
 from attrib.engine.edits.edits import edited
 from attrib.engine.gradient.passes import Passes
+from attrib.engine.inputs import moved
 from attrib.engine.model.prepared import digest
 from attrib.engine.window import Costly, Plan, Unsuited, Windows, dispatch, learn_layout, program
 from attrib.engine.window.boxes import Edits
@@ -154,10 +155,10 @@ class Scan:
         outputs: list[Tensor] = []
         for part, y in Windows(reference.plan, self.edits, self.passes.batches).outputs(reference, r):
             sample = torch.full((len(part),), i, device=y.device)
-            total[:, part.to(total.device)] = self.passes.score(y, sample)
+            total[:, moved(part, total.device)] = self.passes.score(y, sample)
             is_checked = torch.isin(part, checked)
             numbers.append(part[is_checked])
-            outputs.append(y[is_checked.to(y.device)])
+            outputs.append(y[moved(is_checked, y.device)])
         by_window = torch.cat(outputs)[torch.cat(numbers).argsort()]
         if len(checked) and not dispatch.agrees(by_window, expected):
             error = dispatch.difference(by_window, expected)
@@ -265,9 +266,9 @@ class Scan:
 
         def work(start: int, stop: int) -> tuple[int, Tensor]:
             i = self.edits.samples[r[start:stop]]
-            rows = [t[i.to(t.device)].to(passes.device) for t in self.xs]
+            rows = [moved(t[moved(i, t.device)], passes.device) for t in self.xs]
             rows[self.j] = edited(rows[self.j], self.edits, r[start:stop])
-            return start, passes.score(passes.function(*rows, samples=i), i.to(passes.device))
+            return start, passes.score(passes.function(*rows, samples=i), moved(i, passes.device))
 
         for start, part in passes.batches.run(len(r), work):
             total[:, start : start + part.shape[1]] = part

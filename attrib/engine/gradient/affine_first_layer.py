@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from attrib.engine.gradient.passes import Passes, Points
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.graph.modes import transformed
-from attrib.engine.inputs import of_samples
+from attrib.engine.inputs import moved, of_samples
 from attrib.engine.model.function import once, one_tensor
 
 WIDE = 512  # features from which on the layer is most of a dense network's work
@@ -213,8 +213,8 @@ class Lines:
             at = i - self.samples.start
             points = []
             for s, d in zip(self._starts, self.difference, strict=True):
-                alpha = nodes[k].to(d).view(-1, *[1] * (d.ndim - 1))
-                here = at.to(d.device)
+                alpha = moved(nodes[k], d.device, d.dtype).view(-1, *[1] * (d.ndim - 1))
+                here = moved(at, d.device)
                 points.append((s if len(s) == 1 else s[here]) + alpha * d[here])
             return tuple(points)
 

@@ -168,7 +168,7 @@ class Differentiator:
                 raise RuntimeError("forward mode and reverse mode give different derivatives")
 
     def _forward_pays(self, rows: Rows) -> bool:
-        self._features = sum(r[0].numel() for r in rows)
+        self._features = sum(r.numel() // len(r) for r in rows)
         entries = all(isinstance(t, Entry) for t in self.score.targets)
         pays = (
             self._forward_works and not transformed() and self._features < len(self.score.targets) and entries
@@ -188,13 +188,15 @@ class Differentiator:
         pull: Callable[[Tensor, bool], Rows],
     ) -> tuple[Tensor, Rows]:
         """Scores (T, rows) and gradients (T, rows, ...) from the output; a row's copy, if there is one, is left out."""
-        y = y.detach()
-        scores = self.score(y[: len(i)], i, at_inputs)
+        doubled = len(y) > len(i)
+        y = y.detach()[: len(i)] if doubled else y.detach()
+        scores = self.score(y, i, at_inputs)
         blocks = []
-        for cotangents, last in self._cotangents(y[: len(i)], i, scale, self._together(len(i))):
-            if len(y) > len(i):
+        for cotangents, last in self._cotangents(y, i, scale, self._together(len(i))):
+            if doubled:
                 cotangents = torch.cat([cotangents, torch.zeros_like(cotangents)], 1)
-            blocks.append(tuple(g[:, : len(i)] for g in pull(cotangents, last)))
+            pulled = pull(cotangents, last)
+            blocks.append(tuple(g[:, : len(i)] for g in pulled) if doubled else pulled)
         gradients = blocks[0] if len(blocks) == 1 else tuple(torch.cat(g) for g in zip(*blocks, strict=True))
         self._refuse_cut(rows, i, gradients)
         return scores, gradients

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attrib.engine.batching import Batches, BatchSize, Progress
+from attrib.engine.batching import Batches, BatchSize, Progress, Span
 from attrib.engine.gradient.differentiate import Differentiator
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.graph.modes import transformed
-from attrib.engine.inputs import of_samples
+from attrib.engine.inputs import moved, of_samples
 from attrib.engine.model.companions import ALONE, Companions
 from attrib.engine.model.function import Function
 from attrib.engine.model.parameters import Model, device_of, unchanged
@@ -86,7 +86,7 @@ class Passes:
         self.companions = ALONE if nothing else Companions(additional_forward_args, len(xs[0]))
         self.function = Function(model, xs, self.companions)
         self.device = choose_device(self.function.model, xs[0], device)
-        size = sum(t[0].nbytes for t in xs)
+        size = sum(t.nbytes // len(t) for t in xs)
         self.batches = Batches(batch_size, self.device, progress, row_bytes=size, pads=self.function.pads)
         self.batches.expect(rows, more)
         self.score = Scores(self.want)
@@ -162,16 +162,12 @@ class Passes:
 
     def scores(self, xs: Rows) -> Tensor:
         """Scores (T, N) at the inputs, which settle the targets."""
-        scores: Tensor | None = None
+        parts = []
         for span in self.batches.spans(len(xs[0])):
             with span:
                 i = torch.arange(span.start, span.stop)
-                part = self.score(self.function(*self.rows_of(xs, i), samples=i), i, at_inputs=True)
-            if span.done:
-                scores = part.new_zeros(len(part), len(xs[0])) if scores is None else scores
-                scores[:, span.start : span.stop] = part
-        assert scores is not None
-        return scores
+                parts.append(self.score(self.function(*self.rows_of(xs, i), samples=i), i, at_inputs=True))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def outputs_at(self, xs: Rows, samples: Tensor | None = None) -> Tensor:
         """Outputs (rows, ...) at other points, which belong to `samples` (rows,)."""
@@ -200,8 +196,7 @@ class Passes:
         """
         for span in self.batches.spans(len(samples) * steps):
             with span:
-                r = torch.arange(span.start, span.stop)
-                i, k = samples[r.div(steps, rounding_mode="floor")], r % steps
+                i, k = _of_rows(span, samples, steps)
                 scores = self.score(self.function(*points(i, k), samples=i), i)
             if span.done:
                 yield span.start, scores
@@ -235,13 +230,10 @@ class Passes:
         """
         for span in self.batches.spans(len(samples) * steps, share=self.share):
             with span:
-                r = torch.arange(span.start, span.stop)
-                i, k = (
-                    samples[r.div(steps, rounding_mode="floor")],
-                    r % steps if numbers is None else numbers[r],
-                )
+                i, k = _of_rows(span, samples, steps)
+                k = k if numbers is None else numbers[span.start : span.stop]
                 rows = tuple(t.clone() if t.is_inference() else t for t in points(i, k))
-                scale = None if weights is None else weights[k].to(rows[0])
+                scale = None if weights is None else moved(weights[k], rows[0].device, rows[0].dtype)
                 scores, gradients = self._differentiate(rows, i, scale, at_inputs)
             if span.done:
                 yield Chunk(span.start, rows, gradients, scores)
@@ -254,8 +246,8 @@ class Passes:
         totals: Rows = ()
         points = lambda i, k: self.rows_of(xs, i)
         for chunk in self.gradients(points, torch.arange(n), at_inputs=True):
-            if scores is None and chunk.scores.shape[1] == n and _owns_memory(chunk.gradients):
-                return chunk.scores, chunk.gradients
+            if chunk.scores.shape[1] == n:
+                return chunk.scores, _owned(chunk.gradients)
             if scores is None:
                 scores = chunk.scores.new_zeros(len(chunk.scores), n)
                 make = torch.zeros if transformed() else torch.empty  # every row is written once
@@ -273,16 +265,25 @@ class Passes:
         return scores, totals
 
 
-def _owns_memory(gradients: Rows) -> bool:
-    """Whether gradients (T, N, ...) of several targets are memory of their own, which need not be copied.
+def _of_rows(span: Span, samples: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Samples and steps of a run of rows, which are laid flat sample by sample."""
+    r = torch.arange(span.start, span.stop)
+    if steps == 1:
+        return samples[span.start : span.stop], torch.zeros_like(r)
+    return samples[r.div(steps, rounding_mode="floor")], r % steps
+
+
+def _owned(gradients: Rows) -> Rows:
+    """Gradients (T, N, ...) in memory of their own: copies, unless those of several targets have theirs.
 
     Of one target they can be anybody's: a constant of the model, say, or the cotangent.
     """
-    if transformed():  # what wraps them has no memory to ask for
-        return False
-    places = {g.untyped_storage().data_ptr() for g in gradients}
-    full = all(g.is_contiguous() and g.untyped_storage().nbytes() == g.nbytes for g in gradients)
-    return len(gradients[0]) > 1 and full and len(places) == len(gradients)
+    if len(gradients[0]) > 1 and not transformed():  # what wraps them has no memory to ask for
+        places = {g.untyped_storage().data_ptr() for g in gradients}
+        full = all(g.is_contiguous() and g.untyped_storage().nbytes() == g.nbytes for g in gradients)
+        if full and len(places) == len(gradients):
+            return gradients
+    return tuple(g.clone(memory_format=torch.contiguous_format) for g in gradients)
 
 
 def choose_device(model: Model, like: Tensor, device: torch.device | str | None) -> torch.device:

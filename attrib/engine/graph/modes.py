@@ -1,14 +1,17 @@
-"""How a callable runs while it is recorded: without fused kernels, and on plain tensors only."""
+"""How a callable runs: while it is recorded, without fused kernels and on plain tensors only; recurrent layers, without cuDNN."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch._C._functorch import get_unwrapped, is_batchedtensor, is_functorch_wrapped_tensor, maybe_get_bdim
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -70,7 +73,7 @@ class Unfused(TorchFunctionMode):
             if self.single(op) and not kwargs and not _drops_out(args):
                 with torch._C._AutoDispatchBelowAutograd():  # above it, torch takes the layer apart
                     return op(*args)
-            with _without_fused_rnn():
+            with switched_off("cudnn", "mkldnn"):
                 return func(*args, **kwargs)
         return func(*args, **kwargs)
 
@@ -88,16 +91,70 @@ def _drops_out(args: tuple) -> bool:
     return bool(after_weights[2] and after_weights[3])
 
 
-@contextlib.contextmanager
-def _without_fused_rnn() -> Iterator[None]:
-    mkldnn, cudnn = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
-    torch._C._set_mkldnn_enabled(False)  # torch.backends.mkldnn.flags sets more, and warns
-    torch._C._set_cudnn_enabled(False)
-    try:
-        yield
-    finally:
-        torch._C._set_mkldnn_enabled(mkldnn)
-        torch._C._set_cudnn_enabled(cudnn)
+class switched_off:
+    """A context in which torch uses its own kernels in place of a library's. (`torch.backends` sets more, and warns.)
+
+    The switches are the whole process's. So the first thread that comes turns them off, and the last that leaves puts them back: each
+    for itself, one would turn a library on while another needs it off, or leave it off for good.
+
+    Parameters
+    ----------
+    *libraries : {"cudnn", "mkldnn"}
+    """
+
+    _lock = threading.Lock()
+    _inside: ClassVar[Counter[str]] = Counter()
+    _before: ClassVar[dict[str, bool]] = {}
+
+    def __init__(self, *libraries: str) -> None:
+        self.libraries = libraries
+
+    def __enter__(self) -> None:
+        """Begin."""
+        with self._lock:
+            for name in self.libraries:
+                if not self._inside[name]:
+                    self._before[name] = getattr(torch._C, f"_get_{name}_enabled")()
+                    getattr(torch._C, f"_set_{name}_enabled")(False)
+                self._inside[name] += 1
+
+    def __exit__(self, *error: object) -> None:
+        """End."""
+        with self._lock:
+            for name in self.libraries:
+                self._inside[name] -= 1
+                if not self._inside[name]:
+                    getattr(torch._C, f"_set_{name}_enabled")(self._before[name])
+
+
+# ---------------------------------------------------------------------- on a GPU: cuDNN refuses a backward pass in evaluation mode
+
+_NAMES = {"LSTM", "GRU", "RNN"}
+
+
+class PlainRecurrence(TorchFunctionMode):
+    """Runs recurrent layers without cuDNN, and everything else with it.
+
+    Notes
+    -----
+    torch's own kernels take a few times as long, and have a backward pass in every mode (pytorch#15788, captum#564).
+    """
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        with switched_off("cudnn") if func in RECURRENT else contextlib.nullcontext():
+            return func(*args, **(kwargs or {}))
+
+
+def differentiable(modules: Sequence[nn.Module]) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """What a model of these modules is called in, so that a backward pass goes through it.
+
+    Without recurrent layers: nothing. In a script a single layer cannot be told apart, so all of it runs without cuDNN.
+    """
+    if any(isinstance(m, torch.jit.ScriptModule) and m.original_name in _NAMES for m in modules):
+        return partial(switched_off, "cudnn")
+    return PlainRecurrence if any(isinstance(m, nn.RNNBase) for m in modules) else contextlib.nullcontext
 
 
 class Lifted(TorchFunctionMode):

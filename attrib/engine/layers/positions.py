@@ -43,6 +43,7 @@ FOLLOWS = {
 }  # correlation of shares with places from which on a dim of so many positions follows
 FOLLOWS_LONG = 0.5  # the same of more positions; chance gives as much once in a hundred dims, or less
 LEAK = 1e-8  # share of the squared change that rounding may leave elsewhere
+FEW = 4  # positions too few to tell which of them a change moved
 SHORT = 0.9  # the correlation of dims too short for all places that is believed where nothing else speaks for them
 SURELY = 0.75  # the same of grids that are unlikely by their sizes, and of dims that are reversed or in another order
 _ORDERS = (
@@ -290,8 +291,9 @@ def placed_by_moves(
 ) -> Placement:
     """The form of a layer's output for inputs (N, ...).
 
-    A form is believed where changes of the input move it so. Types and sizes decide where no change reaches the layer; and
-    of convolutions, whose positions may all see the whole input.
+    A form is believed where changes of the input move it so. Types and sizes decide where no change reaches the layer; of
+    convolutions, whose positions may all see the whole input; and of a few positions of one channel, as many as the input
+    has: what each differs by from their mean is spread over all of them.
     """
     likely = form_by_types(response.shape, module, inputs)
     if not response.moves:
@@ -299,7 +301,17 @@ def placed_by_moves(
     form = _best(response, moves, module, inputs[1:])
     if form is not None:
         return Placement(form, True)
-    if likely is not None and likely.order == "first" and convolution_gave(module, response.shape[1]):
+    few = (
+        likely is not None
+        and response.shape[1] == 1
+        and likely.grid == inputs[2:]
+        and math.prod(likely.grid) <= FEW
+    )
+    if (
+        likely is not None
+        and likely.order == "first"
+        and (few or convolution_gave(module, response.shape[1]))
+    ):
         return Placement(likely, False, DIFFUSE)
     if likely is None:
         return Placement(None, False, _no_form(response.shape, inputs))

@@ -131,8 +131,8 @@ class Companions:
         if isinstance(value, Shared):
             value = value.value
         elif self._is_per_sample(value) and samples is not None:
-            value = value[samples.to(value.device).expand(len(rows))]
-        return value.to(rows.device) if isinstance(value, Tensor) else value
+            value = value[samples.to(value.device, non_blocking=samples.is_cpu).expand(len(rows))]
+        return value.to(rows.device, non_blocking=value.is_cpu) if isinstance(value, Tensor) else value
 
     def of_samples(self, samples: Tensor) -> Any:
         """The same values for some of the samples, as `additional_forward_args`."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import CheckpointFunction
 
-from attrib.engine.graph.modes import NO_GRADIENT, transformed
+from attrib.engine.graph.modes import NO_GRADIENT, differentiable, transformed
 from attrib.engine.model.checks import (
     Batch,
     Ops,
@@ -28,7 +28,6 @@ from attrib.engine.model.checks import (
     try_row,
 )
 from attrib.engine.model.companions import ALONE, Companions
-from attrib.engine.model.cudnn import differentiable
 from attrib.engine.model.external import External, padded_up_to, used
 from attrib.engine.model.parameters import Model, dtype_of, parts, refuse_uncallable, weights_of
 from attrib.engine.model.prepared import Knowledge, PreparedModel

@@ -79,12 +79,22 @@ class PreparedModel:
         self._knowledge = Knowledge()
         self._state: list[Any] = []
         self._forms: dict[Any, PreparedModel] = {}
+        self._shown: dict[Any, tuple[list[Any], Any]] = {}
 
     def form(self, key: Any, make: Callable[[Model], Model]) -> PreparedModel:
         """Another form of the model, such as one whose inputs go in by name, of which is remembered what was learned, too."""
         if key not in self._forms:
             self._forms[key] = PreparedModel(make(self.model))
         return self._forms[key]
+
+    def shown(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What does not depend on the values of weights, such as the form of a result: made once for a key, and anew for other modules."""
+        state = state_of(self.model, parts(self.model), values=False)
+        before, value = self._shown.get(key, (None, None))
+        if before != state:
+            value = make()
+            self._shown[key] = state, value
+        return value
 
     def __call__(self, *x: Any, **options: Any) -> Any:
         """What the model returns."""
@@ -171,7 +181,14 @@ def _tensor_state(t: Tensor, values: bool) -> tuple[Any, ...]:
 
 
 _ADDED_UP, _WIDTH = 1 << 16, 509  # bytes, and columns
-_SETTINGS = (bool, int, float, str, tuple)  # numbers and texts that modules hold, `training` among them
+_SETTINGS = {
+    bool,
+    int,
+    float,
+    str,
+    tuple,
+    type(None),
+}  # what modules hold beside tensors, `training` among them
 
 
 def digest(t: Tensor) -> int:
@@ -182,9 +199,10 @@ def digest(t: Tensor) -> int:
     """
     if t.numel() == 0 or t.is_meta:
         return 0
-    bits = t.detach().contiguous().reshape(-1).view(torch.uint8)
-    if len(bits) < _ADDED_UP:
-        return zlib.crc32(bits.cpu().numpy().data)
+    bits = (t if t.ndim and t.is_contiguous() else t.reshape(-1).contiguous()).view(torch.uint8)
+    if t.nbytes < _ADDED_UP:
+        return zlib.crc32(bits.numpy(force=True).data)
+    bits = bits.view(-1)
     whole = len(bits) // (8 * _WIDTH) * (8 * _WIDTH)
     if bits.is_cpu:  # NumPy adds rows up twice as fast
         sums = bits[:whole].numpy().view("uint64").reshape(-1, _WIDTH).sum(0)

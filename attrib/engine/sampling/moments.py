@@ -10,6 +10,7 @@ from torch import Tensor
 from attrib._nearest import near
 from attrib.engine.gradient.passes import add_by_sample, by_sample
 from attrib.engine.gradient.pullback import Rows
+from attrib.engine.inputs import moved
 from attrib.engine.sampling.noise import block
 
 REDUCTIONS = ("mean", "square", "variance")
@@ -176,7 +177,7 @@ class Successive:
             rows = torch.cat([before, rows], 2)
         at, windows = max(0, step - self.order), rows.shape[2] - self.order
         counted = self._counted(range(samples.start, samples.stop))[:, at : at + max(windows, 0)]
-        mask = counted.to(rows.device)[None, :, :, None]
+        mask = moved(counted, rows.device)[None, :, :, None]
         for n, f in _blocks(rows):
             part, place = rows[:, n, :, f], (slice(None), _within(samples, n), f)
             self._sums[j][place] += part[:, :, -fresh:].sum(2).to(self.device)

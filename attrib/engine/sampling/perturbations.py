@@ -12,7 +12,7 @@ from attrib.engine.gradient.affine_first_layer import FirstLayer, affine_first_l
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.pullback import Rows
 from attrib.engine.graph.modes import transformed
-from attrib.engine.inputs import of_samples
+from attrib.engine.inputs import moved, of_samples
 from attrib.engine.sampling.noise import block, normal_blocks, sample_keys, uniform
 
 Stdevs = float | tuple[float, ...]
@@ -79,7 +79,7 @@ class Noise:
 
     def points(self, i: Tensor, k: Tensor) -> Rows:
         """Copy `k` of samples `i`."""
-        keys, k = self.keys[i].to(self.device), k.to(self.device)
+        keys, k = moved(self.keys[i], self.device), moved(k, self.device)
         return tuple(self._copies(j, i, keys, k) for j in range(len(self.xs)))
 
     def _copies(self, j: int, i: Tensor, keys: Tensor, k: Tensor) -> Tensor:
@@ -88,8 +88,8 @@ class Noise:
         if not self._noisy[j]:
             return of_samples(x, i, self.device).expand(len(i), *x.shape[1:])
         first = int(i[0])
-        part = x[first : int(i[-1]) + 1].to(self.device, non_blocking=True)
-        part, at = part.reshape(len(part), -1), (i - first).to(self.device)
+        part = moved(x[first : int(i[-1]) + 1], self.device)
+        part, at = part.reshape(len(part), -1), moved(i - first, self.device)
         out = part.new_empty(len(i), part.shape[1])
         scale = of_samples(s, i, self.device).expand(len(i))[:, None]
         if self.antithetic:
@@ -182,7 +182,7 @@ class Draws:
         first = int(i[0])
         baselines, place = self.design(range(first, int(i[-1]) + 1))
         at = i - first, k.cpu()
-        return baselines[at], place[at].to(self.noisy.device)
+        return baselines[at], moved(place[at], self.noisy.device)
 
     def at_input(self, gradients: Rows) -> Rows:
         """Gradients (T, rows, ...) at the points drawn last."""
@@ -225,7 +225,7 @@ class DrawsBehind(Draws):
     def points(self, i: Tensor, k: Tensor) -> Rows:
         """Draw `k` of samples `i`, behind the layer."""
         baselines, mix = self._drawn(i, k)
-        self._samples, self._baselines = i.to(mix.device), baselines.to(mix.device)
+        self._samples, self._baselines = moved(i, mix.device), moved(baselines, mix.device)
         ends, starts = self._ends[self._samples], self._starts[self._baselines]
         return (torch.addcmul(starts, mix.to(ends.dtype)[:, None], ends - starts),)
 
@@ -259,4 +259,4 @@ def _picked(pool: Tensor, i: Tensor, numbers: Tensor, device: torch.device) -> T
     """Baseline number `numbers` of each sample `i` from (1, B, ...) or (N, B, ...), as a copy."""
     part = of_samples(pool, i, device)
     row = torch.zeros_like(i) if len(part) == 1 else torch.arange(len(i))
-    return part[row.to(device), numbers.to(device)]
+    return part[moved(row, device), moved(numbers, device)]

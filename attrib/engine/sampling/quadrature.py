@@ -16,6 +16,7 @@ RULES = ("gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "ri
 LEVELS = (3, 5, 9, 17, 33, 65, 129, 257, 513, 1025)  # nested Clenshaw-Curtis: each level holds the one before
 
 _BYTES = 48  # of memory for each node of a rule, while it is computed
+_MANY = 1 << 20  # nodes; so many fit everywhere
 _BY_RECURRENCE, _TERMS = 30, 16  # behind the 30th node, 16 terms of the series are exact to rounding
 
 
@@ -42,7 +43,8 @@ def rule(name: str, n: int) -> tuple[Tensor, Tensor]:
     least = 1 if name == "gausslegendre" else 2
     if n < least:
         raise ValueError(f"`n_steps` is {n}, expected at least {least} for {name}")
-    refuse_what_cannot_fit(_BYTES * n, "n_steps", f"{n:,} nodes")
+    if n > _MANY:
+        refuse_what_cannot_fit(_BYTES * n, "n_steps", f"{n:,} nodes")
     return gauss_legendre(n) if name == "gausslegendre" else _riemann(name, n)
 
 

@@ -16,8 +16,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from attrib.engine.graph import transformed
-from attrib.engine.secant.pair import NoRule, Pair, at0, at1, values
-from attrib.engine.secant.rules import rule
+from attrib.engine.secant.pair import NoRule, Pair, at0, at1, rule, values
 
 aten = torch.ops.aten
 

@@ -14,7 +14,7 @@ from torch._ops import OpOverload
 
 from attrib.engine.graph.recorder import composite
 from attrib.engine.secant.normalisation import NORMALISATIONS
-from attrib.engine.secant.rules import RULES
+from attrib.engine.secant.pair import RULES
 
 aten = torch.ops.aten
 

@@ -9,8 +9,7 @@ import torch
 from torch._ops import OpOverload
 
 from attrib.engine.graph.linear_ops import AVERAGES, GATHERS, SUMS, VIEWS
-from attrib.engine.secant.pair import NoRule, Pair, has_pair, values
-from attrib.engine.secant.rules import rule
+from attrib.engine.secant.pair import NoRule, Pair, has_pair, rule, values
 from attrib.engine.secant.selection import looked_up
 
 aten = torch.ops.aten

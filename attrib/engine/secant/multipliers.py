@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.graph import Graph
-from attrib.engine.inputs import of_samples
+from attrib.engine.inputs import moved, of_samples
 from attrib.engine.model.function import Function
 from attrib.engine.secant.precision import LARGE, adds_up, in_double, most_lost, rounding
 from attrib.engine.secant.replay import Compiled, Secant, expressed, secant
@@ -56,7 +56,7 @@ class Readout:
         self._shape = tuple(y.shape[1:])
         with _disable_current_modes():
             self.resolve(y.detach())
-        extra = [t.score(y, samples.to(y.device)) for t in self.custom]
+        extra = [t.score(y, moved(samples, y.device)) for t in self.custom]
         return torch.cat([y.reshape(len(y), -1), torch.stack(extra, 1)], 1)
 
     def resolve(self, y: Tensor) -> list[Target]:
@@ -265,8 +265,9 @@ class Multipliers:
     def _baselines(self, pool: Tensor, i: Tensor, which: Tensor) -> Tensor:
         device = self.passes.device
         if len(pool) == 1:
-            return pool[0].to(device) if self.count == 1 else pool[0].to(device)[which.to(device)]
-        return of_samples(pool, i, device)[torch.arange(len(i), device=device), which.to(device)]
+            shared = moved(pool[0], device)
+            return shared if self.count == 1 else shared[moved(which, device)]
+        return of_samples(pool, i, device)[torch.arange(len(i), device=device), moved(which, device)]
 
     def _at_ends(self, x0: Rows, x1: Rows, r: Tensor, i: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs for samples `i` and at their baselines; in one call where each sample has one baseline."""
@@ -295,7 +296,7 @@ class Multipliers:
         first, last = int(i[0]), int(i[-1])
         samples, device = torch.arange(first, last + 1), self.passes.device
         rows = (of_samples(x, samples, device) for x in self.xs)
-        return self.readout.outputs(*rows, samples=samples)[(i - first).to(device)]
+        return self.readout.outputs(*rows, samples=samples)[moved(i - first, device)]
 
     def _at_baselines(self, x0: Rows, r: Tensor, i: Tensor) -> Tensor:
         """Outputs at the baselines of rows `r`; outputs at shared baselines are computed once."""
@@ -311,7 +312,7 @@ class Multipliers:
                 self._apart = True
                 return self.readout.outputs(*x0, samples=i)
             self._shared = torch.cat(outputs)
-        return self._shared[(r % self.count).to(self._shared.device)]
+        return self._shared[moved(r % self.count, self._shared.device)]
 
     def _pulled(self, replay: Secant, cotangents: Tensor) -> Rows:
         """Multipliers (T, rows, ...) of all targets, for as many targets at a time as `batch_size` allows."""

@@ -18,8 +18,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from attrib.engine.secant.elementwise import divided, smallest_change
-from attrib.engine.secant.pair import Pair, values
-from attrib.engine.secant.rules import rule
+from attrib.engine.secant.pair import Pair, rule, values
 
 aten = torch.ops.aten
 

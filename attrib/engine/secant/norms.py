@@ -30,8 +30,7 @@ from torch import Tensor
 from attrib.engine.graph import Graph, Node, Ref
 from attrib.engine.secant.bilinear import linear_change
 from attrib.engine.secant.elementwise import divided
-from attrib.engine.secant.pair import Pair, values
-from attrib.engine.secant.rules import RULES
+from attrib.engine.secant.pair import RULES, Pair, values
 
 aten = torch.ops.aten
 

@@ -1,13 +1,14 @@
-"""A value at the baseline and at the input, and its change as a linear function of the change of the inputs."""
+"""A value at the baseline and at the input, its change as a linear function of the inputs' change, and the rules that compute it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
+from torch._ops import OpOverload, OpOverloadPacket
 
 aten = torch.ops.aten
 
@@ -86,34 +87,44 @@ class Arguments(list):
         self.op, self.kwargs, self.result = op, kwargs, result
 
 
-_CONTAINERS = (list, tuple, Arguments)
+_NESTED = {list, tuple, Arguments, dict}  # what arguments stand in
 
 
 def at0(tree: Any) -> Any:
     """Arguments with the values at the baseline."""
-    return _each(tree, lambda pair: pair.v0)
+    return _each(tree, _V0)
 
 
 def at1(tree: Any) -> Any:
     """Arguments with the values at the input."""
-    return _each(tree, lambda pair: pair.v1)
+    return _each(tree, _V1)
 
 
-def _each(tree: Any, pick: Callable[[Pair], Any]) -> Any:
-    if type(tree) is Pair:
+_V0, _V1 = attrgetter("v0"), attrgetter("v1")
+
+
+def _each(tree: Any, pick: Callable[[Any], Tensor]) -> Any:
+    kind = type(tree)
+    if kind is Pair:
         return pick(tree)
-    if type(tree) in _CONTAINERS:
-        return [_each(branch, pick) for branch in tree]
-    if type(tree) is dict:
+    if kind is dict:
         return {name: _each(branch, pick) for name, branch in tree.items()} if tree else tree
-    return tree
+    if kind not in _NESTED:
+        return tree
+    return [
+        pick(b) if type(b) is Pair else _each(b, pick) if type(b) in _NESTED else b for b in tree
+    ]  # most branches are leaves, which cost no call
 
 
 def has_pair(tree: Any) -> bool:
     """Whether nested arguments hold a Pair."""
-    if type(tree) in _CONTAINERS:
-        return any(map(has_pair, tree))
-    return type(tree) is Pair or (type(tree) is dict and any(map(has_pair, tree.values())))
+    kind = type(tree)
+    if kind not in _NESTED:
+        return kind is Pair
+    for branch in tree.values() if kind is dict else tree:
+        if type(branch) is Pair or (type(branch) in _NESTED and has_pair(branch)):
+            return True
+    return False
 
 
 ROWS = {
@@ -147,3 +158,25 @@ def _together(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any], at: i
     v0, v1 = args[at].v0, args[at].v1
     both = op(*args[:at], torch.cat([v0, v1]), *args[at + 1 :], **kwargs)
     return both[: len(v0)], both[len(v0) :]
+
+
+# ---------------------------------------------------------------------- the rule of each op
+
+Rule = Callable[[OpOverload, Sequence[Any], dict[str, Any]], Any]
+
+RULES: dict[OpOverload, Rule] = {}
+
+
+def rule(*ops: OpOverload | OpOverloadPacket) -> Callable[[Rule], Rule]:
+    """Register ``rule(op, args, kwargs) -> Pair or list of Pair`` for ops, with all their overloads that do not write.
+
+    The arguments hold a `Pair` for each value that depends on the inputs, and at least one.
+    """
+
+    def register(function: Rule) -> Rule:
+        for op in ops:
+            overloads = [op] if isinstance(op, OpOverload) else [getattr(op, name) for name in op.overloads()]
+            RULES.update((o, function) for o in overloads if not o._schema.is_mutable)
+        return function
+
+    return register

@@ -9,8 +9,7 @@ import torch
 from torch._ops import OpOverload
 
 from attrib.engine.secant.elementwise import kinked, ratio
-from attrib.engine.secant.pair import Pair, at0, at1, values
-from attrib.engine.secant.rules import rule
+from attrib.engine.secant.pair import Pair, at0, at1, rule, values
 from attrib.engine.secant.sums import change_of
 
 aten = torch.ops.aten

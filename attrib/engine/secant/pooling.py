@@ -10,8 +10,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from attrib.engine.secant.elementwise import kinked, ratio
-from attrib.engine.secant.pair import NoRule, Pair, at0, at1, values
-from attrib.engine.secant.rules import rule
+from attrib.engine.secant.pair import NoRule, Pair, at0, at1, rule, values
 from attrib.engine.secant.selection import jumps
 from attrib.engine.secant.sums import add, change_of
 

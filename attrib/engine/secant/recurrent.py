@@ -18,8 +18,7 @@ from torch._ops import OpOverload
 from attrib.engine.graph import transformed
 from attrib.engine.secant.bilinear import linear_changes
 from attrib.engine.secant.elementwise import kinked_slope, smooth_slope
-from attrib.engine.secant.pair import Arguments, NoRule, Pair, has_pair
-from attrib.engine.secant.rules import rule
+from attrib.engine.secant.pair import Arguments, NoRule, Pair, has_pair, rule
 
 aten = torch.ops.aten
 

@@ -26,8 +26,7 @@ from attrib.engine.secant import (
     sums,
 )
 from attrib.engine.secant.decompositions import decompose
-from attrib.engine.secant.pair import Arguments, NoRule, Pair, has_pair
-from attrib.engine.secant.rules import RULES
+from attrib.engine.secant.pair import RULES, Arguments, NoRule, Pair, has_pair
 from attrib.engine.secant.shared_baselines import shared_arguments
 
 FAMILIES = (

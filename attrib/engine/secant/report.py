@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from attrib.engine.graph import Graph, Node
-from attrib.engine.secant.pair import Pair, has_pair
+from attrib.engine.secant.pair import RULES, Pair, has_pair
 from attrib.engine.secant.replay import apply_rule, start
-from attrib.engine.secant.rules import RULES
 
 
 class OpShare(NamedTuple):

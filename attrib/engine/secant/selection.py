@@ -21,8 +21,7 @@ from torch._ops import OpOverload
 
 from attrib.engine.graph import transformed
 from attrib.engine.secant.elementwise import ratio
-from attrib.engine.secant.pair import NoRule, Pair, at0, at1, has_pair, values
-from attrib.engine.secant.rules import rule
+from attrib.engine.secant.pair import NoRule, Pair, at0, at1, has_pair, rule, values
 from attrib.engine.secant.sums import insert
 
 aten = torch.ops.aten

@@ -67,7 +67,7 @@ def shared_arguments(op: OpOverload, args: Sequence[Any]) -> Sequence[Any]:
 
 
 def _has_shared(args: Sequence[Any]) -> bool:
-    return any(_has_shared(a) if type(a) in (list, tuple) else is_shared(a) for a in args)
+    return any(is_shared(a) or (type(a) in (list, tuple) and _has_shared(a)) for a in args)
 
 
 def _expanded(value: Any) -> Any:

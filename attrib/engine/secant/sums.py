@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from attrib.engine.secant.pair import NoRule, Pair, at0, at1, has_pair, values
-from attrib.engine.secant.rules import rule
+from attrib.engine.secant.pair import NoRule, Pair, at0, at1, has_pair, rule, values
 
 aten = torch.ops.aten
 

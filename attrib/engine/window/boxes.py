@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from attrib.engine.inputs import moved
+
 
 class Edits(Protocol):
     """A list of edits of one input, sorted by sample; each edit is one row for the model.
@@ -26,7 +28,7 @@ class Edits(Protocol):
     axes: tuple[int, ...]
     each: int
 
-    def inside(self, r: Tensor, shape: Sequence[int]) -> Tensor:
+    def inside(self, r: Tensor, shape: Sequence[int], device: torch.device) -> Tensor:
         """The features that the edits `r` replace in rows shaped (rows, *shape); broadcasts against the rows."""
         ...
 
@@ -39,12 +41,17 @@ class Edits(Protocol):
         ...
 
 
-def in_boxes(lo: Tensor, hi: Tensor, axes: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """The features of rows (rows, *shape) that lie in boxes [lo, hi) (rows, k) along `axes`."""
-    inside = torch.ones((len(lo), *[1] * len(shape)), dtype=torch.bool)
+def in_boxes(
+    lo: Tensor, hi: Tensor, axes: Sequence[int], shape: Sequence[int], device: torch.device
+) -> Tensor:
+    """The features of rows (rows, *shape) on a device that lie in boxes [lo, hi) (rows, k) along `axes`."""
+    lo, hi = moved(lo, device), moved(hi, device)  # a few numbers; the mask is made where it is used
+    inside = torch.ones((len(lo), *[1] * len(shape)), dtype=torch.bool, device=device)
     for k, axis in enumerate(axes):
         size = shape[axis - 1]
-        position = torch.arange(size).view([size if d == axis else 1 for d in range(len(shape) + 1)])
+        position = torch.arange(size, device=device).view(
+            [size if d == axis else 1 for d in range(len(shape) + 1)]
+        )
         start, stop = (t[:, k].view(-1, *[1] * len(shape)) for t in (lo, hi))
         inside = inside & (position >= start) & (position < stop)
     return inside

@@ -146,7 +146,7 @@ class _Rows:
         sizes = torch.tensor([shape[axis] for axis in self.edits.axes])
         if bool((lo == 0).all()) and bool((hi == sizes).all()):
             return content.expand(shape)
-        inside = in_boxes(lo, hi, self.edits.axes, shape[1:]).to(content.device)
+        inside = in_boxes(lo, hi, self.edits.axes, shape[1:], content.device)
         before = reference.arranged(ref, reference.boxes(ref, self.lo, [shape[a] for a in axes]))
         return torch.where(inside, content, before)
 

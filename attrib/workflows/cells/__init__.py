@@ -1,6 +1,7 @@
 """The study of cell images."""
 
 from attrib.workflows.cells.explaining import METHODS
-from attrib.workflows.cells.study import Study, cells
+from attrib.workflows.cells.study import cells
+from attrib.workflows.runner import Studied
 
-__all__ = ["METHODS", "Study", "cells"]
+__all__ = ["METHODS", "Studied", "cells"]

@@ -15,10 +15,11 @@ from attrib.domains.cells import ImageFile, read_image
 from attrib.io import load, save, save_rows, write_json
 from attrib.io.place import strict
 from attrib.plots import confusion, panels
-from attrib.plots.scale import figure, shortened
+from attrib.plots.scale import figure, shortened, with_unit
 from attrib.stats import consistency
 from attrib.workflows.cells.image import FIGURES
 from attrib.workflows.cells.page import study_page
+from attrib.workflows.drawing import method_name
 from attrib.workflows.folder import Folder
 from attrib.workflows.study import write_confusion
 
@@ -246,7 +247,7 @@ def _means(run: Folder, cohort: CohortSums) -> None:
     save(mean, run.file("mean_maps.nc"))
     for m in cohort.methods:
         attribution = mean.sel({"method": m}, drop=True)
-        label = f"mean {m}"
+        label = with_unit(f"mean {method_name(m)}", mean.attrs)
         run.picture(f"mean_{m}.png", panels(attribution, "predicted", shared=False, label=label))
     sd = cohort.sd()
     if sd is None or not (several := [str(c) for c in sd["predicted"].values[sd["count"].values > 1]]):
@@ -254,10 +255,8 @@ def _means(run: Folder, cohort: CohortSums) -> None:
     save(sd, run.file("variation_maps.nc"))
     for m in cohort.methods:
         spread = sd.sel({"method": m, "predicted": several}, drop=True)
-        run.picture(
-            f"variation_{m}.png",
-            panels(spread, "predicted", shared=False, label=f"sd of {m}"),
-        )
+        label = with_unit(f"sd of {method_name(m)}", sd.attrs)
+        run.picture(f"variation_{m}.png", panels(spread, "predicted", shared=False, label=label))
 
 
 def gallery(folder: Path, table: pd.DataFrame, method: str) -> Any:
@@ -278,7 +277,7 @@ def gallery(folder: Path, table: pd.DataFrame, method: str) -> Any:
             ax.imshow(read_image(folder / f"{r['image']}_{method}.png").values)
             wrong = r.get("correct") is False
             ax.set_title(
-                f"{shortened(str(r['image']), 18)}\n{shortened(str(r['predicted']), 18)}{' (wrong)' if wrong else ''}\nz {r[column]:.2g}",
+                f"{shortened(str(r['image']), 18)}\n{shortened(str(r['predicted']), 18)}{' (wrong)' if wrong else ''}\nz {r[column]:.1f}",
                 fontsize=7,
             )
         axes[0].text(

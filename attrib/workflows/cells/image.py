@@ -88,7 +88,8 @@ class Cell(NamedTuple):
             "y": self.image.y,
             "x": self.image.x,
         }
-        return xr.DataArray(self.maps, dims=("target", "method", "y", "x"), coords=coords, name="attribution")
+        dims, attrs = ("target", "method", "y", "x"), {"units": "output"}
+        return xr.DataArray(self.maps, dims=dims, coords=coords, name="attribution", attrs=attrs)
 
 
 def write_cell(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from attrib.workflows.cells.image import FIGURES
+from attrib.workflows.drawing import method_name
 from attrib.workflows.page import browser, links, listing, page, paragraphs, pictures, table
 
 MEANINGS = {
@@ -21,6 +22,7 @@ MEANINGS = {
     "mass_inside": "share of the attribution inside the mask",
     "mass_inside_chance": "share inside the mask by chance: its share of the pixels",
 }
+MORE = 1.1  # times the chance level
 CAPTION = (
     "Each attribution has its own scale; the number under it is its largest value. Dark edges were cropped away: the network did not "
     "see them. Red: wrong."
@@ -45,6 +47,7 @@ def study_page(
         "Cells",
         [
             paragraphs(f"{summary['images']} images{accuracy}; attributions of layer {summary['layer']}."),
+            paragraphs(border, note=True) if (border := on_the_border(summary, methods)) else None,
             links(files),
             paragraphs(f"Folders that are no class of the model: {', '.join(strange)}.", note=True) if strange else None,
             listing("Unreadable", [f"{u['path']}: {u['reason']}" for u in summary["unreadable"]], "summary.json"),
@@ -56,6 +59,17 @@ def study_page(
             table("All images", rows.drop(columns="path", errors="ignore"), "results.csv"),
         ],
     )  # fmt: skip
+
+
+def on_the_border(summary: Mapping[str, Any], methods: Sequence[str]) -> str:
+    """Which methods' attributions lie on the border more than by chance; empty if none does."""
+    quality = pd.Series(summary["mean_quality"], dtype=float)
+    more = []
+    for m in methods:
+        mass, chance = (float(quality.get(f"{m}_border_mass{end}", np.nan)) for end in ("", "_chance"))
+        if mass > MORE * chance:
+            more.append(f"{method_name(m)} ({mass:.0%}, by chance {chance:.0%})")
+    return f"On the outer tenth of the images lies more of the attribution than by chance: {', '.join(more)}. Look at the mean maps: frames, crops or stains may speak for a class." if more else ""  # fmt: skip
 
 
 def _image(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +88,9 @@ def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFrame
     """Figures in rows, methods in columns; NaN where no image has the figure."""
     mean = pd.Series(summary["mean_quality"], dtype=float)
     z = pd.Series(summary["deletion_z_median"], dtype=float)
-    rows = [{"figure": f"{MEANINGS['deletion_z']} (median)"} | {m: float(z[m]) for m in methods}]
+    rows: list[dict[str, Any]] = [
+        {"figure": f"{MEANINGS['deletion_z']} (median)"} | {m: float(z[m]) for m in methods}
+    ]
     rows += [
         {"figure": MEANINGS[f]} | {m: float(mean.get(f"{m}_{f}", np.nan)) for m in methods}
         for f in FIGURES[::-1]
@@ -85,7 +101,7 @@ def _quality(summary: Mapping[str, Any], methods: Sequence[str]) -> pd.DataFrame
         for c in summary["compartments"]
         for end, says in (("", ""), ("_chance", ", by chance"))
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).rename(columns={m: method_name(m) for m in methods})
 
 
 def _agreement(summary: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -95,7 +111,7 @@ def _agreement(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     rows = pd.DataFrame(
         {
-            "methods": [k.replace("~", ", ") for k in pairs],
+            "methods": [", ".join(map(method_name, k.split("~"))) for k in pairs],
             "mean rank correlation": pd.Series(list(pairs.values()), dtype=float),
         }
     )

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from attrib.domains.cells import ImageFile, find_images, left_out, read_image
 from attrib.domains.draws import drawn_evenly
 from attrib.io.names import LEGAL, file_names
 from attrib.scale.runners import shares
+from attrib.workflows.attribute import Tell
 from attrib.workflows.cells.cohort import write_cohort
 from attrib.workflows.cells.explaining import METHODS, Plan, compartments_of, explained, mask_file, plan_of
 from attrib.workflows.cells.image import write_cell
 from attrib.workflows.checkpoint import Classifier
 from attrib.workflows.context import Context, context_of
-from attrib.workflows.folder import Folder, digest, earlier_part, picture_count, stamp
-from attrib.workflows.runner import Job, Outcome, carried_out
+from attrib.workflows.folder import Folder, digest, earlier_part, picture_count, refuse_below_one, stamp
+from attrib.workflows.runner import Outcome, Studied, Study, studied
 
-PROGRAM = "attrib cells"
 RESERVED = (
     "mean",
     "summary",
@@ -32,11 +32,9 @@ RESERVED = (
     "parts",
 )  # names of the cohort's files
 
-Tell = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True)
-class Work(Job):
+class Cells(Study):
     """A run's classifier and settings, and what is done with its images.
 
     Attributes
@@ -58,6 +56,17 @@ class Work(Job):
     folder: Path
     overlay: str
     drawn: frozenset[str]
+
+    program = "attrib cells"
+    what = argument = "images"
+
+    def identity(self) -> Mapping[str, Any]:
+        """What must be equal for a run to be continued."""
+        classifier, masks = self.classifier, self.masks
+        return self.plan._asdict() | self.context.identity() | {
+            "weights": digest(classifier.model), "preparation": classifier.preparation, "several": classifier.several,
+            "overlay": self.overlay, "masks": None if masks is None else str(Path(masks).resolve()),
+        }  # fmt: skip
 
     def do(self, block: Sequence[ImageFile]) -> list[Outcome]:
         """Explain some images."""
@@ -83,23 +92,6 @@ class Work(Job):
         return attrs.get("path") == str(image.path) and attrs.get("stamp") == current
 
 
-class Study(NamedTuple):
-    """Results of a run.
-
-    Attributes
-    ----------
-    folder : Path
-    summary : dict
-        Counts, accuracy, unreadable images, mean quality figures: the content of `summary.json`.
-    files : list of str
-        Of the cohort.
-    """
-
-    folder: Path
-    summary: dict[str, Any]
-    files: list[str]
-
-
 def cells(
     classifier: Classifier,
     images: str | Path | Sequence[str | Path],
@@ -119,7 +111,7 @@ def cells(
     cluster: Any = None,
     seed: int = 0,
     tell: Tell | None = None,
-) -> Study:
+) -> Studied:
     """Explain a classifier on images of cells, and write pictures, tables and attributions into a folder.
 
     Parameters
@@ -163,7 +155,7 @@ def cells(
 
     Returns
     -------
-    Study
+    Studied
 
     Raises
     ------
@@ -200,10 +192,7 @@ def cells(
     shares(1, cluster)
     if compartments and masks is None:
         raise ValueError("`compartments` names values of masks; give `masks` too")
-    if batch_size < 1 or (max_samples is not None and max_samples < 1):
-        raise ValueError(
-            f"`batch_size` is {batch_size}, `max_samples` {max_samples}; expected positive numbers"
-        )
+    refuse_below_one(batch_size=batch_size, max_samples=max_samples)
     if overlay not in ("grey", "colour", "contours"):
         raise ValueError(f"`overlay` is {overlay!r}, expected grey, colour or contours")
     every_file = find_images(images)
@@ -216,24 +205,17 @@ def cells(
     names = file_names([f.name for f in files], RESERVED, LEGAL)
     files = [f._replace(name=names[f.name]) for f in files]
     beside = context_of(context, classifier.model, [f.name for f in files])
-    settings = plan._asdict() | beside.identity() | {
-        "weights": digest(classifier.model), "preparation": classifier.preparation, "several": classifier.several,
-        "overlay": overlay, "masks": None if masks is None else str(Path(masks).resolve()),
-    }  # fmt: skip
-    with Folder(output, program=PROGRAM, settings=settings) as run:
-        drawn = frozenset(files[k].name for k in drawn_evenly([f.label for f in files], most, seed))
-        work = Work(classifier, plan, masks, beside, run.path.absolute(), overlay, drawn)
-        by_name = {f.name: f for f in files}
-        refused = carried_out(
-            work, by_name, lambda name: work.is_done(by_name[name]), what="images", size=batch_size, workers=workers,
-            cluster=cluster, tell=tell,
-        )  # fmt: skip
-        readable = [f for f in files if f.name not in refused]
-        if not readable:
-            raise ValueError(f"`images`: none of {len(files)} can be read: {next(iter(refused.values()))}")
+    drawn = frozenset(files[k].name for k in drawn_evenly([f.label for f in files], most, seed))
+    study = Cells(classifier, plan, masks, beside, Path(output).absolute(), overlay, drawn)
+    by_name = {f.name: f for f in files}
+
+    def finish(run: Folder, done: list[str], refused: dict[str, str]) -> dict[str, Any]:
         unreadable = left_out(images) | {str(by_name[name].path): why for name, why in refused.items()}
-        summary = write_cohort(run, readable, plan.classes, plan.methods, unreadable, drawn)
-    return Study(run.path, summary, run.files)
+        return write_cohort(run, [by_name[n] for n in done], plan.classes, plan.methods, unreadable, drawn)
+
+    return studied(
+        study, by_name, output, finish, size=batch_size, workers=workers, cluster=cluster, tell=tell
+    )
 
 
 def _without_masks(images: Sequence[ImageFile], masks: Path) -> str:

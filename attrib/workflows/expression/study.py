@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from attrib.io.place import strict
 from attrib.scale.runners import connected, shares
 from attrib.scale.samples import digest_of
 from attrib.workflows.attribute import Tell, attribute_in_blocks, rehearse
-from attrib.workflows.context import read_context
+from attrib.workflows.context import context_of
 from attrib.workflows.expression import findings as numbers
 from attrib.workflows.expression import pictures as drawn
 from attrib.workflows.expression.checkpoint import Classifier
@@ -41,7 +41,7 @@ from attrib.workflows.expression.selection import (
 from attrib.workflows.expression.targets import means_of_targets, target_names
 from attrib.workflows.folder import RECORD, Folder, digest, picture_count
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
-from attrib.workflows.runner import FEW, Drawers
+from attrib.workflows.runner import FEW, Drawers, Studied
 from attrib.workflows.study import completeness, deletion_curve, write_agreement
 
 PROGRAM = "attrib expression"
@@ -49,22 +49,6 @@ RESULTS = "attributions.nc"
 METHODS = ("saliency", "integrated_gradients", "deep_lift")
 JUDGED = 64  # samples by which methods are compared with random orders and with each other
 MAX_H5AD = 8 << 30  # bytes of attributions that are written as h5ad, which has to be in memory
-
-
-class Study(NamedTuple):
-    """Results of a run.
-
-    Attributes
-    ----------
-    folder : Path
-    summary : dict
-        The content of `summary.json`.
-    files : list of str
-    """
-
-    folder: Path
-    summary: dict[str, Any]
-    files: list[str]
 
 
 def expression(
@@ -94,7 +78,7 @@ def expression(
     overwrite: bool = False,
     tell: Tell | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> Study:
+) -> Studied:
     """Explain a classifier of expression: attributions of genes for the predicted label, with tables, tests, pictures and a page.
 
     Parameters
@@ -149,7 +133,7 @@ def expression(
 
     Returns
     -------
-    Study
+    Studied
 
     Raises
     ------
@@ -184,8 +168,7 @@ def expression(
     if label is None and classifier.label in matrix.x.coords:
         matrix = with_samples(matrix, label=classifier.label, need_label=False)
     shares(1, cluster)
-    beside = read_context(context, classifier.model).labelled(matrix.x)
-    beside.of(matrix.x)
+    beside = context_of(context, classifier.model, matrix.x["sample"].values)
     every_sample = classified(classifier, matrix.x, beside)
     split, within = of_split(every_sample.z["sample"].values, classifier, split, say)
     selected = chosen(every_sample, within, every=every, max_samples=max_samples, seed=seed, say=say)
@@ -215,7 +198,7 @@ def expression(
         )
         write_json(summary, folder.file("summary.json"))
         _write_page(folder, summary, results, enriched, every_sample)
-    return Study(folder.path, summary, [*folder.files, RECORD])
+    return Studied(folder.path, summary, [*folder.files, RECORD])
 
 
 def _settings(

@@ -43,10 +43,9 @@ def write_contrast(run: Folder, results: xr.Dataset, seed: int) -> dict[str, Any
     lead, summary = leading(results), {}
     groups = f"{method_name(lead)}: {counts[0]} positives less {counts[1]} negatives"
     for b in BRANCHES:
-        a = results[b].sel({"method": lead}, drop=True)
-        difference = contrast(
-            a.drop_vars([c for c in a.coords if c not in ("y", "x", "kmer")]), label, seed=seed
-        )
+        a = results[b].sel({"method": lead})
+        plain = a.drop_vars([c for c in a.coords if c not in ("y", "x", "kmer")])
+        difference = contrast(plain.assign_attrs(units=a["units"].item()), label, seed=seed)
         difference = difference.assign_coords(kmer=results["kmer"])
         table = _by_kmer(difference)
         save(table, run.file(f"positive_negative_{b}.csv"))
@@ -281,7 +280,7 @@ def _along(run: Folder, results: xr.Dataset) -> None:
             if (label == c).any()
         }
         length = min(len(str(s)) for s in results["mirna_sequence"].values)
-        means[m] = {g: v[:, :length] for g, v in groups.items()}
+        means[squares.in_log_odds(method_name(m), a)] = {g: v[:, :length] for g, v in groups.items()}
     title = "mean attribution along the miRNA, with 95% intervals of three pairs or more; shaded: seed"
     run.picture("average_along_mirna.png", overviews.positions_picture(title, means, SEED))
 

@@ -106,9 +106,9 @@ def explained(
     layers = ", ".join(f"{n}: {convolutions.last}" for n, convolutions in settings.layers.items())
     pairs = xr.Dataset(attrs={"layers": layers})
     for name in BRANCHES:
-        maps = xr.concat([_plain(r[name]) for r in results.values()], "method").assign_coords(
-            method=list(results)
-        )
+        plain = [_plain(r[name]) for r in results.values()]
+        units = ("method", [str(a.attrs.get("units", "")) for a in plain])
+        maps = xr.concat([a.drop_attrs() for a in plain], "method").assign_coords(method=list(results), units=units)  # fmt: skip
         pairs[name] = maps.transpose("sample", "method", "y", "x").astype(np.float32)
         pairs[f"{name}_image"] = _plain(x[name])
         along_it = along(maps, x[f"{name}_sequence"], position=f"{name}_position")
@@ -219,19 +219,21 @@ def _deletion(
     results: Mapping[str, xr.Dataset],
     settings: Settings,
 ) -> xr.DataArray:
-    """z (sample, method) of deletion against random orders; NaN for attributions that are not finite."""
-    start = background[list(BRANCHES)].mean("sample")
-    scores = []
-    for result in results.values():
-        try:
-            curve = deletion(
-                predictor.model, x[list(BRANCHES)], result[list(BRANCHES)], baselines=start, steps=STEPS, n_random=CONTROLS,
-                additional_forward_args=predictor.context.of(x), seed=settings.seed, batch_size=settings.batch_size,
-            )  # fmt: skip
-            scores.append(curve["z"].values.astype(float))
-        except ValueError:
-            scores.append(np.full(x.sizes["sample"], np.nan))
-    return xr.DataArray(np.stack(scores, 1), dims=("sample", "method"))
+    """z (sample, method) of deletion against random orders, the same for all methods; NaN for attributions that are not finite."""
+    finite = [m for m, r in results.items() if all(np.isfinite(r[b].values).all() for b in BRANCHES)]
+    z = xr.DataArray(np.full((x.sizes["sample"], len(results)), np.nan), dims=("sample", "method"))
+    if finite:
+        bare = [
+            results[m][list(BRANCHES)].drop_vars([c for c in results[m].coords if c not in x.dims])
+            for m in finite
+        ]
+        curve = deletion(
+            predictor.model, x[list(BRANCHES)], xr.concat(bare, "target", coords="minimal", compat="override", combine_attrs="drop"),
+            baselines=background[list(BRANCHES)].mean("sample"), steps=STEPS, n_random=CONTROLS, targets=[[0] * len(z)] * len(finite),
+            additional_forward_args=predictor.context.of(x), seed=settings.seed, batch_size=settings.batch_size,
+        )  # fmt: skip
+        z[:, [m in finite for m in results]] = curve["z"].transpose("sample", "target").values
+    return z
 
 
 def _with_scores(

@@ -11,7 +11,7 @@ import xarray as xr
 from attrib.plots import robust_limit
 from attrib.plots.scale import DIVERGING, figure, number
 from attrib.workflows.drawing import method_name
-from attrib.workflows.fcgr.squares import FULL, TITLES, grid, square
+from attrib.workflows.fcgr.squares import FULL, TITLES, grid, in_log_odds, square
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,12 +32,6 @@ def averages(
         _bar(picture, mesh, ax, in_log_odds(label, a))
     picture.suptitle(title, fontsize=11)
     return picture
-
-
-def in_log_odds(label: str, a: xr.DataArray) -> str:
-    """A label with the unit of an attribution, whose output is the log-odds of binding."""
-    units = str(a.attrs.get("units", "")).replace("output", "log-odds")
-    return f"{label} ({units})" if units else label
 
 
 def _bar(picture: Figure, mesh: Any, ax: Any, label: str) -> None:
@@ -77,7 +71,7 @@ def _intervals(ax: Axes, contrast: xr.Dataset) -> None:
     ax.set_title("k-mer, corrected p (max T)", fontsize=8, loc="left")
     ax.axvline(0, color="black", linewidth=0.7)
     ax.tick_params(axis="x", labelsize=7)
-    ax.set_xlabel("difference, 95% bootstrap interval", fontsize=8)
+    ax.set_xlabel(f"{in_log_odds('difference', contrast['difference'])}, 95% bootstrap interval", fontsize=8)
     ax.locator_params(axis="x", nbins=4)
     ax.spines[["top", "right"]].set_visible(False)
 
@@ -108,7 +102,7 @@ def _numbers(ax: Axes, values: np.ndarray, limit: float, size: float) -> None:
 
 
 def positions_picture(
-    title: str, groups: Mapping[str, Mapping[str, np.ndarray]], seed: tuple[int, int], unit: str = "log-odds"
+    title: str, groups: Mapping[str, Mapping[str, np.ndarray]], seed: tuple[int, int]
 ) -> Figure:
     """Mean attribution along the miRNA with its 95% interval, a line per group of samples (samples, positions), a panel per method."""
     from scipy.stats import t as student_t
@@ -127,12 +121,12 @@ def positions_picture(
                 half = student_t.ppf(0.975, n - 1) * values.std(0, ddof=1) / n**0.5
                 ax.fill_between(places, mean - half, mean + half, color=colour, alpha=0.18, linewidth=0)
         ax.axhline(0, color="black", linewidth=0.6)
-        ax.set_title(method_name(method), fontsize=9)
+        ax.set_title(method, fontsize=9)
         ax.tick_params(labelsize=7)
         ax.set_xlabel("miRNA position (nt)", fontsize=8)
         ax.xaxis.get_major_locator().set_params(integer=True)
     for ax in axes[:, 0]:
-        ax.set_ylabel(f"attribution ({unit})", fontsize=8)
+        ax.set_ylabel("attribution", fontsize=8)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     picture.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=7, frameon=False)
     picture.suptitle(title, fontsize=10)

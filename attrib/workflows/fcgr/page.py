@@ -13,12 +13,11 @@ from attrib.domains.fcgr.kmers import SEED
 from attrib.workflows.drawing import method_name
 from attrib.workflows.fcgr.pairs import BRANCHES
 from attrib.workflows.fcgr.samplefiles import site_of, track
-from attrib.workflows.fcgr.squares import TITLES, per_sample, runs
+from attrib.workflows.fcgr.squares import TITLES, in_log_odds, per_sample, runs
 from attrib.workflows.page import browser, links, listing, page, paragraphs, pictures, quantised, table
 
 BYTES = 30_000_000  # of attributions in a page; a browser loads that in a second or two
 CAPTION = "Red speaks for binding, blue against; each picture has its own scale. Shaded and outlined: the seed and its site."
-UNIT = "change of the score (log-odds)"
 
 
 def study_page(
@@ -37,11 +36,11 @@ def study_page(
     kmers, corner = results["kmer"].values, (0, -1)
     square: dict[str, Any] = {
         "kind": "grid", "by": ["method"], "beside": True, "letters": len(str(kmers[0, 0])), "cells": "".join(kmers.ravel().tolist()),
-        "corners": [str(kmers[y, x])[-1] for y in corner for x in corner], "unit": UNIT,
+        "corners": [str(kmers[y, x])[-1] for y in corner for x in corner],
     }  # fmt: skip
     views: list[dict[str, Any]] = [square | {"key": b, "title": TITLES[b]} for b in BRANCHES]
     views += [
-        {"kind": "track", "by": ["method"], "key": f"{b}_along", "title": f"{TITLES[b]}, 5' to 3'", "unit": UNIT} for b in BRANCHES
+        {"kind": "track", "by": ["method"], "key": f"{b}_along", "title": f"{TITLES[b]}, 5' to 3'"} for b in BRANCHES
     ]  # fmt: skip
     views += [
         {
@@ -106,9 +105,15 @@ def _sample(pair: xr.Dataset, sample: str, name: str, drawn: bool) -> dict[str, 
     letters = {b: str(pair[f"{b}_sequence"].values).upper().replace("U", "T") for b in BRANCHES}
     methods = [str(m) for m in pair["method"].values]
     for b in BRANCHES:
-        entry[b] = {m: quantised(pair[b].sel({"method": m}).values) for m in methods}
+        units = {m: in_log_odds("attribution", pair[b].sel({"method": m})) for m in methods}
+        entry[b] = {m: quantised(pair[b].sel({"method": m}).values) | {"unit": units[m]} for m in methods}
         entry[f"{b}_along"] = {
-            m: {"letters": letters[b], "values": _short(track(pair, b, m).values), "marked": spans[b]}
+            m: {
+                "letters": letters[b],
+                "values": _short(track(pair, b, m).values),
+                "marked": spans[b],
+                "unit": units[m],
+            }
             for m in methods
         }
     if "interaction" in pair:

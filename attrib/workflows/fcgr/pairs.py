@@ -24,6 +24,7 @@ NAMES = {  # of published tables; the first that is there is taken
 SEPARATORS = {".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 LABELS = {"true": "1", "false": "0", "1.0": "1", "0.0": "0"}
 ID = ("id", "sample")
+LONGEST = 30  # letters that a miRNA may have; most have 22
 
 
 class Images(NamedTuple):
@@ -96,7 +97,7 @@ def read_pairs(path: str | Path, k: int, columns: Mapping[str, str] | None = Non
     FileNotFoundError
         If there is no such file.
     ValueError
-        If columns are missing, a name occurs twice, or no row can be used.
+        If columns are missing or look exchanged, a name occurs twice, or no row can be used.
     """
     file = Path(path)
     if not file.is_file():
@@ -111,8 +112,14 @@ def read_pairs(path: str | Path, k: int, columns: Mapping[str, str] | None = Non
     bad = {str(n): r for n, r in zip(table.index, map(_wrong, *(table[c] for c in NAMES), [k] * len(table)), strict=True) if r}  # fmt: skip
     good = table[[n not in bad for n in table.index]].copy()
     if good.empty:
-        first = next(iter(bad.items()), ("", "it has no rows"))
-        raise ValueError(f"`data`: no pair of {file} can be used; {first[0]}: {first[1]}")
+        why = next((f"{name}: {reason}" for name, reason in bad.items()), "it has no rows")
+        raise ValueError(f"`data`: no pair of {file} can be used; {why}")
+    mirna, mrna = (good[c].str.len().median() for c in ("mirna", "mrna"))
+    if mirna > max(mrna, LONGEST):
+        raise ValueError(
+            f"`data`: in {file} miRNAs have {mirna:g} letters and their targets {mrna:g} (medians); are the two columns exchanged? "
+            "Then `columns` says which is which: mirna=...,target=..."
+        )
     good["label"] = good["label"].astype(float).astype(int)
     return Pairs(good, bad, tuple(map(str, table.index)))
 

@@ -10,9 +10,9 @@ import xarray as xr
 
 from attrib.domains.fcgr import by_kmer
 from attrib.plots import bars, letters, robust_limit
-from attrib.plots.scale import DIVERGING, figure, number
+from attrib.plots.scale import DIVERGING, SEQUENTIAL, figure, number
 from attrib.workflows.drawing import method_name
-from attrib.workflows.fcgr.squares import FULL, TITLES, grid, runs, square, top_kmers
+from attrib.workflows.fcgr.squares import FULL, TITLES, grid, in_log_odds, runs, square, top_kmers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,8 +45,7 @@ def single(title: str, a: xr.DataArray, method: str) -> Figure:
     ax = picture.add_axes((0.04, 0.14, 0.45, 0.77))
     mesh = square(ax, a, names=NAMED)
     bar = picture.colorbar(mesh, cax=picture.add_axes((0.525, 0.16, 0.014, 0.72)))
-    in_log_odds = a.attrs.get("units") == "output"
-    bar.set_label(f"{method_name(method)} (log-odds)" if in_log_odds else method_name(method), fontsize=8)
+    bar.set_label(in_log_odds(method_name(method), a), fontsize=8)
     bar.ax.tick_params(labelsize=7)
     side = picture.add_axes((0.71, 0.12, 0.25, 0.76))
     words = by_kmer(a)
@@ -54,7 +53,7 @@ def single(title: str, a: xr.DataArray, method: str) -> Figure:
         words,
         n=max(1, min(15, int((words != 0).sum()))),
         ax=side,
-        label="log-odds" if in_log_odds else "attribution",
+        label=in_log_odds("", a) or "attribution",
     )
     side.tick_params(labelsize=7)
     side.locator_params(axis="x", nbins=3)
@@ -70,23 +69,28 @@ def cam_picture(
     cams: Mapping[str, xr.DataArray],
     layers: Mapping[str, Any],
 ) -> Figure:
-    """Grad-CAM over the image of each branch; rings mark the k-mers of the sequence."""
+    """Grad-CAM of each branch, with frames around the k-mers of the sequence: no colour but the map's."""
     picture, axes = grid(len(cams), columns=2, panel=4.0, right=0.9, top=0.7, gap=1.0)
     for ax, (name, a) in zip(axes, cams.items(), strict=True):
-        image = images[name]
-        square(ax, image.copy(data=(image.values > 0).astype(float)), cmap="Greys", limit=1.4)
-        bound = robust_limit(a, FULL)
-        weight = 0.75 * np.sqrt(np.clip(np.nan_to_num(a.values) / bound, 0, 1))
-        mesh = ax.imshow(a.values, cmap="autumn_r", vmin=0, vmax=bound, alpha=weight, interpolation="nearest")
+        mesh = square(ax, a, cmap=SEQUENTIAL)
+        _framed(ax, images[name].values > 0)
         nothing = "" if np.nan_to_num(a.values).any() else ", zero everywhere"
         ax.set_title(
-            f"{TITLES[name]}, layer {layers[name]}{nothing}\n(grey: k-mers of the sequence)", fontsize=9
+            f"{TITLES[name]}, layer {layers[name]}{nothing}\n(framed: k-mers of the sequence)", fontsize=9
         )
         bar = picture.colorbar(mesh, ax=ax, fraction=0.04, pad=0.05)
         bar.ax.tick_params(labelsize=7)
         bar.set_label("Grad-CAM (log-odds)", fontsize=8)
     picture.suptitle(title, fontsize=11)
     return picture
+
+
+def _framed(ax: Axes, inside: np.ndarray) -> None:
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    frames = [Rectangle((x - 0.5, y - 0.5), 1, 1) for y, x in np.argwhere(inside)]
+    ax.add_collection(PatchCollection(frames, facecolor="none", edgecolor="black", linewidth=min(1.2, 40 / len(inside))))  # fmt: skip
 
 
 def interaction_picture(
@@ -102,11 +106,12 @@ def interaction_picture(
             a.values, cmap=DIVERGING, vmin=-bound, vmax=bound, interpolation="nearest", aspect="auto"
         )
         for axis, branch in (("y", "mirna"), ("x", "mrna")):
-            spelled = [str(v) for v in a[f"{branch}_letter"].values]
+            counted = "{1} {0}" if axis == "y" else "{0}\n{1}"
+            spelled = [counted.format(v, k) if k == 1 or k % 5 == 0 else str(v) for k, v in enumerate(a[f"{branch}_letter"].values, 1)]  # fmt: skip
             getattr(ax, f"set_{axis}ticks")(range(len(spelled)), spelled, fontsize=7)
         ax.tick_params(length=0)
-        ax.set_xlabel("target, 5' to 3'", fontsize=9)
-        ax.set_ylabel("miRNA, 5' to 3'", fontsize=9)
+        ax.set_xlabel("target position (nt), 5' to 3'", fontsize=9)
+        ax.set_ylabel("miRNA position (nt), 5' to 3'", fontsize=9)
         _outline(ax, site, seed)
         ax.set_title(name, fontsize=10)
         bar = picture.colorbar(mesh, ax=ax, fraction=0.03, pad=0.01)
@@ -175,7 +180,9 @@ def along_picture(
         left, bottom = 0.75, high - 0.45 - ROW * (row + 1) + 0.5
         for name, count in zip(TITLES, counts, strict=True):
             ax = picture.add_axes((left / wide, bottom / high, unit * count / wide, 1.0 / high))
-            _letters(ax, tracks[name][method], method_name(method) if name == "mirna" else "", spans[name])
+            a = tracks[name][method]
+            label = in_log_odds(f"{method_name(method)}\n", a).replace("\n ", "\n")
+            _letters(ax, a, label if name == "mirna" else "", spans[name])
             ax.set_xlabel(f"{TITLES[name]} position (nt)" if row == len(methods) - 1 else "", fontsize=8)
             left += unit * count + 0.75
     picture.suptitle(title, fontsize=11)

@@ -1,11 +1,8 @@
-"""The settings of the study, and the log of a run."""
+"""The settings of the study."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from attrib._nearest import refuse_unnamed
@@ -15,7 +12,6 @@ from attrib.workflows.fcgr.layers import Layers
 METHODS = ("integrated_gradients", "saliency", "deep_lift", "gradient_shap", "smooth_grad", "deep_lift_shap")
 CORRECTIONS = ("normalize", "filter", "tangent")
 CORRECTED = "saliency"  # the plain gradient, which corrections are of where no method is named
-PROGRAM = "attrib fcgr"
 
 
 class Settings(NamedTuple):
@@ -71,19 +67,3 @@ def checked_methods(
         several = chosen if of == "all" else [of or CORRECTED]
         pairs += [f"{m}:{name}" for m in several if m in chosen]
     return tuple(chosen), tuple(dict.fromkeys(pairs))
-
-
-@contextmanager
-def logged(folder: Path) -> Iterator[logging.Logger]:
-    """A logger of this run alone, which writes to `logs/interpretability.log`."""
-    log = logging.Logger(PROGRAM)
-    handler = logging.FileHandler(folder / "logs" / "interpretability.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    try:
-        yield log
-    except BaseException as error:
-        log.error("stopped: %s: %s", type(error).__name__, error)
-        raise
-    finally:
-        handler.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from attrib.plots import robust_limit
+from attrib.plots import kmer_map
 from attrib.plots.scale import DIVERGING, figure
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLES = {"mirna": "miRNA", "mrna": "target"}
-FAINT = 0.01  # of the limit: what is less has no ring
 FULL = 100.0  # limits are the largest magnitude, since single k-mers matter
 
 
@@ -28,37 +27,9 @@ def square(
     rings: int = 0,
     cmap: str = DIVERGING,
 ) -> Any:
-    """Draw an attribution on the square, with the letters of the corners; `names` rings stand below it, by name, on no cell."""
-    bound = robust_limit(a, FULL) if limit is None else limit
-    low = -bound if cmap == DIVERGING else 0
-    mesh = ax.imshow(a.values, cmap=cmap, vmin=low, vmax=bound, interpolation="nearest")
-    words = a["kmer"].values
-    _frame(ax, words)
-    ringed = []
-    for place in np.argsort(-np.abs(a.values), axis=None, kind="stable")[: max(names, rings)]:
-        y, x = np.unravel_index(place, a.shape)
-        if abs(a.values[y, x]) > FAINT * bound:
-            ax.plot([x], [y], "o", markersize=7, markerfacecolor="none", markeredgecolor="black", markeredgewidth=0.7)  # fmt: skip
-            ringed.append(str(words[y, x]))
-    if names and ringed:
-        lines = [", ".join(ringed[i : i + 4]) for i in range(0, len(ringed), 4)]
-        ax.set_xlabel("rings, the largest first:\n" + "\n".join(lines), fontsize=7)
-    return mesh
-
-
-def _frame(ax: Axes, words: np.ndarray) -> None:
-    """The letters of the corners, and the borders of the quarters."""
-    ax.set_xticks([])
-    ax.set_yticks([])
-    end = len(words) - 1
-    for y, x in ((0, 0), (0, end), (end, 0), (end, end)):
-        ax.annotate(
-            words[y, x][-1], (0 if x == 0 else 1, 1 if y == 0 else 0), (-3 if x == 0 else 3, 0),
-            xycoords="axes fraction", textcoords="offset points", fontsize=8, color="#555555",
-            ha="right" if x == 0 else "left", va="bottom" if y == 0 else "top",
-        )  # fmt: skip
-    for line in (ax.axhline, ax.axvline):
-        line(len(words) / 2 - 0.5, color="#cccccc", linewidth=0.5, zorder=0.5)
+    """Draw an attribution on the square, with `rings`, or with `names` below it; returns what a colour bar needs."""
+    kmer_map(a, ax=ax, limit=limit, rings=max(names, rings), named=bool(names), cmap=cmap, colorbar=False)
+    return ax.images[-1]
 
 
 def grid(
@@ -92,6 +63,12 @@ def top_kmers(a: xr.DataArray, count: int) -> list[str]:
     """The k-mers of the largest magnitudes, without those of zero."""
     order = np.argsort(-np.abs(a.values), axis=None, kind="stable")[:count]
     return [str(a["kmer"].values.ravel()[i]) for i in order if a.values.ravel()[i] != 0]
+
+
+def in_log_odds(label: str, a: xr.DataArray) -> str:
+    """A label with the unit of an attribution (its coord or attr `units`), whose output is the log-odds of binding."""
+    units = str(a.coords["units"].item() if "units" in a.coords else a.attrs.get("units", "")).replace("output", "log-odds")  # fmt: skip
+    return f"{label} ({units})" if units and label else units or label
 
 
 def runs(inside: np.ndarray) -> list[tuple[int, int]]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from attrib.io import load, write_json
 from attrib.scale.runners import shares
-from attrib.workflows.context import read_context
+from attrib.workflows.attribute import Tell
+from attrib.workflows.context import context_of
 from attrib.workflows.fcgr.cohort import combined, write_cohort
 from attrib.workflows.fcgr.layers import layers_of, write_layers
 from attrib.workflows.fcgr.maps import explained
@@ -23,17 +21,15 @@ from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import background, chosen, drawn_of, file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Predictor
 from attrib.workflows.fcgr.samplefiles import EXPORTS, write_sample
-from attrib.workflows.fcgr.settings import CORRECTIONS, METHODS, PROGRAM, Settings, checked_methods, logged
-from attrib.workflows.folder import Folder, digest, earlier_part, picture_count, timed
-from attrib.workflows.runner import Job, Outcome, carried_out
+from attrib.workflows.fcgr.settings import CORRECTIONS, METHODS, Settings, checked_methods
+from attrib.workflows.folder import Folder, digest, earlier_part, picture_count, refuse_below_one, timed
+from attrib.workflows.runner import Outcome, Studied, Study, studied
 
 CHUNK = 8  # pairs computed together
 
-Tell = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True)
-class Work(Job):
+class Fcgr(Study):
     """A run's network, pairs and settings, and what is done with its pairs.
 
     Attributes
@@ -62,6 +58,9 @@ class Work(Job):
     drawn: list[str]
     folder: Path
     seconds: dict[str, float] = field(default_factory=dict)
+
+    program, what = "attrib fcgr", "pairs"
+    folders, log = ("logs", EXPORTS), "logs/interpretability.log"
 
     def part(self, sample: str) -> Path:
         """The file of a pair's results, which is written last and marks the pair as finished."""
@@ -99,23 +98,6 @@ class Work(Job):
         }  # fmt: skip
 
 
-class Study(NamedTuple):
-    """Results of a run.
-
-    Attributes
-    ----------
-    folder : Path
-    summary : dict
-        The content of `analysis_summary.json`.
-    files : list of str
-        Of all pairs together.
-    """
-
-    folder: Path
-    summary: dict[str, Any]
-    files: list[str]
-
-
 def fcgr(
     predictor: Predictor,
     data: str | Path,
@@ -138,7 +120,7 @@ def fcgr(
     batch_size: int | str = "auto",
     seed: int = 0,
     tell: Tell | None = None,
-) -> Study:
+) -> Studied:
     """Explain a two-branch network on pairs of miRNA and target, and write arrays, tables and pictures into a folder.
 
     Parameters
@@ -173,10 +155,8 @@ def fcgr(
         Whether the interaction of both sequences is computed.
     pictures : int, "all" or "none"
         Of how many pairs pictures are drawn, which takes most of the time.
-    workers : int, default 0
-        Processes that draw, if there are more than a few pairs; 0: this one. Programs that pass more need ``if __name__ == "__main__"``.
-    cluster : int, str or Client, optional
-        Worker processes, or the address of a Dask scheduler whose workers see the same files; default: this process.
+    workers, cluster
+        As for `attrib.workflows.cells.cells`.
     options : mapping, optional
         Arguments of methods, ``{"n_steps": 20}`` or ``{"integrated_gradients.n_steps": 20}``.
     batch_size : int or "auto"
@@ -188,7 +168,7 @@ def fcgr(
 
     Returns
     -------
-    Study
+    Studied
 
     Raises
     ------
@@ -215,83 +195,48 @@ def fcgr(
     ['0', '1']
     """
     known_methods, corrected = checked_methods(methods, corrections)
-    if max_samples < 1 or n_background < 1:
-        raise ValueError(
-            f"`max_samples` is {max_samples}, `n_background` {n_background}; expected positive numbers"
-        )
+    refuse_below_one(max_samples=max_samples, n_background=n_background)
     most = picture_count(pictures)
     shares(1, cluster)
     pairs = read_pairs(data, predictor.images.k, columns)
-    rows = xr.DataArray(np.zeros(len(pairs.order)), coords={"sample": list(pairs.order)})
-    predictor = predictor._replace(context=read_context(context, predictor.model.network).labelled(rows))
     names, bad = chosen(pairs, samples, max_samples, seed)
+    beside = context_of(context, predictor.model.network, pairs.order, names)
+    predictor = predictor._replace(context=beside)
     others = predictor.images.of(pairs.table.loc[background(pairs, n_background, seed)])
     x = predictor.images.of(pairs.table.loc[names])
-    predictor.context.of(x)  # refused before anything is written
     branch_layers = layers_of(predictor, x, layers or {})
     settings = Settings(
         known_methods, corrected, branch_layers, with_interaction, dict(options or {}), seed, batch_size
     )
     drawn = names[:most] if samples is not None else drawn_of(pairs, names, most, seed)
-    work = Work(
-        predictor,
-        x,
-        others,
-        settings,
-        n_regions,
-        file_prefixes(names),
-        drawn,
-        Path(output).absolute(),
-    )
-    with (
-        Folder(output, program=PROGRAM, settings=work.identity(), folders=("logs", EXPORTS)) as run,
-        logged(run.path) as log,
-    ):
-        log.info("%d pairs, %d left out, methods %s", len(names), len(bad), ", ".join(known_methods))
+    prefixes, place = file_prefixes(names), Path(output).absolute()
+    study = Fcgr(predictor, x, others, settings, n_regions, prefixes, drawn, place)
 
-        def told(what: str, done: int, total: int) -> None:
-            log.info("%d of %d pairs are done", done, total)
-            if tell is not None:
-                tell(what, done, total)
+    def finish(run: Folder, done: list[str], refused: dict[str, str]) -> dict[str, Any]:
+        with timed(study.seconds, "pictures and tables of all pairs"):
+            results = combined([load(study.part(s)) for s in done])
+            write_layers(run, predictor, x, branch_layers)
+            for s in done:
+                pair = results.sel(sample=s)
+                run.note(f"pair {s}: score {float(pair['score']):.4g}, probability {float(pair['probability']):.4f}, label {int(pair['label'])}")  # fmt: skip
+            facts = _facts(study, {**bad, **refused})
+            summary = write_cohort(run, results, study.names, facts, seed, drawn)
+        summary["seconds"] = {k: round(v, 3) for k, v in study.seconds.items()}
+        write_json(summary, run.file("analysis_summary.json"))
+        return summary
 
-        refused = carried_out(
-            work, dict(zip(names, names, strict=True)), work.is_done, what="pairs", size=CHUNK, workers=workers, cluster=cluster,
-            seconds=work.seconds, tell=told,
-        )  # fmt: skip
-        if len(refused) == len(names):
-            raise ValueError(f"`data`: no pair can be explained; {names[0]}: {refused[names[0]]}")
-        summary = _sum_up(work, run, {**bad, **refused}, [s for s in names if s not in refused], log)
-        log.info("finished; seconds: %s", json.dumps(summary["seconds"]))
-    return Study(run.path, summary, run.files)
+    return studied(
+        study, dict(zip(names, names, strict=True)), output, finish, size=CHUNK, workers=workers, cluster=cluster,
+        seconds=study.seconds, tell=tell,
+    )  # fmt: skip
 
 
-def _sum_up(
-    work: Work, run: Folder, bad: Mapping[str, str], samples: Sequence[str], log: logging.Logger
-) -> dict[str, Any]:
-    """Write the files of all pairs together; returns the summary."""
-    with timed(work.seconds, "pictures and tables of all pairs"):
-        results = combined([load(work.part(s)) for s in samples])
-        for s in samples:
-            pair = results.sel(sample=s)
-            log.info("pair %s: score %.4g, probability %.4f, label %d", s, pair["score"], pair["probability"], pair["label"])  # fmt: skip
-        write_layers(run, work.predictor, work.x, work.settings.layers)
-        summary = write_cohort(run, results, work.names, _facts(work, bad), work.settings.seed, work.drawn)
-    summary["seconds"] = _rounded(work.seconds)
-    write_json(summary, run.path / "analysis_summary.json")
-    return summary
-
-
-def _facts(work: Work, bad: Mapping[str, str]) -> dict[str, Any]:
+def _facts(study: Fcgr, bad: Mapping[str, str]) -> dict[str, Any]:
     """Entries of the summary that describe the run."""
-    predictor, settings = work.predictor, work.settings
+    predictor, settings = study.predictor, study.settings
     return {
         "output_kind": predictor.model.output_kind, "bad_pairs": dict(bad), "source": predictor.source,
         "images": predictor.images._asdict(), "own_network": not isinstance(predictor.model.network, TwoBranch),
         "layers": {n: {"first": v.first, "last": v.last} for n, v in settings.layers.items()},
-        "background": [str(s) for s in work.background["sample"].values], "seed": settings.seed,
-        "seconds": _rounded(work.seconds),
+        "background": [str(s) for s in study.background["sample"].values], "seed": settings.seed,
     }  # fmt: skip
-
-
-def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
-    return {k: round(v, 3) for k, v in seconds.items()}

@@ -19,7 +19,7 @@ from attrib.labels.grids import VOXEL_DIMS, foreground
 from attrib.scale.loading import first_line, load_model
 from attrib.scale.runners import shares
 from attrib.workflows.attribute import Tell
-from attrib.workflows.context import read_context
+from attrib.workflows.context import context_of
 from attrib.workflows.folder import Folder, digest, fingerprint, picture_count, read_mapping
 from attrib.workflows.mri.cohort import Done, write_cohort
 from attrib.workflows.mri.explaining import Explainer
@@ -36,11 +36,10 @@ from attrib.workflows.mri.plan import (
 )
 from attrib.workflows.mri.reference import reference_subjects
 from attrib.workflows.mri.subjectfiles import map_name, read_part
-from attrib.workflows.mri.worker import Job, Worker
-from attrib.workflows.runner import carried_out
+from attrib.workflows.mri.worker import Mri, Worker
+from attrib.workflows.runner import studied
 from attrib.workflows.targets import class_names
 
-PROGRAM = "attrib mri"
 LARGE = 1_000_000  # voxels above which more volumes in a call gain nothing and take memory
 JUDGED = 20  # subjects whose maps are compared with random orders by deletion
 Say = Callable[[str], None]
@@ -181,10 +180,7 @@ def mri(
         plan = replace(plan, batch_size=2)
     across = plane_dim(cohort.affine, plan.axis)
     _refuse_slices_outside(plan.slices, cohort.shape, across)
-    beside = read_context(context, f)
-    beside.of(
-        xr.DataArray(np.zeros(len(cohort.subjects)), coords={"sample": [s.name for s in cohort.subjects]})
-    )
+    beside = context_of(context, f, [s.name for s in cohort.subjects])
     explainer = Explainer(f, plan, across, beside)
     first, volume = _first_readable(cohort)
     prediction = explainer.try_out(volume, first.name)
@@ -197,46 +193,43 @@ def mri(
     )
     place = Path(output).absolute()
     drawn = {s.name for s in evenly(people, len(people) if most is None else min(most, len(people)), seed)}
-    job = Job(
-        code, weights, arguments, device, plan, across, cohort, beside, first.name, place, figures.npy, frozenset(drawn), slices,
+    settings = _settings(plan, code, f, weights, parameters, images, cohort, figures.npy) | beside.identity()
+    study = Mri(
+        code, weights, arguments, device, plan, across, cohort, beside, first.name, place, figures.npy, frozenset(drawn), slices, settings,
     )  # fmt: skip
-    worker = Worker(job, explainer)
+    worker = Worker(study, explainer)
     judged = {s.name for s in evenly(people, min(JUDGED, len(people)), seed)}
     items = {s.name: (s, s.name in judged) for s in people}
     if overwrite or read_part(place, items[first.name][0]) is None:
         worker.rehearse(items[first.name])
-    settings = _settings(plan, code, f, weights, parameters, images, cohort, figures.npy) | beside.identity()
-    with Folder(output, program=PROGRAM, settings=settings, overwrite=overwrite) as run:
-        refused = carried_out(
-            job, items, lambda name: job.is_done(items[name][0]), what="subjects", session=worker, workers=figures.workers,
-            cluster=cluster, seconds=worker.seconds, tell=tell,
-        )  # fmt: skip
+
+    def finish(run: Folder, done: list[str], refused: dict[str, str]) -> dict[str, Any]:
         problems = [
             *cohort.problems,
-            *({"subject": s, "problem": refused[s], "kept": False} for s in items if s in refused),
+            *({"subject": s, "problem": why, "kept": False} for s, why in refused.items()),
         ]
-        if len(refused) == len(items):
-            raise ValueError(
-                f"`subjects`: none could be explained; {problems[-1]['subject']}: {problems[-1]['problem']}"
-            )
-        parts = [_part(run, job, s) for s in people if s.name not in refused]
-        done = Done(
-            cohort, plan, parts, problems, [s for s in items if s in drawn - set(refused)], across, slices, worker.seconds
-        )  # fmt: skip
-        write_cohort(run, done, voxels)
-        run.record |= {"seconds": done.seconds}
-    return run.path
+        parts = [_part(run, study, items[name][0]) for name in done]
+        pictured = [name for name in done if name in drawn]
+        results = Done(cohort, plan, parts, problems, pictured, across, slices, worker.seconds)
+        summary = write_cohort(run, results, voxels)
+        run.record |= {"seconds": results.seconds}
+        return summary
+
+    return studied(
+        study, items, output, finish, overwrite=overwrite, session=worker, workers=figures.workers, cluster=cluster,
+        seconds=worker.seconds, tell=tell,
+    ).folder  # fmt: skip
 
 
-def _part(run: Folder, job: Job, subject: Subject) -> dict[str, Any]:
+def _part(run: Folder, study: Mri, subject: Subject) -> dict[str, Any]:
     """What is known of a subject that is explained; its files are listed."""
-    sheet = job.sheet(subject)
+    sheet = study.sheet(subject)
     for file in () if sheet is None else sheet.files:
         run.file(file)
-    for method in job.plan.methods:
-        for ending in (".nii.gz", *(["_attributions.npy"] * job.npy)):
+    for method in study.plan.methods:
+        for ending in (".nii.gz", *(["_attributions.npy"] * study.npy)):
             run.file(map_name(method, subject.name, ending))
-    part = read_part(job.folder, subject)
+    part = read_part(study.folder, subject)
     assert part is not None
     if part["label"] != subject.label:  # the table was mended since
         for entry in (part, *part["rows"], *part["regions"]):

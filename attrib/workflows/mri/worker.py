@@ -12,7 +12,6 @@ import xarray as xr
 
 from attrib.domains.mri import Subject
 from attrib.scale.loading import load_model
-from attrib.workflows import runner
 from attrib.workflows.context import Context
 from attrib.workflows.folder import timed
 from attrib.workflows.mri.explaining import Explained, Explainer
@@ -21,15 +20,15 @@ from attrib.workflows.mri.pictures import Sheet, draw
 from attrib.workflows.mri.plan import Plan
 from attrib.workflows.mri.reference import baseline_of
 from attrib.workflows.mri.subjectfiles import read_part, write_subject
-from attrib.workflows.runner import Outcome
+from attrib.workflows.runner import Outcome, Study
 
 FAULTS = (ValueError, TypeError, NotImplementedError, OSError)  # for which a subject is listed, and left out
 Item = tuple[Subject, bool]  # a subject, and whether its maps are compared with random orders
 
 
 @dataclass(frozen=True)
-class Job(runner.Job):
-    """What a worker has to know of a study, once.
+class Mri(Study):
+    """A run's model, subjects and settings.
 
     Attributes
     ----------
@@ -52,6 +51,8 @@ class Job(runner.Job):
         Subjects with pictures.
     slices : list of int
         That are drawn.
+    settings : mapping
+        What the parts depend on.
     """
 
     model: str | Callable[..., Any]
@@ -67,6 +68,14 @@ class Job(runner.Job):
     npy: bool
     drawn: frozenset[str]
     slices: list[int]
+    settings: Mapping[str, Any]
+
+    program = "attrib mri"
+    what = argument = "subjects"
+
+    def identity(self) -> Mapping[str, Any]:
+        """What must be equal for a run to be continued."""
+        return self.settings
 
     def sheet(self, subject: Subject) -> Sheet | None:
         """What is drawn of a subject, if anything is."""
@@ -74,9 +83,9 @@ class Job(runner.Job):
             return None
         return Sheet(self.folder, subject, self.cohort, self.plan.methods, self.across, self.slices)
 
-    def is_done(self, subject: Subject) -> bool:
+    def is_done(self, item: Item) -> bool:
         """Whether an earlier run has done a subject, pictures too."""
-        sheet = self.sheet(subject)
+        subject, sheet = item[0], self.sheet(item[0])
         drawn = sheet is None or all((self.folder / f).is_file() for f in sheet.files)
         return drawn and read_part(self.folder, subject) is not None
 
@@ -95,12 +104,12 @@ class Worker:
 
     Parameters
     ----------
-    job : Job
+    job : Mri
     explainer : Explainer
         That has been tried.
     """
 
-    def __init__(self, job: Job, explainer: Explainer) -> None:
+    def __init__(self, job: Mri, explainer: Explainer) -> None:
         self.job, self.explainer = job, explainer
         self.baseline = baseline_of(job.plan, job.cohort)
         self.seconds: dict[str, float] = {}

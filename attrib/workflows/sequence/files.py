@@ -181,7 +181,13 @@ def motifs_table(findings: Findings) -> pd.DataFrame:
     seqlets = findings.seqlets
     mean = seqlets[seqlets.cluster != ""].groupby("cluster").attribution.mean()
     rows = [
-        (name, m.sites, mean.get(name, np.nan), float(information_content(m).sum()), consensus(m))
+        (
+            name,
+            int(m.sites) if float(m.sites).is_integer() else m.sites,
+            mean.get(name, np.nan),
+            float(information_content(m).sum()),
+            consensus(m),
+        )
         for name, m in findings.discovered.motifs.items()
     ]
     table = pd.DataFrame(rows, columns=["motif", "sites", "attribution", "information", "consensus"])

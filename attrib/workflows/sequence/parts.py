@@ -15,10 +15,10 @@ import xarray as xr
 from attrib.functional import prepare
 from attrib.io import load, save
 from attrib.scale.loading import first_line
-from attrib.workflows.attribute import Done, Tell, attribute, trial
+from attrib.workflows.attribute import Done, attribute, trial
 from attrib.workflows.folder import earlier_part
-from attrib.workflows.runner import Job, Outcome, carried_out
-from attrib.workflows.sequence.records import Chunk, chunks
+from attrib.workflows.runner import Outcome, Study
+from attrib.workflows.sequence.records import Chunk
 from attrib.workflows.sequence.settings import Settings, check_outputs, importance
 from attrib.workflows.study import deletion_curve
 
@@ -59,7 +59,7 @@ class Attributed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Work(Job):
+class Sequences(Study):
     """A run's model and settings, and what is done with a chunk of records.
 
     Attributes
@@ -68,6 +68,8 @@ class Work(Job):
     settings : Settings
     folder : Path
         Of the parts.
+    record : mapping
+        Everything that the results depend on, beside the records.
     faults : dict of int to str
         Why the model does not take sequences of a length, of those that were tried; empty if it does.
     """
@@ -75,9 +77,20 @@ class Work(Job):
     model: Callable[..., Any]
     settings: Settings
     folder: Path
+    record: Mapping[str, Any]
     faults: dict[int, str] = field(default_factory=dict)
 
-    def opened(self, device: str | None = None) -> Work:
+    program, what = "attrib sequence", "records"
+
+    def identity(self) -> Mapping[str, Any]:
+        """What must be equal for a run to be continued."""
+        return self.record
+
+    def weight(self, chunk: Chunk) -> int:
+        """How many records a chunk has."""
+        return len(chunk.records)
+
+    def opened(self, device: str | None = None) -> Sequences:
         """The same, in another process; what is learned of the model holds for all records of a length."""
         return replace(self, model=prepare(self.model), faults={})
 
@@ -118,53 +131,30 @@ class Work(Job):
 
 
 def attributed(
-    model: Callable[..., Any],
-    records: pd.DataFrame,
-    settings: Settings,
-    folder: Path,
-    key: str,
-    *,
-    cluster: Any = None,
-    tell: Tell | None = None,
+    study: Sequences, pieces: Mapping[str, Chunk], records: pd.DataFrame, refused: Mapping[str, str]
 ) -> Attributed:
-    """Explain all records.
-
-    Parameters
-    ----------
-    model : callable
-    records : DataFrame
-        `Reading.sequences`.
-    settings : Settings
-    folder : Path
-        For the parts.
-    key : str
-        Everything the results depend on, beside the records.
-    cluster : int, str or Client, optional
-        As for `attrib.cohort`.
-    tell : callable, optional
-        Gets ("records", done, in all).
+    """The results of all chunks in one; a chunk that was refused as a whole stands for its records.
 
     Raises
     ------
     ValueError
-        If no record can be explained, with the first reason, and for a model whose output is no score.
+        If no record could be explained, with the first reason.
     """
-    work = Work(model, settings, folder)
-    pieces = {chunk.key: chunk for chunk in chunks(records, ROWS, key)}
-    refused = carried_out(
-        work, pieces, lambda name: work.is_done(pieces[name]), what="records", cluster=cluster, tell=tell,
-        weight=lambda name: len(pieces[name].records),
-    )  # fmt: skip
-    for name in [n for n in refused if n in pieces]:  # of a worker that died
-        refused |= dict.fromkeys(map(str, pieces[name].records.index), refused.pop(name))
+    reasons: dict[str, str] = {}
+    for name, why in refused.items():
+        reasons |= dict.fromkeys(map(str, pieces[name].records.index), why) if name in pieces else {name: why}
     results: list[Results] = []
     for chunk in pieces.values():
-        if work.part(chunk).is_file():
-            results.append(load(work.part(chunk)))
-            refused |= json.loads(results[-1]["x"].attrs.pop(REFUSED, "{}"))
+        if study.part(chunk).is_file():
+            results.append(load(study.part(chunk)))
+            reasons |= json.loads(results[-1]["x"].attrs.pop(REFUSED, "{}"))
     if not results:
-        raise ValueError(f"no record can be explained: {next(iter(refused.values()))}")
-    return _merged(results, records, refused)
+        raise ValueError(f"no record can be explained: {next(iter(reasons.values()))}")
+    merged = joined(results)
+    names = pd.Index(merged["x"]["sample"].values)
+    order = names.get_indexer([n for n in map(str, records.index) if n in names])
+    ordered = {name: a.isel(sample=order) for name, a in merged.items()}
+    return Attributed(ordered.pop("x"), ordered, reasons)
 
 
 def _fault(model: Callable[..., Any], x: xr.DataArray, settings: Settings) -> str:
@@ -191,7 +181,9 @@ def _explained(model: Callable[..., Any], chunk: Chunk, settings: Settings) -> t
     """Results of a chunk; if a method fails, of each record separately."""
     try:
         return _results(model, chunk.one_hot(settings.dims), settings), {}
-    except (ValueError, NotImplementedError, FloatingPointError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # the user's model
         if len(chunk.records) == 1:
             return {}, {str(chunk.records.index[0]): first_line(error)}
     results: list[Results] = []
@@ -233,11 +225,3 @@ def _padded(a: xr.DataArray, size: int, fill: float) -> xr.DataArray:
         return a
     fills = {a.name: fill} | {k: v for k, v in FILL.items() if k in a.coords}
     return a.reindex(position=np.arange(size), fill_value=fills)
-
-
-def _merged(parts: list[Results], records: pd.DataFrame, refused: Mapping[str, str]) -> Attributed:
-    results = joined(parts)
-    names = pd.Index(results["x"]["sample"].values)
-    order = names.get_indexer([n for n in map(str, records.index) if n in names])
-    ordered = {name: a.isel(sample=order) for name, a in results.items()}
-    return Attributed(ordered.pop("x"), ordered, dict(refused))

@@ -107,7 +107,7 @@ def _courses(run: Folder, findings: Findings) -> list[str]:
     files = []
     for file, table, name, at, value, label, across in (
         ("spacing.png", findings.spacing, "pair", "distance", "interaction", "interaction (output)", "letters between the motifs"),
-        ("evolution.png", findings.evolution, "", "round", "score", f"score of {STARTS} shuffled sequences", "mutations"),
+        ("evolution.png", findings.evolution, "", "round", "score", f"score of {STARTS} shuffled sequences (output)", "mutations"),
     ):  # fmt: skip
         if table.empty:
             continue

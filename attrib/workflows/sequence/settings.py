@@ -24,11 +24,6 @@ BASELINES = ("uniform", "zeros", "shuffle", "dinucleotide")
 DRAWS = 10  # shuffles of a record, for methods that take several baselines
 NOT_HERE = ("occlusion", "feature_ablation")  # these need more arguments: windows, groups
 MANY = 20  # largest number of predicted outputs in the experiments
-LETTER_ONLY = (
-    "saliency",
-    "smooth_grad",
-    "noise_tunnel",
-)  # gradients: those of absent letters do not describe the sequence
 FIRST = ("deep_lift", "deep_lift_shap", "integrated_gradients", "gradient_shap", "input_x_gradient")
 
 
@@ -207,7 +202,8 @@ def importance(method: str, a: xr.DataArray, x: xr.DataArray) -> xr.DataArray:
     """
     if method == MUTATIONS:
         by_position = -(a * (1 - x)).sum("nucleotide", skipna=False) / (4 - x.sum("nucleotide"))
-    elif method in LETTER_ONLY:
+    elif " / " in str(a.attrs.get("units", "")):
+        # gradients: those of absent letters do not describe the sequence
         by_position = (a * x).sum("nucleotide", skipna=False)
     else:
         by_position = a.sum("nucleotide", skipna=False)

@@ -17,7 +17,8 @@ from attrib.scale.loading import load_model
 from attrib.scale.runners import shares
 from attrib.workflows.attribute import Tell
 from attrib.workflows.context import Context, context_of
-from attrib.workflows.folder import RECORD, Folder, picture_count
+from attrib.workflows.folder import PARTS, RECORD, Folder, picture_count, plain_settings
+from attrib.workflows.runner import studied
 from attrib.workflows.sequence.convolution import TRIED, Kernel, kernels
 from attrib.workflows.sequence.discovery import Discovered, discover
 from attrib.workflows.sequence.experiments import (
@@ -31,8 +32,15 @@ from attrib.workflows.sequence.experiments import (
 from attrib.workflows.sequence.files import write
 from attrib.workflows.sequence.findings import Findings
 from attrib.workflows.sequence.modisco import modisco, program
-from attrib.workflows.sequence.parts import Attributed, attributed
-from attrib.workflows.sequence.records import Problem, Source, problem_entries, read_records, refusal_entries
+from attrib.workflows.sequence.parts import ROWS, Attributed, Sequences, attributed
+from attrib.workflows.sequence.records import (
+    Problem,
+    Source,
+    chunks,
+    problem_entries,
+    read_records,
+    refusal_entries,
+)
 from attrib.workflows.sequence.settings import (
     METHODS,
     Settings,
@@ -45,7 +53,6 @@ from attrib.workflows.sequence.settings import (
 from attrib.workflows.sequence.variation import Variation, effects_of_variants, read_variants
 from attrib.workflows.targets import class_names, headed, with_heads
 
-PROGRAM = "attrib sequence"
 NOTHING = Discovered(None, Clusters({}, {}, pd.DataFrame()), None, {})
 
 
@@ -246,10 +253,8 @@ def sequence(
         At most so many, drawn evenly over the labels of a table with a column `label` or `class`, else over all records.
     pictures : int, "all" or "none"
         Number of records with a picture, those of the strongest seqlets. Without any, motifs have no pictures either.
-    workers : int, default 0
-        Processes that draw, if there are more than a few records; 0: this one. Programs that pass more need ``if __name__ == "__main__"``.
-    cluster : int, str or Client, optional
-        Worker processes, or the address of a Dask scheduler whose workers see the same files, for the attributions; default: this process.
+    workers, cluster
+        As for `attrib.workflows.cells.cells`.
     batch_size, device, seed
         As for every method.
     options : mapping, optional
@@ -303,25 +308,27 @@ def sequence(
     beside = context_of(context, loaded, [str(n) for n in reading.sequences.index])
     settings = settings._replace(context=beside)
     material = material._replace(**_layers(f, search.layer, _some(reading.sequences, dims), settings.context))
-    with Folder(output, program=PROGRAM, settings=settings.as_record(model, f)) as run:
+    records, record = reading.sequences, plain_settings(settings.as_record(model, f))
+    study = Sequences(f, settings, Path(output).absolute() / PARTS, record)
+    pieces = {chunk.key: chunk for chunk in chunks(records, ROWS, repr(record))}
+    if max_samples == len(records):
+        say(f"At most {max_samples} records, drawn evenly with seed {seed}.")
+    say(f"Explaining {len(records)} records with {', '.join(settings.methods)}.")
+
+    def finish(run: Folder, done: list[str], refused: dict[str, str]) -> dict[str, Any]:
         run.record |= {"source": _texts(source), "search": _texts(search)}
-        if max_samples == len(reading.sequences):
-            say(f"At most {max_samples} records, drawn evenly with seed {seed}.")
-        say(f"Explaining {len(reading.sequences)} records with {', '.join(settings.methods)}.")
-        done = attributed(
-            f,
-            reading.sequences,
-            settings,
-            run.parts.absolute(),
-            repr(run.settings),
-            cluster=cluster,
-            tell=tell,
-        )
-        problems = problem_entries(reading.problems) + refusal_entries(done.refused)
-        findings = searched(f, done, settings, search, material, problems, say, run)
+        explained = attributed(study, pieces, records, refused)
+        problems = problem_entries(reading.problems) + refusal_entries(explained.refused)
+        findings = searched(f, explained, settings, search, material, problems, say, run)
         run.record |= {"problems": problems, "notes": findings.discovered.notes, "seqlets_of": findings.lead}
         write(run, findings, most, workers)
-    return Studied(run.path, [*run.files, RECORD], problems, findings.discovered, findings.experiments, done)
+        return {"problems": problems, "findings": findings}
+
+    run = studied(study, pieces, output, finish, cluster=cluster, tell=tell)
+    findings = run.summary["findings"]
+    return Studied(
+        run.folder, [*run.files, RECORD], run.summary["problems"], findings.discovered, findings.experiments, findings.attributed,
+    )  # fmt: skip
 
 
 def _read(

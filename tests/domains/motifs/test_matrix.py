@@ -85,3 +85,10 @@ def test_backgrounds_and_counts_that_make_no_sense() -> None:
         counted_motif([[-1], [0], [0], [2]])
     with pytest.raises(ValueError, match="`motif` has dims"):
         consensus(as_motif([[1], [0], [0], [0]]).rename(position="y"))
+
+
+def test_a_motif_of_any_order_of_letters_has_another_strand() -> None:
+    """The values were turned around as if they stood in the order A, C, G, T."""
+    motif = as_motif([[0.7, 0.1], [0.1, 0.1], [0.1, 0.7], [0.1, 0.1]])  # AG
+    for order in ("ACGT", "TCAG", "GATC"):
+        assert consensus(flipped_motif(motif.sel(nucleotide=list(order)))) == "CT"

@@ -192,7 +192,7 @@ def test_a_sequence_that_is_not_the_references_does_not_hide_the_others(windows:
         ),
         ({"ref": ["G"], "alt": ["A"]}, "expected ref and alt"),
         ({"sample": ["no"], "position": [1], "ref": ["G"], "alt": ["A"]}, "there is no sample 'no'"),
-        ({"sample": ["plus"], "position": [10], "ref": ["G"], "alt": ["A"]}, "with a position 10"),
+        ({"sample": ["plus"], "position": [10], "ref": ["G"], "alt": ["A"]}, "has no position 10"),
         ({"sample": ["plus"], "position": [9], "ref": ["GG"], "alt": ["AA"]}, "ends before the end of GG"),
         ({"sample": [], "position": [], "ref": [], "alt": []}, "it is empty"),
     ],

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from attrib.engine.secant import expressed, secant, shares
 from attrib.engine.secant.norms import NORM
+from attrib.engine.secant.pair import RULES
 from attrib.engine.secant.replay import FAMILIES
-from attrib.engine.secant.rules import RULES
 from tests.zoo import ZOO
 
 UNARY: list[Callable[[Tensor], Tensor]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from attrib.engine.graph.modes import switched_off
 from attrib.functional import deep_lift, integrated_gradients, occlusion, saliency
 
 X = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
@@ -103,3 +105,16 @@ def test_same_numbers_as_on_the_cpu(kind: type[nn.RNNBase]) -> None:
     for method in (saliency, integrated_gradients, deep_lift):
         expected = method(net.cpu(), X, target=0)
         torch.testing.assert_close(method(net.cuda(), X, target=0), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_the_last_thread_switches_it_on_again() -> None:
+    """Each for itself, the first to leave would switch it on for the other, which would then leave it off."""
+    enabled = lambda: torch.backends.cudnn.enabled
+    first, second, states = switched_off("cudnn"), switched_off("cudnn", "mkldnn"), [enabled()]
+    for step in (first.__enter__, second.__enter__, first.__exit__, second.__exit__):
+        thread = threading.Thread(target=step)
+        thread.start()
+        thread.join()
+        states.append(enabled())
+    assert states == [True, False, False, False, True]
+    assert torch._C._get_mkldnn_enabled()
