@@ -379,7 +379,6 @@ def test_filters_are_a_copy_of_the_weights() -> None:
         filters(nn.Linear(2, 2))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_scripted_modules_are_told() -> None:
     net = torch.nn.Sequential(
         torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(72, 2)

@@ -1,6 +1,5 @@
 """Inputs with names go to the parameters of those names, whatever their order; names that results need are refused."""
 
-import warnings
 from functools import partial
 from typing import Any
 
@@ -68,9 +67,7 @@ def test_what_was_learned_is_remembered_of_inputs_that_go_by_name() -> None:
 
 
 def test_a_scripted_module_tells_its_names() -> None:
-    with warnings.catch_warnings():  # of later releases of torch
-        warnings.simplefilter("ignore", DeprecationWarning)
-        scripted = torch.jit.trace(Pair(), (torch.ones(1, 2), torch.ones(1, 2)))
+    scripted = torch.jit.trace(Pair(), (torch.ones(1, 2), torch.ones(1, 2)))
     a = attrib.input_x_gradient(scripted, {"target": V, "mirna": U})
     np.testing.assert_allclose(a.mirna, [[10, 10]])
 

@@ -163,4 +163,5 @@ def _padded(xs: Sequence[Tensor]) -> Sequence[Tensor]:
 
 
 def _like(x: Tensor) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(tuple(x.shape), np.dtype(str(x.dtype).removeprefix("torch.")))
+    dtype = np.dtype(str(x.dtype).removeprefix("torch."))
+    return jax.ShapeDtypeStruct(tuple(x.shape), jax.dtypes.canonicalize_dtype(dtype))

@@ -27,6 +27,7 @@ UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "rsqrt": torch.rsqrt,
     "cbrt": lambda x: x.sign() * x.abs() ** (1 / 3),
     "square": torch.square,
+    "one_minus_square": lambda u: (1 - u) * (1 + u),
     "logistic": torch.sigmoid,
     "tanh": torch.tanh,
     "sin": torch.sin,
@@ -113,6 +114,15 @@ def divide(step: Step, u: Any, v: Any) -> Any:
 def remainder(step: Step, u: Tensor, v: Tensor) -> Tensor:
     """The remainder of u / v, with the sign of u."""
     return torch.fmod(u, v)
+
+
+@translation("polynomial", numbers=True)
+def polynomial(step: Step, u: Any, *coefficients: Any) -> Any:
+    """c[0] + u (c[1] + u (c[2] + ...)), by Horner's rule."""
+    total = coefficients[-1]
+    for c in reversed(coefficients[:-1]):
+        total = total * u + c
+    return total
 
 
 @translation("pow", numbers=True)

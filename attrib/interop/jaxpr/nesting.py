@@ -17,21 +17,30 @@ def scan(step: Step, *values: Any) -> list[Any]:
     """carry, y[t] = body(constants, carry, x[t])."""
     p = step.params
     body: Program = p["jaxpr"]
-    first, last = p["num_consts"], p["num_consts"] + p["num_carry"]
+    first, carried = _counts(step)
+    last = first + carried
     constants, carry, xs = list(values[:first]), list(values[first:last]), values[last:]
     rows = [x.unbind(0) if isinstance(x, Tensor) else [x] * p["length"] for x in xs]
     steps = range(p["length"])
     ys: list[list[Any]] = []
     for t in reversed(steps) if p["reverse"] else steps:
         results = run(body, [*constants, *carry, *(r[t] for r in rows)])
-        carry, y = results[: p["num_carry"]], results[p["num_carry"] :]
+        carry, y = results[:carried], results[carried:]
         ys.append(y)
     return [*carry, *_stacked(step, ys[::-1] if p["reverse"] else ys)]
 
 
+def _counts(step: Step) -> tuple[int, int]:
+    """How many constants and carried values a scan has: in numbers, or since JAX 0.12 as trees of all that it takes."""
+    if "num_carry" in step.params:
+        return step.params["num_consts"], step.params["num_carry"]
+    constants, carry, _ = (len(list(tree)) for tree in step.params["ft_in"].elts)
+    return constants, carry
+
+
 def _stacked(step: Step, ys: list[list[Any]]) -> list[Tensor]:
     """The results of all rounds, stacked."""
-    shapes = step.makes[step.params["num_carry"] :]
+    shapes = step.makes[_counts(step)[1] :]
     if not ys:
         return [filled(0, s, step.device) for s in shapes]
     rows = [s._replace(shape=s.shape[1:]) for s in shapes]

@@ -469,7 +469,7 @@ def _exported(model: nn.Module) -> nn.Module:
     return torch.export.export(model, (X,), dynamic_shapes=({0: torch.export.Dim("n")},)).module()
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("made", [torch.jit.script, lambda m: torch.jit.trace(m, X), _exported])
 def test_programs_that_use_the_batch_are_refused(made: Any) -> None:
     with pytest.raises(ValueError, match="mixes samples"):
@@ -512,7 +512,7 @@ class _Cancels(nn.Module):
         return self.layer(wide) - self.layer(wide + 1e-3)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_a_program_that_looks_at_the_range_of_its_input() -> None:
     x = torch.rand(4, 3)
     assert predict(torch.jit.script(_OfUnitRange().eval()), x).shape == (4, 4)
@@ -520,7 +520,7 @@ def test_a_program_that_looks_at_the_range_of_its_input() -> None:
         predict(torch.jit.script(_OfUnitRange().train()), x)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_rounding_of_one_row_and_of_two_is_not_taken_for_mixing() -> None:
     """One row alone takes another kernel than two, and little is left but rounding."""
     torch.manual_seed(0)
