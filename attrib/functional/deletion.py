@@ -110,7 +110,7 @@ def _curve(
     importance = _importance(players, attributions, xs, groups is None)
     if order == "magnitude":
         importance = torch.where(importance == -torch.inf, importance, importance.abs())
-    orders = _Orders(players, importance, sample_keys(xs, seed), steps, order == "random", insert)
+    orders = _Orders(players, importance, sample_keys(xs, seed), steps, order == "random", insert, {})
     n, each = len(xs[0]), (orders.lead + n_random) * (steps + 1)
     with Passes(
         f, xs, n * (1 + each), target=target, targets=targets, classes=classes,
@@ -163,6 +163,8 @@ class _Orders(NamedTuple):
         Whether chance stands in for the attributions.
     insert : bool
         Whether the first players are put in, not taken away.
+    latest : dict
+        The ranks of the players in the order that points were asked of last: those of the next points are often the same.
     """
 
     players: Players
@@ -171,6 +173,7 @@ class _Orders(NamedTuple):
     steps: int
     random: bool
     insert: bool
+    latest: dict[tuple[int, int], Tensor]
 
     @property
     def per_target(self) -> bool:
@@ -188,9 +191,17 @@ class _Orders(NamedTuple):
         size = counts[i if len(counts) > 1 else 0, k % (self.steps + 1)]
         ids = torch.stack([i, k.div(self.steps + 1, rounding_mode="floor")])
         ids, back = ids.unique_consecutive(dim=1, return_inverse=True)
-        orders = torch.stack([self._order(int(a), int(b)) for a, b in ids.T])
-        changed = orders.argsort(dim=1)[back] < size[:, None]
+        ranks = torch.stack([self._ranks(int(a), int(b)) for a, b in ids.T])
+        changed = ranks[back] < size[:, None]
         return changed if self.insert else ~changed
+
+    def _ranks(self, i: int, which: int) -> Tensor:
+        """The place of each player of sample `i` in an order; a chunk begins with the order in which the one before it ended."""
+        if (i, which) not in self.latest:
+            ranks = self._order(i, which).argsort()
+            self.latest.clear()
+            self.latest[i, which] = ranks
+        return self.latest[i, which]
 
     def _order(self, i: int, which: int) -> Tensor:
         """The players of sample `i`, the most important first, or by chance."""

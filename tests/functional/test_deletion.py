@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 import torch
 
+from attrib.engine.sampling.noise import permutations
 from attrib.functional import deletion, grad_cam, input_x_gradient, insertion, shapley_values
 from attrib.testing import specimen
 
@@ -194,3 +196,18 @@ def test_bad_input(options: dict[str, Any], error: type, message: str) -> None:
     s = specimen("mlp")
     with pytest.raises(error, match=message):
         deletion(s.f, s.x, **{"attribution": torch.ones(3, 5), "target": 0, **options})
+
+
+def test_an_order_is_drawn_once_however_small_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orders of millions of voxels take longer than a network; points of one order may be calls of their own."""
+    drawn: list[int] = []
+    monkeypatch.setattr(
+        sys.modules["attrib.functional.deletion"],
+        "permutations",
+        lambda *a: drawn.append(1) or permutations(*a),
+    )
+    x = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
+    f = lambda x: (x * torch.arange(1.0, 7)).sum(1).square()
+    one = deletion.explain(f, x, x, n_random=3, steps=5, batch_size=1)
+    assert len(drawn) == 2 * 3
+    torch.testing.assert_close(one.z, deletion.explain(f, x, x, n_random=3, steps=5).z)
