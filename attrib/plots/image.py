@@ -212,9 +212,9 @@ def kmer_map(
     --------
     >>> from attrib.domains.fcgr import fcgr
     >>> from attrib.plots import kmer_map
-    >>> ax = kmer_map(fcgr(["GATTACAGATTA"], k=2)[0], rings=2)
+    >>> ax = kmer_map(fcgr(["ATATATG"], k=2)[0], rings=2)
     >>> ax.get_xlabel().splitlines()[-1]
-    'TA, AT'
+    'AT, TA'
     """
     if a.ndim != 2 or "kmer" not in a.coords or a["kmer"].dims != a.dims:
         raise ValueError(f"`a` has dims {a.dims}, expected y and x of one image, with the coord `kmer` of attrib.domains.fcgr.fcgr")  # fmt: skip

@@ -186,8 +186,8 @@ class Folder:
             self._lock.release()
 
     def _holds_nothing(self) -> bool:
-        own = {self.path / name for name in (RECORD, LOCK, self._log or RECORD)}
-        return all(p.is_dir() or p in own for p in self.path.rglob("*"))
+        of_runs = {self.path / name for name in (RECORD, LOCK, self._log or RECORD)}
+        return all(p.is_dir() or p in of_runs for p in self.path.rglob("*"))
 
     def _of_earlier(self) -> list[str]:
         """Files of an earlier run, if this one may replace or continue it."""

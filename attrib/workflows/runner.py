@@ -344,13 +344,13 @@ def explained(session: Any, named: Sequence[tuple[str, Any]]) -> list[Outcome]:
             raise
         outcomes: list[Outcome] = []
         raised = 0
-        for one in named:
+        for name, item in named:
             try:
-                outcomes += explained(session, [one])
+                outcomes += explained(session, [(name, item)])
             except Unwritten:
                 raise
-            except Exception as own:
-                outcomes.append(Outcome(one[0], refused=first_line(own)))
+            except Exception as fault:
+                outcomes.append(Outcome(name, refused=first_line(fault)))
                 raised += 1
         if raised == len(named):
             raise

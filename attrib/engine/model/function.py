@@ -169,21 +169,19 @@ class Function:
             self._tracked() if back else nullcontext(),
             noted(copies),
         ):
-            output = self._called(copies, extra, named)
+            try:
+                output = self.model(*self._handed(copies), *extra, **named)
+            except AttributeError as error:  # as of a tensor that has no `astype`
+                if not isinstance(error.obj, Tensor) or not hasattr(torch.empty(0).numpy(), error.name or ""):
+                    raise
+                self.knowledge.takes_arrays = True
+                output = self.model(*self._handed(copies), *extra, **named)
         self.knowledge.writes |= [c._version for c in copies] != versions
         return one_tensor(output, len(rows[0])).detach()
 
-    def _called(self, rows: Rows, extra: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """What the model returns; one that asks its input for what only arrays have gets arrays of NumPy."""
-        if not self.knowledge.takes_arrays:
-            try:
-                return self.model(*rows, *extra, **named)
-            except AttributeError as error:
-                if not isinstance(error.obj, Tensor) or not hasattr(torch.empty(0).numpy(), error.name or ""):
-                    raise
-        output = self.model(*(r.cpu().numpy() for r in rows), *extra, **named)
-        self.knowledge.takes_arrays = True
-        return output
+    def _handed(self, rows: Rows) -> tuple[Any, ...]:
+        """What goes into the model for rows: arrays of NumPy, where it takes no tensors."""
+        return tuple(r.cpu().numpy() for r in rows) if self.knowledge.takes_arrays else rows
 
     def _follows_a_pass_back(self, rows: Rows) -> bool:
         """Whether rows are followed: where memory is measured, what recurrent layers keep for a pass back is most of what they take."""
@@ -203,7 +201,7 @@ class Function:
         copies = tuple(r.clone() for r in rows) if self.knowledge.writes else rows
         extra, named = self._beside(samples, rows[0])
         with noted(copies):
-            output = self._called(copies, extra, named)
+            output = self.model(*self._handed(copies), *extra, **named)
         return one_tensor(output, len(rows[0]))
 
     def __call__(self, *rows: Tensor, samples: Tensor | None = None) -> Tensor:
@@ -221,7 +219,7 @@ class Function:
         try:
             with self._tracked() if torch.is_grad_enabled() else nullcontext():
                 with noted(copies):
-                    output = self._called(copies, extra, named)
+                    output = self.model(*self._handed(copies), *extra, **named)
                 y = one_tensor(output, len(rows[0]))
         except (RuntimeError, NotImplementedError, TypeError) as error:
             self._refuse_for_its_rows(rows, samples, error)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from attrib.engine.gradient.passes import Passes
-from attrib.engine.graph import Graph
+from attrib.engine.graph import Graph, transformed
 from attrib.engine.inputs import moved, of_samples
 from attrib.engine.model.function import Function
 from attrib.engine.secant.precision import LARGE, adds_up, in_double, most_lost, rounding
@@ -204,7 +204,8 @@ class Multipliers:
         ratio = _ratio_of_large(chunk)
         # all that decides what comes next is read at once: a GPU stands still once for each chunk
         decisive = [torch.stack([*differs, ~right.all()]).any(), (ratio > 0).any(0).sum(), ratio.max()]
-        unsure, large, largest = map(float, torch.stack([t.float() for t in decisive]).cpu())
+        numbers = torch.stack([t.float() for t in decisive])
+        unsure, large, largest = map(float, numbers) if transformed() else numbers.tolist()
         if unsure:
             if self.check:
                 refuse_other_outputs(graph, replay, (x0, x1), (y0, None if seen_output else y1))
