@@ -2,6 +2,5 @@
 
 from attrib.workflows.cells.explaining import METHODS
 from attrib.workflows.cells.study import cells
-from attrib.workflows.runner import Studied
 
-__all__ = ["METHODS", "Studied", "cells"]
+__all__ = ["METHODS", "cells"]

@@ -4,6 +4,5 @@ from attrib.workflows.expression.checkpoint import load_checkpoint
 from attrib.workflows.expression.download import download
 from attrib.workflows.expression.study import METHODS, expression
 from attrib.workflows.expression.training import Trained, train
-from attrib.workflows.runner import Studied
 
-__all__ = ["METHODS", "Studied", "Trained", "download", "expression", "load_checkpoint", "train"]
+__all__ = ["METHODS", "Trained", "download", "expression", "load_checkpoint", "train"]

@@ -3,6 +3,5 @@
 from attrib.workflows.fcgr.predictor import Predictor, load_predictor
 from attrib.workflows.fcgr.study import fcgr
 from attrib.workflows.fcgr.training import Trained, train
-from attrib.workflows.runner import Studied
 
-__all__ = ["Predictor", "Studied", "Trained", "fcgr", "load_predictor", "train"]
+__all__ = ["Predictor", "Trained", "fcgr", "load_predictor", "train"]
