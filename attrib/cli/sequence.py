@@ -25,7 +25,7 @@ from attrib.cli.options import (
 from attrib.cli.values import assignments, divided, drawers, joined, listed, renamed, rows, workers
 
 if TYPE_CHECKING:
-    from attrib.workflows.runner import Studied
+    from attrib.workflows.sequence import Studied
 
 DEFAULT = ["deep_lift", "integrated_gradients", "saliency", "in_silico_mutagenesis"]
 SETTINGS = {
