@@ -192,19 +192,10 @@ def slice_summary(
             _frame(ax, frame, images)
             _letters(ax, views, frame, "white")
             if column == 0:
-                words, corner = (
-                    (f"largest {100 - percentile:g}%" if row else "anatomy"),
-                    (frame[0] + 0.06 * inch, frame[3] - 0.05 * inch),
-                )
                 ax.text(
-                    *corner,
-                    words,
-                    fontsize=7,
-                    color="white",
-                    ha="left",
-                    va="top",
-                    path_effects=_halo("black"),
-                )
+                    frame[0] + 0.06 * inch, frame[3] - 0.05 * inch, f"largest {100 - percentile:g}%" if row else "anatomy",
+                    fontsize=7, color="white", ha="left", va="top", path_effects=_halo("black"),
+                )  # fmt: skip
         ax.text(
             over_x + (low_x + high_x) / 2, (2 * high + gap + 0.04) * inch, f"{plane.position}\n{dim} = {index}",
             fontsize=8, ha="center", va="bottom",

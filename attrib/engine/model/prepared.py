@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Number
 from typing import Any
 
 import torch
@@ -167,7 +168,9 @@ def state_of(model: Model, parts_: Sequence[nn.Module], values: bool = True) -> 
                     state += (*v, *map(id, v.values()))
             elif isinstance(v, Tensor):
                 state += _tensor_state(v, values)
-            elif callable(v):
+            elif isinstance(v, Number | str | tuple):  # of NumPy, of an enumeration, sizes
+                state.append(v)
+            else:
                 state.append(id(v))
     for t in weights(model) if not isinstance(model, nn.Module) else weights_of(parts_):
         state += _tensor_state(t, values)
@@ -181,14 +184,7 @@ def _tensor_state(t: Tensor, values: bool) -> tuple[Any, ...]:
 
 
 _ADDED_UP, _WIDTH = 1 << 16, 509  # bytes, and columns
-_SETTINGS = {
-    bool,
-    int,
-    float,
-    str,
-    tuple,
-    type(None),
-}  # what modules hold beside tensors, `training` among them
+_SETTINGS = {bool, int, float, str, tuple, type(None)}  # most of what modules hold beside tensors
 
 
 def digest(t: Tensor) -> int:

@@ -234,12 +234,14 @@ def train(
 
 def _writing(folder: Path) -> Callable[[pd.DataFrame], None]:
     """Writes the history of a training after each epoch, and its picture every few seconds."""
-    drawn = [0.0]
+    drawn = 0.0
 
     def write(history: pd.DataFrame) -> None:
-        due = time.monotonic() - drawn[-1] > BETWEEN_PICTURES
+        nonlocal drawn
+        due = time.monotonic() - drawn > BETWEEN_PICTURES
         write_training(history, folder, picture=due)
-        drawn.extend([time.monotonic()] * due)
+        if due:
+            drawn = time.monotonic()
 
     return write
 

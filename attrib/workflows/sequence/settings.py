@@ -11,6 +11,7 @@ import xarray as xr
 from attrib._nearest import near, refuse_unnamed
 from attrib.domains.sequences import dinucleotide_shuffle, shuffle, uniform
 from attrib.functional import METHODS as METHODS_HERE
+from attrib.io.tracks import MUTATIONS
 from attrib.labels import predict
 from attrib.workflows.context import Context
 from attrib.workflows.drawing import name as long_name
@@ -18,7 +19,6 @@ from attrib.workflows.folder import digest
 from attrib.workflows.plan import Plan, plan
 from attrib.workflows.targets import targets
 
-MUTATIONS = "in_silico_mutagenesis"
 METHODS = ("deep_lift", "integrated_gradients", "saliency", MUTATIONS)
 BASELINES = ("uniform", "zeros", "shuffle", "dinucleotide")
 DRAWS = 10  # shuffles of a record, for methods that take several baselines

@@ -3,9 +3,12 @@
 import copy
 import pickle
 from collections.abc import Callable
+from enum import IntEnum
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -283,6 +286,36 @@ def test_a_changed_model_is_explained_as_it_is(change: str, name: str) -> None:
     torch.testing.assert_close(found, method(model, x, targets=[0, 1]))
     assert not torch.allclose(found, before)
     torch.testing.assert_close(method(prepared, x, targets=[0, 1]), found)
+
+
+class Scaled(nn.Module):
+    def __init__(self, scale: Any) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * float(self.scale[0] if isinstance(self.scale, tuple) else self.scale)).sum(
+            1, keepdim=True
+        )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (np.float64(2), np.float64(3)),
+        (np.int64(2), np.int64(3)),
+        (torch.Size([2]), torch.Size([3])),
+        (IntEnum("Scale", ["one", "two"]).one, IntEnum("Scale", ["one", "two"]).two),
+        (Fraction(1, 2), Fraction(3, 2)),
+    ],
+)
+def test_numbers_of_other_types_count(before: Any, after: Any) -> None:
+    """A recorded graph holds a number that a module held: of NumPy, of an enumeration, a size."""
+    model, x = Scaled(before), torch.ones(2, 3)
+    prepared = prepare(model)
+    deep_lift(prepared, x, target=0)
+    model.scale = after
+    torch.testing.assert_close(deep_lift(prepared, x, target=0), deep_lift(model, x, target=0))
 
 
 @pytest.mark.parametrize("name", METHODS)
