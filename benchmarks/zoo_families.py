@@ -643,10 +643,15 @@ def selene() -> tuple[nn.Module, Tensor]:
     return package.NonStrandSpecific(package.DeeperDeepSEA(512, CLASSES)), sequences(512)
 
 
+def stand_in(modules: dict[str, dict[str, Any]]) -> None:
+    """Modules that a package imports, but none of whose code its network runs."""
+    for name, held in modules.items():
+        sys.modules.setdefault(name, ModuleType(name)).__dict__.update(held)
+
+
 def scgpt() -> tuple[nn.Module, Tensor]:
     """scGPT with continuous values; its package imports torchtext, which was given up, for a vocabulary that is not needed."""
-    for name, held in {"torchtext": {}, "torchtext.vocab": {"Vocab": object}}.items():
-        sys.modules.setdefault(name, ModuleType(name)).__dict__.update(held)
+    stand_in({"torchtext": {}, "torchtext.vocab": {"Vocab": object}})
     package = importlib.import_module("scgpt.model.model")
     options = {"n_cls": CLASSES, "vocab": {"<pad>": 0}, "dropout": 0.1}
     model = package.TransformerModel(30, 32, 4, 64, 2, **options)
@@ -676,7 +681,12 @@ def crested(backend: str) -> tuple[Any, Tensor]:
     keras.config.set_floatx("float64")
     keras.utils.set_random_seed(0)
     small = {"first_filters": 16, "filters": 16, "dense_size": 16}
-    model = importlib.import_module("crested.tl.zoo").simple_convnet(256, CLASSES, **small)
+    if backend == "jax":  # the package asks for torch or tensorflow in data loaders and in attention, which are not in this network
+        folder = importlib.import_module("crested").__path__[0]
+        stand_in({f"crested.{part}": {"__path__": [f"{folder}/{part.replace('.', '/')}"]} for part in ("tl", "tl.zoo")})
+        stand_in({"crested.tl.zoo.utils._attention": dict.fromkeys(("AttentionPool1D", "MultiheadAttention"))})
+    network = importlib.import_module("crested.tl.zoo._simple_convnet")
+    model = network.simple_convnet(256, CLASSES, **small)
     x = sequences(256, channels_last=True)
     for layer in model.layers:
         if hasattr(layer, "moving_mean"):
