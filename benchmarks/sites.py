@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from attrib.domains.fcgr.kmers import SEED
+from attrib.domains.fcgr.images import SEED
 from attrib.plots.scale import figure, wrapped
 from attrib.workflows.drawing import method_name
 from attrib.workflows.fcgr import load_predictor

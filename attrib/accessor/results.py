@@ -230,7 +230,7 @@ def _leading(a: xr.DataArray, n: int, by: str | None) -> pd.DataFrame:
     import numpy as np
     import xarray as xr
 
-    from attrib.labels.matching import text_along
+    from attrib.labels.frames import text_along
     from attrib.stats import moments_by, sample_dims, top
 
     samples = sample_dims(a)

@@ -74,7 +74,7 @@ def labels_of(a: xr.DataArray, name: Hashable) -> np.ndarray:
     """Labels of a dim, or values of a coord; of a dim without labels the text along it, or its positions."""
     import numpy as np
 
-    from attrib.labels.matching import text_along
+    from attrib.labels.frames import text_along
 
     if name in a.coords:
         return np.asarray(a[name].values)

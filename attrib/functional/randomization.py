@@ -18,8 +18,8 @@ from attrib.engine.model.companions import Companions
 from attrib.engine.model.parameters import Model, modules
 from attrib.engine.model.prepared import PreparedModel
 from attrib.engine.target import TargetLike, repeated
+from attrib.functional.arguments import measured, samples_first
 from attrib.functional.explanation import refuse_non_finite_results
-from attrib.functional.measures import measured, samples_first
 from attrib.functional.noise_tunnel import called_with
 
 

@@ -17,7 +17,7 @@ import xarray as xr
 from attrib.engine.model.companions import Companions
 from attrib.functional import prepare
 from attrib.labels import labelled, labelled_inputs
-from attrib.labels.beside import forward_args
+from attrib.labels.align import forward_args
 from attrib.scale.cohort import cohort
 from attrib.scale.loading import first_line
 from attrib.workflows.context import Context

@@ -15,7 +15,7 @@ import xarray as xr
 from attrib.domains.expression.annotation import read_samples
 from attrib.engine.model.companions import Beside
 from attrib.io import read
-from attrib.labels.parameters import parameters
+from attrib.labels.inputs import parameters
 from attrib.scale.samples import digest_of
 
 TABLES = (".csv", ".tsv", ".txt")

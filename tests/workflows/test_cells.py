@@ -16,8 +16,7 @@ from torch import nn
 from attrib.cli.run import OK, REFUSED, repeated, run
 from attrib.domains.cells import ImageFile
 from attrib.domains.draws import drawn_evenly
-from attrib.domains.preparation import Preparation
-from attrib.domains.processors import timm_preparation
+from attrib.domains.processors import Preparation, timm_preparation
 from attrib.functional import grad_cam
 from attrib.io import load, save
 from attrib.workflows.cells import METHODS, cells

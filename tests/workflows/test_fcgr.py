@@ -15,7 +15,7 @@ import xarray as xr
 import attrib
 from attrib.cli.run import OK, REFUSED, run
 from attrib.domains.fcgr import along, by_kmer, fcgr, kmers
-from attrib.domains.fcgr.kmers import SEED
+from attrib.domains.fcgr.images import SEED
 from attrib.io import load
 from attrib.workflows.fcgr import Predictor, load_predictor
 from attrib.workflows.fcgr import fcgr as study_of

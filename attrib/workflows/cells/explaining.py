@@ -21,7 +21,7 @@ from attrib.engine.model.function import one_tensor
 from attrib.engine.model.parameters import device_of
 from attrib.functional import METHODS as METHODS_HERE
 from attrib.functional import Curve, class_activation_maps
-from attrib.labels.beside import forward_args
+from attrib.labels.align import forward_args
 from attrib.labels.inputs import labelled_inputs
 from attrib.workflows.cells.image import Cell, Deletion
 from attrib.workflows.checkpoint import Classifier

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from attrib.domains.cells import ImageFile
-from attrib.domains.preparation import pillow_module
+from attrib.domains.processors import pillow_module
 from attrib.io import replacing, save, write_json
 from attrib.io.place import strict
 from attrib.plots import bars, overlaid, overlays

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrib.domains.cells import ImageFile, find_images, left_out, read_image
 from attrib.domains.draws import drawn_evenly
-from attrib.io.names import LEGAL, file_names
+from attrib.io.place import LEGAL, file_names
 from attrib.scale.runners import shares
 from attrib.workflows.attribute import Tell
 from attrib.workflows.cells.cohort import write_cohort

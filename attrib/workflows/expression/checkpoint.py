@@ -11,10 +11,10 @@ import torch
 import xarray as xr
 
 from attrib.domains.expression import aligned, scaled, transformed
-from attrib.domains.expression.transforms import TRANSFORMS
+from attrib.domains.expression.preparation import TRANSFORMS
 from attrib.engine.model.companions import Companions
 from attrib.io import load, replacing, save, write_json
-from attrib.labels.beside import forward_args
+from attrib.labels.align import forward_args
 from attrib.labels.inputs import labelled_inputs
 from attrib.scale.loading import check_device, fill, load_model, read_weights
 from attrib.workflows.context import Context

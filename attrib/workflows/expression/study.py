@@ -16,10 +16,8 @@ import xarray as xr
 from attrib.domains.expression import read_gmt, with_samples
 from attrib.io import add_group, load, replacing, save, to_anndata, write_json
 from attrib.io.annotated import annotated_object
-from attrib.io.lock import read_json
-from attrib.io.names import file_names
 from attrib.io.netcdf import group_names
-from attrib.io.place import strict
+from attrib.io.place import file_names, read_json, strict
 from attrib.scale.runners import connected, shares
 from attrib.scale.samples import digest_of
 from attrib.workflows.attribute import Tell, attribute_in_blocks, rehearse

@@ -16,7 +16,7 @@ import xarray as xr
 from attrib._install import install_hint
 from attrib._version import __version__
 from attrib.domains.expression import augmented, check_split, split_by_group, transformed
-from attrib.domains.expression.augmentation import WAYS
+from attrib.domains.expression.preparation import WAYS
 from attrib.io import save, write_json
 from attrib.plots import confusion
 from attrib.plots.scale import figure

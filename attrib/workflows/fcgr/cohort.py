@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 
 from attrib import __version__
 from attrib.domains.fcgr import by_kmer
-from attrib.domains.fcgr.kmers import SEED
+from attrib.domains.fcgr.images import SEED
 from attrib.domains.motifs import as_motif
 from attrib.domains.sequences import reverse_complement
 from attrib.io import save, save_motifs, write_json

@@ -17,7 +17,7 @@ from attrib.engine.model.companions import Beside, Companions
 from attrib.functional import layer_activation
 from attrib.io import save
 from attrib.labels import labelled_inputs
-from attrib.labels.beside import forward_args
+from attrib.labels.align import forward_args
 from attrib.scale.loading import first_line
 from attrib.workflows.fcgr import overviews, squares
 from attrib.workflows.fcgr.pairs import BRANCHES

@@ -12,7 +12,8 @@ import torch
 import xarray as xr
 
 from attrib import deletion, grad_cam, interaction
-from attrib.domains.fcgr import along, divided, shares, smoothed, tangent
+from attrib.domains.fcgr import along, divided, smoothed, tangent
+from attrib.domains.fcgr import shares as shares_along
 from attrib.functional import METHODS as ALL
 from attrib.workflows.attribute import Skipped, Tell, attribute
 from attrib.workflows.fcgr.pairs import BRANCHES
@@ -33,7 +34,7 @@ def interactions(predictor: Predictor, x: xr.Dataset, settings: Settings) -> dic
     if not settings.interaction:
         return {}
     groups = {
-        n: shares(x[n].isel(channel=0, drop=True), x[f"{n}_sequence"], position=f"{n}_position").expand_dims(channel=x[n].channel, axis=2)
+        n: shares_along(x[n].isel(channel=0, drop=True), x[f"{n}_sequence"], position=f"{n}_position").expand_dims(channel=x[n].channel, axis=2)
         for n in BRANCHES
     }  # fmt: skip
     inputs = {n: x[n].drop_vars([c for c in x[n].coords if c not in ("sample", "channel")]) for n in BRANCHES}

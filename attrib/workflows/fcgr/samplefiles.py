@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from attrib.domains.fcgr.kmers import SEED, seed_site
+from attrib.domains.fcgr.images import SEED, seed_site
 from attrib.io import save
 from attrib.stats import entropy, rank_correlation, regions
 from attrib.workflows.drawing import method_name

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib.domains.motifs import Clusters, FilterMotifs, cluster_seqlets, find_seqlets, tomtom
-from attrib.io.names import file_names
+from attrib.io.place import file_names
 from attrib.workflows.context import Context
 from attrib.workflows.sequence.convolution import Kernel, filters_of
 

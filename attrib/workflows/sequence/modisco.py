@@ -15,13 +15,12 @@ import xarray as xr
 from attrib._install import install_hint
 from attrib.domains.sequences import dinucleotide_shuffle, shuffle
 from attrib.io import load_modisco, replacing, save_modisco
-from attrib.io.names import file_names
+from attrib.io.place import file_names
 from attrib.labelled import deep_lift_shap
 from attrib.workflows.folder import Folder
 from attrib.workflows.sequence.convolution import by_length
 from attrib.workflows.sequence.settings import DRAWS, Settings
 
-Motifs = dict[str, xr.DataArray]
 SEQLETS = 2000  # of each sign, the most that TF-MoDISco clusters
 SECONDS = 3600  # tfmodisco-lite 3.0 may merge patterns of short records for ever
 ROWS = 32  # records of a call
@@ -47,7 +46,7 @@ def modisco(
     x: xr.DataArray,
     settings: Settings,
     say: Callable[[str], None] = lambda line: None,
-) -> tuple[Motifs, dict[str, str]]:
+) -> tuple[dict[str, xr.DataArray], dict[str, str]]:
     """Run TF-MoDISco on the records, for each output by itself.
 
     Parameters
@@ -73,7 +72,7 @@ def modisco(
     Contributions are those of DeepLIFT/SHAP from ten shuffles of each record: of pairs of letters, or of letters with
     ``baselines="shuffle"``. The program gets whole records, not 400 letters around their middles.
     """
-    motifs: Motifs = {}
+    motifs: dict[str, xr.DataArray] = {}
     notes: dict[str, str] = {}
     for label, contributions in _by_output(hypothetical_of(model, x, settings)):
         folder = f"modisco/{label}" if label else "modisco"

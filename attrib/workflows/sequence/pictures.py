@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.io.names import file_names
+from attrib.io.place import file_names
 from attrib.workflows.drawing import name as long_name
 from attrib.workflows.folder import Folder, save_picture
 from attrib.workflows.runner import FEW, Drawers

@@ -13,7 +13,7 @@ import xarray as xr
 
 from attrib.domains.draws import drawn_evenly, label_among
 from attrib.domains.sequences import Reading, one_hot, read_bed, read_fasta, read_seqdata, read_table
-from attrib.domains.sequences.fasta import text_of
+from attrib.domains.sequences.tables import text_of
 
 Problem = dict[str, Any]
 TABLES = (".csv", ".tsv", ".tab", ".txt", ".parquet", ".zarr")
