@@ -9,9 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from attrib._arguments import near, refuse_what_cannot_fit
 from attrib._install import install_hint
-from attrib._memory import refuse_what_cannot_fit
-from attrib._nearest import near
 
 HALF, IMAGENET, CLIP = (
     ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),

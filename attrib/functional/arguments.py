@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 import torch
 from torch import Tensor
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib.engine.inputs import listed, non_finite_samples
 from attrib.engine.target import Custom, Entry, class_names, wanted
 from attrib.functional.docstrings import fill

@@ -10,7 +10,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec
 import torch
 from torch import Tensor
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.edits.edits import PATHS
 from attrib.engine.gradient.passes import Passes, by_sample

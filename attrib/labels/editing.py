@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib.functional.mutagenesis import refuse_several_letters
 from attrib.functional.occlusion import grid, per_input
 from attrib.interop.arrays import as_numpy, as_tensor

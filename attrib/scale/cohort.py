@@ -19,7 +19,7 @@ import zarr
 
 import attrib
 from attrib import functional
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib._version import __version__
 from attrib.functional import METHODS
 from attrib.io import replacing, write_json

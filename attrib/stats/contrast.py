@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._seed import whole_seed
+from attrib._arguments import whole_seed
 from attrib.stats.matching import Labelled, by_labels, values_along
 
 CHUNK = 1 << 22  # numbers in memory at a time

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._seed import whole_seed
+from attrib._arguments import whole_seed
 from attrib.stats.matching import in_order, labels_of
 
 FIGURES = ("precision", "recall", "f1")

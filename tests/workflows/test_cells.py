@@ -20,9 +20,8 @@ from attrib.domains.processors import Preparation, timm_preparation
 from attrib.functional import grad_cam
 from attrib.io import load, save
 from attrib.workflows.cells import METHODS, cells
-from attrib.workflows.cells.cohort import coarse, write_cohort
+from attrib.workflows.cells.cohort import coarse, on_the_border, write_cohort
 from attrib.workflows.cells.explaining import deletion
-from attrib.workflows.cells.page import on_the_border
 from attrib.workflows.checkpoint import Classifier, load_checkpoint
 from attrib.workflows.folder import Folder
 from tests.browser import held

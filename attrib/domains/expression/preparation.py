@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib._seed import whole_seed
+from attrib._arguments import whole_seed
 
 SPLITS = ("train", "validation", "test")
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import xarray as xr
 
-from attrib._nearest import near
+from attrib._arguments import near
 
 LETTERS = "ACGT"
 CORNERS = "CGAT"  # upper left, upper right, lower left, lower right

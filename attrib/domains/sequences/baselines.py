@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from attrib._seed import whole_seed
+from attrib._arguments import whole_seed
 from attrib.domains.sequences.encoding import (
     NUCLEOTIDES,
     UNKNOWN,

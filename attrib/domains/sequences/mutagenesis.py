@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib._nearest import refuse_unnamed
+from attrib._arguments import refuse_unnamed
 from attrib.domains.sequences.edits import Function, Outputs, Rows, Subject, attributed
 from attrib.domains.sequences.encoding import NUCLEOTIDES
 

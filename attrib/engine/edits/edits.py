@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import moved, of_samples
 from attrib.engine.model.prepared import digest

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib.engine.batching import Batches
 from attrib.engine.graph.modes import transformed
 from attrib.engine.model.function import Function, refuse_checkpoint, refuse_numpy, refuse_untraceable

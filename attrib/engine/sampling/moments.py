@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib.engine.gradient.differentiate import Rows
 from attrib.engine.gradient.passes import add_by_sample, by_sample
 from attrib.engine.inputs import moved

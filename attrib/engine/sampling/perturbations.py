@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from attrib._memory import refuse_what_cannot_fit
-from attrib._seed import whole_seed
+from attrib._arguments import refuse_what_cannot_fit, whole_seed
 from attrib.engine.gradient.affine_first_layer import FirstLayer, affine_first_layer
 from attrib.engine.gradient.differentiate import Rows
 from attrib.engine.gradient.passes import Passes

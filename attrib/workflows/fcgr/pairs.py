@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._seed import whole_seed
+from attrib._arguments import whole_seed
 from attrib.domains.draws import drawn_evenly
 from attrib.domains.fcgr import CORNERS, fcgr
 from attrib.domains.sequences.tables import text_of
