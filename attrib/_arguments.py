@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-BITS = 64
+BITS = 64  # of a seed
 
 GROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may use
 

@@ -225,13 +225,13 @@ def narrower(rule: Any, spans: Any) -> Any:
 
 
 REACH = convolution.Sliding.reach
-CHANGE, BLOCKS = Propagation.change, aggregations.Linear.blocks
+CHANGE, BLOCKS, UNDER = Propagation.change, aggregations.Linear.blocks, convolution.under
 WRONG: dict[str, tuple[Any, str, Any]] = {
     "reach": (convolution.Sliding, "reach", narrower),
     "need": (
         convolution,
         "under",
-        lambda kernels, span: tuple((lo + 1, hi + 1) for lo, hi in convolution.under(kernels, span)),
+        lambda kernels, span: tuple((lo + 1, hi + 1) for lo, hi in UNDER(kernels, span)),
     ),
     "change": (Propagation, "change", lambda at, ref: CHANGE(at, ref) * (1 + 1e-6)),
     "weights": (
