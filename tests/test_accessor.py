@@ -222,6 +222,10 @@ def test_a_notebook_shows_score_residual_and_strongest_entries() -> None:
     assert "and 1 more" in head
     assert "&lt;b&gt;" in head
     assert "<b>:" not in head
+    assert "rtol=1e-3" not in head
+    assert "rtol=1e-3" in shown(
+        attrib.integrated_gradients(lambda v: torch.tanh(90 * v).sum(1), x, n_steps=2)
+    )
     strongest = a[0].to_series().abs().idxmax()
     assert (
         head.split("c0</td>")[1]

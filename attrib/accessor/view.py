@@ -35,9 +35,8 @@ def view(a: xr.DataArray, name: Hashable | None = None) -> str:
         "<tr>" + "".join(f"<td style='text-align:left'>{escape(c)}</td>" for c in row) + "</tr>"
         for row in rows
     )
-    return (
-        f"<div><b>{title}</b></div><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
-    )
+    told = "".join(f"<div>{escape(str(a.attrs[k]))}</div>" for k in ("completeness", "rtol") if k in a.attrs)
+    return f"<div><b>{title}</b></div>{told}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
 
 def _row(a: xr.DataArray, heads: list[Hashable], places: list[int], residual: bool) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib._seed import whole_seed
-from attrib.stats.matching import Labelled, by_labels, values_along
+from attrib.stats.matching import Labelled, by_labels, samples_along, values_along
 
 CHUNK = 1 << 18  # entries at a time
 
@@ -64,6 +64,7 @@ def consistency(
     True
     """
     a = by_labels(a, "a", (dim, "feature"))
+    dim = samples_along(a, dim)
     labels = values_along(label, a, dim, "label")
     if labels.shape != (a.sizes[dim],):
         raise ValueError(f"`label` has shape {labels.shape}, expected {a.sizes[dim]}, one per sample")

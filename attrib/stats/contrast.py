@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib._seed import whole_seed
-from attrib.stats.matching import Labelled, by_labels, values_along
+from attrib.stats.matching import Labelled, by_labels, samples_along, values_along
 
 CHUNK = 1 << 22  # numbers in memory at a time
 CLOSE = 1 - 1e-9  # what rounding may do to a statistic that two permutations share
@@ -84,6 +84,7 @@ def contrast(
     [True, False, False]
     """
     a = by_labels(a, "a", (dim, "feature"))
+    dim = samples_along(a, dim)
     if dim not in a.dims:
         raise ValueError(
             f"`a` has dims {a.dims}, expected {dim!r} among them; name the samples' dim with dim="

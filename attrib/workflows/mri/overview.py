@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy.stats import sem, spearmanr
 from scipy.stats import t as student_t
 
-from attrib.plots.scale import NEGATIVE, POSITIVE, figure, wrapped
+from attrib.plots.scale import DIVERGING, NEGATIVE, POSITIVE, figure, wrapped
 from attrib.workflows.mri.groups import Groups
 from attrib.workflows.mri.plan import shown
 
@@ -131,7 +131,7 @@ def _methods(ax: Any, groups: Groups, methods: Sequence[str]) -> None:
         i, j = place[r.first], place[r.second]
         matrix[i, j] = matrix[j, i] = r.mean
         texts[i, j] = texts[j, i] = f"{r.mean:.2f}\n± {r.sd:.2f}"
-    ax.imshow(matrix, cmap="Greys", vmin=0, vmax=1.4, aspect="auto")
+    ax.imshow(matrix, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto")
     for (i, j), text in texts.items():
         ax.text(
             j,
@@ -140,7 +140,7 @@ def _methods(ax: Any, groups: Groups, methods: Sequence[str]) -> None:
             ha="center",
             va="center",
             fontsize=8 if count < 7 else 6.5,
-            color="white" if matrix[i, j] > 0.85 else "black",
+            color="white" if abs(matrix[i, j]) > 0.6 else "black",
         )
     _name_methods(ax, methods)
     ax.set_yticks(range(count), [shown(m) for m in methods], fontsize=8)
