@@ -311,6 +311,19 @@ def test_the_input_of_a_picture_is_matched_by_its_labels() -> None:
         a.drop_vars("sample")[:1].attrib.plot(x.drop_vars("sample"))
 
 
+@pytest.mark.parametrize("labels", [True, False])
+def test_of_long_sequences_the_strongest_stretch_is_drawn(labels: bool) -> None:
+    x = one_hot({"peak": "ACGT" * 300})
+    x = x if labels else x.drop_vars("position")
+    a = x * xr.where(abs(xr.DataArray(np.arange(1200), dims="position") - 900) < 3, 5.0, 0.01)
+    for result in (a, a.sum("nucleotide")):
+        ax = result.attrib.plot(x).axes[0]
+        assert ax.get_title(loc="left") == "peak; the strongest 200 of 1,200 positions"
+        numbers = [int(t.get_text()) for t in ax.get_xticklabels() if t.get_text()]
+        assert min(numbers) >= 700
+        assert min(numbers) <= 900 <= max(numbers) <= 1_100
+
+
 def test_letters_that_are_not_there_are_no_logo() -> None:
     """A sum over letters would turn mutations' signs around, and add gradients of letters that the sequence lacks."""
     x = one_hot(["ACGTACGTAC", "TTTTGGGGCC"])
