@@ -227,9 +227,9 @@ def test_a_gene_is_found_on_the_page(study) -> None:
         dom = opened(folder / "out" / "index.html", anchor=f"#gene={name}")
         return re.sub("<[^>]+>", " ", dom.split('class="search"')[1].split("</section>")[0])
 
-    assert f"{gene}: mean Saliency by label" in answer(gene.lower())
-    assert answer(gene).split("by label")[1].split(")")[1].split()[0] == strongest
-    assert f"genes that begin so: {wide.index[0]}" in answer(gene[:6])
+    assert f"{gene} ({wide.symbol[gene]}): mean Saliency by label" in answer(gene.lower())
+    assert answer(wide.symbol[gene]).split("by label")[1].split(")")[1].split()[0] == strongest
+    assert f"genes that begin so: {wide.symbol.iloc[0][:4]}" in answer(gene[:6])
     assert "no such gene among the" in answer("nonsense")
 
 
