@@ -356,9 +356,9 @@ def _logos(a: xr.DataArray, x: xr.DataArray | None) -> Figure:
         a = a.assign_coords(position=range(count))
     drawing = figure((1.2 + 0.1 * min(max(30, count), LETTERS), 0.4 + 1.6 * len(a)))
     for k, ax in enumerate(drawing.subplots(len(a), 1, squeeze=False)[:, 0]):
-        shown = {"position": _strongest(a[k])}
+        stretch = {"position": _strongest(a[k])}
         (mutation_map if mapped else attribution_logo)(
-            a[k].isel(shown), None if x is None else x[k].isel(shown), ax=ax
+            a[k].isel(stretch), None if x is None else x[k].isel(stretch), ax=ax
         )
         of_all = f"; the strongest {LETTERS} of {count:,} positions" if count > LETTERS else ""
         ax.set_title(named(a, a.dims[0], k) + of_all, fontsize=9, loc="left")
@@ -397,8 +397,10 @@ def view(a: xr.DataArray, name: Hashable | None = None) -> str:
         "<tr>" + "".join(f"<td style='text-align:left'>{escape(c)}</td>" for c in row) + "</tr>"
         for row in rows
     )
-    told = "".join(f"<div>{escape(str(a.attrs[k]))}</div>" for k in ("completeness", "rtol") if k in a.attrs)
-    return f"<div><b>{title}</b></div>{told}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+    messages = "".join(
+        f"<div>{escape(str(a.attrs[k]))}</div>" for k in ("completeness", "rtol") if k in a.attrs
+    )
+    return f"<div><b>{title}</b></div>{messages}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
 
 def _row(a: xr.DataArray, heads: list[Hashable], places: list[int], residual: bool) -> list[str]:

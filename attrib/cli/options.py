@@ -238,12 +238,12 @@ def divided(
     """
     from attrib.functional import METHODS  # torch: not for a list of options
 
-    known = {a for m in METHODS.values() for a in m.about.arguments} if methods else set()
+    arguments = {a for m in METHODS.values() for a in m.about.arguments} if methods else set()
     for name in values:
-        if not (name in study or name in known or (methods and "." in name)):
+        if not (name in study or name in arguments or (methods and "." in name)):
             also = "; or an argument of a method, such as n_steps" if methods else ""
             raise ValueError(
-                f"{flag} has {name}, expected some of {', '.join(study)}{also}{near(name, [*study, *known])}"
+                f"{flag} has {name}, expected some of {', '.join(study)}{also}{near(name, [*study, *arguments])}"
             )
     settings = {
         name: default if values.get(name) is None else _of_kind(values[name], kind, f"{flag} {name}")
