@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from attrib._memory import refuse_what_cannot_fit
+from attrib._arguments import refuse_what_cannot_fit
 
 CODECS = {  # of Zarr, versions 2 and 3; `pickle` and codecs of other packages run code
     "adler32", "astype", "base64", "bitround", "blosc", "bytes", "bz2", "cast_value", "categorize", "checksum", "crc32", "crc32c", "default", "delta",

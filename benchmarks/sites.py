@@ -16,15 +16,14 @@ import numpy as np
 import torch
 import xarray as xr
 
-from attrib.domains.fcgr.kmers import SEED
+from attrib.domains.fcgr.images import SEED
 from attrib.plots.scale import figure, wrapped
 from attrib.workflows.drawing import method_name
 from attrib.workflows.fcgr import load_predictor
 from attrib.workflows.fcgr.layers import branch_layers
-from attrib.workflows.fcgr.maps import explained
 from attrib.workflows.fcgr.pairs import BRANCHES, read_pairs
 from attrib.workflows.fcgr.samplefiles import site_of, track
-from attrib.workflows.fcgr.settings import CORRECTIONS, METHODS, Settings
+from attrib.workflows.fcgr.study import CORRECTIONS, METHODS, Settings, explained
 
 AROUND = 15  # positions on either side of the site in the picture
 CHUNK = 20

@@ -23,11 +23,11 @@ from safetensors.torch import save_file
 
 import attrib
 from attrib.cli.commands import app
+from attrib.cli.options import assignments
 from attrib.cli.run import _refusal, repeated, run, with_flags
-from attrib.cli.values import assignments
 from attrib.io import load
 from attrib.workflows.explain import explain
-from attrib.workflows.fcgr.settings import checked_methods
+from attrib.workflows.fcgr.study import checked_methods
 
 CODE = """
 import time

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attrib.engine.sampling.noise import normal, sample_keys
+from attrib.engine.sampling.perturbations import normal, sample_keys
 from attrib.functional import METHODS
 from tests.cases import CASES
 

@@ -24,10 +24,9 @@ from attrib.domains.cells import read_mask
 from attrib.domains.expression import read_gmt, read_matrix
 from attrib.domains.sequences import read_bed, read_fasta, read_seqdata, read_table, read_vcf
 from attrib.io import from_nifti, load, load_motifs, opened, read
-from attrib.io.lock import read_json
-from attrib.scale.exported import load_exported
-from attrib.scale.loading import read_weights
-from attrib.scale.store import opened_tree
+from attrib.io.place import read_json
+from attrib.scale.blocks import opened_tree
+from attrib.scale.loading import load_exported, read_weights
 
 
 class Code:

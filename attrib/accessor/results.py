@@ -1,11 +1,11 @@
-"""`a.attrib`: the calls on a result."""
+"""`a.attrib`: the calls on a result, which picture fits it, and what a notebook shows of it."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from html import escape
+from math import prod
 from typing import TYPE_CHECKING, Any
-
-from attrib.accessor.view import labels_of, view
 
 if TYPE_CHECKING:
     import os
@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+
 GROUP, ENTRY = "group", "entry"  # names that are not of the result
+
+TABLE = 20  # samples that are rows of a heat map; of more, the mean is drawn
+FEATURES = 5  # bars or columns where there would be one picture
+VOXELS = ("i", "j", "k")
+
+ROWS = 5  # samples in the view
+STRONGEST = 3  # entries of each
 
 
 class Results:
@@ -112,7 +120,6 @@ class Results:
         """
         if n < 1:
             raise ValueError(f"`n` is {n}, expected at least 1")
-        from attrib.accessor.pictures import picture
 
         a = self._single("plot()")
         return picture(a, None if x is None else _of_samples(x, a), n)
@@ -230,7 +237,7 @@ def _leading(a: xr.DataArray, n: int, by: str | None) -> pd.DataFrame:
     import numpy as np
     import xarray as xr
 
-    from attrib.labels.matching import text_along
+    from attrib.labels.frames import text_along
     from attrib.stats import moments_by, sample_dims, top
 
     samples = sample_dims(a)
@@ -270,3 +277,150 @@ def _groups(a: xr.DataArray, samples: tuple[Hashable, ...], by: str | None) -> n
         )
     labels = xr.DataArray(labels_of(a, by), dims=a[by].dims)
     return xr.broadcast(labels, like)[0].transpose(*samples).values.reshape(-1)
+
+
+def picture(a: xr.DataArray, x: xr.DataArray | None, n: int) -> Figure:
+    """The picture of the first samples, or of the mean over all of them."""
+    from attrib.plots import bars, comparison, heatmap, panels, text
+    from attrib.plots.scale import value_label
+    from attrib.workflows import drawing
+
+    a = drawing.at_largest_target(next(iter(drawing.each_layer({"": a}).values())))
+    if set(VOXELS) <= set(a.dims):
+        return _slices(a, x, n)
+    flat = drawing.flat_samples(a)
+    lead = str(flat.dims[0])
+    if "token" in flat.dims[1:]:
+        return text(flat[:n].sum([d for d in flat.dims[1:] if d != "token"], keep_attrs=True))
+    if "position" in flat.dims[1:] and ("nucleotide" in flat.dims or x is not None):
+        return _logos(flat[:n], None if x is None else drawing.flat_samples(x)[:n])
+    if flat.ndim == 2:
+        samples, features = flat.sizes[lead], n * FEATURES
+        if 1 < samples <= TABLE:
+            return _figure(heatmap(flat, most=max(features, samples)))
+        mean = flat[0] if samples == 1 else drawing.mean_with_sd(flat)
+        what = "" if samples == 1 else f"mean of {samples} samples: "
+        return _figure(bars(mean, n=features, label=f"{what}{value_label(a)}"))
+    plane = drawing.plane(flat)[:n]
+    if plane.ndim != 3:
+        raise ValueError(
+            f"no picture fits the dims {', '.join(map(str, a.dims))}; select or average some, then plot again"
+        )
+    if x is not None:
+        return comparison(
+            drawing.input_plane(drawing.flat_samples(x))[:n], {drawing.name(a, "attribution"): plane}
+        )
+    return panels(plane, lead, columns=min(n, 3))
+
+
+def _figure(ax: Any) -> Figure:
+    return ax.figure
+
+
+def _slices(a: xr.DataArray, x: xr.DataArray | None, n: int) -> Figure:
+    """The slices of the first sample that hold most of its magnitude."""
+    import numpy as np
+
+    from attrib.plots import slice_summary
+    from attrib.plots.scale import value_label
+
+    volume = _volume(a)
+    across = abs(volume).sum(["i", "j"]).values
+    strongest = np.sort(np.argsort(-across, kind="stable")[:n])
+    labels = labels_of(volume, "k")[strongest].tolist()
+    return slice_summary(volume if x is None else _volume(x), volume, "k", labels, label=value_label(a))
+
+
+def _volume(a: xr.DataArray) -> xr.DataArray:
+    """The first sample, its channels summed."""
+    summed = a.sum("channel", keep_attrs=True) if "channel" in a.dims else a
+    return summed.isel({d: 0 for d in summed.dims if d not in VOXELS}).transpose(*VOXELS)
+
+
+def _logos(a: xr.DataArray, x: xr.DataArray | None) -> Figure:
+    """A logo for each sample, below each other; a heat map of mutations, and of values of letters that may not be there."""
+    from attrib.plots import attribution_logo, mutation_map
+    from attrib.plots.scale import figure
+    from attrib.workflows.sequence.settings import MUTATIONS, importance
+
+    method = str(a.attrs.get("method", ""))
+    letters = "nucleotide" in a.dims
+    mapped = letters and (
+        method == MUTATIONS or (x is None and bool(((a.fillna(0) != 0).sum("nucleotide") > 1).any()))
+    )
+    if letters and x is not None and not mapped:
+        a = importance(method, a, x)
+    drawing = figure((1.2 + 0.1 * max(30, a.sizes["position"]), 0.4 + 1.6 * len(a)))
+    for k, ax in enumerate(drawing.subplots(len(a), 1, squeeze=False)[:, 0]):
+        (mutation_map if mapped else attribution_logo)(a[k], None if x is None else x[k], ax=ax)
+        ax.set_title(named(a, a.dims[0], k), fontsize=9, loc="left")
+        if k < len(a) - 1:
+            ax.set_xlabel("")
+    return drawing
+
+
+def view(a: xr.DataArray, name: Hashable | None = None) -> str:
+    """The first samples of one input's attribution in a table: score, residual, strongest entries."""
+    from attrib.plots.scale import value_label
+    from attrib.stats import sample_dims
+
+    heads = [*(["target"] if "target" in a.dims else []), *sample_dims(a)]
+    sizes = [a.sizes[d] for d in heads]
+    count = prod(sizes)
+    title = " of ".join(escape(t) for t in (value_label(a), *([] if name is None else [str(name)])))
+    if a.chunks is not None:
+        return f"<div><b>{title}</b>: computed when it is needed, in {prod(map(len, a.chunks))} blocks</div>"
+    residual = "delta" in a.coords
+    columns = [*map(str, heads), "score", *(["residual"] if residual else []), "strongest entries"]
+    rows = [_row(a, heads, _unravelled(k, sizes), residual) for k in range(min(ROWS, count))]
+    more = f"<div>and {count - ROWS:,} more: <code>a.attrib.summary()</code></div>" if count > ROWS else ""
+    head = "".join(f"<th style='text-align:left'>{escape(c)}</th>" for c in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td style='text-align:left'>{escape(c)}</td>" for c in row) + "</tr>"
+        for row in rows
+    )
+    return (
+        f"<div><b>{title}</b></div><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+    )
+
+
+def _row(a: xr.DataArray, heads: list[Hashable], places: list[int], residual: bool) -> list[str]:
+    """A sample's cells: labels, score, residual, strongest entries."""
+    import numpy as np
+
+    sample = a.isel(dict(zip(heads, places, strict=True)))
+    cells = [named(a, d, k) for d, k in zip(heads, places, strict=True)]
+    for coord in ("prediction", *(["delta"] if residual else [])):
+        single = coord in sample.coords and sample[coord].ndim == 0
+        cells.append(f"{float(sample[coord]):.3g}" if single else "")
+    values = np.asarray(sample.values, dtype=float).reshape(-1)
+    strongest = np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:STRONGEST]
+    entries = [
+        f"{', '.join(named(sample, d, p) for d, p in zip(sample.dims, _unravelled(int(k), sample.shape), strict=True))}: {values[k]:.3g}"
+        for k in strongest
+    ]
+    return [*cells, "; ".join(entries)]
+
+
+def named(a: xr.DataArray, dim: Hashable, k: int) -> str:
+    """An entry of a dim in words: its label if that is a text, else the dim's name and the label."""
+    label = labels_of(a, dim)[k]
+    return str(label) if isinstance(label, str) else f"{dim} {label}"
+
+
+def _unravelled(k: int, sizes: Sequence[int]) -> list[int]:
+    import numpy as np
+
+    return [int(v) for v in np.unravel_index(k, tuple(sizes))] if len(sizes) else []
+
+
+def labels_of(a: xr.DataArray, name: Hashable) -> np.ndarray:
+    """Labels of a dim, or values of a coord; of a dim without labels the text along it, or its positions."""
+    import numpy as np
+
+    from attrib.labels.frames import text_along
+
+    if name in a.coords:
+        return np.asarray(a[name].values)
+    texts = text_along(a, name)
+    return np.arange(a.sizes[name]) if texts is None or texts.ndim > 1 else np.asarray(texts.values)

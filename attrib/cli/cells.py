@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attrib.cli import show
-from attrib.cli.options import Cluster, Context, Continued, Device, Layer, Pictures, Seed
-from attrib.cli.values import drawers, joined, listed, workers
+from attrib.cli.options import (
+    Cluster,
+    Context,
+    Continued,
+    Device,
+    Layer,
+    Pictures,
+    Seed,
+    drawers,
+    joined,
+    listed,
+    workers,
+)
 
 if TYPE_CHECKING:
     from attrib.workflows.checkpoint import Classifier
@@ -120,7 +131,7 @@ def chosen(
         For options that contradict each other, and for missing ones.
     """
     from attrib.workflows.checkpoint import load_checkpoint, load_classifier
-    from attrib.workflows.targets import class_names
+    from attrib.workflows.data import class_names
 
     if (checkpoint is None) == (model is None):
         raise ValueError("pass either --checkpoint FOLDER or --model package.module:factory")
@@ -138,7 +149,7 @@ def chosen(
 
 
 def _report(done: Studied, classes: Sequence[str]) -> None:
-    from attrib.workflows.cells.page import on_the_border
+    from attrib.workflows.cells.cohort import on_the_border
 
     accuracy = done.summary["accuracy"]
     accuracy_text = "" if accuracy is None else f", accuracy {accuracy:.1%}"

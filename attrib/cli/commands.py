@@ -9,7 +9,6 @@ import typer
 
 from attrib.cli import show
 from attrib.cli.cells import cells
-from attrib.cli.examples import Command, Group
 from attrib.cli.expression import commands as expression
 from attrib.cli.fcgr import group as fcgr
 from attrib.cli.mri import mri
@@ -17,10 +16,12 @@ from attrib.cli.options import (
     Baselines,
     BatchSize,
     Classes,
+    Command,
     Context,
     Data,
     Device,
     Dims,
+    Group,
     Methods,
     Model,
     OneTarget,
@@ -32,10 +33,15 @@ from attrib.cli.options import (
     Target,
     Variables,
     Weights,
+    assignments,
+    chosen,
+    joined,
+    listed,
     method_names,
+    names,
+    rows,
 )
 from attrib.cli.sequence import sequence
-from attrib.cli.values import assignments, chosen, joined, listed, names, rows
 
 app = typer.Typer(
     cls=Group, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
@@ -237,7 +243,7 @@ def bench(
     output: Annotated[Path | None, typer.Option(help="A .csv for the table.")] = None,
 ) -> None:
     """Find how fast your model can be explained: samples per second, memory, the best batch size."""
-    from attrib.workflows.measure import measure
+    from attrib.workflows.bench import measure
 
     with show.progress() as tell:
         table = measure(

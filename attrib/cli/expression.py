@@ -7,22 +7,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attrib._arguments import near
 from attrib._install import install_hint
-from attrib._nearest import near
 from attrib.cli import show
-from attrib.cli.examples import Command, Group
 from attrib.cli.options import (
     BatchSize,
     Classes,
     Cluster,
+    Command,
     Context,
     Continued,
     Device,
+    Group,
     Methods,
     Overwrite,
     Seed,
+    assignments,
+    divided,
+    drawers,
+    listed,
+    rows,
+    workers,
 )
-from attrib.cli.values import assignments, divided, drawers, listed, rows, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.expression import Trained

@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attrib.cli import show
-from attrib.cli.examples import Command, Group
 from attrib.cli.options import (
     BatchSize,
     Cluster,
+    Command,
     Context,
     Continued,
     Device,
+    Group,
     Methods,
     Overwrite,
     Pictures,
     Seed,
+    assignments,
+    divided,
+    drawers,
+    listed,
+    renamed,
+    rows,
+    workers,
 )
-from attrib.cli.values import assignments, divided, drawers, listed, renamed, rows, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.fcgr import Trained
@@ -103,7 +110,7 @@ def explain(
         raise ValueError("--data PAIRS.csv is needed; see attrib fcgr --help")
     from attrib.workflows.fcgr import fcgr as work
     from attrib.workflows.fcgr import load_predictor
-    from attrib.workflows.fcgr.settings import CORRECTIONS, METHODS
+    from attrib.workflows.fcgr.study import CORRECTIONS, METHODS
 
     settings, arguments = divided(assignments(options), SETTINGS)
     predictor = load_predictor(

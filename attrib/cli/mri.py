@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from attrib.cli import show, values
+from attrib.cli import show
 from attrib.cli.options import (
     BatchSize,
     Classes,
@@ -22,8 +22,14 @@ from attrib.cli.options import (
     Overwrite,
     Pictures,
     Seed,
+    assignments,
+    divided,
+    drawers,
+    joined,
+    listed,
+    rows,
+    workers,
 )
-from attrib.cli.values import assignments, divided, joined, listed, rows
 
 SETTINGS: dict[str, Any] = {
     "axis": (str, "axial"), "orientation": (str, None), "brain_mask": (str, None), "npy": (bool, False), "key_slices": (list, []),
@@ -129,10 +135,10 @@ def mri(
             subjects, model if parameters is None else Factory(model, parameters), output, weights=weights, classes=joined(classes), target=target,
             methods=listed(methods) or METHODS, options=arguments, baselines=baselines, layer=layer,
             context=listed(context), samples=listed(samples) or None, max_samples=max_samples, batch_size=rows(batch_size), device=device,
-            cluster=values.workers(cluster), seed=seed, overwrite=overwrite, tell=tell, say=show.say,
+            cluster=workers(cluster), seed=seed, overwrite=overwrite, tell=tell, say=show.say,
             images=Images(kind, settings["axis"], slice_range, settings["orientation"], intensity, settings["brain_mask"], atlas_image, atlas_names),
             figures=Figures(
-                pictures, _numbers(by_number, int), _numbers(in_mm, float), settings["npy"], workers=values.drawers(),
+                pictures, _numbers(by_number, int), _numbers(in_mm, float), settings["npy"], workers=drawers(),
             ),
             voxels=voxels,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib._typed import command
 
 OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130

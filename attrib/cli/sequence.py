@@ -21,8 +21,15 @@ from attrib.cli.options import (
     Seed,
     Target,
     Weights,
+    assignments,
+    divided,
+    drawers,
+    joined,
+    listed,
+    renamed,
+    rows,
+    workers,
 )
-from attrib.cli.values import assignments, divided, drawers, joined, listed, renamed, rows, workers
 
 if TYPE_CHECKING:
     from attrib.workflows.sequence import Studied

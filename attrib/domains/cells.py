@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from attrib._claims import numbers
-from attrib.domains.preparation import pillow_module
+from attrib.domains.processors import pillow_module
 
 SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 FORMATS = (

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
-from attrib._seed import whole_seed
+from attrib._arguments import whole_seed
 
 LABELS = ("label", "class")  # names over whose values samples are drawn evenly
 

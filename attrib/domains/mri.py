@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib.domains.draws import drawn_evenly
 from attrib.labels.grids import VOXEL_DIMS, affine_of, closest_axes, to_mm, voxel_sizes
 

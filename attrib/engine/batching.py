@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from attrib.engine.model.external import padded_up_to
+from attrib.engine.model.parameters import padded_up_to
 
 T = TypeVar("T")
 BatchSize = int | str

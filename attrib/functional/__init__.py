@@ -3,7 +3,7 @@
 from attrib.engine.model.companions import shared
 from attrib.engine.model.prepared import prepare
 from attrib.engine.secant import OpShare
-from attrib.functional.activations import filters, layer_activation
+from attrib.functional.activations import conductance, filters, layer_activation
 from attrib.functional.cam import (
     class_activation_maps,
     grad_cam,
@@ -12,22 +12,19 @@ from attrib.functional.cam import (
     hires_cam,
     layer_cam,
 )
-from attrib.functional.conductance import conductance
 from attrib.functional.deep_lift import deep_lift, deep_lift_shap, op_shares
 from attrib.functional.deletion import Curve, deletion, insertion
 from attrib.functional.explanation import METHODS, About, Explanation
-from attrib.functional.heads import head, profile_score
+from attrib.functional.heads import head, predict, profile_score
 from attrib.functional.infidelity import infidelity, sensitivity_max
 from attrib.functional.integrated_gradients import integrated_gradients
 from attrib.functional.interaction import interaction
 from attrib.functional.layers import from_layer, up_to
 from attrib.functional.mutagenesis import in_silico_mutagenesis
-from attrib.functional.noise_tunnel import noise_tunnel
+from attrib.functional.noise_tunnel import gradient_shap, noise_tunnel, smooth_grad
 from attrib.functional.occlusion import feature_ablation, occlusion
-from attrib.functional.prediction import predict
 from attrib.functional.randomization import Randomized, randomization
 from attrib.functional.saliency import input_x_gradient, saliency
-from attrib.functional.sampling import gradient_shap, smooth_grad
 from attrib.functional.shapley_values import shapley_values
 
 __all__ = [

@@ -10,15 +10,15 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec
 import torch
 from torch import Tensor
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Baselines, Tensors, as_baselines, as_tuple
 from attrib.engine.model.parameters import Model
-from attrib.engine.sampling.noise import permutations, sample_keys
+from attrib.engine.sampling.perturbations import permutations, sample_keys
 from attrib.engine.target import TargetLike
+from attrib.functional.arguments import Measure, at_least, fitting, measured
 from attrib.functional.explanation import refuse_non_finite_results
-from attrib.functional.measures import Measure, at_least, fitting, measured
 from attrib.functional.players import Coalitions, Players, players_of
 
 P = ParamSpec("P")

@@ -15,9 +15,8 @@ from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, listed, non_finite_samples
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import Entry, labels
-from attrib.functional.arguments import check
+from attrib.functional.arguments import CHECKS, check, check_values
 from attrib.functional.docstrings import fill
-from attrib.functional.values import CHECKS, check_values
 
 P = ParamSpec("P")
 Attribute = Callable[..., Tensors]  # a method, as others take it

@@ -14,11 +14,10 @@ from attrib.engine.gradient.passes import Passes, by_sample
 from attrib.engine.inputs import Tensors, as_tuple
 from attrib.engine.model.parameters import Model
 from attrib.engine.model.prepared import prepare
-from attrib.engine.sampling.noise import sample_keys, signed_uniform
-from attrib.engine.sampling.perturbations import Noise, Stdevs, stdevs_of
+from attrib.engine.sampling.perturbations import Noise, Stdevs, sample_keys, signed_uniform, stdevs_of
 from attrib.engine.target import TargetLike, repeated
+from attrib.functional.arguments import at_least, fitting, measuring, samples_first
 from attrib.functional.explanation import refuse_non_finite_results
-from attrib.functional.measures import at_least, fitting, measuring, samples_first
 from attrib.functional.noise_tunnel import called_with, of_rows
 
 RADIUS = 70  # stream of draws of the first input; each input has one

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from attrib.engine.gradient.pullback import graph_of
+from attrib.engine.gradient.differentiate import graph_of
 from attrib.engine.inputs import as_baselines, as_distribution, as_pool, as_tuple
 from attrib.engine.layers.at_layer import Layer, OffPath, check_output, find_layer, not_in_the_model, tapped
 from attrib.engine.layers.image_form import order_by_types
@@ -16,7 +16,7 @@ from attrib.engine.layers.positions import dims_followed, pushed
 from attrib.engine.model.companions import Beside, Companions
 from attrib.engine.model.function import WITHOUT_CHECKPOINT, in_reentrant_checkpoint, inside_checkpoint, once
 from attrib.engine.model.parameters import Model
-from attrib.functional.prediction import predict
+from attrib.functional.heads import predict
 
 if TYPE_CHECKING:
     from attrib.functional.explanation import About, Explanation

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.edits.edits import Letters
-from attrib.engine.edits.scan import Notes, effects
+from attrib.engine.edits.edits import Letters, Notes, effects
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
-from attrib.functional.edited_inputs import each_input, edited_inputs
 from attrib.functional.explanation import Explanation, method
+from attrib.functional.occlusion import each_input, edited_inputs
 
 
 @method(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrib.engine.edits.scan import Notes, effects
+from attrib.engine.edits.edits import Notes, effects
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import listed, moved, of_samples
 from attrib.functional.occlusion import group_numbers

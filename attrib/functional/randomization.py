@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attrib._seed import whole_seed
+from attrib._arguments import whole_seed
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple
@@ -18,8 +18,8 @@ from attrib.engine.model.companions import Companions
 from attrib.engine.model.parameters import Model, modules
 from attrib.engine.model.prepared import PreparedModel
 from attrib.engine.target import TargetLike, repeated
+from attrib.functional.arguments import measured, samples_first
 from attrib.functional.explanation import refuse_non_finite_results
-from attrib.functional.measures import measured, samples_first
 from attrib.functional.noise_tunnel import called_with
 
 

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib.engine.batching import BatchSize, Progress
-from attrib.engine.edits.scan import PATHS
+from attrib.engine.edits.edits import PATHS
 from attrib.engine.gradient.passes import Passes, by_sample
 from attrib.engine.inputs import Baselines, Tensors, as_pool, as_tuple
 from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
 from attrib.engine.sampling.moments import Moments
-from attrib.engine.sampling.noise import permutations, sample_keys
+from attrib.engine.sampling.perturbations import permutations, sample_keys
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, finish, method
 from attrib.functional.players import Coalitions, players_of

@@ -10,8 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib._install import install_hint
-from attrib.labels.annotated import annotated_array
-from attrib.labels.matching import refuse_other_labels
+from attrib.labels.frames import annotated_array, refuse_other_labels
 from attrib.stats.summary import sample_dims
 
 COORDS = ("prediction", "delta", "n_steps", "segments", "evaluations")  # of results, along the samples

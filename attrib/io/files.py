@@ -15,8 +15,7 @@ import xarray as xr
 
 from attrib._claims import numbers, refuse_codecs
 from attrib.io import netcdf
-from attrib.io.attrs import decode, encode
-from attrib.io.netcdf import Labelled, pack, unpack
+from attrib.io.netcdf import Labelled, decode, encode, pack, unpack
 from attrib.io.place import replacing, replacing_folder
 
 ENCODED = "attrib_attributes"

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from attrib.domains.motifs import MotifReading, as_motif, meme_text, read_motifs, trimmed_motif
-from attrib.domains.sequences.fasta import text_of
+from attrib.domains.sequences.tables import text_of
 from attrib.io.place import replacing
 
 

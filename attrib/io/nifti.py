@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from attrib._arguments import refuse_what_cannot_fit
 from attrib._install import install_hint
-from attrib._memory import refuse_what_cannot_fit
 from attrib.io.place import replacing
 from attrib.labels.grids import AFFINE, CLOSE, VOXEL_DIMS, affine_coord, affine_of, checked_affine
 

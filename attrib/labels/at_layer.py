@@ -14,13 +14,12 @@ from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model, dtype_of
 from attrib.engine.target import TargetLike, class_names
+from attrib.functional.activations import ABOUT, explain_conductance
 from attrib.functional.arguments import checked
-from attrib.functional.conductance import ABOUT, explain_conductance
 from attrib.functional.explanation import Explanation
 from attrib.functional.layers import dims_at_layer
 from attrib.interop.arrays import as_numpy
-from attrib.labels.align import at_samples, baseline_tensors, sample_values
-from attrib.labels.beside import args_at, forward_args
+from attrib.labels.align import args_at, at_samples, baseline_tensors, forward_args, sample_values
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.lazy import Explain, computed, first_sample, of_first, of_positions
 from attrib.labels.results import Facts, sample_coords

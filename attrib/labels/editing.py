@@ -10,15 +10,13 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from attrib._nearest import near
-from attrib.functional.edited_inputs import grid, per_input
+from attrib._arguments import near
 from attrib.functional.mutagenesis import refuse_several_letters
+from attrib.functional.occlusion import grid, per_input
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.align import table_like
-from attrib.labels.annotated import is_anndata
-from attrib.labels.frames import is_table
+from attrib.labels.frames import is_anndata, is_table, matched
 from attrib.labels.inputs import Inputs
-from attrib.labels.matching import matched
 
 LETTERS, POSITIONS = "nucleotide", "position"  # the dims of a sequence, where the caller names no others
 

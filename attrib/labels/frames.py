@@ -1,8 +1,8 @@
-"""Tables of pandas as DataArrays: index and columns become coords."""
+"""Tables of pandas and AnnData as DataArrays, and arrays brought into the order of another by the labels of their coords."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,12 @@ import pandas as pd
 import xarray as xr
 
 ROWS = "sample"  # the dim of a table's rows, where the caller names no other
+
+DIMS = ("obs", "var")
+BLOCK_BYTES = 64 << 20  # of dense numbers in a block of rows
+COORDS_OF_RESULTS = ("prediction", "delta", "standard_error", "n_steps", "segments", "evaluations")
+DIMS_OF_RESULTS = ("target", "baseline")
+RESERVED = (*COORDS_OF_RESULTS, *DIMS_OF_RESULTS)
 
 
 def is_table(value: Any) -> bool:
@@ -136,3 +142,222 @@ def as_coord(values: Any) -> np.ndarray:
         )
     text = column.to_numpy(dtype=object)
     return np.where(column.isna(), "", text).astype(str)
+
+
+def is_anndata(value: Any) -> bool:
+    """Whether `value` is an AnnData object."""
+    return any(
+        c.__name__ == "AnnData" and c.__module__.partition(".")[0] == "anndata" for c in type(value).__mro__
+    )
+
+
+def is_sparse(values: Any) -> bool:
+    """Whether an array is a sparse one, of scipy or on disk."""
+    return hasattr(values, "toarray") or hasattr(values, "to_memory")  # the second: anndata's, on disk
+
+
+def annotated_array(
+    adata: Any, dims: Sequence[Hashable] | None = None, *, layer: str | None = None, name: str = "x"
+) -> xr.DataArray:
+    """The numbers of an AnnData object with its labels.
+
+    Parameters
+    ----------
+    adata : AnnData
+    dims : sequence of str, optional
+        Names of the dims of cells and genes; default `"obs"` and `"var"`.
+    layer : str, optional
+        One of ``adata.layers``; default ``adata.X``.
+    name : str
+        What errors call the object.
+
+    Returns
+    -------
+    DataArray
+        Dims named `dims`, whose labels are ``obs_names`` and ``var_names``; every column of ``obs`` and ``var`` is a coord.
+        Columns of one name in both, and of names that results need, are called ``obs_NAME`` and ``var_NAME``. Sparse
+        numbers are backed by Dask, where it is installed, and become dense block by block of rows.
+
+    Raises
+    ------
+    ValueError
+        For an object without numbers, layers that do not exist, and labels that come twice.
+    """
+    values = adata.X if layer is None else adata.layers.get(layer)
+    if values is None:
+        has = ", ".join(map(str, adata.layers)) or "none"
+        raise ValueError(
+            f"`{name}` has no numbers {'in X' if layer is None else f'in the layer {layer!r}'}; its layers: {has}"
+        )
+    names = DIMS if dims is None else tuple(dims)
+    if len(names) != 2:
+        raise ValueError(f"`dims` names {len(names)} dims {names}, but `{name}` has shape {adata.shape}")
+    coords: dict[Hashable, Any] = {}
+    tables = (adata.obs, adata.var)
+    for dim, table in zip(names, tables, strict=True):
+        coords[dim] = labels_of(table.index, dim, name)
+    both = set(tables[0].columns) & set(tables[1].columns)
+    for dim, table, prefix in zip(names, tables, DIMS, strict=True):
+        for column in table.columns:
+            clash = column in both or column in names or column in RESERVED
+            coords[f"{prefix}_{column}" if clash else column] = (dim, as_coord(table[column]))
+    return xr.DataArray(_dense(values), dims=names, coords=coords)
+
+
+def _dense(values: Any) -> Any:
+    """Dense numbers: of a sparse array a Dask array of blocks of rows, where Dask is installed."""
+    if not is_sparse(values) and not hasattr(values, "file"):  # of h5py, read block by block
+        return values if type(values).__module__.startswith("dask") else np.asarray(values)
+    try:
+        import dask.array as da
+    except ImportError:
+        return _rows(values, slice(None))
+    if str(getattr(values, "format", "")) == "csc":  # whose rows are found by reading all of it
+        values = (values.to_memory() if hasattr(values, "to_memory") else values).tocsr()
+    rows, columns = values.shape
+    step = max(1, BLOCK_BYTES // max(1, columns * np.dtype(values.dtype).itemsize))
+    blocks = [
+        da.from_delayed(
+            _later(values, slice(s, min(rows, s + step))), (min(rows, s + step) - s, columns), values.dtype
+        )
+        for s in range(0, rows, step)
+    ]
+    return da.concatenate(blocks) if blocks else np.zeros(values.shape, values.dtype)
+
+
+def _later(values: Any, rows: slice) -> Any:
+    import dask
+
+    return dask.delayed(_rows, traverse=False)(dask.delayed(values, traverse=False), rows)
+
+
+def _rows(values: Any, rows: slice) -> np.ndarray:
+    part = values[rows]
+    return part.toarray() if hasattr(part, "toarray") else np.asarray(part)
+
+
+def matched(
+    a: xr.DataArray,
+    x: xr.DataArray,
+    name: str,
+    *,
+    free: Collection[Hashable] = (),
+    repeated: Collection[Hashable] = (),
+    other: str = "x",
+) -> xr.DataArray:
+    """An array whose labels stand in the order of those of `x`.
+
+    Parameters
+    ----------
+    a : DataArray
+        Any of the dims of `x`, in any order. Dims of size 1 without labels stand for all entries.
+    x : DataArray
+        The array that it belongs to. Where one of both has no labels along a dim, entries are matched by their places.
+    name, other : str
+        What errors call `a` and `x`.
+    free : collection of str
+        Dims that `x` need not have.
+    repeated : collection of str
+        Dims of `x` along which one entry stands for all, whatever its label.
+
+    Returns
+    -------
+    DataArray
+        The dims of `a`, in its order.
+
+    Raises
+    ------
+    ValueError
+        For dims that `x` lacks, other sizes, and labels that are missing or others: they are named.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> x = xr.DataArray([1, 2, 3], dims="gene", coords={"gene": ["INS", "GCG", "SST"]})
+    >>> matched(x.isel(gene=[2, 0, 1]), x, "baselines").values
+    array([1, 2, 3])
+    """
+    extra = [d for d in a.dims if d not in x.dims and d not in free]
+    if extra:
+        raise ValueError(f"`{name}` has dims {extra} that `{other}` lacks ({x.dims}); rename them")
+    for d in a.dims:
+        if d in free and d not in x.dims:
+            continue
+        labels, wanted = a.indexes.get(d), x.indexes.get(d)
+        if a.sizes[d] == 1 and x.sizes[d] != 1 and (d in repeated or labels is None or wanted is None):
+            continue
+        if labels is not None and wanted is not None:
+            if not labels.equals(wanted):
+                refuse_other_labels(labels, wanted, name, d, other)
+                a = a.isel({d: labels.get_indexer(wanted)})
+        elif a.sizes[d] != x.sizes[d]:
+            raise ValueError(
+                f"`{name}` and `{other}` differ along {d!r}: {a.sizes[d]} entries and {x.sizes[d]}; select the same in both"
+            )
+    return a
+
+
+def laid_like(a: xr.DataArray, x: xr.DataArray, name: str, other: str) -> xr.DataArray:
+    """`a` in the order of the dims and labels that it shares with `x`, for pictures of both; dims of other sizes or names stay."""
+    for d in set(a.dims) & set(x.dims):
+        labels, wanted = a.indexes.get(d), x.indexes.get(d)
+        if (
+            a.sizes[d] == x.sizes[d]
+            and labels is not None
+            and wanted is not None
+            and not labels.equals(wanted)
+        ):
+            refuse_other_labels(labels, wanted, name, d, other)
+            a = a.isel({d: labels.get_indexer(wanted)})
+    return a.transpose(*[d for d in x.dims if d in a.dims]) if set(a.dims) <= set(x.dims) else a
+
+
+def truth(mask: xr.DataArray, name: str) -> xr.DataArray:
+    """Booleans of a mask: what is not zero is inside, what is missing is not.
+
+    Raises
+    ------
+    TypeError
+        For texts and other values, each of which would be true.
+    """
+    if mask.dtype.kind not in "biuf":
+        raise TypeError(f"`{name}` has values of {mask.dtype}, expected booleans or numbers, zero outside")
+    return mask.fillna(0).astype(bool)
+
+
+def refuse_other_labels(labels: pd.Index, wanted: pd.Index, name: str, dim: Hashable, other: str) -> None:
+    """Raise a ValueError that names the labels, unless both have the same ones, each once."""
+    lacking, more = wanted.difference(labels, sort=False), labels.difference(wanted, sort=False)
+    if len(lacking) or len(more):
+        differences = [
+            f"`{name}` {verb} {_listed(those)}"
+            for verb, those in (("lacks", lacking), ("has", more))
+            if len(those)
+        ]
+        raise ValueError(
+            f"`{name}` and `{other}` have different labels along {dim!r}: {' and '.join(differences)}; select the same ones in both"
+        )
+    for index, which in ((labels, name), (wanted, other)):
+        if not index.is_unique:
+            raise ValueError(
+                f"`{which}` has labels along {dim!r} more than once: {_listed(index[index.duplicated()].unique())}; "
+                f"`{name}` and `{other}` cannot be matched by them"
+            )
+
+
+def text_along(a: xr.DataArray, dim: Hashable) -> xr.DataArray | None:
+    """The text that tells what lies along a dim without labels, such as the words of tokens, which differ between samples.
+
+    Returns
+    -------
+    DataArray or None
+        The coord; None where the dim has labels, and where there are no such coords or several.
+    """
+    texts = [c for c in a.coords.values() if dim in c.dims and c.dtype.kind in "UOT"]
+    return texts[0] if dim not in a.coords and len(texts) == 1 else None
+
+
+def _listed(labels: pd.Index) -> str:
+    return ", ".join(map(repr, labels[:3].tolist())) + (
+        f" and {len(labels) - 3} more" if len(labels) > 3 else ""
+    )

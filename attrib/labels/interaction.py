@@ -16,8 +16,7 @@ from attrib.engine.model.parameters import Model, dtype_of
 from attrib.engine.target import TargetLike, class_names
 from attrib.functional.arguments import checked
 from attrib.interop.arrays import as_tensor
-from attrib.labels.align import baseline_tensors, sample_values
-from attrib.labels.beside import forward_args
+from attrib.labels.align import baseline_tensors, forward_args, sample_values
 from attrib.labels.editing import group_labels
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.results import Facts, sample_coords, unstacked

@@ -14,13 +14,10 @@ from attrib._version import __version__
 from attrib.engine.model.parameters import Model, dtype_of
 from attrib.engine.target import class_names
 from attrib.interop.arrays import as_numpy, as_tensor
-from attrib.labels.align import at_samples, sample_values, table_like
-from attrib.labels.annotated import is_anndata
-from attrib.labels.beside import args_at, forward_args
-from attrib.labels.frames import is_table
+from attrib.labels.align import args_at, at_samples, forward_args, sample_values, table_like
+from attrib.labels.frames import is_anndata, is_table, matched
 from attrib.labels.inputs import Inputs
 from attrib.labels.lazy import bare_blocks
-from attrib.labels.matching import matched
 from attrib.labels.results import INDIFFERENT, plain
 
 Fields = dict[str, torch.Tensor]  # by name, (targets, samples, ...)

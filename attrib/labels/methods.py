@@ -10,18 +10,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from attrib.engine.model.block_model import BlockModel, FirstLook
 from attrib.engine.model.parameters import dtype_of
-from attrib.engine.model.prepared import PreparedModel
+from attrib.engine.model.prepared import BlockModel, FirstLook, PreparedModel
 from attrib.engine.target import class_names
 from attrib.functional.arguments import refuse_unknown
 from attrib.functional.docstrings import labelled_doc
 from attrib.functional.explanation import About, Explanation
 from attrib.functional.layers import dims_at_layer
 from attrib.interop.arrays import as_tensor
-from attrib.labels.align import at_samples, baseline_tensors, numbers_in_order, sample_values
+from attrib.labels.align import (
+    args_at,
+    at_samples,
+    baseline_tensors,
+    forward_args,
+    numbers_in_order,
+    sample_values,
+)
 from attrib.labels.at_layer import groups_at, lazily_at_layer, wrap_at_layer
-from attrib.labels.beside import args_at, forward_args
 from attrib.labels.editing import edit_options
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs, refuse_target_coord
 from attrib.labels.lazy import computed, lazily, lazy_maps, of_first, of_zeros, resolved

@@ -15,8 +15,7 @@ from attrib.engine.model.parameters import Model, dtype_of
 from attrib.engine.target import TargetLike, class_names
 from attrib.functional.arguments import checked
 from attrib.interop.arrays import as_numpy, as_tensor
-from attrib.labels.align import baseline_tensors, floats_in, sample_values
-from attrib.labels.beside import args_at, forward_args
+from attrib.labels.align import args_at, baseline_tensors, floats_in, forward_args, sample_values
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.lazy import Named, bare_blocks, computed, sample_numbers
 

@@ -18,7 +18,7 @@ from attrib.functional.arguments import checked
 from attrib.functional.explanation import Explanation
 from attrib.functional.layer_maps import Outputs, outputs
 from attrib.interop.arrays import as_numpy
-from attrib.labels.beside import forward_args
+from attrib.labels.align import forward_args
 from attrib.labels.inputs import Inputs, for_model, labelled_inputs
 from attrib.labels.results import Facts, plain, sample_coords
 

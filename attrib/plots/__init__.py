@@ -1,18 +1,13 @@
 """Pictures of labelled arrays. Only colours, limits and orders are computed here."""
 
 from attrib.plots.anatomy import slice_panels, slice_summary
-from attrib.plots.bars import bar_panels, bars
-from attrib.plots.comparison import comparison
-from attrib.plots.curves import curves
+from attrib.plots.charts import bar_panels, bars, curves, points
 from attrib.plots.heatmap import confusion, heatmap
 from attrib.plots.image import image, kmer_map, overlaid, overlays
-from attrib.plots.logo import attribution_logo, letters, motif_logo
-from attrib.plots.mutations import mutation_map
-from attrib.plots.panels import filter_grid, motif_cards, panels
-from attrib.plots.points import points
+from attrib.plots.logo import attribution_logo, letters, motif_logo, mutation_map, sequence_tracks
+from attrib.plots.panels import comparison, filter_grid, motif_cards, panels
 from attrib.plots.scale import robust_limit
 from attrib.plots.text import text
-from attrib.plots.tracks import sequence_tracks
 
 __all__ = [
     "attribution_logo",

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from attrib.labels.matching import laid_like
-from attrib.plots.heatmap import is_words, two_dims
-from attrib.plots.orientation import orient
+from attrib.labels.frames import laid_like
+from attrib.plots.heatmap import is_words, orient, two_dims
 from attrib.plots.scale import (
     DIVERGING,
     PERCENTILE,

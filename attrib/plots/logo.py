@@ -1,4 +1,4 @@
-"""Letters whose heights are numbers: attributions along a sequence, and motifs.
+"""One sequence: letters whose heights are numbers, a heat map of its mutations, and several methods above each other.
 
 Drawn here because packages for logos draw into pyplot, or one letter at a time.
 """
@@ -6,18 +6,33 @@ Drawn here because packages for logos draw into pyplot, or one letter at a time.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from attrib.labels.matching import laid_like
-from attrib.plots.scale import axes, dim_label, literal, value_label, wrapped
+from attrib.labels.frames import laid_like
+from attrib.plots.scale import (
+    axes,
+    colours,
+    dim_label,
+    extends,
+    figure,
+    literal,
+    number,
+    robust_limit,
+    value_label,
+    with_unit,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.path import Path
+
 
 LETTERS = ("A", "C", "G", "T")
 COLOURS = {"A": "#2e8b57", "C": "#2166ac", "G": "#e08214", "T": "#b2182b"}
@@ -26,6 +41,8 @@ WIDTH = 0.085  # inches per letter of a new figure
 WIDE = 0.92  # a letter's width, as a share of its position's
 SLIM = 0.3  # widths below this share of a letter's height are not stretched further, so that an I stays slim
 MOST = 400  # letters that are legible in one picture
+
+SEQLET = "#f2e394"
 
 
 def attribution_logo(
@@ -306,3 +323,147 @@ def outline(letter: str) -> Path:
     wide = max(box.width, SLIM * 10)
     middle = Affine2D().translate(-box.x0 - box.width / 2, -box.y0)
     return middle.scale(1 / wide, 1 / box.height).transform_path(path)
+
+
+def mutation_map(
+    a: xr.DataArray,
+    x: xr.DataArray | None = None,
+    *,
+    ax: Axes | None = None,
+    limit: float | None = None,
+    colorbar: bool = True,
+    label: str | None = None,
+) -> Axes:
+    """Draw the effect of each substitution, and mark the letters of the sequence.
+
+    Parameters
+    ----------
+    a : DataArray
+        Of `attrib.in_silico_mutagenesis`, or gradients, for one sequence: dims `nucleotide` and `position`.
+    x : DataArray, optional
+        The sequence, one-hot, of the same dims.
+    ax : matplotlib Axes, optional
+        Where to draw; default: a new figure without a window.
+    limit : float, optional
+        The colours go from minus to plus this value; default: the 99.5th percentile of the magnitudes.
+    colorbar : bool, default True
+        Whether to add a colour bar.
+    label : str, optional
+        What the values are; default: the array's long name and unit.
+
+    Returns
+    -------
+    Axes
+        Rows A, C, G, T from the top; red raises the score, blue lowers it (values without a sign are all red); a dot marks the
+        sequence's letter.
+
+    Raises
+    ------
+    ValueError
+        For other dims, and for an `x` of other positions.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.plots import mutation_map
+    >>> letters = xr.DataArray([[1.0, 0], [0, 0], [0, 1], [0, 0]], dims=("nucleotide", "position"))
+    >>> x = letters.assign_coords(nucleotide=list("ACGT"))
+    >>> [t.get_text() for t in mutation_map(x - 1, x).get_yticklabels()]
+    ['A', 'C', 'G', 'T']
+    """
+    sizes = a.sizes if x is None else x.sizes
+    if set(a.dims) != {"nucleotide", "position"} or dict(sizes) != dict(a.sizes):
+        raise ValueError(
+            f"`a` has {dict(a.sizes)}, `x` {dict(sizes)}; expected nucleotide and position of one sequence"
+        )
+    a = a.transpose("nucleotide", "position")
+    size = a.sizes["position"]
+    ax = axes(ax, (1.8 + 0.085 * max(30, size), 1.7))
+    bound = robust_limit(a, 99.5) if limit is None else limit
+    picture = ax.imshow(
+        a.values, **colours(a.values, bound), interpolation="nearest", aspect="auto",
+        extent=(-0.5, size - 0.5, 3.5, -0.5),
+    )  # fmt: skip
+    if x is not None:
+        row, position = np.nonzero(laid_like(x, a, "x", "a").values > 0)
+        ax.scatter(position, row, s=3, color="black", linewidths=0)
+    ax.set_yticks(range(4), [str(v) for v in a["nucleotide"].values], fontsize=8)
+    label_positions(ax, a)
+    if colorbar:
+        bar = ax.figure.colorbar(picture, ax=ax, extend=extends(a.values, bound), pad=0.01, fraction=0.03)
+        quantity = value_label(a) if label is None else label
+        bar.set_label(f"{wrapped(quantity, 24)}\n(limit {number(bound)})", fontsize=8)
+        bar.ax.tick_params(labelsize=7)
+        literal(bar.ax)
+    return literal(ax)
+
+
+def sequence_tracks(
+    x: xr.DataArray,
+    attributions: Mapping[str, xr.DataArray],
+    mutations: xr.DataArray | None = None,
+    *,
+    seqlets: pd.DataFrame | None = None,
+    title: str = "",
+) -> Figure:
+    """Draw attributions of one sequence as logos below each other, and its mutations as a heat map.
+
+    Parameters
+    ----------
+    x : DataArray
+        The sequence, one-hot: dims `nucleotide` and `position`.
+    attributions : mapping of str to DataArray
+        Names, and attributions of the positions: dim `position`, or with `nucleotide` too, which is summed.
+    mutations : DataArray, optional
+        Of `attrib.in_silico_mutagenesis`: dims `nucleotide` and `position`.
+    seqlets : DataFrame, optional
+        Rows with `start` and `end`, half-open and counted from 0 in `x`. Their spans are shaded.
+    title : str
+        Title of the figure; default: none.
+
+    Returns
+    -------
+    Figure
+        Each row has its own scale.
+
+    Raises
+    ------
+    ValueError
+        For more than 400 positions, and where there is nothing to draw.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from attrib.domains.sequences import one_hot
+    >>> from attrib.plots import sequence_tracks
+    >>> a = xr.DataArray([1.0, -1.0, 0.5, 0.0], dims="position")
+    >>> len(sequence_tracks(one_hot("ACGT")[0], {"saliency": a, "deep_lift": a}).axes)
+    2
+    """
+    count = len(attributions) + (mutations is not None)
+    size = x.sizes["position"]
+    if not count or size > MOST:
+        raise ValueError(
+            f"`x` has {size} positions, there are {count} rows to draw; expected at most {MOST} positions and at least one row"
+        )
+    drawing = figure((1.9 + WIDTH * max(40, size), 0.5 + 1.45 * count))
+    grid: Any = drawing.subplots(count, 1, squeeze=False, sharex=True)[:, 0]
+    for ax, (name, a) in zip(grid, attributions.items(), strict=False):
+        unit = with_unit("", a.attrs).strip()
+        attribution_logo(a, x, ax=ax, label=f"{name}\n{unit}".strip())
+        _shade(ax, seqlets)
+    if mutations is not None:
+        mutation_map(mutations, x, ax=grid[-1], label=with_unit("score change", mutations.attrs))
+        grid[-1].set_ylabel("mutant\nletter", fontsize=9)
+        grid[-1].set_xlim(-0.7, size - 0.3)
+    for ax in grid[:-1]:
+        ax.set_xlabel("")
+    drawing.suptitle(wrapped(title, 100), fontsize=10)
+    return drawing
+
+
+def _shade(ax: Any, seqlets: pd.DataFrame | None) -> None:
+    """Shade the seqlets' spans behind the letters."""
+    if seqlets is not None:
+        for start, end in zip(seqlets.start, seqlets.end, strict=True):
+            ax.axvspan(start - 0.5, end - 0.5, color=SEQLET, alpha=0.6, zorder=-2, linewidth=0)

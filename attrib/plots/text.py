@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib.labels.matching import text_along
+from attrib.labels.frames import text_along
 from attrib.plots.scale import (
     colours,
     extends,

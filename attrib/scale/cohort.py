@@ -19,13 +19,13 @@ import zarr
 
 import attrib
 from attrib import functional
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib._version import __version__
 from attrib.functional import METHODS
 from attrib.io import replacing, write_json
-from attrib.io.lock import Lock, read_json
+from attrib.io.place import Lock, read_json
 from attrib.labels.results import plain
-from attrib.scale import store as stores
+from attrib.scale import blocks as stores
 from attrib.scale.blocks import (
     DONE,
     FAILED,
@@ -38,10 +38,20 @@ from attrib.scale.blocks import (
     read_part,
     sweep,
 )
-from attrib.scale.options import aligned, aligned_beside
 from attrib.scale.reductions import Reduction, checked
 from attrib.scale.runners import Progress, runner, shares
-from attrib.scale.samples import Source, block_size, checksum, digest_of, labels_digest, loaded, source, stamp
+from attrib.scale.samples import (
+    Source,
+    aligned,
+    aligned_beside,
+    block_size,
+    checksum,
+    digest_of,
+    labels_digest,
+    loaded,
+    source,
+    stamp,
+)
 
 STATE = "state.npz"
 REDUCED = "reduced.json"  # there if the reductions are of all blocks

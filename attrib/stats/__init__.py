@@ -1,17 +1,20 @@
 """Statistics of attributions: tables, groups, regions and agreement, from labelled arrays."""
 
 from attrib.stats.agreement import agreement, entropy, mass_inside, pointing_game, rank_correlation
-from attrib.stats.assembly import assemble
 from attrib.stats.clusters import cluster_contrast
-from attrib.stats.consistency import consistency
-from attrib.stats.contrast import contrast
-from attrib.stats.enrichment import enrichment
-from attrib.stats.fold_change import fold_change
-from attrib.stats.one_against_rest import false_discovery_rate, moments_by, one_against_rest, overlap, top
+from attrib.stats.contrast import consistency, contrast
+from attrib.stats.one_against_rest import (
+    enrichment,
+    false_discovery_rate,
+    fold_change,
+    moments_by,
+    one_against_rest,
+    overlap,
+    top,
+)
 from attrib.stats.parcels import lateralisation, region_contrast, region_shares
-from attrib.stats.performance import performance
-from attrib.stats.regions import regions, strongest
-from attrib.stats.report import report
+from attrib.stats.regions import assemble, regions, strongest
+from attrib.stats.report import performance, report
 from attrib.stats.summary import describe, mean_by, sample_dims, summary
 
 __all__ = [

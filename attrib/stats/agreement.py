@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
-from attrib.labels.matching import matched, truth
+from attrib.labels.frames import matched, truth
 from attrib.stats.matching import Labelled, by_labels, rank_of
 
 MASS, POINTING = "doi:10.1016/j.inffus.2021.11.008", "doi:10.1007/s11263-017-1059-x"

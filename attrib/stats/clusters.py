@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._seed import whole_seed
-from attrib.labels.matching import matched, truth
+from attrib._arguments import whole_seed
+from attrib.labels.frames import matched, truth
 from attrib.stats.contrast import CLOSE, entry_labels, pooled_t, two_groups
 from attrib.stats.matching import Labelled, by_labels
 

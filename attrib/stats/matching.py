@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.labels.annotated import annotated_array, is_anndata
-from attrib.labels.frames import as_coord, table_array
+from attrib.labels.frames import annotated_array, as_coord, is_anndata, refuse_other_labels, table_array
 from attrib.labels.frames import labels_of as of_axis
-from attrib.labels.matching import refuse_other_labels
 
 Labelled = xr.DataArray | pd.Series | pd.DataFrame | Any  # the last: AnnData
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._seed import whole_seed
-from attrib.labels.matching import matched
+from attrib._arguments import whole_seed
+from attrib.labels.frames import matched
 from attrib.stats.contrast import pooled_t, two_groups
 from attrib.stats.matching import Labelled, by_labels, rank_of
 

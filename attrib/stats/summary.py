@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.labels.annotated import is_anndata
-from attrib.labels.matching import text_along
+from attrib.labels.frames import is_anndata, text_along
 from attrib.stats.matching import Labelled, by_labels, grouped
 
 TARGET = "target"

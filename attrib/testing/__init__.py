@@ -3,7 +3,15 @@
 The checks run without hypothesis; the strategies need it: ``pip install -e '.[test]'``.
 """
 
-from attrib.testing.axioms import completeness, dummy, sensitivity
+from attrib.testing.axioms import (
+    completeness,
+    dummy,
+    implementation_invariance,
+    linearity,
+    sensitivity,
+    symmetry,
+    translation,
+)
 from attrib.testing.contract import (
     by_label,
     by_name,
@@ -13,12 +21,9 @@ from attrib.testing.contract import (
     purity,
     row_independence,
 )
-from attrib.testing.invariance import implementation_invariance, linearity, symmetry, translation
 from attrib.testing.legibility import LegibilityError, legible
-from attrib.testing.models import KINDS, Specimen, specimen
-from attrib.testing.rows import independent_rows
-from attrib.testing.state import untouched
-from attrib.testing.strategies import labelled_arrays, specimens, tensors
+from attrib.testing.state import independent_rows, untouched
+from attrib.testing.strategies import KINDS, Specimen, labelled_arrays, specimen, specimens, tensors
 from attrib.testing.violation import AxiomError, Violation
 
 AXIOMS = {

@@ -16,18 +16,21 @@ from attrib.engine.inputs import Tensors
 from attrib.engine.model.parameters import Model
 from attrib.functional import METHODS
 from attrib.labels import labelled
-from attrib.testing.calling import (
+from attrib.testing.state import changed, state
+from attrib.testing.violation import (
     Attribute,
     Rows,
+    Violation,
     as_argument,
     attributions,
+    difference,
     documented,
+    judged,
+    largest,
     of_samples,
     output,
     rows_of,
 )
-from attrib.testing.state import changed, state
-from attrib.testing.violation import Violation, difference, judged, largest
 
 
 @documented

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from attrib._memory import refuse_what_cannot_fit
+from attrib._arguments import refuse_what_cannot_fit
 from attrib.engine.batching import BatchSize
 from attrib.engine.gradient.passes import choose_device
 from attrib.engine.inputs import as_tuple
@@ -38,6 +38,8 @@ COLUMNS = (
     "method", "batch_size", "samples", "passes", "seconds", "samples_per_second", "share", "peak_mib", "best",
 )  # fmt: skip
 Options = Mapping[str, Mapping[str, Any]]
+
+MEASURED = ("saliency", "integrated_gradients", "smooth_grad")
 
 
 def peak_memory(work: Callable[[], object], device: torch.device) -> float:
@@ -372,3 +374,91 @@ def _table(jobs: list[Job], times: list[float], peaks: list[float]) -> pd.DataFr
     frame["peak_mib"] = [p / 2**20 for p in peaks]
     frame["best"] = frame.samples_per_second == frame.groupby("method").samples_per_second.transform("max")
     return frame
+
+
+def measure(
+    model: str,
+    data: str | Path,
+    *,
+    weights: str | Path | None = None,
+    dims: Sequence[str] | None = None,
+    variables: Sequence[str] | None = None,
+    methods: Sequence[str] = MEASURED,
+    target: str = "predicted",
+    classes: str | None = None,
+    max_samples: int = 32,
+    batch_sizes: Sequence[int | str] | None = None,
+    repeats: int = 3,
+    device: str | None = None,
+    seed: int = 0,
+    output: str | Path | None = None,
+    tell: Callable[[int, int], None] | bool = False,
+) -> pd.DataFrame:
+    """Time methods on a model from a file, over batch sizes, beside the model's own passes.
+
+    Parameters
+    ----------
+    model, data, weights, dims, variables, classes, device
+        As for `explain`.
+    methods, batch_sizes, repeats
+        As for `bench`.
+    target : str, default "predicted"
+        One target, as for `explain`.
+    max_samples : int, default 32
+        At most so many, drawn evenly over a coord `label` or `class`, else over all.
+    seed : int, default 0
+        Of the draw.
+    output : str or path, optional
+        A `.csv` for the table.
+    tell : callable or bool
+        Progress.
+
+    Returns
+    -------
+    DataFrame
+        As `bench` makes it.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        For arguments and files that do not fit, in one line, before anything is timed.
+    """
+    from attrib.io import read, save
+    from attrib.labels import labelled_inputs
+    from attrib.scale.loading import load_model
+    from attrib.workflows.data import class_names, drawn, floating, headed, with_heads
+    from attrib.workflows.study import trial
+
+    _check(output)
+    names = class_names(classes)
+    goal = _goal(*headed(target, names))
+    x = floating(read(data, dims=dims, variables=variables))
+    f = with_heads(load_model(model, weights, device), target, names)
+    trial(f, x, device)
+    some = x.isel({labelled_inputs(x).sample_dims[0]: drawn(x, max_samples, seed)})
+    few = tuple(labelled_inputs(some).tensors(None))
+    table = bench(f, few, methods=methods, batch_sizes=batch_sizes, device=device, target=goal,
+                  repeats=repeats, progress=tell)  # fmt: skip
+    if output is not None:
+        save(table, output)
+    return table
+
+
+def _check(output: str | Path | None) -> None:
+    if output is not None and Path(output).suffix != ".csv":
+        raise ValueError(f"`output` is {output}, expected a name that ends in .csv")
+    if output is not None and not Path(output).parent.is_dir():
+        raise FileNotFoundError(
+            f"`output` is {output}, but there is no folder {Path(output).parent}; create it first"
+        )
+
+
+def _goal(target: str | None, names: Sequence[str] | None) -> Any:
+    """The one output that is explained: its number, or `"predicted"`."""
+    from attrib.workflows.data import targets
+
+    wanted = targets(target, names)
+    if "targets" in wanted:
+        raise ValueError(f"`target` is {target!r}, but bench times one target: a number or predicted")
+    goal = wanted["target"]
+    return (names or []).index(goal) if isinstance(goal, str) and goal != "predicted" else goal

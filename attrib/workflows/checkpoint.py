@@ -15,8 +15,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from attrib._install import install_hint
-from attrib.domains.preparation import Preparation
-from attrib.domains.processors import is_fast, preparation_of, timm_preparation
+from attrib.domains.processors import Preparation, is_fast, preparation_of, timm_preparation
 from attrib.scale.loading import check_device, load_model
 from attrib.workflows.folder import fingerprint, read_mapping
 

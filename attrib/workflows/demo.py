@@ -13,15 +13,23 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from attrib._seed import whole_seed
+from attrib._arguments import whole_seed
 from attrib.io import replacing, save
-from attrib.workflows.attribute import Done, Result, Tell
 from attrib.workflows.folder import RECORD, Folder
 from attrib.workflows.judge import TABLE as JUDGEMENT
-from attrib.workflows.judge import write
-from attrib.workflows.judgement import judgement, samples_of
+from attrib.workflows.judge import judgement, samples_of, write
 from attrib.workflows.plan import ALL_METHODS, Plan, plan
-from attrib.workflows.study import TABLE, carry_out, draw, overview, write_page, write_table
+from attrib.workflows.study import (
+    TABLE,
+    Done,
+    Result,
+    Tell,
+    carry_out,
+    draw,
+    overview,
+    write_page,
+    write_table,
+)
 
 CLASSES = tuple(map(str, range(10)))
 HELD_OUT = 360  # of 1,797 images

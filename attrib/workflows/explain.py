@@ -17,13 +17,23 @@ from attrib.io import opened, read, replacing, to_anndata
 from attrib.io.annotated import annotated_object
 from attrib.scale import cohort
 from attrib.scale.loading import load_model
-from attrib.workflows.attribute import Done, Result, Tell, rehearse, trial
-from attrib.workflows.context import read_context
-from attrib.workflows.data import baselines_of, floating
+from attrib.workflows.data import baselines_of, class_names, floating, headed, targets, with_heads
 from attrib.workflows.folder import RECORD, Folder
-from attrib.workflows.plan import ALL_METHODS, Plan, plan
-from attrib.workflows.study import TABLE, carry_out, draw, overview, write_agreement, write_page, write_table
-from attrib.workflows.targets import class_names, headed, targets, with_heads
+from attrib.workflows.plan import ALL_METHODS, Plan, plan, read_context
+from attrib.workflows.study import (
+    TABLE,
+    Done,
+    Result,
+    Tell,
+    carry_out,
+    draw,
+    overview,
+    rehearse,
+    trial,
+    write_agreement,
+    write_page,
+    write_table,
+)
 
 
 class Explained(NamedTuple):
@@ -204,7 +214,7 @@ def explain(
     baselines : str, optional
         A number, or a file like `data`.
     context : sequence of str
-        What goes into the model beside the inputs: files, or ``NAME=FILE``, as for `attrib.workflows.context.read_context`.
+        What goes into the model beside the inputs: files, or ``NAME=FILE``, as for `attrib.workflows.plan.read_context`.
     methods : sequence of str, or "all"
         What to run.
     target : str, optional

@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from torch import nn
 
+from attrib._arguments import whole_seed
 from attrib._install import install_hint
-from attrib._seed import whole_seed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,7 +21,7 @@ import torch
 from attrib._typed import command
 from attrib.engine.model.parameters import weights
 from attrib.io import load, replacing, write_json
-from attrib.io.lock import Lock, read_json, sweep
+from attrib.io.place import Lock, read_json, sweep
 
 RECORD, PARTS, LOCK = "run.json", "parts", ".lock.json"
 PACKAGES = ("attrib", "torch", "numpy", "xarray", "netCDF4", "matplotlib", "scikit-learn")

@@ -13,8 +13,8 @@ import torch
 
 from attrib.scale.loading import first_line
 from attrib.scale.runners import each, shares
-from attrib.workflows.attribute import Tell
 from attrib.workflows.folder import Folder, timed
+from attrib.workflows.study import Tell
 
 FEW = 6  # samples with pictures that are drawn by this process: others take seconds to start
 

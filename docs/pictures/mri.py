@@ -30,8 +30,8 @@ from attrib.io import from_nifti
 from attrib.labels.grids import affine_of
 from attrib.plots import slice_panels, slice_summary
 from attrib.workflows.mri import Figures, Images, mri
-from attrib.workflows.mri.pictures import label_of
 from attrib.workflows.mri.plan import shown
+from attrib.workflows.mri.subjectfiles import label_of
 
 SUBJECTS, TRAINED = 48, 32
 LESION = "Hippocampus_L"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attrib.domains.preparation import Preparation
+from attrib.domains.processors import Preparation
 
 Image = pytest.importorskip("PIL.Image")
 

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attrib.domains.preparation import Preparation
-from attrib.domains.processors import PROCESSORS, preparation_of, timm_preparation
+from attrib.domains.processors import PROCESSORS, Preparation, preparation_of, timm_preparation
 
 Image = pytest.importorskip("PIL.Image")
 

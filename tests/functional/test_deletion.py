@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from attrib.engine.sampling.noise import permutations
+from attrib.engine.sampling.perturbations import permutations
 from attrib.functional import deletion, grad_cam, input_x_gradient, insertion, shapley_values
 from attrib.testing import specimen
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import attrib
 from attrib.functional import deep_lift, grad_cam, head, profile_score, saliency
-from attrib.workflows.targets import Heads, headed, heads_of
+from attrib.workflows.data import Heads, headed, heads_of
 
 
 class BPNet(nn.Module):

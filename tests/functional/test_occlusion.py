@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from attrib.functional import feature_ablation, occlusion
-from attrib.functional.edited_inputs import grid
+from attrib.functional.occlusion import grid
 from attrib.testing import specimen
 
 

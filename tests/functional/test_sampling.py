@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attrib.engine.sampling.noise import normal, sample_keys
+from attrib.engine.sampling.perturbations import normal, sample_keys
 from attrib.functional import (
     deep_lift_shap,
     feature_ablation,

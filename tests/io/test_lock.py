@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from attrib.io.lock import Lock, read_json, sweep
-from attrib.io.names import file_names
+from attrib.io.place import Lock, file_names, read_json, sweep
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
@@ -25,7 +24,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from attrib.io.lock import Lock; p = pathlib.Path(sys.argv[1]); Lock(p / 'lock.json', p).take(); import os; os._exit(9)"
+    code = "import sys, pathlib; from attrib.io.place import Lock; p = pathlib.Path(sys.argv[1]); Lock(p / 'lock.json', p).take(); import os; os._exit(9)"
     root = str(Path(__file__).parents[2])
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], env={**os.environ, "PYTHONPATH": root})
     assert read_json(tmp_path / "lock.json")["process"] != os.getpid()

@@ -12,7 +12,7 @@ from torch import nn
 
 import attrib
 from attrib.io import from_anndata, load, save, to_anndata
-from attrib.labels import annotated
+from attrib.labels import frames
 
 anndata = pytest.importorskip("anndata")
 VALUES = np.random.default_rng(0).poisson(1.0, (5, 4)).astype("float32")
@@ -42,7 +42,7 @@ METHODS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", METHODS)
 def test_the_numbers_are_those_of_the_array(form: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(annotated, "BLOCK_BYTES", 2 * 4 * 4)  # two rows in a block
+    monkeypatch.setattr(frames, "BLOCK_BYTES", 2 * 4 * 4)  # two rows in a block
     method = getattr(attrib, name)
     a = method(model(), example(FORMS[form]), target=1, **METHODS[name])
     x = xr.DataArray(VALUES, dims=("obs", "var"), coords={"pathway": ("var", ["p", "q", "p", ""])})
@@ -119,7 +119,7 @@ def test_a_sparse_matrix_is_never_dense_as_a_whole(name: str, monkeypatch: pytes
     adata = anndata.AnnData(
         values, pd.DataFrame(index=map(str, range(rows))), pd.DataFrame(index=map(str, range(genes)))
     )
-    monkeypatch.setattr(annotated, "BLOCK_BYTES", block * genes * 4)
+    monkeypatch.setattr(frames, "BLOCK_BYTES", block * genes * 4)
     seen: list[int] = []
     dense = sp.csr_matrix.toarray
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 import attrib
 from attrib.engine.model.companions import Shared
-from attrib.labels.beside import args_at, forward_args
+from attrib.labels.align import args_at, forward_args
 from attrib.labels.inputs import labelled_inputs
 
 CELLS, GENES = ["s1", "s2", "s3"], ["a", "b"]

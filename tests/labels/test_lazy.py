@@ -12,8 +12,8 @@ import xarray as xr
 from torch import Tensor, nn
 
 import attrib
-from attrib.engine.model.block_model import BlockModel
 from attrib.engine.model.companions import ALONE
+from attrib.engine.model.prepared import BlockModel
 
 pytest.importorskip("dask")
 

@@ -10,7 +10,7 @@ import xarray as xr
 from torch import nn
 
 import attrib
-from attrib.labels.parameters import parameters
+from attrib.labels.inputs import parameters
 
 
 class Pair(nn.Module):

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attrib.engine.inputs import as_distribution
-from attrib.engine.sampling.noise import normal, sample_keys
-from attrib.engine.sampling.perturbations import Draws, Noise, stdevs_of
+from attrib.engine.sampling.perturbations import Draws, Noise, normal, sample_keys, stdevs_of
 from attrib.functional import gradient_shap, input_x_gradient, integrated_gradients, saliency, smooth_grad
 from attrib.testing import specimen
 

@@ -22,9 +22,8 @@ import xarray as xr
 
 import attrib
 from attrib.io import save
-from attrib.scale.blocks import DONE, PARTS, PRIVATE
+from attrib.scale.blocks import DONE, LOCK, PARTS, PRIVATE
 from attrib.scale.samples import block_size, digest_of, source
-from attrib.scale.store import LOCK
 from tests.scale.models import Masked, Picky, expression, net, other
 
 ALL = ("mean", "var", "abs_mean", "min", "max", "count", "quantiles", "top:2")

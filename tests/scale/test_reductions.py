@@ -8,8 +8,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attrib.scale.histogram import QUANTILES
-from attrib.scale.reductions import Reduction, checked
+from attrib.scale.reductions import QUANTILES, Reduction, checked
 
 NAMES = ("mean", "var", "abs_mean", "min", "max", "count", "quantiles", "top:3")
 SCALES = np.array([1e-6, 1.0, 1e6, 0.0], np.float32)

@@ -16,14 +16,12 @@ from torch import nn
 from attrib.cli.run import OK, REFUSED, repeated, run
 from attrib.domains.cells import ImageFile
 from attrib.domains.draws import drawn_evenly
-from attrib.domains.preparation import Preparation
-from attrib.domains.processors import timm_preparation
+from attrib.domains.processors import Preparation, timm_preparation
 from attrib.functional import grad_cam
 from attrib.io import load, save
 from attrib.workflows.cells import METHODS, cells
-from attrib.workflows.cells.cohort import coarse, write_cohort
+from attrib.workflows.cells.cohort import coarse, on_the_border, write_cohort
 from attrib.workflows.cells.explaining import deletion
-from attrib.workflows.cells.page import on_the_border
 from attrib.workflows.checkpoint import Classifier, load_checkpoint
 from attrib.workflows.folder import Folder
 from tests.browser import held

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 import attrib
 from attrib.cli.run import OK, REFUSED, run
 from attrib.io import load, save
-from attrib.workflows.context import read_context
 from attrib.workflows.data import drawn
 from attrib.workflows.explain import explain
 from attrib.workflows.judge import judge
+from attrib.workflows.plan import read_context
 
 CODE = "tests.workflows.test_context"
 SAMPLES = ["a", "b", "c", "d"]

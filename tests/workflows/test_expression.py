@@ -23,7 +23,7 @@ from attrib.domains.expression import read_matrix
 from attrib.io import load
 from attrib.testing import legible
 from attrib.workflows.expression import expression, load_checkpoint, train
-from attrib.workflows.expression import pictures as drawn
+from attrib.workflows.expression import page as drawn
 from attrib.workflows.expression.findings import findings, normalised
 from attrib.workflows.expression.selection import baseline_of
 from tests.browser import held

@@ -15,18 +15,17 @@ import xarray as xr
 import attrib
 from attrib.cli.run import OK, REFUSED, run
 from attrib.domains.fcgr import along, by_kmer, fcgr, kmers
-from attrib.domains.fcgr.kmers import SEED
+from attrib.domains.fcgr.images import SEED
 from attrib.io import load
 from attrib.workflows.fcgr import Predictor, load_predictor
 from attrib.workflows.fcgr import fcgr as study_of
 from attrib.workflows.fcgr.cohort import _seed_of, _sites
 from attrib.workflows.fcgr.layers import branch_layers
-from attrib.workflows.fcgr.maps import _deletion, explained
 from attrib.workflows.fcgr.network import Inception, TwoBranch
 from attrib.workflows.fcgr.pairs import BRANCHES, file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Score
 from attrib.workflows.fcgr.samplefiles import _pictures, site_of
-from attrib.workflows.fcgr.settings import METHODS, Settings, checked_methods
+from attrib.workflows.fcgr.study import METHODS, Settings, _deletion, checked_methods, explained
 from tests.browser import held
 from tests.workflows.sites import planted
 

@@ -16,13 +16,12 @@ from attrib.cli.run import run
 from attrib.io import load, save
 from attrib.plots import curves
 from attrib.testing import legible
-from attrib.workflows.attribute import Done, attribute
 from attrib.workflows.data import drawn
 from attrib.workflows.demo import cnn
 from attrib.workflows.drawing import method_name
-from attrib.workflows.judge import Judged, judge
-from attrib.workflows.judgement import COLUMNS, Judgement, picture
+from attrib.workflows.judge import COLUMNS, Judged, Judgement, judge, picture
 from attrib.workflows.plan import ALL_METHODS, plan
+from attrib.workflows.study import Done, attribute
 
 
 @pytest.fixture(scope="module")

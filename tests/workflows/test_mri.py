@@ -34,9 +34,9 @@ from attrib.workflows.mri import (  # noqa: E402
     explaining,
 )
 from attrib.workflows.mri import mri as study_of  # noqa: E402
+from attrib.workflows.mri.cohort import _strengths, overview  # noqa: E402
 from attrib.workflows.mri.explaining import Explainer  # noqa: E402
 from attrib.workflows.mri.groups import Groups  # noqa: E402
-from attrib.workflows.mri.overview import _strengths, overview  # noqa: E402
 from attrib.workflows.mri.plan import Plan  # noqa: E402
 from tests.browser import held  # noqa: E402
 from tests.workflows import phantom  # noqa: E402

@@ -19,11 +19,10 @@ from attrib.domains.sequences import one_hot, read_fasta
 from attrib.io import load, load_modisco, load_motifs, save_motifs
 from attrib.workflows.folder import Folder
 from attrib.workflows.sequence import Search, Source, convolution, parts, sequence
+from attrib.workflows.sequence.discovery import program as modisco_program
 from attrib.workflows.sequence.experiments import COLUMNS, _backgrounds, evolved
-from attrib.workflows.sequence.modisco import program as modisco_program
-from attrib.workflows.sequence.pictures import _experiment_picture
-from attrib.workflows.sequence.records import read_records
-from attrib.workflows.sequence.settings import importance, leading
+from attrib.workflows.sequence.files import _experiment_picture
+from attrib.workflows.sequence.settings import importance, leading, read_records
 from tests.browser import held
 from tests.jaspar import database
 from tests.planted import LENGTH, Planted, accuracy, fasta, planted, trained

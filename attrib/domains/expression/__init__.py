@@ -1,12 +1,9 @@
 """Expression matrices: files to samples by genes, sample tables, gene ids, donors, augmentation, gene sets."""
 
 from attrib.domains.expression.annotation import with_samples
-from attrib.domains.expression.augmentation import augmented
-from attrib.domains.expression.genes import aligned, gene_list, without_version
-from attrib.domains.expression.genesets import read_gmt
+from attrib.domains.expression.genes import aligned, gene_list, read_gmt, without_version
 from attrib.domains.expression.matrices import read_matrix
-from attrib.domains.expression.splits import check_split, split_by_group
-from attrib.domains.expression.transforms import scaled, transformed
+from attrib.domains.expression.preparation import augmented, check_split, scaled, split_by_group, transformed
 
 __all__ = [
     "aligned",

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib.domains.expression.matrices import RESERVED, Matrix, kind_of
 
 

@@ -14,12 +14,12 @@ import xarray as xr
 
 from attrib._install import install_hint
 from attrib.domains.expression.genes import VERSION, without_version
-from attrib.labels import annotated
-from attrib.labels.annotated import annotated_array, is_anndata
+from attrib.labels import frames
+from attrib.labels.frames import annotated_array, is_anndata
 
 SUFFIXES = (".gct", ".csv", ".tsv", ".txt", ".parquet", ".h5ad")
 SYMBOLS = ("symbol", "description", "gene_symbol", "gene_name", "pr_gene_symbol", "hgnc_symbol", "gene_symbols", "feature_name")  # fmt: skip
-RESERVED = (*annotated.RESERVED, "sample", "gene")
+RESERVED = (*frames.RESERVED, "sample", "gene")
 ROWS = 2000  # genes of a text file in memory at a time, before those that are not wanted are left out
 
 

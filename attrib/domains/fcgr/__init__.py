@@ -13,10 +13,17 @@ Jeffrey (1990), Chaos game representation of gene structure. doi:10.1093/nar/18.
 Deschavanne, Giron, Vilain, Fagot, Fertil (1999), Genomic signature. doi:10.1093/oxfordjournals.molbev.a026048
 """
 
-from attrib.domains.fcgr.corrections import divided, smoothed, tangent
-from attrib.domains.fcgr.images import SCALES, by_kmer, by_pixel, fcgr
-from attrib.domains.fcgr.kmers import CORNERS, complement_pixels, kmers, pixel_of
-from attrib.domains.fcgr.positions import along, shares
+from attrib.domains.fcgr.attributions import along, divided, shares, smoothed, tangent
+from attrib.domains.fcgr.images import (
+    CORNERS,
+    SCALES,
+    by_kmer,
+    by_pixel,
+    complement_pixels,
+    fcgr,
+    kmers,
+    pixel_of,
+)
 
 __all__ = [
     "CORNERS",

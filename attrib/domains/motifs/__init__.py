@@ -1,9 +1,8 @@
 """Sequence motifs: from filters and from seqlets, as MEME text, and matched to a database."""
 
-from attrib.domains.motifs.clusters import Clusters, cluster_seqlets
+from attrib.domains.motifs.clusters import Clusters, cluster_seqlets, tomtom
 from attrib.domains.motifs.filters import FilterMotifs, filter_counts, filter_motifs, filter_peaks
-from attrib.domains.motifs.formats import MotifReading, read_motifs
-from attrib.domains.motifs.matching import tomtom
+from attrib.domains.motifs.formats import MotifReading, meme_text, read_motifs
 from attrib.domains.motifs.matrix import (
     as_motif,
     consensus,
@@ -12,7 +11,6 @@ from attrib.domains.motifs.matrix import (
     information_content,
     trimmed_motif,
 )
-from attrib.domains.motifs.meme import meme_text
 from attrib.domains.motifs.seqlets import find_seqlets
 
 __all__ = [

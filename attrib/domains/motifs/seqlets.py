@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._seed import whole_seed
+from attrib._arguments import whole_seed
 
 EULER = float(np.euler_gamma)
 COLUMNS = ["record", "start", "end", "attribution", "z", "p", "q"]

@@ -1,16 +1,13 @@
 """DNA and RNA: from files to labelled arrays, baselines, corrections and experiments."""
 
 from attrib.domains.sequences.baselines import dinucleotide_shuffle, random_sequences, shuffle, uniform, zeros
-from attrib.domains.sequences.corrections import gradient_correction, hypothetical
 from attrib.domains.sequences.edits import reverse_complement
 from attrib.domains.sequences.effects import VariantEffects, variant_effect
-from attrib.domains.sequences.encoding import decode, one_hot
+from attrib.domains.sequences.encoding import decode, gradient_correction, hypothetical, one_hot
 from attrib.domains.sequences.experiments import ablate, marginalize, space
-from attrib.domains.sequences.fasta import Reading, read_fasta
-from attrib.domains.sequences.intervals import read_bed
 from attrib.domains.sequences.mutagenesis import evolve, saturation
-from attrib.domains.sequences.tables import read_seqdata, read_table
-from attrib.domains.sequences.variants import Alleles, Variants, read_alleles, read_vcf
+from attrib.domains.sequences.tables import Reading, read_fasta, read_seqdata, read_table
+from attrib.domains.sequences.variants import Alleles, Variants, read_alleles, read_bed, read_vcf
 
 __all__ = [
     "Alleles",

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib.domains.sequences.alphabet import NUCLEOTIDES, UNKNOWN, codes, fault, other_strand
-from attrib.domains.sequences.evaluation import Function, Outputs, Rows, Subject
-from attrib.domains.sequences.fasta import PROBLEM_COLUMNS
+from attrib.domains.sequences.edits import Function, Outputs, Rows, Subject
+from attrib.domains.sequences.encoding import NUCLEOTIDES, UNKNOWN, codes, fault, other_strand
+from attrib.domains.sequences.tables import PROBLEM_COLUMNS
 from attrib.domains.sequences.variants import in_lines, position_of
 
 

@@ -9,11 +9,19 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from attrib.domains.sequences.alphabet import NUCLEOTIDES, UNKNOWN
 from attrib.domains.sequences.baselines import shuffle
-from attrib.domains.sequences.edits import Motifs, middle, motif_codes, named_motifs, put, refuse_outside
-from attrib.domains.sequences.encoding import one_hot_columns, sequence_codes
-from attrib.domains.sequences.evaluation import Function, Subject, compared
+from attrib.domains.sequences.edits import (
+    Function,
+    Motifs,
+    Subject,
+    compared,
+    middle,
+    motif_codes,
+    named_motifs,
+    put,
+    refuse_outside,
+)
+from attrib.domains.sequences.encoding import NUCLEOTIDES, UNKNOWN, one_hot_columns, sequence_codes
 
 Replacement = Callable[..., xr.DataArray]
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib._nearest import refuse_unnamed
-from attrib.domains.sequences.alphabet import NUCLEOTIDES
-from attrib.domains.sequences.evaluation import Function, Outputs, Rows, Subject, attributed
+from attrib._arguments import refuse_unnamed
+from attrib.domains.sequences.edits import Function, Outputs, Rows, Subject, attributed
+from attrib.domains.sequences.encoding import NUCLEOTIDES
 
 LETTERS = np.array([*NUCLEOTIDES, "N"])  # of the codes
 

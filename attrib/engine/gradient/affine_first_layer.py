@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attrib.engine.gradient.differentiate import Rows
 from attrib.engine.gradient.passes import Passes, Points
-from attrib.engine.gradient.pullback import Rows
 from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import moved, of_samples
 from attrib.engine.model.function import once, one_tensor

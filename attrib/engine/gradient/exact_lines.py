@@ -12,7 +12,7 @@ from attrib.engine.gradient.affine_first_layer import Lines
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.gradient.piecewise_linear import Bends, Stretches, bending_order, divided, refuse_bent
 from attrib.engine.graph.modes import transformed
-from attrib.engine.model.external import External
+from attrib.engine.model.parameters import External
 
 Rows = tuple[Tensor, ...]
 

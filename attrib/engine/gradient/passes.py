@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from attrib.engine.batching import Batches, BatchSize, Progress, Span
-from attrib.engine.gradient.differentiate import Differentiator
-from attrib.engine.gradient.pullback import Rows
+from attrib.engine.gradient.differentiate import Differentiator, Rows
 from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import moved, of_samples
 from attrib.engine.model.companions import ALONE, Companions

@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attrib.engine.graph import Node, record
-from attrib.engine.graph.linear_ops import AVERAGES, GATHERS, SUMS, VIEWS
-from attrib.engine.graph.nodes import Ref, refs
+from attrib.engine.graph.nodes import AVERAGES, GATHERS, SUMS, VIEWS, Ref, refs
 
 aten = torch.ops.aten
 

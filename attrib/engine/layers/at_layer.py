@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attrib._nearest import near
+from attrib._arguments import near
+from attrib.engine.gradient.differentiate import Rows, has_batch_norm
 from attrib.engine.gradient.passes import Passes
-from attrib.engine.gradient.pullback import Rows, has_batch_norm
 from attrib.engine.graph import transformed
 from attrib.engine.model.function import (
     comparing,

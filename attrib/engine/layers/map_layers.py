@@ -26,8 +26,8 @@ from attrib.engine.layers.at_layer import (
 )
 from attrib.engine.layers.image_form import Form, form_by_types
 from attrib.engine.layers.positions import DIFFUSE, REFUSED, UNMOVED, Placement, Trial, responses
-from attrib.engine.model.external import External
 from attrib.engine.model.function import refuse_checkpoint
+from attrib.engine.model.parameters import External
 
 AUTO = "auto"
 _LISTED = 10  # layers that a message names

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from attrib.engine.gradient.differentiate import Rows
 from attrib.engine.gradient.passes import Passes
-from attrib.engine.gradient.pullback import Rows
 from attrib.engine.layers.at_layer import See, Site, samples_first, tapped
 from attrib.engine.layers.image_form import (
     UNEVEN,

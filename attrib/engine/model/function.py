@@ -28,8 +28,16 @@ from attrib.engine.model.checks import (
     try_row,
 )
 from attrib.engine.model.companions import ALONE, Companions
-from attrib.engine.model.external import External, padded_up_to, used
-from attrib.engine.model.parameters import Model, dtype_of, parts, refuse_uncallable, weights_of
+from attrib.engine.model.parameters import (
+    External,
+    Model,
+    dtype_of,
+    padded_up_to,
+    parts,
+    refuse_uncallable,
+    used,
+    weights_of,
+)
 from attrib.engine.model.prepared import Knowledge, PreparedModel
 
 Rows = tuple[Tensor, ...]

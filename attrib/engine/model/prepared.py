@@ -1,16 +1,17 @@
-"""A model that remembers what was learned of it, as long as it stays as it is."""
+"""A model that remembers what was learned of it, as long as it stays as it is; also while it is explained block by block."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Number
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attrib.engine.model.checks import refuse_training_mode
 from attrib.engine.model.parameters import Model, parts, refuse_uncallable, weights, weights_of
 
 
@@ -184,6 +185,7 @@ def _tensor_state(t: Tensor, values: bool) -> tuple[Any, ...]:
 
 
 _ADDED_UP, _WIDTH = 1 << 16, 509  # bytes, and columns
+
 _SETTINGS = {bool, int, float, str, tuple, type(None)}  # most of what modules hold beside tensors
 
 
@@ -206,3 +208,63 @@ def digest(t: Tensor) -> int:
         aligned = bits if bits.storage_offset() % 8 == 0 else bits.clone()
         sums = aligned[:whole].view(torch.int64).view(-1, _WIDTH).sum(0).cpu().numpy()
     return zlib.crc32(bits[whole:].cpu().numpy().data, zlib.crc32(sums.data))
+
+
+class BlockModel(PreparedModel):
+    """A prepared model for blocks of samples of one shape, which may run in several threads.
+
+    Parameters
+    ----------
+    model : callable
+        As every method takes it.
+
+    Notes
+    -----
+    What the first block teaches holds for all: that rows are independent, the memory that a row takes, the engine, the
+    affine first layer. None of it depends on the values of weights, so these are not read; it is forgotten when version
+    counters, modes, or numbers that modules hold change. Each block gets a copy, so that its result depends neither on
+    the blocks before it nor on those that run beside it. Recorded graphs are not kept: with a graph of an earlier block
+    the model would run once more, to be compared with it.
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        self._of_first_block: tuple[list, Knowledge] = ([], Knowledge())
+
+    def knowledge(self, samples: Sequence[Tensor] = (), beside: Sequence[Any] = ()) -> Knowledge:
+        """What is known of the model as it is now, for samples (N, ...) of these shapes and dtypes, and values beside them."""
+        self.parts = parts(self.model)
+        shapes = [(t.shape[1:], t.dtype, t.device) for t in samples]
+        state = [*shapes, *beside, *state_of(self.model, self.parts, values=False)]
+        last, learned = self._of_first_block
+        if state == last and learned.checked:
+            learned.graphs.clear()
+            return replace(learned, graphs={})
+        self._of_first_block = state, (fresh := Knowledge())
+        return fresh
+
+
+class FirstLook(PreparedModel):
+    """A model of which one row is called to see what it gives, before anything is asked of its rows.
+
+    Parameters
+    ----------
+    model : callable
+        As every method takes it.
+    measured : bool, default True
+        Whether the memory of a row matters.
+
+    Raises
+    ------
+    ValueError
+        If it is in training mode.
+    """
+
+    def __init__(self, model: Model, measured: bool = True) -> None:
+        super().__init__(model)
+        self._measured = measured
+        refuse_training_mode(getattr(model, "model", model), self.parts)
+
+    def knowledge(self, samples: Sequence[Tensor] = (), beside: Sequence[Any] = ()) -> Knowledge:
+        """Nothing but that no check is wanted yet."""
+        return Knowledge(checked=True, row_bytes=None if self._measured else 1)

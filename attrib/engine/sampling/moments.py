@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from attrib._nearest import near
+from attrib._arguments import near
+from attrib.engine.gradient.differentiate import Rows
 from attrib.engine.gradient.passes import add_by_sample, by_sample
-from attrib.engine.gradient.pullback import Rows
 from attrib.engine.inputs import moved
-from attrib.engine.sampling.noise import block
+from attrib.engine.sampling.perturbations import block
 
 REDUCTIONS = ("mean", "square", "variance")
 

@@ -9,8 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from attrib._memory import refuse_what_cannot_fit
-from attrib._nearest import near
+from attrib._arguments import near, refuse_what_cannot_fit
 
 RULES = ("gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid")
 LEVELS = (3, 5, 9, 17, 33, 65, 129, 257, 513, 1025)  # nested Clenshaw-Curtis: each level holds the one before

@@ -17,8 +17,7 @@ from torch.func import vjp
 
 from attrib.engine.graph import transformed
 from attrib.engine.secant.bilinear import product
-from attrib.engine.secant.pair import NoRule, Pair, rule, values
-from attrib.engine.secant.sums import change_of, difference
+from attrib.engine.secant.pair import NoRule, Pair, change_of, difference, rule, values
 
 aten = torch.ops.aten
 

@@ -14,8 +14,8 @@ from attrib.engine.gradient.passes import Passes
 from attrib.engine.graph import Graph, transformed
 from attrib.engine.inputs import moved, of_samples
 from attrib.engine.model.function import Function
-from attrib.engine.secant.precision import LARGE, adds_up, in_double, most_lost, rounding
 from attrib.engine.secant.replay import Compiled, Secant, expressed, secant
+from attrib.engine.secant.report import LARGE, adds_up, in_double, most_lost, rounding
 from attrib.engine.target import Custom, Scores, Target, custom
 
 Rows = tuple[Tensor, ...]

@@ -7,6 +7,6 @@ are the *suffix*, which is computed in full for every edit.
 
 from attrib.engine.window.plan import Plan, learn_layout, plan
 from attrib.engine.window.program import Costly, Program, Unsuited, program
-from attrib.engine.window.schedule import Windows
+from attrib.engine.window.propagate import Windows
 
 __all__ = ["Costly", "Plan", "Program", "Unsuited", "Windows", "learn_layout", "plan", "program"]

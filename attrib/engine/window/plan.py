@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from attrib.engine.graph import Node, Ref
-from attrib.engine.window import channels, convolution, linear, pointwise, pooling, shaping
+from attrib.engine.window import convolution, pointwise
 from attrib.engine.window.aggregations import AGGREGATIONS, Aggregation
 from attrib.engine.window.program import Program, Unsuited, simplified
 from attrib.engine.window.rule import LOCAL, RULES, Layout, Rule, Span
 
-FAMILIES = (channels, convolution, linear, pointwise, pooling, shaping)  # importing one registers its rules
+FAMILIES = (convolution, pointwise)  # importing one registers its rules, as does `aggregations`
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,30 @@
-"""Ops on single elements, linear layers on the last dim, and reshapes: the box of the result is that of the sources."""
+"""Ops whose box is that of their sources, shifted or with other axes: on single elements, over channels, slices, reshapes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from attrib.engine.graph import Node, Ref
-from attrib.engine.window.rule import FLAT, LOCAL, MERGED, Layout, Reader, Rule, Span, apply, rule
+from attrib.engine.window.rule import (
+    FLAT,
+    LOCAL,
+    MERGED,
+    Layout,
+    Reader,
+    Rule,
+    Span,
+    apply,
+    bound,
+    first,
+    only_first_is_read,
+    rule,
+)
 
 aten = torch.ops.aten
 
@@ -164,3 +182,235 @@ def reshaped(node: Node, layout: Layout) -> Rule | None:
     if out == shape and (form in (LOCAL, MERGED) or len(shape) == 2):
         return Rule(node, (source,), axes, compute, LOCAL, shape)
     return None
+
+
+def single_source(node: Node, layout: Layout) -> Ref | None:
+    """The local value that an op reads, if it reads one and constants only."""
+    source = node.args[0]
+    if not layout.local(source) or node.reads.count(source) > 1:
+        return None
+    return source if all(r == source or r in layout.constants for r in node.reads) else None
+
+
+@dataclass
+class PerChannel(Rule):
+    """An op that multiplies by a factor per channel and adds a number per channel."""
+
+    factor: Tensor | None = None
+
+    def behind(self, earlier: Rule) -> Rule | None:
+        """The earlier op with the factor in its weight."""
+        return None if self.factor is None else earlier.scaled(self.node, self.factor)
+
+
+@rule(aten._native_batch_norm_legit_no_training)
+def batch_norm(node: Node, layout: Layout) -> Rule | None:
+    """Batch norm: a factor and a shift per channel."""
+    source, b = single_source(node, layout), bound(node)
+    if source is None or not only_first_is_read(node, layout):
+        return None
+    mean, variance = layout.constants[b["running_mean"]], layout.constants[b["running_var"]]
+    scale = (variance.double() + b["eps"]).rsqrt()
+    scale = scale if b["weight"] is None else scale * layout.constants[b["weight"]].double()
+    shift = -scale * mean.double()
+    shift = shift if b["bias"] is None else shift + layout.constants[b["bias"]].double()
+    shape = (1, -1, *[1] * (len(layout.shape[source]) - 2))
+    a, c = (t.to(variance.dtype).view(shape) for t in (scale, shift))
+    if 1 in layout.axes[source]:  # the edits are of channels, such as genes
+
+        def at_channels(at: Reader, span: Span) -> Tensor:
+            factor, number = (at.constant(t, source, span) for t in (a, c))
+            return torch.addcmul(number, at.read(source, span), factor)
+
+        return Rule(node, (source,), layout.axes[source], at_channels, owns=True)
+
+    def compute(at: Reader, span: Span) -> Tensor:
+        t, writable = at.take(source, span)
+        return t.mul_(a).add_(c) if writable else torch.addcmul(c, t, a)
+
+    return PerChannel(node, (source,), layout.axes[source], compute, owns=True, factor=a.flatten())
+
+
+@rule(aten.native_layer_norm)
+def layer_norm(node: Node, layout: Layout) -> Rule | None:
+    """Layer norm, if no axis of the box is among the last dims."""
+    source, b = single_source(node, layout), bound(node)
+    if source is None or not only_first_is_read(node, layout):
+        return None
+    if max(layout.axes[source], default=0) >= len(layout.shape[source]) - len(b["normalized_shape"]):
+        return None
+    return _over_other_dims(node, layout, source, layout.axes[source])
+
+
+@rule(aten._softmax, aten._log_softmax, aten.glu)
+def softmax(node: Node, layout: Layout) -> Rule | None:
+    """Softmax and gated linear units over a dim that is no axis of the box."""
+    source = single_source(node, layout)
+    if source is None or _dim(bound(node)["dim"], layout.shape[source]) in (0, *layout.axes[source]):
+        return None
+    return _over_other_dims(node, layout, source, layout.axes[source])
+
+
+@rule(aten.mean, aten.sum, aten.amax, aten.amin)
+def reduction(node: Node, layout: Layout) -> Rule | None:
+    """A reduction over dims that are no axes of the box."""
+    source, b = single_source(node, layout), bound(node)
+    if source is None or not b.get("dim"):
+        return None
+    dims = reduced(b["dim"], layout.shape[source])
+    axes = layout.axes[source]
+    if 0 in dims or set(dims) & set(axes):
+        return None
+    if not b["keepdim"]:
+        axes = tuple(a - sum(d < a for d in dims) for a in axes)
+    return _over_other_dims(node, layout, source, axes)
+
+
+@rule(aten.cat)
+def joined(node: Node, layout: Layout) -> Rule | None:
+    """A concatenation along a dim that is no axis of the box."""
+    parts = node.args[0]
+    if not all(layout.local(p) for p in parts):
+        return None
+    axes, ndim = layout.axes[parts[0]], len(layout.shape[parts[0]])
+    dim = _dim(bound(node)["dim"], layout.shape[parts[0]])
+    if dim in (0, *axes) or any(layout.axes[p] != axes or len(layout.shape[p]) != ndim for p in parts):
+        return None
+
+    def compute(at: Reader, span: Span) -> Tensor:
+        return torch.cat([at.read(p, span) for p in parts], dim)
+
+    return Rule(node, tuple(dict.fromkeys(parts)), axes, compute)
+
+
+def _over_other_dims(node: Node, layout: Layout, source: Ref, axes: tuple[int, ...]) -> Rule:
+    def compute(at: Reader, span: Span) -> Tensor:
+        return first(apply(node, layout, {source: at.read(source, span)}))
+
+    return Rule(node, (source,), axes, compute)
+
+
+def reduced(dims: Any, shape: tuple[int, ...]) -> list[int]:
+    """The dims of a reduction, counted from 0."""
+    return sorted({_dim(d, shape) for d in (dims if isinstance(dims, list | tuple) else [dims])})
+
+
+def _dim(d: int, shape: tuple[int, ...]) -> int:
+    return d % len(shape)
+
+
+@dataclass
+class Shift(Rule):
+    """An op whose position i of the result is position i + by of the source."""
+
+    by: tuple[int, ...] = ()
+
+    def reach(self, spans: Sequence[Span]) -> Span:
+        """The box, shifted to the result."""
+        return tuple((lo - b, hi - b) for (lo, hi), b in zip(spans[0], self.by, strict=True))
+
+    def need(self, span: Span) -> Span:
+        """The box, shifted back to the source."""
+        return _back(self.by, span)
+
+
+def _back(by: tuple[int, ...], span: Span) -> Span:
+    return tuple((lo + b, hi + b) for (lo, hi), b in zip(span, by, strict=True))
+
+
+@rule(aten.slice)
+def cut(node: Node, layout: Layout) -> Rule | None:
+    """A slice along an axis of the box, which is shifted, or along another dim."""
+    source, b = single_source(node, layout), bound(node)
+    if source is None:
+        return None
+    shape, axes = layout.shape[source], layout.axes[source]
+    dim = b["dim"] % len(shape)
+    if dim == 0:
+        return None
+    if dim not in axes:
+        return _renumbered(node, layout, source, axes)
+    start = b["start"] or 0
+    start = min(shape[dim], max(0, start + shape[dim] if start < 0 else start))
+    if b["step"] != 1:
+        return None
+    return _shifted(node, source, axes, tuple(start if a == dim else 0 for a in axes), None)
+
+
+@rule(aten.constant_pad_nd)
+def padded(node: Node, layout: Layout) -> Rule | None:
+    """Padding by a constant, or cropping."""
+    source, b = single_source(node, layout), bound(node)
+    if source is None:
+        return None
+    ndim, axes, pad = len(layout.shape[source]), layout.axes[source], b["pad"]
+    before = {ndim - 1 - k: pad[2 * k] for k in range(len(pad) // 2)}
+    after = {ndim - 1 - k: pad[2 * k + 1] for k in range(len(pad) // 2)}
+    if before.get(0) or after.get(0):
+        return None
+    others = [0 if d in axes else pad.get(d, 0) for d in reversed(range(ndim)) for pad in (before, after)]
+    by, fill = tuple(-before.get(a, 0) for a in axes), float(b["value"])
+    return _shifted(node, source, axes, by, fill, others if any(others) else None)
+
+
+def _shifted(
+    node: Node,
+    source: Ref,
+    axes: tuple[int, ...],
+    by: tuple[int, ...],
+    fill: float | None,
+    pad: list[int] | None = None,
+) -> Rule:
+    def compute(at: Reader, span: Span) -> Tensor:
+        t = at.read(source, _back(by, span), fill)
+        return t if pad is None else F.pad(t, pad, value=fill)
+
+    return Shift(node, (source,), axes, compute, by=by)
+
+
+def _renumbered(node: Node, layout: Layout, source: Ref, axes: tuple[int, ...]) -> Rule:
+    def compute(at: Reader, span: Span) -> Tensor:
+        return apply(node, layout, {source: at.read(source, span)})
+
+    return Rule(node, (source,), axes, compute)
+
+
+@rule(aten.permute, aten.transpose)
+def permuted(node: Node, layout: Layout) -> Rule | None:
+    """A permutation of dims that leaves the batch first."""
+    source, b = single_source(node, layout), bound(node)
+    if source is None:
+        return None
+    ndim, axes = len(layout.shape[source]), layout.axes[source]
+    order = [d % ndim for d in b["dims"]] if "dims" in b else list(range(ndim))
+    if "dims" not in b:
+        i, j = b["dim0"] % ndim, b["dim1"] % ndim
+        order[i], order[j] = j, i
+    if order[0] != 0:
+        return None
+    return _renumbered(node, layout, source, tuple(order.index(a) for a in axes))
+
+
+@rule(aten.unsqueeze)
+def unsqueezed(node: Node, layout: Layout) -> Rule | None:
+    """A new dim; axes at or after it are renumbered."""
+    source = single_source(node, layout)
+    if source is None:
+        return None
+    dim = bound(node)["dim"] % (len(layout.shape[source]) + 1)
+    if dim == 0:
+        return None
+    return _renumbered(node, layout, source, tuple(a + (dim <= a) for a in layout.axes[source]))
+
+
+@rule(aten.squeeze, aten.select)
+def squeezed(node: Node, layout: Layout) -> Rule | None:
+    """A dim less; axes after it are renumbered."""
+    source, b = single_source(node, layout), bound(node)
+    if source is None or not isinstance(b.get("dim"), int):
+        return None
+    shape, axes = layout.shape[source], layout.axes[source]
+    dim = b["dim"] % len(shape)
+    if dim in (0, *axes) or ("index" not in b and shape[dim] != 1):
+        return None
+    return _renumbered(node, layout, source, tuple(a - (dim < a) for a in axes))

@@ -1,4 +1,4 @@
-"""Rules: how an op maps the box that an edit changes, and how it computes its result there."""
+"""Edits as boxes of positions, and rules: how an op maps the box that an edit changes, and computes its result there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch._ops import OpOverloadPacket
 
 from attrib.engine.graph import Node, Ref
+from attrib.engine.inputs import moved
 
 Span = tuple[tuple[int, int], ...]  # start and stop along each axis of a box
 
@@ -153,6 +154,7 @@ class Rule:
 
 
 Builder = Callable[[Node, Layout], Rule | None]
+
 RULES: dict[OpOverloadPacket, Builder] = {}
 
 
@@ -194,3 +196,49 @@ def _filled(tree: Any, values: Mapping[Ref, Tensor]) -> Any:
 def first(result: Any) -> Tensor:
     """The first of an op's results."""
     return result if isinstance(result, torch.Tensor) else result[0]
+
+
+class Edits(Protocol):
+    """A list of edits of one input, sorted by sample; each edit is one row for the model.
+
+    Attributes
+    ----------
+    samples : Tensor (R,)
+        The sample of each edit, ascending.
+    axes : tuple of int
+        The dims of the input along which an edit is a box; empty if edits have any shape.
+    each : int
+        Edits of a sample.
+    """
+
+    samples: Tensor
+    axes: tuple[int, ...]
+    each: int
+
+    def inside(self, r: Tensor, shape: Sequence[int], device: torch.device) -> Tensor:
+        """The features that the edits `r` replace in rows shaped (rows, *shape); broadcasts against the rows."""
+        ...
+
+    def content(self, r: Tensor) -> Tensor:
+        """The values that replace them; broadcasts against the rows."""
+        ...
+
+    def box(self, r: Tensor) -> tuple[Tensor, Tensor]:
+        """Start and stop of the boxes (rows, k) along `axes`."""
+        ...
+
+
+def in_boxes(
+    lo: Tensor, hi: Tensor, axes: Sequence[int], shape: Sequence[int], device: torch.device
+) -> Tensor:
+    """The features of rows (rows, *shape) on a device that lie in boxes [lo, hi) (rows, k) along `axes`."""
+    lo, hi = moved(lo, device), moved(hi, device)  # a few numbers; the mask is made where it is used
+    inside = torch.ones((len(lo), *[1] * len(shape)), dtype=torch.bool, device=device)
+    for k, axis in enumerate(axes):
+        size = shape[axis - 1]
+        position = torch.arange(size, device=device).view(
+            [size if d == axis else 1 for d in range(len(shape) + 1)]
+        )
+        start, stop = (t[:, k].view(-1, *[1] * len(shape)) for t in (lo, hi))
+        inside = inside & (position >= start) & (position < stop)
+    return inside

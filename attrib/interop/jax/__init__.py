@@ -91,7 +91,7 @@ def to_jax(result: Any) -> Any:
     Array([[1., 1.]], dtype=float32)
     """
     _require()
-    from attrib.interop.jax.exchange import result_to_jax
+    from attrib.interop.jax.function import result_to_jax
 
     return result_to_jax(result)
 
@@ -136,7 +136,7 @@ def callback(method: Callable[..., Any], f: Callable[..., Any]) -> Callable[...,
            [0.54030...]], dtype=float32)
     """
     _require()
-    from attrib.interop.jax.pure_callback import as_callback
+    from attrib.interop.jax.model import as_callback
 
     return as_callback(method, f)
 

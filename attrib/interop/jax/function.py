@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.autograd import forward_ad
 
-from attrib.interop.jax.exchange import to_arrays, to_tensors
-from attrib.interop.jax.pullback import Arrays, Flat, Link, Residuals, cut_off, floating, floats, pullback
+from attrib.interop.arrays import as_tensor
 
 Tensors = tuple[Tensor, ...]
 Dims = tuple[int | None, ...]
+
+Arrays = tuple[jax.Array, ...]
+Flat = Callable[..., Arrays]  # (weights, *arrays) -> arrays
+
+_INT32 = torch.iinfo(torch.int32)
 
 
 class Tape:
@@ -259,3 +266,169 @@ def _innermost(x: Tensor) -> bool:
     if is_functorch_wrapped_tensor(inner):
         return False
     return forward_ad._current_level < 0 or forward_ad.unpack_dual(inner).tangent is None
+
+
+def cut_off(jaxpr: Any, numbers: Sequence[int]) -> set[int]:
+    """The `numbers` of those outputs of a jaxpr that do not depend on its inputs."""
+    reached = set(map(id, jaxpr.invars))
+    for eqn in jaxpr.eqns:
+        if any(id(v) in reached for v in eqn.invars):
+            reached.update(map(id, eqn.outvars))
+    return {j for j, v in zip(numbers, jaxpr.outvars, strict=True) if id(v) not in reached}
+
+
+def floats(arrays: Sequence[Any]) -> list[int]:
+    """Numbers of the arrays or tensors of floats, which have derivatives."""
+
+    def is_float(a: Any) -> bool:
+        return a.is_floating_point() if isinstance(a, Tensor) else jnp.issubdtype(a.dtype, jnp.floating)
+
+    return [j for j, a in enumerate(arrays) if is_float(a)]
+
+
+def floating(
+    f: Flat, weights: list[jax.Array], xs: Sequence[jax.Array]
+) -> tuple[Callable[..., tuple[Arrays, Arrays]], Arrays]:
+    """A function of the floating inputs of `f`, which returns its floating and all outputs; and these inputs."""
+    at = floats(xs)
+
+    def g(*floating_xs: jax.Array) -> tuple[Arrays, Arrays]:
+        inputs = list(xs)
+        for j, x in zip(at, floating_xs, strict=True):
+            inputs[j] = x
+        ys = f(weights, *inputs)
+        return tuple(ys[j] for j in floats(ys)), ys
+
+    return g, tuple(xs[j] for j in at)
+
+
+def pullback(
+    f: Flat, weights: list[jax.Array], xs: Sequence[jax.Array]
+) -> tuple[Arrays, Callable[..., Arrays]]:
+    """All outputs, and the pullback from floating outputs to floating inputs."""
+    g, floating_xs = floating(f, weights, xs)
+    _, pull, ys = jax.vjp(g, *floating_xs, has_aux=True)
+    return ys, pull
+
+
+class Link:
+    """The structure by which residuals become a pullback again; equal only to itself.
+
+    Parameters
+    ----------
+    tree : PyTreeDef
+        The structure of the pullback.
+    places : tuple of int
+        For each leaf, the number of the weight or input that it is, or -1.
+    """
+
+    def __init__(self, tree: Any, places: tuple[int, ...]) -> None:
+        self.tree, self.places = tree, places
+
+    def pullback(
+        self, weights_and_inputs: Sequence[jax.Array], residuals: Sequence[jax.Array]
+    ) -> Callable[..., Arrays]:
+        """The pullback."""
+        others = iter(residuals)
+        leaves = [next(others) if j < 0 else weights_and_inputs[j] for j in self.places]
+        return jax.tree.unflatten(self.tree, leaves)
+
+
+@jax.tree_util.register_pytree_node_class
+class Residuals:
+    """Arrays that a forward program passes to a backward program, with their `Link` as static data."""
+
+    def __init__(self, link: Link, arrays: Sequence[jax.Array]) -> None:
+        self.link, self.arrays = link, arrays
+
+    def tree_flatten(self) -> tuple[Sequence[jax.Array], Link]:
+        """The arrays, and the link."""
+        return self.arrays, self.link
+
+    @classmethod
+    def tree_unflatten(cls, link: Link, arrays: Sequence[jax.Array]) -> Residuals:
+        """Residuals from a link and arrays."""
+        return cls(link, arrays)
+
+
+def to_array(t: Tensor, name: str = "x") -> jax.Array:
+    """A tensor as a JAX array of the same memory; a copy if the tensor is not contiguous.
+
+    Raises
+    ------
+    TypeError
+        For complex numbers, and for 64-bit numbers that JAX would round while x64 is off.
+    ValueError
+        For a tensor on a device that JAX does not have.
+    """
+    if t.is_complex():
+        raise TypeError(f"`{name}` is complex; pass its real and imaginary parts as two inputs")
+    t = narrowed(t.detach(), name)
+    try:
+        return jax.dlpack.from_dlpack(t.resolve_neg().contiguous())
+    except RuntimeError as error:
+        raise ValueError(
+            f"`{name}` is on {t.device}, which JAX cannot reach here ({error}); JAX has {jax.devices()}"
+        ) from error
+
+
+def narrowed(t: Tensor, name: str) -> Tensor:
+    """64-bit integers as the 32-bit integers that JAX computes with; float64 raises an error, as it would be rounded."""
+    if jax.config.jax_enable_x64 or t.dtype not in (torch.float64, torch.int64):  # type: ignore[attr-defined]
+        return t
+    if t.dtype is torch.float64:
+        raise TypeError(
+            f"`{name}` is float64, but JAX computes in float32 while x64 is off; pass float32, or turn x64 on first: "
+            'jax.config.update("jax_enable_x64", True)'
+        )
+    if t.numel() and not (_INT32.min <= int(t.min()) and int(t.max()) <= _INT32.max):
+        raise TypeError(f"`{name}` has integers beyond 32 bits, which JAX cannot hold while x64 is off")
+    return t.to(torch.int32)
+
+
+def to_arrays(ts: Sequence[Tensor]) -> tuple[jax.Array, ...]:
+    """Tensors as JAX arrays; see `to_array`."""
+    return tuple(to_array(t, f"x[{j}]" if len(ts) > 1 else "x") for j, t in enumerate(ts))
+
+
+def to_tensors(arrays: Sequence[jax.Array], others: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
+    """JAX arrays as tensors of the same memory; copies of those that share memory with `others` or each other."""
+    used = {t.data_ptr() for t in others if t.numel()}
+    tensors = []
+    for a in arrays:
+        t = torch.from_dlpack(a)
+        t = t.clone() if t.data_ptr() in used else t
+        used.add(t.data_ptr())
+        tensors.append(t)
+    return tuple(tensors)
+
+
+def view(a: jax.Array) -> Tensor | None:
+    """A tensor in the memory of a JAX array of floats; None if torch cannot hold it."""
+    if not jax.numpy.issubdtype(a.dtype, np.floating) or len(a.devices()) != 1:
+        return None
+    try:
+        return torch.from_dlpack(a)
+    except (TypeError, RuntimeError, BufferError):  # float8, or a device without torch
+        return None
+
+
+def result_to_jax(result: Any) -> Any:
+    """See `attrib.interop.jax.to_jax`."""
+    if isinstance(result, tuple):
+        return tuple(map(result_to_jax, result))
+    if isinstance(result, xr.Dataset):
+        return result.map(result_to_jax, keep_attrs=True)
+    if isinstance(result, Mapping):
+        return {k: result_to_jax(v) for k, v in result.items()}
+    if isinstance(result, xr.DataArray):
+        return result.copy(data=_array(result.values))
+    if isinstance(result, Tensor | np.ndarray | jax.Array):
+        return _array(result)
+    raise TypeError(
+        f"`result` is a {type(result).__name__}, expected a DataArray, Dataset, tensor, array, or a tuple or mapping of these"
+    )
+
+
+def _array(values: Any) -> jax.Array:
+    return to_array(as_tensor(values, "result").clone(), "result")

@@ -1,8 +1,10 @@
-"""A JAX callable as a torch module, which every method can explain."""
+"""A JAX callable as a torch module, which every method can explain, and methods inside JAX programs."""
 
 from __future__ import annotations
 
+import functools
 import inspect
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
@@ -15,11 +17,8 @@ from torch import Tensor
 
 from attrib.engine.graph import Recorder
 from attrib.engine.model.checks import Ops
-from attrib.engine.model.external import External, free_rows, present
-from attrib.interop.jax.exchange import narrowed, view
-from attrib.interop.jax.function import Bridge, Log
-from attrib.interop.jax.pullback import Arrays, pullback
-from attrib.interop.jax.weights import closed_over, split_weights
+from attrib.engine.model.parameters import External, free_rows, present
+from attrib.interop.jax.function import Arrays, Bridge, Log, narrowed, pullback, view
 from attrib.interop.jaxpr import in_torch
 
 Shapes = tuple[tuple[torch.Size, torch.dtype], ...]
@@ -165,3 +164,184 @@ def _padded(xs: Sequence[Tensor]) -> Sequence[Tensor]:
 def _like(x: Tensor) -> jax.ShapeDtypeStruct:
     dtype = np.dtype(str(x.dtype).removeprefix("torch."))
     return jax.ShapeDtypeStruct(tuple(x.shape), jax.dtypes.canonicalize_dtype(dtype))
+
+
+def split_weights(fn: Callable[..., Any], params: Any) -> tuple[list[jax.Array], Callable[..., Any]]:
+    """The weights of a function, and the function as one of (weights, *xs).
+
+    Weights are the arrays among the leaves of `params`, and of `fn` itself if it is a pytree (an equinox module, a
+    `jax.tree_util.Partial`). Other leaves (functions, numbers, flags) stay in the function.
+
+    Raises
+    ------
+    TypeError
+        For tracers.
+    ValueError
+        For arrays that were deleted, or that are on several devices.
+    """
+    leaves, tree = jax.tree.flatten((fn, params))
+    at = [j for j, leaf in enumerate(leaves) if isinstance(leaf, jax.Array | np.ndarray)]
+    weights = [_weight(leaves[j]) for j in at]
+    others = [None if j in set(at) else leaf for j, leaf in enumerate(leaves)]
+
+    def f(weights: list[jax.Array], *xs: jax.Array) -> Any:
+        filled = list(others)
+        for j, w in zip(at, weights, strict=True):
+            filled[j] = w
+        call, filled_params = jax.tree.unflatten(tree, filled)
+        return call(*xs) if params is None else call(filled_params, *xs)
+
+    return weights, f
+
+
+def _weight(a: jax.Array | np.ndarray) -> jax.Array:
+    if isinstance(a, jax.core.Tracer):
+        raise TypeError(
+            "`params` are traced (inside jax.jit, jax.grad or jax.vmap), so they have no values; call from_jax outside"
+        )
+    if isinstance(a, np.ndarray):
+        return jax.numpy.asarray(a)
+    if a.is_deleted():
+        raise ValueError(
+            "`params` hold an array that was deleted, or donated to another call; pass a copy of it"
+        )
+    if len(a.devices()) > 1:
+        raise ValueError(
+            f"`params` hold an array on {len(a.devices())} devices, expected one; gather it: jax.device_put(params, device)"
+        )
+    return a
+
+
+def closed_over(fn: Callable[..., Any]) -> list[jax.Array]:
+    """The arrays that a function, or a function that it refers to, closes over or reads as globals."""
+    arrays: dict[int, jax.Array] = {}
+    seen: set[int] = set()
+    queue: list[Any] = [fn]
+    while queue and len(seen) < 1000:
+        value = queue.pop(0)
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        leaves = _leaves(value)
+        concrete = (v for v in leaves if isinstance(v, jax.Array) and not isinstance(v, jax.core.Tracer))
+        arrays.update((id(a), a) for a in concrete)
+        queue.extend(part for leaf in leaves for part in _referred(leaf))
+    return list(arrays.values())
+
+
+def _leaves(value: Any) -> list[Any]:
+    try:
+        return jax.tree.leaves(value)
+    except ValueError:  # a dict whose keys cannot be sorted is no pytree, but a function may refer to it
+        return list(value.values()) if isinstance(value, dict) else []
+
+
+def _referred(value: Any) -> list[Any]:
+    """The values to which a function, method or partial refers."""
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if hasattr(value, "__wrapped__"):  # by jax.jit, jax.vmap
+        return [inspect.unwrap(value)]
+    if inspect.ismethod(value):
+        return [value.__self__]
+    if not inspect.isfunction(value) or (value.__module__ or "").partition(".")[0] in ("jax", "numpy"):
+        return []
+    try:
+        names = inspect.getclosurevars(value)
+    except ValueError:
+        return []
+    return [v for v in (*names.nonlocals.values(), *names.globals.values()) if not inspect.ismodule(v)]
+
+
+class HostMethod:
+    """A method and a model as functions of NumPy arrays, which JAX calls on the host while a program runs.
+
+    Parameters
+    ----------
+    method : callable
+        A method of `attrib.functional`, or a `functools.partial` of one.
+    model : JaxModel
+        The model to explain.
+    """
+
+    def __init__(self, method: Callable[..., Any], model: JaxModel) -> None:
+        self.method, self.model = method, model
+        self.options = _options(method)
+
+    def __call__(self, *xs: jax.Array) -> Arrays:
+        """The attributions of arrays of a program, one per input."""
+        like = self.like(xs)
+        host = functools.partial(self._vmapped, self._attribution, tuple(x.ndim for x in xs))
+        return tuple(jax.pure_callback(host, like, *xs, vmap_method="broadcast_all"))
+
+    def derivative(self, xs: Arrays, gs: Arrays) -> Arrays:
+        """Gradients at the inputs from cotangents of the attribution."""
+        like = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in xs)
+        host = functools.partial(self._vmapped, self._gradients, tuple(a.ndim for a in (*xs, *gs)))
+        return tuple(jax.pure_callback(host, like, *xs, *gs, vmap_method="broadcast_all"))
+
+    def like(self, xs: Arrays) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Shapes of the attributions: those of the inputs, after a dim of targets if `targets` is an option."""
+        targets = self.options.get("targets")
+        count = () if targets is None else (self.model.classes(xs) if targets == "all" else len(targets),)
+        return tuple(jax.ShapeDtypeStruct((*count, *x.shape), x.dtype) for x in xs)
+
+    def _attribution(self, *xs: Tensor) -> tuple[Tensor, ...]:
+        attributions = self.method(self.model, xs if len(xs) > 1 else xs[0])
+        return attributions if isinstance(attributions, tuple) else (attributions,)
+
+    def _gradients(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Gradients at the inputs; `tensors` are inputs, then cotangents."""
+        xs, gs = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
+        _, pull = torch.func.vjp(self._attribution, *xs)[:2]
+        with torch.no_grad():
+            return pull(gs)
+
+    @staticmethod
+    def _vmapped(work: Callable, dims: tuple[int, ...], *arrays: jax.Array) -> tuple[np.ndarray, ...]:
+        """Apply `work` to each example; dims in front of the arrays' `dims` come from `jax.vmap`."""
+        tensors = [torch.from_numpy(np.array(a)) for a in arrays]
+        lead = tensors[0].shape[: tensors[0].ndim - dims[0]]
+        rows = zip(*(t.reshape(math.prod(lead), *t.shape[len(lead) :]) for t in tensors), strict=True)
+        columns = zip(*(work(*row) for row in rows), strict=True)
+        return tuple(torch.stack(c).reshape(*lead, *c[0].shape).numpy() for c in columns)
+
+
+def as_callback(method: Callable[..., Any], f: Callable[..., Any]) -> Callable[..., Any]:
+    """See `attrib.interop.jax.callback`."""
+    host = HostMethod(method, f if isinstance(f, JaxModel) else JaxModel(f, None))
+
+    @jax.custom_vjp
+    def attribution(*xs: jax.Array) -> Any:
+        attributions = host(*xs)
+        return attributions if len(attributions) > 1 else attributions[0]
+
+    def forward(*xs: jax.Array) -> tuple[Any, Arrays]:
+        return attribution(*xs), xs
+
+    def backward(xs: Arrays, gs: Any) -> Arrays:
+        return host.derivative(xs, gs if len(xs) > 1 else (gs,))
+
+    attribution.defvjp(forward, backward)
+    return attribution
+
+
+def _options(method: Callable[..., Any]) -> dict[str, Any]:
+    """The options of a partial of a method.
+
+    Raises
+    ------
+    TypeError
+        If it is not a method of `attrib.functional`, or its results are not shaped like the inputs.
+    """
+    options: dict[str, Any] = {}
+    while isinstance(method, functools.partial):
+        options, method = {**method.keywords, **options}, method.func
+    about = getattr(method, "about", None)
+    if about is None or hasattr(method, "functional") or about.layer or about.result != "input":
+        raise TypeError(
+            f"`method` is {getattr(method, '__name__', type(method).__name__)}, expected one of attrib.functional with "
+            "results shaped like the inputs, its options in a functools.partial: "
+            "callback(partial(attrib.functional.saliency, target=0), f)"
+        )
+    return options

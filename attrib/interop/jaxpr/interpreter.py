@@ -1,20 +1,21 @@
-"""The interpreter: runs a program on tensors by the translations of its primitives."""
+"""The interpreter: runs a program on tensors by the registered translations of its primitives."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
 from attrib.engine.graph.nodes import at
-from attrib.interop.jaxpr.program import Number, Program, Step, number
-from attrib.interop.jaxpr.table import TRANSLATIONS, filled, refuse
+from attrib.interop.jaxpr.program import Number, Program, Shape, Step, dtype_of, number
 
 Value = Tensor | Number
 
 UNSIGNED = tuple(f"not implemented for 'UInt{bits}'" for bits in (16, 32, 64))
+
+Run = Callable[..., Any]
 
 
 def run(program: Program, inputs: Sequence[Value]) -> list[Value]:
@@ -74,3 +75,62 @@ def _number(step: Step, run: Any, values: list[Value]) -> Value:
 def _expanded(value: Value, shape: tuple[int, ...]) -> Value:
     """A tensor in the shape of the result, as JAX broadcasts arrays without dims and dims of size 1."""
     return value.expand(shape) if isinstance(value, Tensor) and value.shape != torch.Size(shape) else value
+
+
+class Translation(NamedTuple):
+    """How a primitive runs: `run(step, *values)`; with `numbers`, values may be numbers."""
+
+    run: Run
+    numbers: bool
+
+
+TRANSLATIONS: dict[str, Translation] = {}
+
+
+def translation(*names: str, numbers: bool = False) -> Callable[[Run], Run]:
+    """Register ``run(step, *values) -> tensor, number or list of these`` for primitives.
+
+    Parameters
+    ----------
+    *names : str
+        Names of primitives.
+    numbers : bool
+        Whether the function takes numbers too; each stands for an array filled with it.
+    """
+
+    def register(run: Run) -> Run:
+        TRANSLATIONS.update(dict.fromkeys(names, Translation(run, numbers)))
+        return run
+
+    return register
+
+
+def filled(value: Tensor | Number, like: Shape, device: torch.device) -> Tensor:
+    """A number as a tensor; a tensor unchanged."""
+    if isinstance(value, Tensor):
+        return value
+    return torch.full((), value, dtype=dtype_of(like.dtype), device=device).expand(like.shape)
+
+
+def python_value(step: Step, value: Tensor | Number) -> Any:
+    """The Python value of an array without dims, which must not depend on the inputs."""
+    if not isinstance(value, Tensor):
+        return value
+    try:
+        return number(value)
+    except NotImplementedError:
+        refuse(step, "what it does depends on the values of the inputs")
+
+
+def refuse(step: Step, reason: str) -> NoReturn:
+    """Raise an error that names the primitive and the user's line.
+
+    Raises
+    ------
+    NotImplementedError
+        Always.
+    """
+    raise NotImplementedError(
+        f"JAX's `{step.name}` at {step.source} cannot be followed op by op: {reason}; use `integrated_gradients`, which "
+        "needs no more than derivatives, or write that line in other operations"
+    )

@@ -10,16 +10,23 @@ from typing import Any
 
 from attrib.domains.cells import ImageFile, find_images, left_out, read_image
 from attrib.domains.draws import drawn_evenly
-from attrib.io.names import LEGAL, file_names
+from attrib.io.place import LEGAL, file_names
 from attrib.scale.runners import shares
-from attrib.workflows.attribute import Tell
 from attrib.workflows.cells.cohort import write_cohort
-from attrib.workflows.cells.explaining import METHODS, Plan, compartments_of, explained, mask_file, plan_of
-from attrib.workflows.cells.image import write_cell
+from attrib.workflows.cells.explaining import (
+    METHODS,
+    Plan,
+    compartments_of,
+    explained,
+    mask_file,
+    plan_of,
+    write_cell,
+)
 from attrib.workflows.checkpoint import Classifier
-from attrib.workflows.context import Context, context_of
 from attrib.workflows.folder import Folder, digest, earlier_part, picture_count, refuse_below_one, stamp
+from attrib.workflows.plan import Context, context_of
 from attrib.workflows.runner import Outcome, Studied, Study, studied
+from attrib.workflows.study import Tell
 
 RESERVED = (
     "mean",

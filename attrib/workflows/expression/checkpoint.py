@@ -11,15 +11,15 @@ import torch
 import xarray as xr
 
 from attrib.domains.expression import aligned, scaled, transformed
-from attrib.domains.expression.transforms import TRANSFORMS
+from attrib.domains.expression.preparation import TRANSFORMS
 from attrib.engine.model.companions import Companions
 from attrib.io import load, replacing, save, write_json
-from attrib.labels.beside import forward_args
+from attrib.labels.align import forward_args
 from attrib.labels.inputs import labelled_inputs
 from attrib.scale.loading import check_device, fill, load_model, read_weights
-from attrib.workflows.context import Context
 from attrib.workflows.expression.network import Dense
 from attrib.workflows.folder import fingerprint, read_mapping
+from attrib.workflows.plan import Context
 
 WEIGHTS, SETTINGS, MEANS, SPLIT = "model.safetensors", "model.json", "label_means.nc", "split.csv"
 ROWS = 256

@@ -1,12 +1,15 @@
-"""The public matrix and sample table of GTEx, fetched once into a folder; and the files of such a folder."""
+"""The data of the study: a matrix with labels and donors, from files or the public ones of GTEx, fetched once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from attrib._install import install_hint
-from attrib.domains.expression.matrices import is_expression_file
+from attrib.domains.expression import gene_list, read_matrix, with_samples
+from attrib.domains.expression.annotation import known_samples, read_samples
+from attrib.domains.expression.matrices import Matrix, is_expression_file
 
 SOURCE = "https://storage.googleapis.com/adult-gtex"
 MATRIX = "bulk-gex/v8/rna-seq/GTEx_Analysis_2017-06-05_v8_RNASeQCv1.1.9_gene_tpm.gct.gz"
@@ -96,3 +99,57 @@ def local_files(path: str | Path) -> Files:
         names = ", ".join(p.name for p in (matrices if len(matrices) > 1 else tables))
         raise ValueError(f"`data`: {folder} holds {names}; name one file")
     return Files(matrices[0], tables[0] if tables else None)
+
+
+def read_expression(
+    data: Any,
+    *,
+    samples: Any = None,
+    label: str | None = None,
+    group: str | None = None,
+    input_filter: str | Path | Sequence[str] | None = None,
+    layer: str | None = None,
+    columns: Sequence[str] = (),
+    genes: Sequence[str] | None = None,
+) -> Matrix:
+    """Read a matrix and its sample table.
+
+    Parameters
+    ----------
+    data, samples, label, group, input_filter, layer
+        As for `train`. Of a folder with GTEx' own sample table, tissues are the labels and donors the groups.
+    columns : sequence of str
+        More columns that are no genes.
+    genes : sequence of str, optional
+        Genes of a model, by which they are found, and beyond which none are read.
+
+    Returns
+    -------
+    Matrix
+
+    Raises
+    ------
+    ValueError, FileNotFoundError, ImportError
+        See `attrib.domains.expression`.
+    """
+    if isinstance(data, str | Path):
+        files = local_files(data)
+        data, samples = files.matrix, files.samples if samples is None else samples
+    table = None if samples is None else read_samples(samples)
+    if table is not None and {LABEL, "SAMPID"} <= set(table.rows.columns):
+        label, group = label or LABEL, group or GROUP
+    wanted = (
+        input_filter
+        if input_filter is None or not isinstance(input_filter, str | Path)
+        else gene_list(input_filter)
+    )
+    described = [
+        c for c in (label, None if group is None or "(" in group else group, *columns) if c is not None
+    ]
+    matrix = read_matrix(
+        data, genes=wanted if genes is None else genes, samples=None if table is None else known_samples(table),
+        columns=[] if table is not None else described, layer=layer,
+    )  # fmt: skip
+    if genes is not None:
+        matrix.problems.pop("input_filter", None)
+    return with_samples(matrix, table, label=label, group=group, need_label=genes is None)

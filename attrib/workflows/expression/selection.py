@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._nearest import near
-from attrib._seed import whole_seed
+from attrib._arguments import near, whole_seed
 from attrib.domains.draws import drawn_evenly
 from attrib.domains.expression import transformed
-from attrib.workflows.context import Context
 from attrib.workflows.expression.checkpoint import SPLIT, Classifier
+from attrib.workflows.plan import Context
 
 SPLITS = ("auto", "train", "validation", "test", "all")
 BACKGROUND = 50  # samples that methods with a distribution of baselines get, where label means are not known

@@ -16,20 +16,16 @@ import xarray as xr
 from attrib.domains.expression import read_gmt, with_samples
 from attrib.io import add_group, load, replacing, save, to_anndata, write_json
 from attrib.io.annotated import annotated_object
-from attrib.io.lock import read_json
-from attrib.io.names import file_names
 from attrib.io.netcdf import group_names
-from attrib.io.place import strict
+from attrib.io.place import file_names, read_json, strict
 from attrib.scale.runners import connected, shares
 from attrib.scale.samples import digest_of
-from attrib.workflows.attribute import Tell, attribute_in_blocks, rehearse
-from attrib.workflows.context import context_of
 from attrib.workflows.expression import findings as numbers
-from attrib.workflows.expression import pictures as drawn
+from attrib.workflows.expression import page as drawn
 from attrib.workflows.expression.checkpoint import Classifier
-from attrib.workflows.expression.findings import Findings
+from attrib.workflows.expression.download import read_expression
+from attrib.workflows.expression.findings import Findings, means_of_targets, target_names
 from attrib.workflows.expression.page import gene_data, study_page
-from attrib.workflows.expression.reading import read_expression
 from attrib.workflows.expression.selection import (
     Samples,
     background,
@@ -38,11 +34,17 @@ from attrib.workflows.expression.selection import (
     classified,
     of_split,
 )
-from attrib.workflows.expression.targets import means_of_targets, target_names
 from attrib.workflows.folder import RECORD, Folder, digest, picture_count
-from attrib.workflows.plan import ALL_METHODS, Plan, plan
+from attrib.workflows.plan import ALL_METHODS, Plan, context_of, plan
 from attrib.workflows.runner import FEW, Drawers, Studied
-from attrib.workflows.study import completeness, deletion_curve, write_agreement
+from attrib.workflows.study import (
+    Tell,
+    attribute_in_blocks,
+    completeness,
+    deletion_curve,
+    rehearse,
+    write_agreement,
+)
 
 PROGRAM = "attrib expression"
 RESULTS = "attributions.nc"

@@ -1,4 +1,4 @@
-"""The files of all pairs together: attributions, tables, groups compared, motifs, averages, summary."""
+"""The files of all pairs together and their page: attributions, tables, groups compared, motifs, averages, summary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 
 from attrib import __version__
 from attrib.domains.fcgr import by_kmer
-from attrib.domains.fcgr.kmers import SEED
+from attrib.domains.fcgr.images import SEED
 from attrib.domains.motifs import as_motif
 from attrib.domains.sequences import reverse_complement
 from attrib.io import save, save_motifs, write_json
@@ -22,15 +22,27 @@ from attrib.io.place import strict
 from attrib.plots import motif_cards
 from attrib.stats import agreement, assemble, contrast, describe
 from attrib.workflows.drawing import method_name
-from attrib.workflows.fcgr import overviews, squares
-from attrib.workflows.fcgr.page import study_page
+from attrib.workflows.fcgr import layers, samplefiles
 from attrib.workflows.fcgr.pairs import BRANCHES
-from attrib.workflows.fcgr.samplefiles import leading, rows, site_of
+from attrib.workflows.fcgr.samplefiles import (
+    TITLES,
+    in_log_odds,
+    leading,
+    per_sample,
+    rows,
+    runs,
+    site_of,
+    track,
+)
 from attrib.workflows.folder import Folder
+from attrib.workflows.page import browser, links, listing, page, paragraphs, pictures, quantised, table
 
 LEAST = 3  # samples per label below which groups are not compared
 LEVEL = 0.05
 LOGOS, SITES = 8, 3  # motifs of a branch that are looked at, and the sites that a logo must have
+
+BYTES = 30_000_000  # of attributions in a page; a browser loads that in a second or two
+CAPTION = "Red speaks for binding, blue against; each picture has its own scale. Shaded and outlined: the seed and its site."
 
 
 def write_contrast(run: Folder, results: xr.Dataset, seed: int) -> dict[str, Any]:
@@ -49,8 +61,8 @@ def write_contrast(run: Folder, results: xr.Dataset, seed: int) -> dict[str, Any
         difference = difference.assign_coords(kmer=results["kmer"])
         table = _by_kmer(difference)
         save(table, run.file(f"positive_negative_{b}.csv"))
-        title = f"{squares.TITLES[b]}, {groups}"
-        run.picture(f"positive_negative_{b}.png", overviews.contrast_picture(title, difference))
+        title = f"{samplefiles.TITLES[b]}, {groups}"
+        run.picture(f"positive_negative_{b}.png", layers.contrast_picture(title, difference))
         clear = table["kmer"][table["p_corrected"] < LEVEL].tolist()
         summary[b] = {"method": lead, "cells_below_0.05_corrected": len(clear), "kmers": clear[:20]}
     return summary
@@ -151,7 +163,7 @@ def _averages(run: Folder, results: xr.Dataset) -> None:
     for method in (str(m) for m in results["method"].values):
         maps = {b: results[b].sel({"method": method}).mean("sample") for b in BRANCHES}
         title = f"{method_name(method)}, mean of {n} pairs"
-        run.picture(f"average_attribution_{method}.png", overviews.averages(title, maps))
+        run.picture(f"average_attribution_{method}.png", layers.averages(title, maps))
 
 
 def _agreement(run: Folder, results: xr.Dataset) -> None:
@@ -164,7 +176,7 @@ def _agreement(run: Folder, results: xr.Dataset) -> None:
     save(frame, run.file("method_agreement.csv"))
     title = f"Spearman's correlation of two methods over k-mers, mean of {results.sizes['sample']} pairs"
     if len(methods) > 1:
-        run.picture("method_agreement.png", overviews.agreement_picture(title, tables))
+        run.picture("method_agreement.png", layers.agreement_picture(title, tables))
 
 
 def _described(run: Folder, results: xr.Dataset) -> None:
@@ -231,7 +243,7 @@ def _seed_of(consensus: str, branch: str, mirnas: np.ndarray) -> str:
 
 def _consensus(run: Folder, results: xr.Dataset) -> None:
     """What all methods agree on: of each k-mer the mean rank of its magnitude over methods and pairs, and the pairs by agreement."""
-    methods = squares.per_sample(results)
+    methods = samplefiles.per_sample(results)
     if len(methods) < 2:
         return
     maps, rows = {}, []
@@ -263,16 +275,14 @@ def _consensus(run: Folder, results: xr.Dataset) -> None:
     agreed = pd.DataFrame(rows).sort_values("spearman_of_methods", ascending=False, kind="stable")
     save(agreed, run.file("pair_agreement.csv"))
     title = f"consensus of {len(methods)} methods and {results.sizes['sample']} pairs"
-    run.picture(
-        "consensus.png", overviews.averages(title, maps, "mean rank of the magnitude (0 to 1)", "Reds")
-    )
+    run.picture("consensus.png", layers.averages(title, maps, "mean rank of the magnitude (0 to 1)", "Reds"))
 
 
 def _along(run: Folder, results: xr.Dataset) -> None:
     """Draw the mean attribution along the miRNA, whose positions correspond in all pairs."""
     label = results["label"].values
     means: dict[str, dict[str, np.ndarray]] = {}
-    for m in squares.per_sample(results):
+    for m in samplefiles.per_sample(results):
         a = results["mirna_along"].sel({"method": m})
         groups = {
             f"label {c} (n = {(label == c).sum()})": a.values[label == c]
@@ -280,12 +290,127 @@ def _along(run: Folder, results: xr.Dataset) -> None:
             if (label == c).any()
         }
         length = min(len(str(s)) for s in results["mirna_sequence"].values)
-        means[squares.in_log_odds(method_name(m), a)] = {g: v[:, :length] for g, v in groups.items()}
+        means[samplefiles.in_log_odds(method_name(m), a)] = {g: v[:, :length] for g, v in groups.items()}
     title = "mean attribution along the miRNA, with 95% intervals of three pairs or more; shaded: seed"
-    run.picture("average_along_mirna.png", overviews.positions_picture(title, means, SEED))
+    run.picture("average_along_mirna.png", layers.positions_picture(title, means, SEED))
 
 
 def combined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """The parts of all pairs as one dataset; shorter sequences are padded."""
     padded = xr.concat(parts, "sample", join="outer", combine_attrs="override", fill_value={"mirna_letter": " ", "mrna_letter": " "})  # fmt: skip
     return padded
+
+
+def study_page(
+    results: xr.Dataset,
+    names: Mapping[str, str],
+    summary: Mapping[str, Any],
+    files: Sequence[str],
+    drawn: Sequence[str],
+) -> str:
+    """The page as text. Attributions are stored in 255 steps from minus to plus their limit; pairs beyond 30 MB are not in the page."""
+    pictured = per_sample(results)
+    methods = pictured + [m for m in map(str, results["method"].values) if m not in pictured]
+    samples = [str(s) for s in results["sample"].values]
+    size = 2 * len(methods) * results["mirna"][0, 0].size * 4 // 3
+    browsable = samples[: max(1, BYTES // size)]
+    kmers, corner = results["kmer"].values, (0, -1)
+    square: dict[str, Any] = {
+        "kind": "grid", "by": ["method"], "beside": True, "letters": len(str(kmers[0, 0])), "cells": "".join(kmers.ravel().tolist()),
+        "corners": [str(kmers[y, x])[-1] for y in corner for x in corner],
+    }  # fmt: skip
+    views: list[dict[str, Any]] = [square | {"key": b, "title": TITLES[b]} for b in BRANCHES]
+    views += [
+        {"kind": "track", "by": ["method"], "key": f"{b}_along", "title": f"{TITLES[b]}, 5' to 3'"} for b in BRANCHES
+    ]  # fmt: skip
+    views += [
+        {
+            "kind": "grid", "key": "interaction", "cell": 15, "title": "interaction: miRNA down, target across", "unit": "integrated Hessians (log-odds)",
+        },
+        {"kind": "links", "key": "files"},
+    ]  # fmt: skip
+    bad = [f"{n}: {reason}" for n, reason in summary.get("bad_pairs", {}).items()]
+    return page(
+        "miRNA and target: what the network looked at",
+        [
+            paragraphs(f"{len(samples)} pairs, accuracy {summary['accuracy']:.1%}; network: {summary.get('source', '')}."),
+            paragraphs(f"The first {len(browsable)} can be browsed here, the others are in the files.") if len(browsable) < len(samples) else None,
+            _left_out(summary),
+            listing("Pairs that could not be used", bad, "analysis_summary.json"),
+            browser(
+                "Pairs", [_sample(results.sel(sample=s), s, names[s], s in drawn) for s in browsable], views,
+                choices=[{"name": "method", "options": methods}], order=["probability", "score"], caption=CAPTION,
+            ),
+            table("Methods", _method_rows(summary), "analysis_summary.json"),
+            pictures("All pairs", [f for f in files if f.endswith(".png")]),
+            links(f for f in files if f != "index.html" and not f.endswith(".png")),
+        ],
+    )  # fmt: skip
+
+
+def _left_out(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    reason = (summary.get("positives_against_negatives") or {}).get("left_out")
+    return paragraphs(f"Positives against negatives: left out, {reason}.", note=True) if reason else None
+
+
+def _method_rows(summary: Mapping[str, Any]) -> pd.DataFrame:
+    rows = []
+    for method, figures in summary["methods"].items():
+        row = {
+            "method": method_name(method),
+            "largest completeness error": figures["completeness_error_max"],
+            "deletion z (median)": figures["deletion_z_median"],
+        }
+        for b in BRANCHES:
+            for kind in ("Pearson", "Spearman"):
+                name = f"{kind.lower()}_with_integrated_gradients"
+                row[f"{kind} correlation with integrated gradients, {TITLES[b]}"] = figures[b][name]
+            row[f"top position in {'seed' if b == 'mirna' else 'site'}, {TITLES[b]} (share)"] = figures[b][
+                "top_in_site_share"
+            ]
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    return frame.astype(dict.fromkeys(frame.columns[1:], float))
+
+
+def _sample(pair: xr.Dataset, sample: str, name: str, drawn: bool) -> dict[str, Any]:
+    label, probability = int(pair["label"]), float(pair["probability"])
+    site = site_of(pair)
+    entry: dict[str, Any] = {
+        "name": sample, "label": str(label), "score": float(pair["score"]), "probability": probability,
+        "says": f"label {label}, probability of binding {probability:.3f}, score {float(pair['score']):.3g} (log-odds)",
+        "wrong": (probability >= 0.5) != (label == 1),
+        "files": [f"{name}_{f}.png" for f in _files(pair)] if drawn else [],
+    }  # fmt: skip
+    spans = {"mirna": [[SEED[0] - 1, SEED[1] - SEED[0] + 1]], "mrna": [[a, b - a] for a, b in runs(site)]}
+    letters = {b: str(pair[f"{b}_sequence"].values).upper().replace("U", "T") for b in BRANCHES}
+    methods = [str(m) for m in pair["method"].values]
+    for b in BRANCHES:
+        units = {m: in_log_odds("attribution", pair[b].sel({"method": m})) for m in methods}
+        entry[b] = {m: quantised(pair[b].sel({"method": m}).values) | {"unit": units[m]} for m in methods}
+        entry[f"{b}_along"] = {
+            m: {
+                "letters": letters[b],
+                "values": _short(track(pair, b, m).values),
+                "marked": spans[b],
+                "unit": units[m],
+            }
+            for m in methods
+        }
+    if "interaction" in pair:
+        (top, high), lengths = spans["mirna"][0], [len(letters[b]) for b in BRANCHES]
+        values = pair["interaction"].values[: lengths[0], : lengths[1]]
+        entry["interaction"] = quantised(values) | {
+            "row_names": letters["mirna"], "column_names": letters["mrna"],
+            "boxes": [[top, start, high, count] for start, count in spans["mrna"]],
+        }  # fmt: skip
+    return entry
+
+
+def _files(pair: xr.Dataset) -> list[str]:
+    kinds = ["mirna_comparison", "mrna_comparison", "grad_cam", "interaction_heatmap", "mirna_clusters", "mrna_clusters", "along"]  # fmt: skip
+    return [k for k in kinds if k != "grad_cam" or any(f"{b}_cam" in pair for b in BRANCHES)]
+
+
+def _short(values: np.ndarray) -> list[float]:
+    return [float(f"{v:.4g}") for v in np.nan_to_num(values)]

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._seed import whole_seed
+from attrib._arguments import whole_seed
 from attrib.domains.draws import drawn_evenly
 from attrib.domains.fcgr import CORNERS, fcgr
-from attrib.domains.sequences.fasta import text_of
-from attrib.io.names import file_names
+from attrib.domains.sequences.tables import text_of
+from attrib.io.place import file_names
 
 BRANCHES = ("mirna", "mrna")
 NAMES = {  # of published tables; the first that is there is taken

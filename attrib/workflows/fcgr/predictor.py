@@ -13,10 +13,10 @@ from attrib._install import install_hint
 from attrib.engine.model.function import one_tensor
 from attrib.io import replacing, write_json
 from attrib.scale.loading import WEIGHTS, check_device, fill, load_model, read_weights
-from attrib.workflows.context import Context
 from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import Images
 from attrib.workflows.folder import fingerprint, read_mapping
+from attrib.workflows.plan import Context
 
 OUTPUTS = ("logit", "probability")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from attrib._seed import whole_seed
+from attrib._arguments import whole_seed
 from attrib.io import save, write_json
 from attrib.plots.scale import figure
 from attrib.stats import performance

@@ -10,14 +10,13 @@ import numpy as np
 import xarray as xr
 from torch import Tensor, nn
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib.functional import prepare
 from attrib.labels import deletion, labelled, predict
 from attrib.labels.grids import VOXEL_DIMS
 from attrib.scale.loading import first_line
-from attrib.workflows.context import Context
 from attrib.workflows.mri.plan import BY_REGION, Plan
-from attrib.workflows.plan import ALL_METHODS
+from attrib.workflows.plan import ALL_METHODS, Context
 from attrib.workflows.study import CONTROLS, STEPS
 
 JUDGED = 8  # slices of a subject that are compared with random orders: so many, or up to 15

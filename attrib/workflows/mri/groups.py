@@ -12,7 +12,7 @@ import xarray as xr
 
 from attrib.domains.mri import coarsened
 from attrib.io import replacing, to_nifti
-from attrib.io.names import LEGAL, file_names
+from attrib.io.place import LEGAL, file_names
 from attrib.labels.grids import VOXEL_DIMS, affine_of, to_mm, voxel_sizes
 from attrib.stats import cluster_contrast, consistency, lateralisation, rank_correlation, region_contrast
 from attrib.stats.clusters import LEAST

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib.domains.mri import INTENSITIES
 from attrib.workflows.drawing import method_name
 from attrib.workflows.plan import ALL_METHODS

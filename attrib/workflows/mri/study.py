@@ -18,8 +18,7 @@ from attrib.io.nifti import nibabel_module
 from attrib.labels.grids import VOXEL_DIMS, foreground
 from attrib.scale.loading import first_line, load_model
 from attrib.scale.runners import shares
-from attrib.workflows.attribute import Tell
-from attrib.workflows.context import context_of
+from attrib.workflows.data import class_names
 from attrib.workflows.folder import Folder, digest, fingerprint, picture_count, read_mapping
 from attrib.workflows.mri.cohort import Done, write_cohort
 from attrib.workflows.mri.explaining import Explainer
@@ -34,11 +33,11 @@ from attrib.workflows.mri.plan import (
     checked,
     refuse_odd_statistics,
 )
-from attrib.workflows.mri.reference import reference_subjects
 from attrib.workflows.mri.subjectfiles import map_name, read_part
-from attrib.workflows.mri.worker import Mri, Worker
+from attrib.workflows.mri.worker import Mri, Worker, reference_subjects
+from attrib.workflows.plan import context_of
 from attrib.workflows.runner import studied
-from attrib.workflows.targets import class_names
+from attrib.workflows.study import Tell
 
 LARGE = 1_000_000  # voxels above which more volumes in a call gain nothing and take memory
 JUDGED = 20  # subjects whose maps are compared with random orders by deletion

@@ -10,12 +10,12 @@ import numpy as np
 import xarray as xr
 from torch import nn
 
-from attrib._nearest import near
+from attrib._arguments import near
 from attrib.domains.motifs import FilterMotifs, filter_counts, filter_peaks
 from attrib.domains.motifs.filters import motifs_of_counts, thresholds
 from attrib.engine.layers.at_layer import named_layers
 from attrib.labels import layer_activation
-from attrib.workflows.context import Context
+from attrib.workflows.plan import Context
 
 LETTERS = 4
 ROWS = 256  # sequences whose activations are in memory

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._nearest import near
-from attrib._seed import whole_seed
+from attrib._arguments import near, whole_seed
 from attrib.domains.draws import drawn_evenly
 from attrib.domains.motifs.matrix import LETTERS, matrix_of
 from attrib.domains.sequences import ablate, dinucleotide_shuffle, evolve, marginalize, space

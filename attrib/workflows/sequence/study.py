@@ -15,12 +15,12 @@ from attrib.domains.sequences import Reading, one_hot
 from attrib.io import motif_reading
 from attrib.scale.loading import load_model
 from attrib.scale.runners import shares
-from attrib.workflows.attribute import Tell
-from attrib.workflows.context import Context, context_of
+from attrib.workflows.data import class_names, headed, with_heads
 from attrib.workflows.folder import PARTS, RECORD, Folder, picture_count, plain_settings
+from attrib.workflows.plan import Context, context_of
 from attrib.workflows.runner import studied
 from attrib.workflows.sequence.convolution import TRIED, Kernel, kernels
-from attrib.workflows.sequence.discovery import Discovered, discover
+from attrib.workflows.sequence.discovery import Discovered, discover, modisco, program
 from attrib.workflows.sequence.experiments import (
     evolved,
     experiments,
@@ -29,29 +29,32 @@ from attrib.workflows.sequence.experiments import (
     spaced,
     usual_length,
 )
-from attrib.workflows.sequence.files import write
-from attrib.workflows.sequence.findings import Findings
-from attrib.workflows.sequence.modisco import modisco, program
-from attrib.workflows.sequence.parts import ROWS, Attributed, Sequences, attributed
-from attrib.workflows.sequence.records import (
-    Problem,
-    Source,
-    chunks,
-    problem_entries,
-    read_records,
-    refusal_entries,
+from attrib.workflows.sequence.files import Findings, write
+from attrib.workflows.sequence.parts import (
+    ROWS,
+    Attributed,
+    Sequences,
+    Variation,
+    attributed,
+    effects_of_variants,
+    read_variants,
 )
 from attrib.workflows.sequence.settings import (
     METHODS,
+    Problem,
     Settings,
+    Source,
     check,
+    chunks,
     explained_outputs,
     importance,
     leading,
+    problem_entries,
+    read_records,
+    refusal_entries,
     scores,
 )
-from attrib.workflows.sequence.variation import Variation, effects_of_variants, read_variants
-from attrib.workflows.targets import class_names, headed, with_heads
+from attrib.workflows.study import Tell
 
 NOTHING = Discovered(None, Clusters({}, {}, pd.DataFrame()), None, {})
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attrib.domains.fcgr import complement_pixels, kmers, pixel_of
-from attrib.domains.fcgr.kmers import seed_site
+from attrib.domains.fcgr.images import seed_site
 
 PAPER = {"A": (0.0, 0.0), "C": (0.0, 1.0), "G": (1.0, 1.0), "T": (1.0, 0.0)}  # Jeffrey (1990), y upwards
 PAIRS = {"A": "T", "C": "G", "G": "C", "T": "A"}

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from attrib.domains.motifs import cluster_seqlets, consensus, find_seqlets
-from attrib.domains.motifs.matching import aligned, moved
+from attrib.domains.motifs.clusters import aligned, moved
 from tests.jaspar import one_hot
 
 WORDS = {"GATTACAG": 1.0, "CCTGACGA": 1.0}

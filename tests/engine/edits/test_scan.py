@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attrib.engine.edits import scan
-from attrib.engine.window import convolution, dispatch, linear, pointwise, pooling
+from attrib.engine.edits import edits
+from attrib.engine.window import aggregations, convolution, dispatch, pointwise
 from attrib.engine.window.propagate import Propagation
 from attrib.engine.window.rule import RULES
 from attrib.functional import feature_ablation, in_silico_mutagenesis, occlusion, prepare
@@ -80,8 +80,8 @@ def test_a_prepared_model_is_recorded_once_to_find_that_a_window_does_not_pay(
     """Other edits are asked about anew, and so is a model with other weights."""
     small = nn.Sequential(nn.Conv1d(4, 4, 9), nn.ReLU(), nn.Conv1d(4, 4, 9), nn.Flatten()).double()
     small.requires_grad_(False).eval()
-    recordings, record = [], scan.program
-    monkeypatch.setattr(scan, "program", lambda *a: recordings.append(1) or record(*a))
+    recordings, record = [], edits.program
+    monkeypatch.setattr(edits, "program", lambda *a: recordings.append(1) or record(*a))
     model, x = prepare(small), drawn(1, 100)
     first, second = (explained(model, x, target=0) for _ in range(2))
     assert len(recordings) == 1
@@ -225,17 +225,17 @@ def narrower(rule: Any, spans: Any) -> Any:
 
 
 REACH = convolution.Sliding.reach
-CHANGE, BLOCKS = Propagation.change, linear.Linear.blocks
+CHANGE, BLOCKS, UNDER = Propagation.change, aggregations.Linear.blocks, convolution.under
 WRONG: dict[str, tuple[Any, str, Any]] = {
     "reach": (convolution.Sliding, "reach", narrower),
     "need": (
-        pooling,
+        convolution,
         "under",
-        lambda kernels, span: tuple((lo + 1, hi + 1) for lo, hi in convolution.under(kernels, span)),
+        lambda kernels, span: tuple((lo + 1, hi + 1) for lo, hi in UNDER(kernels, span)),
     ),
     "change": (Propagation, "change", lambda at, ref: CHANGE(at, ref) * (1 + 1e-6)),
     "weights": (
-        linear.Linear,
+        aggregations.Linear,
         "blocks",
         lambda layer, places, room: BLOCKS(layer, [max(0, p - 1) for p in places], room),
     ),
@@ -285,7 +285,7 @@ def test_what_fails_on_the_window_goes_by_rows(monkeypatch: pytest.MonkeyPatch) 
     def broken(*args: Any) -> None:
         raise AttributeError("no such op\nand more")
 
-    monkeypatch.setattr(scan, "program", broken)
+    monkeypatch.setattr(edits, "program", broken)
     found, notes = explained(suited, drawn(2))
     assert notes["path"] == "dense"
     assert notes["path_reason"] == "the window failed with AttributeError: no such op"
@@ -333,4 +333,4 @@ def test_held_inputs() -> None:
 
 
 def test_paths_are_named() -> None:
-    assert scan.PATHS == ("auto", "window", "dense")
+    assert edits.PATHS == ("auto", "window", "dense")

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from attrib.engine.gradient.pullback import by_forward_mode, cut_inputs, has_batch_norm, pull_by_autograd
+from attrib.engine.gradient.differentiate import by_forward_mode, cut_inputs, has_batch_norm, pull_by_autograd
 from attrib.functional import (
     gradient_shap,
     input_x_gradient,

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from attrib.engine.gradient.passes import add_by_sample
-from attrib.engine.sampling import noise
+from attrib.engine.sampling import perturbations
 from attrib.engine.sampling.moments import Moments
 
 T, N, STEPS = 2, 3, 5
@@ -50,7 +50,7 @@ def test_one_row_has_no_variance() -> None:
 def test_variance_in_blocks_that_cut_samples_and_features(
     features: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(noise, "_CPU_BLOCK", 64)
+    monkeypatch.setattr(perturbations, "_CPU_BLOCK", 64)
     rows = torch.randn(T, N * STEPS, 2, features, generator=torch.Generator().manual_seed(1)).double()
     moments = Moments(N, STEPS, CPU, second=True)
     for start in range(0, N * STEPS, 7):

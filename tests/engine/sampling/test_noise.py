@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from attrib.engine.sampling import noise
-from attrib.engine.sampling.noise import choice, normal, sample_keys, uniform
+from attrib.engine.sampling import perturbations
+from attrib.engine.sampling.perturbations import choice, normal, sample_keys, uniform
 
 SEEDS = [0, 1, -5, 2**40]
 
@@ -121,7 +121,7 @@ def test_a_draw_belongs_to_its_sample_bit_for_bit() -> None:
 
 def test_draws_do_not_depend_on_the_work_block(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = normals(30, 7)
-    monkeypatch.setattr(noise, "_CPU_BLOCK", 20)
+    monkeypatch.setattr(perturbations, "_CPU_BLOCK", 20)
     assert np.array_equal(normals(30, 7), whole)
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from attrib.engine.graph import record
 from attrib.engine.secant import expressed, secant
 from attrib.engine.secant.decompositions import decompose
-from attrib.engine.secant.precision import in_double
+from attrib.engine.secant.report import in_double
 from attrib.functional import deep_lift, deep_lift_shap
 
 Norm = Callable[[Tensor], Tensor]

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from attrib.engine.secant import expressed, secant
-from attrib.engine.secant.replay import apply_rule, start
-from attrib.engine.secant.shared_baselines import SHARED_ARGUMENTS, is_shared, shared_arguments
+from attrib.engine.secant.replay import SHARED_ARGUMENTS, apply_rule, is_shared, shared_arguments, start
 from tests.engine.secant.test_replay import composed, graphs
 from tests.zoo import ZOO
 

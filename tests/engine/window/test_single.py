@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from attrib.engine.edits.edits import Letters
 from attrib.engine.window import dispatch, learn_layout, plan, program
-from attrib.engine.window.cost import block_size, snapped
-from attrib.engine.window.linear import product
+from attrib.engine.window.aggregations import product
+from attrib.engine.window.dispatch import block_size, snapped
 from attrib.functional import in_silico_mutagenesis
 
 LENGTH = 120
