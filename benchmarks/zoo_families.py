@@ -736,8 +736,10 @@ def crested(backend: str) -> tuple[Any, Tensor]:
         values = weight.numpy() if backend == "torch" else np.asarray(weight)
         if np.ptp(values) == 0:
             weight.assign(values + np.random.default_rng(0).uniform(0, 0.3, values.shape))
-    if backend == "torch":
-        return OfDict(model), x
+    if backend == "torch":  # in two parts, as its layers are called past torch's hooks
+        last = [layer.output for layer in model.layers if len(layer.output.shape) == 3][-1]
+        halves = keras.Model(model.input, last), keras.Model(last, model.output)
+        return nn.Sequential(*map(OfDict, halves)), x
     trained, held = (
         [v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)
     )
@@ -745,7 +747,7 @@ def crested(backend: str) -> tuple[Any, Tensor]:
 
 
 class OfDict(nn.Module):
-    """A Keras model on torch, as a module of torch."""
+    """A Keras model on torch, or a part of one, as a module of torch."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
