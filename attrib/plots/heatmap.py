@@ -97,7 +97,8 @@ def heatmap(
             notes.append(f"{most} of {a.sizes[dim]} {dim} labels, those of the largest mean magnitude")
             strongest = {dim: _strongest(a, dim, most)}
             a, frame = a.isel(strongest), None if frame is None else frame.isel(strongest)
-    ax = axes(ax, _size(a))
+    size = _size(a)
+    ax = axes(ax, size)
     bound = robust_limit(a, percentile) if limit is None else limit
     picture = ax.imshow(a.values, **colours(a.values, bound), interpolation="nearest", aspect="auto")
     ax.set_facecolor("0.8")
@@ -105,7 +106,8 @@ def heatmap(
     name_cells(ax, a)
     if frame is not None:
         _draw_frame(ax, frame.values)
-    heading = "\n".join(wrapped(line, 60) for line in [*title.splitlines(), *notes])
+    letters = min(60, int(10 * size[0]))
+    heading = "\n".join(wrapped(line, letters) for line in [*title.splitlines(), *notes])
     if heading:
         ax.set_title(heading, fontsize=10)
     quantity = value_label(a) if label is None else label
