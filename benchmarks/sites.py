@@ -23,7 +23,7 @@ from attrib.workflows.fcgr import load_predictor
 from attrib.workflows.fcgr.layers import branch_layers
 from attrib.workflows.fcgr.pairs import BRANCHES, read_pairs
 from attrib.workflows.fcgr.samplefiles import site_of, track
-from attrib.workflows.fcgr.study import CORRECTIONS, METHODS, Settings, explained
+from attrib.workflows.fcgr.study import CORRECTIONS, METHODS, Settings, checked_methods, explained
 
 AROUND = 15  # positions on either side of the site in the picture
 CHUNK = 20
@@ -61,7 +61,7 @@ def computed(checkpoint: Path, data: Path, count: int) -> tuple[list[xr.Dataset]
     sites = [site_of(x.isel(sample=i)).any() for i in range(len(bound))]
     chosen = np.flatnonzero(sites)[:count]
     layers = branch_layers(predictor.model, {b: torch.from_numpy(x[b].values[:1]) for b in BRANCHES})
-    settings = Settings(METHODS, CORRECTIONS, layers, True, {}, 0, "auto")
+    settings = Settings(*checked_methods(METHODS, CORRECTIONS), layers, True, {}, 0, "auto")
     parts, start = [], time.perf_counter()
     for at in range(0, len(chosen), CHUNK):
         part = explained(predictor, x.isel(sample=chosen[at : at + CHUNK]), background, settings, {})
@@ -116,7 +116,7 @@ def picture(pairs: list[xr.Dataset], methods: list[str]) -> Any:
             ax.axhline(0, color="black", linewidth=0.6)
             ax.tick_params(labelsize=7)
             ax.spines[["top", "right"]].set_visible(False)
-        row[0].set_ylabel(wrapped(method_name(method), 12), fontsize=8)
+        row[0].set_ylabel(wrapped(method_name(method), 14), fontsize=8)
     axes[-1, 0].set_xticks([1, 5, 10, 15, 20])
     axes[-1, 0].set_xlabel("miRNA position (nt)", fontsize=9)
     axes[-1, 1].set_xlabel("target position from the first letter of the site (nt)", fontsize=9)

@@ -120,6 +120,19 @@ def timm_model(name: str, sides: int = 1) -> tuple[nn.Module, Tensor]:
                     model = timm.models.convmixer.ConvMixer(
                         64, 4, 7, 7, num_classes=CLASSES, act_layer=nn.ReLU
                     ).eval()
+                elif (
+                    name == "resmlp_12_224"
+                ):  # of twelve blocks with random weights the last see everything alike
+                    mixer = timm.models.mlp_mixer
+                    model = mixer.MlpMixer(
+                        CLASSES,
+                        size or 224,
+                        num_blocks=3,
+                        embed_dim=96,
+                        mlp_ratio=4,
+                        block_layer=mixer.ResBlock,
+                        norm_layer=mixer.Affine,
+                    ).eval()
                 else:
                     model = timm.create_model(name, num_classes=CLASSES, **options).eval()
                 x = images(size or model.default_cfg["input_size"][-1])
@@ -437,7 +450,7 @@ def monai_model(name: str) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
     build: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
         "DenseNet121": lambda: (nets.DenseNet121(2, 1, CLASSES), image),
-        "ResNet": lambda: (nets.resnet10(spatial_dims=3, n_input_channels=1, num_classes=CLASSES), volume),
+        "ResNet": lambda: (nets.ResNet("basic", [1, 1, 1, 1], [8, 16, 24, 32], spatial_dims=3, n_input_channels=1, num_classes=CLASSES), volume),
         "SEResNet50": lambda: (nets.SEResNet50(spatial_dims=2, in_channels=1, num_classes=CLASSES), image),
         "EfficientNetBN": lambda: (nets.EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=1, num_classes=CLASSES), image),
         "ViT": lambda: (nets.ViT(1, (32, 32, 32), (8, 8, 8), hidden_size=32, mlp_dim=64, num_layers=2, num_heads=4, classification=True, num_classes=CLASSES, post_activation=""), volume),
@@ -599,7 +612,7 @@ def borzoi() -> tuple[nn.Module, Tensor]:
         def forward(self, x: Tensor) -> Tensor:  # tracks (N, T, bins)
             return self.model(x)[:, :CLASSES].mean(2)
 
-    return Track(), sequences(1024)
+    return InDouble(Track()), sequences(1024)
 
 
 def with_controls() -> tuple[nn.Module, Tensor]:
@@ -643,10 +656,15 @@ def selene() -> tuple[nn.Module, Tensor]:
     return package.NonStrandSpecific(package.DeeperDeepSEA(512, CLASSES)), sequences(512)
 
 
+def stand_in(modules: dict[str, dict[str, Any]]) -> None:
+    """Modules that a package imports, but none of whose code its network runs."""
+    for name, held in modules.items():
+        sys.modules.setdefault(name, ModuleType(name)).__dict__.update(held)
+
+
 def scgpt() -> tuple[nn.Module, Tensor]:
     """scGPT with continuous values; its package imports torchtext, which was given up, for a vocabulary that is not needed."""
-    for name, held in {"torchtext": {}, "torchtext.vocab": {"Vocab": object}}.items():
-        sys.modules.setdefault(name, ModuleType(name)).__dict__.update(held)
+    stand_in({"torchtext": {}, "torchtext.vocab": {"Vocab": object}})
     package = importlib.import_module("scgpt.model.model")
     options = {"n_cls": CLASSES, "vocab": {"<pad>": 0}, "dropout": 0.1}
     model = package.TransformerModel(30, 32, 4, 64, 2, **options)
@@ -676,7 +694,21 @@ def crested(backend: str) -> tuple[Any, Tensor]:
     keras.config.set_floatx("float64")
     keras.utils.set_random_seed(0)
     small = {"first_filters": 16, "filters": 16, "dense_size": 16}
-    model = importlib.import_module("crested.tl.zoo").simple_convnet(256, CLASSES, **small)
+    if (
+        backend == "jax"
+    ):  # the package asks for torch or tensorflow in data loaders and in attention, which are not in this network
+        folder = importlib.import_module("crested").__path__[0]
+        stand_in(
+            {
+                f"crested.{part}": {"__path__": [f"{folder}/{part.replace('.', '/')}"]}
+                for part in ("tl", "tl.zoo")
+            }
+        )
+        stand_in(
+            {"crested.tl.zoo.utils._attention": dict.fromkeys(("AttentionPool1D", "MultiheadAttention"))}
+        )
+    network = importlib.import_module("crested.tl.zoo._simple_convnet")
+    model = network.simple_convnet(256, CLASSES, **small)
     x = sequences(256, channels_last=True)
     for layer in model.layers:
         if hasattr(layer, "moving_mean"):

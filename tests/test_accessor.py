@@ -222,6 +222,10 @@ def test_a_notebook_shows_score_residual_and_strongest_entries() -> None:
     assert "and 1 more" in head
     assert "&lt;b&gt;" in head
     assert "<b>:" not in head
+    assert "rtol=1e-3" not in head
+    assert "rtol=1e-3" in shown(
+        attrib.integrated_gradients(lambda v: torch.tanh(90 * v).sum(1), x, n_steps=2)
+    )
     strongest = a[0].to_series().abs().idxmax()
     assert (
         head.split("c0</td>")[1]
@@ -305,6 +309,19 @@ def test_the_input_of_a_picture_is_matched_by_its_labels() -> None:
         a.attrib.plot(x[:1])
     with pytest.raises(ValueError, match="`x` has 2 samples along 'sample' and the result 1"):
         a.drop_vars("sample")[:1].attrib.plot(x.drop_vars("sample"))
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_of_long_sequences_the_strongest_stretch_is_drawn(labels: bool) -> None:
+    x = one_hot({"peak": "ACGT" * 300})
+    x = x if labels else x.drop_vars("position")
+    a = x * xr.where(abs(xr.DataArray(np.arange(1200), dims="position") - 900) < 3, 5.0, 0.01)
+    for result in (a, a.sum("nucleotide")):
+        ax = result.attrib.plot(x).axes[0]
+        assert ax.get_title(loc="left") == "peak; the strongest 200 of 1,200 positions"
+        numbers = [int(t.get_text()) for t in ax.get_xticklabels() if t.get_text()]
+        assert min(numbers) >= 700
+        assert min(numbers) <= 900 <= max(numbers) <= 1_100
 
 
 def test_letters_that_are_not_there_are_no_logo() -> None:

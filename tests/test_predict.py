@@ -176,3 +176,11 @@ def test_models_in_bfloat16_give_single_precision() -> None:
     activation = attrib.layer_activation(f, X, layer="0")
     assert activation.dtype == np.float32
     assert np.array_equal(activation, f[0](t).detach().float())
+
+
+def test_a_target_is_taken_of_the_result() -> None:
+    for predict in (attrib.predict, attrib.functional.predict):
+        with pytest.raises(
+            TypeError, match=r"no argument 'target'; it gives all outputs; take some of the result"
+        ):
+            predict(model(), torch.from_numpy(X.values), target=0)  # type: ignore[call-arg]

@@ -21,6 +21,7 @@ GROUP, ENTRY = "group", "entry"  # names that are not of the result
 
 TABLE = 20  # samples that are rows of a heat map; of more, the mean is drawn
 FEATURES = 5  # bars or columns where there would be one picture
+LETTERS = 200  # of a sequence in a picture
 VOXELS = ("i", "j", "k")
 
 ROWS = 5  # samples in the view
@@ -350,13 +351,30 @@ def _logos(a: xr.DataArray, x: xr.DataArray | None) -> Figure:
     )
     if letters and x is not None and not mapped:
         a = importance(method, a, x)
-    drawing = figure((1.2 + 0.1 * max(30, a.sizes["position"]), 0.4 + 1.6 * len(a)))
+    count = a.sizes["position"]
+    if count > LETTERS and "position" not in a.coords:
+        a = a.assign_coords(position=range(count))
+    drawing = figure((1.2 + 0.1 * min(max(30, count), LETTERS), 0.4 + 1.6 * len(a)))
     for k, ax in enumerate(drawing.subplots(len(a), 1, squeeze=False)[:, 0]):
-        (mutation_map if mapped else attribution_logo)(a[k], None if x is None else x[k], ax=ax)
-        ax.set_title(named(a, a.dims[0], k), fontsize=9, loc="left")
+        stretch = {"position": _strongest(a[k])}
+        (mutation_map if mapped else attribution_logo)(
+            a[k].isel(stretch), None if x is None else x[k].isel(stretch), ax=ax
+        )
+        of_all = f"; the strongest {LETTERS} of {count:,} positions" if count > LETTERS else ""
+        ax.set_title(named(a, a.dims[0], k) + of_all, fontsize=9, loc="left")
         if k < len(a) - 1:
             ax.set_xlabel("")
     return drawing
+
+
+def _strongest(a: xr.DataArray) -> slice:
+    """The stretch of at most `LETTERS` positions that holds most of an attribution's magnitude."""
+    import numpy as np
+
+    strength = abs(a).fillna(0).sum([d for d in a.dims if d != "position"]).values
+    sums = np.concatenate([[0.0], np.cumsum(strength)])
+    begin = int(np.argmax(sums[LETTERS:] - sums[:-LETTERS])) if len(strength) > LETTERS else 0
+    return slice(begin, begin + LETTERS)
 
 
 def view(a: xr.DataArray, name: Hashable | None = None) -> str:
@@ -379,9 +397,10 @@ def view(a: xr.DataArray, name: Hashable | None = None) -> str:
         "<tr>" + "".join(f"<td style='text-align:left'>{escape(c)}</td>" for c in row) + "</tr>"
         for row in rows
     )
-    return (
-        f"<div><b>{title}</b></div><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+    messages = "".join(
+        f"<div>{escape(str(a.attrs[k]))}</div>" for k in ("completeness", "rtol") if k in a.attrs
     )
+    return f"<div><b>{title}</b></div>{messages}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
 
 def _row(a: xr.DataArray, heads: list[Hashable], places: list[int], residual: bool) -> list[str]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attrib._arguments import near
 from attrib._install import install_hint
 from attrib.cli import show
 from attrib.cli.options import (
@@ -258,11 +257,7 @@ def train(
     """Train dense layers that tell the label of a sample; no donor of the test is seen in training."""
     from attrib.workflows.expression import train as work
 
-    settings, others = divided(assignments(options), TRAINED)
-    if others:
-        raise ValueError(
-            f"--set has {', '.join(others)}, expected some of {', '.join(TRAINED)}{near(next(iter(others)), TRAINED)}"
-        )
+    settings, _ = divided(assignments(options), TRAINED, methods=False)
     settings["hidden"] = [int(v) if v.strip().isdecimal() else 0 for v in settings["hidden"].split(",")]
     with show.progress() as tell:
         done = work(

@@ -13,6 +13,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from attrib._arguments import near
+
 EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
 PYTHON = {"True": True, "False": False, "None": None}  # which JSON spells in another way
 
@@ -222,9 +224,27 @@ def assignments(settings: Sequence[str] | None, flag: str = "--set") -> dict[str
 
 
 def divided(
-    values: Mapping[str, Any], study: Mapping[str, tuple[type, Any]], flag: str = "--set"
+    values: Mapping[str, Any],
+    study: Mapping[str, tuple[type, Any]],
+    flag: str = "--set",
+    methods: bool = True,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings of a study, whose kinds and defaults are `study`, and what is left: arguments of methods."""
+    """Settings of a study, whose kinds and defaults are `study`, and what is left: arguments of methods, if it takes some.
+
+    Raises
+    ------
+    ValueError
+        For a name that is neither, with the nearest one; and for values of another kind.
+    """
+    from attrib.functional import METHODS  # torch: not for a list of options
+
+    arguments = {a for m in METHODS.values() for a in m.about.arguments} if methods else set()
+    for name in values:
+        if not (name in study or name in arguments or (methods and "." in name)):
+            also = "; or an argument of a method, such as n_steps" if methods else ""
+            raise ValueError(
+                f"{flag} has {name}, expected some of {', '.join(study)}{also}{near(name, [*study, *arguments])}"
+            )
     settings = {
         name: default if values.get(name) is None else _of_kind(values[name], kind, f"{flag} {name}")
         for name, (kind, default) in study.items()

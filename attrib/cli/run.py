@@ -196,11 +196,11 @@ def _usage(error: Any, arguments: Sequence[str]) -> str:
     """The parser's message, with the nearest command where older parsers leave it out."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "attrib"
-    text = error.format_message().rstrip(".")
+    text = re.sub(r"\. Did you mean", "; did you mean", error.format_message().rstrip("."))
     wrong = re.match(r"No such command '(.*?)'", text)
-    if wrong and "Did you mean" not in text:
+    if wrong and "did you mean" not in text:
         text += near(wrong[1], getattr(_command(arguments), "commands", {}))
-    return f"{text}; see {path} --help"
+    return f"{text}{'' if text.endswith('?') else ';'} see {path} --help"
 
 
 def _report(text: str, code: int) -> int:

@@ -50,6 +50,7 @@ ADVICE = {
     "return_convergence_delta": "the completeness error is `delta` of `.explain(...)`, and a coord of labelled results",
     "draw_baseline_from_distrib": "gradient_shap and deep_lift_shap take a distribution of baselines",
     "attribute_to_layer_input": "pass the layer before as `layer`",
+    "target": "it gives all outputs; take some of the result: .sel(target=...), or [:, 0] of a tensor",
 }
 
 Returned = TypeVar("Returned", covariant=True)

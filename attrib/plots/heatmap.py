@@ -97,8 +97,8 @@ def heatmap(
             notes.append(f"{most} of {a.sizes[dim]} {dim} labels, those of the largest mean magnitude")
             strongest = {dim: _strongest(a, dim, most)}
             a, frame = a.isel(strongest), None if frame is None else frame.isel(strongest)
-    size = _size(a)
-    ax = axes(ax, size)
+    letters = 60 if ax is not None else min(60, max(24, int(9 * _size(a)[0])))  # in a line above the axes
+    ax = axes(ax, _size(a))
     bound = robust_limit(a, percentile) if limit is None else limit
     picture = ax.imshow(a.values, **colours(a.values, bound), interpolation="nearest", aspect="auto")
     ax.set_facecolor("0.8")
@@ -106,7 +106,6 @@ def heatmap(
     name_cells(ax, a)
     if frame is not None:
         _draw_frame(ax, frame.values)
-    letters = min(60, int(10 * size[0]))
     heading = "\n".join(wrapped(line, letters) for line in [*title.splitlines(), *notes])
     if heading:
         ax.set_title(heading, fontsize=10)

@@ -150,8 +150,9 @@ def value_label(a: xr.DataArray) -> str:
 
 
 def wrapped(text: str, width: int) -> str:
-    """Text in lines of at most `width` characters."""
-    return "\n".join(textwrap.wrap(text, width)) or text
+    """Text in lines of at most `width` characters; a unit with a stroke stays in one line."""
+    lines = textwrap.wrap(text.replace(" / ", "\u00a0/\u00a0"), width)
+    return "\n".join(lines).replace("\u00a0", " ") or text
 
 
 def shortened(text: str, most: int = 44) -> str:

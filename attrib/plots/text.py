@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE, LINE, GAP = 10.0, 20.0, 7.0  # points: of the letters, from line to line, between words
+LEAST = 4.0  # inches, for the colour bar
 MARGIN, FOOT, HEAD = 10.0, 56.0, 18.0  # points: around the text, for the colour bar, for the name of a sample
 
 
@@ -56,7 +57,7 @@ def text(
         has none, the one coord of text along it. Tokens
         whose word is empty or whose value is missing are left out, as padding is.
     width : float, default 6.5
-        Inches.
+        Inches, at most.
     limit : float, optional
         Value of the last colour; default: the largest magnitude.
     label : str, optional
@@ -100,6 +101,8 @@ def text(
         top = height + (HEAD if head else 0.0)
         paragraphs.append(_laid_out(_words(sample, words), 72 * width, top))
         height = max([top, *(w.y for w in paragraphs[-1])]) + LINE + MARGIN / 2
+    right = max([w.x + w.width for p in paragraphs for w in p] + [MARGIN + 0.8 * _width(h) for h in heads])
+    width = min(width, max(LEAST, (right + 2 * MARGIN) / 72))
     drawing = figure((width, (height + FOOT) / 72))
     drawing.set_layout_engine("none")
     style = colours(a.values, last)

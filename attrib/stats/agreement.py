@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from attrib.labels.frames import matched, truth
-from attrib.stats.matching import Labelled, by_labels, rank_of
+from attrib.stats.matching import Labelled, by_labels, rank_of, samples_along
 
 MASS, POINTING = "doi:10.1016/j.inffus.2021.11.008", "doi:10.1007/s11263-017-1059-x"
 POSITIONS = ("z", "y", "x", "position")  # dims of positions, where the caller names none
@@ -26,7 +26,8 @@ def agreement(
         Attributions of the same samples by method, all of one shape. Where they have labels, entries are matched by them,
         in any order.
     dim : str or None, default "sample"
-        The samples; None where each result is a single attribution.
+        The samples; of results of attrib, whatever their dim of samples is called (`obs`, `cell`). None where each result is a
+        single attribution.
     top : float, optional
         Instead of the correlation: the share of the `top` largest entries (a fraction, such as 0.1) that two methods have in
         common; that of two random orders is `top`.
@@ -59,6 +60,7 @@ def agreement(
     first = by_labels(
         results[names[0]], f"results[{names[0]!r}]", ("feature",) if dim is None else (dim, "feature")
     )
+    dim = None if dim is None else samples_along(first, dim)
     results = {
         n: first if n == names[0] else by_labels(a, f"results[{n!r}]", first.dims, exact=True)
         for n, a in results.items()

@@ -14,7 +14,7 @@ import xarray as xr
 from attrib._arguments import whole_seed
 from attrib.labels.frames import matched, truth
 from attrib.stats.contrast import CLOSE, entry_labels, pooled_t, two_groups
-from attrib.stats.matching import Labelled, by_labels
+from attrib.stats.matching import Labelled, by_labels, samples_along
 
 CHUNK = 1 << 24  # numbers in memory at a time
 LEAST = 4  # samples in a group
@@ -98,6 +98,7 @@ def cluster_contrast(
     (9, True)
     """
     a = by_labels(a, "a", (dim, "position"))
+    dim = samples_along(a, dim)
     if dim not in a.dims or a.ndim < 2:
         raise ValueError(
             f"`a` has dims {a.dims}, expected {dim!r} and positions; name the samples' dim with dim="

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib._arguments import whole_seed
-from attrib.stats.matching import Labelled, by_labels, values_along
+from attrib.stats.matching import Labelled, by_labels, samples_along, values_along
 
 CHUNK = 1 << 22  # numbers in memory at a time
 CLOSE = 1 - 1e-9  # what rounding may do to a statistic that two permutations share
@@ -86,6 +86,7 @@ def contrast(
     [True, False, False]
     """
     a = by_labels(a, "a", (dim, "feature"))
+    dim = samples_along(a, dim)
     if dim not in a.dims:
         raise ValueError(
             f"`a` has dims {a.dims}, expected {dim!r} among them; name the samples' dim with dim="
@@ -244,6 +245,7 @@ def consistency(
     True
     """
     a = by_labels(a, "a", (dim, "feature"))
+    dim = samples_along(a, dim)
     labels = values_along(label, a, dim, "label")
     if labels.shape != (a.sizes[dim],):
         raise ValueError(f"`label` has shape {labels.shape}, expected {a.sizes[dim]}, one per sample")

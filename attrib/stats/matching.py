@@ -71,6 +71,13 @@ def by_labels(
     return a.assign_coords({index: (along[0], a.indexes[along[0]])})
 
 
+def samples_along(a: xr.DataArray, dim: str) -> str:
+    """The dim of the samples: `dim`, or where that is "sample" and a result of attrib calls it otherwise, its own."""
+    along = [d for d in a["prediction"].dims if d in a.dims] if "prediction" in a.coords else []
+    along = [d for d in along if d != "target"]
+    return str(along[0]) if dim == "sample" and dim not in a.dims and len(along) == 1 else dim
+
+
 def rank_of(values: Any) -> int:
     """How many dims a labelled value has."""
     return len(getattr(values, "shape", ()))

@@ -13,7 +13,7 @@ import xarray as xr
 from attrib._arguments import whole_seed
 from attrib.labels.frames import matched
 from attrib.stats.contrast import pooled_t, two_groups
-from attrib.stats.matching import Labelled, by_labels, rank_of
+from attrib.stats.matching import Labelled, by_labels, rank_of, samples_along
 
 SIDES = (  # of names of pairs: the left one's, and the right one's
     (re.compile(r"[ _.-]\(?(l|lh|left)\)?$", re.I), re.compile(r"[ _.-]\(?(r|rh|right)\)?$", re.I)),
@@ -61,6 +61,7 @@ def region_shares(
     array([[0.5, 0.5]])
     """
     a = by_labels(a, "a", (dim, "feature"))
+    dim = samples_along(a, dim)
     atlas = by_labels(atlas, "atlas", a.dims[-rank_of(atlas) :], exact=True)
     extra = [d for d in atlas.dims if d not in a.dims]
     wrong = [d for d in atlas.dims if d in a.dims and atlas.sizes[d] != a.sizes[d]]
@@ -165,6 +166,7 @@ def region_contrast(
     ['Hippocampus_L']
     """
     values = by_labels(values, "values", (dim, "region"))
+    dim = samples_along(values, dim)
     if dim not in values.dims or values.ndim != 2:
         raise ValueError(f"`values` has dims {values.dims}, expected {dim!r} and one more")
     (other,) = (d for d in values.dims if d != dim)

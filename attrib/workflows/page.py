@@ -40,12 +40,17 @@ def page(title: str, parts: Iterable[Part | None]) -> str:
     """
     from jinja2 import Environment  # takes 40 ms
 
+    from attrib.functional import METHODS
+
+    methods = {name: m.about.long_name for name, m in METHODS.items()} | {
+        "noise_tunnel_ig": "Noise tunnel of IG"
+    }
     environment = Environment(autoescape=True)
     environment.filters["path"] = quote
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     source = package_files("attrib.workflows").joinpath("page.html").read_text(encoding="utf-8")
     content = [p for p in parts if p is not None]
-    return environment.from_string(source).render(title=title, parts=content) + "\n"
+    return environment.from_string(source).render(title=title, parts=content, methods=methods) + "\n"
 
 
 def paragraphs(*lines: str, note: bool = False) -> Part:

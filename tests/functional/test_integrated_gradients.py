@@ -136,6 +136,20 @@ def test_smooth_networks_take_few_points(act: type[nn.Module]) -> None:
     assert float(error.max()) < 1e-3
 
 
+def test_a_sum_that_misses_a_tenth_of_the_change_is_told() -> None:
+    def steep(x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(50 * x[:, 0]) + x[:, 1]
+
+    x = torch.tensor([[1.0, 0.5], [0.0, 1.0], [0.02, 3.0]])
+    notes = integrated_gradients.explain(steep, x, n_steps=3).notes
+    assert str((notes or {})["completeness"]).startswith(
+        "1 of 3 samples: delta is more than a tenth of the change"
+    )
+    assert "rtol=1e-3" in str((notes or {})["completeness"])
+    for better in ({"n_steps": 100}, {"rtol": 1e-3}):
+        assert integrated_gradients.explain(steep, x, **better).notes is None  # type: ignore[arg-type]
+
+
 def test_kinks_say_what_they_reached() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)).eval()

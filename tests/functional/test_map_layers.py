@@ -104,12 +104,12 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """Patches of 8 x 8 behind a class token and registers, as many heads as make attention look like an image."""
+    """Patches of 8 x 8 behind a class token and registers, as many heads as make attention look like an image; or of volumes."""
 
-    def __init__(self, registers: int = 0) -> None:
+    def __init__(self, registers: int = 0, dims: int = 2) -> None:
         super().__init__()
         self.patch, self.block, self.norm, self.head = (
-            nn.Conv2d(3, 32, 8, 8),
+            (nn.Conv2d if dims == 2 else nn.Conv3d)(3, 32, 8, 8),
             Block(),
             nn.LayerNorm(32),
             nn.Linear(32, 3),
@@ -186,6 +186,22 @@ class Latents(nn.Module):
         keys = self.place(x).mT
         latents = self.latents(x)
         return self.head(self.norm(latents + (latents @ keys).softmax(2) @ h).square().mean(1))
+
+
+class Queries(nn.Module):
+    """A few latents that are a parameter of the model itself and look at all tokens, with embeddings of positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.positions = nn.Linear(6, 32), nn.Parameter(torch.randn(1, 24, 32))
+        self.tokens, self.latents = nn.LayerNorm(32), nn.Parameter(torch.randn(4, 32))
+        self.cross, self.block = nn.MultiheadAttention(32, 4, batch_first=True), Block()
+        self.norm, self.head = nn.LayerNorm(32), nn.Linear(32, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.tokens(self.embed(x) + self.positions)
+        latents = self.latents.expand(len(x), -1, -1)
+        return self.head(self.norm(self.block(latents + self.cross(latents, h, h)[0])).mean(1))
 
 
 class BiasBranch(nn.Module):
@@ -266,6 +282,7 @@ def stages(last: int) -> nn.Sequential:
     [
         (ViT, images(3, 64, 64), "block.norm1", (8, 8)),
         (lambda: ViT(registers=4), images(3, 64, 64), "block.norm1", (8, 8)),
+        (lambda: ViT(dims=3), images(3, 24, 40, 32), "block.norm1", (3, 5, 4)),
         (lambda: nn.Sequential(nn.Conv2d(3, 48, 8, 8), ChannelsFirstStage(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 2)), images(3, 32, 32), "1", (4, 4)),
         (PerPosition, sequences(), "relu", (64,)),
         (BiasBranch, sequences(), "main", (64,)),
@@ -280,7 +297,7 @@ def stages(last: int) -> nn.Sequential:
         (lambda: stages(2), images(3, 32, 32), "3", (2, 2)),
         (lambda: stages(1), images(3, 32, 32), "1", (4, 4)),
     ],
-    ids=["attention", "registers", "channels first", "scores", "bias branch", "two models", "latents", "positions", "both strands", "one strand", "weighed", "reversed", "text", "stages", "one position"],
+    ids=["attention", "registers", "volumes", "channels first", "scores", "bias branch", "two models", "latents", "positions", "both strands", "one strand", "weighed", "reversed", "text", "stages", "one position"],
 )  # fmt: skip
 def test_auto(model: Callable[[], nn.Module], x: Tensor, layer: str, grid: tuple[int, ...]) -> None:
     net = model().eval()
@@ -312,6 +329,23 @@ def test_notes_say_why(model: Callable[[], nn.Module], x: Tensor, words: str) ->
     e = grad_cam.explain(model().eval(), x, target=0)
     assert e.notes is not None
     assert words in str(e.notes["layer_choice"])
+
+
+def test_latents_are_refused_by_name_as_auto_passes_them_over() -> None:
+    model, x = Latents().eval(), images(24, 6)
+    with untouched(model, x), pytest.raises(ValueError, match=r"'norm': its positions begin as values of its own; pass reshape=.*tokens \(24\)"):  # fmt: skip
+        grad_cam(model, x, target=0, layer="norm")
+    assert grad_cam(model, x, target=0, layer="tokens").shape == (1, 24)
+    assert layer_activation(model, x, layer="norm").shape == (1, 8, 12)  # as it is
+    own = grad_cam(model, x, target=0, layer="norm", reshape=lambda t: t.mT, upsample=False)
+    assert own.shape == (1, 8)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_latents_follow_no_input_though_they_may_by_chance(seed: int) -> None:
+    torch.manual_seed(seed)
+    e = grad_cam.explain(Queries().eval(), images(24, 6), target=0, upsample=False)
+    assert (e.layers, e.attribution.shape[1:]) == (("tokens",), (24,))
 
 
 def test_most_of_the_change_goes_through_the_small_model() -> None:
@@ -485,6 +519,26 @@ def test_words_are_a_row_and_patches_a_grid(seed: int) -> None:
         torch.testing.assert_close(e.attribution, expected)
 
 
+class TwoHeads(nn.Module):
+    """Keys (N, heads, words, 8) with a norm of their own, as T5Gemma 2 has them, behind which all words become one vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.k_proj = nn.LayerNorm(32), nn.Linear(32, 16)
+        self.k_norm, self.head = nn.LayerNorm(8), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        keys = self.k_norm(self.k_proj(self.norm(x)).unflatten(2, (2, 8)).transpose(1, 2))
+        return self.head(keys.transpose(1, 2).flatten(2).mean(1))
+
+
+@pytest.mark.parametrize("seed", [0, 19, 29])
+def test_two_heads_are_no_positions_though_they_follow_a_dim_by_chance(seed: int) -> None:
+    torch.manual_seed(seed)
+    e = grad_cam.explain(TwoHeads().eval(), torch.randn(1, 16, 32), target=0, upsample=False)
+    assert (e.layers, e.attribution.shape[1:]) == (("norm",), (16,))
+
+
 class TimeFirst(nn.Module):
     """Reads (N, frequency, time) as an image (N, 1, time, frequency)."""
 
@@ -559,6 +613,38 @@ def test_positions_of_a_decoder_are_not_the_inputs() -> None:
     assert grad_cam.explain(model, x, target=0).layers == ("encoder.1",)
     with pytest.raises(ValueError, match=r"`layer` 'decoder': every position answers to changes anywhere"):
         grad_cam(model, x, target=0, layer="decoder")
+
+
+class WithScale(nn.Module):
+    """A block of I-BERT: what it gives stands beside its scale, a single number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = Block()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.block(x)
+        return h, h.detach().abs().amax((1, 2), keepdim=True)[0, 0]
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.head = nn.ModuleList(WithScale() for _ in range(2)), nn.Linear(32, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x, _ = layer(x)
+        return self.head(x.mean(1))
+
+
+def test_a_layer_whose_output_stands_beside_a_number() -> None:
+    model, x = Scaled().eval(), images(24, 32, n=2)
+    e = grad_cam.explain(model, x, target=0, relu=False)
+    assert e.layers == ("layers.1",)
+    named = grad_cam(model, x, target=0, relu=False, layer="layers.1.block")
+    torch.testing.assert_close(named, e.attribution)
+    assert layer_activation(model, x, layer="layers.1").shape == (2, 32, 24)
 
 
 class Film(nn.Module):

@@ -107,6 +107,32 @@ def test_binned_values_are_edited_and_looked_up_by_deep_lift_and_refused_by_grad
     torch.testing.assert_close(deep_lift(model, x, target=0).sum(1), change)
 
 
+class Padded(nn.Module):
+    """scGPT's encoder of continuous values: torch's own, with a mask of padding, which it reads to choose a nested path."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value, self.head = nn.Linear(1, 8), nn.Linear(8, 2)
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = torch.zeros_like(x, dtype=torch.bool)
+        padding[:, -1] = True
+        return self.head(self.encoder(self.value(x[:, :, None]), src_key_padding_mask=padding)[:, 0])
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")  # torch's own, of its encoder
+def test_an_encoder_with_a_mask_of_padding() -> None:
+    torch.manual_seed(0)
+    model, x = double(Padded()).requires_grad_(False), torch.rand(3, 6, dtype=torch.float64)
+    torch.testing.assert_close(
+        saliency(model, x, target=0, absolute=False), brute(lambda v: model(v)[:, 0], x)
+    )
+    a = deep_lift(model, x, target=0)
+    torch.testing.assert_close(a.sum(1), (model(x) - model(0 * x))[:, 0])
+    assert not bool(a[:, -1].any())
+
+
 class Heads(nn.Module):
     """A trunk over sequences (N, L, 4) with heads in a dict, as Enformer has; or a tuple, as BPNet has."""
 
@@ -191,6 +217,30 @@ def test_sparse_masks_of_tables() -> None:
     )
     a = deep_lift(model, x, baselines=-0.5 * x.flip(0), target=1)
     torch.testing.assert_close(a.sum(1), (model(x) - model(-0.5 * x.flip(0)))[:, 1])
+
+
+class Tokens(nn.Module):
+    """FT-Transformer's: each number of a table becomes a token of its own, behind a class token that the head reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(9, 8)), nn.Parameter(torch.randn(9, 8))
+        self.first, self.head = nn.Parameter(torch.randn(1, 1, 8)), nn.Linear(8, 2)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True, norm_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x[:, :, None] * self.weight + self.bias
+        return self.head(self.block(torch.cat([self.first.expand(len(x), -1, -1), tokens], 1))[:, 0])
+
+
+def test_numbers_of_a_table_as_tokens() -> None:
+    torch.manual_seed(0)
+    model, x = double(Tokens()), torch.randn(3, 9, dtype=torch.float64)
+    expected = brute(lambda v: model(v)[:, 1], x)
+    torch.testing.assert_close(saliency(model, x, target=1, absolute=False), expected)
+    torch.testing.assert_close(deep_lift(model, x, target=1).sum(1), (model(x) - model(0 * x))[:, 1])
+    e = grad_cam.explain(model, x, target=1)
+    assert (e.layers, e.attribution.shape) == (("block.norm1",), (3, 9))
 
 
 def test_estimators_around_networks() -> None:

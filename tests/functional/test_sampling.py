@@ -301,6 +301,7 @@ def test_baselines_of_several_inputs_are_drawn_together() -> None:
     [
         ({"n_samples": 0}, ValueError, "`n_samples` is 0"),
         ({"n_samples": 2.5}, TypeError, "`n_samples` is 2.5"),
+        ({"n_samples": 10**12}, ValueError, "`n_samples` is 1,000,000,000,000, expected at most"),
         ({"stdevs": -1.0}, ValueError, "`stdevs` is -1.0"),
         ({"stdevs": (0.1, 0.1)}, ValueError, "2 entries for 1 inputs"),
         ({"stdevs": float("nan")}, ValueError, "`stdevs`"),

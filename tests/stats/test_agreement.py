@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from attrib.stats import agreement, cluster_contrast, entropy, mass_inside, pointing_game, rank_correlation
+from attrib.stats import (
+    agreement,
+    cluster_contrast,
+    consistency,
+    contrast,
+    entropy,
+    mass_inside,
+    pointing_game,
+    rank_correlation,
+)  # fmt: skip
 
 
 def attributions(*values: list) -> xr.DataArray:
@@ -68,6 +77,18 @@ def test_agreement_is_the_mean_over_samples() -> None:
     assert float(single[0, 1]) == pytest.approx(expected[0])
     with pytest.raises(ValueError, match=r"results\['a'\]` has dims"):
         agreement(results, dim="cell")
+
+
+def test_results_whose_samples_have_another_name() -> None:
+    values = np.random.default_rng(0).normal(size=(8, 5))
+    a = xr.DataArray(values, dims=("obs", "var"), coords={"prediction": ("obs", np.ones(8))})
+    labels = np.arange(8) < 4
+    plain = a.rename(obs="sample")
+    np.testing.assert_array_equal(agreement({"a": a, "b": -a}), agreement({"a": plain, "b": -plain}))
+    np.testing.assert_array_equal(contrast(a, labels).t, contrast(plain, labels).t)
+    assert consistency(a, labels).equals(consistency(plain, labels))
+    with pytest.raises(ValueError, match="expected 'sample' among them"):
+        agreement({"a": a.drop_vars("prediction")})
 
 
 def test_chance_beside_mass_inside() -> None:

@@ -26,7 +26,7 @@ from attrib.workflows.expression import expression, load_checkpoint, train
 from attrib.workflows.expression import page as drawn
 from attrib.workflows.expression.findings import findings, normalised
 from attrib.workflows.expression.selection import baseline_of
-from tests.browser import held
+from tests.browser import held, opened
 from tests.expression import MARKERS, Made, made
 
 pytest.importorskip("skorch")
@@ -215,6 +215,22 @@ def test_page_and_pictures(study) -> None:
     )
     wide = pd.read_csv(folder / "out" / "mean_by_label.csv").set_index(["method", "gene"]).loc["deep_lift"]
     np.testing.assert_allclose(means, wide.loc[genes["genes"], genes["labels"]], rtol=1e-4, atol=1e-6)
+
+
+def test_a_gene_is_found_on_the_page(study) -> None:
+    folder, _, _ = study
+    wide = pd.read_csv(folder / "out" / "mean_by_label.csv").query("method == 'saliency'").set_index("gene")
+    gene = wide.index[3]
+    strongest = pd.to_numeric(wide.loc[gene], errors="coerce").abs().idxmax()
+
+    def answer(name: str) -> str:
+        dom = opened(folder / "out" / "index.html", anchor=f"#gene={name}")
+        return re.sub("<[^>]+>", " ", dom.split('class="search"')[1].split("</section>")[0])
+
+    assert f"{gene} ({wide.symbol[gene]}): mean Saliency by label" in answer(gene.lower())
+    assert answer(wide.symbol[gene]).split("by label")[1].split(")")[1].split()[0] == strongest
+    assert f"genes that begin so: {wide.symbol.iloc[0][:4]}" in answer(gene[:6])
+    assert "no such gene among the" in answer("nonsense")
 
 
 def test_many_heat_maps_are_drawn_by_other_processes(study, tmp_path: Path) -> None:

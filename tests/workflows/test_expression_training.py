@@ -247,6 +247,18 @@ def test_downloads_from_a_server(tmp_path: Path) -> None:
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None: ...
 
+        def do_GET(self) -> None:
+            """A matrix of which half comes, or one letter of it is another, and nothing says so."""
+            fault, path = self.path.strip("/").split("/", 1)
+            if fault not in ("cut", "damaged"):
+                return super().do_GET()
+            body = bytearray((tmp_path / "server" / path).read_bytes())
+            body[len(body) // 2] ^= 255
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body if fault == "damaged" else body[: len(body) // 2])
+            return None
+
     handler = functools.partial(Quiet, directory=str(tmp_path / "server"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -254,6 +266,10 @@ def test_downloads_from_a_server(tmp_path: Path) -> None:
         files = download(tmp_path / "gtex", address)
         with pytest.raises(OSError, match="cannot be fetched"):
             download(tmp_path / "other", f"{address}/nowhere")
+        for fault in ("cut", "damaged"):
+            with pytest.raises(OSError, match="cannot be fetched"):
+                download(tmp_path / "other", f"{address}/{fault}")
+            assert not list((tmp_path / "other").glob("*"))
         server.shutdown()
     assert download(tmp_path / "gtex", "http://127.0.0.1:9") == files  # what is there is not fetched again
     assert local_files(tmp_path / "gtex") == files

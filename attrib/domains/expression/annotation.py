@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +49,14 @@ def read_samples(file: str | Path | pd.DataFrame) -> Table:
         if separator == "," and len(header) == 1 and ";" in header[0]:
             separator = ";"
         rows = pd.read_csv(path, sep=separator, dtype=str, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
+    except (
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        UnicodeDecodeError,
+        OSError,
+        EOFError,
+        zlib.error,
+    ) as error:
         raise ValueError(f"`samples`: {path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(rows.index, pd.RangeIndex):  # R's tables: row names without a name
         rows = rows.reset_index(names="sample_id")

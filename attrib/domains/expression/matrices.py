@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -136,6 +137,7 @@ def _of_file(
         UnicodeDecodeError,
         EOFError,
         gzip.BadGzipFile,
+        zlib.error,
     ) as error:
         raise ValueError(
             f"`data`: {path} cannot be read as {kind}: {' '.join(str(error).split())}"

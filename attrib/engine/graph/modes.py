@@ -68,6 +68,8 @@ class Unfused(TorchFunctionMode):
         if func is F.one_hot and (classes := kwargs.get("num_classes", (*args, -1)[1])) > 0:
             index = args[0] if args else kwargs["tensor"]
             return (index.unsqueeze(-1) == torch.arange(classes, device=index.device)).long()
+        if func is torch._nested_tensor_from_mask_left_aligned:
+            return False  # whether an encoder with a mask of padding may take its nested path
         if func in RECURRENT:
             op = RECURRENT[func][_is_packed(func, args)]
             if self.single(op) and not kwargs and not _drops_out(args):

@@ -65,10 +65,20 @@ def tapped(parts: Mapping[str, nn.Module], see: See, compared: bool = False) -> 
 def samples_first(see: See, n: int, second: bool = False, turned: set[str] | None = None) -> See:
     """`see` is shown outputs (n, ...) also where samples are the second dim; what it returns is turned back.
 
-    Where there are as many samples as positions, `second` tells; `turned` collects the layers that sizes told.
+    Of a tuple it is shown the only tensor with positions, such as the states beside a scale, or beside no weights. Where there are as many samples as positions, `second` tells; `turned` collects the layers that sizes told.
     """
 
     def look(name: str, output: Any) -> Any:
+        if type(output) is tuple:
+            with_positions = [
+                k
+                for k, t in enumerate(output)
+                if isinstance(t, Tensor) and t.is_floating_point() and t.ndim > 2
+            ]
+            if len(with_positions) == 1:
+                (k,) = with_positions
+                seen = look(name, output[k])
+                return None if seen is None else (*output[:k], seen, *output[k + 1 :])
         several = isinstance(output, Tensor) and output.ndim > 2 and output.shape[1] == n
         if not several or (len(output) == n and not second):
             return see(name, output)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.layers.at_layer import (
@@ -25,13 +27,22 @@ from attrib.engine.layers.at_layer import (
     tapped,
 )
 from attrib.engine.layers.image_form import Form, form_by_types
-from attrib.engine.layers.positions import DIFFUSE, REFUSED, UNMOVED, Placement, Trial, responses
+from attrib.engine.layers.positions import DIFFUSE, REFUSED, UNMOVED, Placement, Trial, moved, responses
 from attrib.engine.model.function import refuse_checkpoint
-from attrib.engine.model.parameters import External
+from attrib.engine.model.parameters import External, modules
 
 AUTO = "auto"
 _LISTED = 10  # layers that a message names
 _FEW = 8  # channels that may be scores of strands and tasks; more are features
+_WEIGHED = {
+    F.linear,
+    F.multi_head_attention_forward,
+    F.layer_norm,
+    F.rms_norm,
+    torch.conv1d,
+    torch.conv2d,
+    torch.conv3d,
+}
 _SAME = 1e-5  # part of what single changes of the score add up to, below which the score is the same
 
 
@@ -149,6 +160,10 @@ def _named(
     def placed(name: str, call: int | None) -> Placement | None:
         key = name, call or 0
         placement = None if trial is None else trial.placement(key, modules[name], inputs)
+        if placement is not None and placement.tested and placement.form is not None:
+            site = Site(name, modules[name], call, trial is not None and name in trial.turned)
+            own = _begins_as_its_own(site, placement.form, passes, rows, onto)
+            return Placement(None, True, _OWN) if own else placement
         if placement != Placement(None, False, DIFFUSE):
             return placement
         everywhere = named_layers(passes.function.model)
@@ -229,7 +244,6 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
         outputs = [c for c in outputs if (c.site.call or 0) == call]
     parts = {c.site.name: c.site.module for c in outputs}
     trial, inputs = responses(passes, parts, rows, onto), tuple(rows[onto].shape)
-    above = functools.cache(lambda node: frozenset(_nodes_above(node)))
     tips: list[MapLayer] = []
     second_choice: list[MapLayer] = []
     passed_over: dict[str, str] = {}
@@ -247,7 +261,7 @@ def _last_map(passes: Passes, rows: Rows, onto: int, call: Call) -> MapLayer:
             placement = _like_others(trial, c.key, outputs, inputs) or placement
         reason = _objection(c, placement, likely, y)
         if reason is None and placement is not None and placement.form is not None:
-            if trial is not None and _begins_as_its_own(c, placement.form, trial, outputs, inputs, above):
+            if trial is not None and _begins_as_its_own(c.site, placement.form, passes, rows, onto):
                 reason = _OWN
             elif _interchangeable(c, placement.form, y, passes, rows):
                 reason = _HEAD
@@ -356,35 +370,55 @@ def _is_head(c: Candidate, form: Form, y: Tensor) -> bool:
     return gradient is not None and int(form(gradient).flatten(2).any(2).sum()) == 1
 
 
-def _begins_as_its_own(
-    c: Candidate,
-    form: Form,
-    trial: Trial,
-    outputs: Sequence[Candidate],
-    inputs: tuple[int, ...],
-    above: Callable[[Any], frozenset[Any]],
-) -> bool:
-    """Whether tokens begin as values that no input moves, such as latents, and none of as many before them are the input's.
+class _Turned(TorchFunctionMode):
+    """Some weights have another order, wherever they are not the weights of a linear layer, a norm, or attention."""
 
-    Such tokens follow the input by chance, if they do. Beside embeddings of positions stand the input's own tokens. `above` gives
-    all nodes that one is computed from.
+    def __init__(self, turned: Mapping[int, Tensor]) -> None:
+        super().__init__()
+        self.turned = turned
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func not in _WEIGHED:
+            args = tuple(self.turned.get(id(a), a) for a in args)
+        return func(*args, **(kwargs or {}))
+
+
+def _begins_as_its_own(site: Site, form: Form, passes: Passes, rows: Rows, onto: int) -> bool:
+    """Whether tokens change places with the rows of weights, as latents and queries do that a model holds.
+
+    They follow the input by chance, if they do. The input's own tokens stay, whatever is added to tell their positions.
     """
-    count = math.prod(form.grid)
-    if c.output.ndim != 3 or form.order == "first" or count in (*inputs[1:], math.prod(inputs[2:])):
+    count = form.prefix + math.prod(form.grid)
+    held = {
+        id(w): w.detach().roll(1, -2)
+        for root in modules(passes.function.model)
+        for w in (*root.parameters(), *root.buffers())
+        if w.is_floating_point()
+        and w.ndim in (2, 3)
+        and w.shape[-2] == count
+        and w.numel() == count * w.shape[-1]
+    }
+    if form.order != "tokens" or not held:
         return False
-    alike = [o for o in outputs if o.output.ndim == 3 and o.output.shape[1] == c.output.shape[1]]
-    fixed = {_node(o.output) for o in alike if not trial.moved(o.key)} & above(_node(c.output))
-    if not fixed:
-        return False
-    before = (o for o in outputs if count in _counts(o.output) and _node(o.output) in above(_node(c.output)))
-    return not any(
-        trial.moved(o.key) and fixed.isdisjoint(above(_node(o.output))) for o in before if o is not c
-    )
+    beside = [r[:1] for r in rows]
+    beside[onto] = moved(beside[onto]).rows[1:2]  # no two places of it are alike
+    calls, outputs = itertools.count(), []
 
+    def see(name: str, output: Tensor) -> None:
+        if next(calls) == (site.call or 0):
+            outputs.append(output.detach().clone())
 
-def _counts(output: Tensor) -> tuple[int, int, int]:
-    """How many positions an output (1, ...) may have."""
-    return output.shape[1], math.prod(output.shape[2:]), math.prod(output.shape[1:-1])
+    for mode in (nullcontext(), _Turned(held)):
+        calls = itertools.count()
+        with (
+            torch.no_grad(),
+            mode,
+            tapped({site.name: site.module}, samples_first(see, 1, second=site.second)),
+        ):
+            passes.function.output(*(r.clone() for r in beside), samples=torch.zeros(1, dtype=torch.long))
+    plain, turned = outputs
+    differ, off = (float((t - plain.roll(1, 1)).abs().max()) for t in (plain, turned))
+    return differ > 0 and off <= torch.finfo(plain.dtype).eps ** 0.5 * differ
 
 
 def _interchangeable(c: Candidate, form: Form, y: Tensor, passes: Passes, rows: Rows) -> bool:
@@ -400,8 +434,8 @@ def _interchangeable(c: Candidate, form: Form, y: Tensor, passes: Passes, rows: 
     leaves = (r[:1].clone() for r in rows)
     with torch.no_grad(), tapped({c.site.name: c.site.module}, samples_first(turn, 1, second=c.site.second)):
         turned = passes.function.output(*leaves, samples=torch.zeros(1, dtype=torch.long))
-    moved = (c.gradient * (c.output.roll(1, channels) - c.output)).abs().sum()
-    return bool((turned - y).abs().max() <= _SAME * moved)
+    single = (c.gradient * (c.output.roll(1, channels) - c.output)).abs().sum()
+    return bool((turned - y).abs().max() <= _SAME * single)
 
 
 def _node(output: Tensor) -> Any:
@@ -410,12 +444,8 @@ def _node(output: Tensor) -> Any:
 
 def _nodes(output: Tensor) -> Iterator[Any]:
     """Everything in the graph that an output was computed from."""
-    return _nodes_above(_node(output))
-
-
-def _nodes_above(node: Any) -> Iterator[Any]:
     seen: set[Any] = set()
-    stack = [node]
+    stack = [_node(output)]
     while stack:
         node = stack.pop()
         if node is not None and node not in seen:

@@ -341,7 +341,7 @@ def _best(response: Response, moves: Moves, module: nn.Module, sample: tuple[int
         if (
             max(strides) > UNEVEN * min(strides)
             and not (convolution and form.order == "first")
-            and score < SURELY
+            and (score < SURELY or (len(sample) == 2 and min(form.grid) <= FEW))
         ):
             continue
         rank = grid_dims, round(score + 0.05 * agrees, 2)

@@ -254,28 +254,35 @@ def _same_outputs(y: Tensor, again: Tensor) -> bool:
     return bool(torch.isclose(y.to(wide), again.to(wide), rtol=0, atol=tolerance, equal_nan=True).all())
 
 
-def _coarsest(call: Callable[[], Tensor]) -> float:
-    """The largest eps of the numbers that a call computes with: models of double precision take some steps in single."""
+class Precision(TorchDispatchMode):
+    """The largest eps of the numbers that a call computes with: models of double precision take some steps in single.
+
+    Attributes
+    ----------
+    eps : float
+        Models of other libraries, into which torch does not see, raise it to theirs.
+    """
+
     eps = 0.0
 
-    class Watch(TorchDispatchMode):
-        @classmethod
-        def _should_skip_dynamo(cls) -> bool:
-            return False
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
-        def __torch_dispatch__(
-            self, op: OpOverload, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
-        ) -> Any:
-            nonlocal eps
-            out = op(*args, **(kwargs or {}))
-            for t in out if isinstance(out, tuple | list) else (out,):
-                if isinstance(t, Tensor) and t.is_floating_point():
-                    eps = max(eps, torch.finfo(t.dtype).eps)
-            return out
+    def __torch_dispatch__(
+        self, op: OpOverload, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        out = op(*args, **(kwargs or {}))
+        for t in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(t, Tensor) and t.is_floating_point():
+                self.eps = max(self.eps, torch.finfo(t.dtype).eps)
+        return out
 
-    with Watch():
+
+def _coarsest(call: Callable[[], Tensor]) -> float:
+    with Precision() as precision:
         call()
-    return eps
+    return precision.eps
 
 
 def _is_rounding(model: Model, rows: Rows, trial: Trial, difference: float) -> bool:

@@ -26,6 +26,7 @@ from attrib.engine.inputs import moved, of_samples
 
 Stdevs = float | tuple[float, ...]
 _BYTES = 48  # of memory for each drawn baseline of a sample
+MOST = 100_000_000  # draws of a sample; more would run for days
 NOISE, BASELINE, MIX = 0, 64, 65  # streams of draws; noise takes one per input
 
 _MASK = 0xFFFFFFFF
@@ -41,6 +42,10 @@ def draw_count(n_samples: int) -> int:
         raise TypeError(f"`n_samples` is {n_samples!r}, expected an int")
     if n_samples < 1:
         raise ValueError(f"`n_samples` is {n_samples}, expected at least 1")
+    if n_samples > MOST:
+        raise ValueError(
+            f"`n_samples` is {n_samples:,}, expected at most {MOST:,}: each is a pass of the model, of every sample"
+        )
     return n_samples
 
 

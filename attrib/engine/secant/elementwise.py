@@ -17,7 +17,7 @@ from torch.func import vjp
 
 from attrib.engine.graph import transformed
 from attrib.engine.secant.bilinear import product
-from attrib.engine.secant.pair import NoRule, Pair, change_of, difference, rule, values
+from attrib.engine.secant.pair import NoRule, Pair, at0, at1, change_of, difference, rule, values
 
 aten = torch.ops.aten
 
@@ -245,17 +245,30 @@ def exclusion(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pa
 def choice(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
     """d where(c, u, v) is the change of the selected argument; where c changes, that of v + c (u - v).
 
-    Entries selected at neither input are masked before the product: they may be infinite, as in a guard against infinity.
+    Entries selected at neither input are masked before the product: they may be infinite, as in a guard against infinity. What
+    is selected at one input alone is far away where it is infinite, as in a mask before a softmax.
     """
     c, u, v = args
-    v0, v1 = values(op, args, kwargs)
     if not isinstance(c, Pair):
+        v0, v1 = values(op, args, kwargs)
         return Pair(v0, v1, op(c, change_of(u), change_of(v)).to(v0.dtype))
     constant = c.v0 == c.v1
+    if transformed() or not all(bool(t.isfinite().all()) for end in (at0, at1) for t in end([u, v])):
+        u, v = _far(u, constant), _far(v, constant)
+        args = [c, u, v]
+    v0, v1 = values(op, args, kwargs)
     excess = difference(u, v)
     jump = Pair(*(torch.where(constant, 0, t) for t in (excess.v0, excess.v1, excess.dv)))
     change = product(aten.mul.Tensor, [c, jump], {}).dv + change_of(v)
     return Pair(v0, v1, torch.where(constant, op(c.v1, change_of(u), change_of(v)), change))
+
+
+def _far(t: Tensor | Pair, constant: Tensor) -> Tensor | Pair:
+    """Far away in place of infinite, but where nothing changes; no exponential tells the two apart."""
+    if isinstance(t, Pair):
+        return Pair(_far(t.v0, constant), _far(t.v1, constant), t.dv)  # type: ignore[arg-type]
+    far = min(1e5, torch.finfo(t.dtype).max / 4) if t.is_floating_point() else 0.0
+    return torch.where(constant, t, t.nan_to_num(torch.nan, far, -far))
 
 
 @rule(aten.isnan, aten.isinf)

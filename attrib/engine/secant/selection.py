@@ -14,6 +14,7 @@ a secant: that of comparisons. So the jump goes to the scores, and what it does 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from torch._ops import OpOverload
 
 from attrib.engine.graph import transformed
 from attrib.engine.graph.nodes import AVERAGES, GATHERS, SUMS, VIEWS
-from attrib.engine.secant.elementwise import kinked, ratio
+from attrib.engine.secant.elementwise import choice, kinked, ratio
 from attrib.engine.secant.pair import NoRule, Pair, add, at0, at1, change_of, has_pair, insert, rule, values
 
 aten = torch.ops.aten
@@ -215,6 +216,10 @@ def put_at(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
         return insert(op, args, kwargs)
     ends_of = [v for t in (base, source) for v in (at0(t), at1(t)) if isinstance(v, Tensor)]
     finite = transformed() or all(bool(v.isfinite().all()) for v in ends_of)
+    if op is aten.scatter.value and math.isinf(source) and not kwargs:  # a mask
+        share = put_at(op, [torch.zeros_like(at1(base)), dim, index, 1.0], kwargs)
+        mask = Pair(share.v0.bool(), share.v1.bool(), share.dv)
+        return choice(aten.where.self, [mask, torch.full_like(at1(base), source), base], {})
     if kwargs or not finite:
         raise NoRule("it takes an index that depends on the inputs, for numbers that are not finite")
     v0, v1 = values(op, args, kwargs)

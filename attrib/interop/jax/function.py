@@ -277,6 +277,18 @@ def cut_off(jaxpr: Any, numbers: Sequence[int]) -> set[int]:
     return {j for j, v in zip(numbers, jaxpr.outvars, strict=True) if id(v) not in reached}
 
 
+def coarsest(jaxpr: Any) -> float:
+    """The largest eps of the numbers that a jaxpr computes with, in calls and loops too."""
+    largest = 0.0
+    for eqn in jaxpr.eqns:
+        dtypes = (getattr(v.aval, "dtype", None) for v in eqn.outvars)
+        epses = (float(jnp.finfo(d).eps) for d in dtypes if d is not None and jnp.issubdtype(d, jnp.floating))
+        inner = jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda v: hasattr(v, "jaxpr"))
+        programs = (getattr(v, "jaxpr", v) for v in inner)
+        largest = max([largest, *epses, *(coarsest(p) for p in programs if hasattr(p, "eqns"))])
+    return largest
+
+
 def floats(arrays: Sequence[Any]) -> list[int]:
     """Numbers of the arrays or tensors of floats, which have derivatives."""
 

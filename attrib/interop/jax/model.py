@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from attrib.engine.graph import Recorder
-from attrib.engine.model.checks import Ops
+from attrib.engine.model.checks import Ops, Precision
 from attrib.engine.model.parameters import External, free_rows, present
-from attrib.interop.jax.function import Arrays, Bridge, Log, narrowed, pullback, view
+from attrib.interop.jax.function import Arrays, Bridge, Log, coarsest, narrowed, pullback, view
 from attrib.interop.jaxpr import in_torch
 
 Shapes = tuple[tuple[torch.Size, torch.dtype], ...]
@@ -99,6 +99,10 @@ class JaxModel(External):
         ys = self._bridge(*rows)
         if watch is not None:
             self._measure(watch, rows)
+        precision = present(Precision)
+        if precision is not None:
+            program = jax.make_jaxpr(self._flat)(self._weights, *map(_like, rows))
+            precision.eps = max(precision.eps, coarsest(program.jaxpr))
         if len(rows[0]) > len(xs[0]):
             ys = tuple(y[: len(xs[0])] if y.ndim and len(y) == len(rows[0]) else y for y in ys)
         return self._tree(ys, rows)

@@ -16,7 +16,7 @@ from attrib.io import save, save_rows, write_json
 from attrib.io.nifti import numbers, open_image, oriented
 from attrib.io.place import strict
 from attrib.labels.grids import VOXEL_DIMS
-from attrib.plots.scale import NEGATIVE, POSITIVE, figure, wrapped
+from attrib.plots.scale import DIVERGING, NEGATIVE, POSITIVE, figure, wrapped
 from attrib.workflows.folder import Folder, timed
 from attrib.workflows.mri.groups import Groups, Means, compare
 from attrib.workflows.mri.intake import Cohort
@@ -389,7 +389,7 @@ def _methods(ax: Any, groups: Groups, methods: Sequence[str]) -> None:
         i, j = place[r.first], place[r.second]
         matrix[i, j] = matrix[j, i] = r.mean
         texts[i, j] = texts[j, i] = f"{r.mean:.2f}\n± {r.sd:.2f}"
-    ax.imshow(matrix, cmap="Greys", vmin=0, vmax=1.4, aspect="auto")
+    ax.imshow(matrix, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto")
     for (i, j), text in texts.items():
         ax.text(
             j,
@@ -398,7 +398,7 @@ def _methods(ax: Any, groups: Groups, methods: Sequence[str]) -> None:
             ha="center",
             va="center",
             fontsize=8 if count < 7 else 6.5,
-            color="white" if matrix[i, j] > 0.85 else "black",
+            color="white" if abs(matrix[i, j]) > 0.6 else "black",
         )
     _name_methods(ax, methods)
     ax.set_yticks(range(count), [shown(m) for m in methods], fontsize=8)

@@ -260,3 +260,15 @@ def test_genes_of_a_model_in_its_order() -> None:
     assert filled.missing == ["new"]
     assert filled.x.values[:, 20].tolist() == [20.0, 20.0]
     assert filled.x.values[:, 0].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("fault", ["cut", "another bit"])
+def test_packed_files_that_were_copied_badly(tmp_path: Path, fault: str) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["id,tissue,ENSG1", *(f"s{k},{rng.integers(1 << 60)},{rng.random()}" for k in range(200))]
+    body = bytearray(gzip.compress("\n".join(lines).encode()))
+    body[len(body) // 2] ^= 255
+    for name, read in (("m.csv.gz", read_matrix), ("samples.csv.gz", read_samples)):
+        (tmp_path / name).write_bytes(body[: len(body) // 2] if fault == "cut" else body)
+        with pytest.raises(ValueError, match=f"{name} cannot be read"):
+            read(tmp_path / name)

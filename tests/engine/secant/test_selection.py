@@ -129,6 +129,15 @@ def best(x: Tensor) -> tuple[Tensor, Tensor]:
     return (x @ GATE).topk(2, 1)
 
 
+def masked(x: Tensor, scores: Tensor) -> Tensor:
+    """PhiMoE's: minus infinity where a score is far from the largest of those that are left."""
+    return x.masked_fill(scores < x.amax(1, keepdim=True) - 1, -torch.inf)
+
+
+def without_best(x: Tensor) -> Tensor:
+    return x.scatter(1, x.argmax(1, keepdim=True), -torch.inf)
+
+
 CHOSEN: dict[str, Callable[[Tensor], Tensor]] = {
     "experts": lambda x: ((EXPERTS[best(x)[1]] @ x[:, None, :, None]).squeeze(-1) * best(x)[0].softmax(1)[..., None]).sum((1, 2)),
     "one expert": lambda x: (EXPERTS[(x @ GATE).max(1).indices] @ x[:, :, None]).sum((1, 2)),
@@ -144,6 +153,9 @@ CHOSEN: dict[str, Callable[[Tensor], Tensor]] = {
     "one-hot by name": lambda x: (torch.nn.functional.one_hot((x @ GATE).argmax(1), num_classes=4) * x[:, :4]).sum(1),
     "the index": lambda x: (x @ GATE).argmax(1).double(),
     "k-th": lambda x: EXPERTS[0, 0, (x @ GATE).kthvalue(2, 1).indices],
+    "the weakest masked": lambda x: (masked(x @ GATE, x @ GATE).softmax(1) * x[:, :4]).sum(1),
+    "the best masked": lambda x: (without_best(x @ GATE).softmax(1) * x[:, :4]).sum(1),
+    "masked twice": lambda x: (masked(without_best(x @ GATE), x @ GATE).softmax(1) * x[:, 1:5]).sum(1),
     "binned": lambda x: torch.arange(40.0, dtype=x.dtype).square()[(4 * x.sum(1)).long().clamp(-20, 19) + 20],
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
@@ -386,3 +387,22 @@ def test_without_jax_the_error_names_the_install(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "jax", None)
     with pytest.raises(ImportError, match=r"pip install -e '.\[jax\]'"):
         attrib.from_jax(waves)
+
+
+@pytest.mark.parametrize("inside", ["float32", "float64"])
+def test_rounding_is_that_of_the_coarsest_numbers_inside(inside: str) -> None:
+    """Keras on JAX takes batch norms in single precision inside a model of double, and their last bits vary with the place in the batch."""
+    with enable_x64(True):
+        weights = jnp.asarray(np.random.default_rng(0).normal(size=(6, 8)))
+
+        @jax.jit
+        def norm(h: Any) -> Any:
+            return jax.nn.standardize(h.astype(inside)) * (1 + 2e-7 * jnp.arange(len(h))[:, None])
+
+        f = attrib.from_jax(lambda x: jnp.tanh(norm(x @ weights)).astype("float64")[:, :2])
+        x = torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        if inside == "float64":
+            with pytest.raises(ValueError, match="mixes samples"):
+                saliency(f, x, target=1)
+        else:
+            assert saliency(f, x, target=1).shape == x.shape
