@@ -110,13 +110,30 @@ def test_one_number_for_each_sample_takes_noise() -> None:
     assert torch.allclose(shap, x**2, atol=0.1)
 
 
-def test_numbers_of_passes_that_cannot_fit_are_refused_before_memory_is_touched() -> None:
+def test_numbers_of_passes_that_cannot_fit_are_refused_before_memory_is_touched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.raises(ValueError, match="`batch_sizes`: the inputs of 1000000000000 rows would take"):
         bench(nn.Linear(3, 2).eval(), torch.ones(2, 3), methods=["saliency"], batch_sizes=[10**12], target=0)
+    monkeypatch.setattr("attrib.engine.sampling.perturbations.MOST", 10**13)
     with pytest.raises(
         ValueError, match="`n_samples`: 1,000,000,000,000 draws of baselines for a sample would take"
     ):
         attrib.functional.gradient_shap(NET, LETTERS, baselines=LETTERS, target=0, n_samples=10**12)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [("smooth_grad", "n_samples"), ("gradient_shap", "n_samples"), ("shapley_values", "n_permutations"), ("infidelity", "n_perturb_samples"), ("deletion", "n_random")],
+)  # fmt: skip
+def test_numbers_of_passes_that_would_never_end_are_refused(name: str, argument: str) -> None:
+    beside = {
+        "gradient_shap": {"baselines": LETTERS},
+        "infidelity": {"attribution": LETTERS},
+        "deletion": {"attribution": LETTERS},
+    }
+    with pytest.raises(ValueError, match=f"`{argument}` is 1,000,000,000,000, expected at most 100,000,000"):
+        getattr(attrib.functional, name)(NET, LETTERS, target=0, **beside.get(name, {}), **{argument: 10**12})
 
 
 @pytest.mark.parametrize("seed", [1.5, "x", None, True, 2**64])

@@ -17,7 +17,7 @@ from attrib.engine.layers.map_layers import AUTO
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
 from attrib.functional.arguments import checked
-from attrib.functional.explanation import About, Explanation, finish
+from attrib.functional.explanation import About, Explanation, finish, missed_completeness
 from attrib.functional.layer_maps import outputs
 from attrib.functional.layers import up_to
 
@@ -270,7 +270,8 @@ def explain_conductance(
                 add_by_sample(total, part, span.start, n_steps)
     assert total is not None
     delta = total.reshape(*total.shape[:2], -1).sum(2).to(change.device) - change
-    return finish(passes, xs[:1], (total,), score, delta=delta)
+    notes = missed_completeness(delta, change, (total,), "n_steps=")
+    return finish(passes, xs[:1], (total,), score, delta=delta, notes=notes)
 
 
 def _on_line(b: Tensor, x: Tensor, i: Tensor, alpha: Tensor, device: torch.device) -> Tensor:

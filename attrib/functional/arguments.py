@@ -13,6 +13,7 @@ from torch import Tensor
 
 from attrib._arguments import near
 from attrib.engine.inputs import listed, non_finite_samples
+from attrib.engine.sampling.perturbations import MOST
 from attrib.engine.target import Custom, Entry, class_names, wanted
 from attrib.functional.docstrings import fill
 
@@ -313,8 +314,12 @@ def samples_first(n: int) -> Callable[[Tensor], Tensor]:
 
 
 def at_least(value: Any, name: str, least: int) -> None:
-    """Refuse what is no int, or too small."""
+    """Refuse what is no int, too small, or more than could ever end."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"`{name}` is {value!r}, expected an int")
     if value < least:
         raise ValueError(f"`{name}` is {value}, expected at least {least}")
+    if value > MOST:
+        raise ValueError(
+            f"`{name}` is {value:,}, expected at most {MOST:,}: each takes passes of the model, of every sample"
+        )

@@ -204,6 +204,7 @@ ORDER = (  # of tables and pictures, whatever was imported first; that of the RE
     "hires_cam", "guided_grad_cam", "interaction",
 )  # fmt: skip
 METHODS: dict[str, Method[...]] = {}
+MISSED = 0.1  # share of the change of the score; a larger completeness error is told
 
 
 @overload
@@ -350,6 +351,22 @@ def finish(
         layers,
         per_sample=None if per_sample is None else {name: t.to(at) for name, t in per_sample.items()},
     )
+
+
+def missed_completeness(
+    delta: Tensor, change: Tensor, complete: tuple[Tensor, ...], advice: str
+) -> dict[str, str | int | float] | None:
+    """What to tell of samples whose completeness error (T, N) is more than a tenth of their change, and of their largest entry."""
+    largest = change.abs()
+    for a in complete:
+        largest = torch.maximum(largest, a.abs().reshape(*a.shape[:2], -1).amax(2).to(largest.device))
+    missed = delta.abs() > MISSED * largest
+    if not bool(missed.any()):
+        return None
+    return {
+        "completeness": f"{int(missed.any(0).sum())} of {missed.shape[1]} samples: delta is more than a tenth of the change of the score, up to "
+        f"{float(delta[missed].abs().max()):.2g}; take more points: {advice}"
+    }
 
 
 def refuse_non_finite_results(prediction: Tensor, attribution: tuple[Tensor, ...] = ()) -> None:

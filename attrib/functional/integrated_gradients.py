@@ -17,11 +17,16 @@ from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
 from attrib.engine.sampling.quadrature import LEVELS, nested, rule
 from attrib.engine.target import TargetLike
-from attrib.functional.explanation import Explanation, finish, method, refuse_non_finite_baselines
+from attrib.functional.explanation import (
+    Explanation,
+    finish,
+    method,
+    missed_completeness,
+    refuse_non_finite_baselines,
+)
 
 Rows = tuple[Tensor, ...]
 STEPS, MOST_EVALUATIONS = 50, 10_000  # of rules, and of "exact"
-MISSED = 0.1  # share of the change of the score; a larger completeness error is told
 ROUNDINGS = 64  # of an entry, which no rule can do without
 
 
@@ -176,7 +181,8 @@ def integrated_gradients(
     complete = tuple(m * (t - b) for m, t, b in zip(mean, xs, x0s, strict=True))
     delta = sum(c.reshape(*c.shape[:2], -1).sum(2).to(change.device) for c in complete) - change
     if rtol is None and not exact:
-        notes = _missed(delta, change, complete)
+        advice = "n_steps=, or rtol=1e-3, which adds them where they are needed"
+        notes = missed_completeness(delta, change, complete, advice)
     attribution = complete if multiply_by_inputs else mean
     return finish(
         passes, xs, attribution, score, delta=delta, n_steps=evaluations, notes=notes, per_sample=per_sample
@@ -345,20 +351,6 @@ def _reached(rtol: float, gap: Tensor, points: Tensor) -> dict[str, str | int | 
     return {
         "rtol": f"{int(short.sum())} of {len(gap)} samples did not reach rtol={rtol:g} with {most} points: "
         f"their error is up to {float(gap.max()):.1e}"
-    }
-
-
-def _missed(delta: Tensor, change: Tensor, complete: Rows) -> dict[str, str | int | float] | None:
-    """What to tell of samples whose completeness error is more than a tenth of their change, and of their largest entry."""
-    largest = change.abs()
-    for a in complete:
-        largest = torch.maximum(largest, a.abs().reshape(*a.shape[:2], -1).amax(2).to(largest.device))
-    missed = delta.abs() > MISSED * largest
-    if not bool(missed.any()):
-        return None
-    return {
-        "completeness": f"{int(missed.any(0).sum())} of {missed.shape[1]} samples: delta is more than a tenth of the change of the score, up to "
-        f"{float(delta[missed].abs().max()):.2g}; take more points (n_steps=), or rtol=1e-3, which adds them where they are needed"
     }
 
 

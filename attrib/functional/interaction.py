@@ -17,7 +17,7 @@ from attrib.engine.model.parameters import Model
 from attrib.engine.model.smooth_relu import softened
 from attrib.engine.sampling.quadrature import rule
 from attrib.engine.target import TargetLike
-from attrib.functional.explanation import Explanation, finish, method
+from attrib.functional.explanation import Explanation, finish, method, missed_completeness
 
 
 @method(
@@ -134,7 +134,8 @@ def interaction(
     delta = attribution.reshape(*attribution.shape[:2], -1).sum(2).to(effect.device) - effect
     if not bool(attribution.any()):
         _refuse_piecewise_linear(effect, score, softplus)
-    notes = None if softplus is None else {"softplus": float(softplus)}
+    notes = missed_completeness(delta, effect, (attribution,), "n_steps=") or {}
+    notes |= {} if softplus is None else {"softplus": float(softplus)}
     return finish(passes, xs[:1], (attribution,), score, delta=delta, notes=notes)
 
 

@@ -17,8 +17,9 @@ from attrib.engine.inputs import Baselines, Tensors, as_pool, as_tuple
 from attrib.engine.layers.at_layer import Layer
 from attrib.engine.model.parameters import Model
 from attrib.engine.sampling.moments import Moments
-from attrib.engine.sampling.perturbations import MOST, permutations, sample_keys
+from attrib.engine.sampling.perturbations import permutations, sample_keys
 from attrib.engine.target import TargetLike
+from attrib.functional.arguments import at_least
 from attrib.functional.explanation import Explanation, finish, method
 from attrib.functional.players import Coalitions, players_of
 
@@ -184,14 +185,7 @@ def _takes_all(exact: bool | str, count: int) -> bool:
 
 def _pair_count(n_permutations: int) -> int:
     """Pairs of orders."""
-    if isinstance(n_permutations, bool) or not isinstance(n_permutations, int):
-        raise TypeError(f"`n_permutations` is {n_permutations!r}, expected an int")
-    if n_permutations < 1:
-        raise ValueError(f"`n_permutations` is {n_permutations}, expected at least 1")
-    if n_permutations > MOST:
-        raise ValueError(
-            f"`n_permutations` is {n_permutations:,}, expected at most {MOST:,}: each is a pass of the model for every player"
-        )
+    at_least(n_permutations, "n_permutations", 1)
     return -(-n_permutations // 2)
 
 

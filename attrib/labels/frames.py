@@ -30,7 +30,7 @@ def table_array(table: pd.DataFrame | pd.Series, dims: Sequence[Hashable] | None
     ----------
     table : DataFrame or Series
     dims : sequence of hashable, optional
-        Names of the dims of rows and columns; default `"sample"`, and the columns' name or `"feature"`.
+        Names of the dims of rows and columns; default `"sample"`, and the columns' name or `"dim_1"`.
     name : str
         What errors call the table.
 
@@ -51,7 +51,7 @@ def table_array(table: pd.DataFrame | pd.Series, dims: Sequence[Hashable] | None
     >>> import pandas as pd
     >>> genes = pd.MultiIndex.from_arrays([["E1", "E2"], ["INS", "GCG"]], names=["id", "symbol"])
     >>> a = table_array(pd.DataFrame([[1.0, 2.0]], index=["cell 1"], columns=genes), None, "x")
-    >>> a.feature.values.tolist(), a.symbol.values.tolist()
+    >>> a.dim_1.values.tolist(), a.symbol.values.tolist()
     (['E1 / INS', 'E2 / GCG'], ['INS', 'GCG'])
     """
     axes = [table.index] if isinstance(table, pd.Series) else [table.index, table.columns]
@@ -88,7 +88,7 @@ def numbers_of(table: pd.DataFrame | pd.Series, name: str) -> np.ndarray:
 def _default_dims(axes: list[pd.Index], name: str) -> tuple[Hashable, ...]:
     if len(axes) == 1:
         return (ROWS,)
-    columns = "feature" if isinstance(axes[1], pd.MultiIndex) or axes[1].name is None else axes[1].name
+    columns = "dim_1" if isinstance(axes[1], pd.MultiIndex) or axes[1].name is None else axes[1].name
     if columns == ROWS:
         raise ValueError(
             f"`{name}` has columns called {ROWS!r}, which is the name of the dim of its rows; pass "

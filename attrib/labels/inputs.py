@@ -350,7 +350,7 @@ def _check_sizes(inputs: Inputs) -> None:
     sizes: dict[Hashable, int] = {}
     for j, a in enumerate(inputs.arrays):
         for d, n in a.sizes.items():
-            if inputs.names is None and (d == "feature" or str(d).startswith("dim_")):
+            if inputs.names is None and str(d).startswith("dim_"):
                 continue  # a name made up for a nameless dim; a tuple's results stay apart
             if sizes.setdefault(d, n) != n:
                 other = f'{{"{inputs.title(j)}": ...}}' if inputs.names else "one per input"

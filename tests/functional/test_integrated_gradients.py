@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attrib.functional import integrated_gradients
+from attrib.functional import integrated_gradients, interaction
 from attrib.testing import KINDS, specimen
 
 X = torch.tensor([[2.0, 3.0], [-1.0, 0.5]], dtype=torch.float64)
@@ -146,6 +146,9 @@ def test_a_sum_that_misses_a_tenth_of_the_change_is_told() -> None:
         "1 of 3 samples: delta is more than a tenth of the change"
     )
     assert "rtol=1e-3" in str((notes or {})["completeness"])
+    pair = (x[:, :1], x[:, 1:])
+    alone = interaction.explain(lambda a, b: torch.tanh(50 * a * b)[:, 0], pair, n_steps=2).notes
+    assert "2 of 3 samples" in str((alone or {})["completeness"])
     for better in ({"n_steps": 100}, {"rtol": 1e-3}):
         assert integrated_gradients.explain(steep, x, **better).notes is None  # type: ignore[arg-type]
 

@@ -23,13 +23,13 @@ def table(index: list[str] = CELLS) -> pd.DataFrame:
     return pd.DataFrame([[1.0, 2.0, 3.0], [5.0, 6.0, 7.0]], index=index, columns=pd.Index(GENES, name="gene"))
 
 
-def test_columns_without_a_name_are_features() -> None:
+def test_columns_without_a_name_have_the_name_of_any_nameless_dim() -> None:
     plain = table().rename_axis(columns=None)
     a = attrib.integrated_gradients(weighted, plain)
-    assert a.dims == ("sample", "feature")
-    assert a.feature.values.tolist() == GENES
+    assert a.dims == ("sample", "dim_1")
+    assert a.dim_1.values.tolist() == GENES
     one, other = attrib.saliency(lambda x, y: x.sum(1) + y.sum(1), (plain, plain[["a", "b"]]))
-    assert (one.feature.size, other.feature.size) == (3, 2)
+    assert (one.dim_1.size, other.dim_1.size) == (3, 2)
 
 
 def named(frame: pd.DataFrame) -> xr.DataArray:
