@@ -162,8 +162,8 @@ def _named(
         placement = None if trial is None else trial.placement(key, modules[name], inputs)
         if placement is not None and placement.tested and placement.form is not None:
             site = Site(name, modules[name], call, trial is not None and name in trial.turned)
-            own = _begins_as_its_own(site, placement.form, passes, rows, onto)
-            return Placement(None, True, _OWN) if own else placement
+            stands_alone = _begins_as_its_own(site, placement.form, passes, rows, onto)
+            return Placement(None, True, _OWN) if stands_alone else placement
         if placement != Placement(None, False, DIFFUSE):
             return placement
         everywhere = named_layers(passes.function.model)
