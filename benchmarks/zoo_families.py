@@ -467,7 +467,7 @@ def monai_model(name: str) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
     build: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
         "DenseNet121": lambda: (nets.DenseNet121(2, 1, CLASSES), image),
-        "ResNet": lambda: (nets.ResNet("basic", [1, 1, 1, 1], [8, 16, 24, 32], spatial_dims=3, n_input_channels=1, num_classes=CLASSES), volume),
+        "ResNet": lambda: (nets.ResNet("basic", [1, 1, 1, 1], [8, 16, 24, 32], spatial_dims=3, n_input_channels=1, conv1_t_size=3, conv1_t_stride=2, num_classes=CLASSES), volume),
         "SEResNet50": lambda: (nets.SEResNet50(spatial_dims=2, in_channels=1, num_classes=CLASSES), image),
         "EfficientNetBN": lambda: (nets.EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=1, num_classes=CLASSES), image),
         "ViT": lambda: (nets.ViT(1, (32, 32, 32), (8, 8, 8), hidden_size=32, mlp_dim=64, num_layers=2, num_heads=4, classification=True, num_classes=CLASSES, post_activation=""), volume),
