@@ -42,12 +42,12 @@ def refuse_unnamed(argument: str, names: Sequence[object], available: Iterable[o
     ValueError
         Naming the argument, those that are unknown, and those that there are.
     """
-    there = list(available)
-    unknown = [n for n in names if n not in there]
+    choices = list(available)
+    unknown = [n for n in names if n not in choices]
     if unknown or not names:
         raise ValueError(
-            f"`{argument}` is {', '.join(map(str, unknown)) or 'empty'}, expected some of {', '.join(map(str, there[:20]))}"
-            f"{near(unknown[0] if unknown else '', there)}"
+            f"`{argument}` is {', '.join(map(str, unknown)) or 'empty'}, expected some of {', '.join(map(str, choices[:20]))}"
+            f"{near(unknown[0] if unknown else '', choices)}"
         )
 
 

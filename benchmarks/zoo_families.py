@@ -182,6 +182,7 @@ CHANGED: dict[str, dict[str, Any]] = {  # after `SMALL`
     "lilt": {"hidden_size": 48},
     "t5_gemma_module": {"cross_attention_hidden_size": 32},
     "layoutlmv3": {"coordinate_size": 5, "shape_size": 6},
+    "reformer": {"axial_pos_shape": (4, 4), "axial_pos_embds_dim": (16, 16), "hidden_dropout_prob": 0.0, "lsh_attention_probs_dropout_prob": 0.0, "local_attention_probs_dropout_prob": 0.0},
     "longformer": {"attention_window": [8, 8]},
     "qwen3_5_text": {"layer_types": ["linear_attention", "full_attention"]},
     "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}}},
@@ -248,6 +249,20 @@ class InDouble(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with Double():
             return self.model(x)
+
+
+class InTraining(nn.Module):
+    """A model without dropout that stays in training mode: Reformer's own backward pass asks for it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def train(self, mode: bool = True) -> InTraining:
+        return super().train(True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
 
 
 class OfEmbeddings(nn.Module):
@@ -359,7 +374,8 @@ def transformers_model(kind: str, name: str) -> tuple[nn.Module, Tensor]:
                 wrapped, x = _with_input(kind, model, configuration)
                 with torch.no_grad():
                     wrapped(x)
-                return InDouble(wrapped) if name == "mra" else wrapped, x
+                special = {"mra": InDouble, "canine": InDouble, "reformer": InTraining}
+                return special[name](wrapped) if name in special else wrapped, x
             except Exception as error:
                 first = error if configuration is not config and attention == "eager" else first  # noqa: F821
     raise first
@@ -720,8 +736,10 @@ def crested(backend: str) -> tuple[Any, Tensor]:
         values = weight.numpy() if backend == "torch" else np.asarray(weight)
         if np.ptp(values) == 0:
             weight.assign(values + np.random.default_rng(0).uniform(0, 0.3, values.shape))
-    if backend == "torch":
-        return OfDict(model), x
+    if backend == "torch":  # in two parts, as its layers are called past torch's hooks
+        last = [layer.output for layer in model.layers if len(layer.output.shape) == 3][-1]
+        halves = keras.Model(model.input, last), keras.Model(last, model.output)
+        return nn.Sequential(*map(OfDict, halves)), x
     trained, held = (
         [v.value for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)
     )
@@ -729,7 +747,7 @@ def crested(backend: str) -> tuple[Any, Tensor]:
 
 
 class OfDict(nn.Module):
-    """A Keras model on torch, as a module of torch."""
+    """A Keras model on torch, or a part of one, as a module of torch."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()

@@ -243,6 +243,41 @@ def test_numbers_of_a_table_as_tokens() -> None:
     assert (e.layers, e.attribution.shape) == (("block.norm1",), (3, 9))
 
 
+class Whole(nn.Module):
+    """A part of a model as one module."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.part(x)
+
+
+def past_hooks(layer: nn.Module) -> nn.Module:
+    """A layer as Keras has them on torch: a module whose `__call__` is Keras's own, which runs no hooks."""
+    layer.__class__ = type(
+        type(layer).__name__, (type(layer),), {"__call__": lambda self, x: self.forward(x)}
+    )
+    return layer
+
+
+def test_layers_that_are_called_past_the_hooks() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv1d(4, 8, 5), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 2)]
+    keras, x = double(nn.Sequential(*map(past_hooks, layers))), letters(last=False)
+    torch.testing.assert_close(
+        saliency(keras, x, target=0, absolute=False), brute(lambda v: keras(v)[:, 0], x)
+    )
+    for layer in ("auto", "0"):
+        with pytest.raises(
+            ValueError, match="past torch's hooks, as Keras calls them: split it at the activation"
+        ):
+            grad_cam(keras, x, target=0, layer=layer)
+    parts = nn.Sequential(Whole(keras[:1]), Whole(keras[1:]))
+    assert grad_cam.explain(parts, x, target=0).layers == ("0",)
+
+
 def test_estimators_around_networks() -> None:
     """skorch keeps the network as `module_`; the estimator's own predictions are NumPy."""
     skorch = pytest.importorskip("skorch")

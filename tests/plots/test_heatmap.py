@@ -30,6 +30,13 @@ def test_every_name_is_legible(shape: tuple[int, int]) -> None:
     assert "99th percentile of magnitudes" in texts(ax.figure).replace("\n", " ")
 
 
+def test_a_title_is_no_wider_than_a_narrow_map() -> None:
+    a = table(25, 2).assign_coords(tissue=[f"T{k}" for k in range(25)])
+    ax = heatmap(a, title="25 of 40 gene labels, those of the largest mean magnitude")
+    legible(ax.figure)
+    assert max(map(len, ax.get_title().splitlines())) <= 32
+
+
 def test_outlines_frame_what_they_name() -> None:
     a = table(4, 3)
 

@@ -266,9 +266,10 @@ class Passes:
 
 def _of_rows(span: Span, samples: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """Samples and steps of a run of rows, which are laid flat sample by sample."""
-    r = torch.arange(span.start, span.stop)
     if steps == 1:
-        return samples[span.start : span.stop], torch.zeros_like(r)
+        i = samples[span.start : span.stop]
+        return i, torch.zeros_like(i)
+    r = torch.arange(span.start, span.stop)
     return samples[r.div(steps, rounding_mode="floor")], r % steps
 
 

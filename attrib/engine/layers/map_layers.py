@@ -162,8 +162,8 @@ def _named(
         placement = None if trial is None else trial.placement(key, modules[name], inputs)
         if placement is not None and placement.tested and placement.form is not None:
             site = Site(name, modules[name], call, trial is not None and name in trial.turned)
-            own = _begins_as_its_own(site, placement.form, passes, rows, onto)
-            return Placement(None, True, _OWN) if own else placement
+            stands_alone = _begins_as_its_own(site, placement.form, passes, rows, onto)
+            return Placement(None, True, _OWN) if stands_alone else placement
         if placement != Placement(None, False, DIFFUSE):
             return placement
         everywhere = named_layers(passes.function.model)
@@ -472,8 +472,11 @@ def listing(passes: Passes, rows: Rows, onto: int) -> str:
         placement = None if trial is None else trial.placement(c.key, c.site.module, tuple(rows[onto].shape))
         if placement is not None and placement.form is not None and math.prod(placement.form.grid) > 1:
             grids[c.site.name] = " x ".join(map(str, placement.form.grid))
+    split = "split it at the activation that the map is of, and join both parts with torch.nn.Sequential"
     if not grids and any(isinstance(part, External) for part in passes.function.parts):
-        return "; torch sees no layers in a function of JAX: split it at the activation that the map is of, and join both parts with torch.nn.Sequential"
+        return f"; torch sees no layers in a function of JAX: {split}"
+    if not grids and any(type(part).__call__ is not nn.Module.__call__ for part in passes.function.parts):
+        return f"; its layers are called past torch's hooks, as Keras calls them: {split}"
     if not grids:
         return "; no layer of the model has a map"
     last = [f"{name} ({grid})" for name, grid in list(grids.items())[-_LISTED:]]

@@ -1,4 +1,4 @@
-"""Largest values, places of a sorted order, and what is looked up or put there.
+"""Views, sums and averages, largest values, places of a sorted order, and what is looked up or put there.
 
 Sort, top-k, median and k-th values give their change to one of the elements, as maxima do.
 
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from attrib.engine.graph import transformed
+from attrib.engine.graph.nodes import AVERAGES, GATHERS, SUMS, VIEWS
 from attrib.engine.secant.elementwise import choice, kinked, ratio
 from attrib.engine.secant.pair import NoRule, Pair, add, at0, at1, change_of, has_pair, insert, rule, values
 
@@ -379,3 +380,32 @@ def reduced_in_groups(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any
 
 def _parts(value: Any) -> tuple[Tensor, Tensor, Tensor]:
     return at0(value), at1(value), change_of(value)
+
+
+@rule(*VIEWS, *GATHERS, *SUMS, *AVERAGES)
+def linear(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair | list[Pair]:
+    """d op(v) = op(dv)."""
+    x, *options = args
+    if has_pair(options):
+        return looked_up(op, args, kwargs)
+    if has_pair(kwargs) or not isinstance(x, Pair):
+        raise NoRule("it takes an option that depends on the inputs")
+    v0, v1 = values(op, args, kwargs)
+    dv = op(x.dv, *options, **kwargs)
+    if isinstance(v0, (list, tuple)):
+        return [Pair(*parts) for parts in zip(v0, v1, dv, strict=True)]
+    return Pair(v0, v1, dv)
+
+
+@rule(aten._to_copy)
+def cast(op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Pair:
+    """A change of type is the identity; to integers (truncation) and to bools (v != 0) it is a step function."""
+    (x,) = args
+    v0, v1 = values(op, args, kwargs)
+    if v0.is_floating_point() or v0.is_complex():
+        return Pair(v0, v1, x.dv.to(v0.dtype))
+    if x.v0.dtype == torch.bool or (x.is_discrete and v0.dtype != torch.bool):
+        return Pair(v0, v1, x.dv)
+    changed = x.change != 0
+    steps = v1.to(x.dv.dtype) - v0.to(x.dv.dtype)
+    return Pair(v0, v1, torch.where(changed, steps / torch.where(changed, x.change, 1), 0) * x.dv)
