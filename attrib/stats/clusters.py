@@ -45,7 +45,7 @@ def cluster_contrast(
     label : str or array
         As in `attrib.stats.contrast`: 1 or True for positives, 0 or False for negatives; at least four of each.
     dim : str, default "sample"
-        The samples.
+        The samples; of results of attrib, whatever their dim of samples is called.
     mask : DataArray, optional
         Over the positions, matched by their labels: where to look. Default: where samples differ.
     threshold : float, default 0.001

@@ -41,7 +41,7 @@ def contrast(
         A coord along `dim`, or one value per sample: 1 or True for positives, 0 or False for negatives. A DataArray or
         a Series is matched by the samples' labels where both have them; it may have more samples than `a`.
     dim : str, default "sample"
-        The samples.
+        The samples; of results of attrib, whatever their dim of samples is called.
     n_permutations : int, default 999
         Random relabellings. The smallest p-value is ``1 / (n_permutations + 1)``.
     n_bootstrap : int, default 999
@@ -213,7 +213,7 @@ def consistency(
     label : str or array
         A coord along `dim`, or one value per sample; a DataArray or a Series is matched by the samples' labels.
     dim : str, default "sample"
-        The samples.
+        The samples; of results of attrib, whatever their dim of samples is called.
     n_permutations : int, default 999
         Relabellings for the p-value.
     seed : int, default 0

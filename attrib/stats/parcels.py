@@ -37,7 +37,7 @@ def region_shares(
     names : mapping of int to str, optional
         Name of each number; default: the numbers.
     dim : str, default "sample"
-        The samples.
+        The samples; of results of attrib, whatever their dim of samples is called.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def region_contrast(
     label : str or array
         As in `attrib.stats.contrast`; at least three of each.
     dim : str, default "sample"
-        The samples.
+        The samples; of results of attrib, whatever their dim of samples is called.
     level : float, default 0.95
         Coverage of each interval.
     n_permutations, n_bootstrap : int
