@@ -475,7 +475,7 @@ def listing(passes: Passes, rows: Rows, onto: int) -> str:
     split = "split it at the activation that the map is of, and join both parts with torch.nn.Sequential"
     if not grids and any(isinstance(part, External) for part in passes.function.parts):
         return f"; torch sees no layers in a function of JAX: {split}"
-    if not grids and any(type(part).__call__ is not nn.Module.__call__ for part in passes.function.parts):
+    if not grids and not all(type(p).__call__.__module__.startswith("torch") for p in passes.function.parts):
         return f"; its layers are called past torch's hooks, as Keras calls them: {split}"
     if not grids:
         return "; no layer of the model has a map"
