@@ -343,6 +343,8 @@ def _objection(c: Candidate, placement: Placement | None, likely: Form | None, y
     form = placement.form
     if form.order == "tokens" and not _is_stage(c.site.module):
         return _PART
+    if form.order == "first" and _is_attention(c.output):
+        return "attention weights"
     assert c.gradient is not None
     if not bool(form(c.gradient).any()):
         return "its positions do not count for the output"
@@ -351,6 +353,12 @@ def _objection(c: Candidate, placement: Placement | None, likely: Form | None, y
     if form.reversed:
         return "it runs from the input's end to its beginning"
     return _HEAD if _is_head(c, form, y) else None
+
+
+def _is_attention(output: Tensor) -> bool:
+    """Whether each channel is a share of attention for each position: none is negative, and they add up to one."""
+    totals = output.sum(-1)
+    return output.shape[-1] > 1 and bool((output >= 0).all() and ((totals - 1).abs() < 1e-2).all())
 
 
 def _is_stage(part: nn.Module) -> bool:
