@@ -373,7 +373,7 @@ def _in_larger_inputs(
         if positions.ndim != 1 + len(grid):  # tokens, in raster order
             wide = [n * sides for n in grid]
             positions = positions[:, -math.prod(wide) :].unflatten(1, wide)
-        best = max(best, *(_locality(positions, leaf, dims, power) for power in (2, 6)))
+        best = max(best, _locality(positions, leaf, dims, (2, 6)))
         if best > 0.8:
             break
     return best, f"in inputs of {sides} times the sides {best:.2f}"
@@ -403,34 +403,37 @@ def _by_hand(a: Tensor, g: Tensor) -> Tensor:
     return (a * g.flatten(2).mean(2).view(*g.shape[:2], *[1] * (g.ndim - 2))).sum(1)
 
 
-def _locality(positions: Tensor, leaf: Tensor, dims: tuple[int, ...], power: int = 2) -> float:
+def _locality(
+    positions: Tensor, leaf: Tensor, dims: tuple[int, ...], powers: tuple[int, ...] = (2,)
+) -> float:
     """Correlation of a position's place with the centre of the input that its gradient weighs, the least of all dims.
 
     A high power looks at the largest gradients alone, and not at what reaches all positions through means of the whole image.
+    The largest of all powers is taken.
     """
     grid = positions.shape[1:]
     picks = torch.randperm(torch.Size(grid).numel(), generator=torch.Generator().manual_seed(1))[:24]
-    places, centres = [], []
+    places, centres = [], []  # (picks, dims), (picks, powers, dims)
     for k in picks.tolist():
         g = torch.autograd.grad(positions.flatten(1)[0, k], leaf, retain_graph=True)[0][0].abs()
-        g = (g / g.max().clamp(min=1e-300)) ** power
-        total = g.sum().clamp(min=1e-300)
-        centres.append(
-            [
-                float(
-                    (g.movedim(d, 0).reshape(g.shape[d], -1).sum(1) * torch.arange(g.shape[d])).sum() / total
-                )
-                for d in dims
-            ]
-        )
+        g = g / g.max().clamp(min=1e-300)
+        centres.append([[_centre(g**power, d) for d in dims] for power in powers])
         places.append([int(v) for v in torch.unravel_index(torch.tensor(k), grid)])
     place, centre = torch.tensor(places, dtype=torch.float64), torch.tensor(centres, dtype=torch.float64)
     follows = [
-        float(torch.corrcoef(torch.stack([place[:, j], centre[:, j]]))[0, 1])
-        for j, n in enumerate(grid)
-        if n > 1
+        [
+            float(torch.corrcoef(torch.stack([place[:, j], c[:, j]]))[0, 1])
+            for j, n in enumerate(grid)
+            if n > 1
+        ]
+        for c in centre.unbind(1)
     ]
-    return min(follows, default=1.0)
+    return max(min(each, default=1.0) for each in follows)
+
+
+def _centre(weights: Tensor, d: int) -> float:
+    profile = weights.movedim(d, 0).reshape(weights.shape[d], -1).sum(1)
+    return float((profile * torch.arange(len(profile))).sum() / profile.sum().clamp(min=1e-300))
 
 
 class Line(NamedTuple):

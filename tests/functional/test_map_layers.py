@@ -195,13 +195,14 @@ class Queries(nn.Module):
         super().__init__()
         self.embed, self.positions = nn.Linear(6, 32), nn.Parameter(torch.randn(1, 24, 32))
         self.tokens, self.latents = nn.LayerNorm(32), nn.Parameter(torch.randn(4, 32))
-        self.cross, self.block = nn.MultiheadAttention(32, 4, batch_first=True), Block()
+        self.query, self.drop, self.block = nn.Linear(32, 32), nn.Dropout(0.1), Block()
         self.norm, self.head = nn.LayerNorm(32), nn.Linear(32, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.tokens(self.embed(x) + self.positions)
         latents = self.latents.expand(len(x), -1, -1)
-        return self.head(self.norm(self.block(latents + self.cross(latents, h, h)[0])).mean(1))
+        weights = self.drop((self.query(latents) @ h.mT / 6).softmax(2))  # (N, latents, tokens), of one head
+        return self.head(self.norm(self.block(latents + weights @ h)).mean(1))
 
 
 class BiasBranch(nn.Module):
@@ -346,6 +347,7 @@ def test_latents_follow_no_input_though_they_may_by_chance(seed: int) -> None:
     torch.manual_seed(seed)
     e = grad_cam.explain(Queries().eval(), images(24, 6), target=0, upsample=False)
     assert (e.layers, e.attribution.shape[1:]) == (("tokens",), (24,))
+    assert "drop (attention weights)" in str((e.notes or {})["layer_choice"])
 
 
 def test_most_of_the_change_goes_through_the_small_model() -> None:

@@ -343,6 +343,8 @@ def _objection(c: Candidate, placement: Placement | None, likely: Form | None, y
     form = placement.form
     if form.order == "tokens" and not _is_stage(c.site.module):
         return _PART
+    if form.order == "first" and _is_attention(c.output):
+        return "attention weights"
     assert c.gradient is not None
     if not bool(form(c.gradient).any()):
         return "its positions do not count for the output"
@@ -351,6 +353,12 @@ def _objection(c: Candidate, placement: Placement | None, likely: Form | None, y
     if form.reversed:
         return "it runs from the input's end to its beginning"
     return _HEAD if _is_head(c, form, y) else None
+
+
+def _is_attention(output: Tensor) -> bool:
+    """Whether each channel is a share of attention for each position: none is negative, and they add up to one."""
+    totals = output.sum(-1)
+    return output.shape[-1] > 1 and bool((output >= 0).all() and ((totals - 1).abs() < 1e-2).all())
 
 
 def _is_stage(part: nn.Module) -> bool:
@@ -475,7 +483,7 @@ def listing(passes: Passes, rows: Rows, onto: int) -> str:
     split = "split it at the activation that the map is of, and join both parts with torch.nn.Sequential"
     if not grids and any(isinstance(part, External) for part in passes.function.parts):
         return f"; torch sees no layers in a function of JAX: {split}"
-    if not grids and any(type(part).__call__ is not nn.Module.__call__ for part in passes.function.parts):
+    if not grids and not all(type(p).__call__.__module__.startswith("torch") for p in passes.function.parts):
         return f"; its layers are called past torch's hooks, as Keras calls them: {split}"
     if not grids:
         return "; no layer of the model has a map"
