@@ -359,7 +359,9 @@ def missed_completeness(
     """What to tell of samples whose completeness error (T, N) is more than a tenth of their change, and of their largest entry."""
     delta, largest = delta.detach(), change.detach().abs()
     for a in complete:
-        largest = torch.maximum(largest, a.detach().abs().reshape(*a.shape[:2], -1).amax(2).to(largest.device))
+        largest = torch.maximum(
+            largest, a.detach().abs().reshape(*a.shape[:2], -1).amax(2).to(largest.device)
+        )
     missed = delta.abs() > MISSED * largest
     if not bool(missed.any()):
         return None
