@@ -270,7 +270,7 @@ def explain_conductance(
                 add_by_sample(total, part, span.start, n_steps)
     assert total is not None
     delta = total.reshape(*total.shape[:2], -1).sum(2).to(change.device) - change
-    notes = missed_completeness(delta, change, (total,), "n_steps=")
+    notes = missed_completeness(delta, change, (total,), score, "n_steps=")
     return finish(passes, xs[:1], (total,), score, delta=delta, notes=notes)
 
 

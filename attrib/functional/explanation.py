@@ -205,6 +205,7 @@ ORDER = (  # of tables and pictures, whatever was imported first; that of the RE
 )  # fmt: skip
 METHODS: dict[str, Method[...]] = {}
 MISSED = 0.1  # share of the change of the score; a larger completeness error is told
+ROUNDINGS = 64  # of the score, below which no completeness error is told
 
 
 @overload
@@ -354,19 +355,20 @@ def finish(
 
 
 def missed_completeness(
-    delta: Tensor, change: Tensor, complete: tuple[Tensor, ...], advice: str
+    delta: Tensor, change: Tensor, complete: tuple[Tensor, ...], score: Tensor, advice: str
 ) -> dict[str, str | int | float] | None:
-    """What to tell of samples whose completeness error (T, N) is more than a tenth of their change, and of their largest entry."""
+    """What to tell of samples whose completeness error (T, N) is more than a tenth of the change and of the largest entry; rounding of the score is not told."""
     delta, largest = delta.detach(), change.detach().abs()
+    rounding = ROUNDINGS * torch.finfo(score.dtype).eps * score.detach().abs().to(largest.device)
     for a in complete:
         largest = torch.maximum(
             largest, a.detach().abs().reshape(*a.shape[:2], -1).amax(2).to(largest.device)
         )
-    missed = delta.abs() > MISSED * largest
+    missed = delta.abs() > MISSED * largest + rounding
     if not bool(missed.any()):
         return None
     return {
-        "completeness": f"{int(missed.any(0).sum())} of {missed.shape[1]} samples: delta is more than a tenth of the change of the score, up to "
+        "completeness": f"{int(missed.any(0).sum())} of {missed.shape[1]} samples: delta is more than a tenth of the change of the score and of the largest entry, up to "
         f"{float(delta[missed].abs().max()):.2g}; take more points: {advice}"
     }
 

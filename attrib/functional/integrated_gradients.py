@@ -112,7 +112,7 @@ def integrated_gradients(
     Notes
     -----
     Satisfies completeness (up to the quadrature: see `delta`, and the note `completeness` where it is more than a tenth of the
-    change of the score), sensitivity, dummy, implementation invariance, linearity and symmetry. Cost: `n_steps` forward and backward passes per sample and two forward passes; where the
+    change of the score and of the largest entry), sensitivity, dummy, implementation invariance, linearity and symmetry. Cost: `n_steps` forward and backward passes per sample and two forward passes; where the
     model's input goes into one linear layer and nowhere else, that layer runs once per sample instead of once per
     step. Memory: `batch_size` rows. A small completeness error does not prove that the attribution is
     right: errors of the rule can cancel. `"exact"` takes about two forward passes and one backward pass per linear part of
@@ -182,7 +182,7 @@ def integrated_gradients(
     delta = sum(c.reshape(*c.shape[:2], -1).sum(2).to(change.device) for c in complete) - change
     if rtol is None and not exact:
         advice = "n_steps=, or rtol=1e-3, which adds them where they are needed"
-        notes = missed_completeness(delta, change, complete, advice)
+        notes = missed_completeness(delta, change, complete, score, advice)
     attribution = complete if multiply_by_inputs else mean
     return finish(
         passes, xs, attribution, score, delta=delta, n_steps=evaluations, notes=notes, per_sample=per_sample

@@ -134,7 +134,7 @@ def interaction(
     delta = attribution.reshape(*attribution.shape[:2], -1).sum(2).to(effect.device) - effect
     if not bool(attribution.any()):
         _refuse_piecewise_linear(effect, score, softplus)
-    notes = missed_completeness(delta, effect, (attribution,), "n_steps=") or {}
+    notes = missed_completeness(delta, effect, (attribution,), score, "n_steps=") or {}
     notes |= {} if softplus is None else {"softplus": float(softplus)}
     return finish(passes, xs[:1], (attribution,), score, delta=delta, notes=notes)
 

@@ -202,3 +202,11 @@ def test_a_score_that_is_infinite_at_the_baseline_names_the_baseline() -> None:
         integrated_gradients(lambda x: x.log().sum(1), x)
     with pytest.raises(ValueError, match="at `baselines` for 1 of 2 samples: 1"):
         integrated_gradients(lambda x: x.log().sum(1), x, baselines=torch.tensor([[1.0, 1.0], [0.0, 1.0]]))
+
+
+def test_rounding_of_the_score_is_no_missed_sum() -> None:
+    """5.0000005 is the next but one number after 5: the change is off by a fifth, and points would not help."""
+    x = torch.ones(1, 3)
+    explained = integrated_gradients.explain(lambda x: 5 + 2e-7 * x.sum(1), x, n_steps=3)
+    assert float(explained.delta.abs().max()) > 1e-8  # type: ignore[union-attr]
+    assert "completeness" not in (explained.notes or {})

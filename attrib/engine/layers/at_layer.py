@@ -65,7 +65,8 @@ def tapped(parts: Mapping[str, nn.Module], see: See, compared: bool = False) -> 
 def samples_first(see: See, n: int, second: bool = False, turned: set[str] | None = None) -> See:
     """`see` is shown outputs (n, ...) also where samples are the second dim; what it returns is turned back.
 
-    Of a tuple it is shown the only tensor with positions, such as the states beside a scale, or beside no weights. Where there are as many samples as positions, `second` tells; `turned` collects the layers that sizes told.
+    Of a tuple it is shown the only tensor with positions, such as the states beside a scale, or beside no weights. Where there are as
+    many samples as positions, `second` tells; `turned` collects the layers that sizes told.
     """
 
     def look(name: str, output: Any) -> Any:
