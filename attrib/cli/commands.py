@@ -133,10 +133,11 @@ def explain(
             metavar="N|tcp://...",
         ),
     ] = None,
-    reduce: Annotated[
+    reductions: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of a store: statistics over the samples: mean,var,abs_mean,min,max,count,quantiles,top:20."
+            "--reduce",
+            help="Of a store: statistics over the samples: mean,var,abs_mean,min,max,count,quantiles,top:20.",
         ),
     ] = None,
     by: Annotated[
@@ -162,7 +163,7 @@ def explain(
                 str(model), str(data), output, weights=weights, variables=names(variables), classes=joined(classes), baselines=baselines, context=listed(context),
                 methods=chosen(methods or ["integrated_gradients"]), target=joined(target), batch_size=rows(batch_size),
                 device=device, seed=seed, options=assignments(options), block=rows(block, "--block"), cluster=cluster,
-                reductions=names(reduce) or (), by=by, keep=keep, tell=tell, say=show.say,
+                reductions=names(reductions) or (), by=by, keep=keep, tell=tell, say=show.say,
             )  # fmt: skip
         show.files(output, of_cohort.lines)
         for problem in of_cohort.problems:
@@ -170,7 +171,7 @@ def explain(
         if of_cohort.problems:
             raise typer.Exit(1)
         return
-    if cluster or reduce or by or block != "auto" or not keep:
+    if cluster or reductions or by or block != "auto" or not keep:
         raise ValueError(
             f"--cluster, --reduce, --by, --block and --no-keep are for stores, and {output} is a folder; name it NAME.zarr"
         )

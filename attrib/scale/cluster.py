@@ -48,6 +48,16 @@ class Worker(WorkerPlugin):
             return getattr(self._session, work)(*arguments)
 
 
+def _connection(address: str) -> Client:
+    try:
+        return Client(address)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"`cluster` is {address!r}, where no Dask scheduler answers ({first_line(error)}); expected an address such as "
+            "tcp://host:8786, or a number of processes"
+        ) from error
+
+
 def _shipped(job: Job) -> Job:
     return replace(job, source=job.source.shipped())
 
@@ -85,7 +95,7 @@ class OnCluster:
             )
             cluster = Client(self._local)
         elif isinstance(cluster, str):
-            cluster = Client(cluster)
+            cluster = _connection(cluster)
             self._connected = True
         elif not isinstance(cluster, Client):
             raise TypeError(

@@ -405,6 +405,7 @@ class _Run:
         """Explain the blocks that are missing."""
         self._state, self._merged = _read_state(self.private / STATE)
         self._unsaved = 0
+        self._errors: dict[int, str] = {}
         pending = []
         for block in self.blocks:
             self._marker(FAILED, block).unlink(missing_ok=True)
@@ -413,7 +414,8 @@ class _Run:
             else:
                 pending.append(block)
         try:
-            for block, _ in worker.run(self._job, pending, self._plan):
+            for block, error in worker.run(self._job, pending, self._plan):
+                self._errors[block.number] = error or ""
                 self._merge_what_is_next()
                 self._bar.advance(block.stop - block.start)
         finally:
@@ -453,7 +455,7 @@ class _Run:
         failed = [b for b in self.blocks if not self._marker(DONE, b).is_file()]
         reports = []
         for block in failed:
-            error = read_json(self._marker(FAILED, block)).get("error", "the worker died")
+            error = self._errors.get(block.number) or "the worker died"
             reports.append(f"{block.number} (samples {block.start} to {block.stop - 1}): {error}")
         if failed and len(failed) == len(self.blocks):
             raise ValueError(f"all {len(failed)} blocks failed; block {reports[0]}")
@@ -502,7 +504,7 @@ def _read_state(file: Path) -> tuple[dict[str, dict[str, np.ndarray]], int]:
 
 def _refuse_another(path: Path, earlier: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     """Refuse to go on with a run that was begun with other arguments, naming which."""
-    names = {"data": "labels of the data", "by": "`by`", "versions": "version"}
+    names = {"data": "labels of the data", "method": "method", "model": "model"}
     other: list[str] = []
     for key, value in record.items():
         before = earlier.get(key)
@@ -517,10 +519,10 @@ def _refuse_another(path: Path, earlier: Mapping[str, Any], record: Mapping[str,
         elif key in ("block", "threads", "batch_size"):
             other.append(f"`{key}` ({before}, now {value})")
         else:
-            other.append(names.get(key, "model" if key == "model" else f"`{key}`"))
+            other.append(names.get(key, f"`{key}`"))
     if other:
         raise ValueError(
-            f"`output` is {path}, which was begun with another {', another '.join(other)}; name another folder"
+            f"`output` is {path}, which holds a run that differs in {', '.join(other)}; name another folder"
         )
 
 

@@ -250,7 +250,7 @@ def labels_digest(samples: Source) -> str:
         [(str(k), v.dims, v.shape, str(v.dtype)) for k, v in ds.data_vars.items()],
         samples.dims,
     ]
-    parts += [(str(k), digest_of(v.variable)) for k, v in ds.coords.items()]
+    parts += sorted((str(k), digest_of(v.variable)) for k, v in ds.coords.items())
     return digest_of(parts)
 
 
@@ -293,10 +293,11 @@ def _feed(sha256: Any, value: Any) -> None:
             else value.detach().cpu().numpy(),
         )
     elif isinstance(value, np.ndarray):
-        sha256.update(f"{value.dtype.kind}{value.shape}".encode())
+        spelled = value.dtype.kind in "OUT"  # texts are the same in each of their dtypes
+        sha256.update(f"{'U' if spelled else value.dtype.kind}{value.shape}".encode())
         sha256.update(
             repr(value.tolist()).encode()
-            if value.dtype.kind in "OUST"
+            if spelled or value.dtype.kind == "S"
             else np.ascontiguousarray(value).tobytes()
         )
     elif isinstance(value, nn.Module):

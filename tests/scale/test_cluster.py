@@ -15,6 +15,9 @@ from tests.scale.models import expression, net
 from tests.scale.test_cohort import explained, killed_at, poisoned, zarr_file
 
 pytest.importorskip("distributed")
+dask = pytest.importorskip("dask")
+from attrib.scale.cluster import OnCluster  # noqa: E402 (it needs distributed)
+
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of distributed
 
 SLOW = {
@@ -49,6 +52,35 @@ def test_a_block_whose_model_raises_is_listed(client: Any, tmp_path: Path) -> No
         tree = explained(tmp_path / "out.zarr", poisoned(30), "tests.scale.models:Picky", cluster=client)
     assert np.isnan(tree["attribution"][24:32]).all()
     assert tree["reductions/count"].sum() == 45
+
+
+def _full() -> None:
+    raise OSError("No space left on device")
+
+
+def test_what_a_worker_raised_beside_the_model_is_told(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted = OnCluster._submitted
+
+    def failing(self: OnCluster, name: str, job: Any, block: Any, plan: Any) -> Any:
+        if block.number == 2:
+            return self.client.submit(_full, pure=False)
+        return submitted(self, name, job, block, plan)
+
+    monkeypatch.setattr(OnCluster, "_submitted", failing)
+    with pytest.warns(RuntimeWarning, match="2 .samples 16 to 23.: OSError: No space left on device"):
+        explained(tmp_path / "out.zarr", cluster=client)
+
+
+@pytest.mark.parametrize("address", ["somewhere", "tcp://127.0.0.1:1"])
+def test_an_address_where_nobody_answers(address: str, tmp_path: Path) -> None:
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(ValueError, match=f"`cluster` is '{address}', where no Dask scheduler answers"),
+    ):
+        explained(tmp_path / "out.zarr", cluster=address)
+    assert not (tmp_path / "out.zarr").exists()
 
 
 def test_the_blocks_of_a_dead_worker_are_done_again(client: Any, tmp_path: Path) -> None:

@@ -353,10 +353,10 @@ def test_a_missing_block_is_computed_again(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "model": ({"model": other()}, "another model"),
+    "model": ({"model": other()}, "differs in model;"),
     "option": ({"n_steps": 6}, "option `n_steps`"),
     "new option": ({"baselines": 1.0}, "option `baselines`"),
-    "labels": ({"data": expression().assign_coords(gene=list("ABCDEF"))}, "labels of the data"),
+    "labels": ({"data": expression().assign_coords(gene=list("ABCDEF"))}, "differs in labels of the data;"),
     "size": ({"data": expression(52)}, "labels of the data"),
     "values": ({"data": expression() * 2}, "other data"),
     "reductions": ({"reductions": ("mean",)}, "`reductions`"),
@@ -384,8 +384,13 @@ def test_another_run_is_refused_by_name(change: dict[str, Any], named: str, fini
     assert not (finished / PRIVATE / LOCK).exists()
 
 
+def test_labels_are_the_same_in_each_dtype_of_texts(finished: Path) -> None:
+    x = expression()  # as other formats hold them, and in another order
+    explained(finished, x.assign_coords({k: x[k].astype(object) for k in ("sample", "tissue")}))
+
+
 def test_another_method_is_refused(finished: Path) -> None:
-    with pytest.raises(ValueError, match="`method`"):
+    with pytest.raises(ValueError, match="differs in method, option `n_steps`;"):
         attrib.cohort(
             "saliency", net(), expression(), finished, block=8, reductions=ALL, by="tissue", target=1
         )
