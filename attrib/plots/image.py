@@ -115,7 +115,7 @@ def overlaid(
     Parameters
     ----------
     image : DataArray
-        Dims y, x, channel; values 0 to 255.
+        Dims y, x, channel: whole numbers 0 to 255, or 0 to 1.
     a : DataArray
         Dims y, x on the same pixels. Without negative values the colours are heat from 0 to `limit`, else blue to red.
         The image is darkened where `a` is NaN.
@@ -134,7 +134,7 @@ def overlaid(
     Raises
     ------
     ValueError
-        If the pixels differ, and for another overlay.
+        If the pixels differ, for another overlay, and for an image of other values.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def overlaid(
     from matplotlib import colormaps
 
     values = laid_like(a, image, "a", "image").transpose("y", "x").values.astype(float)
-    picture = image.transpose("y", "x", "channel").values / 255.0
+    picture = _colours_of(image)
     if overlay not in ("colour", "grey"):
         raise ValueError(f"`overlay` is {overlay!r}, expected colour or grey")
     if overlay == "grey":
@@ -163,6 +163,19 @@ def overlaid(
     weight = opacity * np.abs(shade)[..., None] ** 0.5
     mixed = np.where(np.isnan(values)[..., None], 0.4 * picture, (1 - weight) * picture + weight * colour)
     return (255 * mixed).round().astype(np.uint8)
+
+
+def _colours_of(image: xr.DataArray) -> np.ndarray:
+    """Red, green and blue (y, x, 3) from 0 to 1."""
+    values = image.transpose("y", "x", "channel").values
+    low, high = float(values.min()), float(values.max())
+    whole = values.dtype.kind in "iu" or high > 1
+    if low < 0 or high > 255:
+        raise ValueError(
+            f"`image` has values from {number(low)} to {number(high)}, expected colours, 0 to 255 or 0 to 1; undo the preparation "
+            "for the model"
+        )
+    return values / 255.0 if whole else values.astype(float)
 
 
 def kmer_map(
@@ -268,7 +281,7 @@ def overlays(
     Parameters
     ----------
     image : DataArray
-        Dims y, x, channel; values 0 to 255.
+        Dims y, x, channel: whole numbers 0 to 255, or 0 to 1.
     a : DataArray
         Dims `by`, y, x.
     by : str
@@ -304,13 +317,14 @@ def overlays(
     rows, columns = image.sizes["y"], image.sizes["x"]
     drawing = figure((2.3 * (count + 1), 0.9 + min(4.4, max(1.1, 2.2 * rows / columns))))
     panels: Any = drawing.subplots(1, count + 1, squeeze=False)[0]
-    panels[0].imshow(image.transpose("y", "x", "channel").values)
+    picture = _colours_of(image)
+    panels[0].imshow(picture)
     panels[0].set_title("image", fontsize=10)
     limit = robust_limit(a) if shared else None
     for k, ax in enumerate(panels[1:]):
         attribution, notes = laid_like(a.isel({by: k}), image, "a", "image"), ""
         if overlay == "contours":
-            ax.imshow(image.transpose("y", "x", "channel").values)
+            ax.imshow(picture)
             values = np.nan_to_num(attribution.transpose("y", "x").values.astype(float))
             notes = f"\nlines: {_draw_contours(ax, values, limit or robust_limit(attribution))}"
         else:
@@ -345,12 +359,12 @@ def aspect(a: xr.DataArray) -> Literal["equal", "auto"]:
     return "equal" if numeric and max(rows, columns) <= 6 * min(rows, columns) else "auto"
 
 
-def label_axes(ax: Axes, a: xr.DataArray) -> None:
-    """Names and units of the dims, and some of their labels at the ticks."""
+def label_axes(ax: Axes, a: xr.DataArray, most: int = TICKS) -> None:
+    """Names and units of the dims, and some of their labels at the ticks, of numbers below the columns about `most`."""
     y, x = a.dims
     ax.set_xlabel(dim_label(a, x))
     ax.set_ylabel(dim_label(a, y))
-    places, names = ticks(a, x)
+    places, names = ticks(a, x, None if is_words(a, x) else most)
     ax.set_xticks(places, names, rotation=90 if is_words(a, x) and max(map(len, names)) > 2 else 0)
     places, names = ticks(a, y, 40 if a.sizes[y] <= 40 and is_words(a, y) else TICKS)
     ax.set_yticks(places, names)

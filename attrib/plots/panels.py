@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib.labels.frames import laid_like
+from attrib.plots.heatmap import orient
 from attrib.plots.image import aspect, label_axes, ticks
 from attrib.plots.logo import LETTERS, motif_logo
 from attrib.plots.scale import (
@@ -48,7 +49,7 @@ def panels(
     Parameters
     ----------
     a : DataArray
-        Three dims: `by`, rows, columns.
+        Three dims: `by`, rows, columns. Rows and columns run as those of `image`.
     by : str
         The dim that becomes panels.
     titles : sequence of str, optional
@@ -104,6 +105,7 @@ def panels(
             continue
         title = _title(a, by, k) if titles is None else titles[k]
         picture = _panel(ax, a[k], limits[k], shared, title, scale)
+    orient(grid[0, 0], a[0])  # the others share its axes
     bar = drawing.colorbar(picture, ax=grid, extend=ends, aspect=30, fraction=0.04, pad=0.02)
     quantity = value_label(a) if label is None else label
     caption = _caption(quantity, percentile, limits[0] if shared else None)
@@ -233,7 +235,7 @@ def _panel(ax: Any, a: xr.DataArray, limit: float, shared: bool, title: str, sca
     unit, heading = (1.0, title) if shared else (limit, f"{title}\nlimit {number(limit)}")
     picture = ax.imshow(a.values / unit, **scale, interpolation="nearest", aspect=aspect(a))
     ax.set_title(heading, fontsize=10)
-    label_axes(ax, a)
+    label_axes(ax, a, most=4)
     ax.label_outer()
     ax.tick_params(labelsize=8)
     return picture
@@ -287,7 +289,8 @@ def comparison(
     Parameters
     ----------
     x : DataArray
-        Inputs (samples, rows, columns), or (samples, rows, columns, 3) for colours in [0, 1].
+        Inputs (samples, rows, columns), or (samples, rows, columns, 3) for colours in [0, 1]. Rows and columns run as those of
+        `image`.
     attributions : mapping of str to DataArray
         Names of methods, and attributions (samples, rows, columns) of the same samples: by their labels where both have some, else in
         the same order.
@@ -340,6 +343,8 @@ def comparison(
     _draw_inputs(grid[0], x, names, cmap)
     for row, (name, a) in zip(grid[1:], attributions.items(), strict=True):
         _draw_method(row, a, name, percentile)
+    for ax in grid.ravel():
+        orient(ax, x[0])
     _label_dims(grid, x)
     _draw_colour_bar(drawing, grid, bar)
     return drawing

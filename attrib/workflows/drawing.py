@@ -153,10 +153,12 @@ def _title(a: xr.DataArray, i: int) -> str:
 
 
 def method_name(method: str) -> str:
-    """The field's term for a method of the register; a correction (`saliency:filter`) stands behind it."""
+    """The field's term for a method of the register; a correction (`saliency:filter`, `saliency_filter`) stands behind it."""
     from attrib.functional import METHODS
 
     base, _, correction = method.partition(":")
+    if base not in METHODS and base.rpartition("_")[0] in METHODS:  # as files are called
+        base, _, correction = base.rpartition("_")
     term = METHODS[base].about.long_name if base in METHODS else base.replace("_", " ")
     return f"{term}, {correction}" if correction else term
 

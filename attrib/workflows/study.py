@@ -152,6 +152,15 @@ def agreement_frame(table: xr.DataArray) -> pd.DataFrame:
     return pd.DataFrame(table.values, columns=list(names)).assign(method=names)[["method", *names]]
 
 
+def comparable_agreement(results: Mapping[str, xr.DataArray], dim: str) -> xr.DataArray:
+    """`attrib.stats.agreement`; of a pair in which one method has signs and the other has none (saliency, maps), that of magnitudes."""
+    signed = np.array([bool((a < 0).any()) for a in results.values()])
+    table = agreement(results, dim=dim)
+    if signed.all() or not signed.any():
+        return table
+    return table.where(signed[:, None] == signed, agreement({m: abs(a) for m, a in results.items()}, dim=dim))
+
+
 def write_agreement(results: Mapping[str, Result], folder: Folder) -> None:
     """Write `agreement.csv`: the mean rank correlation of each pair of methods whose attributions have one form.
 
@@ -165,12 +174,7 @@ def write_agreement(results: Mapping[str, Result], folder: Folder) -> None:
         samples = {
             m: a.drop_vars(list(a.coords)).stack(sample_=dims, create_index=False) for m, a in alike.items()
         }
-        signed = np.array([bool((a < 0).any()) for a in samples.values()])
-        table = agreement(samples, dim="sample_")
-        if signed.any() and not signed.all():
-            sizes = agreement({m: abs(a) for m, a in samples.items()}, dim="sample_")
-            table = table.where(signed[:, None] == signed, sizes)
-        save(agreement_frame(table), folder.file(AGREEMENT))
+        save(agreement_frame(comparable_agreement(samples, "sample_")), folder.file(AGREEMENT))
 
 
 def draw(x: Result, results: Mapping[str, Result], folder: Folder, **options: Any) -> list[str]:

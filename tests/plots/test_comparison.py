@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from attrib.plots import comparison, robust_limit
+from attrib.plots import comparison, panels, robust_limit
 from attrib.testing import legible
 from tests.pictures import drawn, plane, texts
 
@@ -35,6 +35,18 @@ def test_names_are_seen_and_columns_stand_below_each_other(n: int, methods: int)
     legible(figure)
     left = np.array([ax.get_position().x0 for ax in figure.axes if ax.images]).reshape(1 + methods, n)
     np.testing.assert_allclose(left, left[:1].repeat(1 + methods, 0), atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", ["mm", "pixels"])
+def test_places_rise_and_image_rows_go_down(rows: str) -> None:
+    y = np.linspace(-60.0, 60.0, 8) if rows == "mm" else np.arange(8)
+    a = plane(np.random.default_rng(0).random((3, 8, 8))).assign_coords(y=y, x=y)
+    figures = (comparison(a, {"saliency": a}), panels(a, "sample", columns=2))
+    for figure in figures:
+        for ax in figure.axes:
+            if ax.images:
+                assert (ax.yaxis_inverted(), ax.xaxis_inverted()) == (rows == "pixels", False)
+        drawn(figure)
 
 
 def test_comparison_in_colour_and_its_refusals() -> None:

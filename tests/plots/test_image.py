@@ -119,6 +119,19 @@ def test_overlays_stand_out_from_a_stain() -> None:
     assert "dashed" not in drawing.axes[1].get_xlabel()
 
 
+@pytest.mark.parametrize("overlay", ["colour", "grey", "contours"])
+def test_colours_from_zero_to_one_are_those_to_255(overlay: str) -> None:
+    violet = xr.DataArray(np.broadcast_to([102, 51, 204], (8, 8, 3)), dims=("y", "x", "channel"))
+    a = xr.DataArray(np.linspace(0, 1, 64).reshape(1, 8, 8), dims=("method", "y", "x"))
+    for k in range(2):
+        whole, parts = (
+            overlays(v, a, "method", overlay=overlay).axes[k].images[0] for v in (violet, violet / 255.0)
+        )
+        np.testing.assert_array_equal(whole.get_array(), parts.get_array())
+    with pytest.raises(ValueError, match=r"`image` has values from -1\.2 to 0\.6, expected colours"):
+        overlays(violet / 85.0 - 1.8, a, "method", overlay=overlay)
+
+
 def test_numbers_of_kmers_lie_on_the_chaos_game() -> None:
     x = fcgr(["GATTACAGATTACA"], k=2)[0]
     ax = kmer_map(x - 1.0, limit=4.0)

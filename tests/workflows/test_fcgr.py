@@ -17,15 +17,17 @@ from attrib.cli.run import OK, REFUSED, run
 from attrib.domains.fcgr import along, by_kmer, fcgr, kmers
 from attrib.domains.fcgr.images import SEED
 from attrib.io import load
+from attrib.workflows.drawing import method_name
 from attrib.workflows.fcgr import Predictor, load_predictor
 from attrib.workflows.fcgr import fcgr as study_of
-from attrib.workflows.fcgr.cohort import _seed_of, _sites
+from attrib.workflows.fcgr.cohort import _motifs, _seed_of, _sites
 from attrib.workflows.fcgr.layers import branch_layers
 from attrib.workflows.fcgr.network import Inception, TwoBranch
 from attrib.workflows.fcgr.pairs import BRANCHES, file_prefixes, read_pairs
 from attrib.workflows.fcgr.predictor import Score
 from attrib.workflows.fcgr.samplefiles import _pictures, site_of
 from attrib.workflows.fcgr.study import METHODS, Settings, _deletion, checked_methods, explained
+from attrib.workflows.folder import Folder
 from tests.browser import held
 from tests.workflows.sites import planted
 
@@ -723,6 +725,20 @@ def test_motifs_of_kmers_are_aligned_and_named_by_seeds() -> None:
     mirnas = np.array(["UGAGGUAGUAGG", "UGAGGUAGAAAA", "UUUUUUUUUUUU"])
     assert _seed_of("CCTACCTCA", "mrna", mirnas) == "GAGGTA"
     assert _seed_of("GGGGGG", "mrna", mirnas) == ""
+
+
+def test_a_mirna_of_many_pairs_is_one_site(everything: xr.Dataset, tmp_path: Path) -> None:
+    bound = everything.isel(sample=np.flatnonzero(everything["label"].values == 1)[:1])
+    same = xr.concat([bound.assign_coords(sample=[f"pair {k}"]) for k in range(5)], "sample")
+    with Folder(tmp_path / "out") as run:
+        counts = _motifs(run, same)
+        assert {row["sequences"] for row in counts["mirna"]} == {1}
+        assert not (tmp_path / "out" / "motifs.png").exists()  # one site
+
+
+def test_corrections_are_called_as_methods_are() -> None:
+    assert method_name("saliency_filter") == method_name("saliency:filter") == "Saliency, filter"
+    assert method_name("grad_cam") == "Grad-CAM"
 
 
 def test_pairs_may_be_named_by_row_and_drawn_on_request(study: Path, model: Path, tmp_path: Path) -> None:

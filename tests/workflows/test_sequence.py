@@ -18,7 +18,7 @@ from attrib.cli.run import OK, REFUSED, run
 from attrib.domains.sequences import one_hot, read_fasta
 from attrib.io import load, load_modisco, load_motifs, save_motifs
 from attrib.workflows.folder import Folder
-from attrib.workflows.sequence import Search, Source, convolution, parts, sequence
+from attrib.workflows.sequence import Search, Source, convolution, files, parts, sequence
 from attrib.workflows.sequence.discovery import program as modisco_program
 from attrib.workflows.sequence.experiments import COLUMNS, _backgrounds, evolved
 from attrib.workflows.sequence.files import _experiment_picture
@@ -932,6 +932,26 @@ def test_refusals_are_one_line(
     message = capsys.readouterr().err
     assert text in message
     assert message.count("\n") == 1
+
+
+def test_saliency_is_compared_by_magnitudes(study: Path) -> None:
+    table = pd.read_csv(study / "method_agreement.csv").set_index("method")
+    assert table.loc["saliency", "deep_lift"] > 0.3
+    assert table.loc["deep_lift", "integrated_gradients"] > 0.5
+
+
+def test_titles_name_the_output_and_positions_say_where_they_begin(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    save = files.save_picture
+    monkeypatch.setattr(
+        files, "save_picture", lambda figure, path: (drawn.append(figure), save(figure, path))
+    )
+    words = [*NETWORK, "--data", "a.fa", "--methods", "saliency", "--max-samples", "3", "--pictures", "1"]
+    assert run(["sequence", *words, "--output", str(tmp_path / "out")]) == OK
+    assert "target 0" in drawn[0].get_suptitle()
+    assert drawn[0].axes[-1].get_xlabel() == "position (from 0, as in seqlets.csv)"
 
 
 def test_the_method_of_the_seqlets() -> None:

@@ -194,7 +194,8 @@ def _motifs(run: Folder, results: xr.Dataset) -> dict[str, Any]:
     logos: dict[str, xr.DataArray] = {}
     for b in BRANCHES:
         scores = by_kmer(bound[b].sel({"method": lead}, drop=True).mean("sample"))
-        sequences = [str(s).upper().replace("U", "T") for s in bound[f"{b}_sequence"].values]
+        spelled = [str(s).upper().replace("U", "T") for s in bound[f"{b}_sequence"].values]
+        sequences = list(dict.fromkeys(spelled))  # a miRNA of many pairs is one
         table = assemble(scores, top=30, sequences=sequences)
         table["seed"] = [_seed_of(text, b, bound["mirna_sequence"].values) for text in table["consensus"]]
         save(table, run.file(f"motifs_{b}.csv"))

@@ -225,7 +225,7 @@ def averages(
     title: str, maps: Mapping[str, xr.DataArray], label: str = "mean attribution", cmap: str = DIVERGING
 ) -> Figure:
     """A map of both branches, side by side."""
-    picture, axes = grid(len(maps), columns=2, panel=4.0, right=1.1, top=0.7, gap=1.2, below=0.4)
+    picture, axes = grid(len(maps), columns=2, panel=4.0, right=1.1, top=0.4, gap=1.2, below=0.4)
     for ax, (name, a) in zip(axes, maps.items(), strict=True):
         mesh = square(ax, a, names=NAMED, cmap=cmap)
         ax.set_title(TITLES[name], fontsize=10)
@@ -336,7 +336,7 @@ def positions_picture(
 def filters_picture(title: str, weights: Mapping[str, xr.DataArray]) -> Figure:
     """The kernels of convolutions on one scale, summed over channels."""
     kernels = [(f"{name.removeprefix('network.')}\nfilter {k}", w.sum("channel")[k]) for name, w in weights.items() for k in range(w.sizes["filter"])]  # fmt: skip
-    picture, axes = grid(len(kernels), columns=8, panel=1.3, gap=0.4, top=0.75, right=1.0)
+    picture, axes = grid(len(kernels), columns=8, panel=1.3, gap=0.4, top=0.4, right=1.0)
     limit = max(robust_limit(w, FULL) for _, w in kernels)
     for ax, (name, w) in zip(axes, kernels, strict=True):
         mesh = ax.imshow(w.values, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
@@ -362,7 +362,7 @@ def activations_picture(
         for name, a in maps.items()
         for k in range(a.sizes["filter"])
     ]
-    picture, axes = grid(len(activations), columns=4, panel=2.4, top=0.7)
+    picture, axes = grid(len(activations), columns=4, panel=2.4, top=0.4)
     for ax, (name, a) in zip(axes, activations, strict=True):
         bound = robust_limit(a, FULL)
         if kmers is not None and a.shape == kmers.shape:

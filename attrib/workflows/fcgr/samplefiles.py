@@ -188,13 +188,16 @@ def _with_reference(pair: xr.Dataset, branch: str, method: str) -> dict[str, flo
 def compared(title: str, image: xr.DataArray, maps: xr.DataArray) -> Figure:
     """The image, and beside it the attribution of each method, each with its own limit."""
     methods = [str(m) for m in maps["method"].values]
-    picture, axes = grid(1 + len(methods), columns=4)
+    picture, axes = grid(1 + len(methods), columns=4, below=0.1)
     square(axes[0], image, cmap="Greys")
     axes[0].set_title(f"image (0 to {number(float(image.max()))})", fontsize=9)
     for ax, m in zip(axes[1:], methods, strict=True):
         attribution = maps.sel({"method": m})
         square(ax, attribution, rings=3)
-        ax.set_title(f"{method_name(m)} (± {number(robust_limit(attribution, FULL))})", fontsize=9)
+        unit = in_log_odds("", attribution)
+        ax.set_title(
+            f"{method_name(m)}\n± {number(robust_limit(attribution, FULL))} {unit}".rstrip(), fontsize=8
+        )
         ax.set_xlabel(", ".join(top_kmers(attribution, 3)), fontsize=7.5)
     picture.suptitle(title, fontsize=11)
     return picture
@@ -232,7 +235,7 @@ def cam_picture(
     layers: Mapping[str, Any],
 ) -> Figure:
     """Grad-CAM of each branch, with frames around the k-mers of the sequence: no colour but the map's."""
-    picture, axes = grid(len(cams), columns=2, panel=4.0, right=0.9, top=0.7, gap=1.0)
+    picture, axes = grid(len(cams), columns=2, panel=4.0, right=0.9, top=0.5, gap=1.0)
     for ax, (name, a) in zip(axes, cams.items(), strict=True):
         mesh = square(ax, a, cmap=SEQUENTIAL)
         _framed(ax, images[name].values > 0)
@@ -296,7 +299,7 @@ def _outline(ax: Axes, site: np.ndarray, seed: tuple[int, int]) -> None:
 
 def regions_picture(title: str, a: xr.DataArray, regions: xr.Dataset) -> Figure:
     """The attribution, and its regions in colours with their strongest k-mers."""
-    picture, (left, right) = grid(2, columns=2, panel=3.6, right=2.0, top=0.6, below=0.4)
+    picture, (left, right) = grid(2, columns=2, panel=3.6, right=2.0, top=0.4, below=0.4)
     square(left, a, names=NAMED)
     left.set_title(f"attribution (± {number(robust_limit(a, FULL))})", fontsize=9)
     _regions(right, a, regions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
@@ -15,7 +16,6 @@ import xarray as xr
 from attrib.domains.motifs import consensus, information_content
 from attrib.io import replacing, save, save_motifs
 from attrib.io.place import file_names
-from attrib.stats import agreement
 from attrib.workflows.drawing import name as long_name
 from attrib.workflows.folder import Folder, save_picture
 from attrib.workflows.page import browser, links, listing, page, paragraphs, pictures, table
@@ -24,7 +24,7 @@ from attrib.workflows.sequence.discovery import Discovered
 from attrib.workflows.sequence.experiments import STARTS
 from attrib.workflows.sequence.parts import Attributed, Variation
 from attrib.workflows.sequence.settings import MUTATIONS, Problem, importance
-from attrib.workflows.study import agreement_frame
+from attrib.workflows.study import agreement_frame, comparable_agreement
 
 NAMED = 12  # outputs named in the first line
 
@@ -181,7 +181,7 @@ def agreement_table(findings: Findings) -> pd.DataFrame:
         done = output.attributed
         by_position = {m: importance(m, a, done.x) for m, a in done.results.items()}
         plain = {m: a.drop_vars([c for c in a.coords if c != "sample"]) for m, a in by_position.items()}
-        table = agreement_frame(agreement(plain))
+        table = agreement_frame(comparable_agreement(plain, "sample"))
         tables.append(table if output.output is None else table.assign(target=output.output))
     return pd.concat(tables, ignore_index=True)
 
@@ -345,7 +345,11 @@ def _tracks(
     moved = inside.assign(start=inside.start - window.start, end=inside.end - window.start)
     place: Any = {"sample": k, "position": window}
     title = f"{record}: {_score(findings, k)}" + ("; shaded: seqlets" if len(moved) else "")
-    return done.x.isel(place), _logos(findings, place), _mutations(findings, place), moved, title
+    x = done.x.isel(place)
+    numbered = x["position"].assign_attrs(units="from 0, as in seqlets.csv")
+    logos = {m: a.assign_coords(position=numbered) for m, a in _logos(findings, place).items()}
+    mutations = _mutations(findings, place)
+    return x, logos, None if mutations is None else mutations.assign_coords(position=numbered), moved, title
 
 
 def _draw_record(
@@ -370,8 +374,9 @@ def _mutations(findings: Findings, place: Any) -> xr.DataArray | None:
 
 def _score(findings: Findings, k: int) -> str:
     first = next(iter(findings.attributed.results.values())).isel(sample=k)
-    target = f", target {first['target'].item()}" if "target" in first.coords else ""
-    return f"score {float(first['prediction']):.3g}{target}"
+    asked = json.loads(first.attrs.get("params", "{}")).get("target")
+    target = first["target"].item() if "target" in first.coords else asked
+    return f"score {float(first['prediction']):.3g}" + (f", target {target}" if target is not None else "")
 
 
 def visible_window(length: int, seqlets: pd.DataFrame, contribution: np.ndarray) -> slice:
