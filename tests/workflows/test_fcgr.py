@@ -541,6 +541,20 @@ def test_probabilities_are_not_taken_for_logits(model: Path, tmp_path: Path) -> 
     assert not done.summary["scores_look_like_probabilities"]
 
 
+def test_a_background_that_changed_is_another(model: Path, tmp_path: Path) -> None:
+    predictor = load_predictor(model / "model.safetensors")
+    pairs = pd.read_csv(model / "test.csv", dtype=str).rename(columns={"sample": "id"})
+    pairs.to_csv(tmp_path / "pairs.csv", index=False)
+    options: dict[str, Any] = {
+        "samples": [pairs["id"][0]], "methods": ["gradient_shap"], "corrections": [], "with_interaction": False, "pictures": 0,
+    }  # fmt: skip
+    study_of(predictor, tmp_path / "pairs.csv", tmp_path / "out", **options)
+    pairs.loc[1:, "mrna"] = pairs.loc[1:, "mrna"].str.replace("A", "C")
+    pairs.to_csv(tmp_path / "pairs.csv", index=False)
+    with pytest.raises(ValueError, match="holds a run with other background"):
+        study_of(predictor, tmp_path / "pairs.csv", tmp_path / "out", **options)
+
+
 class Bessel(Concatenating):
     """With an op that DeepLIFT has no rule for."""
 

@@ -495,6 +495,47 @@ def test_a_run_is_continued_and_a_changed_subject_done_again(place: Path, tmp_pa
     assert json.loads((again / "run.json").read_text())["settings"]["intensity"] == "zscore"
 
 
+def test_masks_and_baselines_that_changed_are_no_longer_those_of_the_run(tmp_path: Path) -> None:
+    folder = phantom.write(tmp_path / "data", 4)
+    phantom.image(phantom.brain().astype("u1")).to_filename(folder / "mask.nii.gz")
+    rows = "subject,path,label,mask\n" + "".join(
+        f"s{k},sub-0{k}.nii.gz,{'TLE' if k % 2 else 'HC'},mask.nii.gz\n" for k in range(4)
+    )
+    (folder / "subjects.csv").write_text(rows)
+    options: dict[str, Any] = {
+        "classes": "HC,TLE",
+        "methods": ["deep_lift"],
+        "pictures": 0,
+        "intensity": "zscore-brain",
+    }
+
+    def sums(output: str, **more: Any) -> list[float]:
+        out = mri(
+            folder / "subjects.csv",
+            phantom.volumes(),
+            tmp_path / output,
+            samples=["s0", "s1"],
+            **options,
+            **more,
+        )
+        return pd.read_csv(out / "attribution_statistics.csv")["sum"].tolist()
+
+    before = sums("masks")
+    half = phantom.brain().astype("u1")
+    half[: half.shape[0] // 2] = 0
+    phantom.image(half).to_filename(folder / "mask.nii.gz")
+    again = sums("masks")
+    assert again != before
+    assert again == sums("anew")
+    for baselines in ("mean:HC", str(folder / "sub-02.nii.gz")):
+        name = "mean" if baselines == "mean:HC" else "file"
+        sums(name, baselines=baselines)
+        changed = "sub-00.nii.gz" if name == "mean" else "sub-02.nii.gz"
+        phantom.image(phantom.volume(9, True)).to_filename(folder / changed)
+        with pytest.raises(ValueError, match=r"run with other (reference|baselines)"):
+            sums(name, baselines=baselines)
+
+
 def test_what_is_wrong_is_listed_by_subject_and_the_others_are_finished(tmp_path: Path) -> None:
     folder = phantom.write(tmp_path / "data", 4)
     values = phantom.volume(0, False)

@@ -615,7 +615,7 @@ def test_a_function_with_other_weights_is_another_model(here: Path, tmp_path: Pa
     sequence("a.fa", model, tmp_path / "out", **options)
     with torch.no_grad():
         layer.weight.mul_(2)
-    with pytest.raises(ValueError, match="holds a run with other parameters"):
+    with pytest.raises(ValueError, match="holds a run with other weights"):
         sequence("a.fa", model, tmp_path / "out", **options)
 
 

@@ -20,6 +20,7 @@ from attrib.domains.fcgr import shares as shares_along
 from attrib.functional import METHODS as ALL
 from attrib.io import load, write_json
 from attrib.scale.runners import shares
+from attrib.scale.samples import digest_of
 from attrib.workflows.fcgr.cohort import combined, write_cohort
 from attrib.workflows.fcgr.layers import Layers, layers_of, write_layers
 from attrib.workflows.fcgr.network import TwoBranch
@@ -109,7 +110,7 @@ class Fcgr(Study):
             "source": predictor.source, "weights": digest(predictor.model), "images": predictor.images._asdict(), "output_kind": predictor.model.output_kind,
             "methods": settings.methods, "corrections": settings.corrections, "layers": {n: v.last for n, v in settings.layers.items()},
             "interaction": settings.interaction, "options": settings.options, "seed": settings.seed, "regions": self.regions,
-            "background": [str(s) for s in self.background["sample"].values],
+            "background": digest_of(self.background[list(BRANCHES)]),
         }  # fmt: skip
 
 

@@ -243,10 +243,12 @@ def _settings(
     named = (("brain_mask", images.brain_mask), ("atlas", images.atlas), ("parameters", parameters))
     files = {k: None if v is None else fingerprint(Path(v)) for k, v in named}
     settings = asdict(plan)
+    if Path(plan.baselines).is_file():
+        settings["baselines"] = f"{plan.baselines} {fingerprint(Path(plan.baselines))}"
     del settings["batch_size"], settings["device"]
     return {
         **settings, **files, "model": model if isinstance(model, str) else type(model).__name__, "weights": digest(f), "npy": npy,
-        "names": cohort.names, "reference": [s.name for s in reference_subjects(plan, cohort)],
+        "names": cohort.names, "reference": [f"{s.name} {fingerprint(s.path)}" for s in reference_subjects(plan, cohort)],
     }  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def write_subject(
         np.savez(temporary, **coarse)  # type: ignore[arg-type]
     p = explained.prediction
     part = {
-        "subject": subject.name, "path": str(subject.path), "stamp": stamp(subject.path), "label": subject.label,
+        "subject": subject.name, "path": str(subject.path), "stamp": _present(subject), "label": subject.label,
         "groups": dict(subject.groups), "classes": list(p.classes), "target": p.target_name, "predicted": p.predicted,
         "probability": p.probability.tolist(), "score": p.score, "rows": rows, "regions": regions,
         "units": {m: str(a.attrs["units"]) for m, a in explained.maps.items()},
@@ -75,14 +75,20 @@ def write_subject(
 
 
 def read_part(folder: Path, subject: Subject) -> dict[str, Any] | None:
-    """A subject's part, if it is there, complete, and of the present image."""
+    """A subject's part, if it is there, complete, and of the present image, mask and parcellation."""
     file = folder / "parts" / f"{subject.name}.json"
     try:
         part = json.loads(file.read_text(encoding="utf-8"))
-        fits = part["path"] == str(subject.path) and part["stamp"] == stamp(subject.path)
+        fits = part["path"] == str(subject.path) and part["stamp"] == _present(subject)
         return part if fits and file.with_suffix(".npz").is_file() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _present(subject: Subject) -> str:
+    """Sizes and times of a subject's files, with the names of its own mask and parcellation."""
+    beside = [str(p) for p in (subject.mask, subject.atlas) if p is not None]
+    return " ".join([stamp(subject.path, subject.mask, subject.atlas), *beside])
 
 
 def read_map(folder: Path, cohort: Cohort, method: str, subject: str) -> xr.DataArray:

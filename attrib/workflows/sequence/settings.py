@@ -100,7 +100,7 @@ class Settings(NamedTuple):
     def as_record(self, model: str | Callable[..., Any], f: Callable[..., Any]) -> dict[str, Any]:
         """Everything that the results depend on, beside the records."""
         return self.context.identity() | {
-            "model": model if isinstance(model, str) else type(model).__name__, "parameters": digest(f),
+            "model": model if isinstance(model, str) else type(model).__name__, "weights": digest(f),
             "dims": list(self.dims), "methods": list(self.methods), "target": self.target, "classes": self.classes,
             "baselines": self.baselines, "seed": self.seed, "options": dict(self.options),
         }  # fmt: skip
