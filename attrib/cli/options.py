@@ -148,9 +148,7 @@ Cluster = Annotated[
     str | None, typer.Option(help="Worker processes (4), or a Dask scheduler's address (tcp://...).")
 ]
 
-Samples = Annotated[
-    list[str] | None, typer.Option(help="These samples, by name, with commas or repeated; default: all.")
-]
+Samples = Annotated[list[str] | None, typer.Option(help="These samples, by name, with commas or repeated.")]
 
 MaxSamples = Annotated[
     int | None, typer.Option(help="At most so many, drawn evenly over the labels by --seed.")

@@ -21,6 +21,7 @@ from typer.main import get_command
 import attrib
 from attrib.cli.commands import app
 from attrib.cli.run import OK, REFUSED, run
+from attrib.workflows.fcgr.network import TwoBranch
 from tests.expression import made
 from tests.workflows import phantom, sites
 
@@ -49,6 +50,11 @@ def linear() -> nn.Module:
 def genes() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+
+
+def branches() -> nn.Module:
+    torch.manual_seed(0)
+    return TwoBranch().eval()
 
 
 def letters() -> nn.Module:
@@ -103,7 +109,7 @@ def small(study: str, folder: Path) -> Small:
         options = {"methods": ["saliency"], "interaction": False, "corrections": ["filter"]}
         return Small(
             folder / "pairs.csv",
-            "attrib.workflows.fcgr.network:TwoBranch",
+            f"{__name__}:branches",
             options,
             ["--no-interaction"],
             [f"pair{k}" for k in range(6)],
@@ -121,10 +127,10 @@ def small(study: str, folder: Path) -> Small:
         )
     rng = np.random.default_rng(0)
     (folder / "peaks.fa").write_text(
-        "".join(f">s{k}\n{''.join(rng.choice(list('ACGT'), 30))}\n" for k in range(4))
+        "".join(f">peak{k}\n{''.join(rng.choice(list('ACGT'), 30))}\n" for k in range(4))
     )
     options = {"methods": ["saliency"], "classes": None}
-    return Small(folder / "peaks.fa", f"{__name__}:letters", options, [], [f"s{k}" for k in range(4)])
+    return Small(folder / "peaks.fa", f"{__name__}:letters", options, [], [f"peak{k}" for k in range(4)])
 
 
 def function_of(study: str) -> Callable[..., Any]:
@@ -252,3 +258,45 @@ def test_arguments_of_another_form_of_the_model_are_refused(
     with pytest.raises(FileNotFoundError, match="`checkpoint`"):
         call(given.data, Path("chekpoint.pt"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("study", ["cells", "fcgr"])
+def test_beginning_anew_leaves_no_file_of_the_earlier_samples(study: str, tmp_path: Path) -> None:
+    given = small(study, tmp_path)
+    call: Any = getattr(attrib.workflows, study)
+    first, other = given.samples[:2]
+    folder = call(given.data, given.model, tmp_path / "out", samples=[first, other], **given.options)
+    mine = folder / f"{other}_thoughts.txt"
+    mine.write_text("mine")
+    before = {p.name for p in folder.rglob("*") if other in p.name}
+    assert len(before) > 3
+    call(given.data, given.model, folder, samples=[first], overwrite=True, **given.options)
+    assert [p.name for p in folder.rglob("*") if other in p.name] == [mine.name]
+    assert any(first in p.name for p in folder.rglob("*.png"))
+
+
+def test_options_of_the_maps_of_cells(tmp_path: Path) -> None:
+    """For all methods or for one, as each method has it alone."""
+    given = small("cells", tmp_path)
+    common = given.options | {"pictures": "none", "samples": ["cell0"], "target": "all"}
+    maps = {}
+    for name, options in {
+        "plain": {},
+        "signed": {"relu": False},
+        "one": {"grad_cam.relu": False, "layer_cam.normalize": "minmax"},
+    }.items():
+        folder = attrib.workflows.cells(given.data, given.model, tmp_path / name, options=options, **common)  # type: ignore[operator]
+        maps[name] = attrib.load(folder / "attributions.nc").squeeze("image")
+    assert float(maps["plain"].min()) == 0
+    assert float(maps["signed"].sel({"method": "grad_cam"}).min()) < 0
+    np.testing.assert_array_equal(
+        maps["one"].sel({"method": "grad_cam"}), maps["signed"].sel({"method": "grad_cam"})
+    )
+    scaled = maps["one"].sel({"method": "layer_cam"})
+    assert 0 < float(scaled.max()) <= 1 + 1e-6
+    assert not np.allclose(scaled, maps["plain"].sel({"method": "layer_cam"}))
+    with pytest.raises(
+        ValueError, match=r"`options` is rellu, expected some of relu, normalize, call; did you mean 'relu'\?"
+    ):
+        attrib.workflows.cells(given.data, given.model, tmp_path / "no", options={"rellu": 1}, **common)  # type: ignore[operator]
+    assert not (tmp_path / "no").exists()
