@@ -10,8 +10,10 @@ from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.edits.input_groups import InputGroups
+from attrib.engine.gradient.differentiate import refuse_cut
 from attrib.engine.gradient.mixed_partials import Mixed
 from attrib.engine.gradient.passes import Passes, add_by_sample
+from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import Baselines, as_baselines, as_tuple, moved, of_samples
 from attrib.engine.model.parameters import Model
 from attrib.engine.model.smooth_relu import softened
@@ -131,9 +133,11 @@ def interaction(
         effect = _effect(passes, xs, x0s, score)
         attribution, used = _integrated(passes, sides, *rule(quadrature, n_steps), engine)
         passes.engine = used
+        if not transformed() and not bool(attribution.any()):
+            i = torch.arange(min(len(xs[0]), 2, passes.batches.chunk()))
+            refuse_cut(_scores(passes, i, swap=False), passes.rows_of(xs, i), (0, 1))
+            _refuse_piecewise_linear(effect, score, softplus)
     delta = attribution.reshape(*attribution.shape[:2], -1).sum(2).to(effect.device) - effect
-    if not bool(attribution.any()):
-        _refuse_piecewise_linear(effect, score, softplus)
     notes = missed_completeness(delta, effect, (attribution,), score, "n_steps=") or {}
     notes |= {} if softplus is None else {"softplus": float(softplus)}
     return finish(passes, xs[:1], (attribution,), score, delta=delta, notes=notes)

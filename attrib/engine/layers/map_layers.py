@@ -28,7 +28,7 @@ from attrib.engine.layers.at_layer import (
 )
 from attrib.engine.layers.image_form import Form, form_by_types
 from attrib.engine.layers.positions import DIFFUSE, REFUSED, UNMOVED, Placement, Trial, moved, responses
-from attrib.engine.model.function import refuse_checkpoint
+from attrib.engine.model.function import refuse_checkpoint, refuse_without_derivative
 from attrib.engine.model.parameters import External, modules
 
 AUTO = "auto"
@@ -224,6 +224,7 @@ def candidates(passes: Passes, rows: Rows) -> tuple[list[Candidate], Tensor]:
             )
         except RuntimeError as error:
             refuse_checkpoint(error)
+            refuse_without_derivative(error)
             raise
     return [
         Candidate(

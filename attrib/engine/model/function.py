@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -334,6 +335,16 @@ def refuse_numpy(error: Exception) -> None:
     """
     if "call numpy()" in str(error) and not transformed():
         raise TypeError(NO_GRADIENT) from error
+
+
+def refuse_without_derivative(error: Exception) -> None:
+    """Raise a ValueError of our own where a model calls an op that torch does not differentiate."""
+    op = re.search(r"derivative for aten::(\w+) is not implemented", str(error))
+    if op is not None:
+        raise ValueError(
+            f"`model` cuts the gradient: torch has no derivative of {op[1]}; write it in ops that have one, or take edits "
+            "(feature_ablation, occlusion)"
+        ) from error
 
 
 WITHOUT_CHECKPOINT = "leave it out (in transformers model.gradient_checkpointing_disable())"
