@@ -16,7 +16,7 @@ from attrib.engine.gradient.passes import Passes, add_by_sample
 from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import Baselines, as_baselines, as_tuple, moved, of_samples
 from attrib.engine.model.parameters import Model
-from attrib.engine.model.smooth_relu import softened
+from attrib.engine.model.smooth_relu import with_softplus
 from attrib.engine.sampling.quadrature import rule
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, finish, method, missed_completeness
@@ -120,7 +120,7 @@ def interaction(
     x0s = as_baselines(baselines, xs)
     rule(quadrature, n_steps)  # refuses what is wrong before any pass
     sides = _sides(xs, x0s, groups)
-    smooth = None if softplus is None else softened(f, softplus)
+    smooth = None if softplus is None else with_softplus(f, softplus)
     with Passes(
         f, xs, len(xs[0]) * (4 + n_steps * n_steps), target=target, targets=targets, classes=classes,
         additional_forward_args=additional_forward_args,

@@ -264,7 +264,9 @@ def map_layers_of(
         layers = map_layers(passes, requested, rows, onto, call=call, tested=reshape is None)
     except ValueError:
         i = torch.arange(min(len(xs[0]), passes.batches.chunk()))
-        passes.function(*rows_at(passes, xs, i), samples=i)  # rows that depend on each other are told first
+        passes.function(
+            *rows_at(passes, xs, i), samples=i
+        )  # rows that depend on each other are refused first
         raise
     if call != "all" and (
         len({id(m.site.module) for m in layers}) < len(layers)
