@@ -305,6 +305,13 @@ def noted(rows: Rows) -> Iterator[None]:
         if not any("attrib called" in note for note in getattr(error, "__notes__", ())):
             shapes = " and ".join(f"{tuple(r.shape)}, {r.dtype}" for r in rows)
             lone = "; if `x` is one sample, pass x[None]" if rows[0].ndim in (1, 3) else ""
+            fixed = re.search(r"size\(\)\[0\] == (\d+)", str(error))  # a guard of torch.export on the batch
+            if fixed is not None:
+                lone = (
+                    f"; it is exported for {fixed[1]} rows alone: export it with a batch of any size, "
+                    'torch.export.export(..., dynamic_shapes=({0: torch.export.Dim("batch")},)), or pass batch_size='
+                    f"{fixed[1]} with as many samples, or a multiple of them"
+                )
             error.add_note(
                 f"attrib called the model with {shapes}: dim 0 of `x` is samples, and the other dims go in as they are{lone}"
             )
