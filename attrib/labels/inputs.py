@@ -192,6 +192,8 @@ def labelled_inputs(
         _label(v, d, coords, _which(j, names, single))
         for j, (v, d) in enumerate(zip(values, each, strict=True))
     )
+    if names is not None and dims is None:
+        arrays = _nameless_apart(arrays, names)
     batch = _sample_dims(arrays, sample_dims)
     inputs = Inputs(
         arrays,
@@ -306,6 +308,16 @@ def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None,
     if len(names) != data.ndim:
         raise ValueError(f"`dims` names {len(names)} dims {names}, but `{which}` has shape {data.shape}")
     return xr.DataArray(data, dims=names, coords=_coords_for(coords or {}, names))
+
+
+def _nameless_apart(arrays: tuple[xr.DataArray, ...], names: tuple[str, ...]) -> tuple[xr.DataArray, ...]:
+    """Nameless dims of one size keep the name made up for them in a Dataset; those of another get the input's name behind it."""
+    sizes: dict[Hashable, int] = {}
+    apart = []
+    for a, name in zip(arrays, names, strict=True):
+        nameless = {d: n for d, n in a.sizes.items() if str(d).startswith("dim_") and d not in a.coords}
+        apart.append(a.rename({d: f"{d}_{name}" for d, n in nameless.items() if sizes.setdefault(d, n) != n}))
+    return tuple(apart)
 
 
 def refuse_pipeline(f: Any) -> None:
