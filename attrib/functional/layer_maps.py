@@ -259,9 +259,9 @@ def map_layers_of(
         raise ValueError(f'`call` is {call!r}, expected None, the number of a call from 0, or "all"')
     if call == "all" and (requested != [layer] or layer == "auto"):
         raise ValueError('`call` is "all", which takes one layer by name: layer="encoder"')
-    rows = rows_at(passes, xs, torch.tensor([_tried(passes, xs[onto])]))
+    tried = lambda: rows_at(passes, xs, torch.tensor([_tried(passes, xs[onto])]))
     try:
-        layers = map_layers(passes, requested, rows, onto, call=call, tested=reshape is None)
+        layers = map_layers(passes, requested, tried, onto, call=call, tested=reshape is None)
     except ValueError:
         i = torch.arange(min(len(xs[0]), passes.batches.chunk()))
         passes.function(
@@ -287,7 +287,10 @@ def _tried(passes: Passes, x: Tensor) -> int:
     if len(x) < 2 or passes.function.companions.per_sample:
         return 0
     values = x.detach().flatten(1)
-    spread = (values.abs() if values.is_complex() else values).to(torch.float32).var(1, correction=0)
+    values = (values.abs() if values.is_complex() else values).to(torch.float32)
+    spread = (
+        (values - values.mean(1, keepdim=True)).square_().mean(1)
+    )  # what Tensor.var takes nine times as long for
     spread = spread.nan_to_num(-1.0)
     return 0 if float(spread[0]) > _EMPTY * float(spread.max()) else int(spread.argmax())
 
