@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.func import vjp
 
+from attrib._arguments import near
+
 Callables = Callable[..., Tensor]
 TargetLike = int | str | tuple | Sequence | Tensor | Callables | None
 
@@ -225,7 +227,7 @@ def wanted(
     if isinstance(targets, str):
         if targets != "all":
             raise ValueError(
-                f'`targets` is {targets!r}, expected "all" or a list; for one target use `target`'
+                f'`targets` is {targets!r}, expected "all" or a list; for one target use `target`{near(targets, ["all"])}'
             )
         return Wanted((), True, True, names, n)
     if not isinstance(targets, Tensor | Sequence) and not hasattr(targets, "tolist"):

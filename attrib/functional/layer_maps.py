@@ -11,6 +11,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec
 import torch
 from torch import Tensor
 
+from attrib._arguments import near
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple, of_samples
@@ -63,7 +64,9 @@ def layer_maps(
     """
     xs = as_tuple(x, integers=True)
     if normalize not in NORMALIZE:
-        raise ValueError(f'`normalize` is {normalize!r}, expected None or "minmax"')
+        raise ValueError(
+            f'`normalize` is {normalize!r}, expected None or "minmax"{near(normalize, ["minmax"])}'
+        )
     if isinstance(onto, bool) or not isinstance(onto, int) or not 0 <= onto < len(xs):
         raise ValueError(f"`onto` is {onto!r}, expected the number of one of the {len(xs)} inputs")
     refuse_transforms()
