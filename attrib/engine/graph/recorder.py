@@ -311,13 +311,12 @@ def _only_raises(source: Source) -> bool:
     except (SyntaxError, ValueError):
         return False
     for node in ast.walk(tree):
-        raises = (
-            isinstance(node, ast.If) and not node.orelse and all(isinstance(s, ast.Raise) for s in node.body)
-        )
-        if isinstance(node, ast.Assert) or raises:
-            last = node.test.end_lineno or node.test.lineno
-            if node.test.lineno <= source.line <= last:
-                return not any(isinstance(n, ast.NamedExpr) for n in ast.walk(node.test))
+        if not isinstance(node, ast.Assert | ast.If):
+            continue
+        if isinstance(node, ast.If) and (node.orelse or not all(isinstance(s, ast.Raise) for s in node.body)):
+            continue
+        if node.test.lineno <= source.line <= (node.test.end_lineno or node.test.lineno):
+            return not any(isinstance(n, ast.NamedExpr) for n in ast.walk(node.test))
     return False
 
 
