@@ -267,9 +267,8 @@ def map_layers_of(
         layers = map_layers(passes, requested, tried, onto, call=call, tested=reshape is None)
     except ValueError:
         i = torch.arange(min(len(xs[0]), passes.batches.chunk()))
-        passes.function(
-            *rows_at(passes, xs, i), samples=i
-        )  # rows that depend on each other are refused first
+        # rows that depend on each other are refused first
+        passes.function(*rows_at(passes, xs, i), samples=i)
         raise
     if call != "all" and (
         len({id(m.site.module) for m in layers}) < len(layers)
@@ -291,10 +290,8 @@ def _tried(passes: Passes, x: Tensor) -> int:
         return 0
     values = x.detach().flatten(1)
     values = (values.abs() if values.is_complex() else values).to(torch.float32)
-    spread = (
-        (values - values.mean(1, keepdim=True)).square_().mean(1)
-    )  # what Tensor.var takes nine times as long for
-    spread = spread.nan_to_num(-1.0)
+    # in these steps the variance takes a ninth of the time of Tensor.var
+    spread = (values - values.mean(1, keepdim=True)).square_().mean(1).nan_to_num(-1.0)
     return 0 if float(spread[0]) > _EMPTY * float(spread.max()) else int(spread.argmax())
 
 

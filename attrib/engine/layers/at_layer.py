@@ -192,9 +192,8 @@ class LayerPass:
             cut = [site.name for site, g in zip(self._sites, gradients, strict=True) if g is None]
             if cut:
                 raise OffPath(cut[0], "no gradient path leads from the output back to it")
-            if (
-                first == 0 and int(self._i[0]) == 0
-            ):  # of the first samples alone: a look at values makes a GPU wait
+            # of the first samples alone: a look at values makes a GPU wait
+            if first == 0 and int(self._i[0]) == 0:
                 self._refuse_flat(gradients)
             yield [g[:, :rows] for g in gradients if g is not None]
 
