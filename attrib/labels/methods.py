@@ -28,7 +28,7 @@ from attrib.labels.align import (
 )
 from attrib.labels.at_layer import groups_at, lazily_at_layer, wrap_at_layer
 from attrib.labels.editing import edit_options
-from attrib.labels.inputs import Inputs, for_model, labelled_inputs, refuse_target_coord
+from attrib.labels.inputs import Inputs, errors_with_names, for_model, labelled_inputs, refuse_target_coord
 from attrib.labels.lazy import computed, lazily, lazy_maps, of_first, of_zeros, resolved
 from attrib.labels.results import Facts, wrap
 from attrib.labels.spatial import input_number, wrap_map
@@ -94,13 +94,15 @@ def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., 
             refuse_target_coord(inputs)
         dtype = dtype_of(settings["f"])
         at_layer = not about.layer and _site(settings)["layer"] is not None
-        settings |= _tensor_options(settings, inputs, dtype, about, at_layer)
+        with errors_with_names(inputs):
+            settings |= _tensor_options(settings, inputs, dtype, about, at_layer)
         if inputs.lazy:
             lazy = _lazily(method, settings, inputs, facts, many, at_layer)
             return computed(lazy) if inputs.eager else lazy
         tensors = inputs.tensors(dtype)
         settings["x"] = tensors[0] if inputs.single else tensors
-        explanation = method.explain(*call.args, **call.kwargs)
+        with errors_with_names(inputs):
+            explanation = method.explain(*call.args, **call.kwargs)
         if at_layer:
             shape = explanation.attribution.shape[2 if many else 1 :]
             matches = dims_at_layer(settings["f"], tensors, tuple(shape), **_site(settings))
