@@ -230,18 +230,9 @@ def expression(
                 save(means, folder.file("mean_by_target.nc"))
         enriched = _tables(results, selected, every_sample, sets, folder)
         heatmaps = _draw(results, _beside(selected, classifier), limit, folder, say, tell)
-        summary = (
-            _judged(every_sample, split, within)
-            | _summary(
-                matrix.problems,
-                every_sample,
-                selected,
-                results,
-                folder.record["methods"],
-                classifier,
-                heatmaps,
-            )
-            | {"notes": notes}
+        figures = _judged(every_sample, split, within) | {"notes": notes}
+        summary = figures | _summary(
+            matrix.problems, every_sample, selected, results, folder.record["methods"], classifier, heatmaps
         )
         write_json(summary, folder.file("summary.json"))
         _write_page(folder, summary, results, enriched, every_sample)
