@@ -414,7 +414,7 @@ def test_wrong(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], c
     [
         ("explain --data x.nc", "--batch-size is 0; --set is a; add --overwrite; --set n_steps and `learning_rate` stay"),
         ("--traceback explain", "--batch-size is 0; --set is a; add --overwrite; --set n_steps and `learning_rate` stay"),
-        ("fcgr --data x.csv", "--batch-size is 0; --set is a; add `overwrite=True`; --set n_steps and `learning_rate` stay"),
+        ("fcgr --data x.csv", "--batch-size is 0; --set is a; add --overwrite; --set n_steps and `learning_rate` stay"),
         ("fcgr train", "--batch-size is 0; `options` is a; add --overwrite; `n_steps` and --learning-rate stay"),
         ("explode", "`batch_size` is 0; `options` is a; add `overwrite=True`; `n_steps` and `learning_rate` stay"),
     ],

@@ -236,10 +236,12 @@ def sequence(
         At most so many, drawn evenly over the labels of a table with a column `label` or `class`, else over all records.
     pictures : int, "all" or "none"
         Number of records with a picture, those of the strongest seqlets. Without any, motifs have no pictures either.
-    batch_size, device, seed
+    batch_size, device
         As for every method.
     cluster
         As for `attrib.workflows.cells.cells`.
+    seed : int, default 0
+        Of all draws.
     overwrite : bool, default False
         Whether to begin anew in a folder of an earlier run.
     tell : callable, optional
