@@ -24,6 +24,7 @@ from attrib.labels.align import (
     baseline_tensors,
     forward_args,
     numbers_in_order,
+    refuse_coord_as_target,
     sample_values,
 )
 from attrib.labels.at_layer import groups_at, lazily_at_layer, wrap_at_layer
@@ -146,6 +147,7 @@ def _tensor_options(
     settings: dict[str, Any], inputs: Inputs, dtype: torch.dtype | None, about: About, at_layer: bool
 ) -> dict[str, Any]:
     """The options that hold arrays and names, in the form of the pure functions."""
+    refuse_coord_as_target(settings["target"], settings["classes"], inputs)
     options: dict[str, Any] = {"target": sample_values(settings["target"], inputs, "target")}
     if isinstance(settings["targets"], list | tuple):
         options["targets"] = [sample_values(t, inputs, "targets") for t in settings["targets"]]
