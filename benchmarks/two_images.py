@@ -1,7 +1,8 @@
 """Two images of 64 pixels, where a network's passes are many small ops: `python -m benchmarks.two_images [--rounds 9] [--output FILE]`.
 
 Needs timm. Each method is timed beside the network's own passes over the same rows, in turn: DeepLIFT beside one forward and backward pass of
-inputs and baselines together, the others beside 50 rows a sample in chunks of 64. Grad-CAM is timed beside captum, where it is installed.
+inputs and baselines together, the others beside 50 rows a sample in chunks of 64. Grad-CAM, also of eight images of 224 pixels, is timed beside
+captum, where it is installed: on the network as it was loaded, and on one whose parameters want no gradients.
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ def tables(setting: Setting) -> list[str]:
         lift.append([name, *deep_lift_row(net, x, setting)])
         paths += [[name, *row] for row in path_rows(net, x, setting)]
         if layer is not None and CAPTUM:
-            cams.append([name, *cam_row(net, x, layer, setting)])
+            for images in (x, torch.randn(8, 3, 224, 224)):
+                cams.append(
+                    [name, f"{len(images)} of {images.shape[-1]}", *cam_row(net, images, layer, setting)]
+                )
     heads = ["network", "first call", "demand", "prepared", "demand"]
     return [
         table("DeepLIFT", "In ratio to one forward and backward pass of four rows.", heads, lift),
@@ -82,8 +86,9 @@ def tables(setting: Setting) -> list[str]:
             ["network", "method", "ratio", "demand", "prepared", "demand"], paths,
         ),
         table(
-            "Grad-CAM", "In ratio to captum's LayerGradCam, interpolated to the image.",
-            ["network", "first call", "demand", "prepared", "demand"], cams,
+            "Grad-CAM",
+            "In ratio to captum's LayerGradCam, interpolated to the image; its parameters frozen for the limit, the network's forward pass alone.",
+            ["network", "images", "first call", "demand", "prepared", "demand", "prepared / frozen", "limit / frozen"], cams,
         ),
     ]  # fmt: skip
 
@@ -133,32 +138,38 @@ def path_rows(net: nn.Module, x: Tensor, setting: Setting) -> list[list[str]]:
 
 
 def cam_row(net: nn.Module, x: Tensor, layer: str, setting: Setting) -> list[str]:
-    """Grad-CAM of two images; the answers are compared before anything is timed."""
+    """Grad-CAM of some images; the answers are compared before anything is timed."""
     from captum.attr import LayerAttribution, LayerGradCam
 
     bare, prepared = frozen(net), attrib.prepare(net)
-    peer = LayerGradCam(bare, bare.get_submodule(layer))
 
-    def captum() -> Tensor:
-        maps = peer.attribute(x, target=TARGET, relu_attributions=True)
+    def captum(model: nn.Module) -> Tensor:
+        maps = LayerGradCam(model, model.get_submodule(layer)).attribute(x, TARGET, relu_attributions=True)
         return LayerAttribution.interpolate(maps, x.shape[2:], interpolate_mode="bilinear")
 
     ours = grad_cam(net, x, target=TARGET, layer=layer)
-    torch.testing.assert_close(F.interpolate(ours[:, None], x.shape[2:]), captum(), rtol=1e-3, atol=1e-5)
-    return ratios(
+    torch.testing.assert_close(F.interpolate(ours[:, None], x.shape[2:]), captum(net), rtol=1e-3, atol=1e-5)
+    times = alternate(
         {
-            "bare": captum,
-            "first": lambda: grad_cam(net, x, target=TARGET, layer=layer),
-            "prepared": lambda: grad_cam(prepared, x, target=TARGET, layer=layer),
+            "bare": partial(captum, net),
+            "frozen": partial(captum, bare),
+            "limit": torch.no_grad()(partial(bare, x)),
+            "first": partial(grad_cam, net, x, target=TARGET, layer=layer),
+            "prepared": partial(grad_cam, prepared, x, target=TARGET, layer=layer),
         },
         setting,
-        {"first": 0.9, "prepared": 0.9},
     )
+    of_frozen = [f"{ratio(times, name, 'frozen'):.2f}" for name in ("prepared", "limit")]
+    return [*judged(times, {"first": 0.9, "prepared": 0.9}), *of_frozen]
 
 
 def ratios(works: dict[str, Callable[[], object]], setting: Setting, demands: dict[str, float]) -> list[str]:
-    """Each piece of work to the bare passes: the median ratio, and whether the demand is met."""
-    times = alternate(works, setting)
+    """Each piece of work timed in turn, to the bare passes: the median ratio, and whether the demand is met."""
+    return judged(alternate(works, setting), demands)
+
+
+def judged(times: dict[str, list[float]], demands: dict[str, float]) -> list[str]:
+    """Ratios to the bare passes, and whether the demands are met."""
     cells = []
     for name, demand in demands.items():
         of_bare = ratio(times, name, "bare")

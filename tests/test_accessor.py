@@ -345,3 +345,22 @@ def test_letters_that_are_not_there_are_no_logo() -> None:
 def test_numbers_of_a_selected_sample_do_not_name_its_dim(coord: str) -> None:
     a = xr.DataArray(np.ones((2, 3)), dims=("sample", "gene"), coords={"prediction": ("sample", [1.0, 2.0]), coord: ("sample", [5, 6])})  # fmt: skip
     assert with_samples(a[1]).identical(a[[1]])
+
+
+def test_an_input_of_any_kind_is_drawn_as_its_labels_are() -> None:
+    x = torch.rand(2, 1, 8, 8)
+    a = attrib.saliency(lambda v: (v**2).flatten(1).sum(1), x, dims=("sample", "channel", "y", "x"))
+    labelled = xr.DataArray(x.numpy(), dims=("sample", "channel", "y", "x"))
+    drawn = [
+        [image.get_array() for ax in a.attrib.plot(v).axes for image in ax.images]
+        for v in (labelled, x, x.numpy())
+    ]
+    assert len(drawn[0]) >= 4
+    for other in drawn[1:]:
+        for image, expected in zip(other, drawn[0], strict=True):
+            np.testing.assert_array_equal(image, expected)
+    table = labelled[:, 0, 0].to_pandas()
+    b = attrib.saliency(lambda v: (v**2).sum(1), table)
+    assert b.attrib.plot(table).axes[0].images
+    with pytest.raises(ValueError, match="`x` is a single number"):
+        b.attrib.plot(3)

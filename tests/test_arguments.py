@@ -99,7 +99,7 @@ def test_outputs_that_are_not_finite_are_named(case: Case) -> None:
 @cases
 def test_inputs_that_are_no_float_tensors(case: Case, x: Any) -> None:
     s, options = drawn(case, "mlp")
-    if isinstance(x, torch.Tensor) and case.method.about.edits and case.name != "in_silico_mutagenesis":
+    if isinstance(x, torch.Tensor) and case.method.about.edits:
         pytest.skip("whole numbers can be replaced")
     with pytest.raises(TypeError, match="`x"):
         case.bound()(s.f, x, **options)

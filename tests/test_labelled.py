@@ -270,3 +270,19 @@ def test_values_that_are_not_finite_are_named_by_label(bad: float) -> None:
     a[1, 0, 0] = bad
     with pytest.raises(ValueError, match=r"1 of 3 samples: .*b"):
         attrib.saliency(model, a, target=0)
+
+
+def test_a_coord_of_the_samples_is_no_class() -> None:
+    x = xr.DataArray(
+        np.ones((2, 3)), dims=("cell", "gene"), coords={"type": ("cell", ["b", "a"]), "gene": list("xyz")}
+    )
+    f = lambda v: torch.stack([v.sum(1), 2 * v.sum(1)], 1)
+    with pytest.raises(
+        ValueError,
+        match=r"`target` is 'type', a coord of the samples and no class; pass its values, target=x\['type'\]",
+    ):
+        attrib.saliency(f, x, target="type", classes=["a", "b"])
+    assert attrib.saliency(f, x, target=x["type"], classes=["a", "b"]).values[:, 0].tolist() == [2, 1]
+    assert attrib.saliency(f, x, target="type", classes=["a", "type"]).values[:, 0].tolist() == [2, 2]
+    with pytest.raises(ValueError, match="`target` 'gene' is not one of the classes"):
+        attrib.saliency(f, x, target="gene", classes=["a", "b"])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import attrib
 from attrib.functional import METHODS
@@ -158,3 +159,38 @@ def test_what_the_model_says_of_a_class_of_the_name_predicted() -> None:
     s = specimen("mlp", 2)
     a = attrib.functional.saliency(s.f, s.x, target="predicted", classes=["a", "predicted", "c"])
     assert torch.equal(a, attrib.functional.saliency(s.f, s.x, target=1))
+
+
+NAMED = xr.DataArray(np.ones((2, 3), dtype="float32"), dims=("cell", "gene"))
+
+
+@pytest.mark.parametrize(
+    ("call", "meant"),
+    [
+        (lambda: attrib.saliency(never, NAMED, target="predict"), "predicted"),
+        (lambda: attrib.saliency(never, NAMED, target="predicte", classes=["alpha", "beta"]), "predicted"),
+        (lambda: attrib.saliency(never, NAMED, targets="al"), "all"),
+        (lambda: attrib.saliency(never, NAMED, sample_dims="cel"), "cell"),
+        (lambda: attrib.occlusion(never, NAMED, window={"gen": 1}), "gene"),
+        (lambda: attrib.grad_cam(never, NAMED, normalize="min"), "minmax"),
+        (
+            lambda: attrib.in_silico_mutagenesis(
+                never, NAMED.expand_dims(nucleotide=4, axis=1), axis="nucleotid"
+            ),
+            "nucleotide",
+        ),
+        (lambda: attrib.cohort("saliency", never, NAMED, "never.zarr", reductions="meen"), "mean"),
+    ],
+)
+def test_the_nearest_value_is_named_before_the_model_is_called(call: Any, meant: str) -> None:
+    with pytest.raises(ValueError, match=rf"did you mean '{meant}'\?"):
+        call()
+
+
+@each_layer
+@pytest.mark.parametrize("name", ["noise_tunnel", "guided_grad_cam"])
+def test_a_method_by_its_name_inside_another(layer: Any, name: str) -> None:
+    error, files = raised(getattr(layer, name), "saliency", never, torch.ones(1, 2))
+    assert isinstance(error, TypeError)
+    assert str(error).startswith("`method` is 'saliency', expected a method such as attrib.saliency")
+    assert len(files) <= 5

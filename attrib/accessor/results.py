@@ -94,14 +94,14 @@ class Results:
 
         return summary(self._result)
 
-    def plot(self, x: xr.DataArray | None = None, *, n: int = 6) -> Figure:
+    def plot(self, x: Any = None, *, n: int = 6) -> Figure:
         """The picture that fits the dims of the attribution.
 
         Parameters
         ----------
-        x : DataArray, optional
+        x : DataArray, or any array or table that methods take, optional
             The input, drawn beside or below the attribution: images, sequences, volumes. Its samples are matched by their labels
-            where both have some, so it may have more of them, in any order.
+            where both have some, so it may have more of them, in any order. An array without labels has the dims of the result.
         n : int, default 6
             How many samples to draw, from the first on; of volumes, how many slices of the first sample; of tables, a fifth of the
             number of genes or other features.
@@ -207,11 +207,16 @@ class Results:
         return inputs[0][1]
 
 
-def _of_samples(x: xr.DataArray, a: xr.DataArray) -> xr.DataArray:
+def _of_samples(x: Any, a: xr.DataArray) -> xr.DataArray:
     """The input of the samples of `a`: by their labels where both have some, else of as many samples."""
+    import xarray as xr
+
+    from attrib.labels.inputs import labelled_inputs
     from attrib.stats import sample_dims
 
     dims = sample_dims(a)
+    if not isinstance(x, xr.DataArray):
+        x = labelled_inputs(x, dims=[d for d in a.dims if d not in ("target", "layer")]).arrays[0]
     if dims[0] not in x.dims and (x.ndim < a.ndim or dims[0] in x.coords):
         x = x.expand_dims(dims[0])  # the input of a selected sample
     for d in dims:

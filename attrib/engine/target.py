@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.func import vjp
 
+from attrib._arguments import near
+
 Callables = Callable[..., Tensor]
 TargetLike = int | str | tuple | Sequence | Tensor | Callables | None
 
@@ -66,6 +68,9 @@ class Predicted(Entry):
             self.index[i] = y.detach().argmax(1)[:, None].cpu()
 
 
+_LEAVES_TORCH = ("call numpy()", "Cannot access data pointer")  # torch's words, without and under a transform
+
+
 @dataclass(frozen=True)
 class Custom:
     """A score computed by the user's function of the whole output."""
@@ -76,11 +81,16 @@ class Custom:
 
     def score(self, y: Tensor, i: Tensor) -> Tensor:
         """The function's value, checked to be one number per row."""
-        s = (
-            self.function(y, i.to(y.device, non_blocking=i.is_cpu))
-            if self.takes_samples
-            else self.function(y)
-        )
+        samples = (i.to(y.device, non_blocking=i.is_cpu),) if self.takes_samples else ()
+        try:
+            s = self.function(y, *samples)
+        except RuntimeError as error:
+            if not any(words in str(error) for words in _LEAVES_TORCH):
+                raise
+            raise TypeError(
+                "`target` is a function that turns the output into NumPy, which has no gradient; write it in torch, or take edits "
+                "(feature_ablation, occlusion)"
+            ) from error
         if not isinstance(s, Tensor) or s.shape != y.shape[:1]:
             got = tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__
             raise ValueError(f"`target` returned {got}, expected one number per row: ({len(y)},)")
@@ -217,7 +227,7 @@ def wanted(
     if isinstance(targets, str):
         if targets != "all":
             raise ValueError(
-                f'`targets` is {targets!r}, expected "all" or a list; for one target use `target`'
+                f'`targets` is {targets!r}, expected "all" or a list; for one target use `target`{near(targets, ["all"])}'
             )
         return Wanted((), True, True, names, n)
     if not isinstance(targets, Tensor | Sequence) and not hasattr(targets, "tolist"):

@@ -81,6 +81,10 @@ def check(about: About, args: tuple[Any, ...], options: Mapping[str, Any]) -> No
     """
     refuse_unknown(about.name, about.arguments, options)
     inner = (args[0] if args else options.get("method")) if about.wraps else None
+    if about.wraps and not callable(inner):
+        raise TypeError(
+            f"`method` is {inner!r}, expected a method such as attrib.saliency, or functools.partial(attrib.integrated_gradients, n_steps=20)"
+        )
     if isinstance(inner, functools.partial) and hasattr(inner.func, "about"):
         refuse_unknown(inner.func.about.name, inner.func.about.arguments, inner.keywords)
         check_values(inner.keywords)
@@ -130,13 +134,13 @@ def _error_of_target(target: Any, classes: Sequence[str] | None) -> Exception | 
             if isinstance(index, str):
                 if classes is None:
                     return ValueError(
-                        f"`target` is the name {index!r}, but `classes` was not given; pass classes=[...]"
+                        f"`target` is the name {index!r}, but `classes` was not given; pass classes=[...]{near(index, ['predicted'])}"
                     )
                 names = class_names(classes) or ()
                 if index not in names:
                     listed = f"{', '.join(names[:8])}{', ...' * (len(names) > 8)}"
                     return ValueError(
-                        f"`target` {index!r} is not one of the classes: {listed}{near(index, names)}"
+                        f"`target` {index!r} is not one of the classes: {listed}{near(index, [*names, 'predicted'])}"
                     )
             elif isinstance(index, bool) or not isinstance(index, int):
                 return TypeError(

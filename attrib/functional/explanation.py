@@ -204,8 +204,8 @@ ORDER = (  # of tables and pictures, whatever was imported first; that of the RE
     "hires_cam", "guided_grad_cam", "interaction",
 )  # fmt: skip
 METHODS: dict[str, Method[...]] = {}
-MISSED = 0.1  # share of the change of the score; a larger completeness error is told
-ROUNDINGS = 64  # of the score, below which no completeness error is told
+MISSED = 0.1  # share of the change of the score; a larger completeness error gets a note
+ROUNDINGS = 64  # of the score, a completeness error below which is rounding
 
 
 @overload
@@ -357,7 +357,7 @@ def finish(
 def missed_completeness(
     delta: Tensor, change: Tensor, complete: tuple[Tensor, ...], score: Tensor, advice: str
 ) -> dict[str, str | int | float] | None:
-    """What to tell of samples whose completeness error (T, N) is more than a tenth of the change and of the largest entry; rounding of the score is not told."""
+    """The note on samples whose completeness error (T, N) is more than a tenth of the change and of the largest entry, and more than rounding of the score."""
     delta, largest = delta.detach(), change.detach().abs()
     rounding = ROUNDINGS * torch.finfo(score.dtype).eps * score.detach().abs().to(largest.device)
     for a in complete:

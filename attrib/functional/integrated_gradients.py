@@ -207,7 +207,7 @@ def _counts(averages: Sequence[Averages]) -> dict[str, Tensor]:
 
 
 def _too_many(averages: Sequence[Averages], most: int) -> dict[str, str | int | float] | None:
-    """What to tell of samples whose paths have more parts than they were allowed."""
+    """The note on samples whose paths have more parts than they were allowed."""
     count = sum(int(a.short.sum()) for a in averages)
     if not count:
         return None
@@ -343,7 +343,7 @@ def _apart(before: Rows, after: Rows, differences: Rows | None) -> Tensor:
 
 
 def _reached(rtol: float, gap: Tensor, points: Tensor) -> dict[str, str | int | float] | None:
-    """What to tell of samples that did not reach `rtol`."""
+    """The note on samples that did not reach `rtol`."""
     short = gap > 0
     if not bool(short.any()):
         return None

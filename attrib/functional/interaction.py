@@ -10,11 +10,13 @@ from torch import Tensor
 
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.edits.input_groups import InputGroups
+from attrib.engine.gradient.differentiate import refuse_cut
 from attrib.engine.gradient.mixed_partials import Mixed
 from attrib.engine.gradient.passes import Passes, add_by_sample
+from attrib.engine.graph.modes import transformed
 from attrib.engine.inputs import Baselines, as_baselines, as_tuple, moved, of_samples
 from attrib.engine.model.parameters import Model
-from attrib.engine.model.smooth_relu import softened
+from attrib.engine.model.smooth_relu import with_softplus
 from attrib.engine.sampling.quadrature import rule
 from attrib.engine.target import TargetLike
 from attrib.functional.explanation import Explanation, finish, method, missed_completeness
@@ -118,7 +120,7 @@ def interaction(
     x0s = as_baselines(baselines, xs)
     rule(quadrature, n_steps)  # refuses what is wrong before any pass
     sides = _sides(xs, x0s, groups)
-    smooth = None if softplus is None else softened(f, softplus)
+    smooth = None if softplus is None else with_softplus(f, softplus)
     with Passes(
         f, xs, len(xs[0]) * (4 + n_steps * n_steps), target=target, targets=targets, classes=classes,
         additional_forward_args=additional_forward_args,
@@ -131,9 +133,11 @@ def interaction(
         effect = _effect(passes, xs, x0s, score)
         attribution, used = _integrated(passes, sides, *rule(quadrature, n_steps), engine)
         passes.engine = used
+        if not transformed() and not bool(attribution.any()):
+            i = torch.arange(min(len(xs[0]), 2, passes.batches.chunk()))
+            refuse_cut(_scores(passes, i, swap=False), passes.rows_of(xs, i), (0, 1))
+            _refuse_piecewise_linear(effect, score, softplus)
     delta = attribution.reshape(*attribution.shape[:2], -1).sum(2).to(effect.device) - effect
-    if not bool(attribution.any()):
-        _refuse_piecewise_linear(effect, score, softplus)
     notes = missed_completeness(delta, effect, (attribution,), score, "n_steps=") or {}
     notes |= {} if softplus is None else {"softplus": float(softplus)}
     return finish(passes, xs[:1], (attribution,), score, delta=delta, notes=notes)

@@ -97,7 +97,7 @@ def in_silico_mutagenesis(
              [ 2.,  0.],
              [ 3., -5.]]])
     """
-    xs = as_tuple(x)
+    xs = as_tuple(x, integers=True)
     chosen = edited_inputs(xs, only)
     wanted = {j: _sites(xs[j], axis, position, positions, f"x[{j}]" if len(xs) > 1 else "x") for j in chosen}
 

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 
 from attrib.engine.model.companions import Beside, Companions, Shared
-from attrib.engine.target import custom, repeated
+from attrib.engine.target import class_names, custom, repeated
 from attrib.interop.arrays import as_numpy, as_tensor
 from attrib.labels.frames import (
     annotated_array,
@@ -238,6 +238,17 @@ def sample_values(values: Any, inputs: Inputs, name: str) -> Any:
     if isinstance(values, np.ndarray) and values.ndim > 0 and values.shape == inputs.sample_shape:
         return values.ravel().tolist()
     return values
+
+
+def refuse_coord_as_target(target: Any, classes: Any, inputs: Inputs) -> None:
+    """Refuse the name of a coord of the samples, such as a column of `obs`, that is no class: what is meant is its values."""
+    if not isinstance(target, str) or target == "predicted" or target in (class_names(classes) or ()):
+        return
+    if any(target in a.coords and set(a[target].dims) <= set(inputs.sample_dims) for a in inputs.arrays):
+        values = f"adata.obs[{target!r}]" if inputs.eager else f"x[{target!r}]"
+        raise ValueError(
+            f"`target` is {target!r}, a coord of the samples and no class; pass its values, target={values}, and `classes`"
+        )
 
 
 def with_sample_dims(

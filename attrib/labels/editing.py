@@ -78,7 +78,7 @@ def _dim_number(dim: Any, name: str, place: int, inputs: Inputs, j: int) -> int:
     if isinstance(dim, int):
         return dim
     raise ValueError(
-        f"`{name}` is {dim!r}, but `x` has the dims {core} besides those of the samples; pass one of them"
+        f"`{name}` is {dim!r}, but `x` has the dims {core} besides those of the samples; pass one of them{near(dim, core)}"
     )
 
 
@@ -143,6 +143,7 @@ def _refuse_unknown(sizes: Mapping, name: str, inputs: Inputs, edited: list[int]
         dims = [inputs.core(j) for j in edited]
         raise ValueError(
             f"`{name}` names the dims {wrong}, but `x` has {dims[0] if len(dims) == 1 else dims}"
+            f"{near(wrong[0], [d for each in dims for d in each])}"
         )
 
 

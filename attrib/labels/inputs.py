@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import re
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from attrib._arguments import near
 from attrib.engine.inputs import non_finite_samples
 from attrib.engine.model.parameters import External, Model
 from attrib.engine.model.prepared import PreparedModel
@@ -192,6 +195,8 @@ def labelled_inputs(
         _label(v, d, coords, _which(j, names, single))
         for j, (v, d) in enumerate(zip(values, each, strict=True))
     )
+    if names is not None and dims is None:
+        arrays = _nameless_apart(arrays, names)
     batch = _sample_dims(arrays, sample_dims)
     inputs = Inputs(
         arrays,
@@ -268,6 +273,28 @@ def for_model(f: Model, inputs: Inputs) -> tuple[Model, Inputs]:
     return (f.form(("by name", *names), by_name) if isinstance(f, PreparedModel) else by_name(f)), inputs
 
 
+@contextmanager
+def errors_with_names(inputs: Inputs) -> Iterator[None]:
+    """Errors of the pure functions, which number the inputs, with the names that the caller gave them."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if inputs.names is not None and error.args and isinstance(error.args[0], str):
+            names = dict(enumerate(map(repr, inputs.names)))
+            text = re.sub(
+                r"\b(x|baselines|groups|stdevs)\[(\d+)\]",
+                lambda m: f"{m[1]}[{names.get(int(m[2]), m[2])}]",
+                error.args[0],
+            )
+            text = re.sub(
+                r"(cuts the gradient of input )([\d, ]+)",
+                lambda m: m[1] + ", ".join(names[int(j)] for j in m[2].split(", ")),
+                text,
+            )
+            error.args = (text, *error.args[1:])
+        raise
+
+
 def _which(j: int, names: tuple[str, ...] | None, single: bool) -> str:
     return "x" if single else f"x[{j if names is None else names[j]!r}]"
 
@@ -308,6 +335,16 @@ def _label(value: Any, dims: Dims | None, coords: Mapping[Hashable, Any] | None,
     return xr.DataArray(data, dims=names, coords=_coords_for(coords or {}, names))
 
 
+def _nameless_apart(arrays: tuple[xr.DataArray, ...], names: tuple[str, ...]) -> tuple[xr.DataArray, ...]:
+    """Nameless dims of one size keep the name made up for them in a Dataset; those of another get the input's name behind it."""
+    sizes: dict[Hashable, int] = {}
+    apart = []
+    for a, name in zip(arrays, names, strict=True):
+        nameless = {d: n for d, n in a.sizes.items() if str(d).startswith("dim_") and d not in a.coords}
+        apart.append(a.rename({d: f"{d}_{name}" for d, n in nameless.items() if sizes.setdefault(d, n) != n}))
+    return tuple(apart)
+
+
 def refuse_pipeline(f: Any) -> None:
     """Refuse a pipeline of transformers, which takes texts and gives labels."""
     if type(f).__module__.startswith("transformers.pipelines"):
@@ -342,7 +379,9 @@ def _sample_dims(
     for a in arrays:
         missing = [d for d in batch if d not in a.dims]
         if missing:
-            raise ValueError(f"`sample_dims` {missing} are not among the dims {a.dims} of every input")
+            raise ValueError(
+                f"`sample_dims` {missing} are not among the dims {a.dims} of every input{near(missing[0], a.dims)}"
+            )
     return batch
 
 

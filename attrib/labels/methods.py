@@ -24,11 +24,12 @@ from attrib.labels.align import (
     baseline_tensors,
     forward_args,
     numbers_in_order,
+    refuse_coord_as_target,
     sample_values,
 )
 from attrib.labels.at_layer import groups_at, lazily_at_layer, wrap_at_layer
 from attrib.labels.editing import edit_options
-from attrib.labels.inputs import Inputs, for_model, labelled_inputs, refuse_target_coord
+from attrib.labels.inputs import Inputs, errors_with_names, for_model, labelled_inputs, refuse_target_coord
 from attrib.labels.lazy import computed, lazily, lazy_maps, of_first, of_zeros, resolved
 from attrib.labels.results import Facts, wrap
 from attrib.labels.spatial import input_number, wrap_map
@@ -94,13 +95,15 @@ def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., 
             refuse_target_coord(inputs)
         dtype = dtype_of(settings["f"])
         at_layer = not about.layer and _site(settings)["layer"] is not None
-        settings |= _tensor_options(settings, inputs, dtype, about, at_layer)
+        with errors_with_names(inputs):
+            settings |= _tensor_options(settings, inputs, dtype, about, at_layer)
         if inputs.lazy:
             lazy = _lazily(method, settings, inputs, facts, many, at_layer)
             return computed(lazy) if inputs.eager else lazy
         tensors = inputs.tensors(dtype)
         settings["x"] = tensors[0] if inputs.single else tensors
-        explanation = method.explain(*call.args, **call.kwargs)
+        with errors_with_names(inputs):
+            explanation = method.explain(*call.args, **call.kwargs)
         if at_layer:
             shape = explanation.attribution.shape[2 if many else 1 :]
             matches = dims_at_layer(settings["f"], tensors, tuple(shape), **_site(settings))
@@ -144,6 +147,7 @@ def _tensor_options(
     settings: dict[str, Any], inputs: Inputs, dtype: torch.dtype | None, about: About, at_layer: bool
 ) -> dict[str, Any]:
     """The options that hold arrays and names, in the form of the pure functions."""
+    refuse_coord_as_target(settings["target"], settings["classes"], inputs)
     options: dict[str, Any] = {"target": sample_values(settings["target"], inputs, "target")}
     if isinstance(settings["targets"], list | tuple):
         options["targets"] = [sample_values(t, inputs, "targets") for t in settings["targets"]]

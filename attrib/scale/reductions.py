@@ -35,7 +35,7 @@ def checked(reductions: str | Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name not in NAMES[:-1] and not re.fullmatch(r"top:[1-9]\d*", name):
             raise ValueError(
-                f"`reductions` has {name!r}, expected some of {', '.join(NAMES)} (such as top:20){near(name, NAMES[:-1])}"
+                f"`reductions` has {name!r}, expected some of {', '.join(NAMES)} (such as top:20){near(name, NAMES)}"
             )
     if sum(name.startswith("top:") for name in names) > 1:
         raise ValueError(f"`reductions` has {', '.join(names)}; pass one top:K, its ranks hold all smaller K")

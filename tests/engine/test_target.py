@@ -10,6 +10,7 @@ from torch import Tensor
 
 import attrib
 from attrib.engine.target import Entry, Wanted, class_names, labels, repeated, wanted
+from attrib.functional import feature_ablation, saliency
 
 Y = torch.arange(24.0).view(2, 3, 4)  # outputs (N, C, L)
 FLAT = Y[:, :, 0]  # outputs (N, C)
@@ -193,3 +194,13 @@ def test_names_are_those_of_their_outputs(classes: Any) -> None:
 def test_names_without_an_order_are_refused(classes: Any) -> None:
     with pytest.raises(TypeError, match="expected a list of names"):
         attrib.saliency(lambda v: v, torch.ones(1, 2), target=0, classes=classes)
+
+
+@pytest.mark.parametrize("engine", ["auto", "func", "autograd"])
+def test_a_function_that_leaves_torch_is_named(engine: str) -> None:
+    f = lambda x: torch.stack([x.sum(1), x.prod(1)], 1)
+    target = lambda y: torch.from_numpy(np.asarray(y)[:, 0])
+    x = torch.tensor([[1.0, 2.0, 3.0]])
+    with pytest.raises(TypeError, match="`target` is a function that turns the output into NumPy"):
+        saliency(f, x, target=target, engine=engine)
+    assert feature_ablation(f, x, target=target).tolist() == [[1.0, 2.0, 3.0]]

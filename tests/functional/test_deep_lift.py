@@ -524,6 +524,10 @@ def test_under_autocast_it_is_that_of_single_precision(kind):
     x, target = torch.randn(4, 3, 8), lambda y: y.flatten(1).sum(1)
     expected = deep_lift(f, x, target=target)
     with torch.autocast("cpu", dtype=torch.bfloat16):
+        try:
+            f(x)
+        except RuntimeError as error:  # without AMX or AVX-512 oneDNN has no recurrent layers in bfloat16
+            pytest.skip(f"this CPU cannot run the model: {error}"[:100])
         found = deep_lift(f, x, target=target)
     assert float((found - expected).abs().max()) < 0.03 * float(expected.abs().max())
 

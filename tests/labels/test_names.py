@@ -150,3 +150,37 @@ def test_dims_that_results_need(name: str) -> None:
         attrib.saliency(lambda x: x.sum(1), x.rename({"sample": "gene", name: "sample"}).rename(sample=name), sample_dims=name)  # fmt: skip
     with pytest.raises(ValueError, match=f"`dims` has a dim called '{name}'"):
         attrib.saliency(lambda x: x.sum(1), x.values, dims=("sample", name))
+
+
+def test_tensors_of_other_sizes_get_dims_of_their_own() -> None:
+    x = {"b": torch.ones(2, 4), "a": torch.ones(2, 3, 5), "c": torch.ones(2, 3)}
+    f = lambda a, b, c: a.sum((1, 2)) * 2 + b.sum(1) * 3 + c.sum(1)
+    found = attrib.saliency(f, x)
+    assert {name: v.dims for name, v in found.data_vars.items()} == {
+        "b": ("sample", "dim_1"), "a": ("sample", "dim_1_a", "dim_2"), "c": ("sample", "dim_1_c"),
+    }  # fmt: skip
+    assert [float(found[name].values.flat[0]) for name in "abc"] == [2, 3, 1]
+    with pytest.raises(ValueError, match=r"dim 'gene' has size 4 in one input and 3 in `x\['c'\]`"):
+        attrib.saliency(f, x, dims={"b": ("sample", "gene"), "c": ("sample", "gene")})
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "words"),
+    [
+        ({"b": torch.ones(2, 3), "a": torch.ones(2, 3).long()}, {}, r"`x\['a'\]` is torch.int64"),
+        ({"b": torch.ones(2, 3), "a": torch.ones(2, 3)}, {}, "cuts the gradient of input 'a':"),
+        (
+            {"b": torch.ones(2, 3), "a": torch.ones(2, 3)},
+            {"baselines": {"a": 0.0, "b": torch.ones(3, 3)}},
+            r"`baselines\['b'\]` has shape \(3, 3\).*pass baselines\['b'\]\.mean\(0\)",
+        ),
+    ],
+)
+def test_errors_name_inputs_as_the_caller_did(x: Any, options: dict, words: str) -> None:
+    f = lambda a, b: a.detach().float().sum(1) + b.sum(1)
+    with pytest.raises((TypeError, ValueError), match=words):
+        attrib.integrated_gradients(f, x, **options)
+    tuple_of = (x["a"], x["b"])
+    if not options:
+        with pytest.raises((TypeError, ValueError), match=r"`x\[0\]`|of input 0"):
+            attrib.integrated_gradients(f, tuple_of)

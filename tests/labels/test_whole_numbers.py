@@ -100,3 +100,26 @@ def test_whole_numbers_into_a_network_of_floats(dtype: torch.dtype) -> None:
             TypeError, match=rf"`x` is {dtype}, but .* convert it with x.to\(torch.float32\)$"
         ):
             method(torch.nn.Sequential(torch.nn.Linear(3, 1)), x, **options)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "bool"])
+def test_letters_of_whole_numbers_are_mutated(dtype: str) -> None:
+    weights = torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 5.0], [4.0, 0.0]])
+    letters = xr.DataArray(np.eye(4)[[[0, 2], [3, 3]]], dims=("sample", "position", "nucleotide")).transpose(
+        "sample", "nucleotide", "position"
+    )
+    f = lambda v: (v.float() * weights).sum((1, 2))
+    found = attrib.in_silico_mutagenesis(f, letters.astype(dtype))
+    expected = weights.numpy() - (letters.values * weights.numpy()).sum(1)[:, None]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_ids_beside_letters_are_held() -> None:
+    letters, ids = torch.eye(4)[torch.tensor([[0, 2, 1]])].transpose(1, 2), torch.tensor([[3, 4]])
+    table = nn.Embedding(5, 1)
+    f = lambda v, i: v[:, 2].sum(1) * table(i).sum((1, 2))
+    found, held = attrib.functional.in_silico_mutagenesis(f, (letters, ids), only=0)
+    factor = table(ids).sum().detach()
+    torch.testing.assert_close(found[0, :, 0], factor * torch.tensor([0.0, 0.0, 1.0, 0.0]))
+    assert held.shape == ids.shape
+    assert held.isnan().all()

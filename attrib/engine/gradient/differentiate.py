@@ -15,7 +15,14 @@ from torch.func import jvp, vjp, vmap
 from attrib._arguments import near
 from attrib.engine.batching import Batches
 from attrib.engine.graph.modes import transformed
-from attrib.engine.model.function import Function, refuse_checkpoint, refuse_numpy, refuse_untraceable
+from attrib.engine.model.checks import REFUSALS
+from attrib.engine.model.function import (
+    Function,
+    refuse_checkpoint,
+    refuse_numpy,
+    refuse_untraceable,
+    refuse_without_derivative,
+)
 from attrib.engine.target import Entry, Scores
 
 ENGINES = ("auto", "func", "autograd")
@@ -100,6 +107,7 @@ class Differentiator:
         except RuntimeError as error:
             refuse_numpy(error)
             refuse_checkpoint(error)
+            refuse_without_derivative(error)
             if self.engine == "func":
                 refuse_untraceable(error)
             raise
@@ -264,13 +272,7 @@ class Differentiator:
         if not zero:
             return
         some = tuple(r[:2] for r in rows)
-        cut = cut_inputs(lambda *rs: self.score(self.function(*rs, samples=i[:2]), i[:2]), some, zero)
-        if cut:
-            which = "" if len(rows) == 1 else f" of input {', '.join(map(str, cut))}"
-            raise ValueError(
-                f"`model` cuts the gradient{which}: the output changes with it, but no gradient path leads back. "
-                "Remove no_grad, inference_mode, detach, rounding, signs, comparisons or NumPy from the forward pass"
-            )
+        refuse_cut(lambda *rs: self.score(self.function(*rs, samples=i[:2]), i[:2]), some, zero)
 
 
 def _attempt(way: Way, *chunk: object) -> tuple[Tensor, Rows] | None:
@@ -337,6 +339,17 @@ def by_forward_mode(f: Forward, rows: Rows) -> tuple[Tensor, list[Tensor]]:
     return y, derivatives
 
 
+def refuse_cut(score: Forward, rows: Rows, inputs: Iterable[int]) -> None:
+    """Raise a ValueError that names those of some inputs whose gradient the model cuts; the arguments are those of `cut_inputs`."""
+    cut = cut_inputs(score, rows, inputs)
+    if cut:
+        which = "" if len(rows) == 1 else f" of input {', '.join(map(str, cut))}"
+        raise ValueError(
+            f"`model` cuts the gradient{which}: the output changes with it, but no gradient path leads back. "
+            "Remove no_grad, inference_mode, detach, rounding, signs, comparisons or NumPy from the forward pass"
+        )
+
+
 def cut_inputs(score: Forward, rows: Rows, inputs: Iterable[int]) -> list[int]:
     """Those of some inputs that change the score although every path back to them is cut.
 
@@ -355,22 +368,17 @@ def cut_inputs(score: Forward, rows: Rows, inputs: Iterable[int]) -> list[int]:
     with torch.enable_grad():
         leaves = tuple(r.detach().requires_grad_() for r in rows)
         scores = score(*leaves)
-        open_leaves = _reached(scores.sum().grad_fn) if scores.requires_grad else set()
-        if open_leaves:  # an autograd function of its own, as JAX functions have, says so with None
+        reached = [flows_to(scores, leaf) for leaf in leaves]
+        if any(reached):  # an autograd function of its own, as JAX functions have, says so with None
             gradients = torch.autograd.grad(scores.sum(), leaves, allow_unused=True)
-            open_leaves -= {id(leaf) for leaf, g in zip(leaves, gradients, strict=True) if g is None}
-    return [
-        j for j in inputs if id(leaves[j]) not in open_leaves and _matters(score, rows, j, scores.detach())
-    ]
+            reached = [r and g is not None for r, g in zip(reached, gradients, strict=True)]
+    return [j for j in inputs if not reached[j] and _matters(score, rows, j, scores.detach())]
 
 
-def _reached(node: Any) -> set[int]:
-    """The ids of the leaves that gradients flow to."""
-    leaves: set[int] = set()
-    for n in graph_of(node):
-        if hasattr(n, "variable"):
-            leaves.add(id(n.variable))
-    return leaves
+def flows_to(y: Tensor, t: Tensor) -> bool:
+    """Whether a path leads back from `y` to a tensor on its graph that crosses no op with a derivative of zero."""
+    nodes = graph_of(y.grad_fn) if y.grad_fn is not None else ()
+    return any((n is t.grad_fn and not t.is_leaf) or getattr(n, "variable", None) is t for n in nodes)
 
 
 def graph_of(node: Any, through_flat: bool = False) -> Iterable[Any]:
@@ -396,11 +404,20 @@ def has_batch_norm(node: Any) -> bool:
     return any("BatchNorm" in name or "DifferentiableGraph" in name for name in names)
 
 
+_MOVES = ((1.5, 1), (-1.5, 1), (-1.5, -1), (30, 0), (-30, 0), (0.5, 0), (0, 0))
+
+
 def _matters(score: Forward, rows: Rows, j: int, scores: Tensor) -> bool:
-    """Whether the score changes with input `j`: moved up, or turned over, so that every sign and rank changes."""
+    """Whether the score changes with input `j`: moved up, or turned over, so that every sign and rank changes.
+
+    Also moved far, as rounding hides small steps, and inwards, for tables that have no entry for what lies outside.
+    """
     with torch.no_grad():
-        for factor, step in ((1.5, 1), (-1.5, 1), (-1.5, -1)):
+        for factor, step in _MOVES:
             other = tuple(factor * r + step if i == j else r for i, r in enumerate(rows))
-            if not torch.equal(score(*other), scores):
-                return True
+            try:
+                if not torch.equal(score(*other), scores):
+                    return True
+            except REFUSALS:
+                continue
     return False

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from attrib.engine.model.function import refuse_checkpoint, refuse_untraceable
+from attrib.engine.model.function import refuse_checkpoint, refuse_untraceable, refuse_without_derivative
 
 Score = Callable[[Tensor, Tensor], Tensor]  # rows of two inputs -> scores (T, rows)
 
@@ -40,6 +40,7 @@ class Mixed:
             return self._derivatives(score, a, b, along, weights, count)
         except RuntimeError as error:
             refuse_checkpoint(error)
+            refuse_without_derivative(error)
             if self.engine == "func":
                 refuse_untraceable(error)
             raise

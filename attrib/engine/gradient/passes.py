@@ -180,7 +180,7 @@ class Passes:
 
     def scores_at(self, xs: Rows, samples: Tensor) -> Tensor:
         """Scores (T, rows) at other points of the given samples; one point may stand for all."""
-        if self.companions.per_sample:
+        if self.companions.per_sample or self.function.knowledge.sizes_fixed:
             xs = tuple(t.expand(len(samples), *t.shape[1:]) for t in xs)
         y = self.outputs_at(xs, samples)
         return self.score(y.expand(len(samples), *y.shape[1:]), samples)

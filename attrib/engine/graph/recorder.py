@@ -5,6 +5,8 @@ It knows which value each tensor holds, also after writes through tensors that s
 
 from __future__ import annotations
 
+import ast
+import linecache
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -105,7 +107,7 @@ class Recorder(TorchDispatchMode):
         several = isinstance(result, (list, tuple))
         results = list(result) if several else [result]
         if not all(isinstance(r, Tensor) or r is None for r in results):
-            if _is_validation():
+            if _is_validation() or _only_raises(self.source()):
                 return result
             raise NotImplementedError(
                 f"`f` takes a Python value from a tensor that depends on its inputs ({op} at {self.source()}): its "
@@ -299,6 +301,22 @@ def _is_validation() -> bool:
         if frame.f_globals.get("__name__") == "torch.distributions.distribution":
             return frame.f_code.co_name in ("__init__", "_validate_sample")
         frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def _only_raises(source: Source) -> bool:
+    """Whether a line is of the condition of an `assert`, or of an `if` that does nothing but raise: then no value follows from it."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(source.file)))
+    except (SyntaxError, ValueError):
+        return False
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assert | ast.If):
+            continue
+        if isinstance(node, ast.If) and (node.orelse or not all(isinstance(s, ast.Raise) for s in node.body)):
+            continue
+        if node.test.lineno <= source.line <= (node.test.end_lineno or node.test.lineno):
+            return not any(isinstance(n, ast.NamedExpr) for n in ast.walk(node.test))
     return False
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attrib._arguments import near
-from attrib.engine.gradient.differentiate import Rows, has_batch_norm
+from attrib.engine.gradient.differentiate import Rows, flows_to, has_batch_norm
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.graph import transformed
 from attrib.engine.model.function import (
@@ -20,6 +20,7 @@ from attrib.engine.model.function import (
     in_reentrant_checkpoint,
     inside_checkpoint,
     refuse_checkpoint,
+    refuse_without_derivative,
 )
 from attrib.engine.model.parameters import Model, modules
 
@@ -191,7 +192,19 @@ class LayerPass:
             cut = [site.name for site, g in zip(self._sites, gradients, strict=True) if g is None]
             if cut:
                 raise OffPath(cut[0], "no gradient path leads from the output back to it")
+            # of the first samples alone: a look at values makes a GPU wait
+            if first == 0 and int(self._i[0]) == 0:
+                self._refuse_flat(gradients)
             yield [g[:, :rows] for g in gradients if g is not None]
+
+    def _refuse_flat(self, gradients: Sequence[Tensor | None]) -> None:
+        """Raise an `OffPath` where gradients are zero because every path back is cut, not because a ReLU is closed."""
+        for site, leaf, g in zip(self._sites, self._leaves, gradients, strict=True):
+            if g is not None and not bool(g.any()) and not flows_to(self._y, leaf):
+                raise OffPath(
+                    site.name,
+                    "no gradient path leads from the output back to it but through rounding or signs, whose derivative is zero",
+                )
 
     def _pulled(self, cotangents: Tensor) -> list[Tensor | None]:
         if not self._y.requires_grad:
@@ -217,6 +230,7 @@ class LayerPass:
             )
         except RuntimeError as error:
             refuse_checkpoint(error)
+            refuse_without_derivative(error)
             raise
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from attrib.engine.layers.at_layer import (
 )
 from attrib.engine.layers.image_form import Form, form_by_types
 from attrib.engine.layers.positions import DIFFUSE, REFUSED, UNMOVED, Placement, Trial, moved, responses
-from attrib.engine.model.function import refuse_checkpoint
+from attrib.engine.model.function import refuse_checkpoint, refuse_without_derivative
 from attrib.engine.model.parameters import External, modules
 
 AUTO = "auto"
@@ -105,7 +105,7 @@ class Candidate(NamedTuple):
 def map_layers(
     passes: Passes,
     layers: Sequence[Layer],
-    rows: Rows,
+    tried: Callable[[], Rows],
     onto: int = 0,
     *,
     call: Call = None,
@@ -118,8 +118,8 @@ def map_layers(
     passes : Passes
         Entered.
     layers : sequence of str or torch.nn.Module
-    rows : tuple of Tensor (rows, ...)
-        Inputs, of which the first is tried.
+    tried : callable
+        Gives inputs (rows, ...), of which the first is tried; not called where the layers are known.
     onto : int
         The input that the map lies on.
     call : int or "all", optional
@@ -135,6 +135,7 @@ def map_layers(
     remembered = passes.function.knowledge.map_layers
     key = tuple(n if isinstance(n, str) else id(n) for n in layers), onto, call, tested
     if key not in remembered:
+        rows = tried()
         named = [n for n in layers if not _is_auto(n)]
         pairs = iter(_named(passes, named, rows, onto, call, tested) if named else ())
         remembered[key] = [
@@ -224,6 +225,7 @@ def candidates(passes: Passes, rows: Rows) -> tuple[list[Candidate], Tensor]:
             )
         except RuntimeError as error:
             refuse_checkpoint(error)
+            refuse_without_derivative(error)
             raise
     return [
         Candidate(

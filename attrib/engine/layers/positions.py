@@ -205,7 +205,7 @@ class Trial:
                 outputs.append(self._function.output(*(t.clone() for t in beside), samples=first))
         return torch.cat(outputs)
 
-    def watch(self, parts: Mapping[str, nn.Module]) -> None:
+    def learn(self, parts: Mapping[str, nn.Module]) -> None:
         """Learn how the outputs of some layers respond."""
         unchanged: dict[Key, Tensor] = {}
         sums: dict[Key, list[tuple[Tensor, Tensor]]] = {}
@@ -246,7 +246,7 @@ class Trial:
         return None
 
     def moved(self, key: Key) -> bool:
-        """Whether any change of the input reaches a call of a layer; so it is said of one that was not watched."""
+        """Whether any change of the input reaches a call of a layer; a layer that was not tried counts as reached."""
         response = self._responses.get(key)
         return response is None or response.moves
 
@@ -279,7 +279,7 @@ def responses(passes: Passes, parts: Mapping[str, nn.Module], rows: Rows, onto: 
     for size in [1] if alone else [min(1 + PLACES, passes.batches.chunk()), 1]:
         trial = Trial(passes, rows, onto, moves, size)
         try:
-            trial.watch(parts)
+            trial.learn(parts)
             return trial
         except _REFUSALS:
             continue

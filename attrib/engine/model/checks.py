@@ -26,7 +26,7 @@ Call = Callable[[Rows, Tensor], Tensor]  # rows, and their samples, to outputs (
 
 ROUNDING = 100  # eps of the largest output: smaller differences are rounding
 
-_REFUSALS = (
+REFUSALS = (
     RuntimeError,
     ValueError,
     TypeError,
@@ -160,7 +160,7 @@ def try_row(call: Call, batches: Sequence[Batch]) -> Trial | None:
             try:
                 with _Draws() as draws:
                     outputs = call(batch.rows, batch.samples)
-            except _REFUSALS:  # or there is no memory for so many rows
+            except REFUSALS:  # or there is no memory for so many rows
                 continue
             if draws.suspected:
                 _refuse_draws_that_matter(call, batch, outputs)
@@ -320,7 +320,7 @@ def _what_changes_it(call: Call, rows: Rows, samples: Tensor, outputs: Tensor) -
     ):
         try:
             y = call(batch.rows, batch.samples)
-        except _REFUSALS:
+        except REFUSALS:
             continue
         if row_difference(outputs, Trial(*batch, y)):
             return change
@@ -368,7 +368,7 @@ def _refuse_draws_that_matter(call: Call, batch: Batch, outputs: Tensor) -> None
             stack.enter_context(_Fixed(end))
             try:
                 y = call(batch.rows, batch.samples)
-            except _REFUSALS:  # not every draw can be so: then the draws themselves are compared
+            except REFUSALS:  # not every draw can be so: then the draws themselves are compared
                 y = None
         if y is None:
             with _Draws() as draws:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -304,6 +305,13 @@ def noted(rows: Rows) -> Iterator[None]:
         if not any("attrib called" in note for note in getattr(error, "__notes__", ())):
             shapes = " and ".join(f"{tuple(r.shape)}, {r.dtype}" for r in rows)
             lone = "; if `x` is one sample, pass x[None]" if rows[0].ndim in (1, 3) else ""
+            fixed = re.search(r"size\(\)\[0\] == (\d+)", str(error))  # a guard of torch.export on the batch
+            if fixed is not None:
+                lone = (
+                    f"; it is exported for {fixed[1]} rows alone: export it with a batch of any size, "
+                    'torch.export.export(..., dynamic_shapes=({0: torch.export.Dim("batch")},)), or pass batch_size='
+                    f"{fixed[1]} with as many samples, or a multiple of them"
+                )
             error.add_note(
                 f"attrib called the model with {shapes}: dim 0 of `x` is samples, and the other dims go in as they are{lone}"
             )
@@ -334,6 +342,16 @@ def refuse_numpy(error: Exception) -> None:
     """
     if "call numpy()" in str(error) and not transformed():
         raise TypeError(NO_GRADIENT) from error
+
+
+def refuse_without_derivative(error: Exception) -> None:
+    """Raise a ValueError of our own where a model calls an op that torch does not differentiate."""
+    op = re.search(r"derivative for aten::(\w+) is not implemented", str(error))
+    if op is not None:
+        raise ValueError(
+            f"`model` cuts the gradient: torch has no derivative of {op[1]}; write it in ops that have one, or take edits "
+            "(feature_ablation, occlusion)"
+        ) from error
 
 
 WITHOUT_CHECKPOINT = "leave it out (in transformers model.gradient_checkpointing_disable())"

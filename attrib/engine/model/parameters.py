@@ -184,7 +184,7 @@ class External(nn.Module):
     """A module that another library computes.
 
     A subclass overrides `weights` and `programs`; while it runs it asks `present(Recorder)` and `present(Ops)` whether
-    it is being recorded or watched, and `room` how many rows to fill up to.
+    it is being recorded or measured, and `room` how many rows to fill up to.
     """
 
     def weights(self) -> tuple[Tensor, ...]:

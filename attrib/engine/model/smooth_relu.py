@@ -41,7 +41,7 @@ class _Softplus(TorchFunctionMode):
         )  # what else reads this memory sees the change, as before
 
 
-def softened(model: Model, beta: float) -> Callable[..., Any]:
+def with_softplus(model: Model, beta: float) -> Callable[..., Any]:
     """The model with softplus in place of ReLU, while it runs; the model itself stays as it is.
 
     Raises

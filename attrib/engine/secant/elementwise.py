@@ -70,6 +70,7 @@ SLOPES: dict[OpOverload, Callable[..., Tensor]] = {
     aten.silu.default: _silu_slope,
     aten.tanh.default: lambda x: 1 - x.tanh() ** 2,
     aten.hardsigmoid.default: lambda x: ((x > -3) & (x < 3)).to(x.dtype) / 6,
+    aten.heaviside.default: lambda x, at_zero: torch.zeros_like(x),
     aten.gelu.default: lambda x, **options: aten.gelu_backward(torch.ones_like(x), x, **options),
 }
 

@@ -154,6 +154,7 @@ class Multipliers:
         self.count = pool[0].shape[1]
         self.readout = Readout(passes.function, passes.score)
         self._compiled: dict[int, Compiled] = {}
+        self._recorded: set[tuple] = set()  # names of graphs that this call recorded
         self._shared: Tensor | None = None  # outputs at baselines that all samples share
         self._one_row = self.count == 1 and all(len(p) == 1 for p in pool)  # one baseline for all samples
         self._apart = False  # whether these have to be computed for each row
@@ -181,6 +182,8 @@ class Multipliers:
         graphs = self.passes.function.knowledge.graphs  # by rows: shapes are part of what is recorded
         name = (len(r), tuple(t for t in self.passes.want.items if callable(t)))
         fresh = name not in graphs or self._of_samples
+        if fresh:
+            self._recorded.add(name)
         graph = expressed(partial(self.readout.outputs, samples=i), x1, keep=True) if fresh else graphs[name]
         graphs[name] = graph
         has_outputs = fresh and self.count == 1 and not graph.translated
@@ -200,15 +203,23 @@ class Multipliers:
         chunk = Chunk(start, multipliers, products, _total(products), scores, self.readout.scores(y0, i))
         right = adds_up(chunk.total, chunk.at_input, chunk.at_baseline)
         ends = [(replay.y0, y0)] if seen_output else [(replay.y0, y0), (replay.y1, y1)]
-        differs = [_differs(replayed, true, replay, graph.eps).any() for replayed, true in ends if self.check]
+        compared = self.check or name not in self._recorded
+        differs = [_differs(replayed, true, replay, graph.eps).any() for replayed, true in ends if compared]
         ratio = _ratio_of_large(chunk)
         # all that decides what comes next is read at once: a GPU stands still once for each chunk
         decisive = [torch.stack([*differs, ~right.all()]).any(), (ratio > 0).any(0).sum(), ratio.max()]
         numbers = torch.stack([t.float() for t in decisive])
         unsure, large, largest = map(float, numbers) if transformed() else numbers.tolist()
         if unsure:
-            if self.check:
-                refuse_other_outputs(graph, replay, (x0, x1), (y0, None if seen_output else y1))
+            if compared:
+                try:
+                    refuse_other_outputs(graph, replay, (x0, x1), (y0, None if seen_output else y1))
+                except ValueError:
+                    if name in self._recorded:
+                        raise
+                    del graphs[name]  # of an earlier call: the model changed since then
+                    self._compiled.pop(len(r), None)
+                    return self._chunk(start, stop)
             if not bool(right.all()):
                 chunk = self._again(chunk, ~right, graph, x0, x1, i)
                 ratio = _ratio_of_large(chunk)

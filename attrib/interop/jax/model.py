@@ -95,10 +95,10 @@ class JaxModel(External):
             inputs = [narrowed(x, f"x[{j}]") for j, x in enumerate(xs)]
             return self._tree(self._translation()(*inputs), xs)
         rows = _padded(xs)
-        watch = present(Ops)
+        ops = present(Ops)
         ys = self._bridge(*rows)
-        if watch is not None:
-            self._measure(watch, rows)
+        if ops is not None:
+            self._measure(ops, rows)
         precision = present(Precision)
         if precision is not None:
             program = jax.make_jaxpr(self._flat)(self._weights, *map(_like, rows))
@@ -127,12 +127,12 @@ class JaxModel(External):
             self._in_torch = in_torch(lambda *arrays: self._flat(self._weights, *arrays))
         return self._in_torch
 
-    def _measure(self, watch: Ops, rows: Sequence[Tensor]) -> None:
+    def _measure(self, ops: Ops, rows: Sequence[Tensor]) -> None:
         """Measure the memory of a chunk, into which torch does not see."""
         shapes = tuple((x.shape, x.dtype) for x in rows)
         if shapes not in self._bytes:
             self._bytes[shapes] = self._measured(rows)
-        watch.add(*self._bytes[shapes])
+        ops.add(*self._bytes[shapes])
 
     def _measured(self, rows: Sequence[Tensor]) -> tuple[int, int]:
         """Bytes of outputs and residuals without weights, and bytes of the largest of them."""

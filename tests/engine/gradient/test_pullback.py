@@ -11,9 +11,19 @@ from torch.utils.checkpoint import checkpoint
 
 from attrib.engine.gradient.differentiate import by_forward_mode, cut_inputs, has_batch_norm, pull_by_autograd
 from attrib.functional import (
+    METHODS,
+    conductance,
+    deep_lift,
+    deep_lift_shap,
+    grad_cam,
+    grad_cam_plus_plus,
     gradient_shap,
+    guided_grad_cam,
+    hires_cam,
     input_x_gradient,
     integrated_gradients,
+    interaction,
+    layer_cam,
     noise_tunnel,
     saliency,
     smooth_grad,
@@ -248,6 +258,106 @@ def test_a_cut_gradient_is_an_error(name: str, method: Any, engine: str) -> None
         ValueError, match=r"`model` cuts the gradient:.*no_grad, inference_mode, detach, rounding"
     ):
         method(CUT[name], X, target=0, engine=engine)
+
+
+def behind(cut: Any) -> nn.Module:
+    """A model with a layer, something behind it, and a head."""
+
+    class Behind(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = nn.Conv1d(4, 3, 3, padding=1), nn.Linear(18, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(cut(self.layer(x)).flatten(1))
+
+    return Behind().eval()
+
+
+def in_no_grad(h: Tensor) -> Tensor:
+    with torch.no_grad():
+        return h.tanh()
+
+
+CUT_BEHIND = {
+    "nothing": torch.tanh,
+    "no_grad": in_no_grad,
+    "detach": Tensor.detach,
+    "round": lambda h: (9 * h).round(),
+    "floor": lambda h: (9 * h).floor(),
+    "sign": Tensor.sign,
+    "compare": lambda h: (h > 0).to(h),
+    "heaviside": lambda h: torch.heaviside(h, h.new_tensor(0.5)),
+    "floor division": lambda h: h // 0.1,
+}
+AT_LAYER = {
+    "grad_cam": grad_cam,
+    "grad_cam_plus_plus": grad_cam_plus_plus,
+    "layer_cam": layer_cam,
+    "hires_cam": hires_cam,
+    "guided_grad_cam": partial(guided_grad_cam, saliency),
+    "conductance": partial(conductance, n_steps=2),
+}
+SECANTS = {"deep_lift": deep_lift, "deep_lift_shap": of_zeros(deep_lift_shap)}  # they compare two points
+
+
+def test_the_cuts_are_tried_with_every_method_that_differentiates() -> None:
+    differentiate = {name for name, m in METHODS.items() if not m.about.edits}
+    assert {*GRADIENTS, *AT_LAYER, *SECANTS, "interaction"} - {"conductance"} == differentiate
+
+
+@pytest.mark.parametrize("method", AT_LAYER.values(), ids=AT_LAYER)
+@pytest.mark.parametrize("name", CUT_BEHIND)
+def test_a_gradient_cut_behind_the_layer_is_an_error(name: str, method: Any) -> None:
+    run = partial(method, behind(CUT_BEHIND[name]), X, layer="layer", target=0)
+    if name == "nothing":
+        assert run().any()
+        return
+    words = (
+        "no gradient path leads|cuts the gradient"
+        if "iside" not in name and "division" not in name
+        else "no derivative"
+    )
+    with pytest.raises(ValueError, match=words):
+        run()
+
+
+@pytest.mark.parametrize("method", [*GRADIENTS.values(), *AT_LAYER.values()], ids=[*GRADIENTS, *AT_LAYER])
+@pytest.mark.parametrize("name", ["heaviside", "floor division"])
+def test_an_op_without_a_derivative_is_named(name: str, method: Any) -> None:
+    options = {"layer": "layer"} if method in AT_LAYER.values() else {}
+    with pytest.raises(
+        ValueError, match=r"`model` cuts the gradient: torch has no derivative of (heaviside|floor_divide)"
+    ):
+        method(behind(CUT_BEHIND[name]), X, target=0, **options)
+
+
+@pytest.mark.parametrize("method", SECANTS.values(), ids=SECANTS)
+@pytest.mark.parametrize("name", [n for n in CUT_BEHIND if n not in ("compare", "floor division")])
+def test_deep_lift_goes_through_what_gradients_do_not(name: str, method: Any) -> None:
+    model = behind(CUT_BEHIND[name])
+    change = (model(X) - model(torch.zeros_like(X)))[:, 0].detach()
+    torch.testing.assert_close(method(model, X, target=0).sum((1, 2)), change)
+
+
+@pytest.mark.parametrize("name", [n for n in CUT if n not in ("numpy", "copy")])
+def test_an_interaction_through_a_cut_is_refused_as_one(name: str) -> None:
+    f = lambda a, b: CUT[name](a * b)
+    with pytest.raises(ValueError, match="`model` cuts the gradient of input 0, 1"):
+        interaction(f, (X, X.flip(0)), target=0, n_steps=2)
+
+
+def test_inputs_that_the_model_cannot_look_up_show_a_cut_all_the_same() -> None:
+    """Bins of a table, beyond which there is nothing: most moves of x fall outside of it."""
+    table = nn.Embedding(10, 3)
+    x = torch.rand(2, 5, generator=SEED)
+    with pytest.raises(ValueError, match="cuts the gradient"):
+        saliency(lambda x: table((x * 9).long()).sum(1), x, target=0)
+
+
+def test_a_score_that_changes_with_large_steps_only_shows_a_cut() -> None:
+    with pytest.raises(ValueError, match="cuts the gradient"):
+        saliency(lambda x: (x.sum((1, 2)) / 40).round(), X)
 
 
 @pytest.mark.parametrize(

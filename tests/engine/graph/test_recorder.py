@@ -227,6 +227,39 @@ def test_python_values_taken_from_activations():
     refuses(lambda x: x[: int(x.abs().sum()) + 1], "_local_scalar_dense")
 
 
+def asserts(x):
+    assert torch.isfinite(x).all()
+    return x * 2
+
+
+def raises(x):
+    if x.abs().max() > 1e6:
+        raise ValueError("out of range")
+    return x * 2
+
+
+def names_it(x):
+    if (largest := float(x.max())) > 1e6:
+        raise ValueError("out of range")
+    return x * largest
+
+
+def has_another_branch(x):
+    if x.sum() > 0:
+        raise ValueError("positive")
+    elif x.sum() < -1:
+        return x * 3
+    return x * 2
+
+
+def test_python_values_that_only_decide_on_an_error_are_fine():
+    plays_back(asserts, 3)
+    plays_back(raises, 3)
+    refuses(names_it, "Python value")
+    with pytest.raises(NotImplementedError, match="Python value"):
+        record(has_another_branch, [-torch.ones(3)])
+
+
 def test_python_values_of_constants_are_fine():
     plays_back(lambda x: x * float(torch.ones(3).sum()), 3)
 

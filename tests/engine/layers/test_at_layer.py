@@ -89,7 +89,7 @@ def test_auto_is_the_last_layer_on_whose_positions_the_output_depends(
 ) -> None:
     x = torch.randn(1, 3, size, size)
     with Passes(model, (x,), 1, target=0) as passes:
-        (chosen,) = map_layers(passes, ["auto"], (x,))
+        (chosen,) = map_layers(passes, ["auto"], lambda: (x,))
         assert chosen.site.name == name
         assert chosen.placement is not None
         assert chosen.placement.tested

@@ -17,7 +17,15 @@ from torch import Tensor, nn
 
 from attrib.engine.model.function import Function, one_tensor
 from attrib.engine.model.parameters import device_of, dtype_of, modules
-from attrib.functional import deep_lift, feature_ablation, integrated_gradients, predict, saliency
+from attrib.functional import (
+    deep_lift,
+    feature_ablation,
+    gradient_shap,
+    integrated_gradients,
+    predict,
+    saliency,
+    smooth_grad,
+)
 from attrib.testing import untouched
 
 X = torch.linspace(-1, 1, 12).view(4, 3)
@@ -423,6 +431,28 @@ def test_a_model_that_takes_one_size_only_is_checked_within_it() -> None:
         mixing(X)
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        saliency, integrated_gradients, partial(integrated_gradients, rtol=1e-3), smooth_grad, deep_lift,
+        feature_ablation, partial(gradient_shap, baselines=torch.zeros(4, 3)), predict,
+    ],
+)  # fmt: skip
+def test_an_export_of_one_batch_size(method: Any) -> None:
+    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    x = torch.rand(8, 3)
+    program = torch.export.export(net, (x[:4],)).module()
+    options = {} if method is predict else {"target": 0}
+    found, expected = method(program, x, batch_size=4, **options), method(net, x, **options)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    with pytest.raises(AssertionError) as caught:
+        method(program, x[:3], batch_size=3, **options)
+    assert any(
+        "exported for 4 rows alone: export it with a batch of any size" in note
+        for note in caught.value.__notes__
+    )
+
+
 def test_a_model_that_takes_one_row_only_has_nothing_to_be_checked() -> None:
     def sized(x: Tensor) -> Tensor:
         assert len(x) == 1
@@ -515,7 +545,8 @@ class _Cancels(nn.Module):
 @pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_a_program_that_looks_at_the_range_of_its_input() -> None:
     x = torch.rand(4, 3)
-    assert predict(torch.jit.script(_OfUnitRange().eval()), x).shape == (4, 4)
+    program = torch.jit.script(_OfUnitRange().eval())
+    torch.testing.assert_close(predict(program, x), program(x))
     with pytest.raises(ValueError, match="mixes samples"):
         predict(torch.jit.script(_OfUnitRange().train()), x)
 
@@ -526,7 +557,7 @@ def test_rounding_of_one_row_and_of_two_is_not_taken_for_mixing() -> None:
     torch.manual_seed(0)
     program = torch.jit.script(_Cancels().eval())
     for x in torch.rand(8, 1, 4):
-        assert predict(program, x).shape == (1, 3)
+        torch.testing.assert_close(predict(program, x), program(x))
 
 
 def test_a_draw_beside_the_model_is_not_taken_for_its_own() -> None:

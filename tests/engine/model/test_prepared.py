@@ -6,6 +6,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from fractions import Fraction
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -316,6 +317,43 @@ def test_numbers_of_other_types_count(before: Any, after: Any) -> None:
     deep_lift(prepared, x, target=0)
     model.scale = after
     torch.testing.assert_close(deep_lift(prepared, x, target=0), deep_lift(model, x, target=0))
+
+
+class Configured(nn.Module):
+    """Numbers where the state of a module does not show a change: in a list, an object, a list of lists, a set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+        self.scales, self.settings, self.nested, self.ids = [1.0], SimpleNamespace(slope=1.0), [[1.0]], {1}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        factor = self.scales[0] * self.settings.slope * self.nested[0][0] * len(self.ids)
+        return (self.layer(x) * factor).tanh()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.scales.__setitem__(0, -0.5),
+        lambda m: setattr(m.settings, "slope", -0.5),
+        lambda m: m.nested[0].__setitem__(0, -0.5),
+        lambda m: m.ids.add(2),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"check": False}])
+@pytest.mark.parametrize("method", [deep_lift, integrated_gradients, saliency, feature_ablation])
+def test_numbers_that_are_out_of_sight_count(method: Any, options: dict, change: Any) -> None:
+    """DeepLIFT's recorded graph holds them as they were: it is made anew where its outputs are not the model's."""
+    model, x = Configured().eval(), X[:, :3]
+    prepared, options = prepare(model), options if method is deep_lift else {}
+    for _ in range(2):
+        before = method(prepared, x, target=0, **options)
+    change(model)
+    found = method(prepared, x, target=0, **options)
+    torch.testing.assert_close(found, method(model, x, target=0))
+    assert not torch.allclose(found, before)
+    torch.testing.assert_close(method(prepared, x, target=0, **options), found)
 
 
 @pytest.mark.parametrize("name", METHODS)
