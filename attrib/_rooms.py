@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 
 def rooms(package: str, names: Sequence[str]) -> tuple[Callable[[str], ModuleType], Callable[[], list[str]]]:
@@ -27,6 +29,22 @@ def rooms(package: str, names: Sequence[str]) -> tuple[Callable[[str], ModuleTyp
         return sorted({*vars(sys.modules[package]), *names})
 
     return part, listing
+
+
+class CallableModule(ModuleType):
+    """A package that is called like the function of its name in it: `attrib.workflows.mri(data, model, output)`."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """What the function gives."""
+        return self._function(*arguments, **options)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._function)
+
+    @property
+    def _function(self) -> Callable[..., Any]:
+        return vars(self)[self.__name__.rpartition(".")[2]]  # type: ignore[no-any-return]
 
 
 def unknown(package: str, name: str) -> AttributeError:

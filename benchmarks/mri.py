@@ -22,7 +22,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from attrib.workflows.mri import Figures, Images, mri
+from attrib._typed import drawers
+from attrib.workflows.mri import Images, mri
 from benchmarks.cohort import peak
 from benchmarks.models import MBConv, unit
 from benchmarks.setting import table, verdict
@@ -131,8 +132,9 @@ def _work() -> tuple[float, float]:
 def _study(folder: Path, model: str, kind: str, pictures: str) -> Path:
     images = Images(kind, intensity="zscore", atlas=folder / "atlas.nii.gz", atlas_names=folder / "atlas.csv")
     few = {} if kind == "slices" else {"integrated_gradients.n_steps": 4, "gradient_shap.n_samples": 2}
+    drawers.set(1)
     return mri(
-        folder / "subjects.csv", model, folder / "results", classes="HC,TLE", images=images, figures=Figures(pictures, workers=1),
+        folder / "subjects.csv", model, folder / "results", classes="HC,TLE", images=images, pictures=pictures,
         batch_size=1 if kind == "volume" else "auto", options=few,
     )  # fmt: skip
 

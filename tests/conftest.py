@@ -1,12 +1,14 @@
-"""Which examples hypothesis draws, which tests can draw others, and two processes for tests of clusters."""
+"""Which examples hypothesis draws, which tests can draw others, and two processes for tests of clusters; how many processes draw."""
 
 import os
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from attrib._typed import drawers
 from tests import examples  # noqa: F401 (registers the profiles)
 from tests.legible_pictures import _pictures_are_legible, _pictures_are_looked_at  # noqa: F401 (fixtures of all tests)
 
@@ -38,3 +40,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         distributed.Client(cluster) as client,
     ):
         yield client
+
+
+@pytest.fixture
+def drawing() -> Iterator[ContextVar[int]]:
+    """How many processes may draw; as it was after the test."""
+    before = drawers.set(0)
+    yield drawers
+    drawers.reset(before)

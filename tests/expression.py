@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from attrib.workflows import expression as module
 
 MARKERS = 20  # per label; every fourth is down
 
@@ -43,3 +48,23 @@ def made(labels: int = 12, genes: int = 400, each: int = 30, seed: int = 0, shuf
         {"id": index, "tissue": [names[k] for k in true], "donor": [f"D{d:03}" for d in donors]}
     )
     return Made(tpm, samples, pd.DataFrame(sign, index=names, columns=ids))
+
+
+def flat(function: Callable[..., Any], **groups: type) -> Callable[..., Any]:
+    """A function whose grouped options are called by their own names."""
+
+    def called(*given: Any, **options: Any) -> Any:
+        for name, group in groups.items():
+            options[name] = group(**{k: options.pop(k) for k in group._fields if k in options})  # type: ignore[attr-defined]
+        return function(*given, **options)
+
+    return called
+
+
+expression = flat(module.expression, report=module.Report)
+train = flat(module.train, balance=module.Balance, layers=module.Layers)
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    """The summary that a study wrote."""
+    return json.loads((folder / "summary.json").read_text())

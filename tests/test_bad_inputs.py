@@ -213,7 +213,7 @@ FLAGS: list[tuple[str, str, tuple[str, ...]]] = [
     ("fcgr train --data pairs.csv --output OUT", "--test", ("0", "1", "-1", "nan")),
     ("fcgr train --data pairs.csv --output OUT", "--validation", ("0", "1", "2")),
     ("sequence --model register:genes --data a.fa --output OUT", "--pictures", ("-1", "x")),
-    ("sequence --model register:genes --data a.fa --output OUT", "--max-records", ("0", "-1")),
+    ("sequence --model register:genes --data a.fa --output OUT", "--max-samples", ("0", "-1")),
     ("sequence --model register:genes --data a.fa --output OUT", "--set windows", ("0", "-1", "x")),
     ("sequence --model register:genes --data a.fa --output OUT", "--baselines", ("ones", "")),
     ("sequence --model register:genes --data a.fa --output OUT", "--device", ("abacus",)),

@@ -414,7 +414,7 @@ def test_wrong(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], c
     [
         ("explain --data x.nc", "--batch-size is 0; --set is a; add --overwrite; --set n_steps and `learning_rate` stay"),
         ("--traceback explain", "--batch-size is 0; --set is a; add --overwrite; --set n_steps and `learning_rate` stay"),
-        ("fcgr --data x.csv", "--batch-size is 0; --set is a; add `overwrite=True`; --set n_steps and `learning_rate` stay"),
+        ("fcgr --data x.csv", "--batch-size is 0; --set is a; add --overwrite; --set n_steps and `learning_rate` stay"),
         ("fcgr train", "--batch-size is 0; `options` is a; add --overwrite; `n_steps` and --learning-rate stay"),
         ("explode", "`batch_size` is 0; `options` is a; add `overwrite=True`; `n_steps` and `learning_rate` stay"),
     ],
@@ -503,9 +503,7 @@ def test_interrupted(here: Path, tmp_path: Path) -> None:
 
 def test_bench(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "b.csv"
-    command = (
-        "bench --model mine:genes --data genes.nc --methods saliency --batch-sizes 2 --repeats 1 --samples 2"
-    )
+    command = "bench --model mine:genes --data genes.nc --methods saliency --batch-sizes 2 --repeats 1 --max-samples 2"
     assert call(f"{command} --target b --classes a,b,c --output {file}") == 0
     assert "saliency" in capsys.readouterr().out
     assert list(pd.read_csv(file)["method"]) == ["forward+backward", "saliency"]

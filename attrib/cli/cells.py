@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,17 +14,18 @@ from attrib.cli.options import (
     Continued,
     Device,
     Layer,
+    MaxSamples,
+    Overwrite,
     Pictures,
+    Samples,
     Seed,
-    drawers,
+    assignments,
+    either,
     joined,
     listed,
+    names,
     workers,
 )
-
-if TYPE_CHECKING:
-    from attrib.workflows.checkpoint import Classifier
-    from attrib.workflows.runner import Studied
 
 Images = Annotated[
     list[Path],
@@ -56,7 +56,7 @@ Maps = Annotated[
 ]
 Targets = Annotated[
     list[str] | None,
-    typer.Option("--target", "--targets", help="predicted, all, or names of classes."),
+    typer.Option("--target", help="predicted, all, or names of classes."),
 ]
 Masks = Annotated[
     Path | None, typer.Option(help="Folder of masks named as the images, nonzero where the cell is.")
@@ -68,17 +68,19 @@ Compartments = Annotated[
 Overlay = Annotated[
     str, typer.Option(help="Pictures: attributions on a grey image, on one in colour, or as contours.")
 ]
-MaxSamples = Annotated[
-    int | None,
+Arguments = Annotated[
+    list[str] | None,
     typer.Option(
-        "--max-samples", "--max-images", help="At most so many images, drawn evenly over the classes."
+        "--set",
+        help="An argument of a method: relu=false (keep what speaks against the class), normalize=minmax, call=1 (of a layer that is called "
+        "several times), or grad_cam.relu=false.",
     ),
 ]
 ImagesPerCall = Annotated[int, typer.Option("--batch-size", help="Images per call of the model.")]
 
 
 def cells(
-    images: Images,
+    data: Images,
     output: Continued = Path("attrib-cells"),
     checkpoint: Checkpoint = None,
     model: Code = None,
@@ -86,6 +88,7 @@ def cells(
     classes: Names = None,
     processor: Processor = None,
     methods: Maps = None,
+    options: Arguments = None,
     layer: Layer = "auto",
     target: Targets = None,
     masks: Masks = None,
@@ -94,75 +97,44 @@ def cells(
     overlay: Overlay = "grey",
     pictures: Pictures = "all",
     cluster: Cluster = None,
+    samples: Samples = None,
     max_samples: MaxSamples = None,
     batch_size: ImagesPerCall = 16,
     device: Device = None,
     seed: Seed = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Explain a classifier of cell images: attributions on the images, quality figures, a summary page."""
     from attrib.workflows.cells import METHODS
     from attrib.workflows.cells import cells as work
 
-    classifier = chosen(checkpoint, model, weights, classes, processor, device)
     wanted = listed(target) or ["predicted"]
-    goal = wanted[0] if wanted in (["predicted"], ["all"]) else wanted
     with show.progress() as tell:
-        done = work(
-            classifier, images, output, methods=listed(methods) or METHODS, layer=layer, target=goal,
-            masks=masks, compartments=listed(compartments), context=listed(context), overlay=overlay, max_samples=max_samples, batch_size=batch_size, pictures=pictures, workers=drawers(),
-            cluster=workers(cluster), seed=seed, tell=tell,
+        folder = work(
+            data, either(checkpoint, model), output, weights=weights, classes=joined(classes), processor=processor, target=wanted[0] if wanted in (["predicted"], ["all"]) else wanted,
+            methods=listed(methods) or METHODS, options=assignments(options), layer=layer, context=listed(context), masks=masks, compartments=listed(compartments),
+            samples=names(samples), max_samples=max_samples, overlay=overlay, pictures=pictures, batch_size=batch_size, device=device,
+            cluster=workers(cluster), seed=seed, overwrite=overwrite, tell=tell,
         )  # fmt: skip
-    _report(done, classifier.classes)
+    _report(folder)
 
 
-def chosen(
-    checkpoint: Path | None,
-    model: str | None,
-    weights: Path | None,
-    classes: list[str] | None,
-    processor: Path | None,
-    device: str | None,
-) -> Classifier:
-    """The classifier that the options name.
-
-    Raises
-    ------
-    ValueError
-        For options that contradict each other, and for missing ones.
-    """
-    from attrib.workflows.checkpoint import load_checkpoint, load_classifier
-    from attrib.workflows.data import class_names
-
-    if (checkpoint is None) == (model is None):
-        raise ValueError("pass either --checkpoint FOLDER or --model package.module:factory")
-    if checkpoint is not None:
-        files = {"--weights": weights, "--classes": classes, "--processor": processor}
-        extra = [name for name, value in files.items() if value is not None]
-        if extra:
-            raise ValueError(f"{', '.join(extra)}: a checkpoint brings its own; leave out, or use --model")
-        return load_checkpoint(checkpoint, device)
-    if model is None or classes is None:
-        raise ValueError("--model needs --classes: the names of its outputs, a,b,c")
-    return load_classifier(
-        model, weights, classes=class_names(joined(classes)) or [], processor=processor, device=device
-    )
-
-
-def _report(done: Studied, classes: Sequence[str]) -> None:
+def _report(folder: Path) -> None:
+    """Print what came out, what was left out, and the files."""
     from attrib.workflows.cells.cohort import on_the_border
 
-    accuracy = done.summary["accuracy"]
-    accuracy_text = "" if accuracy is None else f", accuracy {accuracy:.1%}"
-    show.say(f"{done.summary['images']} images{accuracy_text}; attributions of layer {done.summary['layer']}")
-    strange = done.summary["folders_that_are_no_class"]
+    summary, files = show.run_of(folder)
+    accuracy = "" if summary["accuracy"] is None else f", accuracy {summary['accuracy']:.1%}"
+    show.say(f"{summary['images']} images{accuracy}; attributions of layer {summary['layer']}")
+    strange = summary["folders_that_are_no_class"]
     if strange:
         show.say(
-            f"folders that are no class of the model, not counted in the accuracy: {', '.join(strange)}; its classes: {', '.join(map(str, classes))}"
+            f"folders that are no class of the model, not counted in the accuracy: {', '.join(strange)}; its classes: {', '.join(summary['classes'])}"
         )
-    if 0 < done.summary["masked"] < done.summary["images"]:
-        show.say(f"masks: of {done.summary['masked']} of {done.summary['images']} images")
-    if border := on_the_border(done.summary, list(done.summary["deletion_z_median"])):
+    if 0 < summary["masked"] < summary["images"]:
+        show.say(f"masks: of {summary['masked']} of {summary['images']} images")
+    if border := on_the_border(summary, list(summary["deletion_z_median"])):
         show.say(border)
-    for bad in done.summary["unreadable"]:
+    for bad in summary["unreadable"]:
         show.say(f"skipped {bad['path']}: {bad['reason']}")
-    show.files(done.folder, done.files)
+    show.files(folder, files)

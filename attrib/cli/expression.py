@@ -18,23 +18,25 @@ from attrib.cli.options import (
     Continued,
     Device,
     Group,
+    MaxSamples,
     Methods,
     Overwrite,
+    Samples,
     Seed,
     assignments,
     divided,
-    drawers,
+    joined,
     listed,
+    names,
     rows,
     workers,
 )
 
 if TYPE_CHECKING:
     from attrib.workflows.expression import Trained
-    from attrib.workflows.runner import Studied
 
 EXPLAINED = {
-    "transform": (str, None), "split": (str, "auto"), "every": (bool, False), "normalize": (bool, False),
+    "label": (str, None), "input_filter": (str, None), "transform": (str, None), "top": (int, 20), "split": (str, "auto"), "every": (bool, False), "normalize": (bool, False),
 }  # fmt: skip
 TRAINED = {
     "hidden": (str, "512,256,128"), "dropout": (float, 0.2), "class_weights": (bool, False), "tensorboard": (bool, False),
@@ -56,10 +58,7 @@ SampleTable = Annotated[
     Path | None,
     typer.Option("--sample-table", help="Sample table (CSV, or tabs); its ids are matched to the matrix."),
 ]
-Label = Annotated[
-    str | None,
-    typer.Option(help="Column with what is predicted, such as the tissue; a checkpoint remembers it."),
-]
+Label = Annotated[str | None, typer.Option(help="Column with what is predicted, such as the tissue.")]
 Donor = Annotated[
     str | None,
     typer.Option(
@@ -82,8 +81,7 @@ Download = Annotated[
 def explain(
     called: typer.Context,
     data: Matrix = None,
-    samples: SampleTable = None,
-    label: Label = None,
+    sample_table: SampleTable = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Folder of attrib expression train.")] = None,
     model: Annotated[
         str | None, typer.Option(help="Instead of --checkpoint: package.module:factory (with --classes).")
@@ -95,10 +93,6 @@ def explain(
         ),
     ] = None,
     classes: Classes = None,
-    input_filter: Annotated[
-        Path | None,
-        typer.Option(help="Genes of --model, in the order of its input: a file with an id a line."),
-    ] = None,
     layer: Table = None,
     context: Context = None,
     output: Continued = Path("attrib-expression"),
@@ -109,9 +103,8 @@ def explain(
     baselines: Annotated[
         str, typer.Option(help="mean or median of the training samples, label:NAME, or a number.")
     ] = "mean",
-    max_samples: Annotated[
-        int | None, typer.Option(help="At most so many, drawn evenly over the labels.")
-    ] = None,
+    samples: Samples = None,
+    max_samples: MaxSamples = None,
     gene_sets: Annotated[
         Path | None, typer.Option(help="A .gmt file to test the leading genes against.")
     ] = None,
@@ -120,7 +113,8 @@ def explain(
         typer.Option(
             "--set",
             help="An argument of a method, n_steps=20; or of the study: split=all (of the training's samples; default: its test), "
-            "every=true (wrongly predicted samples too), normalize=true (saliency from 0 to 1), transform=none (what --model takes).",
+            "every=true (wrongly predicted samples too), top=20 (leading genes of a label), normalize=true (saliency from 0 to 1), label=tissue (the "
+            "column; a checkpoint remembers it); of --model: transform=log1p, and input_filter=FILE (its genes, in the order of its input, an id a line).",
         ),
     ] = None,
     batch_size: BatchSize = "auto",
@@ -128,39 +122,28 @@ def explain(
     pictures: Annotated[str, typer.Option(help="Heat maps of so many labels, all, or none.")] = "all",
     seed: Seed = 0,
     device: Device = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew in a folder of an earlier run.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Explain a classifier of expression, or train one (attrib expression train)."""
     if called.invoked_subcommand is not None:
         return
-    from attrib.domains.expression import gene_list
-    from attrib.workflows.expression import METHODS, load_checkpoint
+    from attrib.workflows.expression import METHODS, Report, load_checkpoint
     from attrib.workflows.expression import expression as work
 
-    names = listed(targets_or_classes(classes))
     settings, arguments = divided(assignments(options), EXPLAINED)
     classifier = load_checkpoint(
-        checkpoint, model=model, weights=weights, classes=names or None, transform=settings.pop("transform"), device=device,
-        genes=None if input_filter is None else gene_list(input_filter),
+        checkpoint, model=model, weights=weights, classes=joined(classes), input_filter=settings["input_filter"],
+        transform=settings["transform"], device=device,
     )  # fmt: skip
-    goals = listed(target) or ["predicted"]
+    report = Report(settings["split"], settings["every"], settings["top"], gene_sets, settings["normalize"])
     with show.progress() as tell:
-        done = work(
-            classifier, _data(data), output, samples=samples, label=label, layer=layer,
-            context=listed(context), max_samples=max_samples, methods=listed(methods) or METHODS, target=goals, baselines=baselines,
-            gene_sets=gene_sets, options=arguments, **settings, batch_size=rows(batch_size),
-            seed=seed, cluster=workers(cluster), pictures=pictures, workers=drawers(), overwrite=overwrite, tell=tell, say=show.say,
+        folder = work(
+            _data(data), classifier, output, sample_table=sample_table, label=settings["label"], layer=layer, context=listed(context),
+            samples=names(samples), max_samples=max_samples, target=listed(target) or ["predicted"], methods=listed(methods) or METHODS,
+            options=arguments, baselines=baselines, report=report, pictures=pictures, batch_size=rows(batch_size),
+            cluster=workers(cluster), seed=seed, overwrite=overwrite, tell=tell,
         )  # fmt: skip
-    _report(done)
-
-
-def targets_or_classes(classes: list[str] | None) -> list[str] | None:
-    """Names of classes; a single name of a file stands for its lines."""
-    if classes is None or len(classes) != 1 or not Path(classes[0]).is_file():
-        return classes
-    return [line for line in Path(classes[0]).read_text(encoding="utf-8").splitlines() if line.strip()]
+    _report(folder)
 
 
 def _data(data: str | None, download: Path | None = None) -> str:
@@ -175,9 +158,11 @@ def _data(data: str | None, download: Path | None = None) -> str:
     return data
 
 
-def _report(done: Studied) -> None:
+def _report(folder: Path) -> None:
     """Print what was explained, what was left out, and the files."""
-    summary = done.summary
+    summary, files = show.run_of(folder)
+    for note in summary["notes"]:
+        show.say(note)
     show.say(f"{summary['explained']} samples of {len(summary['labels'])} labels explained")
     for name, reason in summary["problems"].items():
         show.say(f"{name}: {reason}")
@@ -194,22 +179,22 @@ def _report(done: Studied) -> None:
             show.say(
                 f"completeness error of {entry['method']}: median {entry['completeness_error_median']:.2g}, largest {entry['completeness_error_max']:.2g}"
             )
-    heatmaps = [f for f in done.files if f.startswith("heatmap_")]
+    heatmaps = [f for f in files if f.startswith("heatmap_")]
     show.files(
-        done.folder,
-        [f for f in done.files if f not in heatmaps] + [f"{len(heatmaps)} heat maps"] * bool(heatmaps),
+        folder,
+        [f for f in files if f not in heatmaps] + [f"{len(heatmaps)} heat maps"] * bool(heatmaps),
     )
-    if "attributions.h5ad" not in done.files:
+    if "attributions.h5ad" not in files:
         show.say(
             f"No attributions.h5ad: it needs anndata ({install_hint('anndata')}) and attributions that fit into memory."
         )
-    show.say(f"Browse the labels and search for genes: {done.folder / 'index.html'}")
+    show.say(f"Browse the labels and search for genes: {folder / 'index.html'}")
 
 
 @commands.command("train", cls=Command)
 def train(
     data: Matrix = None,
-    samples: SampleTable = None,
+    sample_table: SampleTable = None,
     label: Label = None,
     group: Donor = None,
     split: Annotated[
@@ -255,20 +240,22 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Train dense layers that tell the label of a sample; no donor of the test is seen in training."""
+    from attrib.workflows.expression import Balance, Layers
     from attrib.workflows.expression import train as work
 
     settings, _ = divided(assignments(options), TRAINED, methods=False)
-    settings["hidden"] = [int(v) if v.strip().isdecimal() else 0 for v in settings["hidden"].split(",")]
+    hidden = [int(v) if v.strip().isdecimal() else 0 for v in settings["hidden"].split(",")]
     with show.progress() as tell:
         done = work(
-            _data(data, download), output, samples=samples, label=label, group=group, split=split, input_filter=input_filter,
-            layer=layer, transform=transform, min_samples=min_samples, augment=augment, epochs=epochs, patience=patience, delta=delta, batch_size=batch_size, lr=lr, decay=decay, test=test,
-            seed=seed, device=device, **settings, overwrite=overwrite, tell=tell,
+            _data(data, download), output, sample_table=sample_table, label=label, group=group, split=split, input_filter=input_filter,
+            layer=layer, transform=transform, balance=Balance(min_samples, augment, settings["class_weights"]),
+            layers=Layers(hidden, settings["dropout"]), epochs=epochs, patience=patience, delta=delta, batch_size=batch_size, lr=lr, decay=decay, test=test,
+            seed=seed, device=device, tensorboard=settings["tensorboard"], overwrite=overwrite, tell=tell,
         )  # fmt: skip
-    _report_training(done, samples, download or data)
+    _report_training(done, sample_table, download or data)
 
 
-def _report_training(done: Trained, samples: Path | None, data: str | Path | None) -> None:
+def _report_training(done: Trained, sample_table: Path | None, data: str | Path | None) -> None:
     """Print the figures of the test, what was left out, and the next command."""
     for name, reason in done.problems.items():
         show.say(f"{name}: {reason}")
@@ -281,5 +268,5 @@ def _report_training(done: Trained, samples: Path | None, data: str | Path | Non
             f"  {words:20} {row[column]:.3f}  ({row[f'{column}_lower']:.3f} to {row[f'{column}_upper']:.3f})"
         )
     show.files(done.folder, done.files)
-    table = "" if samples is None else f" --sample-table {samples}"
+    table = "" if sample_table is None else f" --sample-table {sample_table}"
     show.say(f"Next: attrib expression --checkpoint {done.folder} --data {data}{table}")

@@ -19,11 +19,13 @@ from attrib.cli.options import (
     Methods,
     Overwrite,
     Pictures,
+    Samples,
     Seed,
+    Weights,
     assignments,
     divided,
-    drawers,
     listed,
+    names,
     renamed,
     rows,
     workers,
@@ -31,20 +33,18 @@ from attrib.cli.options import (
 
 if TYPE_CHECKING:
     from attrib.workflows.fcgr import Trained
-    from attrib.workflows.runner import Studied
 
 group = typer.Typer(
     cls=Group, no_args_is_help=False, invoke_without_command=True,
     help="Explain a network of miRNA and target images: attributions, letters, interaction; or train one (attrib fcgr train).",
 )  # fmt: skip
 
-SETTINGS = {"dropout": (float, None), "n_background": (int, 20), "n_regions": (int, None)}
+SETTINGS = {"n_background": (int, 20), "n_regions": (int, None), "scale": (str, None)}
 
 Columns = Annotated[
     list[str] | None,
     typer.Option(help="Columns that have other names: mirna=noncodingRNA,target=gene,label=bound."),
 ]
-Scale = Annotated[str | None, typer.Option(help="count, frequency or log; default: the checkpoint's.")]
 
 
 @group.callback()
@@ -54,35 +54,33 @@ def explain(
         Path | None, typer.Option(help="Table with mirna, target (or mrna), label: .csv, .tsv.")
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights: of attrib fcgr train, or a state dict read as weights only.")
+        Path | None,
+        typer.Option(help="File of attrib fcgr train: .safetensors, or .pt/.pth read as weights only."),
     ] = None,
-    output: Continued = Path("attrib-fcgr"),
-    columns: Columns = None,
     model: Annotated[
         str | None,
-        typer.Option(help="package.module:factory for a network of your own; --checkpoint fills it."),
+        typer.Option(help="Instead of --checkpoint: package.module:factory of a network of your own."),
     ] = None,
+    weights: Weights = None,
+    output: Continued = Path("attrib-fcgr"),
+    columns: Columns = None,
     k: Annotated[
         int | None, typer.Option(help="Letters per k-mer; default: the checkpoint's, else 6.")
     ] = None,
-    scale: Scale = None,
     output_kind: Annotated[
         str, typer.Option(help="The output of a network of your own: logit or probability.")
     ] = "logit",
     max_samples: Annotated[
-        int,
-        typer.Option("--max-samples", "--n-samples", help="How many pairs, drawn evenly from both labels."),
+        int, typer.Option(help="How many pairs, drawn evenly from both labels by --seed.")
     ] = 6,
-    samples: Annotated[
-        list[str] | None, typer.Option(help="These pairs: their id, or their row from 0.")
-    ] = None,
+    samples: Samples = None,
     context: Context = None,
     methods: Methods = None,
     corrections: Annotated[
         list[str] | None,
         typer.Option(help="normalize, filter, tangent (of saliency), METHOD:filter, all:filter; or none."),
     ] = None,
-    layers: Annotated[
+    layer: Annotated[
         list[str] | None,
         typer.Option(help="For Grad-CAM: mirna=LAYER,mrna=LAYER; default: each branch's last convolution."),
     ] = None,
@@ -96,12 +94,13 @@ def explain(
         typer.Option(
             "--set",
             help="An argument of a method, n_steps=20; or of the study: n_background=20 (pairs that the SHAP methods compare with), n_regions=5 "
-            "(of each attribution; default: by silhouette), dropout=0.1 (of the training; must agree with the checkpoint's).",
+            "(of each attribution; default: by silhouette), scale=log (of the images of a network of your own: count, frequency or log).",
         ),
     ] = None,
     batch_size: BatchSize = "auto",
     seed: Seed = 0,
     device: Device = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Explain a network of miRNA and target images, or train one (attrib fcgr train)."""
     if typed.invoked_subcommand is not None:
@@ -114,28 +113,22 @@ def explain(
 
     settings, arguments = divided(assignments(options), SETTINGS)
     predictor = load_predictor(
-        checkpoint,
-        model=model,
-        k=k,
-        dropout=settings.pop("dropout"),
-        scale=scale,
-        output_kind=output_kind,
-        device=device,
-    )
+        checkpoint, model=model, weights=weights, k=k, scale=settings.pop("scale"), output_kind=output_kind, device=device
+    )  # fmt: skip
     wanted = listed(corrections)
     with show.progress() as tell:
-        done = work(
-            predictor, data, output, columns=renamed(columns), samples=listed(samples) or None, max_samples=max_samples,
-            context=listed(context), methods=listed(methods) or METHODS, corrections=[] if wanted == ["none"] else wanted or CORRECTIONS,
-            layers=renamed(layers, "--layers"), **settings, with_interaction=interaction, pictures=pictures, workers=drawers(), cluster=workers(cluster), options=arguments,
-            batch_size=rows(batch_size), seed=seed, tell=tell,
+        folder = work(
+            data, predictor, output, methods=listed(methods) or METHODS, options=arguments,
+            corrections=[] if wanted == ["none"] else wanted or CORRECTIONS, interaction=interaction, layer=renamed(layer, "--layer"),
+            context=listed(context), columns=renamed(columns), samples=names(samples), max_samples=max_samples, **settings,
+            pictures=pictures, batch_size=rows(batch_size), cluster=workers(cluster), seed=seed, overwrite=overwrite, tell=tell,
         )  # fmt: skip
-    _report(done)
+    _report(folder)
 
 
-def _report(done: Studied) -> None:
+def _report(folder: Path) -> None:
     """Print accuracy, pairs left out, methods that do not apply, and files."""
-    summary = done.summary
+    summary, files = show.run_of(folder, "analysis_summary.json")
     show.say(f"{len(summary['samples'])} pairs, accuracy {summary['accuracy']:.1%}")
     for name, reason in summary["bad_pairs"].items():
         show.say(f"left out {name}: {reason}")
@@ -147,8 +140,8 @@ def _report(done: Studied) -> None:
         show.say(
             f"Positives against negatives: left out, {summary['positives_against_negatives']['left_out']}."
         )
-    show.files(done.folder, done.files)
-    show.say(f"Browse the pairs: {done.folder / 'index.html'}")
+    show.files(folder, files)
+    show.say(f"Browse the pairs: {folder / 'index.html'}")
 
 
 @group.command("train", cls=Command)

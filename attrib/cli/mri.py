@@ -18,15 +18,17 @@ from attrib.cli.options import (
     Continued,
     Device,
     Layer,
+    MaxSamples,
     Model,
     Overwrite,
     Pictures,
+    Samples,
     Seed,
     assignments,
     divided,
-    drawers,
     joined,
     listed,
+    names,
     rows,
     workers,
 )
@@ -77,8 +79,6 @@ Atlas = Annotated[
         help="Image of whole numbers on the subjects' grid, and a table of their names: atlas.nii.gz,names.csv. A table that is called as the image is found."
     ),
 ]
-Samples = Annotated[list[str] | None, typer.Option(help="Subjects by name; default: all.")]
-MaxSamples = Annotated[int, typer.Option(help="At most so many, drawn evenly over labels; 0: all.")]
 Arguments = Annotated[
     list[str] | None,
     typer.Option(
@@ -91,7 +91,7 @@ Arguments = Annotated[
 
 
 def mri(
-    subjects: Subjects,
+    data: Subjects,
     model: Model,
     output: Continued = Path("attrib-mri"),
     weights: TrainedWeights = None,
@@ -107,7 +107,7 @@ def mri(
     atlas: Atlas = None,
     options: Arguments = None,
     samples: Samples = None,
-    max_samples: MaxSamples = 0,
+    max_samples: MaxSamples = None,
     pictures: Pictures = "50",
     batch_size: BatchSize = "auto",
     device: Device = None,
@@ -116,7 +116,7 @@ def mri(
     overwrite: Overwrite = False,
 ) -> None:
     """Explain a classifier of brain images: attributions in each subject's space, slices, regions, group statistics, a page."""
-    from attrib.workflows.mri import METHODS, Factory, Figures, Images, Voxels
+    from attrib.workflows.mri import METHODS, Factory, Images, Voxels
     from attrib.workflows.mri import mri as work
 
     kind, slice_range = _input(input)
@@ -132,13 +132,13 @@ def mri(
     voxels = Voxels(**{n: settings[n] for n in Voxels._fields if settings[n] is not None})
     with show.progress() as tell:
         folder = work(
-            subjects, model if parameters is None else Factory(model, parameters), output, weights=weights, classes=joined(classes), target=target,
+            data, model if parameters is None else Factory(model, parameters), output, weights=weights, classes=joined(classes), target=target,
             methods=listed(methods) or METHODS, options=arguments, baselines=baselines, layer=layer,
-            context=listed(context), samples=listed(samples) or None, max_samples=max_samples, batch_size=rows(batch_size), device=device,
+            context=listed(context), samples=names(samples), max_samples=max_samples, pictures=pictures, batch_size=rows(batch_size), device=device,
             cluster=workers(cluster), seed=seed, overwrite=overwrite, tell=tell, say=show.say,
-            images=Images(kind, settings["axis"], slice_range, settings["orientation"], intensity, settings["brain_mask"], atlas_image, atlas_names),
-            figures=Figures(
-                pictures, _numbers(by_number, int), _numbers(in_mm, float), settings["npy"], workers=drawers(),
+            images=Images(
+                kind, settings["axis"], slice_range, settings["orientation"], intensity, settings["brain_mask"], atlas_image, atlas_names,
+                _numbers(by_number, int), _numbers(in_mm, float), settings["npy"],
             ),
             voxels=voxels,
         )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -149,6 +148,12 @@ Cluster = Annotated[
     str | None, typer.Option(help="Worker processes (4), or a Dask scheduler's address (tcp://...).")
 ]
 
+Samples = Annotated[list[str] | None, typer.Option(help="These samples, by name, with commas or repeated.")]
+
+MaxSamples = Annotated[
+    int | None, typer.Option(help="At most so many, drawn evenly over the labels by --seed.")
+]
+
 Pictures = Annotated[str, typer.Option(help="How many samples get pictures: a number, all or none.")]
 
 Layer = Annotated[str, typer.Option(help="A layer's dotted name, or auto: the last one with positions.")]
@@ -157,7 +162,6 @@ SomeSamples = Annotated[
     int,
     typer.Option(
         "--max-samples",
-        "--samples",
         help="At most so many samples, drawn evenly over a coord label or class.",
     ),
 ]
@@ -274,9 +278,21 @@ def renamed(values: Sequence[str] | None, flag: str = "--columns") -> dict[str, 
     return pairs
 
 
-def drawers() -> int:
-    """Processes that draw the pictures of a study."""
-    return min(4, os.cpu_count() or 1)
+def either(checkpoint: Path | None, model: str | None) -> Path | str:
+    """The checkpoint or the code that the options name.
+
+    Raises
+    ------
+    ValueError
+        For both, and for none.
+    """
+    if checkpoint is not None and model is None:
+        return checkpoint
+    if model is not None and checkpoint is None:
+        return model
+    raise ValueError(
+        "pass either --checkpoint, a folder or file with both, or --model package.module:factory"
+    )
 
 
 def workers(text: str | None) -> int | str | None:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from attrib._arguments import near
-from attrib._typed import command
+from attrib._typed import command, drawers
 
 OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 REFUSALS = (
@@ -52,6 +52,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     words = [word for word in arguments if word != TRACEBACK]
     before = command.set(("attrib", *arguments))
+    drawing = drawers.set(min(4, os.cpu_count() or 1))
     try:
         from attrib.cli.commands import app
 
@@ -69,6 +70,7 @@ def run(arguments: Sequence[str]) -> int:
         return _refusal(error, words)
     finally:
         command.reset(before)
+        drawers.reset(drawing)
 
 
 def repeated(arguments: Sequence[str]) -> list[str]:

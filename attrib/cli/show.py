@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,12 @@ def progress() -> Iterator[Tell | None]:
             bars.update(tasks[what], completed=done, total=total, visible=True)
 
         yield tell
+
+
+def run_of(folder: Path, summary: str = "summary.json") -> tuple[dict[str, Any], list[str]]:
+    """The summary that a study wrote, and the files of all samples together."""
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return json.loads((folder / summary).read_text(encoding="utf-8")), [*record["files"], "run.json"]
 
 
 def _table(*columns: str, left: int = 1) -> Table:

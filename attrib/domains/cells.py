@@ -95,11 +95,9 @@ def find_images(images: str | Path | Sequence[str | Path]) -> list[ImageFile]:
         elif path.exists():
             labelled.append((path, None))
         else:
-            raise FileNotFoundError(f"`images`: there is no {path}")
+            raise FileNotFoundError(f"there is no image or folder {path}")
     if not labelled:
-        raise ValueError(
-            f"`images`: no {', '.join(SUFFIXES)} in {', '.join(map(str, paths))}{_deeper(paths)}"
-        )
+        raise ValueError(f"there is no {', '.join(SUFFIXES)} in {', '.join(map(str, paths))}{_deeper(paths)}")
     return [ImageFile(p, n, label) for (p, label), n in zip(labelled, _names(labelled), strict=True)]
 
 

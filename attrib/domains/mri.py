@@ -86,19 +86,19 @@ def read_subjects(path: str | Path) -> tuple[list[Subject], list[dict[str, str]]
     file = Path(path)
     if file.is_dir() or file.name.endswith((".nii", ".nii.gz", ".mgh", ".mgz")):
         raise ValueError(
-            f"`subjects` is {file}, expected a table of the images: CSV with the columns subject, path and, if there is one, label"
+            f"`data` is {file}, expected a table of the images: CSV with the columns subject, path and, if there is one, label"
         )
     if not file.is_file():
-        raise FileNotFoundError(f"`subjects`: there is no table {file}")
+        raise FileNotFoundError(f"`data`: there is no table {file}")
     try:
         table = pd.read_csv(file, sep=None, engine="python", dtype=str, keep_default_na=False)
     except Exception as error:  # whatever a file that is no table does to the reader
-        raise ValueError(f"`subjects`: {file} cannot be read as a table: {error}") from error
+        raise ValueError(f"`data`: {file} cannot be read as a table: {error}") from error
     columns = _columns([str(c) for c in table.columns])
     if "path" not in columns:
-        raise ValueError(f"`subjects`: {file} has the columns {', '.join(map(str, table.columns))}, expected one of images, called path")  # fmt: skip
+        raise ValueError(f"`data`: {file} has the columns {', '.join(map(str, table.columns))}, expected one of images, called path")  # fmt: skip
     if table.empty:
-        raise ValueError(f"`subjects`: {file} has no rows")
+        raise ValueError(f"`data`: {file} has no rows")
     subjects: list[Subject] = []
     problems: list[dict[str, str]] = []
     for number, row in enumerate(table.to_dict("records"), 2):

@@ -101,6 +101,28 @@ def load_model(
     return loaded.to(device) if isinstance(loaded, nn.Module) and device is not None else loaded
 
 
+def model_of(
+    model: str | Callable[..., Any],
+    weights: str | Path | None = None,
+    device: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Callable[..., Any]:
+    """The same for a name or a file; a model that is there already is taken as it is.
+
+    Raises
+    ------
+    ValueError
+        For weights beside a model that is there already, and as `load_model`.
+    """
+    if isinstance(model, str):
+        return load_model(model, weights, device, parameters)
+    if weights is not None:
+        raise ValueError(
+            "`weights`: `model` is there already; leave them out, or name the code that makes it"
+        )
+    return model
+
+
 def check_device(device: str | None) -> None:
     """Refuse a device that this machine lacks.
 

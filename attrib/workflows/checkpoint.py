@@ -16,7 +16,8 @@ from torch.nn.functional import interpolate
 
 from attrib._install import install_hint
 from attrib.domains.processors import Preparation, is_fast, preparation_of, timm_preparation
-from attrib.scale.loading import check_device, load_model
+from attrib.scale.loading import check_device, model_of
+from attrib.workflows.data import checkpoint_in, class_names, refuse_beside
 from attrib.workflows.folder import fingerprint, read_mapping
 
 CONFIG, WEIGHTS, PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
@@ -339,8 +340,35 @@ def _source(folder: Path, files: Sequence[Path]) -> str:
     return " ".join([folder.name, *map(fingerprint, files)])
 
 
+def classifier_of(
+    model: str | Path | Classifier | Callable[..., Any],
+    weights: str | Path | None = None,
+    classes: str | Sequence[str] | None = None,
+    processor: str | Path | None = None,
+    device: str | None = None,
+) -> Classifier:
+    """The classifier that `attrib.workflows.cells` takes: one that is there, a checkpoint's, or one of code and weights.
+
+    Raises
+    ------
+    ValueError
+        For arguments that belong to another form of `model`, and as the functions that load them.
+    """
+    if isinstance(model, Classifier):
+        refuse_beside("`model` is a classifier that is loaded", weights=weights, classes=classes, processor=processor, device=device)  # fmt: skip
+        return model
+    folder = checkpoint_in(model)
+    if folder is None:
+        names = class_names(classes) or []
+        if not isinstance(model, str):
+            refuse_beside("`model` stays where it is", device=device)
+        return load_classifier(model, weights, classes=names, processor=processor, device=device)  # type: ignore[arg-type]
+    refuse_beside("a checkpoint brings its own", weights=weights, classes=classes, processor=processor)
+    return load_checkpoint(folder, device)
+
+
 def load_classifier(
-    model: str,
+    model: str | Callable[..., Any],
     weights: str | Path | None = None,
     *,
     classes: Sequence[str],
@@ -351,8 +379,8 @@ def load_classifier(
 
     Parameters
     ----------
-    model : str
-        `"package.module:factory"`, see `attrib.scale.loading.load_model`.
+    model : str or callable
+        `"package.module:factory"`, see `attrib.scale.loading.load_model`; or the network itself.
     weights : path, optional
         A state dict.
     classes : sequence of str
@@ -383,20 +411,23 @@ def load_classifier(
     >>> classifier.source, classifier.classes
     ('torch.nn:Flatten', ('blast', 'monocyte'))
     """
+    if not classes:
+        raise ValueError("`classes` is missing: the names of the outputs of `model`, a,b,c")
     twice = next((c for c in classes if list(classes).count(c) > 1), None)
     if twice is not None or len(classes) < 2:
         raise ValueError(
             f"`classes` has {f'{twice!r} twice' if twice is not None else f'{len(classes)} names'}, expected at least 2 different ones"
         )
-    network = load_model(model, weights, device)
-    source = model if weights is None else f"{model} {_source(Path(weights).parent, [Path(weights)])}"
+    code = model if isinstance(model, str) else type(model).__name__
+    network = model_of(model, weights, device)
+    source = code if weights is None else f"{code} {_source(Path(weights).parent, [Path(weights)])}"
     if processor is not None:
         preparation = _preparation(Path(processor), read_mapping(Path(processor), "processor"))
     else:
         described = getattr(network, "pretrained_cfg", None) or getattr(network, "default_cfg", None)
         if not isinstance(network, nn.Module) or not described:
             raise ValueError(
-                f"{model} does not say how images are prepared; pass the file preprocessor_config.json as `processor`"
+                f"{code} does not say how images are prepared; pass the file preprocessor_config.json as `processor`"
             )
         preparation = timm_preparation(described)
     return Classifier(network, tuple(map(str, classes)), preparation, source)

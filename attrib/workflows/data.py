@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import near
+from attrib._arguments import near, refuse_unnamed
 from attrib.domains.draws import drawn_evenly, label_among
 from attrib.io import read
 from attrib.labels import labelled_inputs
@@ -209,17 +209,65 @@ def with_heads(
     return Heads(f, parts, classes) if parts else f
 
 
-def class_names(classes: str | None) -> list[str] | None:
-    """Names from a list with commas, or from a file with one per line."""
+def places_of(names: Sequence[str], samples: Sequence[str] | None) -> list[int]:
+    """Places of the samples that are named, in the order of all names; of all samples where none is named.
+
+    Raises
+    ------
+    ValueError
+        For names that there are not, with the nearest one.
+    """
+    if samples is None:
+        return list(range(len(names)))
+    wanted = [samples] if isinstance(samples, str) else [str(s) for s in samples]
+    refuse_unnamed("samples", wanted, names)
+    return [k for k, name in enumerate(names) if name in set(wanted)]
+
+
+def checkpoint_in(model: Any) -> Path | None:
+    """The path of a checkpoint that stands for a model; None for code, and for a model that is there.
+
+    Raises
+    ------
+    ValueError
+        For a text that is neither code nor a path.
+    """
+    if isinstance(model, Path):
+        return model
+    if not isinstance(model, str) or model.endswith(".pt2"):
+        return None
+    if Path(model).exists():
+        return Path(model)
+    if ":" not in model:
+        raise ValueError(
+            f"`model` is {model!r}, expected package.module:factory, or a checkpoint; there is no such path"
+        )
+    return None
+
+
+def refuse_beside(what: str, **arguments: Any) -> None:
+    """Refuse arguments that belong to another form of `model`."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(f"`{name}`: {what}; leave it out")
+
+
+def class_names(classes: str | Sequence[str] | None) -> list[str] | None:
+    """Names from a sequence, from a list with commas, or from a file with one per line."""
     if classes is None:
         return None
+    if not isinstance(classes, str):
+        return _different([str(c) for c in classes])
     file = Path(classes)
     if "," not in classes and file.suffix and not file.is_file():
         raise FileNotFoundError(
             f"there is no file {classes} with class names; or list them in `classes`: a,b,c"
         )
     text = file.read_text(encoding="utf-8").splitlines() if file.is_file() else classes.split(",")
-    names = [n.strip() for n in text if n.strip()]
+    return _different([n.strip() for n in text if n.strip()])
+
+
+def _different(names: list[str]) -> list[str]:
     if len(set(names)) != len(names):
         twice = next(n for n in names if names.count(n) > 1)
         raise ValueError(f"`classes` has {twice!r} twice; targets could not be told apart")

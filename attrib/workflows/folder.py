@@ -25,6 +25,7 @@ from attrib.io.place import Lock, read_json, sweep
 
 RECORD, PARTS, LOCK = "run.json", "parts", ".lock.json"
 PACKAGES = ("attrib", "torch", "numpy", "xarray", "netCDF4", "matplotlib", "scikit-learn")
+OF_SAMPLES = (".png", ".json", ".npy")  # files of one sample
 CAUSES = ("attrib", "torch")  # packages whose versions results depend on most
 REFUSALS = (
     ValueError,
@@ -153,7 +154,7 @@ class Folder:
                 for name in self._earlier:
                     (self.path / name).unlink(missing_ok=True)
                 if self.settings is not None:
-                    shutil.rmtree(self.parts, ignore_errors=True)
+                    self._remove_samples()
                 self._earlier = []
             for folder in (*((PARTS,) if self.settings is not None else ()), *self._folders):
                 (self.path / folder).mkdir(exist_ok=True)
@@ -185,6 +186,15 @@ class Folder:
         finally:
             self._lock.release()
 
+    def _remove_samples(self) -> None:
+        """Remove the parts of an earlier run, and the files that are called as a part and go on with an underscore."""
+        names = {p.stem for p in self.parts.glob("*")}
+        for file in self.path.rglob("*_*") if names else ():
+            ends = [k for k, c in enumerate(file.name) if c == "_"]
+            if file.suffix in OF_SAMPLES and any(file.name[:k] in names for k in ends):
+                file.unlink(missing_ok=True)
+        shutil.rmtree(self.parts, ignore_errors=True)
+
     def _holds_nothing(self) -> bool:
         of_runs = {self.path / name for name in (RECORD, LOCK, self._log or RECORD)}
         return all(p.is_dir() or p in of_runs for p in self.path.rglob("*"))
@@ -209,7 +219,8 @@ class Folder:
         other = self._other(earlier)
         if other and any(self.parts.glob("*")):
             raise ValueError(
-                f"`output` is {self.path}, which holds a run with other {', '.join(other)}; name another folder"
+                f"`output` is {self.path}, which holds a run with other {', '.join(other)}; name another folder, or add "
+                "`overwrite=True` to begin anew"
             )
         listed = [str(f) for f in earlier.get("files", [])]
         return [f for f in listed if not Path(f).is_absolute() and ".." not in Path(f).parts]

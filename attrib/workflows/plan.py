@@ -433,7 +433,7 @@ def _of_table(name: str | None, path: Path, model: Callable[..., Any] | None) ->
     try:
         rows = read_samples(path).rows
     except (FileNotFoundError, ValueError) as error:
-        raise type(error)(str(error).replace("`samples`", "`context`")) from error
+        raise type(error)(str(error).replace("`sample_table`", "`context`")) from error
     if rows.shape[1] < 2:
         raise ValueError(f"`context`: {path.name} has one column, expected labels of samples and values")
     index = rows.iloc[:, 0].to_numpy(dtype=str)

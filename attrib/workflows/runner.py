@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 
+from attrib._typed import drawers as allowed
 from attrib.scale.loading import first_line
 from attrib.scale.runners import each, shares
 from attrib.workflows.folder import Folder, timed
@@ -47,8 +48,6 @@ class Study:
         The command, which runs in a folder have in common.
     what : str
         What samples are called in messages.
-    argument : str
-        The argument that names them.
     folders : tuple of str
         Inside the folder of the run.
     log : str or None
@@ -57,7 +56,6 @@ class Study:
 
     program: ClassVar[str] = "attrib"
     what: ClassVar[str] = "samples"
-    argument: ClassVar[str] = "data"
     folders: ClassVar[tuple[str, ...]] = ()
     log: ClassVar[str | None] = None
 
@@ -80,23 +78,6 @@ class Study:
     def do(self, block: Sequence[Any]) -> Sequence[Outcome]:
         """Explain a block of samples, and write what has to be there if they count as done."""
         raise NotImplementedError
-
-
-class Studied(NamedTuple):
-    """Results of a run.
-
-    Attributes
-    ----------
-    folder : Path
-    summary : dict
-        Counts, figures and problems, as in the summary that the run wrote.
-    files : list of str
-        Of all samples together.
-    """
-
-    folder: Path
-    summary: dict[str, Any]
-    files: list[str]
 
 
 class Unwritten(OSError):
@@ -142,11 +123,12 @@ class Drawers:
 
     Parameters
     ----------
-    workers : int
-        Processes; 0: this one.
+    count : int
+        Pictures, or samples with pictures. More than a few go to other processes, if the command line allows some.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, count: int) -> None:
+        workers = allowed.get() if count > FEW else 0
         self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers else None
         self._most = 2 * workers
         self._waiting: set[Future[object]] = set()
@@ -185,11 +167,11 @@ def studied(
     study: Study,
     items: Mapping[str, Any],
     output: str | Path,
-    finish: Callable[[Folder, list[str], dict[str, str]], dict[str, Any]],
+    finish: Callable[[Folder, list[str], dict[str, str]], object],
     *,
     overwrite: bool = False,
     **how: Any,
-) -> Studied:
+) -> Path:
     """A run of a study: its folder, the samples that are not done, and the files of all of them.
 
     Parameters
@@ -200,8 +182,13 @@ def studied(
         The folder, see `Folder`.
     finish : callable
         Gets the folder, the samples that are done, and those that were refused with their reasons; it writes the files of all samples
-        together and returns the summary.
+        together.
     overwrite : bool, default False
+
+    Returns
+    -------
+    Path
+        The folder.
 
     Raises
     ------
@@ -214,11 +201,9 @@ def studied(
         done = [name for name in items if name not in refused]
         if not done:
             name, why = next(iter(refused.items()))
-            raise ValueError(
-                f"`{study.argument}`: none of {len(items)} {study.what} can be explained; {name}: {why}"
-            )
-        summary = finish(run, done, refused)
-    return Studied(run.path, summary, run.files)
+            raise ValueError(f"`data`: none of {len(items)} {study.what} can be explained; {name}: {why}")
+        finish(run, done, refused)
+    return run.path
 
 
 def carried_out(
@@ -227,7 +212,6 @@ def carried_out(
     *,
     size: int = 1,
     session: Any = None,
-    workers: int = 0,
     cluster: Any = None,
     seconds: dict[str, float] | None = None,
     tell: Tell | None = None,
@@ -244,8 +228,6 @@ def carried_out(
         Samples in a block.
     session : optional
         The study opened in this process, if it is.
-    workers : int, default 0
-        Processes that draw, if there are more than a few samples; 0: this one.
     cluster : int, str or Client, optional
         As for `attrib.cohort`; default: this process.
     seconds : dict, optional
@@ -276,7 +258,7 @@ def carried_out(
     done = total - sum(weight[name] for name in pending)
     is_first = not done
     seconds = {} if seconds is None else seconds
-    with Drawers(workers if len(pending) > FEW and cluster is None else 0) as drawers:
+    with Drawers(len(pending) if cluster is None else 0) as drawers:
         for block, outcomes, error in _outcomes(study, items, blocks, session, cluster, seconds):
             count = sum(weight[name] for name in block)
             if error is not None:

@@ -36,9 +36,9 @@ def main() -> None:
             target="0",
             pictures=1,
         )
-        record = next(f for f in done.files if f.startswith("records/"))
-        shutil.copy(folder / "out" / record, HERE / "sequence-study-record.png")
-        shutil.copy(folder / "out" / "seqlet_motifs.png", HERE / "sequence-study-motifs.png")
+        record = next((done / "records").glob("*.png"))
+        shutil.copy(record, HERE / "sequence-study-record.png")
+        shutil.copy(done / "seqlet_motifs.png", HERE / "sequence-study-motifs.png")
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ def main(folder: Path) -> None:
         shares(trained, images, masks)
     early = "convnext.encoder.stages.0"
     few = [images / c / f"cell{k:03d}.png" for k, c in enumerate(CLASSES)]
-    cells(load_checkpoint(trained), few, folder / "study", methods=METHODS, layer=early, masks=flat(masks))
+    cells(few, trained, folder / "study", methods=METHODS, layer=early, masks=flat(masks))
     stacked([folder / "study" / f"cell{k:03d}_methods.png" for k in (0, 1, 2)], IMAGES / "cells-methods.png")
     layers(trained, images / CLASSES[1] / "cell001.png", IMAGES / "cam-layers.png")
 

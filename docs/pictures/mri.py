@@ -29,7 +29,7 @@ from attrib.domains.mri import smoothed
 from attrib.io import from_nifti
 from attrib.labels.grids import affine_of
 from attrib.plots import slice_panels, slice_summary
-from attrib.workflows.mri import Figures, Images, mri
+from attrib.workflows.mri import Images, mri
 from attrib.workflows.mri.plan import shown
 from attrib.workflows.mri.subjectfiles import label_of
 
@@ -208,8 +208,11 @@ def main() -> None:
     folder = mri(
         given.work / "subjects.csv", "mri_network:network", given.work / f"results_{given.baselines.replace(':', '_')}",
         weights=given.work / "best_model.pth", classes="HC,TLE", methods=chosen, baselines=given.baselines,
-        images=Images(intensity="zscore", atlas=given.work / "atlas.nii.gz", atlas_names=given.work / "names.csv"),
-        figures=Figures(pictures=4, key_slices=[12, 13, 14, 15, 16, 17, 18]),
+        images=Images(
+            intensity="zscore", atlas=given.work / "atlas.nii.gz", atlas_names=given.work / "names.csv",
+            key_slices=[12, 13, 14, 15, 16, 17, 18],
+        ),
+        pictures=4,
         options={k: v for k, v in OPTIONS.items() if k.partition(".")[0] in chosen}, say=print,
     )  # fmt: skip
     print(

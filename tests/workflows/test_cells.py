@@ -87,7 +87,7 @@ def study(checkpoint: Path, images: Path, tmp_path_factory: pytest.TempPathFacto
         "--methods",
         "grad_cam",
         "layer_cam",
-        "--targets",
+        "--target",
         "all",
     ]
     assert run([*map(str, words), "--masks", str(masks), "--batch-size", "3", "--output", str(folder)]) == OK
@@ -204,7 +204,7 @@ def test_a_rerun_does_only_what_is_missing(
         images,
         "--methods",
         "grad_cam,layer_cam",
-        "--targets",
+        "--target",
         "all",
     ]
     masks = json.loads((study / "run.json").read_text())["settings"]["masks"]
@@ -259,8 +259,8 @@ def test_an_image_that_was_changed_is_done_again(
             "--methods is saliency, expected some of grad_cam",
         ),
         (
-            ["--checkpoint", "CHECKPOINT", "--targets", "platelet"],
-            "--targets is platelet, expected some of predicted, all",
+            ["--checkpoint", "CHECKPOINT", "--target", "platelet"],
+            "--target is platelet, expected some of predicted, all",
         ),
         (["--checkpoint", "CHECKPOINT", "--layer", "stage"], "--layer 'stage' is not in the model"),
         (
@@ -268,11 +268,11 @@ def test_an_image_that_was_changed_is_done_again(
             "nowhere is not there, expected a folder with config.json, model.safetensors",
         ),
         (["--checkpoint", "CHECKPOINT", "--model", "a:b"], "either --checkpoint"),
-        (["--model", "a:b"], "--model needs --classes"),
+        (["--model", "a:b"], "--classes is missing: the names of the outputs of --model"),
         (["--checkpoint", "CHECKPOINT", "--classes", "a,b"], "--classes: a checkpoint brings its own"),
         (
-            ["--checkpoint", "CHECKPOINT", "--max-images", "0"],
-            "--max-images is 0, expected a positive number",
+            ["--checkpoint", "CHECKPOINT", "--max-samples", "0"],
+            "--max-samples is 0, expected a positive number",
         ),
         (["--checkpoint", "CHECKPOINT", "--masks", "nowhere"], "--masks: there is no folder nowhere"),
         (
@@ -345,7 +345,7 @@ def test_each_image_has_its_own_context(tmp_path: Path) -> None:
     table[:-1].to_csv(tmp_path / "fewer.csv", index=False)
     table.assign(age=table.age + 1).to_csv(tmp_path / "older.csv", index=False)
     model = AgedBrightness().eval()
-    given = Classifier(model, ("bright", "dark"), prepared, "test"), tmp_path / "images", tmp_path / "out"
+    given = tmp_path / "images", Classifier(model, ("bright", "dark"), prepared, "test"), tmp_path / "out"
     options = {"methods": ["grad_cam"], "layer": "body", "target": "all", "batch_size": 2}
     with pytest.raises(ValueError, match=r"`context`: fewer\.csv lacks the samples 'cell1'"):
         cells(*given, context=[str(tmp_path / "fewer.csv")], **options)
@@ -374,7 +374,7 @@ def test_factories_and_a_map_that_is_known(tmp_path: Path) -> None:
     Image.fromarray(np.full((32, 32, 3), 200, np.uint8)).save(tmp_path / "a.png")
     reports: list[tuple[str, int, int]] = []
     done = cells(
-        Classifier(Brightness().eval(), ("bright", "dark"), prepared, "test"), tmp_path / "a.png", tmp_path / "out",
+        tmp_path / "a.png", Classifier(Brightness().eval(), ("bright", "dark"), prepared, "test"), tmp_path / "out",
         methods=["hires_cam"], layer="body", tell=lambda *facts: reports.append(facts),
     )  # fmt: skip
     a = load(tmp_path / "out/attributions.nc")[0, 0, 0]
@@ -382,7 +382,7 @@ def test_factories_and_a_map_that_is_known(tmp_path: Path) -> None:
     assert float(abs(a[22:, :]).max()) == 0
     assert float(abs(a[:, 22:]).max()) == 0
     assert reports == [("images", 1, 1)]
-    assert done.summary["accuracy"] is None
+    assert strict(done / "summary.json")["accuracy"] is None
 
 
 class Redness(nn.Module):
@@ -424,8 +424,11 @@ def test_maps_lie_on_a_disc_whose_place_is_known(kind: str, tmp_path: Path) -> N
         Image.fromarray((255 * near).astype(np.uint8)).save(tmp_path / "masks" / f"{k}.png")
     classifier = Classifier(Redness().eval(), ("red", "grey"), PREPARED[kind], "test")
     files = [tmp_path / f"{k}.png" for k in range(len(places))]
-    done = cells(classifier, files, tmp_path / "out", layer="body", methods=METHODS, masks=tmp_path / "masks")
-    assert min(v for k, v in done.summary["mean_quality"].items() if k.endswith("mass_inside")) > 0.97
+    done = cells(files, classifier, tmp_path / "out", layer="body", methods=METHODS, masks=tmp_path / "masks")
+    assert (
+        min(v for k, v in strict(done / "summary.json")["mean_quality"].items() if k.endswith("mass_inside"))
+        > 0.97
+    )
     maps = load(tmp_path / "out" / "attributions.nc").isel(target=0)
     for k, (y, x) in enumerate(places):
         for method in METHODS:
@@ -447,14 +450,14 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path) -> None
 
     options = {"methods": ["grad_cam", "layer_cam"], "layer": "body", "batch_size": 1}
     with pytest.raises(KeyboardInterrupt):
-        cells(classifier, files, tmp_path / "halves", tell=stop, **options)
+        cells(files, classifier, tmp_path / "halves", tell=stop, **options)
     parts = tmp_path / "halves" / "parts"
     assert [p.name for p in parts.iterdir()] == ["0.nc"]
     assert not (tmp_path / "halves" / "summary.json").exists()
     first = (parts / "0.nc").stat().st_mtime_ns
     (parts / "1.nc").write_bytes(b"torn")
-    cells(classifier, files, tmp_path / "halves", **options)
-    cells(classifier, files, tmp_path / "whole", **options)
+    cells(files, classifier, tmp_path / "halves", **options)
+    cells(files, classifier, tmp_path / "whole", **options)
     assert (parts / "0.nc").stat().st_mtime_ns == first
     halves, full = (load(tmp_path / name / "attributions.nc") for name in ("halves", "whole"))
     assert halves.identical(full)
@@ -712,8 +715,8 @@ def test_figures_that_no_image_has(checkpoint: Path, images: Path, tmp_path: Pat
         classifier.model.classifier.weight.zero_()
         classifier.model.classifier.bias.copy_(torch.tensor([50.0, 0.0, 0.0]))
     done = cells(
-        classifier,
         images,
+        classifier,
         tmp_path / "out",
         methods=["grad_cam", "hires_cam"],
         layer="convnextv2.encoder.stages.2",
@@ -723,7 +726,7 @@ def test_figures_that_no_image_has(checkpoint: Path, images: Path, tmp_path: Pat
     assert summary["mean_quality"]["grad_cam~hires_cam_rank_correlation"] is None
     assert summary["deletion_z_median"] == {"grad_cam": 0, "hires_cam": 0}
     assert summary["masked"] == 0
-    assert "index.html" in done.files
+    assert "index.html" in strict(done / "run.json")["files"]
 
 
 def test_compartments_of_a_mask(
@@ -774,7 +777,7 @@ def test_an_unknown_overlay_leaves_nothing(
     assert run([*words, "--overlay", "green"]) == REFUSED
     assert "--overlay is 'green', expected grey, colour or contours" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
-    assert run([*words, "--overlay", "contours", "--max-images", "2", "--methods", "grad_cam"]) == OK
+    assert run([*words, "--overlay", "contours", "--max-samples", "2", "--methods", "grad_cam"]) == OK
     assert json.loads((tmp_path / "o" / "run.json").read_text())["settings"]["overlay"] == "contours"
 
 
@@ -782,22 +785,22 @@ def test_some_images_get_pictures_and_the_others_later(
     checkpoint: Path, images: Path, tmp_path: Path
 ) -> None:
     classifier = load_checkpoint(checkpoint)
-    done = cells(classifier, images, tmp_path, methods=["grad_cam"], pictures=2)
+    done = cells(images, classifier, tmp_path, methods=["grad_cam"], pictures=2)
     drawn = sorted(p.name.removesuffix("_methods.png") for p in tmp_path.glob("*_methods.png"))
     assert len(drawn) == 2
     page = (tmp_path / "index.html").read_text()
     assert [s["name"] for s in held(page)[0]["samples"]] == drawn
     assert "Pictures of 2 of 5 images" in page
-    assert done.summary["images"] == len(list((tmp_path / "parts").iterdir())) == 5
+    assert strict(done / "summary.json")["images"] == len(list((tmp_path / "parts").iterdir())) == 5
     table = pd.read_csv(tmp_path / "results.csv")
-    cells(classifier, images, tmp_path, methods=["grad_cam"])
+    cells(images, classifier, tmp_path, methods=["grad_cam"])
     assert len(list(tmp_path.glob("*_methods.png"))) == 5
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "results.csv"), table, rtol=1e-5)
-    bare = cells(classifier, images, tmp_path / "bare", methods=["grad_cam"], pictures="none")
+    bare = cells(images, classifier, tmp_path / "bare", methods=["grad_cam"], pictures="none")
     assert not list((tmp_path / "bare").glob("cell*.png"))
-    assert "gallery.png" not in bare.files
+    assert "gallery.png" not in strict(bare / "run.json")["files"]
     with pytest.raises(ValueError, match="`pictures` is 'some', expected a number, all or none"):
-        cells(classifier, images, tmp_path / "new", pictures="some")
+        cells(images, classifier, tmp_path / "new", pictures="some")
 
 
 class Stopped(Exception):
@@ -814,7 +817,7 @@ def test_images_travel_to_other_processes(
     """Network and settings can be pickled, and give the same there; what is drawn can be pickled, too."""
     monkeypatch.setattr("attrib.workflows.runner.carried_out", stopped)
     with pytest.raises(Stopped) as raised:
-        cells(load_checkpoint(checkpoint), images, tmp_path / "out", methods=["grad_cam"], pictures=1)
+        cells(images, load_checkpoint(checkpoint), tmp_path / "out", methods=["grad_cam"], pictures=1)
     job, items = raised.value.args
     here, there = job.do([*items.values()]), pickle.loads(pickle.dumps(job)).opened().do([*items.values()])
     assert [(o.name, o.refused) for o in here] == [(o.name, o.refused) for o in there]

@@ -171,7 +171,7 @@ def test_several_labels_are_sigmoids(complete: Path, tmp_path: Path) -> None:
     assert classifier.several
     assert not load_checkpoint(complete).several
     pillow.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
-    cells(classifier, tmp_path / "a.png", tmp_path / "out", methods=["grad_cam"])
+    cells(tmp_path / "a.png", classifier, tmp_path / "out", methods=["grad_cam"])
     written = json.loads((tmp_path / "out" / "a_results.json").read_text())
     x = torch.from_numpy(classifier.preparation.apply(np.full((8, 8, 3), (255, 0, 0), np.uint8)))[None]
     expected = classifier.model(x).logits.sigmoid()[0].tolist()

@@ -22,12 +22,12 @@ from attrib.domains.draws import drawn_evenly
 from attrib.domains.expression import read_matrix
 from attrib.io import load
 from attrib.testing import legible
-from attrib.workflows.expression import expression, load_checkpoint, train
+from attrib.workflows.expression import load_checkpoint
 from attrib.workflows.expression import page as drawn
 from attrib.workflows.expression.findings import findings, normalised
 from attrib.workflows.expression.selection import baseline_of
 from tests.browser import held, opened
-from tests.expression import MARKERS, Made, made
+from tests.expression import MARKERS, Made, expression, made, summary_of, train
 
 pytest.importorskip("skorch")
 pytest.importorskip("safetensors")
@@ -48,9 +48,9 @@ def study(tmp_path_factory):
         for n, row in zip(data.sign.index, data.sign.values, strict=True)
     ]
     (folder / "sets.gmt").write_text("\n".join("\t".join(s) for s in sets))
-    train(folder / "tpm.csv", folder / "model", samples=folder / "samples.csv", **SETTINGS)
+    train(folder / "tpm.csv", folder / "model", sample_table=folder / "samples.csv", **SETTINGS)
     done = expression(
-        load_checkpoint(folder / "model"), folder / "tpm.csv", folder / "out", samples=folder / "samples.csv", label="tissue",
+        folder / "tpm.csv", load_checkpoint(folder / "model"), folder / "out", sample_table=folder / "samples.csv", label="tissue",
         gene_sets=folder / "sets.gmt", pictures=1, target=["tissue_01", "tissue_02"],
     )  # fmt: skip
     return folder, data, done
@@ -99,20 +99,20 @@ def test_signs_of_gradients_are_those_of_the_markers(study) -> None:
 
 def test_shuffled_labels_are_at_chance(tmp_path: Path) -> None:
     data = made(6, 120, 20, shuffled=True)
-    done = train(data.tpm, tmp_path / "model", samples=data.samples, **SETTINGS | {"epochs": 8})
+    done = train(data.tpm, tmp_path / "model", sample_table=data.samples, **SETTINGS | {"epochs": 8})
     assert done.metrics.loc["accuracy", "recall"] < 0.4  # chance: 1/6 of about 24
     study = expression(
-        load_checkpoint(tmp_path / "model"),
         data.tpm,
+        load_checkpoint(tmp_path / "model"),
         tmp_path / "out",
-        samples=data.samples,
+        sample_table=data.samples,
         label="tissue",
         split="all",
         every=True,
         pictures="none",
         methods=["integrated_gradients"],
     )
-    hit = hits(pd.read_csv(study.folder / "top_genes.csv"), data).mean()
+    hit = hits(pd.read_csv(study / "top_genes.csv"), data).mean()
     assert hit < 0.35  # a sixth of the genes are markers of a label
 
 
@@ -121,10 +121,10 @@ def test_order_and_versions_of_genes_do_not_matter(study, tmp_path: Path) -> Non
     order = np.random.default_rng(1).permutation(data.tpm.shape[1])
     shuffled = data.tpm.iloc[:, order].rename(columns=lambda g: g.split(".")[0])
     expression(
-        load_checkpoint(folder / "model"),
         shuffled,
+        load_checkpoint(folder / "model"),
         tmp_path / "out",
-        samples=data.samples,
+        sample_table=data.samples,
         label="tissue",
         pictures="none",
         methods=["integrated_gradients"],
@@ -145,9 +145,9 @@ def test_only_test_samples_that_are_right_are_explained(study) -> None:
     assert samples[samples.explained].correct.all()
     expected = samples.correct & (split[samples.index] == "test")
     assert (samples.explained == expected).all()
-    assert done.summary["explained"] == expected.sum()
+    assert summary_of(done)["explained"] == expected.sum()
     test = split[samples.index] == "test"  # the network was trained on the others
-    assert done.summary["accuracy_of_split"] == pytest.approx(samples.correct[test].mean())
+    assert summary_of(done)["accuracy_of_split"] == pytest.approx(samples.correct[test].mean())
     words = f"of the {test.sum()} of the training's test split predicted correctly"
     assert words in unescape((folder / "out" / "index.html").read_text())
 
@@ -200,11 +200,11 @@ def test_page_and_pictures(study) -> None:
     page = (folder / "out" / "index.html").read_text()
     assert '<script src="genes.js">' in page
     labels = held(page)[0]["samples"]
-    assert [v["name"] for v in labels] == sorted(done.summary["labels"])
+    assert [v["name"] for v in labels] == sorted(summary_of(done)["labels"])
     assert {len(v["top"]["deep_lift"]) for v in labels} == {20}
-    files = {f for f in done.files if f.endswith(".png")}
+    files = {f for f in json.loads((done / "run.json").read_text())["files"] if f.endswith(".png")}
     assert len([f for f in files if f.startswith("heatmap_")]) == 3  # one label, three methods
-    assert all((folder / "out" / f).exists() for f in done.files)
+    assert all((folder / "out" / f).exists() for f in json.loads((done / "run.json").read_text())["files"])
     genes = json.loads(
         (folder / "out" / "genes.js").read_text().removeprefix("window.GENES = ").rstrip().rstrip(";")
     )
@@ -233,11 +233,12 @@ def test_a_gene_is_found_on_the_page(study) -> None:
     assert "no such gene among the" in answer("nonsense")
 
 
-def test_many_heat_maps_are_drawn_by_other_processes(study, tmp_path: Path) -> None:
+def test_many_heat_maps_are_drawn_by_other_processes(study, drawing, tmp_path: Path) -> None:
     folder, _, _ = study
+    drawing.set(1)
     expression(
-        load_checkpoint(folder / "model"), folder / "tpm.csv", tmp_path / "out", samples=folder / "samples.csv", label="tissue",
-        methods=["saliency"], pictures=7, workers=1,
+        folder / "tpm.csv", folder / "model", tmp_path / "out", sample_table=folder / "samples.csv", label="tissue",
+        methods=["saliency"], pictures=7,
     )  # fmt: skip
     assert len(list((tmp_path / "out").glob("heatmap_*.png"))) == 7
 
@@ -326,10 +327,10 @@ def test_wrong_arguments_leave_no_folder(study, tmp_path: Path, change: dict, wo
     folder, data, _ = study
     with pytest.raises(ValueError, match=words):
         expression(
-            load_checkpoint(folder / "model"),
             data.tpm,
+            load_checkpoint(folder / "model"),
             tmp_path / "out",
-            **{"samples": data.samples, "label": "tissue", **change},
+            **{"sample_table": data.samples, "label": "tissue", **change},
         )
     assert not (tmp_path / "out").exists()
 
@@ -343,16 +344,16 @@ def test_a_model_of_ones_own_without_labels(tmp_path: Path) -> None:
     data = made(3, 40, 6)
     classifier = load_checkpoint(model=f"{__name__}:own", classes=["a", "b", "c"], transform="log1p")
     done = expression(
-        classifier,
         data.tpm,
+        classifier,
         tmp_path / "out",
         methods=["integrated_gradients", "gradient_shap"],
         max_samples=9,
         pictures="none",
         target="all",
     )
-    assert done.summary["explained"] == 9
-    assert done.summary["accuracy_of_split"] is None
+    assert summary_of(done)["explained"] == 9
+    assert summary_of(done)["accuracy_of_split"] is None
     assert load(tmp_path / "out" / "mean_by_target.nc").sizes["target"] == 3
 
 
@@ -391,7 +392,7 @@ def test_batch_and_dose_go_in_beside_the_matrix(tmp_path: Path, capsys: pytest.C
     pd.DataFrame({"id": ids, "tissue": labels}).to_csv(tmp_path / "samples.csv", index=False)
     words = [
         "expression", "--model", f"{__name__}:WithBatch", "--classes", "class0,class1,class2", "--set", "transform=log1p", "--data", str(tmp_path / "tpm.csv"),
-        "--sample-table", str(tmp_path / "samples.csv"), "--label", "tissue", "--pictures", "none", "--max-samples", "15", "--target", "class1",
+        "--sample-table", str(tmp_path / "samples.csv"), "--set", "label=tissue", "--pictures", "none", "--max-samples", "15", "--target", "class1",
         "--methods", "input_x_gradient,integrated_gradients", "--baselines", "0", "--output", str(tmp_path / "out"),
     ]  # fmt: skip
     assert run([*words, "--context", str(tmp_path / "fewer.csv")]) == 2
@@ -430,23 +431,23 @@ def test_missing_genes_hold_the_mean_and_are_told(study, tmp_path: Path) -> None
     folder, data, _ = study
     fewer = data.tpm.iloc[:, :-4]
     done = expression(
-        load_checkpoint(folder / "model"),
         fewer,
+        load_checkpoint(folder / "model"),
         tmp_path / "out",
-        samples=data.samples,
+        sample_table=data.samples,
         label="tissue",
         pictures="none",
         methods=["deep_lift"],
     )
-    assert done.summary["missing_genes"] == [g.split(".")[0] for g in data.tpm.columns[-4:]]
+    assert summary_of(done)["missing_genes"] == [g.split(".")[0] for g in data.tpm.columns[-4:]]
     a = load(tmp_path / "out" / "attributions.nc", "deep_lift")
-    np.testing.assert_allclose(a.sel(gene=done.summary["missing_genes"]), 0, atol=1e-6)
+    np.testing.assert_allclose(a.sel(gene=summary_of(done)["missing_genes"]), 0, atol=1e-6)
     with pytest.raises(ValueError, match="at most 5% may be missing"):
         expression(
-            load_checkpoint(folder / "model"),
             data.tpm.iloc[:, 40:],
+            load_checkpoint(folder / "model"),
             tmp_path / "o",
-            samples=data.samples,
+            sample_table=data.samples,
             label="tissue",
         )
 
@@ -459,7 +460,7 @@ def test_h5ad_that_scanpy_plots(study) -> None:
     assert set(adata.layers) == {"saliency", "integrated_gradients", "deep_lift"}
     np.testing.assert_array_equal(adata[:, a.gene.values].layers["saliency"], a.values)
     assert {"label", "predicted", "correct", "probability", "integrated_gradients_delta"} <= set(adata.obs)
-    assert adata.uns["attrib_labels"].tolist() == sorted(done.summary["labels"])
+    assert adata.uns["attrib_labels"].tolist() == sorted(summary_of(done)["labels"])
     assert adata.varm["deep_lift_mean"].shape == (adata.n_vars, 12)
     scanpy = pytest.importorskip("scanpy")
     genes = pd.read_csv(folder / "out" / "top_genes.csv").gene[:4].tolist()
@@ -517,7 +518,7 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
                 "expression",
                 "--checkpoint",
                 str(tmp_path / "m"),
-                *common,
+                *common[:4],
                 "--set",
                 "split=x",
                 "--output",
@@ -535,7 +536,7 @@ def test_the_command_line_from_csv_to_page(study, tmp_path: Path, capsys: pytest
     assert run(["expression", "train", *common, "--set", "dropout=a", "--output", str(tmp_path / "p")]) == 2
     assert "--set dropout is 'a', expected a number" in capsys.readouterr().err
     assert not (tmp_path / "p").exists()
-    assert run(["expression", *common]) == 2
+    assert run(["expression", *common[:4]]) == 2
     assert run(["expression", "--checkpoint", str(tmp_path / "m")]) == 2
     assert "--data is missing" in capsys.readouterr().err
 
@@ -554,7 +555,7 @@ def test_methods_are_compared_with_chance_and_with_each_other(study) -> None:
     some = np.unique(np.linspace(0, len(plain) - 1, 64).round().astype(int))
     expected = [spearmanr(plain.values[k], abs(signed.values[k])).statistic for k in some]
     assert table.loc["saliency", "integrated_gradients"] == pytest.approx(np.mean(expected), abs=1e-6)
-    assert "agreement.csv" in done.files
+    assert "agreement.csv" in json.loads((done / "run.json").read_text())["files"]
     assert "deletion z (median)" in (folder / "out" / "index.html").read_text()
 
 
@@ -562,7 +563,7 @@ def test_a_run_that_was_stopped_goes_on_and_others_are_refused(study, tmp_path: 
     folder, data, _ = study
     classifier, methods = load_checkpoint(folder / "model"), ["saliency", "integrated_gradients"]
     common = {
-        "samples": data.samples,
+        "sample_table": data.samples,
         "label": "tissue",
         "pictures": "none",
         "methods": methods,
@@ -574,26 +575,26 @@ def test_a_run_that_was_stopped_goes_on_and_others_are_refused(study, tmp_path: 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        expression(classifier, data.tpm, tmp_path / "o", tell=stop, **common)
+        expression(data.tpm, classifier, tmp_path / "o", tell=stop, **common)
     record = json.loads((tmp_path / "o" / "run.json").read_text())
     assert record["state"] == "interrupted"
     first = load(tmp_path / "o" / "attributions.nc", "saliency")
     told: list[str] = []
-    done = expression(classifier, data.tpm, tmp_path / "o", tell=lambda name, *_: told.append(name), **common)
+    done = expression(data.tpm, classifier, tmp_path / "o", tell=lambda name, *_: told.append(name), **common)
     assert {n for n in told if "first sample" not in n} == {"integrated_gradients"}
     assert load(tmp_path / "o" / "attributions.nc", "saliency").identical(first)
-    whole = expression(classifier, data.tpm, tmp_path / "w", **common)
+    whole = expression(data.tpm, classifier, tmp_path / "w", **common)
     for m in methods:
-        assert load(done.folder / "attributions.nc", m).identical(load(whole.folder / "attributions.nc", m))
-    assert (done.folder / "top_genes.csv").read_bytes() == (whole.folder / "top_genes.csv").read_bytes()
+        assert load(done / "attributions.nc", m).identical(load(whole / "attributions.nc", m))
+    assert (done / "top_genes.csv").read_bytes() == (whole / "top_genes.csv").read_bytes()
     with pytest.raises(ValueError, match="other methods"):
-        expression(classifier, data.tpm, tmp_path / "o", **{**common, "methods": ["saliency"]})
+        expression(data.tpm, classifier, tmp_path / "o", **{**common, "methods": ["saliency"]})
     with pytest.raises(ValueError, match="other arguments, baselines"):
-        expression(classifier, data.tpm, tmp_path / "o", baselines="median", **common)
+        expression(data.tpm, classifier, tmp_path / "o", baselines="median", **common)
     again = expression(
-        classifier, data.tpm, tmp_path / "o", **{**common, "methods": ["saliency"]}, overwrite=True
+        data.tpm, classifier, tmp_path / "o", **{**common, "methods": ["saliency"]}, overwrite=True
     )
-    assert list(again.summary["leading_genes"]) == ["saliency"]
+    assert list(summary_of(again)["leading_genes"]) == ["saliency"]
     assert not list((tmp_path / "o" / "parts").glob("*.zarr"))
 
 
@@ -603,16 +604,16 @@ def test_workers_give_what_this_process_gives(study, client, tmp_path: Path) -> 
     done = {}
     for name, cluster in (("here", None), ("there", client)):
         done[name] = expression(
-            load_checkpoint(folder / "model"), data.tpm, tmp_path / name, samples=data.samples, label="tissue", pictures="none",
+            data.tpm, load_checkpoint(folder / "model"), tmp_path / name, sample_table=data.samples, label="tissue", pictures="none",
             methods=["deep_lift"], target=["tissue_03"], cluster=cluster,
         )  # fmt: skip
-    here, there = (load(d.folder / "attributions.nc", "deep_lift") for d in done.values())
+    here, there = (load(d / "attributions.nc", "deep_lift") for d in done.values())
     np.testing.assert_allclose(here, there, rtol=1e-6, atol=1e-7)
-    here, there = (load(d.folder / "mean_by_target.nc") for d in done.values())
+    here, there = (load(d / "mean_by_target.nc") for d in done.values())
     xr.testing.assert_allclose(here, there)
     for cluster in (0, True):
         with pytest.raises(ValueError, match="`cluster`"):
-            expression(load_checkpoint(folder / "model"), data.tpm, tmp_path / "x", cluster=cluster)
+            expression(data.tpm, load_checkpoint(folder / "model"), tmp_path / "x", cluster=cluster)
     assert not (tmp_path / "x").exists()
 
 
@@ -698,15 +699,15 @@ def test_markers_of_blood_cells_lead(tmp_path: Path) -> None:
         decay=0.01,
     )
     out = expression(
-        load_checkpoint(done.folder),
         adata,
+        load_checkpoint(done.folder),
         tmp_path / "o",
         label="cell",
         split="all",
         methods=["integrated_gradients"],
         pictures="none",
     )
-    top = pd.read_csv(out.folder / "top_genes.csv").groupby("label").gene.apply(set)
+    top = pd.read_csv(out / "top_genes.csv").groupby("label").gene.apply(set)
     assert {"CD79A", "MS4A1"} <= top["CD19+ B"]
     assert {"NKG7", "GNLY"} <= top["CD56+ NK"]
     assert {"LYZ", "CST3"} <= top["myeloid"]

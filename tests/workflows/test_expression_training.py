@@ -12,9 +12,9 @@ from torch import nn
 
 from attrib.io import load
 from attrib.workflows import expression as study
-from attrib.workflows.expression import load_checkpoint, train
+from attrib.workflows.expression import load_checkpoint
 from attrib.workflows.expression import training as module
-from tests.expression import made
+from tests.expression import expression, made, train
 
 pytest.importorskip("skorch")
 pytest.importorskip("safetensors")
@@ -30,7 +30,7 @@ def trained(tmp_path_factory):
     done = train(
         folder / "tpm.csv",
         folder / "model",
-        samples=folder / "samples.csv",
+        sample_table=folder / "samples.csv",
         min_samples=30,
         augment="smote",
         **SETTINGS,
@@ -97,7 +97,9 @@ def test_checkpoint_comes_back_the_same_whatever_the_order_of_genes(trained) -> 
 
 def test_the_same_seed_gives_the_same_weights(trained, tmp_path: Path) -> None:
     _, data, done = trained
-    again = train(data.tpm, tmp_path / "m", samples=data.samples, min_samples=30, augment="smote", **SETTINGS)
+    again = train(
+        data.tpm, tmp_path / "m", sample_table=data.samples, min_samples=30, augment="smote", **SETTINGS
+    )
     for a, b in zip(again.classifier.model.parameters(), done.classifier.model.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -107,7 +109,7 @@ def test_early_stopping_by_delta(tmp_path: Path) -> None:
     done = train(
         data.tpm,
         tmp_path / "m",
-        samples=data.samples,
+        sample_table=data.samples,
         **SETTINGS | {"epochs": 30, "patience": 2, "delta": 100.0},
         class_weights=True,
     )
@@ -118,13 +120,15 @@ def test_a_split_of_ones_own_that_divides_a_donor_is_refused(tmp_path: Path) -> 
     data = made(3, 30, 12)
     place = np.array(["train", "validation", "test"] * 12)
     with pytest.raises(ValueError, match=r"samples of D\d+ are in \w+ and in \w+"):
-        train(data.tpm, tmp_path / "m", samples=data.samples.assign(fold=place), split="fold", **SETTINGS)
+        train(
+            data.tpm, tmp_path / "m", sample_table=data.samples.assign(fold=place), split="fold", **SETTINGS
+        )
     assert not (tmp_path / "m").exists()
     by_donor = data.samples.donor.map(lambda d: ["train", "train", "validation", "test"][int(d[1:]) % 4])
     done = train(
         data.tpm,
         tmp_path / "m",
-        samples=data.samples.assign(fold=by_donor),
+        sample_table=data.samples.assign(fold=by_donor),
         split="fold",
         **SETTINGS | {"epochs": 1},
     )
@@ -149,14 +153,14 @@ def test_a_split_of_ones_own_that_divides_a_donor_is_refused(tmp_path: Path) -> 
 def test_wrong_arguments_leave_no_folder(tmp_path: Path, change: dict, words: str) -> None:
     data = made(3, 30, 6)
     with pytest.raises(ValueError, match=words):
-        train(data.tpm, tmp_path / "m", samples=data.samples, **SETTINGS | change)
+        train(data.tpm, tmp_path / "m", sample_table=data.samples, **SETTINGS | change)
     assert not (tmp_path / "m").exists()
 
 
 def test_labels_of_one_sample_are_left_out_and_told(tmp_path: Path) -> None:
     data = made(3, 30, 6)
     data.samples.loc[0, "tissue"] = "rare"
-    done = train(data.tpm, tmp_path / "m", samples=data.samples, **SETTINGS | {"epochs": 1})
+    done = train(data.tpm, tmp_path / "m", sample_table=data.samples, **SETTINGS | {"epochs": 1})
     assert done.classifier.classes == ("tissue_00", "tissue_01", "tissue_02")
     assert "rare" in done.problems["labels with few samples"]
 
@@ -165,10 +169,10 @@ def test_a_log_for_tensorboard(tmp_path: Path) -> None:
     data = made(3, 20, 6)
     if importlib.util.find_spec("tensorboard") is None:
         with pytest.raises(ImportError, match=r"needs tensorboard here: .*\[tensorboard\]"):
-            train(data.tpm, tmp_path / "m", samples=data.samples, tensorboard=True, **SETTINGS)
+            train(data.tpm, tmp_path / "m", sample_table=data.samples, tensorboard=True, **SETTINGS)
         assert not (tmp_path / "m").exists()
         return
-    train(data.tpm, tmp_path / "m", samples=data.samples, tensorboard=True, **SETTINGS | {"epochs": 2})
+    train(data.tpm, tmp_path / "m", sample_table=data.samples, tensorboard=True, **SETTINGS | {"epochs": 2})
     assert list((tmp_path / "m" / "tensorboard").glob("events*"))
 
 
@@ -177,15 +181,15 @@ def test_data_that_are_logarithms_already(tmp_path: Path) -> None:
     done = train(
         np.log1p(data.tpm) - 1,
         tmp_path / "m",
-        samples=data.samples,
+        sample_table=data.samples,
         transform="none",
         **SETTINGS | {"epochs": 2},
     )
-    out = study.expression(load_checkpoint(done.folder), np.log1p(data.tpm) - 1, tmp_path / "o", samples=data.samples, label="tissue", split="all", every=True, methods=["saliency"], pictures=1)  # fmt: skip
-    table = pd.read_csv(out.folder / "top_genes.csv")
+    out = expression(np.log1p(data.tpm) - 1, load_checkpoint(done.folder), tmp_path / "o", sample_table=data.samples, label="tissue", split="all", every=True, methods=["saliency"], pictures=1)  # fmt: skip
+    table = pd.read_csv(out / "top_genes.csv")
     row = table.iloc[0]
     gene = next(g for g in data.tpm.columns if g.startswith(row.gene))
-    samples = pd.read_csv(out.folder / "samples.csv").set_index("sample")
+    samples = pd.read_csv(out / "samples.csv").set_index("sample")
     inside = (samples.predicted == row.label)[data.tpm.index].to_numpy()
     logs = np.log1p(data.tpm[gene].to_numpy())
     assert row.expression_difference == pytest.approx(logs[inside].mean() - logs[~inside].mean(), rel=1e-3)

@@ -50,6 +50,10 @@ SMALL = [
 ]
 
 
+def summary_of(folder: Path) -> dict:
+    return json.loads((folder / "analysis_summary.json").read_text())
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "pairs.csv"
@@ -101,7 +105,7 @@ def test_training_learns_and_no_mirna_is_on_both_sides(model: Path, data: Path) 
 
 
 def test_the_checkpoint_is_the_network_of_the_best_epoch(model: Path) -> None:
-    predictor = load_predictor(model / "model.safetensors", k=4, dropout=0.1)
+    predictor = load_predictor(model / "model.safetensors", k=4)
     held = pd.read_csv(model / "test.csv", dtype={"sample": str}, index_col="sample")
     x = predictor.images.of(held)
     with torch.no_grad():
@@ -387,11 +391,11 @@ def test_a_network_of_ones_own(study: Path, tmp_path: Path) -> None:
         "fcgr",
         "--data",
         study / "pairs.csv",
-        "--checkpoint",
+        "--weights",
         tmp_path / "best_model.pth",
         "--k",
         "4",
-        "--n-samples",
+        "--max-samples",
         "1",
     ]
     words += [
@@ -435,7 +439,7 @@ def test_each_pair_has_its_own_context(model: Path, tmp_path: Path) -> None:
         "samples": ["pair5", "pair0", "pair3"], "n_background": 3, "pictures": "none",
         "methods": ["integrated_gradients", "gradient_shap"], "corrections": [],"options": {"n_samples": 4, "n_steps": 4},
     }  # fmt: skip
-    own = Predictor(Score(network).eval(), images, "test"), tmp_path / "pairs.csv"
+    own = tmp_path / "pairs.csv", Predictor(Score(network).eval(), images, "test")
     with pytest.raises(ValueError, match=r"`context`: fewer\.csv lacks the samples 'pair5'"):
         study_of(
             *own,
@@ -449,10 +453,10 @@ def test_each_pair_has_its_own_context(model: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     done = study_of(*own, tmp_path / "out", context=[str(tmp_path / "lines.csv")], **options)
     alone = study_of(
-        Predictor(Score(plain).eval(), images, "test"), tmp_path / "pairs.csv", tmp_path / "alone", **options
+        tmp_path / "pairs.csv", Predictor(Score(plain).eval(), images, "test"), tmp_path / "alone", **options
     )
-    assert not done.summary["skipped_methods"]
-    a, b = (load(d.folder / "attributions.nc") for d in (done, alone))
+    assert not summary_of(done)["skipped_methods"]
+    a, b = (load(d / "attributions.nc") for d in (done, alone))
     assert a["sample"].values.tolist() == options["samples"]
     factor = xr.DataArray([5.0, 5.0, 2.0], dims="sample")
     for name in (
@@ -476,7 +480,7 @@ def test_each_pair_has_its_own_context(model: Path, tmp_path: Path) -> None:
     words = [
         "fcgr",
         "--data",
-        own[1],
+        own[0],
         "--model",
         "tests.workflows.test_fcgr:stronger",
         "--k",
@@ -521,22 +525,22 @@ class Softmaxed(Concatenating):
 
 def test_probabilities_are_not_taken_for_logits(model: Path, tmp_path: Path) -> None:
     images = load_predictor(model / "model.safetensors").images
-    options = {"max_samples": 1, "methods": ["saliency"], "corrections": [], "with_interaction": False}
+    options = {"max_samples": 1, "methods": ["saliency"], "corrections": [], "interaction": False}
     with pytest.raises(ValueError, match="set `output_kind` to probability"):
         study_of(
-            Predictor(Score(Softmaxed()).eval(), images, "test"),
             model / "test.csv",
+            Predictor(Score(Softmaxed()).eval(), images, "test"),
             tmp_path / "out",
             **options,
         )
     right = Predictor(Score(Softmaxed(), "probability").eval(), images, "test")
-    done = study_of(right, model / "test.csv", tmp_path / "out", **options)
-    found = load(done.folder / "attributions.nc")
+    done = study_of(model / "test.csv", right, tmp_path / "out", **options)
+    found = load(done / "attributions.nc")
     assert np.allclose(found["probability"], found["score"])
     other = Predictor(Score(Softmaxed(), "probability").eval(), images, "test")  # of the same name
     with pytest.raises(ValueError, match="holds a run with other weights"):
-        study_of(other, model / "test.csv", tmp_path / "out", **options)
-    assert not done.summary["scores_look_like_probabilities"]
+        study_of(model / "test.csv", other, tmp_path / "out", **options)
+    assert not summary_of(done)["scores_look_like_probabilities"]
 
 
 class Bessel(Concatenating):
@@ -572,17 +576,17 @@ def test_checkpoints_that_hold_a_state_dict(model: Path, tmp_path: Path) -> None
     ("words", "text"),
     [
         (["--checkpoint", "MODEL", "--k", "6"], "--k is 6, but the checkpoint was trained with k 4"),
-        (["--checkpoint", "MODEL", "--set", "dropout=0.5"], "trained with dropout 0.1"),
-        (["--checkpoint", "MODEL", "--scale", "log"], "trained with scale count"),
+        (["--checkpoint", "MODEL", "--set", "scale=log"], "trained with scale count"),
         (["--checkpoint", "nowhere.safetensors"], "there is no file nowhere.safetensors"),
         (["--checkpoint", "ALONE"], "alone.json with the settings is missing"),
         (["--checkpoint", "OTHER"], "is no network of attrib fcgr train"),
         (["--checkpoint", "BROKEN"], "does not fit the model"),
-        ([], "--checkpoint is missing, expected a file of weights"),
-        (["--checkpoint", "MODEL", "--samples", "9999"], "there is no pair 9999"),
+        ([], "pass either --checkpoint, a file of attrib fcgr train, or --model"),
+        (["--checkpoint", "MODEL", "--weights", "w.pt"], "--weights: a checkpoint brings its own"),
+        (["--checkpoint", "MODEL", "--samples", "9999"], "--samples is 9999, expected some of"),
         (["--checkpoint", "MODEL", "--methods", "magic"], "expected some of"),
-        (["--checkpoint", "MODEL", "--n-samples", "0"], "--n-samples is 0"),
-        (["--checkpoint", "MODEL", "--layers", "mirna=top"], "no layer 'top'"),
+        (["--checkpoint", "MODEL", "--max-samples", "0"], "--max-samples is 0"),
+        (["--checkpoint", "MODEL", "--layer", "mirna=top"], "no layer 'top'"),
     ],
 )
 def test_refusals_are_one_line(
@@ -728,10 +732,10 @@ def test_motifs_of_kmers_are_aligned_and_named_by_seeds() -> None:
 def test_pairs_may_be_named_by_row_and_drawn_on_request(study: Path, model: Path, tmp_path: Path) -> None:
     predictor = load_predictor(model / "model.safetensors")
     done = study_of(
-        predictor, study / "pairs.csv", tmp_path / "out", samples=["1", "pair 0"], methods=["saliency", "integrated_gradients"],
-        corrections=["integrated_gradients:filter"], pictures=1, n_background=2, with_interaction=False, options={"n_steps": 4},
+        study / "pairs.csv", predictor, tmp_path / "out", samples=["1", "pair 0"], methods=["saliency", "integrated_gradients"],
+        corrections=["integrated_gradients:filter"], pictures=1, n_background=2, interaction=False, options={"n_steps": 4},
     )  # fmt: skip
-    assert done.summary["samples"] == ["pair 1", "pair 0"]
+    assert summary_of(done)["samples"] == ["pair 1", "pair 0"]
     drawn = {p.name.split("_")[2] for p in (tmp_path / "out").glob("sample_pair_*.png")}
     assert drawn == {"1"}
     assert "integrated_gradients_filter" in load(tmp_path / "out" / "attributions.nc").method
@@ -795,11 +799,11 @@ def test_pairs_travel_to_other_processes(
         "max_samples": 2,
         "methods": ["saliency"],
         "corrections": [],
-        "with_interaction": False,
+        "interaction": False,
         "pictures": 0,
     }
     with pytest.raises(Stopped) as raised:
-        study_of(load_predictor(model / "model.safetensors"), model / "test.csv", tmp_path / "out", **options)
+        study_of(model / "test.csv", model / "model.safetensors", tmp_path / "out", **options)
     job = raised.value.args[0]
     names = list(job.names)
     here, there = job.do(names), pickle.loads(pickle.dumps(job)).opened().do(names)

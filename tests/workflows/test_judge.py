@@ -165,15 +165,15 @@ def linear() -> torch.nn.Module:
 
 def test_the_command(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [
-        "judge", "--model", "attrib.workflows.demo:cnn", "--data", str(files / "x.nc"), "--samples", "2", "--steps", "4",
+        "judge", "--model", "attrib.workflows.demo:cnn", "--data", str(files / "x.nc"), "--max-samples", "2", "--steps", "4",
         "--n-random", "2", "--methods", "saliency", "--output", str(files / "by-command"),
     ]  # fmt: skip
     assert run([*words, "--target", "3"]) == 0
     assert "randomization: rank correlation" in capsys.readouterr().out
     assert run([*words, "--overwrite", "--target", "1,2"]) == 2
     assert "--target is '1,2', but methods are judged on one target" in capsys.readouterr().err
-    assert run([*words, "--overwrite", "--target", "1", "--samples", "0"]) == 2
-    assert "--samples is 0, expected at least 1" in capsys.readouterr().err
+    assert run([*words, "--overwrite", "--target", "1", "--max-samples", "0"]) == 2
+    assert "--max-samples is 0, expected at least 1" in capsys.readouterr().err
 
 
 def test_curves_of_names() -> None:

@@ -28,7 +28,6 @@ pytest.importorskip("nilearn")
 
 from attrib.testing import legible  # noqa: E402
 from attrib.workflows.mri import (  # noqa: E402
-    Figures,
     Images,
     Voxels,
     explaining,
@@ -53,7 +52,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def mri(subjects: Path, model: Any, output: Path, **options: Any) -> Path:
     """The study, its grouped options by their names."""
-    groups = {"images": Images, "figures": Figures, "voxels": Voxels}
+    groups = {"images": Images, "voxels": Voxels}
     for name, group in groups.items():
         options[name] = group(**{k: options.pop(k) for k in group._fields if k in options})
     return study_of(subjects, model, output, **options)
@@ -552,7 +551,7 @@ def test_what_is_wrong_is_listed_by_subject_and_the_others_are_finished(tmp_path
         ({"baselines": "mean:Tle"}, "no subject has the label 'Tle'; did you mean 'TLE'"),
         ({"baselines": "nothing"}, "`baselines` has 'nothing', expected zeros"),
         ({"methods": ["feature_ablation"]}, "pass an atlas"),
-        ({"samples": ["sub-99"]}, "`samples` has 'sub-99'"),
+        ({"samples": ["sub-99"]}, "`samples` is sub-99, expected some of sub-00"),
         ({"options": {"n_stepz": 3}}, "n_stepz: no such argument"),
         ({"options": {"deep_lift.n_steps": 3}}, "there are saliency"),
         ({"pictures": "some"}, "expected a number, all or none"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -52,11 +53,14 @@ ITEMS = {f"n{n}": n for n in range(1, 17)}
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_blocks_are_drawn_here_or_in_other_processes(tmp_path: Path, workers: int) -> None:
+def test_blocks_are_drawn_here_or_in_other_processes(
+    tmp_path: Path, drawing: ContextVar[int], workers: int
+) -> None:
+    drawing.set(workers)
     told: list[tuple[str, int, int]] = []
     seconds: dict[str, float] = {}
     refused = carried_out(
-        Numbers(tmp_path, frozenset({1})), ITEMS, size=4, workers=workers, seconds=seconds,
+        Numbers(tmp_path, frozenset({1})), ITEMS, size=4, seconds=seconds,
         tell=lambda *said: told.append(said),
     )  # fmt: skip
     assert refused == {f"n{n}": "it is even" for n in range(2, 17, 2)}
@@ -67,8 +71,9 @@ def test_blocks_are_drawn_here_or_in_other_processes(tmp_path: Path, workers: in
     assert set(seconds) == {"pictures"}
 
 
-def test_few_samples_are_drawn_by_this_process(tmp_path: Path) -> None:
-    carried_out(Numbers(tmp_path), {"n3": 3, "n5": 5}, workers=4)
+def test_few_samples_are_drawn_by_this_process(tmp_path: Path, drawing: ContextVar[int]) -> None:
+    drawing.set(4)
+    carried_out(Numbers(tmp_path), {"n3": 3, "n5": 5})
     assert (tmp_path / "n3").read_text() == str(os.getpid())
 
 
@@ -117,10 +122,11 @@ def test_a_sample_for_which_the_model_raises_is_listed_and_the_rest_finished(
     items = {f"n{n}": n for n in range(1, 22, 2)}
     study = Numbers(tmp_path / "drawn", faults=frozenset({1, 13, 15, 17, 19}))
     refused: dict[str, str] = {}
+    finished: list[str] = []
 
-    def finish(run: Any, done: list[str], why: dict[str, str]) -> dict[str, Any]:
+    def finish(run: Any, done: list[str], why: dict[str, str]) -> None:
         refused.update(why)
-        return {"done": done}
+        finished.extend(done)
 
     result = studied(study, items, tmp_path / "out", finish, size=3, cluster=cluster)
     died = set() if cluster is None else {"n7", "n9", "n11"}
@@ -129,8 +135,9 @@ def test_a_sample_for_which_the_model_raises_is_listed_and_the_rest_finished(
         raised[name] = raised["n13"]
     assert {n: refused[n] for n in refused if n not in died} == raised
     assert set(refused) == {*raised, *died}
-    assert result.summary["done"] == [n for n in items if n not in refused]
-    assert {p.name for p in (tmp_path / "drawn").iterdir()} == set(result.summary["done"])
+    assert result == tmp_path / "out"
+    assert finished == [n for n in items if n not in refused]
+    assert {p.name for p in (tmp_path / "drawn").iterdir()} == set(finished)
 
 
 @pytest.mark.parametrize("cluster", [None, 2])

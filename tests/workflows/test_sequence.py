@@ -108,6 +108,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def summary_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
 @pytest.fixture
 def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(place)
@@ -115,7 +119,7 @@ def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 NETWORK = ("--model", "tests.planted:network", "--weights", "weights.pt", "--target", "0")
-QUICK = ("--methods", "saliency", "--pictures", "0", "--max-records", "3")
+QUICK = ("--methods", "saliency", "--pictures", "0", "--max-samples", "3")
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +134,8 @@ def study(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "a.fa",
             "--motifs",
             "known.meme",
-            "--insert",
-            "NHLH1",
+            "--set",
+            "insert=NHLH1",
             "--pictures",
             "2",
         ]
@@ -267,7 +271,7 @@ def test_a_run_that_is_stopped_goes_on(here: Path, tmp_path: Path) -> None:
     time = part.stat().st_mtime_ns
     done = sequence("a.fa", trained(), tmp_path / "out", **options)
     assert part.stat().st_mtime_ns == time
-    assert done.attributed.x.sizes["sample"] == 40
+    assert load(done / "attributions.nc")["sequence"].sizes["sample"] == 40
 
 
 class Dosed(torch.nn.Module):
@@ -312,7 +316,7 @@ def test_each_record_has_its_own_context(here: Path, tmp_path: Path) -> None:
         return model(torch.as_tensor(row, dtype=torch.float32)[None], torch.tensor([doses[k]], dtype=torch.float32))[0]  # fmt: skip
 
     found = (
-        done.attributed.results["input_x_gradient"]
+        load(done / "attributions.nc")["input_x_gradient"]
         .sel(sample=names)
         .transpose("sample", "nucleotide", "position")
     )
@@ -327,11 +331,11 @@ def test_each_record_has_its_own_context(here: Path, tmp_path: Path) -> None:
         changed[:, position] = np.array(list("ACGT")) == alt
         old, new = alone(x.values[k], k).item(), alone(changed, k).item()
         assert (effects.before[name], effects.after[name]) == pytest.approx((old, new), abs=1e-5)
-    backgrounds = _backgrounds(done.attributed.x, 0)
+    backgrounds = _backgrounds(load(done / "attributions.nc")["sequence"], 0)
     mean = np.mean([alone(b.values, names.index(str(b["record"].values))).item() for b in backgrounds])
-    tested = done.experiments[done.experiments.experiment == "marginalize"].set_index("motif")
+    tested = pd.read_csv(done / "experiments.csv").query("experiment == 'marginalize'").set_index("motif")
     assert tested.before["GATTACA"] == pytest.approx(mean, abs=1e-5)
-    assert done.discovered.filters is not None
+    assert (done / "filters.csv").is_file()
     sequence("a.fa", model, tmp_path / "out", context=[str(tmp_path / "doses.csv")], **options)  # continued
     with pytest.raises(ValueError, match="holds a run with other context"):
         sequence("a.fa", model, tmp_path / "out", context=[str(tmp_path / "others.csv")], **options)
@@ -419,7 +423,7 @@ def test_windows_of_a_filter_can_be_counted_instead(here: Path, tmp_path: Path) 
 
 def test_filters_behind_pooling_are_no_motifs(here: Path, tmp_path: Path) -> None:
     done = sequence("a.fa", "planted_model:pooled", tmp_path / "out", methods=["saliency"], max_samples=3, pictures=0)  # fmt: skip
-    assert "read does not run along the 80 letters" in done.discovered.notes["filters"]
+    assert "read does not run along the 80 letters" in summary_of(done)["notes"]["filters"]
 
 
 class Pair(torch.nn.Module):
@@ -496,10 +500,10 @@ def test_records_are_drawn_from_the_whole_file_and_evenly_over_labels(here: Path
     table = pd.DataFrame({"sequence": letters, "name": [f"r{k}" for k in range(40)], "label": ["a"] * 36 + ["b"] * 4})  # fmt: skip
     table.to_csv(tmp_path / "table.csv", index=False)
     source = Source(tmp_path / "table.csv", columns={"name": "name"})
-    some, other = (read_records(source, 6, seed).sequences for seed in (0, 1))
+    some, other = (read_records(source, max_samples=6, seed=seed).sequences for seed in (0, 1))
     assert some.label.tolist() == ["a"] * 3 + ["b"] * 3
     assert some.index.tolist() != other.index.tolist()
-    plain = read_records(Source("a.fa"), 5, 0).sequences.index.tolist()
+    plain = read_records(Source("a.fa"), max_samples=5).sequences.index.tolist()
     assert plain != [f"s{k}" for k in range(5)]
     assert plain == sorted(plain, key=lambda name: int(name[1:]))
 
@@ -578,11 +582,11 @@ def test_files_that_a_rerun_does_not_make_are_gone(here: Path, tmp_path: Path) -
         "a.fa",
         "--methods",
         "deep_lift",
-        "--max-records",
+        "--max-samples",
         "9",
     ]
     words += ["--output", str(tmp_path / "out")]
-    assert run([*words, "--pictures", "2", "--motifs", "known.meme", "--insert", "CTCF"]) == OK
+    assert run([*words, "--pictures", "2", "--motifs", "known.meme", "--set", "insert=CTCF"]) == OK
     (tmp_path / "out/notes.txt").write_text("mine")
     (picture, _) = (tmp_path / "out/records").iterdir()
     assert (tmp_path / "out/experiments.png").is_file()
@@ -654,16 +658,15 @@ def test_bad_records_are_listed_and_the_others_finished(
 
 def test_lengths_that_the_model_takes_are_padded_in_the_results(here: Path, tmp_path: Path) -> None:
     done = sequence("bad.fa", "tests.planted:network", tmp_path / "out", weights="weights.pt", target="predicted", methods=["deep_lift", "in_silico_mutagenesis"], pictures=1)  # fmt: skip
-    x, a = done.attributed.x, done.attributed.results["deep_lift"]
+    x, a = (load(done / "attributions.nc")[name] for name in ("sequence", "deep_lift"))
     assert x.sample.values.tolist() == ["s0", "s1", "s2", "short", "s0_2"]
     short = a.sel(sample="short")
     assert bool(np.isfinite(short[:, :12]).all())
     assert bool(np.isnan(short[:, 12:]).all())
     assert float(x.sel(sample="short")[:, 12:].sum()) == 0
-    assert load(tmp_path / "out/attributions.nc")["deep_lift"].identical(a)
     alone = sequence("bad.fa", trained(), tmp_path / "one", target="predicted", methods=["deep_lift"], max_samples=4, pictures=0)  # fmt: skip
     np.testing.assert_allclose(
-        alone.attributed.results["deep_lift"].sel(sample="short"), short, rtol=1e-5, atol=1e-6
+        load(alone / "attributions.nc")["deep_lift"].sel(sample="short"), short, rtol=1e-5, atol=1e-6
     )
 
 
@@ -722,7 +725,7 @@ def test_variants_of_a_genome(here: Path, tmp_path: Path) -> None:
         "rs8": 4,
         "rs9": 5,
     }  # of the file, whoever refused them
-    assert done.discovered.notes["variants"].startswith("2 left out, see variant_problems.csv")
+    assert summary_of(done)["notes"]["variants"].startswith("2 left out, see variant_problems.csv")
 
 
 def test_variants_of_a_table_and_records_of_several_lengths(here: Path, tmp_path: Path) -> None:
@@ -781,7 +784,8 @@ def test_modisco_gets_hypothetical_contributions_and_its_motifs_join_the_others(
         "saliency",
         "--pictures",
         "0",
-        "--modisco",
+        "--set",
+        "modisco=true",
         "--output",
         str(tmp_path / "out"),
     ]
@@ -848,7 +852,7 @@ def test_the_study_runs_tfmodisco_lite(tmp_path: Path) -> None:
 
 
 def test_a_motif_that_does_not_fit_is_told(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    words = ["--data", "a.fa", "--insert", "ACGT" * 30, *QUICK, "--output", str(tmp_path / "out")]
+    words = ["--data", "a.fa", "--set", f"insert={'ACGT' * 30}", *QUICK, "--output", str(tmp_path / "out")]
     assert run(["sequence", *NETWORK, *words]) == OK
     assert "not inserted: longer than most records, 80 letters" in capsys.readouterr().out
 
@@ -861,13 +865,13 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
     table_of = Source(tmp_path / "t.csv", columns={"sequence": "utr", "name": "id"})
     options: dict[str, Any] = {"methods": ["saliency"], "target": "1"}
     turned = sequence(table_of, "planted_model:turned", tmp_path / "a", dims=("sample", "position", "nucleotide"), pictures=1, **options)  # fmt: skip
-    assert turned.attributed.results["saliency"].dims == ("sample", "position", "nucleotide")
+    assert load(turned / "attributions.nc")["saliency"].dims == ("sample", "position", "nucleotide")
     batch = torch.export.Dim("batch")
     program = torch.export.export(trained(), (torch.zeros(2, 4, LENGTH),), dynamic_shapes=({0: batch},))
     torch.export.save(program, tmp_path / "m.pt2")
     done = sequence(table_of, str(tmp_path / "m.pt2"), tmp_path / "b", pictures=0, **options)
     plain = sequence(table_of, trained(), tmp_path / "c", pictures=0, **options)
-    ours, theirs = (d.attributed.results["saliency"] for d in (done, plain))
+    ours, theirs = (load(d / "attributions.nc")["saliency"] for d in (done, plain))
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     table = pd.read_csv(tmp_path / "b/records.csv")
     assert table.label.tolist() == [1] * 4
@@ -887,8 +891,8 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
             "--bed holds intervals of a genome, but --data is wrong.csv, a table",
         ),
         ("--data a.fa --motifs a.fa", "a.fa has no motifs"),
-        ("--data a.fa --motifs known.meme --insert NHLH2", "did you mean 'NHLH1'"),
-        ("--data a.fa --insert MYC", "no motif of --motifs has this name"),
+        ("--data a.fa --motifs known.meme --set insert=NHLH2", "did you mean 'NHLH1'"),
+        ("--data a.fa --set insert=MYC", "no motif of --motifs has this name"),
         ("--data a.fa --methods grad_cam", "--methods is grad_cam, expected some of"),
         ("--data a.fa --target on", "--target is 'on': to name a class, give --classes"),
         ("--data a.fa --set windows=0", "--set windows is 0"),
@@ -898,12 +902,12 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--data a.fa --baselines dark", "--baselines is 'dark', expected one of uniform, zeros"),
         ("--data a.fa --set dims=sample,position", "--set dims is sample,position"),
         ("--data a.fa --set n_stepps=3", "did you mean 'n_steps'?"),
-        ("--data a.fa --set spce=3", "--set has spce, expected some of width, summits, dims, space"),
+        ("--data a.fa --set spce=3", "--set has spce, expected some of width, summits, dims, insert, space"),
         ("--data a.fa --variants nowhere.csv", "there is no file nowhere.csv"),
         ("--data a.fa --variants known.meme", "expected .vcf, .vcf.gz, .csv or .tsv"),
         ("--data a.fa --variants wrong.csv", "has the columns a, b; expected ref, alt"),
         ("--data a.fa --variants some.vcf", "the records have none; give --bed"),
-        ("--data a.fa --max-records 0", "--max-records is 0"),
+        ("--data a.fa --max-samples 0", "--max-samples is 0"),
         ("--data a.fa --layer relu", "--layer relu is no convolution; there are motifs, mix"),
         ("--data a.fa --layer ,", "--layer is ',', expected first, or some of motifs, mix"),
         ("--data a.fa --layer motif", "did you mean 'motifs'?"),
@@ -955,6 +959,8 @@ def test_refused_records_stay_listed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(parts, "_explained", explain)
     second = sequence(tmp_path / "a.fa", trained(), tmp_path / "out", **options)
     for done in (first, second):
-        assert done.attributed.refused == {"r1": "it is refused"}
-        assert done.attributed.x["sample"].values.tolist() == ["r0", "r2"]
+        assert [(p["record"], p["problem"]) for p in summary_of(done)["problems"]] == [
+            ("r1", "it is refused")
+        ]
+        assert load(done / "attributions.nc")["sequence"]["sample"].values.tolist() == ["r0", "r2"]
     assert pd.read_csv(tmp_path / "out/problems.csv").record.tolist() == ["r1"]

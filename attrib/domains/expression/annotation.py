@@ -42,7 +42,7 @@ def read_samples(file: str | Path | pd.DataFrame) -> Table:
         return Table(file.reset_index() if file.index.name else file, "the sample table")
     path = Path(file)
     if not path.is_file():
-        raise FileNotFoundError(f"`samples`: there is no file {path}")
+        raise FileNotFoundError(f"`sample_table`: there is no file {path}")
     separator = "," if kind_of(path) == ".csv" else "\t"
     try:
         header = pd.read_csv(path, sep=separator, nrows=0, encoding="utf-8-sig").columns
@@ -57,7 +57,7 @@ def read_samples(file: str | Path | pd.DataFrame) -> Table:
         EOFError,
         zlib.error,
     ) as error:
-        raise ValueError(f"`samples`: {path} cannot be read: {' '.join(str(error).split())}") from error
+        raise ValueError(f"`sample_table`: {path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(rows.index, pd.RangeIndex):  # R's tables: row names without a name
         rows = rows.reset_index(names="sample_id")
     return Table(rows, str(path))
@@ -144,7 +144,7 @@ def _joined(x: xr.DataArray, table: Table, problems: dict[str, str]) -> xr.DataA
     column = max(hits, key=lambda c: hits[c])
     if not hits[column]:
         raise ValueError(
-            f"`samples`: {table.source} names none of the samples of `data`, such as {', '.join(ids[:3])}; its columns: "
+            f"`sample_table`: {table.source} names none of the samples of `data`, such as {', '.join(ids[:3])}; its columns: "
             f"{', '.join(map(str, table.rows.columns[:8]))}"
         )
     rows = table.rows.set_axis(table.rows[column].astype(str))
@@ -180,7 +180,7 @@ def _column(x: xr.DataArray, name: str, argument: str) -> np.ndarray:
     columns = [str(c) for c, v in x.coords.items() if v.dims == ("sample",) and c != "sample"]
     if name not in columns:
         raise ValueError(
-            f"`{argument}` is {name!r}, which is no column of the samples; there are {', '.join(columns[:20]) or 'none: pass a sample table as `samples`'}{near(name, columns)}"
+            f"`{argument}` is {name!r}, which is no column of the samples; there are {', '.join(columns[:20]) or 'none: pass a sample table as `sample_table`'}{near(name, columns)}"
         )
     return x[name].values
 

@@ -215,8 +215,8 @@ def write_cohort(
     methods: Sequence[str],
     unreadable: Mapping[str, str],
     drawn: Collection[str],
-) -> dict[str, Any]:
-    """Write the files of the cohort from the images' parts, of which some have pictures (`drawn`); returns the summary."""
+) -> None:
+    """Write the files of the cohort from the images' parts, of which some have pictures (`drawn`)."""
     cohort = CohortSums(tuple(methods))
     for part in parts(run.path, images):
         cohort.add(part)
@@ -236,10 +236,9 @@ def write_cohort(
     pictured = table[table.image.isin(list(drawn))]
     if len(pictured):
         run.picture("gallery.png", gallery(run.path, pictured, methods[0]))
-    summary: dict[str, Any] = strict(_summary(table, cohort, unreadable))
+    summary: dict[str, Any] = strict(_summary(table, cohort, unreadable, classes))
     write_json(summary, run.file("summary.json"))
     run.text("index.html", study_page(summary, table, run.files, methods, drawn))
-    return summary
 
 
 def parts(folder: Path, images: Sequence[ImageFile]) -> Iterator[xr.Dataset]:
@@ -302,11 +301,14 @@ def gallery(folder: Path, table: pd.DataFrame, method: str) -> Any:
     return drawing
 
 
-def _summary(table: pd.DataFrame, cohort: CohortSums, unreadable: Mapping[str, str]) -> dict[str, Any]:
+def _summary(
+    table: pd.DataFrame, cohort: CohortSums, unreadable: Mapping[str, str], classes: Sequence[str]
+) -> dict[str, Any]:
     numbers = [c for c in table.columns if any(c.startswith(m) for m in cohort.methods) and not c.endswith("_deletion_z")]  # fmt: skip
     labelled = "correct" in table
     return {
         "images": len(table),
+        "classes": list(classes),
         "masked": cohort.masked,
         "compartments": cohort.compartments,
         "unreadable": [{"path": p, "reason": r} for p, r in unreadable.items()],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations, groupby
 from pathlib import Path
@@ -34,7 +34,13 @@ from attrib.workflows.checkpoint import Classifier
 from attrib.workflows.drawing import method_name
 from attrib.workflows.folder import save_picture, stamp
 from attrib.workflows.plan import Context
+from attrib.workflows.plan import plan as arguments_of
 
+OPTIONS = (
+    "relu",
+    "normalize",
+    "call",
+)  # of the methods: maps lie on the pixels, of the one input, at one layer
 METHODS = ("grad_cam", "grad_cam_plus_plus", "layer_cam")
 SIDE_BY_SIDE = 20  # at most so many classes are explained for every image
 STEPS = 10
@@ -55,6 +61,7 @@ class Plan(NamedTuple):
     source: str
     seed: int = 0
     compartments: tuple[str, ...] = ()
+    options: Mapping[str, Mapping[str, Any]] = {}  # by method
 
     @property
     def goals(self) -> str | list[Any]:
@@ -74,6 +81,14 @@ class Plan(NamedTuple):
         )
 
     @property
+    def together(self) -> list[tuple[list[str], Mapping[str, Any]]]:
+        """Methods of the same options, which take one pass of the model, and these options."""
+        some: dict[str, list[str]] = {}
+        for m in self.methods:
+            some.setdefault(repr(sorted(self.options.get(m, {}).items())), []).append(m)
+        return [(names, self.options.get(names[0], {})) for names in some.values()]
+
+    @property
     def saved_labels(self) -> tuple[str, ...]:
         """The labels of the target dim of the results."""
         if self.targets == "all":
@@ -88,13 +103,14 @@ def plan_of(
     targets: str | Sequence[str],
     seed: int = 0,
     compartments: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
 ) -> Plan:
     """The plan for these arguments.
 
     Raises
     ------
     ValueError
-        For unknown methods and classes.
+        For unknown methods, classes and options.
     """
     maps = [name for name, m in METHODS_HERE.items() if m.about.result == "layer map"]
     refuse_unnamed("methods", methods, maps)
@@ -109,6 +125,9 @@ def plan_of(
         raise ValueError(
             f"`compartments` is {', '.join(compartments)}; expected different names for the mask's values from 1 on, without background, which is 0"
         )
+    for key in options or {}:
+        refuse_unnamed("options", [key.rpartition(".")[2]], OPTIONS)
+    by_method = arguments_of(methods, options=options).by_method
     return Plan(
         tuple(dict.fromkeys(methods)),
         layer,
@@ -117,6 +136,7 @@ def plan_of(
         classifier.source,
         seed,
         tuple(compartments),
+        {m: given for m, given in by_method.items() if given},
     )
 
 
@@ -220,16 +240,13 @@ def _passes(
     if logits.ndim != 2 or logits.shape[1] != len(plan.classes) or len(plan.classes) < 2:
         raise ValueError(f"the model gives {tuple(logits.shape)} for {len(x)} images, expected logits of {len(plan.classes)} classes, at least 2")  # fmt: skip
     best = logits.argmax(1)
-    explanations = class_activation_maps(
-        plan.methods,
-        classifier.model,
-        x,
-        layer=plan.layer,
-        targets=plan.goals,
-        batch_size=len(x),
-        additional_forward_args=beside,
-    )
-    maps = torch.stack([torch.as_tensor(e.attribution) for e in explanations.values()])
+    explanations: dict[str, functional.Explanation] = {}
+    for some, options in plan.together:
+        explanations |= class_activation_maps(
+            some, classifier.model, x, layer=plan.layer, targets=plan.goals, batch_size=len(x),
+            additional_forward_args=beside, **options,
+        )  # fmt: skip
+    maps = torch.stack([torch.as_tensor(explanations[m].attribution) for m in plan.methods])
     predicted = maps[:, best, torch.arange(len(x))] if plan.goals == "all" else maps[:, -1]
     curves = deletion(
         classifier.model,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,11 @@ from attrib.workflows.cells.explaining import (
     plan_of,
     write_cell,
 )
-from attrib.workflows.checkpoint import Classifier
+from attrib.workflows.checkpoint import Classifier, classifier_of
+from attrib.workflows.data import places_of
 from attrib.workflows.folder import Folder, digest, earlier_part, picture_count, refuse_below_one, stamp
 from attrib.workflows.plan import Context, context_of
-from attrib.workflows.runner import Outcome, Studied, Study, studied
+from attrib.workflows.runner import Outcome, Study, studied
 from attrib.workflows.study import Tell
 
 RESERVED = (
@@ -64,8 +65,7 @@ class Cells(Study):
     overlay: str
     drawn: frozenset[str]
 
-    program = "attrib cells"
-    what = argument = "images"
+    program, what = "attrib cells", "images"
 
     def identity(self) -> Mapping[str, Any]:
         """What must be equal for a run to be continued."""
@@ -100,74 +100,94 @@ class Cells(Study):
 
 
 def cells(
-    classifier: Classifier,
-    images: str | Path | Sequence[str | Path],
+    data: str | Path | Sequence[str | Path],
+    model: str | Path | Classifier | Callable[..., Any],
     output: str | Path,
     *,
-    methods: Sequence[str] = METHODS,
-    layer: str = "auto",
+    weights: str | Path | None = None,
+    classes: str | Sequence[str] | None = None,
+    processor: str | Path | None = None,
     target: str | Sequence[str] = "predicted",
+    methods: Sequence[str] = METHODS,
+    options: Mapping[str, Any] | None = None,
+    layer: str = "auto",
+    context: Sequence[str] = (),
     masks: str | Path | None = None,
     compartments: Sequence[str] = (),
-    context: Sequence[str] = (),
+    samples: Sequence[str] | None = None,
     max_samples: int | None = None,
-    batch_size: int = 16,
     overlay: str = "grey",
     pictures: int | str = "all",
-    workers: int = 0,
+    batch_size: int = 16,
+    device: str | None = None,
     cluster: Any = None,
     seed: int = 0,
+    overwrite: bool = False,
     tell: Tell | None = None,
-) -> Studied:
+) -> Path:
     """Explain a classifier on images of cells, and write pictures, tables and attributions into a folder.
 
     Parameters
     ----------
-    classifier : Classifier
-        See `attrib.workflows.checkpoint`.
-    images : path or sequence of path
-        Files and folders; the folders inside a folder are classes, from which accuracy and a confusion matrix follow.
+    data : path or sequence of path
+        Images, and folders of them; the folders inside a folder are classes, from which accuracy and a confusion matrix follow.
+    model : path, str, Classifier or callable
+        The folder of a checkpoint, see `attrib.workflows.checkpoint.load_checkpoint`; ``"package.module:factory"`` or a network, with
+        `classes`; or a classifier that is loaded.
     output : path
         Folder for the results. One that holds a run with the same model and settings is continued: images that are
         done are not done again.
-    methods : sequence of str
-        Of `attrib.functional.METHODS`, those that give a map of a layer.
-    layer : str, default "auto"
-        See `attrib.grad_cam`.
+    weights : path, optional
+        A state dict for the factory.
+    classes : str or sequence of str, optional
+        Names of the outputs of a model of your own: a sequence, a text with commas, or a file with one per line.
+    processor : path, optional
+        Its `preprocessor_config.json`; models of timm bring their own.
     target : "predicted", "all", or sequence of class names
         Classes whose attributions `attributions.nc` holds.
+    methods : sequence of str
+        Of `attrib.functional.METHODS`, those that give a map of a layer.
+    options : mapping, optional
+        Arguments of methods, `relu`, `normalize` and `call`: ``{"relu": False}``, or ``{"grad_cam.relu": False}`` for one.
+    layer : str, default "auto"
+        See `attrib.grad_cam`.
+    context : sequence of str
+        Tables or files with what the model takes beside an image, matched by the images' names as in `results.csv`: age, sex; see
+        `attrib.workflows.explain.explain`.
     masks : path, optional
         A folder of images with the images' names, nonzero where the cell is.
     compartments : sequence of str
         Names of the masks' values 1, 2, ..., such as nucleus, cytoplasm: the share of the attribution in each, and in the background, 0.
-    context : sequence of str
-        Tables or files with what the model takes beside an image, matched by the images' names as in `results.csv`: age, sex; see
-        `attrib.workflows.explain.explain`.
+    samples : sequence of str, optional
+        Images by name, as in `results.csv`; default: all.
     max_samples : int, optional
         At most so many, drawn evenly over the classes.
-    batch_size : int, default 16
-        Images in memory and in a call of the model.
     overlay : {"grey", "colour", "contours"}
         What attributions lie on in pictures, see `attrib.plots.overlays`: a grey image by default, since stains have the colours of heat.
     pictures : int, "all" or "none"
         How many images get pictures, drawn evenly over the classes. They take most of the time.
-    workers : int, default 0
-        Processes that draw, if there are more than a few images; 0: this one. Programs that pass more need ``if __name__ == "__main__"``.
+    batch_size : int, default 16
+        Images in memory and in a call of the model.
+    device : str, optional
+        Where to put a checkpoint's or a factory's network.
     cluster : int, str or Client, optional
         Worker processes, or the address of a Dask scheduler whose workers see the same files; default: this process.
     seed : int, default 0
         Of the draw of images, and of the random orders of pixels beside the deletion curves.
+    overwrite : bool, default False
+        Whether to begin anew in a folder of an earlier run.
     tell : callable, optional
         Gets ("images", images done, in all).
 
     Returns
     -------
-    Studied
+    Path
+        The folder.
 
     Raises
     ------
     ValueError
-        For unknown methods, classes and layers, a folder of another run, if no image has a mask in `masks`, and if no image can be
+        For unknown methods, classes, layers and images, a folder of another run, if no image has a mask in `masks`, and if no image can be
         read.
 
     Examples
@@ -190,11 +210,12 @@ def cells(
     ... ).eval()
     >>> preparation = timm_preparation({"input_size": (3, 16, 16), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)})
     >>> classifier = Classifier(network, ("blast", "monocyte"), preparation, "random weights")
-    >>> study = cells(classifier, folder / "images", folder / "results", methods=["grad_cam"])
-    >>> sorted(p.name for p in study.folder.glob("*_cell_grad_cam.png"))
+    >>> results = cells(folder / "images", classifier, folder / "results", methods=["grad_cam"])
+    >>> sorted(p.name for p in results.glob("*_cell_grad_cam.png"))
     ['blast_cell_grad_cam.png', 'monocyte_cell_grad_cam.png']
     """
-    plan = plan_of(classifier, methods, layer, target, seed, compartments)
+    classifier = classifier_of(model, weights, classes, processor, device)
+    plan = plan_of(classifier, methods, layer, target, seed, compartments, options)
     most = picture_count(pictures)
     shares(1, cluster)
     if compartments and masks is None:
@@ -202,26 +223,27 @@ def cells(
     refuse_below_one(batch_size=batch_size, max_samples=max_samples)
     if overlay not in ("grey", "colour", "contours"):
         raise ValueError(f"`overlay` is {overlay!r}, expected grey, colour or contours")
-    every_file = find_images(images)
-    files = [every_file[k] for k in drawn_evenly([f.label for f in every_file], max_samples, seed)]
+    files = find_images(data)
+    plain = file_names([f.name for f in files], RESERVED, LEGAL)
+    files = [f._replace(name=plain[f.name]) for f in files]
+    files = [files[k] for k in places_of([f.name for f in files], samples)]
+    files = [files[k] for k in drawn_evenly([f.label for f in files], max_samples, seed)]
     masked = [f for f in files if mask_file(f, masks) is not None]
     if masks is not None and not masked:
         raise ValueError(_without_masks(files, Path(masks)))
     for f in masked:
         compartments_of(f, masks, compartments)  # refused before anything is written
-    names = file_names([f.name for f in files], RESERVED, LEGAL)
-    files = [f._replace(name=names[f.name]) for f in files]
     beside = context_of(context, classifier.model, [f.name for f in files])
     drawn = frozenset(files[k].name for k in drawn_evenly([f.label for f in files], most, seed))
     study = Cells(classifier, plan, masks, beside, Path(output).absolute(), overlay, drawn)
     by_name = {f.name: f for f in files}
 
-    def finish(run: Folder, done: list[str], refused: dict[str, str]) -> dict[str, Any]:
-        unreadable = left_out(images) | {str(by_name[name].path): why for name, why in refused.items()}
-        return write_cohort(run, [by_name[n] for n in done], plan.classes, plan.methods, unreadable, drawn)
+    def finish(run: Folder, done: list[str], refused: dict[str, str]) -> None:
+        unreadable = left_out(data) | {str(by_name[name].path): why for name, why in refused.items()}
+        write_cohort(run, [by_name[n] for n in done], plan.classes, plan.methods, unreadable, drawn)
 
     return studied(
-        study, by_name, output, finish, size=batch_size, workers=workers, cluster=cluster, tell=tell
+        study, by_name, output, finish, overwrite=overwrite, size=batch_size, cluster=cluster, tell=tell
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,13 +10,14 @@ import numpy as np
 import torch
 import xarray as xr
 
-from attrib.domains.expression import aligned, scaled, transformed
+from attrib.domains.expression import aligned, gene_list, scaled, transformed
 from attrib.domains.expression.preparation import TRANSFORMS
 from attrib.engine.model.companions import Companions
 from attrib.io import load, replacing, save, write_json
 from attrib.labels.align import forward_args
 from attrib.labels.inputs import labelled_inputs
-from attrib.scale.loading import check_device, fill, load_model, read_weights
+from attrib.scale.loading import check_device, fill, model_of, read_weights
+from attrib.workflows.data import checkpoint_in, class_names, refuse_beside
 from attrib.workflows.expression.network import Dense
 from attrib.workflows.folder import fingerprint, read_mapping
 from attrib.workflows.plan import Context
@@ -131,10 +132,10 @@ def save_classifier(classifier: Classifier, settings: Mapping[str, Any], folder:
 def load_checkpoint(
     checkpoint: str | Path | None = None,
     *,
-    model: str | None = None,
+    model: str | Callable[..., Any] | None = None,
     weights: str | Path | None = None,
-    classes: Sequence[str] | None = None,
-    genes: Sequence[str] | None = None,
+    classes: str | Sequence[str] | None = None,
+    input_filter: str | Path | Sequence[str] | None = None,
     transform: str | None = None,
     device: str | None = None,
 ) -> Classifier:
@@ -144,15 +145,15 @@ def load_checkpoint(
     ----------
     checkpoint : path, optional
         The folder of a training, or its `model.safetensors`.
-    model : str, optional
-        ``"package.module:factory"`` instead, see `attrib.scale.loading.load_model`.
+    model : str or callable, optional
+        ``"package.module:factory"`` instead, see `attrib.scale.loading.load_model`; or the network itself.
     weights : path, optional
         Its state dict: `.safetensors`, `.pt`, or a Lightning `.ckpt`, whose prefix (`model.`, `module.`, ...) is cut where the
         names then fit. Settings in a `.json` of the same name are used: `genes`, `mean`, `sd`, `classes`, `transform`.
-    classes : sequence of str, optional
-        Names of the outputs of a model of your own.
-    genes : sequence of str, optional
-        Its genes, in the order of its input; default: those of the data.
+    classes : str or sequence of str, optional
+        Names of the outputs of a model of your own: a sequence, a text with commas, or a file with one per line.
+    input_filter : path or sequence of str, optional
+        Its genes, in the order of its input: a file with an id a line, or the ids; default: those of the data.
     transform : str, optional
         What its input is of: ``"log1p"`` or ``"none"``; default: what the settings say, else ``"none"``.
     device : str, optional
@@ -169,7 +170,7 @@ def load_checkpoint(
     Examples
     --------
     >>> from attrib.workflows.expression import load_checkpoint
-    >>> classifier = load_checkpoint(model="torch.nn:Identity", classes=["islet", "liver"], genes=["INS", "ALB"], transform="log1p")
+    >>> classifier = load_checkpoint(model="torch.nn:Identity", classes="islet,liver", input_filter=["INS", "ALB"], transform="log1p")
     >>> classifier.genes
     ('INS', 'ALB')
     """
@@ -179,42 +180,52 @@ def load_checkpoint(
             "pass either `checkpoint`, a folder of attrib expression train, or `model`, package.module:factory"
         )
     if checkpoint is not None:
-        extra = [
-            n
-            for n, v in (
-                ("weights", weights),
-                ("classes", classes),
-                ("genes", genes),
-                ("transform", transform),
-            )
-            if v is not None
-        ]
-        if extra:
-            raise ValueError(f"`{extra[0]}`: a checkpoint brings its own; leave it out, or use `model`")
+        refuse_beside("a checkpoint brings its own", weights=weights, classes=classes, input_filter=input_filter, transform=transform)  # fmt: skip
         return _trained(Path(checkpoint), device)
+    assert model is not None
+    if not isinstance(model, str):
+        refuse_beside("`model` stays where it is", device=device)
     beside = None if weights is None else Path(weights).with_suffix(".json")
     settings = read_mapping(beside, "weights") if beside is not None and beside.is_file() else {}
-    names = tuple(map(str, classes or settings.get("classes", ())))
+    names = tuple(class_names(classes) or map(str, settings.get("classes", ())))
     if not names:
         raise ValueError("`classes` is missing: the names of the outputs of `model`")
+    genes = gene_list(input_filter) if isinstance(input_filter, str | Path) else input_filter
     gene_order = genes or settings.get("genes")
     way = transform or settings.get("transform", "none")
     if way not in TRANSFORMS:
         raise ValueError(f"`transform` is {way!r}, expected {' or '.join(TRANSFORMS)}")
-    source = (
-        str(model)
-        if weights is None
-        else f"{model} {fingerprint(Path(weights))}"
-        if Path(weights).is_file()
-        else ""
-    )
-    network = load_model(str(model), weights, device)
+    network = model_of(model, weights, device)
+    code = model if isinstance(model, str) else type(model).__name__
+    source = code if weights is None else f"{code} {fingerprint(Path(weights))}"
     arrays: dict[str, Any] = {
         n: np.asarray(settings[n], dtype=np.float64) for n in ("mean", "sd", "median") if n in settings
     }
     return Classifier(
         network, names, tuple(gene_order) if gene_order else None, transform=way, source=source, **arrays
     )
+
+
+def classifier_of(
+    model: str | Path | Classifier | Callable[..., Any], weights: str | Path | None = None, classes: str | Sequence[str] | None = None,
+    device: str | None = None,
+) -> Classifier:  # fmt: skip
+    """The classifier that `attrib.workflows.expression` takes: one that is there, a checkpoint's, or one of code and weights.
+
+    Raises
+    ------
+    ValueError
+        For arguments that belong to another form of `model`, and as `load_checkpoint`.
+    """
+    if isinstance(model, Classifier):
+        refuse_beside(
+            "`model` is a classifier that is loaded", weights=weights, classes=classes, device=device
+        )
+        return model
+    folder = checkpoint_in(model)
+    if folder is None:
+        return load_checkpoint(model=model, weights=weights, classes=classes, device=device)  # type: ignore[arg-type]
+    return load_checkpoint(folder, weights=weights, classes=classes, device=device)
 
 
 def _trained(path: Path, device: str | None) -> Classifier:

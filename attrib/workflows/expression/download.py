@@ -52,7 +52,7 @@ def download(folder: str | Path, source: str | None = None, progress: bool = Fal
     --------
     >>> from attrib.workflows.expression import download, train
     >>> files = download("gtex")  # doctest: +SKIP
-    >>> train(files.matrix, "model", samples=files.samples, label="SMTSD", group="^([^-]+-[^-]+)")  # doctest: +SKIP
+    >>> train(files.matrix, "model", sample_table=files.samples, label="SMTSD", group="^([^-]+-[^-]+)")  # doctest: +SKIP
     """
     try:
         import pooch
@@ -115,7 +115,7 @@ def local_files(path: str | Path) -> Files:
 def read_expression(
     data: Any,
     *,
-    samples: Any = None,
+    sample_table: Any = None,
     label: str | None = None,
     group: str | None = None,
     input_filter: str | Path | Sequence[str] | None = None,
@@ -127,7 +127,7 @@ def read_expression(
 
     Parameters
     ----------
-    data, samples, label, group, input_filter, layer
+    data, sample_table, label, group, input_filter, layer
         As for `train`. Of a folder with GTEx' own sample table, tissues are the labels and donors the groups.
     columns : sequence of str
         More columns that are no genes.
@@ -145,8 +145,8 @@ def read_expression(
     """
     if isinstance(data, str | Path):
         files = local_files(data)
-        data, samples = files.matrix, files.samples if samples is None else samples
-    table = None if samples is None else read_samples(samples)
+        data, sample_table = files.matrix, files.samples if sample_table is None else sample_table
+    table = None if sample_table is None else read_samples(sample_table)
     if table is not None and {LABEL, "SAMPID"} <= set(table.rows.columns):
         label, group = label or LABEL, group or GROUP
     wanted = (

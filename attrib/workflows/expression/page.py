@@ -60,6 +60,7 @@ def study_page(
         [
             paragraphs(*_head(summary)),
             links(f for f in files if not f.startswith("heatmap_")),
+            paragraphs(*summary["notes"], note=True) if summary["notes"] else None,
             listing("Left out", [f"{k}: {v}" for k, v in summary["problems"].items()], "summary.json"),
             listing("Genes of the model that the data lack", summary["missing_genes"], "summary.json"),
             table("Methods", _methods(summary["methods"]), "run.json"),

@@ -168,7 +168,9 @@ def of_split(
     if split == "auto":
         if not (places != "").any():
             return "all", everything
-        say("The data hold samples of the training; those of its test are explained (all: --set split=all).")
+        say(
+            "The data hold samples of the training; those of its test are explained; of all samples with split=all."
+        )
         split = "test"
     return split, places == split
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,10 @@ from attrib.io.netcdf import group_names
 from attrib.io.place import file_names, read_json, strict
 from attrib.scale.runners import connected, shares
 from attrib.scale.samples import digest_of
+from attrib.workflows.data import places_of
 from attrib.workflows.expression import findings as numbers
 from attrib.workflows.expression import page as drawn
-from attrib.workflows.expression.checkpoint import Classifier
+from attrib.workflows.expression.checkpoint import Classifier, classifier_of
 from attrib.workflows.expression.download import read_expression
 from attrib.workflows.expression.findings import Findings, means_of_targets, target_names
 from attrib.workflows.expression.page import gene_data, study_page
@@ -34,9 +35,9 @@ from attrib.workflows.expression.selection import (
     classified,
     of_split,
 )
-from attrib.workflows.folder import RECORD, Folder, digest, picture_count
+from attrib.workflows.folder import Folder, digest, picture_count, refuse_below_one
 from attrib.workflows.plan import ALL_METHODS, Plan, context_of, plan
-from attrib.workflows.runner import FEW, Drawers, Studied
+from attrib.workflows.runner import Drawers
 from attrib.workflows.study import (
     Tell,
     attribute_in_blocks,
@@ -53,89 +54,110 @@ JUDGED = 64  # samples by which methods are compared with random orders and with
 MAX_H5AD = 8 << 30  # bytes of attributions that are written as h5ad, which has to be in memory
 
 
+class Report(NamedTuple):
+    """Which samples are explained, and what is said of their genes.
+
+    Attributes
+    ----------
+    split : {"auto", "test", "validation", "train", "all"}
+        Of the training. `"auto"`: the test samples, if the data hold samples of the training; else all.
+    every : bool
+        Whether wrongly predicted samples are explained too.
+    top : int
+        Leading genes of each label.
+    gene_sets : path, mapping or None
+        A .gmt file: the leading genes of each label are tested against its sets.
+    normalize : bool
+        Whether saliency runs from 0 to 1 in each sample.
+    """
+
+    split: str = "auto"
+    every: bool = False
+    top: int = 20
+    gene_sets: str | Path | Mapping[str, Sequence[str]] | None = None
+    normalize: bool = False
+
+
 def expression(
-    classifier: Classifier,
     data: Any,
+    model: str | Path | Classifier | Callable[..., Any],
     output: str | Path,
     *,
-    samples: Any = None,
+    weights: str | Path | None = None,
+    classes: str | Sequence[str] | None = None,
+    sample_table: Any = None,
     label: str | None = None,
     layer: str | None = None,
     context: Sequence[str] = (),
-    split: str = "auto",
-    every: bool = False,
+    samples: Sequence[str] | None = None,
     max_samples: int | None = None,
-    methods: Sequence[str] = METHODS,
     target: str | Sequence[str] = "predicted",
-    baselines: str = "mean",
-    normalize: bool = False,
-    top: int = 20,
-    gene_sets: str | Path | Mapping[str, Sequence[str]] | None = None,
+    methods: Sequence[str] = METHODS,
     options: Mapping[str, Any] | None = None,
-    batch_size: int | str = "auto",
-    seed: int = 0,
-    cluster: Any = None,
+    baselines: str = "mean",
+    report: Report | None = None,
     pictures: int | str = "all",
-    workers: int = 0,
+    batch_size: int | str = "auto",
+    device: str | None = None,
+    cluster: Any = None,
+    seed: int = 0,
     overwrite: bool = False,
     tell: Tell | None = None,
-    say: Callable[[str], None] = lambda line: None,
-) -> Studied:
+) -> Path:
     """Explain a classifier of expression: attributions of genes for the predicted label, with tables, tests, pictures and a page.
 
     Parameters
     ----------
-    classifier : Classifier
-        Of `load_checkpoint`.
     data : path, AnnData, DataFrame or DataArray
-        As for `train`. Genes are matched to the classifier's by their ids.
+        As for `train`. Genes are matched to the model's by their ids.
+    model : path, str, Classifier or callable
+        The folder of `train`; ``"package.module:factory"`` or a network, with `classes`; or a classifier, see `load_checkpoint`.
     output : path
         Folder for the results. One that holds a run with the same settings is continued: blocks of samples that are done are
         not done again.
-    samples, label, layer : optional
+    weights : path, optional
+        A state dict for the factory, see `load_checkpoint`.
+    classes : str or sequence of str, optional
+        Names of the outputs of a model of your own: a sequence, a text with commas, or a file with one per line.
+    sample_table, label, layer : optional
         As for `train`. The column of labels is by default that of the training; without labels all samples are explained.
     context : sequence of str
         Tables or files with what a model of your own takes beside the matrix, matched to samples by their ids: batch, donor; see
         `attrib.workflows.explain.explain`.
-    split : {"auto", "test", "validation", "train", "all"}
-        Of the training. `"auto"`: the test samples, if the data hold samples of the training; else all.
-    every : bool, default False
-        Whether wrongly predicted samples are explained too.
+    samples : sequence of str, optional
+        Samples by their ids, whatever was predicted of them and whatever split they are of; default: see `Report`.
     max_samples : int, optional
         At most so many, drawn evenly over the labels.
-    methods : sequence of str, default ("saliency", "integrated_gradients", "deep_lift")
-        Methods that give a value for each gene.
     target : str or sequence of str, default "predicted"
         `"all"` or names of labels: then `mean_by_target.nc` holds, beside everything about the predicted label, the mean
         attribution of every target over the samples of every label.
-    baselines : str, default "mean"
-        See `attrib.workflows.expression.selection.baseline_of`: mean, median, label:NAME or a number.
-    normalize : bool, default False
-        Whether saliency runs from 0 to 1 in each sample.
-    top : int, default 20
-        Leading genes of each label.
-    gene_sets : path or mapping, optional
-        A .gmt file: the leading genes of each label are tested against its sets.
+    methods : sequence of str, default ("saliency", "integrated_gradients", "deep_lift")
+        Methods that give a value for each gene.
     options : mapping, optional
         Arguments of methods: ``{"integrated_gradients.quadrature": "exact"}``.
-    batch_size : int or "auto"
-        Rows per call of the model.
-    seed : int, default 0
-        Of draws.
-    cluster : int, str or Client, optional
-        Worker processes, or the address of a Dask scheduler, as for `attrib.cohort`; default: this process.
+    baselines : str, default "mean"
+        See `attrib.workflows.expression.selection.baseline_of`: mean, median, label:NAME or a number.
+    report : Report, optional
+        Which samples are explained, and what is said of their genes.
     pictures : int, "all" or "none"
         For how many labels heat maps are drawn: those with the most samples.
-    workers : int, default 0
-        Processes that draw, if there are more than a few; 0: this one. Programs that pass more need ``if __name__ == "__main__"``.
+    batch_size : int or "auto"
+        Rows per call of the model.
+    device : str, optional
+        Where to put a checkpoint's or a factory's network.
+    cluster : int, str or Client, optional
+        Worker processes, or the address of a Dask scheduler, as for `attrib.cohort`; default: this process.
+    seed : int, default 0
+        Of draws.
     overwrite : bool, default False
         Whether to begin anew in a folder of an earlier run.
-    tell, say
-        As for `attrib.workflows.explain.explain`.
+    tell : callable, optional
+        Gets (what, done, in all) as the work goes on.
 
     Returns
     -------
-    Studied
+    Path
+        The folder.
 
     Raises
     ------
@@ -153,26 +175,37 @@ def expression(
 
     >>> import pathlib, tempfile
     >>> import pandas as pd
-    >>> from attrib.workflows.expression import expression, load_checkpoint
+    >>> from attrib.workflows.expression import Report, expression
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> tpm = pd.DataFrame([[50.0, 1.0], [1.0, 50.0]], index=["s1", "s2"], columns=["INS", "ALB"])
-    >>> classifier = load_checkpoint(model="torch.nn:Identity", classes=["islet", "liver"], genes=["INS", "ALB"])
-    >>> study = expression(classifier, tpm, folder, methods=["integrated_gradients"], baselines="0", top=1, pictures="none")
-    >>> pd.read_csv(folder / "top_genes.csv")[["label", "gene"]].values.tolist()
+    >>> results = expression(
+    ...     tpm, "torch.nn:Identity", folder, classes="islet,liver", methods=["integrated_gradients"], baselines="0", report=Report(top=1),
+    ...     pictures="none",
+    ... )
+    >>> pd.read_csv(results / "top_genes.csv")[["label", "gene"]].values.tolist()
     [['islet', 'INS'], ['liver', 'ALB']]
     """
-    limit = picture_count(pictures)
-    if top < 1:
-        raise ValueError(f"`top` is {top}, expected at least 1")
-    sets = read_gmt(gene_sets) if isinstance(gene_sets, str | Path) else gene_sets
+    classifier = classifier_of(model, weights, classes, device)
+    limit, report = picture_count(pictures), report or Report()
+    refuse_below_one(top=report.top)
+    sets = read_gmt(report.gene_sets) if isinstance(report.gene_sets, str | Path) else report.gene_sets
+    notes: list[str] = []
+    say = notes.append
     names = target_names(target, classifier.classes)
-    matrix = read_expression(data, samples=samples, label=label, layer=layer, genes=classifier.genes)
+    matrix = read_expression(
+        data, sample_table=sample_table, label=label, layer=layer, genes=classifier.genes
+    )
     if label is None and classifier.label in matrix.x.coords:
         matrix = with_samples(matrix, label=classifier.label, need_label=False)
     shares(1, cluster)
-    beside = context_of(context, classifier.model, matrix.x["sample"].values)
+    ids = [str(v) for v in matrix.x["sample"].values]
+    named = np.isin(np.arange(len(ids)), places_of(ids, samples))
+    beside = context_of(context, classifier.model, ids)
     every_sample = classified(classifier, matrix.x, beside)
-    split, within = of_split(every_sample.z["sample"].values, classifier, split, say)
+    wanted = "all" if samples is not None and report.split == "auto" else report.split
+    split, within = of_split(every_sample.z["sample"].values, classifier, wanted, say)
+    within &= named
+    every = report.every or samples is not None
     selected = chosen(every_sample, within, every=every, max_samples=max_samples, seed=seed, say=say)
     settings = _settings(
         classifier, selected, every_sample, methods, baselines, batch_size, seed, options, say
@@ -181,7 +214,7 @@ def expression(
     rehearse(classifier.model, selected.z, settings, tell)
     identity = {
         "model": classifier.source, "weights": digest(classifier.model), "samples": digest_of(selected.z), "methods": list(settings.methods),
-        "arguments": digest_of([settings.shared["classes"], settings.by_method]), "normalize": normalize, "baselines": baselines, "seed": seed,
+        "arguments": digest_of([settings.shared["classes"], settings.by_method]), "normalize": report.normalize, "baselines": baselines, "seed": seed,
     } | beside.identity()  # fmt: skip
     with Folder(output, program=PROGRAM, settings=identity, overwrite=overwrite) as folder:
         folder.record |= {
@@ -189,18 +222,21 @@ def expression(
             "problems": matrix.problems, "methods": [],
         }  # fmt: skip
         with connected(cluster) as client:
-            results = _explained(classifier, selected, settings, folder, normalize, top, client, tell)
+            results = _explained(
+                classifier, selected, settings, folder, report.normalize, report.top, client, tell
+            )
             if names:
                 means = means_of_targets(classifier, selected.z, settings, names, folder.parts, client, tell)
                 save(means, folder.file("mean_by_target.nc"))
         enriched = _tables(results, selected, every_sample, sets, folder)
-        heatmaps = _draw(results, _beside(selected, classifier), limit, workers, folder, say, tell)
-        summary = _judged(every_sample, split, within) | _summary(
+        heatmaps = _draw(results, _beside(selected, classifier), limit, folder, say, tell)
+        figures = _judged(every_sample, split, within) | {"notes": notes}
+        summary = figures | _summary(
             matrix.problems, every_sample, selected, results, folder.record["methods"], classifier, heatmaps
         )
         write_json(summary, folder.file("summary.json"))
         _write_page(folder, summary, results, enriched, every_sample)
-    return Studied(folder.path, summary, [*folder.files, RECORD])
+    return folder.path
 
 
 def _settings(
@@ -341,7 +377,7 @@ def _by_method(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _draw(
-    results: Mapping[str, Findings], beside: Mapping[str, xr.DataArray], limit: int | None, workers: int, folder: Folder,
+    results: Mapping[str, Findings], beside: Mapping[str, xr.DataArray], limit: int | None, folder: Folder,
     say: Callable[[str], None], tell: Tell | None,
 ) -> dict[str, dict[str, str]]:  # fmt: skip
     """Draw the pictures; returns the heat maps' files by label and method."""
@@ -370,7 +406,7 @@ def _draw(
                 f"attribution_and_expression_{method}.png",
                 drawn.against_expression(results[method], named, method),
             )
-    with Drawers(workers if len(labels) * len(results) > FEW else 0) as drawers:
+    with Drawers(len(labels) * len(results)) as drawers:
         for k, (method, label) in enumerate(product(results, labels)):
             file = f"heatmap_{stems[label]}{'' if k < len(labels) else f'_{method}'}.png"
             drawers.submit(

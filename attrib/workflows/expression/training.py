@@ -69,22 +69,52 @@ class Trained(NamedTuple):
     grouped: bool
 
 
+class Balance(NamedTuple):
+    """What is done for labels with few samples.
+
+    Attributes
+    ----------
+    min_samples : int
+        Training samples that each label gets at least, by augmentation.
+    augment : {"mix", "gaussian", "smote"}
+        See `attrib.domains.expression.augmented`. What it makes is used for training alone.
+    class_weights : bool
+        Whether labels count alike in the loss.
+    """
+
+    min_samples: int = 0
+    augment: str = "mix"
+    class_weights: bool = False
+
+
+class Layers(NamedTuple):
+    """The dense layers of a network.
+
+    Attributes
+    ----------
+    hidden : sequence of int
+        Sizes of the layers between input and output.
+    dropout : float
+        Share dropped in training.
+    """
+
+    hidden: Sequence[int] = (512, 256, 128)
+    dropout: float = 0.2
+
+
 def train(
     data: Any,
     output: str | Path,
     *,
-    samples: Any = None,
+    sample_table: Any = None,
     label: str | None = None,
     group: str | None = None,
     split: str | None = None,
     input_filter: str | Path | Sequence[str] | None = None,
     layer: str | None = None,
     transform: str = "log1p",
-    min_samples: int = 0,
-    augment: str = "mix",
-    class_weights: bool = False,
-    hidden: Sequence[int] = (512, 256, 128),
-    dropout: float = 0.2,
+    balance: Balance | None = None,
+    layers: Layers | None = None,
     epochs: int = 50,
     patience: int = 5,
     delta: float = 0.0,
@@ -108,7 +138,7 @@ def train(
         Folder for the checkpoint (`model.safetensors`, `model.json`, `label_means.nc`), `metrics.csv`, `confusion_matrix.csv` and
         `.png`, `history.csv` and `training.png` (written each epoch), `split.csv`, `predictions.csv`, `pca_original.png`,
         `pca_augmented.png` and `run.json`.
-    samples : path or DataFrame, optional
+    sample_table : path or DataFrame, optional
         Sample table; default: the columns that come with `data`.
     label, group, split : str
         Columns of the samples: what is predicted; whom samples are of (or a regular expression on the sample's id), so that
@@ -119,16 +149,12 @@ def train(
         Of AnnData.
     transform : {"log1p", "none"}
         Before genes are standardised by the training samples.
-    min_samples : int, default 0
-        Training samples that each label gets at least, by augmentation.
-    augment : {"mix", "gaussian", "smote"}
-        See `attrib.domains.expression.augmented`. What it makes is used for training alone.
-    class_weights : bool, default False
-        Whether labels count alike in the loss: the other remedy for labels with few samples.
-    hidden : sequence of int, default (512, 256, 128)
-        Sizes of the layers between input and output: four dense layers.
-    dropout, epochs, patience, delta, batch_size, lr, decay
-        Share dropped; passes at most; training stops after `patience` passes in which the validation loss did not fall by more
+    balance : Balance, optional
+        What is done for labels with few samples; default: nothing.
+    layers : Layers, optional
+        Of the network.
+    epochs, patience, delta, batch_size, lr, decay
+        Passes at most; training stops after `patience` passes in which the validation loss did not fall by more
         than `delta`, and keeps the best; samples per step; learning rate and weight decay of AdamW.
     test : float, default 0.2
         Share of the samples, about; half as many decide when to stop.
@@ -162,23 +188,25 @@ def train(
     --------
     >>> import pathlib, tempfile
     >>> import numpy as np, pandas as pd
-    >>> from attrib.workflows.expression import train
+    >>> from attrib.workflows.expression import Layers, train
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> names = [f"s{k}" for k in range(40)]
     >>> tissue = np.array(["islet", "liver"] * 20)
     >>> tpm = pd.DataFrame(np.random.default_rng(0).gamma(2, 2, (40, 4)), index=names, columns=["INS", "ALB", "ACTB", "GAPDH"])
     >>> tpm.loc[tissue == "islet", "INS"] += 50
-    >>> samples = pd.DataFrame({"id": names, "tissue": tissue})
-    >>> trained = train(tpm, folder / "model", samples=samples, label="tissue", hidden=(16,), epochs=40, lr=0.01)
+    >>> table = pd.DataFrame({"id": names, "tissue": tissue})
+    >>> trained = train(tpm, folder / "model", sample_table=table, label="tissue", layers=Layers((16,)), epochs=40, lr=0.01)
     >>> trained.classifier.classes, bool(trained.metrics.loc["accuracy", "f1"] > 0.8)
     (('islet', 'liver'), True)
     """
+    min_samples, augment, class_weights = balance or Balance()
+    hidden, dropout = layers or Layers()
     fit = Fit(epochs, patience, batch_size, lr, decay, seed, device, delta=delta)
     _check(fit, hidden, dropout, min_samples, augment)
     require(tensorboard)
     x, problems = read_expression(
         data,
-        samples=samples,
+        sample_table=sample_table,
         label=label,
         group=group,
         input_filter=input_filter,

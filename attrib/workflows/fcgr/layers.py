@@ -122,13 +122,13 @@ def layers_of(predictor: Predictor, x: xr.Dataset, named: Mapping[str, str]) -> 
     """
     strange = [n for n in named if n not in BRANCHES]
     if strange:
-        raise ValueError(f"`layers` names {strange[0]!r}, expected {' or '.join(BRANCHES)}")
+        raise ValueError(f"`layer` names {strange[0]!r}, expected {' or '.join(BRANCHES)}")
     layers = branch_layers(predictor.model, *_rows(predictor, x))
     parts = dict(predictor.model.named_modules())
     for name, layer in named.items():
         full = layer if layer in parts else f"network.{layer}"
         if full not in parts:
-            raise ValueError(f"`layers`: the model has no layer {layer!r} for {name}")
+            raise ValueError(f"`layer`: the model has no layer {layer!r} for {name}")
         layers[name] = layers[name]._replace(last=full)
     return layers
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import whole_seed
+from attrib._arguments import refuse_unnamed, whole_seed
 from attrib.domains.draws import drawn_evenly
 from attrib.domains.fcgr import CORNERS, fcgr
 from attrib.domains.sequences.tables import text_of
@@ -233,12 +233,8 @@ def _by_name(pairs: Pairs, names: list[str]) -> tuple[list[str], dict[str, str]]
     names = [
         rows[int(s)] if s not in rows and s.isdecimal() and int(s) < len(rows) else s for s in names
     ]  # a row's number, where no pair has it for a name
-    unknown = [s for s in names if s not in table.index and s not in pairs.bad]
+    refuse_unnamed("samples", names, [*table.index, *pairs.bad])
     good = [s for s in names if s in table.index]
-    if unknown:
-        raise ValueError(
-            f"`samples`: there is no pair {', '.join(unknown[:5])}; names are like {', '.join(map(str, table.index[:3]))}"
-        )
     bad = {s: pairs.bad[s] for s in names if s in pairs.bad}
     if not good:
         raise ValueError(f"`samples`: none can be used; {next(iter(bad))}: {next(iter(bad.values()))}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from attrib._install import install_hint
 from attrib.engine.model.function import one_tensor
 from attrib.io import replacing, write_json
-from attrib.scale.loading import WEIGHTS, check_device, fill, load_model, read_weights
+from attrib.scale.loading import WEIGHTS, check_device, fill, model_of, read_weights
+from attrib.workflows.data import checkpoint_in, refuse_beside
 from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import Images
 from attrib.workflows.folder import fingerprint, read_mapping
@@ -89,26 +90,28 @@ def save_predictor(network: TwoBranch, settings: Mapping[str, Any], file: Path) 
 
 
 def load_predictor(
-    checkpoint: str | Path | None,
+    checkpoint: str | Path | None = None,
     *,
-    model: str | None = None,
+    model: str | Callable[..., Any] | None = None,
+    weights: str | Path | None = None,
     k: int | None = None,
-    dropout: float | None = None,
     scale: str | None = None,
     output_kind: str = "logit",
     device: str | None = None,
 ) -> Predictor:
-    """A network from a checkpoint.
+    """A network of `attrib fcgr train`, or of your own.
 
     Parameters
     ----------
-    checkpoint : path or None
-        Of `attrib fcgr train`: `.safetensors` with its settings in a `.json` of the same name. Or a file that
-        ``torch.load(weights_only=True)`` reads, with `model_state_dict`. None only with `model`.
-    model : str, optional
-        ``"package.module:factory"`` for a network of your own, see `attrib.scale.loading.load_model`.
-    k, dropout, scale : optional
-        If the checkpoint holds them too, they must be equal.
+    checkpoint : path, optional
+        `.safetensors` with its settings in a `.json` of the same name. Or a file that ``torch.load(weights_only=True)`` reads, with
+        `model_state_dict`.
+    model : str or callable, optional
+        ``"package.module:factory"`` instead, see `attrib.scale.loading.load_model`; or the network itself.
+    weights : path, optional
+        Its state dict; settings in a `.json` of the same name are used.
+    k, scale : optional
+        If the checkpoint, or the settings beside the weights, hold them too, they must be equal.
     output_kind : {"logit", "probability"}, default "logit"
         The output of a network of your own.
     device : str, optional
@@ -128,20 +131,46 @@ def load_predictor(
     The network of `attrib fcgr train`, with random weights:
 
     >>> from attrib.workflows.fcgr import load_predictor
-    >>> predictor = load_predictor(None, model="attrib.workflows.fcgr.network:TwoBranch", k=6)
+    >>> predictor = load_predictor(model="attrib.workflows.fcgr.network:TwoBranch", k=6)
     >>> predictor.images.k, predictor.model.output_kind
     (6, 'logit')
     """
     check_device(device)
-    if model is None and checkpoint is None:
-        raise ValueError("`checkpoint` is missing, expected a file of weights; attrib fcgr train makes one")
-    form = {n: v for n, v in (("k", k), ("dropout", dropout), ("scale", scale)) if v is not None}
-    if model is None:
-        return _ours(Path(str(checkpoint)), form, device)
-    network = load_model(model, checkpoint, device)
-    source = model if checkpoint is None else f"{model} {fingerprint(Path(checkpoint))}"
-    settings = _agreeing(_beside(Path(checkpoint)) if checkpoint is not None else {}, form)
+    if (model is None) == (checkpoint is None):
+        raise ValueError(
+            "pass either `checkpoint`, a file of attrib fcgr train, or `model`, package.module:factory"
+        )
+    form = {n: v for n, v in (("k", k), ("scale", scale)) if v is not None}
+    if checkpoint is not None:
+        refuse_beside("a checkpoint brings its own", weights=weights)
+        return _ours(Path(checkpoint), form, device)
+    assert model is not None
+    if not isinstance(model, str):
+        refuse_beside("`model` stays where it is", device=device)
+    network = model_of(model, weights, device)
+    code = model if isinstance(model, str) else type(model).__name__
+    source = code if weights is None else f"{code} {fingerprint(Path(weights))}"
+    settings = _agreeing(_beside(Path(weights)) if weights is not None else {}, form)
     return Predictor(Score(network, output_kind).eval(), _images(settings), source)
+
+
+def predictor_of(
+    model: str | Path | Predictor | Callable[..., Any], weights: str | Path | None = None, device: str | None = None
+) -> Predictor:  # fmt: skip
+    """The predictor that `attrib.workflows.fcgr` takes: one that is there, a checkpoint's, or one of code and weights.
+
+    Raises
+    ------
+    ValueError
+        For arguments that belong to another form of `model`, and as `load_predictor`.
+    """
+    if isinstance(model, Predictor):
+        refuse_beside("`model` is a predictor that is loaded", weights=weights, device=device)
+        return model
+    file = checkpoint_in(model)
+    if file is None:
+        return load_predictor(model=model, weights=weights, device=device)  # type: ignore[arg-type]
+    return load_predictor(file, weights=weights, device=device)
 
 
 def _ours(file: Path, form: Mapping[str, Any], device: str | None) -> Predictor:

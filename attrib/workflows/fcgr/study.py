@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from attrib import deletion, grad_cam, interaction
+from attrib import deletion, grad_cam
+from attrib import interaction as interaction_of
 from attrib._arguments import refuse_unnamed
 from attrib.domains.fcgr import along, divided, smoothed, tangent
 from attrib.domains.fcgr import shares as shares_along
@@ -24,11 +25,11 @@ from attrib.workflows.fcgr.cohort import combined, write_cohort
 from attrib.workflows.fcgr.layers import Layers, layers_of, write_layers
 from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import BRANCHES, background, chosen, drawn_of, file_prefixes, read_pairs
-from attrib.workflows.fcgr.predictor import Predictor
+from attrib.workflows.fcgr.predictor import Predictor, predictor_of
 from attrib.workflows.fcgr.samplefiles import EXPORTS, write_sample
 from attrib.workflows.folder import Folder, digest, earlier_part, picture_count, refuse_below_one, timed
 from attrib.workflows.plan import Plan, context_of, plan
-from attrib.workflows.runner import Outcome, Studied, Study, studied
+from attrib.workflows.runner import Outcome, Study, studied
 from attrib.workflows.study import CONTROLS, STEPS, Skipped, Tell, attribute
 
 CHUNK = 8  # pairs computed together
@@ -114,76 +115,84 @@ class Fcgr(Study):
 
 
 def fcgr(
-    predictor: Predictor,
     data: str | Path,
+    model: str | Path | Predictor | Callable[..., Any],
     output: str | Path,
     *,
+    weights: str | Path | None = None,
+    methods: Sequence[str] = METHODS,
+    options: Mapping[str, Any] | None = None,
+    corrections: Sequence[str] = CORRECTIONS,
+    interaction: bool = True,
+    layer: Mapping[str, str] | None = None,
+    context: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
     samples: Sequence[str] | None = None,
     max_samples: int = 6,
     n_background: int = 20,
-    context: Sequence[str] = (),
-    methods: Sequence[str] = METHODS,
-    corrections: Sequence[str] = CORRECTIONS,
-    layers: Mapping[str, str] | None = None,
     n_regions: int | None = None,
-    with_interaction: bool = True,
     pictures: int | str = "all",
-    workers: int = 0,
-    cluster: Any = None,
-    options: Mapping[str, Any] | None = None,
     batch_size: int | str = "auto",
+    device: str | None = None,
+    cluster: Any = None,
     seed: int = 0,
+    overwrite: bool = False,
     tell: Tell | None = None,
-) -> Studied:
+) -> Path:
     """Explain a two-branch network on pairs of miRNA and target, and write arrays, tables and pictures into a folder.
 
     Parameters
     ----------
-    predictor : Predictor
-        See `attrib.workflows.fcgr.predictor.load_predictor`.
     data : path
         Pairs, see `attrib.workflows.fcgr.pairs.read_pairs`.
+    model : path, str, Predictor or callable
+        The file of a checkpoint; ``"package.module:factory"`` or a network, whose images are of 6-mers unless settings beside the
+        weights say otherwise; or a predictor, see `attrib.workflows.fcgr.load_predictor`.
     output : path
         Folder for the results. One that holds a run with the same network and settings is continued.
+    weights : path, optional
+        A state dict for the factory.
+    methods : sequence of str
+        Of `attrib.functional.METHODS`.
+    options : mapping, optional
+        Arguments of methods, ``{"n_steps": 20}`` or ``{"integrated_gradients.n_steps": 20}``.
+    corrections : sequence of str
+        Of "normalize", "filter", "tangent", as further attributions: of saliency, or of another method as "integrated_gradients:filter",
+        or of all as "all:filter".
+    interaction : bool, default True
+        Whether the interaction of both sequences is computed.
+    layer : mapping of str to str, optional
+        By branch (mirna, mrna), the layer for Grad-CAM; default: the last convolution that only this branch reaches.
+    context : sequence of str
+        Tables or files with what the network takes beside the images, matched by the pairs' names; rows without names are those of
+        `data`, in their order. See `attrib.workflows.explain.explain`.
     columns : mapping, optional
         Columns of `data` with `mirna`, `target`, `label` and `id`, where they have other names.
     samples : sequence of str, optional
-        Names of pairs; default: `max_samples` of both labels, drawn by `seed`.
+        Pairs by name, or by row from 0; default: `max_samples` of both labels, drawn by `seed`.
     max_samples : int, default 6
         See `samples`. With three of each label or more, positives are compared with negatives.
     n_background : int, default 20
         Pairs of the background, drawn by `seed`: the baselines of GradientSHAP and DeepLIFT/SHAP.
-    context : sequence of str
-        Tables or files with what the network takes beside the images, matched by the pairs' names; rows without names are those of
-        `data`, in their order. See `attrib.workflows.explain.explain`.
-    methods : sequence of str
-        Of `attrib.functional.METHODS`.
-    corrections : sequence of str
-        Of "normalize", "filter", "tangent", as further attributions: of saliency, or of another method as "integrated_gradients:filter",
-        or of all as "all:filter".
-    layers : mapping of str to str, optional
-        By branch (mirna, mrna), the layer for Grad-CAM; default: the last convolution that only this branch reaches.
     n_regions : int, optional
         Regions per attribution; default: by silhouette.
-    with_interaction : bool, default True
-        Whether the interaction of both sequences is computed.
     pictures : int, "all" or "none"
         Of how many pairs pictures are drawn, which takes most of the time.
-    workers, cluster
-        As for `attrib.workflows.cells.cells`.
-    options : mapping, optional
-        Arguments of methods, ``{"n_steps": 20}`` or ``{"integrated_gradients.n_steps": 20}``.
     batch_size : int or "auto"
         Rows per call of the network.
+    device, cluster
+        As for `attrib.workflows.cells.cells`.
     seed : int, default 0
         Of all draws.
+    overwrite : bool, default False
+        Whether to begin anew in a folder of an earlier run.
     tell : callable, optional
         Gets ("pairs", done, in all).
 
     Returns
     -------
-    Studied
+    Path
+        The folder.
 
     Raises
     ------
@@ -196,19 +205,17 @@ def fcgr(
     Two pairs and a network with random weights:
 
     >>> import pathlib, tempfile
-    >>> from attrib.io import load
-    >>> from attrib.workflows.fcgr import fcgr, load_predictor
+    >>> import pandas as pd
+    >>> from attrib.workflows.fcgr import fcgr
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> pairs = "UGAGGUAGUAGGUUGUAUAGUU,AAAACUAUACAACCUACUACCUCAAAA,1\\nUGAGGUAGUAGGUUGUAUAGUU,GAGAGAGAGAGAGAGAGAGAGAGAGA,0\\n"
     >>> _ = (folder / "pairs.csv").write_text("mirna,target,label\\n" + pairs)
-    >>> predictor = load_predictor(None, model="attrib.workflows.fcgr.network:TwoBranch", k=6)
-    >>> study = fcgr(
-    ...     predictor, folder / "pairs.csv", folder / "results", max_samples=2, methods=["saliency"], with_interaction=False,
-    ...     pictures="none",
-    ... )
-    >>> study.summary["samples"]
-    ['0', '1']
+    >>> network = "attrib.workflows.fcgr.network:TwoBranch"
+    >>> results = fcgr(folder / "pairs.csv", network, folder / "results", methods=["saliency"], interaction=False, pictures="none")
+    >>> pd.read_csv(results / "attribution_statistics.csv")["sample"].unique().tolist()
+    [0, 1]
     """
+    predictor = predictor_of(model, weights, device)
     known_methods, corrected = checked_methods(methods, corrections)
     refuse_below_one(max_samples=max_samples, n_background=n_background)
     most = picture_count(pictures)
@@ -219,15 +226,15 @@ def fcgr(
     predictor = predictor._replace(context=beside)
     others = predictor.images.of(pairs.table.loc[background(pairs, n_background, seed)])
     x = predictor.images.of(pairs.table.loc[names])
-    branch_layers = layers_of(predictor, x, layers or {})
+    branch_layers = layers_of(predictor, x, layer or {})
     settings = Settings(
-        known_methods, corrected, branch_layers, with_interaction, dict(options or {}), seed, batch_size
+        known_methods, corrected, branch_layers, interaction, dict(options or {}), seed, batch_size
     )
     drawn = names[:most] if samples is not None else drawn_of(pairs, names, most, seed)
     prefixes, place = file_prefixes(names), Path(output).absolute()
     study = Fcgr(predictor, x, others, settings, n_regions, prefixes, drawn, place)
 
-    def finish(run: Folder, done: list[str], refused: dict[str, str]) -> dict[str, Any]:
+    def finish(run: Folder, done: list[str], refused: dict[str, str]) -> None:
         with timed(study.seconds, "pictures and tables of all pairs"):
             results = combined([load(study.part(s)) for s in done])
             write_layers(run, predictor, x, branch_layers)
@@ -238,10 +245,9 @@ def fcgr(
             summary = write_cohort(run, results, study.names, facts, seed, drawn)
         summary["seconds"] = {k: round(v, 3) for k, v in study.seconds.items()}
         write_json(summary, run.file("analysis_summary.json"))
-        return summary
 
     return studied(
-        study, dict(zip(names, names, strict=True)), output, finish, size=CHUNK, workers=workers, cluster=cluster,
+        study, dict(zip(names, names, strict=True)), output, finish, overwrite=overwrite, size=CHUNK, cluster=cluster,
         seconds=study.seconds, tell=tell,
     )  # fmt: skip
 
@@ -341,13 +347,13 @@ def _interaction_and_sharpness(
     A network that is a product of branches without biases, such as `TwoBranch`, needs one step, others need more.
     """
     try:
-        a = interaction(predictor.model, inputs, n_steps=1, **options)
+        a = interaction_of(predictor.model, inputs, n_steps=1, **options)
         if float(abs(a["delta"]).max()) > CLOSE * float(abs(a["prediction"]).max()):
-            a = interaction(predictor.model, inputs, n_steps=PATH_STEPS, **options)
+            a = interaction_of(predictor.model, inputs, n_steps=PATH_STEPS, **options)
     except ValueError as error:
         if "piecewise" not in str(error):
             raise
-        return interaction(
+        return interaction_of(
             predictor.model, inputs, softplus=SOFTPLUS, n_steps=PATH_STEPS, **options
         ), f"{SOFTPLUS:g}"
     return a, "none"

@@ -78,8 +78,8 @@ class Done(NamedTuple):
     seconds: dict[str, float]
 
 
-def write_cohort(run: Folder, done: Done, voxels: Voxels) -> dict[str, Any]:
-    """Write the files of the cohort; returns the summary."""
+def write_cohort(run: Folder, done: Done, voxels: Voxels) -> None:
+    """Write the files of the cohort."""
     parts, methods = done.parts, done.plan.methods
     table = pd.DataFrame([r for p in parts for r in p["rows"]])
     regions = pd.DataFrame([r for p in parts for r in p["regions"]])
@@ -110,7 +110,6 @@ def write_cohort(run: Folder, done: Done, voxels: Voxels) -> dict[str, Any]:
         summary, table, groups, files, done.problems, done.drawn, methods, done.across, done.slices, pages
     )
     run.text("index.html", page)
-    return summary
 
 
 def _group_viewers(run: Folder, done: Done, groups: Groups) -> dict[str, str]:

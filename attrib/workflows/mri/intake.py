@@ -133,7 +133,7 @@ def cohort_of(table: str | Path, how: Images, say: Say) -> Cohort:
             if len(image.shape) > 3 and image.shape[3] > 1:
                 problems.append({"subject": s.name, "problem": f"{s.path.name} has {image.shape[3]} volumes; the first is used", "kept": True})  # fmt: skip
     if not images:
-        raise ValueError(f"`subjects`: none of {len(subjects)} images can be used; {problems[0]['subject']}: {problems[0]['problem']}")  # fmt: skip
+        raise ValueError(f"`data`: none of {len(subjects)} images can be used; {problems[0]['subject']}: {problems[0]['problem']}")  # fmt: skip
     reference = _most_common(images)
     shape, affine = _shape(images[reference]), checked_affine(images[reference].affine)
     fitting = []

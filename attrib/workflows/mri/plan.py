@@ -47,7 +47,7 @@ class Factory(NamedTuple):
 
 
 class Images(NamedTuple):
-    """How images go into the model.
+    """How images go into the model, and which slices and further files are made of them.
 
     Attributes
     ----------
@@ -65,6 +65,12 @@ class Images(NamedTuple):
         For all subjects without a mask in the table.
     atlas, atlas_names : path or None
         Whole numbers on the subjects' grid, and a table of their names; default: the one that is called as the atlas is.
+    key_slices : sequence of int or None
+        Slices that are drawn; None: seven in the middle half.
+    key_mm : sequence of float or None
+        The same in mm.
+    npy : bool
+        Whether maps are written as `.npy` too, in the model's orientation.
     """
 
     input: str = "volume"
@@ -75,30 +81,9 @@ class Images(NamedTuple):
     brain_mask: str | Path | None = None
     atlas: str | Path | None = None
     atlas_names: str | Path | None = None
-
-
-class Figures(NamedTuple):
-    """What is drawn and written beside attributions and tables.
-
-    Attributes
-    ----------
-    pictures : int or str
-        Subjects that are drawn: a number, ``"all"`` or ``"none"``.
-    key_slices : sequence of int or None
-        Slices that are drawn; None: seven in the middle half.
-    key_mm : sequence of float or None
-        The same in mm.
-    npy : bool
-        Whether maps are written as `.npy` too, in the model's orientation.
-    workers : int
-        Processes that draw; 0: this one draws. Programs that pass more need ``if __name__ == "__main__"``.
-    """
-
-    pictures: int | str = 50
     key_slices: Sequence[int] | None = None
     key_mm: Sequence[float] | None = None
     npy: bool = False
-    workers: int = 0
 
 
 class Voxels(NamedTuple):

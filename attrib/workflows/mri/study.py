@@ -16,17 +16,16 @@ from attrib.domains.mri import Subject, evenly, plane_dim, read_subjects, slice_
 from attrib.domains.mri import key_slices as middle_slices
 from attrib.io.nifti import nibabel_module
 from attrib.labels.grids import VOXEL_DIMS, foreground
-from attrib.scale.loading import first_line, load_model
+from attrib.scale.loading import first_line, model_of
 from attrib.scale.runners import shares
-from attrib.workflows.data import class_names
-from attrib.workflows.folder import Folder, digest, fingerprint, picture_count, read_mapping
+from attrib.workflows.data import class_names, places_of
+from attrib.workflows.folder import Folder, digest, fingerprint, picture_count, read_mapping, refuse_below_one
 from attrib.workflows.mri.cohort import Done, write_cohort
 from attrib.workflows.mri.explaining import Explainer
 from attrib.workflows.mri.intake import Cohort, cohort_of, with_classes
 from attrib.workflows.mri.plan import (
     METHODS,
     Factory,
-    Figures,
     Images,
     Plan,
     Voxels,
@@ -45,12 +44,12 @@ Say = Callable[[str], None]
 
 
 def mri(
-    subjects: str | Path,
+    data: str | Path,
     model: str | Factory | Callable[..., Any],
     output: str | Path,
     *,
     weights: str | Path | None = None,
-    classes: str | None = None,
+    classes: str | Sequence[str] | None = None,
     target: str | None = None,
     methods: Sequence[str] = METHODS,
     options: Mapping[str, Any] | None = None,
@@ -59,8 +58,8 @@ def mri(
     context: Sequence[str] = (),
     images: Images | None = None,
     samples: Sequence[str] | None = None,
-    max_samples: int = 0,
-    figures: Figures | None = None,
+    max_samples: int | None = None,
+    pictures: int | str = 50,
     voxels: Voxels | None = None,
     batch_size: int | str = "auto",
     device: str | None = None,
@@ -74,8 +73,8 @@ def mri(
 
     Parameters
     ----------
-    subjects : path
-        A table, see `attrib.domains.mri.read_subjects`.
+    data : path
+        A table of subjects, see `attrib.domains.mri.read_subjects`.
     model : str, Factory or callable
         As for `attrib.scale.loading.load_model`, with or without a file of its arguments; or the model itself.
     output : path
@@ -83,8 +82,8 @@ def mri(
         done again.
     weights : path, optional
         A state dict.
-    classes : str, optional
-        Names of the outputs, with commas, or a file with one per line. A model of one output has two.
+    classes : str or sequence of str, optional
+        Names of the outputs: a sequence, a text with commas, or a file with one per line. A model of one output has two.
     target : str, optional
         The class whose score is explained, or ``"predicted"``; default: the last class.
     methods : sequence of str
@@ -99,13 +98,13 @@ def mri(
         Tables or files with what the model takes beside the images, matched to subjects by name; see
         `attrib.workflows.explain.explain`: age, sex, scanner.
     images : Images, optional
-        How images go in: volumes or slices, orientation, intensity, mask, atlas.
+        How images go in: volumes or slices, orientation, intensity, mask, atlas; and which slices are drawn.
     samples : sequence of str, optional
         Subjects by name; default: all.
-    max_samples : int, default 0
-        At most so many, drawn evenly over labels; 0: all.
-    figures : Figures, optional
-        What is drawn, and which further files are written.
+    max_samples : int, optional
+        At most so many, drawn evenly over labels.
+    pictures : int, "all" or "none"
+        Subjects that are drawn.
     voxels : Voxels, optional
         Statistics of voxels.
     batch_size, device
@@ -136,7 +135,7 @@ def mri(
     --------
     >>> import pathlib, tempfile
     >>> import nibabel, numpy as np, torch
-    >>> from attrib.workflows.mri import Figures, mri
+    >>> from attrib.workflows.mri import mri
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> rng = np.random.default_rng(0)
     >>> lines = ["subject,path,label"]
@@ -148,15 +147,15 @@ def mri(
     >>> _ = torch.manual_seed(0)
     >>> network = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(120, 2)).eval()
     >>> results = mri(
-    ...     folder / "subjects.csv", network, folder / "results", classes="HC,TLE", methods=["saliency"], figures=Figures(pictures="none")
+    ...     folder / "subjects.csv", network, folder / "results", classes="HC,TLE", methods=["saliency"], pictures="none"
     ... )
     >>> nibabel.load(results / "saliency" / "sub-0" / "sub-0_saliency.nii.gz").shape
     (6, 7, 5)
     """
     nibabel_module()
-    images, figures, voxels = images or Images(), figures or Figures(), voxels or Voxels()
+    images, voxels = images or Images(), voxels or Voxels()
     refuse_odd_statistics(voxels)
-    most = picture_count(figures.pictures)
+    most = picture_count(pictures)
     if most != 0 and find_spec("nilearn") is None:
         raise ImportError(
             f'nilearn is needed for its viewer; install it: {install_hint("mri")}; or draw none: `pictures` "none"'
@@ -168,12 +167,12 @@ def mri(
             tuple(dict.fromkeys(methods)), None if names is None else tuple(names), target, images.input, images.axis, images.orientation,
             images.intensity, baselines, layer, dict(options or {}), voxels.smooth, batch_size, device, seed, images.slice_range,
         ),
-        has_atlas=images.atlas is not None or any(s.atlas is not None for s in read_subjects(subjects)[0]),
+        has_atlas=images.atlas is not None or any(s.atlas is not None for s in read_subjects(data)[0]),
     )  # fmt: skip
     code, parameters = model if isinstance(model, Factory) else (model, None)
     arguments = None if parameters is None else read_mapping(Path(parameters), "parameters")
-    f = load_model(code, weights, device, arguments) if isinstance(code, str) else code
-    cohort = cohort_of(subjects, images, say)
+    f = model_of(code, weights, device, arguments)
+    cohort = cohort_of(data, images, say)
     cohort = replace(cohort, subjects=_chosen(cohort.subjects, samples, max_samples, seed, say))
     if plan.batch_size == "auto" and plan.input == "volume" and np.prod(cohort.shape) > LARGE:
         plan = replace(plan, batch_size=2)
@@ -185,16 +184,16 @@ def mri(
     prediction = explainer.try_out(volume, first.name)
     people, strange = with_classes(cohort.subjects, prediction.classes, names is not None)
     cohort = replace(cohort, subjects=people, problems=[*cohort.problems, *strange])
-    slices = _slices(cohort, volume, across, figures, plan.slices)
+    slices = _slices(cohort, volume, across, images, plan.slices)
     target_name = plan.target or prediction.classes[-1]
     say(
         f"{len(people)} subjects of {' x '.join(map(str, cohort.shape))} voxels; {', '.join(plan.methods)} of the score of {target_name}."
     )
     place = Path(output).absolute()
     drawn = {s.name for s in evenly(people, len(people) if most is None else min(most, len(people)), seed)}
-    settings = _settings(plan, code, f, weights, parameters, images, cohort, figures.npy) | beside.identity()
+    settings = _settings(plan, code, f, weights, parameters, images, cohort, images.npy) | beside.identity()
     study = Mri(
-        code, weights, arguments, device, plan, across, cohort, beside, first.name, place, figures.npy, frozenset(drawn), slices, settings,
+        code, weights, arguments, device, plan, across, cohort, beside, first.name, place, images.npy, frozenset(drawn), slices, settings,
     )  # fmt: skip
     worker = Worker(study, explainer)
     judged = {s.name for s in evenly(people, min(JUDGED, len(people)), seed)}
@@ -202,7 +201,7 @@ def mri(
     if overwrite or read_part(place, items[first.name][0]) is None:
         worker.rehearse(items[first.name])
 
-    def finish(run: Folder, done: list[str], refused: dict[str, str]) -> dict[str, Any]:
+    def finish(run: Folder, done: list[str], refused: dict[str, str]) -> None:
         problems = [
             *cohort.problems,
             *({"subject": s, "problem": why, "kept": False} for s, why in refused.items()),
@@ -210,14 +209,12 @@ def mri(
         parts = [_part(run, study, items[name][0]) for name in done]
         pictured = [name for name in done if name in drawn]
         results = Done(cohort, plan, parts, problems, pictured, across, slices, worker.seconds)
-        summary = write_cohort(run, results, voxels)
+        write_cohort(run, results, voxels)
         run.record |= {"seconds": results.seconds}
-        return summary
 
     return studied(
-        study, items, output, finish, overwrite=overwrite, session=worker, workers=figures.workers, cluster=cluster,
-        seconds=worker.seconds, tell=tell,
-    ).folder  # fmt: skip
+        study, items, output, finish, overwrite=overwrite, session=worker, cluster=cluster, seconds=worker.seconds, tell=tell
+    )  # fmt: skip
 
 
 def _part(run: Folder, study: Mri, subject: Subject) -> dict[str, Any]:
@@ -251,19 +248,11 @@ def _settings(
 
 
 def _chosen(
-    subjects: list[Subject], samples: Sequence[str] | None, most: int, seed: int, say: Say
+    subjects: list[Subject], samples: Sequence[str] | None, most: int | None, seed: int, say: Say
 ) -> list[Subject]:
-    if samples is not None:
-        names = {s.name for s in subjects}
-        missing = [s for s in samples if s not in names]
-        if missing:
-            raise ValueError(
-                f"`samples` has {missing[0]!r}; subjects that can be used are {', '.join(sorted(names)[:8])}"
-            )
-        subjects = [s for s in subjects if s.name in set(samples)]
-    if most < 0:
-        raise ValueError(f"`max_samples` is {most}, expected a number of subjects, or 0 for all")
-    if most and most < len(subjects):
+    subjects = [subjects[k] for k in places_of([s.name for s in subjects], samples)]
+    refuse_below_one(max_samples=most)
+    if most is not None and most < len(subjects):
         say(f"{most} of {len(subjects)} subjects, drawn evenly over labels with seed {seed}.")
         return evenly(subjects, most, seed)
     return subjects
@@ -277,7 +266,7 @@ def _first_readable(cohort: Cohort) -> tuple[Subject, xr.DataArray]:
             return s, cohort.read(s)
         except (ValueError, OSError) as error:
             reasons.append(f"{s.name}: {first_line(error)}")
-    raise ValueError(f"`subjects`: no image can be read; {reasons[0] if reasons else 'no subject is left'}")
+    raise ValueError(f"`data`: no image can be read; {reasons[0] if reasons else 'no subject is left'}")
 
 
 def _refuse_slices_outside(wanted: tuple[int, int] | None, shape: Sequence[int], across: str) -> None:
@@ -290,11 +279,11 @@ def _refuse_slices_outside(wanted: tuple[int, int] | None, shape: Sequence[int],
 
 
 def _slices(
-    cohort: Cohort, volume: xr.DataArray, across: str, figures: Figures, explained: tuple[int, int] | None
+    cohort: Cohort, volume: xr.DataArray, across: str, images: Images, explained: tuple[int, int] | None
 ) -> list[int]:
     """The slices that are drawn: those that were asked for, else some of the explained ones."""
     first, last = explained or (0, cohort.shape[VOXEL_DIMS.index(across)] - 1)
-    wanted, mm = figures.key_slices, figures.key_mm
+    wanted, mm = images.key_slices, images.key_mm
     if wanted is not None and mm is not None:
         raise ValueError("`key_slices` and `key_mm` are both given; pass one of them")
     if wanted is None and mm is None:

@@ -78,7 +78,7 @@ class Mri(Study):
     settings: Mapping[str, Any]
 
     program = "attrib mri"
-    what = argument = "subjects"
+    what = "subjects"
 
     def identity(self) -> Mapping[str, Any]:
         """What must be equal for a run to be continued."""

@@ -1,6 +1,11 @@
 """The study of sequences: what a network of DNA or RNA looks for, record by record and over all of them."""
 
-from attrib.workflows.sequence.settings import Source
-from attrib.workflows.sequence.study import Search, Studied, sequence
+import sys
 
-__all__ = ["Search", "Source", "Studied", "sequence"]
+from attrib._rooms import CallableModule
+from attrib.workflows.sequence.settings import METHODS, Source
+from attrib.workflows.sequence.study import Search, sequence
+
+__all__ = ["METHODS", "Search", "Source", "sequence"]
+
+sys.modules[__name__].__class__ = CallableModule

@@ -13,13 +13,13 @@ import pandas as pd
 import xarray as xr
 
 from attrib.domains.motifs import consensus, information_content
-from attrib.io import replacing, save, save_motifs
+from attrib.io import replacing, save, save_motifs, write_json
 from attrib.io.place import file_names
 from attrib.stats import agreement
 from attrib.workflows.drawing import name as long_name
 from attrib.workflows.folder import Folder, save_picture
 from attrib.workflows.page import browser, links, listing, page, paragraphs, pictures, table
-from attrib.workflows.runner import FEW, Drawers
+from attrib.workflows.runner import Drawers
 from attrib.workflows.sequence.discovery import Discovered
 from attrib.workflows.sequence.experiments import STARTS
 from attrib.workflows.sequence.parts import Attributed, Variation
@@ -95,7 +95,7 @@ def _variants(findings: Findings) -> dict[str, object] | None:
     return table("Variants", order, "variants.csv")
 
 
-def write(run: Folder, findings: Findings, pictures: int | None, workers: int = 0) -> None:
+def write(run: Folder, findings: Findings, pictures: int | None) -> None:
     """Write results, tables, motifs, pictures and the page, each file completely or not at all."""
     _arrays(run, findings.attributed)
     _tables(run, findings)
@@ -107,10 +107,23 @@ def write(run: Folder, findings: Findings, pictures: int | None, workers: int = 
     if motifs:
         save_motifs(motifs, run.file("motifs.meme"))
     drawn = draw(run, findings) if pictures != 0 else []
-    records = draw_records(run, findings, pictures, workers)
+    records = draw_records(run, findings, pictures)
+    write_json(_summary(run, findings), run.file("summary.json"))
     with replacing(run.file("index.html")) as temporary:
         tables = motifs_table(findings), records_table(findings)
         temporary.write_text(study_page(findings, run, tables, drawn, records), encoding="utf-8")
+
+
+def _summary(run: Folder, findings: Findings) -> dict[str, Any]:
+    d = findings.discovered
+    best = [] if d.hits is None else d.hits.drop_duplicates("motif").to_dict("records")
+    return {
+        "records": findings.attributed.x.sizes["sample"], "outputs": [str(o) for o in findings.attributed.outputs],
+        "methods": list(findings.attributed.results), "seqlets_of": findings.lead, "seqlets": len(d.clusters.seqlets),
+        "motifs": {"seqlets": len(d.clusters.motifs), "modisco": len(d.modisco), "filters": len(d.filter_motifs)},
+        "matches": [{k: hit[k] for k in ("motif", "target", "target_name", "p", "q")} for hit in best],
+        "problems": findings.problems, "notes": run.record.get("notes", {}),
+    }  # fmt: skip
 
 
 def _arrays(run: Folder, done: Attributed) -> None:
@@ -233,15 +246,13 @@ def draw(run: Folder, findings: Findings) -> list[str]:
     return motifs + _experiment_picture(run, findings.experiments) + _courses(run, findings)
 
 
-def draw_records(
-    run: Folder, findings: Findings, count: int | None, workers: int = 0
-) -> list[tuple[str, Any, str]]:
+def draw_records(run: Folder, findings: Findings, count: int | None) -> list[tuple[str, Any, str]]:
     """Draw the records of the strongest seqlets, then the first ones; several outputs take turns; returns records, outputs and files."""
     (run.path / "records").mkdir(exist_ok=True)
     ranked = [[(output, record) for record in _ranked(output)] for output in findings.by_output()]
     turns = [pair for row in zip_longest(*ranked) for pair in row if pair is not None]
     drawn = []
-    with Drawers(workers if len(turns[:count]) > FEW else 0) as drawers:
+    with Drawers(len(turns[:count])) as drawers:
         for k, (output, record) in enumerate(turns[:count]):
             name = record if output.output is None else f"{record}_{output.output}"
             file = f"records/{k:03d}_{file_names([name])[name]}.png"

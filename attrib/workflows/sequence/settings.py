@@ -28,7 +28,7 @@ from attrib.domains.sequences.tables import text_of
 from attrib.functional import METHODS as METHODS_HERE
 from attrib.io.tracks import MUTATIONS
 from attrib.labels import predict
-from attrib.workflows.data import targets
+from attrib.workflows.data import places_of, targets
 from attrib.workflows.drawing import name as long_name
 from attrib.workflows.folder import digest
 from attrib.workflows.plan import Context, Plan, plan
@@ -259,13 +259,15 @@ class Source(NamedTuple):
     summits: bool = False
 
 
-def read_records(source: Source, max_samples: int | None = None, seed: int = 0) -> Reading:
-    """Read the sequences: all, or at most so many, drawn evenly over the labels if there is a column `label` or `class`.
+def read_records(
+    source: Source, samples: Sequence[str] | None = None, max_samples: int | None = None, seed: int = 0
+) -> Reading:
+    """Read the sequences: all, or those that are named, and of them at most so many, drawn evenly over the labels if there is a column `label` or `class`.
 
     Raises
     ------
     ValueError
-        For arguments that do not fit the file, and if no record can be used.
+        For arguments that do not fit the file, names that there are not, and if no record can be used.
     FileNotFoundError
         If there is no such file.
     """
@@ -276,6 +278,7 @@ def read_records(source: Source, max_samples: int | None = None, seed: int = 0) 
         first = reading.problems.problem.iloc[0] if len(reading.problems) else "it is empty"
         raise ValueError(f"none of {len(reading.problems)} records can be used: {first}")
     records = reading.sequences
+    records = records.iloc[places_of([str(n) for n in records.index], samples)]
     by = label_among(records.columns)
     labels = [""] * len(records) if by is None else records[by].astype(str).tolist()
     return reading._replace(sequences=_named(records.iloc[drawn_evenly(labels, max_samples, seed)]))

@@ -13,10 +13,10 @@ import xarray as xr
 from attrib.domains.motifs import Clusters
 from attrib.domains.sequences import Reading, one_hot
 from attrib.io import motif_reading
-from attrib.scale.loading import load_model
+from attrib.scale.loading import model_of
 from attrib.scale.runners import shares
 from attrib.workflows.data import class_names, headed, with_heads
-from attrib.workflows.folder import PARTS, RECORD, Folder, picture_count, plain_settings
+from attrib.workflows.folder import PARTS, Folder, picture_count, plain_settings
 from attrib.workflows.plan import Context, context_of
 from attrib.workflows.runner import studied
 from attrib.workflows.sequence.convolution import TRIED, Kernel, kernels
@@ -171,55 +171,31 @@ def _left_out(
     return notes
 
 
-class Studied(NamedTuple):
-    """Results of a run.
-
-    Attributes
-    ----------
-    folder : Path
-    files : list of str
-    problems : list of dict
-        Records that are not in the results, and those whose name was changed: `record`, `line`, `problem`, `kept`.
-    discovered : Discovered
-        Motifs of filters and seqlets, and their matches.
-    experiments : DataFrame
-        A row per experiment, motif and target.
-    attributed : Attributed
-        Sequences and attributions.
-    """
-
-    folder: Path
-    files: list[str]
-    problems: list[dict[str, Any]]
-    discovered: Discovered
-    experiments: pd.DataFrame
-    attributed: Attributed
-
-
 def sequence(
     data: str | Path | Source,
     model: str | Callable[..., Any],
     output: str | Path,
     *,
     weights: str | Path | None = None,
+    classes: str | Sequence[str] | None = None,
+    target: str | None = None,
+    methods: Sequence[str] = METHODS,
+    options: Mapping[str, Any] | None = None,
+    baselines: str = "uniform",
     search: Search | None = None,
     context: Sequence[str] = (),
-    methods: Sequence[str] = METHODS,
-    target: str | None = None,
-    classes: str | None = None,
-    baselines: str = "uniform",
     dims: Sequence[str] = ("sample", "nucleotide", "position"),
+    samples: Sequence[str] | None = None,
     max_samples: int | None = None,
     pictures: int | str = 12,
-    workers: int = 0,
-    cluster: Any = None,
     batch_size: int | str = "auto",
     device: str | None = None,
+    cluster: Any = None,
     seed: int = 0,
-    options: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
     tell: Tell | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> Studied:
+) -> Path:
     """Explain a model of sequences, find its motifs, test them, and write pictures, tables and attributions into a folder.
 
     Parameters
@@ -233,35 +209,41 @@ def sequence(
         done are not done again.
     weights : path, optional
         A state dict for `model`.
-    search : Search, optional
-        Motifs that are looked for, and experiments with them.
-    context : sequence of str
-        Tables or files with what the model takes beside a sequence, matched by the records' names; copies of a record (mutations,
-        shuffles, motifs put in) keep its values. See `attrib.workflows.explain.explain`.
-    methods : sequence of str
-        Of `attrib.functional.METHODS`.
+    classes : str or sequence of str, optional
+        Names of the outputs: a sequence, a text with commas, or a file with one per line.
     target : str, optional
         An output's number, a class name, several with commas, `"predicted"` or `"all"`; None where the model has one
         output. Each of several outputs has its own attributions, seqlets and motifs; experiments score all motifs on all outputs.
         Of a model that returns several heads `"1:0"` or `"human:3"`, a head and its output, and `"0:profile"`, the score of a
         profile (`attrib.functional.profile_score`).
-    classes : str, optional
-        Names with commas, or a file with one per line.
+    methods : sequence of str
+        Of `attrib.functional.METHODS`.
+    options : mapping, optional
+        More arguments of methods, as for `attrib explain`.
     baselines : {"uniform", "zeros", "shuffle", "dinucleotide"}
         What records are compared with: a quarter of each letter; zeros; shuffles of the record (ten for methods that
         take several, their mean for the others).
+    search : Search, optional
+        Motifs that are looked for, and experiments with them.
+    context : sequence of str
+        Tables or files with what the model takes beside a sequence, matched by the records' names; copies of a record (mutations,
+        shuffles, motifs put in) keep its values. See `attrib.workflows.explain.explain`.
     dims : sequence of str
         Order of the dims as the model takes them.
+    samples : sequence of str, optional
+        Records by name; default: all.
     max_samples : int, optional
         At most so many, drawn evenly over the labels of a table with a column `label` or `class`, else over all records.
     pictures : int, "all" or "none"
         Number of records with a picture, those of the strongest seqlets. Without any, motifs have no pictures either.
-    workers, cluster
-        As for `attrib.workflows.cells.cells`.
-    batch_size, device, seed
+    batch_size, device
         As for every method.
-    options : mapping, optional
-        More arguments of methods, as for `attrib explain`.
+    cluster
+        As for `attrib.workflows.cells.cells`.
+    seed : int, default 0
+        Of all draws.
+    overwrite : bool, default False
+        Whether to begin anew in a folder of an earlier run.
     tell : callable, optional
         Gets ("records", records done, in all).
     say : callable, optional
@@ -269,7 +251,8 @@ def sequence(
 
     Returns
     -------
-    Studied
+    Path
+        The folder.
 
     Raises
     ------
@@ -287,13 +270,14 @@ def sequence(
     --------
     >>> import pathlib, tempfile
     >>> import torch
+    >>> import attrib
     >>> from attrib.workflows.sequence import sequence
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> _ = (folder / "peaks.fa").write_text(">peak1\\nTTTTGATAAGTTTTTTTTTT\\n>peak2\\nTTTTTTTTTTGATAAGTTTT\\n")
     >>> _ = torch.manual_seed(0)
     >>> network = torch.nn.Sequential(torch.nn.Conv1d(4, 3, 6), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(45, 1)).eval()
-    >>> study = sequence(folder / "peaks.fa", network, folder / "results", methods=["deep_lift"], pictures=0)
-    >>> study.attributed.x.sample.values.tolist()
+    >>> results = sequence(folder / "peaks.fa", network, folder / "results", methods=["deep_lift"], pictures=0)
+    >>> attrib.load(results / "attributions.nc", "deep_lift").sample.values.tolist()
     ['peak1', 'peak2']
     """
     names = class_names(classes)
@@ -305,8 +289,8 @@ def sequence(
     source = data if isinstance(data, Source) else Source(data)
     most = picture_count(pictures)
     shares(1, cluster)
-    reading, material = _read(source, max_samples, settings, search, say)
-    loaded = load_model(model, weights, device) if isinstance(model, str) else model
+    reading, material = _read(source, samples, max_samples, settings, search, say)
+    loaded = model_of(model, weights, device)
     f = with_heads(loaded, target, names)
     beside = context_of(context, loaded, [str(n) for n in reading.sequences.index])
     settings = settings._replace(context=beside)
@@ -318,25 +302,21 @@ def sequence(
         say(f"At most {max_samples} records, drawn evenly with seed {seed}.")
     say(f"Explaining {len(records)} records with {', '.join(settings.methods)}.")
 
-    def finish(run: Folder, done: list[str], refused: dict[str, str]) -> dict[str, Any]:
+    def finish(run: Folder, done: list[str], refused: dict[str, str]) -> None:
         run.record |= {"source": _texts(source), "search": _texts(search)}
         explained = attributed(study, pieces, records, refused)
         problems = problem_entries(reading.problems) + refusal_entries(explained.refused)
         findings = searched(f, explained, settings, search, material, problems, say, run)
         run.record |= {"problems": problems, "notes": findings.discovered.notes, "seqlets_of": findings.lead}
-        write(run, findings, most, workers)
-        return {"problems": problems, "findings": findings}
+        write(run, findings, most)
 
-    run = studied(study, pieces, output, finish, cluster=cluster, tell=tell)
-    findings = run.summary["findings"]
-    return Studied(
-        run.folder, [*run.files, RECORD], run.summary["problems"], findings.discovered, findings.experiments, findings.attributed,
-    )  # fmt: skip
+    return studied(study, pieces, output, finish, overwrite=overwrite, cluster=cluster, tell=tell)
 
 
 def _read(
-    source: Source, max_samples: int | None, settings: Settings, search: Search, say: Callable[[str], None]
-) -> tuple[Reading, Material]:
+    source: Source, samples: Sequence[str] | None, max_samples: int | None, settings: Settings, search: Search,
+    say: Callable[[str], None],
+) -> tuple[Reading, Material]:  # fmt: skip
     """Read the records and the files of the search, and check names and arguments before the work."""
     check(settings)
     if search.evolve < 0:
@@ -354,7 +334,7 @@ def _read(
     material = Material(None if patterns is None else patterns.motifs, variants)
     material.pairs(search)
     inserted(NOTHING, material.database, search.insert)
-    reading = read_records(source, max_samples, settings.seed)
+    reading = read_records(source, samples, max_samples, settings.seed)
     settings.plan(one_hot(reading.sequences.iloc[:1]))
     return reading, material
 
