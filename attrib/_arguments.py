@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 BITS = 64  # of a seed
 
@@ -32,6 +38,60 @@ def near(value: object, names: Iterable[object], most: int = 1) -> str:
         or [s for s in spelled if len(text) > 2 and s.startswith(text)][:most]
     )
     return f"; did you mean {' or '.join(repr(spelled[c]) for c in close)}?" if close else ""
+
+
+def public(function: Callable[P, R]) -> Callable[P, R]:
+    """A public function beside the methods: it names the argument where a keyword is unknown, or labels are missing.
+
+    Unknown keywords are answered with the nearest name. Arguments that are annotated as a DataArray, a Dataset or a mapping of
+    DataArrays, and are none, are refused with what to pass.
+
+    Examples
+    --------
+    >>> from attrib.plots import bars
+    >>> bars([1.0, 2.0])
+    Traceback (most recent call last):
+    TypeError: `a` is a list, expected a DataArray; make one: xr.DataArray(a, dims=...)
+    """
+    parameters = inspect.signature(function).parameters
+    names = tuple(parameters)
+    kinds = {name: str(p.annotation).removesuffix(" | None") for name, p in parameters.items()}
+    kinds = {name: kind for name, kind in kinds.items() if kind in _LABELLED}
+    optional = {name for name in kinds if parameters[name].default is None}
+
+    @functools.wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        for option in options:
+            if option not in parameters:
+                meant = near(option, names) or f"; it has {', '.join(names)}"
+                raise TypeError(f"{function.__name__} has no argument {option!r}{meant}")
+        for name, value in (*zip(names, args, strict=False), *options.items()):
+            if name in kinds and not (value is None and name in optional):
+                _refuse_unlabelled(name, value, kinds[name])
+        return function(*args, **options)
+
+    return call
+
+
+_LABELLED = {  # what is expected, and how to come by it
+    "xr.DataArray": ("a DataArray", "; make one: xr.DataArray({0}, dims=...)"),
+    "xr.Dataset": ("a Dataset", ", as attrib.stats.moments_by gives it"),
+    "Mapping[str, xr.DataArray]": ("a mapping of names to DataArrays", ", such as {{'saliency': a}}"),
+    "Mapping[str, Labelled]": ("a mapping of names to results", ", such as {{'saliency': a}}"),
+}
+
+
+def _refuse_unlabelled(name: str, value: Any, kind: str) -> None:
+    is_dataset = hasattr(value, "data_vars")
+    fits = {
+        "xr.DataArray": hasattr(value, "dims") and hasattr(value, "coords") and not is_dataset,
+        "xr.Dataset": is_dataset,
+    }
+    if not fits.get(kind, isinstance(value, Mapping)):
+        expected, advice = _LABELLED[kind]
+        advice = f"; pick a variable: {name}[...]" if is_dataset else advice.format(name)
+        what = "None" if value is None else f"a {type(value).__name__}"
+        raise TypeError(f"`{name}` is {what}, expected {expected}{advice}")
 
 
 def refuse_unnamed(argument: str, names: Sequence[object], available: Iterable[object]) -> None:

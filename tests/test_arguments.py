@@ -1,11 +1,14 @@
 """Wrong arguments, inputs and models: the error says what to do, and nothing is changed."""
 
+import inspect
 import math
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from torch import Tensor, nn
 
 import attrib
@@ -176,3 +179,79 @@ def test_names_of_the_package_are_found_and_misspelt_ones_told() -> None:
             "saliance",
             place,
         )  # Python suggests the nearest by these
+
+
+ROOMS = (
+    "stats",
+    "plots",
+    "io",
+    "domains.sequences",
+    "domains.motifs",
+    "domains.expression",
+    "domains.fcgr",
+    "testing",
+)
+PUBLIC = {
+    f"{room}.{name}": getattr(import_module(f"attrib.{room}"), name)
+    for room in ROOMS
+    for name in import_module(f"attrib.{room}").__all__
+} | {
+    f"functional.{name}": getattr(attrib.functional, name)
+    for name in ("prepare", "shared", "up_to", "from_layer", "head", "op_shares")
+}
+
+
+def last(function: Any) -> inspect.Parameter:
+    return list(inspect.signature(function).parameters.values())[-1]
+
+
+FUNCTIONS = {  # those that hand options on leave unknown ones to the method
+    name: f
+    for name, f in PUBLIC.items()
+    if inspect.isfunction(f)
+    and inspect.signature(f).parameters
+    and last(f).kind != inspect.Parameter.VAR_KEYWORD
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_an_unknown_keyword_of_a_public_function_gets_the_nearest_name(name: str) -> None:
+    function = FUNCTIONS[name]
+    argument = last(function).name
+    with pytest.raises(TypeError) as caught:
+        function(**{f"{argument}z": 1})
+    assert (
+        str(caught.value) == f"{function.__name__} has no argument '{argument}z'; did you mean {argument!r}?"
+    )
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_has_no_labels_is_named_where_a_dataarray_is_expected(name: str) -> None:
+    function = FUNCTIONS[name]
+    for argument, parameter in inspect.signature(function).parameters.items():
+        if parameter.annotation == "xr.DataArray":
+            with pytest.raises(
+                TypeError, match=f"`{argument}` is a ndarray, expected a DataArray; make one: xr.DataArray"
+            ):
+                function(**{argument: np.ones((2, 3))})
+
+
+def test_other_kinds_that_are_expected() -> None:
+    a = xr.DataArray([[1.0, 2.0]], dims=("sample", "gene"))
+    with pytest.raises(
+        TypeError, match=r"`a` is a Dataset, expected a DataArray; pick a variable: a\[\.\.\.\]"
+    ):
+        attrib.plots.bars(a.to_dataset(name="a"))  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"`moments` is a DataArray, expected a Dataset, as attrib.stats.moments_by gives it"
+    ):
+        attrib.stats.top(a)  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError,
+        match=r"`results` is a DataArray, expected a mapping of names to results, such as \{'saliency': a\}",
+    ):
+        attrib.stats.agreement(a)  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match="`a` is a ndarray, expected a result, or a mapping of names to results"
+    ):
+        attrib.stats.summary(np.ones(3))  # type: ignore[arg-type]

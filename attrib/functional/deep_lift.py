@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attrib._arguments import public
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.graph import transformed
@@ -355,6 +356,7 @@ def _only_auto(engine: str) -> None:
 # ------------------------------------------------------------------ what each op did
 
 
+@public
 def op_shares(
     f: Model,
     x: Tensors,

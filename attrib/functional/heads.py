@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attrib._arguments import public
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple
@@ -30,6 +31,7 @@ class Head:
         return y if self.score is None else self.score(y)
 
 
+@public
 def head(f: Model, *which: int | str, score: Score | None = None) -> Head:
     """One head of a model that returns several: ``x -> f(x)[which]``.
 
@@ -92,6 +94,7 @@ def _parts(y: Any) -> dict[int | str, Any]:
     return {k: v for k, v in getattr(y, "__dict__", {}).items() if not k.startswith("_") and v is not None}
 
 
+@public
 def profile_score(y: Tensor) -> Tensor:
     r"""The score of a profile's logits: their mean, weighted by the profile.
 

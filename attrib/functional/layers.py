@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from attrib._arguments import public
 from attrib.engine.gradient.differentiate import graph_of
 from attrib.engine.inputs import as_baselines, as_distribution, as_pool, as_tuple
 from attrib.engine.layers.at_layer import Layer, OffPath, check_output, find_layer, not_in_the_model, tapped
@@ -172,6 +173,7 @@ def _layer_of(f: Model, layer: Layer) -> tuple[str, torch.nn.Module]:
     return named
 
 
+@public
 def up_to(f: Model, layer: Layer, *, output: int | None = None, call: int | None = None) -> UpTo:
     """The model up to a layer: ``x -> activation``.
 
@@ -210,6 +212,7 @@ def up_to(f: Model, layer: Layer, *, output: int | None = None, call: int | None
     return UpTo(f, layer, output, call)
 
 
+@public
 def from_layer(f: Model, layer: Layer, *, output: int | None = None, call: int | None = None) -> FromLayer:
     """The model from a layer on: ``(h, *x) -> output`` with the layer's output replaced by `h`.
 

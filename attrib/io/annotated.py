@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import public
 from attrib._install import install_hint
 from attrib.labels.frames import annotated_array, refuse_other_labels
 from attrib.stats.summary import sample_dims
@@ -16,6 +17,7 @@ from attrib.stats.summary import sample_dims
 COORDS = ("prediction", "delta", "n_steps", "segments", "evaluations")  # of results, along the samples
 
 
+@public
 def from_anndata(
     adata: Any, layer: str | None = None, *, dims: Sequence[Hashable] | None = None
 ) -> xr.DataArray:
@@ -57,6 +59,7 @@ def from_anndata(
     return annotated_array(adata, dims, layer=layer, name="adata")
 
 
+@public
 def to_anndata(result: xr.DataArray, adata: Any = None, *, key: str | None = None) -> Any:
     """Attributions as layers of an AnnData object.
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import public
 from attrib._claims import numbers, refuse_codecs
 from attrib.io import netcdf
 from attrib.io.netcdf import Labelled, decode, encode, pack, unpack
@@ -23,6 +24,7 @@ ENCODED = "attrib_attributes"
 Savable: TypeAlias = xr.DataArray | xr.Dataset | Mapping[str, Labelled] | pd.DataFrame
 
 
+@public
 def save(a: Savable, path: str | os.PathLike[str]) -> Path:
     """Write a result to a file, whole or not at all.
 
@@ -72,6 +74,7 @@ def save(a: Savable, path: str | os.PathLike[str]) -> Path:
     return final
 
 
+@public
 def add_group(a: Labelled, path: str | os.PathLike[str], group: str) -> Path:
     """Add a result to a netCDF file that holds several, whole or not at all.
 
@@ -122,6 +125,7 @@ def add_group(a: Labelled, path: str | os.PathLike[str], group: str) -> Path:
     return final
 
 
+@public
 def save_rows(rows: Iterable[np.ndarray], labels: xr.DataArray, path: str | os.PathLike[str]) -> Path:
     """Write an array to a netCDF file row by row, with one row in memory at a time.
 
@@ -171,6 +175,7 @@ def save_rows(rows: Iterable[np.ndarray], labels: xr.DataArray, path: str | os.P
     return final
 
 
+@public
 def load(path: str | os.PathLike[str], group: str | None = None) -> Any:
     """Read what `save` wrote.
 

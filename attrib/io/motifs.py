@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.domains.motifs import MotifReading, as_motif, meme_text, read_motifs, trimmed_motif
 from attrib.domains.sequences.tables import text_of
 from attrib.io.place import replacing
 
 
+@public
 def save_motifs(
     motifs: Mapping[str, xr.DataArray],
     path: str | os.PathLike[str],
@@ -58,6 +60,7 @@ def save_motifs(
     return Path(path)
 
 
+@public
 def load_motifs(path: str | os.PathLike[str]) -> dict[str, xr.DataArray]:
     """Read the motifs of a file: MEME (of `save_motifs`, the MEME suite, HOCOMOCO), JASPAR, TRANSFAC or HOMER.
 
@@ -102,6 +105,7 @@ def load_motifs(path: str | os.PathLike[str]) -> dict[str, xr.DataArray]:
     return reading.motifs
 
 
+@public
 def motif_reading(path: str | os.PathLike[str]) -> MotifReading:
     """Read the motifs of a file, and the problems of those that are left out or renamed.
 
@@ -136,6 +140,7 @@ def motif_reading(path: str | os.PathLike[str]) -> MotifReading:
         return read_motifs(opened.read(), source=file.name)
 
 
+@public
 def load_modisco(path: str | os.PathLike[str]) -> dict[str, xr.DataArray]:
     """Read the motifs that TF-MoDISco found.
 

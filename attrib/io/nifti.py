@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import refuse_what_cannot_fit
+from attrib._arguments import public, refuse_what_cannot_fit
 from attrib._install import install_hint
 from attrib.io.place import replacing
 from attrib.labels.grids import AFFINE, CLOSE, VOXEL_DIMS, affine_coord, affine_of, checked_affine
@@ -21,6 +21,7 @@ from attrib.labels.grids import AFFINE, CLOSE, VOXEL_DIMS, affine_coord, affine_
 SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh", ".hdr", ".img")
 
 
+@public
 def from_nifti(
     images: Any,
     *,
@@ -94,6 +95,7 @@ def from_nifti(
     return a.isel(channel=0)
 
 
+@public
 def to_nifti(result: xr.DataArray, like: Any = None) -> Any:
     """An attribution as an image of nibabel, in the grid of the model's input or of an image.
 
@@ -146,6 +148,7 @@ def to_nifti(result: xr.DataArray, like: Any = None) -> Any:
     return image
 
 
+@public
 def save_nifti(result: xr.DataArray, path: str | os.PathLike[str], like: Any = None) -> Path:
     """Write `to_nifti`'s image, whole or not at all.
 

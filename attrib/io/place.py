@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from attrib._arguments import public
+
 BYTES = 90  # with what studies add, names stay below 120
 DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{k}" for d in ("com", "lpt") for k in range(10))}
 
@@ -30,6 +32,7 @@ SILENCE = 90.0  # seconds without one after which a run on another host counts a
 TEMPORARY = re.compile(r"\..+-[0-9a-f]{8}(\.\w+){0,2}")  # names of `attrib.io.replacing`
 
 
+@public
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary name beside `path` that takes its place when the block ends well.
@@ -125,6 +128,7 @@ def strict(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@public
 def write_json(content: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     """Write a mapping as readable JSON, whole or not at all.
 

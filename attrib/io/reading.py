@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from attrib._arguments import public
 from attrib._claims import is_bare, is_consolidated, member, numbers, refuse_codecs, refuse_members
 from attrib.domains.expression.matrices import SUFFIXES, is_expression_file, read_matrix
 from attrib.io import netcdf
@@ -28,6 +29,7 @@ UNREADABLE = (  # what readers raise for files that are torn or lie
 PHONY = re.compile(r"phony_dim_\d+|unnamed_\d+|dim_\d+")
 
 
+@public
 def read(
     path: str | os.PathLike[str],
     *,
@@ -121,6 +123,7 @@ def _two(dims: Sequence[str], file: Path) -> list[str]:
     return list(dims)
 
 
+@public
 def opened(path: str | os.PathLike[str]) -> xr.Dataset:
     """Open a file of labelled arrays whose numbers are read when they are needed.
 

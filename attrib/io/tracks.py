@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from attrib._arguments import public
 from attrib._install import install_hint
 from attrib.io.place import replacing
 
@@ -17,6 +18,7 @@ AXES = ("nucleotide", "position")
 MUTATIONS = "in_silico_mutagenesis"
 
 
+@public
 def save_bedgraph(
     a: xr.DataArray, path: str | os.PathLike[str], *, sizes: Mapping[str, int] | None = None
 ) -> Path:
@@ -121,6 +123,7 @@ def _bigwig(entries: list[tuple[str, int, int, float]], sizes: dict[str, int], p
     writer.write({**ends, **sizes}, iter(entries))
 
 
+@public
 def save_modisco(
     hypothetical: xr.DataArray, x: xr.DataArray, folder: str | os.PathLike[str]
 ) -> tuple[Path, Path]:

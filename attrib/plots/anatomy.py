@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.labels.grids import AFFINE, VOXEL_DIMS, affine_of, anatomical, foreground
 from attrib.plots.scale import DIVERGING, number
 
@@ -66,6 +67,7 @@ def colours_of(a: xr.DataArray, percentile: float = 95.0) -> Colours:
     return Colours(limit, threshold, bool((np.asarray(a.values) < 0).any()))
 
 
+@public
 def slice_panels(
     anatomy: xr.DataArray,
     attribution: xr.DataArray,
@@ -123,6 +125,7 @@ def slice_panels(
     return SlicePanels(anatomy, attribution, dim, atlas, percentile, label, title).draw(index)
 
 
+@public
 def slice_summary(
     anatomy: xr.DataArray,
     attribution: xr.DataArray,

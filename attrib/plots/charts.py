@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.plots.scale import (
     NEGATIVE,
     POSITIVE,
@@ -31,6 +32,7 @@ STYLES = ("-", "--", ":", "-.")  # each for ten lines
 OTHERS = "#cccccc"
 
 
+@public
 def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | None = None) -> Axes:
     """Draw the entries of largest magnitude as bars, the largest on top.
 
@@ -94,6 +96,7 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     return literal(ax)
 
 
+@public
 def bar_panels(attributions: Mapping[str, xr.DataArray], *, n: int = 15, label: str = "") -> Figure:
     """Draw `bars` of several arrays side by side, each with its own scale and order.
 
@@ -142,6 +145,7 @@ def bar_panels(attributions: Mapping[str, xr.DataArray], *, n: int = 15, label: 
     return drawing
 
 
+@public
 def curves(
     lines: Mapping[str, xr.DataArray],
     dim: str = "fraction",
@@ -258,6 +262,7 @@ def _points(a: xr.DataArray, dim: str) -> tuple[np.ndarray, np.ndarray]:
     return (labels if labels.dtype.kind in "iuf" else np.arange(len(labels))), mean.values
 
 
+@public
 def points(
     a: xr.DataArray,
     by: str,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.labels.frames import laid_like, truth
 from attrib.plots.scale import (
     PERCENTILE,
@@ -37,6 +38,7 @@ LETTER = 0.06  # inches of a letter of 7 points
 WIDEST = 12.0  # inches
 
 
+@public
 def heatmap(
     a: xr.DataArray,
     *,
@@ -118,6 +120,7 @@ def heatmap(
     return literal(ax)
 
 
+@public
 def confusion(table: xr.DataArray, *, normalize: bool = False) -> Figure:
     """Draw a confusion matrix: true by predicted classes.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.labels.frames import laid_like
 from attrib.plots.heatmap import is_words, orient, two_dims
 from attrib.plots.scale import (
@@ -39,6 +40,7 @@ TICKS = 8  # labels per axis, at most
 FAINT = 0.01  # of the limit: what is less has no ring
 
 
+@public
 def image(
     a: xr.DataArray,
     *,
@@ -102,6 +104,7 @@ def _size(a: xr.DataArray) -> tuple[float, float]:
     return 5.2, max(3.0, 1.2 + 0.15 * min(named, 40))
 
 
+@public
 def overlaid(
     image: xr.DataArray,
     a: xr.DataArray,
@@ -178,6 +181,7 @@ def _colours_of(image: xr.DataArray) -> np.ndarray:
     return values / 255.0 if whole else values.astype(float)
 
 
+@public
 def kmer_map(
     a: xr.DataArray,
     *,
@@ -265,6 +269,7 @@ def _label_corners(ax: Axes, words: np.ndarray) -> None:
         line(len(words) / 2 - 0.5, color="#cccccc", linewidth=0.5, zorder=0.5)
 
 
+@public
 def overlays(
     image: xr.DataArray,
     a: xr.DataArray,

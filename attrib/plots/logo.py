@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.labels.frames import laid_like
 from attrib.plots.scale import (
     axes,
@@ -45,6 +46,7 @@ MOST = 400  # letters that are legible in one picture
 SEQLET = "#f2e394"
 
 
+@public
 def attribution_logo(
     a: xr.DataArray,
     x: xr.DataArray | None = None,
@@ -104,6 +106,7 @@ def attribution_logo(
     return literal(ax)
 
 
+@public
 def letters(
     a: xr.DataArray, *, ax: Axes | None = None, limit: float | None = None, label: str | None = None
 ) -> Axes:
@@ -165,6 +168,7 @@ def letters(
     return literal(ax)
 
 
+@public
 def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
     """Draw a motif: each column is as high as its information, divided among the letters by their probabilities.
 
@@ -325,6 +329,7 @@ def outline(letter: str) -> Path:
     return middle.scale(1 / wide, 1 / box.height).transform_path(path)
 
 
+@public
 def mutation_map(
     a: xr.DataArray,
     x: xr.DataArray | None = None,
@@ -398,6 +403,7 @@ def mutation_map(
     return literal(ax)
 
 
+@public
 def sequence_tracks(
     x: xr.DataArray,
     attributions: Mapping[str, xr.DataArray],

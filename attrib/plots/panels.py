@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.labels.frames import laid_like
 from attrib.plots.heatmap import orient
 from attrib.plots.image import aspect, label_axes, ticks
@@ -34,6 +35,7 @@ PANEL = 1.25  # inches
 FEW = 6  # labels that fit beside a panel
 
 
+@public
 def panels(
     a: xr.DataArray,
     by: str,
@@ -113,6 +115,7 @@ def panels(
     return drawing
 
 
+@public
 def motif_cards(
     motifs: Mapping[str, xr.DataArray],
     hits: pd.DataFrame | None = None,
@@ -175,6 +178,7 @@ def motif_cards(
     return drawing
 
 
+@public
 def filter_grid(w: xr.DataArray, *, columns: int = 8) -> Figure:
     """Draw the filters of a convolution of images, all on one scale centred at zero.
 
@@ -276,6 +280,7 @@ def _draw_match(ax: Any, motif: xr.DataArray, hit: Any, database: Mapping[str, x
     ax.set_ylabel("match\n(bits)", fontsize=8)
 
 
+@public
 def comparison(
     x: xr.DataArray,
     attributions: Mapping[str, xr.DataArray],

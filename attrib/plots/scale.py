@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from attrib._arguments import public
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -20,6 +22,7 @@ POSITIVE, NEGATIVE = "#b2182b", "#2166ac"  # the ends of the colour map
 PERCENTILE = 99.0
 
 
+@public
 def robust_limit(a: xr.DataArray, percentile: float = PERCENTILE) -> float:
     """Half-width of a colour scale centred at zero: a percentile of the magnitudes.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.labels.frames import text_along
 from attrib.plots.scale import (
     colours,
@@ -38,6 +39,7 @@ class Word(NamedTuple):
     width: float
 
 
+@public
 def text(
     a: xr.DataArray,
     *,

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.labels.frames import matched, truth
 from attrib.stats.matching import Labelled, by_labels, rank_of, samples_along
 
@@ -15,6 +16,7 @@ MASS, POINTING = "doi:10.1016/j.inffus.2021.11.008", "doi:10.1007/s11263-017-105
 POSITIONS = ("z", "y", "x", "position")  # dims of positions, where the caller names none
 
 
+@public
 def agreement(
     results: Mapping[str, Labelled], *, dim: str | None = "sample", top: float | None = None
 ) -> xr.DataArray:
@@ -82,6 +84,7 @@ def agreement(
     return xr.DataArray(mean, dims=("method", "other"), coords=coords, name="agreement", attrs=attrs)
 
 
+@public
 def entropy(a: Labelled, dims: Sequence[str] = ("y", "x")) -> xr.DataArray:
     """Entropy of an attribution's magnitudes over its positions, as a share of the largest possible.
 
@@ -115,6 +118,7 @@ def entropy(a: Labelled, dims: Sequence[str] = ("y", "x")) -> xr.DataArray:
     return share.rename("entropy")
 
 
+@public
 def mass_inside(a: Labelled, mask: Labelled, dims: Sequence[Hashable] | None = None) -> xr.DataArray:
     """Share of an attribution's positive mass that lies inside a mask, and the share that chance would put there.
 
@@ -164,6 +168,7 @@ def mass_inside(a: Labelled, mask: Labelled, dims: Sequence[Hashable] | None = N
     return _share("mass_inside", "share of the positive mass inside the mask", share, chance, MASS)
 
 
+@public
 def pointing_game(
     a: Labelled,
     mask: Labelled,
@@ -267,6 +272,7 @@ def _widened(inside: np.ndarray, tolerance: float) -> np.ndarray:
     return distance_transform_edt(~inside) <= tolerance if inside.any() else inside
 
 
+@public
 def rank_correlation(a: Labelled, b: Labelled) -> float:
     """Spearman's correlation of two attributions over the positions that are finite in both.
 

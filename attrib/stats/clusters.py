@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import whole_seed
+from attrib._arguments import public, whole_seed
 from attrib.labels.frames import matched, truth
 from attrib.stats.contrast import CLOSE, entry_labels, pooled_t, two_groups
 from attrib.stats.matching import Labelled, by_labels, samples_along
@@ -21,6 +21,7 @@ LEAST = 4  # samples in a group
 EXTENT, HEIGHT, STEP = 0.5, 2.0, 0.1  # exponents and step of threshold-free enhancement, as in its paper
 
 
+@public
 def cluster_contrast(
     a: Labelled,
     label: str | Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,

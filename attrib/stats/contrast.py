@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import whole_seed
+from attrib._arguments import public, whole_seed
 from attrib.stats.matching import Labelled, by_labels, samples_along, values_along
 
 CHUNK = 1 << 22  # numbers in memory at a time
@@ -18,6 +18,7 @@ CLOSE = 1 - 1e-9  # what rounding may do to a statistic that two permutations sh
 ENTRIES = 1 << 18  # entries at a time
 
 
+@public
 def contrast(
     a: Labelled,
     label: str | Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,
@@ -196,6 +197,7 @@ def pooled_t(chosen: np.ndarray, x: np.ndarray, squares: np.ndarray) -> np.ndarr
     return np.where(squares > 0, t, 0.0)
 
 
+@public
 def consistency(
     a: Labelled,
     label: str | Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,

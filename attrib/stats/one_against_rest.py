@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.labels.frames import matched
 from attrib.stats.matching import Labelled, by_labels, grouped
 from attrib.stats.summary import sample_dims
@@ -20,6 +21,7 @@ CHUNK = 1 << 22  # numbers in memory at a time
 COLUMNS = ("mean", "var", "positive", "negative", "count", "difference", "t", "p", "q")
 
 
+@public
 def moments_by(a: Labelled, by: Any) -> xr.Dataset:
     """Mean, variance and signs of each entry over the samples that share a label.
 
@@ -97,6 +99,7 @@ def _places(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(names), codes
 
 
+@public
 def one_against_rest(moments: xr.Dataset) -> xr.Dataset:
     """Test each label's mean against that of all other samples, entry by entry.
 
@@ -181,6 +184,7 @@ def _rest(n: np.ndarray, mean: np.ndarray, var: np.ndarray) -> tuple[np.ndarray,
     return others, centre + shift, spread
 
 
+@public
 def false_discovery_rate(p: np.ndarray) -> np.ndarray:
     """q-values of Benjamini and Hochberg along the last axis.
 
@@ -210,6 +214,7 @@ def false_discovery_rate(p: np.ndarray) -> np.ndarray:
     return q.reshape(np.shape(p))
 
 
+@public
 def top(
     moments: xr.Dataset,
     n: int = 20,
@@ -294,6 +299,7 @@ def top(
     return pd.DataFrame(table | {"samples": count})
 
 
+@public
 def overlap(table: pd.DataFrame, by: str, entry: str = "gene") -> xr.DataArray:
     """How many of their leading entries two labels share.
 
@@ -322,6 +328,7 @@ def overlap(table: pd.DataFrame, by: str, entry: str = "gene") -> xr.DataArray:
     return xr.DataArray(counts, dims=(by, "other"), coords={by: names, "other": names}, name="shared entries")
 
 
+@public
 def fold_change(x: Labelled, by: Any, *, pseudocount: float = 1.0) -> xr.Dataset:
     """Mean expression of each label's samples, and its log2 fold change against all other samples.
 
@@ -367,6 +374,7 @@ def fold_change(x: Labelled, by: Any, *, pseudocount: float = 1.0) -> xr.Dataset
     return xr.Dataset({"mean_expression": mean, "log2_fold_change": change.transpose(*mean.dims)})
 
 
+@public
 def enrichment(
     chosen: Mapping[str, Sequence[str]],
     sets: Mapping[str, Iterable[str]],

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import whole_seed
+from attrib._arguments import public, whole_seed
 from attrib.labels.frames import matched
 from attrib.stats.contrast import pooled_t, two_groups
 from attrib.stats.matching import Labelled, by_labels, rank_of, samples_along
@@ -21,6 +21,7 @@ SIDES = (  # of names of pairs: the left one's, and the right one's
 )
 
 
+@public
 def region_shares(
     a: Labelled, atlas: Labelled, names: Mapping[int, str] | None = None, *, dim: str = "sample"
 ) -> xr.Dataset:
@@ -109,6 +110,7 @@ def region_shares(
     return result
 
 
+@public
 def region_contrast(
     values: Labelled,
     label: str | Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,
@@ -194,6 +196,7 @@ def region_contrast(
     return table.sort_values(["p", "t"], key=lambda c: -c.abs() if c.name == "t" else c, kind="stable").reset_index(drop=True)  # fmt: skip
 
 
+@public
 def lateralisation(values: Labelled) -> xr.DataArray:
     """Left against right, for each pair of regions: ``(left - right) / (left + right)``, from -1 to 1.
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.labels.frames import matched
 from attrib.stats.matching import Labelled, by_labels, rank_of
 
@@ -17,6 +18,7 @@ MOST = 500  # entries that are clustered
 COLUMNS = ["consensus", "score", "support", "kmers"]
 
 
+@public
 def regions(
     a: Labelled, *, count: int | None = None, largest: int = 8, mass: float = 0.9, seed: int = 0
 ) -> xr.Dataset:
@@ -131,6 +133,7 @@ def _figures(labels: np.ndarray, positions: np.ndarray, values: np.ndarray, a: x
     return xr.Dataset(figures, {"number": np.arange(n)})
 
 
+@public
 def strongest(activation: xr.DataArray, x: Labelled, *, count: int = 9, size: int = 15) -> xr.Dataset:
     """The samples that activate each filter most, and the patch of the input around the position of its maximum.
 
@@ -224,6 +227,7 @@ def _patches(
     )
 
 
+@public
 def assemble(
     scores: Labelled, *, top: int = 20, overlap: int | None = None, sequences: Sequence[str] | None = None
 ) -> pd.DataFrame:

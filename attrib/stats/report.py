@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import whole_seed
+from attrib._arguments import public, whole_seed
 from attrib.stats.matching import in_order, labels_of
 
 FIGURES = ("precision", "recall", "f1")
 OVERALL = ("accuracy", "macro avg", "weighted avg")
 
 
+@public
 def report(
     label: Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,
     predicted: Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,
@@ -127,6 +128,7 @@ def _seen(figures: np.ndarray) -> np.ndarray:
     return np.where(never, 0.0, figures)
 
 
+@public
 def performance(
     label: Sequence[Any] | np.ndarray | pd.Series | xr.DataArray,
     probability: Sequence[float] | np.ndarray | pd.Series | xr.DataArray,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.labels.frames import is_anndata, text_along
 from attrib.stats.matching import Labelled, by_labels, grouped
 
@@ -34,6 +35,7 @@ OF_RESULTS = (
 NEVER_SAMPLES = ("nucleotide", "position", "token", "feature", "channel", "y", "x", "z", "i", "j", "k")
 
 
+@public
 def summary(a: Labelled | xr.Dataset | Mapping[str, Any]) -> pd.DataFrame:
     """The sum of each attribution and its largest entry, as a table with a row per method, target and sample.
 
@@ -81,6 +83,10 @@ def summary(a: Labelled | xr.Dataset | Mapping[str, Any]) -> pd.DataFrame:
     if isinstance(a, xr.Dataset):
         parts = [_table(v).assign(input=str(k)) for k, v in a.data_vars.items() if k != "standard_error"]
         return _ordered(pd.concat(parts, ignore_index=True), "method", "input")
+    if not isinstance(a, Mapping):
+        raise TypeError(
+            f"`a` is a {type(a).__name__}, expected a result, or a mapping of names to results, such as {{'saliency': a}}"
+        )
     parts = [summary(v).assign(result=k) for k, v in a.items()]
     if not parts:
         raise ValueError("`a` is empty, expected at least one result")
@@ -90,6 +96,7 @@ def summary(a: Labelled | xr.Dataset | Mapping[str, Any]) -> pd.DataFrame:
     return _ordered(table, "result")
 
 
+@public
 def sample_dims(a: Labelled) -> tuple[Hashable, ...]:
     """The dims along which samples lie.
 
@@ -144,6 +151,7 @@ def with_samples(a: xr.DataArray) -> xr.DataArray:
     return lone.assign_coords({c: a[c].expand_dims(label) for c in one_each})
 
 
+@public
 def describe(a: Labelled, dim: Hashable | Sequence[Hashable] | None = None) -> xr.Dataset:
     """Mean, spread and sign of each entry over the samples.
 
@@ -199,6 +207,7 @@ def describe(a: Labelled, dim: Hashable | Sequence[Hashable] | None = None) -> x
     return entries.assign(count=count.assign_attrs(units="samples"))
 
 
+@public
 def mean_by(a: Labelled, by: Any) -> xr.DataArray:
     """Mean attribution of the samples that share a label.
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from attrib._arguments import public
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -42,6 +44,7 @@ class Line(NamedTuple):
     visible: np.ndarray
 
 
+@public
 def legible(figure: Figure, *, smallest: float = SMALLEST) -> None:
     """Check that every text of a figure can be read at the size at which the figure is saved.
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attrib._arguments import public
 from attrib.engine.inputs import Tensors
 from attrib.engine.model.parameters import Model, modules
 from attrib.testing.violation import (
@@ -113,6 +114,7 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> Violation:
     return Violation(math.inf, what=f"the call changed {'; '.join(names[:5])}") if names else Violation(0.0)
 
 
+@public
 @contextmanager
 def untouched(f: Model, x: Tensors) -> Iterator[None]:
     """Context in which a model, inputs and global state must stay as they are, even if an error is raised.
@@ -148,6 +150,7 @@ def untouched(f: Model, x: Tensors) -> Iterator[None]:
             raise AxiomError("purity", violation, 0.0)
 
 
+@public
 @documented
 def independent_rows(f: Model, x: Tensors, *, tolerance: float | None = None) -> Violation:
     """Each row of a model's output depends on that row of its input alone, and is the same at every call.

@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from attrib._arguments import public
 from attrib._install import install_hint
 from attrib.engine.inputs import Tensors
 
@@ -107,6 +108,7 @@ _BUILD: dict[str, tuple[Build, tuple[tuple[int, ...], ...], tuple[int, ...]]] = 
 KINDS = tuple(_BUILD)
 
 
+@public
 def specimens(
     kinds: Sequence[str] = KINDS,
     *,
@@ -166,6 +168,7 @@ def specimens(
     )
 
 
+@public
 def tensors(
     shape: Sequence[int], *, n: int | None = None, dtype: torch.dtype = torch.float32, largest: float = 3.0
 ) -> SearchStrategy[Tensor]:
@@ -214,6 +217,7 @@ def tensors(
     return st.builds(build, st.integers(0, 2**31 - 1), rows, st.booleans(), st.booleans())
 
 
+@public
 def labelled_arrays(
     features: dict[str, int],
     *,
@@ -344,6 +348,7 @@ class Specimen(NamedTuple):
         return f"Specimen({self.kind!r}, x={shapes}, baselines={self.baselines!r}, target={self.target!r})"
 
 
+@public
 def specimen(
     kind: str,
     seed: int = 0,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import near
+from attrib._arguments import near, public
 from attrib.domains.expression.matrices import RESERVED, Matrix, kind_of
 
 
@@ -73,6 +73,7 @@ def known_samples(table: Table) -> list[str]:
     return ids
 
 
+@public
 def with_samples(
     matrix: Matrix,
     table: Table | None = None,

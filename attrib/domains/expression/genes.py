@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import public
+
 VERSION = re.compile(r"^(ENS[A-Z]*\d{6,})\.\d+(_PAR_Y)?$")
 MOST_MISSING = 0.05  # share of a model's genes that may be absent
 
 
+@public
 def without_version(ids: Sequence[str] | np.ndarray | pd.Index) -> pd.Index:
     """Ids of ENSEMBL without their version: ``ENSG00000254647.6`` becomes ``ENSG00000254647``.
 
@@ -37,6 +40,7 @@ def without_version(ids: Sequence[str] | np.ndarray | pd.Index) -> pd.Index:
     return pd.Index([VERSION.sub(lambda m: m[1] + (m[2] or ""), str(i).strip()) for i in ids])
 
 
+@public
 def gene_list(file: str | Path) -> list[str]:
     """Genes of a text file: the first field of each line, without versions.
 
@@ -91,6 +95,7 @@ class Aligned(NamedTuple):
     missing: list[str]
 
 
+@public
 def aligned(
     x: xr.DataArray, genes: Sequence[str], fill: np.ndarray | float, *, gene: str = "gene"
 ) -> Aligned:
@@ -147,6 +152,7 @@ def aligned(
     return Aligned(rows, missing)
 
 
+@public
 def read_gmt(file: str | Path) -> dict[str, list[str]]:
     """Gene sets: a line each, of a name, a description and genes, with tabs between.
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import public
 from attrib._install import install_hint
 from attrib.domains.expression.genes import VERSION, without_version
 from attrib.labels import frames
@@ -39,6 +40,7 @@ class Matrix(NamedTuple):
     problems: dict[str, str]
 
 
+@public
 def read_matrix(
     data: Any,
     *,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import whole_seed
+from attrib._arguments import public, whole_seed
 
 SPLITS = ("train", "validation", "test")
 
@@ -20,6 +20,7 @@ NOISE = 0.1  # of a gene's standard deviation within the label
 TRANSFORMS = ("log1p", "none")
 
 
+@public
 def split_by_group(
     label: Sequence[Any] | np.ndarray,
     group: Sequence[Any] | np.ndarray | None = None,
@@ -101,6 +102,7 @@ def _fold(labels: np.ndarray, groups: np.ndarray, share: float, seed: int) -> np
     return held
 
 
+@public
 def check_split(place: Sequence[str] | np.ndarray, group: Sequence[Any] | np.ndarray) -> None:
     """Refuse splits that have a group in common.
 
@@ -155,6 +157,7 @@ class Augmented(NamedTuple):
     new: np.ndarray
 
 
+@public
 def augmented(x: np.ndarray, label: np.ndarray, least: int, way: str = "mix", seed: int = 0) -> Augmented:
     """Make samples until every label has at least `least`.
 
@@ -233,6 +236,7 @@ def _neighbours(samples: np.ndarray) -> np.ndarray:
     return NearestNeighbors(n_neighbors=k).fit(samples).kneighbors(return_distance=False)
 
 
+@public
 def transformed(x: xr.DataArray, transform: str) -> xr.DataArray:
     """Expression after a transform.
 
@@ -277,6 +281,7 @@ def transformed(x: xr.DataArray, transform: str) -> xr.DataArray:
 CLIP = 10.0  # standard deviations; a gene that is silent in training can be anything in a test sample
 
 
+@public
 def scaled(x: xr.DataArray, mean: np.ndarray, sd: np.ndarray) -> xr.DataArray:
     """Genes in standard deviations from a mean, cut off at ten.
 

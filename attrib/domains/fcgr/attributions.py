@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.domains.fcgr.images import NONE, as_texts, codes, pixel_kmers, window_pixels
 
 
+@public
 def divided(a: xr.DataArray, images: xr.DataArray, *, floor: float | None = None) -> xr.DataArray:
     """Attribution per unit of the image, so that k-mers do not stand out only because they are frequent.
 
@@ -52,6 +54,7 @@ def divided(a: xr.DataArray, images: xr.DataArray, *, floor: float | None = None
     return quotient.transpose(*a.dims).assign_attrs(a.attrs | {"units": units}).rename(a.name)
 
 
+@public
 def smoothed(a: xr.DataArray, *, size: int = 3) -> xr.DataArray:
     """Median of each pixel's neighbourhood, which removes single pixels that stand out.
 
@@ -91,6 +94,7 @@ def smoothed(a: xr.DataArray, *, size: int = 3) -> xr.DataArray:
     return a.copy(data=median_filter(a.values, size=window, mode="nearest"))
 
 
+@public
 def tangent(
     a: xr.DataArray,
     images: xr.DataArray,
@@ -194,6 +198,7 @@ def _projected(a: np.ndarray, x: np.ndarray, others: np.ndarray, count: int, com
     return projected
 
 
+@public
 def along(
     a: xr.DataArray,
     sequences: Sequence[str] | xr.DataArray | None = None,
@@ -259,6 +264,7 @@ def along(
     return _labelled(a, laid, remainder, texts, [*others, sample], sample, position)
 
 
+@public
 def shares(
     images: xr.DataArray,
     sequences: Sequence[str] | xr.DataArray | None = None,

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import near
+from attrib._arguments import near, public
 
 LETTERS = "ACGT"
 CORNERS = "CGAT"  # upper left, upper right, lower left, lower right
@@ -26,6 +26,7 @@ SCALES = {"count": "k-mers", "frequency": "share of k-mers", "log": "log(1 + k-m
 ROWS = 1 << 22  # pixels counted at a time
 
 
+@public
 def pixel_of(kmer: str, *, corners: str = CORNERS, leading: Leading = "last") -> tuple[int, int]:
     """Row and column of a k-mer's pixel.
 
@@ -64,6 +65,7 @@ def pixel_of(kmer: str, *, corners: str = CORNERS, leading: Leading = "last") ->
     return row, column
 
 
+@public
 def kmers(k: int, *, corners: str = CORNERS, leading: Leading = "last") -> np.ndarray:
     """The k-mer of each pixel.
 
@@ -93,6 +95,7 @@ def kmers(k: int, *, corners: str = CORNERS, leading: Leading = "last") -> np.nd
     return np.ascontiguousarray(letter).view(f"<U{k}")[..., 0]
 
 
+@public
 def complement_pixels(
     k: int, *, corners: str = CORNERS, leading: Leading = "last"
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -226,6 +229,7 @@ def _order(corners: str, leading: Leading) -> str:
     return order
 
 
+@public
 def fcgr(
     sequences: Sequence[str] | xr.DataArray,
     *,
@@ -308,6 +312,7 @@ def _refuse_short(names: Iterable[Any], texts: Sequence[str], k: int) -> None:
             raise ValueError(f"`sequences`: {str(name)!r} has {len(text)} letters, expected at least k = {k}")
 
 
+@public
 def by_kmer(a: xr.DataArray) -> xr.DataArray:
     """The dims y, x as one dim `kmer`, in alphabetical order.
 
@@ -343,6 +348,7 @@ def by_kmer(a: xr.DataArray) -> xr.DataArray:
     )
 
 
+@public
 def by_pixel(a: xr.DataArray, *, corners: str = CORNERS, leading: Leading = "last") -> xr.DataArray:
     """The dim `kmer` as an image, the inverse of `by_kmer`.
 

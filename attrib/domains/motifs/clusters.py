@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import public
 from attrib._install import install_hint
 from attrib.domains.motifs.filters import letters_of, refuse_other_labels
 from attrib.domains.motifs.matrix import counted_motif, matrix_of, trimmed_motif
@@ -36,6 +37,7 @@ class Clusters(NamedTuple):
     seqlets: pd.DataFrame
 
 
+@public
 def cluster_seqlets(
     seqlets: pd.DataFrame,
     contribution: xr.DataArray,
@@ -230,6 +232,7 @@ def _merged(
     return counts, total / len(members), shift, flipped
 
 
+@public
 def tomtom(
     motifs: Mapping[str, xr.DataArray],
     database: Mapping[str, xr.DataArray],

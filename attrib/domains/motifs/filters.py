@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.domains.motifs.matrix import (
     EVEN,
     LETTERS,
@@ -35,6 +36,7 @@ class FilterMotifs(NamedTuple):
     table: pd.DataFrame
 
 
+@public
 def filter_motifs(
     activation: xr.DataArray,
     x: xr.DataArray,
@@ -112,6 +114,7 @@ def filter_motifs(
     return motifs_of_counts(counts, peaks, limits, pseudocount=pseudocount, background=background, bits=bits)
 
 
+@public
 def filter_peaks(
     activation: xr.DataArray,
     x: xr.DataArray,
@@ -174,6 +177,7 @@ def thresholds(peaks: np.ndarray, *, share: float = 0.5, top: int | None = None)
     return above.min(1)
 
 
+@public
 def filter_counts(
     activation: xr.DataArray,
     x: xr.DataArray,

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.domains.motifs.matrix import EVEN, LETTERS, as_motif, background_of, counted_motif, matrix_of
 from attrib.domains.sequences.tables import PROBLEM_COLUMNS
 
@@ -41,6 +42,7 @@ class MotifReading(NamedTuple):
     problems: pd.DataFrame
 
 
+@public
 def read_motifs(text: str, *, source: str = "the text") -> MotifReading:
     """The motifs of a text in the format of MEME (minimal or full), JASPAR, TRANSFAC or HOMER.
 
@@ -205,6 +207,7 @@ def _number(word: str) -> float:
         raise ValueError(f"{word!r} is no number") from None
 
 
+@public
 def meme_text(motifs: Mapping[str, xr.DataArray], *, background: Sequence[float] = EVEN) -> str:
     """Motifs in the minimal MEME format.
 

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from attrib._arguments import public
+
 LETTERS = ("A", "C", "G", "T")
 EVEN = (0.25, 0.25, 0.25, 0.25)
 TOLERANCE = 0.01  # of a column's sum, because databases round to a few digits
 
 
+@public
 def as_motif(
     probabilities: Any,
     *,
@@ -72,6 +75,7 @@ def as_motif(
     )  # fmt: skip
 
 
+@public
 def counted_motif(
     counts: Any,
     *,
@@ -127,6 +131,7 @@ def counted_motif(
     )
 
 
+@public
 def consensus(motif: xr.DataArray) -> str:
     """The most probable letter of each position; among equals the first of A, C, G, T.
 
@@ -153,6 +158,7 @@ def consensus(motif: xr.DataArray) -> str:
     return "".join(LETTERS[k] for k in matrix_of(motif).argmax(0))
 
 
+@public
 def flipped_motif(motif: xr.DataArray) -> xr.DataArray:
     """The motif on the other strand: positions reversed, A and T, C and G exchanged.
 
@@ -181,6 +187,7 @@ def flipped_motif(motif: xr.DataArray) -> xr.DataArray:
     return motif.transpose("nucleotide", "position").sel(nucleotide=list(LETTERS)).copy(data=values)
 
 
+@public
 def information_content(motif: xr.DataArray, *, background: Sequence[float] = EVEN) -> xr.DataArray:
     r"""Relative entropy of each position against the background.
 
@@ -220,6 +227,7 @@ def information_content(motif: xr.DataArray, *, background: Sequence[float] = EV
     return xr.DataArray(bits, dims="position", coords={"position": motif.position.values}, attrs=attrs)
 
 
+@public
 def trimmed_motif(
     motif: xr.DataArray, *, bits: float = 0.25, background: Sequence[float] = EVEN
 ) -> xr.DataArray:

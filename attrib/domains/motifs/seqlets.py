@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import whole_seed
+from attrib._arguments import public, whole_seed
 
 EULER = float(np.euler_gamma)
 COLUMNS = ["record", "start", "end", "attribution", "z", "p", "q"]
@@ -27,6 +27,7 @@ class Null(NamedTuple):
         return float(max(-np.expm1(-np.exp(-(abs(z) - self.location) / self.scale)), FINITE))
 
 
+@public
 def find_seqlets(
     contribution: xr.DataArray,
     *,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import whole_seed
+from attrib._arguments import public, whole_seed
 from attrib.domains.sequences.encoding import (
     NUCLEOTIDES,
     UNKNOWN,
@@ -21,6 +21,7 @@ from attrib.domains.sequences.encoding import (
 )
 
 
+@public
 def zeros(x: xr.DataArray) -> xr.DataArray:
     """Baseline of zeros: no letter anywhere.
 
@@ -49,6 +50,7 @@ def zeros(x: xr.DataArray) -> xr.DataArray:
     return x.copy(data=np.zeros_like(x.values)).rename("baseline")
 
 
+@public
 def uniform(x: xr.DataArray) -> xr.DataArray:
     """Baseline of even letters: a quarter of each.
 
@@ -78,6 +80,7 @@ def uniform(x: xr.DataArray) -> xr.DataArray:
     return x.copy(data=values).where(x.coords.get("mask", True), 0).astype(x.dtype).rename("baseline")
 
 
+@public
 def shuffle(x: xr.DataArray, *, n: int = 20, seed: int = 0) -> xr.DataArray:
     """Baselines of the same letters in random order.
 
@@ -111,6 +114,7 @@ def shuffle(x: xr.DataArray, *, n: int = 20, seed: int = 0) -> xr.DataArray:
     return _drawn(x, n, seed, Letters)
 
 
+@public
 def dinucleotide_shuffle(x: xr.DataArray, *, n: int = 20, seed: int = 0) -> xr.DataArray:
     """Baselines in random order with exactly the same pairs of neighbouring letters.
 
@@ -283,6 +287,7 @@ def _labelled(x: xr.DataArray, codes: np.ndarray, n: int) -> xr.DataArray:
     return xr.DataArray(values, dims=dims, coords=x.coords, name="baseline")
 
 
+@public
 def random_sequences(
     n: int,
     length: int,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias, overload
 import numpy as np
 import xarray as xr
 
+from attrib._arguments import public
 from attrib.domains.sequences.encoding import (
     AXES,
     NUCLEOTIDES,
@@ -38,6 +39,7 @@ def reverse_complement(x: str) -> str: ...
 def reverse_complement(x: xr.DataArray) -> xr.DataArray: ...
 
 
+@public
 def reverse_complement(x: str | xr.DataArray) -> str | xr.DataArray:
     """The reverse complement: sequences, or attributions of sequences, as read on the other strand.
 

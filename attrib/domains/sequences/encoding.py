@@ -10,6 +10,8 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import DTypeLike
 
+from attrib._arguments import public
+
 AXES = ("nucleotide", "position")
 DIMS = ("sample", *AXES)
 INTERVAL = ("chrom", "start", "end")
@@ -21,6 +23,7 @@ NUCLEOTIDES = "ACGT"
 UNKNOWN, OTHER = 4, 255  # codes of N and of letters that are not nucleotides
 
 
+@public
 def one_hot(
     sequences: Sequences,
     *,
@@ -90,6 +93,7 @@ def one_hot(
     return xr.DataArray(values, dims=DIMS, coords=coords, name="sequence")
 
 
+@public
 def decode(x: xr.DataArray) -> xr.DataArray:
     """Decode one-hot arrays to texts.
 
@@ -333,6 +337,7 @@ def fault(text: str) -> str:
     return f"letter {text[wrong[0]]!r} at position {wrong[0]} (counted from 0){more}; expected A, C, G, T, U or N"
 
 
+@public
 def gradient_correction(attribution: xr.DataArray) -> xr.DataArray:
     """Gradients without their component off the simplex: minus each position's mean over the nucleotides.
 
@@ -372,6 +377,7 @@ def gradient_correction(attribution: xr.DataArray) -> xr.DataArray:
     return _with_history(corrected.transpose(*attribution.dims), attribution, "gradient correction")
 
 
+@public
 def hypothetical(multipliers: xr.DataArray, baselines: xr.DataArray | float = 0.0) -> xr.DataArray:
     """Contributions that each letter would have at each position.
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from attrib._arguments import public
 from attrib.domains.sequences.baselines import shuffle
 from attrib.domains.sequences.edits import (
     Function,
@@ -26,6 +27,7 @@ from attrib.domains.sequences.encoding import NUCLEOTIDES, UNKNOWN, one_hot_colu
 Replacement = Callable[..., xr.DataArray]
 
 
+@public
 def marginalize(
     f: Function,
     x: xr.DataArray,
@@ -90,6 +92,7 @@ def marginalize(
     return effects.assign_coords(at=(("motif", subject.sample), np.array(list(starts.values()))))
 
 
+@public
 def ablate(
     f: Function,
     x: xr.DataArray,
@@ -167,6 +170,7 @@ def ablate(
     )
 
 
+@public
 def space(
     f: Function,
     x: xr.DataArray,

@@ -8,13 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import refuse_unnamed
+from attrib._arguments import public, refuse_unnamed
 from attrib.domains.sequences.edits import Function, Outputs, Rows, Subject, attributed
 from attrib.domains.sequences.encoding import NUCLEOTIDES
 
 LETTERS = np.array([*NUCLEOTIDES, "N"])  # of the codes
 
 
+@public
 def saturation(
     f: Function,
     x: xr.DataArray,
@@ -85,6 +86,7 @@ def saturation(
     return labelled.sel(nucleotide=x["nucleotide"].values).transpose(*x.dims, ...)
 
 
+@public
 def evolve(
     f: Function,
     x: xr.DataArray,

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import public
 from attrib._claims import refuse_codecs
 from attrib.domains.sequences.encoding import fault
 
@@ -33,6 +34,7 @@ INTERVAL = re.compile(r"\S+\t\d+\t\d+(\t|$)")  # a line of BED
 PROBLEM_COLUMNS = ["record", "line", "problem", "kept"]
 
 
+@public
 def read_table(path: str | Path, *, column: str = "sequence", name: str | None = None) -> Reading:
     """Read the sequences in a column of a table.
 
@@ -172,6 +174,7 @@ def _text(value: object) -> str:
     return "" if missing else str(value).strip()
 
 
+@public
 def read_seqdata(path: str | Path, *, column: str | None = None, name: str | None = None) -> Reading:
     """Read the sequences of SeqData, the Zarr stores of EUGENe and SeqDatasets.
 
@@ -309,6 +312,7 @@ class Reading(NamedTuple):
     problems: pd.DataFrame
 
 
+@public
 def read_fasta(path: str | Path) -> Reading:
     """Read the sequences of a FASTA file.
 

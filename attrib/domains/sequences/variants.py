@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from attrib._arguments import public
 from attrib._install import install_hint
 from attrib.domains.sequences.encoding import fault, other_strand
 from attrib.domains.sequences.tables import PROBLEM_COLUMNS, Reading, Records, entries, text_of
@@ -38,6 +39,7 @@ class Variants(NamedTuple):
     problems: pd.DataFrame
 
 
+@public
 def read_vcf(path: str | Path) -> Variants:
     """Read the variants of a VCF file.
 
@@ -136,6 +138,7 @@ class Alleles(NamedTuple):
     problems: pd.DataFrame
 
 
+@public
 def read_alleles(
     variants: pd.DataFrame, fasta: str | Path, *, width: int, index: bool | None = None
 ) -> Alleles:
@@ -266,6 +269,7 @@ class Interval(NamedTuple):
     line: int
 
 
+@public
 def read_bed(
     path: str | Path,
     fasta: str | Path,

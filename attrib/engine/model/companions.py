@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from attrib._arguments import public
 from attrib.engine.model.prepared import digest
 
 
@@ -22,6 +23,7 @@ class Shared(NamedTuple):
     value: Any
 
 
+@public
 def shared(value: Any) -> Shared:
     """Mark a value of `additional_forward_args` as one that all samples share.
 

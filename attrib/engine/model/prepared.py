@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attrib._arguments import public
 from attrib.engine.model.checks import refuse_training_mode
 from attrib.engine.model.parameters import Model, parts, refuse_uncallable, weights, weights_of
 
@@ -116,6 +117,7 @@ class PreparedModel:
         return self._knowledge
 
 
+@public
 def prepare(f: Model) -> PreparedModel:
     """A model that remembers what was learned of it, so that later calls of any method are cheaper.
 

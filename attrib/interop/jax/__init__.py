@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from attrib._arguments import public
 from attrib._install import install_hint
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["callback", "from_jax", "to_jax"]
 
 
+@public
 def from_jax(fn: Callable[..., Any], params: Any = None, *, channels_last: bool = False) -> JaxModel:
     """A JAX function as a model.
 
@@ -62,6 +64,7 @@ def from_jax(fn: Callable[..., Any], params: Any = None, *, channels_last: bool 
     return JaxModel(fn, params, channels_last)
 
 
+@public
 def to_jax(result: Any) -> Any:
     """A result with JAX arrays as data.
 
@@ -96,6 +99,7 @@ def to_jax(result: Any) -> Any:
     return result_to_jax(result)
 
 
+@public
 def callback(method: Callable[..., Any], f: Callable[..., Any]) -> Callable[..., Any]:
     """A method as a JAX function, for use inside `jax.jit`, `jax.vmap` and `jax.grad`.
 
