@@ -14,7 +14,6 @@ from attrib.cli.options import (
     Continued,
     Device,
     Layer,
-    MaxSamples,
     Overwrite,
     Pictures,
     Samples,
@@ -56,7 +55,7 @@ Maps = Annotated[
 ]
 Targets = Annotated[
     list[str] | None,
-    typer.Option("--target", help="predicted, all, or names of classes."),
+    typer.Option("--target", "--targets", help="predicted, all, or names of classes."),
 ]
 Masks = Annotated[
     Path | None, typer.Option(help="Folder of masks named as the images, nonzero where the cell is.")
@@ -98,7 +97,14 @@ def cells(
     pictures: Pictures = "all",
     cluster: Cluster = None,
     samples: Samples = None,
-    max_samples: MaxSamples = None,
+    max_samples: Annotated[
+        int | None,
+        typer.Option(
+            "--max-samples",
+            "--max-images",
+            help="At most so many images, drawn evenly over the classes by --seed.",
+        ),
+    ] = None,
     batch_size: ImagesPerCall = 16,
     device: Device = None,
     seed: Seed = 0,

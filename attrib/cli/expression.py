@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from attrib.workflows.expression import Trained
 
 EXPLAINED = {
-    "label": (str, None), "input_filter": (str, None), "transform": (str, None), "top": (int, 20), "split": (str, "auto"), "every": (bool, False), "normalize": (bool, False),
+    "transform": (str, None), "top": (int, 20), "split": (str, "auto"), "every": (bool, False), "normalize": (bool, False),
 }  # fmt: skip
 TRAINED = {
     "hidden": (str, "512,256,128"), "dropout": (float, 0.2), "class_weights": (bool, False), "tensorboard": (bool, False),
@@ -58,7 +58,10 @@ SampleTable = Annotated[
     Path | None,
     typer.Option("--sample-table", help="Sample table (CSV, or tabs); its ids are matched to the matrix."),
 ]
-Label = Annotated[str | None, typer.Option(help="Column with what is predicted, such as the tissue.")]
+Label = Annotated[
+    str | None,
+    typer.Option(help="Column with what is predicted, such as the tissue; a checkpoint remembers it."),
+]
 Donor = Annotated[
     str | None,
     typer.Option(
@@ -82,6 +85,7 @@ def explain(
     called: typer.Context,
     data: Matrix = None,
     sample_table: SampleTable = None,
+    label: Label = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Folder of attrib expression train.")] = None,
     model: Annotated[
         str | None, typer.Option(help="Instead of --checkpoint: package.module:factory (with --classes).")
@@ -93,6 +97,10 @@ def explain(
         ),
     ] = None,
     classes: Classes = None,
+    input_filter: Annotated[
+        Path | None,
+        typer.Option(help="Genes of --model, in the order of its input: a file with an id a line."),
+    ] = None,
     layer: Table = None,
     context: Context = None,
     output: Continued = Path("attrib-expression"),
@@ -113,8 +121,8 @@ def explain(
         typer.Option(
             "--set",
             help="An argument of a method, n_steps=20; or of the study: split=all (of the training's samples; default: its test), "
-            "every=true (wrongly predicted samples too), top=20 (leading genes of a label), normalize=true (saliency from 0 to 1), label=tissue (the "
-            "column; a checkpoint remembers it); of --model: transform=log1p, and input_filter=FILE (its genes, in the order of its input, an id a line).",
+            "every=true (wrongly predicted samples too), top=20 (leading genes of a label), normalize=true (saliency from 0 to 1), transform=log1p "
+            "(before --model).",
         ),
     ] = None,
     batch_size: BatchSize = "auto",
@@ -132,13 +140,13 @@ def explain(
 
     settings, arguments = divided(assignments(options), EXPLAINED)
     classifier = load_checkpoint(
-        checkpoint, model=model, weights=weights, classes=joined(classes), input_filter=settings["input_filter"],
+        checkpoint, model=model, weights=weights, classes=joined(classes), input_filter=input_filter,
         transform=settings["transform"], device=device,
     )  # fmt: skip
     report = Report(settings["split"], settings["every"], settings["top"], gene_sets, settings["normalize"])
     with show.progress() as tell:
         folder = work(
-            _data(data), classifier, output, sample_table=sample_table, label=settings["label"], layer=layer, context=listed(context),
+            _data(data), classifier, output, sample_table=sample_table, label=label, layer=layer, context=listed(context),
             samples=names(samples), max_samples=max_samples, target=listed(target) or ["predicted"], methods=listed(methods) or METHODS,
             options=arguments, baselines=baselines, report=report, pictures=pictures, batch_size=rows(batch_size),
             cluster=workers(cluster), seed=seed, overwrite=overwrite, tell=tell,

@@ -39,7 +39,7 @@ group = typer.Typer(
     help="Explain a network of miRNA and target images: attributions, letters, interaction; or train one (attrib fcgr train).",
 )  # fmt: skip
 
-SETTINGS = {"n_background": (int, 20), "n_regions": (int, None), "scale": (str, None)}
+SETTINGS = {"dropout": (float, None), "n_background": (int, 20), "n_regions": (int, None)}
 
 Columns = Annotated[
     list[str] | None,
@@ -59,7 +59,9 @@ def explain(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Instead of --checkpoint: package.module:factory of a network of your own."),
+        typer.Option(
+            help="package.module:factory of a network of your own; --checkpoint or --weights fills it."
+        ),
     ] = None,
     weights: Weights = None,
     output: Continued = Path("attrib-fcgr"),
@@ -67,11 +69,17 @@ def explain(
     k: Annotated[
         int | None, typer.Option(help="Letters per k-mer; default: the checkpoint's, else 6.")
     ] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="Of the images: count, frequency or log; default: the checkpoint's.")
+    ] = None,
     output_kind: Annotated[
         str, typer.Option(help="The output of a network of your own: logit or probability.")
     ] = "logit",
     max_samples: Annotated[
-        int, typer.Option(help="How many pairs, drawn evenly from both labels by --seed.")
+        int,
+        typer.Option(
+            "--max-samples", "--n-samples", help="How many pairs, drawn evenly from both labels by --seed."
+        ),
     ] = 6,
     samples: Samples = None,
     context: Context = None,
@@ -82,7 +90,11 @@ def explain(
     ] = None,
     layer: Annotated[
         list[str] | None,
-        typer.Option(help="For Grad-CAM: mirna=LAYER,mrna=LAYER; default: each branch's last convolution."),
+        typer.Option(
+            "--layer",
+            "--layers",
+            help="For Grad-CAM: mirna=LAYER,mrna=LAYER; default: each branch's last convolution.",
+        ),
     ] = None,
     interaction: Annotated[
         bool, typer.Option(help="Whether both sequences' interaction is computed.")
@@ -94,7 +106,7 @@ def explain(
         typer.Option(
             "--set",
             help="An argument of a method, n_steps=20; or of the study: n_background=20 (pairs that the SHAP methods compare with), n_regions=5 "
-            "(of each attribution; default: by silhouette), scale=log (of the images of a network of your own: count, frequency or log).",
+            "(of each attribution; default: by silhouette), dropout=0.1 (of the training; must agree with the checkpoint's).",
         ),
     ] = None,
     batch_size: BatchSize = "auto",
@@ -112,8 +124,11 @@ def explain(
     from attrib.workflows.fcgr.study import CORRECTIONS, METHODS
 
     settings, arguments = divided(assignments(options), SETTINGS)
+    if model is not None and weights is None:
+        checkpoint, weights = None, checkpoint
     predictor = load_predictor(
-        checkpoint, model=model, weights=weights, k=k, scale=settings.pop("scale"), output_kind=output_kind, device=device
+        checkpoint, model=model, weights=weights, k=k, dropout=settings.pop("dropout"), scale=scale, output_kind=output_kind,
+        device=device,
     )  # fmt: skip
     wanted = listed(corrections)
     with show.progress() as tell:

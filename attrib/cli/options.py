@@ -162,6 +162,7 @@ SomeSamples = Annotated[
     int,
     typer.Option(
         "--max-samples",
+        "--samples",
         help="At most so many samples, drawn evenly over a coord label or class.",
     ),
 ]

@@ -15,7 +15,6 @@ from attrib.cli.options import (
     Context,
     Continued,
     Device,
-    MaxSamples,
     Methods,
     Model,
     Overwrite,
@@ -35,8 +34,7 @@ from attrib.cli.options import (
 )
 
 SETTINGS = {
-    "width": (int, None), "summits": (bool, False), "dims": (list, ["sample", "nucleotide", "position"]), "insert": (list, []),
-    "space": (list, []), "evolve": (int, 0), "windows": (int, None), "one_strand": (bool, False), "modisco": (bool, False),
+    "width": (int, None), "summits": (bool, False), "dims": (list, ["sample", "nucleotide", "position"]), "space": (list, []), "evolve": (int, 0), "windows": (int, None), "one_strand": (bool, False),
 }  # fmt: skip
 LISTED = 5  # records that are named on the screen
 
@@ -65,6 +63,12 @@ def sequence(
             help="Variants to score: .vcf (with --bed), or a table with record, position (from 0), ref, alt."
         ),
     ] = None,
+    insert: Annotated[
+        list[str] | None, typer.Option(help="More motifs to test: names in --motifs, or letters.")
+    ] = None,
+    modisco: Annotated[
+        bool, typer.Option("--modisco", help="Run TF-MoDISco too (the extra modisco).")
+    ] = False,
     context: Context = None,
     methods: Methods = None,
     target: Target = None,
@@ -79,7 +83,14 @@ def sequence(
         ),
     ] = None,
     samples: Samples = None,
-    max_samples: MaxSamples = None,
+    max_samples: Annotated[
+        int | None,
+        typer.Option(
+            "--max-samples",
+            "--max-records",
+            help="At most so many records, drawn evenly over a table's column label or class.",
+        ),
+    ] = None,
     pictures: Pictures = "12",
     cluster: Cluster = None,
     batch_size: BatchSize = "auto",
@@ -90,9 +101,9 @@ def sequence(
         typer.Option(
             "--set",
             help="An argument of a method, n_steps=20; or of the study: width=2114 (bases around the middle of an interval), summits=true "
-            "(of narrowPeak, not the middle), dims=sample,position,nucleotide (as the model takes them), insert=GATAA (more motifs to test: names in --motifs, or letters), space=CTCF:GATAA (pairs of motifs at "
+            "(of narrowPeak, not the middle), dims=sample,position,nucleotide (as the model takes them), space=CTCF:GATAA (pairs of motifs at "
             "all distances), evolve=10 (rounds of directed evolution), windows=100 (the strongest that make a filter's motif; default: all of "
-            "half its maximum), one_strand=true (motifs lie on the given strand only: RNA), modisco=true (TF-MoDISco too).",
+            "half its maximum), one_strand=true (motifs lie on the given strand only: RNA).",
         ),
     ] = None,
     overwrite: Overwrite = False,
@@ -103,8 +114,8 @@ def sequence(
 
     chosen, arguments = divided(assignments(options), SETTINGS)
     search = Search(
-        motifs, chosen["insert"], chosen["space"], chosen["evolve"], variants, joined(layer) or "first", chosen["windows"],
-        not chosen["one_strand"], chosen["modisco"],
+        motifs, listed(insert), chosen["space"], chosen["evolve"], variants, joined(layer) or "first", chosen["windows"],
+        not chosen["one_strand"], modisco,
     )  # fmt: skip
     with show.progress() as tell:
         folder = work(

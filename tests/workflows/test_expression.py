@@ -392,7 +392,7 @@ def test_batch_and_dose_go_in_beside_the_matrix(tmp_path: Path, capsys: pytest.C
     pd.DataFrame({"id": ids, "tissue": labels}).to_csv(tmp_path / "samples.csv", index=False)
     words = [
         "expression", "--model", f"{__name__}:WithBatch", "--classes", "class0,class1,class2", "--set", "transform=log1p", "--data", str(tmp_path / "tpm.csv"),
-        "--sample-table", str(tmp_path / "samples.csv"), "--set", "label=tissue", "--pictures", "none", "--max-samples", "15", "--target", "class1",
+        "--sample-table", str(tmp_path / "samples.csv"), "--label", "tissue", "--pictures", "none", "--max-samples", "15", "--target", "class1",
         "--methods", "input_x_gradient,integrated_gradients", "--baselines", "0", "--output", str(tmp_path / "out"),
     ]  # fmt: skip
     assert run([*words, "--context", str(tmp_path / "fewer.csv")]) == 2

@@ -592,7 +592,8 @@ def test_checkpoints_that_hold_a_state_dict(model: Path, tmp_path: Path) -> None
     ("words", "text"),
     [
         (["--checkpoint", "MODEL", "--k", "6"], "--k is 6, but the checkpoint was trained with k 4"),
-        (["--checkpoint", "MODEL", "--set", "scale=log"], "trained with scale count"),
+        (["--checkpoint", "MODEL", "--set", "dropout=0.5"], "trained with dropout 0.1"),
+        (["--checkpoint", "MODEL", "--scale", "log"], "trained with scale count"),
         (["--checkpoint", "nowhere.safetensors"], "there is no file nowhere.safetensors"),
         (["--checkpoint", "ALONE"], "alone.json with the settings is missing"),
         (["--checkpoint", "OTHER"], "is no network of attrib fcgr train"),

@@ -134,8 +134,8 @@ def study(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "a.fa",
             "--motifs",
             "known.meme",
-            "--set",
-            "insert=NHLH1",
+            "--insert",
+            "NHLH1",
             "--pictures",
             "2",
         ]
@@ -586,7 +586,7 @@ def test_files_that_a_rerun_does_not_make_are_gone(here: Path, tmp_path: Path) -
         "9",
     ]
     words += ["--output", str(tmp_path / "out")]
-    assert run([*words, "--pictures", "2", "--motifs", "known.meme", "--set", "insert=CTCF"]) == OK
+    assert run([*words, "--pictures", "2", "--motifs", "known.meme", "--insert", "CTCF"]) == OK
     (tmp_path / "out/notes.txt").write_text("mine")
     (picture, _) = (tmp_path / "out/records").iterdir()
     assert (tmp_path / "out/experiments.png").is_file()
@@ -784,8 +784,7 @@ def test_modisco_gets_hypothetical_contributions_and_its_motifs_join_the_others(
         "saliency",
         "--pictures",
         "0",
-        "--set",
-        "modisco=true",
+        "--modisco",
         "--output",
         str(tmp_path / "out"),
     ]
@@ -852,7 +851,7 @@ def test_the_study_runs_tfmodisco_lite(tmp_path: Path) -> None:
 
 
 def test_a_motif_that_does_not_fit_is_told(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    words = ["--data", "a.fa", "--set", f"insert={'ACGT' * 30}", *QUICK, "--output", str(tmp_path / "out")]
+    words = ["--data", "a.fa", "--insert", "ACGT" * 30, *QUICK, "--output", str(tmp_path / "out")]
     assert run(["sequence", *NETWORK, *words]) == OK
     assert "not inserted: longer than most records, 80 letters" in capsys.readouterr().out
 
@@ -891,8 +890,8 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
             "--bed holds intervals of a genome, but --data is wrong.csv, a table",
         ),
         ("--data a.fa --motifs a.fa", "a.fa has no motifs"),
-        ("--data a.fa --motifs known.meme --set insert=NHLH2", "did you mean 'NHLH1'"),
-        ("--data a.fa --set insert=MYC", "no motif of --motifs has this name"),
+        ("--data a.fa --motifs known.meme --insert NHLH2", "did you mean 'NHLH1'"),
+        ("--data a.fa --insert MYC", "no motif of --motifs has this name"),
         ("--data a.fa --methods grad_cam", "--methods is grad_cam, expected some of"),
         ("--data a.fa --target on", "--target is 'on': to name a class, give --classes"),
         ("--data a.fa --set windows=0", "--set windows is 0"),
@@ -902,7 +901,7 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--data a.fa --baselines dark", "--baselines is 'dark', expected one of uniform, zeros"),
         ("--data a.fa --set dims=sample,position", "--set dims is sample,position"),
         ("--data a.fa --set n_stepps=3", "did you mean 'n_steps'?"),
-        ("--data a.fa --set spce=3", "--set has spce, expected some of width, summits, dims, insert, space"),
+        ("--data a.fa --set spce=3", "--set has spce, expected some of width, summits, dims, space"),
         ("--data a.fa --variants nowhere.csv", "there is no file nowhere.csv"),
         ("--data a.fa --variants known.meme", "expected .vcf, .vcf.gz, .csv or .tsv"),
         ("--data a.fa --variants wrong.csv", "has the columns a, b; expected ref, alt"),

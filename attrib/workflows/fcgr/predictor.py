@@ -95,6 +95,7 @@ def load_predictor(
     model: str | Callable[..., Any] | None = None,
     weights: str | Path | None = None,
     k: int | None = None,
+    dropout: float | None = None,
     scale: str | None = None,
     output_kind: str = "logit",
     device: str | None = None,
@@ -110,7 +111,7 @@ def load_predictor(
         ``"package.module:factory"`` instead, see `attrib.scale.loading.load_model`; or the network itself.
     weights : path, optional
         Its state dict; settings in a `.json` of the same name are used.
-    k, scale : optional
+    k, dropout, scale : optional
         If the checkpoint, or the settings beside the weights, hold them too, they must be equal.
     output_kind : {"logit", "probability"}, default "logit"
         The output of a network of your own.
@@ -140,7 +141,7 @@ def load_predictor(
         raise ValueError(
             "pass either `checkpoint`, a file of attrib fcgr train, or `model`, package.module:factory"
         )
-    form = {n: v for n, v in (("k", k), ("scale", scale)) if v is not None}
+    form = {n: v for n, v in (("k", k), ("dropout", dropout), ("scale", scale)) if v is not None}
     if checkpoint is not None:
         refuse_beside("a checkpoint brings its own", weights=weights)
         return _ours(Path(checkpoint), form, device)
