@@ -29,6 +29,7 @@ from attrib.plots.scale import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
 
 PANEL = 1.25  # inches
@@ -343,11 +344,13 @@ def comparison(
     )
     if x.shape[0] > 2:  # beside one or two the label of the bar would be pushed out
         drawing.set_layout_engine("compressed")  # no gaps between panels of a fixed shape
-    drawing.get_layout_engine().set(w_pad=0.09)  # type: ignore[union-attr, call-arg] # names left of the panels are measured too small
     grid: Any = drawing.subplots(1 + len(attributions), x.shape[0], squeeze=False)
-    _draw_inputs(grid[0], x, names, cmap)
+    row_names = _draw_inputs(grid[0], x, names, cmap)
     for row, (name, a) in zip(grid[1:], attributions.items(), strict=True):
-        _draw_method(row, a, name, percentile)
+        row_names += _draw_method(row, a, name, percentile)
+    left = max(t.get_window_extent().width for t in row_names) / drawing.dpi + 0.2
+    margin = left / drawing.get_figwidth()
+    drawing.get_layout_engine().set(rect=(margin, 0, 1 - margin, 1))  # type: ignore[union-attr, call-arg]
     for ax in grid.ravel():
         orient(ax, x[0])
     _label_dims(grid, x)
@@ -355,7 +358,7 @@ def comparison(
     return drawing
 
 
-def _draw_inputs(row: Sequence[Axes], x: xr.DataArray, titles: Sequence[str], cmap: str) -> None:
+def _draw_inputs(row: Sequence[Axes], x: xr.DataArray, titles: Sequence[str], cmap: str) -> list[Annotation]:
     low, high = float(np.nanmin(x.values)), float(np.nanmax(x.values))
     for ax, values, title in zip(row, x.values, titles, strict=True):
         ax.imshow(
@@ -373,10 +376,10 @@ def _draw_inputs(row: Sequence[Axes], x: xr.DataArray, titles: Sequence[str], cm
     unit = "" if unit == "1" else unit
     ends = {"gray": ("black ", "white "), "gray_r": ("white ", "black ")}.get(cmap, ("from ", "to "))
     scale = f"{ends[0]}{number(low)}\n{ends[1]}{number(high)}\n{unit}" if x.ndim == 3 else unit
-    _name(row[0], "Input", scale.rstrip())
+    return _name(row[0], "Input", scale.rstrip())
 
 
-def _draw_method(row: Sequence[Axes], a: xr.DataArray, name: str, percentile: float) -> None:
+def _draw_method(row: Sequence[Axes], a: xr.DataArray, name: str, percentile: float) -> list[Annotation]:
     limit = robust_limit(a, percentile)
     for ax, values in zip(row, a.values, strict=True):
         ax.imshow(
@@ -385,14 +388,21 @@ def _draw_method(row: Sequence[Axes], a: xr.DataArray, name: str, percentile: fl
         ax.set_xticks([])
         ax.set_yticks([])
     unit = wrapped(a.attrs.get("units", ""), 24)
-    _name(row[0], name, f"limit {number(limit)}\n{unit}".rstrip() if np.any(a.values) else "zero everywhere")
+    return _name(
+        row[0], name, f"limit {number(limit)}\n{unit}".rstrip() if np.any(a.values) else "zero everywhere"
+    )
 
 
-def _name(ax: Axes, name: str, scale: str) -> None:
-    """The row's name and limit, left of it."""
+def _name(ax: Axes, name: str, scale: str) -> list[Annotation]:
+    """The row's name and limit, left of it: the layout measures them too small, and is told their margin."""
     at: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right"}
-    ax.annotate(wrapped(name, 20), (0, 0.5), (-7, 1), va="bottom", fontsize=9.5, fontweight="bold", **at)
-    ax.annotate(scale, (0, 0.5), (-7, -1), va="top", fontsize=9, **at)
+    texts = [
+        ax.annotate(wrapped(name, 20), (0, 0.5), (-7, 1), va="bottom", fontsize=9.5, fontweight="bold", **at),
+        ax.annotate(scale, (0, 0.5), (-7, -1), va="top", fontsize=9, **at),
+    ]
+    for text in texts:
+        text.set_in_layout(False)
+    return texts
 
 
 def _label_dims(grid: Any, x: xr.DataArray) -> None:

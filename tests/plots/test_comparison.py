@@ -27,11 +27,12 @@ def test_comparison() -> None:
     assert len(figure.axes) == 10  # one colour bar
 
 
+@pytest.mark.parametrize("name", ["Noise tunnel of integrated gradients", "integrated_gradients"])
 @pytest.mark.parametrize(("n", "methods"), [(1, 1), (2, 4), (3, 1)])
-def test_names_are_seen_and_columns_stand_below_each_other(n: int, methods: int) -> None:
+def test_names_are_seen_and_columns_stand_below_each_other(n: int, methods: int, name: str) -> None:
     x = plane(np.random.default_rng(0).random((n, 8, 8)), units="standard deviations")
     a = plane(x.values - 0.5, units="output / standard deviation")
-    figure = comparison(x, {f"Noise tunnel of integrated gradients {k}": a for k in range(methods)})
+    figure = comparison(x, {f"{name}{k or ''}": a for k in range(methods)})
     legible(figure)
     left = np.array([ax.get_position().x0 for ax in figure.axes if ax.images]).reshape(1 + methods, n)
     np.testing.assert_allclose(left, left[:1].repeat(1 + methods, 0), atol=1e-6)
