@@ -120,13 +120,17 @@ def drawn_lines(figure: Figure) -> list[Line]:
                 lines.append(Line(s.strip(), self.texts, prop.get_size_in_points(), corners, visible))
             super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
 
-    canvas = figure.canvas
+    canvas, layout = figure.canvas, figure.get_layout_engine()
     try:
-        FigureCanvasAgg(figure).draw()  # settles the layout
+        FigureCanvasAgg(figure).draw()
+        if layout is not None:  # a file is written in the layout of its first drawing; each further one moves axes again
+            figure.set_layout_engine("none")
         width, height = figure.bbox.size
         figure.draw(Recorder(width, height, figure.dpi))
     finally:
         figure.set_canvas(canvas)
+        if layout is not None:
+            figure.set_layout_engine(layout)
     return lines
 
 
