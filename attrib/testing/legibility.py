@@ -123,7 +123,8 @@ def drawn_lines(figure: Figure) -> list[Line]:
     canvas, layout = figure.canvas, figure.get_layout_engine()
     try:
         FigureCanvasAgg(figure).draw()
-        if layout is not None:  # a file is written in the layout of its first drawing; each further one moves axes again
+        # a file is written in the layout of the first drawing; each further one moves axes again
+        if layout is not None:
             figure.set_layout_engine("none")
         width, height = figure.bbox.size
         figure.draw(Recorder(width, height, figure.dpi))
