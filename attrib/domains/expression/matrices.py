@@ -310,8 +310,8 @@ def _samples_in_rows(
         hits = int(down.isin(list(samples)).sum()), int(across.isin(list(samples)).sum())
         if not any(hits):
             raise ValueError(
-                f"`sample_table` and `data` have no sample in common; `data` has {', '.join(map(str, down[:2]))}, ... and "
-                f"{', '.join(map(str, across[:2]))}, ..., `sample_table` {', '.join(map(str, list(samples)[:2]))}, ..."
+                f"`data` has none of the known samples, {', '.join(map(str, list(samples)[:2]))}, ...; its ids are "
+                f"{', '.join(map(str, down[:2]))}, ... and {', '.join(map(str, across[:2]))}, ..."
             )
         return hits[0] > hits[1]
     if any(c in across for c in columns):

@@ -91,7 +91,7 @@ def test_orientation_by_samples_by_genes_and_by_default(tmp_path: Path) -> None:
     assert (
         read_matrix(tmp_path / "m.csv").x.gene.values.tolist() == SAMPLES
     )  # nothing to match: rows are samples
-    with pytest.raises(ValueError, match="`samples` and `data` have no sample in common"):
+    with pytest.raises(ValueError, match="`data` has none of the known samples, other"):
         read_matrix(tmp_path / "m.csv", samples=["other"])
 
 
@@ -214,7 +214,7 @@ def test_errors_of_sample_tables_name_what_is_wrong(tmp_path: Path) -> None:
         with_samples(matrix, read_samples(pd.DataFrame({"id": ["x"]})), label="id")
     with pytest.raises(ValueError, match="GTEX-A-1 does not"):
         with_samples(matrix, table, label="tissue", group="(TCGA)")
-    with pytest.raises(FileNotFoundError, match="`samples`"):
+    with pytest.raises(FileNotFoundError, match="`sample_table`"):
         read_samples(tmp_path / "no.csv")
 
 
