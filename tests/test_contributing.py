@@ -157,3 +157,28 @@ def test_a_failing_part_fails_the_run(part: str, tmp_path: Path) -> None:
     run = subprocess.run(["bash", ".ci/run", part], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode != 0
     assert "passed" not in run.stdout
+
+
+PROGRAMS = (
+    "pip",
+    "ruff",
+    "mypy",
+    "lint-imports",
+    "check-jsonschema",
+    "zizmor",
+    "pre-commit",
+    "sphinx-build",
+    "pytest",
+)
+
+
+@pytest.mark.parametrize("failing", [None, *PROGRAMS])
+def test_a_failing_program_fails_the_run(failing: str | None, tmp_path: Path) -> None:
+    """Also one of the checks, which run beside the documentation."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
+    lines = [f"printf '#!/bin/sh\nexit {int(p == failing)}\n' > .venv/bin/{p}" for p in PROGRAMS]
+    command = " && ".join(["mkdir -p .venv/bin", *lines, "chmod +x .venv/bin/*"])
+    (tmp_path / "README.md").write_text(f"<!-- test command -->\n```sh\n{command}\n```\n")
+    run = subprocess.run(["bash", ".ci/run"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ("== passed" in run.stdout, run.returncode == 0) == (failing is None, failing is None), run.stderr
