@@ -172,13 +172,13 @@ def _colours_of(image: xr.DataArray) -> np.ndarray:
     """Red, green and blue (y, x, 3) from 0 to 1."""
     values = image.transpose("y", "x", "channel").values
     low, high = float(values.min()), float(values.max())
-    whole = values.dtype.kind in "iu" or high > 1
+    is_8_bit = values.dtype.kind in "iu" or high > 1
     if low < 0 or high > 255:
         raise ValueError(
             f"`image` has values from {number(low)} to {number(high)}, expected colours, 0 to 255 or 0 to 1; undo the preparation "
             "for the model"
         )
-    return values / 255.0 if whole else values.astype(float)
+    return values / 255.0 if is_8_bit else values.astype(float)
 
 
 @public

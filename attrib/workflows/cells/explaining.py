@@ -136,7 +136,7 @@ def plan_of(
         classifier.source,
         seed,
         tuple(compartments),
-        {m: given for m, given in by_method.items() if given},
+        {m: arguments for m, arguments in by_method.items() if arguments},
     )
 
 

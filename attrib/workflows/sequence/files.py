@@ -385,8 +385,8 @@ def _mutations(findings: Findings, place: Any) -> xr.DataArray | None:
 
 def _score(findings: Findings, k: int) -> str:
     first = next(iter(findings.attributed.results.values())).isel(sample=k)
-    asked = json.loads(first.attrs.get("params", "{}")).get("target")
-    target = first["target"].item() if "target" in first.coords else asked
+    of_all = json.loads(first.attrs.get("params", "{}")).get("target")
+    target = first["target"].item() if "target" in first.coords else of_all
     return f"score {float(first['prediction']):.3g}" + (f", target {target}" if target is not None else "")
 
 
