@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 PROFILE = "profile"
+
+T = TypeVar("T")
 
 
 def floating(x: Result, say: Callable[[str], None] = lambda line: None) -> Result:
@@ -250,6 +252,21 @@ def refuse_beside(what: str, **arguments: Any) -> None:
     for name, value in arguments.items():
         if value is not None:
             raise ValueError(f"`{name}`: {what}; leave it out")
+
+
+def loaded(model: Any, kind: type[T], load: Callable[..., T], **arguments: Any) -> T:
+    """What a study explains: a `model` of its `kind` that is there, a checkpoint's by its path, or one of code.
+
+    Raises
+    ------
+    ValueError
+        For arguments beside a model that is there, and as `load`, which gets the path, or `model`, and the arguments.
+    """
+    if isinstance(model, kind):
+        refuse_beside(f"`model` is a {kind.__name__}, which is loaded already", **arguments)
+        return model
+    checkpoint = checkpoint_in(model)
+    return load(model=model, **arguments) if checkpoint is None else load(checkpoint, **arguments)
 
 
 def class_names(classes: str | Sequence[str] | None) -> list[str] | None:

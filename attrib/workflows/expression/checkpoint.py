@@ -17,7 +17,7 @@ from attrib.io import load, replacing, save, write_json
 from attrib.labels.align import forward_args
 from attrib.labels.inputs import labelled_inputs
 from attrib.scale.loading import check_device, fill, model_of, read_weights
-from attrib.workflows.data import checkpoint_in, class_names, refuse_beside
+from attrib.workflows.data import class_names, refuse_beside
 from attrib.workflows.expression.network import Dense
 from attrib.workflows.folder import fingerprint, read_mapping
 from attrib.workflows.plan import Context
@@ -204,28 +204,6 @@ def load_checkpoint(
     return Classifier(
         network, names, tuple(gene_order) if gene_order else None, transform=way, source=source, **arrays
     )
-
-
-def classifier_of(
-    model: str | Path | Classifier | Callable[..., Any], weights: str | Path | None = None, classes: str | Sequence[str] | None = None,
-    device: str | None = None,
-) -> Classifier:  # fmt: skip
-    """The classifier that `attrib.workflows.expression` takes: one that is there, a checkpoint's, or one of code and weights.
-
-    Raises
-    ------
-    ValueError
-        For arguments that belong to another form of `model`, and as `load_checkpoint`.
-    """
-    if isinstance(model, Classifier):
-        refuse_beside(
-            "`model` is a classifier that is loaded", weights=weights, classes=classes, device=device
-        )
-        return model
-    folder = checkpoint_in(model)
-    if folder is None:
-        return load_checkpoint(model=model, weights=weights, classes=classes, device=device)  # type: ignore[arg-type]
-    return load_checkpoint(folder, weights=weights, classes=classes, device=device)
 
 
 def _trained(path: Path, device: str | None) -> Classifier:

@@ -20,10 +20,10 @@ from attrib.io.netcdf import group_names
 from attrib.io.place import file_names, read_json, strict
 from attrib.scale.runners import connected, shares
 from attrib.scale.samples import digest_of
-from attrib.workflows.data import places_of
+from attrib.workflows.data import loaded, places_of
 from attrib.workflows.expression import findings as numbers
 from attrib.workflows.expression import page as drawn
-from attrib.workflows.expression.checkpoint import Classifier, classifier_of
+from attrib.workflows.expression.checkpoint import Classifier, load_checkpoint
 from attrib.workflows.expression.download import read_expression
 from attrib.workflows.expression.findings import Findings, means_of_targets, target_names
 from attrib.workflows.expression.page import gene_data, study_page
@@ -185,7 +185,7 @@ def expression(
     >>> pd.read_csv(results / "top_genes.csv")[["label", "gene"]].values.tolist()
     [['islet', 'INS'], ['liver', 'ALB']]
     """
-    classifier = classifier_of(model, weights, classes, device)
+    classifier = loaded(model, Classifier, load_checkpoint, weights=weights, classes=classes, device=device)
     limit, report = picture_count(pictures), report or Report()
     refuse_below_one(top=report.top)
     sets = read_gmt(report.gene_sets) if isinstance(report.gene_sets, str | Path) else report.gene_sets

@@ -13,7 +13,7 @@ from attrib._install import install_hint
 from attrib.engine.model.function import one_tensor
 from attrib.io import replacing, write_json
 from attrib.scale.loading import WEIGHTS, check_device, fill, model_of, read_weights
-from attrib.workflows.data import checkpoint_in, refuse_beside
+from attrib.workflows.data import refuse_beside
 from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import Images
 from attrib.workflows.folder import fingerprint, read_mapping
@@ -153,25 +153,6 @@ def load_predictor(
     source = code if weights is None else f"{code} {fingerprint(Path(weights))}"
     settings = _agreeing(_beside(Path(weights)) if weights is not None else {}, form)
     return Predictor(Score(network, output_kind).eval(), _images(settings), source)
-
-
-def predictor_of(
-    model: str | Path | Predictor | Callable[..., Any], weights: str | Path | None = None, device: str | None = None
-) -> Predictor:  # fmt: skip
-    """The predictor that `attrib.workflows.fcgr` takes: one that is there, a checkpoint's, or one of code and weights.
-
-    Raises
-    ------
-    ValueError
-        For arguments that belong to another form of `model`, and as `load_predictor`.
-    """
-    if isinstance(model, Predictor):
-        refuse_beside("`model` is a predictor that is loaded", weights=weights, device=device)
-        return model
-    file = checkpoint_in(model)
-    if file is None:
-        return load_predictor(model=model, weights=weights, device=device)  # type: ignore[arg-type]
-    return load_predictor(file, weights=weights, device=device)
 
 
 def _ours(file: Path, form: Mapping[str, Any], device: str | None) -> Predictor:

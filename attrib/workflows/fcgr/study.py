@@ -22,11 +22,12 @@ from attrib.functional import METHODS as ALL
 from attrib.io import load, write_json
 from attrib.scale.runners import shares
 from attrib.scale.samples import digest_of
+from attrib.workflows.data import loaded
 from attrib.workflows.fcgr.cohort import combined, write_cohort
 from attrib.workflows.fcgr.layers import Layers, layers_of, write_layers
 from attrib.workflows.fcgr.network import TwoBranch
 from attrib.workflows.fcgr.pairs import BRANCHES, background, chosen, drawn_of, file_prefixes, read_pairs
-from attrib.workflows.fcgr.predictor import Predictor, predictor_of
+from attrib.workflows.fcgr.predictor import Predictor, load_predictor
 from attrib.workflows.fcgr.samplefiles import EXPORTS, write_sample
 from attrib.workflows.folder import Folder, digest, earlier_part, picture_count, refuse_below_one, timed
 from attrib.workflows.plan import Plan, context_of, plan
@@ -216,7 +217,7 @@ def fcgr(
     >>> pd.read_csv(results / "attribution_statistics.csv")["sample"].unique().tolist()
     [0, 1]
     """
-    predictor = predictor_of(model, weights, device)
+    predictor = loaded(model, Predictor, load_predictor, weights=weights, device=device)
     known_methods, corrected = checked_methods(methods, corrections)
     refuse_below_one(max_samples=max_samples, n_background=n_background)
     most = picture_count(pictures)
