@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 import torch
 from torch import Tensor
 
-from attrib._arguments import near
+from attrib._arguments import near, plain
 from attrib.engine.inputs import listed, non_finite_samples
 from attrib.engine.sampling.perturbations import MOST
 from attrib.engine.target import Custom, Entry, class_names, wanted
@@ -111,8 +111,9 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> R:
         refuse_unknown(function.__name__, names, options)
-        check_values(options)
-        return function(*args, **options)
+        values: dict[str, Any] = {name: plain(value) for name, value in options.items()}
+        check_values(values)
+        return function(*args, **values)  # type: ignore[arg-type]
 
     return call
 

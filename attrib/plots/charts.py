@@ -308,6 +308,8 @@ def points(
     >>> points(pca, "tissue").get_legend_handles_labels()[1]
     ['skin (1)']
     """
+    if by in a.coords and a[by].ndim == 1:
+        a = a.transpose(*a[by].dims, ...)
     if a.ndim != 2 or a.shape[1] != 2 or by not in a.coords or a[by].dims != (a.dims[0],):
         raise ValueError(
             f"`a` has shape {a.shape} and `by` is {by!r}, expected (samples, 2) and a coord along the samples"
