@@ -92,7 +92,7 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
 MOST = 10**9  # of what is counted: draws, rows, bars
 _RANGES: dict[str, tuple[float, float, str]] = {
     "columns": (1, MOST, "at least 1"),
-    "limit": (5e-324, math.inf, "a number above 0"),
+    "limit": (0, math.inf, "a number of at least 0"),
     "most": (1, MOST, "at least 1"),
     "opacity": (0, 1, "a number from 0 to 1"),
     "percentile": (5e-324, 100, "a number above 0, at most 100"),
@@ -113,10 +113,10 @@ def _check(kind: str) -> Callable[[str, Any], Any] | None:
         return lambda name, value: _labelled(name, value, kind)
     inner = re.fullmatch(r"(Sequence|Mapping)\[([^|]*)\]", kind)
     if inner and inner[1] == "Mapping":
-        return _mapping
+        return mapping_of
     if inner and inner[2] != "float":  # of letters, which may have labels
         of_items = whole if inner[2] == "int" else None
-        return lambda name, value: _sequence(name, value, of_items)
+        return lambda name, value: list_of(name, value, of_items)
     return _PLAIN.get(kind)
 
 
@@ -230,8 +230,14 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-def _path(name: str, value: Any) -> Any:
-    """A path that is not empty: that would be the folder one is in."""
+def path_of(name: str, value: Any) -> Any:
+    """A path that is not empty: that would be the folder one is in.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else.
+    """
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"`{name}` is {shown(value)}, expected a path")
     if not os.fspath(value):
@@ -251,14 +257,27 @@ def _axes(name: str, value: Any) -> Any:
     return value
 
 
-def _mapping(name: str, value: Any) -> Any:
+def mapping_of(name: str, value: Any) -> Any:
+    """A mapping, which may be one of xarray.
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+    """
     if not isinstance(value, Mapping):
         raise TypeError(f"`{name}` is {shown(value)}, expected a mapping")
     return value
 
 
-def _sequence(name: str, value: Any, of_items: Callable[[str, Any], Any] | None) -> list[Any]:
-    """The items of a list, a tuple, an array or an Index as a list; a single name is a list of one."""
+def list_of(name: str, value: Any, of_items: Callable[[str, Any], Any] | None = None) -> list[Any]:
+    """The items of a list, a tuple, an array or an Index as a list; a single name is a list of one.
+
+    Raises
+    ------
+    TypeError
+        For what has no order, and numbers alone.
+    """
     if isinstance(value, str) and of_items is None:
         return [value]
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
@@ -278,8 +297,8 @@ _PLAIN: dict[str, Callable[[str, Any], Any]] = {
     "float": real,
     "bool": _flag,
     "str": _text,
-    "str | os.PathLike[str]": _path,
-    "str | Path": _path,
+    "str | os.PathLike[str]": path_of,
+    "str | Path": path_of,
     "pd.DataFrame": _frame,
     "Axes": _axes,
 }

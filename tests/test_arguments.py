@@ -355,7 +355,7 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "panels, titles": ("`titles` has 1 entries, expected 2", lambda: attrib.plots.panels(PIXELS[..., :2].astype(float), "channel", titles=["a"])),
     "heatmap, complex": ("`a` has values of complex128, expected real numbers", lambda: attrib.plots.heatmap(TABLE * 1j)),
     "heatmap, nothing": ("`a` has no entries", lambda: attrib.plots.heatmap(TABLE[:, :0])),
-    "heatmap, limit": ("`limit` is -1, expected a number above 0", lambda: attrib.plots.heatmap(TABLE, limit=-1)),
+    "heatmap, limit": ("`limit` is -1, expected a number of at least 0", lambda: attrib.plots.heatmap(TABLE, limit=-1)),
     "bar_panels, values": (r"`attributions\['a'\]` is None, expected a DataArray", lambda: attrib.plots.bar_panels({"a": None})),  # type: ignore[dict-item]
     "entropy, dims": ("`dims` is y, x, expected some of sample, gene", lambda: attrib.stats.entropy(TABLE)),
     "consistency, dim": (r"`a` has dims .* expected 'cell'", lambda: attrib.stats.consistency(TABLE, [0, 1], dim="cell")),
