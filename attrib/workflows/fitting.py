@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -111,14 +112,23 @@ def fitted(
         raise ImportError(f"training needs skorch: {install_hint(extra)}") from error
 
     class Monitor(Callback):
+        least, weights = float("inf"), None
+
         def on_epoch_end(self, net: Any, **_: Any) -> None:
+            loss = net.history[-1, "valid_loss"]
+            if loss < self.least:  # by however little: `delta` says when to stop, not what to keep
+                self.least, self.weights = loss, deepcopy(net.module_.state_dict())
             if watch is not None:
                 watch(history_of(net))
             if tell is not None:
                 tell("epochs", len(net.history), fit.epochs)
 
+        def on_train_end(self, net: Any, **_: Any) -> None:
+            if self.weights is not None:
+                net.module_.load_state_dict(self.weights)
+
     threshold = {} if fit.delta is None else {"threshold": fit.delta, "threshold_mode": "abs"}
-    stop = EarlyStopping(patience=fit.patience, load_best=True, sink=lambda *_: None, **threshold)
+    stop = EarlyStopping(patience=fit.patience, sink=lambda *_: None, **threshold)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(whole_seed(fit.seed))
         net = NeuralNetClassifier(
