@@ -102,6 +102,8 @@ def fitted(
     ------
     ImportError
         Without skorch.
+    ValueError
+        If no validation loss is a number.
     """
     try:
         from skorch import NeuralNetClassifier
@@ -145,8 +147,18 @@ def fitted(
 
 
 def history_of(net: Any) -> pd.DataFrame:
-    """A row per epoch, with the best marked."""
+    """A row per epoch, with the best marked.
+
+    Raises
+    ------
+    ValueError
+        If no validation loss is a number.
+    """
     history = pd.DataFrame([{c: h[c] for c in COLUMNS} for h in net.history]).rename(columns=COLUMNS)
+    if history["validation_loss"].isna().all():
+        raise ValueError(
+            "the validation loss is no number, from the first epoch on; take a smaller learning rate"
+        )
     best = int(history["validation_loss"].argmin())
     return history.assign(best=np.arange(len(history)) == best)
 

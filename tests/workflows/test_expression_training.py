@@ -67,6 +67,8 @@ def test_the_epoch_of_the_least_loss_is_kept_where_it_fell_by_less_than_delta() 
     with torch.no_grad():
         loss = nn.functional.cross_entropy(network(torch.from_numpy(x)), torch.from_numpy(rows.y))
     assert float(loss) == pytest.approx(history.validation_loss.min(), rel=1e-5)
+    with pytest.raises(ValueError, match="no number, from the first epoch on; take a smaller learning rate"):
+        fitted(Dense, shape, rows, rows, fit._replace(lr=1e30), extra="expression")
 
 
 def test_no_donor_is_in_two_splits_and_nothing_made_is_tested(trained) -> None:
