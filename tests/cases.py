@@ -145,7 +145,11 @@ register(deep_lift_shap, engines=("secant",))
 register(occlusion, engines=EDITS)
 register(occlusion, "windows", engines=EDITS, options={"window": 2, "stride": 2})
 register(feature_ablation, engines=EDITS)
-FEW = ("mlp", "number", "logits")  # of 4 and 5 features: all subsets of ten are a thousand calls of each sample
+FEW = (
+    "mlp",
+    "number",
+    "logits",
+)  # of 4 and 5 features: all subsets of ten are a thousand calls of each sample
 register(shapley_values, engines=EDITS, kinds=(*FEW, "two_inputs"))
 register(
     shapley_values,
