@@ -12,6 +12,11 @@ from attrib._typed import drawers
 from tests import examples  # noqa: F401 (registers the profiles)
 from tests.legible_pictures import _pictures_are_legible, _pictures_are_looked_at  # noqa: F401 (fixtures of all tests)
 
+# JAX compiles hundreds of programs that run once
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """`pytest -m explore` draws new examples; every other run draws the same ones."""

@@ -12,7 +12,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from attrib.plots.drawing import Drawing
-from attrib.testing import LegibilityError, legible
+from attrib.testing import LegibilityError
+from attrib.testing.legibility import drawn_lines, refuse_unreadable
 
 LOOKED_AT = 2  # of the pictures of one kind
 faults: list[str] = []
@@ -20,7 +21,7 @@ faults: list[str] = []
 
 @pytest.fixture(autouse=True, scope="session")
 def _pictures_are_looked_at() -> Iterator[None]:
-    """`Figure.savefig` measures before it saves."""
+    """`Figure.savefig` measures what it saved, where it stands in the file."""
     save, looked_at = Figure.savefig, Counter[str]()
 
     def savefig(self: Figure, path: Any, *args: Any, **options: Any) -> None:
@@ -29,12 +30,12 @@ def _pictures_are_looked_at() -> Iterator[None]:
         looked_at[kind] += named
         if named and not isinstance(self, Drawing):
             faults.append(f"{kind} is no figure of the library: names in it would be read as formulas")
+        save(self, path, *args, **options)
         if looked_at[kind] <= LOOKED_AT:
             try:
-                legible(self)
+                refuse_unreadable(drawn_lines(self, laid_out=True))
             except LegibilityError as error:
                 faults.append(f"{Path(path).name if named else 'a figure'}: {error}")
-        save(self, path, *args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", savefig)

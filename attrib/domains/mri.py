@@ -184,7 +184,8 @@ def normalised(values: np.ndarray, how: str, brain: np.ndarray | None = None) ->
         if not inside.size:
             raise ValueError("the brain mask has no voxels")
     mean, deviation = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
-    return ((values - mean) / (deviation or 1.0)).astype(np.float32)
+    varies = inside.max() > inside.min()  # of equal values the deviation may be rounding
+    return ((values - mean) / (deviation if varies else 1.0)).astype(np.float32)
 
 
 def read_names(path: str | Path) -> dict[int, str]:

@@ -13,7 +13,7 @@ import xarray as xr
 
 from attrib._arguments import public, whole_seed
 from attrib.labels.frames import matched, truth
-from attrib.stats.contrast import CLOSE, entry_labels, pooled_t, two_groups
+from attrib.stats.contrast import CLOSE, centred, entry_labels, pooled_t, two_groups
 from attrib.stats.matching import Labelled, by_labels, samples_along
 
 CHUNK = 1 << 24  # numbers in memory at a time
@@ -244,7 +244,7 @@ def _data(
         names = [str(ordered[dim].values[i]) if dim in ordered.coords else str(i) for i in bad[:5]]
         raise ValueError(f"`a` has entries that are not finite in {len(bad)} samples ({', '.join(names)}); leave them out, or mask the entries")  # fmt: skip
     exact = np.float64 if x.size <= CHUNK else np.float32
-    return inside, (x - x.mean(0, dtype=np.float64)).astype(exact)
+    return inside, centred(x).astype(exact)
 
 
 def _structure(ndim: int, connectivity: int | None) -> tuple[np.ndarray, int]:

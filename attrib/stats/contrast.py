@@ -90,8 +90,7 @@ def contrast(
     dim = samples_along(a, dim)
     positive = two_groups(a, label, dim)
     ordered = a.transpose(dim, ...)
-    x = rows_of(ordered)
-    x = x - x.mean(0)  # leaves the difference as it is, and rounding small
+    x = centred(rows_of(ordered))  # leaves the difference as it is, and rounding small
     lower, upper = _bootstrap(x, positive, n_bootstrap, level, seed)
     t, p, corrected = _permuted(x, positive, n_permutations, seed)
     numbers = {"difference": x[positive].mean(0) - x[~positive].mean(0), "lower": lower, "upper": upper, "t": t, "p": p, "p_corrected": corrected}  # fmt: skip
@@ -107,6 +106,13 @@ def rows_of(ordered: xr.DataArray) -> np.ndarray:
     if not np.isfinite(x).all():
         raise ValueError("`a` has entries that are not finite; select those that all samples have")
     return x
+
+
+def centred(x: np.ndarray) -> np.ndarray:
+    """Rows less their mean; exactly 0 where all are the same, which they are not less a mean that was rounded."""
+    less = x - x.mean(0, dtype=np.float64)
+    less[:, (x == x[0]).all(0)] = 0.0
+    return less
 
 
 def entry_labels(a: xr.DataArray, dim: str) -> xr.DataArray:
@@ -284,6 +290,5 @@ def _correlations(x: np.ndarray) -> np.ndarray:
     for start in range(0, x.shape[1], ENTRIES):
         part = x[:, start : start + ENTRIES] - mean
         products += part @ part.T
-    size = np.sqrt(np.diag(products))
-    size = np.where(size > 0, size, np.inf)
+    size = np.where((x != x[:, :1]).any(1), np.sqrt(np.diag(products)), np.inf)
     return products / size / size[:, None]

@@ -12,7 +12,7 @@ import xarray as xr
 
 from attrib._arguments import public, whole_seed
 from attrib.labels.frames import matched
-from attrib.stats.contrast import pooled_t, two_groups
+from attrib.stats.contrast import centred, pooled_t, two_groups
 from attrib.stats.matching import Labelled, by_labels, rank_of, samples_along
 
 SIDES = (  # of names of pairs: the left one's, and the right one's
@@ -318,7 +318,7 @@ def _permuted(x: np.ndarray, positive: np.ndarray, count: int, seed: int) -> tup
     """t and two-sided p of each column."""
     from attrib.stats.clusters import relabellings
 
-    x = x - x.mean(0)
+    x = centred(x)
     squares = (x**2).sum(0)
     t = pooled_t(positive[None].astype(float), x, squares)[0]
     rows, exact = relabellings(positive, count, seed)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 SMALLEST = 6.0
 SLACK = 1.0  # pixels that a text may reach over another or over the edge
 MOST = 12  # faults that a message lists
+SHAPES = (
+    "draw_gouraud_triangles", "draw_image", "draw_markers", "draw_path", "draw_path_collection", "draw_quad_mesh",
+)  # fmt: skip
 
 
 class LegibilityError(AssertionError):
@@ -80,7 +83,11 @@ def legible(figure: Figure, *, smallest: float = SMALLEST) -> None:
     attrib.testing.legibility.LegibilityError: the figure has 1 fault:
     'GCG' and 'INS' lie over each other
     """
-    lines = drawn_lines(figure)
+    refuse_unreadable(drawn_lines(figure), smallest)
+
+
+def refuse_unreadable(lines: Sequence[Line], smallest: float = SMALLEST) -> None:
+    """Raise a LegibilityError for lines that are small, cut off, or lie over each other."""
     faults = [*_small(lines, smallest), *_cut_off(lines), *_over_each_other(lines)]
     if faults:
         more = [f"and {len(faults) - MOST} more"] * (len(faults) > MOST)
@@ -88,14 +95,14 @@ def legible(figure: Figure, *, smallest: float = SMALLEST) -> None:
         raise LegibilityError("\n".join([f"the figure has {count}:", *faults[:MOST], *more]))
 
 
-def drawn_lines(figure: Figure) -> list[Line]:
-    """Every line of text that is drawn where somebody sees it."""
+def drawn_lines(figure: Figure, laid_out: bool = False) -> list[Line]:
+    """Every line of text that is drawn where somebody sees it; where axes are if it is `laid_out`, as by saving it, else after layout."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 
     lines: list[Line] = []
 
     class Recorder(RendererAgg):
-        """Draws, and writes down what it is told to write."""
+        """Draws nothing, and writes down what it is told to write."""
 
         texts = 0
 
@@ -118,19 +125,18 @@ def drawn_lines(figure: Figure) -> list[Line]:
                     np.array([0, 0, self.width, self.height]) if clip is None else np.array(clip.extents)
                 )
                 lines.append(Line(s.strip(), self.texts, prop.get_size_in_points(), corners, visible))
-            super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
 
     canvas, layout = figure.canvas, figure.get_layout_engine()
     try:
-        FigureCanvasAgg(figure).draw()
-        # a file is written in the layout of the first drawing; each further one moves axes again
-        if layout is not None:
-            figure.set_layout_engine("none")
-        width, height = figure.bbox.size
-        figure.draw(Recorder(width, height, figure.dpi))
+        FigureCanvasAgg(figure)
+        if laid_out and layout is not None:
+            figure.set_layout_engine("none")  # each layout moves axes again
+        renderer = Recorder(*figure.bbox.size, figure.dpi)
+        vars(renderer).update(dict.fromkeys(SHAPES, lambda *_, **__: None))
+        figure.draw(renderer)
     finally:
         figure.set_canvas(canvas)
-        if layout is not None:
+        if laid_out and layout is not None:
             figure.set_layout_engine(layout)
     return lines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -101,6 +102,8 @@ def fitted(
     ------
     ImportError
         Without skorch.
+    ValueError
+        If no validation loss is a number.
     """
     try:
         from skorch import NeuralNetClassifier
@@ -111,14 +114,23 @@ def fitted(
         raise ImportError(f"training needs skorch: {install_hint(extra)}") from error
 
     class Monitor(Callback):
+        least, weights = float("inf"), None
+
         def on_epoch_end(self, net: Any, **_: Any) -> None:
+            loss = net.history[-1, "valid_loss"]
+            if loss < self.least:  # by however little: `delta` says when to stop, not what to keep
+                self.least, self.weights = loss, deepcopy(net.module_.state_dict())
             if watch is not None:
                 watch(history_of(net))
             if tell is not None:
                 tell("epochs", len(net.history), fit.epochs)
 
+        def on_train_end(self, net: Any, **_: Any) -> None:
+            if self.weights is not None:
+                net.module_.load_state_dict(self.weights)
+
     threshold = {} if fit.delta is None else {"threshold": fit.delta, "threshold_mode": "abs"}
-    stop = EarlyStopping(patience=fit.patience, load_best=True, sink=lambda *_: None, **threshold)
+    stop = EarlyStopping(patience=fit.patience, sink=lambda *_: None, **threshold)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(whole_seed(fit.seed))
         net = NeuralNetClassifier(
@@ -135,8 +147,18 @@ def fitted(
 
 
 def history_of(net: Any) -> pd.DataFrame:
-    """A row per epoch, with the best marked."""
+    """A row per epoch, with the best marked.
+
+    Raises
+    ------
+    ValueError
+        If no validation loss is a number.
+    """
     history = pd.DataFrame([{c: h[c] for c in COLUMNS} for h in net.history]).rename(columns=COLUMNS)
+    if history["validation_loss"].isna().all():
+        raise ValueError(
+            "the validation loss is no number, from the first epoch on; take a smaller learning rate"
+        )
     best = int(history["validation_loss"].argmin())
     return history.assign(best=np.arange(len(history)) == best)
 

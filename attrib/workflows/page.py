@@ -113,7 +113,7 @@ def _cell(value: Any) -> tuple[str, float | None]:
         return str(value), int(value)
     if isinstance(value, float | np.floating):
         number = float(value)
-        large = 1000 <= abs(number) < 1e6
+        large = 999.5 <= abs(number) < 1e6
         return (format(number, ".0f" if large else ".3g"), number) if number == number else ("", None)
     return ("" if value is None or value is pd.NA else str(value)), None
 

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from scipy.stats import ttest_ind
 
-from attrib.stats import contrast
+from attrib.stats import cluster_contrast, consistency, contrast, region_contrast
 
 
 def attributions(values: np.ndarray) -> xr.DataArray:
@@ -48,6 +48,28 @@ def test_p_values_near_those_of_all_relabellings() -> None:
         step = max(step, float((np.array(every)[:, rest].max(1) >= t[entry] - 1e-9).mean()))
         corrected[entry] = step
     assert np.allclose(found.p_corrected, corrected, atol=0.02)
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 123.456])
+@pytest.mark.parametrize("count", [10, 11, 13])
+def test_an_entry_that_is_the_same_in_all_samples_says_nothing(value: float, count: int) -> None:
+    """Their mean is rounded, so that they vary about it: t was infinite, and no other entry could differ."""
+    values, label = np.random.default_rng(0).normal(size=(count, 3)), np.arange(count) % 2 == 0
+    values[label, 0] += 9
+    values[:, 1] = value
+    a = attributions(values[:, None])
+    found = contrast(a, label, n_permutations=99, n_bootstrap=9).isel(y=0)
+    clusters = cluster_contrast(a, label, n_permutations=99, mask=xr.ones_like(a[0])).isel(y=0)
+    for groups in (found, clusters):
+        assert groups.t[1] == 0
+        assert groups.p[1] == groups.p_corrected[1] == 1
+        assert groups.p_corrected[0] < 0.05
+    regions = region_contrast(xr.DataArray(values, dims=("sample", "region")), label, n_permutations=99)
+    assert regions.set_index("region").loc[1, ["difference", "t", "p"]].tolist() == pytest.approx(
+        [0, 0, 1], abs=1e-12
+    )
+    same = xr.DataArray(np.full((3, 1000), value), dims=("sample", "gene"))
+    assert consistency(same, [0, 0, 1], n_permutations=1).correlation[:4].tolist()[::3] == [0, 0]
 
 
 def test_a_planted_effect_is_found_and_nothing_else() -> None:

@@ -20,7 +20,7 @@ from attrib.domains.processors import Preparation, timm_preparation
 from attrib.functional import grad_cam
 from attrib.io import load, save
 from attrib.workflows.cells import METHODS, cells
-from attrib.workflows.cells.cohort import coarse, on_the_border, write_cohort
+from attrib.workflows.cells.cohort import CohortSums, coarse, on_the_border, write_cohort
 from attrib.workflows.cells.explaining import deletion
 from attrib.workflows.checkpoint import Classifier, load_checkpoint
 from attrib.workflows.folder import Folder
@@ -688,6 +688,18 @@ def test_border_mass_classes_alike_and_a_gallery(study: Path) -> None:
     assert sd.sizes == mean.sizes
     assert {"gallery.png", f"{name}_probabilities.png"} <= {p.name for p in study.iterdir()}
     assert any(p.name == "variation_grad_cam.png" for p in study.iterdir())
+
+
+def test_means_and_spreads_of_a_cohort(study: Path) -> None:
+    part = load(study / "parts" / "cell0.nc")
+    sums = CohortSums(("grad_cam", "layer_cam"))
+    for change in (changes := (0.0, 1e-3, 3e-3)):  # a spread that is small beside the mean
+        sums.add(part.assign(seen=part.seen * 0 + np.float32(100 + change)))
+    assert sums.sd().values == pytest.approx(np.std(changes, ddof=1), rel=0.02)
+    sums.add(part.assign(border_mass=part.border_mass * np.nan))  # a map of zeros
+    table = sums.table()
+    assert table.grad_cam_border_mass_chance.notna().tolist() == [True, True, True, False]
+    assert table.grad_cam_mass_inside_chance.notna().all()
 
 
 def test_a_folder_too_high_is_told(

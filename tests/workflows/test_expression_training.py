@@ -14,6 +14,8 @@ from attrib.io import load
 from attrib.workflows import expression as study
 from attrib.workflows.expression import load_checkpoint
 from attrib.workflows.expression import training as module
+from attrib.workflows.expression.network import Dense
+from attrib.workflows.fitting import Fit, Rows, fitted
 from tests.expression import expression, made, train
 
 pytest.importorskip("skorch")
@@ -53,6 +55,20 @@ def test_files_and_figures(trained) -> None:
     history = pd.read_csv(folder / "model" / "history.csv")
     assert history.best.sum() == 1
     assert history.validation_loss[history.best].item() == history.validation_loss.min()
+
+
+def test_the_epoch_of_the_least_loss_is_kept_where_it_fell_by_less_than_delta() -> None:
+    x = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    rows = Rows(x, (x[:, 0] > 0).astype(np.int64))
+    shape = {"genes": 2, "classes": 2, "hidden": (4,), "dropout": 0.0}
+    fit = Fit(epochs=4, patience=9, batch_size=8, lr=0.01, decay=0.0, seed=0, device=None, delta=5.0)
+    network, history = fitted(Dense, shape, rows, rows, fit, extra="expression")
+    assert history.best.tolist() == [False, False, False, True]
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(network(torch.from_numpy(x)), torch.from_numpy(rows.y))
+    assert float(loss) == pytest.approx(history.validation_loss.min(), rel=1e-5)
+    with pytest.raises(ValueError, match="no number, from the first epoch on; take a smaller learning rate"):
+        fitted(Dense, shape, rows, rows, fit._replace(lr=1e30), extra="expression")
 
 
 def test_no_donor_is_in_two_splits_and_nothing_made_is_tested(trained) -> None:

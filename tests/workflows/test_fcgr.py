@@ -20,7 +20,7 @@ from attrib.io import load
 from attrib.workflows.drawing import method_name
 from attrib.workflows.fcgr import Predictor, load_predictor
 from attrib.workflows.fcgr import fcgr as study_of
-from attrib.workflows.fcgr.cohort import _motifs, _seed_of, _sites
+from attrib.workflows.fcgr.cohort import _joined, _motifs, _seed_of, _sites
 from attrib.workflows.fcgr.layers import branch_layers
 from attrib.workflows.fcgr.network import Inception, TwoBranch
 from attrib.workflows.fcgr.pairs import BRANCHES, file_prefixes, read_pairs
@@ -360,6 +360,19 @@ def test_a_rerun_goes_on_and_another_run_is_refused(
     capsys.readouterr()
     assert run([*map(str, words), *same, "saliency"]) == REFUSED
     assert "holds a run with other methods" in capsys.readouterr().err
+
+
+def test_padding_is_no_entry_of_the_interaction() -> None:
+    mirna, site = "TAACCGGTA", "ACCGGTT"  # its last six letters pair with positions 2 to 7
+    values = np.full((2, 12, 20), np.nan)  # as of a longer pair
+    values[:, :9, :7] = -1.0
+    values[:, 2, 3] = -0.5
+    coords = {"sample": ["a", "b"]} | {
+        n: ("sample", [v] * 2)
+        for n, v in {"mirna_sequence": mirna, "mrna_sequence": site, "label": 1}.items()
+    }
+    results = xr.Dataset({"interaction": (("sample", "mirna_position", "mrna_position"), values)}, coords)
+    assert _joined(results) == {"share": 1.0, "positives_with_site": 2}
 
 
 class Concatenating(torch.nn.Module):

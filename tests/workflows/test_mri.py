@@ -35,7 +35,7 @@ from attrib.workflows.mri import (  # noqa: E402
 from attrib.workflows.mri import mri as study_of  # noqa: E402
 from attrib.workflows.mri.cohort import _strengths, overview  # noqa: E402
 from attrib.workflows.mri.explaining import Explainer  # noqa: E402
-from attrib.workflows.mri.groups import Groups  # noqa: E402
+from attrib.workflows.mri.groups import Groups, _agreement  # noqa: E402
 from attrib.workflows.mri.plan import Plan  # noqa: E402
 from tests.browser import held  # noqa: E402
 from tests.workflows import phantom  # noqa: E402
@@ -479,9 +479,15 @@ def test_a_run_is_continued_and_a_changed_subject_done_again(place: Path, tmp_pa
     assert len(calls) <= first / 3  # the trial alone
     assert (out / "attribution_statistics.csv").read_text() == table
     phantom.image(phantom.volume(9, True)).to_filename(folder / "sub-02.nii.gz")
+    subjects = folder / "subjects.csv"
+    subjects.write_text(
+        subjects.read_text().replace("sub-00.nii.gz,HC", "sub-00.nii.gz,TLE")
+    )  # a mended label
     mri(folder / "subjects.csv", Counting(3), tmp_path / "out", **options)
     changed = pd.read_csv(out / "attribution_statistics.csv")
     assert changed.predicted[2] == "TLE"
+    assert changed.correct.tolist() == (changed.label == changed.predicted).tolist()
+    assert changed.label[0] == "TLE" != changed.predicted[0]
     with pytest.raises(ValueError, match="run with other intensity"):
         mri(folder / "subjects.csv", Counting(3), tmp_path / "out", **{**options, "intensity": "zscore"})
     again = mri(
@@ -492,6 +498,19 @@ def test_a_run_is_continued_and_a_changed_subject_done_again(place: Path, tmp_pa
         overwrite=True,
     )
     assert json.loads((again / "run.json").read_text())["settings"]["intensity"] == "zscore"
+
+
+def test_agreement_of_methods_counts_the_subjects_of_whom_both_maps_vary(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    maps = {s: rng.normal(size=(2, 3, 4, 5)) for s in "abc"}
+    maps["b"][1] = 0.0
+    (tmp_path / "parts").mkdir()
+    for s, (one, two) in maps.items():
+        np.savez(tmp_path / "parts" / f"{s}.npz", one=one, two=two, none=0 * one, inside=np.ones((3, 4, 5)))
+    table = _agreement(tmp_path, [{"subject": s} for s in "abc"], ["one", "two", "none"])
+    r = [spearmanr(*np.abs(maps[s]).reshape(2, -1)).statistic for s in "ac"]
+    assert table.iloc[0, 2:].tolist() == pytest.approx([np.mean(r), np.std(r, ddof=1), 2])
+    assert table.iloc[1, 2:].tolist() == pytest.approx([np.nan, np.nan, 0], nan_ok=True)
 
 
 def test_masks_and_baselines_that_changed_are_no_longer_those_of_the_run(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from attrib.workflows.page import (
+    _cell,
     browser,
     links,
     listing,
@@ -83,6 +84,7 @@ def test_long_tables_and_lists_say_where_the_rest_is() -> None:
         "x", [table("T", pd.DataFrame({"a": range(600)}), "t.csv"), listing("L", list("ab") * 40, "l.csv")]
     )
     assert "100 more rows are in t.csv" in text
+    assert [_cell(v)[0] for v in (999.7, 1234.5, 999.4, -0.01234)] == ["1000", "1234", "999", "-0.0123"]
     assert "and 20 more in l.csv" in text
     assert listing("L", [], "l.csv") is None
     assert pictures("P", []) is None

@@ -140,7 +140,7 @@ def _seqlets_of(
 ) -> Iterator[tuple[int, int, float, float, float]]:
     """Start, end, sum, z and p of a sequence's seqlets, and of the first span that is not significant."""
     begin, v = _between_ends(values)
-    if len(v) < shortest or not v.std() > 0:
+    if len(v) < shortest or not np.ptp(v) > 0:
         return
     mean, spread = (v.mean(), v.std()) if shared is None else shared[:2]
     if shared is not None:

@@ -142,8 +142,10 @@ def _changed(sample: Tensor) -> Tensor:
 
 def _spread(sample: Tensor) -> float:
     """The standard deviation of a sample's values, or 1."""
-    deviation = float(sample.float().std(correction=0))
-    return deviation if 0 < deviation < math.inf else 1.0
+    values = sample.float()
+    deviation = float(values.std(correction=0))
+    varies = bool((values != values.flatten()[:1]).any())  # of equal values the deviation may be rounding
+    return deviation if varies and 0 < deviation < math.inf else 1.0
 
 
 def _position_dims(sizes: torch.Size) -> tuple[int, ...]:

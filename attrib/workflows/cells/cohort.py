@@ -136,9 +136,12 @@ class CohortSums:
         if mean is None:
             return None
         n = mean["count"].values[:, None, None, None]
-        squares = np.stack([self._squares[str(name)] for name in mean["predicted"].values])
+        sums, squares = (
+            np.stack([of[str(name)] for name in mean["predicted"].values])
+            for of in (self._sums, self._squares)
+        )
         with np.errstate(invalid="ignore", divide="ignore"):
-            values = np.sqrt(np.maximum(squares - n * mean.values.astype(float) ** 2, 0) / (n - 1))
+            values = np.sqrt(np.maximum(squares - sums**2 / n, 0) / (n - 1))
         return mean.copy(data=np.where(n > 1, values, np.nan).astype(np.float32)).assign_attrs(
             long_name="standard deviation of the maps of the predicted class"
         )
@@ -199,11 +202,14 @@ def row(part: xr.Dataset, methods: tuple[str, ...]) -> dict[str, Any]:
         figures |= {"label": label, "correct": label == figures["predicted"]}
     for m in methods:
         values = part.sel({"method": m})
-        inside = bool(np.isfinite(values["mass_inside"]))
-        figures |= {f"{m}_{n}": float(values[n]) for n in FIGURES if inside or not n.startswith("mass")}
+        of_method = {n: float(values[n]) for n in FIGURES}
         for c in map(str, part.coords["compartment"].values if "compartment" in part.coords else ()):
-            figures[f"{m}_mass_in_{c}"] = float(values["compartment_mass"].sel(compartment=c))
-            figures[f"{m}_mass_in_{c}_chance"] = float(values["compartment_chance"].sel(compartment=c))
+            of_method[f"mass_in_{c}"] = float(values["compartment_mass"].sel(compartment=c))
+            of_method[f"mass_in_{c}_chance"] = float(values["compartment_chance"].sel(compartment=c))
+        # without a share there is no chance beside it, so that both means are over the same images
+        without = {f"{n}_chance" for n, v in of_method.items() if np.isnan(v)}
+        without |= {"mass_inside"} if np.isnan(of_method["mass_inside"]) else set()
+        figures |= {f"{m}_{n}": v for n, v in of_method.items() if n not in without}
     pairs = zip(part["pair"].values, part["agreement"].values, strict=True)
     return figures | {f"{pair}_rank_correlation": float(v) for pair, v in pairs}
 

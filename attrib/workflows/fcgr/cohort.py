@@ -91,7 +91,7 @@ def summed_up(results: xr.Dataset, table: pd.DataFrame, facts: Mapping[str, Any]
     }
     if "interaction" in results:
         delta = np.abs(results["interaction_delta"].values)
-        summary["interaction"] = {"completeness_error_max": float(delta.max()), "softplus": results["interaction"].attrs.get("softplus"), "top_joins_seed_and_site": _joined(results, table)}  # fmt: skip
+        summary["interaction"] = {"completeness_error_max": float(delta.max()), "softplus": results["interaction"].attrs.get("softplus"), "top_joins_seed_and_site": _joined(results)}  # fmt: skip
     return summary | dict(facts)
 
 
@@ -116,7 +116,7 @@ def _methods(table: pd.DataFrame) -> dict[str, Any]:
     return summary
 
 
-def _joined(results: xr.Dataset, table: pd.DataFrame) -> dict[str, Any]:
+def _joined(results: xr.Dataset) -> dict[str, Any]:
     """How often the largest entry of the interaction joins seed and site, among positives with a site."""
     hits = []
     for s in results["sample"].values:
@@ -124,7 +124,7 @@ def _joined(results: xr.Dataset, table: pd.DataFrame) -> dict[str, Any]:
         site = site_of(pair)
         if int(pair["label"]) != 1 or not site.any():
             continue
-        values = np.nan_to_num(pair["interaction"].values)
+        values = pair["interaction"].values[: len(str(pair["mirna_sequence"].values)), : len(site)]
         i, j = np.unravel_index(int(values.argmax()), values.shape)
         hits.append(float(SEED[0] - 1 <= i < SEED[1] and site[j]))
     return {"share": float(np.mean(hits)) if hits else None, "positives_with_site": len(hits)}

@@ -175,7 +175,7 @@ def _with_reference(pair: xr.Dataset, branch: str, method: str) -> dict[str, flo
     values = (float("nan"), float("nan"))
     if REFERENCE in pair["method"].values and method != REFERENCE:
         a, b = (pair[branch].sel({"method": m}).values.ravel().astype(float) for m in (method, REFERENCE))
-        if a.std() > 0 and b.std() > 0:
+        if np.ptp(a) > 0 and np.ptp(b) > 0:
             values = (
                 float(np.corrcoef(a, b)[0, 1]),
                 rank_correlation(

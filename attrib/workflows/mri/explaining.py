@@ -234,7 +234,7 @@ class Explainer:
         ----------
         volume : DataArray (i, j, k)
         regions : DataArray (i, j, k) or None
-            Whole numbers; 0 is no region.
+            Whole numbers; 0 is no region, and methods by region take all of it for one more.
         baselines : DataArray or None
             (i, j, k), or with a dim `baseline` in front; None: zeros.
         judged : bool, default False

@@ -274,7 +274,8 @@ def _rows(index: xr.DataArray, method: str) -> pd.DataFrame:
 def _agreement(folder: Path, parts: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> pd.DataFrame:
     """Rank correlation of the magnitudes of two methods' maps inside the brain, over the subjects.
 
-    Outside, where images are empty, maps that have nothing in common are alike.
+    Outside, where images are empty, maps that have nothing in common are alike. Subjects count of whom both maps vary; `sd` is
+    that of a sample, n - 1.
     """
     values: dict[tuple[str, str], list[float]] = {}
     for p in parts:
@@ -284,8 +285,6 @@ def _agreement(folder: Path, parts: Sequence[Mapping[str, Any]], methods: Sequen
         for n, first in enumerate(methods):
             for second in methods[n + 1 :]:
                 values.setdefault((first, second), []).append(rank_correlation(sizes[first], sizes[second]))
-    rows = [
-        {"first": a, "second": b, "mean": float(np.nanmean(v)), "sd": float(np.nanstd(v)), "subjects": len(v)}
-        for (a, b), v in values.items()
-    ]
-    return pd.DataFrame(rows, columns=["first", "second", "mean", "sd", "subjects"])
+    columns = ["first", "second", "mean", "sd", "subjects"]
+    of_pairs = ((pair, pd.Series(v).dropna()) for pair, v in values.items())
+    return pd.DataFrame([(*pair, v.mean(), v.std(), len(v)) for pair, v in of_pairs], columns=columns)

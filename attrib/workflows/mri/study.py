@@ -32,7 +32,7 @@ from attrib.workflows.mri.plan import (
     checked,
     refuse_odd_statistics,
 )
-from attrib.workflows.mri.subjectfiles import map_name, read_part
+from attrib.workflows.mri.subjectfiles import is_correct, map_name, read_part
 from attrib.workflows.mri.worker import Mri, Worker, reference_subjects
 from attrib.workflows.plan import context_of
 from attrib.workflows.runner import studied
@@ -230,6 +230,8 @@ def _part(run: Folder, study: Mri, subject: Subject) -> dict[str, Any]:
     if part["label"] != subject.label:  # the table was mended since
         for entry in (part, *part["rows"], *part["regions"]):
             entry["label"] = subject.label
+        for row in part["rows"]:
+            row["correct"] = is_correct(subject.label, part["predicted"], part["classes"])
     return part
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,14 +108,13 @@ def _figures(
     size = np.abs(values)
     voxel, mm = peak(soft)
     region = "" if atlas is None else names.get(int(atlas.sel(dict(zip(VOXEL_DIMS, voxel, strict=True)))), "")
-    has_class = subject.label in p.classes
     return {
         "subject": subject.name,
         "label": subject.label,
         "method": method,
         "predicted": p.predicted,
         "probability": float(p.probability.max()),
-        "correct": subject.label == p.predicted if has_class else None,
+        "correct": is_correct(subject.label, p.predicted, p.classes),
         "target": p.target_name,
         "score": p.score,
         "delta": explained.delta.get(method),
@@ -133,6 +133,11 @@ def _figures(
         "peak_value": float(soft.sel(dict(zip(VOXEL_DIMS, voxel, strict=True)))),
         "peak_region": region,
     }
+
+
+def is_correct(label: str, predicted: str, classes: Sequence[str]) -> bool | None:
+    """Whether a subject's label is predicted; None where it is no class."""
+    return label == predicted if label in classes else None
 
 
 def _regions(
