@@ -74,6 +74,7 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
                 raise ValueError(f"`{name}` is {value}, expected {expected}")
         if draws and kinds[name] == "xr.DataArray":
             refuse_empty(name, value)
+            value = value.astype("uint8") if value.dtype.kind == "b" else value
         return value
 
     @functools.wraps(function)

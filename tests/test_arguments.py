@@ -364,6 +364,21 @@ REFUSED: dict[str, tuple[str, Any]] = {
     "describe, texts": ("`a` has values of <U", lambda: attrib.stats.describe(TABLE.astype(str))),
     "scaled, genes": (r"`sd` has shape \(\), expected \(2,\)", lambda: attrib.domains.expression.scaled(TABLE, np.ones(2), 3)),  # type: ignore[arg-type]
     "conductance, steps": ("`n_steps` is 1,000,000,000,000", lambda: attrib.functional.conductance(torch.nn.Sequential(torch.nn.Linear(3, 2)), torch.ones(1, 3), layer="0", target=0, n_steps=10**12)),
+    "enrichment, genes": (r"`chosen\['liver'\]` is None", lambda: attrib.stats.enrichment({"liver": None}, {"a": ["INS", "GCG"]}, ["INS", "GCG"])),  # type: ignore[dict-item]
+    "report, missing labels": ("`label` lacks 1 of 2 values", lambda: attrib.stats.report(["a", None], ["a", "b"])),
+    "consistency, missing labels": ("`label` lacks 1 of 3 values", lambda: attrib.stats.consistency(xr.DataArray(np.eye(3), dims=("sample", "gene")), ["a", "b", None])),
+    "curves, control": ("`control` has dims", lambda: attrib.plots.curves({"a": TABLE}, "gene", control=TABLE[:, 0])),
+    "curves, order": ("`lines` is a, expected some of b", lambda: attrib.plots.curves({"a": TABLE}, "gene", order=["b"])),
+    "logo, infinite": ("`a` has infinite entries", lambda: attrib.plots.attribution_logo(ONE_HOT[0] / 0.0)),
+    "overlaid, channels": ("`image` has 2 channels", lambda: attrib.plots.overlaid(PIXELS[..., :2], PIXELS[..., 0])),
+    "slice_summary, nothing": ("`indices` is empty", lambda: attrib.plots.slice_summary(VOLUME, VOLUME, "k", [])),
+    "saliency, classes": ("`classes` is 3, expected a list of names", lambda: attrib.functional.saliency(torch.nn.Linear(3, 2), torch.ones(1, 3), target=0, classes=3)),
+    "saliency, coords": ("`coords` is 3, expected a mapping", lambda: attrib.saliency(torch.nn.Linear(3, 2), np.ones((1, 3), "float32"), target=0, coords=3)),  # type: ignore[arg-type]
+    "saliency, dims": ("`dims` is 3, expected a sequence", lambda: attrib.saliency(torch.nn.Linear(3, 2), np.ones((1, 3), "float32"), target=0, dims=3)),  # type: ignore[arg-type]
+    "occlusion, only": ("`only` is 1, expected the number or name of one of the 1 inputs", lambda: attrib.occlusion(torch.nn.Linear(3, 2), np.ones((1, 3), "float32"), target=0, window=1, only=1)),
+    "infidelity, function": ("`perturb_func` is 'noise', expected a function", lambda: attrib.functional.infidelity(torch.nn.Linear(3, 2), torch.ones(1, 3), torch.ones(1, 3), perturb_func="noise", target=0)),  # type: ignore[arg-type]
+    "predict, outputs": ("`outputs` is 3, expected a sequence", lambda: attrib.predict(torch.nn.Linear(3, 2), np.ones((1, 3), "float32"), outputs=3)),
+    "cohort, output": ("`output` is empty, expected a path", lambda: attrib.cohort("saliency", torch.nn.Linear(2, 1), TABLE, "")),
 }  # fmt: skip
 
 
@@ -372,3 +387,35 @@ def test_what_does_not_fit_is_named(case: str) -> None:
     text, call = REFUSED[case]
     with pytest.raises((TypeError, ValueError), match=text):
         call()
+
+
+def test_whole_numbers_do_not_cut_off_what_lies_between_them() -> None:
+    whole = ONE_HOT.astype(int)
+    np.testing.assert_array_equal(attrib.domains.sequences.uniform(whole), 0.25)
+    np.testing.assert_array_equal(attrib.domains.sequences.uniform(whole.astype(bool)), 0.25)
+    counts, label = np.array([[0], [9]]), np.array(["a", "a"])
+    more = attrib.domains.expression.augmented(counts, label, 5)
+    np.testing.assert_allclose(
+        more.x, attrib.domains.expression.augmented(counts * 1.0, label, 5).x, rtol=1e-6
+    )
+    logs = attrib.domains.expression.transformed(xr.DataArray(np.array([200], "u1"), dims="gene"), "log1p")
+    assert logs.item() == pytest.approx(
+        np.log(201), rel=1e-6
+    )  # NumPy gives bytes logarithms in half precision
+
+
+def test_sequences_of_images_go_by_the_samples_labels() -> None:
+    fcgr = attrib.domains.fcgr
+    texts = xr.DataArray(["ATATATG", "GGGTTCC"], dims="sample", coords={"sample": ["a", "b"]})
+    images = fcgr.fcgr(texts, k=2).drop_vars("sequence", errors="ignore")
+    expected = fcgr.along(images, texts)
+    for sequences in (texts[::-1], texts[::-1].to_series()):
+        xr.testing.assert_equal(fcgr.along(images, sequences), expected)
+    xr.testing.assert_allclose(fcgr.tangent(images, images[::-1]), fcgr.tangent(images, images))
+    genes = xr.DataArray(
+        np.ones((1, 40)), dims=("sample", "gene"), coords={"gene": [f"g{k}" for k in range(40)]}
+    )
+    names = [*genes.gene.values[1:], "new"]
+    fill = pd.Series(np.arange(40.0), index=names)
+    rows = attrib.domains.expression.aligned(genes, names, fill[::-1]).x
+    assert rows.sel(gene="new").item() == 39

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public, refuse_what_cannot_fit
+from attrib._arguments import plain, public, refuse_what_cannot_fit, shown
 from attrib._install import install_hint
 from attrib.io.place import replacing
 from attrib.labels.grids import AFFINE, CLOSE, VOXEL_DIMS, affine_coord, affine_of, checked_affine
@@ -227,6 +227,8 @@ def open_image(image: Any) -> Any:
     """
     nibabel = nibabel_module()
     if not isinstance(image, str | os.PathLike):
+        if not hasattr(image, "affine"):
+            raise TypeError(f"an image is {shown(image)}, expected a path, or an image of nibabel")
         return image
     if not Path(image).is_file():
         raise FileNotFoundError(f"there is no image {os.fspath(image)}")
@@ -329,7 +331,8 @@ def _volume(image: Any, volume: int | str, name: str) -> list[int]:
     count = image.shape[3] if len(image.shape) > 3 else 1
     if volume == "all":
         return list(range(count))
-    if not isinstance(volume, int) or not 0 <= volume < count:
+    volume = plain(volume)
+    if isinstance(volume, bool) or not isinstance(volume, int) or not 0 <= volume < count:
         raise ValueError(
             f"`volume` is {volume!r}, but {name} has {count}; expected a number below that, or all"
         )

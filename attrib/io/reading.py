@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._arguments import list_of, public
 from attrib._claims import is_bare, is_consolidated, member, numbers, refuse_codecs, refuse_members
 from attrib.domains.expression.matrices import SUFFIXES, is_expression_file, read_matrix
 from attrib.io import netcdf
@@ -170,10 +170,11 @@ def _chosen(ds: xr.Dataset, variables: Sequence[str] | str | None, file: Path) -
     if variables == "all" and names:
         return names
     if variables is not None:
+        variables = list_of("variables", variables)
         missing = [v for v in variables if v not in names]
         if missing:
             raise ValueError(
-                f"{file.name} has no variable {missing[0]!r}, it has: {', '.join(names) or 'none'}"
+                f"`variables`: {file.name} has no variable {missing[0]!r}, it has: {', '.join(names) or 'none'}"
             )
         return list(variables)
     if len(names) != 1:

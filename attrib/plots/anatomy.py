@@ -167,6 +167,8 @@ def slice_summary(
     >>> len(panels.images)
     9
     """
+    if not indices:
+        raise ValueError("`indices` is empty, expected at least one slice")
     views = _Views.of(anatomy, attribution, atlas, dim)
     colours = colours_of(attribution, percentile)
     grey = _grey(anatomy)
@@ -247,7 +249,7 @@ class _Views(NamedTuple):
                 raise ValueError(
                     f"`{name}` has sizes {dict(a.sizes)}, expected i, j, k of {dict(anatomy.sizes)}"
                 )
-        turned = anatomical(anatomy.astype(np.float32) if anatomy.dtype == bool else anatomy)
+        turned = anatomical(anatomy)
         regions = None if atlas is None else _turned_like(atlas, anatomy)
         axis = turned.dims.index(dim)
         across, up = [n for n in range(3) if n != axis]

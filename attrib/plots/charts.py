@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._arguments import public, refuse_unnamed
 from attrib.plots.scale import (
     NEGATIVE,
     POSITIVE,
@@ -217,6 +217,10 @@ def curves(
         raise ValueError(
             f"`lines`: {lacking[0]!r} has dims {lines[lacking[0]].dims}, expected {dim!r} among them"
         )
+    if control is not None and dim not in control.dims:
+        raise ValueError(f"`control` has dims {control.dims}, expected {dim!r} among them")
+    if order is not None:
+        refuse_unnamed("lines", list(lines), order)
     ax = axes(ax, (5.0, 3.6))
     first = next(iter(lines.values()))
     names = first[dim].values.dtype.kind not in "iuf"

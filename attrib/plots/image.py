@@ -172,6 +172,10 @@ def overlaid(
 def _colours_of(image: xr.DataArray) -> np.ndarray:
     """Red, green and blue (y, x, 3) from 0 to 1."""
     refuse_other_dims("image", image, ("y", "x", "channel"))
+    if image.sizes["channel"] not in (1, 3):
+        raise ValueError(
+            f"`image` has {image.sizes['channel']} channels, expected red, green and blue, or one"
+        )
     values = image.transpose("y", "x", "channel").values
     low, high = float(values.min()), float(values.max())
     is_8_bit = values.dtype.kind in "iu" or high > 1

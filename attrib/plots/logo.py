@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._arguments import public, refuse_other_dims
 from attrib.labels.frames import laid_like
 from attrib.plots.scale import (
     axes,
@@ -203,7 +203,7 @@ def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
     >>> float(max(p.get_extents().y1 for p in ax.collections[0].get_paths()))
     2.0
     """
-    p = _matrix(motif)
+    p = _matrix(motif, "motif")
     frequencies = bool((p >= 0).all() and np.allclose(p.sum(1), 1, atol=0.02))
     heights = p * _bits(p, motif.attrs.get("sites"))[:, None] if frequencies else p
     ax = axes(ax, (1.0 + 0.2 * len(p), 1.5))
@@ -227,12 +227,15 @@ def motif_logo(motif: xr.DataArray, *, ax: Axes | None = None) -> Axes:
     return literal(ax)
 
 
-def _matrix(a: xr.DataArray) -> np.ndarray:
-    """The array's numbers (positions, 4)."""
+def _matrix(a: xr.DataArray, name: str) -> np.ndarray:
+    """The array's numbers (positions, 4); what is missing is 0."""
     letters = [str(v) for v in a["nucleotide"].values] if "nucleotide" in a.dims else []
     if a.ndim != 2 or "position" not in a.dims or sorted(letters) != list(LETTERS):
-        raise ValueError(f"got dims {a.dims}, expected nucleotide (A, C, G, T) and position")
-    return a.transpose("position", "nucleotide").sel(nucleotide=list(LETTERS)).values.astype(float)
+        raise ValueError(f"`{name}` has dims {a.dims}, expected nucleotide (A, C, G, T) and position")
+    values = a.transpose("position", "nucleotide").sel(nucleotide=list(LETTERS)).values.astype(float)
+    if np.isinf(values).any():
+        raise ValueError(f"`{name}` has infinite entries, expected numbers")
+    return np.nan_to_num(values)
 
 
 def _bits(p: np.ndarray, sites: float | None) -> np.ndarray:
@@ -244,14 +247,16 @@ def _bits(p: np.ndarray, sites: float | None) -> np.ndarray:
 def _heights(a: xr.DataArray, x: xr.DataArray | None) -> np.ndarray:
     """Heights of the letters (positions, 4)."""
     if x is None:
-        return np.nan_to_num(_matrix(a))
+        return _matrix(a, "a")
     x = laid_like(x, a, "x", "a")
     totals = a.sum("nucleotide") if "nucleotide" in a.dims else a
     if totals.dims != ("position",) or totals.sizes["position"] != x.sizes.get("position"):
         raise ValueError(
             f"`a` has {dict(a.sizes)}, `x` {dict(x.sizes)}; expected the same positions of one sequence"
         )
-    return np.nan_to_num(_matrix(x)) * np.nan_to_num(totals.values)[:, None]
+    if np.isinf(totals.values).any():
+        raise ValueError("`a` has infinite entries, expected numbers")
+    return _matrix(x, "x") * np.nan_to_num(totals.values)[:, None]
 
 
 def _reach(heights: np.ndarray) -> tuple[float, float]:
@@ -446,6 +451,7 @@ def sequence_tracks(
     >>> len(sequence_tracks(one_hot("ACGT")[0], {"saliency": a, "deep_lift": a}).axes)
     2
     """
+    refuse_other_dims("x", x, ("nucleotide", "position"))
     count = len(attributions) + (mutations is not None)
     size = x.sizes["position"]
     if not count or size > MOST:

@@ -116,6 +116,7 @@ def entropy(a: Labelled, dims: Sequence[str] = ("y", "x")) -> xr.DataArray:
     """
     a = by_labels(a, "a", dims[-1:] if rank_of(a) == 1 else ("sample", *dims[-1:]))
     refuse_unnamed("dims", dims, a.dims)
+    dims = list(dict.fromkeys(dims))
     size = abs(a).fillna(0)
     p = size / size.sum(dims).where(lambda s: s > 0)
     nats = -(p * np.log(p.where(p > 0, 1.0))).sum(dims, skipna=False)

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib._arguments import public, whole_seed
-from attrib.stats.matching import Labelled, by_labels, samples_along, values_along
+from attrib.stats.matching import Labelled, by_labels, complete, samples_along, values_along
 
 CHUNK = 1 << 22  # numbers in memory at a time
 CLOSE = 1 - 1e-9  # what rounding may do to a statistic that two permutations share
@@ -251,7 +251,7 @@ def consistency(
     labels = values_along(label, a, dim, "label")
     if labels.shape != (a.sizes[dim],):
         raise ValueError(f"`label` has shape {labels.shape}, expected {a.sizes[dim]}, one per sample")
-    names = np.unique(labels)
+    names = np.unique(complete(labels, "label"))
     if len(names) < 2:
         raise ValueError(f"`label` has {len(names)} different values, expected at least two")
     r = _correlations(np.asarray(a.transpose(dim, ...).values).reshape(a.sizes[dim], -1))

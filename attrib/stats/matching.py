@@ -39,6 +39,20 @@ def in_order(values: Any, wanted: pd.Index | None, name: str, other: str, dim: A
     return array[labels.get_indexer(wanted)]
 
 
+def complete(values: np.ndarray, name: str) -> np.ndarray:
+    """Values of which none is missing.
+
+    Raises
+    ------
+    ValueError
+        For None and NaN among them.
+    """
+    missing = int(pd.isna(values).sum())
+    if missing:
+        raise ValueError(f"`{name}` lacks {missing} of {values.size} values; leave these samples out")
+    return values
+
+
 def by_labels(
     values: Any, name: str, dims: Sequence[Hashable] = ("sample", "feature"), *, exact: bool = False
 ) -> xr.DataArray:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public, refuse_unnamed
+from attrib._arguments import list_of, public, refuse_unnamed
 from attrib.labels.frames import matched, numbers
 from attrib.stats.matching import Labelled, by_labels, grouped
 from attrib.stats.summary import sample_dims
@@ -299,7 +299,7 @@ def top(
         )
         table["se"] = table["sd"] / np.sqrt(count)
         table["specificity"] = np.where(finite > 0, np.abs(mean[rows, at]) / finite, np.nan)
-    if "positive" in moments:
+    if {"positive", "negative"} <= set(moments):
         table["same_sign"] = np.where(
             table["mean"] >= 0, take(moments["positive"]), take(moments["negative"])
         )
@@ -442,8 +442,10 @@ def enrichment(
 
     if not chosen:
         raise ValueError("`chosen` is empty, expected the leading genes of at least one label")
-    genes = pd.Index(background).unique()
-    inside = {name: genes.intersection(pd.Index(list(members)).unique()) for name, members in sets.items()}
+    genes = pd.Index(list_of("background", background)).unique()
+    sets = {name: list_of(f"sets[{name!r}]", members) for name, members in sets.items()}
+    chosen = {label: list_of(f"chosen[{label!r}]", members) for label, members in chosen.items()}
+    inside = {name: genes.intersection(pd.Index(members).unique()) for name, members in sets.items()}
     tested = {name: members for name, members in inside.items() if len(members) >= least}
     if not tested:
         some = [g for members in sets.values() for g in members][:3]
@@ -453,7 +455,7 @@ def enrichment(
         )
     tables = []
     for label, members in chosen.items():
-        leading = pd.Index(list(members)).unique()
+        leading = pd.Index(members).unique()
         outside = leading[~leading.isin(genes)]
         if len(outside):
             raise ValueError(f"`chosen` has {outside[0]!r} for {label}, which is not in the background")

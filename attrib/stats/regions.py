@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public, whole_seed
+from attrib._arguments import public, refuse_empty, whole_seed
 from attrib.labels.frames import matched
 from attrib.stats.matching import Labelled, by_labels, rank_of
 
@@ -169,6 +169,7 @@ def strongest(activation: xr.DataArray, x: Labelled, *, count: int = 9, size: in
     >>> top.sample.item(), top.x_at.item()
     (1, 0.5)
     """
+    refuse_empty("activation", activation)
     x = by_labels(x, "x", (activation.dims[0], activation.dims[-1]), exact=True)
     spatial = [d for d in activation.dims if d != "filter" and d in x.dims][1:]
     lead = activation.dims[0]
@@ -176,6 +177,9 @@ def strongest(activation: xr.DataArray, x: Labelled, *, count: int = 9, size: in
         raise ValueError(
             f"`activation` has dims {activation.dims}, expected a sample dim, filter, and dims of `x` {x.dims}"
         )
+    texts = [d for d in spatial if _labels(x, d).dtype.kind not in "iuf"]
+    if texts:
+        raise ValueError(f"`x` has labels along {texts[0]!r} that are no numbers, expected positions")
     a = activation.transpose(lead, "filter", *spatial)
     same_samples = a.isel({d: 0 for d in a.dims if d != lead}, drop=True)
     x = matched(x, same_samples, "x", free=[d for d in x.dims if d != lead], other="activation")

@@ -15,7 +15,7 @@ import xarray as xr
 
 from attrib._arguments import public, whole_seed
 from attrib.labels.frames import numbers
-from attrib.stats.matching import in_order, labels_of
+from attrib.stats.matching import complete, in_order, labels_of
 
 FIGURES = ("precision", "recall", "f1")
 OVERALL = ("accuracy", "macro avg", "weighted avg")
@@ -78,8 +78,8 @@ def report(
     >>> table.loc[["a", "b", "accuracy"], "recall"].to_dict()
     {'a': 0.5, 'b': 1.0, 'accuracy': 0.75}
     """
-    y, samples = np.asarray(label), labels_of(label)
-    called = in_order(predicted, samples, "predicted", "label")
+    y, samples = complete(np.asarray(label), "label"), labels_of(label)
+    called = complete(in_order(predicted, samples, "predicted", "label"), "predicted")
     if y.ndim != 1 or called.shape != y.shape or not len(y):
         raise ValueError(
             f"`predicted` has shape {called.shape}, `label` {y.shape}; expected the same samples, at least one"
@@ -179,7 +179,7 @@ def performance(
     >>> table.value[["accuracy", "sensitivity", "auroc"]].tolist()
     [0.75, 0.5, 1.0]
     """
-    y, samples = np.asarray(label), labels_of(label)
+    y, samples = complete(np.asarray(label), "label"), labels_of(label)
     p = numbers("probability", in_order(probability, samples, "probability", "label"))
     if y.ndim != 1 or set(np.unique(y).tolist()) != {0, 1}:
         raise ValueError(f"`label` has the values {np.unique(y)[:5].tolist()}, expected 0 and 1, both")

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib._arguments import public
+from attrib.labels.frames import matched
 
 VERSION = re.compile(r"^(ENS[A-Z]*\d{6,})\.\d+(_PAR_Y)?$")
 MOST_MISSING = 0.05  # share of a model's genes that may be absent
@@ -107,7 +108,7 @@ def aligned(
         With the dim `gene`. Genes that the model does not know are left out.
     genes : sequence of str
         The model's.
-    fill : float or array (genes,)
+    fill : float, array or Series (genes,)
         Expression of the genes that `x` lacks, such as the mean of the training samples.
     gene : str, default "gene"
         The dim.
@@ -129,6 +130,14 @@ def aligned(
     >>> aligned(x, ["ENSG00000000001", "ENSG00000000002"], 0.0).x.values
     array([[2., 1.]])
     """
+    if gene not in x.coords:
+        raise ValueError(
+            f"`gene` is {gene!r}, expected a labelled dim of `x`, which has {', '.join(map(str, x.indexes)) or 'none'}"
+        )
+    if isinstance(fill, pd.Series):
+        of_model = xr.DataArray(np.zeros(len(genes)), dims=gene, coords={gene: list(genes)})
+        own = xr.DataArray(fill.to_numpy(), dims=gene, coords={gene: fill.index})
+        fill = matched(own, of_model, "fill", other="genes").values
     wanted, present = without_version(list(genes)), without_version(x[gene].values)
     if present.has_duplicates:
         x = x.isel({gene: ~present.duplicated()})

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public, whole_seed
+from attrib._arguments import list_of, public, whole_seed
 from attrib.labels.frames import matched, numbers
 
 SPLITS = ("train", "validation", "test")
@@ -64,7 +64,7 @@ def split_by_group(
     >>> [int((place == s).sum()) for s in ("train", "validation", "test")]
     [12, 4, 4]
     """
-    labels = np.asarray(label).astype(str)
+    labels = np.asarray(list_of("label", label)).astype(str)
     groups = np.arange(len(labels)) if group is None else np.asarray(group).astype(str)
     if not (0 < test < 1 and 0 < validation < 1 and test + validation < 1):
         raise ValueError(
@@ -93,7 +93,7 @@ def _fold(labels: np.ndarray, groups: np.ndarray, share: float, seed: int) -> np
     held = np.zeros(len(labels), dtype=bool)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of labels with fewer samples than folds
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=whole_seed(seed) % 2**32)
         parts = [part for _, part in splitter.split(np.zeros(len(labels)), labels, groups)]
     held[parts[0]] = True
     for part in parts[1:]:  # a share above a half is several folds
@@ -125,7 +125,11 @@ def check_split(place: Sequence[str] | np.ndarray, group: Sequence[Any] | np.nda
     >>> from attrib.domains.expression import check_split
     >>> check_split(["train", "train", "validation", "test"], ["donor 1", "donor 1", "donor 2", "donor 3"])
     """
-    names, groups = np.asarray(place).astype(str).tolist(), np.asarray(group).astype(str).tolist()
+    names, groups = (
+        [str(v) for v in list_of(n, values)] for n, values in (("place", place), ("group", group))
+    )
+    if len(names) != len(groups):
+        raise ValueError(f"`group` has {len(groups)} values, expected {len(names)}, one for each of `place`")
     strange = sorted(set(names) - set(SPLITS))
     if strange:
         raise ValueError(f"`split` has the value {strange[0]!r}, expected {', '.join(SPLITS)}")
@@ -201,8 +205,13 @@ def augmented(x: np.ndarray, label: np.ndarray, least: int, way: str = "mix", se
         raise ValueError(f"`augment` is {way!r}, expected {', '.join(WAYS)}")
     if least < 0:
         raise ValueError(f"`min_samples` is {least}, expected 0 or more")
-    labels = np.asarray(label)
-    rows, names = [np.asarray(x)], [labels]
+    labels, measured = np.asarray(label), numbers("x", x)
+    if measured.ndim != 2 or labels.shape != measured.shape[:1]:
+        raise ValueError(
+            f"`label` has shape {labels.shape} and `x` {measured.shape}, expected (samples,) and (samples, genes)"
+        )
+    floats = np.result_type(np.asarray(x).dtype, np.float32)  # what is drawn lies between whole numbers
+    rows, names = [measured.astype(floats)], [labels]
     for k, name in enumerate(np.unique(labels)):
         samples = rows[0][labels == name]
         count = least - len(samples)
@@ -270,7 +279,7 @@ def transformed(x: xr.DataArray, transform: str) -> xr.DataArray:
         raise ValueError(f"`transform` is {transform!r}, expected {' or '.join(TRANSFORMS)}")
     if transform == "none":
         return x
-    values = np.asarray(x.values)
+    values = np.asarray(x.values, dtype=np.result_type(x.dtype, np.float32))
     if values.size and values.min() < 0:
         raise ValueError(
             f"`transform` is log1p, but the smallest value is {float(values.min()):.3g}; the data may be logarithms or "

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._arguments import public, refuse_other_dims
 from attrib.domains.fcgr.images import NONE, as_texts, codes, pixel_kmers, window_pixels
+from attrib.labels.frames import matched
 
 
 @public
@@ -47,6 +49,10 @@ def divided(a: xr.DataArray, images: xr.DataArray, *, floor: float | None = None
     """
     if floor is not None and not floor > 0:
         raise ValueError(f"`floor` is {floor}, expected a positive number")
+    images = matched(images, a, "images", other="a")
+    lacking = [d for d in ("y", "x") if d not in images.dims]
+    if lacking:
+        raise ValueError(f"`images` has the dims {images.dims}, expected y and x among them")
     size = abs(images)
     least = size.where(size > 0).min(("y", "x")).fillna(1.0) if floor is None else floor
     quotient = a / np.maximum(size.reset_coords(drop=True), least)
@@ -149,7 +155,9 @@ def tangent(
     >>> tangent(xr.ones_like(x).where(x.kmer != "A", 5.0), x).values.tolist()
     [[[-1.0, -1.0], [3.0, -1.0]]]
     """
-    _check(a, images, sample)
+    images = _images_of(a, images, sample)
+    if neighbours is not None:
+        refuse_other_dims("neighbours", neighbours, (sample, "y", "x"))
     others = [d for d in a.dims if d not in (sample, "y", "x")]
     ordered = a.transpose(sample, *others, "y", "x")
     flat = ordered.values.reshape(a.sizes[sample], -1, a.sizes["y"] * a.sizes["x"]).astype(np.float64)
@@ -162,19 +170,15 @@ def tangent(
     return ordered.copy(data=projected.reshape(ordered.shape)).transpose(*a.dims)
 
 
-def _check(a: xr.DataArray, images: xr.DataArray, sample: str) -> None:
-    """Refuse an attribution of other images."""
+def _images_of(a: xr.DataArray, images: xr.DataArray, sample: str) -> xr.DataArray:
+    """The images in the order of the attribution's labels; those of another one are refused."""
+    refuse_other_dims("images", images, (sample, "y", "x"))
     sizes = images.transpose(sample, "y", "x").shape
-    if sample not in a.dims or sizes != tuple(a.sizes[d] for d in (sample, "y", "x")):
+    if sizes != tuple(a.sizes.get(d) for d in (sample, "y", "x")):
         raise ValueError(
             f"`a` has {dict(a.sizes)}, expected the dims and sizes of `images`, {dict(images.sizes)}"
         )
-    labelled = sample in a.indexes and sample in images.indexes
-    if labelled and not a.indexes[sample].equals(images.indexes[sample]):
-        raise ValueError(
-            f"`a` and `images` have other labels along {sample!r}, or another order; select the same: "
-            f"images.sel({sample}=a[{sample!r}])"
-        )
+    return matched(images, a, "images", other="a")
 
 
 def _flat(images: xr.DataArray, sample: str) -> np.ndarray:
@@ -327,6 +331,10 @@ def _sequences(a: xr.DataArray, sequences: Sequence[str] | xr.DataArray | None, 
         )
     if sequences is None and "sequence" not in a.coords:
         raise ValueError("`sequences` is None and `a` has no coord `sequence`; pass one sequence per sample")
+    if isinstance(sequences, pd.Series) and sample in a.indexes:
+        sequences = xr.DataArray(sequences.to_numpy(), dims=sample, coords={sample: sequences.index})
+    if isinstance(sequences, xr.DataArray) and sequences.dims == (sample,):
+        sequences = matched(sequences, a, "sequences", other="a")
     texts = as_texts(a["sequence"] if sequences is None else sequences)
     if len(texts) != a.sizes[sample]:
         raise ValueError(f"`sequences` has {len(texts)} texts, expected {a.sizes[sample]}, one per {sample}")

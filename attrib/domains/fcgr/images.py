@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import near, public
+from attrib._arguments import list_of, near, public
 
 LETTERS = "ACGT"
 CORNERS = "CGAT"  # upper left, upper right, lower left, lower right
@@ -426,7 +426,7 @@ def as_texts(sequences: Sequence[str] | xr.DataArray) -> list[str]:
         raise TypeError(
             f"`sequences` is one text ({sequences[:20]!r}), expected a list of them: [{sequences[:8]!r}, ...]"
         )
-    texts = list(sequences.values if isinstance(sequences, xr.DataArray) else sequences)
+    texts = list_of("sequences", sequences)
     for n, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"`sequences`: number {n} is a {type(text).__name__} ({text!r}), expected text")

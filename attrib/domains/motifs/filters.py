@@ -18,6 +18,7 @@ from attrib.domains.motifs.matrix import (
     information_content,
     trimmed_motif,
 )
+from attrib.labels.frames import numbers
 
 
 class FilterMotifs(NamedTuple):
@@ -223,7 +224,10 @@ def filter_counts(
     [[1.0, 2.0]]
     """
     a, letters, start = windows_of(activation, x, width, stride, padding, dilation)
-    chosen = (a >= limits[:, None, None]).reshape(len(a), -1).astype(np.float64)
+    least = numbers("limits", limits)
+    if least.shape != a.shape[:1]:
+        raise ValueError(f"`limits` has shape {least.shape}, expected {a.shape[:1]}, one for each filter")
+    chosen = (a >= least[:, None, None]).reshape(len(a), -1).astype(np.float64)
     columns = [
         chosen @ letters[:, :, start + k * dilation].transpose(0, 2, 1).reshape(-1, 4) for k in range(width)
     ]

@@ -63,7 +63,7 @@ def uniform(x: xr.DataArray) -> xr.DataArray:
     Returns
     -------
     DataArray
-        Like `x`; zeros where it is padded.
+        Like `x`, in floats; zeros where it is padded.
 
     Raises
     ------
@@ -77,8 +77,9 @@ def uniform(x: xr.DataArray) -> xr.DataArray:
     [[0.25, 0.0], [0.25, 0.0], [0.25, 0.0], [0.25, 0.0]]
     """
     sequence_codes(x)
-    values = np.full_like(x.values, 1 / len(NUCLEOTIDES))
-    return x.copy(data=values).where(x.coords.get("mask", True), 0).astype(x.dtype).rename("baseline")
+    dtype = np.result_type(x.dtype, np.float16)  # a quarter is no whole number
+    values = np.full(x.shape, 1 / len(NUCLEOTIDES), dtype=dtype)
+    return x.copy(data=values).where(x.coords.get("mask", True), 0).astype(dtype).rename("baseline")
 
 
 @public

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from attrib._arguments import public
+from attrib._arguments import public, shown
 from attrib.domains.sequences.baselines import shuffle
 from attrib.domains.sequences.edits import (
     Function,
@@ -281,6 +281,8 @@ def _replaced(
     stretches = xr.DataArray(
         one_hot_columns(cut, subject.x.dtype), dims=("sample", "nucleotide", "position"), coords=coords
     )
+    if not callable(replacement):
+        raise TypeError(f"`replacement` is {shown(replacement)}, expected a function such as shuffle")
     drawn = replacement(stretches, n=n, seed=seed)
     expected = {"sample": subject.count, "baseline": n, "nucleotide": 4, "position": width}
     if dict(drawn.sizes) != expected:
