@@ -7,6 +7,7 @@ import io
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ from attrib.workflows.mri import (  # noqa: E402
 from attrib.workflows.mri import mri as study_of  # noqa: E402
 from attrib.workflows.mri.cohort import _strengths, overview  # noqa: E402
 from attrib.workflows.mri.explaining import Explainer  # noqa: E402
-from attrib.workflows.mri.groups import Groups, _agreement  # noqa: E402
+from attrib.workflows.mri.groups import Groups, _agreement, compare  # noqa: E402
 from attrib.workflows.mri.plan import Plan  # noqa: E402
 from tests.browser import held  # noqa: E402
 from tests.workflows import phantom  # noqa: E402
@@ -511,6 +512,25 @@ def test_agreement_of_methods_counts_the_subjects_of_whom_both_maps_vary(tmp_pat
     r = [spearmanr(*np.abs(maps[s]).reshape(2, -1)).statistic for s in "ac"]
     assert table.iloc[0, 2:].tolist() == pytest.approx([np.mean(r), np.std(r, ddof=1), 2])
     assert table.iloc[1, 2:].tolist() == pytest.approx([np.nan, np.nan, 0], nan_ok=True)
+
+
+def test_maps_that_are_the_same_in_all_subjects_end_no_study(tmp_path: Path) -> None:
+    """Such as Grad-CAM where all of it speaks against the class: zero everywhere."""
+    parts = [{"subject": f"s{n}", "label": ("HC", "TLE")[n % 2], "classes": ["HC", "TLE"]} for n in range(8)]
+    (tmp_path / "parts").mkdir()
+    for p in parts:
+        np.savez(
+            tmp_path / "parts" / f"{p['subject']}.npz",
+            saliency=np.zeros((3, 3, 3)),
+            inside=np.ones((3, 3, 3)),
+        )
+    cohort: Any = SimpleNamespace(shape=(3, 3, 3), volume=lambda v: xr.DataArray(v, dims=("i", "j", "k")))
+    groups = compare(
+        tmp_path, cohort, Plan(methods=("saliency",)), parts, pd.DataFrame(), Voxels(permutations=9)
+    )
+    assert groups.notes == ["No statistics of voxels of Saliency: it is the same in all subjects."]
+    assert not len(groups.clusters)
+    assert (groups.consistency.correlation == 0).all()
 
 
 def test_masks_and_baselines_that_changed_are_no_longer_those_of_the_run(tmp_path: Path) -> None:
