@@ -162,14 +162,17 @@ def comparable_agreement(results: Mapping[str, xr.DataArray], dim: str) -> xr.Da
 
 
 def write_agreement(results: Mapping[str, Result], folder: Folder) -> None:
-    """Write `agreement.csv`: the mean rank correlation of each pair of methods whose attributions have one form.
+    """Write `agreement.csv`: the mean rank correlation of each pair of methods, of those whose attributions have the form that most have.
 
     Of a pair in which one method has signs and the other has none (saliency, maps of activations), magnitudes are compared.
     """
-    arrays = {m: a for m, a in results.items() if isinstance(a, xr.DataArray)}
-    first = next(iter(arrays.values()), None)
-    alike = {m: a for m, a in arrays.items() if first is not None and a.sizes == first.sizes}
-    if len(alike) > 1 and first is not None:
+    forms: dict[Hashable, dict[str, xr.DataArray]] = {}
+    for m, a in results.items():
+        if isinstance(a, xr.DataArray):
+            forms.setdefault(frozenset(a.sizes.items()), {})[m] = a
+    alike = max(forms.values(), key=len, default={})
+    if len(alike) > 1:
+        first = next(iter(alike.values()))
         dims = [d for d in first.dims if d in first["prediction"].dims]
         samples = {
             m: a.drop_vars(list(a.coords)).stack(sample_=dims, create_index=False) for m, a in alike.items()
