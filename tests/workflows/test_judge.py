@@ -20,9 +20,9 @@ from attrib.testing import legible
 from attrib.workflows.data import drawn
 from attrib.workflows.demo import cnn
 from attrib.workflows.drawing import method_name
+from attrib.workflows.folder import Folder
 from attrib.workflows.judge import COLUMNS, Judged, Judgement, judge, picture
 from attrib.workflows.plan import ALL_METHODS, plan
-from attrib.workflows.folder import Folder
 from attrib.workflows.study import Done, attribute, write_agreement
 
 
