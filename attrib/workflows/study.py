@@ -101,9 +101,14 @@ def completeness(result: Result) -> tuple[float | None, float | None]:
 def deletion_curve(
     model: Callable[..., Any], x: xr.DataArray, a: xr.DataArray, plan: Plan, baselines: Any = None
 ) -> xr.DataArray:
-    """The deletion curve of an attribution beside random orders; by default features get what the plan's methods take for a baseline."""
-    of_methods = (o["baselines"] for o in plan.by_method.values() if "baselines" in o)
-    start = next(of_methods, 0.0) if baselines is None else baselines
+    """The deletion curve of an attribution beside random orders.
+
+    By default features get what the plan's methods take for a baseline: the same in whatever order they come, a single one if there is any, else the
+    mean of a distribution.
+    """
+    of_methods = [o["baselines"] for o in plan.by_method.values() if "baselines" in o]
+    of_methods.sort(key=lambda b: isinstance(b, xr.DataArray) and "baseline" in b.dims)
+    start = next(iter(of_methods), 0.0) if baselines is None else baselines
     if isinstance(start, xr.DataArray) and "baseline" in start.dims:
         start = start.mean("baseline")
     return deletion(model, x, a, baselines=start, steps=STEPS, n_random=CONTROLS, **plan.passing(x))

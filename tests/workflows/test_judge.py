@@ -23,7 +23,7 @@ from attrib.workflows.drawing import method_name
 from attrib.workflows.folder import Folder
 from attrib.workflows.judge import COLUMNS, Judged, Judgement, judge, picture
 from attrib.workflows.plan import ALL_METHODS, plan
-from attrib.workflows.study import Done, attribute, write_agreement
+from attrib.workflows.study import Done, attribute, deletion_curve, write_agreement
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,15 @@ def test_methods_agree_whichever_comes_first(tmp_path: Path) -> None:
     ]
     assert table.loc["one", "two"] == pytest.approx(np.mean(r))
     assert list(table) == ["one", "two"]
+
+
+def test_deletion_begins_alike_in_whatever_order_methods_come() -> None:
+    x = xr.DataArray(np.ones((2, 3), np.float32), dims=("sample", "gene"))
+    several = xr.DataArray(np.full((4, 3), 0.5, np.float32), dims=("baseline", "gene"))
+    for methods in (["gradient_shap", "integrated_gradients"], ["integrated_gradients", "gradient_shap"]):
+        settings = plan(methods, baselines=0.25, options={"gradient_shap.baselines": several})
+        curve = deletion_curve(lambda x: x.sum(1), x, x, settings)
+        assert curve.isel(fraction=-1).values.tolist() == [0.75, 0.75]
 
 
 @pytest.fixture(scope="module")
