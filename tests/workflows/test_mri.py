@@ -34,7 +34,7 @@ from attrib.workflows.mri import (  # noqa: E402
     explaining,
 )
 from attrib.workflows.mri import mri as study_of  # noqa: E402
-from attrib.workflows.mri.cohort import _strengths, overview  # noqa: E402
+from attrib.workflows.mri.cohort import _strengths, _with_sd, overview  # noqa: E402
 from attrib.workflows.mri.explaining import Explainer  # noqa: E402
 from attrib.workflows.mri.groups import Groups, _agreement, compare  # noqa: E402
 from attrib.workflows.mri.plan import Plan  # noqa: E402
@@ -512,6 +512,11 @@ def test_agreement_of_methods_counts_the_subjects_of_whom_both_maps_vary(tmp_pat
     r = [spearmanr(*np.abs(maps[s]).reshape(2, -1)).statistic for s in "ac"]
     assert table.iloc[0, 2:].tolist() == pytest.approx([np.mean(r), np.std(r, ddof=1), 2])
     assert table.iloc[1, 2:].tolist() == pytest.approx([np.nan, np.nan, 0], nan_ok=True)
+    assert [_with_sd(0.5, 0.1), _with_sd(0.5, np.nan), _with_sd(np.nan, np.nan)] == [
+        "0.50\n± 0.10",
+        "0.50",
+        "–",
+    ]
 
 
 def test_maps_that_are_the_same_in_all_subjects_end_no_study(tmp_path: Path) -> None:

@@ -387,7 +387,7 @@ def _methods(ax: Any, groups: Groups, methods: Sequence[str]) -> None:
     for r in groups.agreement.itertuples():
         i, j = place[r.first], place[r.second]
         matrix[i, j] = matrix[j, i] = r.mean
-        texts[i, j] = texts[j, i] = f"{r.mean:.2f}\n± {r.sd:.2f}"
+        texts[i, j] = texts[j, i] = _with_sd(r.mean, r.sd)
     ax.imshow(matrix, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto")
     for (i, j), text in texts.items():
         ax.text(
@@ -405,6 +405,12 @@ def _methods(ax: Any, groups: Groups, methods: Sequence[str]) -> None:
         "Methods against each other:\nrank correlation of magnitudes in the brain\n(mean ± sd over subjects)",
         fontsize=10,
     )
+
+
+def _with_sd(mean: float, sd: float) -> str:
+    """A mean and its standard deviation, which one subject does not have; a dash without either."""
+    spread = "" if np.isnan(sd) else f"\n± {sd:.2f}"
+    return "–" if np.isnan(mean) else f"{mean:.2f}{spread}"
 
 
 def _regions(ax: Any, table: pd.DataFrame, groups: Groups, methods: Sequence[str]) -> None:
