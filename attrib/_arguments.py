@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import operator
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -44,7 +47,8 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
     """A public function beside the methods: it names the argument where a keyword is unknown, or labels are missing.
 
     Unknown keywords are answered with the nearest name. Arguments that are annotated as a DataArray, a Dataset or a mapping of
-    DataArrays, and are none, are refused with what to pass.
+    DataArrays, and are none, are refused with what to pass; so is what is annotated as a number, a flag, a text, a path, a sequence, a
+    DataFrame or Axes. Numbers and flags of NumPy come to the function as those of Python, sequences as lists.
 
     Examples
     --------
@@ -56,8 +60,21 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
     parameters = inspect.signature(function).parameters
     names = tuple(parameters)
     kinds = {name: str(p.annotation).removesuffix(" | None") for name, p in parameters.items()}
-    kinds = {name: kind for name, kind in kinds.items() if kind in _LABELLED}
-    optional = {name for name in kinds if parameters[name].default is None}
+    optional = {name for name, p in parameters.items() if p.default is None or "None" in str(p.annotation)}
+    checks = {name: check for name, kind in kinds.items() if (check := _check(kind)) is not None}
+    draws = function.__module__.startswith("attrib.plots")  # of nothing there is no picture
+
+    def sound(name: str, value: Any) -> Any:
+        if name not in checks or (value is None and name in optional):
+            return value
+        value = checks[name](name, value)
+        if name in _RANGES and isinstance(value, int | float):
+            low, high, expected = _RANGES[name]
+            if not low <= value <= high:
+                raise ValueError(f"`{name}` is {value}, expected {expected}")
+        if draws and kinds[name] == "xr.DataArray":
+            refuse_empty(name, value)
+        return value
 
     @functools.wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> R:
@@ -65,12 +82,42 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
             if option not in parameters:
                 meant = near(option, names) or f"; it has {', '.join(names)}"
                 raise TypeError(f"{function.__name__} has no argument {option!r}{meant}")
-        for name, value in (*zip(names, args, strict=False), *options.items()):
-            if name in kinds and not (value is None and name in optional):
-                _refuse_unlabelled(name, value, kinds[name])
-        return function(*args, **options)
+        values = [sound(name, value) for name, value in zip(names, args, strict=False)]
+        beside: dict[str, Any] = {name: sound(name, value) for name, value in options.items()}
+        return function(*values, *args[len(values) :], **beside)  # type: ignore[arg-type]
 
     return call
+
+
+MOST = 10**9  # of what is counted: draws, rows, bars
+_RANGES: dict[str, tuple[float, float, str]] = {
+    "columns": (1, MOST, "at least 1"),
+    "limit": (0, math.inf, "a number of at least 0"),
+    "most": (1, MOST, "at least 1"),
+    "opacity": (0, 1, "a number from 0 to 1"),
+    "percentile": (5e-324, 100, "a number above 0, at most 100"),
+    "dilation": (1, MOST, f"1 to {MOST:,}"),
+    "level": (5e-324, 1, "a share above 0, at most 1"),
+    "padding": (0, MOST, f"0 to {MOST:,}"),
+    "stride": (1, MOST, f"1 to {MOST:,}"),
+    "n_bootstrap": (1, MOST, f"1 to {MOST:,}"),
+    "n_permutations": (1, MOST, f"1 to {MOST:,}"),
+    "n": (0, MOST, f"0 to {MOST:,}"),
+    **dict.fromkeys(("count", "length", "size", "width"), (1, MOST, f"1 to {MOST:,}")),
+}
+
+
+def _check(kind: str) -> Callable[[str, Any], Any] | None:
+    """What refuses a value for an argument of that annotation, and gives it as the function takes it."""
+    if kind in _LABELLED:
+        return lambda name, value: _labelled(name, value, kind)
+    inner = re.fullmatch(r"(Sequence|Mapping)\[([^|]*)\]", kind)
+    if inner and inner[1] == "Mapping":
+        return mapping_of
+    if inner and inner[2] != "float":  # of letters, which may have labels
+        of_items = whole if inner[2] == "int" else None
+        return lambda name, value: list_of(name, value, of_items)
+    return _PLAIN.get(kind)
 
 
 _LABELLED = {  # what is expected, and how to come by it
@@ -81,17 +128,180 @@ _LABELLED = {  # what is expected, and how to come by it
 }
 
 
-def _refuse_unlabelled(name: str, value: Any, kind: str) -> None:
+def _labelled(name: str, value: Any, kind: str) -> Any:
+    """A value of such a kind, whose numbers are real ones."""
     is_dataset = hasattr(value, "data_vars")
-    fits = {
-        "xr.DataArray": hasattr(value, "dims") and hasattr(value, "coords") and not is_dataset,
-        "xr.Dataset": is_dataset,
-    }
+    is_array = hasattr(value, "dims") and hasattr(value, "coords") and not is_dataset
+    fits = {"xr.DataArray": is_array, "xr.Dataset": is_dataset}
     if not fits.get(kind, isinstance(value, Mapping)):
         expected, advice = _LABELLED[kind]
         advice = f"; pick a variable: {name}[...]" if is_dataset else advice.format(name)
         what = "None" if value is None else f"a {type(value).__name__}"
         raise TypeError(f"`{name}` is {what}, expected {expected}{advice}")
+    if kind == "Mapping[str, xr.DataArray]":
+        return {str(k): _labelled(f"{name}[{k!r}]", v, "xr.DataArray") for k, v in value.items()}
+    return real_numbers(name, value) if is_array else value
+
+
+def real_numbers(name: str, a: Any) -> Any:
+    """A DataArray of real numbers as it is; one of objects that are such numbers as one of floats.
+
+    Raises
+    ------
+    TypeError
+        For complex numbers, whose imaginary part would be lost, and for texts and other objects.
+    """
+    if a.dtype.kind in "biufmM":
+        return a
+    try:
+        if a.dtype.kind == "O":
+            return a.astype(float)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"`{name}` has values of {a.dtype}, expected real numbers")
+
+
+def refuse_empty(name: str, a: Any) -> None:
+    """Refuse an array without entries."""
+    if not a.size:
+        raise ValueError(f"`{name}` has no entries: its sizes are {dict(a.sizes)}")
+
+
+def plain(value: Any) -> Any:
+    """A lone number, flag or text of NumPy as one of Python; anything else as it is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from attrib._arguments import plain
+    >>> plain(np.float32(0.5)), plain(np.int64(3)), plain("a")
+    (0.5, 3, 'a')
+    """
+    return value.item() if type(value).__module__ == "numpy" and value.ndim == 0 else value
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number, of Python or NumPy, as an int.
+
+    Raises
+    ------
+    TypeError
+        For anything else, such as True or 2.0.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise TypeError(f"`{name}` is {shown(value)}, expected an int")
+    return number
+
+
+def real(name: str, value: Any) -> float:
+    """A finite number, of Python or an array library; such as are not of Python become a float.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else, and for NaN and infinity.
+    """
+    lone = isinstance(value, Real) or (getattr(value, "ndim", None) == 0 and hasattr(value, "__float__"))
+    try:
+        number = float(value) if lone and not isinstance(value, bool) else None
+    except (TypeError, ValueError):
+        number = None
+    if number is None:
+        raise TypeError(f"`{name}` is {shown(value)}, expected a number")
+    if not math.isfinite(number):
+        raise ValueError(f"`{name}` is {value}, expected a finite number")
+    return value if isinstance(value, int | float) else number
+
+
+def _flag(name: str, value: Any) -> bool:
+    """True or False, for which 1 and 0 stand too; text and None would count as one of them, and few would guess which."""
+    if not (type(value).__name__ in ("bool", "bool_") or (type(value) is int and value in (0, 1))):
+        raise TypeError(f"`{name}` is {shown(value)}, expected True or False")
+    return bool(value)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"`{name}` is {shown(value)}, expected a str")
+    return value
+
+
+def path_of(name: str, value: Any) -> Any:
+    """A path that is not empty: that would be the folder one is in.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"`{name}` is {shown(value)}, expected a path")
+    if not os.fspath(value):
+        raise ValueError(f"`{name}` is empty, expected a path")
+    return value
+
+
+def _frame(name: str, value: Any) -> Any:
+    if type(value).__name__ != "DataFrame":
+        raise TypeError(f"`{name}` is {shown(value)}, expected a DataFrame")
+    return value
+
+
+def _axes(name: str, value: Any) -> Any:
+    if not hasattr(value, "transAxes"):
+        raise TypeError(f"`{name}` is {shown(value)}, expected Axes of matplotlib")
+    return value
+
+
+def mapping_of(name: str, value: Any) -> Any:
+    """A mapping, which may be one of xarray.
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(f"`{name}` is {shown(value)}, expected a mapping")
+    return value
+
+
+def list_of(name: str, value: Any, of_items: Callable[[str, Any], Any] | None = None) -> list[Any]:
+    """The items of a list, a tuple, an array or an Index as a list; a single name is a list of one.
+
+    Raises
+    ------
+    TypeError
+        For what has no order, and numbers alone.
+    """
+    if isinstance(value, str) and of_items is None:
+        return [value]
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise TypeError(f"`{name}` is {shown(value)}, expected a sequence, such as a list")
+    items = list(value.tolist() if hasattr(value, "tolist") else getattr(value, "values", value))
+    return items if of_items is None else [of_items(f"{name}[{k}]", v) for k, v in enumerate(items)]
+
+
+def shown(value: object) -> str:
+    """A value in an error's message: itself where it is short, else its type."""
+    short = value is None or isinstance(value, bool | int | float | str | bytes | Path)
+    return f"{value!r:.60}" if short else f"a {type(value).__name__}"
+
+
+_PLAIN: dict[str, Callable[[str, Any], Any]] = {
+    "int": whole,
+    "float": real,
+    "bool": _flag,
+    "str": _text,
+    "str | os.PathLike[str]": path_of,
+    "str | Path": path_of,
+    "pd.DataFrame": _frame,
+    "Axes": _axes,
+}
 
 
 def refuse_unnamed(argument: str, names: Sequence[object], available: Iterable[object]) -> None:
@@ -111,6 +321,18 @@ def refuse_unnamed(argument: str, names: Sequence[object], available: Iterable[o
         )
 
 
+def refuse_other_number(argument: str, names: Sequence[object] | None, count: int, of: str) -> None:
+    """Refuse more or fewer names than there are things to name; without names there is nothing to refuse."""
+    if names is not None and len(names) != count:
+        raise ValueError(f"`{argument}` has {len(names)} entries, expected {count}, one for each of the {of}")
+
+
+def refuse_other_dims(argument: str, a: Any, dims: Sequence[object]) -> None:
+    """Refuse an array whose dims are not these, in any order."""
+    if set(a.dims) != set(dims):
+        raise ValueError(f"`{argument}` has the dims {a.dims}, expected {', '.join(map(str, dims))}")
+
+
 def whole_seed(seed: int) -> int:
     """The seed as a whole number from 0 on, of 64 bits; negative ones stand at their end.
 
@@ -125,12 +347,7 @@ def whole_seed(seed: int) -> int:
     >>> whole_seed(3), whole_seed(-1) == 2**64 - 1
     (3, True)
     """
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        number = None
-    if number is None or isinstance(seed, bool):
-        raise TypeError(f"`seed` is {seed!r}, expected an int")
+    number = whole("seed", seed)
     if not -(2 ** (BITS - 1)) <= number < 2**BITS:
         raise ValueError(f"`seed` is {seed}, expected an int of {BITS} bits")
     return number % 2**BITS

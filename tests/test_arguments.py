@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import xarray as xr
@@ -255,3 +256,119 @@ def test_other_kinds_that_are_expected() -> None:
         TypeError, match="`a` is a ndarray, expected a result, or a mapping of names to results"
     ):
         attrib.stats.summary(np.ones(3))  # type: ignore[arg-type]
+
+
+WRONG: dict[str, tuple[Any, ...]] = {  # by annotation
+    "int": ("three", 1.5, True, math.nan, [3]),
+    "float": ("half", math.nan, math.inf, True, [0.5]),
+    "bool": ("yes", 2, 0.5, []),
+    "str": (3, ["a"], b"a"),
+    "str | os.PathLike[str]": (3, "", b"a"),
+    "str | Path": (3, "", b"a"),
+    "pd.DataFrame": ({}, "a.csv"),
+    "Axes": (3, "axes"),
+    "Sequence[str]": (3, {}, b"a"),
+    "Sequence[int]": (3, "ab", [0.5]),
+    "Mapping[str, str]": ("a", ["a"]),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_plain_values_of_another_kind_are_named_before_anything_else_is_looked_at(name: str) -> None:
+    function = FUNCTIONS[name]
+    if not hasattr(function, "__wrapped__") or name.startswith("functional."):
+        pytest.skip("checked by `CHECKS` of functional, or without arguments")
+    for argument, parameter in inspect.signature(function).parameters.items():
+        kind = str(parameter.annotation)
+        for value in WRONG.get(kind.removesuffix(" | None"), ()) + (None,) * (kind in WRONG):
+            with pytest.raises((TypeError, ValueError), match=rf"`{argument}[`\[]"):
+                function(**{argument: value})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    net = torch.nn.Linear(3, 2)
+    x = torch.ones(2, 3)
+    options: dict[str, Any] = {"target": np.int64(0), "n_steps": np.int64(4), "baselines": np.float32(0.5)}
+    of_python = attrib.functional.integrated_gradients(net, x, target=0, n_steps=4, baselines=0.5)
+    assert torch.equal(attrib.functional.integrated_gradients(net, x, **options), of_python)
+    assert torch.equal(attrib.functional.integrated_gradients.explain(net, x, **options)[0], of_python)
+    labelled = attrib.integrated_gradients(net, x, **options)
+    np.testing.assert_array_equal(labelled, of_python)
+    two = torch.nn.Sequential(net, torch.nn.Tanh())
+    assert attrib.functional.conductance(two, x, layer="0", target=0, n_steps=np.int32(2)).shape == (2, 2)
+    a = xr.DataArray([[3.0, 1.0], [0.0, 2.0]], dims=("sample", "gene"))
+    assert len(attrib.plots.heatmap(a, most=np.int64(2), limit=np.float32(3)).images) == 1
+
+
+def test_what_has_labels_goes_by_them() -> None:
+    """Each call again with its labels turned round: places would give other numbers."""
+    counts = pd.DataFrame([[3.0, 1.0], [1.0, 0.0], [0.0, 5.0], [2.0, 2.0]], index=list("ACGT"))
+    motif = attrib.domains.motifs.counted_motif
+    as_array = xr.DataArray(counts, dims=("nucleotide", "position"), coords={"nucleotide": list("ACGT")})
+    background = pd.Series([0.4, 0.1, 0.2, 0.3], index=list("ACGT"))
+    expected = motif(counts.to_numpy(), pseudocount=2.0, background=background.tolist())
+    for turned in (counts[::-1], as_array[::-1].T):
+        xr.testing.assert_equal(motif(turned, pseudocount=2.0, background=background[::-1]), expected)
+
+    scaled = attrib.domains.expression.scaled
+    x = xr.DataArray([[3.0, 5.0]], dims=("sample", "gene"), coords={"gene": ["INS", "ALB"]})
+    mean, sd = (pd.Series(v, index=["INS", "ALB"]) for v in ([1.0, 2.0], [2.0, 4.0]))
+    xr.testing.assert_equal(scaled(x, mean[::-1], sd[::-1]), scaled(x, mean.to_numpy(), sd.to_numpy()))
+
+    grey = xr.DataArray(np.full((3, 3, 3), 100), dims=("y", "x", "channel"), coords={"y": [0, 1, 2]})
+    a = xr.DataArray(
+        np.ones((1, 3, 3)), dims=("method", "y", "x"), coords={"method": ["cam"], "y": [0, 1, 2]}
+    )
+    outline = xr.DataArray([[0, 0, 0], [0, 0, 0], [1, 1, 1]], dims=("y", "x"), coords={"y": [0, 1, 2]})
+    paths = [
+        attrib.plots.overlays(grey, a, "method", outline=o).axes[0].collections[0].get_paths()[0].vertices
+        for o in (outline, outline[::-1])
+    ]
+    np.testing.assert_array_equal(*paths)
+
+
+def test_sums_of_half_precision_do_not_overflow() -> None:
+    a = xr.DataArray(np.full((300, 300), 8.0, np.float16), dims=("y", "x"))
+    assert attrib.stats.entropy(a).item() == pytest.approx(1)
+
+
+MOTIF = [[3.0], [1.0], [0.0], [0.0]]
+TABLE = xr.DataArray([[1.0, 2.0], [3.0, 5.0]], dims=("sample", "gene"))
+PIXELS = xr.DataArray(np.full((2, 2, 3), 100), dims=("y", "x", "channel"))
+ONE_HOT = attrib.domains.sequences.one_hot(["ACGT"])
+VOLUME = xr.DataArray(np.ones((2, 2, 2)), dims=("i", "j", "k"))
+REFUSED: dict[str, tuple[str, Any]] = {
+    "overlap, column": ("`by` is organ", lambda: attrib.stats.overlap(pd.DataFrame({"tissue": ["a"], "gene": ["b"]}), "organ")),
+    "overlap, entry": ("`entry` is symbol", lambda: attrib.stats.overlap(pd.DataFrame({"tissue": ["a"], "gene": ["b"]}), "tissue", "symbol")),
+    "counted_motif, rows": (r"`counts` of 'motif' has shape \(3, 1\)", lambda: attrib.domains.motifs.counted_motif(MOTIF[:3])),
+    "counted_motif, text": ("`counts` is 'ACGT', expected numbers", lambda: attrib.domains.motifs.counted_motif("ACGT")),
+    "counted_motif, NaN": ("`counts` of 'motif'", lambda: attrib.domains.motifs.counted_motif([[math.nan], *MOTIF[1:]])),
+    "background, text": ("`background` is 'even', expected numbers", lambda: attrib.domains.motifs.counted_motif(MOTIF, background="even")),  # type: ignore[arg-type]
+    "random_sequences, size": ("`length` is 1000000000000, expected 1 to", lambda: attrib.domains.sequences.random_sequences(1, 10**12)),
+    "random_sequences, frequencies": ("`frequencies` is None", lambda: attrib.domains.sequences.random_sequences(1, 5, frequencies=None)),  # type: ignore[arg-type]
+    "decode, dims": ("`x` has the dims", lambda: attrib.domains.sequences.decode(ONE_HOT.rename(nucleotide="letter"))),
+    "decode, letters": ("`x` has the nucleotides", lambda: attrib.domains.sequences.decode(ONE_HOT[:, :3])),
+    "confusion, dims": ("`table` has the dims", lambda: attrib.plots.confusion(TABLE)),
+    "slice_panels, percentile": ("`percentile` is 101", lambda: attrib.plots.slice_panels(VOLUME, VOLUME, "k", 0, percentile=101)),
+    "overlays, dim": ("`by` is way", lambda: attrib.plots.overlays(PIXELS, TABLE, "way")),
+    "overlaid, dims": ("`a` has the dims", lambda: attrib.plots.overlaid(PIXELS, TABLE)),
+    "panels, titles": ("`titles` has 1 entries, expected 2", lambda: attrib.plots.panels(PIXELS[..., :2].astype(float), "channel", titles=["a"])),
+    "heatmap, complex": ("`a` has values of complex128, expected real numbers", lambda: attrib.plots.heatmap(TABLE * 1j)),
+    "heatmap, nothing": ("`a` has no entries", lambda: attrib.plots.heatmap(TABLE[:, :0])),
+    "heatmap, limit": ("`limit` is -1, expected a number of at least 0", lambda: attrib.plots.heatmap(TABLE, limit=-1)),
+    "bar_panels, values": (r"`attributions\['a'\]` is None, expected a DataArray", lambda: attrib.plots.bar_panels({"a": None})),  # type: ignore[dict-item]
+    "entropy, dims": ("`dims` is y, x, expected some of sample, gene", lambda: attrib.stats.entropy(TABLE)),
+    "consistency, dim": (r"`a` has dims .* expected 'cell'", lambda: attrib.stats.consistency(TABLE, [0, 1], dim="cell")),
+    "region_shares, dim": ("`dim` is 'cell'", lambda: attrib.stats.region_shares(TABLE, xr.DataArray([[1, 1], [1, 2]], dims=("sample", "gene")), dim="cell")),
+    "top, moments": ("`moments` lacks var", lambda: attrib.stats.top(xr.Dataset({"mean": TABLE, "count": ("sample", [1, 1])}))),
+    "describe, texts": ("`a` has values of <U", lambda: attrib.stats.describe(TABLE.astype(str))),
+    "scaled, genes": (r"`sd` has shape \(\), expected \(2,\)", lambda: attrib.domains.expression.scaled(TABLE, np.ones(2), 3)),  # type: ignore[arg-type]
+    "conductance, steps": ("`n_steps` is 1,000,000,000,000", lambda: attrib.functional.conductance(torch.nn.Sequential(torch.nn.Linear(3, 2)), torch.ones(1, 3), layer="0", target=0, n_steps=10**12)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_fit_is_named(case: str) -> None:
+    text, call = REFUSED[case]
+    with pytest.raises((TypeError, ValueError), match=text):
+        call()

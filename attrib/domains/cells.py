@@ -61,7 +61,7 @@ def find_images(images: str | Path | Sequence[str | Path]) -> list[ImageFile]:
     Parameters
     ----------
     images : path or sequence of path
-        Files (.bmp, .png, .jpg, .tif) and folders. The folders inside a folder are classes.
+        Files (.bmp, .png, .jpg, .tif) and folders. The folders inside a folder are classes, but for those with the results of a run.
 
     Returns
     -------
@@ -90,7 +90,9 @@ def find_images(images: str | Path | Sequence[str | Path]) -> list[ImageFile]:
     for path in map(Path, paths):
         if path.is_dir():
             labelled += [(p, None) for p in _images_in(path)]
-            classes = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+            classes = sorted(
+                p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".") and not _holds_a_run(p)
+            )
             labelled += [(p, folder.name) for folder in classes for p in _images_in(folder)]
         elif path.exists():
             labelled.append((path, None))
@@ -117,6 +119,11 @@ def _images_in(folder: Path) -> list[Path]:
         for p in folder.iterdir()
         if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and not p.is_dir()
     )
+
+
+def _holds_a_run(folder: Path) -> bool:
+    """Whether a folder has results, whose pictures are no samples."""
+    return (folder / "run.json").is_file()
 
 
 def _names(images: Sequence[tuple[Path, str | None]]) -> list[str]:
@@ -160,6 +167,8 @@ def left_out(images: str | Path | Sequence[str | Path]) -> dict[str, str]:
             for p in folder.rglob("*")
             if p.is_file() and not any(n.startswith(".") for n in p.relative_to(folder).parts)
         ):
+            if any(_holds_a_run(p) for p in path.parents if folder in p.parents):
+                continue
             depth, suffix = len(path.relative_to(folder).parts), path.suffix.lower()
             if suffix in OTHERS:
                 reasons[str(path)] = f"{suffix} is no format that is read: {', '.join(SUFFIXES)}"

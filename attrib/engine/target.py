@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp
 
-from attrib._arguments import near
+from attrib._arguments import near, shown
 
 Callables = Callable[..., Tensor]
 TargetLike = int | str | tuple | Sequence | Tensor | Callables | None
@@ -199,6 +199,8 @@ def class_names(classes: Any) -> tuple[str, ...] | None:
         if not _are_numbers([k for k, _ in pairs]):
             raise TypeError(f"`classes` is {classes!r}, expected a list of names, or a mapping between 0 to {len(pairs) - 1} and names")  # fmt: skip
         return tuple(str(name) for _, name in sorted(pairs, key=lambda pair: int(pair[0])))
+    if not isinstance(classes, Iterable):
+        raise TypeError(f"`classes` is {shown(classes)}, expected a list of names")
     index: list[Any] = getattr(getattr(classes, "index", None), "tolist", list)()
     if index and _are_numbers(index):  # of a table; other labels say nothing of the order
         return class_names(dict(zip(index, classes, strict=True)))

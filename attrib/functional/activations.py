@@ -16,7 +16,7 @@ from attrib.engine.layers.image_form import Reshape
 from attrib.engine.layers.map_layers import AUTO
 from attrib.engine.model.parameters import Model
 from attrib.engine.target import TargetLike
-from attrib.functional.arguments import checked
+from attrib.functional.arguments import at_least, checked
 from attrib.functional.explanation import About, Explanation, finish, missed_completeness
 from attrib.functional.layer_maps import outputs
 from attrib.functional.layers import up_to
@@ -236,8 +236,7 @@ def explain_conductance(
             "begins at the layer"
         )
     x0s = as_baselines(baselines, xs)
-    if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 1:
-        raise ValueError(f"`n_steps` is {n_steps!r}, expected a positive int")
+    at_least(n_steps, "n_steps", 1)
     before = up_to(f, layer)
     site = Site(before.name, before.module)
     n = len(xs[0])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 import torch
 from torch import Tensor
 
-from attrib._arguments import near
+from attrib._arguments import near, plain, shown
 from attrib.engine.inputs import listed, non_finite_samples
 from attrib.engine.sampling.perturbations import MOST
 from attrib.engine.target import Custom, Entry, class_names, wanted
@@ -111,8 +111,9 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **options: P.kwargs) -> R:
         refuse_unknown(function.__name__, names, options)
-        check_values(options)
-        return function(*args, **options)
+        values: dict[str, Any] = {name: plain(value) for name, value in options.items()}
+        check_values(values)
+        return function(*args, **values)  # type: ignore[arg-type]
 
     return call
 
@@ -183,6 +184,11 @@ def _not_negative(name: str, value: Any) -> None:
         raise ValueError(f"`{name}` is {value!r}, expected a number of at least 0")
 
 
+def _function(name: str, value: Any) -> None:
+    if value is not None and not callable(value):
+        raise TypeError(f"`{name}` is {shown(value)}, expected a function")
+
+
 def _progress(name: str, value: Any) -> None:
     if not callable(value):
         _flag(name, value)
@@ -216,7 +222,8 @@ def _is_number(value: Any) -> bool:
 
 CHECKS: dict[str, Callable[[str, Any], None]] = {
     **dict.fromkeys(("absolute", "center", "check", "compile", "hypothetical", "multiply_by_inputs", "normalized", "upsample"), _flag),
-    "relu": _flag, "rtol": _positive, "stdev_spread": _not_negative, "progress": _progress, "device": _device, "additional_forward_args": _keywords,
+    "relu": _flag, "rtol": _positive, "stdev_spread": _not_negative, "progress": _progress, "device": _device,
+    **dict.fromkeys(("perturb_func", "reshape"), _function), "perturb_radius": _not_negative, "additional_forward_args": _keywords,
     "axis": _axis,
 }  # fmt: skip
 

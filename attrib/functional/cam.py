@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attrib._arguments import list_of, refuse_unnamed
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.inputs import Tensors, as_tuple
 from attrib.engine.layers.at_layer import Call, Layer
@@ -267,9 +268,8 @@ def class_activation_maps(
     True
     """
     family = {name: m for name, m in METHODS.items() if m.about.result == "layer map"}
-    unknown = [name for name in methods if name not in family]
-    if unknown or not methods:
-        raise ValueError(f"`methods` is {list(methods)}, expected some of {', '.join(family)}")
+    methods = list_of("methods", methods)
+    refuse_unnamed("methods", methods, family)
     combinations = [family[name].combine for name in methods]  # type: ignore[attr-defined]
     explanations = layer_maps(
         combinations, f, x, layer=layer, call=call, relu=relu, upsample=upsample, normalize=normalize, reshape=reshape,

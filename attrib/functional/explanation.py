@@ -11,6 +11,7 @@ from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Protocol, c
 import torch
 from torch import Tensor
 
+from attrib._arguments import plain
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, listed, non_finite_samples
 from attrib.engine.model.parameters import Model
@@ -241,8 +242,9 @@ def method(long_name: str, **fields: Any) -> Callable[..., Any]:
 
         @functools.wraps(explain)
         def attribute(*args: Any, **options: Any) -> Tensors:
-            plain = type(options.get("target")) is int and options.get("targets") is None
-            if about.wraps or not plain or not options.keys() <= names:
+            options = {name: plain(value) for name, value in options.items()}
+            simple = type(options.get("target")) is int and options.get("targets") is None
+            if about.wraps or not simple or not options.keys() <= names:
                 check(about, args, options)
             elif not CHECKS.keys().isdisjoint(options):
                 check_values(options)
@@ -252,6 +254,7 @@ def method(long_name: str, **fields: Any) -> Callable[..., Any]:
 
         @functools.wraps(explain)
         def explanation(*args: Any, **options: Any) -> Explanation:
+            options = {name: plain(value) for name, value in options.items()}
             check(about, args, options)
             if about.takes_layer and options.get("layer") is not None:
                 return _at_layer(explain, about, *args, **options)

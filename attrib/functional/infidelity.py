@@ -246,8 +246,6 @@ def sensitivity_max(
     """
     xs = as_tuple(x, integers=perturb_func is not None, noise=True)
     at_least(n_perturb_samples, "n_perturb_samples", 1)
-    if not 0 <= perturb_radius < float("inf"):
-        raise ValueError(f"`perturb_radius` is {perturb_radius}, expected a number of at least 0")
     n, steps, keys = len(xs[0]), n_perturb_samples, sample_keys(xs, seed)
     model = prepare(f)  # the method is called many times, and need not learn everything anew
     with Passes(

@@ -67,8 +67,7 @@ def layer_maps(
         raise ValueError(
             f'`normalize` is {normalize!r}, expected None or "minmax"{near(normalize, ["minmax"])}'
         )
-    if isinstance(onto, bool) or not isinstance(onto, int) or not 0 <= onto < len(xs):
-        raise ValueError(f"`onto` is {onto!r}, expected the number of one of the {len(xs)} inputs")
+    _refuse_no_input(onto, len(xs))
     refuse_transforms()
     shape = tuple(xs[onto].shape)
     finish_maps = partial(_placed, relu=relu, normalize=normalize)
@@ -110,6 +109,11 @@ def layer_maps(
         )
         for each in zip(*chunks, strict=True)
     ]  # fmt: skip
+
+
+def _refuse_no_input(onto: Any, count: int) -> None:
+    if isinstance(onto, bool) or not isinstance(onto, int) or not 0 <= onto < count:
+        raise ValueError(f"`onto` is {onto!r}, expected the number of one of the {count} inputs")
 
 
 def _size(form: Form | Reshape, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -325,6 +329,7 @@ def outputs(
     xs = as_tuple(x, integers=True)
     if call == "all":
         raise ValueError('`call` is "all"; layer_activation takes one call: call=0')
+    _refuse_no_input(onto, len(xs))
     refuse_transforms()
     with Passes(f, xs, len(xs[0]), **options) as passes:
         (chosen,) = map_layers_of(passes, layer, xs, onto, call, reshape)

@@ -13,6 +13,7 @@ import xarray as xr
 from attrib._arguments import public
 from attrib._install import install_hint
 from attrib.io.place import replacing
+from attrib.labels.frames import matched
 
 AXES = ("nucleotide", "position")
 MUTATIONS = "in_silico_mutagenesis"
@@ -176,12 +177,11 @@ def save_modisco(
             )
         arrays[name] = a.sel(nucleotide=list("ACGT")).transpose(leads[0], *AXES)
     a, b = arrays["hypothetical"], arrays["x"]
-    if a.shape != b.shape or any(
-        d in a.indexes and d in b.indexes and not a.indexes[d].equals(b.indexes[d]) for d in a.dims
-    ):
+    if a.shape != b.shape:
         raise ValueError(
-            f"`hypothetical` has shape {a.shape} and `x` {b.shape}, or their labels differ; they have to be of the same sequences"
+            f"`hypothetical` has shape {a.shape} and `x` {b.shape}; pass those of the same sequences"
         )
+    a = matched(a.rename({a.dims[0]: b.dims[0]}), b, "hypothetical")
     place = Path(folder)
     paths = place / "sequences.npz", place / "hypothetical.npz"
     for path, values in zip(paths, (b.values.astype(np.int8), a.values.astype(np.float32)), strict=True):

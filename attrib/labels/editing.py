@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from attrib._arguments import near
+from attrib._arguments import near, shown
 from attrib.functional.mutagenesis import refuse_several_letters
 from attrib.functional.occlusion import grid, per_input
 from attrib.interop.arrays import as_numpy, as_tensor
@@ -52,7 +52,13 @@ def edit_options(options: Mapping[str, Any], inputs: Inputs) -> dict[str, Any]:
 
 def _input_number(only: Any, inputs: Inputs) -> int | None:
     if not isinstance(only, str):
-        return inputs.number(only) if isinstance(only, int) else only
+        if only is not None and (
+            isinstance(only, bool) or not isinstance(only, int) or not -1 < only < len(inputs.arrays)
+        ):
+            raise ValueError(
+                f"`only` is {shown(only)}, expected the number or name of one of the {len(inputs.arrays)} inputs"
+            )
+        return None if only is None else inputs.number(only)
     if inputs.names is None or only not in inputs.names:
         raise ValueError(
             f"`only` is {only!r}, but the inputs are {inputs.names or 'not named'}; pass a number"

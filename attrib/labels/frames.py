@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+
+from attrib._arguments import shown
 
 ROWS = "sample"  # the dim of a table's rows, where the caller names no other
 
@@ -83,6 +85,23 @@ def numbers_of(table: pd.DataFrame | pd.Series, name: str) -> np.ndarray:
     return (
         values if values.dtype.kind in "fiub" else table.to_numpy(np.float64, na_value=np.nan)
     )  # nullable dtypes
+
+
+def numbers(name: str, values: Any, expected: str = "numbers") -> np.ndarray:
+    """Real numbers as an array of float64.
+
+    Raises
+    ------
+    TypeError
+        For complex numbers, texts, None and whatever else is no number.
+    """
+    try:
+        array = np.asarray(list(values) if isinstance(values, Iterator) else values)
+        if array.dtype.kind in "biuf" or (array.dtype.kind == "O" and array.ndim):
+            return array.astype(np.float64)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"`{name}` is {shown(values)}, expected {expected}")
 
 
 def _default_dims(axes: list[pd.Index], name: str) -> tuple[Hashable, ...]:

@@ -99,10 +99,12 @@ def _of_places(a: xr.DataArray, dims: Sequence[Hashable]) -> np.ndarray:
         if d not in a.coords:
             inner[row, n] = 1
             continue
-        labels = np.asarray(a[d].values, dtype=np.float64)
-        steps = np.diff(labels)
-        if len(steps) and not np.allclose(steps, steps[0]):
-            raise ValueError(f"`a` has labels along {d!r} that are not evenly spaced, so that no affine fits")
+        labels = np.asarray(a[d].values)
+        steps = np.diff(labels.astype(np.float64)) if labels.dtype.kind in "iuf" else np.zeros(1)
+        if len(steps) and not (steps[0] and np.allclose(steps, steps[0])):
+            raise ValueError(
+                f"`a` has labels along {d!r} that are not evenly spaced numbers, so that no affine fits"
+            )
         inner[row, n] = steps[0] if len(steps) else 1.0
         inner[row, 3] = labels[0]
     return inner

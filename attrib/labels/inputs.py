@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from attrib._arguments import near
+from attrib._arguments import list_of, mapping_of, near
 from attrib.engine.inputs import non_finite_samples
 from attrib.engine.model.parameters import External, Model
 from attrib.engine.model.prepared import PreparedModel
@@ -304,6 +304,7 @@ def _dims_of(dims: Any, j: int, names: tuple[str, ...] | None, count: int) -> Di
         return dims.get(names[j] if names else j)
     if isinstance(dims, str):
         return (dims,)
+    dims = None if dims is None else list_of("dims", dims)
     if dims is not None and count > 1 and len(dims) == count and not isinstance(dims[0], str):
         return dims[j]
     return dims
@@ -357,6 +358,8 @@ def refuse_pipeline(f: Any) -> None:
 def _coords_for(coords: Mapping[Hashable, Any], dims: Dims) -> dict[Hashable, Any]:
     """The coords that belong to an array of these dims: plain ones by their name, (dims, values) ones by their dims."""
 
+    mapping_of("coords", coords)
+
     def dims_of(name: Hashable, value: Any) -> tuple[Hashable, ...]:
         if not isinstance(value, tuple):
             return getattr(value, "dims", (name,))
@@ -374,6 +377,7 @@ def _sample_dims(
 ) -> tuple[Hashable, ...]:
     if sample_dims is None:
         sample_dims = "sample" if "sample" in arrays[0].dims else arrays[0].dims[0]
+    sample_dims = sample_dims.tolist() if hasattr(sample_dims, "tolist") else sample_dims
     single = isinstance(sample_dims, str) or not isinstance(sample_dims, Sequence)
     batch: tuple[Hashable, ...] = (sample_dims,) if single else tuple(sample_dims)  # type: ignore[arg-type]
     for a in arrays:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from attrib._arguments import plain
 from attrib.engine.model.parameters import dtype_of
 from attrib.engine.model.prepared import BlockModel, FirstLook, PreparedModel
 from attrib.engine.target import class_names
@@ -82,6 +83,7 @@ def labelled(method: Any, examples: str = "", **defaults: Any) -> Callable[..., 
     def attribute(*args: Any, **options: Any) -> Any:
         refuse_unknown(about.name, names, options)
         labels = {name: options.pop(name, None) for name in LABELS}
+        options = {name: plain(value) for name, value in options.items()}
         try:
             call = pure.bind(*args, **options)
         except TypeError as error:

@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 
 from attrib import functional
+from attrib._arguments import list_of
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.model.parameters import Model, dtype_of
 from attrib.engine.target import TargetLike, class_names
@@ -101,7 +102,7 @@ def _with_output_dims(
     shape = values.shape[len(inputs.sample_dims) :]
     names: tuple[Hashable, ...] = ("target", *(f"output_{k}" for k in range(1, len(shape))))[: len(shape)]
     if outputs is not None:
-        names = tuple(outputs)
+        names = tuple(list_of("outputs", outputs))
         if len(names) != len(shape) or set(names) & set(inputs.sample_dims):
             raise ValueError(
                 f"`outputs` is {names}, but a sample's output has shape {shape}; name each of its dims"

@@ -247,7 +247,7 @@ class _Views(NamedTuple):
                 raise ValueError(
                     f"`{name}` has sizes {dict(a.sizes)}, expected i, j, k of {dict(anatomy.sizes)}"
                 )
-        turned = anatomical(anatomy)
+        turned = anatomical(anatomy.astype(np.float32) if anatomy.dtype == bool else anatomy)
         regions = None if atlas is None else _turned_like(atlas, anatomy)
         axis = turned.dims.index(dim)
         across, up = [n for n in range(3) if n != axis]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,8 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     Parameters
     ----------
     a : DataArray
-        One dim. A coord `sd` along it, the standard deviation of what a mean was taken of, is drawn as a line of one sd to each side.
+        One dim, and the samples: the dims of the coord `prediction`, or "sample". Of several samples the mean is drawn, and a line of
+        one standard deviation over them to each side. A mean that was taken before may have its standard deviation as the coord `sd`.
     n : int, default 20
         Number of entries to draw.
     ax : matplotlib Axes, optional
@@ -55,7 +57,7 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     Raises
     ------
     ValueError
-        If `a` has more or fewer dims than one, or `n` is below 1.
+        If `a` has more or fewer dims than one beside the samples, or `n` is below 1.
 
     Examples
     --------
@@ -65,6 +67,8 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     >>> [t.get_text() for t in ax.get_yticklabels()]
     ['GCG', 'INS']
     """
+    count, a = a.size, _over_samples(a)
+    count //= max(1, a.size)
     if a.ndim != 1:
         dims = ", ".join(f"{d}: {k}" for d, k in a.sizes.items())
         raise ValueError(
@@ -91,9 +95,21 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     ax.margins(y=0.01)
     ax.xaxis.set_major_locator(MaxNLocator(4))  # small numbers are long
     ax.set_ylabel(dim_label(a, dim))
-    quantity = value_label(a) if label is None else label
+    mean = f"mean of {count} samples: " if count > 1 else ""
+    quantity = f"{mean}{value_label(a)}" if label is None else label
     ax.set_xlabel(wrapped(f"{quantity}; lines: sd" if spread else quantity, 34))
     return literal(ax)
+
+
+def _over_samples(a: xr.DataArray) -> xr.DataArray:
+    """The mean over the samples, with their standard deviation as the coord `sd`; an array without samples as it is."""
+    along = a["prediction"].dims if "prediction" in a.coords else ("sample",)
+    samples = [d for d in a.dims if d in along and d != "target"]
+    if not samples or a.ndim - len(samples) != 1:
+        return a
+    mean = a.mean(samples, keep_attrs=True)
+    several = math.prod(a.sizes[d] for d in samples) > 1
+    return mean.assign_coords(sd=a.std(samples, ddof=1)) if several else mean
 
 
 @public
@@ -103,7 +119,7 @@ def bar_panels(attributions: Mapping[str, xr.DataArray], *, n: int = 15, label: 
     Parameters
     ----------
     attributions : mapping of str to DataArray
-        Titles and arrays of one dim.
+        Titles and arrays of one dim, or of one and the samples, as for `bars`.
     n : int, default 15
         Entries per panel.
     label : str
@@ -131,6 +147,7 @@ def bar_panels(attributions: Mapping[str, xr.DataArray], *, n: int = 15, label: 
     if not attributions:
         raise ValueError("`attributions` is empty, expected at least one array")
     columns = min(3, len(attributions))
+    attributions = {title: _over_samples(a) for title, a in attributions.items()}
     rows = -(-len(attributions) // columns)
     longest = max(len(str(v)) for a in attributions.values() for v in a[a.dims[0]].values[:1000])
     most = max(3, min(n, max(a.size for a in attributions.values())))
@@ -308,6 +325,8 @@ def points(
     >>> points(pca, "tissue").get_legend_handles_labels()[1]
     ['skin (1)']
     """
+    if by in a.coords and a[by].ndim == 1:
+        a = a.transpose(*a[by].dims, ...)
     if a.ndim != 2 or a.shape[1] != 2 or by not in a.coords or a[by].dims != (a.dims[0],):
         raise ValueError(
             f"`a` has shape {a.shape} and `by` is {by!r}, expected (samples, 2) and a coord along the samples"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._arguments import public, refuse_other_dims, shown
 from attrib.labels.frames import laid_like, truth
 from attrib.plots.scale import (
     PERCENTILE,
@@ -137,6 +137,11 @@ def confusion(table: xr.DataArray, *, normalize: bool = False) -> Figure:
         At most 12 inches wide and high for up to 60 classes. Numbers stand in the cells where they fit; with more than 12
         classes zeros are left out. Of more than 60 classes those with the most errors are drawn, and the title says so.
 
+    Raises
+    ------
+    ValueError
+        For other dims.
+
     Notes
     -----
     scikit-learn's `ConfusionMatrixDisplay` would load pyplot and its global state.
@@ -150,6 +155,7 @@ def confusion(table: xr.DataArray, *, normalize: bool = False) -> Figure:
     >>> [t.get_text() for t in ax.texts]
     ['3', '1', '0', '2']
     """
+    refuse_other_dims("table", table, ("true", "predicted"))
     table = table.transpose("true", "predicted")
     counts = table.values
     totals = counts.sum(1)
@@ -255,6 +261,10 @@ def _frame(outline: Mapping[Hashable, Any] | xr.DataArray, a: xr.DataArray) -> x
         if set(outline.dims) != set(a.dims) or any(outline.sizes[d] != a.sizes[d] for d in a.dims):
             raise ValueError(f"`outline` has {dict(outline.sizes)}, expected {dict(a.sizes)}")
         return truth(laid_like(outline, a, "outline", "a"), "outline")
+    if not isinstance(outline, Mapping):
+        raise TypeError(
+            f"`outline` is {shown(outline)}, expected a mapping of dims to labels, or a DataArray"
+        )
     inside = xr.DataArray(np.ones(a.shape, bool), dims=a.dims)
     for dim, labels in outline.items():
         if dim not in a.dims:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._arguments import public, refuse_other_dims, refuse_other_number, refuse_unnamed
 from attrib.labels.frames import laid_like
 from attrib.plots.heatmap import is_words, orient, two_dims
 from attrib.plots.scale import (
@@ -149,6 +149,7 @@ def overlaid(
     """
     from matplotlib import colormaps
 
+    refuse_other_dims("a", a, ("y", "x"))
     values = laid_like(a, image, "a", "image").transpose("y", "x").values.astype(float)
     picture = _colours_of(image)
     if overlay not in ("colour", "grey"):
@@ -170,10 +171,11 @@ def overlaid(
 
 def _colours_of(image: xr.DataArray) -> np.ndarray:
     """Red, green and blue (y, x, 3) from 0 to 1."""
+    refuse_other_dims("image", image, ("y", "x", "channel"))
     values = image.transpose("y", "x", "channel").values
     low, high = float(values.min()), float(values.max())
     is_8_bit = values.dtype.kind in "iu" or high > 1
-    if low < 0 or high > 255:
+    if not 0 <= low <= high <= 255:
         raise ValueError(
             f"`image` has values from {number(low)} to {number(high)}, expected colours, 0 to 255 or 0 to 1; undo the preparation "
             "for the model"
@@ -232,7 +234,7 @@ def kmer_map(
     >>> ax.get_xlabel().splitlines()[-1]
     'AT, TA'
     """
-    if a.ndim != 2 or "kmer" not in a.coords or a["kmer"].dims != a.dims:
+    if a.ndim != 2 or a.shape[0] != a.shape[1] or "kmer" not in a.coords or a["kmer"].dims != a.dims:
         raise ValueError(f"`a` has dims {a.dims}, expected y and x of one image, with the coord `kmer` of attrib.domains.fcgr.fcgr")  # fmt: skip
     ax = axes(ax, (5.6, 5.2))
     bound = robust_limit(a, 100) if limit is None else limit
@@ -318,7 +320,14 @@ def overlays(
     >>> [ax.get_title() for ax in overlays(grey, a, "method").axes]
     ['image', 'cam', 'lift']
     """
+    refuse_unnamed("by", [by], a.dims)
+    refuse_other_dims("a", a, (by, "y", "x"))
+    refuse_other_dims("image", image, ("y", "x", "channel"))
     count = a.sizes[by]
+    refuse_other_number("titles", titles, count, "panels")
+    if outline is not None:
+        refuse_other_dims("outline", outline, ("y", "x"))
+        outline = laid_like(outline, image, "outline", "image")
     rows, columns = image.sizes["y"], image.sizes["x"]
     drawing = figure((2.3 * (count + 1), 0.9 + min(4.4, max(1.1, 2.2 * rows / columns))))
     panels: Any = drawing.subplots(1, count + 1, squeeze=False)[0]
@@ -335,7 +344,7 @@ def overlays(
         else:
             ax.imshow(overlaid(image, attribution, limit=limit, overlay=overlay))
         largest = float(np.nanmax(np.abs(attribution.values), initial=0))
-        ax.set_title(str(a[by].values[k]) if titles is None else titles[k], fontsize=10)
+        ax.set_title(str(a[by].values[k]) if titles is None else str(titles[k]), fontsize=10)
         ax.set_xlabel(with_unit(f"largest {largest:.2g}", a.attrs) + notes, fontsize=8)
     for ax in panels:
         ax.set_xticks([])

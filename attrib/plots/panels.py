@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._arguments import public, refuse_other_number
 from attrib.labels.frames import laid_like
 from attrib.plots.heatmap import orient
 from attrib.plots.image import aspect, label_axes, ticks
@@ -89,6 +89,7 @@ def panels(
         dims = ", ".join(f"{d}: {k}" for d, k in a.sizes.items())
         raise ValueError(f"`a` has the dims ({dims}), expected {by!r} and two more")
     a = a.transpose(by, ...)
+    refuse_other_number("titles", titles, a.sizes[by], "panels")
     columns = min(columns, a.sizes[by])
     rows = -(-a.sizes[by] // columns)
     wide = 1.9 * min(3.0, max(1.0, 0.6 * a.shape[2] / a.shape[1])) * (1.5 if columns == 1 else 1.0)
@@ -333,7 +334,10 @@ def comparison(
             raise ValueError(
                 f"`{name}` has shape {a.shape}, expected 3 dims (samples, rows, columns) with the {x.shape[0]} samples of `x`"
             )
-    names = [str(v) for v in x[x.dims[0]].values] if titles is None else list(titles)
+    refuse_other_number("titles", titles, len(x), "samples")
+    if not attributions:
+        raise ValueError("`attributions` is empty, expected at least one array")
+    names = [str(v) for v in (x[x.dims[0]].values if titles is None else titles)]
     wide = PANEL * min(3.0, max(1.0, x.shape[2] / x.shape[1]))
     bar = _bar_label(len(attributions), percentile)
     drawing = figure(

@@ -19,7 +19,7 @@ import zarr
 
 import attrib
 from attrib import functional
-from attrib._arguments import near
+from attrib._arguments import near, path_of
 from attrib._version import __version__
 from attrib.functional import METHODS
 from attrib.io import replacing, write_json
@@ -161,7 +161,7 @@ def cohort(
     >>> tree["attribution"].dims, tree["reductions/mean"].dims
     (('sample', 'gene'), ('tissue', 'gene'))
     """
-    path = Path(output)
+    path = Path(path_of("output", output))
     reductions = checked(reductions)
     if not keep and not reductions:
         raise ValueError(
@@ -179,7 +179,7 @@ def cohort(
         )
     groups = _groups(samples, by)
     run = _Run(
-        path, _callable(method), model, None if weights is None else str(Path(weights).resolve()), samples, options,
+        path, _callable(method), model, None if weights is None else str(Path(path_of("weights", weights)).resolve()), samples, options,
         block, cluster, reductions, groups, by, keep, progress,
     )  # fmt: skip
     try:

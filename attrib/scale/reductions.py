@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import near
+from attrib._arguments import list_of, near
 
 Arrays = dict[str, np.ndarray]
 NAMES = ("mean", "var", "abs_mean", "min", "max", "count", "quantiles", "top:K")
@@ -31,7 +31,7 @@ def checked(reductions: str | Sequence[str]) -> tuple[str, ...]:
     ValueError
         For a name that is none of `NAMES`, and two numbers of top entries.
     """
-    names = tuple(dict.fromkeys([reductions] if isinstance(reductions, str) else reductions))
+    names = tuple(dict.fromkeys(map(str, list_of("reductions", reductions))))
     for name in names:
         if name not in NAMES[:-1] and not re.fullmatch(r"top:[1-9]\d*", name):
             raise ValueError(

@@ -17,6 +17,7 @@ import torch
 import xarray as xr
 from torch import nn
 
+from attrib._arguments import list_of
 from attrib.engine.model.companions import Shared, each, values_of
 from attrib.io import opened
 from attrib.labels import labelled_inputs
@@ -151,7 +152,7 @@ def source(
         if isinstance(inputs, str)
         else [str(n) for n in arrays.data_vars if n not in others]
         if inputs is None
-        else list(inputs)
+        else list_of("inputs", inputs)
     )
     missing = [n for n in names if n not in arrays.data_vars]
     if missing or not names:

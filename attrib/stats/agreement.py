@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._arguments import public, refuse_unnamed
 from attrib.labels.frames import matched, truth
 from attrib.stats.matching import Labelled, by_labels, rank_of, samples_along
 
@@ -62,7 +62,7 @@ def agreement(
     first = by_labels(
         results[names[0]], f"results[{names[0]!r}]", ("feature",) if dim is None else (dim, "feature")
     )
-    dim = None if dim is None else samples_along(first, dim)
+    dim = None if dim is None else samples_along(first, dim, required=False)
     results = {
         n: first if n == names[0] else by_labels(a, f"results[{n!r}]", first.dims, exact=True)
         for n, a in results.items()
@@ -102,6 +102,11 @@ def entropy(a: Labelled, dims: Sequence[str] = ("y", "x")) -> xr.DataArray:
     DataArray
         Over the other dims. 0: one position has everything; 1: all have the same. NaN where all are zero.
 
+    Raises
+    ------
+    ValueError
+        For dims that `a` lacks.
+
     Examples
     --------
     >>> import xarray as xr
@@ -110,6 +115,7 @@ def entropy(a: Labelled, dims: Sequence[str] = ("y", "x")) -> xr.DataArray:
     1.0
     """
     a = by_labels(a, "a", dims[-1:] if rank_of(a) == 1 else ("sample", *dims[-1:]))
+    refuse_unnamed("dims", dims, a.dims)
     size = abs(a).fillna(0)
     p = size / size.sum(dims).where(lambda s: s > 0)
     nats = -(p * np.log(p.where(p > 0, 1.0))).sum(dims, skipna=False)
@@ -224,7 +230,7 @@ def pointing_game(
             _widened, inside, tolerance, input_core_dims=[dims, []], output_core_dims=[dims], vectorize=True
         )
     positions = {"position of all": list(dims)}
-    values = a.stack(positions)
+    values = a.compute().stack(positions)
     varies = values.max("position of all") > values.min("position of all")
     largest = values.fillna(-np.inf).argmax("position of all")
     hits = inside.broadcast_like(a).transpose(*a.dims).stack(positions).isel({"position of all": largest})

@@ -88,12 +88,6 @@ def contrast(
     """
     a = by_labels(a, "a", (dim, "feature"))
     dim = samples_along(a, dim)
-    if dim not in a.dims:
-        raise ValueError(
-            f"`a` has dims {a.dims}, expected {dim!r} among them; name the samples' dim with dim="
-        )
-    if min(n_permutations, n_bootstrap) < 1 or not 0 < level < 1:
-        raise ValueError(f"`n_permutations` is {n_permutations}, `n_bootstrap` {n_bootstrap}, `level` {level}; expected positive numbers and a share")  # fmt: skip
     positive = two_groups(a, label, dim)
     ordered = a.transpose(dim, ...)
     x = centred(rows_of(ordered))  # leaves the difference as it is, and rounding small

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import real_numbers, refuse_empty
 from attrib.labels.frames import annotated_array, as_coord, is_anndata, refuse_other_labels, table_array
 from attrib.labels.frames import labels_of as of_axis
 
@@ -49,10 +50,14 @@ def by_labels(
     Raises
     ------
     TypeError
-        For anything else, and values that are no numbers.
+        For anything else, and values that are no real numbers.
+    ValueError
+        For an array without entries.
     """
     if isinstance(values, xr.DataArray):
-        return values
+        refuse_empty(name, values)
+        a = real_numbers(name, values)
+        return a.astype(np.float32) if a.dtype == np.float16 else a  # whose sums overflow
     if is_anndata(values):
         return annotated_array(values, dims if exact else (dims[0], "var"), name=name).compute()
     if not isinstance(values, pd.Series | pd.DataFrame):
@@ -71,11 +76,22 @@ def by_labels(
     return a.assign_coords({index: (along[0], a.indexes[along[0]])})
 
 
-def samples_along(a: xr.DataArray, dim: str) -> str:
-    """The dim of the samples: `dim`, or where that is "sample" and a result of attrib calls it otherwise, its own."""
+def samples_along(a: xr.DataArray, dim: str, required: bool = True) -> str:
+    """The dim of the samples: `dim`, or where that is "sample" and a result of attrib calls it otherwise, its own.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such dim, and the samples are `required`.
+    """
     along = [d for d in a["prediction"].dims if d in a.dims] if "prediction" in a.coords else []
     along = [d for d in along if d != "target"]
-    return str(along[0]) if dim == "sample" and dim not in a.dims and len(along) == 1 else dim
+    dim = str(along[0]) if dim == "sample" and dim not in a.dims and len(along) == 1 else dim
+    if required and dim not in a.dims:
+        raise ValueError(
+            f"`a` has dims {a.dims}, expected {dim!r} among them; name the samples' dim with dim="
+        )
+    return dim
 
 
 def rank_of(values: Any) -> int:

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
-from attrib.labels.frames import matched
+from attrib._arguments import public, refuse_unnamed
+from attrib.labels.frames import matched, numbers
 from attrib.stats.matching import Labelled, by_labels, grouped
 from attrib.stats.summary import sample_dims
 
@@ -142,6 +142,7 @@ def one_against_rest(moments: xr.Dataset) -> xr.Dataset:
     """
     from scipy import stats
 
+    _refuse_incomplete(moments)
     by = moments["count"].dims[0]
     if moments.sizes[by] < 2:
         raise ValueError(f"`moments` has the label {moments[by].values.tolist()} alone, expected two or more")
@@ -163,6 +164,14 @@ def one_against_rest(moments: xr.Dataset) -> xr.Dataset:
     out = xr.Dataset({k: ((by, entry), v) for k, v in numbers.items()}, coords=moments.coords)
     out["difference"].attrs["units"] = moments["mean"].attrs.get("units", "")
     return out
+
+
+def _refuse_incomplete(moments: xr.Dataset) -> None:
+    lacking = [v for v in ("mean", "var", "count") if v not in moments]
+    if lacking or not moments["mean"].size:
+        raise ValueError(
+            f"`moments` {'lacks ' + ', '.join(lacking) if lacking else 'has no entries'}; pass what attrib.stats.moments_by gives"
+        )
 
 
 def _counts(moments: xr.Dataset, by: Hashable, entry: Hashable) -> np.ndarray:
@@ -206,7 +215,7 @@ def false_discovery_rate(p: np.ndarray) -> np.ndarray:
     """
     from scipy import stats
 
-    rows = np.atleast_2d(np.asarray(p, dtype=np.float64))
+    rows = np.atleast_2d(numbers("p", p))
     q = np.full_like(rows, np.nan)
     finite = np.isfinite(rows).all(-1)
     if finite.any() and rows.shape[-1]:
@@ -262,6 +271,7 @@ def top(
     """
     if n < 1:
         raise ValueError(f"`n` is {n}, expected at least 1")
+    _refuse_incomplete(moments)
     by = moments["count"].dims[0]
     entry = next(d for d in moments["mean"].dims if d != by)
     mean = moments["mean"].transpose(by, entry).values
@@ -315,6 +325,11 @@ def overlap(table: pd.DataFrame, by: str, entry: str = "gene") -> xr.DataArray:
     DataArray
         Counts over `by` and ``other``; the diagonal holds the numbers of entries.
 
+    Raises
+    ------
+    ValueError
+        For columns that the table lacks.
+
     Examples
     --------
     >>> import pandas as pd
@@ -322,6 +337,8 @@ def overlap(table: pd.DataFrame, by: str, entry: str = "gene") -> xr.DataArray:
     >>> overlap(pd.DataFrame({"tissue": ["a", "a", "b"], "gene": ["INS", "ALB", "ALB"]}), "tissue").values.tolist()
     [[2, 1], [1, 1]]
     """
+    for argument, column in (("by", by), ("entry", entry)):
+        refuse_unnamed(argument, [column], table.columns)
     inside = pd.crosstab(table[by], table[entry]).clip(upper=1)
     counts = inside.to_numpy() @ inside.to_numpy().T
     names = inside.index.to_numpy()
@@ -423,6 +440,8 @@ def enrichment(
     """
     from scipy.stats import hypergeom
 
+    if not chosen:
+        raise ValueError("`chosen` is empty, expected the leading genes of at least one label")
     genes = pd.Index(background).unique()
     inside = {name: genes.intersection(pd.Index(list(members)).unique()) for name, members in sets.items()}
     tested = {name: members for name, members in inside.items() if len(members) >= least}

@@ -64,7 +64,9 @@ def region_shares(
     from scipy.stats import rankdata
 
     a = by_labels(a, "a", (dim, "feature"))
-    dim = samples_along(a, dim)
+    dim = samples_along(a, dim, required=False)
+    if dim not in (*a.dims, "sample"):
+        raise ValueError(f"`dim` is {dim!r}, expected one of {a.dims}: the samples' dim")
     atlas = by_labels(atlas, "atlas", a.dims[-rank_of(atlas) :], exact=True)
     extra = [d for d in atlas.dims if d not in a.dims]
     wrong = [d for d in atlas.dims if d in a.dims and atlas.sizes[d] != a.sizes[d]]
@@ -170,7 +172,7 @@ def region_contrast(
     ['Hippocampus_L']
     """
     values = by_labels(values, "values", (dim, "region"))
-    dim = samples_along(values, dim)
+    dim = samples_along(values, dim, required=False)
     if dim not in values.dims or values.ndim != 2:
         raise ValueError(f"`values` has dims {values.dims}, expected {dim!r} and one more")
     (other,) = (d for d in values.dims if d != dim)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._arguments import public, whole_seed
 from attrib.labels.frames import matched
 from attrib.stats.matching import Labelled, by_labels, rank_of
 
@@ -76,7 +76,7 @@ def regions(
     chosen = _strongest(size, mass)
     positions = np.stack(np.unravel_index(chosen, values.shape), 1)
     scaled = positions / np.maximum(np.array(values.shape) - 1, 1)
-    labels, silhouette = _clustered(scaled, size[chosen], count, largest, seed)
+    labels, silhouette = _clustered(scaled, size[chosen], count, largest, whole_seed(seed) % 2**32)
     total = np.bincount(labels, size[chosen], minlength=labels.max(initial=-1) + 1)
     rank = np.argsort(np.argsort(-total, kind="stable"), kind="stable")
     labels = rank[labels] if len(labels) else labels

@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib._arguments import public, whole_seed
+from attrib.labels.frames import numbers
 from attrib.stats.matching import in_order, labels_of
 
 FIGURES = ("precision", "recall", "f1")
@@ -83,8 +84,6 @@ def report(
         raise ValueError(
             f"`predicted` has shape {called.shape}, `label` {y.shape}; expected the same samples, at least one"
         )
-    if n_bootstrap < 1 or not 0 < level < 1:
-        raise ValueError(f"`n_bootstrap` is {n_bootstrap}, `level` {level}; expected at least 1, and a share")
     names = pd.Index(sorted(set(y.tolist()) | set(called.tolist())) if classes is None else list(classes))
     true, guess = (_places(v, names, n) for v, n in ((y, "label"), (called, "predicted")))
     together = np.arange(len(y)) if groups is None else in_order(groups, samples, "groups", "label")
@@ -181,13 +180,11 @@ def performance(
     [0.75, 0.5, 1.0]
     """
     y, samples = np.asarray(label), labels_of(label)
-    p = in_order(probability, samples, "probability", "label").astype(np.float64)
+    p = numbers("probability", in_order(probability, samples, "probability", "label"))
     if y.ndim != 1 or set(np.unique(y).tolist()) != {0, 1}:
         raise ValueError(f"`label` has the values {np.unique(y)[:5].tolist()}, expected 0 and 1, both")
     if p.shape != y.shape or not ((p >= 0) & (p <= 1)).all():
         raise ValueError(f"`probability` has shape {p.shape}, expected {y.shape} with values from 0 to 1")
-    if n_bootstrap < 1 or not 0 < level < 1:
-        raise ValueError(f"`n_bootstrap` is {n_bootstrap}, `level` {level}; expected at least 1, and a share")
     together = np.arange(len(y)) if groups is None else in_order(groups, samples, "groups", "label")
     weights = group_weights(together, len(y), n_bootstrap, seed)
     figures = _binary_figures(y.astype(bool), p, threshold, np.concatenate([np.ones((1, len(y))), weights]))

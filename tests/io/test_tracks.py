@@ -77,7 +77,7 @@ def test_arrays_for_modisco(tmp_path: Path) -> None:
     assert sequences.dtype == np.int8
     assert np.array_equal(sequences, x.values)
     assert np.array_equal(contributions, 0.25 * x.values)
-    with pytest.raises(ValueError, match="or their labels differ"):
+    with pytest.raises(ValueError, match="have different labels along"):
         save_modisco(shuffled.isel(sample=[1, 0]), x.assign_coords(sample=["p", "q"]), tmp_path)
     with pytest.raises(ValueError, match="`x` has the dims"):
         save_modisco(shuffled, x.isel(sample=0), tmp_path)

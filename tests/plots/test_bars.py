@@ -51,3 +51,21 @@ def test_the_spread_stands_beside_the_mean() -> None:
     assert ends == [[-2.25, -1.75], [0.5, 1.5]]
     assert ax.get_xlabel().endswith("; lines: sd")
     assert not bars(a.drop_vars("sd")).collections
+
+
+def test_bars_of_samples_are_their_mean_with_their_spread() -> None:
+    values = [[1.0, -4.0, 0.0], [3.0, -2.0, np.nan]]
+    a = xr.DataArray(
+        values, dims=("cell", "gene"), coords={"gene": ["a", "b", "c"], "prediction": ("cell", [1.0, 2.0])}
+    )
+    for samples in (a, a.T, a.rename(cell="sample").drop_vars("prediction")):
+        ax = bars(samples)
+        assert [t.get_text() for t in ax.get_yticklabels()] == ["b", "a", "c"]
+        assert [p.get_width() for p in ax.patches] == [-3.0, 2.0, 0.0]
+        assert ax.get_xlabel().replace("\n", " ") == "mean of 2 samples: value; lines: sd"
+        (lines,) = ax.collections
+        assert np.allclose(lines.get_segments()[1][:, 0], 2 + np.array([-1, 1]) * np.sqrt(2))
+    assert bars(a[:1]).get_xlabel() == "value"
+    assert bar_panels({"saliency": a}).axes[0].patches[0].get_width() == -3.0
+    with pytest.raises(ValueError, match=r"`a` has the dims \(cell: 2, gene: 3\), expected 1"):
+        bars(a.drop_vars("prediction"))  # which dim the samples lie along cannot be told

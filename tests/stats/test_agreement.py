@@ -203,7 +203,7 @@ def test_tables_of_pandas_go_by_their_labels() -> None:
 def test_masks_of_texts_are_refused_and_what_is_missing_is_outside() -> None:
     """Each text is true, "False" too; so is NaN."""
     a = xr.DataArray([[1.0, 3.0]], dims=("y", "x"))
-    with pytest.raises(TypeError, match="`mask` has values of <U5, expected booleans or numbers"):
+    with pytest.raises(TypeError, match="`mask` has values of <U5, expected"):
         mass_inside(a, (a > 2).astype(str))
     assert mass_inside(a, xr.ones_like(a).where(a > 2)).item() == 0.75
     groups = xr.DataArray(np.random.default_rng(0).normal(size=(8, 4, 4)), dims=("sample", "y", "x"))

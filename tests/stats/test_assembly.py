@@ -47,7 +47,7 @@ def test_each_kmer_is_in_one_motif(text: str) -> None:
     [
         ({"AC": 1.0, "A": 1.0}, {}, "different lengths"),
         ({"AC": 1.0}, {"overlap": 2}, "`overlap` 2"),
-        ({}, {}, "kmer alone"),
+        ({}, {}, "no entries"),
         ({"AC": np.inf}, {}, "infinite"),
     ],
 )

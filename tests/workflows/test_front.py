@@ -21,7 +21,6 @@ from typer.main import get_command
 import attrib
 from attrib.cli.commands import app
 from attrib.cli.run import OK, REFUSED, run
-from attrib.workflows.fcgr.network import TwoBranch
 from tests.expression import made
 from tests.workflows import phantom, sites
 
@@ -52,9 +51,22 @@ def genes() -> nn.Module:
     return nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
 
 
+class Branches(nn.Module):
+    """A convolution for each image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mirna, self.mrna = (nn.Conv2d(1, 2, 3, stride=3) for _ in range(2))
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, mirna: torch.Tensor, mrna: torch.Tensor) -> torch.Tensor:
+        maps = torch.relu(self.mirna(mirna)), torch.relu(self.mrna(mrna))
+        return self.head(torch.cat([m.mean((2, 3)) for m in maps], 1))
+
+
 def branches() -> nn.Module:
     torch.manual_seed(0)
-    return TwoBranch().eval()
+    return Branches().eval()
 
 
 def letters() -> nn.Module:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from attrib._arguments import public, whole_seed
+from attrib.labels.frames import matched, numbers
 
 SPLITS = ("train", "validation", "test")
 
@@ -278,6 +280,21 @@ def transformed(x: xr.DataArray, transform: str) -> xr.DataArray:
     return x.copy(data=np.log1p(values)).assign_attrs(units=f"log(1 + {units})")
 
 
+def _of_genes(values: Any, x: xr.DataArray, name: str) -> np.ndarray:
+    """A number for each gene, in the order of `x`."""
+    gene = x.dims[-1]
+    if isinstance(values, pd.Series):
+        values = xr.DataArray(values.to_numpy(), dims=(gene,), coords={gene: values.index})
+    if isinstance(values, xr.DataArray):
+        values = matched(values, x, name).values
+    array = numbers(name, values).astype(np.float32)
+    if array.shape != (x.sizes[gene],):
+        raise ValueError(
+            f"`{name}` has shape {array.shape}, expected {(x.sizes[gene],)}: a number for each gene of `x`"
+        )
+    return array
+
+
 CLIP = 10.0  # standard deviations; a gene that is silent in training can be anything in a test sample
 
 
@@ -291,13 +308,18 @@ def scaled(x: xr.DataArray, mean: np.ndarray, sd: np.ndarray) -> xr.DataArray:
     ----------
     x : DataArray
         Samples by genes.
-    mean, sd : array (genes,)
-        Genes whose `sd` is 0 become 0.
+    mean, sd : array, Series or DataArray (genes,)
+        Matched by the genes' labels where they have some. Genes whose `sd` is 0 become 0.
 
     Returns
     -------
     DataArray
         float32, in the unit ``sd``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a `mean` or `sd` that is not one number for each gene, and labels that are not those of the genes.
 
     Examples
     --------
@@ -306,9 +328,8 @@ def scaled(x: xr.DataArray, mean: np.ndarray, sd: np.ndarray) -> xr.DataArray:
     >>> scaled(xr.DataArray([[3.0, 5.0, 99.0]], dims=("sample", "gene")), np.array([1.0, 5, 0]), np.array([2.0, 0, 1])).values
     array([[ 1.,  0., 10.]], dtype=float32)
     """
-    still = sd <= 0
-    values = (np.asarray(x.values, dtype=np.float32) - mean.astype(np.float32)) / np.where(
-        still, 1, sd
-    ).astype(np.float32)
+    centre, spread = (_of_genes(v, x, name) for v, name in ((mean, "mean"), (sd, "sd")))
+    still = spread <= 0
+    values = (np.asarray(x.values, dtype=np.float32) - centre) / np.where(still, np.float32(1), spread)
     values[:, still] = 0.0
     return x.copy(data=np.clip(values, -CLIP, CLIP)).assign_attrs(units="sd")

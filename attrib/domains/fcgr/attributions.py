@@ -91,7 +91,8 @@ def smoothed(a: xr.DataArray, *, size: int = 3) -> xr.DataArray:
     if size < 1 or size % 2 == 0:
         raise ValueError(f"`size` is {size}, expected an odd number of pixels")
     window = [size if d in ("y", "x") else 1 for d in a.dims]
-    return a.copy(data=median_filter(a.values, size=window, mode="nearest"))
+    values = a.values.astype(np.float32) if a.dtype == np.float16 else a.values  # which scipy does not take
+    return a.copy(data=median_filter(values, size=window, mode="nearest"))
 
 
 @public

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from attrib._arguments import public
+from attrib.labels.frames import numbers
 
 LETTERS = ("A", "C", "G", "T")
 EVEN = (0.25, 0.25, 0.25, 0.25)
@@ -29,7 +31,7 @@ def as_motif(
     Parameters
     ----------
     probabilities : array-like (4, positions)
-        Rows A, C, G, T; columns sum to 1.
+        Rows A, C, G, T, in any order where they are labelled; columns sum to 1.
     name : str, default "motif"
         Identifier, such as ``"MA0139.1"``.
     sites : float, optional
@@ -55,11 +57,7 @@ def as_motif(
     >>> consensus(as_motif([[1, 0], [0, 0], [0, 1], [0, 0]]))
     'AG'
     """
-    p = np.asarray(probabilities, dtype=float)
-    if p.ndim != 2 or p.shape[0] != 4 or p.shape[1] < 1:
-        raise ValueError(
-            f"`probabilities` of {name!r} has shape {p.shape}, expected (4, positions): rows A, C, G, T"
-        )
+    p = _four_rows(probabilities, "probabilities", name)
     sums = p.sum(0)
     wrong = ~(np.abs(sums - 1) <= TOLERANCE) | (p < 0).any(0)
     if wrong.any():
@@ -92,7 +90,7 @@ def counted_motif(
     Parameters
     ----------
     counts : array-like (4, positions)
-        Rows A, C, G, T.
+        Rows A, C, G, T, in any order where they are labelled.
     name : str, default "motif"
         Identifier, as for `as_motif`.
     pseudocount : float, default 0
@@ -120,9 +118,9 @@ def counted_motif(
     >>> counted_motif([[3], [1], [0], [0]], pseudocount=4).values.ravel().tolist()
     [0.5, 0.25, 0.125, 0.125]
     """
-    n, b = np.asarray(counts, dtype=float), background_of(background)
-    if (n < 0).any() or pseudocount < 0:
-        raise ValueError(f"`counts` of {name!r} or `pseudocount` ({pseudocount}) are below 0")
+    n, b = _four_rows(counts, "counts", name), background_of(background)
+    if not ((n >= 0) & np.isfinite(n)).all() or pseudocount < 0:
+        raise ValueError(f"`counts` of {name!r} or `pseudocount` ({pseudocount}) are below 0, or no numbers")
     total = n.sum(0)
     full = n + pseudocount * b[:, None]
     p = np.divide(full, full.sum(0), out=np.repeat(b[:, None], n.shape[1], 1), where=full.sum(0) > 0)
@@ -265,6 +263,25 @@ def trimmed_motif(
     return motif.isel(position=slice(int(first), int(last) + 1))
 
 
+def _four_rows(values: Any, argument: str, name: str) -> np.ndarray:
+    """Numbers (4, positions), in the order A, C, G, T where they have labels of letters."""
+    if isinstance(values, xr.DataArray) and "nucleotide" in values.indexes:
+        values = matrix_of(values, argument)
+    rows = numbers(argument, _by_letter(values), "numbers (4, positions): rows A, C, G, T")
+    if rows.ndim != 2 or rows.shape[0] != 4 or rows.shape[1] < 1:
+        raise ValueError(
+            f"`{argument}` of {name!r} has shape {rows.shape}, expected (4, positions): rows A, C, G, T"
+        )
+    return rows
+
+
+def _by_letter(values: Any) -> Any:
+    """Rows of a table in the order A, C, G, T where they are called so."""
+    index = getattr(values, "index", None)
+    letters = isinstance(index, pd.Index) and sorted(map(str, index)) == list(LETTERS)
+    return values.loc[list(LETTERS)] if letters else values
+
+
 def background_of(background: Sequence[float]) -> np.ndarray:
     """The background as an array.
 
@@ -273,7 +290,7 @@ def background_of(background: Sequence[float]) -> np.ndarray:
     ValueError
         If it is not a distribution of four letters.
     """
-    b = np.asarray(background, dtype=float)
+    b = numbers("background", _by_letter(background))
     if b.shape != (4,) or not (b > 0).all() or abs(b.sum() - 1) > TOLERANCE:
         raise ValueError(
             f"`background` is {background}, expected 4 numbers above 0 with the sum 1: A, C, G, T"
@@ -281,7 +298,7 @@ def background_of(background: Sequence[float]) -> np.ndarray:
     return b / b.sum()
 
 
-def matrix_of(motif: xr.DataArray) -> np.ndarray:
+def matrix_of(motif: xr.DataArray, name: str = "motif") -> np.ndarray:
     """The numbers (4, positions), rows A, C, G, T.
 
     Raises
@@ -293,6 +310,9 @@ def matrix_of(motif: xr.DataArray) -> np.ndarray:
         LETTERS
     ):
         raise ValueError(
-            f"`motif` has dims {motif.dims}, expected nucleotide (A, C, G, T) and position; see as_motif"
+            f"`{name}` has dims {motif.dims}, expected nucleotide (A, C, G, T) and position; see as_motif"
         )
-    return motif.transpose("nucleotide", "position").sel(nucleotide=list(LETTERS)).values.astype(float)
+    rows = motif.transpose("nucleotide", "position").sel(nucleotide=list(LETTERS)).values.astype(float)
+    if not np.isfinite(rows).all():
+        raise ValueError(f"`{name}` has NaN or infinite entries, expected probabilities")
+    return rows

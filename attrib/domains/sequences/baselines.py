@@ -19,6 +19,7 @@ from attrib.domains.sequences.encoding import (
     sequence_codes,
     with_nucleotides_of,
 )
+from attrib.labels.frames import numbers
 
 
 @public
@@ -323,11 +324,12 @@ def random_sequences(
     >>> random_sequences(8, 100).sizes
     Frozen({'sample': 8, 'nucleotide': 4, 'position': 100})
     """
-    if n < 1 or length < 1:
-        raise ValueError(f"`n` and `length` are {n} and {length}, expected at least 1")
-    if len(frequencies) != 4 or min(frequencies) < 0 or not np.isclose(sum(frequencies), 1):
+    if n < 1:
+        raise ValueError(f"`n` is {n}, expected at least 1")
+    odds = numbers("frequencies", frequencies)
+    if odds.shape != (4,) or not (odds >= 0).all() or not np.isclose(odds.sum(), 1):
         raise ValueError(f"`frequencies` is {frequencies}, expected four of at least 0 that add up to 1")
-    steps = np.cumsum(frequencies)[:-1]
+    steps = np.cumsum(odds)[:-1]
     draws = np.random.default_rng(whole_seed(seed)).random((n, length))
     return one_hot(["".join(np.array(list(NUCLEOTIDES))[np.searchsorted(steps, d, "right")]) for d in draws])
 

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple, TypeAlias, overload
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._arguments import public, shown
 from attrib.domains.sequences.encoding import (
     AXES,
-    NUCLEOTIDES,
     UNKNOWN,
     codes,
     fault,
     one_hot_columns,
     other_strand,
+    refuse_other_letters,
     sequence_codes,
     with_nucleotides_of,
 )
@@ -71,12 +71,9 @@ def reverse_complement(x: str | xr.DataArray) -> str | xr.DataArray:
     """
     if isinstance(x, str):
         return other_strand(x)
-    missing = {"nucleotide", "position"} - set(x.dims)
-    if missing:
-        raise ValueError(f"`x` has the dims {x.dims}, expected nucleotide and position among them")
-    letters = [str(v) for v in x["nucleotide"].values]
-    if sorted(letters) != sorted(NUCLEOTIDES):
-        raise ValueError(f"`x` has the nucleotides {letters}, expected A, C, G and T")
+    if not isinstance(x, xr.DataArray):
+        raise TypeError(f"`x` is {shown(x)}, expected a text or a DataArray")
+    letters = refuse_other_letters(x, "x")
     partners = [letters.index(other_strand(v)) for v in letters]
     turned = x.isel(nucleotide=partners, position=slice(None, None, -1))
     turned = turned.assign_coords(nucleotide=x["nucleotide"])
@@ -97,7 +94,9 @@ def named_motifs(motifs: Motifs) -> dict[str, np.ndarray]:
     """
     if isinstance(motifs, str):
         motifs = [motifs]
-    named = dict(motifs) if isinstance(motifs, Mapping) else {m: m for m in motifs}
+    if not isinstance(motifs, Iterable):
+        raise TypeError(f"`motifs` is {shown(motifs)}, expected letters")
+    named = dict(motifs) if isinstance(motifs, Mapping) else {str(m): m for m in motifs}
     if not named:
         raise ValueError("`motifs` is empty; pass at least one, as its letters")
     return {str(name): motif_codes(text, f"motifs[{name!r}]") for name, text in named.items()}

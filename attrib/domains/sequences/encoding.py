@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import DTypeLike
 
-from attrib._arguments import public
+from attrib._arguments import public, real, refuse_empty, shown
 
 AXES = ("nucleotide", "position")
 DIMS = ("sample", *AXES)
@@ -111,13 +111,14 @@ def decode(x: xr.DataArray) -> xr.DataArray:
     Raises
     ------
     ValueError
-        If a column is neither one-hot nor zeros.
+        If a dim is missing, the nucleotides are not A, C, G and T, or a column is neither one-hot nor zeros.
 
     Examples
     --------
     >>> decode(one_hot(["acgu", "NA"])).values.tolist()
     ['ACGT', 'NA']
     """
+    refuse_other_letters(x, "x")
     leads = [d for d in x.dims if d not in AXES]
     letters = letter_codes(x.transpose(*leads, *AXES))
     mask = (
@@ -192,17 +193,30 @@ def sequence_codes(x: xr.DataArray, name: str = "x") -> SequenceCodes:
     """
     if not isinstance(x, xr.DataArray):
         raise TypeError(f"`{name}` is a {type(x).__name__}, expected a DataArray such as one_hot returns")
-    if not {*AXES} <= set(x.dims):
-        raise ValueError(f"`{name}` has the dims {x.dims}, expected nucleotide and position among them")
-    letters = [str(v) for v in x["nucleotide"].values]
-    if sorted(letters) != sorted(NUCLEOTIDES):
-        raise ValueError(f"`{name}` has the nucleotides {letters}, expected A, C, G and T")
+    letters = refuse_other_letters(x, name)
+    refuse_empty(name, x)
     leads = [d for d in x.dims if d not in AXES]
     x = x.isel(nucleotide=[letters.index(v) for v in NUCLEOTIDES]).transpose(*leads, *AXES)
     codes = letter_codes(x, name)
     mask = x.coords.get("mask", xr.DataArray(True)).broadcast_like(x.isel(nucleotide=0, drop=True))
     full = mask.transpose(*leads, "position").values
     return SequenceCodes(x, codes.reshape(-1, codes.shape[-1]), full.reshape(-1, codes.shape[-1]))
+
+
+def refuse_other_letters(x: xr.DataArray, name: str) -> list[str]:
+    """The nucleotides in their order.
+
+    Raises
+    ------
+    ValueError
+        If a dim is missing, or the nucleotides are not A, C, G and T.
+    """
+    if not {*AXES} <= set(x.dims):
+        raise ValueError(f"`{name}` has the dims {x.dims}, expected nucleotide and position among them")
+    letters = [str(v) for v in x["nucleotide"].values]
+    if sorted(letters) != sorted(NUCLEOTIDES):
+        raise ValueError(f"`{name}` has the nucleotides {letters}, expected A, C, G and T")
+    return letters
 
 
 def one_hot_columns(codes: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -225,6 +239,8 @@ def _as_table(sequences: Sequences) -> pd.DataFrame:
     elif isinstance(sequences, Mapping):
         table = pd.DataFrame({"sequence": list(sequences.values())}, index=list(sequences))
     else:
+        if not isinstance(sequences, Iterable):
+            raise TypeError(f"`sequences` is {shown(sequences)}, expected texts")
         table = pd.DataFrame({"sequence": [sequences] if isinstance(sequences, str) else list(sequences)})
     if not len(table):
         raise ValueError("`sequences` is empty; pass at least one")
@@ -428,7 +444,9 @@ def hypothetical(multipliers: xr.DataArray, baselines: xr.DataArray | float = 0.
             )
         bare = baselines.drop_vars([c for c in baselines.coords if c not in baselines.indexes])
     else:
-        bare = xr.DataArray(float(baselines)).expand_dims(nucleotide=multipliers.sizes["nucleotide"])
+        bare = xr.DataArray(float(real("baselines", baselines))).expand_dims(
+            nucleotide=multipliers.sizes["nucleotide"]
+        )
     contributions = multipliers - (multipliers * bare).sum("nucleotide", skipna=False)
     if "baseline" in contributions.dims:
         contributions = contributions.mean("baseline", skipna=False)

@@ -469,13 +469,13 @@ def _nodes(output: Tensor) -> Iterator[Any]:
 
 def explained(error: OffPath, passes: Passes, rows: Rows, onto: int = 0) -> ValueError:
     """The error with the layers that could be chosen instead."""
-    return ValueError(f"{error}{listing(passes, rows, onto)}")
+    return ValueError(f"{error}{listing(passes, rows, onto, error.layer)}")
 
 
-def listing(passes: Passes, rows: Rows, onto: int) -> str:
-    """The last few layers with maps, as the end of a message."""
+def listing(passes: Passes, rows: Rows, onto: int, refused: str | None = None) -> str:
+    """The last few layers with maps beside one that was refused, as the end of a message."""
     outputs, y = candidates(passes, rows)
-    outputs = [c for c in outputs if c.output is not y]
+    outputs = [c for c in outputs if c.output is not y and c.site.name != refused]
     trial = responses(passes, {c.site.name: c.site.module for c in outputs}, rows, onto)
     grids: dict[str, str] = {}
     for c in outputs:
@@ -488,6 +488,6 @@ def listing(passes: Passes, rows: Rows, onto: int) -> str:
     if not grids and not all(type(p).__call__.__module__.startswith("torch") for p in passes.function.parts):
         return f"; its layers are called past torch's hooks, as Keras calls them: {split}"
     if not grids:
-        return "; no layer of the model has a map"
+        return f"; no {'layer' if refused is None else 'other layer'} of the model has a map"
     last = [f"{name} ({grid})" for name, grid in list(grids.items())[-_LISTED:]]
     return f"; layers with maps: {'..., ' * (len(grids) > _LISTED)}{', '.join(last)}"
