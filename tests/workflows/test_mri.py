@@ -34,7 +34,7 @@ from attrib.workflows.mri import (  # noqa: E402
     explaining,
 )
 from attrib.workflows.mri import mri as study_of  # noqa: E402
-from attrib.workflows.mri.cohort import _strengths, _with_sd, overview  # noqa: E402
+from attrib.workflows.mri.cohort import Done, _strengths, _with_sd, labels_of_maps, overview  # noqa: E402
 from attrib.workflows.mri.explaining import Explainer  # noqa: E402
 from attrib.workflows.mri.groups import Groups, _agreement, compare  # noqa: E402
 from attrib.workflows.mri.plan import Plan  # noqa: E402
@@ -517,6 +517,21 @@ def test_agreement_of_methods_counts_the_subjects_of_whom_both_maps_vary(tmp_pat
         "0.50",
         "–",
     ]
+
+
+def test_maps_of_several_targets_say_whose_score_they_explain() -> None:
+    parts = [
+        {"subject": s, "label": "", "predicted": t, "target": t, "probability": [0.9], "score": 1.0, "units": {"saliency": f"score of {t} / input unit"}}
+        for s, t in (("a", "HC"), ("b", "TLE"))
+    ]  # fmt: skip
+    cohort, settings = SimpleNamespace(shape=(1, 1, 1), grid={}), Plan(methods=("saliency",))
+    several, one = (
+        labels_of_maps(Done(cohort, settings, some, [], [], "k", [], {})) for some in (parts, parts[1:])
+    )  # type: ignore[arg-type]
+    assert several.attrs["long_name"] == "attribution of the score of the predicted class"
+    assert several.attrs["units"] == "saliency: score of the predicted class / input unit"
+    assert several.target.values.tolist() == ["HC", "TLE"]
+    assert one.attrs["units"] == "saliency: score of TLE / input unit"
 
 
 def test_maps_that_are_the_same_in_all_subjects_end_no_study(tmp_path: Path) -> None:
