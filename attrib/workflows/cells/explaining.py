@@ -116,9 +116,8 @@ def plan_of(
     maps = [name for name, m in METHODS_HERE.items() if m.about.result == "layer map"]
     refuse_unnamed("methods", methods, maps)
     named = [targets] if isinstance(targets, str) else list(targets)
-    chosen = named[0] if named in (["predicted"], ["all"]) else tuple(named)
-    if isinstance(chosen, tuple):
-        refuse_unnamed("target", chosen, ["predicted", *classifier.classes])
+    refuse_unnamed("target", named, ["predicted", "all", *classifier.classes])
+    chosen = "all" if "all" in named else "predicted" if named == ["predicted"] else tuple(named)
     if len({*compartments, "background"}) <= len(compartments):
         raise ValueError(
             f"`compartments` is {', '.join(compartments)}; expected different names for the mask's values from 1 on, without background, which is 0"
