@@ -2,7 +2,7 @@
 
 from hypothesis import HealthCheck, settings
 
-FIXED, EXPLORED = 25, 250
+FIXED, EXPLORED = 15, 250
 
 _ANY_MACHINE = settings(
     deadline=None,

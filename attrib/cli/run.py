@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -54,9 +55,7 @@ def run(arguments: Sequence[str]) -> int:
     before = command.set(("attrib", *arguments))
     drawing = drawers.set(min(4, os.cpu_count() or 1))
     try:
-        from attrib.cli.commands import app
-
-        code = app(args=repeated(words), prog_name="attrib", standalone_mode=False)
+        code = _program()(args=repeated(words), prog_name="attrib", standalone_mode=False)
         sys.stdout.flush()
         return _interrupted() if code == INTERRUPTED else code if isinstance(code, int) else OK
     except KeyboardInterrupt:
@@ -88,13 +87,19 @@ def repeated(arguments: Sequence[str]) -> list[str]:
     return words
 
 
-def _command(arguments: Sequence[str]) -> Any:
-    """The command that the arguments name."""
+@cache
+def _program() -> Any:
+    """All commands, as the parser takes them."""
     from typer.main import get_command
 
     from attrib.cli.commands import app
 
-    command: Any = get_command(app)
+    return get_command(app)
+
+
+def _command(arguments: Sequence[str]) -> Any:
+    """The command that the arguments name."""
+    command = _program()
     for word in arguments:
         command = getattr(command, "commands", {}).get(word, command)
     return command

@@ -32,7 +32,7 @@ def agreement(
         single attribution.
     top : float, optional
         Instead of the correlation: the share of the `top` largest entries (a fraction, such as 0.1) that two methods have in
-        common; that of two random orders is `top`.
+        common; that of two random orders is `top`. Entries that are equal at the limit, such as zeros, count in part, as if they were drawn.
 
     Returns
     -------
@@ -346,5 +346,12 @@ def _overlap(a: xr.DataArray, b: xr.DataArray, top: float) -> float:
     if any(len(v) == 0 or v.min() == v.max() for v in values):
         return float("nan")
     size = max(1, round(top * len(values[0])))
-    largest, others = (set(np.argsort(-v, kind="stable")[:size].tolist()) for v in values)
-    return len(largest & others) / size
+    first, second = (_among_largest(v, size) for v in values)
+    return float(first @ second) / size
+
+
+def _among_largest(values: np.ndarray, size: int) -> np.ndarray:
+    """1 for the largest entries; those that are equal at the limit share the places that are left."""
+    limit = np.partition(values, -size)[-size]
+    above, at = values > limit, values == limit
+    return above + at * ((size - above.sum()) / at.sum())

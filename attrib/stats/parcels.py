@@ -44,7 +44,7 @@ def region_shares(
     -------
     Dataset
         Over the other dims of `a` and `region`: `sum` and `absolute_sum` (unit of `a`), `share`, `density` (1: as much as its
-        size lets expect), `rank` (1: the largest share) and `size` in entries, each sample's own. Where all of `a` is 0,
+        size lets expect), `rank` (1: the largest share; equal ones have the mean of their ranks) and `size` in entries, each sample's own. Where all of `a` is 0,
         shares are 0. Regions without entries
         in a sample have NaN density. Coord `number` along `region`: the atlas' own.
 
@@ -61,6 +61,8 @@ def region_shares(
     >>> region_shares(a, xr.DataArray([1, 1, 2, 0], dims="x"), {1: "amygdala", 2: "hippocampus"}).share.values
     array([[0.5, 0.5]])
     """
+    from scipy.stats import rankdata
+
     a = by_labels(a, "a", (dim, "feature"))
     dim = samples_along(a, dim, required=False)
     if dim not in (*a.dims, "sample"):
@@ -93,7 +95,7 @@ def region_shares(
     share = absolute / np.where(total > 0, total, 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         density = share / np.where(sizes > 0, sizes / flat.shape[-1], np.nan)
-    rank = np.argsort(np.argsort(-share, axis=-1, kind="stable"), axis=-1, kind="stable") + 1
+    rank = rankdata(-share, axis=-1)
     dims = (*sample, *heads, "region")
     figures = {
         "sum": sums,

@@ -264,7 +264,7 @@ def demo(
         judged = judgement(model, some, of_these, settings, seed=seed, tell=tell)
         write(judged, folder)
         write_page(
-            folder, "Handwritten digits", f"{len(x)} held-out images; the network reads {right:.1%} of all of them correctly.",
+            folder, "Handwritten digits", f"{len(x)} of {len(data.test)} held-out images; the network reads {right:.1%} of the {len(data.test)} correctly.",
             {"Methods": (RECORD, _table(overview(predicted), overview(every))), "How far to trust each": (JUDGEMENT, judged.table), "Samples": (TABLE, rows)},
         )  # fmt: skip
     return Demo(folder.path, folder.files, right, _table(overview(predicted), overview(every)))

@@ -101,9 +101,14 @@ def completeness(result: Result) -> tuple[float | None, float | None]:
 def deletion_curve(
     model: Callable[..., Any], x: xr.DataArray, a: xr.DataArray, plan: Plan, baselines: Any = None
 ) -> xr.DataArray:
-    """The deletion curve of an attribution beside random orders; by default features get what the plan's methods take for a baseline."""
-    of_methods = (o["baselines"] for o in plan.by_method.values() if "baselines" in o)
-    start = next(of_methods, 0.0) if baselines is None else baselines
+    """The deletion curve of an attribution beside random orders.
+
+    By default features get what the plan's methods take for a baseline: the same in whatever order they come, a single one if there is any, else the
+    mean of a distribution.
+    """
+    of_methods = [o["baselines"] for o in plan.by_method.values() if "baselines" in o]
+    of_methods.sort(key=lambda b: isinstance(b, xr.DataArray) and "baseline" in b.dims)
+    start = next(iter(of_methods), 0.0) if baselines is None else baselines
     if isinstance(start, xr.DataArray) and "baseline" in start.dims:
         start = start.mean("baseline")
     return deletion(model, x, a, baselines=start, steps=STEPS, n_random=CONTROLS, **plan.passing(x))
@@ -162,14 +167,17 @@ def comparable_agreement(results: Mapping[str, xr.DataArray], dim: str) -> xr.Da
 
 
 def write_agreement(results: Mapping[str, Result], folder: Folder) -> None:
-    """Write `agreement.csv`: the mean rank correlation of each pair of methods whose attributions have one form.
+    """Write `agreement.csv`: the mean rank correlation of each pair of methods, of those whose attributions have the form that most have.
 
     Of a pair in which one method has signs and the other has none (saliency, maps of activations), magnitudes are compared.
     """
-    arrays = {m: a for m, a in results.items() if isinstance(a, xr.DataArray)}
-    first = next(iter(arrays.values()), None)
-    alike = {m: a for m, a in arrays.items() if first is not None and a.sizes == first.sizes}
-    if len(alike) > 1 and first is not None:
+    forms: dict[Hashable, dict[str, xr.DataArray]] = {}
+    for m, a in results.items():
+        if isinstance(a, xr.DataArray):
+            forms.setdefault(frozenset(a.sizes.items()), {})[m] = a
+    alike = max(forms.values(), key=len, default={})
+    if len(alike) > 1:
+        first = next(iter(alike.values()))
         dims = [d for d in first.dims if d in first["prediction"].dims]
         samples = {
             m: a.drop_vars(list(a.coords)).stack(sample_=dims, create_index=False) for m, a in alike.items()

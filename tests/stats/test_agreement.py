@@ -151,6 +151,10 @@ def test_overlap_of_the_largest() -> None:
     both = agreement({"one": a, "other": b}, top=0.2)
     assert both[0, 1].item() == 0.5
     assert "largest 20%" in both.attrs["long_name"]
+    one, other = np.zeros((2, 1, 100))
+    one[0, :2], other[0, -2:] = 1.0, 1.0  # nothing in common but zeros
+    sparse = {n: xr.DataArray(v, dims=("sample", "x")) for n, v in (("one", one), ("other", other))}
+    assert agreement(sparse, top=0.1)[0, 1].item() == pytest.approx(0.1, abs=0.01)
     with pytest.raises(ValueError, match="`top` is 2"):
         agreement({"one": a, "other": b}, top=2)
 

@@ -27,6 +27,7 @@ def test_shares_sum_up_what_lies_in_a_region() -> None:
     np.testing.assert_allclose(result.share, [[0.25, 0.2, 0.5]])
     np.testing.assert_allclose(result.density, [[0.25 / (2 / 6), 0.2 / (2 / 6), 0.5 / (1 / 6)]])
     assert result["rank"].values.tolist() == [[2, 3, 1]]
+    assert region_shares(a * 0, ATLAS)["rank"].values.tolist() == [[2, 2, 2]]  # not the order of the atlas
     assert result.region.values.tolist() == list(NAMES.values())
     assert result["sum"].attrs["units"] == "logit"
     assert result["sample"].item() == "sub-1"

@@ -21,7 +21,7 @@ from attrib.functional import grad_cam
 from attrib.io import load, save
 from attrib.workflows.cells import METHODS, cells
 from attrib.workflows.cells.cohort import CohortSums, coarse, on_the_border, write_cohort
-from attrib.workflows.cells.explaining import deletion
+from attrib.workflows.cells.explaining import deletion, plan_of
 from attrib.workflows.checkpoint import Classifier, load_checkpoint
 from attrib.workflows.folder import Folder
 from tests.browser import held
@@ -660,6 +660,22 @@ def test_fewer_images_are_drawn_evenly_from_the_classes_by_the_seed() -> None:
     assert six == again != other
     assert [labels[k] for k in drawn_evenly(labels, 8, 0)] == ["a"] * 3 + ["b"] * 2 + ["c"] * 3
     assert drawn_evenly(labels, None) == drawn_evenly(labels, 99) == list(range(16))
+
+
+def test_the_predicted_class_beside_others_of_many() -> None:
+    classes = tuple(f"c{k}" for k in range(25))
+    described = {"input_size": (3, 8, 8), "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    classifier = Classifier(nn.Identity(), classes, timm_preparation(described), "")
+    goals = {
+        name: plan_of(classifier, ["grad_cam"], "auto", target).goals
+        for name, target in (
+            ("both", ["c3", "predicted"]),
+            ("one", ["predicted"]),
+            ("all", ["all", "c3"]),
+            ("text", "c3"),
+        )
+    }
+    assert goals == {"both": [3, "predicted"], "one": ["predicted"], "all": "all", "text": [3, "predicted"]}
 
 
 def test_weight_on_the_border_is_told() -> None:

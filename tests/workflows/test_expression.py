@@ -357,6 +357,32 @@ def test_a_model_of_ones_own_without_labels(tmp_path: Path) -> None:
     assert load(tmp_path / "out" / "mean_by_target.nc").sizes["target"] == 3
 
 
+def test_samples_whose_label_the_model_does_not_know_are_not_wrong(tmp_path: Path) -> None:
+    tpm = pd.DataFrame(
+        [[9.0, 1], [1, 9], [9, 1], [9, 1], [9, 1]], index=list("abcde"), columns=["INS", "ALB"]
+    )
+    table = pd.DataFrame({"id": list("edcba"), "tissue": [None, "skin", "liver", "liver", "islet"]})
+    model = load_checkpoint(
+        model="torch.nn:Identity", classes=["islet", "liver"], input_filter=["INS", "ALB"]
+    )
+    out = expression(
+        tpm,
+        model,
+        tmp_path / "out",
+        methods=["saliency"],
+        sample_table=table,
+        label="tissue",
+        pictures="none",
+    )
+    samples = pd.read_csv(out / "samples.csv", dtype=object).set_index("sample")
+    assert samples.correct.fillna("").to_dict() == {"a": "True", "b": "True", "c": "False", "d": "", "e": ""}
+    assert summary_of(out)["accuracy_of_split"] == pytest.approx(2 / 3)
+    assert (
+        "66.7% of the 3 whose label the model knows predicted correctly" in (out / "index.html").read_text()
+    )
+    assert summary_of(out)["notes"][0].startswith("2 samples have no label that the model knows")
+
+
 class WithBatch(nn.Module):
     """Scores that the donor's dose bends, and the batch shifts."""
 

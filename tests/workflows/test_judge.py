@@ -11,6 +11,7 @@ import pytest
 import torch
 import xarray as xr
 import zarr
+from scipy.stats import spearmanr
 
 from attrib.cli.run import run
 from attrib.io import load, save
@@ -19,9 +20,10 @@ from attrib.testing import legible
 from attrib.workflows.data import drawn
 from attrib.workflows.demo import cnn
 from attrib.workflows.drawing import method_name
+from attrib.workflows.folder import Folder
 from attrib.workflows.judge import COLUMNS, Judged, Judgement, judge, picture
 from attrib.workflows.plan import ALL_METHODS, plan
-from attrib.workflows.study import Done, attribute
+from attrib.workflows.study import Done, attribute, deletion_curve, write_agreement
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,34 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = np.random.default_rng(0).random((5, 1, 8, 8)).astype(np.float32)
     save(xr.DataArray(values, dims=("sample", "channel", "y", "x"), name="image"), folder / "x.nc")
     return folder
+
+
+def test_methods_agree_whichever_comes_first(tmp_path: Path) -> None:
+    """Of a map of a layer and two attributions of the input the two are compared."""
+    rng = np.random.default_rng(0)
+    coords = {"prediction": ("sample", np.zeros(3))}
+    results = {
+        name: xr.DataArray(rng.normal(size=(3, *size)), dims=("sample", "y", "x"), coords=coords)
+        for name, size in (("grad_cam", (2, 2)), ("one", (4, 4)), ("two", (4, 4)))
+    }
+    with Folder(tmp_path / "out") as folder:
+        write_agreement(results, folder)
+    table = pd.read_csv(tmp_path / "out" / "agreement.csv").set_index("method")
+    r = [
+        spearmanr(a.values.ravel(), b.values.ravel()).statistic
+        for a, b in zip(results["one"], results["two"], strict=True)
+    ]
+    assert table.loc["one", "two"] == pytest.approx(np.mean(r))
+    assert list(table) == ["one", "two"]
+
+
+def test_deletion_begins_alike_in_whatever_order_methods_come() -> None:
+    x = xr.DataArray(np.ones((2, 3), np.float32), dims=("sample", "gene"))
+    several = xr.DataArray(np.full((4, 3), 0.5, np.float32), dims=("baseline", "gene"))
+    for methods in (["gradient_shap", "integrated_gradients"], ["integrated_gradients", "gradient_shap"]):
+        settings = plan(methods, baselines=0.25, options={"gradient_shap.baselines": several})
+        curve = deletion_curve(lambda x: x.sum(1), x, x, settings)
+        assert curve.isel(fraction=-1).values.tolist() == [0.75, 0.75]
 
 
 @pytest.fixture(scope="module")

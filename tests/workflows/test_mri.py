@@ -7,6 +7,7 @@ import io
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,9 @@ from attrib.workflows.mri import (  # noqa: E402
     explaining,
 )
 from attrib.workflows.mri import mri as study_of  # noqa: E402
-from attrib.workflows.mri.cohort import _strengths, overview  # noqa: E402
+from attrib.workflows.mri.cohort import Done, _strengths, _with_sd, labels_of_maps, overview  # noqa: E402
 from attrib.workflows.mri.explaining import Explainer  # noqa: E402
-from attrib.workflows.mri.groups import Groups, _agreement  # noqa: E402
+from attrib.workflows.mri.groups import Groups, _agreement, compare  # noqa: E402
 from attrib.workflows.mri.plan import Plan  # noqa: E402
 from tests.browser import held  # noqa: E402
 from tests.workflows import phantom  # noqa: E402
@@ -511,6 +512,45 @@ def test_agreement_of_methods_counts_the_subjects_of_whom_both_maps_vary(tmp_pat
     r = [spearmanr(*np.abs(maps[s]).reshape(2, -1)).statistic for s in "ac"]
     assert table.iloc[0, 2:].tolist() == pytest.approx([np.mean(r), np.std(r, ddof=1), 2])
     assert table.iloc[1, 2:].tolist() == pytest.approx([np.nan, np.nan, 0], nan_ok=True)
+    assert [_with_sd(0.5, 0.1), _with_sd(0.5, np.nan), _with_sd(np.nan, np.nan)] == [
+        "0.50\n± 0.10",
+        "0.50",
+        "–",
+    ]
+
+
+def test_maps_of_several_targets_say_whose_score_they_explain() -> None:
+    parts = [
+        {"subject": s, "label": "", "predicted": t, "target": t, "probability": [0.9], "score": 1.0, "units": {"saliency": f"score of {t} / input unit"}}
+        for s, t in (("a", "HC"), ("b", "TLE"))
+    ]  # fmt: skip
+    cohort, settings = SimpleNamespace(shape=(1, 1, 1), grid={}), Plan(methods=("saliency",))
+    several, one = (
+        labels_of_maps(Done(cohort, settings, some, [], [], "k", [], {})) for some in (parts, parts[1:])
+    )  # type: ignore[arg-type]
+    assert several.attrs["long_name"] == "attribution of the score of the predicted class"
+    assert several.attrs["units"] == "saliency: score of the predicted class / input unit"
+    assert several.target.values.tolist() == ["HC", "TLE"]
+    assert one.attrs["units"] == "saliency: score of TLE / input unit"
+
+
+def test_maps_that_are_the_same_in_all_subjects_end_no_study(tmp_path: Path) -> None:
+    """Such as Grad-CAM where all of it speaks against the class: zero everywhere."""
+    parts = [{"subject": f"s{n}", "label": ("HC", "TLE")[n % 2], "classes": ["HC", "TLE"]} for n in range(8)]
+    (tmp_path / "parts").mkdir()
+    for p in parts:
+        np.savez(
+            tmp_path / "parts" / f"{p['subject']}.npz",
+            saliency=np.zeros((3, 3, 3)),
+            inside=np.ones((3, 3, 3)),
+        )
+    cohort: Any = SimpleNamespace(shape=(3, 3, 3), volume=lambda v: xr.DataArray(v, dims=("i", "j", "k")))
+    groups = compare(
+        tmp_path, cohort, Plan(methods=("saliency",)), parts, pd.DataFrame(), Voxels(permutations=9)
+    )
+    assert groups.notes == ["No statistics of voxels of Saliency: it is the same in all subjects."]
+    assert not len(groups.clusters)
+    assert (groups.consistency.correlation == 0).all()
 
 
 def test_masks_and_baselines_that_changed_are_no_longer_those_of_the_run(tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ class Plan(NamedTuple):
         """The targets that are computed: all classes if they are few, for the picture that compares them."""
         if self.targets == "all" or len(self.classes) <= SIDE_BY_SIDE:
             return "all"
-        return [*(self.classes.index(t) for t in self.targets if self.targets != "predicted"), "predicted"]
+        named = () if self.targets == "predicted" else self.targets
+        return [*(self.classes.index(t) for t in named if t != "predicted"), "predicted"]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -114,13 +115,9 @@ def plan_of(
     """
     maps = [name for name, m in METHODS_HERE.items() if m.about.result == "layer map"]
     refuse_unnamed("methods", methods, maps)
-    chosen = (
-        targets
-        if targets in ("predicted", "all")
-        else tuple([targets] if isinstance(targets, str) else targets)
-    )
-    if isinstance(chosen, tuple):
-        refuse_unnamed("target", chosen, ["predicted", "all", *classifier.classes])
+    named = [targets] if isinstance(targets, str) else list(targets)
+    refuse_unnamed("target", named, ["predicted", "all", *classifier.classes])
+    chosen = "all" if "all" in named else "predicted" if named == ["predicted"] else tuple(named)
     if len({*compartments, "background"}) <= len(compartments):
         raise ValueError(
             f"`compartments` is {', '.join(compartments)}; expected different names for the mask's values from 1 on, without background, which is 0"

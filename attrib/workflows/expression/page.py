@@ -79,11 +79,10 @@ def study_page(
 
 def _head(summary: Mapping[str, Any]) -> list[str]:
     accuracy, split = summary["accuracy_of_split"], summary["split"]
-    those = (
-        "of them"
-        if split == "all"
-        else f"of the {summary['samples_of_split']} of the training's {split} split"
-    )
+    count, labelled = summary["samples_of_split"], summary["labelled_of_split"]
+    whose = "" if labelled == count else " whose label the model knows"
+    those = "of them" if split == "all" and not whose else f"of the {labelled}{whose}"
+    those += "" if split == "all" else f" of the training's {split} split"
     correct = "" if accuracy is None else f", {accuracy:.1%} {those} predicted correctly"
     few, without = summary["labels_with_few_samples"], summary["labels_without_explained_samples"]
     lines = [

@@ -202,6 +202,11 @@ def expression(
     named = np.isin(np.arange(len(ids)), places_of(ids, samples))
     beside = context_of(context, classifier.model, ids)
     every_sample = classified(classifier, matrix.x, beside)
+    labelled = _labelled(every_sample, classifier)
+    if "label" in every_sample.z.coords and not labelled.all():
+        say(
+            f"{int((~labelled).sum())} samples have no label that the model knows; they are not counted in the accuracy."
+        )
     wanted = "all" if samples is not None and report.split == "auto" else report.split
     split, within = of_split(every_sample.z["sample"].values, classifier, wanted, say)
     within &= named
@@ -228,9 +233,9 @@ def expression(
             if names:
                 means = means_of_targets(classifier, selected.z, settings, names, folder.parts, client, tell)
                 save(means, folder.file("mean_by_target.nc"))
-        enriched = _tables(results, selected, every_sample, sets, folder)
+        enriched = _tables(results, selected, every_sample, labelled, sets, folder)
         heatmaps = _draw(results, _beside(selected, classifier), limit, folder, say, tell)
-        figures = _judged(every_sample, split, within) | {"notes": notes}
+        figures = _judged(every_sample, split, within, labelled) | {"notes": notes}
         summary = figures | _summary(
             matrix.problems, every_sample, selected, results, folder.record["methods"], classifier, heatmaps
         )
@@ -343,6 +348,7 @@ def _tables(
     results: Mapping[str, Findings],
     selected: Samples,
     every: Samples,
+    labelled: np.ndarray,
     sets: Mapping[str, Sequence[str]] | None,
     folder: Folder,
 ) -> pd.DataFrame | None:
@@ -359,6 +365,8 @@ def _tables(
     z = every.z
     columns = [c for c in ("label", "group", "predicted", "probability", "correct") if c in z.coords]
     table = pd.DataFrame({"sample": z["sample"].values} | {c: z[c].values for c in columns})
+    if "correct" in table:
+        table["correct"] = table["correct"].astype(object).where(labelled, None)
     save(
         table.assign(explained=np.isin(z["sample"].values, selected.z["sample"].values)),
         folder.file("samples.csv"),
@@ -420,11 +428,19 @@ def _draw(
     return heatmaps
 
 
-def _judged(every: Samples, split: str, within: np.ndarray) -> dict[str, Any]:
+def _labelled(samples: Samples, classifier: Classifier) -> np.ndarray:
+    """Which samples have a label that the model knows."""
+    z = samples.z
+    return np.isin(z["label"].values, classifier.classes) if "label" in z.coords else np.zeros(len(z), bool)
+
+
+def _judged(every: Samples, split: str, within: np.ndarray, labelled: np.ndarray) -> dict[str, Any]:
     """How many samples of the split are predicted correctly: those of the training say nothing of others."""
-    correct = every.z["correct"].values[within].mean() if "correct" in every.z.coords else None
-    accuracy = None if correct is None else float(correct)
-    return {"split": split, "samples_of_split": int(within.sum()), "accuracy_of_split": accuracy}
+    known = within & labelled
+    accuracy = float(every.z["correct"].values[known].mean()) if known.any() else None
+    return {
+        "split": split, "samples_of_split": int(within.sum()), "labelled_of_split": int(known.sum()), "accuracy_of_split": accuracy,
+    }  # fmt: skip
 
 
 def _summary(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 import attrib
 from attrib import filters
 from attrib.engine.model.companions import Beside, Companions
-from attrib.functional import layer_activation
 from attrib.io import save
 from attrib.labels import labelled_inputs
 from attrib.labels.align import forward_args
@@ -54,7 +53,9 @@ class Layers(NamedTuple):
     last: str | None
 
 
-def branch_layers(model: nn.Module, x: Mapping[str, Tensor], beside: Any = ()) -> dict[str, Layers]:
+def branch_layers(
+    model: nn.Module, x: Mapping[str, Tensor], beside: Beside | None = None
+) -> dict[str, Layers]:
     """The first and last convolution of each branch: those whose output depends on one input and not on the other.
 
     Parameters
@@ -63,8 +64,8 @@ def branch_layers(model: nn.Module, x: Mapping[str, Tensor], beside: Any = ()) -
         Of two inputs.
     x : mapping of Tensor
         One sample or more; the first is used, and a shifted copy of it in which every value is larger.
-    beside : tuple, mapping or Beside, optional
-        What goes in beside the first sample, as `additional_forward_args`.
+    beside : Beside, optional
+        What goes in beside the first sample.
 
     Returns
     -------
@@ -73,17 +74,14 @@ def branch_layers(model: nn.Module, x: Mapping[str, Tensor], beside: Any = ()) -
     """
     a, b = (x[name][:1] for name in BRANCHES)
     other_a, other_b = (x[name][:1].roll(1, -1) + 1 for name in BRANCHES)
-    convolutions: dict[str, list[str]] = {name: [] for name in BRANCHES}
-    for name, part in model.named_modules():
-        if not isinstance(part, nn.Conv2d):
-            continue
-        plain = _output(model, (a, b), beside, name)
-        if plain is None:
-            continue
-        moved = [_differs(plain, _output(model, rows, beside, name)) for rows in ((other_a, b), (a, other_b))]
-        if moved.count(True) == 1:
-            convolutions[BRANCHES[moved.index(True)]].append(name)
-    return {n: _layers(model, names, x[n].shape[1]) for n, names in convolutions.items()}
+    beside = beside or Beside((), {})
+    plain, *moved = (_convolved(model, rows, beside) for rows in ((a, b), (other_a, b), (a, other_b)))
+    branches: dict[str, list[str]] = {name: [] for name in BRANCHES}
+    for name, output in plain.items():
+        differs = [name in m and not torch.equal(output, m[name]) for m in moved]
+        if differs.count(True) == 1:
+            branches[BRANCHES[differs.index(True)]].append(name)
+    return {n: _layers(model, names, x[n].shape[1]) for n, names in branches.items()}
 
 
 def _layers(model: nn.Module, names: list[str], channels: int) -> Layers:
@@ -92,16 +90,20 @@ def _layers(model: nn.Module, names: list[str], channels: int) -> Layers:
     return Layers(tuple(first or names[:1]), names[-1] if names else None)
 
 
-def _output(model: nn.Module, rows: tuple[Tensor, Tensor], beside: Any, layer: str) -> Tensor | None:
+def _convolved(model: nn.Module, rows: Sequence[Tensor], beside: Beside) -> dict[str, Tensor]:
+    """The output of each convolution that the model calls once, in the order of the modules."""
+    outputs: dict[str, list[Tensor]] = {n: [] for n, m in model.named_modules() if isinstance(m, nn.Conv2d)}
+    hooks = [
+        model.get_submodule(name).register_forward_hook(lambda _m, _x, y, kept=kept: kept.append(y))
+        for name, kept in outputs.items()
+    ]
     try:
-        output = layer_activation(model, rows, layer=layer, additional_forward_args=beside)
-    except ValueError:  # called twice, or not called
-        return None
-    return output if isinstance(output, Tensor) else None
-
-
-def _differs(output: Tensor, other: Tensor | None) -> bool:
-    return other is not None and not torch.equal(output, other)
+        with torch.no_grad():
+            model(*rows, *beside.positional, **beside.named)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: kept[0] for name, kept in outputs.items() if len(kept) == 1}
 
 
 def layers_of(predictor: Predictor, x: xr.Dataset, named: Mapping[str, str]) -> dict[str, Layers]:
@@ -133,7 +135,7 @@ def layers_of(predictor: Predictor, x: xr.Dataset, named: Mapping[str, str]) -> 
     return layers
 
 
-def _rows(predictor: Predictor, x: xr.Dataset) -> tuple[dict[str, Tensor], Any]:
+def _rows(predictor: Predictor, x: xr.Dataset) -> tuple[dict[str, Tensor], Beside]:
     """A pair as the network takes it, and what goes in beside it, after one call that checks the network."""
     device = next((p.device for p in predictor.model.parameters()), torch.device("cpu"))
     first = x[list(BRANCHES)].isel(sample=slice(1))

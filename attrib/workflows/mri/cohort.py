@@ -100,7 +100,7 @@ def write_cohort(run: Folder, done: Done, voxels: Voxels) -> None:
     with timed(done.seconds, "attributions.nc and means"):
         means = Means(methods)
         _store(run, done, means)
-        for file in means.write(run.path, done.cohort, parts[0]["target"]):
+        for file in means.write(run.path, done.cohort, _target_of(parts)):
             run.file(file)
     done.seconds.update({k: round(v, 2) for k, v in done.seconds.items()})
     summary = _summary(table, groups, done)
@@ -133,9 +133,21 @@ def _maps(run: Folder, done: Done, means: Means) -> Iterator[np.ndarray]:
         yield maps
 
 
+def _target_of(parts: Sequence[Mapping[str, Any]]) -> str:
+    """The class whose score the maps explain, in words where it differs between subjects."""
+    names = {str(p["target"]) for p in parts}
+    return names.pop() if len(names) == 1 else "the predicted class"
+
+
 def _store(run: Folder, done: Done, means: Means) -> None:
     """Write all maps into one netCDF file, a subject at a time."""
+    save_rows(_maps(run, done, means), labels_of_maps(done), run.file("attributions.nc"))
+
+
+def labels_of_maps(done: Done) -> xr.DataArray:
+    """The labels of all maps (subject, method, i, j, k); values are zeros."""
     parts, methods = done.parts, done.plan.methods
+    target = _target_of(parts)
     coords: dict[str, Any] = {
         "subject": [p["subject"] for p in parts],
         "method": list(methods),
@@ -143,14 +155,18 @@ def _store(run: Folder, done: Done, means: Means) -> None:
         "predicted": ("subject", [p["predicted"] for p in parts]),
         "probability": ("subject", [max(p["probability"]) for p in parts]),
         "prediction": ("subject", [p["score"] for p in parts]),
+        "target": ("subject", [p["target"] for p in parts]),
         **done.cohort.grid,
     }
     labels = xr.DataArray(
         np.broadcast_to(np.float32(0), (len(parts), len(methods), *done.cohort.shape)), dims=("subject", "method", *VOXEL_DIMS),
-        coords=coords, name="attribution", attrs={"long_name": f"attribution of the score of {parts[0]['target']}"},
+        coords=coords, name="attribution", attrs={"long_name": f"attribution of the score of {target}"},
     )  # fmt: skip
-    labels.attrs["units"] = "; ".join(f"{m}: {u}" for m, u in parts[0]["units"].items())
-    save_rows(_maps(run, done, means), labels, run.file("attributions.nc"))
+    units = {
+        m: u.replace(f"score of {parts[0]['target']}", f"score of {target}")
+        for m, u in parts[0]["units"].items()
+    }
+    return labels.assign_attrs(units="; ".join(f"{m}: {u}" for m, u in units.items()))
 
 
 def _summary(table: pd.DataFrame, groups: Groups, done: Done) -> dict[str, Any]:
@@ -387,7 +403,7 @@ def _methods(ax: Any, groups: Groups, methods: Sequence[str]) -> None:
     for r in groups.agreement.itertuples():
         i, j = place[r.first], place[r.second]
         matrix[i, j] = matrix[j, i] = r.mean
-        texts[i, j] = texts[j, i] = f"{r.mean:.2f}\n± {r.sd:.2f}"
+        texts[i, j] = texts[j, i] = _with_sd(r.mean, r.sd)
     ax.imshow(matrix, cmap=DIVERGING, vmin=-1, vmax=1, aspect="auto")
     for (i, j), text in texts.items():
         ax.text(
@@ -405,6 +421,12 @@ def _methods(ax: Any, groups: Groups, methods: Sequence[str]) -> None:
         "Methods against each other:\nrank correlation of magnitudes in the brain\n(mean ± sd over subjects)",
         fontsize=10,
     )
+
+
+def _with_sd(mean: float, sd: float) -> str:
+    """A mean and its standard deviation, which one subject does not have; a dash without either."""
+    spread = "" if np.isnan(sd) else f"\n± {sd:.2f}"
+    return "–" if np.isnan(mean) else f"{mean:.2f}{spread}"
 
 
 def _regions(ax: Any, table: pd.DataFrame, groups: Groups, methods: Sequence[str]) -> None:

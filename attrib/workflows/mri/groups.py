@@ -17,7 +17,7 @@ from attrib.labels.grids import VOXEL_DIMS, affine_of, to_mm, voxel_sizes
 from attrib.stats import cluster_contrast, consistency, lateralisation, rank_correlation, region_contrast
 from attrib.stats.clusters import LEAST
 from attrib.workflows.mri.intake import Cohort
-from attrib.workflows.mri.plan import Plan, Voxels
+from attrib.workflows.mri.plan import Plan, Voxels, shown
 from attrib.workflows.mri.subjectfiles import COARSE, INSIDE
 
 MOST = 1e6  # of t in a file of float32: it is infinite where both groups are constant
@@ -134,8 +134,10 @@ def compare(
             dims=("sample", *VOXEL_DIMS),
             coords={"sample": [p["subject"] for p in labelled or parts], **grid.coords},
         )
-        if min(counts) >= LEAST:
-            mask = (a.max("sample") != a.min("sample")).drop_vars("affine", errors="ignore") & brain
+        mask = (a.max("sample") != a.min("sample")).drop_vars("affine", errors="ignore") & brain
+        if min(counts) >= LEAST and not mask.any():
+            notes.append(f"No statistics of voxels of {shown(method)}: it is the same in all subjects.")
+        elif min(counts) >= LEAST:
             result = cluster_contrast(
                 a, positive, mask=mask, threshold=options.threshold, connectivity=options.connectivity, tfce=options.tfce,
                 n_permutations=options.permutations, seed=plan.seed,

@@ -176,10 +176,12 @@ def _regions(
 
 def _counted_once(table: xr.Dataset, of_slices: xr.Dataset, across: str) -> xr.Dataset:
     """Figures of regions whose voxels all have the region's own value, or the region's part of each slice its own."""
+    from scipy.stats import rankdata
+
     size = of_slices["size"].where(of_slices["size"] > 0)
     absolute = (of_slices["absolute_sum"] / size).sum(across)
     share = absolute / max(float(absolute.sum("region")), 1e-300)
-    rank = np.argsort(np.argsort(-share.values, kind="stable"), kind="stable") + 1
+    rank = rankdata(-share.values)
     return table.assign(
         sum=(of_slices["sum"] / size).sum(across), absolute_sum=absolute, share=share, rank=("region", rank),
         density=share * table.sizes["region"],

@@ -132,7 +132,7 @@ METHODS: dict[str, Any] = {
     "feature_ablation": feature_ablation,
     "noise_tunnel": partial(noise_tunnel, saliency, n_samples=3),
     "noise_tunnel of edits": partial(noise_tunnel, feature_ablation, n_samples=3),
-    "interaction": lambda f, x, **o: interaction(two(f), (x, x.flip(1)), n_steps=2, **o),
+    "interaction": lambda f, x, **o: interaction(two(f), (x, x[:, :1, :2]), n_steps=2, **o),
     "grad_cam": partial(grad_cam, layer="conv"),
     "grad_cam of auto": grad_cam,
     "guided_grad_cam": partial(guided_grad_cam, saliency, layer="conv"),

@@ -68,7 +68,7 @@ class Mean(nn.Module):
         return y.mean(2)
 
 
-LENGTH = 400
+LENGTH = 200
 VALUES = (
     LENGTH * (4 * 8 + 2) + 2
 )  # of one row of the model: two convolutions, two ReLUs, the pool's values, the output
