@@ -419,3 +419,8 @@ def test_sequences_of_images_go_by_the_samples_labels() -> None:
     fill = pd.Series(np.arange(40.0), index=names)
     rows = attrib.domains.expression.aligned(genes, names, fill[::-1]).x
     assert rows.sel(gene="new").item() == 39
+
+
+def test_few_samples_are_split_in_as_many_folds_as_a_label_has_samples() -> None:
+    place = attrib.domains.expression.split_by_group(["a", "b"] * 6, test=0.125, validation=0.125)
+    assert set(place) == {"train", "validation", "test"}

@@ -206,6 +206,7 @@ FLAGS: list[tuple[str, str, tuple[str, ...]]] = [
     (EXPLAIN, "--methods", ("saliance", "saliency,saliance")), (EXPLAIN, "--classes", ("a", "a,b", "a,a,b")), (EXPLAIN, "--baselines", ("zero", "nothing.npy")),
     ("bench --model register:genes --data x.npy --target 0", "--batch-sizes", ("0", "-4", "x", "1000000000000")),
     ("bench --model register:genes --data x.npy --target 0", "--repeats", ("0", "-1", "1.5")),
+    ("judge --model register:genes --data x.npy --target 0 --output OUT", "--steps", ("0", "-1", "2000000000")), ("judge --model register:genes --data x.npy --target 0 --output OUT", "--n-random", ("-1",)),
     ("fcgr train --data pairs.csv --output OUT", "--patience", ("-1", "0", "x")),
     ("fcgr train --data pairs.csv --output OUT", "--learning-rate", ("0", "-1", "nan", "inf", "x")),
     ("fcgr train --data pairs.csv --output OUT", "--epochs", ("0", "-3")), ("fcgr train --data pairs.csv --output OUT", "--batch-size", ("0", "x")),

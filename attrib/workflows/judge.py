@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib import labels
+from attrib.functional.arguments import at_least
 from attrib.io import read, save
 from attrib.labels import labelled_inputs
 from attrib.plots import curves
@@ -155,6 +156,8 @@ def judge(
             raise ValueError(
                 f"`target` is {target!r}, but methods are judged on one target; name one, or predicted"
             )
+        at_least(steps, "steps", 1)
+        at_least(n_random, "n_random", 0)
         x = read(data, dims=dims, variables=variables, lazy=True)
         places = drawn(x, max_samples, seed, say)
         start = baselines_of(baselines, x, say)

@@ -89,7 +89,8 @@ def _fold(labels: np.ndarray, groups: np.ndarray, share: float, seed: int) -> np
     """Which samples are held out."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    folds = min(max(2, round(1 / share)), len(np.unique(groups)))
+    largest = int(np.unique(labels, return_counts=True)[1].max())  # more folds than that are refused
+    folds = max(2, min(round(1 / share), len(np.unique(groups)), largest))
     held = np.zeros(len(labels), dtype=bool)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of labels with fewer samples than folds
@@ -100,7 +101,7 @@ def _fold(labels: np.ndarray, groups: np.ndarray, share: float, seed: int) -> np
         if held.mean() + len(part) / len(labels) <= share * 1.05:
             held[part] = True
     if held.all() or not held.any():
-        raise ValueError("the samples cannot be divided: too few groups for these shares")
+        raise ValueError("`group`: the samples cannot be divided, too few groups for these shares")
     return held
 
 

@@ -185,6 +185,8 @@ def load_checkpoint(
     assert model is not None
     if not isinstance(model, str):
         refuse_beside("`model` stays where it is", device=device)
+    if weights is not None and not Path(weights).name:
+        raise ValueError(f"`weights` is {str(weights)!r}, expected a file")
     beside = None if weights is None else Path(weights).with_suffix(".json")
     settings = read_mapping(beside, "weights") if beside is not None and beside.is_file() else {}
     names = tuple(class_names(classes) or map(str, settings.get("classes", ())))
