@@ -229,10 +229,10 @@ def explain_conductance(
 ) -> Explanation:
     """What `conductance` computes, with prediction and completeness error."""
     xs = as_tuple(x, integers=True)
-    whole = [str(t.dtype) for t in xs if not t.is_floating_point()]
-    if whole:
+    integers = [str(t.dtype) for t in xs if not t.is_floating_point()]
+    if integers:
         raise TypeError(
-            f"`x` is {', '.join(whole)}, between whose values no path leads; use integrated_gradients with `layer`, whose path "
+            f"`x` is {', '.join(integers)}, between whose values no path leads; use integrated_gradients with `layer`, whose path "
             "begins at the layer"
         )
     x0s = as_baselines(baselines, xs)

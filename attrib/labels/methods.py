@@ -223,10 +223,10 @@ def _lazily(
         probe = of_first(explain, inputs)
         options |= resolved(options, probe) if about.layer else {}
     else:
-        given = dict(options)
+        before = dict(options)
         options |= _at_first(options, about)
-        probe = _form_of_result(about, given, inputs, lambda: of_zeros(explain, inputs))
-        options |= given
+        probe = _form_of_result(about, before, inputs, lambda: of_zeros(explain, inputs))
+        options |= before
     options["f"] = BlockModel(model)
     if at_layer:
         beside = args_at(options["additional_forward_args"], [0], inputs)

@@ -128,8 +128,8 @@ def values_along(values: Any, a: xr.DataArray, dim: Hashable, name: str) -> np.n
     """
     if isinstance(values, str):
         if values not in a.coords or a[values].dims != (dim,):
-            there = ", ".join(str(c) for c in a.coords if a[c].dims == (dim,)) or "none"
-            raise ValueError(f"`{name}` is {values!r}, expected a coord along {dim!r}; there are {there}")
+            coords = ", ".join(str(c) for c in a.coords if a[c].dims == (dim,)) or "none"
+            raise ValueError(f"`{name}` is {values!r}, expected a coord along {dim!r}; there are {coords}")
         return a[values].values
     if isinstance(values, pd.Series):
         index = of_axis(values.index, dim, name)

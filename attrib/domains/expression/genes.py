@@ -136,8 +136,8 @@ def aligned(
         )
     if isinstance(fill, pd.Series):
         of_model = xr.DataArray(np.zeros(len(genes)), dims=gene, coords={gene: list(genes)})
-        own = xr.DataArray(fill.to_numpy(), dims=gene, coords={gene: fill.index})
-        fill = matched(own, of_model, "fill", other="genes").values
+        labelled = xr.DataArray(fill.to_numpy(), dims=gene, coords={gene: fill.index})
+        fill = matched(labelled, of_model, "fill", other="genes").values
     wanted, present = without_version(list(genes)), without_version(x[gene].values)
     if present.has_duplicates:
         x = x.isel({gene: ~present.duplicated()})
