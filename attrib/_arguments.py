@@ -178,7 +178,7 @@ def plain(value: Any) -> Any:
     >>> plain(np.float32(0.5)), plain(np.int64(3)), plain("a")
     (0.5, 3, 'a')
     """
-    return value.item() if type(value).__module__ == "numpy" and value.ndim == 0 else value
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 else value
 
 
 def whole(name: str, value: Any) -> int:

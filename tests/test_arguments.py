@@ -298,6 +298,10 @@ def test_numbers_of_numpy_are_numbers() -> None:
     assert attrib.functional.conductance(two, x, layer="0", target=0, n_steps=np.int32(2)).shape == (2, 2)
     a = xr.DataArray([[3.0, 1.0], [0.0, 2.0]], dims=("sample", "gene"))
     assert len(attrib.plots.heatmap(a, most=np.int64(2), limit=np.float32(3)).images) == 1
+    with pytest.raises(
+        TypeError, match="`baselines` is a ndarray, expected a number"
+    ):  # what the function gives
+        attrib.functional.integrated_gradients(net, x, target=0, **{"baselines": np.zeros_like})
 
 
 def test_what_has_labels_goes_by_them() -> None:

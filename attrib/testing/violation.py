@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -9,10 +11,11 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from attrib._arguments import real, shown
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_baselines
 from attrib.engine.model.function import one_tensor
-from attrib.engine.model.parameters import Model
+from attrib.engine.model.parameters import Model, refuse_uncallable
 from attrib.functional.docstrings import fill
 
 Rows = tuple[Tensor, ...]
@@ -173,9 +176,25 @@ def _largest(got: Tensor, expected: Tensor, scale: float, j: int, what: str) -> 
 
 
 def documented(check: Check) -> Check:
-    """Put the shared passages into a check's docstring."""
+    """A check with the shared passages in its docstring, which refuses arguments of another kind by their names."""
     check.__doc__ = fill(check.__doc__, PASSAGES)
-    return check
+    names = tuple(inspect.signature(check).parameters)
+
+    @functools.wraps(check)
+    def checked(*args: Any, **options: Any) -> Any:
+        named = dict(zip(names, args, strict=False)) | options
+        for name in {"method", "f"} & named.keys():
+            refuse_uncallable(named[name], name)
+        for t in rows_of(named.get("x", ())):
+            if not isinstance(t, Tensor) or not t.ndim:
+                raise TypeError(
+                    f"`x` is {shown(t)}, expected a tensor, or a tuple of tensors, samples on dim 0"
+                )
+        if named.get("tolerance") is not None and real("tolerance", named["tolerance"]) < 0:
+            raise ValueError(f"`tolerance` is {named['tolerance']}, expected a number of at least 0")
+        return check(*args, **options)
+
+    return checked  # type: ignore[return-value]
 
 
 def rows_of(x: Tensors) -> Rows:

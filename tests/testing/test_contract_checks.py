@@ -3,12 +3,13 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import xarray as xr
 
 from attrib.functional import integrated_gradients, noise_tunnel, saliency
-from attrib.testing import AxiomError, by_label, by_name, contract
+from attrib.testing import AxiomError, by_label, by_name, completeness, contract, purity
 
 X = torch.tensor([[1.0, 2.0], [3.0, -4.0], [0.5, 1.0]])
 
@@ -67,3 +68,23 @@ def test_baselines_and_targets_by_position_are_found(monkeypatch: pytest.MonkeyP
 def test_functions_of_others_have_no_form_for_labels() -> None:
     with pytest.raises(TypeError, match=r"no form for labels; pass a method of attrib\.functional"):
         by_label(lambda f, x, **_: x, lambda x: x.sum(1), X)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"method": "saliency"}, TypeError, "`method` must be callable"),
+        ({"f": None}, TypeError, "`f` must be callable"),
+        ({"x": np.ones((2, 3))}, TypeError, "`x` is a ndarray, expected a tensor"),
+        ({"x": torch.tensor(1.0)}, TypeError, "`x` is a Tensor, expected a tensor, or a tuple of tensors, samples on dim 0"),
+        ({"tolerance": -1}, ValueError, "`tolerance` is -1, expected a number of at least 0"),
+        ({"tolerance": "small"}, TypeError, "`tolerance` is 'small', expected a number"),
+    ],
+)  # fmt: skip
+def test_arguments_of_another_kind_are_refused_by_name(
+    wrong: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    right: dict[str, Any] = {"method": saliency, "f": lambda x: x.sum(1), "x": torch.ones(2, 3)}
+    for check in (completeness, purity):
+        with pytest.raises(error, match=message):
+            check(**(right | wrong))
