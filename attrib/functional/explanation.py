@@ -209,6 +209,12 @@ MISSED = 0.1  # share of the change of the score; a larger completeness error ge
 ROUNDINGS = 64  # of the score, a completeness error below which is rounding
 
 
+def _of_python(options: dict[str, Any]) -> dict[str, Any]:
+    """Options with numbers of Python in place of NumPy's."""
+    of_numpy = [name for name, value in options.items() if type(value).__module__ == "numpy"]
+    return options | {name: plain(options[name]) for name in of_numpy} if of_numpy else options
+
+
 @overload
 def method(
     long_name: str, *, result: Literal["layer map", "pairs"], **fields: Any
@@ -242,7 +248,7 @@ def method(long_name: str, **fields: Any) -> Callable[..., Any]:
 
         @functools.wraps(explain)
         def attribute(*args: Any, **options: Any) -> Tensors:
-            options = {name: plain(value) for name, value in options.items()}
+            options = _of_python(options)
             simple = type(options.get("target")) is int and options.get("targets") is None
             if about.wraps or not simple or not options.keys() <= names:
                 check(about, args, options)
@@ -254,7 +260,7 @@ def method(long_name: str, **fields: Any) -> Callable[..., Any]:
 
         @functools.wraps(explain)
         def explanation(*args: Any, **options: Any) -> Explanation:
-            options = {name: plain(value) for name, value in options.items()}
+            options = _of_python(options)
             check(about, args, options)
             if about.takes_layer and options.get("layer") is not None:
                 return _at_layer(explain, about, *args, **options)

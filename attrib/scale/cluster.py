@@ -138,7 +138,7 @@ class OnCluster:
         """Items with their results and errors, of which at most so many wait for a worker."""
         waiting = iter(items)
         futures = {submitted(item): item for item in islice(waiting, most)}
-        finished = as_completed(list(futures))
+        finished = as_completed(list(futures), loop=self.client.loop)  # no default client is needed
         for future in finished:
             item = futures.pop(future)
             error = future.exception() if future.status == "error" else None
