@@ -52,6 +52,8 @@ class Study:
         Inside the folder of the run.
     log : str or None
         A file there that says what was done.
+    drawn : collection of str
+        Names of the samples that get pictures; a study without it draws all.
     """
 
     program: ClassVar[str] = "attrib"
@@ -258,7 +260,8 @@ def carried_out(
     done = total - sum(weight[name] for name in pending)
     is_first = not done
     seconds = {} if seconds is None else seconds
-    with Drawers(len(pending) if cluster is None else 0) as drawers:
+    pictured = sum(name in getattr(study, "drawn", pending) for name in pending)
+    with Drawers(pictured if cluster is None else 0) as drawers:
         for block, outcomes, error in _outcomes(study, items, blocks, session, cluster, seconds):
             count = sum(weight[name] for name in block)
             if error is not None:
