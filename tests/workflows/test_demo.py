@@ -16,7 +16,11 @@ from attrib.workflows.plan import ALL_METHODS
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    return demo(tmp_path_factory.mktemp("demo") / "out")
+    """Of fewer images than the command explains and judges."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("attrib.workflows.demo.EXPLAINED", 60)
+        patch.setattr("attrib.workflows.demo.JUDGED", 6)
+        return demo(tmp_path_factory.mktemp("demo") / "out")
 
 
 def test_reads_digits(done: Demo) -> None:
