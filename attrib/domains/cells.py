@@ -20,6 +20,7 @@ FORMATS = (
     "TIFF",
 )  # all that Pillow may open: others run programs (EPS) or are seldom looked after
 
+RECORD = "run.json"  # in every folder of results
 OTHERS = (
     ".webp",
     ".gif",
@@ -91,7 +92,9 @@ def find_images(images: str | Path | Sequence[str | Path]) -> list[ImageFile]:
         if path.is_dir():
             labelled += [(p, None) for p in _images_in(path)]
             classes = sorted(
-                p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".") and not _holds_a_run(p)
+                p
+                for p in path.iterdir()
+                if p.is_dir() and not p.name.startswith(".") and not (p / RECORD).exists()
             )
             labelled += [(p, folder.name) for folder in classes for p in _images_in(folder)]
         elif path.exists():
@@ -121,11 +124,6 @@ def _images_in(folder: Path) -> list[Path]:
     )
 
 
-def _holds_a_run(folder: Path) -> bool:
-    """Whether a folder has results, whose pictures are no samples."""
-    return (folder / "run.json").is_file()
-
-
 def _names(images: Sequence[tuple[Path, str | None]]) -> list[str]:
     """The stems; where some are equal, with the class, then with the suffix too, and at last with a number."""
     candidates = [
@@ -138,7 +136,7 @@ def _names(images: Sequence[tuple[Path, str | None]]) -> list[str]:
 
 
 def left_out(images: str | Path | Sequence[str | Path]) -> dict[str, str]:
-    """Files in folders that `find_images` does not take, and why: of other formats, or in folders too deep.
+    """What `find_images` does not take in folders, and why: files of other formats or in folders too deep, and results of runs.
 
     Parameters
     ----------
@@ -148,7 +146,7 @@ def left_out(images: str | Path | Sequence[str | Path]) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Reasons by path. Only files that look like images are listed.
+        Reasons by path. Of files only those that look like images are listed.
 
     Examples
     --------
@@ -162,12 +160,16 @@ def left_out(images: str | Path | Sequence[str | Path]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     paths = [images] if isinstance(images, str | Path) else list(images)
     for folder in (p for p in map(Path, paths) if p.is_dir()):
+        runs = {p.parent for p in folder.rglob(RECORD)} - {folder}
+        reasons |= {
+            str(p): "it holds the results of a run; its pictures are no samples" for p in sorted(runs)
+        }
         for path in sorted(
             p
             for p in folder.rglob("*")
             if p.is_file() and not any(n.startswith(".") for n in p.relative_to(folder).parts)
         ):
-            if any(_holds_a_run(p) for p in path.parents if folder in p.parents):
+            if not runs.isdisjoint(path.parents):
                 continue
             depth, suffix = len(path.relative_to(folder).parts), path.suffix.lower()
             if suffix in OTHERS:

@@ -249,6 +249,7 @@ def test_an_image_that_was_changed_is_done_again(
     assert run(words) == OK
     assert (tmp_path / "out/one #5%_results.json").read_text() != first
     assert len(pd.read_csv(tmp_path / "out/results.csv")) == 1  # pictures of the first run are no samples
+    assert "it holds the results of a run" in (tmp_path / "out/index.html").read_text()
     assert load(tmp_path / "out/attributions.nc").target.values.tolist() == ["predicted"]
 
 
