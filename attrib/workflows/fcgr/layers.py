@@ -94,8 +94,8 @@ def _convolved(model: nn.Module, rows: Sequence[Tensor], beside: Beside) -> dict
     """The output of each convolution that the model calls once, in the order of the modules."""
     outputs: dict[str, list[Tensor]] = {n: [] for n, m in model.named_modules() if isinstance(m, nn.Conv2d)}
     hooks = [
-        model.get_submodule(name).register_forward_hook(lambda _m, _x, y, kept=kept: kept.append(y))
-        for name, kept in outputs.items()
+        model.get_submodule(name).register_forward_hook(lambda _m, _x, y, calls=calls: calls.append(y))
+        for name, calls in outputs.items()
     ]
     try:
         with torch.no_grad():
@@ -103,7 +103,7 @@ def _convolved(model: nn.Module, rows: Sequence[Tensor], beside: Beside) -> dict
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: kept[0] for name, kept in outputs.items() if len(kept) == 1}
+    return {name: calls[0] for name, calls in outputs.items() if len(calls) == 1}
 
 
 def layers_of(predictor: Predictor, x: xr.Dataset, named: Mapping[str, str]) -> dict[str, Layers]:
