@@ -103,8 +103,8 @@ def deletion_curve(
 ) -> xr.DataArray:
     """The deletion curve of an attribution beside random orders.
 
-    By default features get what the plan's methods take for a baseline: the same in whatever order they come, a single one if there is any, else the
-    mean of a distribution.
+    By default features get what the plan's methods take for a baseline: the first single one, or where all take a distribution the mean of the
+    first.
     """
     of_methods = [o["baselines"] for o in plan.by_method.values() if "baselines" in o]
     of_methods.sort(key=lambda b: isinstance(b, xr.DataArray) and "baseline" in b.dims)
