@@ -246,6 +246,20 @@ def path_of(name: str, value: Any) -> Any:
     return value
 
 
+def text_in(name: str, path: Path, encoding: str = "utf-8-sig") -> str:
+    """The text of a file that an argument names.
+
+    Raises
+    ------
+    ValueError
+        If it is no text.
+    """
+    try:
+        return path.read_text(encoding=encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"`{name}`: {path} is no text in UTF-8") from error
+
+
 def _frame(name: str, value: Any) -> Any:
     if type(value).__name__ != "DataFrame":
         raise TypeError(f"`{name}` is {shown(value)}, expected a DataFrame")

@@ -341,7 +341,7 @@ WRONG = {
     "no such option": (f"{GENES} --outptu x --output OUT", "No such option"),
     "no output": (GENES, "Missing option '--output'"),
     "not a number": (f"{GENES} --seed x --output OUT", "Invalid value for '--seed'"),
-    "no data": ("explain --model mine:genes --data no.nc --output OUT", "there is no data file no.nc"),
+    "no data": ("explain --model mine:genes --data no.nc --output OUT", "attrib: --data: there is no data file no.nc"),
     "data of no format": ("explain --model mine:genes --data genes.doc --output OUT", "expected one of .nc"),
     "broken data": ("explain --model mine:genes --data broken.nc --output OUT", "broken.nc cannot be read as .nc"),
     "text data": ("explain --model mine:genes --data text.npy --output OUT", "expected numbers"),
@@ -363,13 +363,15 @@ WRONG = {
     "no callable": ("explain --model mine:nothing --data genes.nc --output OUT", "returned a int"),
     "a number": ("explain --model mine:number --data genes.nc --output OUT", "mine:number is a int"),
     "weights as model": ("explain --model genes.pt --data genes.nc --output OUT", "pass it as --weights"),
-    "no pt2": ("explain --model no.pt2 --data genes.nc --output OUT", "there is no model file no.pt2"),
-    "no weights": (f"{GENES} --weights no.pt --output OUT", "there is no weights file"),
+    "no pt2": ("explain --model no.pt2 --data genes.nc --output OUT", "attrib: --model: there is no model file no.pt2"),
+    "no weights": (f"{GENES} --weights no.pt --output OUT", "attrib: --weights: there is no weights file"),
+    "weights by a longer way": (f"{GENES} --weights ./other.safetensors --output OUT", "attrib: --weights: "),
+    "an empty value": (f"{GENES} --weights= --output OUT", "--weights is empty, expected a value"),
     "pickled weights": (f"{GENES} --weights pickled.pt --output OUT", "cannot be read as weights only"),
     "other weights": (f"{GENES} --weights other.safetensors --output OUT", "3 missing: 0.bias, 2.weight, 2.bias; 1 not"),
     "no weights inside": (f"{GENES} --weights genes.nc --output OUT", "cannot be read as weights only"),
     "no method": ("explain --model mine:genes --data genes.nc --methods saliance --output OUT", "there is no method 'saliance'"),
-    "no methods": ("explain --model mine:genes --data genes.nc --methods , --output OUT", "there is no method given"),
+    "no methods": ("explain --model mine:genes --data genes.nc --methods , --output OUT", "--methods is empty, expected a value"),
     "target too large": (f"{GENES} --target 3 --output OUT", "3"),
     "no target": ("explain --model mine:genes --data genes.nc --output OUT", '"predicted"'),
     "name without classes": (f"{GENES} --target beta --output OUT", "give --classes"),
@@ -382,6 +384,8 @@ WRONG = {
     "no batch size": (f"{GENES} --batch-size 0 --output OUT", "--batch-size is '0'"),
     "no device": (f"{GENES} --device tpu9 --output OUT", "--device is 'tpu9'"),
     "no setting": (f"{GENES} --set steps=3 --output OUT", "--set steps: no such argument; there are"),
+    "a setting that is the library's": (f"{GENES} --set progress=true --output OUT", "--set progress: no such argument"),
+    "no text": (f"{GENES} --classes genes.nc --output OUT", "--classes: genes.nc is no text"),
     "no assignment": (f"{GENES} --set n_steps --output OUT", "expected name=value"),
     "bad setting": (f"{GENES} --set n_steps=-1 --output OUT", "n_steps"),
     "output is a file": (f"{GENES} --output genes.nc", "which is a file"),
@@ -422,6 +426,16 @@ def test_wrong(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], c
 def test_names_of_arguments_become_flags_of_the_command(arguments: str, text: str) -> None:
     message = "`batch_size` is 0; `options` is a; add `overwrite=True`; `n_steps` and `learning_rate` stay"
     assert with_flags(message, arguments.split()) == text
+
+
+def test_a_setting_is_called_so_where_a_flag_has_its_name() -> None:
+    assert with_flags("`n_samples` is 0", ["fcgr", "--set", "n_samples=0"]) == "--set n_samples is 0"
+    assert with_flags("`n_samples` is 0", ["fcgr", "--n-samples", "0"]) == "--n-samples is 0"
+
+
+def test_a_name_is_renamed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("fcgr train --data x.csv --columns label=a,label=b") == 2
+    assert capsys.readouterr().err == "attrib: --columns names 'label' twice\n"
 
 
 def test_python_names_the_argument_and_the_command_line_its_flag(

@@ -225,7 +225,7 @@ def train(
     ] = "mix",
     epochs: Annotated[int, typer.Option(help="Passes through the training samples, at most.")] = 50,
     batch_size: Annotated[int, typer.Option(help="Samples per step.")] = 32,
-    lr: Annotated[float, typer.Option(help="Learning rate of AdamW.")] = 1e-3,
+    lr: Annotated[float, typer.Option("--lr", "--learning-rate", help="Learning rate of AdamW.")] = 1e-3,
     delta: Annotated[
         float, typer.Option(help="By how much the validation loss has to fall to count as better.")
     ] = 0.0,

@@ -179,7 +179,7 @@ def train(
         int, typer.Option(help="Stop after so many epochs without a better validation loss.")
     ] = 5,
     batch_size: Annotated[int, typer.Option(help="Pairs per step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 3e-3,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", "--lr", help="Of Adam.")] = 3e-3,
     test: Annotated[float, typer.Option(help="Share of the miRNAs to test on.")] = 0.2,
     validation: Annotated[float, typer.Option(help="Share of the miRNAs that decide when to stop.")] = 0.1,
     seed: Seed = 0,

@@ -275,6 +275,8 @@ def renamed(values: Sequence[str] | None, flag: str = "--columns") -> dict[str, 
         name, equals, other = text.partition("=")
         if not (name.strip() and equals and other.strip()):
             raise ValueError(f"{flag} is {text!r}, expected NAME=OTHER")
+        if name.strip() in pairs:
+            raise ValueError(f"{flag} names {name.strip()!r} twice")
         pairs[name.strip()] = other.strip()
     return pairs
 

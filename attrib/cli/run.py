@@ -52,6 +52,9 @@ def run(arguments: Sequence[str]) -> int:
         itself; `--traceback`, anywhere among the arguments, shows where.
     """
     words = [word for word in arguments if word != TRACEBACK]
+    empty = next((flag for flag, value in _typed_values(words) if not value.strip(" ,")), None)
+    if empty is not None:
+        return _report(f"{empty} is empty, expected a value", REFUSED)
     before = command.set(("attrib", *arguments))
     drawing = drawers.set(min(4, os.cpu_count() or 1))
     try:
@@ -115,7 +118,8 @@ def _refusal(error: Exception, arguments: Sequence[str]) -> int:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         if getattr(error, "errno", None) == errno.ENOSPC:
             text = "no space is left where `output` is; the files that are there are whole, and the same command goes on"
-        return _report(with_flags(str(text), arguments) or type(error).__name__, REFUSED)
+        told = with_flags(str(text), arguments) or type(error).__name__
+        return _report(_with_its_flag(told, arguments), REFUSED)
     described = f"{type(error).__name__}: {error}"
     place = _users_place(error.__traceback__)
     if place is not None:
@@ -181,8 +185,10 @@ def with_flags(text: str, arguments: Sequence[str]) -> str:
     documented = [
         re.findall(r"\b([a-z_]+)=", getattr(p, "help", None) or "") for p in _command(arguments).params if "--set" in p.opts
     ]  # fmt: skip
-    typed = [m[1] for word in arguments if (m := re.match(r"(?:--set=)?(?:\w+\.)?(\w+)=", word))]
-    by_set = {name: f"--set {name}" for name in [*(n for names in documented for n in names), *typed]}
+    typed = {
+        m[1]: f"--set {m[1]}" for word in arguments if (m := re.match(r"(?:--set=)?(?:\w+\.)?(\w+)=", word))
+    }
+    by_set = {name: f"--set {name}" for names in documented for name in names}
     several = {
         f"{name}s": flag for name, flag in flags.items() if f"{name}s" not in flags
     }  # several values of one flag
@@ -192,7 +198,45 @@ def with_flags(text: str, arguments: Sequence[str]) -> str:
             "name one of its heads by --target HEAD:OUTPUT, such as 1:0",
             text,
         )
-    return re.sub(r"`(\w+)(?:=True)?`", lambda name: (by_set | several | flags).get(name[1], name[0]), text)
+    return re.sub(
+        r"`(\w+)(?:=True)?`", lambda name: (by_set | several | flags | typed).get(name[1], name[0]), text
+    )
+
+
+def _typed_values(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """The flags of the running command that take a value, each with the values that the user typed."""
+    command = _command(arguments)
+    valued = {
+        o for p in command.params if not getattr(p, "is_flag", False) for o in p.opts if o.startswith("-")
+    }
+    pairs: list[tuple[str, str]] = []
+    flag = ""
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if word.startswith("-") and name in valued:
+            flag = name
+            pairs += [(name, value)] if equals else []
+        elif word.startswith("-"):
+            flag = ""
+        elif flag:
+            pairs.append((flag, word))
+    return pairs
+
+
+def _with_its_flag(text: str, arguments: Sequence[str]) -> str:
+    """A message that names no flag, behind the flag whose value it quotes: `--data: there is no file x.csv`."""
+    if re.search(r"(?<![\w-])--[a-z]", text):
+        return text
+    quoted: list[tuple[int, str]] = []
+    for flag, typed in _typed_values(arguments):
+        for value in {typed, *typed.split(","), typed.partition("=")[2]}:
+            spelled = {value.strip(), str(Path(value.strip()))} if value.strip() else set()
+            quoted += [
+                (len(v), flag)
+                for v in spelled
+                if len(v) > 2 and re.search(rf"(?<![\w/.-]){re.escape(v)}(?![\w-])", text)
+            ]
+    return f"{max(quoted)[1]}: {text}" if quoted else text
 
 
 def _interrupted() -> int:

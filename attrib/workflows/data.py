@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import near, refuse_unnamed
+from attrib._arguments import near, refuse_unnamed, text_in
 from attrib.domains.draws import drawn_evenly, label_among
 from attrib.io import read
 from attrib.labels import labelled_inputs
@@ -277,10 +277,8 @@ def class_names(classes: str | Sequence[str] | None) -> list[str] | None:
         return _different([str(c) for c in classes])
     file = Path(classes)
     if "," not in classes and file.suffix and not file.is_file():
-        raise FileNotFoundError(
-            f"there is no file {classes} with class names; or list them in `classes`: a,b,c"
-        )
-    text = file.read_text(encoding="utf-8").splitlines() if file.is_file() else classes.split(",")
+        raise FileNotFoundError(f"`classes`: there is no file {classes} with the names; or list them: a,b,c")
+    text = text_in("classes", file).splitlines() if file.is_file() else classes.split(",")
     return _different([n.strip() for n in text if n.strip()])
 
 

@@ -11,8 +11,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from attrib._arguments import whole_seed
+from attrib._arguments import MOST, real, whole, whole_seed
 from attrib._install import install_hint
+from attrib.scale.loading import check_device
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,6 +53,26 @@ class Fit(NamedTuple):
     device: str | None
     optimizer: type[torch.optim.Optimizer] = torch.optim.AdamW
     delta: float | None = None
+
+
+def refuse_unusable(fit: Fit, lr: str = "lr") -> None:
+    """Refuse numbers of a fit that mean nothing, and a device that this machine lacks; `lr` is what the caller names the learning rate.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument.
+    """
+    for name in ("epochs", "patience", "batch_size"):
+        if not 1 <= whole(name, getattr(fit, name)) <= MOST:
+            raise ValueError(f"`{name}` is {getattr(fit, name)}, expected a whole number from 1 to {MOST:,}")
+    if not real(lr, fit.lr) > 0:
+        raise ValueError(f"`{lr}` is {fit.lr}, expected a number above 0")
+    for name, value in (("delta", fit.delta or 0.0), ("decay", fit.decay)):
+        if not real(name, value) >= 0:
+            raise ValueError(f"`{name}` is {value}, expected 0 or more")
+    whole_seed(fit.seed)
+    check_device(fit.device)
 
 
 class Rows(NamedTuple):

@@ -30,7 +30,7 @@ ALL_METHODS: dict[str, Method[...]] = {
     if m.about.result != "pairs"
 }
 Options = Mapping[str, Any]
-SET_ELSEWHERE = {"f", "x", "method"}
+SET_ELSEWHERE = {"f", "x", "method", "progress"}
 WRAPPED = {
     n: m for n, m in ALL_METHODS.items() if m.about.result == "input" and not m.about.wraps
 }  # what goes inside

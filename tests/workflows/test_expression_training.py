@@ -161,9 +161,16 @@ def test_a_split_of_ones_own_that_divides_a_donor_is_refused(tmp_path: Path) -> 
         ({"hidden": ()}, "`hidden` is"),
         ({"augment": "flip"}, "`augment` is 'flip'"),
         ({"min_samples": -1}, "`min_samples` is -1, expected 0 or more"),
-        ({"input_filter": ["ENSG1"]}, "0 genes after selection"),
+        ({"input_filter": ["ENSG1"]}, "`input_filter`: none of its 1 genes is in `data`"),
         ({"transform": "sqrt"}, "`transform` is 'sqrt'"),
         ({"test": 1.0}, "`test` is 1.0"),
+        ({"device": "gpu"}, "`device` is 'gpu'"),
+        ({"batch_size": 10**20}, "`batch_size` is 1"),
+        ({"delta": float("nan")}, "`delta` is nan"),
+        ({"decay": float("inf")}, "`decay` is inf"),
+        ({"augment": "smote"}, "`min_samples` is 0, so that no sample is made"),
+        ({"min_samples": 10**15}, "`min_samples`: .* would take"),
+        ({"hidden": (10**11,)}, "sizes of at most 100,000"),
     ],
 )
 def test_wrong_arguments_leave_no_folder(tmp_path: Path, change: dict, words: str) -> None:

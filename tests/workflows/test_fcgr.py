@@ -18,7 +18,7 @@ from attrib.domains.fcgr import along, by_kmer, fcgr, kmers
 from attrib.domains.fcgr.images import SEED
 from attrib.io import load
 from attrib.workflows.drawing import method_name
-from attrib.workflows.fcgr import Predictor, load_predictor
+from attrib.workflows.fcgr import Predictor, load_predictor, train
 from attrib.workflows.fcgr import fcgr as study_of
 from attrib.workflows.fcgr.cohort import _joined, _motifs, _seed_of, _sites
 from attrib.workflows.fcgr.layers import branch_layers
@@ -689,6 +689,24 @@ def test_training_needs_enough_mirnas(tmp_path: Path, capsys: pytest.CaptureFixt
         == REFUSED
     )
     assert "2 different miRNAs, expected at least 3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"device": "gpu"}, "`device` is 'gpu'"),
+        ({"batch_size": 10**20}, "`batch_size` is 1"),
+        ({"depth": 10**6}, "`depth` is 1000000, expected a whole number from 1 to 100"),
+        ({"channels": 10**9}, "`channels` is 1000000000, expected a multiple of four"),
+        ({"learning_rate": float("inf")}, "`learning_rate` is inf"),
+        ({"k": -1}, "`k` is -1, expected a whole number from 1 to 8"),
+        ({"columns": {"mirna": "target"}}, "`columns`: 'target' of .* stands for mirna and target"),
+    ],
+)
+def test_trainings_that_cannot_be(change: dict, text: str, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=text):
+        train(data, tmp_path / "m", **change)
+    assert not (tmp_path / "m").exists()
 
 
 def test_file_names_are_safe_and_different() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._arguments import public, text_in
 from attrib.labels.frames import matched
 
 VERSION = re.compile(r"^(ENS[A-Z]*\d{6,})\.\d+(_PAR_Y)?$")
@@ -74,7 +74,7 @@ def gene_list(file: str | Path) -> list[str]:
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"`input_filter`: there is no file {path}")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line.strip() for line in text_in("input_filter", path).splitlines()]
     ids = [re.split(r"[\s,;]+", line)[0].strip('"') for line in lines if line and not line.startswith("#")]
     if not ids:
         raise ValueError(f"`input_filter`: {path} holds no gene, expected an id a line")
@@ -192,7 +192,7 @@ def read_gmt(file: str | Path) -> dict[str, list[str]]:
     if not path.is_file():
         raise FileNotFoundError(f"`gene_sets`: there is no file {path}")
     sets: dict[str, list[str]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(text_in("gene_sets", path).splitlines(), 1):
         if not line.strip():
             continue
         name, *fields = line.rstrip("\r\n").split("\t")

@@ -310,7 +310,7 @@ def _samples_in_rows(
         hits = int(down.isin(list(samples)).sum()), int(across.isin(list(samples)).sum())
         if not any(hits):
             raise ValueError(
-                f"`data` has none of the known samples, {', '.join(map(str, list(samples)[:2]))}, ...; its ids are "
+                f"`data` has none of the samples of the sample table, {', '.join(repr(str(s)) for s in list(samples)[:2])}, ...; its ids are "
                 f"{', '.join(map(str, down[:2]))}, ... and {', '.join(map(str, across[:2]))}, ..."
             )
         return hits[0] > hits[1]
@@ -381,6 +381,8 @@ def _finished(x: xr.DataArray, wanted: pd.Index | None) -> Matrix:
                 f"{int(twice.sum())} {dim}s come a second time and are left out there, such as {some}"
             )
             x = x.isel({dim: ~twice})
+    if wanted is not None and len(present) and not x.sizes["gene"]:
+        raise ValueError(f"`input_filter`: none of its {len(wanted)} genes is in `data`, such as {wanted[0]}; `data` has {present[0]}, ...")  # fmt: skip
     if not x.size:
         raise ValueError(
             f"`data` has {x.sizes['sample']} samples and {x.sizes['gene']} genes after selection, expected some"

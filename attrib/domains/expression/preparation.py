@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import list_of, public, whole_seed
+from attrib._arguments import list_of, public, refuse_what_cannot_fit, whole_seed
 from attrib.labels.frames import matched, numbers
 
 SPLITS = ("train", "validation", "test")
@@ -211,6 +211,8 @@ def augmented(x: np.ndarray, label: np.ndarray, least: int, way: str = "mix", se
         raise ValueError(
             f"`label` has shape {labels.shape} and `x` {measured.shape}, expected (samples,) and (samples, genes)"
         )
+    largest = float(least) * len(np.unique(labels)) * measured.shape[1] * 8
+    refuse_what_cannot_fit(largest, "min_samples", f"{least} samples of each label")
     floats = np.result_type(np.asarray(x).dtype, np.float32)  # what is drawn lies between whole numbers
     rows, names = [measured.astype(floats)], [labels]
     for k, name in enumerate(np.unique(labels)):
@@ -284,7 +286,7 @@ def transformed(x: xr.DataArray, transform: str) -> xr.DataArray:
     if values.size and values.min() < 0:
         raise ValueError(
             f"`transform` is log1p, but the smallest value is {float(values.min()):.3g}; the data may be logarithms or "
-            'z-scores already: transform="none"'
+            "z-scores already: pass `transform` none"
         )
     units = x.attrs.get("units", "expression")
     return x.copy(data=np.log1p(values)).assign_attrs(units=f"log(1 + {units})")

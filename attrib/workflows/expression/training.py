@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import real, whole_seed
 from attrib._install import install_hint
 from attrib._version import __version__
 from attrib.domains.expression import augmented, check_split, split_by_group, transformed
@@ -32,11 +33,12 @@ from attrib.workflows.expression.checkpoint import (
 )
 from attrib.workflows.expression.download import read_expression
 from attrib.workflows.expression.network import Dense
-from attrib.workflows.fitting import Fit, Rows, Tell, draw_epochs, fitted
+from attrib.workflows.fitting import Fit, Rows, Tell, draw_epochs, fitted, refuse_unusable
 from attrib.workflows.folder import Folder, save_picture
 from attrib.workflows.study import write_confusion
 
 LEAST = 3  # samples of a label: one per split
+MOST_UNITS = 100_000  # of a layer
 BETWEEN_PICTURES = 2.0  # seconds
 
 COLOURED = 10  # labels: those that augmentation added most to, then those with the most samples
@@ -202,7 +204,7 @@ def train(
     min_samples, augment, class_weights = balance or Balance()
     hidden, dropout = layers or Layers()
     fit = Fit(epochs, patience, batch_size, lr, decay, seed, device, delta=delta)
-    _check(fit, hidden, dropout, min_samples, augment)
+    _check(fit, hidden, dropout, min_samples, augment, test)
     require(tensorboard)
     x, problems = read_expression(
         data,
@@ -310,26 +312,24 @@ def _tensorboard(folder: Path) -> Any:
     return TensorBoard(SummaryWriter(str(folder)))
 
 
-def _check(fit: Fit, hidden: Sequence[int], dropout: float, min_samples: int, augment: str) -> None:
-    counts = {"epochs": fit.epochs, "patience": fit.patience, "batch_size": fit.batch_size}
-    wrong = [f"`{n}` is {v}" for n, v in counts.items() if v < 1] + [f"`lr` is {fit.lr}"] * (not fit.lr > 0)
-    wrong += [
-        f"`{n}` is {v}"
-        for n, v in (("delta", fit.delta or 0.0), ("decay", fit.decay), ("min_samples", min_samples))
-        if v < 0
-    ]
-    if wrong:
-        raise ValueError(
-            f"{wrong[0]}, expected a number above 0"
-            if "min_samples" not in wrong[0]
-            else f"{wrong[0]}, expected 0 or more"
-        )
+def _check(
+    fit: Fit, hidden: Sequence[int], dropout: float, min_samples: int, augment: str, test: float
+) -> None:
+    refuse_unusable(fit)
+    if not 0 < real("test", test) < 2 / 3:
+        raise ValueError(f"`test` is {test}, expected a share above 0 and below two thirds, as half as many samples are for validation")  # fmt: skip
+    if min_samples < 0:
+        raise ValueError(f"`min_samples` is {min_samples}, expected 0 or more")
     if not hidden or min(hidden) < 1:
         raise ValueError(f"`hidden` is {list(hidden)}, expected sizes of layers, such as 512,256,128")
+    if max(hidden) > MOST_UNITS:
+        raise ValueError(f"`hidden` is {list(hidden)}, expected sizes of at most {MOST_UNITS:,}")
     if not isinstance(dropout, Real) or not 0 <= dropout < 1:
         raise ValueError(f"`dropout` is {dropout!r}, expected a share below 1")
     if augment not in WAYS:
         raise ValueError(f"`augment` is {augment!r}, expected {', '.join(WAYS)}")
+    if augment != WAYS[0] and min_samples == 0:
+        raise ValueError(f"`augment` is {augment!r}, but `min_samples` is 0, so that no sample is made; set both")  # fmt: skip
 
 
 def _enough(x: xr.DataArray, problems: dict[str, str]) -> xr.DataArray:
@@ -459,7 +459,7 @@ def principal_components(x: np.ndarray, label: np.ndarray, new: np.ndarray, seed
     from sklearn.decomposition import PCA
 
     count = min(2, x.shape[1], int((~new).sum()))
-    pca = PCA(count, svd_solver="randomized", random_state=seed).fit(x[~new])
+    pca = PCA(count, svd_solver="randomized", random_state=whole_seed(seed) % 2**32).fit(x[~new])
     plane = np.zeros((len(x), 2))
     plane[:, :count] = pca.transform(x)
     share = [*pca.explained_variance_ratio_, 0.0][:2]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from attrib._arguments import real, whole
 from attrib.domains.fcgr import CORNERS, complement_pixels
 
 WIDTHS = (1, 3, 5)
+MOST_CHANNELS, MOST_BLOCKS = 4096, 100
 
 
 class Inception(nn.Module):
@@ -78,11 +80,7 @@ class TwoBranch(nn.Module):
         leading: str = "last",
     ) -> None:
         super().__init__()
-        if channels < 4 or channels % 4 or depth < 1 or not 0 <= dropout < 1:
-            raise ValueError(
-                f"`channels` is {channels}, `depth` {depth}, `dropout` {dropout}; expected a multiple of four, at least "
-                "one, and a share"
-            )
+        refuse_form(channels, depth, dropout)
         rows, columns = complement_pixels(k, corners=corners, leading=leading)  # type: ignore[arg-type]
         self.register_buffer("rows", torch.from_numpy(rows).long())
         self.register_buffer("columns", torch.from_numpy(columns).long())
@@ -103,6 +101,22 @@ class TwoBranch(nn.Module):
         joint = (a * across).sum((2, 3))
         features = torch.cat([joint, a.amax((2, 3)), b.amax((2, 3))], 1)
         return self.head(self.dropout(features))
+
+
+def refuse_form(channels: int, depth: int, dropout: float) -> None:
+    """Refuse a network that cannot be built, or that nobody can train.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument.
+    """
+    if not 4 <= whole("channels", channels) <= MOST_CHANNELS or channels % 4:
+        raise ValueError(f"`channels` is {channels}, expected a multiple of four from 4 to {MOST_CHANNELS}")
+    if not 1 <= whole("depth", depth) <= MOST_BLOCKS:
+        raise ValueError(f"`depth` is {depth}, expected a whole number from 1 to {MOST_BLOCKS}")
+    if not 0 <= real("dropout", dropout) < 1:
+        raise ValueError(f"`dropout` is {dropout}, expected at least 0 and less than 1")
 
 
 def branch(channels: int, depth: int) -> nn.Sequential:

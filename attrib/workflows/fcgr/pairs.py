@@ -14,6 +14,7 @@ import xarray as xr
 from attrib._arguments import refuse_unnamed, whole_seed
 from attrib.domains.draws import drawn_evenly
 from attrib.domains.fcgr import CORNERS, fcgr
+from attrib.domains.fcgr.images import checked
 from attrib.domains.sequences.tables import text_of
 from attrib.io.place import file_names
 
@@ -99,6 +100,7 @@ def read_pairs(path: str | Path, k: int, columns: Mapping[str, str] | None = Non
     ValueError
         If columns are missing or look exchanged, a name occurs twice, or no row can be used.
     """
+    checked(k)
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"`data`: there is no file {file}")
@@ -163,6 +165,12 @@ def _columns(raw: pd.DataFrame, file: Path, named: Mapping[str, str]) -> pd.Data
         raise ValueError(
             f"`data`: {file} lacks the column {', '.join(missing)}; it has {', '.join(map(str, raw.columns))}"
         )
+    shared = [c for c in chosen.values() if list(chosen.values()).count(c) > 1]
+    if shared:
+        both = " and ".join(
+            NAMES[n][0] if n != "mrna" else "target" for n, c in chosen.items() if c == shared[0]
+        )
+        raise ValueError(f"`columns`: {shared[0]!r} of {file} stands for {both}, expected a column for each")
     index_column = next((columns[w] for w in ID if w in columns), None)
     index = pd.Index(
         raw[index_column].str.strip() if index_column is not None else map(str, range(len(raw))),

@@ -219,7 +219,7 @@ def fcgr(
     """
     predictor = loaded(model, Predictor, load_predictor, weights=weights, device=device)
     known_methods, corrected = checked_methods(methods, corrections)
-    refuse_below_one(max_samples=max_samples, n_background=n_background)
+    refuse_below_one(max_samples=max_samples, n_background=n_background, n_regions=n_regions)
     most = picture_count(pictures)
     shares(1, cluster)
     pairs = read_pairs(data, predictor.images.k, columns)

@@ -15,10 +15,10 @@ from attrib._arguments import whole_seed
 from attrib.io import save, write_json
 from attrib.plots.scale import figure
 from attrib.stats import performance
-from attrib.workflows.fcgr.network import TwoBranch
+from attrib.workflows.fcgr.network import TwoBranch, refuse_form
 from attrib.workflows.fcgr.pairs import BRANCHES, Images, Pairs, read_pairs
 from attrib.workflows.fcgr.predictor import save_predictor
-from attrib.workflows.fitting import Fit, Rows, Tell, draw_epochs, fitted
+from attrib.workflows.fitting import Fit, Rows, Tell, draw_epochs, fitted, refuse_unusable
 from attrib.workflows.folder import Folder
 
 if TYPE_CHECKING:
@@ -166,13 +166,15 @@ def train(
     >>> predictor.images.k
     3
     """
-    _check_numbers(epochs, patience, batch_size, learning_rate, dropout, test, validation)
+    fit = Fit(epochs, patience, batch_size, learning_rate, DECAY, seed, device, torch.optim.Adam)
+    refuse_unusable(fit, "learning_rate")
+    refuse_form(channels, depth, dropout)
+    _check_shares(test, validation)
     pairs = read_pairs(data, k, columns)
     place = split(pairs.table["mirna"], test, validation, seed)
     _check_labels(pairs.table["label"], place)
     images = Images(k, scale)
     shape = {"k": k, "dropout": dropout, "channels": channels, "depth": depth}
-    fit = Fit(epochs, patience, batch_size, learning_rate, DECAY, seed, device, torch.optim.Adam)
     with Folder(output, overwrite=overwrite) as folder:
         training, validating, tested = (pairs.table[place == name] for name in SPLITS)
         fitting, stopping = (
@@ -194,29 +196,14 @@ def train(
     return Trained(network, folder.path, metrics, history, pairs.bad)
 
 
-def _check_numbers(
-    epochs: int,
-    patience: int,
-    batch_size: int,
-    learning_rate: float,
-    dropout: float,
-    test: float,
-    validation: float,
-) -> None:
-    """Refuse numbers that mean nothing.
+def _check_shares(test: float, validation: float) -> None:
+    """Refuse shares that mean nothing.
 
     Raises
     ------
     ValueError
         Naming the argument.
     """
-    for name, count in {"epochs": epochs, "patience": patience, "batch_size": batch_size}.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ValueError(f"`{name}` is {count!r}, expected a whole number of at least 1")
-    if not isinstance(learning_rate, int | float) or not 0 < learning_rate < math.inf:
-        raise ValueError(f"`learning_rate` is {learning_rate!r}, expected more than 0")
-    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise ValueError(f"`dropout` is {dropout!r}, expected at least 0 and less than 1")
     for name, share in {"test": test, "validation": validation}.items():
         if not isinstance(share, int | float) or not 0 < share < 1:
             raise ValueError(f"`{name}` is {share!r}, expected a share between 0 and 1")

@@ -91,7 +91,7 @@ def test_orientation_by_samples_by_genes_and_by_default(tmp_path: Path) -> None:
     assert (
         read_matrix(tmp_path / "m.csv").x.gene.values.tolist() == SAMPLES
     )  # nothing to match: rows are samples
-    with pytest.raises(ValueError, match="`data` has none of the known samples, other"):
+    with pytest.raises(ValueError, match="`data` has none of the samples of the sample table, 'other"):
         read_matrix(tmp_path / "m.csv", samples=["other"])
 
 
