@@ -16,7 +16,7 @@ from attrib.io import save, save_rows, write_json
 from attrib.io.nifti import numbers, open_image, oriented
 from attrib.io.place import strict
 from attrib.labels.grids import VOXEL_DIMS
-from attrib.plots.scale import DIVERGING, NEGATIVE, POSITIVE, figure, shortened, wrapped
+from attrib.plots.scale import DIVERGING, NEGATIVE, POSITIVE, figure, shortened, whole_ticks, wrapped
 from attrib.workflows.folder import Folder, timed
 from attrib.workflows.mri.groups import Groups, Means, compare
 from attrib.workflows.mri.intake import Cohort
@@ -45,6 +45,7 @@ SLICES = "{method}/{name}/{name}_{method}"  # the beginning of the files of a su
 
 REGIONS = 14  # rows of the comparison by region
 CELL = 0.36, 0.24  # inches, of two methods' correlation
+MARKERS = "o^sv"  # each for ten methods
 GAP = 0.12  # inches around what is drawn
 GREY = "#767676"
 
@@ -326,22 +327,21 @@ def overview(table: pd.DataFrame, groups: Groups, methods: Sequence[str]) -> Fig
 def _lay_out(drawing: Figure, rows: Sequence[Sequence[Any]]) -> None:
     """Put axes in rows and columns; they keep their size, and texts around them have the room that they take."""
     drawing.draw_without_rendering()
-    dpi, sizes = drawing.dpi, [[ax.bbox.size / drawing.dpi for ax in row] for row in rows]
-    around = [[ax.get_tightbbox().extents - ax.bbox.extents for ax in row] for row in rows]
-    left, below, right, above = (
-        np.moveaxis(np.array(around) / dpi, 2, 0) * [[[-1]], [[-1]], [[1]], [[1]]] + GAP
-    )
-    xs, ys, x, y = [], [], 0.0, 0.0
-    for column in range(len(rows[0])):
-        xs.append(x + left[:, column].max())
-        x = xs[-1] + sizes[0][column][0] + right[:, column].max()
-    for row in range(len(rows))[::-1]:
-        ys.insert(0, y + below[row].max())
-        y = ys[0] + sizes[row][0][1] + above[row].max()
-    drawing.set_size_inches(x, y)
-    for row, bottom, of_row in zip(rows, ys, sizes, strict=True):
-        for ax, start, size in zip(row, xs, of_row, strict=True):
-            ax.set_position((start / x, bottom / y, size[0] / x, size[1] / y))
+
+    def margins(ax: Any) -> np.ndarray:
+        inside, whole = ax.bbox.extents, ax.get_tightbbox().extents
+        return np.abs(whole - inside) / drawing.dpi + GAP
+
+    left, below, right, above = np.moveaxis(np.array([[margins(ax) for ax in row] for row in rows]), 2, 0)
+    sizes = np.array([[ax.bbox.size / drawing.dpi for ax in row] for row in rows])
+    widths = left.max(0) + sizes[..., 0].max(0) + right.max(0)
+    heights = below.max(1) + sizes[..., 1].max(1) + above.max(1)
+    xs, ys = np.cumsum(widths) - right.max(0), heights.sum() - np.cumsum(heights) + below.max(1)
+    drawing.set_size_inches(widths.sum(), heights.sum())
+    for row, y, of_row in zip(rows, ys, sizes, strict=True):
+        for ax, end, (width, height) in zip(row, xs, of_row, strict=True):
+            box = np.array([end - width, y, width, height])
+            ax.set_position(box / np.tile(drawing.get_size_inches(), 2))
 
 
 def _name_methods(ax: Any, methods: Sequence[str], beside: Sequence[str] = ()) -> None:
@@ -394,10 +394,10 @@ def _confidence(ax: Any, table: pd.DataFrame, methods: Sequence[str]) -> None:
         ax.plot(
             chosen.probability,
             strength,
-            "o",
+            MARKERS[k // 10 % len(MARKERS)],
             markersize=4,
             alpha=0.7,
-            color=f"C{k}",
+            color=f"C{k % 10}",
             label=f"{shown(method)}: {_rho(chosen)}",
         )
     low, high = float(table.probability.min()), float(table.probability.max())
@@ -488,6 +488,7 @@ def _regions(ax: Any, table: pd.DataFrame, groups: Groups, methods: Sequence[str
     ax.axvline(0, color="black", linewidth=0.7)
     ax.set_yticks(at, [shortened(str(r)) for r in chosen.region], fontsize=8 if len(chosen) <= 12 else 7)
     ax.locator_params(axis="x", nbins=5)  # small numbers are long
+    whole_ticks(ax.xaxis)
     label = f"share in {positive} less share in {negative} (percentage points), 95% interval"
     ax.set_xlabel(wrapped(label, letters), fontsize=8)
     counted = f"{len(chosen)} of {total}, largest |t|" if total > len(chosen) else f"all {total}"
@@ -495,7 +496,7 @@ def _regions(ax: Any, table: pd.DataFrame, groups: Groups, methods: Sequence[str
     ax.set_title(wrapped(title, letters), fontsize=9)
 
 
-def _strengths(ax: Any, table: pd.DataFrame, groups: Groups, method: str, letters: int) -> None:
+def _strengths(ax: Any, table: pd.DataFrame, groups: Groups, method: str, letters: int = 60) -> None:
     """Subjects' strength by label, with means and their intervals."""
     for k, (label, colour) in enumerate(((groups.negative, NEGATIVE), (groups.positive, POSITIVE))):
         values = _of(table, method, label)["sum"].to_numpy(dtype=float)
@@ -509,5 +510,6 @@ def _strengths(ax: Any, table: pd.DataFrame, groups: Groups, method: str, letter
     ax.set_xticks([0, 1], names, fontsize=9)
     ax.set_xlim(-0.5, 1.5)
     ax.set_ylabel("sum of the attribution", fontsize=9)
+    whole_ticks(ax.yaxis)
     title = f"By label, {shown(method)}: subjects, mean and 95% interval"
     ax.set_title(f"{wrapped(title, letters)}\n(pass an atlas for regions)", fontsize=9)
