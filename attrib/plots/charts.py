@@ -19,6 +19,7 @@ from attrib.plots.scale import (
     figure,
     literal,
     value_label,
+    whole_ticks,
     with_unit,
     wrapped,
 )
@@ -94,6 +95,7 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     ax.spines[["top", "right"]].set_visible(False)
     ax.margins(y=0.01)
     ax.xaxis.set_major_locator(MaxNLocator(4))  # small numbers are long
+    whole_ticks(ax.xaxis)
     ax.set_ylabel(dim_label(a, dim))
     mean = f"mean of {count} samples: " if count > 1 else ""
     quantity = f"{mean}{value_label(a)}" if label is None else label
@@ -362,6 +364,7 @@ def points(
         )
     dim = a.dims[1]
     names = a[dim].values if dim in a.coords else (f"{dim} 1", f"{dim} 2")
+    ax.locator_params(axis="x", nbins=5)  # small numbers are long
     ax.set_xlabel(with_unit(names[0], a.attrs))
     ax.set_ylabel(with_unit(names[1], a.attrs))
     if limits is not None:

@@ -26,6 +26,7 @@ from attrib.plots.scale import (
     robust_limit,
     value_label,
     with_unit,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -349,7 +350,7 @@ def overlays(
             ax.imshow(overlaid(image, attribution, limit=limit, overlay=overlay))
         largest = float(np.nanmax(np.abs(attribution.values), initial=0))
         ax.set_title(str(a[by].values[k]) if titles is None else str(titles[k]), fontsize=10)
-        ax.set_xlabel(with_unit(f"largest {largest:.2g}", a.attrs) + notes, fontsize=8)
+        ax.set_xlabel(wrapped(with_unit(f"largest {number(largest)}", a.attrs), 32) + notes, fontsize=8)
     for ax in panels:
         ax.set_xticks([])
         ax.set_yticks([])

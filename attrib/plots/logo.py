@@ -462,7 +462,7 @@ def sequence_tracks(
     grid: Any = drawing.subplots(count, 1, squeeze=False, sharex=True)[:, 0]
     for ax, (name, a) in zip(grid, attributions.items(), strict=False):
         unit = with_unit("", a.attrs).strip()
-        attribution_logo(a, x, ax=ax, label=f"{name}\n{unit}".strip())
+        attribution_logo(a, x, ax=ax, label=f"{wrapped(name, 20)}\n{wrapped(unit, 20)}".strip())
         _shade(ax, seqlets)
     if mutations is not None:
         mutation_map(mutations, x, ax=grid[-1], label=with_unit("score change", mutations.attrs))

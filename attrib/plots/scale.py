@@ -13,6 +13,7 @@ from attrib._arguments import public
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 DIVERGING = "RdBu_r"
@@ -153,8 +154,11 @@ def value_label(a: xr.DataArray) -> str:
 
 
 def wrapped(text: str, width: int) -> str:
-    """Text in lines of at most `width` characters; a unit with a stroke stays in one line."""
-    lines = textwrap.wrap(text.replace(" / ", "\u00a0/\u00a0"), width)
+    """Text in lines of at most `width` characters; a unit with a stroke stays in one line where that is long enough."""
+    together = text.replace(" / ", "\u00a0/\u00a0")
+    lines = textwrap.wrap(together, width, break_on_hyphens=False, break_long_words=False)
+    if any(len(line) > width for line in lines):
+        lines = textwrap.wrap(text, width, break_on_hyphens=False)
     return "\n".join(lines).replace("\u00a0", " ") or text
 
 
@@ -165,5 +169,21 @@ def shortened(text: str, most: int = 44) -> str:
 
 
 def number(value: float) -> str:
-    """A number with three significant digits."""
-    return f"{value:.3g}"
+    """A number with three significant digits, such as 0.00025, 3400 or 2e-6."""
+    digits, _, exponent = f"{value:.3g}".partition("e")
+    if not exponent:
+        return digits
+    return (
+        f"{float(digits) * 10 ** int(exponent):.0f}" if 0 < int(exponent) < 6 else f"{digits}e{int(exponent)}"
+    )
+
+
+def whole_ticks(axis: Axis) -> None:
+    """Write 2e-6 at a tick of an axis through zero, not 2 there and 1e-6 at the axis' end, over which a long label would lie."""
+    from matplotlib.ticker import FuncFormatter
+
+    def words(value: float, _: int | None) -> str:
+        rounding = 1e-9 * np.abs(axis.get_view_interval()).max()
+        return number(value if abs(value) > rounding else 0.0).replace("-", "\u2212")
+
+    axis.set_major_formatter(FuncFormatter(words))

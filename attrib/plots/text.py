@@ -18,6 +18,7 @@ from attrib.plots.scale import (
     number,
     robust_limit,
     value_label,
+    whole_ticks,
     wrapped,
 )
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 SIZE, LINE, GAP = 10.0, 20.0, 7.0  # points: of the letters, from line to line, between words
 LEAST = 4.0  # inches, for the colour bar
-MARGIN, FOOT, HEAD = 10.0, 56.0, 18.0  # points: around the text, for the colour bar, for the name of a sample
+MARGIN, HEAD = 10.0, 18.0  # points: around the text, for the name of a sample
+FOOT, LABEL = 36.0, 12.0  # points: for the colour bar, for a line of its label
 
 
 class Word(NamedTuple):
@@ -105,14 +107,14 @@ def text(
         height = max([top, *(w.y for w in paragraphs[-1])]) + LINE + MARGIN / 2
     right = max([w.x + w.width for p in paragraphs for w in p] + [MARGIN + 0.8 * _width(h) for h in heads])
     width = min(width, max(LEAST, (right + 2 * MARGIN) / 72))
-    drawing = figure((width, (height + FOOT) / 72))
+    style, beyond = colours(a.values, last), extends(a.values, last)
+    note = "" if beyond == "neither" else limit_text(last, None if limit is not None else 100.0)
+    what = wrapped(f"{label or value_label(a)} {note}".rstrip(), int(width / 0.075))
+    foot = FOOT + LABEL * len(what.splitlines())
+    drawing = figure((width, (height + foot) / 72))
     drawing.set_layout_engine("none")
-    style = colours(a.values, last)
-    _draw(drawing, heads, paragraphs, style, (72 * width, height + FOOT))
-    note = (
-        limit_text(last, None if limit is not None else 100.0) if extends(a.values, last) != "neither" else ""
-    )
-    _bar(drawing, style, extends(a.values, last), label or value_label(a), note)
+    _draw(drawing, heads, paragraphs, style, (72 * width, height + foot))
+    _bar(drawing, style, beyond, what, foot - 18)
     return drawing
 
 
@@ -198,8 +200,8 @@ def _draw(
             )  # fmt: skip
 
 
-def _bar(drawing: Figure, style: dict[str, Any], extend: str, label: str, note: str) -> None:
-    """A colour bar below the text."""
+def _bar(drawing: Figure, style: dict[str, Any], extend: str, label: str, bottom: float) -> None:
+    """A colour bar below the text, its lower edge so many points above that of the figure."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.ticker import MaxNLocator
@@ -209,8 +211,9 @@ def _bar(drawing: Figure, style: dict[str, Any], extend: str, label: str, note: 
         min(2.6, width - 1),
         (MARGIN + SIZE) / 72,
     )  # the first number is centred below the bar's end
-    place = drawing.add_axes((left / width, 38 / 72 / height, length / width, 8 / 72 / height))
+    place = drawing.add_axes((left / width, bottom / 72 / height, length / width, 8 / 72 / height))
     colour = ScalarMappable(Normalize(style["vmin"], style["vmax"]), style["cmap"])
     bar = drawing.colorbar(colour, cax=place, orientation="horizontal", extend=extend, ticks=MaxNLocator(4))
-    bar.set_label(wrapped(" ".join(t for t in (label, note) if t), 60), fontsize=9)
+    bar.set_label(label, loc="left", fontsize=9)
     bar.ax.tick_params(labelsize=8)
+    whole_ticks(bar.ax.xaxis)

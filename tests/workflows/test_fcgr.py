@@ -17,6 +17,7 @@ from attrib.cli.run import OK, REFUSED, run
 from attrib.domains.fcgr import along, by_kmer, fcgr, kmers
 from attrib.domains.fcgr.images import SEED
 from attrib.io import load
+from attrib.testing import legible
 from attrib.workflows.drawing import method_name
 from attrib.workflows.fcgr import Predictor, load_predictor, train
 from attrib.workflows.fcgr import fcgr as study_of
@@ -536,6 +537,17 @@ class Softmaxed(Concatenating):
     def forward(self, mirna: torch.Tensor, mrna: torch.Tensor) -> torch.Tensor:
         y = super().forward(mirna, mrna)
         return torch.cat([y, 1 - y], 1).softmax(1)
+
+
+@pytest.mark.parametrize("size", [2e-6, 0.0025, 1e6])
+def test_attributions_of_any_size_are_legible(everything: xr.Dataset, size: float) -> None:
+    """The numbers beside the letters take more room than those between 0 and 1, and a factor of an axis lies under its label."""
+    pair = everything.isel(sample=0).sel(method=["integrated_gradients", "saliency_normalize"])
+    for name in ("mirna", "mrna", "mirna_along", "mrna_along"):
+        pair = pair.assign({name: pair[name] * size})
+    makers = _pictures(pair, "pair", None)
+    for name in ("along", "mirna_saliency_normalize"):
+        legible(makers[name]())
 
 
 def test_probabilities_are_not_taken_for_logits(model: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from attrib.stats import cluster_contrast
 nibabel = pytest.importorskip("nibabel")
 pytest.importorskip("nilearn")
 
+from attrib.plots.drawing import Drawing  # noqa: E402
 from attrib.testing import legible  # noqa: E402
 from attrib.workflows.mri import (  # noqa: E402
     Images,
@@ -34,10 +35,19 @@ from attrib.workflows.mri import (  # noqa: E402
     explaining,
 )
 from attrib.workflows.mri import mri as study_of  # noqa: E402
-from attrib.workflows.mri.cohort import Done, _strengths, _with_sd, labels_of_maps, overview  # noqa: E402
+from attrib.workflows.mri.cohort import (  # noqa: E402
+    CELL,
+    Done,
+    _methods,
+    _strengths,
+    _with_sd,
+    labels_of_maps,
+    overview,
+)
 from attrib.workflows.mri.explaining import Explainer  # noqa: E402
 from attrib.workflows.mri.groups import Groups, _agreement, compare  # noqa: E402
 from attrib.workflows.mri.plan import Plan  # noqa: E402
+from attrib.workflows.plan import ALL_METHODS  # noqa: E402
 from tests.browser import held  # noqa: E402
 from tests.workflows import phantom  # noqa: E402
 
@@ -817,29 +827,39 @@ def test_slices_by_place_channels_from_the_network_and_names_beside_the_atlas(tm
 
 
 def test_the_overview_can_be_read(study: Path, drawn: Path) -> None:
-    """With eight methods and regions, and with two and one subject of each label."""
+    """With eight methods and regions, and with two and one subject of each label; with long names of both."""
+    long = {
+        "TLE": "epilepsy of the right temporal lobe with hippocampal sclerosis",
+        "HC": "$healthy_controls$",
+    }
     for folder in (study, drawn):
         frames = {
             k: pd.read_csv(folder / f"{n}.csv") if (folder / f"{n}.csv").is_file() else pd.DataFrame()
             for k, n in (("clusters", "clusters"), ("regions", "group_regions"), ("agreement", "agreement"))
         }
         table = pd.read_csv(folder / "attribution_statistics.csv", keep_default_na=False, na_values=[""])
+        regions = frames["regions"]
+        if len(regions):
+            regions["region"] = "Inferior Temporal Gyrus, temporooccipital part, " + regions["region"]
         empty = pd.DataFrame()
         groups = Groups(
-            "TLE",
-            "HC",
-            frames["clusters"],
-            frames["regions"],
-            empty,
-            empty,
-            empty,
-            frames["agreement"],
-            [],
-            [],
+            *long.values(), frames["clusters"], regions, empty, empty, empty, frames["agreement"], [], []
         )
+        table = table.replace({"label": long})
         figure = overview(table, groups, list(dict.fromkeys(table.method)))
         legible(figure)
         assert len(figure.axes) == 4
+
+
+def test_correlations_of_all_methods_fit_their_cells() -> None:
+    names = [n for n, m in ALL_METHODS.items() if m.about.result in ("input", "layer map")]
+    agreement = pd.DataFrame({"first": names[:2], "second": names[1:3], "mean": -0.25, "sd": 0.125})
+    figure = Drawing((CELL[0] * len(names), CELL[1] * len(names)))
+    empty = pd.DataFrame()
+    groups = Groups("TLE", "HC", empty, empty, empty, empty, empty, agreement, [], [])
+    _methods(figure.add_subplot(), groups, names)
+    figure.axes[0].set(position=(0, 0, 1, 1), title="", xticks=[], yticks=[])
+    legible(figure)
 
 
 def test_intervals_of_few_subjects_are_those_of_student() -> None:

@@ -18,7 +18,7 @@ from attrib.io import save
 from attrib.labels import labelled_inputs
 from attrib.labels.align import forward_args
 from attrib.plots import robust_limit
-from attrib.plots.scale import DIVERGING, figure, number
+from attrib.plots.scale import DIVERGING, figure, number, whole_ticks
 from attrib.scale.loading import first_line
 from attrib.workflows.drawing import method_name
 from attrib.workflows.fcgr import samplefiles
@@ -275,6 +275,7 @@ def _intervals(ax: Axes, contrast: xr.Dataset) -> None:
     ax.tick_params(axis="x", labelsize=7)
     ax.set_xlabel(f"{in_log_odds('difference', contrast['difference'])}, 95% bootstrap interval", fontsize=8)
     ax.locator_params(axis="x", nbins=4)
+    whole_ticks(ax.xaxis)
     ax.spines[["top", "right"]].set_visible(False)
 
 

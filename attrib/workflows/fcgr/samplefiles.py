@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ EXPORTS = "numpy_exports"
 REFERENCE = "integrated_gradients"  # the method that others are compared with
 
 NAMED = 5  # k-mers with names in a picture
-ROW = 1.55  # inches of a row of letters
+ROW, LETTER = 1.55, 0.16  # inches: of a row of letters, of a letter's width
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22")
 
 TITLES = {"mirna": "miRNA", "mrna": "target"}
@@ -335,23 +335,36 @@ def along_picture(
 ) -> Figure:
     """Letters of both sequences, as high as their attributions; one row per method."""
     methods = list(tracks["mirna"])
-    counts = [int(next(iter(tracks[b].values())).notnull().sum()) for b in TITLES]
-    wide, high = 2.0 + 0.16 * sum(counts), 0.7 + ROW * len(methods)
-    picture = figure((wide, high))
+    picture = figure((1.0, 0.7 + ROW * len(methods)))
     picture.set_layout_engine("none")
-    unit = (wide - 1.7) / (sum(counts) + 2)
     spans = {"mirna": [(seed[0] - 1, seed[1])], "mrna": runs(site)}
-    for row, method in enumerate(methods):
-        left, bottom = 0.75, high - 0.45 - ROW * (row + 1) + 0.5
-        for name, count in zip(TITLES, counts, strict=True):
-            ax = picture.add_axes((left / wide, bottom / high, unit * count / wide, 1.0 / high))
-            a = tracks[name][method]
+    axes: dict[str, list[Axes]] = {name: [] for name in TITLES}
+    for method in methods:
+        for name in TITLES:
+            ax, a = picture.add_axes((0, 0, 1, 1 / picture.get_figheight())), tracks[name][method]
             label = in_log_odds(f"{method_name(method)}\n", a).replace("\n ", "\n")
             _letters(ax, a, label if name == "mirna" else "", spans[name])
-            ax.set_xlabel(f"{TITLES[name]} position (nt)" if row == len(methods) - 1 else "", fontsize=8)
-            left += unit * count + 0.75
+            ax.set_xlabel(f"{TITLES[name]} position (nt)" if method == methods[-1] else "", fontsize=8)
+            axes[name].append(ax)
+    _lay_out(picture, axes)
     picture.suptitle(title, fontsize=11)
     return picture
+
+
+def _lay_out(picture: Figure, axes: Mapping[str, Sequence[Axes]]) -> None:
+    """Rows of axes 1 inch high, columns as wide as their letters; the numbers beside them have the room that they take."""
+    lefts, wide = {}, 0.0
+    for name, column in axes.items():
+        boxes = [ax.yaxis.get_tightbbox() for ax in column]
+        beside = max(ax.bbox.x0 - box.x0 for ax, box in zip(column, boxes, strict=True) if box is not None)
+        lefts[name] = wide + beside / picture.dpi + 0.15
+        wide = lefts[name] + LETTER * np.ptp(column[0].get_xlim())
+    high = picture.get_figheight()
+    picture.set_figwidth(wide + 0.15)
+    for name, column in axes.items():
+        for row, ax in enumerate(column):
+            bottom, inches = high + 0.05 - ROW * (row + 1), LETTER * np.ptp(ax.get_xlim())
+            ax.set_position((lefts[name] / (wide + 0.15), bottom / high, inches / (wide + 0.15), 1 / high))
 
 
 def _letters(ax: Axes, a: xr.DataArray, label: str, spans: list[tuple[int, int]]) -> None:

@@ -16,7 +16,7 @@ from attrib.io import save, save_rows, write_json
 from attrib.io.nifti import numbers, open_image, oriented
 from attrib.io.place import strict
 from attrib.labels.grids import VOXEL_DIMS
-from attrib.plots.scale import DIVERGING, NEGATIVE, POSITIVE, figure, wrapped
+from attrib.plots.scale import DIVERGING, NEGATIVE, POSITIVE, figure, shortened, whole_ticks, wrapped
 from attrib.workflows.folder import Folder, timed
 from attrib.workflows.mri.groups import Groups, Means, compare
 from attrib.workflows.mri.intake import Cohort
@@ -44,6 +44,9 @@ CLUSTERS = (
 SLICES = "{method}/{name}/{name}_{method}"  # the beginning of the files of a subject
 
 REGIONS = 14  # rows of the comparison by region
+CELL = 0.36, 0.24  # inches, of two methods' correlation
+MARKERS = "o^sv"  # each for ten methods
+GAP = 0.12  # inches around what is drawn
 GREY = "#767676"
 
 
@@ -307,24 +310,38 @@ def overview(table: pd.DataFrame, groups: Groups, methods: Sequence[str]) -> Fig
     Figure
     """
     compared = groups.regions[groups.regions.method == methods[0]] if len(groups.regions) else groups.regions
-    low = max(3.2, 0.26 * min(REGIONS, len(compared)) + 0.6)  # inches of the lower panels
-    lines = 0.2 * -(-len(methods) // 2) + 0.3  # of the legend under the upper right one
-    left, wide, gap, right, top, high, bottom = 1.5, 4.6, 2.3, 0.6, 0.4, 3.4, 1.2
-    between = max(1.5, 0.6 + lines) + 0.6
-    width, height = left + 2 * wide + gap + right, top + high + between + low + bottom
-    drawing = figure((width, height))
+    count = len(methods)
+    low = max(3.2, 0.26 * min(REGIONS, len(compared)) + 0.6, CELL[1] * count)  # inches of the lower panels
+    wide, high = max(4.6, CELL[0] * count), 3.4
+    drawing = figure((wide, high))
     drawing.set_layout_engine("none")
-
-    def panel(x: float, y: float, inches: float) -> Any:
-        return drawing.add_axes((x / width, y / height, wide / width, inches / height))
-
-    a, b = (panel(x, bottom + low + between, high) for x in (left, left + wide + gap))
-    c, d = (panel(x, bottom, low) for x in (left, left + wide + gap))
+    a, b, c, d = (drawing.add_axes((0, 0, 1, inches / high)) for inches in (high, high, low, low))
     _distributions(a, table, groups, methods)
     _confidence(b, table, methods)
     _methods(c, groups, methods)
-    _regions(d, table, groups, methods)
+    _regions(d, table, groups, methods, letters=int(wide / 0.075))
+    _lay_out(drawing, [[a, b], [c, d]])
     return drawing
+
+
+def _lay_out(drawing: Figure, rows: Sequence[Sequence[Any]]) -> None:
+    """Put axes in rows and columns; they keep their size, and texts around them have the room that they take."""
+    drawing.draw_without_rendering()
+
+    def margins(ax: Any) -> np.ndarray:
+        inside, whole = ax.bbox.extents, ax.get_tightbbox().extents
+        return np.abs(whole - inside) / drawing.dpi + GAP
+
+    left, below, right, above = np.moveaxis(np.array([[margins(ax) for ax in row] for row in rows]), 2, 0)
+    sizes = np.array([[ax.bbox.size / drawing.dpi for ax in row] for row in rows])
+    widths = left.max(0) + sizes[..., 0].max(0) + right.max(0)
+    heights = below.max(1) + sizes[..., 1].max(1) + above.max(1)
+    xs, ys = np.cumsum(widths) - right.max(0), heights.sum() - np.cumsum(heights) + below.max(1)
+    drawing.set_size_inches(widths.sum(), heights.sum())
+    for row, y, of_row in zip(rows, ys, sizes, strict=True):
+        for ax, end, (width, height) in zip(row, xs, of_row, strict=True):
+            box = np.array([end - width, y, width, height])
+            ax.set_position(box / np.tile(drawing.get_size_inches(), 2))
 
 
 def _name_methods(ax: Any, methods: Sequence[str], beside: Sequence[str] = ()) -> None:
@@ -350,7 +367,14 @@ def _distributions(ax: Any, table: pd.DataFrame, groups: Groups, methods: Sequen
             values, positions=at, widths=0.3, patch_artist=True, boxprops={"facecolor": colour, "alpha": 0.55},
             medianprops={"color": "black"}, flierprops={"markersize": 3}, manage_ticks=False,
         )  # fmt: skip
-        ax.plot([], [], "s", color=colour, alpha=0.55, label=f"{label or 'all'} (n = {len(values[0])})")
+        ax.plot(
+            [],
+            [],
+            "s",
+            color=colour,
+            alpha=0.55,
+            label=f"{shortened(label or 'all', 30)} (n = {len(values[0])})",
+        )
     _name_methods(ax, methods, [f"median {medians[m]:.3g}" for m in methods])
     ax.set_ylabel("sum of magnitudes / median of the method", fontsize=9)
     ax.set_title("Strength of attributions by method", fontsize=10)
@@ -370,10 +394,10 @@ def _confidence(ax: Any, table: pd.DataFrame, methods: Sequence[str]) -> None:
         ax.plot(
             chosen.probability,
             strength,
-            "o",
+            MARKERS[k // 10 % len(MARKERS)],
             markersize=4,
             alpha=0.7,
-            color=f"C{k}",
+            color=f"C{k % 10}",
             label=f"{shown(method)}: {_rho(chosen)}",
         )
     low, high = float(table.probability.min()), float(table.probability.max())
@@ -429,13 +453,14 @@ def _with_sd(mean: float, sd: float) -> str:
     return "–" if np.isnan(mean) else f"{mean:.2f}{spread}"
 
 
-def _regions(ax: Any, table: pd.DataFrame, groups: Groups, methods: Sequence[str]) -> None:
+def _regions(ax: Any, table: pd.DataFrame, groups: Groups, methods: Sequence[str], letters: int) -> None:
     """Differences of shares by region with intervals; without an atlas, of strength."""
     method = methods[0]
     chosen = groups.regions[groups.regions.method == method] if len(groups.regions) else pd.DataFrame()
     if chosen.empty:
-        _strengths(ax, table, groups, method)
+        _strengths(ax, table, groups, method, letters)
         return
+    positive, negative = (shortened(g, 30) for g in (groups.positive, groups.negative))
     total = len(chosen)
     chosen = (
         chosen.reindex(chosen.t.abs().sort_values(ascending=False).index)
@@ -461,19 +486,17 @@ def _regions(ax: Any, table: pd.DataFrame, groups: Groups, methods: Sequence[str
             fillstyle="full" if r.p_holm < 0.05 else "none",
         )
     ax.axvline(0, color="black", linewidth=0.7)
-    ax.set_yticks(at, [str(r) for r in chosen.region], fontsize=8 if len(chosen) <= 12 else 7)
-    ax.set_xlabel(
-        f"share in {groups.positive} less share in {groups.negative} (percentage points), 95% interval",
-        fontsize=8,
-    )
+    ax.set_yticks(at, [shortened(str(r)) for r in chosen.region], fontsize=8 if len(chosen) <= 12 else 7)
+    ax.locator_params(axis="x", nbins=5)  # small numbers are long
+    whole_ticks(ax.xaxis)
+    label = f"share in {positive} less share in {negative} (percentage points), 95% interval"
+    ax.set_xlabel(wrapped(label, letters), fontsize=8)
     counted = f"{len(chosen)} of {total}, largest |t|" if total > len(chosen) else f"all {total}"
-    ax.set_title(
-        f"{groups.positive} and {groups.negative} by region, {shown(method)} ({counted};\nfilled: p < 0.05 by Holm over all regions)",
-        fontsize=9,
-    )
+    title = f"{positive} and {negative} by region, {shown(method)} ({counted}; filled: p < 0.05 by Holm over all regions)"
+    ax.set_title(wrapped(title, letters), fontsize=9)
 
 
-def _strengths(ax: Any, table: pd.DataFrame, groups: Groups, method: str) -> None:
+def _strengths(ax: Any, table: pd.DataFrame, groups: Groups, method: str, letters: int = 60) -> None:
     """Subjects' strength by label, with means and their intervals."""
     for k, (label, colour) in enumerate(((groups.negative, NEGATIVE), (groups.positive, POSITIVE))):
         values = _of(table, method, label)["sum"].to_numpy(dtype=float)
@@ -483,10 +506,10 @@ def _strengths(ax: Any, table: pd.DataFrame, groups: Groups, method: str) -> Non
         half = student_t.ppf(0.975, len(values) - 1) * sem(values) if len(values) > 1 else 0.0
         ax.errorbar(k + 0.25, values.mean(), half, fmt="s", color=colour, capsize=3)
         ax.text(k, 0.02, f"n = {len(values)}", ha="center", fontsize=8, transform=ax.get_xaxis_transform())
-    ax.set_xticks([0, 1], [groups.negative, groups.positive], fontsize=9)
+    names = [wrapped(shortened(g, 30), 16) for g in (groups.negative, groups.positive)]
+    ax.set_xticks([0, 1], names, fontsize=9)
     ax.set_xlim(-0.5, 1.5)
     ax.set_ylabel("sum of the attribution", fontsize=9)
-    ax.set_title(
-        f"By label, {shown(method)}: subjects, mean and 95% interval\n(pass an atlas for regions)",
-        fontsize=9,
-    )
+    whole_ticks(ax.yaxis)
+    title = f"By label, {shown(method)}: subjects, mean and 95% interval"
+    ax.set_title(f"{wrapped(title, letters)}\n(pass an atlas for regions)", fontsize=9)
