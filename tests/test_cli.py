@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 import attrib
 from attrib.cli.commands import app
 from attrib.cli.options import assignments
-from attrib.cli.run import _refusal, repeated, run, with_flags
+from attrib.cli.run import _refusal, _with_its_flag, repeated, run, with_flags
 from attrib.io import load
 from attrib.workflows.explain import explain
 from attrib.workflows.fcgr.study import checked_methods
@@ -435,6 +435,14 @@ def test_wrong(here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], c
 def test_names_of_arguments_become_flags_of_the_command(arguments: str, text: str) -> None:
     message = "`batch_size` is 0; `options` is a; add `overwrite=True`; `n_steps` and `learning_rate` stay"
     assert with_flags(message, arguments.split()) == text
+
+
+def test_a_word_of_a_message_is_no_value_of_a_flag() -> None:
+    words = ["sequence", "--data", "my/a.fa", "--pictures", "none", "--bed", "b.bed"]
+    assert _with_its_flag("none of 2 records can be used", words) == "none of 2 records can be used"
+    assert _with_its_flag("b.bed is empty; none is left", words) == "--bed: b.bed is empty; none is left"
+    assert _with_its_flag("--data: b.bed has no tab", words) == "--bed: b.bed has no tab"
+    assert _with_its_flag("a.fa lacks it; pass --columns", words) == "a.fa lacks it; pass --columns"
 
 
 def test_a_setting_is_called_so_where_a_flag_has_its_name() -> None:

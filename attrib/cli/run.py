@@ -242,17 +242,17 @@ def _with_its_flag(text: str, arguments: Sequence[str]) -> str:
         for value in {typed, *typed.split(","), typed.partition("=")[2]}:
             path = Path(value.strip())
             spelled = {value.strip(), str(path), path.name} if value.strip() else set()
-            quoted += [(len(v), flag) for v in spelled if _quotes(text, v, only_files=head is not None)]
+            quoted += [(len(v), flag) for v in spelled if _quotes(text, v)]
     if not quoted or (head is not None and head[1] in {flag for _, flag in quoted}):
         return text
     return f"{max(quoted)[1]}: {text if head is None else text[head.end() :]}"
 
 
-def _quotes(text: str, value: str, only_files: bool) -> bool:
-    """Whether a message has a typed value as a word; values of one or two letters are in too many."""
-    if len(value) < 3 or (only_files and not re.search("[./]", value)):
-        return False
-    return re.search(rf"(?<![\w/.-]){re.escape(value)}(?![\w-])", text) is not None
+def _quotes(text: str, value: str) -> bool:
+    """Whether a message has a typed file, address or name of code as a word; other values, such as `none`, are words of any message."""
+    return bool(re.search(r"\w[./:]|[./:]\w", value)) and (
+        re.search(rf"(?<![\w/.-]){re.escape(value)}(?![\w-])", text) is not None
+    )
 
 
 def _interrupted() -> int:
