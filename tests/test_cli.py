@@ -85,6 +85,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     np.save(folder / "images.npy", rng.normal(size=(4, 1, 5, 5)).astype("float32"))
     np.save(folder / "whole.npy", rng.integers(0, 9, size=(4, 6)))
+    np.save(folder / "number.npy", np.float32(3))
     np.save(folder / "text.npy", np.array([["a", "b"]]))
     np.savez(folder / "two.npz", atac=np.ones((4, 2), "f4"), rna=np.ones((4, 6), "f4"))
     genes = xr.DataArray(
@@ -346,8 +347,14 @@ WRONG = {
     "broken data": ("explain --model mine:genes --data broken.nc --output OUT", "broken.nc cannot be read as .nc"),
     "text data": ("explain --model mine:genes --data text.npy --output OUT", "expected numbers"),
     "empty data": ("explain --model mine:genes --data empty.nc --output OUT", "expected at least one sample"),
-    "nan": ("explain --model mine:genes --data nan.nc --target 0 --output OUT", "NaN or infinite values in 1 of 4"),
+    "nan": ("explain --model mine:genes --data nan.nc --target 0 --output OUT", "--data has NaN or infinite values in 1 of 4"),
+    "a target by --set": (f"{GENES} --set target=1 --output OUT", "--set target: no such argument"),
+    "baselines for nobody": ("explain --model mine:genes --data genes.nc --methods saliency --target 1 --baselines 0 --output OUT", "--baselines: saliency compare with none"),
+    "baselines of no form": (f"{GENES} --baselines classes.txt --output OUT", "attrib: --baselines: "),
+    "a layer by --set": ("explain --model mine:genes --data genes.nc --methods grad_cam --target 1 --output OUT", "--set layer is"),
     "two variables": ("explain --model mine:genes --data two.npz --output OUT", "pass --variables"),
+    "a variable twice": ("explain --model mine:genes --data two.npz --variables rna,rna --output OUT", "--variables is rna, rna, expected different"),
+    "a single number": ("explain --model mine:genes --data number.npy --output OUT", "--data: x in number.npy is a single number"),
     "no variable": ("explain --model mine:genes --data two.npz --variables x --output OUT", "no variable 'x'"),
     "too few dims": ("explain --model mine:images --data images.npy --dims sample,y,x --target 0 --output OUT", "names 3 dims"),
     "dims twice": ("explain --model mine:images --data images.npy --dims a,a,b,c --target 0 --output OUT", "same name twice"),
@@ -392,6 +399,7 @@ WRONG = {
     "output is foreign": (f"{GENES} --output .", "not attrib's"),
     "demo on foreign": ("demo --output .", "not attrib's"),
     "bench all": ("bench --model mine:genes --data genes.nc --target all", "bench times one target"),
+    "bench classes": ("bench --model mine:genes --data genes.nc --classes a,b", "--classes has 2 names, but a sample's output has shape (3,)"),
     "bench method": ("bench --model mine:genes --data genes.nc --methods x", "'x'"),
     "bench output": ("bench --model mine:genes --data genes.nc --output x.txt", "ends in .csv"),
 }  # fmt: skip

@@ -292,6 +292,13 @@ def either(checkpoint: Path | None, model: str | None) -> Path | str:
     if checkpoint is not None and model is None:
         return checkpoint
     if model is not None and checkpoint is None:
+        if ":" not in model and not model.endswith(".pt2"):
+            hint = (
+                "; a checkpoint is passed by --checkpoint"
+                if Path(model).is_dir()
+                else "; weights are passed by --weights" * Path(model).is_file()
+            )
+            raise ValueError(f"--model is {model!r}, expected package.module:factory or FILE.pt2{hint}")
         return model
     raise ValueError(
         "pass either --checkpoint, a folder or file with both, or --model package.module:factory"

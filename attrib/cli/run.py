@@ -189,6 +189,9 @@ def with_flags(text: str, arguments: Sequence[str]) -> str:
         m[1]: f"--set {m[1]}" for word in arguments if (m := re.match(r"(?:--set=)?(?:\w+\.)?(\w+)=", word))
     }
     by_set = {name: f"--set {name}" for names in documented for name in names}
+    flags |= {inner: flags[n] for inner, n in (("f", "model"), ("x", "data")) if n in flags}
+    of_methods = _arguments_of_methods() if by_set else ()
+    by_set |= {name: f"--set {name}" for name in of_methods if name not in flags}
     several = {
         f"{name}s": flag for name, flag in flags.items() if f"{name}s" not in flags
     }  # several values of one flag
@@ -201,6 +204,12 @@ def with_flags(text: str, arguments: Sequence[str]) -> str:
     return re.sub(
         r"`(\w+)(?:=True)?`", lambda name: (by_set | several | flags | typed).get(name[1], name[0]), text
     )
+
+
+def _arguments_of_methods() -> set[str]:
+    """What `--set` may name, as far as methods are loaded: before, no error can be about one."""
+    methods = sys.modules.get("attrib.functional")
+    return set() if methods is None else {a for m in methods.METHODS.values() for a in m.about.arguments}
 
 
 def _typed_values(arguments: Sequence[str]) -> list[tuple[str, str]]:
@@ -224,19 +233,25 @@ def _typed_values(arguments: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _with_its_flag(text: str, arguments: Sequence[str]) -> str:
-    """A message that names no flag, behind the flag whose value it quotes: `--data: there is no file x.csv`."""
-    if re.search(r"(?<![\w-])--[a-z]", text):
+    """A message that names no flag, or one at its head whose file it is not about, behind the flag whose value it quotes: `--data: there is no file x.csv`."""
+    head = re.match(r"(--[a-z-]+): ", text)
+    if head is None and re.search(r"(?<![\w-])--[a-z]", text):
         return text
     quoted: list[tuple[int, str]] = []
     for flag, typed in _typed_values(arguments):
         for value in {typed, *typed.split(","), typed.partition("=")[2]}:
             spelled = {value.strip(), str(Path(value.strip()))} if value.strip() else set()
-            quoted += [
-                (len(v), flag)
-                for v in spelled
-                if len(v) > 2 and re.search(rf"(?<![\w/.-]){re.escape(v)}(?![\w-])", text)
-            ]
-    return f"{max(quoted)[1]}: {text}" if quoted else text
+            quoted += [(len(v), flag) for v in spelled if _quotes(text, v, only_files=head is not None)]
+    if not quoted or (head is not None and head[1] in {flag for _, flag in quoted}):
+        return text
+    return f"{max(quoted)[1]}: {text if head is None else text[head.end() :]}"
+
+
+def _quotes(text: str, value: str, only_files: bool) -> bool:
+    """Whether a message has a typed value as a word; values of one or two letters are in too many."""
+    if len(value) < 3 or (only_files and not re.search("[./]", value)):
+        return False
+    return re.search(rf"(?<![\w/.-]){re.escape(value)}(?![\w-])", text) is not None
 
 
 def _interrupted() -> int:

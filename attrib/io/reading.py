@@ -176,7 +176,11 @@ def _chosen(ds: xr.Dataset, variables: Sequence[str] | str | None, file: Path) -
             raise ValueError(
                 f"`variables`: {file.name} has no variable {missing[0]!r}, it has: {', '.join(names) or 'none'}"
             )
+        if len(set(variables)) < len(variables) or not variables:
+            raise ValueError(f"`variables` is {', '.join(variables) or 'empty'}, expected different names")
         return list(variables)
+    if not names:
+        raise ValueError(f"{file.name} has no variables")
     if len(names) != 1:
         raise ValueError(
             f"{file.name} has {len(names)} variables ({', '.join(names)}); pass `variables`, the model's inputs "
@@ -189,6 +193,8 @@ def _with_dims(a: xr.DataArray, dims: Sequence[str] | None, file: Path, prefix: 
     """The array with its dims named, or put in order; dims of plain HDF5 and Zarr have no names, or some that a library made up."""
     no_names = file.suffix.lower() in (".npy", ".npz")
     unnamed = [d for d in a.dims if no_names or PHONY.fullmatch(str(d))]
+    if not a.ndim:
+        raise ValueError(f"{a.name} in {file.name} is a single number, expected at least one dim")
     if dims is None:
         return a.rename({d: f"{prefix}_{i}" if i else "sample" for i, d in enumerate(a.dims) if d in unnamed})
     if len(dims) != a.ndim:

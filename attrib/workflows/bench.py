@@ -424,9 +424,9 @@ def measure(
         For arguments and files that do not fit, in one line, before anything is timed.
     """
     from attrib.io import read, save
-    from attrib.labels import labelled_inputs
+    from attrib.labels import labelled_inputs, predict
     from attrib.scale.loading import load_model
-    from attrib.workflows.data import class_names, drawn, floating, headed, with_heads
+    from attrib.workflows.data import class_names, drawn, floating, headed, heads_of, with_heads
     from attrib.workflows.study import trial
 
     _check(output)
@@ -436,6 +436,8 @@ def measure(
     f = with_heads(load_model(model, weights, device), target, names)
     trial(f, x, device)
     some = x.isel({labelled_inputs(x).sample_dims[0]: drawn(x, max_samples, seed)})
+    if names is not None and not heads_of(target, names):
+        predict(f, some.isel({labelled_inputs(some).sample_dims[0]: slice(1)}), classes=names, device=device)
     few = tuple(labelled_inputs(some).tensors(None))
     table = bench(f, few, methods=methods, batch_sizes=batch_sizes, device=device, target=goal,
                   repeats=repeats, progress=tell)  # fmt: skip

@@ -118,7 +118,8 @@ def _target(text: str, classes: Sequence[str] | None) -> int | str:
     if classes is not None and text in classes:
         return text
     if text.isdecimal():
-        return int(text)
+        is_named = classes is not None and int(text) < len(classes)
+        return classes[int(text)] if is_named else int(text)  # type: ignore[index]
     if classes is None:
         raise ValueError(
             f"`target` is {text!r}: to name a class, give `classes`; else a number, predicted or all; of a model with several "

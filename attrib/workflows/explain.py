@@ -19,7 +19,7 @@ from attrib.scale import cohort
 from attrib.scale.loading import load_model
 from attrib.workflows.data import baselines_of, class_names, floating, headed, targets, with_heads
 from attrib.workflows.folder import RECORD, Folder
-from attrib.workflows.plan import ALL_METHODS, Plan, plan, read_context
+from attrib.workflows.plan import ALL_METHODS, Plan, plan, read_context, refuse_unused_baselines
 from attrib.workflows.study import (
     TABLE,
     Done,
@@ -134,6 +134,7 @@ def explain_cohort(
         methods, **targets(target, names), classes=names, baselines=baselines_of(baselines, x, say),
         batch_size=batch_size, device=device, seed=seed, options=options,
     )  # fmt: skip
+    refuse_unused_baselines(methods, baselines)
     how = {**settings.shared, **settings.by_method[methods[0]]}
     method: Any = ALL_METHODS[methods[0]]
     if "method" in how:
@@ -259,6 +260,7 @@ def explain(
             methods, **targets(goal, outputs), classes=outputs, baselines=baselines_of(baselines, x, say),
             batch_size=batch_size, device=device, seed=seed, options=options,
         )  # fmt: skip
+        refuse_unused_baselines(settings.methods, baselines)
         f = with_heads(load_model(model, weights, device), target, names)
         settings = replace(settings, context=read_context(context, f, data))
         settings.context.of(x)

@@ -30,7 +30,7 @@ ALL_METHODS: dict[str, Method[...]] = {
     if m.about.result != "pairs"
 }
 Options = Mapping[str, Any]
-SET_ELSEWHERE = {"f", "x", "method", "progress"}
+SET_ELSEWHERE = {"f", "x", "method", "progress", "target", "targets", "classes"}
 WRAPPED = {
     n: m for n, m in ALL_METHODS.items() if m.about.result == "input" and not m.about.wraps
 }  # what goes inside
@@ -276,6 +276,14 @@ def plan(
     for outer, settings in inside.items():
         by_method[outer]["method"] = _inner(by_method[outer]["method"], settings, baselines)
     return Plan(names, every, shared, by_method, context or Context())
+
+
+def refuse_unused_baselines(methods: Sequence[str], baselines: Any) -> None:
+    """Refuse baselines beside methods that take none."""
+    if baselines is not None and not any(
+        ALL_METHODS[n].about.baselines or ALL_METHODS[n].about.wraps for n in methods
+    ):
+        raise ValueError(f"`baselines`: {', '.join(methods)} compare with none; leave it out")
 
 
 def arguments(method: str) -> dict[str, inspect.Parameter]:

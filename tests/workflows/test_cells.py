@@ -551,7 +551,18 @@ def test_a_factory_and_a_model_of_timm(
         ),
         (["--model", "own_cells:Timm", "--weights", "none.pt"], "there is no weights file none.pt"),
         (["--model", "own_cells:Gone"], "own_cells has no 'Gone'"),
-        (["--model", "own_cells:Timm", "--classes", "a,b"], "expected logits of 2 classes"),
+        (
+            ["--model", "own_cells:Timm", "--classes", "a,b"],
+            "--classes has 2 names, but --model gives (1, 3)",
+        ),
+        (
+            ["--model", "weights.pt"],
+            "--model is 'weights.pt', expected package.module:factory or FILE.pt2; weights are passed by",
+        ),
+        (
+            ["--model", "torch.nn:PairwiseDistance", "--processor", "processor.json"],
+            "--model fails on images of shape (1, 3, ",
+        ),
     ],
 )
 def test_refusals_of_the_users_own_code(

@@ -29,6 +29,7 @@ from attrib.labels.align import forward_args
 from attrib.labels.inputs import labelled_inputs
 from attrib.plots import bars, overlaid, overlays
 from attrib.plots.scale import shortened, wrapped
+from attrib.scale.loading import first_line
 from attrib.stats import entropy, mass_inside, rank_correlation
 from attrib.workflows.checkpoint import Classifier
 from attrib.workflows.drawing import method_name
@@ -233,10 +234,15 @@ def _passes(
     device = device_of(classifier.model) or x.device
     x = x.to(device)
     values, named = Companions(beside, len(x)).at(torch.arange(len(x)), x)
-    with torch.no_grad():
-        logits = one_tensor(classifier.model(x, *values, **named), len(x)).float()
+    try:
+        with torch.no_grad():
+            logits = one_tensor(classifier.model(x, *values, **named), len(x)).float()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # the user's code
+        raise ValueError(f"`model` fails on images of shape {tuple(x.shape)} ({first_line(error)}); check `processor`") from error  # fmt: skip
     if logits.ndim != 2 or logits.shape[1] != len(plan.classes) or len(plan.classes) < 2:
-        raise ValueError(f"the model gives {tuple(logits.shape)} for {len(x)} images, expected logits of {len(plan.classes)} classes, at least 2")  # fmt: skip
+        raise ValueError(f"`classes` has {len(plan.classes)} names, but `model` gives {tuple(logits.shape)} for {len(x)} images, expected a logit for each, of at least 2")  # fmt: skip
     best = logits.argmax(1)
     explanations: dict[str, functional.Explanation] = {}
     for some, options in plan.together:
