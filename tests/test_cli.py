@@ -355,6 +355,7 @@ WRONG = {
     "two variables": ("explain --model mine:genes --data two.npz --output OUT", "pass --variables"),
     "a variable twice": ("explain --model mine:genes --data two.npz --variables rna,rna --output OUT", "--variables is rna, rna, expected different"),
     "a single number": ("explain --model mine:genes --data number.npy --output OUT", "--data: x in number.npy is a single number"),
+    "only the file's name": ("explain --model mine:genes --data ./text.npy --output OUT", "attrib: --data: "),
     "no variable": ("explain --model mine:genes --data two.npz --variables x --output OUT", "no variable 'x'"),
     "too few dims": ("explain --model mine:images --data images.npy --dims sample,y,x --target 0 --output OUT", "names 3 dims"),
     "dims twice": ("explain --model mine:images --data images.npy --dims a,a,b,c --target 0 --output OUT", "same name twice"),

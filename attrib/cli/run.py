@@ -240,7 +240,8 @@ def _with_its_flag(text: str, arguments: Sequence[str]) -> str:
     quoted: list[tuple[int, str]] = []
     for flag, typed in _typed_values(arguments):
         for value in {typed, *typed.split(","), typed.partition("=")[2]}:
-            spelled = {value.strip(), str(Path(value.strip()))} if value.strip() else set()
+            path = Path(value.strip())
+            spelled = {value.strip(), str(path), path.name} if value.strip() else set()
             quoted += [(len(v), flag) for v in spelled if _quotes(text, v, only_files=head is not None)]
     if not quoted or (head is not None and head[1] in {flag for _, flag in quoted}):
         return text

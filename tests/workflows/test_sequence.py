@@ -908,7 +908,7 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--data a.fa --variants some.vcf", "the records have none; give --bed"),
         ("--data a.fa --max-samples 0", "--max-samples is 0"),
         ("--data a.fa --layer relu", "--layer relu is no convolution; there are motifs, mix"),
-        ("--data a.fa --layer ,", "--layer is ',', expected first, or some of motifs, mix"),
+        ("--data a.fa --layer ,", "--layer is empty, expected a value"),
         ("--data a.fa --layer motif", "did you mean 'motifs'?"),
         ("--data a.fa --methods deeplift", "did you mean 'deep_lift'?"),
         ("--data a.fa --baselines dinuc", "did you mean 'dinucleotide'?"),
