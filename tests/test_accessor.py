@@ -168,7 +168,9 @@ def test_words_stand_for_tokens_without_labels() -> None:
 
 
 def test_pictures_with_the_input() -> None:
-    legible(PICTURES["images"].attrib.plot(PICTURES["images"], n=2))
+    names = {"sample": [f"grey matter of the right superior temporal gyrus, {k}" for k in range(7)]}
+    images = PICTURES["images"].assign_coords(names)
+    legible(images.attrib.plot(images, n=2))
     a = SEQUENCES.sum("nucleotide").assign_attrs(units="output")
     legible(a.attrib.plot(SEQUENCES))
 

@@ -288,7 +288,7 @@ def _groups(a: xr.DataArray, samples: tuple[Hashable, ...], by: str | None) -> n
 def picture(a: xr.DataArray, x: xr.DataArray | None, n: int) -> Figure:
     """The picture of the first samples, or of the mean over all of them."""
     from attrib.plots import bars, comparison, heatmap, panels, text
-    from attrib.plots.scale import value_label
+    from attrib.plots.scale import shortened, value_label, wrapped
     from attrib.workflows import drawing
 
     a = drawing.at_largest_target(next(iter(drawing.each_layer({"": a}).values())))
@@ -312,11 +312,12 @@ def picture(a: xr.DataArray, x: xr.DataArray | None, n: int) -> Figure:
         raise ValueError(
             f"no picture fits the dims {', '.join(map(str, a.dims))}; select or average some, then plot again"
         )
-    if x is not None:
-        return comparison(
-            drawing.input_plane(drawing.flat_samples(x))[:n], {drawing.name(a, "attribution"): plane}
-        )
-    return panels(plane, lead, columns=min(n, 3))
+    letters = drawing.PANEL_LETTERS if x is None else drawing.letters_above(plane)
+    titles = [wrapped(shortened(named(plane, lead, k), 2 * letters), letters) for k in range(len(plane))]
+    if x is None:
+        return panels(plane, lead, titles=titles, columns=min(n, 3))
+    images = drawing.input_plane(drawing.flat_samples(x))[:n]
+    return comparison(images, {drawing.name(a, "attribution"): plane}, titles=titles)
 
 
 def _figure(ax: Any) -> Figure:
@@ -346,7 +347,7 @@ def _volume(a: xr.DataArray) -> xr.DataArray:
 def _logos(a: xr.DataArray, x: xr.DataArray | None) -> Figure:
     """A logo for each sample, below each other; a heat map of mutations, and of values of letters that may not be there."""
     from attrib.plots import attribution_logo, mutation_map
-    from attrib.plots.scale import figure
+    from attrib.plots.scale import figure, shortened, wrapped
     from attrib.workflows.sequence.settings import MUTATIONS, importance
 
     method = str(a.attrs.get("method", ""))
@@ -366,7 +367,8 @@ def _logos(a: xr.DataArray, x: xr.DataArray | None) -> Figure:
             a[k].isel(stretch), None if x is None else x[k].isel(stretch), ax=ax
         )
         of_all = f"; the strongest {LETTERS} of {count:,} positions" if count > LETTERS else ""
-        ax.set_title(named(a, a.dims[0], k) + of_all, fontsize=9, loc="left")
+        title = shortened(named(a, a.dims[0], k)) + of_all
+        ax.set_title(wrapped(title, int((drawing.get_figwidth() - 1) / 0.075)), fontsize=9, loc="left")
         if k < len(a) - 1:
             ax.set_xlabel("")
     return drawing

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import xarray as xr
 
+from attrib.plots.scale import number, shortened, wrapped
 from attrib.stats import mean_by, sample_dims
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 CHANNELS = ("channel", "channels", "band", "c", "rgb")
 SAMPLES = 8  # columns of a comparison
 GROUPS = 20  # panels of means
+PANEL_LETTERS = 21  # that fit in a line above a panel
 FEATURES = 25  # rows of a table of means
 
 Attributions = Mapping[str, xr.DataArray]
@@ -134,22 +136,27 @@ def _compared(x: xr.DataArray, results: Attributions, titles: Any, chosen: Seque
 
     rows = list(range(min(SAMPLES, x.shape[0]))) if chosen is None else list(chosen)
     first = next(iter(results.values()))
-    captions = [_title(first, i) for i in rows] if titles is None else titles
     image = input_plane(x)[rows]
+    captions = [_title(first, i, letters_above(image)) for i in rows] if titles is None else titles
     maps = {name(a, m): _over(plane(a)[rows], image) for m, a in results.items()}
     return comparison(image, maps, titles=captions)
 
 
-def _title(a: xr.DataArray, i: int) -> str:
-    """A sample's label, target and score."""
+def letters_above(images: xr.DataArray) -> int:
+    """How many letters fit in a line above an image of `attrib.plots.comparison`."""
+    return int(15 * min(3.0, max(1.0, images.shape[2] / images.shape[1])))
+
+
+def _title(a: xr.DataArray, i: int, letters: int) -> str:
+    """A sample's label, target and score, in lines of so many letters."""
     dim = a.dims[0]
     label = a[dim].values[i] if dim in a.coords else i
     lines = [str(label) if isinstance(label, str) else f"{dim} {label}"]
     if "target" in a.coords and a["target"].ndim:
         lines.append(f"target {a['target'].values[i]}")
     if "prediction" in a.coords:
-        lines.append(f"score {float(a['prediction'].values[i]):.3g}")
-    return "\n".join(lines)
+        lines.append(f"score {number(float(a['prediction'].values[i]))}")
+    return "\n".join(wrapped(shortened(line, 2 * letters), letters) for line in lines)
 
 
 def method_name(method: str) -> str:
@@ -183,7 +190,7 @@ def _top_features(results: Attributions) -> Figure:
 
     means = {name(a, m): mean_with_sd(abs(a).assign_attrs(a.attrs)) for m, a in results.items()}
     count = next(iter(results.values())).shape[0]
-    return bar_panels(means, label=f"mean |attribution| of {count} samples")
+    return bar_panels(means, label=f"mean |attribution| of {count} sample{'s' * (count > 1)}")
 
 
 def mean_per_class(a: xr.DataArray) -> xr.DataArray:
@@ -212,7 +219,7 @@ def _means(results: Attributions) -> Figure:
     notes = [f"{left[1]} of {left[0]} targets, those with the most samples"] if left[0] > left[1] else []
     mean = _slim(some.assign_attrs(long_name=title), "target")
     if mean.ndim > 2:
-        titles = [_group(mean, k) for k in range(mean.sizes["target"])]
+        titles = [wrapped(_group(mean, k), PANEL_LETTERS) for k in range(mean.sizes["target"])]
         return panels(plane(mean.assign_attrs(long_name="; ".join([title, *notes]))), "target", titles=titles)
     if mean.sizes["target"] == 1:
         return bar_panels({_group(mean, 0): mean[0]}, n=FEATURES, label=title)
@@ -227,7 +234,7 @@ def _means(results: Attributions) -> Figure:
 def _group(mean: xr.DataArray, k: int) -> str:
     label = mean["target"].values[k]
     called = label if isinstance(label, str) else f"target {label}"
-    return f"{called} (n = {int(mean['count'].values[k])})"
+    return f"{shortened(called, 30)} (n = {int(mean['count'].values[k])})"
 
 
 def _most_frequent(mean: xr.DataArray, count: int) -> xr.DataArray:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import xarray as xr
 from torch import nn
 
 from attrib.cli.run import OK, REFUSED, repeated, run
@@ -19,8 +20,9 @@ from attrib.domains.draws import drawn_evenly
 from attrib.domains.processors import Preparation, timm_preparation
 from attrib.functional import grad_cam
 from attrib.io import load, save
+from attrib.testing import legible
 from attrib.workflows.cells import METHODS, cells
-from attrib.workflows.cells.cohort import CohortSums, coarse, on_the_border, write_cohort
+from attrib.workflows.cells.cohort import CohortSums, _class_panels, coarse, on_the_border, write_cohort
 from attrib.workflows.cells.explaining import deletion, plan_of
 from attrib.workflows.checkpoint import Classifier, load_checkpoint
 from attrib.workflows.folder import Folder
@@ -717,6 +719,13 @@ def test_border_mass_classes_alike_and_a_gallery(study: Path) -> None:
     assert sd.sizes == mean.sizes
     assert {"gallery.png", f"{name}_probabilities.png"} <= {p.name for p in study.iterdir()}
     assert any(p.name == "variation_grad_cam.png" for p in study.iterdir())
+
+
+def test_long_names_of_classes_stay_above_their_panels() -> None:
+    names = ["segmented neutrophil granulocyte of the blood", "PLASMACYTOID_DENDRITIC_CELL_PRECURSOR"]
+    coords = {"predicted": names, "count": ("predicted", [3, 12345])}
+    a = xr.DataArray(np.ones((2, 4, 4)), dims=("predicted", "y", "x"), coords=coords)
+    legible(_class_panels(a, "mean Grad-CAM (output)"))
 
 
 def test_means_and_spreads_of_a_cohort(study: Path) -> None:

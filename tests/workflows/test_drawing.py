@@ -111,6 +111,14 @@ def test_means_of_many_classes_and_features_can_be_read_and_say_what_is_left_out
     assert names[3] in [t.get_text() for t in ax.get_xticklabels()]
 
 
+def test_long_names_stay_above_their_panels() -> None:
+    name = "grey matter of the right superior temporal gyrus"
+    a = result(("sample", 2), ("y", 6), ("x", 6))
+    a = a.assign_coords(sample=[name, f"{name}_2"], target=("sample", [f"target_{name}", name]))
+    for make in dict(pictures(a, {"saliency": a})).values():
+        legible(make())
+
+
 def test_completeness() -> None:
     a = result(("sample", 3), ("gene", 2)).assign_coords(delta=("sample", [0.1, -0.5, 0.2]))
     assert completeness(a) == (pytest.approx(0.2), pytest.approx(0.5))

@@ -248,11 +248,11 @@ def test_pictures_are_legible(labels: int) -> None:
     rng = np.random.default_rng(0)
     names = [f"brain_nucleus_accumbens_basal_ganglia_{k}" for k in range(labels)]
     a = xr.DataArray(
-        rng.normal(size=(labels * 3, 80)), dims=("sample", "gene"), name="attribution", attrs={"units": "logit"},
-        coords={"gene": [f"ENSG{k:011d}" for k in range(80)], "symbol": ("gene", [f"SYMBOL{k}" for k in range(80)]), "label": ("sample", np.repeat(names, 3))},
+        rng.normal(size=(labels * 3, 80)), dims=("sample", "gene"), name="attribution", attrs={"units": "logit / (standard deviations of normalised expression)"},
+        coords={"gene": [f"ENSG{k:011d}" for k in range(80)], "symbol": ("gene", [f"SYMBOL{k}_of_a_reading_frame_without_a_shorter_name" for k in range(80)]), "label": ("sample", np.repeat(names, 3))},
     )  # fmt: skip
     change = xr.DataArray(
-        rng.normal(size=(labels, 80)),
+        1e-4 * rng.normal(size=(labels, 80)),  # numbers that are long
         dims=("label", "gene"),
         coords={"label": sorted(names), "gene": a.gene},
         name="log2_fold_change",

@@ -28,7 +28,7 @@ from attrib.io.place import strict
 from attrib.labels.align import forward_args
 from attrib.labels.inputs import labelled_inputs
 from attrib.plots import bars, overlaid, overlays
-from attrib.plots.scale import shortened
+from attrib.plots.scale import shortened, wrapped
 from attrib.scale.loading import first_line
 from attrib.stats import entropy, mass_inside, rank_correlation
 from attrib.workflows.checkpoint import Classifier
@@ -44,6 +44,7 @@ OPTIONS = (
 )  # of the methods: maps lie on the pixels, of the one input, at one layer
 METHODS = ("grad_cam", "grad_cam_plus_plus", "layer_cam")
 SIDE_BY_SIDE = 20  # at most so many classes are explained for every image
+ABOVE = 24  # that fit above an overlay
 STEPS = 10
 CONTROLS = 5  # random orders, shared by all methods
 
@@ -403,20 +404,24 @@ def _draw(cell: Cell, folder: Path, overlay: str) -> None:
             ),
             folder / f"{name}_{method}.png",
         )
-    title = f"{name}: {cell.predicted} ({cell.probability.max():.1%})"
+    title = f"{shortened(name, 32)}: {shortened(cell.predicted, 32)} ({cell.probability.max():.1%})"
+    over = lambda text, panels: wrapped(text, ABOVE * (1 + panels))
     by_method = overlays(
-        cell.image, predicted, "method", title=title, titles=[method_name(m) for m in cell.methods], outline=cell.mask, overlay=overlay,
+        cell.image, predicted, "method", title=over(title, len(cell.methods)), titles=[method_name(m) for m in cell.methods],
+        outline=cell.mask, overlay=overlay,
     )  # fmt: skip
     save_picture(by_method, folder / f"{name}_methods.png")
     chances = dict(zip(cell.classes, cell.probability, strict=True)) | {"predicted": cell.probability.max()}
     by_class = overlays(
-        cell.image, maps.isel(method=0), "target", title=f"{title}, {method_name(cell.methods[0])}", shared=True, outline=cell.mask, overlay=overlay,
-        titles=[f"{t} ({chances[t]:.1%})" for t in cell.labels],
+        cell.image, maps.isel(method=0), "target", title=over(f"{title}, {method_name(cell.methods[0])}", len(cell.labels)), shared=True,
+        outline=cell.mask, overlay=overlay, titles=[wrapped(f"{shortened(t, 32)} ({chances[t]:.1%})", ABOVE) for t in cell.labels],
     )  # fmt: skip
     save_picture(by_class, folder / f"{name}_classes.png")
-    probability = xr.DataArray(cell.probability, dims="class", coords={"class": list(cell.classes)})
+    probability = xr.DataArray(
+        cell.probability, dims="class", coords={"class": [shortened(c, 32) for c in cell.classes]}
+    )
     chances_of = bars(probability, label="probability")
-    chances_of.set_title(shortened(title), fontsize=9)
+    chances_of.set_title(wrapped(title, 50), fontsize=9, loc="right")
     save_picture(chances_of.figure, folder / f"{name}_probabilities.png")
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from attrib.plots import heatmap
-from attrib.plots.scale import figure, shortened, value_label
+from attrib.plots.scale import figure, shortened, value_label, whole_ticks, wrapped
 from attrib.workflows.expression.findings import Findings
 from attrib.workflows.folder import save_picture
 from attrib.workflows.page import browser, links, listing, page, paragraphs, pictures, search, table
@@ -215,12 +215,16 @@ def against_expression(results: Findings, change: xr.DataArray, method: str) -> 
         first = int(np.nanargmax(np.abs(y)))
         ax.scatter(x[first], y[first], s=16, color="#b2182b", linewidths=0)
         ax.set_title(
-            f"{shortened(str(label), 34)}\nrho of magnitudes {rho:.2f}\nfirst: {names[first]}", fontsize=8
+            f"{shortened(str(label), 34)}\nrho of magnitudes {rho:.2f}\nfirst: {shortened(names[first], 34)}",
+            fontsize=8,
         )
         ax.tick_params(labelsize=7)
+        ax.locator_params(axis="x", nbins=5)  # small numbers are long
+        whole_ticks(ax.xaxis)
+        whole_ticks(ax.yaxis)
         ax.spines[["top", "right"]].set_visible(False)
-    drawing.supxlabel(f"{unit} against all other samples", fontsize=9)
-    drawing.supylabel(_quantity(results, method), fontsize=9)
+    drawing.supxlabel(wrapped(f"{unit} against all other samples", 38 * columns), fontsize=9)
+    drawing.supylabel(wrapped(_quantity(results, method), 34 * rows), fontsize=9)
     if len(labels) < results.moments.sizes["label"]:
         drawing.suptitle(
             f"{len(labels)} of {results.moments.sizes['label']} labels, those with the most samples",

@@ -285,6 +285,7 @@ def _motif_pictures(run: Folder, findings: Findings) -> list[str]:
 def _experiment_picture(run: Folder, experiments: pd.DataFrame) -> list[str]:
     """Draw the mean effects of motifs put into backgrounds, and of seqlets taken out of their records, per target."""
     from attrib.plots import bar_panels
+    from attrib.plots.scale import shortened
 
     if experiments.empty:
         return []
@@ -300,7 +301,7 @@ def _experiment_picture(run: Folder, experiments: pd.DataFrame) -> list[str]:
         clear = np.where(rows.q.to_numpy() <= LEVEL, "* ", "")
         panels[what if target == "score" else f"{what}, target {target}"] = xr.DataArray(
             rows.difference.to_numpy(), dims="motif",
-            coords={"motif": [f"{c}{m}" for c, m in zip(clear, rows.motif, strict=True)], "sd": ("motif", rows.sd.to_numpy())},
+            coords={"motif": [f"{c}{shortened(str(m), 26)}" for c, m in zip(clear, rows.motif, strict=True)], "sd": ("motif", rows.sd.to_numpy())},
             attrs={"units": f"output; *: q ≤ {LEVEL}"},
         )  # fmt: skip
     _say_cut(run, "experiments", len(kinds))
@@ -317,6 +318,7 @@ def _say_cut(run: Folder, name: str, count: int) -> None:
 def _courses(run: Folder, findings: Findings) -> list[str]:
     """Draw the interaction of two motifs over their distance, and the score over the rounds of evolution."""
     from attrib.plots import curves
+    from attrib.plots.scale import wrapped
 
     files = []
     for file, figures, name, at, value, label, across in (
@@ -334,7 +336,7 @@ def _courses(run: Folder, findings: Findings) -> list[str]:
             line[at].attrs["long_name"] = across
             if name:
                 line = line[0].assign_coords(se=(at, rows["sd"].to_numpy() / np.sqrt(rows["n"].to_numpy())))
-            lines[", ".join(words) or "directed evolution"] = line
+            lines[wrapped(", ".join(words), 44) or "directed evolution"] = line
         _say_cut(run, file.removesuffix(".png"), len(lines))
         ax = curves(dict(list(lines.items())[:PANELS]), at, label=label, legend=len(lines) > 1)
         ax.set_title("" if len(lines) > 1 else next(iter(lines)), fontsize=9)
