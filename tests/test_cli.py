@@ -394,6 +394,7 @@ WRONG = {
     "no setting": (f"{GENES} --set steps=3 --output OUT", "--set steps: no such argument; there are"),
     "a setting that is the library's": (f"{GENES} --set progress=true --output OUT", "--set progress: no such argument"),
     "no text": (f"{GENES} --classes genes.nc --output OUT", "--classes: genes.nc is no text"),
+    "no value": (f"{GENES} --set n_steps= --output OUT", "--set n_steps is empty, expected a value"),
     "no assignment": (f"{GENES} --set n_steps --output OUT", "expected name=value"),
     "bad setting": (f"{GENES} --set n_steps=-1 --output OUT", "n_steps"),
     "output is a file": (f"{GENES} --output genes.nc", "which is a file"),
@@ -448,6 +449,10 @@ def test_a_word_of_a_message_is_no_value_of_a_flag() -> None:
 def test_a_setting_is_called_so_where_a_flag_has_its_name() -> None:
     assert with_flags("`n_samples` is 0", ["fcgr", "--set", "n_samples=0"]) == "--set n_samples is 0"
     assert with_flags("`n_samples` is 0", ["fcgr", "--n-samples", "0"]) == "--n-samples is 0"
+    assert (
+        with_flags("`slice_range`, `atlas_names`, `key_mm`, `f`", ["mri"])
+        == "--input, --atlas, --set key_slices, --model"
+    )
 
 
 def test_a_name_is_renamed_once(capsys: pytest.CaptureFixture[str]) -> None:

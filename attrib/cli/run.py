@@ -30,6 +30,7 @@ PACKAGE = str(Path(__file__).parents[1])
 PATHS = sysconfig.get_paths()
 LIBRARIES = (*(PATHS[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")), "<frozen")
 TRACEBACK = "--traceback"
+IN_ONE_FLAG = (("f", "model"), ("x", "data"), ("slice_range", "input"), ("atlas_names", "atlas"))
 
 
 def main() -> None:
@@ -189,7 +190,8 @@ def with_flags(text: str, arguments: Sequence[str]) -> str:
         m[1]: f"--set {m[1]}" for word in arguments if (m := re.match(r"(?:--set=)?(?:\w+\.)?(\w+)=", word))
     }
     by_set = {name: f"--set {name}" for names in documented for name in names}
-    flags |= {inner: flags[n] for inner, n in (("f", "model"), ("x", "data")) if n in flags}
+    flags |= {inner: flags[n] for inner, n in IN_ONE_FLAG if n in flags}
+    by_set |= {"key_mm": by_set["key_slices"]} if "key_slices" in by_set else {}
     of_methods = _arguments_of_methods() if by_set else ()
     by_set |= {name: f"--set {name}" for name in of_methods if name not in flags}
     several = {
