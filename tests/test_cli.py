@@ -81,6 +81,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a user's code, weights and data."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "mine.py").write_text(CODE)
+    (folder / "precious.csv").write_text("gene,count\nINS,3\n")
     (folder / "crash.py").write_text("1 / 0\n")
     rng = np.random.default_rng(0)
     np.save(folder / "images.npy", rng.normal(size=(4, 1, 5, 5)).astype("float32"))
@@ -401,6 +402,7 @@ WRONG = {
     "output is foreign": (f"{GENES} --output .", "not attrib's"),
     "demo on foreign": ("demo --output .", "not attrib's"),
     "bench all": ("bench --model mine:genes --data genes.nc --target all", "bench times one target"),
+    "bench over data": ("bench --model mine:genes --data genes.nc --output precious.csv", "--output is precious.csv, which holds something else"),
     "bench classes": ("bench --model mine:genes --data genes.nc --classes a,b", "--classes has 2 names, but a sample's output has shape (3,)"),
     "bench method": ("bench --model mine:genes --data genes.nc --methods x", "'x'"),
     "bench output": ("bench --model mine:genes --data genes.nc --output x.txt", "ends in .csv"),
@@ -443,6 +445,9 @@ def test_a_word_of_a_message_is_no_value_of_a_flag() -> None:
     assert _with_its_flag("none of 2 records can be used", words) == "none of 2 records can be used"
     assert _with_its_flag("b.bed is empty; none is left", words) == "--bed: b.bed is empty; none is left"
     assert _with_its_flag("--data: b.bed has no tab", words) == "--bed: b.bed has no tab"
+    assert (
+        _with_its_flag("--samples: a.fa has no x", [*words, "--samples", "x"]) == "--samples: a.fa has no x"
+    )
     assert _with_its_flag("a.fa lacks it; pass --columns", words) == "a.fa lacks it; pass --columns"
 
 
