@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 import attrib
 from attrib.cli.commands import app
 from attrib.cli.options import assignments
-from attrib.cli.run import _refusal, repeated, run, with_flags
+from attrib.cli.run import _refusal, _with_its_flag, repeated, run, with_flags
 from attrib.io import load
 from attrib.workflows.explain import explain
 from attrib.workflows.fcgr.study import checked_methods
@@ -81,6 +81,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a user's code, weights and data."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "mine.py").write_text(CODE)
+    (folder / "precious.csv").write_text("gene,count\nINS,3\n")
     (folder / "crash.py").write_text("1 / 0\n")
     rng = np.random.default_rng(0)
     np.save(folder / "images.npy", rng.normal(size=(4, 1, 5, 5)).astype("float32"))
@@ -394,12 +395,14 @@ WRONG = {
     "no setting": (f"{GENES} --set steps=3 --output OUT", "--set steps: no such argument; there are"),
     "a setting that is the library's": (f"{GENES} --set progress=true --output OUT", "--set progress: no such argument"),
     "no text": (f"{GENES} --classes genes.nc --output OUT", "--classes: genes.nc is no text"),
+    "no value": (f"{GENES} --set n_steps= --output OUT", "--set n_steps is empty, expected a value"),
     "no assignment": (f"{GENES} --set n_steps --output OUT", "expected name=value"),
     "bad setting": (f"{GENES} --set n_steps=-1 --output OUT", "n_steps"),
     "output is a file": (f"{GENES} --output genes.nc", "which is a file"),
     "output is foreign": (f"{GENES} --output .", "not attrib's"),
     "demo on foreign": ("demo --output .", "not attrib's"),
     "bench all": ("bench --model mine:genes --data genes.nc --target all", "bench times one target"),
+    "bench over data": ("bench --model mine:genes --data genes.nc --output precious.csv", "--output is precious.csv, which holds something else"),
     "bench classes": ("bench --model mine:genes --data genes.nc --classes a,b", "--classes has 2 names, but a sample's output has shape (3,)"),
     "bench method": ("bench --model mine:genes --data genes.nc --methods x", "'x'"),
     "bench output": ("bench --model mine:genes --data genes.nc --output x.txt", "ends in .csv"),
@@ -437,9 +440,24 @@ def test_names_of_arguments_become_flags_of_the_command(arguments: str, text: st
     assert with_flags(message, arguments.split()) == text
 
 
+def test_a_word_of_a_message_is_no_value_of_a_flag() -> None:
+    words = ["sequence", "--data", "my/a.fa", "--pictures", "none", "--bed", "b.bed"]
+    assert _with_its_flag("none of 2 records can be used", words) == "none of 2 records can be used"
+    assert _with_its_flag("b.bed is empty; none is left", words) == "--bed: b.bed is empty; none is left"
+    assert _with_its_flag("--data: b.bed has no tab", words) == "--bed: b.bed has no tab"
+    assert (
+        _with_its_flag("--samples: a.fa has no x", [*words, "--samples", "x"]) == "--samples: a.fa has no x"
+    )
+    assert _with_its_flag("a.fa lacks it; pass --columns", words) == "a.fa lacks it; pass --columns"
+
+
 def test_a_setting_is_called_so_where_a_flag_has_its_name() -> None:
     assert with_flags("`n_samples` is 0", ["fcgr", "--set", "n_samples=0"]) == "--set n_samples is 0"
     assert with_flags("`n_samples` is 0", ["fcgr", "--n-samples", "0"]) == "--n-samples is 0"
+    assert (
+        with_flags("`slice_range`, `atlas_names`, `key_mm`, `f`", ["mri"])
+        == "--input, --atlas, --set key_slices, --model"
+    )
 
 
 def test_a_name_is_renamed_once(capsys: pytest.CaptureFixture[str]) -> None:

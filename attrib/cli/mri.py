@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -147,7 +148,10 @@ def mri(
 
 def _numbers(texts: Sequence[str], kind: Callable[[str], Any]) -> list[Any] | None:
     try:
-        return [kind(v) for v in texts] or None
+        numbers = [kind(v) for v in texts]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError
+        return numbers or None
     except ValueError:
         raise ValueError(
             f"--set key_slices is {','.join(texts)}, expected numbers, 40,50,60, or places, -12mm,4mm"

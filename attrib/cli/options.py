@@ -219,6 +219,8 @@ def assignments(settings: Sequence[str] | None, flag: str = "--set") -> dict[str
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise ValueError(f"{flag} is {text!r}, expected name=value, such as n_steps=20")
+        if not value.strip():
+            raise ValueError(f"{flag} {name.strip()} is empty, expected a value")
         try:
             values[name.strip()] = json.loads(
                 f"[{value}]" if re.fullmatch(r"[-\d.]+(,[-\d.]+)+", value) else value

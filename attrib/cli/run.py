@@ -30,6 +30,10 @@ PACKAGE = str(Path(__file__).parents[1])
 PATHS = sysconfig.get_paths()
 LIBRARIES = (*(PATHS[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")), "<frozen")
 TRACEBACK = "--traceback"
+FILE_LIKE = re.compile(
+    r"\w[./:]|[./:]\w"
+)  # a file, an address, code; other values, such as `none`, are words of any message
+IN_ONE_FLAG = (("f", "model"), ("x", "data"), ("slice_range", "input"), ("atlas_names", "atlas"))
 
 
 def main() -> None:
@@ -189,7 +193,8 @@ def with_flags(text: str, arguments: Sequence[str]) -> str:
         m[1]: f"--set {m[1]}" for word in arguments if (m := re.match(r"(?:--set=)?(?:\w+\.)?(\w+)=", word))
     }
     by_set = {name: f"--set {name}" for names in documented for name in names}
-    flags |= {inner: flags[n] for inner, n in (("f", "model"), ("x", "data")) if n in flags}
+    flags |= {inner: flags[n] for inner, n in IN_ONE_FLAG if n in flags}
+    by_set |= {"key_mm": by_set["key_slices"]} if "key_slices" in by_set else {}
     of_methods = _arguments_of_methods() if by_set else ()
     by_set |= {name: f"--set {name}" for name in of_methods if name not in flags}
     several = {
@@ -233,26 +238,23 @@ def _typed_values(arguments: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _with_its_flag(text: str, arguments: Sequence[str]) -> str:
-    """A message that names no flag, or one at its head whose file it is not about, behind the flag whose value it quotes: `--data: there is no file x.csv`."""
-    head = re.match(r"(--[a-z-]+): ", text)
-    if head is None and re.search(r"(?<![\w-])--[a-z]", text):
-        return text
+    """A message that names no flag, behind the flag whose file it is about: `--data: there is no file x.csv`; so is one that begins with the flag of another file."""
     quoted: list[tuple[int, str]] = []
+    others: set[str] = set()
     for flag, typed in _typed_values(arguments):
-        for value in {typed, *typed.split(","), typed.partition("=")[2]}:
+        for value in {typed.strip(), *typed.split(","), typed.partition("=")[2]}:
             path = Path(value.strip())
-            spelled = {value.strip(), str(path), path.name} if value.strip() else set()
-            quoted += [(len(v), flag) for v in spelled if _quotes(text, v, only_files=head is not None)]
-    if not quoted or (head is not None and head[1] in {flag for _, flag in quoted}):
+            spelled = [v for v in (value.strip(), str(path), path.name) if FILE_LIKE.search(v)]
+            in_text = [len(v) for v in spelled if re.search(rf"(?<![\w/.-]){re.escape(v)}(?![\w-])", text)]
+            quoted += [(n, flag) for n in in_text]
+            others |= {flag} if spelled and not in_text else set()
+    head = re.match(r"(--[a-z-]+): ", text)
+    names_it = (
+        head[1] not in others - {f for _, f in quoted} if head else re.search(r"(?<![\w-])--[a-z]", text)
+    )
+    if names_it or not quoted:
         return text
-    return f"{max(quoted)[1]}: {text if head is None else text[head.end() :]}"
-
-
-def _quotes(text: str, value: str, only_files: bool) -> bool:
-    """Whether a message has a typed value as a word; values of one or two letters are in too many."""
-    if len(value) < 3 or (only_files and not re.search("[./]", value)):
-        return False
-    return re.search(rf"(?<![\w/.-]){re.escape(value)}(?![\w-])", text) is not None
+    return f"{max(quoted)[1]}: {text[head.end() :] if head else text}"
 
 
 def _interrupted() -> int:

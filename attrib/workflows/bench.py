@@ -449,10 +449,18 @@ def measure(
 def _check(output: str | Path | None) -> None:
     if output is not None and Path(output).suffix != ".csv":
         raise ValueError(f"`output` is {output}, expected a name that ends in .csv")
+    if output is not None and Path(output).is_file() and not _is_table(Path(output)):
+        raise ValueError(f"`output` is {output}, which holds something else; name another file")
     if output is not None and not Path(output).parent.is_dir():
         raise FileNotFoundError(
             f"`output` is {output}, but there is no folder {Path(output).parent}; create it first"
         )
+
+
+def _is_table(file: Path) -> bool:
+    """Whether a file is empty or an earlier table, which a new one may replace."""
+    with file.open("rb") as stream:
+        return stream.readline().strip() in (b"", ",".join(COLUMNS).encode())
 
 
 def _goal(target: str | None, names: Sequence[str] | None) -> Any:

@@ -320,6 +320,10 @@ def test_baselines(study) -> None:
         ({"max_samples": 0}, "`max_samples` is 0"),
         ({"top": 0}, "`top` is 0"),
         ({"label": "tisue"}, "did you mean 'tissue'"),
+        (
+            {"gene_sets": {"a set": ["X", "Y"]}},
+            "`gene_sets` has no set with two genes of the model; its genes are called X, Y",
+        ),
         ({"options": {"n_step": 3}}, "n_step"),
     ],
 )

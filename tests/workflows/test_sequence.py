@@ -908,6 +908,10 @@ def test_tables_other_layouts_and_exported_programs(here: Path, tmp_path: Path) 
         ("--data a.fa --variants some.vcf", "the records have none; give --bed"),
         ("--data a.fa --max-samples 0", "--max-samples is 0"),
         ("--data a.fa --layer relu", "--layer relu is no convolution; there are motifs, mix"),
+        (
+            "--data a.fa --seed 99999999999999999999999",
+            "--seed is 99999999999999999999999, expected an int of 64 bits",
+        ),
         ("--data a.fa --layer ,", "--layer is empty, expected a value"),
         ("--data a.fa --layer motif", "did you mean 'motifs'?"),
         ("--data a.fa --methods deeplift", "did you mean 'deep_lift'?"),

@@ -95,7 +95,10 @@ def _table(path: Path, column: str, name: str | None) -> pd.DataFrame:
         raise FileNotFoundError(f"there is no file {path}")
     suffix = (path.with_suffix("") if path.suffix == ".gz" else path).suffix.lower()
     if suffix == ".parquet":
-        table = pd.read_parquet(path)
+        try:
+            table = pd.read_parquet(path)
+        except ImportError as error:
+            raise ImportError("reading parquet needs pyarrow: pip install pyarrow") from error
         return table.assign(**{str(c): table[c].map(_text) for c in (column, name) if c in table})
     if suffix not in _SEPARATORS:
         raise ValueError(f"{path} is no table by its name; expected .csv, .tsv, .txt, .tab or .parquet")

@@ -115,6 +115,17 @@ def _agreement(moments: xr.Dataset, beside: Mapping[str, xr.DataArray]) -> pd.Da
     )
 
 
+def refuse_foreign_sets(sets: Mapping[str, Sequence[str]], x: xr.DataArray) -> None:
+    """Refuse gene sets of which none can be tested, before the work."""
+    names = {str(v): None for c in ("gene", "symbol") if c in x.coords for v in x[c].values}
+    if not any(len(names.keys() & set(members)) > 1 for members in sets.values()):
+        genes = [g for members in sets.values() for g in members]
+        raise ValueError(
+            f"`gene_sets` has no set with two genes of the model; its genes are called {', '.join(genes[:3])}, those of the "
+            f"model {', '.join(list(names)[:3])}"
+        )
+
+
 def sets_of(results: Findings, sets: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Gene sets among the leading genes of each label, by symbol where the sets name more symbols than ids."""
     genes = results.moments["gene"].values.astype(str)

@@ -25,7 +25,7 @@ from attrib.workflows.expression import findings as numbers
 from attrib.workflows.expression import page as drawn
 from attrib.workflows.expression.checkpoint import Classifier, load_checkpoint
 from attrib.workflows.expression.download import read_expression
-from attrib.workflows.expression.findings import Findings, means_of_targets, target_names
+from attrib.workflows.expression.findings import Findings, means_of_targets, refuse_foreign_sets, target_names
 from attrib.workflows.expression.page import gene_data, study_page
 from attrib.workflows.expression.selection import (
     Samples,
@@ -197,6 +197,8 @@ def expression(
     )
     if label is None and classifier.label in matrix.x.coords:
         matrix = with_samples(matrix, label=classifier.label, need_label=False)
+    if sets is not None:
+        refuse_foreign_sets(sets, matrix.x)
     shares(1, cluster)
     ids = [str(v) for v in matrix.x["sample"].values]
     named = np.isin(np.arange(len(ids)), places_of(ids, samples))

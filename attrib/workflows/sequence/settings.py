@@ -276,7 +276,8 @@ def read_records(
     reading = _read(source)
     if not len(reading.sequences):
         first = reading.problems.problem.iloc[0] if len(reading.problems) else "it is empty"
-        raise ValueError(f"none of {len(reading.problems)} records can be used: {first}")
+        named = "data" if source.bed is None else "bed"
+        raise ValueError(f"`{named}`: none of {len(reading.problems)} records can be used: {first}")
     records = reading.sequences
     records = records.iloc[places_of([str(n) for n in records.index], samples)]
     by = label_among(records.columns)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import xarray as xr
 
+from attrib._arguments import whole_seed
 from attrib.domains.motifs import Clusters
 from attrib.domains.sequences import Reading, one_hot
 from attrib.io import motif_reading
@@ -288,6 +289,7 @@ def sequence(
     search = search or Search()
     source = data if isinstance(data, Source) else Source(data)
     most = picture_count(pictures)
+    whole_seed(seed)
     shares(1, cluster)
     reading, material = _read(source, samples, max_samples, settings, search, say)
     loaded = model_of(model, weights, device)
