@@ -27,6 +27,7 @@ from attrib.stats import cluster_contrast
 nibabel = pytest.importorskip("nibabel")
 pytest.importorskip("nilearn")
 
+from attrib.labels.grids import affine_coord  # noqa: E402
 from attrib.plots.drawing import Drawing  # noqa: E402
 from attrib.testing import legible  # noqa: E402
 from attrib.workflows.mri import (  # noqa: E402
@@ -47,6 +48,7 @@ from attrib.workflows.mri.cohort import (  # noqa: E402
 from attrib.workflows.mri.explaining import Explainer  # noqa: E402
 from attrib.workflows.mri.groups import Groups, _agreement, compare  # noqa: E402
 from attrib.workflows.mri.plan import Plan  # noqa: E402
+from attrib.workflows.mri.subjectfiles import label_of, texts_of  # noqa: E402
 from attrib.workflows.plan import ALL_METHODS  # noqa: E402
 from tests.browser import held  # noqa: E402
 from tests.workflows import phantom  # noqa: E402
@@ -860,6 +862,18 @@ def test_correlations_of_all_methods_fit_their_cells() -> None:
     _methods(figure.add_subplot(), groups, names)
     figure.axes[0].set(position=(0, 0, 1, 1), title="", xticks=[], yticks=[])
     legible(figure)
+
+
+def test_long_names_fit_above_slices() -> None:
+    from attrib.plots import slice_panels
+
+    group = "epilepsy of the right temporal lobe with hippocampal sclerosis"
+    part = {"predicted": group, "target": group, "probability": [0.987]}
+    subject: Any = SimpleNamespace(name="sub-0001_ses-baseline_acq-mprage_run-01_T1w", label=group)
+    a = xr.DataArray(np.random.default_rng(0).normal(size=(8, 9, 8)), dims=("i", "j", "k"))
+    a = a.assign_coords(affine=affine_coord(np.diag([20.0, 20.0, 20.0, 1.0])))
+    texts = texts_of(subject, part, "integrated_gradients", label_of(f"score of {group}", group))
+    legible(slice_panels(a, a, "k", 4, **texts))
 
 
 def test_intervals_of_few_subjects_are_those_of_student() -> None:

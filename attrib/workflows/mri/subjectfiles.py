@@ -18,7 +18,7 @@ from attrib.io.nifti import numbers, open_image, oriented
 from attrib.io.place import strict
 from attrib.labels.grids import VOXEL_DIMS, affine_of, foreground
 from attrib.plots.anatomy import SEQUENTIAL, SlicePanels, colours_of, slice_summary, write_png
-from attrib.plots.scale import DIVERGING
+from attrib.plots.scale import DIVERGING, shortened, wrapped
 from attrib.stats import region_shares
 from attrib.workflows.folder import stamp
 from attrib.workflows.mri.explaining import Explained
@@ -26,6 +26,7 @@ from attrib.workflows.mri.intake import Cohort
 from attrib.workflows.mri.plan import BY_REGION, Plan, shown
 
 COARSE = 150_000  # voxels of the maps that groups are compared on
+NAME, BAR = 26, 46  # letters of a name in a title, of a line beside the colour bar
 INSIDE = "inside"  # beside the coarse maps: the share of each block that is brain
 
 
@@ -226,8 +227,8 @@ def draw(sheet: Sheet) -> list[str]:
     says = f"{subject.name}: {true}predicted {part['predicted']} (p = {max(part['probability']):.3f})"
     for method in sheet.methods:
         a = read_map(sheet.folder, cohort, method, subject.name)
-        title = f"{says}\n{shown(method)}"
-        options: dict[str, Any] = {"atlas": atlas, "label": label_of(part["units"][method], part["target"]), "title": title}  # fmt: skip
+        label = label_of(part["units"][method], part["target"])
+        options: dict[str, Any] = {"atlas": atlas, **texts_of(subject, part, method, label)}
         panels = SlicePanels(anatomy, a, sheet.dim, **options)
         for k in sheet.slices:
             with replacing(sheet.folder / map_name(method, subject.name, f"_slice_{k}.png")) as temporary:
@@ -238,10 +239,20 @@ def draw(sheet: Sheet) -> list[str]:
         viewer(
             a,
             anatomy,
-            f"{says}; {shown(method)}: {options['label']}",
+            f"{says}; {shown(method)}: {label}",
             sheet.folder / map_name(method, subject.name, "_viewer.html"),
         )
     return sheet.files
+
+
+def texts_of(subject: Subject, part: dict[str, Any], method: str, label: str) -> dict[str, str]:
+    """The title of a subject's pictures and the label of their colour bar, in lines that fit them."""
+    name, true, predicted, target = (
+        shortened(t, NAME) for t in (subject.name, subject.label, part["predicted"], part["target"])
+    )
+    says = f"{f'true {true}, ' if true else ''}predicted {predicted} (p = {max(part['probability']):.3f})"
+    label = wrapped(label.replace(part["target"], target), BAR)
+    return {"title": f"{name}, {shown(method)}\n{says}", "label": label}
 
 
 def label_of(units: str, target: str) -> str:
