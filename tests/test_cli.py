@@ -401,6 +401,7 @@ WRONG = {
     "no assignment": (f"{GENES} --set n_steps --output OUT", "expected name=value"),
     "bad setting": (f"{GENES} --set n_steps=-1 --output OUT", "n_steps"),
     "output is a file": (f"{GENES} --output genes.nc", "which is a file"),
+    "output is in a file": (f"{GENES} --output genes.nc/new", "--output is genes.nc/new, but "),
     "output is foreign": (f"{GENES} --output .", "not attrib's"),
     "demo on foreign": ("demo --output .", "not attrib's"),
     "bench all": ("bench --model mine:genes --data genes.nc --target all", "bench times one target"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import shlex
 import shutil
@@ -203,6 +204,13 @@ class Folder:
         """Files of an earlier run, if this one may replace or continue it."""
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"`output` is {self.path}, which is a file; name a folder")
+        above = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not above.is_dir():
+            raise ValueError(f"`output` is {self.path}, but {above} is a file; name a folder")
+        if not os.access(above, os.W_OK):
+            raise ValueError(
+                f"`output` is {self.path}, but {above} may not be written to; name another place"
+            )
         if not self.path.exists() or all(p.name == LOCK for p in self.path.iterdir()):
             return []
         record = read_json(self.path / RECORD)

@@ -683,7 +683,7 @@ def test_the_predicted_class_beside_others_of_many() -> None:
     goals = {
         name: plan_of(classifier, ["grad_cam"], "auto", target).goals
         for name, target in (
-            ("both", ["c3", "predicted"]),
+            ("both", ["c3", "predicted", "c3"]),
             ("one", ["predicted"]),
             ("all", ["all", "c3"]),
             ("text", "c3"),

@@ -117,7 +117,7 @@ def plan_of(
     """
     maps = [name for name, m in METHODS_HERE.items() if m.about.result == "layer map"]
     refuse_unnamed("methods", methods, maps)
-    named = [targets] if isinstance(targets, str) else list(targets)
+    named = [targets] if isinstance(targets, str) else list(dict.fromkeys(targets))
     refuse_unnamed("target", named, ["predicted", "all", *classifier.classes])
     chosen = "all" if "all" in named else "predicted" if named == ["predicted"] else tuple(named)
     if len({*compartments, "background"}) <= len(compartments):
