@@ -81,6 +81,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a user's code, weights and data."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "mine.py").write_text(CODE)
+    (folder / "junk.pt").write_bytes(b"\x89PK\x03\x04\xff\xfe junk")
     (folder / "precious.csv").write_text("gene,count\nINS,3\n")
     (folder / "crash.py").write_text("1 / 0\n")
     rng = np.random.default_rng(0)
@@ -377,6 +378,7 @@ WRONG = {
     "weights by a longer way": (f"{GENES} --weights ./other.safetensors --output OUT", "attrib: --weights: "),
     "an empty value": (f"{GENES} --weights= --output OUT", "--weights is empty, expected a value"),
     "pickled weights": (f"{GENES} --weights pickled.pt --output OUT", "cannot be read as weights only"),
+    "weights of no form": (f"{GENES} --weights junk.pt --output OUT", "junk.pt cannot be read as weights only (UnpicklingError: Weights only load failed.); write"),
     "other weights": (f"{GENES} --weights other.safetensors --output OUT", "3 missing: 0.bias, 2.weight, 2.bias; 1 not"),
     "no weights inside": (f"{GENES} --weights genes.nc --output OUT", "cannot be read as weights only"),
     "no method": ("explain --model mine:genes --data genes.nc --methods saliance --output OUT", "there is no method 'saliance'"),

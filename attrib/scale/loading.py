@@ -257,6 +257,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     except Exception as error:  # whatever a file that is no state dict does to the reader
         code = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it holds a pickled {code[1]}, whose code is not run" if code else first_line(error)
+        reason = reason.partition(" In PyTorch 2.6")[0]  # torch's advice to load it with code and all
         raise ValueError(
             f"{file} cannot be read as weights only ({reason}); write it with "
             "torch.save(model.state_dict(), FILE) or safetensors.torch.save_model(model, FILE)"

@@ -625,6 +625,10 @@ def test_checkpoints_that_hold_a_state_dict(model: Path, tmp_path: Path) -> None
         (["--checkpoint", "BROKEN"], "does not fit the model"),
         ([], "pass either --checkpoint, a file of attrib fcgr train, or --model"),
         (["--checkpoint", "MODEL", "--weights", "w.pt"], "--weights: a checkpoint brings its own"),
+        (
+            ["--model", "attrib.workflows.fcgr.network:TwoBranch", "--set", "dropout=2"],
+            "--set dropout: a network of your own brings its own",
+        ),
         (["--checkpoint", "MODEL", "--samples", "9999"], "--samples is 9999, expected some of"),
         (["--checkpoint", "MODEL", "--methods", "magic"], "expected some of"),
         (["--checkpoint", "MODEL", "--max-samples", "0"], "--max-samples is 0"),

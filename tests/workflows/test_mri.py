@@ -698,7 +698,7 @@ def test_atlases_are_refused_without_names_and_on_other_grids(place: Path, tmp_p
     for options, message in (
         ({"atlas": place / "atlas.nii.gz", "atlas_names": None}, "`atlas` needs the names"),
         ({"atlas": place / "atlas.nii.gz", "atlas_names": tmp_path / "few.csv"}, "no name for 3 regions"),
-        ({"atlas": tmp_path / "small.nii.gz"}, "small has 13 x 16 x 12 voxels"),
+        ({"atlas": tmp_path / "small.nii.gz"}, "small.nii.gz has 13 x 16 x 12 voxels"),
         ({"atlas": tmp_path / "broken.nii.gz"}, "no whole numbers"),
     ):
         with pytest.raises(ValueError, match=message):

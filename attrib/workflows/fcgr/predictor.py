@@ -151,7 +151,10 @@ def load_predictor(
     network = model_of(model, weights, device)
     code = model if isinstance(model, str) else type(model).__name__
     source = code if weights is None else f"{code} {fingerprint(Path(weights))}"
-    settings = _agreeing(_beside(Path(weights)) if weights is not None else {}, form)
+    beside = _beside(Path(weights)) if weights is not None else {}
+    if "dropout" not in beside:
+        refuse_beside("a network of your own brings its own", dropout=dropout)
+    settings = _agreeing(beside, form)
     return Predictor(Score(network, output_kind).eval(), _images(settings), source)
 
 

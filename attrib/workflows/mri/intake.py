@@ -104,7 +104,7 @@ def on_grid(
         If it does not, or cannot be read.
     """
     image = oriented(open_image(path), orientation)
-    refuse_other_grid(image, affine, shape, name_of(path), other)
+    refuse_other_grid(image, affine, shape, path.name, other)
     return numbers(image)[0]
 
 
