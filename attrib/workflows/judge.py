@@ -476,9 +476,9 @@ def picture(judged: Judgement) -> Figure:
     heights = [3.5, *[max(1.5, 0.6 + 0.15 * len(table))] * 2]
     grid = drawing.add_gridspec(3, 3, height_ratios=heights)
     titles = {
-        "deletion": "deletion: most important go first (low is good)",
-        "insertion": "insertion: most important come first (high is good)",
-        "randomization": "randomization from the output (0 is good)",
+        "deletion": "deletion: most important go first\n(low is good)",
+        "insertion": "insertion: most important come first\n(high is good)",
+        "randomization": "randomization from the output\n(0 is good)",
     }
     for place, (name, title) in zip((grid[0, 0], grid[0, 1], grid[0, 2]), titles.items(), strict=True):
         lines = {method_name(m): a for m, a in judged.curves[name].items()}
@@ -528,6 +528,7 @@ def _bars(ax: Axes, names: list[str], values: pd.Series, log: bool) -> None:
         ax.xaxis.set_minor_formatter("")
     else:
         ax.axvline(0, color="black", linewidth=0.8)
+        ax.locator_params(axis="x", nbins=5)  # small numbers are long
     for k, value in enumerate(values):
         if not np.isfinite(value) or (log and value == 0):
             word = "0" if value == 0 else "none"
