@@ -11,7 +11,7 @@ import xarray as xr
 
 from attrib._arguments import public
 from attrib.labels.grids import AFFINE, VOXEL_DIMS, affine_of, anatomical, foreground
-from attrib.plots.scale import DIVERGING, number
+from attrib.plots.scale import DIVERGING, number, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -173,9 +173,11 @@ def slice_summary(
     colours = colours_of(attribution, percentile)
     grey = _grey(anatomy)
     wide, high = views.panel(PANEL * 0.75)  # inches
-    left, right, top, bottom, gap = 0.55, 1.0, 0.62, 0.5, 0.08
+    left, top, bottom, gap = 0.55, 0.62, 0.5, 0.08
     inside = len(indices) * (wide + gap) - gap, 2 * (high + gap) - gap
-    figure = _figure((left + inside[0] + gap + right, top + inside[1] + gap + bottom))
+    label, right = _beside(label, high)
+    across = max(left + inside[0] + gap + right, _width(title))
+    figure = _figure((across, top + inside[1] + gap + bottom))
     width, height = figure.get_size_inches()
     ax = figure.add_axes((left / width, bottom / height, inside[0] / width, inside[1] / height))
     low_x, high_x, low_y, high_y = views.window
@@ -340,8 +342,9 @@ class SlicePanels:
         self.colours = colours_of(attribution, percentile)
         self.title, self.dim = title, dim
         wide, high = self.views.panel(PANEL)
-        left, gap, right, top, bottom = 0.55, 0.12, 1.0, 0.62, 0.5
-        self.figure = _figure((left + 3 * wide + 2 * gap + right, top + high + bottom))
+        left, gap, top, bottom = 0.55, 0.12, 0.62, 0.5
+        label, right = _beside(label, high)
+        self.figure = _figure((max(left + 3 * wide + 2 * gap + right, _width(title)), top + high + bottom))
         width, height = self.figure.get_size_inches()
         headings = ("", "attribution", f"largest {100 - percentile:g}%")
         self.panels: list[Any] = []
@@ -430,6 +433,17 @@ def _figure(size: tuple[float, float]) -> Figure:
     drawing = figure(size)
     drawing.set_layout_engine("none")
     return drawing
+
+
+def _beside(label: str, high: float) -> tuple[str, float]:
+    """The colour bar's label in lines as long as a panel is high, and the inches that bar, numbers and lines take."""
+    lines = [t for line in label.splitlines() for t in wrapped(line, max(16, int(high / 0.056))).splitlines()]
+    return "\n".join(lines), 0.85 + 0.12 * len(lines)
+
+
+def _width(title: str) -> float:
+    """Inches that a title takes."""
+    return 0.2 + 0.083 * max(map(len, title.splitlines()), default=0)
 
 
 def _grey(anatomy: xr.DataArray) -> dict[str, Any]:

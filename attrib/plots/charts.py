@@ -18,6 +18,7 @@ from attrib.plots.scale import (
     dim_label,
     figure,
     literal,
+    shortened,
     value_label,
     whole_ticks,
     with_unit,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 STYLES = ("-", "--", ":", "-.")  # each for ten lines
 
 OTHERS = "#cccccc"
+NAME = 36  # letters of a bar's name
 
 
 @public
@@ -82,14 +84,16 @@ def bars(a: xr.DataArray, *, n: int = 20, ax: Axes | None = None, label: str | N
     (dim,) = a.dims
     values = np.asarray(a.values, dtype=float)
     top = np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:n]
-    ax = axes(ax, (5.0, 1.0 + 0.24 * len(top)))
+    names = [shortened(str(v), NAME) for v in a[dim].values[top]]
+    longest = max(map(len, names), default=0)
+    ax = axes(ax, (max(5.0, 3.2 + 0.085 * longest), 1.0 + 0.24 * len(top)))
     ax.barh(range(len(top)), values[top], color=np.where(values[top] < 0, NEGATIVE, POSITIVE), height=0.75)
     spread = "sd" in a.coords and a["sd"].dims == a.dims
     if spread:
         ax.errorbar(
             values[top], range(len(top)), xerr=a["sd"].values[top], fmt="none", ecolor="black", elinewidth=1.2
         )
-    ax.set_yticks(range(len(top)), [str(v) for v in a[dim].values[top]])
+    ax.set_yticks(range(len(top)), names)
     ax.invert_yaxis()
     ax.axvline(0, color="black", linewidth=0.8)
     ax.spines[["top", "right"]].set_visible(False)
@@ -153,7 +157,7 @@ def bar_panels(attributions: Mapping[str, xr.DataArray], *, n: int = 15, label: 
     rows = -(-len(attributions) // columns)
     longest = max(len(str(v)) for a in attributions.values() for v in a[a.dims[0]].values[:1000])
     most = max(3, min(n, max(a.size for a in attributions.values())))
-    drawing = figure((columns * (3.0 + min(2.0, 0.07 * longest)), rows * (1.1 + 0.2 * most)))
+    drawing = figure((columns * (3.0 + 0.07 * min(NAME, longest)), rows * (1.1 + 0.2 * most)))
     for k, (title, a) in enumerate(attributions.items()):
         ax = drawing.add_subplot(rows, columns, k + 1)
         unit = a.attrs.get("units")
@@ -239,7 +243,7 @@ def curves(
             linewidth=1.5,
             marker="o" if names else "",
             markersize=3,
-            label=name,
+            label=shortened(name),
         )
         _draw_band(ax, a, dim, f"C{k % 10}")
     if names:

@@ -334,7 +334,13 @@ def overlays(
         refuse_other_dims("outline", outline, ("y", "x"))
         outline = laid_like(outline, image, "outline", "image")
     rows, columns = image.sizes["y"], image.sizes["x"]
-    drawing = figure((2.3 * (count + 1), 0.9 + min(4.4, max(1.1, 2.2 * rows / columns))))
+    names = [str(v) for v in (a[by].values if titles is None else titles)]
+    lines = (
+        max([1, *(n.count("\n") + 1 for n in names)])
+        + title.count("\n")
+        + (2 if overlay == "contours" else 0)
+    )
+    drawing = figure((2.3 * (count + 1), 0.75 + 0.17 * lines + min(4.4, max(1.1, 2.2 * rows / columns))))
     panels: Any = drawing.subplots(1, count + 1, squeeze=False)[0]
     picture = _colours_of(image)
     panels[0].imshow(picture)
@@ -349,7 +355,7 @@ def overlays(
         else:
             ax.imshow(overlaid(image, attribution, limit=limit, overlay=overlay))
         largest = float(np.nanmax(np.abs(attribution.values), initial=0))
-        ax.set_title(str(a[by].values[k]) if titles is None else str(titles[k]), fontsize=10)
+        ax.set_title(names[k], fontsize=10)
         ax.set_xlabel(wrapped(with_unit(f"largest {number(largest)}", a.attrs), 32) + notes, fontsize=8)
     for ax in panels:
         ax.set_xticks([])

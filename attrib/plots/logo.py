@@ -470,7 +470,7 @@ def sequence_tracks(
         grid[-1].set_xlim(-0.7, size - 0.3)
     for ax in grid[:-1]:
         ax.set_xlabel("")
-    drawing.suptitle(wrapped(title, 100), fontsize=10)
+    drawing.suptitle(wrapped(title, int(drawing.get_figwidth() / 0.085)), fontsize=10)
     return drawing
 
 

@@ -22,6 +22,7 @@ from attrib.plots.scale import (
     figure,
     number,
     robust_limit,
+    shortened,
     value_label,
     wrapped,
 )
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 PANEL = 1.25  # inches
 FEW = 6  # labels that fit beside a panel
+NAME = 28  # letters of a name above one
 
 
 @public
@@ -107,7 +109,7 @@ def panels(
         if k >= a.sizes[by]:
             ax.set_visible(False)
             continue
-        title = _title(a, by, k) if titles is None else titles[k]
+        title = wrapped(_title(a, by, k), int(12 * wide)) if titles is None else titles[k]
         picture = _panel(ax, a[k], limits[k], shared, title, scale)
     orient(grid[0, 0], a[0])  # the others share its axes
     bar = drawing.colorbar(picture, ax=grid, extend=ends, aspect=30, fraction=0.04, pad=0.02)
@@ -249,15 +251,20 @@ def _panel(ax: Any, a: xr.DataArray, limit: float, shared: bool, title: str, sca
 
 def _title(a: xr.DataArray, by: str, k: int) -> str:
     count = f" (n = {int(a['count'].values[k])})" if "count" in a.coords and a["count"].dims == (by,) else ""
-    return f"{by} {a[by].values[k]}{count}" if a[by].dtype.kind in "iuf" else f"{a[by].values[k]}{count}"
+    return (
+        f"{by} {a[by].values[k]}{count}"
+        if a[by].dtype.kind in "iuf"
+        else f"{shortened(str(a[by].values[k]), NAME)}{count}"
+    )
 
 
 def _card_title(name: str, motif: xr.DataArray, hit: Any) -> str:
+    name = shortened(name, NAME)
     sites = motif.attrs.get("sites")
     count = "" if sites is None else f", {sites:,.0f} site{'s' * (sites != 1)}"
     if hit is None:
         return f"{name}{count}"
-    target = f"{hit.target} {hit.target_name}".strip()
+    target = shortened(f"{hit.target} {hit.target_name}".strip(), NAME)
     return f"{name}{count}\nbest match: {target} ({hit.strand})\np {hit.p:.1g}, q {hit.q:.1g}"
 
 

@@ -1,4 +1,4 @@
-"""Numbers of any size and long units stay legible, whatever a model's output is measured in."""
+"""Numbers of any size, long units and long names stay legible."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,13 +7,27 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from attrib.domains.motifs import as_motif
 from attrib.domains.sequences import one_hot
-from attrib.plots import bars, overlays, points, sequence_tracks, text
+from attrib.labels.grids import affine_coord
+from attrib.plots import (
+    bar_panels,
+    bars,
+    curves,
+    motif_cards,
+    overlays,
+    panels,
+    points,
+    sequence_tracks,
+    slice_summary,
+    text,
+)
 from attrib.plots.scale import figure, number, whole_ticks, wrapped
 from attrib.testing import legible
 
 UNIT = "log-odds / (normalized expression)"
 GENES = [f"ENSG{k:011d}" for k in range(4)]
+LONG = [f"{k} positive regulation of transcription elongation by polymerase II" for k in range(3)]
 
 
 def values(dims: tuple[str, ...], shape: tuple[int, ...], scale: float, **coords: Any) -> xr.DataArray:
@@ -34,6 +48,30 @@ PICTURES: dict[str, Callable[[float], Any]] = {
     ),
     "text": lambda s: text(values(("token",), (4,), s, token=["the", "cell", "is", "well"])),
 }  # fmt: skip
+
+
+NAMED: dict[str, Callable[[], Any]] = {
+    "bars": lambda: bars(values(("set",), (3,), 1, set=LONG)),
+    "bar_panels": lambda: bar_panels({"saliency": values(("set",), (3,), 1, set=LONG)}),
+    "curves": lambda: curves({n: values(("fraction",), (3,), 1, fraction=[0, 0.5, 1]) for n in LONG}),
+    "motif_cards": lambda: motif_cards({n: as_motif(np.eye(4), sites=20) for n in LONG}),
+    "panels": lambda: panels(values(("set", "y", "x"), (3, 8, 8), 1, set=LONG), "set"),
+    "overlays": lambda: overlays(
+        xr.DataArray(np.ones((8, 8, 3)), dims=("y", "x", "channel")), values(("method", "y", "x"), (2, 8, 8), 1), "method",
+        titles=["two\nlines", "one"], overlay="contours",
+    ),
+    "sequence_tracks": lambda: sequence_tracks(one_hot("ACGT")[0], {"lift": values(("position",), (4,), 1)}, title=f"{LONG[0]}, {LONG[1]}"),
+    "slice_summary": lambda: slice_summary(
+        volume := values(("i", "j", "k"), (6, 7, 8), 1e-9).assign_coords(affine=affine_coord(np.eye(4))), volume, "k", [3],
+        label=f"integrated gradients ({UNIT})", title=LONG[0],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_long_names(name: str) -> None:
+    drawn = NAMED[name]()
+    legible(getattr(drawn, "figure", drawn))
 
 
 @pytest.mark.parametrize("scale", [2.5e-5, 1e-3, 340.0, 1e7])
