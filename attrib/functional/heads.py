@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attrib._arguments import public
+from attrib._public import public
 from attrib.engine.batching import BatchSize, Progress
 from attrib.engine.gradient.passes import Passes
 from attrib.engine.inputs import Tensors, as_tuple

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from attrib._arguments import public
+from attrib._public import public
 from attrib.engine.gradient.differentiate import graph_of
 from attrib.engine.inputs import as_baselines, as_distribution, as_pool, as_tuple
 from attrib.engine.layers.at_layer import Layer, OffPath, check_output, find_layer, not_in_the_model, tapped

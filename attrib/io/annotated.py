@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
 from attrib._install import install_hint
+from attrib._public import public
 from attrib.labels.frames import annotated_array, refuse_other_labels
 from attrib.stats.summary import sample_dims
 

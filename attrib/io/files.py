@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
 from attrib._claims import numbers, refuse_codecs
+from attrib._public import public
 from attrib.io import netcdf
 from attrib.io.netcdf import Labelled, decode, encode, pack, unpack
 from attrib.io.place import replacing, replacing_folder

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._public import public
 from attrib.domains.motifs import MotifReading, as_motif, meme_text, read_motifs, trimmed_motif
 from attrib.domains.sequences.tables import text_of
 from attrib.io.place import replacing

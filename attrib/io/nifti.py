@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import plain, public, refuse_what_cannot_fit, shown
+from attrib._arguments import plain, refuse_what_cannot_fit, shown
 from attrib._install import install_hint
+from attrib._public import public
 from attrib.io.place import replacing
 from attrib.labels.grids import AFFINE, CLOSE, VOXEL_DIMS, affine_coord, affine_of, checked_affine
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from attrib._arguments import public
+from attrib._public import public
 
 BYTES = 90  # with what studies add, names stay below 120
 DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{k}" for d in ("com", "lpt") for k in range(10))}

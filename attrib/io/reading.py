@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import list_of, public
+from attrib._arguments import list_of
 from attrib._claims import is_bare, is_consolidated, member, numbers, refuse_codecs, refuse_members
+from attrib._public import public
 from attrib.domains.expression.matrices import SUFFIXES, is_expression_file, read_matrix
 from attrib.io import netcdf
 from attrib.io.netcdf import Labelled

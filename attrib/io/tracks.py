@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public
 from attrib._install import install_hint
+from attrib._public import public
 from attrib.io.place import replacing
 from attrib.labels.frames import matched
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._public import public
 from attrib.labels.grids import AFFINE, VOXEL_DIMS, affine_of, anatomical, foreground
 from attrib.plots.scale import DIVERGING, number, wrapped
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public, refuse_unnamed
+from attrib._arguments import refuse_unnamed
+from attrib._public import public
 from attrib.plots.scale import (
     NEGATIVE,
     POSITIVE,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public, refuse_other_dims, shown
+from attrib._arguments import refuse_other_dims, shown
+from attrib._public import public
 from attrib.labels.frames import laid_like, truth
 from attrib.plots.scale import (
     PERCENTILE,

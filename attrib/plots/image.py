@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public, refuse_other_dims, refuse_other_number, refuse_unnamed
+from attrib._arguments import refuse_other_dims, refuse_other_number, refuse_unnamed
+from attrib._public import public
 from attrib.labels.frames import laid_like
 from attrib.plots.heatmap import is_words, orient, two_dims
 from attrib.plots.scale import (

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public, refuse_other_dims
+from attrib._arguments import refuse_other_dims
+from attrib._public import public
 from attrib.labels.frames import laid_like
 from attrib.plots.scale import (
     axes,

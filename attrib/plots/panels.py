@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public, refuse_other_number
+from attrib._arguments import refuse_other_number
+from attrib._public import public
 from attrib.labels.frames import laid_like
 from attrib.plots.heatmap import orient
 from attrib.plots.image import aspect, label_axes, ticks

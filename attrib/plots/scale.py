@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._public import public
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._public import public
 from attrib.labels.frames import text_along
 from attrib.plots.scale import (
     colours,

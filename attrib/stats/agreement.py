@@ -8,7 +8,8 @@ from itertools import combinations
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public, refuse_unnamed
+from attrib._arguments import refuse_unnamed
+from attrib._public import public
 from attrib.labels.frames import matched, truth
 from attrib.stats.matching import Labelled, by_labels, rank_of, samples_along
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public, whole_seed
+from attrib._arguments import whole_seed
+from attrib._public import public
 from attrib.labels.frames import matched, truth
 from attrib.stats.contrast import CLOSE, centred, entry_labels, pooled_t, two_groups
 from attrib.stats.matching import Labelled, by_labels, samples_along

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public, whole_seed
+from attrib._arguments import whole_seed
+from attrib._public import public
 from attrib.stats.matching import Labelled, by_labels, complete, samples_along, values_along
 
 CHUNK = 1 << 22  # numbers in memory at a time

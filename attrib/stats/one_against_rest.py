@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import list_of, public, refuse_unnamed
+from attrib._arguments import list_of, refuse_unnamed
+from attrib._public import public
 from attrib.labels.frames import matched, numbers
 from attrib.stats.matching import Labelled, by_labels, grouped
 from attrib.stats.summary import sample_dims

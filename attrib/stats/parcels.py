@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public, whole_seed
+from attrib._arguments import whole_seed
+from attrib._public import public
 from attrib.labels.frames import matched
 from attrib.stats.contrast import centred, pooled_t, two_groups
 from attrib.stats.matching import Labelled, by_labels, rank_of, samples_along

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public, refuse_empty, whole_seed
+from attrib._arguments import refuse_empty, whole_seed
+from attrib._public import public
 from attrib.labels.frames import matched
 from attrib.stats.matching import Labelled, by_labels, rank_of
 

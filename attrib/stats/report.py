@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public, whole_seed
+from attrib._arguments import whole_seed
+from attrib._public import public
 from attrib.labels.frames import numbers
 from attrib.stats.matching import complete, in_order, labels_of
 

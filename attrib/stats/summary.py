@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._public import public
 from attrib.labels.frames import is_anndata, text_along
 from attrib.stats.matching import Labelled, by_labels, grouped
 

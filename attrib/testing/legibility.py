@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from attrib._arguments import public
+from attrib._public import public
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

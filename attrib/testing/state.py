@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attrib._arguments import public
+from attrib._public import public
 from attrib.engine.inputs import Tensors
 from attrib.engine.model.parameters import Model, modules
 from attrib.testing.violation import (

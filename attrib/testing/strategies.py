@@ -11,8 +11,8 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from attrib._arguments import public
 from attrib._install import install_hint
+from attrib._public import public
 from attrib.engine.inputs import Tensors
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import near, public
+from attrib._arguments import near
+from attrib._public import public
 from attrib.domains.expression.matrices import RESERVED, Matrix, kind_of
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public, text_in
+from attrib._arguments import text_in
+from attrib._public import public
 from attrib.labels.frames import matched
 
 VERSION = re.compile(r"^(ENS[A-Z]*\d{6,})\.\d+(_PAR_Y)?$")

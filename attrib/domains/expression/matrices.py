@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
 from attrib._install import install_hint
+from attrib._public import public
 from attrib.domains.expression.genes import VERSION, without_version
 from attrib.labels import frames
 from attrib.labels.frames import annotated_array, is_anndata

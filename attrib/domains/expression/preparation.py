@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import list_of, public, refuse_what_cannot_fit, whole_seed
+from attrib._arguments import list_of, refuse_what_cannot_fit, whole_seed
+from attrib._public import public
 from attrib.labels.frames import matched, numbers
 
 SPLITS = ("train", "validation", "test")

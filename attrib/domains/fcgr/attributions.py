@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public, refuse_other_dims
+from attrib._arguments import refuse_other_dims
+from attrib._public import public
 from attrib.domains.fcgr.images import NONE, as_texts, codes, pixel_kmers, window_pixels
 from attrib.labels.frames import matched
 

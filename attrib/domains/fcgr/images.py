@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import list_of, near, public
+from attrib._arguments import list_of, near
+from attrib._public import public
 
 LETTERS = "ACGT"
 CORNERS = "CGAT"  # upper left, upper right, lower left, lower right

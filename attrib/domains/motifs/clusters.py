@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
 from attrib._install import install_hint
+from attrib._public import public
 from attrib.domains.motifs.filters import letters_of, refuse_other_labels
 from attrib.domains.motifs.matrix import counted_motif, matrix_of, trimmed_motif
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._public import public
 from attrib.domains.motifs.matrix import (
     EVEN,
     LETTERS,

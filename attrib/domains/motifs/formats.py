@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._public import public
 from attrib.domains.motifs.matrix import EVEN, LETTERS, as_motif, background_of, counted_motif, matrix_of
 from attrib.domains.sequences.tables import PROBLEM_COLUMNS
 

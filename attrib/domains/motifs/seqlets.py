@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public, whole_seed
+from attrib._arguments import whole_seed
+from attrib._public import public
 
 EULER = float(np.euler_gamma)
 COLUMNS = ["record", "start", "end", "attribution", "z", "p", "q"]

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public, whole_seed
+from attrib._arguments import whole_seed
+from attrib._public import public
 from attrib.domains.sequences.encoding import (
     NUCLEOTIDES,
     UNKNOWN,

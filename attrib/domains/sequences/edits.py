@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, TypeAlias, overload
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public, shown
+from attrib._arguments import shown
+from attrib._public import public
 from attrib.domains.sequences.encoding import (
     AXES,
     UNKNOWN,

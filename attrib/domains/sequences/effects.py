@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
+from attrib._public import public
 from attrib.domains.sequences.edits import Function, Outputs, Rows, Subject
 from attrib.domains.sequences.encoding import NUCLEOTIDES, UNKNOWN, codes, fault, other_strand
 from attrib.domains.sequences.tables import PROBLEM_COLUMNS

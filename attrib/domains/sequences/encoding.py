@@ -10,7 +10,8 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import DTypeLike
 
-from attrib._arguments import public, real, refuse_empty, shown
+from attrib._arguments import real, refuse_empty, shown
+from attrib._public import public
 
 AXES = ("nucleotide", "position")
 DIMS = ("sample", *AXES)

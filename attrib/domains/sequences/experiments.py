@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from attrib._arguments import public, shown
+from attrib._arguments import shown
+from attrib._public import public
 from attrib.domains.sequences.baselines import shuffle
 from attrib.domains.sequences.edits import (
     Function,

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from attrib._arguments import public, refuse_unnamed
+from attrib._arguments import refuse_unnamed
+from attrib._public import public
 from attrib.domains.sequences.edits import Function, Outputs, Rows, Subject, attributed
 from attrib.domains.sequences.encoding import NUCLEOTIDES
 

@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from attrib._arguments import public
 from attrib._claims import refuse_codecs
+from attrib._public import public
 from attrib.domains.sequences.encoding import fault
 
 ROW_NAMES = "row.names"  # as R calls them

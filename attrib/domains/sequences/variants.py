@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from attrib._arguments import public
 from attrib._install import install_hint
+from attrib._public import public
 from attrib.domains.sequences.encoding import fault, other_strand
 from attrib.domains.sequences.tables import PROBLEM_COLUMNS, Reading, Records, entries, text_of
 

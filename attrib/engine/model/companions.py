@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from attrib._arguments import public
+from attrib._public import public
 from attrib.engine.model.prepared import digest
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attrib._arguments import public
+from attrib._public import public
 from attrib.engine.model.checks import refuse_training_mode
 from attrib.engine.model.parameters import Model, parts, refuse_uncallable, weights, weights_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from attrib._arguments import public
 from attrib._install import install_hint
+from attrib._public import public
 
 if TYPE_CHECKING:
     from attrib.interop.jax.model import JaxModel
