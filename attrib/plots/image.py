@@ -39,6 +39,7 @@ OPACITY = 0.55
 LUMINANCE = np.array([0.299, 0.587, 0.114])  # of red, green and blue
 LINES = ("#ffe800", "#ff8c00", "#00d000")  # colours that stains of cells lack
 TICKS = 8  # labels per axis, at most
+ACROSS = 7  # overlays side by side, at most
 FAINT = 0.01  # of the limit: what is less has no ring
 
 
@@ -315,7 +316,7 @@ def overlays(
     Returns
     -------
     Figure
-        The largest magnitude stands below each panel.
+        Rows of at most seven panels. The largest magnitude stands below each.
 
     Examples
     --------
@@ -341,8 +342,14 @@ def overlays(
         + title.count("\n")
         + (2 if overlay == "contours" else 0)
     )
-    drawing = figure((2.3 * (count + 1), 0.75 + 0.17 * lines + min(4.4, max(1.1, 2.2 * rows / columns))))
-    panels: Any = drawing.subplots(1, count + 1, squeeze=False)[0]
+    across = min(count + 1, ACROSS)
+    down = -(-(count + 1) // across)
+    high = 0.75 + 0.17 * lines + min(4.4, max(1.1, 2.2 * rows / columns))
+    drawing = figure((2.3 * across, high * down))
+    panels: Any = drawing.subplots(down, across, squeeze=False).ravel()
+    for ax in panels[count + 1 :]:
+        ax.remove()
+    panels = panels[: count + 1]
     picture = _colours_of(image)
     panels[0].imshow(picture)
     panels[0].set_title("image", fontsize=10)

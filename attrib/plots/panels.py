@@ -345,13 +345,14 @@ def comparison(
     refuse_other_number("titles", titles, len(x), "samples")
     if not attributions:
         raise ValueError("`attributions` is empty, expected at least one array")
-    names = [str(v) for v in (x[x.dims[0]].values if titles is None else titles)]
     wide = PANEL * min(3.0, max(1.0, x.shape[2] / x.shape[1]))
+    labels = (wrapped(shortened(str(v), NAME), int(12 * wide)) for v in x[x.dims[0]].values)
+    names = list(labels) if titles is None else [str(t) for t in titles]
     bar = _bar_label(len(attributions), percentile)
     drawing = figure(
         (
             2.6 + 1.04 * wide * x.shape[0] + 0.8 + 0.17 * len(bar.splitlines()),
-            0.6 + 0.3 * len(names[0].split("\n")) + PANEL * 1.04 * (1 + len(attributions)),
+            0.6 + 0.3 * max(n.count("\n") + 1 for n in names) + PANEL * 1.04 * (1 + len(attributions)),
         )
     )
     if x.shape[0] > 2:  # beside one or two the label of the bar would be pushed out

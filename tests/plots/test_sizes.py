@@ -13,6 +13,7 @@ from attrib.labels.grids import affine_coord
 from attrib.plots import (
     bar_panels,
     bars,
+    comparison,
     curves,
     motif_cards,
     overlays,
@@ -59,6 +60,12 @@ NAMED: dict[str, Callable[[], Any]] = {
     "overlays": lambda: overlays(
         xr.DataArray(np.ones((8, 8, 3)), dims=("y", "x", "channel")), values(("method", "y", "x"), (2, 8, 8), 1), "method",
         titles=["two\nlines", "one"], overlay="contours",
+    ),
+    "overlays of many": lambda: overlays(
+        xr.DataArray(np.ones((8, 8, 3)), dims=("y", "x", "channel")), values(("class", "y", "x"), (9, 8, 8), 1), "class", title=LONG[0],
+    ),
+    "comparison": lambda: comparison(
+        values(("set", "y", "x"), (3, 8, 8), 1, set=["short", *LONG[1:]]), {"lift": values(("set", "y", "x"), (3, 8, 8), 1)},
     ),
     "sequence_tracks": lambda: sequence_tracks(one_hot("ACGT")[0], {"lift": values(("position",), (4,), 1)}, title=f"{LONG[0]}, {LONG[1]}"),
     "slice_summary": lambda: slice_summary(

@@ -28,6 +28,7 @@ from attrib.io.place import strict
 from attrib.labels.align import forward_args
 from attrib.labels.inputs import labelled_inputs
 from attrib.plots import bars, overlaid, overlays
+from attrib.plots.image import ACROSS
 from attrib.plots.scale import shortened, wrapped
 from attrib.scale.loading import first_line
 from attrib.stats import entropy, mass_inside, rank_correlation
@@ -405,7 +406,7 @@ def _draw(cell: Cell, folder: Path, overlay: str) -> None:
             folder / f"{name}_{method}.png",
         )
     title = f"{shortened(name, 32)}: {shortened(cell.predicted, 32)} ({cell.probability.max():.1%})"
-    over = lambda text, panels: wrapped(text, ABOVE * (1 + panels))
+    over = lambda text, panels: wrapped(text, ABOVE * min(1 + panels, ACROSS))
     by_method = overlays(
         cell.image, predicted, "method", title=over(title, len(cell.methods)), titles=[method_name(m) for m in cell.methods],
         outline=cell.mask, overlay=overlay,
