@@ -168,7 +168,7 @@ def _layer(kind: str, x: Any, start: list[Any], weights: Weights, order: Order) 
     elif kind == "gru":
         steps = _gru(of_inputs, of_hidden, before, weights)
     else:
-        steps = _rnn(kind, of_inputs + of_hidden, hidden, weights)
+        steps = _rnn(kind, of_inputs + of_hidden, weights)
     halves = [o.chunk(2, 1 if k == 0 else 0) for k, o in enumerate(outputs)]
     active = [isinstance(v, Pair) for v in (x, *start)]
     changes = linear_changes(
@@ -344,10 +344,10 @@ def _gru_back(
     return (torch.cat([rows, rows, rows], 2) * at_inputs) @ of_inputs, hidden
 
 
-def _rnn(kind: str, gates: Tensor, hidden: Tensor, weights: Weights) -> Steps:
-    """d h = secant (W dx + U dh)."""
+def _rnn(kind: str, gates: Tensor, weights: Weights) -> Steps:
+    """d h = secant (W dx + U dh); of h from these gates, not of the kernel's, whose rounding may be another."""
     op = aten.tanh.default if kind == "rnn_tanh" else aten.relu.default
-    return Steps(_rnn_back, (_slope(op, gates, hidden), weights.inputs, weights.hidden))
+    return Steps(_rnn_back, (_slope(op, gates, op(gates)), weights.inputs, weights.hidden))
 
 
 def _rnn_back(of_outputs: Tensor, slopes: Tensor, of_inputs: Tensor, of_hidden: Tensor) -> tuple[Tensor, ...]:
