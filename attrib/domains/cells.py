@@ -100,14 +100,14 @@ def find_images(images: str | Path | Sequence[str | Path]) -> list[ImageFile]:
         elif path.exists():
             labelled.append((path, None))
         else:
-            raise FileNotFoundError(f"`data`: there is no image or folder {path}")
+            raise FileNotFoundError(f"`images`: there is no image or folder {path}")
     if not labelled:
         raise ValueError(
-            f"`data`: there is no {', '.join(SUFFIXES)} in {', '.join(map(str, paths))}{_deeper(paths)}"
+            f"`images`: there is no {', '.join(SUFFIXES)} in {', '.join(map(str, paths))}{_deeper(paths)}"
         )
     files = [p.absolute() for p, _ in labelled]
     if len(set(files)) < len(files):
-        raise ValueError(f"`data` has {next(f for f in files if files.count(f) > 1)} twice")
+        raise ValueError(f"`images` has {next(f for f in files if files.count(f) > 1)} twice")
     return [ImageFile(p, n, label) for (p, label), n in zip(labelled, _names(labelled), strict=True)]
 
 
