@@ -288,6 +288,7 @@ def _groups(a: xr.DataArray, samples: tuple[Hashable, ...], by: str | None) -> n
 def picture(a: xr.DataArray, x: xr.DataArray | None, n: int) -> Figure:
     """The picture of the first samples, or of the mean over all of them."""
     from attrib.plots import bars, comparison, heatmap, panels, text
+    from attrib.plots.panels import letters_above
     from attrib.plots.scale import shortened, value_label, wrapped
     from attrib.workflows import drawing
 
@@ -312,7 +313,7 @@ def picture(a: xr.DataArray, x: xr.DataArray | None, n: int) -> Figure:
         raise ValueError(
             f"no picture fits the dims {', '.join(map(str, a.dims))}; select or average some, then plot again"
         )
-    letters = drawing.PANEL_LETTERS if x is None else drawing.letters_above(plane)
+    letters = drawing.PANEL_LETTERS if x is None else letters_above(plane)
     titles = [wrapped(shortened(named(plane, lead, k), 2 * letters), letters) for k in range(len(plane))]
     if x is None:
         return panels(plane, lead, titles=titles, columns=min(n, 3))

@@ -30,10 +30,10 @@ PACKAGE = str(Path(__file__).parents[1])
 PATHS = sysconfig.get_paths()
 LIBRARIES = (*(PATHS[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")), "<frozen")
 TRACEBACK = "--traceback"
-FILE_LIKE = re.compile(
-    r"\w[./:]|[./:]\w"
-)  # a file, an address, code; other values, such as `none`, are words of any message
-IN_ONE_FLAG = (("f", "model"), ("x", "data"), ("slice_range", "input"), ("atlas_names", "atlas"))
+# a file, an address or code; other values, such as `none`, are words of any message
+FILE_LIKE = re.compile(r"\w[./:]|[./:]\w")
+# arguments of functions inside, and that of the command which they come from
+INNER = {"f": "model", "x": "data", "slice_range": "input", "atlas_names": "atlas", "key_mm": "key_slices"}
 
 
 def main() -> None:
@@ -193,8 +193,8 @@ def with_flags(text: str, arguments: Sequence[str]) -> str:
         m[1]: f"--set {m[1]}" for word in arguments if (m := re.match(r"(?:--set=)?(?:\w+\.)?(\w+)=", word))
     }
     by_set = {name: f"--set {name}" for names in documented for name in names}
-    flags |= {inner: flags[n] for inner, n in IN_ONE_FLAG if n in flags}
-    by_set |= {"key_mm": by_set["key_slices"]} if "key_slices" in by_set else {}
+    for table in (flags, by_set):
+        table |= {inner: table[outer] for inner, outer in INNER.items() if outer in table}
     of_methods = _arguments_of_methods() if by_set else ()
     by_set |= {name: f"--set {name}" for name in of_methods if name not in flags}
     several = {
@@ -238,7 +238,10 @@ def _typed_values(arguments: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _with_its_flag(text: str, arguments: Sequence[str]) -> str:
-    """A message that names no flag, behind the flag whose file it is about: `--data: there is no file x.csv`; so is one that begins with the flag of another file."""
+    """A message behind the flag whose file it quotes: `--data: there is no file x.csv`.
+
+    One that names a flag stays as it is, unless it begins with a flag that names another file.
+    """
     quoted: list[tuple[int, str]] = []
     others: set[str] = set()
     for flag, typed in _typed_values(arguments):

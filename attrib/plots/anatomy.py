@@ -11,7 +11,7 @@ import xarray as xr
 
 from attrib._public import public
 from attrib.labels.grids import AFFINE, VOXEL_DIMS, affine_of, anatomical, foreground
-from attrib.plots.scale import DIVERGING, number, wrapped
+from attrib.plots.scale import DIVERGING, inches, number, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,6 +21,7 @@ PERCENTILE = 99.5  # of magnitudes that are not 0, where the colours end
 NAMES = ("x", "y", "z")
 ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
 PANEL = 2.6  # inches, the longer side of a panel
+TITLE = 10  # points
 
 
 class Colours(NamedTuple):
@@ -176,7 +177,7 @@ def slice_summary(
     left, top, bottom, gap = 0.55, 0.62, 0.5, 0.08
     inside = len(indices) * (wide + gap) - gap, 2 * (high + gap) - gap
     label, right = _beside(label, high)
-    across = max(left + inside[0] + gap + right, _width(title))
+    across = max(left + inside[0] + gap + right, 0.2 + inches(title, TITLE))
     figure = _figure((across, top + inside[1] + gap + bottom))
     width, height = figure.get_size_inches()
     ax = figure.add_axes((left / width, bottom / height, inside[0] / width, inside[1] / height))
@@ -215,7 +216,7 @@ def slice_summary(
     ax.set_yticks([t for t, _ in ticks], [f"{v:g}" for _, v in ticks])
     _name_axes(ax, views)
     _bar(figure, colours, label, (left + inside[0] + 0.16, bottom, high), percentile)
-    figure.text(0.01, 1 - 0.06 / height, title, fontsize=10, va="top")
+    figure.text(0.01, 1 - 0.06 / height, title, fontsize=TITLE, va="top")
     return figure
 
 
@@ -344,7 +345,9 @@ class SlicePanels:
         wide, high = self.views.panel(PANEL)
         left, gap, top, bottom = 0.55, 0.12, 0.62, 0.5
         label, right = _beside(label, high)
-        self.figure = _figure((max(left + 3 * wide + 2 * gap + right, _width(title)), top + high + bottom))
+        self.figure = _figure(
+            (max(left + 3 * wide + 2 * gap + right, 0.2 + inches(title, TITLE)), top + high + bottom)
+        )
         width, height = self.figure.get_size_inches()
         headings = ("", "attribution", f"largest {100 - percentile:g}%")
         self.panels: list[Any] = []
@@ -374,7 +377,7 @@ class SlicePanels:
             ax.set_yticks(_ticks(*window[2:]))
             ax.yaxis.set_visible(n == 0)
         _bar(self.figure, self.colours, label, (left + 3 * wide + 2 * gap + 0.1, bottom, high), percentile)
-        self.heading = self.figure.text(0.01, 1 - 0.06 / height, title, fontsize=10, va="top")
+        self.heading = self.figure.text(0.01, 1 - 0.06 / height, title, fontsize=TITLE, va="top")
         self.lines = [_outline(ax, blank) for ax in self.panels[1:]]
         self._fixed: Any = None
 
@@ -439,11 +442,6 @@ def _beside(label: str, high: float) -> tuple[str, float]:
     """The colour bar's label in lines as long as a panel is high, and the inches that bar, numbers and lines take."""
     lines = [t for line in label.splitlines() for t in wrapped(line, max(16, int(high / 0.056))).splitlines()]
     return "\n".join(lines), 0.85 + 0.12 * len(lines)
-
-
-def _width(title: str) -> float:
-    """Inches that a title takes."""
-    return 0.2 + 0.083 * max(map(len, title.splitlines()), default=0)
 
 
 def _grey(anatomy: xr.DataArray) -> dict[str, Any]:

@@ -345,8 +345,8 @@ def comparison(
     refuse_other_number("titles", titles, len(x), "samples")
     if not attributions:
         raise ValueError("`attributions` is empty, expected at least one array")
-    wide = PANEL * min(3.0, max(1.0, x.shape[2] / x.shape[1]))
-    labels = (wrapped(shortened(str(v), NAME), int(12 * wide)) for v in x[x.dims[0]].values)
+    wide = _wide(x)
+    labels = (wrapped(shortened(str(v), NAME), letters_above(x)) for v in x[x.dims[0]].values)
     names = list(labels) if titles is None else [str(t) for t in titles]
     bar = _bar_label(len(attributions), percentile)
     drawing = figure(
@@ -369,6 +369,16 @@ def comparison(
     _label_dims(grid, x)
     _draw_colour_bar(drawing, grid, bar)
     return drawing
+
+
+def _wide(x: xr.DataArray) -> float:
+    """Inches of a panel of `comparison`."""
+    return PANEL * min(3.0, max(1.0, x.shape[2] / x.shape[1]))
+
+
+def letters_above(x: xr.DataArray) -> int:
+    """How many letters fit in a line above an image (samples, rows, columns) of `comparison`."""
+    return int(12 * _wide(x))
 
 
 def _draw_inputs(row: Sequence[Axes], x: xr.DataArray, titles: Sequence[str], cmap: str) -> list[Annotation]:

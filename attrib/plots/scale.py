@@ -162,6 +162,15 @@ def wrapped(text: str, width: int) -> str:
     return "\n".join(lines).replace("\u00a0", " ") or text
 
 
+def inches(text: str, size: float) -> float:
+    """Width of the longest line of a text whose letters have `size` points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextToPath
+
+    measure, font = TextToPath().get_text_width_height_descent, FontProperties(size=size)
+    return max([float(measure(line, font, ismath=False)[0]) / 72 for line in text.splitlines()], default=0.0)
+
+
 def shortened(text: str, most: int = 44) -> str:
     """A name without its middle, if it is longer than `most`."""
     keep = (most - 1) // 2

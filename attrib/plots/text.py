@@ -14,6 +14,7 @@ from attrib.plots.scale import (
     colours,
     extends,
     figure,
+    inches,
     limit_text,
     number,
     robust_limit,
@@ -105,7 +106,7 @@ def text(
         top = height + (HEAD if head else 0.0)
         paragraphs.append(_laid_out(_words(sample, words), 72 * width, top))
         height = max([top, *(w.y for w in paragraphs[-1])]) + LINE + MARGIN / 2
-    right = max([w.x + w.width for p in paragraphs for w in p] + [MARGIN + 0.8 * _width(h) for h in heads])
+    right = max([w.x + w.width for p in paragraphs for w in p] + [MARGIN + 72 * inches(h, 8) for h in heads])
     width = min(width, max(LEAST, (right + 2 * MARGIN) / 72))
     style, beyond = colours(a.values, last), extends(a.values, last)
     note = "" if beyond == "neither" else limit_text(last, None if limit is not None else 100.0)
@@ -144,25 +145,12 @@ def _laid_out(words: Sequence[tuple[str, float]], width: float, top: float) -> l
     """Words from left to right, in lines of at most `width` points less the margins."""
     placed, x, y = [], MARGIN, top
     for word, value in words:
-        size = _width(word)
+        size = 72 * inches(word, SIZE)
         if x > MARGIN and x + size > width - MARGIN:
             x, y = MARGIN, y + LINE
         placed.append(Word(word, value, x, y, size))
         x += size + GAP
     return placed
-
-
-def _width(word: str) -> float:
-    """Points that a word takes."""
-    from matplotlib.textpath import TextToPath
-
-    return float(TextToPath().get_text_width_height_descent(word, _font(), ismath=False)[0])
-
-
-def _font() -> Any:
-    from matplotlib.font_manager import FontProperties
-
-    return FontProperties(size=SIZE)
 
 
 def _draw(

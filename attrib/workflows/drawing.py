@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import xarray as xr
 
+from attrib.plots.panels import letters_above
 from attrib.plots.scale import number, shortened, wrapped
 from attrib.stats import mean_by, sample_dims
 
@@ -140,11 +141,6 @@ def _compared(x: xr.DataArray, results: Attributions, titles: Any, chosen: Seque
     captions = [_title(first, i, letters_above(image)) for i in rows] if titles is None else titles
     maps = {name(a, m): _over(plane(a)[rows], image) for m, a in results.items()}
     return comparison(image, maps, titles=captions)
-
-
-def letters_above(images: xr.DataArray) -> int:
-    """How many letters fit in a line above an image of `attrib.plots.comparison`."""
-    return int(15 * min(3.0, max(1.0, images.shape[2] / images.shape[1])))
 
 
 def _title(a: xr.DataArray, i: int, letters: int) -> str:

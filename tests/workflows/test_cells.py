@@ -20,9 +20,10 @@ from attrib.domains.draws import drawn_evenly
 from attrib.domains.processors import Preparation, timm_preparation
 from attrib.functional import grad_cam
 from attrib.io import load, save
+from attrib.plots import panels
 from attrib.testing import legible
 from attrib.workflows.cells import METHODS, cells
-from attrib.workflows.cells.cohort import CohortSums, _class_panels, coarse, on_the_border, write_cohort
+from attrib.workflows.cells.cohort import CohortSums, coarse, on_the_border, write_cohort
 from attrib.workflows.cells.explaining import deletion, plan_of
 from attrib.workflows.checkpoint import Classifier, load_checkpoint
 from attrib.workflows.folder import Folder
@@ -725,7 +726,7 @@ def test_long_names_of_classes_stay_above_their_panels() -> None:
     names = ["segmented neutrophil granulocyte of the blood", "PLASMACYTOID_DENDRITIC_CELL_PRECURSOR"]
     coords = {"predicted": names, "count": ("predicted", [3, 12345])}
     a = xr.DataArray(np.ones((2, 4, 4)), dims=("predicted", "y", "x"), coords=coords)
-    legible(_class_panels(a, "mean Grad-CAM (output)"))
+    legible(panels(a, "predicted", shared=False, label="mean Grad-CAM (output)"))
 
 
 def test_means_and_spreads_of_a_cohort(study: Path) -> None:

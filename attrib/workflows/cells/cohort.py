@@ -15,10 +15,10 @@ from attrib.domains.cells import ImageFile, read_image
 from attrib.io import load, save, save_rows, write_json
 from attrib.io.place import strict
 from attrib.plots import confusion, panels
-from attrib.plots.scale import figure, shortened, with_unit, wrapped
+from attrib.plots.scale import figure, shortened, with_unit
 from attrib.stats import consistency
 from attrib.workflows.cells.explaining import FIGURES
-from attrib.workflows.drawing import PANEL_LETTERS, method_name
+from attrib.workflows.drawing import method_name
 from attrib.workflows.folder import Folder
 from attrib.workflows.page import browser, links, listing, page, paragraphs, pictures, table
 from attrib.workflows.study import write_confusion
@@ -269,7 +269,7 @@ def _means(run: Folder, cohort: CohortSums) -> None:
     for m in cohort.methods:
         attribution = mean.sel({"method": m}, drop=True)
         label = with_unit(f"mean {method_name(m)}", mean.attrs)
-        run.picture(f"mean_{m}.png", _class_panels(attribution, label))
+        run.picture(f"mean_{m}.png", panels(attribution, "predicted", shared=False, label=label))
     sd = cohort.sd()
     if sd is None or not (several := [str(c) for c in sd["predicted"].values[sd["count"].values > 1]]):
         return
@@ -277,16 +277,7 @@ def _means(run: Folder, cohort: CohortSums) -> None:
     for m in cohort.methods:
         spread = sd.sel({"method": m, "predicted": several}, drop=True)
         label = with_unit(f"sd of {method_name(m)}", sd.attrs)
-        run.picture(f"variation_{m}.png", _class_panels(spread, label))
-
-
-def _class_panels(a: xr.DataArray, label: str) -> Any:
-    """A panel for each predicted class, with the number of its images."""
-    titles = [
-        wrapped(f"{shortened(str(c), 30)} (n = {n})", PANEL_LETTERS)
-        for c, n in zip(a["predicted"].values, a["count"].values, strict=True)
-    ]
-    return panels(a, "predicted", titles=titles, shared=False, label=label)
+        run.picture(f"variation_{m}.png", panels(spread, "predicted", shared=False, label=label))
 
 
 def gallery(folder: Path, table: pd.DataFrame, method: str) -> Any:
